@@ -1,0 +1,152 @@
+"""Round 0: what the devices report of their columns is checked, merged, and becomes the frozen first layer.
+
+So nobody normalises by hand: the network takes raw features and, for a regression, gives raw targets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge import messages
+from fedge.errors import ProtocolError
+from fedge.messages import Task
+from fedge.moments import Moments, merge
+from fedge.nn.spec import LayerSpec, Rescale, Standardize
+from fedge.reasons import Reason
+from fedge.topics import lane_of
+
+Affine = TypeVar("Affine", Standardize, Rescale)
+
+MIN_SAMPLES = 20
+"""Statistics of fewer samples would come close to telling a sample."""
+
+MAX_MAGNITUDE = 1e30
+"""Of a mean and of a standard deviation, in the column's units: 1e8 below the largest float32."""
+
+ROUNDING_UNITS = 8
+"""A column that spreads over fewer float32 units of its mean is constant up to rounding, see `_scale`."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A survey that can be true."""
+
+    features: Moments
+    targets: Moments | None
+    """For a regression only."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a survey does not count; `detail` says which column and what would be right."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Columns of which no device holds a single value, so that nothing can be learnt from them or of them."""
+
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        names = ", ".join(repr(name) for name in self.columns)
+        return f"no device measured {names}: correct the names in the task, or the devices' sources"
+
+
+def check(survey: messages.Survey, task: Task, cap: int) -> Measured | Refusal:
+    """Judge one device's survey of the columns of `task`; `cap` is the largest n_k believed."""
+    if not MIN_SAMPLES <= survey.samples <= cap:
+        return Refusal(
+            Reason.BAD_SAMPLE_COUNT, f"{survey.samples} samples: a survey needs {MIN_SAMPLES} to {cap}"
+        )
+    targets = task.targets or ()
+    try:
+        features_seen = Moments.from_bytes(survey.features, len(task.features))
+        targets_seen = Moments.from_bytes(survey.targets, len(targets))
+    except ProtocolError as error:
+        return Refusal(Reason.WRONG_LENGTH, str(error))
+    for names, moments in ((task.features, features_seen), (targets, targets_seen)):
+        if refusal := _refuse(names, moments, survey.samples):
+            return refusal
+    return Measured(features_seen, targets_seen if targets else None)
+
+
+def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Refusal | None:
+    count, mean, m2 = moments.count, moments.mean, moments.m2
+    finite = np.isfinite(count) & np.isfinite(mean) & np.isfinite(m2)
+    if not finite.all():
+        return _refusal(Reason.NOT_FINITE, names, ~finite, "count, mean and M2 must be finite")
+    whole = (count == np.floor(count)) & (count >= 0) & (count <= samples)
+    rules = (
+        (Reason.BAD_SAMPLE_COUNT, whole, f"its count must be a whole number in 0…{samples}"),
+        (Reason.IMPLAUSIBLE, np.abs(mean) <= MAX_MAGNITUDE, f"its mean must be within ±{MAX_MAGNITUDE:g}"),
+        (Reason.IMPLAUSIBLE, m2 >= 0, "M2 is a sum of squares and cannot be negative"),
+        (Reason.IMPLAUSIBLE, (m2 == 0) | (count > 1), "one value or none has no deviations: M2 must be 0"),
+        (
+            Reason.IMPLAUSIBLE,
+            m2 <= count * MAX_MAGNITUDE**2,
+            f"its standard deviation must be at most {MAX_MAGNITUDE:g}",
+        ),
+    )
+    for reason, holds, rule in rules:
+        if not holds.all():
+            return _refusal(reason, names, ~holds, rule)
+    return None
+
+
+def _refusal(reason: Reason, names: tuple[str, ...], wrong: NDArray[np.bool_], rule: str) -> Refusal:
+    return Refusal(reason, f"column {names[int(np.argmax(wrong))][:100]!r}: {rule}")
+
+
+def standardize(task: Task, surveys: Mapping[str, Measured]) -> Task | Unmeasured:
+    """Put a frozen `Standardize` before the network of `task`, and for a regression a `Rescale` behind it.
+
+    Args:
+        task: its network has neither yet.
+        surveys: by device, in any order: they are merged by lane and device, so the result is a function
+            of the set.
+
+    Raises:
+        ValueError: there is no survey, or the network is already standardized.
+    """
+    if not surveys:
+        raise ValueError("nothing to standardize with: no device was surveyed")
+    ordered = [surveys[device] for device in sorted(surveys, key=lambda device: (lane_of(device), device))]
+    features = reduce(merge, (measured.features for measured in ordered))
+    layers: tuple[LayerSpec, ...] = (_frozen(Standardize, features), *task.network.layers)
+    columns = list(zip(task.features, features.count, strict=True))
+    if task.targets is not None:
+        targets = reduce(merge, (measured.targets for measured in ordered if measured.targets is not None))
+        layers = (*layers, _frozen(Rescale, targets))
+        columns += zip(task.targets, targets.count, strict=True)
+    if unmeasured := tuple(name for name, count in columns if count == 0):
+        return Unmeasured(unmeasured)
+    # Built anew and not by `model_copy`, which would skip the checks.
+    network = type(task.network)(inputs=task.network.inputs, layers=layers, loss=task.network.loss)
+    return Task.model_validate({**dict(task), "network": network})
+
+
+def _frozen(layer: type[Affine], moments: Moments) -> Affine:
+    return layer(mean=moments.mean.astype("<f4").tobytes(), scale=_scale(moments).astype("<f4").tobytes())
+
+
+def _scale(moments: Moments) -> NDArray[np.float64]:
+    """The standard deviation √(M2 / count) of each column, or 1 where it is nothing but rounding.
+
+    The layer computes (x - mean) / σ in float32, where x and mean are each off by up to half a unit,
+    2⁻²⁴ |mean|. At σ = 8 units of 2⁻²³ |mean| this is an error of 1/8 in a standardized value; below, the
+    layer would blow up rounding until it looked like signal. Such a column gets scale 1, as a constant one
+    does in scikit-learn's StandardScaler, or, where a unit itself is large (|mean| > 10⁶), those 8 units:
+    the rest of a constant column is then never more than about 1 and cannot drown the other features.
+    """
+    sigma = np.sqrt(moments.m2 / np.maximum(moments.count, 1))
+    float32 = np.finfo(np.float32)
+    floor = ROUNDING_UNITS * float(float32.eps) * np.abs(moments.mean)
+    constant = sigma <= np.maximum(floor, float(float32.tiny))  # below `tiny` float32 loses digits
+    return np.where(constant, np.maximum(floor, 1.0), sigma)

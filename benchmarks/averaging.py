@@ -1,0 +1,98 @@
+"""How fast, and in how much memory, the weighted mean is computed.
+
+    python benchmarks/averaging.py [--updates 1000] [--weights 200000]
+
+The peer in the same run is a bare loop over the updates: float64 products and accumulator, one buffer each,
+nothing else. Prints the bytes of updates averaged per second as a share of the bare loop's, and the peak of
+memory for five times as many updates as a multiple of the peak for these.
+"""
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import argparse
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.rules import mean
+from aggregator.rules.mean import Contribution
+
+REPEATS = 5
+DISTINCT = 64
+"""Vectors that the updates take turns with: more than a cache holds, less than a machine's memory."""
+
+
+def bare_loop(contributions: Iterator[Contribution], weights: int) -> NDArray[np.float32]:
+    total, product, n = np.zeros(weights), np.empty(weights), 0
+    for contribution in contributions:
+        np.multiply(contribution.vector, np.float64(contribution.samples), out=product)
+        total += product
+        n += contribution.samples
+    total /= n
+    return total.astype(np.float32)
+
+
+def ours(contributions: Iterator[Contribution], weights: int) -> NDArray[np.float32]:
+    vector, _ = mean.finish(mean.partial(contributions))
+    return vector
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--updates", type=int, default=1_000)
+    parser.add_argument("--weights", type=int, default=200_000)
+    arguments = parser.parse_args()
+    updates, weights = arguments.updates, arguments.weights
+    rng = np.random.default_rng(0)
+    vectors = [rng.standard_normal(weights, dtype=np.float32) for _ in range(DISTINCT)]
+    devices = [f"device-{k}" for k in range(5 * updates)]
+
+    def stream(count: int) -> Iterator[Contribution]:
+        for k, device in enumerate(sorted(devices[:count], key=mean.order)):
+            yield Contribution(device, 20 + k % 300, vectors[k % DISTINCT])
+
+    def seconds(average: Callable[[Iterator[Contribution], int], NDArray[np.float32]]) -> float:
+        begin = time.perf_counter()
+        average(stream(updates), weights)
+        return time.perf_counter() - begin
+
+    def peak_bytes(count: int) -> int:
+        tracemalloc.start()
+        ours(stream(count), weights)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    seconds(bare_loop), seconds(ours)
+    pairs = [
+        (seconds(bare_loop), seconds(ours)) for _ in range(REPEATS)
+    ]  # by turns: both meet the same noise
+    bare, own = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+    peak, peak_of_more = peak_bytes(updates), peak_bytes(5 * updates)
+    difference = np.abs(ours(stream(updates), weights) - bare_loop(stream(updates), weights)).max()
+    print(
+        json.dumps(
+            {
+                "updates": updates,
+                "weights": weights,
+                "bare_loop_gb_per_s": round(updates * weights * 4 / bare / 1e9, 2),
+                "mean_gb_per_s": round(updates * weights * 4 / own / 1e9, 2),
+                "share_of_bare_loop": round(median(pair[0] / pair[1] for pair in pairs), 3),
+                "peak_mb": round(peak / 1e6, 1),
+                "peak_float64_vectors": round(peak / (8 * weights), 2),
+                "peak_of_five_times_as_many_by_peak": round(peak_of_more / peak, 3),
+                "max_abs_diff": float(difference),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

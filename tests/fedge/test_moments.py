@@ -1,0 +1,122 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fedge.errors import ProtocolError
+from fedge.moments import BLOCK_ROWS, Moments, measure, merge
+
+PROPERTY = settings(deadline=None, max_examples=50)
+VALUES = st.one_of(
+    st.floats(-1e6, 1e6, width=32), st.floats(1e6, 1e6 + 8, width=32), st.just(0.0), st.just(np.nan)
+)
+SAMPLES = arrays(np.float32, st.tuples(st.integers(0, 12), st.just(3)), elements=VALUES)
+
+
+def exact(column: np.ndarray) -> tuple[int, Fraction, Fraction]:
+    """The definition, in rational numbers."""
+    values = [Fraction(float(x)) for x in column if not np.isnan(x)]
+    mean = sum(values, Fraction(0)) / max(len(values), 1)
+    return len(values), mean, sum(((x - mean) ** 2 for x in values), Fraction(0))
+
+
+def assert_exact(moments: Moments, X: np.ndarray) -> None:
+    for j, column in enumerate(X.T):
+        count, mean, m2 = exact(column)
+        size = float(np.nanmax(np.abs(column))) if count else 0.0
+        assert moments.count[j] == count
+        # A few units of float64 a value: 1e-15 is 4.5 of them. √M2 is the length of the vector of deviations,
+        # so it is wrong by at most the length of their errors: the mean's, `count` times, and their own.
+        error = 1e-15 * (count + 1) * size
+        assert abs(moments.mean[j] - float(mean)) <= error
+        length = math.sqrt(m2)
+        assert (
+            abs(math.sqrt(moments.m2[j]) - length) <= math.sqrt(count) * error + 1e-15 * (count + 1) * length
+        )
+
+
+@PROPERTY
+@given(SAMPLES)
+def test_measured_moments_are_the_definitions_without_the_missing_values(X: np.ndarray) -> None:
+    assert_exact(measure(X), X)
+
+
+@PROPERTY
+@given(SAMPLES, SAMPLES)
+def test_merged_moments_are_those_of_all_samples_together(X: np.ndarray, Y: np.ndarray) -> None:
+    assert_exact(merge(measure(X), measure(Y)), np.concatenate((X, Y)))
+
+
+@PROPERTY
+@given(SAMPLES)
+def test_moments_of_nothing_change_nothing(X: np.ndarray) -> None:
+    moments, nothing = measure(X), measure(X[:0])
+    for merged in (merge(moments, nothing), merge(nothing, moments)):
+        assert merged.to_bytes() == moments.to_bytes()
+
+
+def test_a_small_spread_on_a_large_mean_is_not_lost() -> None:
+    # Deviations ±1 around 2^26: Σx² - (Σx)²/n would need 53 bits for the squares alone.
+    X = np.float64(2**26) + np.tile([[-1.0], [1.0]], (500, 1))
+    moments = measure(X)
+    assert moments.mean[0] == 2**26
+    assert moments.m2[0] == 1000
+
+
+def test_a_constant_column_has_no_spread_whatever_its_value() -> None:
+    # The sum of a thousand 0.1 is not a thousand times 0.1; the corrected sum takes the difference out.
+    X = np.full((1000, 1), 0.1)
+    moments = measure(X)
+    assert moments.mean[0] == pytest.approx(0.1, abs=0, rel=2.3e-16)
+    assert moments.m2[0] <= 1000 * (0.1 * 2.3e-16) ** 2
+
+
+def test_blocks_of_rows_are_measured_as_one() -> None:
+    X = np.random.default_rng(3).normal(50, 2, size=(2 * BLOCK_ROWS + 5, 2))
+    moments = measure(X)
+    assert (moments.count == len(X)).all()
+    np.testing.assert_allclose(moments.mean, X.mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(moments.m2, X.var(axis=0) * len(X), rtol=1e-12)
+
+
+def test_samples_are_left_as_they_are() -> None:
+    X = np.array([[1.0, np.nan], [2.0, 3.0]])
+    measure(X)
+    np.testing.assert_array_equal(X, [[1.0, np.nan], [2.0, 3.0]])
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_an_infinite_value_is_named(bad: float) -> None:
+    X = np.zeros((BLOCK_ROWS + 3, 2), dtype=np.float32)
+    X[BLOCK_ROWS + 1, 1] = bad
+    with pytest.raises(ValueError, match=f"row {BLOCK_ROWS + 1}, column 1: {bad}"):
+        measure(X)
+
+
+def test_only_matrices_are_measured() -> None:
+    with pytest.raises(ValueError, match=r"shape \(n, d\)"):
+        measure(np.zeros(3))
+
+
+def test_moments_of_different_columns_do_not_merge() -> None:
+    with pytest.raises(ValueError, match="of 2 and of 3 columns"):
+        merge(measure(np.zeros((1, 2))), measure(np.zeros((1, 3))))
+
+
+@PROPERTY
+@given(arrays(np.float64, (3, 4), elements=st.floats(allow_nan=False)))
+def test_bytes_are_little_endian_rows_of_counts_means_m2(values: np.ndarray) -> None:
+    body = values.astype("<f8").tobytes()
+    moments = Moments.from_bytes(body, 4)
+    np.testing.assert_array_equal([moments.count, moments.mean, moments.m2], values)
+    assert moments.to_bytes() == body
+
+
+@pytest.mark.parametrize("length", [0, 47, 49, 72])
+def test_bytes_of_another_length_are_refused(length: int) -> None:
+    with pytest.raises(ProtocolError, match=f"2 columns are 48 bytes.*got {length}"):
+        Moments.from_bytes(bytes(length), 2)
