@@ -1,0 +1,1 @@
+"""Many devices seen together: the command `fedge`."""
