@@ -9,11 +9,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import fedge
 from fedge.errors import FedgeError
 
 # Set before NumPy loads in a child: many processes with many BLAS threads each would only wait for each
 # other, and the same sum over another number of threads may differ in its last bit.
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+# `python -m agent` finds our package, and never a folder of that name where the caller happens to stand.
+_ROOT = str(Path(fedge.__file__).parent.parent)
+OUR_PACKAGES = {
+    "PYTHONSAFEPATH": "1",
+    "PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH")))),
+}
 
 # PR_SET_PDEATHSIG (prctl(2)) survives execve, so a small program in front of the real one sets it: a
 # preexec_fn would do so without a second start, but it is not safe in a parent that has threads.
@@ -49,7 +57,7 @@ class Program:
         return FedgeError(f"{self.name} {how}; the last lines of {self.log}:\n{self.tail()}")
 
 
-def spawn(name: str, command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Program:
+def spawn(name: str, command: Sequence[str], log: Path) -> Program:
     """Start `command` with its output appended to `log`.
 
     It is killed when the calling thread's process ends, however that ends (Linux), and it does not hear the
@@ -62,7 +70,7 @@ def spawn(name: str, command: Sequence[str], log: Path, environment: dict[str, s
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ONE_THREAD, **(environment or {})},
+            env={**os.environ, **ONE_THREAD, **OUR_PACKAGES},
             start_new_session=True,
         )
     return Program(name, process, log)

@@ -40,6 +40,18 @@ def test_a_child_has_one_blas_thread_its_own_session_and_a_log(tmp_path: Path) -
     assert child.log.read_text() == "1 True\n"
 
 
+def test_a_child_finds_our_packages_and_not_those_where_the_caller_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "__init__.py").write_text("")
+    ours = Path("agent").resolve()
+    monkeypatch.chdir(tmp_path)
+    child = spawn("child", [sys.executable, "-m", "inspect", "agent", "--details"], tmp_path / "log")
+    child.process.wait(20)
+    assert str(ours) in child.log.read_text()
+
+
 def test_the_error_of_a_dead_child_names_it_and_shows_its_last_lines(tmp_path: Path) -> None:
     child = python("for i in range(100): print('line', i)\nraise SystemExit(3)", tmp_path, "agent x")
     error = str(child.died())

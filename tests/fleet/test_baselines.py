@@ -1,0 +1,62 @@
+"""Baselines on data whose answer is known."""
+
+import numpy as np
+import pytest
+
+from agent.dataset import Dataset
+from fedge.messages import Task
+from fedge.nn.spec import Dense, NetworkSpec, ReLU
+from fedge.plan import Plan
+from fleet.baselines import alone, central, held_out
+
+TASK = Task(
+    network=NetworkSpec(inputs=2, layers=(Dense(units=8), ReLU(), Dense(units=3)), loss="cross-entropy"),
+    features=("x", "y"),
+    classes=("a", "b", "c"),
+)
+PLAN = Plan(epochs=2, batch_size=8, learning_rate=0.1, momentum=0.9)
+CENTRES = np.array([[1000.0, 0.0], [1010.0, 0.0], [1000.0, 0.02]])  # raw units: nobody normalised them
+
+
+def device(classes: list[int], seed: int) -> Dataset:
+    """40 samples to train and 10 held out of each of the classes, far apart in standard units."""
+    rng = np.random.default_rng(seed)
+
+    def rows(count: int) -> tuple[np.ndarray, np.ndarray]:
+        y = np.repeat(np.array(classes, dtype=np.int64), count)
+        X = CENTRES[y] + rng.normal(0, 1, (len(y), 2)) * [0.5, 0.001]
+        return X.astype(np.float32), y
+
+    return Dataset(*rows(40), *rows(10))
+
+
+@pytest.fixture(scope="module")
+def fleet() -> dict[str, Dataset]:
+    return {"first": device([0, 1], 1), "second": device([1, 2], 2)}
+
+
+def test_alone_a_device_knows_its_own_classes_only(fleet: dict[str, Dataset]) -> None:
+    results = alone(TASK, fleet, PLAN, rounds=20, seed=1)
+    assert [result.device for result in results] == ["first", "second"]
+    for result in results:
+        assert result.own == 1.0
+        # of the 40 held-out samples a device has never seen the class of 10
+        assert result.everyone == 0.75
+
+
+def test_all_data_in_one_place_knows_them_all(fleet: dict[str, Dataset]) -> None:
+    assert central(TASK, fleet, PLAN, rounds=20, seed=1) == 1.0
+
+
+def test_the_rounds_are_trained_and_the_seed_decides(fleet: dict[str, Dataset]) -> None:
+    short = Plan(epochs=1, batch_size=0, learning_rate=1e-4)
+    untrained = central(TASK, fleet, short, rounds=1, seed=5)
+    assert untrained < 1.0
+    assert untrained == central(TASK, fleet, short, rounds=1, seed=5)
+    assert len({central(TASK, fleet, short, rounds=1, seed=seed) for seed in range(6)}) > 1
+
+
+def test_held_out_parts_keep_the_order_of_the_devices(fleet: dict[str, Dataset]) -> None:
+    X, y = held_out(fleet)
+    np.testing.assert_array_equal(X, np.vstack([fleet["first"].held_X, fleet["second"].held_X]))
+    np.testing.assert_array_equal(y, [0] * 10 + [1] * 20 + [2] * 10)

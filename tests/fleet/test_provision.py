@@ -1,0 +1,86 @@
+"""The files the demo writes are ones the programs read, and say what was meant."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.config import AgentSettings, CsvSettings
+from agent.dataset import fit
+from agent.sources import open_source
+from aggregator.config import FederationSettings
+from fedge.plan import Plan
+from fleet.datasets import FederatedDataset, load_digits, load_watch
+from fleet.provision import Federation, _toml, _write, provision
+
+PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05, momentum=0.9)
+
+
+def written(folder: Path, dataset: FederatedDataset) -> Federation:
+    return provision(
+        folder,
+        dataset,
+        federation="watch",
+        broker_url="mqtt://127.0.0.1:1884",
+        plan=PLAN,
+        rounds=7,
+        seed=3,
+        deadline_s=60.0,
+    )
+
+
+def test_the_aggregator_reads_what_was_meant(tmp_path: Path) -> None:
+    dataset = load_watch(3)
+    settings = FederationSettings.load(written(tmp_path, dataset).settings)
+    assert settings.federation.name == "watch"
+    assert settings.federation.seed == 3
+    assert settings.federation.devices == tuple(data.device for data in dataset.devices)
+    assert settings.broker.url == "mqtt://127.0.0.1:1884"
+    assert settings.plan.model_dump() == PLAN.model_dump()
+    assert (settings.rounds.target, settings.rounds.quorum, settings.rounds.fraction) == (3, 3, 1.0)
+    assert settings.stopping.rounds == 7
+    assert settings.state.folder == tmp_path / "state"
+    assert settings.export.folder == tmp_path / "export"
+    task = settings.task()
+    assert task.features == dataset.features
+    assert task.classes == dataset.classes
+    assert [layer.type for layer in task.network.layers] == ["dense", "relu", "dense"]
+
+
+@pytest.mark.parametrize(("load", "overlap"), [(load_watch, True), (load_digits, False)])
+def test_an_agent_reads_its_own_rows_and_holds_out_without_overlap(
+    tmp_path: Path, load: type[FederatedDataset], overlap: bool
+) -> None:
+    dataset = load(2)  # type: ignore[call-arg]
+    files = written(tmp_path, dataset)
+    task = FederationSettings.load(files.settings).task()
+    for data in dataset.devices:
+        settings = AgentSettings.load(files.agents[data.device])
+        assert (settings.device, settings.federation) == (data.device, "watch")
+        assert isinstance(settings.data, CsvSettings)
+        found = fit(open_source(settings.data).read(), task, settings.data)
+        series = np.array(data.series)
+        training, held = [], []
+        for name in dict.fromkeys(data.series):
+            rows = np.flatnonzero(series == name)
+            kept = len(rows) // 5
+            held += list(rows[len(rows) - kept :])
+            training += list(rows[: len(rows) - kept - (1 if overlap and kept else 0)])
+        np.testing.assert_array_equal(found.X, data.features[sorted(training)])
+        np.testing.assert_array_equal(found.held_X, data.features[sorted(held)])
+        assert [dataset.classes[index] for index in found.held_y] == [
+            data.labels[row] for row in sorted(held)
+        ]
+
+
+def test_values_become_toml_that_reads_back(tmp_path: Path) -> None:
+    import tomllib
+
+    tables = {
+        "name": 'a "quoted" \\ naïve\nname',
+        "one": {"x": 0.05, "n": 3, "on": True, "names": ["a", "b"]},
+        "two": {"layers": [{"type": "dense", "units": 64}, {"type": "relu"}], "none": []},
+    }
+    _write(tmp_path / "file.toml", tables)
+    assert tomllib.loads((tmp_path / "file.toml").read_text(encoding="utf-8")) == tables
+    assert _toml(1e-07) == "1e-07"
