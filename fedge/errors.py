@@ -1,0 +1,54 @@
+"""What can go wrong, and the exit code each kind ends a program with (the codes of sysexits.h).
+
+| code | error             | what the service manager should do                                   |
+|------|-------------------|----------------------------------------------------------------------|
+| 65   | `DataError`       | wait: the data on this device cannot be read as it is                |
+| 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
+| 75   | `GaveWay`         | restart later: somebody else already does this work                  |
+| 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
+"""
+
+import os
+
+from fedge.reasons import Reason
+
+
+class FedgeError(Exception):
+    """The parent of all errors that a user can do something about; its text says what."""
+
+    exit_code: int = os.EX_SOFTWARE
+
+
+class ConfigError(FedgeError):
+    """The configuration is wrong. The text names the file, the key and the accepted values."""
+
+    exit_code = os.EX_CONFIG
+
+
+class DataError(FedgeError):
+    """Local data cannot be used. The text names the file and, where there is one, the row or column."""
+
+    exit_code = os.EX_DATAERR
+
+
+class StateError(FedgeError):
+    """What must survive cannot be kept or read. The text names the file or folder."""
+
+    exit_code = os.EX_IOERR
+
+
+class GaveWay(FedgeError):  # noqa: N818 (an outcome rather than an error: somebody else is at work)
+    """Another process already does this work; the text says which and where."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
+class ProtocolError(FedgeError, ValueError):
+    """Bytes from the network that are not what they must be. Never fatal: counted, reported, dropped."""
+
+    exit_code = os.EX_PROTOCOL
+
+    def __init__(self, text: str, reason: Reason = Reason.MALFORMED) -> None:
+        super().__init__(text)
+        self.reason = reason
+        """What the sender is told; the text says the rest."""

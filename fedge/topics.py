@@ -1,0 +1,207 @@
+"""Typed address ↔ topic string, exact inverses: the only place that knows how a topic is spelt.
+
+Everything a federation says lies under `fedge/v1/{federation}/`, at most seven slashes deep.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+DEVICE_ID = r"^[a-z0-9][a-z0-9-]{0,30}$"
+"""What devices and federations may be called: no `/`, `+` or `#`, which mean something in topics."""
+VERSION = "v1"
+
+Kind = Literal["round", "task", "model", "export", "service", "update", "receipt", "status"]
+"""The first word after the federation; it is also what a signature names."""
+
+_ID = DEVICE_ID.strip("^$")
+_TOPIC = re.compile(
+    rf"fedge/(?P<version>v[1-9][0-9]{{0,3}})/(?P<federation>{_ID})/"
+    rf"(?:(?P<plain>round|export|service)"
+    rf"|(?P<framed>task|model|export)/(?P<slot>[01])/(?P<i>0|[1-9][0-9]{{0,3}})"
+    rf"|(?P<laned>update)/(?P<lane>[0-9a-f]{{2}})/(?P<sender>{_ID})"
+    rf"|(?P<personal>receipt|status)/(?P<device>{_ID}))"
+)
+
+
+def lane_of(device: str) -> int:
+    """The lane of a device, 0 to 255: the first byte of SHA-256 of its id. Workers own ranges of lanes.
+
+    >>> lane_of("pi-1")
+    154
+    """
+    return hashlib.sha256(device.encode()).digest()[0]
+
+
+@dataclass(frozen=True)
+class Address:
+    """What a topic says; the fields that its kind does not have are None."""
+
+    kind: Kind
+    federation: str
+    device: str | None = None
+    slot: int | None = None
+    """Which of the two places of a retained, framed message: 0 or 1."""
+    i: int | None = None
+    """The number of the frame."""
+    version: str = VERSION
+    """Other than `v1` in a status only: a device of another version is to be seen and named."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics of one federation, and the filters that are subscribed to.
+
+    >>> fleet = Topics("greenhouse")
+    >>> fleet.round
+    'fedge/v1/greenhouse/round'
+    >>> fleet.update("pi-1")
+    'fedge/v1/greenhouse/update/9a/pi-1'
+
+    Raises:
+        ValueError: an id, slot or frame number that no topic may hold.
+    """
+
+    federation: str
+
+    def __post_init__(self) -> None:
+        _check_id("federation", self.federation)
+
+    @property
+    def _prefix(self) -> str:
+        return f"fedge/{VERSION}/{self.federation}"
+
+    @property
+    def round(self) -> str:
+        """The manifest of the current round."""
+        return f"{self._prefix}/round"
+
+    @property
+    def export(self) -> str:
+        """The manifest of the newest ONNX file."""
+        return f"{self._prefix}/export"
+
+    @property
+    def service(self) -> str:
+        """The aggregator's presence."""
+        return f"{self._prefix}/service"
+
+    def task(self, slot: int, i: int) -> str:
+        """Frame `i` of the task in `slot`."""
+        return self._frame("task", slot, i)
+
+    def model(self, slot: int, i: int) -> str:
+        """Frame `i` of the global model in `slot`."""
+        return self._frame("model", slot, i)
+
+    def export_frame(self, slot: int, i: int) -> str:
+        """Frame `i` of the ONNX file in `slot`."""
+        return self._frame("export", slot, i)
+
+    def update(self, device: str) -> str:
+        """Where a device sends its updates and surveys."""
+        _check_id("device", device)
+        return f"{self._prefix}/update/{lane_of(device):02x}/{device}"
+
+    def receipt(self, device: str) -> str:
+        """Where a device is answered."""
+        _check_id("device", device)
+        return f"{self._prefix}/receipt/{device}"
+
+    def status(self, device: str) -> str:
+        """A device's presence."""
+        _check_id("device", device)
+        return f"{self._prefix}/status/{device}"
+
+    @property
+    def all_updates(self) -> str:
+        """The filter of every device's updates."""
+        return f"{self._prefix}/update/+/+"
+
+    @property
+    def all_statuses(self) -> str:
+        """The filter of every device's status, of any version of the protocol."""
+        return f"fedge/+/{self.federation}/status/+"
+
+    def task_frames(self, slot: int) -> str:
+        """The filter of all frames of the task in `slot`."""
+        return f"{self._prefix}/task/{_checked_slot(slot)}/+"
+
+    def model_frames(self, slot: int) -> str:
+        """The filter of all frames of the global model in `slot`."""
+        return f"{self._prefix}/model/{_checked_slot(slot)}/+"
+
+    def parse(self, topic: str) -> Address | None:
+        """Read a topic of this federation; None for any other.
+
+        >>> Topics("greenhouse").parse("fedge/v1/harbour/round") is None
+        True
+        """
+        address = parse(topic)
+        return address if address is not None and address.federation == self.federation else None
+
+    def _frame(self, kind: Kind, slot: int, i: int) -> str:
+        if not 0 <= i <= 9_999:
+            raise ValueError(f"a frame is numbered 0 to 9999, got {i}")
+        return f"{self._prefix}/{kind}/{_checked_slot(slot)}/{i}"
+
+
+def parse(topic: str) -> Address | None:
+    """Read a topic: the inverse of the methods of `Topics`. None if it is not spelt as they spell it.
+
+    >>> parse("fedge/v1/greenhouse/model/1/12")
+    Address(kind='model', federation='greenhouse', device=None, slot=1, i=12, version='v1')
+    >>> parse("fedge/v1/greenhouse/update/9a/pi-1").device
+    'pi-1'
+    >>> parse("fedge/v2/greenhouse/status/pi-1").version  # a device that was upgraded before the aggregator
+    'v2'
+
+    What must not match: a lane that is not the device's, another version, filters, foreign spellings.
+
+    >>> [parse(topic) for topic in (
+    ...     "fedge/v1/greenhouse/update/00/pi-1",
+    ...     "fedge/v2/greenhouse/round",
+    ...     "fedge/v1/greenhouse/status/+",
+    ...     "fedge/v1/greenhouse/status/pi-1/",
+    ...     "fedge/v1/greenhouse/status/Pi-1",
+    ...     "fedge/v1/greenhouse/model/2/0",
+    ...     "fedge/v1/greenhouse/model/0/01",
+    ...     "/fedge/v1/greenhouse/round",
+    ... )]
+    [None, None, None, None, None, None, None, None]
+    """
+    match = _TOPIC.fullmatch(topic)
+    if match is None:
+        return None
+    part = match.groupdict()
+    kind = part["plain"] or part["framed"] or part["laned"] or part["personal"]
+    if part["version"] != VERSION and kind != "status":
+        return None
+    if part["laned"] and int(part["lane"], 16) != lane_of(part["sender"]):
+        return None
+    return Address(
+        kind=_KINDS[kind],
+        federation=part["federation"],
+        device=part["sender"] or part["device"],
+        slot=int(part["slot"]) if part["framed"] else None,
+        i=int(part["i"]) if part["framed"] else None,
+        version=part["version"],
+    )
+
+
+_KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+
+
+def _check_id(what: str, name: str) -> None:
+    if re.fullmatch(_ID, name) is None:
+        raise ValueError(
+            f"{what} id {name!r}: expected 1 to 31 of a-z, 0-9 and '-', not beginning with '-' "
+            "(an id is a level of an MQTT topic)"
+        )
+
+
+def _checked_slot(slot: int) -> int:
+    if slot not in (0, 1):
+        raise ValueError(f"a slot is 0 or 1, got {slot}")
+    return slot

@@ -1,0 +1,90 @@
+"""Vectors become bytes and come back, bit for bit; lengths that do not fit are refused."""
+
+import tracemalloc
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fedge.codecs import CODECS, float32
+from fedge.errors import ProtocolError
+from fedge.messages import Model, Update
+from fedge.plan import Plan
+from fedge.reasons import Reason
+
+vectors = arrays(np.float32, st.integers(0, 200), elements=st.floats(width=32))
+
+
+def test_the_names_are_those_that_messages_and_plans_may_carry() -> None:
+    for kind in (Plan, Model, Update):
+        assert set(get_args(kind.model_fields["codec"].annotation)) == set(CODECS)
+
+
+@given(vectors)
+def test_float32_keeps_every_bit(vector: np.ndarray) -> None:
+    body = float32.encode(vector)
+    decoded = float32.decode(body, vector.size)
+    assert decoded.dtype == np.float32
+    assert decoded.shape == vector.shape
+    assert decoded.tobytes() == vector.tobytes()  # NaN and -0.0 included
+
+
+def test_the_bytes_are_little_endian_whatever_the_machine_holds() -> None:
+    """1.0 is 0x3f800000 and -2.5 is 0xc0200000 (IEEE 754 binary32)."""
+    expected = bytes.fromhex("0000803f 000020c0")
+    for dtype in ("<f4", ">f4"):
+        assert float32.encode(np.array([1.0, -2.5], dtype=dtype)) == expected
+    assert float32.decode(expected, 2).tolist() == [1.0, -2.5]
+
+
+@pytest.mark.parametrize("body", [bytes(8), bytearray(8)])
+def test_what_was_decoded_is_a_view_that_cannot_be_written_to(body: bytes) -> None:
+    vector = float32.decode(body, 2)
+    assert np.shares_memory(vector, np.frombuffer(body, np.uint8))
+    with pytest.raises(ValueError, match="read-only"):
+        vector[0] = 1
+
+
+def test_a_strided_vector_is_written_in_its_own_order() -> None:
+    vector = np.arange(10, dtype=np.float32)[::-3]
+    assert float32.decode(float32.encode(vector), 4).tolist() == [9, 6, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("body", "size", "text"),
+    [
+        (bytes(16), 2, "16 bytes where 2 weights take 8"),  # float64, for instance
+        (bytes(4), 2, "4 bytes where 2 weights take 8"),  # float16
+        (bytes(7), 2, "7 bytes where 2 weights take 8"),
+        (b"", 2, "0 bytes where"),
+        (bytes(8), 2**62, "8 bytes where"),
+        (bytes(8), -2, "8 bytes where"),
+    ],
+)
+def test_fault_60_bytes_that_do_not_hold_so_many_weights(body: bytes, size: int, text: str) -> None:
+    with pytest.raises(ProtocolError, match=text) as caught:
+        float32.decode(body, size)
+    assert caught.value.reason is Reason.WRONG_LENGTH
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_fault_65_few_bytes_never_become_many(codec: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            CODECS[codec].decode(bytes(1_000), 50_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [np.zeros(2), np.zeros((2, 2), np.float32), np.zeros(2, np.int32), np.zeros(2, np.float16)],
+)
+def test_only_float32_vectors_are_written(vector: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"expected a float32 vector \(p,\)"):
+        float32.encode(vector)

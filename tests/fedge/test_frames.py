@@ -1,0 +1,310 @@
+"""Big messages come through in pieces, in any order; lies are refused and memory is bounded."""
+
+import hashlib
+import random
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedge import frames, wire
+from fedge.errors import ProtocolError
+from fedge.frames import FRAME_BYTES, Assembler, Limits, Partial, Refused
+from fedge.messages import MAX_FRAMES, MAX_SIZE, Frame, unpack
+from fedge.reasons import Reason
+
+ROOMY = Limits(per_key=10_000_000, total=50_000_000)
+
+messages = st.binary(min_size=1, max_size=300)
+cuts = st.integers(1, 120)
+
+
+def pieces(message: bytes, frame_bytes: int = FRAME_BYTES) -> list[Frame]:
+    return [unpack(payload, Frame) for payload in frames.split(message, frame_bytes)]
+
+
+def frame_of(i: int, n: int, size: int, length: int, *, digest: bytes = bytes(32)) -> Frame:
+    return Frame(id=digest, i=i, n=n, size=size, data=bytes(length))
+
+
+# Sending
+
+
+def test_the_largest_frame_fits_the_largest_payload() -> None:
+    """With every number at its widest, so nothing on the way has to be cut again."""
+    widest = Frame(id=bytes(32), i=MAX_FRAMES - 2, n=MAX_FRAMES, size=MAX_SIZE, data=bytes(FRAME_BYTES))
+    packed = wire.encode({"v": 1, "type": "frame", **widest.model_dump()})
+    assert len(packed) - FRAME_BYTES == 82
+    assert len(packed) <= wire.MAX_PAYLOAD
+
+
+@given(messages, cuts)
+def test_a_split_holds_the_whole_message_once_in_order(message: bytes, cut: int) -> None:
+    split = frames.split(message, cut)
+    received = pieces(message, cut)
+    assert b"".join(frame.data for frame in received) == message
+    assert [frame.i for frame in received] == list(range(frames.count(len(message), cut)))
+    assert {(frame.id, frame.n, frame.size) for frame in received} == {
+        (hashlib.sha256(message).digest(), len(split), len(message))
+    }
+    assert [len(frame.data) for frame in received[:-1]] == [cut] * (len(split) - 1)
+
+
+def test_single_frames_are_those_of_the_split() -> None:
+    message = bytes(range(250))
+    split = frames.split(message, 100)
+    assert [frames.frame(message, i, 100) for i in range(3)] == list(split) == split[:]
+    assert split[-1] == split[2]
+    assert split.id == hashlib.sha256(message).digest()
+    with pytest.raises(IndexError):
+        frames.frame(message, 3, 100)
+
+
+def test_one_frame_of_a_big_message_is_made_without_copying_the_rest() -> None:
+    split = frames.split(bytes(20_000_000))
+    tracemalloc.start()
+    try:
+        assert len(split[5]) > FRAME_BYTES
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("size", "frame_bytes", "n"),
+    [
+        (1, 10, 1),
+        (10, 10, 1),
+        (11, 10, 2),
+        (MAX_FRAMES * 10, 10, MAX_FRAMES),
+        (200_000_000, FRAME_BYTES, 1551),
+    ],
+)
+def test_the_number_of_frames(size: int, frame_bytes: int, n: int) -> None:
+    assert frames.count(size, frame_bytes) == n
+
+
+@pytest.mark.parametrize(
+    ("size", "frame_bytes", "text"),
+    [
+        (0, 10, "at least 1 byte"),
+        (10, 0, "at least 1 byte"),
+        (MAX_FRAMES * 10 + 1, 10, "takes 4097 frames of 10 bytes; at most 4096"),
+        (MAX_SIZE + 1, MAX_SIZE, "2147483647 bytes are allowed"),
+    ],
+)
+def test_messages_that_no_frames_can_carry(size: int, frame_bytes: int, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        frames.count(size, frame_bytes)
+
+
+# The books
+
+
+@given(messages, cuts, st.randoms(use_true_random=False))
+def test_the_books_know_what_is_missing_in_any_order(message: bytes, cut: int, rng: random.Random) -> None:
+    arriving = pieces(message, cut) * 2
+    rng.shuffle(arriving)
+    partial: Partial | None = None
+    seen: set[int] = set()
+    for frame in arriving:
+        entered = frames.offer(partial, frame)
+        assert isinstance(entered, Partial)
+        if frame.i in seen:
+            assert entered is partial
+        partial = entered
+        seen.add(frame.i)
+        assert set(partial.missing) == set(range(frame.n)) - seen
+        assert partial.complete == (not partial.missing)
+    assert partial is not None
+    assert partial.complete
+    assert partial.frame_bytes == (cut if partial.n > 1 else len(message))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 5), st.integers(1, 20), st.integers(1, 20))))
+def test_what_the_books_accept_is_one_cut_of_one_message(told: list[tuple[int, int, int, int]]) -> None:
+    """Whatever frames come: those entered have the lengths of one split, so they neither overlap nor gap."""
+    partial: Partial | None = None
+    lengths: dict[int, int] = {}
+    for i, n, size, length in told:
+        if i >= n or size < n or length > size:
+            continue
+        entered = frames.offer(partial, frame_of(i, n, size, length))
+        if isinstance(entered, Partial):
+            partial = entered
+            assert lengths.setdefault(i, length) == length
+    if partial is not None:
+        cut = [len(data) for data in split_lengths(partial.size, partial.frame_bytes)]
+        assert len(cut) == partial.n
+        assert all(cut[i] == length for i, length in lengths.items())
+        if partial.complete:
+            assert sum(lengths.values()) == partial.size
+
+
+def split_lengths(size: int, frame_bytes: int) -> list[range]:
+    return [range(start, min(start + frame_bytes, size)) for start in range(0, size, frame_bytes)]
+
+
+FAULT_66 = {
+    "too_short_for_its_place": (
+        None,
+        frame_of(0, 3, 25, 8),
+        "frame 0 with 8 bytes: 25 bytes are not cut into 3",
+    ),
+    "too_long_for_its_place": (None, frame_of(1, 3, 25, 13), "frame 1 with 13 bytes"),
+    "longer_last_frame": (None, frame_of(2, 3, 25, 9), "frame 2 with 9 bytes"),
+    "last_frame_that_no_cut_gives": (None, frame_of(2, 3, 25, 4), "all but the last of one length"),
+    "only_frame_too_short": (None, frame_of(0, 1, 25, 24), "frame 0 with 24 bytes"),
+    "overlapping": (frame_of(0, 3, 25, 10), frame_of(1, 3, 25, 9), "in 3 frames of 9, the frames before it"),
+    "other_size": (frame_of(0, 3, 25, 10), frame_of(1, 3, 26, 10), "is of 26 bytes in 3 frames of 10"),
+    "other_count": (frame_of(0, 3, 25, 10), frame_of(1, 4, 25, 7), "is of 25 bytes in 4 frames of 7"),
+    "other_message": (
+        frame_of(0, 3, 25, 10),
+        frame_of(1, 3, 25, 10, digest=b"x" * 32),
+        "or of another message",
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "then", "text"), FAULT_66.values(), ids=FAULT_66)
+def test_fault_66_frames_that_contradict_themselves_or_others(
+    first: Frame | None, then: Frame, text: str
+) -> None:
+    partial = frames.offer(None, first) if first is not None else None
+    assert not isinstance(partial, Refused)
+    refused = frames.offer(partial, then)
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.MALFORMED
+    assert text in refused.detail
+
+
+@pytest.mark.parametrize(
+    ("i", "n", "size", "data"),
+    [(3, 3, 25, b"x"), (0, 3, 2, b"x"), (0, 1, 2, b"xyz"), (0, 4_097, 9_999, b"x")],
+)
+def test_fault_66_frames_that_cannot_be_are_not_even_messages(i: int, n: int, size: int, data: bytes) -> None:
+    payload = wire.encode(
+        {"v": 1, "type": "frame", "id": bytes(32), "i": i, "n": n, "size": size, "data": data}
+    )
+    with pytest.raises(
+        ProtocolError, match=r"frame: (message: frame . of .* cannot be|n: .* less than or equal)"
+    ):
+        unpack(payload, Frame)
+
+
+# In memory
+
+
+@given(st.lists(messages, min_size=1, max_size=5), cuts, st.randoms(use_true_random=False))
+def test_messages_come_through_whatever_the_order(texts: list[bytes], cut: int, rng: random.Random) -> None:
+    """Several senders, several messages each, frames shuffled and mixed, each in its place at least once."""
+    arriving = [(key % 2, frame) for key, text in enumerate(texts) for frame in pieces(text, cut)]
+    arriving += rng.choices(arriving, k=len(arriving) // 2)
+    rng.shuffle(arriving)
+    assembler = Assembler(ROOMY)
+    came = set()
+    for key, frame in arriving:
+        result = assembler.offer(key, frame)
+        assert not isinstance(result, Refused)
+        if result is not None:
+            came.add((key, result))
+    assert came == {(key % 2, text) for key, text in enumerate(texts)}
+
+
+def test_fault_66_a_missing_frame_can_be_named_and_sent_again() -> None:
+    message = bytes(range(250))
+    first, second, third = pieces(message, 100)
+    assembler = Assembler(ROOMY)
+    assert assembler.missing("model", first.id) is None
+    assert assembler.offer("model", third) is None
+    assert assembler.offer("model", first) is None
+    assert assembler.offer("model", first) is None
+    assert assembler.missing("model", first.id) == (1,)
+    assert assembler.offer("model", second) == message
+    assert assembler.held == 0
+    assert assembler.missing("model", first.id) is None
+
+
+@given(st.integers(0, 249), st.integers(1, 255), st.permutations(range(3)))
+def test_a_flipped_byte_is_found_and_everything_is_dropped(at: int, flip: int, order: list[int]) -> None:
+    message = bytes(range(250))
+    arriving = pieces(message, 100)
+    damaged = bytearray(arriving[at // 100].data)
+    damaged[at % 100] ^= flip
+    arriving[at // 100] = arriving[at // 100].model_copy(update={"data": bytes(damaged)})
+    assembler = Assembler(ROOMY)
+    *before, last = [assembler.offer("model", arriving[i]) for i in order]
+    assert before == [None, None]
+    assert isinstance(last, Refused)
+    assert last.reason is Reason.MALFORMED
+    assert "do not add up to their digest; all of them were dropped" in last.detail
+    assert assembler.held == 0
+    assert [assembler.offer("model", frame) for frame in pieces(message, 100)] == [None, None, message]
+
+
+def test_a_refused_frame_leaves_what_was_held_as_it_was() -> None:
+    message = bytes(range(250))
+    first, second, third = pieces(message, 100)
+    assembler = Assembler(ROOMY)
+    assembler.offer("model", first)
+    held = assembler.held
+    assert isinstance(assembler.offer("model", second.model_copy(update={"size": 251})), Refused)
+    assert assembler.held == held
+    assert [assembler.offer("model", frame) for frame in (second, third)] == [None, message]
+
+
+def test_fault_66_a_message_that_never_could_be_held_is_refused_with_its_first_frame() -> None:
+    assembler = Assembler(Limits(per_key=100_000, total=1_000_000))
+    refused = assembler.offer("a", frame_of(0, 2, 200_000, 100_000))
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.OVERSIZE
+    assert "a message that takes 201024 bytes; one sender may hold 100000" in refused.detail
+    assert assembler.held == 0
+    narrow = Assembler(Limits(per_key=1_000_000, total=100_000))
+    refused = narrow.offer("a", frame_of(0, 2, 200_000, 100_000))
+    assert isinstance(refused, Refused)
+    assert "all senders may hold 100000" in refused.detail
+
+
+def test_fault_53_what_one_sender_begins_and_never_ends_takes_no_room_from_others() -> None:
+    limits = Limits(per_key=100_000, total=250_000)
+    assembler = Assembler(limits)
+
+    def begin(key: str, number: int) -> Refused | bytes | None:
+        return assembler.offer(key, frame_of(0, 2, 40_000, 20_000, digest=bytes([number]) * 32))
+
+    assert begin("liar", 1) is begin("liar", 2) is None
+    full = begin("liar", 3)
+    assert isinstance(full, Refused)
+    assert full.reason is Reason.TOO_MANY_PARTIAL
+    assert "no room for 41024 bytes while 82048 are held" in full.detail
+    assert begin("other", 1) is begin("other", 2) is begin("third", 1) is begin("third", 2) is None
+    assert isinstance(begin("fourth", 5), Refused | None)
+    assert begin("fifth", 6) is not None  # in all: six messages fit in 250,000 bytes, not seven
+    assembler.drop("liar")
+    assert begin("fifth", 6) is None
+    assembler.drop("nobody")
+
+
+def test_fault_66_endless_beginnings_stay_within_the_limit() -> None:
+    """A flood of two-byte messages that never end: the charge for a frame covers what Python takes for it."""
+    limits = Limits(per_key=1_000_000, total=1_000_000)
+    assembler = Assembler(limits)
+    flood = [frame_of(i % 2, 2, 2, 1, digest=i.to_bytes(32, "big")) for i in range(5_000)]
+    tracemalloc.start()
+    try:
+        refused = [isinstance(assembler.offer("liar", frame), Refused) for frame in flood]
+        current = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert sum(refused) == 5_000 - 1_000_000 // frames.cost(2, 2)
+    assert current < limits.total
+    assert assembler.held <= limits.total
+
+
+def test_a_spool_can_join_what_it_kept() -> None:
+    message = bytes(range(250))
+    kept = [frame.data for frame in pieces(message, 100)]
+    assert frames.join(hashlib.sha256(message).digest(), kept) == message
+    assert isinstance(frames.join(hashlib.sha256(message).digest(), kept[::-1]), Refused)

@@ -1,0 +1,719 @@
+"""Every message: there and back, frozen bytes of version 1, and what is not a message of ours."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fedge import wire
+from fedge.errors import ProtocolError
+from fedge.messages import (
+    MAX_COUNTER,
+    MAX_FRAMES,
+    MAX_SEED,
+    MAX_SIZE,
+    Blob,
+    Cohort,
+    Decline,
+    Export,
+    Frame,
+    Manifest,
+    Message,
+    Model,
+    Reason,
+    Receipt,
+    Service,
+    Signed,
+    Status,
+    Survey,
+    Task,
+    Update,
+    pack,
+    seal,
+    unpack,
+    unseal,
+)
+from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
+from fedge.plan import Plan
+
+GOLDEN = Path(__file__).parent / "golden"
+KINDS: list[type[Message]] = Message.__subclasses__()
+
+
+def numbers(*values: float, dtype: str = "<f4") -> bytes:
+    return np.array(values, dtype=dtype).tobytes()
+
+
+TASK_BLOB = Blob(digest=b"t" * 32, slot=0, frames=1, size=400)
+MODEL_BLOB = Blob(digest=b"m" * 32, slot=1, frames=3, size=300_000)
+
+EXAMPLES: dict[str, Message] = {
+    "task": Task(
+        network=NetworkSpec(
+            inputs=2,
+            layers=(
+                Standardize(mean=numbers(0.5, -1), scale=numbers(1, 2)),
+                Dense(units=3),
+                ReLU(),
+                Dense(units=2),
+            ),
+            loss="cross-entropy",
+        ),
+        features=("speed", "Drehzahl (1/min) µ"),
+        classes=("ok", "worn"),
+        reconnect_spread_s=2.5,
+    ),
+    "task_regression": Task(
+        network=NetworkSpec(
+            inputs=1,
+            layers=(
+                Dense(units=2),
+                Tanh(),
+                Sigmoid(),
+                Dense(units=1),
+                Rescale(mean=numbers(20), scale=numbers(4)),
+            ),
+            loss="mse",
+        ),
+        features=("load",),
+        targets=("temperature",),
+    ),
+    "model": Model(generation=1, round=7, body=numbers(1, -2.5, 0)),
+    "round": Manifest(
+        generation=2,
+        round=8,
+        attempt=1,
+        kind="train",
+        state="open",
+        seed=MAX_SEED,
+        task=TASK_BLOB,
+        model=MODEL_BLOB,
+        plan=Plan(epochs=3, batch_size=0, learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
+        cohort=Cohort(fraction=0.25, seed=99, devices=("pi-1", "pi-2")),
+        seconds_left=59.5,
+    ),
+    "round_survey": Manifest(
+        generation=1,
+        round=0,
+        kind="survey",
+        state="paused",
+        seed=0,
+        task=TASK_BLOB,
+        cohort=Cohort(fraction=1.0, seed=0),
+        seconds_left=0.0,
+    ),
+    "update": Update(
+        generation=1,
+        round=8,
+        base=b"m" * 32,
+        device="pi-1",
+        samples=1_234,
+        steps=390,
+        kind="weights",
+        codec="float32",
+        body=numbers(0.125, -3),
+        metrics={"loss_before": 1.5, "loss_after": 0.25, "accuracy": 0.9, "seconds": 0.75},
+    ),
+    "survey": Survey(
+        generation=1,
+        round=0,
+        base=b"t" * 32,
+        device="pi-2",
+        samples=40,
+        features=numbers(40, 39, 0.5, -1, 10, 20, dtype="<f8"),
+        targets=numbers(40, 2, 3, dtype="<f8"),
+        metrics={"seconds": 0.01},
+    ),
+    "receipt": Receipt(generation=1, round=8, update=b"u" * 32, verdict="admitted"),
+    "receipt_refused": Receipt(
+        generation=1,
+        round=8,
+        update=b"u" * 32,
+        verdict="refused",
+        reason=Reason.NOT_FINITE,
+        detail="17 of 442 weights are not finite",
+    ),
+    "receipt_retry": Receipt(
+        generation=1, round=8, update=b"u" * 32, verdict="retry", after_s=5.0, missing=(0, 3, 4_095)
+    ),
+    "status": Status(
+        online=True,
+        boot=b"b" * 16,
+        connection=3,
+        version="0.1.0",
+        samples=1_234,
+        generation=1,
+        round=8,
+        holds=b"m" * 32,
+        declined=Decline(
+            generation=1, round=7, attempt=0, reason=Reason.TOO_FEW_SAMPLES, detail="12 samples of 20"
+        ),
+    ),
+    "status_offline": Status(online=False, boot=b"b" * 16, connection=0, version="0.1.0"),
+    "service": Service(online=True, ledger=b"l" * 16, instance=b"i" * 16, beat=42),
+    "export": Export(generation=1, round=8, model=b"m" * 32, file=MODEL_BLOB),
+    "export_withheld": Export(generation=1, round=8, model=b"m" * 32, withheld="it computes 0.1 off"),
+    "frame": Frame(id=b"f" * 32, i=1, n=3, size=25, data=bytes(range(10))),
+    "signed": Signed(body=b"\x80", sigs=(b"s" * 64,)),
+}
+payloads = {name: pack(message) for name, message in EXAMPLES.items()}
+examples = pytest.mark.parametrize("name", EXAMPLES)
+kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.TYPE)
+
+
+# Golden files: the bytes of version 1, for ever. A new field gets a new file beside the old one.
+
+
+@examples
+def test_the_frozen_bytes_of_version_1_are_still_written(name: str) -> None:
+    assert pack(EXAMPLES[name]) == (GOLDEN / f"{name}.msgpack").read_bytes()
+
+
+@examples
+def test_the_frozen_bytes_of_version_1_are_still_read(name: str) -> None:
+    message = EXAMPLES[name]
+    assert unpack((GOLDEN / f"{name}.msgpack").read_bytes(), type(message)) == message
+
+
+def test_every_type_has_its_frozen_bytes() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.msgpack")} == set(EXAMPLES)
+    assert {type(message) for message in EXAMPLES.values()} == set(KINDS)
+    assert len({kind.TYPE for kind in KINDS}) == len(KINDS) == 11
+
+
+# There and back
+
+counters = st.integers(0, MAX_COUNTER)
+generations = st.integers(1, MAX_COUNTER)
+digests = st.binary(min_size=32, max_size=32)
+idents = st.binary(min_size=16, max_size=16)
+devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+names = st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True).map(tuple)
+seconds = st.floats(0, 1e9)
+seeds = st.integers(0, MAX_SEED)
+metrics = st.dictionaries(texts, st.floats(allow_nan=False, allow_infinity=False), max_size=5)
+reasons = st.sampled_from(Reason)
+
+
+@st.composite
+def blobs(draw: st.DrawFn) -> Blob:
+    frames = draw(st.integers(1, MAX_FRAMES))
+    size = draw(st.integers(frames, MAX_SIZE))
+    return Blob(digest=draw(digests), slot=draw(st.integers(0, 1)), frames=frames, size=size)
+
+
+plans = st.builds(
+    Plan,
+    epochs=st.integers(1, 1_000),
+    batch_size=st.integers(0, 1_000_000),
+    learning_rate=st.floats(0, 1e3, exclude_min=True),
+    momentum=st.floats(0, 1, exclude_max=True),
+    weight_decay=st.floats(0, 1),
+)
+cohorts = st.builds(
+    Cohort,
+    fraction=st.floats(0, 1, exclude_min=True),
+    seed=seeds,
+    devices=st.none() | st.lists(devices, max_size=5).map(tuple),
+)
+declines = st.builds(
+    Decline, generation=generations, round=counters, attempt=counters, reason=reasons, detail=texts
+)
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    features, outputs = draw(names), draw(names)
+    loss = draw(st.sampled_from(["cross-entropy", "mse"]))
+    hidden = draw(st.lists(st.sampled_from([ReLU(), Tanh(), Sigmoid(), Dense(units=3)]), max_size=4))
+    width = len(features)
+    layers = [Standardize(mean=numbers(*[0.5] * width), scale=numbers(*[2] * width)), *hidden]
+    network = NetworkSpec(
+        inputs=width, layers=(*layers[draw(st.integers(0, 1)) :], Dense(units=len(outputs))), loss=loss
+    )
+    named = {"classes" if loss == "cross-entropy" else "targets": outputs}
+    return Task(network=network, features=features, reconnect_spread_s=draw(seconds), **named)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    kind = draw(st.sampled_from(["survey", "train"]))
+    optional = (lambda part: part) if kind == "train" else (lambda part: st.none() | part)
+    return Manifest(
+        generation=draw(generations),
+        round=draw(counters),
+        attempt=draw(counters),
+        kind=kind,
+        state=draw(st.sampled_from(["open", "closed", "paused", "done"])),
+        seed=draw(seeds),
+        task=draw(blobs()),
+        model=draw(optional(blobs())),
+        plan=draw(optional(plans)),
+        cohort=draw(cohorts),
+        seconds_left=draw(seconds),
+    )
+
+
+@st.composite
+def receipts(draw: st.DrawFn) -> Receipt:
+    verdict = draw(st.sampled_from(["admitted", "refused", "retry"]))
+    return Receipt(
+        generation=draw(generations),
+        round=draw(counters),
+        update=draw(digests),
+        verdict=verdict,
+        reason=draw(reasons if verdict == "refused" else st.none() | reasons),
+        detail=draw(texts),
+        after_s=draw(seconds),
+        missing=draw(st.lists(st.integers(0, MAX_FRAMES - 1)).map(tuple)) if verdict == "retry" else (),
+    )
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> Frame:
+    data = draw(st.binary(min_size=1, max_size=50))
+    n = draw(st.integers(1, MAX_FRAMES))
+    size = draw(st.integers(max(n, len(data)), MAX_SIZE))
+    return Frame(id=draw(digests), i=draw(st.integers(0, n - 1)), n=n, size=size, data=data)
+
+
+STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
+    Task: tasks(),
+    Model: st.builds(Model, generation=generations, round=counters, body=st.binary()),
+    Manifest: manifests(),
+    Update: st.builds(
+        Update,
+        generation=generations,
+        round=counters,
+        base=digests,
+        device=devices,
+        samples=st.integers(-(2**63), 2**64 - 1),
+        steps=st.integers(0, 2**63 - 1),
+        kind=st.sampled_from(["weights", "delta"]),
+        codec=st.just("float32"),
+        body=st.binary(),
+        metrics=metrics,
+    ),
+    Survey: st.builds(
+        Survey,
+        generation=generations,
+        round=counters,
+        base=digests,
+        device=devices,
+        samples=st.integers(-(2**63), 2**64 - 1),
+        features=st.binary(),
+        targets=st.binary(),
+        metrics=metrics,
+    ),
+    Receipt: receipts(),
+    Status: st.builds(
+        Status,
+        online=st.booleans(),
+        boot=idents,
+        connection=counters,
+        version=texts,
+        samples=st.none() | counters,
+        generation=counters,
+        round=counters,
+        holds=st.none() | digests,
+        declined=st.none() | declines,
+    ),
+    Service: st.builds(Service, online=st.booleans(), ledger=idents, instance=idents, beat=counters),
+    Export: st.builds(Export, generation=generations, round=counters, model=digests, file=blobs())
+    | st.builds(Export, generation=generations, round=counters, model=digests, withheld=texts.filter(bool)),
+    Frame: frames(),
+    Signed: st.builds(Signed, body=st.binary(), sigs=st.lists(st.binary(), max_size=8).map(tuple)),
+}
+
+
+@kinds
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_was_packed_is_unpacked(kind: type[Message], data: st.DataObject) -> None:
+    message = data.draw(STRATEGIES[kind])
+    payload = pack(message)
+    assert unpack(payload, kind) == message
+    assert pack(unpack(payload, kind)) == payload
+
+
+@examples
+def test_the_envelope_is_put_on_and_taken_off(name: str) -> None:
+    message = EXAMPLES[name]
+    sealed = seal(message)
+    assert unseal(sealed, type(message)) == message
+    assert unpack(sealed, Signed) == Signed(body=pack(message), sigs=())
+
+
+@examples
+def test_unknown_fields_are_ignored(name: str) -> None:
+    fields = wire.decode(payloads[name]) | {"added_in_v1": {"later": [1, 2]}}
+    assert unpack(wire.encode(fields), type(EXAMPLES[name])) == EXAMPLES[name]
+
+
+# What is not a message
+
+
+def changed(name: str, **fields: object) -> bytes:
+    """The example of that name, with some fields replaced; a field that is `...` is left out."""
+    mixed = wire.decode(payloads[name]) | fields
+    return wire.encode({key: value for key, value in mixed.items() if value is not ...})
+
+
+def refusal(payload: bytes, kind: type[Message]) -> ProtocolError:
+    with pytest.raises(ProtocolError) as caught:
+        unpack(payload, kind)
+    return caught.value
+
+
+@kinds
+def test_fault_67_another_version_is_told_from_garbage(kind: type[Message]) -> None:
+    error = refusal(changed(kind.TYPE, v=2), kind)
+    assert error.reason is Reason.UNKNOWN_VERSION
+    assert str(error) == "protocol version 2: this program speaks version 1"
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", None, [1], "x" * 60_000], ids=lambda v: repr(v)[:9])
+def test_fault_67_a_version_that_is_no_number(version: object) -> None:
+    error = refusal(changed("status", v=version), Status)
+    assert error.reason is Reason.MALFORMED
+    assert str(error).startswith("status: 'v' is ")
+    assert str(error).endswith(", expected the protocol's version")
+    assert len(str(error)) < 100
+
+
+def test_fault_67_no_version_at_all() -> None:
+    assert str(refusal(changed("status", v=...), Status)).startswith("status: 'v' is None")
+
+
+NETWORK = wire.decode(payloads["task"])["network"]
+HUGE = [{"type": "dense", "units": 65_536}, {"type": "dense", "units": 65_536}, {"type": "dense", "units": 2}]
+
+BROKEN: dict[str, tuple[bytes, type[Message], str]] = {
+    "other_type": (payloads["status"], Service, "a message of type 'status' where 'service' was expected"),
+    "no_type": (changed("status", type=...), Status, "a message of type None where 'status'"),
+    "missing_field": (changed("model", body=...), Model, "model: body: Field required"),
+    "text_for_bytes": (changed("model", body="abc"), Model, "model: body: Input should be a valid bytes"),
+    "text_for_number": (changed("model", round="7"), Model, "model: round: Input should be a valid integer"),
+    "truth_for_number": (
+        changed("model", round=True),
+        Model,
+        "model: round: Input should be a valid integer",
+    ),
+    "number_for_truth": (
+        changed("status", online=1),
+        Status,
+        "status: online: Input should be a valid boolean",
+    ),
+    "fraction_for_number": (
+        changed("model", round=7.0),
+        Model,
+        "model: round: Input should be a valid integer",
+    ),
+    "negative": (
+        changed("model", round=-1),
+        Model,
+        "model: round: Input should be greater than or equal to 0",
+    ),
+    "beyond_the_counter": (
+        changed("model", round=2**31),
+        Model,
+        "model: round: Input should be less than or equal to 2147483647",
+    ),
+    "generation_0": (changed("model", generation=0), Model, "model: generation: Input should be greater"),
+    "60_other_codec": (
+        changed("update", codec="float16"),
+        Update,
+        "update: codec: Input should be 'float32'",
+    ),
+    "60_big_endian_codec": (changed("model", codec=">f4"), Model, "model: codec: Input should be 'float32'"),
+    "60_weights_as_a_list": (
+        changed("update", body=[0.125, -3.0]),
+        Update,
+        "update: body: Input should be a valid b",
+    ),
+    "60_negative_units": (
+        changed("task", network=NETWORK | {"layers": [{"type": "dense", "units": -2}]}),
+        Task,
+        "task: network.layers.0.dense.units: Input should be greater than or equal to 1",
+    ),
+    "60_product_overflow": (
+        changed("task", network=NETWORK | {"layers": HUGE}),
+        Task,
+        "task: network: 4295360514 weights are more than the 50000000 allowed",
+    ),
+    "60_units_of_2_63": (
+        changed("task", network=NETWORK | {"layers": [{"type": "dense", "units": 2**63}]}),
+        Task,
+        "task: network.layers.0.dense.units: Input should be less than or equal to 65536",
+    ),
+    "unknown_layer": (
+        changed("task", network=NETWORK | {"layers": [{"type": "lambda", "code": "x"}]}),
+        Task,
+        "task: network.layers.0: Input tag 'lambda' found using 'type' does not match any",
+    ),
+    "62_samples_nan": (
+        changed("update", samples=float("nan")),
+        Update,
+        "update: samples: Input should be a valid i",
+    ),
+    "62_samples_true": (
+        changed("update", samples=True),
+        Update,
+        "update: samples: Input should be a valid integer",
+    ),
+    "64_device_with_slash": (
+        changed("update", device="a/b"),
+        Update,
+        "update: device: String should match pattern",
+    ),
+    "64_device_with_plus": (
+        changed("update", device="+"),
+        Update,
+        "update: device: String should match pattern",
+    ),
+    "64_device_with_hash": (
+        changed("update", device="#"),
+        Update,
+        "update: device: String should match pattern",
+    ),
+    "64_device_with_newline": (
+        changed("update", device="pi\n"),
+        Update,
+        "update: device: String should match",
+    ),
+    "64_named_device_with_plus": (
+        changed("round", cohort={"fraction": 1.0, "seed": 0, "devices": ["+"]}),
+        Manifest,
+        "round: cohort.devices.0: String should match pattern",
+    ),
+    "short_digest": (
+        changed("update", base=b"m" * 31),
+        Update,
+        "update: base: Data should have at least 32 bytes",
+    ),
+    "long_digest": (
+        changed("update", base=b"m" * 33),
+        Update,
+        "update: base: Data should have at most 32 bytes",
+    ),
+    "metric_not_finite": (
+        changed("update", metrics={"loss": float("inf")}),
+        Update,
+        "update: metrics.loss: Input should be a finite number",
+    ),
+    "endless_metric_name": (changed("update", metrics={"x" * 60_000: 1.0}), Update, "update: metrics.xxx"),
+    "33_metrics": (
+        changed("update", metrics={str(i): 0.0 for i in range(33)}),
+        Update,
+        "update: metrics: Dictionary should have at most 32 items",
+    ),
+    "same_feature_twice": (changed("task", features=["a", "a"]), Task, "task: features: names must differ"),
+    "empty_feature_name": (
+        changed("task", features=["a", ""]),
+        Task,
+        "task: features.1: String should have at le",
+    ),
+    "too_few_features": (
+        changed("task", features=["a"]),
+        Task,
+        "task: message: 1 feature names for 2 inputs",
+    ),
+    "too_few_classes": (changed("task", classes=["a"]), Task, "task: message: 1 output names for 2 outputs"),
+    "targets_of_a_classifier": (
+        changed("task", targets=["a", "b"]),
+        Task,
+        "task: message: a classifier has classes and no targets",
+    ),
+    "training_without_model": (
+        changed("round", model=...),
+        Manifest,
+        "round: message: a training round names its model and its plan",
+    ),
+    "fraction_0": (
+        changed("round", cohort={"fraction": 0.0, "seed": 0}),
+        Manifest,
+        "round: cohort.fraction: Inp",
+    ),
+    "fraction_nan": (
+        changed("round", cohort={"fraction": float("nan"), "seed": 0}),
+        Manifest,
+        "round: cohort.fraction: Input should be",
+    ),
+    "slot_2": (
+        changed("round", task=TASK_BLOB.model_dump() | {"slot": 2}),
+        Manifest,
+        "round: task.slot: Input should be less than or equal to 1",
+    ),
+    "more_frames_than_bytes": (
+        changed("round", task=TASK_BLOB.model_dump() | {"frames": 401}),
+        Manifest,
+        "round: task: 400 bytes cannot fill 401 frames",
+    ),
+    "plan_without_end": (
+        changed("round", plan={"epochs": 10**6}),
+        Manifest,
+        "round: plan.epochs: Input should be less than or equal to 1000",
+    ),
+    "unknown_reason": (
+        changed("receipt_refused", reason="no"),
+        Receipt,
+        "receipt: reason: Input should be 'malform",
+    ),
+    "refusal_without_reason": (
+        changed("receipt_refused", reason=...),
+        Receipt,
+        "receipt: message: a refusal names its reason",
+    ),
+    "missing_of_an_admitted": (
+        changed("receipt", missing=[1]),
+        Receipt,
+        "receipt: message: frames are missing, and yet the update is admitted",
+    ),
+    "missing_as_text": (
+        changed("receipt_retry", missing=["1"]),
+        Receipt,
+        "receipt: missing.0: Input should be a v",
+    ),
+    "missing_beyond_the_frames": (
+        changed("receipt_retry", missing=[4_096]),
+        Receipt,
+        "receipt: missing.0: Input",
+    ),
+    "too_many_missing": (
+        changed("receipt_retry", missing=[0] * 4_097),
+        Receipt,
+        "receipt: missing: Tuple should",
+    ),
+    "export_of_nothing": (
+        changed("export", file=...),
+        Export,
+        "export: message: an export names its file, or says why it was withheld",
+    ),
+    "signature_as_text": (
+        changed("signed", sigs=["s"]),
+        Signed,
+        "signed: sigs.0: Input should be a valid bytes",
+    ),
+    "nine_signatures": (
+        changed("signed", sigs=[b""] * 9),
+        Signed,
+        "signed: sigs: Tuple should have at most 8",
+    ),
+}
+
+
+def test_there_are_enough_bad_messages() -> None:
+    assert len(BROKEN) >= 30
+
+
+@pytest.mark.parametrize(("payload", "kind", "text"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_message_is_refused_by_name(payload: bytes, kind: type[Message], text: str) -> None:
+    error = refusal(payload, kind)
+    assert str(error).startswith(text)
+    assert error.reason is Reason.MALFORMED
+    assert len(str(error)) < 1_000
+
+
+def test_an_envelope_does_not_hide_what_is_wrong_inside() -> None:
+    with pytest.raises(ProtocolError, match="type 'status' where 'round' was expected"):
+        unseal(seal(EXAMPLES["status"]), Manifest)
+    with pytest.raises(ProtocolError, match="type 'round' where 'signed' was expected"):
+        unseal(payloads["round"], Manifest)
+    with pytest.raises(ProtocolError, match="trailing"):
+        unseal(pack(Signed(body=payloads["round"] + b"\0")), Manifest)
+
+
+def test_a_message_too_large_is_refused_for_its_size() -> None:
+    payload = pack(Model(generation=1, round=1, body=bytes(wire.MAX_PAYLOAD)))
+    assert refusal(payload, Model).reason is Reason.OVERSIZE
+    assert len(unpack(payload, Model, max_bytes=2 * wire.MAX_PAYLOAD).body) == wire.MAX_PAYLOAD
+
+
+# Fuzzing: nothing but ProtocolError
+
+
+def attempt(payload: bytes, kind: type[Message]) -> None:
+    """Unpack for every kind; a message that is accepted must itself be one that can be packed."""
+    try:
+        message = unpack(payload, kind)
+    except ProtocolError:
+        return
+    assert unpack(pack(message), kind) == message
+
+
+@kinds
+@given(st.binary(max_size=100))
+def test_random_bytes_raise_only_protocol_errors(kind: type[Message], payload: bytes) -> None:
+    attempt(payload, kind)
+
+
+@examples
+@settings(max_examples=50)
+@given(
+    cut=st.integers(0, 600),
+    removed=st.integers(0, 5),
+    put=st.binary(max_size=5),
+)
+def test_mutated_golden_bytes_raise_only_protocol_errors(
+    name: str, cut: int, removed: int, put: bytes
+) -> None:
+    payload = payloads[name]
+    at = cut % len(payload)
+    attempt(payload[:at] + put + payload[at + removed :], type(EXAMPLES[name]))
+
+
+@examples
+def test_fault_54_every_cut_is_refused(name: str) -> None:
+    for end in range(len(payloads[name])):
+        assert refusal(payloads[name][:end], type(EXAMPLES[name])).reason is Reason.MALFORMED
+
+
+def paths(value: object, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield at
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from paths(part, (*at, key))
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | texts
+    | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@examples
+@settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much])
+@given(data=st.data(), value=plain)
+def test_any_value_in_any_place_raises_only_protocol_errors(
+    name: str, data: st.DataObject, value: object
+) -> None:
+    fields = msgpack.unpackb(payloads[name])
+    *way, last = data.draw(st.sampled_from([path for path in paths(fields) if path]))
+    place = fields
+    for key in way:
+        place = place[key]
+    place[last] = value
+    attempt(msgpack.packb(fields), type(EXAMPLES[name]))
+
+
+def test_messages_are_cheap_to_import() -> None:
+    """A device reads them; what only the aggregator needs stays out."""
+    code = "import sys, fedge.messages, fedge.frames; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"onnx", "onnxruntime", "plotly", "typer", "rich", "safetensors", "sklearn", "sqlite3", "asyncio"}
+    assert not heavy & set(loaded.split())
+    assert "paho" not in loaded
