@@ -32,7 +32,7 @@ DISTINCT = 64
 def bare_loop(contributions: Iterator[Contribution], weights: int) -> NDArray[np.float32]:
     total, product, n = np.zeros(weights), np.empty(weights), 0
     for contribution in contributions:
-        np.multiply(contribution.vector, np.float64(contribution.samples), out=product)
+        np.multiply(contribution.vector, contribution.samples, out=product, dtype=np.float64)
         total += product
         n += contribution.samples
     total /= n

@@ -153,7 +153,7 @@ class _Sum:
             contribution = self._next[1]
             if total is None:
                 total = self._spent.pop() if self._spent else np.empty(contribution.vector.shape)
-                np.multiply(contribution.vector, np.float64(contribution.samples), out=total)
+                _multiply(contribution.vector, contribution.samples, total)
             else:
                 self._add(total, contribution)
             self.samples += contribution.samples
@@ -161,11 +161,11 @@ class _Sum:
         return total
 
     def _add(self, total: Vector, contribution: Contribution) -> None:
-        samples, vector = np.float64(contribution.samples), contribution.vector
+        samples, vector = contribution.samples, contribution.vector
         for start in range(0, len(total), BLOCK):
             block = total[start : start + BLOCK]
             products = self._products[: len(block)]
-            np.multiply(vector[start : start + BLOCK], samples, out=products)
+            _multiply(vector[start : start + BLOCK], samples, products)
             block += products
 
     def _checked(self, contributions: Iterable[Contribution]) -> Iterator[tuple[int, Contribution]]:
@@ -185,6 +185,11 @@ class _Sum:
                 )
             last, shape = key, vector.shape
             yield key[0], contribution
+
+
+def _multiply(vector: NDArray[np.floating[Any]], samples: int, out: Vector) -> None:
+    # The dtype is said because NumPy 1 would choose a float32 product for a float32 array and a number.
+    np.multiply(vector, samples, out=out, dtype=np.float64)
 
 
 def _merge_nodes(lanes: range, nodes: dict[range, Vector | None]) -> Vector | None:

@@ -200,28 +200,10 @@ def test_memory_does_not_grow_with_the_number_of_updates() -> None:
 
 
 def test_a_partial_sum_is_a_value() -> None:
-    low = partial(
-        [Contribution(CROWDED[0], 1, np.ones(2, np.float32))],
-        range(lane_of(CROWDED[0]), lane_of(CROWDED[0]) + 1),
-    )
-    before = low.total.copy()
-    rest = [partial([], lanes) for lanes in _complement(low.lanes)]
-    merge([low, *rest])
-    merge([low, *rest])
-    np.testing.assert_array_equal(low.total, before)
-
-
-def _complement(lanes: range) -> list[range]:
-    """The siblings on the way from a node up to the root."""
-    siblings = []
-    while lanes != LANES:
-        size = len(lanes)
-        start = lanes.start // (2 * size) * (2 * size)
-        siblings.append(
-            range(start + size, start + 2 * size) if lanes.start == start else range(start, start + size)
-        )
-        lanes = range(start, start + 2 * size)
-    return siblings
+    low, high = (Partial(lanes, 1, np.ones(2)) for lanes in (range(0, 128), range(128, 256)))
+    for _ in range(2):
+        np.testing.assert_array_equal(merge([low, high]).total, [2, 2])
+    np.testing.assert_array_equal([low.total, high.total], np.ones((2, 2)))
 
 
 W = np.ones(2, dtype=np.float32)
