@@ -1,0 +1,115 @@
+"""The commands of `fedge` and their options."""
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+import fedge
+from fedge.errors import FedgeError
+from fleet.collision import collisions
+
+if TYPE_CHECKING:
+    from fleet.outcome import Outcome
+
+app = typer.Typer(
+    name="fedge",
+    help="Teach one model to a fleet of small devices without moving their data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class DatasetName(StrEnum):
+    """The data sets of the demo."""
+
+    WATCH = "watch"
+    DIGITS = "digits"
+
+
+@app.callback(invoke_without_command=True)
+def fedge_command(
+    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+) -> None:
+    """Teach one model to a fleet of small devices without moving their data."""
+    if version:
+        typer.echo(fedge.__version__)
+        raise typer.Exit
+    for sentence in collisions():
+        typer.echo(f"warning: {sentence}: install Fedge into an environment of its own", err=True)
+
+
+@app.command()
+def demo(
+    devices: Annotated[int, typer.Option(help="How many devices; each is a process.", min=1)] = 20,
+    rounds: Annotated[int, typer.Option(help="How many rounds of training.", min=1)] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model, bit for bit.", min=0)] = 1,
+    out: Annotated[Path, typer.Option(help="The folder for everything that is made.")] = Path("out/demo"),
+    dataset: Annotated[
+        DatasetName, typer.Option(help="Smart watches, or digits dealt out by label.")
+    ] = DatasetName.WATCH,
+    broker: Annotated[
+        str, typer.Option(help="auto, mosquitto, iotcore (embedded), or mqtt://host:port of one that runs.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Let a fleet learn on this machine: a broker, the aggregator, and a process for every device."""
+    from fleet.demo import Options, run
+    from fleet.progress import Bar, Silent
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = Options(out, dataset.value, devices, rounds, seed, broker)
+    try:
+        if as_json:
+            outcome = run(options, Silent())
+            typer.echo(json.dumps(outcome.as_json()))
+        else:
+            console = Console()
+            with Bar(rounds, devices, console) as bar:
+                outcome = run(options, bar)
+            _print(outcome, console)
+    except FedgeError as error:
+        typer.echo(f"fedge demo: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("fedge demo: stopped", err=True)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print(outcome: "Outcome", console: Console) -> None:
+    """The short table, and where the files are."""
+    table = Table(
+        title=f"{outcome.title}: accuracy on {outcome.held_out} held-out samples", title_justify="left"
+    )
+    table.add_column("training")
+    table.add_column("accuracy", justify="right")
+    table.add_row(f"alone (mean of {outcome.devices} devices)", f"{outcome.accuracy_alone_mean:.3f}")
+    table.add_row(f"together ({outcome.rounds} rounds)", f"[bold]{outcome.accuracy:.3f}[/bold]")
+    table.add_row("all data in one place", f"{outcome.accuracy_central:.3f}")
+    console.print(table)
+    traffic, median_ms = outcome.traffic, outcome.seconds_per_round_median * 1000
+    console.print(
+        f"{outcome.rounds} rounds of {outcome.devices} devices over {outcome.broker}: "
+        f"{outcome.seconds:.1f} s, median {median_ms:.0f} ms a round, "
+        f"{decimal(traffic.up)} up, {decimal(traffic.down)} down",
+        highlight=False,
+    )
+    console.print(
+        f"ONNX differs from the devices' own model by at most {outcome.onnx_max_abs_diff:.1e}",
+        highlight=False,
+    )
+    for path in (outcome.safetensors, outcome.onnx, outcome.manifest, outcome.report):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)

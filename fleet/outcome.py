@@ -1,0 +1,107 @@
+"""What a demonstration shows in the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from aggregator.ledger import RoundRow
+from fleet.baselines import Alone
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of MQTT payload, as the devices counted them."""
+
+    up: int
+    """From the devices."""
+    down: int
+    """To the devices."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything the table, the JSON object and the report are made from."""
+
+    title: str
+    dataset: str
+    broker: str
+    seed: int
+    devices: int
+    rows: tuple[RoundRow, ...]
+    """The survey and every training round."""
+    accuracy: float
+    """Of the final ONNX file on the held-out parts of all devices, by onnxruntime."""
+    accuracy_by_device: dict[str, float]
+    """The same on each device's own held-out part."""
+    alone: tuple[Alone, ...]
+    accuracy_central: float
+    held_out: int
+    """Samples in all held-out parts together."""
+    onnx_max_abs_diff: float
+    """Largest difference of a probability between the ONNX file and a device's own forward pass."""
+    folder: Path
+    """Where everything is."""
+    safetensors: Path
+    onnx: Path
+    manifest: Path
+    report: Path
+    seconds_learning: float
+    """From starting the programs until all devices held the final model."""
+    seconds: float
+    """The whole of it."""
+
+    @property
+    def rounds(self) -> int:
+        """Training rounds that closed."""
+        return len(self.training)
+
+    @property
+    def training(self) -> Sequence[RoundRow]:
+        """The training rounds, oldest first."""
+        return trained(self.rows)
+
+    @property
+    def accuracy_alone_mean(self) -> float:
+        """Mean over the devices of what each reaches alone, on the held-out parts of all."""
+        return sum(one.everyone for one in self.alone) / len(self.alone)
+
+    @property
+    def traffic(self) -> Traffic:
+        """Of all rounds."""
+        return Traffic(sum(row.bytes_up for row in self.rows), sum(row.bytes_down for row in self.rows))
+
+    @property
+    def seconds_per_round_median(self) -> float:
+        """Of the training rounds."""
+        return median(row.seconds for row in self.training if row.seconds is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures under the names that scripts may rely on."""
+        return {
+            "dataset": self.dataset,
+            "devices": self.devices,
+            "rounds": self.rounds,
+            "seed": self.seed,
+            "accuracy": self.accuracy,
+            "accuracy_alone_mean": self.accuracy_alone_mean,
+            "accuracy_central": self.accuracy_central,
+            "held_out": self.held_out,
+            "onnx": str(self.onnx),
+            "onnx_max_abs_diff": self.onnx_max_abs_diff,
+            "safetensors": str(self.safetensors),
+            "manifest": str(self.manifest),
+            "report": str(self.report),
+            "bytes_up": self.traffic.up,
+            "bytes_down": self.traffic.down,
+            "seconds": round(self.seconds, 3),
+            "seconds_learning": round(self.seconds_learning, 3),
+            "seconds_per_round_median": round(self.seconds_per_round_median, 4),
+            "broker": self.broker,
+        }
+
+
+def trained(rows: Sequence[RoundRow]) -> Sequence[RoundRow]:
+    """The training rounds that closed."""
+    return [row for row in rows if row.kind == "train" and row.closed]

@@ -1,0 +1,263 @@
+"""The report of a demonstration: one HTML file that needs no network."""
+
+import html
+from pathlib import Path
+from string import Template
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich.filesize import decimal
+
+from fleet.outcome import Outcome
+
+TOGETHER = "#0f766e"
+ALONE = "#d97706"
+CENTRAL = "#64748b"
+DOWN = "#7dd3c8"
+INK = "#1e293b"
+GRID = "#e7ecf1"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_PAGE = Path(__file__).with_name("report.html")
+
+
+def render(outcome: Outcome) -> str:
+    """The whole page, with plotly's own code in it (about 5 MB)."""
+    figures = [
+        _accuracy_figure(outcome),
+        _loss_figure(outcome),
+        _bytes_figure(outcome),
+        _devices_figure(outcome),
+    ]
+    accuracy, loss, traffic, devices = (
+        figure.to_html(
+            full_html=False,
+            include_plotlyjs=index == 0,
+            config={"displayModeBar": False, "responsive": True},
+        )
+        for index, figure in enumerate(figures)
+    )
+    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(outcome.title),
+        ink=INK,
+        font=FONT,
+        together=TOGETHER,
+        lead=html.escape(_lead(outcome)),
+        cards="\n".join(
+            f'<div class="card{" main" if index == 0 else ""}"><b>{html.escape(value)}</b>'
+            f"<span>{html.escape(label)}</span></div>"
+            for index, (value, label) in enumerate(_cards(outcome))
+        ),
+        accuracy_note=(
+            f"Share of the {outcome.held_out} held-out samples of all devices that the shared model "
+            "classifies correctly after each round. The dashed lines are what the same training reaches "
+            "without sharing, and with all data in one place."
+        ),
+        devices_note=(
+            "Left: on the held-out samples of all devices, so also on what a device has never seen itself. "
+            "Right: on the device's own. Alone, a device trains for as many epochs as the fleet."
+        ),
+        accuracy_figure=accuracy,
+        loss_figure=loss,
+        bytes_figure=traffic,
+        devices_figure=devices,
+        facts="\n".join(
+            f"<tr><td>{html.escape(name)}</td><td>{value}</td></tr>" for name, value in _facts(outcome)
+        ),
+    )
+
+
+def _lead(outcome: Outcome) -> str:
+    return (
+        f"{outcome.devices} devices taught one model in {outcome.rounds} rounds. Each trained on its own "
+        "samples and published only its weights over MQTT; one aggregator averaged them by sample count "
+        "(FedAvg)."
+    )
+
+
+def _cards(outcome: Outcome) -> list[tuple[str, str]]:
+    each = (outcome.traffic.up + outcome.traffic.down) / outcome.devices
+    return [
+        (f"{outcome.accuracy:.1%}", "together: the shared model"),
+        (f"{outcome.accuracy_alone_mean:.1%}", "alone: mean of the devices' own models"),
+        (f"{outcome.accuracy_central:.1%}", "all data in one place"),
+        (f"{outcome.seconds_per_round_median * 1000:.0f} ms", f"a round (median of {outcome.rounds})"),
+        (decimal(round(each)), "sent and received by a device in all"),
+        (f"{outcome.onnx_max_abs_diff:.0e}", "largest difference of the ONNX file"),
+    ]
+
+
+def _facts(outcome: Outcome) -> list[tuple[str, str]]:
+    def path(value: object) -> str:
+        return f"<code>{html.escape(str(value))}</code>"
+
+    return [
+        ("Broker", html.escape(outcome.broker)),
+        ("Seed", str(outcome.seed)),
+        (
+            "Time",
+            f"{outcome.seconds_learning:.1f} s from starting the programs until every device held the final "
+            f"model; {outcome.seconds:.1f} s with preparing, measuring and the two comparisons",
+        ),
+        ("Accuracy", "by onnxruntime with model.onnx on raw features, on samples no training has seen"),
+        ("Model (ONNX)", path(outcome.onnx)),
+        ("Weights", path(outcome.safetensors)),
+        ("Manifest", path(outcome.manifest)),
+        ("Settings, logs, data", path(outcome.folder)),
+    ]
+
+
+def _accuracy_figure(outcome: Outcome) -> go.Figure:
+    # A row's accuracy is that of the model its round began from: the one of the round before.
+    points = [(row.round - 1, row.accuracy) for row in outcome.training if row.accuracy is not None]
+    points.append((outcome.training[-1].round, outcome.accuracy))
+    figure = _figure(380)
+    figure.add_scatter(
+        x=[x for x, _ in points],
+        y=[y for _, y in points],
+        mode="lines",
+        name="together",
+        line={"color": TOGETHER, "width": 3},
+        hovertemplate="after round %{x}: %{y:.1%}<extra></extra>",
+    )
+    for value, text, colour, anchor in (
+        (outcome.accuracy_central, "all data in one place", CENTRAL, "bottom"),
+        (outcome.accuracy_alone_mean, "alone, on average", ALONE, "top"),
+    ):
+        figure.add_hline(y=value, line={"color": colour, "width": 2, "dash": "dash"})
+        figure.add_annotation(
+            x=1,
+            xref="paper",
+            xanchor="right",
+            y=value,
+            yanchor=anchor,
+            text=f"{text}: {value:.1%}",
+            showarrow=False,
+            font={"color": colour, "size": 14},
+        )
+    x, y = points[-1]
+    figure.add_scatter(
+        x=[x],
+        y=[y],
+        mode="markers",
+        marker={"color": TOGETHER, "size": 10},
+        hovertemplate="final: %{y:.1%}<extra></extra>",
+    )
+    figure.add_annotation(
+        x=x,
+        y=y,
+        text=f"<b>together: {y:.1%}</b>",
+        showarrow=False,
+        xanchor="right",
+        yanchor="top",
+        yshift=-10,
+        font={"color": TOGETHER, "size": 15},
+    )
+    figure.update_yaxes(title="accuracy", tickformat=".0%", range=[0, 1.06], dtick=0.2)
+    figure.update_xaxes(title="round")
+    return figure
+
+
+def _loss_figure(outcome: Outcome) -> go.Figure:
+    figure = _figure(320, legend=True)
+    for name, field, colour, dash in (
+        ("shared model", "loss_before", TOGETHER, "solid"),
+        ("after local training", "loss", ALONE, "dot"),
+    ):
+        rows = [row for row in outcome.training if getattr(row, field) is not None]
+        figure.add_scatter(
+            x=[row.round for row in rows],
+            y=[getattr(row, field) for row in rows],
+            mode="lines",
+            name=name,
+            line={"color": colour, "width": 2.5, "dash": dash},
+            hovertemplate=f"{name}, round %{{x}}: %{{y:.3g}}<extra></extra>",
+        )
+    figure.update_yaxes(title="loss (logarithmic)", type="log", dtick=1, exponentformat="none")
+    figure.update_xaxes(title="round")
+    return figure
+
+
+def _bytes_figure(outcome: Outcome) -> go.Figure:
+    figure = _figure(320, legend=True)
+    for name, field, colour in (
+        ("to the devices", "bytes_down", DOWN),
+        ("from the devices", "bytes_up", TOGETHER),
+    ):
+        figure.add_bar(
+            x=[row.round for row in outcome.rows],
+            y=[getattr(row, field) / 1000 for row in outcome.rows],
+            name=name,
+            marker={"color": colour, "line": {"width": 0}},
+            hovertemplate=f"round %{{x}}, {name}: %{{y:.0f}} kB<extra></extra>",
+        )
+    figure.update_layout(barmode="stack", bargap=0.15)
+    figure.update_yaxes(title="kB", rangemode="tozero")
+    figure.update_xaxes(title="round")
+    return figure
+
+
+def _devices_figure(outcome: Outcome) -> go.Figure:
+    ordered = sorted(outcome.alone, key=lambda one: one.everyone)
+    names = [one.device for one in ordered]
+    figure = make_subplots(
+        cols=2,
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        subplot_titles=("on the samples of all devices", "on its own samples"),
+    )
+    shared = [outcome.accuracy] * len(ordered)
+    own = [outcome.accuracy_by_device[one.device] for one in ordered]
+    panels = (([one.everyone for one in ordered], shared), ([one.own for one in ordered], own))
+    for column, (before, after) in enumerate(panels, 1):
+        figure.add_scatter(
+            x=[x for pair in zip(before, after, strict=True) for x in (*pair, None)],
+            y=[name for name in names for _ in range(3)],
+            mode="lines",
+            line={"color": "#cbd5e1", "width": 3},
+            hoverinfo="skip",
+            showlegend=False,
+            row=1,
+            col=column,
+        )
+        for label, values, colour in (
+            ("before: alone", before, ALONE),
+            ("after: the shared model", after, TOGETHER),
+        ):
+            figure.add_scatter(
+                x=values,
+                y=names,
+                mode="markers",
+                name=label,
+                legendgroup=label,
+                showlegend=column == 1,
+                marker={"color": colour, "size": 11, "line": {"color": "#fff", "width": 1}},
+                hovertemplate=f"%{{y}}, {label}: %{{x:.1%}}<extra></extra>",
+                row=1,
+                col=column,
+            )
+    _style(figure, 150 + 24 * len(ordered), legend=True)
+    figure.update_xaxes(title="accuracy", tickformat=".0%", range=[-0.02, 1.04], dtick=0.2)
+    figure.update_yaxes(tickfont={"size": 13}, showgrid=False, range=[-0.7, len(ordered) - 0.3])
+    figure.update_layout(legend={"y": 1 + 28 / (24 * len(ordered) + 20), "x": 0}, margin={"t": 70})
+    return figure
+
+
+def _figure(height: int, *, legend: bool = False) -> go.Figure:
+    figure = go.Figure()
+    _style(figure, height, legend=legend)
+    return figure
+
+
+def _style(figure: go.Figure, height: int, *, legend: bool) -> None:
+    figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 10, "r": 10, "t": 40 if legend else 14, "b": 10},
+        font={"family": FONT, "size": 13, "color": INK},
+        showlegend=legend,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        hoverlabel={"font": {"family": FONT}},
+    )
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, linecolor="#cbd5e1")
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
