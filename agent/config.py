@@ -1,0 +1,82 @@
+"""What a device's owner says in `agent.toml`: who it is, where the broker and the data are."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
+from fedge.topics import DEVICE_ID
+
+Missing = Literal["refuse", "drop", "fill"]
+
+
+class DataSettings(Section):
+    """What the sections of all sources share: how samples are chosen and divided."""
+
+    missing: Missing = "refuse"
+    """What happens to a row with a missing value: `refuse` the data naming file and row, `drop` the row, or
+    `fill` a feature with the survey's mean (a row without an answer is dropped)."""
+    holdout: float = Field(default=0.2, ge=0, lt=0.9, allow_inf_nan=False)
+    """The part of each series, its last by time, that is kept for evaluation."""
+    gap: int = Field(default=0, ge=0, le=1_000_000)
+    """Rows dropped between the training and the held-out part, where windows of a recording overlap."""
+    minimum: int = Field(default=20, ge=20)
+    """The fewest training samples to take part with; a survey never describes fewer than 20."""
+
+
+class CsvSettings(DataSettings):
+    """`[data] source = "csv"`: text with a header line."""
+
+    source: Literal["csv"]
+    """Where samples come from."""
+    path: LocalPath
+    """One CSV file, or a folder whose *.csv are read in the order of their names."""
+    label: str = Field(default="label", min_length=1)
+    """The column of class names, for a classification; a regression's targets are columns by their names."""
+    series: str | None = Field(default=None, min_length=1)
+    """The column naming the recording a row belongs to; without it each file is one."""
+
+
+class NpzSettings(DataSettings):
+    """`[data] source = "npz"`: arrays `X`, `y`, and optionally `series` and `features` (column names)."""
+
+    source: Literal["npz"]
+    """Where samples come from."""
+    path: LocalPath
+    """One NumPy archive, as written by numpy.savez."""
+
+
+class PythonSettings(DataSettings):
+    """`[data] source = "python"`: a function of the owner's."""
+
+    source: Literal["python"]
+    """Where samples come from."""
+    callable: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+    """`module:function`; called without arguments before each round, it returns (X, y) or (X, y, series)."""
+    path: LocalPath | None = None
+    """A folder to look for the module in, besides the installed packages."""
+
+
+class StateSettings(Section):
+    """`[state]`: what must survive a restart."""
+
+    folder: LocalPath = Path("state")
+    """The folder for the saved update and the newest model; one for each agent."""
+
+
+class AgentSettings(FileSettings):
+    """The whole of `agent.toml`."""
+
+    ENV_PREFIX: ClassVar[str] = "FEDGE_AGENT_"
+
+    federation: str = Field(pattern=DEVICE_ID)
+    """The federation's name: at most 31 lower-case letters, digits and hyphens."""
+    device: str = Field(pattern=DEVICE_ID)
+    """This device's name, no other's in the federation: at most 31 lower-case letters, digits and hyphens."""
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    """Where the MQTT broker is."""
+    data: Annotated[CsvSettings | NpzSettings | PythonSettings, Field(discriminator="source")]
+    """Where this device's samples are; its `source` is csv, npz or python."""
+    state: StateSettings = Field(default_factory=StateSettings)
+    """What must survive a restart."""

@@ -1,0 +1,93 @@
+"""The newest model a device has followed, with its task, as one file that changes as a whole."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge import wire
+from fedge.errors import ProtocolError, StateError
+from fedge.messages import Model, Task, unpack
+from fedge.store import atomic_write
+
+FILE = "model.held"
+"""The file's name in the state folder."""
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the file holds: messages as they came, and what they say."""
+
+    task: bytes
+    task_digest: bytes
+    decoded_task: Task
+    model: bytes
+    model_digest: bytes
+    decoded_model: Model
+
+
+def save(path: Path, task: bytes, model: bytes) -> None:
+    """Replace the file by a task and a model made for it, both as packed messages.
+
+    Raises:
+        StateError: it cannot be written; the one before is untouched.
+    """
+    fields = {
+        "v": _VERSION,
+        "task": task,
+        "task_digest": hashlib.sha256(task).digest(),
+        "model": model,
+        "model_digest": hashlib.sha256(model).digest(),
+    }
+    atomic_write(path, wire.encode(fields))
+
+
+def read(path: Path) -> Held | None:
+    """Read the file and check its digests; None: no model has been followed yet.
+
+    Raises:
+        StateError: it cannot be read, or is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        fields = wire.decode(data, max_bytes=len(data))
+        if fields.get("v") != _VERSION:
+            raise ProtocolError(f"layout {fields.get('v')!r}, this program knows {_VERSION}")
+        task, model = (_checked(fields, name) for name in ("task", "model"))
+        return Held(
+            task=task,
+            task_digest=fields["task_digest"],
+            decoded_task=unpack(task, Task, max_bytes=len(task)),
+            model=model,
+            model_digest=fields["model_digest"],
+            decoded_model=unpack(model, Model, max_bytes=len(model)),
+        )
+    except ProtocolError as error:
+        raise StateError(
+            f"{path}: is damaged ({error}); delete it, and the agent fetches the model again"
+        ) from error
+
+
+def load(path: Path) -> tuple[Task, Model]:
+    """The task and the model of the file.
+
+    Raises:
+        StateError: there is none yet, it cannot be read, or is damaged.
+    """
+    held = read(path)
+    if held is None:
+        raise StateError(f"{path}: no model has been followed yet; run the agent until it has fetched one")
+    return held.decoded_task, held.decoded_model
+
+
+def _checked(fields: dict[str, object], name: str) -> bytes:
+    data = fields.get(name)
+    if not isinstance(data, bytes) or hashlib.sha256(data).digest() != fields.get(f"{name}_digest"):
+        raise ProtocolError(f"the {name} does not match its digest")
+    return data

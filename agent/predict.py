@@ -1,0 +1,79 @@
+"""Predict with the model this device holds, without a network."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent import held
+from agent.config import AgentSettings
+from agent.dataset import features, settle_missing
+from agent.sources import CsvSource, NpzSource, Source
+from fedge.codecs import CODECS
+from fedge.errors import ProtocolError, StateError
+from fedge.messages import Model, Task
+from fedge.nn import Network
+
+
+def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
+    """Write the held model's answer to each row of `file`, a CSV or an `.npz` with the task's features.
+
+    CSV: `row,class,probability`, or `row` and the targets by name. JSON: one object with the model's
+    `generation` and `round`, and `predictions` with a probability for every class, or the targets. Rows are
+    counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer.
+
+    Raises:
+        StateError: no model has been followed yet, or its file is damaged.
+        DataError: `file` cannot be read, or its columns are not the task's.
+    """
+    path = settings.state.folder / held.FILE
+    task, model = held.load(path)
+    weights = _weights(path, task, model)
+    source: Source = NpzSource(file) if file.suffix == ".npz" else CsvSource(file, growing=False)
+    samples = source.read()
+    X = features(samples, task)
+    rows = settle_missing(X, samples, task, settings.data)
+    answers = Network(task.network).predict(weights, X[rows])
+    if as_json:
+        _write_json(out, task, model, rows, answers)
+    else:
+        _write_csv(out, task, rows, answers)
+
+
+def _weights(path: Path, task: Task, model: Model) -> NDArray[np.float32]:
+    try:
+        return CODECS[model.codec].decode(model.body, task.network.schema.size)
+    except ProtocolError as error:
+        raise StateError(
+            f"{path}: is damaged ({error}); delete it, and the agent fetches it again"
+        ) from error
+
+
+def _write_csv(out: TextIO, task: Task, rows: NDArray[np.intp], answers: NDArray[Any]) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    if task.classes is None:
+        writer.writerow(("row", *task.outputs))
+        writer.writerows((row, *answer) for row, answer in zip(rows, answers, strict=True))
+        return
+    writer.writerow(("row", "class", "probability"))
+    best = answers.argmax(axis=1)
+    for row, index, answer in zip(rows, best, answers, strict=True):
+        writer.writerow((row, task.classes[index], answer[index]))
+
+
+def _write_json(out: TextIO, task: Task, model: Model, rows: NDArray[np.intp], answers: NDArray[Any]) -> None:
+    predictions = []
+    for row, answer in zip(rows, answers, strict=True):
+        named = {name: float(str(value)) for name, value in zip(task.outputs, answer, strict=True)}
+        prediction: dict[str, Any] = {"row": int(row)}
+        if task.classes is None:
+            prediction["targets"] = named
+        else:
+            prediction |= {"class": task.classes[int(answer.argmax())], "probabilities": named}
+        predictions.append(prediction)
+    document = {"generation": model.generation, "round": model.round, "predictions": predictions}
+    json.dump(document, out, ensure_ascii=False, indent=2)
+    out.write("\n")

@@ -1,0 +1,20 @@
+"""Where a device's samples come from: each source reads, checks, and knows when nothing has changed."""
+
+from agent.config import CsvSettings, NpzSettings, PythonSettings
+from agent.sources.csv import CsvSource
+from agent.sources.function import FunctionSource
+from agent.sources.npz import NpzSource
+from agent.sources.samples import Samples, Source
+
+__all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "open_source"]
+
+
+def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
+    """The source that `[data]` describes."""
+    match data:
+        case CsvSettings():
+            return CsvSource(data.path, data.label, data.series)
+        case NpzSettings():
+            return NpzSource(data.path)
+        case PythonSettings():
+            return FunctionSource(data.callable, data.path)

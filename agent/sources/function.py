@@ -1,0 +1,76 @@
+"""Samples from a Python function of the device's owner."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.sources.arrays import samples_from_arrays
+from agent.sources.samples import Samples
+from fedge.errors import DataError
+
+
+@dataclass(frozen=True)
+class FunctionSource:
+    """`module:function`, called without arguments; it returns (X, y) or (X, y, series), or raises.
+
+    The function runs in the agent's own process and may do what the agent may.
+    """
+
+    callable: str
+    path: Path | None = None
+    """A folder to look for the module in, after the installed packages."""
+
+    def fingerprint(self) -> Hashable:
+        """Always another: nothing is known without calling the function."""
+        return object()
+
+    def read(self) -> Samples:
+        """Call the function.
+
+        Raises:
+            DataError: it cannot be imported, raises, or returns something else; names module and function.
+        """
+        function = self._function()
+        try:
+            returned = function()
+        except (Exception, SystemExit) as error:
+            raise DataError(f"{self.callable}: raised {_summary(error)}") from error
+        if not isinstance(returned, tuple | list) or len(returned) not in (2, 3):
+            what = f"a {type(returned).__name__}"
+            if isinstance(returned, tuple | list):
+                what += f" of {len(returned)}"
+            raise DataError(f"{self.callable}: must return (X, y) or (X, y, series), got {what}")
+        return samples_from_arrays(self.callable, *returned)
+
+    def _function(self) -> Callable[[], Any]:
+        module_name, _, function_name = self.callable.partition(":")
+        if self.path is not None and str(self.path) not in sys.path:
+            sys.path.append(str(self.path))
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            where = f"{self.path} or the installed packages" if self.path else "the installed packages"
+            raise DataError(
+                f"{self.callable}: there is no module {error.name!r} in {where}; "
+                "[data] path names the folder to look in"
+            ) from error
+        except (Exception, SystemExit) as error:
+            raise DataError(f"{self.callable}: importing {module_name} raised {_summary(error)}") from error
+        function = getattr(module, function_name, None)
+        if not callable(function):
+            problem = "is not a function" if hasattr(module, function_name) else "does not exist"
+            found = getattr(module, "__file__", None) or "a built-in module"
+            raise DataError(f"{self.callable}: {function_name} {problem} in {found}")
+        return function  # type: ignore[no-any-return]
+
+
+def _summary(error: BaseException) -> str:
+    """Kind and place of an exception; its text may quote samples, and stays in the chained traceback."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__} at {error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}"

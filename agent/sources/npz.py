@@ -1,0 +1,70 @@
+"""Samples from one NumPy archive, as `numpy.savez` writes it."""
+
+import zipfile
+import zlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.sources.arrays import samples_from_arrays
+from agent.sources.samples import Samples, listing, unreadable
+from fedge.errors import DataError
+
+
+@dataclass(frozen=True)
+class NpzSource:
+    """The arrays `X` and, where there are any, `y`, `series` and `features`; others are ignored.
+
+    Nothing is unpickled: an array of Python objects is refused.
+    """
+
+    path: Path
+
+    def fingerprint(self) -> Hashable:
+        """The file's inode, size and time of change."""
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    def read(self) -> Samples:
+        """Read the archive.
+
+        Raises:
+            DataError: no archive, a damaged one, or arrays that do not belong together; names the array.
+        """
+        arrays = self._load()
+        if "X" not in arrays:
+            raise DataError(
+                f"{self.path}: holds no array X; its arrays are {listing(sorted(arrays)) or 'none'}"
+            )
+        return samples_from_arrays(
+            str(self.path), arrays["X"], arrays.get("y"), arrays.get("series"), arrays.get("features")
+        )
+
+    def _load(self) -> dict[str, Any]:
+        name = "X"
+        arrays: dict[str, Any] = {}
+        try:
+            zipfile.ZipFile(self.path).close()  # np.load also opens what is no archive
+            with np.load(self.path, allow_pickle=False) as archive:
+                for name in archive.files:
+                    wanted = name in {"X", "y", "series", "features"}
+                    arrays[name] = archive[name] if wanted else None
+        except zipfile.BadZipFile:
+            raise DataError(
+                f"{self.path}: not a NumPy archive, damaged or cut short; write it with numpy.savez"
+            ) from None
+        except (zlib.error, EOFError, RuntimeError):
+            raise DataError(f"{self.path}: array {name}: is damaged; write the file again") from None
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        except ValueError:
+            raise DataError(
+                f"{self.path}: array {name}: holds Python objects or is damaged; save text or numbers"
+            ) from None
+        return arrays

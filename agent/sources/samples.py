@@ -1,0 +1,89 @@
+"""What a source hands over: rows as they stand in the data, before any task has chosen among them.
+
+Error messages about data name places, never contents: they travel to the aggregator when a device
+declines, and no sample may leave the device.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.errors import DataError
+
+MAX_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """n rows of d columns, and what they are about."""
+
+    name: str
+    """The source as error messages call it: a path, or `module:function`."""
+    X: NDArray[np.float32]
+    """Shape (n, d); NaN where a value is missing."""
+    columns: tuple[str, ...] | None
+    """Names of the d columns, all different; None: the data does not name them."""
+    y: NDArray[Any] | None
+    """The answers: class labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t), NaN
+    where missing. None: the data has none beside the columns."""
+    answer: str
+    """What `y` is called in the data, for error messages: `column 'label'`."""
+    series: NDArray[np.int64]
+    """Shape (n,): which recording a row belongs to. Rows of one recording are in the order of time."""
+    blocks: tuple[tuple[str, int], ...]
+    """Where the rows came from, in order: a file's name and how many of the rows are its own."""
+    lines: NDArray[np.int64] | None = None
+    """Shape (n,): each row's line in its file; None: rows are counted from 0."""
+    faults: Mapping[int, str] = field(default_factory=dict)
+    """Columns that cannot be used, and the first reason why; whether one matters is the task's to say."""
+
+    def place(self, row: int) -> str:
+        """Where a row is: `data/a.csv: line 7`."""
+        first = 0
+        for name, rows in self.blocks:
+            if row < first + rows:
+                return (
+                    f"{name}: row {row - first}" if self.lines is None else f"{name}: line {self.lines[row]}"
+                )
+            first += rows
+        raise IndexError(f"row {row} of {first}")
+
+
+class Source(Protocol):
+    """Where samples come from."""
+
+    def read(self) -> Samples:
+        """Read everything that is there now.
+
+        Raises:
+            DataError: it cannot be read; the text says which file, where in it, and what to do.
+        """
+
+    def fingerprint(self) -> Hashable:
+        """Something cheap that differs from the one before whenever the data may have changed.
+
+        Raises:
+            DataError: there is no data.
+        """
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names for an error message, the first few of many."""
+    shown = ", ".join(names[:MAX_NAMES_SHOWN])
+    return shown if len(names) <= MAX_NAMES_SHOWN else f"{shown} and {len(names) - MAX_NAMES_SHOWN} more"
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to say of a file or folder that the system does not let us read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: there is no such file or folder; check the path")
+    return DataError(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def number(names: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
+    """Give each distinct name a number: shape (n,) -> (n,), equal where the names are."""
+    return np.unique(np.asarray(names), return_inverse=True)[1].reshape(-1).astype(np.int64)

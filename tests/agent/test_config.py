@@ -1,0 +1,128 @@
+"""`agent.toml`, right and wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
+from fedge.errors import ConfigError
+
+HEAD = 'federation = "watch"\ndevice = "anna-left"\n'
+
+
+def load(folder: Path, text: str, environment: dict[str, str] | None = None) -> AgentSettings:
+    file = folder / "agent.toml"
+    file.write_text(text, encoding="utf-8")
+    return AgentSettings.load(file, environment or {})
+
+
+def test_the_shortest_configuration(tmp_path: Path) -> None:
+    settings = load(tmp_path, HEAD + '[data]\nsource = "csv"\npath = "data/"')
+    here = tmp_path.resolve()
+    assert (settings.federation, settings.device) == ("watch", "anna-left")
+    assert (settings.broker.host, settings.broker.port) == ("127.0.0.1", 1883)
+    assert settings.state.folder == here / "state"
+    assert settings.data == CsvSettings(source="csv", path=here / "data", label="label", series=None)
+    assert (settings.data.missing, settings.data.holdout, settings.data.gap) == ("refuse", 0.2, 0)
+    assert settings.data.minimum == 20
+
+
+def test_each_source_has_keys_of_its_own(tmp_path: Path) -> None:
+    npz = load(tmp_path, HEAD + '[data]\nsource = "npz"\npath = "a.npz"\nholdout = 0\nminimum = 50').data
+    assert npz == NpzSettings(source="npz", path=tmp_path.resolve() / "a.npz", holdout=0.0, minimum=50)
+    code = load(tmp_path, HEAD + '[data]\nsource = "python"\ncallable = "my.loader:read"').data
+    assert code == PythonSettings(source="python", callable="my.loader:read")
+
+
+def test_one_file_serves_many_devices(tmp_path: Path) -> None:
+    text = HEAD + '[data]\nsource = "csv"\npath = "data/"'
+    variables = {
+        "FEDGE_AGENT_DEVICE": "ben-right",
+        "FEDGE_AGENT_DATA__PATH": "ben.csv",
+        "FEDGE_AGENT_DATA__GAP": "2",
+        "FEDGE_AGENT_STATE__FOLDER": "/var/lib/fedge",
+        "FEDGE_AGGREGATOR_PORT": "another program's",
+    }
+    settings = load(tmp_path, text, variables)
+    assert settings.device == "ben-right"
+    assert isinstance(settings.data, CsvSettings)
+    assert (settings.data.path, settings.data.gap) == (tmp_path.resolve() / "ben.csv", 2)
+    assert settings.state.folder == Path("/var/lib/fedge")
+
+
+CSV = HEAD + '[data]\nsource = "csv"\npath = "d"\n'
+PYTHON = HEAD + '[data]\nsource = "python"\n'
+
+BROKEN = {
+    "empty": ("", "federation: is missing. The federation's name"),
+    "no device": (
+        'federation = "a"\n[data]\nsource = "npz"\npath = "x"',
+        "device: is missing. This device's name",
+    ),
+    "no data": (
+        HEAD,
+        "[data]: is missing. Where this device's samples are; its `source` is csv, npz or python.",
+    ),
+    "no source": (HEAD + '[data]\npath = "d"', "[data] source: is missing; accepted: csv, npz, python"),
+    "unknown source": (
+        HEAD + '[data]\nsource = "sql"',
+        "[data] source: unknown value 'sql'; accepted: csv, npz, python",
+    ),
+    "no path": (HEAD + '[data]\nsource = "csv"', "[data] path: is missing. One CSV file, or a folder"),
+    "device with capitals": (
+        'federation = "a"\ndevice = "Anna"\n[data]\nsource = "csv"\npath = "d"',
+        "device: String should match pattern",
+    ),
+    "device with a slash": (
+        'federation = "a"\ndevice = "a/b"\n[data]\nsource = "csv"\npath = "d"',
+        "device: String should match pattern",
+    ),
+    "federation with a wildcard": (
+        'federation = "#"\ndevice = "a"\n[data]\nsource = "csv"\npath = "d"',
+        "federation: String should match pattern",
+    ),
+    "unknown rule": (
+        CSV + 'missing = "guess"',
+        "[data] missing: Input should be 'refuse', 'drop' or 'fill', got 'guess'. What happens to a row",
+    ),
+    "all held out": (
+        CSV + "holdout = 1.0",
+        "[data] holdout: Input should be less than 0.9, got 1.0. The part",
+    ),
+    "negative hold-out": (
+        CSV + "holdout = -0.1",
+        "[data] holdout: Input should be greater than or equal to 0",
+    ),
+    "hold-out is no number": (CSV + "holdout = nan", "[data] holdout: Input should be "),
+    "negative gap": (
+        CSV + "gap = -1",
+        "[data] gap: Input should be greater than or equal to 0, got -1. Rows",
+    ),
+    "too small a minimum": (
+        CSV + "minimum = 5",
+        "[data] minimum: Input should be greater than or equal to 20",
+    ),
+    "empty label": (CSV + 'label = ""', "[data] label: String should have at least 1 character"),
+    "key of another source": (
+        HEAD + '[data]\nsource = "npz"\npath = "d"\nlabel = "x"',
+        "[data] label: unknown key",
+    ),
+    "misspelt key": (CSV + "hold_out = 0.1", "[data] hold_out: unknown key; did you mean 'holdout'?"),
+    "no function": (PYTHON, "[data] callable: is missing. `module:function`"),
+    "module only": (PYTHON + 'callable = "loader"', "[data] callable: String should match pattern"),
+    "a call": (PYTHON + 'callable = "loader:read()"', "[data] callable: String should match pattern"),
+    "a file": (PYTHON + 'callable = "./loader.py:read"', "[data] callable: String should match pattern"),
+    "unknown table": (CSV + "[brokers]", "brokers: unknown key; did you mean 'broker'?"),
+    "state as text": (
+        CSV.replace("[data]", 'state = "s"\n[data]'),
+        "[state]: must be a table: write [state]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_configurations_are_explained(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    lines = str(caught.value).splitlines()
+    assert any(line.startswith(f"{tmp_path / 'agent.toml'}: {message}") for line in lines), lines

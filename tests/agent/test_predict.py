@@ -1,0 +1,205 @@
+"""The held model as a file, and predicting with it."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent import held
+from agent.config import AgentSettings
+from agent.predict import predict
+from fedge import wire
+from fedge.codecs import CODECS
+from fedge.errors import DataError, StateError
+from fedge.messages import Model, Task, pack
+from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
+
+LN9 = float(np.log(9))
+
+
+def affine(kind: type[Any], means: list[float], scales: list[float]) -> Any:
+    return kind(mean=np.float32(means).tobytes(), scale=np.float32(scales).tobytes())
+
+
+CLASSIFIER = Task(
+    network=NetworkSpec(
+        inputs=2, layers=(affine(Standardize, [10, 0], [2, 1]), Dense(units=2)), loss="cross-entropy"
+    ),
+    features=("u", "v"),
+    classes=("walk", "run"),
+)
+REGRESSION = Task(
+    network=NetworkSpec(inputs=2, layers=(Dense(units=1), affine(Rescale, [100], [10])), loss="mse"),
+    features=("u", "v"),
+    targets=("speed",),
+)
+
+
+def model(*weights: float, round_: int = 7) -> Model:
+    return Model(generation=2, round=round_, body=CODECS["float32"].encode(np.float32(weights)))
+
+
+STEP = model(0, LN9, 0, 0, 0, 0)
+"""Logits (0, ln 9 · (u - 10) / 2): at u = 12 the classes have 0.1 and 0.9, at u = 10 one half each."""
+LINE = model(1, 2, 0.5)
+"""speed = 100 + 10 · (u + 2 v + 0.5)."""
+
+
+def settings_in(folder: Path, missing: str = "refuse") -> AgentSettings:
+    (folder / "agent.toml").write_text(
+        'federation = "watch"\ndevice = "anna"\n[broker]\nurl = "mqtt://127.0.0.1:1"\n'
+        f'[data]\nsource = "csv"\npath = "none"\nmissing = "{missing}"\n'
+    )
+    settings = AgentSettings.load(folder / "agent.toml", {})
+    settings.state.folder.mkdir(exist_ok=True)
+    return settings
+
+
+def hold(folder: Path, task: Task, held_model: Model) -> None:
+    (folder / "state").mkdir(exist_ok=True)
+    held.save(folder / "state" / held.FILE, pack(task), pack(held_model))
+
+
+def predicted(folder: Path, content: str, missing: str = "refuse", as_json: bool = False) -> str:
+    (folder / "new.csv").write_text(content)
+    out = io.StringIO()
+    predict(settings_in(folder, missing), folder / "new.csv", out, as_json)
+    return out.getvalue()
+
+
+# The file
+
+
+def test_held_model_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / held.FILE
+    assert held.read(path) is None
+    held.save(path, pack(CLASSIFIER), pack(STEP))
+    assert held.load(path) == (CLASSIFIER, STEP)
+    kept = held.read(path)
+    assert kept is not None
+    assert (kept.task, kept.model) == (pack(CLASSIFIER), pack(STEP))
+    assert kept.task_digest == hashlib.sha256(pack(CLASSIFIER)).digest()
+    assert kept.model_digest == hashlib.sha256(pack(STEP)).digest()
+    held.save(path, pack(REGRESSION), pack(LINE))
+    assert held.load(path) == (REGRESSION, LINE)
+    assert [file.name for file in tmp_path.iterdir()] == [held.FILE]
+
+
+def test_no_model_yet(tmp_path: Path) -> None:
+    with pytest.raises(
+        StateError, match=rf"{held.FILE}: no model has been followed yet; run the agent until"
+    ):
+        held.load(tmp_path / held.FILE)
+
+
+def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / held.FILE
+    held.save(path, pack(CLASSIFIER), pack(STEP))
+    whole = path.read_bytes()
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x01]) + whole[i + 1 :])
+        with pytest.raises(StateError, match=r"is damaged \(.+\); delete it, and the agent fetches"):
+            held.read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00" * 500, wire.encode({"v": 1}), wire.encode({"v": 2}), wire.encode({"v": 1, "task": "text"})],
+    ids=["empty", "nul", "no-fields", "another-layout", "text"],
+)
+def test_foreign_files_are_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / held.FILE).write_bytes(content)
+    with pytest.raises(StateError, match="is damaged"):
+        held.load(tmp_path / held.FILE)
+
+
+def test_truncated_file_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / held.FILE
+    held.save(path, pack(CLASSIFIER), pack(STEP))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StateError, match="is damaged"):
+        held.load(path)
+
+
+def test_messages_of_the_wrong_type_are_damage(tmp_path: Path) -> None:
+    held.save(tmp_path / held.FILE, pack(STEP), pack(CLASSIFIER))
+    with pytest.raises(StateError, match="is damaged"):
+        held.load(tmp_path / held.FILE)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot be read: Is a directory"):
+        held.read(tmp_path)
+
+
+# Predicting
+
+
+def test_classes_as_csv(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, STEP)
+    rows = list(csv.reader(io.StringIO(predicted(tmp_path, "v,note,u\n0,a,12\n0,b,8\n0,c,10"))))
+    assert rows[0] == ["row", "class", "probability"]
+    assert [row[:2] for row in rows[1:]] == [["0", "run"], ["1", "walk"], ["2", "walk"]]
+    assert [float(row[2]) for row in rows[1:]] == pytest.approx([0.9, 0.9, 0.5], abs=1e-6)
+
+
+def test_classes_as_json(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, STEP)
+    document = json.loads(predicted(tmp_path, "u,v\n12,0\n", as_json=True))
+    assert (document["generation"], document["round"]) == (2, 7)
+    (only,) = document["predictions"]
+    assert (only["row"], only["class"]) == (0, "run")
+    assert only["probabilities"] == pytest.approx({"walk": 0.1, "run": 0.9}, abs=1e-6)
+
+
+def test_targets_in_their_own_units(tmp_path: Path) -> None:
+    hold(tmp_path, REGRESSION, LINE)
+    assert predicted(tmp_path, "u,v\n1,2\n0,0\n") == "row,speed\n0,155.0\n1,105.0\n"
+    document = json.loads(predicted(tmp_path, "u,v\n1,2\n", as_json=True))
+    assert document["predictions"] == [{"row": 0, "targets": {"speed": 155.0}}]
+
+
+def test_npz_without_labels(tmp_path: Path) -> None:
+    hold(tmp_path, REGRESSION, LINE)
+    np.savez(tmp_path / "new.npz", X=[[1, 2], [0, 0]])
+    out = io.StringIO()
+    predict(settings_in(tmp_path), tmp_path / "new.npz", out, False)
+    assert out.getvalue() == "row,speed\n0,155.0\n1,105.0\n"
+
+
+def test_missing_values_follow_the_rule(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, STEP)
+    content = "u,v\n12,0\n,0\n8,0\n"
+    with pytest.raises(DataError, match=r"new\.csv: line 3: column 'u' is missing"):
+        predicted(tmp_path, content)
+    dropped = predicted(tmp_path, content, "drop").splitlines()
+    assert [line.split(",")[:2] for line in dropped[1:]] == [["0", "run"], ["2", "walk"]]
+    filled = predicted(tmp_path, content, "fill").splitlines()
+    assert filled[2] == "1,walk,0.5", "the mean of u is 10"
+    assert predicted(tmp_path, "u,v\n,0\n", "drop") == "row,class,probability\n"
+
+
+def test_wrong_files_are_explained(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, STEP)
+    with pytest.raises(DataError, match=r"new\.csv: there is no column 'v' \(1 of the task's 2 features"):
+        predicted(tmp_path, "u,w\n1,2\n")
+    with pytest.raises(DataError, match=r"new\.csv: line 2, column 'v': not a number"):
+        predicted(tmp_path, "u,v\n1,x\n")
+    with pytest.raises(DataError, match=r"none\.csv: there is no such file"):
+        predict(settings_in(tmp_path), tmp_path / "none.csv", io.StringIO(), False)
+
+
+def test_no_model_no_prediction(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="no model has been followed yet"):
+        predicted(tmp_path, "u,v\n1,2\n")
+
+
+def test_a_model_for_another_network_is_damage(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, LINE)
+    with pytest.raises(StateError, match=r"is damaged \(float32: 12 bytes where 6 weights take 24\)"):
+        predicted(tmp_path, "u,v\n1,2\n")
