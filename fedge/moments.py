@@ -51,6 +51,12 @@ class Moments:
         return cls(count, mean, m2)
 
 
+def withhold(moments: Moments, fewest: int) -> Moments:
+    """Say nothing of columns with fewer than `fewest` values: the mean of one value is that value."""
+    enough = moments.count >= fewest
+    return Moments(*(np.where(enough, part, 0.0) for part in (moments.count, moments.mean, moments.m2)))
+
+
 def measure(X: NDArray[Any]) -> Moments:
     """Measure the columns of `X`, of shape (n, d); NaN means missing and is counted out of its column.
 

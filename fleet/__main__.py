@@ -3,6 +3,8 @@
 import os
 import sys
 
+from fleet.threads import ONE_THREAD
+
 EXTRAS = {
     "iotcore",
     "onnx",
@@ -18,9 +20,7 @@ EXTRAS = {
 
 def main() -> None:
     """Run the command line; a missing extra is told in one sentence."""
-    # Before NumPy loads: the baselines are then computed as a device would, and one seed gives one result.
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+    os.environ.update(ONE_THREAD)
     try:
         from fleet.cli import app
 
@@ -29,7 +29,7 @@ def main() -> None:
         if (error.name or "").split(".")[0] not in EXTRAS:
             raise
         print(
-            f"fedge needs the extra 'demo' ({error.name} is missing): pip install 'fedge[demo]'",
+            f"fedge demo needs the extra 'demo' ({error.name} is missing): pip install 'fedge[demo]'",
             file=sys.stderr,
         )
         sys.exit(os.EX_CONFIG)

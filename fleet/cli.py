@@ -91,9 +91,12 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _print(outcome: "Outcome", console: Console) -> None:
     """The short table, and where the files are."""
-    table = Table(
-        title=f"{outcome.title}: accuracy on {outcome.held_out} held-out samples", title_justify="left"
+    console.print(
+        f"[bold]{outcome.title}[/bold]: accuracy on {outcome.held_out} held-out samples",
+        highlight=False,
+        soft_wrap=True,
     )
+    table = Table()
     table.add_column("training")
     table.add_column("accuracy", justify="right")
     table.add_row(f"alone (mean of {outcome.devices} devices)", f"{outcome.accuracy_alone_mean:.3f}")
@@ -106,6 +109,7 @@ def _print(outcome: "Outcome", console: Console) -> None:
         f"{outcome.seconds:.1f} s, median {median_ms:.0f} ms a round, "
         f"{decimal(traffic.up)} up, {decimal(traffic.down)} down",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
         f"ONNX differs from the devices' own model by at most {outcome.onnx_max_abs_diff:.1e}",

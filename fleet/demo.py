@@ -37,7 +37,7 @@ DATASETS: Mapping[str, Callable[[int], FederatedDataset]] = {"watch": load_watch
 MARK = ".fedge-demo"
 """The file that says a folder is ours to empty."""
 REPORT = "report.html"
-POLL_S = 0.1
+POLL_S = 0.2
 DEADLINE_S = 60.0
 STALL_S = 180.0
 """A round that takes three deadlines does not come to an end any more."""

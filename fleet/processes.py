@@ -11,10 +11,7 @@ from pathlib import Path
 
 import fedge
 from fedge.errors import FedgeError
-
-# Set before NumPy loads in a child: many processes with many BLAS threads each would only wait for each
-# other, and the same sum over another number of threads may differ in its last bit.
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+from fleet.threads import ONE_THREAD
 
 # `python -m agent` finds our package, and never a folder of that name where the caller happens to stand.
 _ROOT = str(Path(fedge.__file__).parent.parent)

@@ -39,7 +39,7 @@ class Bar:
         self._devices = devices
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
@@ -70,8 +70,8 @@ class Bar:
 
 
 def figures(rows: Sequence[RoundRow], online: int, devices: int) -> str:
-    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 12.1 MB up, 13.0 MB down`."""
+    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 25.1 MB`."""
     measured = [row.accuracy for row in rows if row.accuracy is not None]
     parts = [f"accuracy {measured[-1]:.3f}"] if measured else []
-    up, down = sum(row.bytes_up for row in rows), sum(row.bytes_down for row in rows)
-    return " · ".join([*parts, f"{online}/{devices} devices", f"{decimal(up)} up, {decimal(down)} down"])
+    sent = sum(row.bytes_up + row.bytes_down for row in rows)
+    return " · ".join([*parts, f"{online}/{devices} devices", decimal(sent)])

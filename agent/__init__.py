@@ -1,0 +1,1 @@
+"""The device: trains on its own samples and publishes its weights."""

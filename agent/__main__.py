@@ -1,0 +1,120 @@
+"""`fedge-agent`: the device's program. The composition root: everything is put together here."""
+
+import os
+
+# One BLAS thread, set before NumPy loads: small matrices are slower on several, and the order of a sum,
+# and with it the last bits of the model, must not depend on the machine's load.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from agent.config import AgentSettings
+from fedge import __version__
+from fedge.errors import FedgeError
+from fedge.logs import tell
+
+EXAMPLES = """examples:
+  fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
+  fedge-agent --config agent.toml            take part until stopped (SIGTERM or Ctrl-C)
+  fedge-agent predict new.csv                use the newest model on a file, without a network
+
+exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 74 the state folder cannot be used,
+            75 another agent works with this state folder, 78 the configuration is wrong"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    tell(verbose=options.verbose)
+    try:
+        settings = AgentSettings.load(options.config)
+        if options.command == "predict":
+            return _predict(settings, options)
+        return _check(settings, as_json=options.json) if options.check else _run(settings)
+    except FedgeError as error:
+        for line in str(error).splitlines():
+            logging.getLogger("fedge.agent").error("%s", line)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fedge-agent",
+        description="Trains on this device's own samples and publishes only weights.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fedge-agent {__version__}")
+    parser.add_argument("--config", type=Path, default=Path("agent.toml"), help="default: %(default)s")
+    parser.add_argument("--check", action="store_true", help="validate configuration and data, then exit")
+    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--verbose", action="store_true", help="log every step")
+    commands = parser.add_subparsers(dest="command", metavar="predict FILE")
+    predict = commands.add_parser("predict", help="use the newest model on a file, without a network")
+    predict.add_argument(
+        "file", type=Path, metavar="FILE", help="a .csv or .npz with the model's feature columns"
+    )
+    # Both places accept these; a default here would undo what was said before the command.
+    predict.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def _run(settings: AgentSettings) -> int:
+    from agent.runtime import Runtime
+
+    log = logging.getLogger("fedge.agent")
+    log.info("fedge-agent %s: device %s of federation %s", __version__, settings.device, settings.federation)
+    runtime = Runtime(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runtime.stop())
+    runtime.run()
+    return 0
+
+
+def _check(settings: AgentSettings, *, as_json: bool) -> int:
+    from agent.sources import open_source
+
+    samples = open_source(settings.data).read()
+    understood = {
+        "device": settings.device,
+        "federation": settings.federation,
+        "broker": settings.broker.url,
+        "tls": settings.broker.tls,
+        "data": samples.name,
+        "samples": len(samples.X),
+        "columns": samples.X.shape[1],
+        "holdout": settings.data.holdout,
+        "missing": settings.data.missing,
+        "state": str(settings.state.folder),
+    }
+    if as_json:
+        print(json.dumps(understood))
+    else:
+        for name, value in understood.items():
+            print(f"{name:>10}  {value}")
+        print("the configuration is valid")
+    return 0
+
+
+def _predict(settings: AgentSettings, options: argparse.Namespace) -> int:
+    from agent.predict import predict
+
+    predict(settings, options.file, sys.stdout, as_json=options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What a device does: the core lists these, the runtime performs them in that order."""
+
+from dataclasses import dataclass
+
+from fedge.freshness import RoundId
+from fedge.messages import Manifest, Status
+
+
+@dataclass(frozen=True)
+class Greet:
+    """Subscribe to `round`, the own `receipt` and the own `status`."""
+
+
+@dataclass(frozen=True)
+class PublishStatus:
+    """Publish the retained status."""
+
+    status: Status
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Subscribe to the frames of what is lacking: `task`, `model` or both."""
+
+    manifest: Manifest
+    task: bool
+    model: bool
+
+
+@dataclass(frozen=True)
+class StopFetching:
+    """Unsubscribe from all frames and drop what arrived in part."""
+
+
+@dataclass(frozen=True)
+class StartWork:
+    """Start the survey or the training of this round on the worker."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class CancelWork:
+    """The work under way is no longer wanted."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class KeepModel:
+    """Write the model that was fetched to its file, atomically."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class SaveSeen:
+    """Remember the newest round, durably."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class SaveUpdate:
+    """Keep an update until it is answered, and its round as seen, durably; it replaces the one before."""
+
+    round: RoundId
+    digest: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class PublishUpdate:
+    """Publish the saved update: these frames of it, or all."""
+
+    digest: bytes
+    frames: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class SaveVerdict:
+    """Remember what became of the saved update, durably."""
+
+    digest: bytes
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Leave the broker for a while: another device uses this identity."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Say:
+    """Tell the owner, in one line."""
+
+    level: str
+    text: str
+
+
+Effect = (
+    Greet
+    | PublishStatus
+    | Fetch
+    | StopFetching
+    | StartWork
+    | CancelWork
+    | KeepModel
+    | SaveSeen
+    | SaveUpdate
+    | PublishUpdate
+    | SaveVerdict
+    | Withdraw
+    | Say
+)

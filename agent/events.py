@@ -1,0 +1,103 @@
+"""What can happen to a device: everything that its decisions depend on comes in as one of these."""
+
+from dataclasses import dataclass
+
+from fedge.freshness import RoundId
+from fedge.messages import Manifest, Receipt, Status
+from fedge.reasons import Reason
+
+
+@dataclass(frozen=True)
+class LinkUp:
+    """The broker accepted connection number `connection` of this boot."""
+
+    now_s: float
+    connection: int
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """The connection is gone."""
+
+
+@dataclass(frozen=True)
+class RoundAnnounced:
+    """A manifest arrived, and lasts `left_s` seconds from now (its age is subtracted)."""
+
+    now_s: float
+    manifest: Manifest
+    left_s: float
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A task or model is here, whole and with the right digest."""
+
+    now_s: float
+    kind: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Done:
+    """The trainer finished: `payload` is the packed update or survey, `digest` its SHA-256."""
+
+    now_s: float
+    round: RoundId
+    digest: bytes
+    payload: bytes
+    samples: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The work of a round cannot be done, or its result cannot be kept."""
+
+    round: RoundId
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class ReceiptArrived:
+    """The aggregator answered."""
+
+    now_s: float
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class StatusSeen:
+    """This device's own status topic spoke; `live`: just published, not retained from before."""
+
+    now_s: float
+    status: Status
+    live: bool
+
+
+@dataclass(frozen=True)
+class KeepFailed:
+    """The model's file could not be written; it is tried again when the model is followed next."""
+
+    now_s: float
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed; sent when `due_s(state)` is reached."""
+
+    now_s: float
+
+
+Event = (
+    LinkUp
+    | LinkDown
+    | RoundAnnounced
+    | Fetched
+    | Done
+    | Failed
+    | ReceiptArrived
+    | StatusSeen
+    | KeepFailed
+    | Tick
+)

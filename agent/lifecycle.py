@@ -1,0 +1,394 @@
+"""What a device decides: `step(state, event) -> (state, effects)`, and nothing else affects it.
+
+Pure (law 1): time comes in as `now_s` (monotonic seconds), randomness and ids as fields of events. The two
+machines are the link (`link_up`) and the work; a dead Wi-Fi changes only the first. Effects are performed
+in the order they are listed: what must be durable comes before what can be seen (law 4).
+"""
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from agent import effects as do
+from agent import events as on
+from fedge.freshness import RoundId, round_of
+from fedge.messages import Decline, Manifest, Status
+from fedge.selection import chosen
+
+FETCH_RETRY_S = 15.0
+REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
+CLONE_PAUSE_S = 60.0
+NEVER = RoundId(0, 0)
+
+
+# ── state ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The update on disk, and what became of it (`None`: not answered yet)."""
+
+    round: RoundId
+    digest: bytes
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing to do in this round."""
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """Waiting for the frames of the task or the model, to work or only to follow."""
+
+    to_work: bool
+    due_s: float
+
+
+@dataclass(frozen=True)
+class Working:
+    """The worker surveys or trains."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """The saved update is being repeated until a receipt comes."""
+
+    frames: tuple[int, ...]
+    """What to send when due: frame 0, or those the aggregator misses."""
+    due_s: float
+    tries: int = 0
+
+
+Work = Idle | Fetching | Working | Reporting
+
+
+@dataclass(frozen=True)
+class Device:
+    """All that a device's decisions depend on."""
+
+    device: str
+    boot: bytes
+    version: str
+    follow_s: float
+    """A device that is not chosen follows the model at least this often."""
+    own_boots: frozenset[bytes] = frozenset()
+    """Boot ids this state folder has had before: their wills and statuses are our own."""
+    link_up: bool = False
+    connection: int = 0
+    returned: bool = False
+    """This is not the first connection of this boot."""
+    seen: RoundId = NEVER
+    manifest: Manifest | None = None
+    closes_s: float = 0.0
+    """When its round is over, unless it is announced anew."""
+    task: bytes | None = None
+    """Digest of the task at hand."""
+    model: bytes | None = None
+    """Digest of the model at hand."""
+    kept: bytes | None = None
+    """Digest of the model in the file."""
+    followed_s: float = 0.0
+    saved: Saved | None = None
+    declined: Decline | None = None
+    samples: int | None = None
+    work: Work = Idle()
+
+
+Step = tuple[Device, list[do.Effect]]
+
+
+def status(state: Device, *, online: bool = True) -> Status:
+    """The status to publish; with `online=False` the last words."""
+    return Status(
+        online=online,
+        boot=state.boot,
+        connection=state.connection,
+        version=state.version,
+        samples=state.samples,
+        generation=state.seen.generation,
+        round=state.seen.round,
+        holds=state.kept,
+        declined=state.declined,
+    )
+
+
+def due_s(state: Device) -> float | None:
+    """When a `Tick` is wanted next, if the link is up."""
+    if not state.link_up:
+        return None
+    match state.work:
+        case Fetching(due_s=due) | Reporting(due_s=due):
+            return due
+        case Idle() if _may_follow(state):
+            return state.followed_s + state.follow_s
+        case _:
+            return None
+
+
+def step(state: Device, event: on.Event) -> Step:
+    """One event's consequences. An event that does not fit changes nothing."""
+    match event:
+        case on.LinkUp():
+            return _link_up(state, event)
+        case on.LinkDown():
+            return replace(state, link_up=False), []
+        case on.RoundAnnounced():
+            return _announced(state, event)
+        case on.Fetched():
+            return _fetched(state, event)
+        case on.Done():
+            return _done(state, event)
+        case on.Failed():
+            return _failed(state, event)
+        case on.ReceiptArrived():
+            return _answered(state, event)
+        case on.StatusSeen():
+            return _status_seen(state, event)
+        case on.KeepFailed():
+            return replace(state, kept=None, followed_s=event.now_s), []
+        case on.Tick():
+            return _tick(state, event.now_s)
+
+
+def _link_up(state: Device, event: on.LinkUp) -> Step:
+    returned = state.connection > 0
+    state = replace(state, link_up=True, connection=event.connection, returned=returned)
+    effects: list[do.Effect] = [do.Greet(), do.PublishStatus(status(state))]
+    match state.work:
+        case Fetching():
+            state, more = _fetch(state, event.now_s, to_work=state.work.to_work)
+            effects += more
+        case Reporting() if state.saved:
+            # One frame tells the aggregator which update we hold; its receipt says what it lacks.
+            effects.append(do.PublishUpdate(state.saved.digest, (0,)))
+            state = replace(state, work=replace(state.work, due_s=event.now_s + REPORT_RETRY_S))
+    return state, effects
+
+
+def _announced(state: Device, event: on.RoundAnnounced) -> Step:
+    manifest, now_s = event.manifest, event.now_s
+    announced = round_of(manifest)
+    if announced < state.seen:
+        text = f"ignored an announcement of round {announced}: this device has seen round {state.seen}"
+        return state, [do.Say("warning", text), do.PublishStatus(status(state))]
+    current = state.manifest
+    closes_s = now_s + event.left_s
+    if current is not None and (announced, manifest.attempt) <= (round_of(current), current.attempt):
+        if (announced, manifest.attempt, manifest.state) != (
+            round_of(current),
+            current.attempt,
+            current.state,
+        ):
+            return state, []
+        state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
+        return _decide(state, now_s) if isinstance(state.work, Idle) else (state, [])
+
+    effects: list[do.Effect] = []
+    same_work = current is not None and round_of(current) == announced and manifest.state == "open"
+    state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
+    if same_work and not isinstance(state.work, Idle):
+        return state, effects  # another attempt of the round it works on: what it does stays right
+    match state.work:
+        case Working(round=older):
+            effects.append(do.CancelWork(older))
+        case Fetching():
+            effects.append(do.StopFetching())
+    state, more = _decide(replace(state, work=Idle()), now_s)
+    effects += more
+    match state.work:
+        case Working() | Fetching(to_work=True):
+            pass  # saved together with the update: one write to the SD card instead of two
+        case _:
+            effects.append(do.SaveSeen(announced))
+    return state, effects
+
+
+def _decide(state: Device, now_s: float) -> Step:
+    """What to do about the newest manifest, from Idle."""
+    manifest = state.manifest
+    if manifest is None:
+        return state, []
+    announced = round_of(manifest)
+    if manifest.state == "open":
+        if state.saved is not None and state.saved.round == announced:
+            if state.saved.verdict is not None:
+                return state, []
+            work = Reporting((0,), now_s + REPORT_RETRY_S)
+            return replace(state, work=work), [do.PublishUpdate(state.saved.digest, None)]
+        in_time = now_s < state.closes_s and state.declined is None
+        if in_time and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
+            return _fetch(state, now_s, to_work=True)
+    if _may_follow(state) and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
+        return _fetch(state, now_s, to_work=False)
+    return state, []
+
+
+def _may_follow(state: Device) -> bool:
+    return (
+        state.manifest is not None
+        and state.manifest.model is not None
+        and state.manifest.model.digest != state.kept
+    )
+
+
+def _lacks(state: Device) -> tuple[bool, bool]:
+    """Whether the manifest's task and model are still to be fetched."""
+    manifest = state.manifest
+    assert manifest is not None
+    return (
+        manifest.task.digest != state.task,
+        manifest.model is not None and manifest.model.digest != state.model,
+    )
+
+
+def _fetch(state: Device, now_s: float, *, to_work: bool) -> Step:
+    assert state.manifest is not None
+    task, model = _lacks(state)
+    if not (task or model):
+        return _ready(state, now_s, to_work=to_work)
+    work = Fetching(to_work, now_s + FETCH_RETRY_S)
+    return replace(state, work=work), [do.Fetch(state.manifest, task, model)]
+
+
+def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
+    """Task and model are at hand."""
+    manifest = state.manifest
+    assert manifest is not None
+    if to_work:
+        return replace(state, work=Working(round_of(manifest))), [do.StartWork(manifest)]
+    state, effects = _keep(replace(state, work=Idle()), now_s)
+    if manifest.state == "done":
+        effects.append(do.PublishStatus(status(state)))
+    return state, effects
+
+
+def _keep(state: Device, now_s: float) -> Step:
+    """Write the model at hand to its file, if that holds an older one."""
+    manifest = state.manifest
+    if manifest is None or manifest.model is None or manifest.model.digest == state.kept:
+        return state, []
+    return replace(state, kept=manifest.model.digest, followed_s=now_s), [do.KeepModel(manifest)]
+
+
+def _fetched(state: Device, event: on.Fetched) -> Step:
+    if not isinstance(state.work, Fetching) or state.manifest is None:
+        return state, []
+    manifest = state.manifest
+    if event.kind == "task" and event.digest == manifest.task.digest:
+        state = replace(state, task=event.digest)
+    elif event.kind == "model" and manifest.model is not None and event.digest == manifest.model.digest:
+        state = replace(state, model=event.digest)
+    if any(_lacks(state)):
+        return state, []
+    assert isinstance(state.work, Fetching)
+    state, effects = _ready(state, event.now_s, to_work=state.work.to_work)
+    return state, [do.StopFetching(), *effects]
+
+
+def _done(state: Device, event: on.Done) -> Step:
+    if state.work != Working(event.round):
+        return state, []
+    state = replace(
+        state,
+        saved=Saved(event.round, event.digest),
+        samples=event.samples,
+        work=Reporting((0,), event.now_s + REPORT_RETRY_S),
+    )
+    effects: list[do.Effect] = [
+        do.SaveUpdate(event.round, event.digest, event.payload),
+        do.PublishUpdate(event.digest, None),
+    ]
+    state, keeping = _keep(state, event.now_s)  # while the others are still at work
+    return state, effects + keeping
+
+
+def _failed(state: Device, event: on.Failed) -> Step:
+    at_work = isinstance(state.work, Working) and state.work.round == event.round
+    unsaved = (
+        isinstance(state.work, Reporting) and state.saved is not None and state.saved.round == event.round
+    )
+    if not (at_work or unsaved) or state.manifest is None:
+        return state, []
+    manifest = state.manifest
+    declined = Decline(
+        generation=manifest.generation,
+        round=manifest.round,
+        attempt=manifest.attempt,
+        reason=event.reason,
+        detail=event.detail[:500],
+    )
+    state = replace(state, work=Idle(), declined=declined, saved=None if unsaved else state.saved)
+    text = f"round {event.round}: declined ({event.reason}): {event.detail}"
+    return state, [do.Say("warning", text), do.SaveSeen(state.seen), do.PublishStatus(status(state))]
+
+
+def _answered(state: Device, event: on.ReceiptArrived) -> Step:
+    receipt = event.receipt
+    saved = state.saved
+    if saved is None or receipt.update != saved.digest:
+        return state, []
+    if receipt.verdict == "retry":
+        if not isinstance(state.work, Reporting):
+            return state, []
+        frames = receipt.missing or (0,)
+        if receipt.after_s > 0:
+            return replace(state, work=Reporting(frames, event.now_s + receipt.after_s)), []
+        work = Reporting((0,), event.now_s + REPORT_RETRY_S, state.work.tries)
+        return replace(state, work=work), [do.PublishUpdate(saved.digest, frames)]
+    if saved.verdict is not None:
+        return state, []
+    work = Idle() if isinstance(state.work, Reporting) else state.work
+    state = replace(state, saved=replace(saved, verdict=receipt.verdict), work=work)
+    effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
+    if receipt.verdict == "refused":
+        why = f"{receipt.reason or 'no reason'}{': ' + receipt.detail if receipt.detail else ''}"
+        effects.append(do.Say("warning", f"round {saved.round}: the update was refused: {why}"))
+    else:
+        effects.append(do.Say("info", f"round {saved.round}: the update counts"))
+    return state, effects
+
+
+def _status_seen(state: Device, event: on.StatusSeen) -> Step:
+    seen = event.status
+    if not state.link_up:
+        return state, []
+    if seen.boot == state.boot or seen.boot in state.own_boots:
+        if event.live and not (seen.online and seen.boot == state.boot):
+            # The will of an older connection, late: it must not stand as the last word.
+            return state, [do.PublishStatus(status(state))]
+        return state, []
+    # A stranger's boot id can be left over from before this state folder, unless it spoke after we did.
+    if not (state.returned or (event.live and seen.online)):
+        return state, []
+    pause_s = CLONE_PAUSE_S * (1 + _fraction(state.boot, state.connection))
+    text = (
+        f"another device uses the identity {state.device!r} (two from one cloned SD card?): "
+        f"give one of them its own; leaving for {pause_s:.0f} s"
+    )
+    return replace(state, link_up=False), [do.Say("error", text), do.Withdraw(pause_s)]
+
+
+def _tick(state: Device, now_s: float) -> Step:
+    due = due_s(state)
+    if due is None or now_s < due:
+        return state, []
+    match state.work:
+        case Fetching(to_work=to_work):
+            return _fetch(state, now_s, to_work=to_work)
+        case Reporting(frames=frames, tries=tries) if state.saved:
+            pause_s = min(LONGEST_REPORT_RETRY_S, REPORT_RETRY_S * 2**tries)
+            jitter = 0.5 + _fraction(state.saved.digest, tries)
+            again = Reporting((0,), now_s + pause_s * jitter, min(tries + 1, 20))
+            return replace(state, work=again), [do.PublishUpdate(state.saved.digest, frames)]
+        case Idle():
+            return _fetch(state, now_s, to_work=False)
+        case _:
+            return state, []
+
+
+def _fraction(seed: bytes, count: int) -> float:
+    """A number in [0, 1) that differs between devices and tries: jitter without randomness inside."""
+    return int.from_bytes(sha256(seed + count.to_bytes(4, "big")).digest()[:4], "big") / 2**32

@@ -1,0 +1,177 @@
+"""The worker: one thread that reads the data, surveys or trains, and posts the result to the inbox.
+
+Training runs here so that keep-alives and receipts never wait for it.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.config import AgentSettings
+from agent.dataset import Dataset, Unfit, fit
+from agent.events import Done, Failed
+from agent.local.sgd import Cancelled, Diverged, train
+from agent.local.shuffling import generator
+from agent.sources import Source
+from fedge.codecs import CODECS
+from fedge.errors import DataError
+from fedge.freshness import RoundId, round_of
+from fedge.messages import Manifest, Survey, Task, Update, pack
+from fedge.moments import measure, withhold
+from fedge.nn import Network
+from fedge.reasons import Reason
+
+FEWEST = 20
+"""Values of a column that a survey describes at least."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One round's work; `weights` of shape (p,) is the model to start from, None for a survey."""
+
+    manifest: Manifest
+    task: Task
+    weights: NDArray[np.float32] | None
+    traffic: dict[str, float]
+    """Bytes sent and received since the update before, to be reported with this one."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Trainer:
+    """Runs jobs one after the other on a thread of its own; `post` gets each one's `Done` or `Failed`."""
+
+    def __init__(
+        self, settings: AgentSettings, source: Source, post: Callable[[Done | Failed], None]
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._post = post
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._current: Job | None = None
+        self._data: tuple[object, bytes, Dataset] | None = None
+        self._network: tuple[bytes, Network] | None = None
+        self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
+        self._thread.start()
+
+    def start(self, job: Job) -> None:
+        """Begin a job; the one before should have been cancelled or done."""
+        self._current = job
+        self._jobs.put(job)
+
+    def cancel(self) -> None:
+        """Stop the job under way at its next batch; it posts nothing then."""
+        if self._current is not None:
+            self._current.cancelled.set()
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job.cancelled.is_set():
+                continue
+            round_id = round_of(job.manifest)
+            try:
+                self._post(self._work(job, round_id))
+            except Cancelled:
+                log.debug("round %s: cancelled", round_id)
+            except Unfit as unfit:
+                self._post(Failed(round_id, unfit.reason, unfit.detail))
+            except DataError as error:
+                self._post(Failed(round_id, Reason.BAD_DATA, str(error)))
+            except Diverged as error:
+                self._post(Failed(round_id, Reason.TRAINING_DIVERGED, str(error)))
+            except MemoryError:
+                self._post(Failed(round_id, Reason.FAILED, "not enough memory for this model and its data"))
+            except Exception as error:
+                log.exception("round %s: the worker failed", round_id)
+                self._post(Failed(round_id, Reason.FAILED, f"{type(error).__name__}: {error}"))
+
+    def _work(self, job: Job, round_id: RoundId) -> Done:
+        started_s = time.monotonic()
+        dataset = self._dataset(job)
+        if job.manifest.kind == "survey":
+            message: Survey | Update = self._survey(job, dataset)
+        else:
+            message = self._train(job, dataset, started_s)
+        payload = pack(message)
+        return Done(
+            now_s=time.monotonic(),
+            round=round_id,
+            digest=hashlib.sha256(payload).digest(),
+            payload=payload,
+            samples=message.samples,
+        )
+
+    def _dataset(self, job: Job) -> Dataset:
+        """The device's data, read anew if it changed since the last round."""
+        fingerprint, digest = self._source.fingerprint(), job.manifest.task.digest
+        if self._data is not None and self._data[:2] == (fingerprint, digest):
+            return self._data[2]
+        self._data = None
+        dataset = fit(self._source.read(), job.task, self._settings.data)
+        self._data = (fingerprint, digest, dataset)
+        return dataset
+
+    def _survey(self, job: Job, dataset: Dataset) -> Survey:
+        regression = job.task.targets is not None
+        return Survey(
+            generation=job.manifest.generation,
+            round=job.manifest.round,
+            base=job.manifest.task.digest,
+            device=self._settings.device,
+            samples=len(dataset.X),
+            features=withhold(measure(dataset.X), FEWEST).to_bytes(),
+            targets=withhold(measure(dataset.y), FEWEST).to_bytes() if regression else b"",
+            metrics=job.traffic,
+        )
+
+    def _train(self, job: Job, dataset: Dataset, started_s: float) -> Update:
+        manifest, weights = job.manifest, job.weights
+        assert manifest.model is not None
+        assert manifest.plan is not None
+        assert weights is not None
+        if self._network is None or self._network[0] != manifest.task.digest:
+            self._network = (manifest.task.digest, Network(job.task.network))
+        network = self._network[1]
+        trained = train(
+            network,
+            weights,
+            network.prepare(dataset.X),
+            network.prepare_targets(dataset.y),
+            manifest.plan,
+            generator(manifest.seed, manifest.generation, manifest.round, self._settings.device),
+            job.cancelled.is_set,
+        )
+        metrics = {
+            "loss_before": trained.loss_before,
+            "loss_after": trained.loss_after,
+            **job.traffic,
+        }
+        if len(dataset.held_X):
+            metrics["held_out"] = float(len(dataset.held_X))
+            for when, vector in (("before", weights), ("after", trained.vector)):
+                found = network.evaluate(vector, dataset.held_X, dataset.held_y)
+                metrics[f"held_loss_{when}"] = found.loss
+                if found.accuracy is not None:
+                    metrics[f"accuracy_{when}"] = found.accuracy
+        metrics["seconds"] = time.monotonic() - started_s
+        return Update(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.model.digest,
+            device=self._settings.device,
+            samples=len(dataset.X),
+            steps=trained.steps,
+            kind="weights",
+            codec=manifest.plan.codec,
+            body=CODECS[manifest.plan.codec].encode(trained.vector),
+            metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
+        )

@@ -1,0 +1,1 @@
+"""The service: averages what devices learnt, announces the model, exports it."""

@@ -1,0 +1,130 @@
+"""`fedge-aggregator`: the service's program. The composition root: everything is put together here."""
+
+import os
+
+# One BLAS thread, set before NumPy loads, as in the agent: the same bits whatever the machine does.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from aggregator.config import FederationSettings
+from fedge import __version__
+from fedge.errors import ConfigError, FedgeError
+from fedge.logs import tell
+
+EXAMPLES = """examples:
+  fedge-aggregator --config federation.toml --check      say what the configuration means, connect to nothing
+  fedge-aggregator --config federation.toml              serve until stopped (SIGTERM or Ctrl-C)
+  fedge-aggregator --config federation.toml --new-generation
+                                                         begin anew, with the devices following
+
+exit codes: 0 stopped or done, 64 usage, 74 the state folder cannot be used, 75 another aggregator is at work,
+            78 the configuration is wrong, or a human has to decide"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    tell(verbose=options.verbose)
+    try:
+        settings = FederationSettings.load(options.config)
+        if options.check:
+            return _check(settings, as_json=options.json)
+        return _run(settings, options)
+    except FedgeError as error:
+        for line in str(error).splitlines():
+            logging.getLogger("fedge.aggregator").error("%s", line)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fedge-aggregator",
+        description="Averages what the devices learnt, announces the model, exports it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fedge-aggregator {__version__}")
+    parser.add_argument("--config", type=Path, default=Path("federation.toml"), help="default: %(default)s")
+    parser.add_argument("--check", action="store_true", help="validate the configuration, then exit")
+    parser.add_argument("--json", action="store_true", help="with --check, print for programs")
+    parser.add_argument("--verbose", action="store_true", help="log every step")
+    parser.add_argument(
+        "--new-generation",
+        action="store_true",
+        help="begin anew (round 0) under the next generation number; needed after the model was changed or "
+        "the state folder was lost",
+    )
+    parser.add_argument(
+        "--exit-when-done",
+        action="store_true",
+        help="exit when learning has ended and the broker holds the final model, instead of serving on",
+    )
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
+    try:
+        from aggregator.runtime import Runtime
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"fedge-aggregator needs the extra 'aggregator' (no module {error.name!r}): "
+            "pip install 'fedge[aggregator]'"
+        ) from None
+    log = logging.getLogger("fedge.aggregator")
+    log.info("fedge-aggregator %s: federation %s", __version__, settings.federation.name)
+    runtime = Runtime(settings, new_generation=options.new_generation, exit_when_done=options.exit_when_done)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runtime.stop())
+    runtime.run()
+    return 0
+
+
+def _check(settings: FederationSettings, *, as_json: bool) -> int:
+    task = settings.task()
+    rounds, stopping = settings.rounds, settings.stopping
+    understood = {
+        "federation": settings.federation.name,
+        "broker": settings.broker.url,
+        "tls": settings.broker.tls,
+        "features": len(task.features),
+        "outputs": list(task.outputs),
+        "learns": "classification" if task.classes else "regression",
+        "layers": [
+            layer.type if layer.type != "dense" else f"dense {layer.units}" for layer in task.network.layers
+        ],
+        "weights": task.network.schema.size,
+        "plan": settings.plan.model_dump(),
+        "rounds": rounds.model_dump(),
+        "stopping": {key: value for key, value in stopping.model_dump().items() if value is not None},
+        "devices": len(settings.federation.devices) if settings.federation.devices else "any",
+        "state": str(settings.state.folder),
+        "export": str(settings.export.folder),
+    }
+    if as_json:
+        print(json.dumps(understood))
+        return 0
+    for name, value in understood.items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{k} {v}" for k, v in value.items())
+        else:
+            shown = ", ".join(map(str, value[:20])) if isinstance(value, list) else str(value)
+        print(f"{name:>10}  {shown}")
+    print("the configuration is valid")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What one update must be to count: `admit(terms, device, message) -> Admitted | Refusal`. Pure.
+
+Bytes have passed `wire` (limits) and `messages` (types) before; here their meaning is judged. Nothing from
+the network is trusted: a device can only ever add one finite vector of the right length, with a weight
+within bounds, to the round it was chosen for.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.survey import Measured, Refusal, check
+from fedge.codecs import CODECS
+from fedge.errors import ProtocolError
+from fedge.freshness import RoundId, round_of
+from fedge.messages import Cohort, Survey, Task, Update
+from fedge.reasons import Reason
+from fedge.selection import chosen
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the round that is open asks for."""
+
+    round: RoundId
+    kind: Literal["survey", "train"]
+    base: bytes
+    """Digest of what updates are made from: the model, or the surveyed task."""
+    weights: int
+    """p, the length of an update's vector."""
+    task: Task
+    cohorts: tuple[Cohort, ...]
+    """Who was chosen, by attempt: who was asked once may answer."""
+    max_samples: int
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """The update counts, with this weight."""
+
+    samples: int
+
+
+def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Refusal:
+    """Judge one update or survey that came on the topic of `device`."""
+    if message.device != device:
+        return Refusal(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
+    if refusal := _wrong_round(terms, message):
+        return refusal
+    asked = any(chosen(cohort, *terms.round, attempt, device) for attempt, cohort in enumerate(terms.cohorts))
+    if not asked:
+        return Refusal(Reason.NOT_CHOSEN, f"{device!r} is not chosen for round {terms.round}")
+    if message.base != terms.base:
+        return Refusal(
+            Reason.WRONG_BASE,
+            f"made from {message.base.hex()[:12]}…, the round's is {terms.base.hex()[:12]}…",
+        )
+    if isinstance(message, Survey):
+        found = check(message, terms.task, terms.max_samples)
+        return Admitted(message.samples) if isinstance(found, Measured) else found
+    return _judge_vector(terms, message)
+
+
+def _wrong_round(terms: Terms, message: Update | Survey) -> Refusal | None:
+    found = round_of(message)
+    if found.generation != terms.round.generation:
+        return Refusal(
+            Reason.OTHER_GENERATION, f"generation {found.generation}, ours is {terms.round.generation}"
+        )
+    if found.round < terms.round.round:
+        return Refusal(Reason.STALE_ROUND, f"round {found} is closed; {terms.round} is open")
+    if found.round > terms.round.round:
+        return Refusal(Reason.FUTURE_ROUND, f"round {found} is not open yet; {terms.round} is")
+    if isinstance(message, Survey) != (terms.kind == "survey"):
+        return Refusal(Reason.WRONG_KIND, f"a {message.TYPE} where the round asks for kind {terms.kind!r}")
+    return None
+
+
+def _judge_vector(terms: Terms, update: Update) -> Admitted | Refusal:
+    if not 1 <= update.samples <= terms.max_samples:
+        return Refusal(
+            Reason.BAD_SAMPLE_COUNT, f"n_k = {update.samples}: a whole number in 1…{terms.max_samples}"
+        )
+    if update.kind != "weights":
+        return Refusal(Reason.WRONG_KIND, f"an update of kind {update.kind!r}: the plan asks for weights")
+    try:
+        vector: NDArray[Any] = CODECS[update.codec].decode(update.body, terms.weights)
+    except ProtocolError as error:
+        return Refusal(Reason.WRONG_LENGTH, str(error))
+    # One pass without a mask of p booleans: a sum is finite unless a term is not, or it overflows, and
+    # only then every entry is looked at.
+    with np.errstate(all="ignore"):
+        suspicious = not np.isfinite(np.dot(vector, vector))
+    if suspicious and not np.isfinite(vector).all():
+        worst = int(np.argmax(~np.isfinite(vector)))
+        return Refusal(Reason.NOT_FINITE, f"weight {worst} is {vector[worst]}")
+    return Admitted(update.samples)

@@ -1,0 +1,19 @@
+"""The verdict on what a device sent."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedge.messages import Metrics
+from fedge.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The verdict on a device's one update in a round."""
+
+    digest: bytes
+    verdict: Literal["admitted", "refused"]
+    reason: Reason | None = None
+    detail: str = ""
+    samples: int = 0
+    metrics: Metrics = field(default_factory=dict)

@@ -1,0 +1,138 @@
+"""What closing a round computes: the mean of the admitted updates, or the survey's frozen layers.
+
+Reads the ledger, decides nothing, changes nothing: the same ledger gives the same model, bit for bit.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.answers import Answer
+from aggregator.ledger import Ledger
+from aggregator.rules.mean import Contribution, finish, partial
+from aggregator.survey import Measured, Unmeasured, check, standardize
+from fedge.codecs import CODECS
+from fedge.errors import StateError
+from fedge.frames import Refused, join
+from fedge.freshness import RoundId
+from fedge.messages import MAX_SIZE, Survey, Task, Update, unpack
+from fedge.nn import initialize
+
+Vector = NDArray[np.float32]
+
+SURVEY_MARK = b"\xa4type\xa6survey"
+"""How msgpack spells the type of a survey, at the head of its map."""
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """A round's new model, and what the round brought."""
+
+    vector: Vector
+    devices: int
+    samples: int
+    summary: dict[str, float]
+
+
+def first_weights(task: Task, seed: int, generation: int) -> Vector:
+    """The model that training begins with: a function of task, seed and generation."""
+    digest = hashlib.sha256(f"first weights|{seed}|{generation}".encode()).digest()
+    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+    return initialize(task.network, generator).astype(np.float32, copy=False)
+
+
+def read_update(ledger: Ledger, device: str, digest: bytes) -> Update | Survey | Refused:
+    """Put an update's frames together again, check its digest, and read it.
+
+    Raises:
+        ProtocolError: the bytes are no update and no survey.
+    """
+    whole = join(digest, ledger.pieces(device, digest))
+    if isinstance(whole, Refused):
+        return whole
+    if SURVEY_MARK in whole[:64]:
+        return unpack(whole, Survey, max_bytes=MAX_SIZE)
+    return unpack(whole, Update, max_bytes=MAX_SIZE)
+
+
+def surveyed(ledger: Ledger, round_id: RoundId, task: Task, max_samples: int) -> Task | Unmeasured:
+    """The task with its frozen layers, from the admitted surveys."""
+    surveys: dict[str, Measured] = {}
+    for device, answer in _admitted(ledger, round_id).items():
+        message = _read(ledger, device, answer)
+        measured = check(message, task, max_samples) if isinstance(message, Survey) else None
+        if not isinstance(measured, Measured):
+            raise StateError(f"the ledger's survey of {device} in round {round_id} does not hold any more")
+        surveys[device] = measured
+    return standardize(task, surveys)
+
+
+def averaged(ledger: Ledger, round_id: RoundId, base: Vector) -> Averaged:
+    """The mean of the admitted updates (law 5), one update in memory at a time."""
+    answers = _admitted(ledger, round_id)
+
+    def contributions() -> Iterator[Contribution]:
+        for device, answer in answers.items():
+            update = _read(ledger, device, answer)
+            if not isinstance(update, Update):
+                raise StateError(f"the ledger has no update of {device} for round {round_id}")
+            vector = CODECS[update.codec].decode(update.body, len(base))
+            yield Contribution(device, answer.samples, vector)
+
+    vector, samples = finish(partial(contributions()))
+    summary = summarize(answers)
+    summary["weight_change"] = _change(base, vector)
+    return Averaged(vector, len(answers), samples, summary)
+
+
+def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
+    """The fleet's figures from the devices': means by n_k of training losses, by held-out count of the rest.
+
+    `accuracy` and `held_loss` are of the model the round began from. A device reports what it likes, so
+    these figures are shown and may stop learning, but never enter the model.
+    """
+    summary: dict[str, float] = {}
+    figures: tuple[tuple[str, str, str | None], ...] = (
+        ("loss_before", "loss_before", None),
+        ("loss", "loss_after", None),
+        ("accuracy", "accuracy_before", "held_out"),
+        ("held_loss", "held_loss_before", "held_out"),
+        ("accuracy_local", "accuracy_after", "held_out"),
+    )
+    for name, source, weight in figures:
+        told = [
+            (
+                float(answer.samples) if weight is None else answer.metrics.get(weight, 0.0),
+                answer.metrics[source],
+            )
+            for answer in answers.values()
+            if source in answer.metrics
+        ]
+        total = sum(n for n, _ in told if n > 0)
+        mean = sum(n * value for n, value in told if n > 0) / total if total > 0 else np.nan
+        if np.isfinite(mean):
+            summary[name] = float(mean)
+    summary["bytes_down"] = int(sum(max(0.0, a.metrics.get("received_bytes", 0.0)) for a in answers.values()))
+    return summary
+
+
+def _change(base: Vector, vector: Vector) -> float:
+    """‖w' - w‖ / ‖w‖, in float64."""
+    before = float(np.linalg.norm(base.astype(np.float64)))
+    difference = vector.astype(np.float64)
+    difference -= base
+    return float(np.linalg.norm(difference)) / max(before, np.finfo(np.float32).tiny)
+
+
+def _admitted(ledger: Ledger, round_id: RoundId) -> dict[str, Answer]:
+    return {d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"}
+
+
+def _read(ledger: Ledger, device: str, answer: Answer) -> Update | Survey:
+    message = read_update(ledger, device, answer.digest)
+    if isinstance(message, Refused):
+        raise StateError(f"the ledger's update of {device} is damaged: {message.detail}")
+    return message

@@ -1,0 +1,230 @@
+"""What comes from devices while a round is open: frames, updates, statuses. Pure, as `aggregator.rounds`.
+
+Each function takes the state and an event and returns `(state, effects)`; whether the round closes then is
+decided in `aggregator.rounds`.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.admission import Admitted, Terms, admit
+from aggregator.answers import Answer
+from aggregator.federation import Federation, Phase, Step
+from fedge.frames import Refused, cost, offer
+from fedge.freshness import RoundId, round_of
+from fedge.messages import Receipt
+from fedge.reasons import Reason
+from fedge.selection import chosen
+
+SPOOL_BYTES = 2 * 2**30
+"""What may be held of incomplete updates, of all devices together."""
+BUSY_RETRY_S = 5.0
+
+
+def _receipt(
+    state: Federation,
+    digest: bytes,
+    verdict: Literal["admitted", "refused", "retry"],
+    reason: Reason | None = None,
+    detail: str = "",
+    round_id: RoundId | None = None,
+    **more: object,
+) -> Receipt:
+    where = round_id or state.round
+    return Receipt.model_validate(
+        {
+            "generation": where.generation,
+            "round": where.round,
+            "update": digest,
+            "verdict": verdict,
+            "reason": reason,
+            "detail": detail[:500],
+            **more,
+        }
+    )
+
+
+def _refuse(state: Federation, device: str, digest: bytes, reason: Reason, detail: str) -> Step:
+    receipt = _receipt(state, digest, "refused", reason, detail)
+    return state, [
+        do.CountRefusal(device, reason),
+        do.SendReceipt(device, receipt),
+        do.Say("warning", f"round {state.round}: refused what {device} sent ({reason}): {detail}"),
+    ]
+
+
+def _repeat(state: Federation, device: str, answer: Answer, round_id: RoundId) -> Step:
+    """A known update gets its first verdict again."""
+    receipt = _receipt(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
+    return state, [do.SendReceipt(device, receipt)]
+
+
+def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
+    """Keep a frame, or answer what it repeats; read the update when it is complete."""
+    device, frame = event.device, event.frame
+    if state.roster is not None and device not in state.roster:
+        return _refuse(
+            state, device, frame.id, Reason.UNKNOWN_DEVICE, f"{device!r} is not in [federation] devices"
+        )
+    answer, earlier = state.answers.get(device), state.before.get(device)
+    if answer is not None and answer.digest == frame.id:
+        return _repeat(state, device, answer, state.round)
+    if earlier is not None and earlier.digest == frame.id:
+        return _repeat(state, device, earlier, state.round._replace(round=state.round.round - 1))
+    if state.phase is Phase.DONE:
+        return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
+    if answer is not None:
+        return _refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
+    if frame.size > state.largest_update:
+        detail = f"{frame.size} bytes; an update of this task has at most {state.largest_update}"
+        return _refuse(state, device, frame.id, Reason.OVERSIZE, detail)
+
+    effects: list[do.Effect] = []
+    held = state.partials.get(device)
+    if held is not None and held.id != frame.id:  # a device has one update at a time: the newer one
+        effects.append(do.DropSpool(device, held.id))
+        state = _without_partial(state, device)
+        held = None
+    if held is None and _spooled(state) + frame.size > SPOOL_BYTES:
+        receipt = _receipt(state, frame.id, "retry", Reason.TOO_MANY_PARTIAL, after_s=BUSY_RETRY_S)
+        return state, [*effects, do.SendReceipt(device, receipt)]
+    partial = offer(held, frame)
+    if isinstance(partial, Refused):
+        state, more = _refuse(state, device, frame.id, partial.reason, partial.detail)
+        return state, effects + more
+    if partial is held:  # said again: tell it what is missing
+        receipt = _receipt(state, frame.id, "retry", missing=partial.missing)
+        return state, [*effects, do.SendReceipt(device, receipt)]
+    effects.append(do.SpoolFrame(device, frame))
+    if partial.complete:
+        return _without_partial(state, device), [*effects, do.ReadUpdate(device, frame.id)]
+    return replace(state, partials={**state.partials, device: partial}), effects
+
+
+def _spooled(state: Federation) -> int:
+    return sum(cost(partial.size, partial.n) for partial in state.partials.values())
+
+
+def _without_partial(state: Federation, device: str) -> Federation:
+    if device not in state.partials:
+        return state
+    return replace(state, partials={name: p for name, p in state.partials.items() if name != device})
+
+
+def garbage_arrived(state: Federation, event: on.GarbageArrived) -> Step:
+    """Refuse bytes that are no frame."""
+    return _refuse(state, event.device, event.digest, event.reason, event.detail)
+
+
+def update_read(state: Federation, event: on.UpdateRead) -> Step:
+    """Admit an update or refuse it: its device's one answer in this round."""
+    device, digest, message = event.device, event.digest, event.message
+    dropped: list[do.Effect] = [do.DropSpool(device, digest)]
+    if isinstance(message, Refused):
+        state, more = _refuse(state, device, digest, message.reason, message.detail)
+        return state, dropped + more
+    if state.phase in (Phase.CLOSING, Phase.DONE) or device in state.answers:
+        state, more = _refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closing")
+        return state, dropped + more
+    verdict = admit(_terms(state), device, message)
+    if not isinstance(verdict, Admitted):
+        in_round = round_of(message) == state.round and message.device == device
+        state, more = _refuse(state, device, digest, verdict.reason, verdict.detail)
+        if in_round:  # its one answer in this round; said again it gets the same verdict
+            answer = Answer(digest, "refused", verdict.reason, verdict.detail)
+            state = _with_answer(state, device, answer)
+            more = [do.SaveAnswer(state.round, device, answer), *more]
+        return state, [*dropped, *more]
+    answer = Answer(digest, "admitted", samples=verdict.samples, metrics=message.metrics)
+    state = _with_answer(state, device, answer)
+    return state, [
+        do.SaveAnswer(state.round, device, answer),
+        do.SendReceipt(device, _receipt(state, digest, "admitted")),
+    ]
+
+
+def _with_answer(state: Federation, device: str, answer: Answer) -> Federation:
+    return replace(
+        state,
+        answers={**state.answers, device: answer},
+        admitted=state.admitted + (answer.verdict == "admitted"),
+        awaited=state.awaited - {device},
+    )
+
+
+def _terms(state: Federation) -> Terms:
+    return Terms(
+        round=state.round,
+        kind=state.kind,
+        base=state.model.digest if state.kind == "train" and state.model else state.task.digest,
+        weights=state.weights,
+        task=state.task_message,
+        cohorts=state.cohorts,
+        max_samples=state.max_samples,
+    )
+
+
+def status_seen(state: Federation, event: on.StatusSeen) -> Step:
+    """Take in what a device says of itself: it may decline, come, go, or know more than we do."""
+    device, status = event.device, event.status
+    effects: list[do.Effect] = [do.SaveStatus(device, status)]
+    if status.online:
+        state = replace(state, online=state.online | {device})
+    else:
+        state = replace(state, online=state.online - {device}, awaited=state.awaited - {device})
+    seen = RoundId(status.generation, status.round)
+    if seen > state.round:
+        state, more = _behind(state, device, seen)
+        effects += more
+    declined = status.declined
+    if (
+        declined is not None
+        and round_of(declined) == state.round
+        and declined.attempt == state.attempt
+        and state.phase is Phase.COLLECTING
+    ):
+        if device in state.awaited:
+            effects.append(
+                do.Say(
+                    "info", f"round {state.round}: {device} declines ({declined.reason}): {declined.detail}"
+                )
+            )
+        state = replace(state, awaited=state.awaited - {device})
+    elif status.online and state.phase is Phase.COLLECTING and can_be_awaited(state, device):
+        state = replace(state, awaited=state.awaited | {device})
+    return state, effects
+
+
+def _behind(state: Federation, device: str, seen: RoundId) -> Step:
+    """A device has seen more than this ledger knows: one may lie, half of those online are believed."""
+    if device in state.ahead:
+        return state, []
+    state = replace(state, ahead=state.ahead | {device})
+    text = f"{device} has seen round {seen}, this ledger only knows {state.round}"
+    if 2 * len(state.ahead) < len(state.online | state.ahead):
+        return state, [do.Say("error", f"{text}: it will not take part")]
+    return state, [do.GiveUp(behind_text(f"{len(state.ahead)} devices ({text})"), gave_way=False)]
+
+
+def behind_text(who: str) -> str:
+    """What to tell an operator whose ledger is older than the fleet, with the two ways on."""
+    return (
+        f"this ledger is older than what the fleet has seen: {who}. Was the state folder wiped, or restored "
+        "from an old backup? Either restore the newest copy of it, or run once with --new-generation to "
+        "begin anew with the devices following"
+    )
+
+
+def awaited(state: Federation) -> Federation:
+    """Work out anew who can still be hoped for."""
+    hoped = frozenset(device for device in state.online if can_be_awaited(state, device))
+    return replace(state, awaited=hoped)
+
+
+def can_be_awaited(state: Federation, device: str) -> bool:
+    """Whether a device that is online may still answer."""
+    if device in state.answers or (state.roster is not None and device not in state.roster):
+        return False
+    return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

@@ -1,0 +1,172 @@
+"""What an operator says in `federation.toml`: what is learnt, how rounds run, when to stop."""
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from fedge.messages import MAX_FRAMES, Task
+from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
+from fedge.plan import Plan
+from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
+from fedge.topics import DEVICE_ID
+
+Id = Annotated[str, Field(pattern=DEVICE_ID)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+Columns = Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=MAX_WIDTH)]
+
+
+class FederationSection(Section):
+    """`[federation]`: its name, and who may belong to it."""
+
+    name: Id
+    """At most 31 lower-case letters, digits and hyphens; part of every topic."""
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    """Fixes the first weights, who is chosen, and the order of samples: the same seed, the same model."""
+    devices: tuple[Id, ...] | None = None
+    """The only devices whose updates count; without it every device the broker lets in."""
+    max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
+    """The largest n_k believed: no device can claim more weight than this."""
+
+
+class ModelSection(Section):
+    """`[model]`: what goes in, what comes out, and the layers between. The output layer is added."""
+
+    features: Columns | Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+    """The input columns by name, or how many there are (they are called x0, x1, …)."""
+    classes: Columns | None = None
+    """The class names of a classification; the outputs are in this order."""
+    targets: Columns | None = None
+    """The target columns of a regression."""
+    layers: tuple[TrainableSpec, ...] = Field(default=(), max_length=60)
+    """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid"."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.classes is None) == (self.targets is None):
+            raise ValueError("classes: give classes for a classification, or targets for a regression")
+        if self.classes is not None and len(self.classes) < 2:
+            raise ValueError(f"classes: a classification has at least 2, got {len(self.classes)}")
+        for key in ("features", "classes", "targets"):
+            names = getattr(self, key)
+            if isinstance(names, tuple) and len(set(names)) != len(names):
+                twice = sorted({name for name in names if names.count(name) > 1})
+                raise ValueError(f"{key}: every name may stand once, these stand more often: {twice[:5]}")
+        return self
+
+    def task(self, reconnect_spread_s: float) -> Task:
+        """The task of the survey: the network without the layers that the survey will fix."""
+        names = self.features
+        features = tuple(f"x{i}" for i in range(names)) if isinstance(names, int) else names
+        outputs = self.classes or self.targets or ()
+        network = NetworkSpec(
+            inputs=len(features),
+            layers=(*self.layers, Dense(units=len(outputs))),
+            loss="cross-entropy" if self.classes else "mse",
+        )
+        return Task(
+            network=network,
+            features=features,
+            classes=self.classes,
+            targets=self.targets,
+            reconnect_spread_s=reconnect_spread_s,
+        )
+
+
+class PlanSection(Plan):
+    """`[plan]`: what a chosen device does in a round (see `fedge.plan`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RoundsSection(Section):
+    """`[rounds]`: who takes part, and when a round closes."""
+
+    fraction: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    """C: the part of the fleet that is chosen for each round."""
+    target: int | None = Field(default=None, ge=1)
+    """Close as soon as this many updates are admitted; without it when all who are online have answered."""
+    quorum: int = Field(default=2, ge=1)
+    """Below this many updates a round does not close but stays open, with more devices chosen."""
+    deadline_s: float = Field(default=300.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
+    """How long stragglers are waited for."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.target is not None and self.target < self.quorum:
+            raise ValueError(f"target: must be at least the quorum of {self.quorum}, got {self.target}")
+        return self
+
+
+class StoppingSection(Section):
+    """`[stopping]`: learning ends with the first of these that comes true."""
+
+    rounds: int = Field(default=100, ge=1, le=2**31 - 2)
+    """After this many training rounds."""
+    accuracy: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """When the global model reaches this accuracy on the devices' held-out parts."""
+    patience: int | None = Field(default=None, ge=1)
+    """When the held-out loss has not improved in this many rounds."""
+    weight_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """When a round changes the weights by less than this: ‖w' - w‖ / ‖w‖."""
+
+
+class StateSection(Section):
+    """`[state]`: what must survive a restart."""
+
+    folder: LocalPath = Field(default="state", validate_default=True)
+    """The folder of the ledger; back it up."""
+    keep_rounds: int = Field(default=20, ge=2)
+    """Updates and models of this many rounds are kept."""
+
+
+class ExportSection(Section):
+    """`[export]`: where the newest model lies for those who use it."""
+
+    folder: LocalPath = Field(default="export", validate_default=True)
+    """`model.onnx`, `model.safetensors` and `manifest.json`."""
+
+
+class FederationSettings(FileSettings):
+    """The whole of `federation.toml`."""
+
+    ENV_PREFIX: ClassVar[str] = "FEDGE_AGGREGATOR_"
+
+    federation: FederationSection
+    """The federation's name and members."""
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    """Where the MQTT broker is."""
+    model: ModelSection
+    """What is learnt."""
+    plan: PlanSection = Field(default_factory=PlanSection)
+    """Local training."""
+    rounds: RoundsSection = Field(default_factory=RoundsSection)
+    """How rounds run."""
+    stopping: StoppingSection = Field(default_factory=StoppingSection)
+    """When learning ends."""
+    state: StateSection = Field(default_factory=StateSection)
+    """What must survive."""
+    export: ExportSection = Field(default_factory=ExportSection)
+    """Where the model goes."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.stopping.accuracy is not None and self.model.targets is not None:
+            raise ValueError("stopping.accuracy: a regression has no accuracy; use patience or weight_change")
+        devices, rounds = self.federation.devices, self.rounds
+        if devices is not None and len(devices) < rounds.quorum:
+            raise ValueError(
+                f"rounds.quorum: {rounds.quorum} can never be reached by the {len(devices)} devices listed"
+            )
+        size = self.task().network.schema.size * 4
+        if size > MAX_FRAMES * 64_000:
+            raise ValueError(f"model.layers: the model has {size} bytes, more than a round can carry")
+        return self
+
+    def task(self) -> Task:
+        """The task of the survey.
+
+        Raises:
+            ValueError: the layers do not make a network.
+        """
+        expected = len(self.federation.devices or ()) or self.rounds.target or self.rounds.quorum
+        return self.model.task(reconnect_spread_s=min(60.0, max(1.0, expected / 28)))

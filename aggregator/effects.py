@@ -1,0 +1,184 @@
+"""What the aggregator does: the core lists these, the runtime performs them.
+
+Those in `DURABLE` are committed before any other effect of the same turn is performed (law 4).
+"""
+
+from dataclasses import dataclass
+
+from aggregator.answers import Answer
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Cohort, Frame, Manifest, Receipt, Service, Status
+from fedge.reasons import Reason
+
+
+@dataclass(frozen=True)
+class SpoolFrame:
+    """Keep a frame."""
+
+    device: str
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class DropSpool:
+    """Forget the frames of an update that will not count."""
+
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class ReadUpdate:
+    """Put the frames together, check the digest, read the message: `UpdateRead`."""
+
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class SaveAnswer:
+    """Keep the verdict on an update of the round that is open."""
+
+    round: RoundId
+    device: str
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class CountRefusal:
+    """Count what a device sent in vain."""
+
+    device: str
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class SaveStatus:
+    """Keep what a device says of itself."""
+
+    device: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class SaveRound:
+    """Keep who is chosen, before anybody is told."""
+
+    round: RoundId
+    kind: str
+    cohorts: tuple[Cohort, ...]
+
+
+@dataclass(frozen=True)
+class SaveElapsed:
+    """Keep how long the round has lasted, for a restart."""
+
+    round: RoundId
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Greet:
+    """Subscribe to updates, statuses and `service`."""
+
+
+@dataclass(frozen=True)
+class PublishService:
+    """Publish the retained presence."""
+
+    service: Service
+
+
+@dataclass(frozen=True)
+class PublishBlobs:
+    """Publish all frames of task and model; `BlobsPublished` when the broker has them."""
+
+    round: RoundId
+    task: Blob
+    model: Blob | None
+
+
+@dataclass(frozen=True)
+class PublishManifest:
+    """Announce."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class ClearSlots:
+    """Clear the slots that the announced manifest does not name."""
+
+    task: int
+    model: int | None
+
+
+@dataclass(frozen=True)
+class SendReceipt:
+    """Answer a device."""
+
+    device: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class CloseRound:
+    """Compute the model from the admitted updates and save it: `RoundClosed` or `CloseFailed`."""
+
+    round: RoundId
+    kind: str
+
+
+@dataclass(frozen=True)
+class ExportModel:
+    """Write the model for those who use it; a problem there never stops learning."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Learning is done, and announced."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """End the program: `gave_way` to another aggregator, or because a human has to decide."""
+
+    text: str
+    gave_way: bool
+
+
+@dataclass(frozen=True)
+class Say:
+    """Tell the operator, in one line."""
+
+    level: str
+    text: str
+
+
+DURABLE = (SpoolFrame, DropSpool, SaveAnswer, CountRefusal, SaveStatus, SaveRound, SaveElapsed)
+
+Effect = (
+    SpoolFrame
+    | DropSpool
+    | ReadUpdate
+    | SaveAnswer
+    | CountRefusal
+    | SaveStatus
+    | SaveRound
+    | SaveElapsed
+    | Greet
+    | PublishService
+    | PublishBlobs
+    | PublishManifest
+    | ClearSlots
+    | SendReceipt
+    | CloseRound
+    | ExportModel
+    | Finish
+    | GiveUp
+    | Say
+)

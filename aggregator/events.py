@@ -1,0 +1,122 @@
+"""What can happen to a federation: everything that its decisions depend on comes in as one of these."""
+
+from dataclasses import dataclass
+
+from aggregator.stopping import Progress
+from fedge.frames import Refused
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Frame, Service, Status, Survey, Task, Update
+from fedge.reasons import Reason
+
+
+@dataclass(frozen=True)
+class LinkUp:
+    """The broker accepted us; `session_present`: what we had published and subscribed is still there."""
+
+    now_s: float
+    session_present: bool
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """The connection is gone."""
+
+    reason: str
+    taken_over: bool = False
+
+
+@dataclass(frozen=True)
+class BlobsPublished:
+    """The broker holds all frames of task and model, or refuses them."""
+
+    now_s: float
+    round: RoundId
+    refusal: str | None
+
+
+@dataclass(frozen=True)
+class FrameArrived:
+    """A frame on the update topic of `device`."""
+
+    now_s: float
+    device: str
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class GarbageArrived:
+    """Bytes on the update topic of `device` that are no frame; `digest` is their SHA-256."""
+
+    device: str
+    digest: bytes
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class UpdateRead:
+    """A complete update was read back from the spool, or cannot be read."""
+
+    now_s: float
+    device: str
+    digest: bytes
+    message: Update | Survey | Refused
+
+
+@dataclass(frozen=True)
+class StatusSeen:
+    """A device's status; None: it speaks another version of the protocol."""
+
+    now_s: float
+    device: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class ServiceSeen:
+    """The `service` topic spoke: ourselves, or another aggregator."""
+
+    service: Service
+
+
+@dataclass(frozen=True)
+class RoundClosed:
+    """The model of a round is computed and saved, the round closed in the ledger."""
+
+    now_s: float
+    round: RoundId
+    task: Blob
+    task_message: Task
+    model: Blob
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class CloseFailed:
+    """The admitted updates do not make a model; they stay admitted."""
+
+    now_s: float
+    round: RoundId
+    detail: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed; sent when `due_s(state)` is reached."""
+
+    now_s: float
+
+
+Event = (
+    LinkUp
+    | LinkDown
+    | BlobsPublished
+    | FrameArrived
+    | GarbageArrived
+    | UpdateRead
+    | StatusSeen
+    | ServiceSeen
+    | RoundClosed
+    | CloseFailed
+    | Tick
+)

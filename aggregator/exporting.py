@@ -1,0 +1,78 @@
+"""The exporter: a thread that writes the newest model's files, so that a slow disk never delays a round."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator import export
+from fedge.errors import FedgeError
+from fedge.freshness import RoundId
+from fedge.messages import Task
+
+log = logging.getLogger("fedge.aggregator")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to export."""
+
+    round: RoundId
+    digest: bytes
+    """Of the model as announced."""
+    task: Task
+    vector: NDArray[np.float32]
+    metrics: dict[str, float]
+    last: bool
+    """Learning is done: nothing follows."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What became of a job."""
+
+    job: Job
+    onnx: bytes | None
+    withheld: str
+
+
+class Exporter:
+    """Exports one model at a time; of those that wait only the newest, for a file holds just one."""
+
+    def __init__(self, federation: str, folder: Path, post: Callable[[Exported], None]) -> None:
+        self._federation = federation
+        self._folder = folder
+        self._post = post
+        self._waiting: Job | None = None
+        self._wake = threading.Condition()
+        threading.Thread(target=self._run, name="exporter", daemon=True).start()
+
+    def submit(self, job: Job) -> None:
+        """Export this model next."""
+        with self._wake:
+            self._waiting = job
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while self._waiting is None:
+                    self._wake.wait()
+                job, self._waiting = self._waiting, None
+            self._post(self._export(job))
+
+    def _export(self, job: Job) -> Exported:
+        """Write the files; whatever fails here is a reason, never the end of learning."""
+        origin = export.Origin(self._federation, *job.round, job.digest.hex())
+        try:
+            made = export.write(self._folder, job.task, job.vector, origin, job.metrics)
+        except FedgeError as error:
+            return Exported(job, None, str(error))
+        except Exception as error:
+            log.exception("the export failed")
+            return Exported(job, None, f"{type(error).__name__}: {error}")
+        return Exported(job, made.onnx, made.withheld)

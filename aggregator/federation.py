@@ -1,0 +1,101 @@
+"""All that the aggregator's decisions depend on: the state of its core."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from aggregator.answers import Answer
+from aggregator.effects import Effect
+from aggregator.stopping import Progress, Stopping
+from fedge.frames import Partial
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Cohort, Service, Task
+from fedge.plan import Plan
+
+
+class Phase(StrEnum):
+    """Where a round is."""
+
+    PREPARING = "preparing"
+    COLLECTING = "collecting"
+    CLOSING = "closing"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How rounds run; the same keys as `[rounds]`."""
+
+    fraction: float
+    target: int | None
+    quorum: int
+    deadline_s: float
+
+
+@dataclass(frozen=True)
+class Federation:
+    """All that the aggregator's decisions depend on."""
+
+    rules: Rules
+    stopping: Stopping
+    plan: Plan
+    seed: int
+    roster: frozenset[str] | None
+    max_samples: int
+    ledger: bytes
+    instance: bytes
+    round: RoundId
+    kind: Literal["survey", "train"]
+    task: Blob
+    task_message: Task
+    weights: int
+    """p, the length of the model's vector."""
+    model: Blob | None = None
+    phase: Phase = Phase.PREPARING
+    cohorts: tuple[Cohort, ...] = ()
+    """By attempt; the last is the current one."""
+    elapsed_s: float = 0.0
+    since_s: float | None = None
+    """Since when the round's time runs on top of `elapsed_s`."""
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    admitted: int = 0
+    """How many of the answers count."""
+    before: Mapping[str, Answer] = field(default_factory=dict)
+    """The answers of the round before, for devices that missed their receipt."""
+    partials: Mapping[str, Partial] = field(default_factory=dict)
+    online: frozenset[str] = frozenset()
+    awaited: frozenset[str] = frozenset()
+    """Online, chosen, and neither answered nor declined."""
+    ahead: frozenset[str] = frozenset()
+    """Devices that have seen rounds this ledger does not know."""
+    progress: Progress = field(default_factory=Progress)
+    link_up: bool = False
+    announced: bool = False
+    """The current manifest has been published on this connection's session."""
+    exported: RoundId | None = None
+    beat: int = 0
+    beat_due_s: float = 0.0
+
+    @property
+    def attempt(self) -> int:
+        """How often the round's deadline has passed below quorum."""
+        return max(0, len(self.cohorts) - 1)
+
+    @property
+    def largest_update(self) -> int:
+        """Bytes that no update or survey of this task exceeds: its vectors and 64 KiB for the rest."""
+        columns = len(self.task_message.features) + len(self.task_message.outputs)
+        return 4 * self.weights + 24 * columns + 65_536
+
+    def elapsed(self, now_s: float) -> float:
+        """Seconds this attempt has lasted."""
+        return self.elapsed_s + (0.0 if self.since_s is None else max(0.0, now_s - self.since_s))
+
+
+Step = tuple[Federation, list[Effect]]
+
+
+def service(state: Federation, *, online: bool = True) -> Service:
+    """The presence to publish; with `online=False` the last words."""
+    return Service(online=online, ledger=state.ledger, instance=state.instance, beat=state.beat)

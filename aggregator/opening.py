@@ -1,0 +1,227 @@
+"""How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
+
+import json
+import logging
+import os
+import time
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from aggregator.collecting import behind_text
+from aggregator.config import FederationSettings
+from aggregator.federation import Federation, Phase, Rules
+from aggregator.ledger import Ledger, Life
+from aggregator.presence import Watch
+from aggregator.stopping import Progress, Stopping
+from fedge.errors import ConfigError, GaveWay, ProtocolError
+from fedge.frames import split
+from fedge.freshness import RoundId
+from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
+from fedge.messages import MAX_SIZE, Blob, Manifest, Service, Status, Task, pack, unpack, unseal
+from fedge.plan import Plan
+from fedge.topics import Topics
+
+log = logging.getLogger("fedge.aggregator")
+
+
+class Stopped(Exception):  # noqa: N818 (an outcome)
+    """Asked to stop while watching."""
+
+
+def open_federation(
+    settings: FederationSettings,
+    ledger: Ledger,
+    topics: Topics,
+    instance: bytes,
+    inbox: "SimpleQueue[Any]",
+    *,
+    new_generation: bool,
+) -> Federation | None:
+    """The state to start from; None if asked to stop while watching.
+
+    Raises:
+        GaveWay: another aggregator is alive.
+        ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
+    """
+    try:
+        watch = _watch(settings, topics, inbox)
+    except Stopped:
+        return None
+    life = ledger.life()
+    learnt = _learnt(settings)
+    known = _newest_known(ledger, life) if life else None
+    if new_generation:
+        generation = max(watch.newest().generation, life.generation if life else 0) + 1
+        log.info("generation %d begins", generation)
+        life = Life(life.ledger if life else os.urandom(16), generation, learnt)
+        _begin(settings, ledger, life)
+    elif (ahead := watch.ahead_of(known)) is not None:
+        raise ConfigError(behind_text(ahead))
+    elif life is None:
+        life = Life(os.urandom(16), 1, learnt)
+        _begin(settings, ledger, life)
+    elif life.learnt != learnt:
+        raise ConfigError(
+            f"[model] {_difference(life.learnt, learnt)} changed since this ledger began; weights of one "
+            "network mean nothing in another. Either change it back, or run once with --new-generation to begin anew "
+            "with the devices following"
+        )
+    return _load(settings, ledger, life, instance)
+
+
+def _begin(settings: FederationSettings, ledger: Ledger, life: Life) -> None:
+    data = pack(settings.task())
+    slots = ledger.slots()
+    free = 1 - max((slot for kind, slot in slots if kind == "task"), default=1)
+    pieces = split(data)
+    blob = Blob(digest=pieces.id, slot=free, frames=len(pieces), size=len(data))
+    with ledger.transaction():
+        ledger.begin_life(life)
+        ledger.save_content("task", RoundId(life.generation, 0), blob, data)
+
+
+def _load(settings: FederationSettings, ledger: Ledger, life: Life, instance: bytes) -> Federation:
+    """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
+    stopping = Stopping(**settings.stopping.model_dump())
+    progress = Progress()
+    for summary in ledger.summaries(life.generation):
+        progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
+    last = ledger.last_closed(life.generation)
+    done = last is not None and stopping.reason(progress) is not None
+    round_id = RoundId(life.generation, 0) if last is None else last
+    if last is not None and not done:
+        round_id = last._replace(round=last.round + 1)
+    saved = ledger.round_as_saved(round_id)
+    blobs = {blob.digest: blob for blob in ledger.slots().values()}
+    task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
+    assert task_digest is not None
+    rules = settings.rounds
+    task = unpack(ledger.content(task_digest), Task, max_bytes=MAX_SIZE)
+    answers = {} if done else ledger.answers(round_id)
+    return Federation(
+        rules=Rules(rules.fraction, rules.target, rules.quorum, rules.deadline_s),
+        stopping=stopping,
+        plan=Plan(**settings.plan.model_dump()),
+        seed=settings.federation.seed,
+        roster=frozenset(settings.federation.devices) if settings.federation.devices is not None else None,
+        max_samples=settings.federation.max_samples,
+        ledger=life.ledger,
+        instance=instance,
+        round=round_id,
+        kind="survey" if round_id.round == 0 else "train",
+        task=blobs[task_digest],
+        task_message=task,
+        weights=task.network.schema.size,
+        model=blobs[model_digest] if model_digest else None,
+        phase=Phase.DONE if done else Phase.PREPARING,
+        cohorts=saved.cohorts if saved else (),
+        elapsed_s=saved.elapsed_s if saved and not done else 0.0,
+        answers=answers,
+        admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
+        before=ledger.answers(round_id if done else round_id._replace(round=round_id.round - 1)),
+        partials=ledger.partials(),
+        progress=progress,
+    )
+
+
+def _newest_known(ledger: Ledger, life: Life) -> RoundId:
+    last = ledger.last_closed(life.generation)
+    return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
+
+
+def _learnt(settings: FederationSettings) -> str:
+    """What weights mean: it may not change within a generation."""
+    task = settings.task()
+    return json.dumps(
+        {
+            "features": task.features,
+            "classes": task.classes,
+            "targets": task.targets,
+            "layers": [layer.model_dump() for layer in task.network.layers],
+        }
+    )
+
+
+def _difference(before: str, after: str) -> str:
+    old, new = json.loads(before), json.loads(after)
+    return ", ".join(key for key in new if old.get(key) != new[key]) or "something"
+
+
+def _watch(settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any]") -> Watch:
+    """Look on under a name of our own, so that nobody's session is taken.
+
+    Raises:
+        GaveWay: another aggregator is alive.
+        Stopped: something else than the link's events came into the inbox: a request to stop.
+    """
+    name = f"{settings.federation.name}__watch-{os.urandom(4).hex()}"
+    link = Link(settings.broker, name, inbox.put)
+    link.open()
+    watch: Watch | None = None
+    waiting = False
+    try:
+        while watch is None or time.monotonic() < watch.over_s():
+            timeout = None if watch is None else max(0.0, watch.over_s() - time.monotonic())
+            try:
+                event = inbox.get(timeout=timeout)
+            except Empty:
+                continue
+            match event:
+                case LinkUp():
+                    link.handle_up(event)
+                    link.subscribe(topics.service, topics.round, topics.all_statuses)
+                    watch = Watch(time.monotonic())
+                case LinkDown():
+                    link.handle_down()
+                    log.warning("not connected: %s", event.reason)
+                    watch = None
+                case Answered():
+                    link.settle(event)
+                case MessageArrived() if watch is not None:
+                    watch = _take_in(watch, topics, event)
+                case MessageArrived():
+                    pass
+                case _:
+                    raise Stopped
+            if watch is not None and watch.moved and watch.other is not None:
+                raise GaveWay(
+                    f"another aggregator serves federation {settings.federation.name!r} "
+                    f"at {settings.broker.url} (instance {watch.other.instance.hex()[:8]}): giving way to it"
+                )
+            if watch is not None and watch.other is not None and not waiting:
+                waiting = True
+                log.info("another aggregator says it is online; watching whether it is alive")
+    finally:
+        link.close()
+        _drain(inbox)
+    return watch
+
+
+def _take_in(watch: Watch, topics: Topics, message: MessageArrived) -> Watch:
+    address = topics.parse(message.topic)
+    now_s = time.monotonic()
+    try:
+        match address.kind if address is not None else None:
+            case "service" if message.payload:
+                return watch.service(unpack(message.payload, Service), now_s)
+            case "round" if message.payload:
+                return watch.manifest(unseal(message.payload, Manifest), now_s)
+            case "status" if message.payload and address is not None and address.device is not None:
+                return watch.status(address.device, unpack(message.payload, Status), now_s)
+    except ProtocolError as error:
+        log.warning("ignored a message on %s: %s", message.topic, error)
+    return watch
+
+
+def _drain(inbox: "SimpleQueue[Any]") -> None:
+    """Forget the closed link's last events, and nothing else."""
+    kept = []
+    while True:
+        try:
+            event = inbox.get_nowait()
+        except Empty:
+            break
+        if not isinstance(event, LinkUp | LinkDown | Answered | MessageArrived):
+            kept.append(event)
+    for event in kept:
+        inbox.put(event)

@@ -1,0 +1,81 @@
+"""Before taking over a federation: is another aggregator alive, and has the fleet seen more than we know?
+
+Pure. A will may not have been sent yet, so an `online` that does not move is not believed for longer than
+`PATIENCE_S`; a beat that moves is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from fedge.freshness import RoundId, round_of
+from fedge.messages import Manifest, Service, Status
+
+PATIENCE_S = 15.0
+QUIET_S = 0.4
+"""Retained messages come right after the subscription: when none has come for so long, all have."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What has been seen of a federation, without taking part in it."""
+
+    seen_s: float
+    """When the last message came."""
+    other: Service | None = None
+    """Another aggregator that says it is online."""
+    other_since_s: float = 0.0
+    moved: bool = False
+    """Its beat moves: it is alive."""
+    announced: RoundId | None = None
+    """The round of the retained manifest."""
+    devices: Mapping[str, RoundId] = field(default_factory=dict)
+    """What each device has seen."""
+
+    def service(self, service: Service, now_s: float) -> "Watch":
+        """Take in the `service` topic."""
+        if not service.online:
+            return replace(self, seen_s=now_s, other=None)
+        known = self.other is not None and self.other.instance == service.instance
+        return replace(
+            self,
+            seen_s=now_s,
+            other=service,
+            other_since_s=self.other_since_s if known else now_s,
+            moved=known and self.other != service,
+        )
+
+    def manifest(self, manifest: Manifest, now_s: float) -> "Watch":
+        """Take in the retained `round` topic."""
+        return replace(self, seen_s=now_s, announced=round_of(manifest))
+
+    def status(self, device: str, status: Status, now_s: float) -> "Watch":
+        """Take in a device's status."""
+        seen = RoundId(status.generation, status.round)
+        return replace(self, seen_s=now_s, devices={**self.devices, device: seen})
+
+    def over_s(self) -> float:
+        """When enough has been seen."""
+        waiting = self.other_since_s + PATIENCE_S if self.other is not None else 0.0
+        return max(self.seen_s + QUIET_S, waiting)
+
+    def newest(self) -> RoundId:
+        """The newest round that anybody has seen."""
+        return max([self.announced or RoundId(0, 0), *self.devices.values()])
+
+    def ahead_of(self, known: RoundId | None) -> str | None:
+        """Who has seen rounds that a ledger does not know, in words; `known` is its newest, None: it is new.
+
+        A new ledger must not begin over the fleet's memory, whoever tells of it. To an old one a single
+        device may lie: half of them are believed, and a manifest always.
+        """
+        if known is None:
+            if self.newest() == (0, 0):
+                return None
+            return f"round {self.newest()} was announced, and this ledger is new"
+        if self.announced is not None and self.announced > known:
+            return f"round {self.announced} was announced, this ledger only knows {known}"
+        ahead = sorted(device for device, seen in self.devices.items() if seen > known)
+        if not ahead or 2 * len(ahead) < len(self.devices):
+            return None
+        names = ", ".join(ahead[:5]) + (", …" if len(ahead) > 5 else "")
+        return f"{len(ahead)} of {len(self.devices)} devices have seen rounds after {known}: {names}"

@@ -1,0 +1,258 @@
+"""What the aggregator decides: `step(state, event) -> (state, effects)`, and nothing else affects it.
+
+Pure (law 1). Effects are performed in the order they are listed; those in `DURABLE` are committed before
+any other effect of the same turn is performed, so nothing is seen that a crash could forget (law 4).
+
+    PREPARING ──frames acknowledged──► COLLECTING ──target, all answered, or deadline──► CLOSING
+        ▲                                 │  ▲ └─ deadline below quorum: attempt + 1 ─┘     │
+        └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
+                                                                        stopping rule ──► DONE
+"""
+
+import hashlib
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
+from aggregator.federation import Federation, Phase, Step, service
+from fedge.freshness import RoundId
+from fedge.messages import Cohort, Manifest
+from fedge.selection import chosen
+
+BEAT_S = 10.0
+DRAWS = 32
+"""How often the cohort's seed is drawn to find enough devices that are online."""
+
+
+def due_s(state: Federation) -> float:
+    """When a `Tick` is wanted next."""
+    if state.phase is Phase.COLLECTING and state.since_s is not None:
+        return min(state.beat_due_s, state.since_s + state.rules.deadline_s - state.elapsed_s)
+    return state.beat_due_s
+
+
+def start(state: Federation, now_s: float) -> Step:
+    """Begin, from what the ledger knows: announce the open round, or that learning is done."""
+    state = replace(state, beat_due_s=now_s + BEAT_S)
+    if (why := _finished(state)) is not None:
+        return replace(state, phase=Phase.DONE), [do.Finish(why)]
+    if state.cohorts:
+        return state, []
+    return _draw(state)
+
+
+def step(state: Federation, event: on.Event) -> Step:
+    """One event's consequences. An event that does not fit changes nothing."""
+    match event:
+        case on.LinkUp():
+            return _link_up(state, event)
+        case on.LinkDown():
+            return replace(state, link_up=False), []
+        case on.BlobsPublished():
+            return _blobs_published(state, event)
+        case on.FrameArrived():
+            return frame_arrived(state, event)
+        case on.GarbageArrived():
+            return garbage_arrived(state, event)
+        case on.UpdateRead():
+            return _then_close(update_read(state, event), event.now_s)
+        case on.StatusSeen():
+            return _then_close(status_seen(state, event), event.now_s)
+        case on.ServiceSeen():
+            return _service_seen(state, event)
+        case on.RoundClosed():
+            return _round_closed(state, event)
+        case on.CloseFailed():
+            return _close_failed(state, event)
+        case on.Tick():
+            return _tick(state, event.now_s)
+
+
+# ── announcing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _link_up(state: Federation, event: on.LinkUp) -> Step:
+    state = replace(state, link_up=True)
+    effects: list[do.Effect] = [do.Greet(), do.PublishService(service(state))]
+    if event.session_present and state.announced:
+        return state, [*effects, *_manifest_effects(state, event.now_s)]
+    return state, [*effects, _blobs(state)]
+
+
+def _blobs(state: Federation) -> do.PublishBlobs:
+    return do.PublishBlobs(state.round, state.task, state.model)
+
+
+def _blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
+    if event.round != state.round:
+        return state, []
+    if event.refusal is not None:
+        return state, [do.Say("error", f"the broker refuses the model: {event.refusal}")]
+    if state.phase is Phase.PREPARING:
+        state = replace(state, phase=Phase.COLLECTING, since_s=event.now_s)
+        state = awaited(state)
+    effects = _manifest_effects(state, event.now_s)
+    effects.append(do.ClearSlots(state.task.slot, state.model.slot if state.model else None))
+    if state.model is not None and state.exported != _model_round(state):
+        state = replace(state, exported=_model_round(state))
+        effects.append(do.ExportModel(_model_round(state)))
+    state = replace(state, announced=True)
+    state, more = _close_if_due(state, event.now_s)
+    return state, effects + more
+
+
+def _model_round(state: Federation) -> RoundId:
+    """The round whose model is the newest."""
+    if state.phase is Phase.DONE:
+        return state.round
+    return state.round._replace(round=state.round.round - 1)
+
+
+def _manifest_effects(state: Federation, now_s: float) -> list[do.Effect]:
+    done = state.phase is Phase.DONE
+    left_s = 0.0 if done else max(0.0, state.rules.deadline_s - state.elapsed(now_s))
+    manifest = Manifest(
+        generation=state.round.generation,
+        round=state.round.round,
+        # After the last round the same round is announced once more, as done.
+        attempt=state.attempt + (1 if done else 0),
+        kind=state.kind,
+        state="done" if done else "open",
+        seed=state.seed,
+        task=state.task,
+        model=state.model,
+        plan=state.plan if state.kind == "train" else None,
+        cohort=state.cohorts[-1],
+        seconds_left=left_s,
+    )
+    return [do.PublishManifest(manifest)]
+
+
+def _draw(state: Federation) -> Step:
+    """Choose the cohort of the next attempt: wider each time, drawn until enough of it is online."""
+    attempt = len(state.cohorts)
+    fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
+    wanted = min(state.rules.target or state.rules.quorum, len(state.online))
+    best: tuple[int, Cohort] | None = None
+    for draw in range(DRAWS if fraction < 1 else 1):
+        text = f"{state.seed}|{state.round.generation}|{state.round.round}|{attempt}|{draw}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        cohort = Cohort(fraction=fraction, seed=seed)
+        reached = sum(chosen(cohort, *state.round, attempt, device) for device in state.online)
+        if best is None or reached > best[0]:
+            best = (reached, cohort)
+        if reached >= wanted:
+            break
+    assert best is not None
+    cohorts = (*state.cohorts, best[1])
+    state = replace(state, cohorts=cohorts, elapsed_s=0.0, since_s=None)
+    return state, [do.SaveRound(state.round, state.kind, cohorts)]
+
+
+def _service_seen(state: Federation, event: on.ServiceSeen) -> Step:
+    seen = event.service
+    if seen.instance == state.instance:
+        # Our own will of an older connection must not stand as the last word.
+        repair: list[do.Effect] = [] if seen.online else [do.PublishService(service(state))]
+        return state, repair
+    if not seen.online:
+        return state, [do.PublishService(service(state))]
+    if seen.instance > state.instance:
+        return state, [do.PublishService(service(state))]
+    text = (
+        "another aggregator serves this federation "
+        f"(instance {seen.instance.hex()[:8]}, ledger {seen.ledger.hex()[:8]}): giving way to it"
+    )
+    return state, [do.GiveUp(text, gave_way=True)]
+
+
+# ── closing ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _then_close(taken: Step, now_s: float) -> Step:
+    state, effects = taken
+    state, closing = _close_if_due(state, now_s)
+    return state, effects + closing
+
+
+def _close_if_due(state: Federation, now_s: float) -> Step:
+    if state.phase is not Phase.COLLECTING:
+        return state, []
+    rules, admitted = state.rules, state.admitted
+    late = state.elapsed(now_s) >= rules.deadline_s
+    enough = admitted >= rules.quorum
+    if (
+        (rules.target is not None and admitted >= rules.target)
+        or (enough and not state.awaited)
+        or (enough and late)
+    ):
+        return replace(state, phase=Phase.CLOSING), [do.CloseRound(state.round, state.kind)]
+    if late:
+        return _again(state, now_s, f"{admitted} of {rules.quorum} updates at the deadline")
+    return state, []
+
+
+def _again(state: Federation, now_s: float, why: str) -> Step:
+    """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
+    state, effects = _draw(replace(state, phase=Phase.COLLECTING))
+    state = awaited(replace(state, since_s=now_s))
+    effects.append(do.Say("warning", f"round {state.round}: {why}; attempt {state.attempt} begins"))
+    return state, effects + _manifest_effects(state, now_s)
+
+
+def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
+    if event.round != state.round or state.phase is not Phase.CLOSING:
+        return state, []
+    state = replace(
+        state,
+        task=event.task,
+        task_message=event.task_message,
+        model=event.model,
+        progress=event.progress,
+        weights=event.task_message.network.schema.size,
+        answers={},
+        admitted=0,
+        before=state.answers,
+        partials={},
+        awaited=frozenset(),
+        announced=False,
+    )
+    effects: list[do.Effect] = [
+        do.DropSpool(device, partial.id) for device, partial in state.partials.items()
+    ]
+    if (why := _finished(state)) is not None:
+        state = replace(state, phase=Phase.DONE)
+        effects.append(do.Finish(why))
+    else:
+        following = state.round._replace(round=state.round.round + 1)
+        state = replace(state, round=following, kind="train", phase=Phase.PREPARING, cohorts=())
+        state, more = _draw(state)
+        effects += more
+    return state, [*effects, _blobs(state)] if state.link_up else effects
+
+
+def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
+    if event.round != state.round or state.phase is not Phase.CLOSING:
+        return state, []
+    return _again(state, event.now_s, event.detail)
+
+
+def _finished(state: Federation) -> str | None:
+    """Why learning is over, if it is: a function of the closed rounds, so a restart decides the same."""
+    return state.stopping.reason(state.progress)
+
+
+# ── time ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tick(state: Federation, now_s: float) -> Step:
+    effects: list[do.Effect] = []
+    if now_s >= state.beat_due_s:
+        state = replace(state, beat=(state.beat + 1) % 2**31, beat_due_s=now_s + BEAT_S)
+        if state.phase is Phase.COLLECTING:
+            effects.append(do.SaveElapsed(state.round, state.elapsed(now_s)))
+        if state.link_up:
+            effects.append(do.PublishService(service(state)))
+    state, closing = _close_if_due(state, now_s)
+    return state, effects + closing

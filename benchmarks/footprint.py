@@ -1,0 +1,167 @@
+"""What an agent costs a device: memory while idle and connected, and the time from exec to connected.
+
+The agent is started several times against Mosquitto, with no aggregator: it connects, says so and waits.
+"Connected" is when a subscriber at the broker receives its retained status. Where Flower's environment exists
+(`benchmarks.round_vs_flower` makes it), an idle SuperNode with its SuperExec is measured in the same run.
+
+    python -m benchmarks.footprint [--json]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks import fedge_side, flower_peer, machine
+from benchmarks.observer import Observer
+from benchmarks.processes import Processes, end_cleanly_on_sigterm
+from fedge.topics import Topics
+from fleet import broker
+
+GOAL_MB, GOAL_S = 60, 0.6
+SETTLE_S = 1.0
+CONNECT_TIMEOUT_S = 30.0
+FLOWER_SETTLE_S = 8.0
+SAMPLES, FEATURES = 150, 64
+
+
+def measure(starts: int, environment: Path) -> dict[str, Any]:
+    """Start the agent `starts` times, then the peer once."""
+    with tempfile.TemporaryDirectory(prefix="fedge-benchmark-") as name:
+        folder = Path(name)
+        data, logs = folder / "data.npz", folder / "logs"
+        logs.mkdir()
+        _write_data(data)
+        report: dict[str, Any] = {
+            "machine": machine.description(),
+            "starts": starts,
+            "interpreter_mb": _spread([_bare_mb("") for _ in range(starts)]),
+            "import_mb": _spread([_bare_mb("import agent.__main__") for _ in range(starts)]),
+        }
+        with broker.start("mosquitto", folder / "mosquitto") as mosquitto, Processes(logs) as processes:
+            measured = [
+                _start_agent(processes, folder, data, mosquitto.url, number) for number in range(starts)
+            ]
+        report["connected_s"] = _spread([seconds for seconds, _ in measured])
+        report["idle_mb"] = _spread([rss_mb for _, rss_mb in measured])
+        report |= {"goal_connected_s": GOAL_S, "goal_idle_mb": GOAL_MB}
+        if flower_peer.is_installed(environment):
+            programs = flower_peer.install(environment)
+            with Processes(logs) as processes:
+                report["flower"] = {"version": flower_peer.version(programs)}
+                report["flower"]["idle_mb"] = _idle_supernode_mb(processes, programs, folder / "flower")
+        return report
+
+
+def _start_agent(
+    processes: Processes, folder: Path, data: Path, url: str, number: int
+) -> tuple[float, float]:
+    """Seconds from exec until its status reaches a subscriber, and MB at rest afterwards."""
+    name = f"agent-{number}"
+    configuration = fedge_side.write_agent(folder / name, name, data, url)
+    with Observer(url, [Topics(fedge_side.FEDERATION).status(name)]) as observer:
+        begun_s = time.monotonic()
+        agent = fedge_side.start_agent(processes, name, configuration)
+        processes.wait_until(lambda: bool(observer.arrivals), f"status of {name}", CONNECT_TIMEOUT_S, 0.01)
+        seconds = observer.arrivals[0].at_s - begun_s
+    time.sleep(SETTLE_S)
+    rss_mb = processes.rss_mb(name)
+    agent.terminate()
+    agent.wait(CONNECT_TIMEOUT_S)
+    return seconds, rss_mb
+
+
+def _bare_mb(statement: str) -> float:
+    """Resident MB of a Python that has executed one statement, as it tells itself."""
+    tell = "import pathlib; print(pathlib.Path('/proc/self/statm').read_text().split()[1])"
+    environment = {**os.environ, **fedge_side.ENVIRONMENT}
+    result = subprocess.run(
+        [sys.executable, "-c", f"{statement}\n{tell}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=CONNECT_TIMEOUT_S,
+        env=environment,
+    )
+    return int(result.stdout) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _idle_supernode_mb(processes: Processes, programs: Path, home: Path) -> float:
+    peer = flower_peer.FlowerPeer(processes, programs, home)
+    peer.start_superlink()
+    name = peer.start_supernode(0, 1)
+    time.sleep(FLOWER_SETTLE_S)
+    return processes.rss_mb(name)
+
+
+def _write_data(path: Path) -> None:
+    rng = np.random.default_rng(1)
+    names = np.array([f"pixel_{index}" for index in range(FEATURES)])
+    X = rng.uniform(0, 16, (SAMPLES, FEATURES)).astype(np.float32)
+    np.savez(path, X=X, y=rng.integers(0, 10, SAMPLES), features=names)
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for people."""
+    rows = [
+        ("bare Python, MB", "interpreter_mb", ".1f", None),
+        ("import agent.__main__, MB", "import_mb", ".1f", None),
+        ("idle connected agent, MB", "idle_mb", ".1f", GOAL_MB),
+        ("exec to connected, s", "connected_s", ".3f", GOAL_S),
+    ]
+    lines = [f"{report['starts']} starts on {report['machine']}", ""]
+    lines.append(f"{'':<40}{'median':>10}{'min':>10}{'max':>10}   goal")
+    for label, key, form, goal in rows:
+        spread = report[key]
+        verdict = ""
+        if goal is not None:
+            verdict = f"   at most {goal}: {'met' if spread['median'] <= goal else 'missed'}"
+        lines.append(
+            f"{label:<40}"
+            + "".join(f"{spread[part]:>10{form}}" for part in ("median", "min", "max"))
+            + verdict
+        )
+    if "flower" in report:
+        label = f"Flower {report['flower']['version']}: SuperNode + SuperExec, MB"
+        lines.append(f"{label:<40}{report['flower']['idle_mb']:>10.1f}")
+    else:
+        lines.append(
+            "Flower: not measured, its environment is not there (benchmarks.round_vs_flower makes it)"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--starts", type=int, default=7)
+    parser.add_argument(
+        "--flower-environment",
+        type=Path,
+        default=flower_peer.DEFAULT_FOLDER,
+        help="virtual environment with Flower; left out if it is not there",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    options = parser.parse_args()
+    end_cleanly_on_sigterm()
+    report = measure(options.starts, options.flower_environment)
+    print(json.dumps(report, indent=2) if options.json else table(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The trained layers and the loss of a network, for one number of rows: where the buffers live."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.nn.layers import Dense, Piece, build
+from fedge.nn.losses import LOSSES, Loss
+from fedge.nn.spec import NetworkSpec, Rescale, Standardize
+
+Array = NDArray[Any]
+
+
+class Chain:
+    """Forward and backward through all trained layers, without allocating: for batches of exactly n rows.
+
+    Views of the last vector are kept, and made again only when another array comes: an optimizer that works
+    in place pays for them once.
+    """
+
+    def __init__(self, spec: NetworkSpec, rows: int, dtype: np.dtype[Any]) -> None:
+        core = tuple(layer for layer in spec.layers if not isinstance(layer, Standardize | Rescale))
+        self._layers = build(core, spec.inputs, rows, dtype)
+        self._loss: Loss = LOSSES[spec.loss](rows, spec.outputs, dtype)
+        lowest = next(i for i, layer in enumerate(self._layers) if isinstance(layer, Dense))
+        self._lowest = self._layers[lowest]
+        self._above_lowest = self._layers[:lowest:-1]
+        self._vector: Array | None = None
+
+    @property
+    def outputs(self) -> Array:
+        """z of the last forward pass, of shape (n, outputs): a buffer that the next one overwrites."""
+        return self._layers[-1].y
+
+    def forward(self, w: Array, X: Array) -> Array:
+        """Return `outputs` for prepared samples X of shape (n, d)."""
+        if w is not self._vector:
+            for layer in self._layers:
+                layer.bind(w)
+            self._vector = w
+        for layer in self._layers:
+            X = layer.forward(X)
+        return X
+
+    def total(self, w: Array, X: Array, y: Array) -> float:
+        """Return the loss summed over rows."""
+        return self._loss.total(self.forward(w, X), y)
+
+    def last_total(self, y: Array) -> float:
+        """Return the loss of the last forward pass, summed over rows."""
+        return self._loss.total(self.outputs, y)
+
+    def gradients(self, w: Array, X: Array, y: Array, scale: float) -> Iterator[Piece]:
+        """Yield scale · ∂total/∂w piece by piece, from the last layer to the first.
+
+        No weight is read again once its piece is out, so it may be changed at once.
+        """
+        dy = self._loss.gradient(self.forward(w, X), y, scale)
+        for layer in self._above_lowest:
+            dx = layer.backward(dy)
+            yield from layer.gradients(dy)
+            dy = dx
+        yield from self._lowest.gradients(dy)  # nothing below it learns: ∂L/∂x is not needed

@@ -1,0 +1,198 @@
+"""The layers of a network: what each computes, and its derivative.
+
+A trained layer works on a fixed number of rows n and owns the buffers it writes into, so that a training
+step allocates nothing. `forward(x)` fills and returns y. Then, given dy = ∂L/∂y, `backward(dy)` fills and
+returns dx = ∂L/∂x, and `gradients(dy)` yields the gradient of the layer's own weights, piece by piece.
+
+The chain rule for layers of neurons: Rumelhart, Hinton, Williams 1986, "Learning representations by
+back-propagating errors", Nature 323, equations 4 to 7.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fedge.nn import spec
+
+Array = NDArray[Any]
+Piece = tuple[slice, Array]
+"""A part of a flat gradient: its place in the vector and its values, in a buffer that the next one reuses."""
+
+PIECE_ENTRIES = 24_576  # 96 KiB of float32: a piece is used while it is still in the core's own cache
+
+
+class Layer(Protocol):
+    """One trained layer for a fixed number of rows."""
+
+    y: Array
+    """The output of the last `forward`, of shape (n, units)."""
+
+    def bind(self, vector: Array) -> None:
+        """Compute with the weights in this flat vector, of shape (p,), from now on."""
+        ...
+
+    def forward(self, x: Array) -> Array:
+        """Compute y from x, of shape (n, inputs), which must not change until the gradients are taken."""
+        ...
+
+    def backward(self, dy: Array) -> Array:
+        """Compute ∂L/∂x, of shape (n, inputs), from ∂L/∂y, of shape (n, units)."""
+        ...
+
+    def gradients(self, dy: Array) -> Iterable[Piece]:
+        """Compute the gradient of the layer's weights; those of a piece may be changed as soon as it is out."""
+        ...
+
+
+class Dense:
+    """y = x W + b, with x of shape (n, i), W (i, u) and b (u,), one after the other in the flat vector.
+
+    With g = ∂L/∂y: ∂L/∂W = xᵀ g, ∂L/∂b = Σₙ gₙ, ∂L/∂x = g Wᵀ.
+    """
+
+    def __init__(self, rows: int, inputs: int, units: int, start: int, dtype: DTypeLike) -> None:
+        self.y: Array = np.empty((rows, units), dtype)
+        self._dx: Array = np.empty((rows, inputs), dtype)
+        self._ones: Array = np.ones(rows, dtype)
+        self._block = slice(start, start + (inputs + 1) * units)
+        pieces = max(1, round(inputs * units / PIECE_ENTRIES))
+        height = -(-inputs // pieces)
+        buffer: Array = np.empty((height + 1, units), dtype)
+        self._pieces: list[tuple[slice, Array, Array | None, slice, Array]] = []
+        for top in range(0, inputs, height):
+            bottom = min(top + height, inputs)
+            last = bottom == inputs  # the bias goes with the last rows of W, its neighbours
+            piece = buffer[: bottom - top + last]
+            place = slice(start + top * units, start + (bottom + last) * units)
+            self._pieces.append(
+                (slice(top, bottom), piece[: bottom - top], piece[-1] if last else None, place, piece.reshape(-1))
+            )
+
+    def bind(self, vector: Array) -> None:
+        block = vector[self._block].reshape(-1, self.y.shape[1])
+        self._weight, self._bias, self._transposed = block[:-1], block[-1], block[:-1].T
+
+    def forward(self, x: Array) -> Array:
+        self._x = x
+        x.dot(self._weight, self.y)
+        return np.add(self.y, self._bias, self.y)
+
+    def backward(self, dy: Array) -> Array:
+        return dy.dot(self._transposed, self._dx)
+
+    def gradients(self, dy: Array) -> Iterator[Piece]:
+        x = self._x.T
+        for rows, weight, bias, place, values in self._pieces:
+            x[rows].dot(dy, weight)
+            if bias is not None:
+                self._ones.dot(dy, bias)
+            yield place, values
+
+
+class _Activation:
+    """A function of each entry, without weights; its derivative is a function of y alone."""
+
+    def __init__(self, rows: int, units: int, dtype: DTypeLike) -> None:
+        self.y: Array = np.empty((rows, units), dtype)
+        self._dx: Array = np.empty((rows, units), dtype)
+        self._zero: Array = np.zeros((), dtype)
+        self._one: Array = np.ones((), dtype)
+
+    def bind(self, vector: Array) -> None:
+        pass
+
+    def gradients(self, dy: Array) -> Iterable[Piece]:
+        return ()
+
+
+class ReLU(_Activation):
+    """y = max(x, 0); dy/dx = [y > 0]."""
+
+    def forward(self, x: Array) -> Array:
+        return np.maximum(x, self._zero, out=self.y)
+
+    def backward(self, dy: Array) -> Array:
+        np.greater(self.y, self._zero, self._dx)
+        return np.multiply(self._dx, dy, self._dx)
+
+
+class Tanh(_Activation):
+    """y = tanh x; dy/dx = 1 - y²."""
+
+    def forward(self, x: Array) -> Array:
+        return np.tanh(x, self.y)
+
+    def backward(self, dy: Array) -> Array:
+        np.multiply(self.y, self.y, self._dx)
+        np.subtract(self._one, self._dx, self._dx)
+        return np.multiply(self._dx, dy, self._dx)
+
+
+class Sigmoid(_Activation):
+    """y = 1 / (1 + exp(-x)), computed as (1 + tanh(x/2)) / 2, which cannot overflow; dy/dx = y (1 - y)."""
+
+    def forward(self, x: Array) -> Array:
+        np.multiply(x, 0.5, self.y)
+        np.tanh(self.y, self.y)
+        np.add(self.y, self._one, self.y)
+        return np.multiply(self.y, 0.5, self.y)
+
+    def backward(self, dy: Array) -> Array:
+        np.subtract(self._one, self.y, self._dx)
+        np.multiply(self._dx, self.y, self._dx)
+        return np.multiply(self._dx, dy, self._dx)
+
+
+class Standardize:
+    """y = (x - mean) / scale, frozen: it stands before all weights, so no gradient passes it.
+
+    The arithmetic is done in `dtype`, x included, as an exported network does it.
+    """
+
+    def __init__(self, frozen: spec.Standardize, dtype: DTypeLike) -> None:
+        self._mean: Array = frozen.means.astype(dtype)
+        self._scale: Array = frozen.scales.astype(dtype)
+
+    def forward(self, x: Array) -> Array:
+        """Return a new array of shape (n, d)."""
+        y = np.subtract(x, self._mean, dtype=self._mean.dtype)
+        return np.divide(y, self._scale, out=y)
+
+
+class Rescale:
+    """y = x · scale + mean, frozen: it stands behind the loss, which is measured before it."""
+
+    def __init__(self, frozen: spec.Rescale, dtype: DTypeLike) -> None:
+        self._mean: Array = frozen.means.astype(dtype)
+        self._scale: Array = frozen.scales.astype(dtype)
+
+    def forward(self, x: Array) -> Array:
+        """Return a new array of shape (n, t), in the targets' own units."""
+        y = np.multiply(x, self._scale)
+        return np.add(y, self._mean, out=y)
+
+    def invert(self, y: Array) -> Array:
+        """Return a new array of shape (n, t), in standard units: (y - mean) / scale."""
+        x = np.subtract(y, self._mean, dtype=self._mean.dtype)
+        return np.divide(x, self._scale, out=x)
+
+
+def build(core: tuple[spec.TrainableSpec, ...], inputs: int, rows: int, dtype: DTypeLike) -> list[Layer]:
+    """Make the trained layers of a network, with buffers for `rows` samples of `inputs` features."""
+    layers: list[Layer] = []
+    width, start = inputs, 0
+    for layer in core:
+        match layer:
+            case spec.Dense(units=units):
+                layers.append(Dense(rows, width, units, start, dtype))
+                start += (width + 1) * units
+                width = units
+            case spec.ReLU():
+                layers.append(ReLU(rows, width, dtype))
+            case spec.Tanh():
+                layers.append(Tanh(rows, width, dtype))
+            case spec.Sigmoid():
+                layers.append(Sigmoid(rows, width, dtype))
+    return layers

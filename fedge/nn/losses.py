@@ -1,0 +1,107 @@
+"""What training makes small, and its derivative in the network's outputs z, of shape (n, outputs).
+
+A loss works on a fixed number of rows n and owns the buffers it writes into. Both its methods are about the
+*sum* over rows, so that the mean over many samples can be taken in blocks.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+
+class Loss(Protocol):
+    """A loss for a fixed number of rows."""
+
+    def total(self, z: Array, y: Array) -> float:
+        """Return the loss of outputs z given targets y, summed over rows."""
+        ...
+
+    def gradient(self, z: Array, y: Array, scale: float) -> Array:
+        """Return scale · ∂total/∂z, of shape (n, outputs), in a buffer that the next call overwrites."""
+        ...
+
+
+class CrossEntropy:
+    """L = log Σⱼ exp zⱼ - z_y: the negative log-likelihood of class y under softmax z, with y of shape (n,).
+
+    ∂L/∂zⱼ = softmax(z)ⱼ - [j = y] (Bridle 1990, "Probabilistic Interpretation of Feedforward Classification
+    Network Outputs", Neurocomputing, NATO ASI 68). A row's largest output is subtracted from it first, which
+    changes nothing and cannot overflow.
+    """
+
+    def __init__(self, rows: int, outputs: int, dtype: DTypeLike) -> None:
+        self._delta: Array = np.empty((rows, outputs), dtype)
+        self._sums: Array = np.empty((rows, 1), dtype)
+        self._ones: Array = np.ones((outputs, 1), dtype)
+        self._row_starts = np.arange(rows, dtype=np.intp) * outputs
+        self._at = np.empty(rows, np.intp)
+        self._column = np.empty(rows, np.intp)
+        self._of_row: Array = np.empty(rows, dtype)
+        self._of_row_column = self._of_row.reshape(rows, 1)
+        self._scale: Array = np.empty((), dtype)
+
+    def total(self, z: Array, y: Array) -> float:
+        shifted = self._shift(z)
+        shifted.take(self._locate(y), None, self._of_row, "clip")
+        np.exp(shifted, shifted)
+        sums = shifted.dot(self._ones, self._sums)
+        np.log(sums, sums)
+        return float(np.sum(sums, dtype=np.float64) - np.sum(self._of_row, dtype=np.float64))
+
+    def gradient(self, z: Array, y: Array, scale: float) -> Array:
+        self._scale.fill(scale)
+        delta = self._shift(z)
+        np.exp(delta, delta)
+        sums = delta.dot(self._ones, self._sums)
+        np.divide(sums, self._scale, sums)
+        np.divide(delta, sums, delta)
+        # Only one entry a row differs from scale · softmax: to change it costs less than a one-hot matrix.
+        at = self._locate(y)
+        delta.take(at, None, self._of_row, "clip")
+        np.subtract(self._of_row, self._scale, self._of_row)
+        delta.put(at, self._of_row, "clip")
+        return delta
+
+    def _shift(self, z: Array) -> Array:
+        # For few columns an argmax and a take cost less than half of a reduction.
+        largest = self._locate(z.argmax(1, self._column))
+        z.take(largest, None, self._of_row, "clip")
+        return np.subtract(z, self._of_row_column, self._delta)
+
+    def _locate(self, y: Array) -> NDArray[np.intp]:
+        return np.add(self._row_starts, y, self._at)
+
+
+class MeanSquaredError:
+    """L = 1/t Σⱼ (zⱼ - yⱼ)² over the t targets, with y of shape (n, t); ∂L/∂zⱼ = 2/t (zⱼ - yⱼ).
+
+    Without the factor ½ that some texts carry: it is the mean squared error that the name promises.
+    """
+
+    def __init__(self, rows: int, outputs: int, dtype: DTypeLike) -> None:
+        self._delta: Array = np.empty((rows, outputs), dtype)
+
+    def total(self, z: Array, y: Array) -> float:
+        delta = np.subtract(z, y, self._delta)
+        np.multiply(delta, delta, delta)
+        return float(np.sum(delta, dtype=np.float64)) / delta.shape[1]
+
+    def gradient(self, z: Array, y: Array, scale: float) -> Array:
+        delta = np.subtract(z, y, self._delta)
+        return np.multiply(delta, 2.0 * scale / delta.shape[1], delta)
+
+
+LOSSES: dict[str, type[CrossEntropy] | type[MeanSquaredError]] = {
+    "cross-entropy": CrossEntropy,
+    "mse": MeanSquaredError,
+}
+
+
+def softmax(z: Array) -> Array:
+    """Return the class probabilities of logits z, both of shape (n, classes), as a new array."""
+    p = np.subtract(z, np.max(z, axis=1, keepdims=True))
+    np.exp(p, p)
+    return np.divide(p, np.sum(p, axis=1, keepdims=True), p)

@@ -1,0 +1,181 @@
+"""A network: spec and flat vector in, predictions, losses and gradients out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fedge.nn import spec as specs
+from fedge.nn.chain import Chain
+from fedge.nn.layers import Piece, Rescale, Standardize
+from fedge.nn.losses import softmax
+from fedge.nn.spec import NetworkSpec
+
+Array = NDArray[Any]
+
+BLOCK_ENTRIES = 2**20
+"""No activation holds more numbers than this (or one row): the memory for any number of samples is bounded."""
+_CHAINS_KEPT = 4  # a batch and a block, each with a shorter last one
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well given weights do on given samples."""
+
+    loss: float
+    """Mean over samples, in the units that training uses (for a regression: standard units)."""
+    accuracy: float | None
+    """The share of samples whose class has the largest output; None for a regression."""
+    samples: int
+
+
+class Network:
+    """The functions of a spec, of a flat vector w of shape (p,) each time.
+
+    Samples come raw, or prepared once for many passes: `prepare` and `prepare_targets` take a whole data set
+    through the frozen layers. Buffers are kept between calls and so are views of the last w:
+    one network serves one thread at a time.
+    """
+
+    def __init__(self, spec: NetworkSpec, dtype: DTypeLike = np.float32) -> None:
+        self.spec = spec
+        self.schema = spec.schema
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        first, last = spec.layers[0], spec.layers[-1]
+        self._standardize = Standardize(first, dtype) if isinstance(first, specs.Standardize) else None
+        self._rescale = Rescale(last, dtype) if isinstance(last, specs.Rescale) else None
+        widest = max(spec.inputs, *(shape[-1] for _, shape in self.schema.parameters))
+        self._block = max(1, BLOCK_ENTRIES // widest)
+        self._chains: dict[int, Chain] = {}
+
+    def prepare(self, X: ArrayLike) -> Array:
+        """Return raw samples X of shape (n, d) as the trained layers take them: in `dtype`, standardized.
+
+        Raises:
+            ValueError: X is not of shape (n, d).
+        """
+        prepared = np.ascontiguousarray(X, self.dtype)
+        if prepared.ndim != 2 or prepared.shape[1] != self.spec.inputs:
+            raise ValueError(f"expected samples of shape (n, {self.spec.inputs}), got {prepared.shape}")
+        return prepared if self._standardize is None else self._standardize.forward(prepared)
+
+    def prepare_targets(self, y: ArrayLike) -> Array:
+        """Return what the loss compares with.
+
+        For a classifier: class indices, int64 of shape (n,), checked to be 0 … classes - 1. For a regression:
+        targets in standard units, of shape (n, t), in `dtype`; y may be of shape (n,) if there is one target.
+
+        Raises:
+            ValueError: y has another shape, is not of integers, or names a class that does not exist.
+        """
+        raw = np.asarray(y)
+        outputs = self.spec.outputs
+        if self.spec.loss == "cross-entropy":
+            return _check_classes(raw, outputs)
+        targets = raw.reshape(-1, 1) if raw.ndim == 1 and outputs == 1 else raw
+        if targets.ndim != 2 or targets.shape[1] != outputs:
+            raise ValueError(f"expected targets of shape (n, {outputs}), got {raw.shape}")
+        targets = np.ascontiguousarray(targets, self.dtype)
+        return targets if self._rescale is None else self._rescale.invert(targets)
+
+    def loss(self, w: Array, X: Array, y: Array) -> float:
+        """Return the mean loss over prepared samples X (n, d) with prepared targets y, n ≥ 1."""
+        total = 0.0
+        for rows in self._blocks(len(X)):
+            chain = self._chain(rows.stop - rows.start)
+            total += chain.total(w, X[rows], y[rows])
+        return total / len(X)
+
+    def loss_and_grad(self, w: Array, X: Array, y: Array, grad: Array) -> float:
+        """Return the mean loss and write its gradient into `grad`, of shape (p,); X and y are prepared."""
+        samples, total = len(X), 0.0
+        grad.fill(0)
+        for rows in self._blocks(samples):
+            chain = self._chain(rows.stop - rows.start)
+            for place, piece in chain.gradients(w, X[rows], y[rows], 1 / samples):
+                part = grad[place]
+                np.add(part, piece, part)
+            total += chain.last_total(y[rows])
+        return total / samples
+
+    def gradients(self, w: Array, X: Array, y: Array, scale: float = 1.0) -> Iterator[Piece]:
+        """Yield scale · ∂loss/∂w piece by piece, each with its place in w; X and y are prepared, n ≥ 1.
+
+        A piece lies in a buffer that the next one overwrites. The weights in its place may be changed as soon
+        as it is out: an optimizer that does so works in the cache, and no device has to hold a whole gradient.
+        The scale costs nothing here: it is applied to the few outputs, and not to the many weights.
+        """
+        samples = len(X)
+        if samples <= self._block:
+            return self._chain(samples).gradients(w, X, y, scale / samples)
+        grad = np.empty(self.schema.size, self.dtype)
+        self.loss_and_grad(w, X, y, grad)
+        np.multiply(grad, scale, grad)
+        return iter([(slice(0, self.schema.size), grad)])
+
+    def forward(self, w: Array, X: ArrayLike) -> Array:
+        """Return the outputs for raw samples X (n, d): logits (n, classes), or targets (n, t) in their units.
+
+        Raises:
+            ValueError: X is not of shape (n, d).
+        """
+        raw = np.asarray(X)
+        outputs = np.empty((len(raw), self.spec.outputs), self.dtype)
+        for rows in self._blocks(len(raw)):
+            prepared = self.prepare(raw[rows])
+            z = self._chain(len(prepared)).forward(w, prepared)
+            outputs[rows] = z if self._rescale is None else self._rescale.forward(z)
+        return outputs
+
+    def predict(self, w: Array, X: ArrayLike) -> Array:
+        """Return class probabilities (n, classes), or targets (n, t) in their units, for raw samples X (n, d).
+
+        Raises:
+            ValueError: X is not of shape (n, d).
+        """
+        outputs = self.forward(w, X)
+        return softmax(outputs) if self.spec.loss == "cross-entropy" else outputs
+
+    def evaluate(self, w: Array, X: ArrayLike, y: ArrayLike) -> Evaluation:
+        """Measure weights w on raw samples X (n, d) and raw targets y, n ≥ 1.
+
+        Raises:
+            ValueError: X or y has the wrong shape, or there are no samples.
+        """
+        raw, targets = np.asarray(X), self.prepare_targets(y)
+        samples = len(targets)
+        if len(raw) != samples or samples == 0:
+            raise ValueError(f"expected at least one sample and a target for each, got {len(raw)} and {samples}")
+        classifies = self.spec.loss == "cross-entropy"
+        total, correct = 0.0, 0
+        for rows in self._blocks(samples):
+            chain = self._chain(rows.stop - rows.start)
+            total += chain.total(w, self.prepare(raw[rows]), targets[rows])
+            if classifies:
+                correct += int(np.count_nonzero(np.argmax(chain.outputs, axis=1) == targets[rows]))
+        return Evaluation(total / samples, correct / samples if classifies else None, samples)
+
+    def _blocks(self, samples: int) -> Iterator[slice]:
+        for start in range(0, samples, self._block):
+            yield slice(start, min(start + self._block, samples))
+
+    def _chain(self, rows: int) -> Chain:
+        chain = self._chains.get(rows)
+        if chain is None:
+            if len(self._chains) == _CHAINS_KEPT:
+                del self._chains[next(iter(self._chains))]
+            chain = self._chains[rows] = Chain(self.spec, rows, self.dtype)
+        return chain
+
+
+def _check_classes(y: Array, classes: int) -> NDArray[np.int64]:
+    if y.ndim != 1:
+        raise ValueError(f"expected class indices of shape (n,), got {y.shape}")
+    if y.dtype.kind not in "iu":
+        raise ValueError(f"expected class indices as integers, got {y.dtype}")
+    if y.size and not (0 <= y.min() and y.max() < classes):
+        row = int(np.argmax((y < 0) | (y >= classes)))
+        raise ValueError(f"row {row}: class index {y[row]} is not in 0 … {classes - 1}")
+    return np.ascontiguousarray(y, np.int64)

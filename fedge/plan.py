@@ -1,0 +1,36 @@
+"""What the aggregator asks of a chosen device in one training round."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_EPOCHS = 1_000
+
+
+class Plan(BaseModel):
+    """Local training: E epochs of stochastic gradient descent in batches of B samples.
+
+    FedAvg is any such plan (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from
+    Decentralized Data", AISTATS, Algorithm 1). FedSGD is its smallest case, one step on all samples at once
+    (`epochs=1, batch_size=0`): averaging w - α·g_k by n_k is one step along the fleet's average gradient.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    epochs: int = Field(default=5, ge=1, le=MAX_EPOCHS)
+    """E, passes over the local training samples."""
+    batch_size: int = Field(default=16, ge=0, le=1_000_000)
+    """B, samples a step; 0 means all of them at once."""
+    learning_rate: float = Field(default=0.05, gt=0, le=1e3, allow_inf_nan=False)
+    """α."""
+    momentum: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    """μ of v ← μ v + g, w ← w - α v."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    """λ of g ← g + λ w."""
+    codec: Literal["float32"] = "float32"
+    """How the update's vector becomes bytes; a name in `fedge.codecs`."""
+
+
+def fedsgd(learning_rate: float) -> Plan:
+    """The plan of FedSGD: one full-batch step, w - α·g."""
+    return Plan(epochs=1, batch_size=0, learning_rate=learning_rate)

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from aggregator.ledger import RoundRow
+from fleet.baselines import Alone
+from fleet.outcome import Outcome
+
+
+def row(number: int, *, closed: bool = True, accuracy: float | None = None) -> RoundRow:
+    """Round 0 is the survey."""
+    training = number > 0
+    return RoundRow(
+        generation=1,
+        round=number,
+        kind="train" if training else "survey",
+        attempt=0,
+        closed=closed,
+        devices=2 if closed else 0,
+        samples=100 if closed else 0,
+        seconds=number / 10 if closed else None,
+        accuracy=accuracy,
+        held_loss=1.0 if training and closed else None,
+        loss_before=1.0 / number if training and closed else None,
+        loss=0.5 / number if training and closed else None,
+        weight_change=0.1 if training and closed else None,
+        bytes_up=1_000 if closed else 0,
+        bytes_down=2_000 if closed else 0,
+    )
+
+
+@pytest.fixture
+def outcome(tmp_path: Path) -> Outcome:
+    accuracies = (None, 0.25, 0.5, 0.75)
+    return Outcome(
+        title="Exercises <seen> & named",
+        dataset="watch",
+        broker="mosquitto",
+        seed=1,
+        devices=2,
+        rows=tuple(row(number, accuracy=accuracy) for number, accuracy in enumerate(accuracies)),
+        accuracy=0.875,
+        accuracy_by_device={"left": 1.0, "right": 0.75},
+        alone=(Alone("left", 0.5, 1.0), Alone("right", 0.625, 0.75)),
+        accuracy_central=0.9375,
+        held_out=8,
+        onnx_max_abs_diff=2.5e-7,
+        folder=tmp_path,
+        safetensors=tmp_path / "model.safetensors",
+        onnx=tmp_path / "model.onnx",
+        manifest=tmp_path / "manifest.json",
+        report=tmp_path / "report.html",
+        seconds_learning=2.0,
+        seconds=3.0,
+    )

@@ -1,0 +1,105 @@
+"""The command `fedge`: what it refuses, and how it says so."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import fedge
+from fleet import collision
+from fleet.cli import app
+
+
+def fedge_command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "fleet", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"{fedge.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "21"], "--devices 21: the watch data has 1 to 20 devices"),
+        (["--devices", "26", "--dataset", "digits"], "--devices 26: the digits suffice for 1 to 25"),
+        (["--broker", "rabbit"], "--broker rabbit: expected 'auto', 'mosquitto', 'iotcore' or mqtt://"),
+        (["--broker", "mqtt://127.0.0.1:1"], "no broker answers at 127.0.0.1 port 1"),
+        (["--seed", str(2**63)], "[federation] seed"),
+    ],
+)
+def test_an_option_that_cannot_be_ends_with_78_and_a_sentence(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, ["demo", "--json", "--out", str(tmp_path / "out"), *arguments])
+    assert result.exit_code == os.EX_CONFIG, result.output
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("ten years")
+    result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
+    assert result.exit_code == os.EX_CONFIG
+    assert "is not empty and not from an earlier demo" in result.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "ten years"
+
+
+@pytest.mark.parametrize("module", ["typer", "plotly", "onnxruntime"])
+def test_a_missing_extra_is_named_in_one_sentence(module: str, tmp_path: Path) -> None:
+    # None in sys.modules makes an import fail as if the package were not installed.
+    code = f"import sys; sys.modules[{module!r}] = None; from fleet.__main__ import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == os.EX_CONFIG, result.stderr
+    assert "fedge demo needs the extra 'demo'" in result.stderr
+    assert "pip install 'fedge[demo]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_our_own_packages_are_no_collision() -> None:
+    assert collision.collisions() == []
+
+
+def test_a_package_of_ours_that_is_found_elsewhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "__init__.py").write_text("")
+    path = os.pathsep.join((str(tmp_path), str(Path.cwd())))
+    code = "from fleet.collision import collisions; print(*collisions(), sep='\\n')"
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert f"the package 'agent' that Python finds is {tmp_path / 'agent'}" in result.stdout, result.stderr
+    assert "aggregator" not in result.stdout
+
+
+def test_a_distribution_with_a_package_of_the_same_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collision, "packages_distributions", lambda: {"fleet": ["fedge", "cars"]})
+    (sentence,) = collision.collisions()
+    assert sentence == "cars has a package 'fleet' too, in the same place as Fedge's"
+    result = CliRunner().invoke(app, ["demo", "--devices", "21"])
+    assert "warning: cars has a package 'fleet' too" in result.stderr
+
+
+def test_a_package_that_cannot_be_found_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert len(collision.collisions()) == 3

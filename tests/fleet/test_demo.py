@@ -1,0 +1,131 @@
+"""The demo with real processes, small: it learns, repeats itself, and says which program died."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from aggregator.export import MANIFEST, ONNX, SAFETENSORS
+from fleet.demo import Options, run
+from fleet.progress import Silent
+from tests.fleet.test_broker import KINDS
+
+pytestmark = pytest.mark.system
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def demo(out: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "fleet", "demo", "--out", str(out), "--json", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def learning(out: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A demo that has closed its survey and would go on for a long time."""
+    program = demo(out, "--devices", "2", "--rounds", "5000")
+    try:
+        log = out / "logs" / "aggregator.log"
+        wait_until(lambda: log.exists() and "train closed" in log.read_text())
+        yield program
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def wait_until(condition: object, limit_s: float = 30.0) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.02)
+
+
+def children(out: Path) -> dict[str, int]:
+    """The running processes that were started for this folder, by the last of their arguments."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            arguments = (entry / "cmdline").read_bytes().decode().split("\0")[:-1]
+        except OSError:
+            continue
+        if state != "Z" and any(str(out) in argument for argument in arguments) and "fleet" not in arguments:
+            path = next(argument for argument in arguments if str(out) in argument)
+            found[Path(path).parent.name if path.endswith("agent.toml") else Path(path).stem] = int(
+                entry.name
+            )
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_fleet_learns(kind: str, tmp_path: Path) -> None:
+    outcome = run(Options(tmp_path / "out", devices=3, rounds=4, broker=kind), Silent())
+    assert (outcome.devices, outcome.rounds, outcome.broker) == (3, 4, kind)
+    assert [(row.kind, row.closed, row.devices) for row in outcome.rows] == [
+        ("survey", True, 3),
+        *[("train", True, 3)] * 4,
+    ]
+    assert outcome.accuracy > outcome.accuracy_alone_mean
+    # 3 devices, 4 rounds, 48·64 + 64 + 64·7 + 7 weights of 4 bytes
+    assert outcome.traffic.up > 3 * 4 * 3591 * 4
+    assert outcome.onnx_max_abs_diff <= 1e-5
+    assert json.loads(outcome.manifest.read_text())["files"][ONNX]["sha256"] == digest(outcome.onnx)
+    assert outcome.report.stat().st_size > 1_000_000
+
+
+def test_the_same_seed_gives_the_same_model_bit_for_bit(tmp_path: Path) -> None:
+    files = {}
+    for name, seed in (("first", 5), ("again", 5), ("other", 6)):
+        folder = tmp_path / ("other" if name == "other" else "same")  # "again" replaces what "first" made
+        outcome = run(Options(folder, dataset="digits", devices=3, rounds=2, seed=seed), Silent())
+        export = outcome.onnx.parent
+        files[name] = [digest(export / file) for file in (SAFETENSORS, ONNX, MANIFEST)]
+    assert files["first"] == files["again"]
+    assert files["first"][0] != files["other"][0]
+
+
+def test_an_agent_that_dies_is_told_with_its_log_and_the_others_end(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with learning(out) as program:
+        running = children(out)
+        assert running.keys() >= {"person-01-left", "person-01-right", "federation"}
+        os.kill(running["person-01-right"], signal.SIGKILL)
+        output, errors = program.communicate(timeout=20)
+    assert program.returncode == os.EX_SOFTWARE
+    assert output == ""
+    assert "the agent of person-01-right was killed by SIGKILL; the last lines of" in errors
+    assert "train begins" in errors
+    assert "Traceback" not in errors
+    assert children(out) == {}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_ctrl_c_ends_everything(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with learning(out) as program:
+        program.send_signal(number)
+        output, errors = program.communicate(timeout=20)
+    assert (program.returncode, output, errors) == (code, "", "fedge demo: stopped\n")
+    assert children(out) == {}
+
+
+def test_everything_dies_with_a_demo_that_is_killed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with learning(out) as program:
+        assert children(out)
+        program.kill()
+    wait_until(lambda: not children(out))
