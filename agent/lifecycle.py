@@ -340,8 +340,9 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         return replace(state, work=work), [do.PublishUpdate(saved.digest, frames)]
     if saved.verdict is not None:
         return state, []
-    work = Idle() if isinstance(state.work, Reporting) else state.work
-    state = replace(state, saved=replace(saved, verdict=receipt.verdict), work=work)
+    if isinstance(state.work, Reporting):
+        state = replace(state, work=Idle())
+    state = replace(state, saved=replace(saved, verdict=receipt.verdict))
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
     if receipt.verdict == "refused":
         why = f"{receipt.reason or 'no reason'}{': ' + receipt.detail if receipt.detail else ''}"

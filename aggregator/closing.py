@@ -124,7 +124,7 @@ def _change(base: Vector, vector: Vector) -> float:
     before = float(np.linalg.norm(base.astype(np.float64)))
     difference = vector.astype(np.float64)
     difference -= base
-    return float(np.linalg.norm(difference)) / max(before, np.finfo(np.float32).tiny)
+    return float(np.linalg.norm(difference)) / max(before, 1e-38)
 
 
 def _admitted(ledger: Ledger, round_id: RoundId) -> dict[str, Answer]:

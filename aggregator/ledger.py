@@ -472,7 +472,8 @@ def read_devices(path: Path) -> list[DeviceRow]:
     with _reading(path) as db:
         rows = db.execute(
             "SELECT device, online, version, samples, holds, generation, round,"
-            " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'), refused, last_refusal"
+            " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
+            " refused, last_refusal"
             " FROM devices d ORDER BY device"
         ).fetchall()
     return [

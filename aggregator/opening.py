@@ -63,8 +63,8 @@ def open_federation(
     elif life.learnt != learnt:
         raise ConfigError(
             f"[model] {_difference(life.learnt, learnt)} changed since this ledger began; weights of one "
-            "network mean nothing in another. Either change it back, or run once with --new-generation to begin anew "
-            "with the devices following"
+            "network mean nothing in another. Either change it back, or run once with --new-generation to begin "
+            "anew with the devices following"
         )
     return _load(settings, ledger, life, instance)
 

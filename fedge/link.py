@@ -8,6 +8,7 @@ are no locks. Sending while the link is down does nothing: whoever has something
 
 import logging
 import random
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -151,6 +152,7 @@ class Link:
         if self.broker.username is not None:
             client.username_pw_set(self.broker.username, self.broker.password)
         client.max_inflight_messages_set(WINDOW)
+        client.on_socket_open = _no_delay
         client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -337,6 +339,11 @@ class Link:
         longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures - 1, 10))
         delay = random.uniform(0.05, longest + self.spread_s)
         self._client.reconnect_delay_set(delay, delay)  # type: ignore[arg-type]  # floats work
+
+
+def _no_delay(_client: object, _userdata: object, connection: Any) -> None:
+    """Send small packets at once: held back until an earlier one is acknowledged, each costs 40 ms."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _tls_context(broker: BrokerSettings) -> ssl.SSLContext:

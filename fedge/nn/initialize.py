@@ -9,10 +9,8 @@ from numpy.typing import DTypeLike, NDArray
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 
 
-def initialize(
-    spec: NetworkSpec, rng: np.random.Generator, dtype: DTypeLike = np.float32
-) -> NDArray[Any]:
-    """Draw a new flat vector of shape (p,): one seed gives the same weights in every `dtype`, but for rounding.
+def initialize(spec: NetworkSpec, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Draw a new flat vector of shape (p,): the same weights in every `dtype`, but for rounding.
 
     A dense layer followed by ReLU: normal with variance 2 / inputs (He, Zhang, Ren, Sun 2015, "Delving Deep
     into Rectifiers", ICCV, equation 10). Any other: uniform in ±√(6 / (inputs + units)) (Glorot, Bengio 2010,

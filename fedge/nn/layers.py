@@ -9,7 +9,8 @@ back-propagating errors", Nature 323, equations 4 to 7.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from math import ceil
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -42,8 +43,18 @@ class Layer(Protocol):
         ...
 
     def gradients(self, dy: Array) -> Iterable[Piece]:
-        """Compute the gradient of the layer's weights; those of a piece may be changed as soon as it is out."""
+        """Compute the gradient of the layer's weights, which are not read again once their piece is out."""
         ...
+
+
+class _Cut(NamedTuple):
+    """Some rows of a dense layer's W, with b after the last of them, and the buffer for their gradient."""
+
+    rows: slice
+    weight: Array
+    bias: Array | None
+    place: slice
+    values: Array
 
 
 class Dense:
@@ -57,34 +68,37 @@ class Dense:
         self._dx: Array = np.empty((rows, inputs), dtype)
         self._ones: Array = np.ones(rows, dtype)
         self._block = slice(start, start + (inputs + 1) * units)
-        pieces = max(1, round(inputs * units / PIECE_ENTRIES))
-        height = -(-inputs // pieces)
+        height = ceil(inputs / max(1, round(inputs * units / PIECE_ENTRIES)))
         buffer: Array = np.empty((height + 1, units), dtype)
-        self._pieces: list[tuple[slice, Array, Array | None, slice, Array]] = []
+        self._cuts: list[_Cut] = []
         for top in range(0, inputs, height):
             bottom = min(top + height, inputs)
-            last = bottom == inputs  # the bias goes with the last rows of W, its neighbours
-            piece = buffer[: bottom - top + last]
+            last = bottom == inputs
+            weight, bias = buffer[: bottom - top], buffer[bottom - top] if last else None
             place = slice(start + top * units, start + (bottom + last) * units)
-            self._pieces.append(
-                (slice(top, bottom), piece[: bottom - top], piece[-1] if last else None, place, piece.reshape(-1))
-            )
+            values = buffer[: bottom - top + last].reshape(-1)
+            self._cuts.append(_Cut(slice(top, bottom), weight, bias, place, values))
 
     def bind(self, vector: Array) -> None:
+        """Compute with the weights in this flat vector from now on."""
         block = vector[self._block].reshape(-1, self.y.shape[1])
         self._weight, self._bias, self._transposed = block[:-1], block[-1], block[:-1].T
 
     def forward(self, x: Array) -> Array:
+        """Fill and return y."""
         self._x = x
         x.dot(self._weight, self.y)
-        return np.add(self.y, self._bias, self.y)
+        np.add(self.y, self._bias, self.y)
+        return self.y
 
     def backward(self, dy: Array) -> Array:
+        """Fill and return ∂L/∂x."""
         return dy.dot(self._transposed, self._dx)
 
     def gradients(self, dy: Array) -> Iterator[Piece]:
+        """Yield the gradient some rows of [W; b] at a time."""
         x = self._x.T
-        for rows, weight, bias, place, values in self._pieces:
+        for rows, weight, bias, place, values in self._cuts:
             x[rows].dot(dy, weight)
             if bias is not None:
                 self._ones.dot(dy, bias)
@@ -101,9 +115,10 @@ class _Activation:
         self._one: Array = np.ones((), dtype)
 
     def bind(self, vector: Array) -> None:
-        pass
+        """Do nothing: there are no weights."""
 
     def gradients(self, dy: Array) -> Iterable[Piece]:
+        """Return nothing: there are no weights."""
         return ()
 
 
@@ -111,9 +126,11 @@ class ReLU(_Activation):
     """y = max(x, 0); dy/dx = [y > 0]."""
 
     def forward(self, x: Array) -> Array:
+        """Fill and return y."""
         return np.maximum(x, self._zero, out=self.y)
 
     def backward(self, dy: Array) -> Array:
+        """Fill and return ∂L/∂x."""
         np.greater(self.y, self._zero, self._dx)
         return np.multiply(self._dx, dy, self._dx)
 
@@ -122,9 +139,11 @@ class Tanh(_Activation):
     """y = tanh x; dy/dx = 1 - y²."""
 
     def forward(self, x: Array) -> Array:
+        """Fill and return y."""
         return np.tanh(x, self.y)
 
     def backward(self, dy: Array) -> Array:
+        """Fill and return ∂L/∂x."""
         np.multiply(self.y, self.y, self._dx)
         np.subtract(self._one, self._dx, self._dx)
         return np.multiply(self._dx, dy, self._dx)
@@ -134,12 +153,14 @@ class Sigmoid(_Activation):
     """y = 1 / (1 + exp(-x)), computed as (1 + tanh(x/2)) / 2, which cannot overflow; dy/dx = y (1 - y)."""
 
     def forward(self, x: Array) -> Array:
+        """Fill and return y."""
         np.multiply(x, 0.5, self.y)
         np.tanh(self.y, self.y)
         np.add(self.y, self._one, self.y)
         return np.multiply(self.y, 0.5, self.y)
 
     def backward(self, dy: Array) -> Array:
+        """Fill and return ∂L/∂x."""
         np.subtract(self._one, self.y, self._dx)
         np.multiply(self._dx, self.y, self._dx)
         return np.multiply(self._dx, dy, self._dx)

@@ -44,6 +44,7 @@ class CrossEntropy:
         self._scale: Array = np.empty((), dtype)
 
     def total(self, z: Array, y: Array) -> float:
+        """Return ΣL."""
         shifted = self._shift(z)
         shifted.take(self._locate(y), None, self._of_row, "clip")
         np.exp(shifted, shifted)
@@ -52,6 +53,7 @@ class CrossEntropy:
         return float(np.sum(sums, dtype=np.float64) - np.sum(self._of_row, dtype=np.float64))
 
     def gradient(self, z: Array, y: Array, scale: float) -> Array:
+        """Return scale · ∂ΣL/∂z."""
         self._scale.fill(scale)
         delta = self._shift(z)
         np.exp(delta, delta)
@@ -83,15 +85,18 @@ class MeanSquaredError:
 
     def __init__(self, rows: int, outputs: int, dtype: DTypeLike) -> None:
         self._delta: Array = np.empty((rows, outputs), dtype)
+        self._targets = outputs
 
     def total(self, z: Array, y: Array) -> float:
+        """Return ΣL."""
         delta = np.subtract(z, y, self._delta)
         np.multiply(delta, delta, delta)
-        return float(np.sum(delta, dtype=np.float64)) / delta.shape[1]
+        return float(np.sum(delta, dtype=np.float64)) / self._targets
 
     def gradient(self, z: Array, y: Array, scale: float) -> Array:
+        """Return scale · ∂ΣL/∂z."""
         delta = np.subtract(z, y, self._delta)
-        return np.multiply(delta, 2.0 * scale / delta.shape[1], delta)
+        return np.multiply(delta, 2 * scale / self._targets, delta)
 
 
 LOSSES: dict[str, type[CrossEntropy] | type[MeanSquaredError]] = {
@@ -102,6 +107,7 @@ LOSSES: dict[str, type[CrossEntropy] | type[MeanSquaredError]] = {
 
 def softmax(z: Array) -> Array:
     """Return the class probabilities of logits z, both of shape (n, classes), as a new array."""
-    p = np.subtract(z, np.max(z, axis=1, keepdims=True))
+    p: Array = np.subtract(z, np.max(z, axis=1, keepdims=True))
     np.exp(p, p)
-    return np.divide(p, np.sum(p, axis=1, keepdims=True), p)
+    np.divide(p, np.sum(p, axis=1, keepdims=True), p)
+    return p

@@ -16,7 +16,7 @@ from fedge.nn.spec import NetworkSpec
 Array = NDArray[Any]
 
 BLOCK_ENTRIES = 2**20
-"""No activation holds more numbers than this (or one row): the memory for any number of samples is bounded."""
+"""No layer's output holds more numbers than this (or one row), however many samples there are."""
 _CHAINS_KEPT = 4  # a batch and a block, each with a shorter last one
 
 
@@ -104,7 +104,7 @@ class Network:
         """Yield scale · ∂loss/∂w piece by piece, each with its place in w; X and y are prepared, n ≥ 1.
 
         A piece lies in a buffer that the next one overwrites. The weights in its place may be changed as soon
-        as it is out: an optimizer that does so works in the cache, and no device has to hold a whole gradient.
+        as it is out: an optimizer that does so works in the cache, and no device has to hold all of a gradient.
         The scale costs nothing here: it is applied to the few outputs, and not to the many weights.
         """
         samples = len(X)
@@ -130,7 +130,7 @@ class Network:
         return outputs
 
     def predict(self, w: Array, X: ArrayLike) -> Array:
-        """Return class probabilities (n, classes), or targets (n, t) in their units, for raw samples X (n, d).
+        """Return class probabilities (n, classes) or targets (n, t) in their units, for raw samples X (n, d).
 
         Raises:
             ValueError: X is not of shape (n, d).
@@ -147,7 +147,9 @@ class Network:
         raw, targets = np.asarray(X), self.prepare_targets(y)
         samples = len(targets)
         if len(raw) != samples or samples == 0:
-            raise ValueError(f"expected at least one sample and a target for each, got {len(raw)} and {samples}")
+            raise ValueError(
+                f"expected at least one sample and a target for each, got {len(raw)} and {samples}"
+            )
         classifies = self.spec.loss == "cross-entropy"
         total, correct = 0.0, 0
         for rows in self._blocks(samples):
@@ -175,7 +177,8 @@ def _check_classes(y: Array, classes: int) -> NDArray[np.int64]:
         raise ValueError(f"expected class indices of shape (n,), got {y.shape}")
     if y.dtype.kind not in "iu":
         raise ValueError(f"expected class indices as integers, got {y.dtype}")
-    if y.size and not (0 <= y.min() and y.max() < classes):
-        row = int(np.argmax((y < 0) | (y >= classes)))
+    outside = (y < 0) | (y >= classes)
+    if outside.any():
+        row = int(np.argmax(outside))
         raise ValueError(f"row {row}: class index {y[row]} is not in 0 … {classes - 1}")
     return np.ascontiguousarray(y, np.int64)

@@ -93,7 +93,7 @@ class NetworkSpec(BaseModel):
     """A chain of layers from `inputs` features to the outputs of its last dense layer.
 
     With `loss="cross-entropy"` the outputs are logits, one a class; with `loss="mse"` they are the targets.
-    `Standardize` may stand first and `Rescale` last; the loss is measured before `Rescale`, in standard units.
+    `Standardize` may stand first and `Rescale` last, behind the loss, which is measured in standard units.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
