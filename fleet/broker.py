@@ -37,6 +37,7 @@ persistence true
 persistence_location {folder}/
 autosave_on_changes true
 autosave_interval 1
+set_tcp_nodelay true
 max_connections -1
 max_inflight_messages 20
 max_queued_messages 100000

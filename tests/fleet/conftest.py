@@ -1,10 +1,32 @@
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from aggregator.ledger import RoundRow
 from fleet.baselines import Alone
+from fleet.broker import _find_mosquitto
 from fleet.outcome import Outcome
+
+KINDS = {"mosquitto": _find_mosquitto(), "iotcore": importlib.util.find_spec("iotcore")}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(kind, marks=pytest.mark.skipif(not found, reason=f"{kind} is not installed"))
+        for kind, found in KINDS.items()
+    ]
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each broker that we can start."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def make_row() -> Callable[..., RoundRow]:
+    return row
 
 
 def row(number: int, *, closed: bool = True, accuracy: float | None = None) -> RoundRow:

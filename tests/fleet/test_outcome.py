@@ -3,13 +3,14 @@
 import io
 import json
 import re
+from collections.abc import Callable
 
 from rich.console import Console
 
+from aggregator.ledger import RoundRow
 from fleet.outcome import Outcome
 from fleet.progress import Bar, figures
 from fleet.report import _accuracy_figure, _bytes_figure, _devices_figure, render
-from tests.fleet.conftest import row
 
 PROMISED = {
     "devices",
@@ -71,18 +72,18 @@ def test_devices_are_drawn_before_and_after_in_both_senses(outcome: Outcome) -> 
     ]
 
 
-def test_the_bar_says_accuracy_devices_and_bytes() -> None:
-    rows = [row(0), row(1, accuracy=0.25), row(2, closed=False)]
+def test_the_bar_says_accuracy_devices_and_bytes(make_row: Callable[..., RoundRow]) -> None:
+    rows = [make_row(0), make_row(1, accuracy=0.25), make_row(2, closed=False)]
     assert figures(rows, 2, 2) == "accuracy 0.250 · 2/2 devices · 6.0 kB"
-    assert figures([row(0, closed=False)], 1, 2) == "1/2 devices · 0 bytes"
+    assert figures([make_row(0, closed=False)], 1, 2) == "1/2 devices · 0 bytes"
 
 
-def test_the_bar_is_one_line_on_a_narrow_terminal() -> None:
+def test_the_bar_is_one_line_on_a_narrow_terminal(make_row: Callable[..., RoundRow]) -> None:
     output = io.StringIO()
     console = Console(file=output, width=80, force_terminal=True, color_system=None)
     with Bar(60, 20, console) as bar:
         bar.say("preparing")
-        bar.show([row(number, accuracy=0.5) for number in range(61)], 20)
+        bar.show([make_row(number, accuracy=0.5) for number in range(61)], 20)
         bar._progress.refresh()
     drawn = [
         line for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", output.getvalue()) if "60/60" in line
