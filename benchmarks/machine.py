@@ -8,7 +8,9 @@ import socket
 def description() -> str:
     """Cores, architecture, Python and what else runs now: what the figures are to be read with."""
     load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, load {load:.1f}"
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, load {load:.1f}"
+    )
 
 
 def free_port() -> int:
