@@ -14,7 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from agent.config import AgentSettings
+from agent.sources import Samples, open_source
 from fedge import __version__
 from fedge.errors import FedgeError
 from fedge.logs import tell
@@ -37,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "predict":
             return _predict(settings, options)
         return _check(settings, as_json=options.json) if options.check else _run(settings)
+    except BrokenPipeError:  # `predict … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except FedgeError as error:
         for line in str(error).splitlines():
             logging.getLogger("fedge.agent").error("%s", line)
@@ -85,8 +91,6 @@ def _run(settings: AgentSettings) -> int:
 
 
 def _check(settings: AgentSettings, *, as_json: bool) -> int:
-    from agent.sources import open_source
-
     samples = open_source(settings.data).read()
     understood = {
         "device": settings.device,
@@ -96,6 +100,7 @@ def _check(settings: AgentSettings, *, as_json: bool) -> int:
         "data": samples.name,
         "samples": len(samples.X),
         "columns": samples.X.shape[1],
+        "labels": _labels(samples),
         "holdout": settings.data.holdout,
         "missing": settings.data.missing,
         "state": str(settings.state.folder),
@@ -104,9 +109,18 @@ def _check(settings: AgentSettings, *, as_json: bool) -> int:
         print(json.dumps(understood))
     else:
         for name, value in understood.items():
-            print(f"{name:>10}  {value}")
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            print(f"{name:>10}  {shown}")
         print("the configuration is valid")
     return 0
+
+
+def _labels(samples: Samples) -> dict[str, int] | None:
+    """How often each class stands in the data; None if the answers are not classes."""
+    if samples.y is None or samples.y.ndim != 1 or samples.y.dtype.kind == "f":
+        return None
+    names, counts = np.unique(samples.y, return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def _predict(settings: AgentSettings, options: argparse.Namespace) -> int:

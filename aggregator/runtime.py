@@ -83,7 +83,7 @@ class Runtime:
         self._exit_when_done = exit_when_done
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
-        make_folder(settings.export.folder)
+        make_folder(settings.export.folder, mode=0o755)
         self._ledger = Ledger(folder / FILE)
         self._topics = Topics(settings.federation.name)
         self._inbox: SimpleQueue[Event | LinkEvent | Exported | Stop] = SimpleQueue()
@@ -449,7 +449,7 @@ def blob_of(data: bytes, slot: int) -> Blob:
 def _story(round_id: RoundId, kind: str, devices: int, samples: int, summary: dict[str, float]) -> str:
     parts = [f"round {round_id}: {kind} closed, {devices} devices, {samples} samples"]
     if "accuracy" in summary:
-        parts.append(f"accuracy before it {summary['accuracy']:.3f}")
+        parts.append(f"accuracy so far {summary['accuracy']:.3f}")
     if "loss" in summary:
         parts.append(f"loss {summary['loss']:.4f}")
     parts.append(f"{summary['seconds']:.2f} s")

@@ -57,18 +57,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> Path:
-    """Create a state folder that only its owner reads.
+def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
+    """Create a folder that, by default, only its owner reads.
 
     Raises:
         StateError: it cannot be made or written to; the text says so before anything is lost.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError("not writable by this user")
     except OSError as error:
-        raise StateError(f"{folder}: the state folder cannot be used: {error.strerror or error}") from error
+        raise StateError(f"{folder}: this folder cannot be used: {error.strerror or error}") from error
     return folder
 
 

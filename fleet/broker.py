@@ -211,7 +211,7 @@ def start(kind: str, folder: Path, port: int | None = None) -> Broker:
     if kind not in ("auto", "mosquitto", "iotcore"):
         raise ConfigError(f"--broker {kind}: expected 'auto', 'mosquitto', 'iotcore' or mqtt://host:port")
     folder.mkdir(parents=True, exist_ok=True)
-    port = port or _free_port()
+    port = port or free_port()
     if mosquitto and kind != "iotcore":
         config = folder / "mosquitto.conf"
         text = MOSQUITTO.format(port=port, user=getpass.getuser(), folder=folder.resolve())
@@ -228,7 +228,8 @@ def _find_mosquitto() -> str | None:
     return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]

@@ -1,0 +1,57 @@
+# Two commands for newcomers: `make demo` and `make test`. Everything is installed into .venv and nowhere else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   ?=
+
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: help demo test check format bench wheel lock clean
+
+help:
+	@echo "make demo    let 20 simulated devices learn on this machine (options: make demo DEMO='--rounds 20')"
+	@echo "make test    check and test everything"
+	@echo "make check   format, lint, types, architecture"
+	@echo "make format  put the code into its format"
+	@echo "make bench   measure against peers and physical limits (see benchmarks/README.md)"
+	@echo "make wheel   build dist/fedge-*.whl, to install on devices"
+
+demo: $(VENV)/demo.installed
+	$(BIN)/fedge demo $(DEMO)
+
+test: check
+	$(BIN)/pytest
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.installed
+	$(BIN)/python benchmarks/averaging.py
+	$(BIN)/python benchmarks/footprint.py
+
+wheel: $(VENV)/dev.installed
+	$(BIN)/python -m build --wheel
+
+# The versions that all of this was tested with; `make lock` after a change of pyproject.toml.
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --no-header \
+		--upgrade --output-file requirements.lock
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Fedge needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/%.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) dist build out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
