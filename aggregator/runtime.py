@@ -410,7 +410,7 @@ class Runtime:
                 state.model.digest,
                 state.task_message,
                 self._weights(state.model),
-                self._ledger.summary(round_id),
+                {name: value for name, value in self._ledger.summary(round_id).items() if name != "seconds"},
                 last=state.phase is Phase.DONE,
             )
         )
