@@ -21,6 +21,7 @@ class Chain:
     """
 
     def __init__(self, spec: NetworkSpec, rows: int, dtype: np.dtype[Any]) -> None:
+        self._shape, self._dtype = (spec.schema.size,), dtype
         core = tuple(layer for layer in spec.layers if not isinstance(layer, Standardize | Rescale))
         self._layers = build(core, spec.inputs, rows, dtype)
         self._loss: Loss = LOSSES[spec.loss](rows, spec.outputs, dtype)
@@ -35,8 +36,15 @@ class Chain:
         return self._layers[-1].y
 
     def forward(self, w: Array, X: Array) -> Array:
-        """Return `outputs` for prepared samples X of shape (n, d)."""
+        """Return `outputs` for prepared samples X of shape (n, d).
+
+        Raises:
+            ValueError: w is not a contiguous vector of shape (p,) in the network's dtype.
+        """
         if w is not self._vector:
+            if w.shape != self._shape or w.dtype != self._dtype or not w.flags.c_contiguous:
+                expected = f"a contiguous {self._dtype} vector of shape {self._shape}"
+                raise ValueError(f"weights: expected {expected}, got {w.dtype} of shape {w.shape}")
             for layer in self._layers:
                 layer.bind(w)
             self._vector = w

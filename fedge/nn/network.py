@@ -104,7 +104,7 @@ class Network:
         """Yield scale · ∂loss/∂w piece by piece, each with its place in w; X and y are prepared, n ≥ 1.
 
         A piece lies in a buffer that the next one overwrites. The weights in its place may be changed as soon
-        as it is out: an optimizer that does so works in the cache, and no device has to hold all of a gradient.
+        as it is out: an optimizer that does so works in the cache, and needs no room for a whole gradient.
         The scale costs nothing here: it is applied to the few outputs, and not to the many weights.
         """
         samples = len(X)
