@@ -33,8 +33,9 @@ format: $(VENV)/dev.installed
 	$(BIN)/ruff format .
 
 bench: $(VENV)/dev.installed
-	$(BIN)/python benchmarks/averaging.py
-	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python -m benchmarks.averaging
+	$(BIN)/python -m benchmarks.footprint
+	$(BIN)/python -m benchmarks.round_vs_flower
 
 wheel: $(VENV)/dev.installed
 	$(BIN)/python -m build --wheel
