@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.answers import Answer
-from aggregator.ledger import Ledger
+from aggregator.ledger import FILE, Ledger
 from aggregator.rules.mean import Contribution, finish, partial
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
@@ -23,6 +23,8 @@ from fedge.nn import initialize
 
 Vector = NDArray[np.float32]
 
+MAX_BYTES_TOLD = 2.0**50
+"""More than a device can have received in a round."""
 SURVEY_MARK = b"\xa4type\xa6survey"
 """How msgpack spells the type of a survey, at the head of its map."""
 
@@ -58,27 +60,36 @@ def read_update(ledger: Ledger, device: str, digest: bytes) -> Update | Survey |
     return unpack(whole, Update, max_bytes=MAX_SIZE)
 
 
-def surveyed(ledger: Ledger, round_id: RoundId, task: Task, max_samples: int) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys."""
+def surveyed(ledger: Ledger, round_id: RoundId, task: Task) -> Task | Unmeasured:
+    """The task with its frozen layers, from the admitted surveys.
+
+    Raises:
+        StateError: an admitted survey is missing or damaged.
+    """
     surveys: dict[str, Measured] = {}
     for device, answer in _admitted(ledger, round_id).items():
         message = _read(ledger, device, answer)
-        measured = check(message, task, max_samples) if isinstance(message, Survey) else None
+        # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
+        measured = check(message, task, answer.samples) if isinstance(message, Survey) else None
         if not isinstance(measured, Measured):
-            raise StateError(f"the ledger's survey of {device} in round {round_id} does not hold any more")
+            raise _damaged(device, f"no survey that holds, for round {round_id}")
         surveys[device] = measured
     return standardize(task, surveys)
 
 
 def averaged(ledger: Ledger, round_id: RoundId, base: Vector) -> Averaged:
-    """The mean of the admitted updates (law 5), one update in memory at a time."""
+    """The mean of the admitted updates (law 5), one update in memory at a time.
+
+    Raises:
+        StateError: an admitted update is missing or damaged: without it the mean would be another one.
+    """
     answers = _admitted(ledger, round_id)
 
     def contributions() -> Iterator[Contribution]:
         for device, answer in answers.items():
             update = _read(ledger, device, answer)
             if not isinstance(update, Update):
-                raise StateError(f"the ledger has no update of {device} for round {round_id}")
+                raise _damaged(device, f"no update, for round {round_id}")
             vector = CODECS[update.codec].decode(update.body, len(base))
             yield Contribution(device, answer.samples, vector)
 
@@ -115,7 +126,8 @@ def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
         mean = sum(n * value for n, value in told if n > 0) / total if total > 0 else np.nan
         if np.isfinite(mean):
             summary[name] = float(mean)
-    summary["bytes_down"] = int(sum(max(0.0, a.metrics.get("received_bytes", 0.0)) for a in answers.values()))
+    received = (answer.metrics.get("received_bytes", 0.0) for answer in answers.values())
+    summary["bytes_down"] = int(sum(min(max(0.0, count), MAX_BYTES_TOLD) for count in received))
     return summary
 
 
@@ -134,5 +146,12 @@ def _admitted(ledger: Ledger, round_id: RoundId) -> dict[str, Answer]:
 def _read(ledger: Ledger, device: str, answer: Answer) -> Update | Survey:
     message = read_update(ledger, device, answer.digest)
     if isinstance(message, Refused):
-        raise StateError(f"the ledger's update of {device} is damaged: {message.detail}")
+        raise _damaged(device, message.detail)
     return message
+
+
+def _damaged(device: str, found: str) -> StateError:
+    return StateError(
+        f"{FILE} does not hold what {device} was told counts: {found}. Restore the newest copy of the state "
+        "folder, or run once with --new-generation to begin anew with the devices following"
+    )

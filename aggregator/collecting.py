@@ -87,7 +87,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         effects.append(do.DropSpool(device, held.id))
         state = _without_partial(state, device)
         held = None
-    if held is None and _spooled(state) + frame.size > SPOOL_BYTES:
+    if held is None and state.spooled + cost(frame.size, frame.n) > SPOOL_BYTES:
         receipt = _receipt(state, frame.id, "retry", Reason.TOO_MANY_PARTIAL, after_s=BUSY_RETRY_S)
         return state, [*effects, do.SendReceipt(device, receipt)]
     partial = offer(held, frame)
@@ -100,17 +100,18 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     effects.append(do.SpoolFrame(device, frame))
     if partial.complete:
         return _without_partial(state, device), [*effects, do.ReadUpdate(device, frame.id)]
+    if held is None:
+        state = replace(state, spooled=state.spooled + cost(partial.size, partial.n))
     return replace(state, partials={**state.partials, device: partial}), effects
 
 
-def _spooled(state: Federation) -> int:
-    return sum(cost(partial.size, partial.n) for partial in state.partials.values())
-
-
 def _without_partial(state: Federation, device: str) -> Federation:
-    if device not in state.partials:
+    held = state.partials.get(device)
+    if held is None:
         return state
-    return replace(state, partials={name: p for name, p in state.partials.items() if name != device})
+    partials = dict(state.partials)
+    del partials[device]
+    return replace(state, partials=partials, spooled=state.spooled - cost(held.size, held.n))
 
 
 def garbage_arrived(state: Federation, event: on.GarbageArrived) -> Step:
@@ -150,7 +151,7 @@ def _with_answer(state: Federation, device: str, answer: Answer) -> Federation:
         state,
         answers={**state.answers, device: answer},
         admitted=state.admitted + (answer.verdict == "admitted"),
-        awaited=state.awaited - {device},
+        awaited=_without(state.awaited, device),
     )
 
 
@@ -170,40 +171,51 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
     """Take in what a device says of itself: it may decline, come, go, or know more than we do."""
     device, status = event.device, event.status
     effects: list[do.Effect] = [do.SaveStatus(device, status)]
-    if status.online:
-        state = replace(state, online=state.online | {device})
-    else:
-        state = replace(state, online=state.online - {device}, awaited=state.awaited - {device})
+    state = replace(
+        state,
+        fleet=_with(state.fleet, device),
+        online=(_with if status.online else _without)(state.online, device),
+    )
+    if status.declined != state.declined.get(device):
+        declined = dict(state.declined)
+        declined.pop(device, None)
+        if status.declined is not None:
+            declined[device] = status.declined
+        state = replace(state, declined=declined)
+        if status.declined is not None and _declines(state, device) and device in state.awaited:
+            said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
+            effects.append(do.Say("info", f"round {state.round}: {said}"))
+    if state.phase is Phase.COLLECTING:
+        change = _with if can_be_awaited(state, device) else _without
+        state = replace(state, awaited=change(state.awaited, device))
     seen = RoundId(status.generation, status.round)
     if seen > state.round:
-        state, more = _behind(state, device, seen)
-        effects += more
-    declined = status.declined
-    if (
-        declined is not None
-        and round_of(declined) == state.round
-        and declined.attempt == state.attempt
-        and state.phase is Phase.COLLECTING
-    ):
-        if device in state.awaited:
-            effects.append(
-                do.Say(
-                    "info", f"round {state.round}: {device} declines ({declined.reason}): {declined.detail}"
-                )
-            )
-        state = replace(state, awaited=state.awaited - {device})
-    elif status.online and state.phase is Phase.COLLECTING and can_be_awaited(state, device):
-        state = replace(state, awaited=state.awaited | {device})
+        state, behind = _behind(state, device, seen)
+        effects += behind
     return state, effects
 
 
+def _with(devices: frozenset[str], device: str) -> frozenset[str]:
+    return devices if device in devices else devices | {device}
+
+
+def _without(devices: frozenset[str], device: str) -> frozenset[str]:
+    return devices - {device} if device in devices else devices
+
+
+def _declines(state: Federation, device: str) -> bool:
+    """Whether a device has declined the attempt that is open."""
+    declined = state.declined.get(device)
+    return declined is not None and (round_of(declined), declined.attempt) == (state.round, state.attempt)
+
+
 def _behind(state: Federation, device: str, seen: RoundId) -> Step:
-    """A device has seen more than this ledger knows: one may lie, half of those online are believed."""
+    """A device has seen more than this ledger knows: one may lie, half of the fleet is believed."""
     if device in state.ahead:
         return state, []
     state = replace(state, ahead=state.ahead | {device})
     text = f"{device} has seen round {seen}, this ledger only knows {state.round}"
-    if 2 * len(state.ahead) < len(state.online | state.ahead):
+    if 2 * len(state.ahead) < len(state.fleet):
         return state, [do.Say("error", f"{text}: it will not take part")]
     return state, [do.GiveUp(behind_text(f"{len(state.ahead)} devices ({text})"), gave_way=False)]
 
@@ -224,7 +236,9 @@ def awaited(state: Federation) -> Federation:
 
 
 def can_be_awaited(state: Federation, device: str) -> bool:
-    """Whether a device that is online may still answer."""
-    if device in state.answers or (state.roster is not None and device not in state.roster):
+    """Whether a device may still answer."""
+    if device not in state.online or device in state.answers or _declines(state, device):
+        return False
+    if state.roster is not None and device not in state.roster:
         return False
     return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

@@ -131,7 +131,10 @@ class CloseRound:
 
 @dataclass(frozen=True)
 class ExportModel:
-    """Write the model for those who use it; a problem there never stops learning."""
+    """Write the newest model for those who use it, and publish it: `ExportPublished`.
+
+    A problem there never stops learning.
+    """
 
     round: RoundId
 

@@ -65,7 +65,7 @@ class UpdateRead:
 
 @dataclass(frozen=True)
 class StatusSeen:
-    """A device's status; None: it speaks another version of the protocol."""
+    """A device's status."""
 
     now_s: float
     device: str
@@ -77,6 +77,13 @@ class ServiceSeen:
     """The `service` topic spoke: ourselves, or another aggregator."""
 
     service: Service
+
+
+@dataclass(frozen=True)
+class ExportPublished:
+    """The broker holds the exported model of a round, or why there is none."""
+
+    round: RoundId
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,7 @@ Event = (
     | UpdateRead
     | StatusSeen
     | ServiceSeen
+    | ExportPublished
     | RoundClosed
     | CloseFailed
     | Tick

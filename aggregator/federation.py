@@ -10,7 +10,7 @@ from aggregator.effects import Effect
 from aggregator.stopping import Progress, Stopping
 from fedge.frames import Partial
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Cohort, Service, Task
+from fedge.messages import Blob, Cohort, Decline, Service, Task
 from fedge.plan import Plan
 
 
@@ -63,17 +63,28 @@ class Federation:
     """How many of the answers count."""
     before: Mapping[str, Answer] = field(default_factory=dict)
     """The answers of the round before, for devices that missed their receipt."""
+    insufficient: int = 0
+    """So many updates were admitted when they did not make a model: it takes more."""
     partials: Mapping[str, Partial] = field(default_factory=dict)
+    spooled: int = 0
+    """What the partials are charged, in bytes."""
+    fleet: frozenset[str] = frozenset()
+    """Every device that has told its status, online or not."""
     online: frozenset[str] = frozenset()
+    declined: Mapping[str, Decline] = field(default_factory=dict)
+    """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
     """Online, chosen, and neither answered nor declined."""
     ahead: frozenset[str] = frozenset()
     """Devices that have seen rounds this ledger does not know."""
+    rival: Service | None = None
+    """What another aggregator last said, if it said that it is online."""
     progress: Progress = field(default_factory=Progress)
     link_up: bool = False
     announced: bool = False
     """The current manifest has been published on this connection's session."""
     exported: RoundId | None = None
+    """The round whose exported model the broker holds."""
     beat: int = 0
     beat_due_s: float = 0.0
 
@@ -81,6 +92,11 @@ class Federation:
     def attempt(self) -> int:
         """How often the round's deadline has passed below quorum."""
         return max(0, len(self.cohorts) - 1)
+
+    @property
+    def enough(self) -> int:
+        """Admitted updates that it takes to close."""
+        return max(self.rules.quorum, self.insufficient + 1)
 
     @property
     def largest_update(self) -> int:

@@ -47,6 +47,7 @@ CREATE TABLE answers (
     samples INTEGER NOT NULL, metrics TEXT NOT NULL,
     PRIMARY KEY (generation, round, lane, device)
 ) WITHOUT ROWID;
+CREATE INDEX answers_by_update ON answers (device, digest);
 CREATE TABLE frames (
     device TEXT NOT NULL, digest BLOB NOT NULL, i INTEGER NOT NULL, n INTEGER NOT NULL, size INTEGER NOT NULL,
     data BLOB NOT NULL, PRIMARY KEY (device, digest, i)
@@ -267,21 +268,25 @@ class Ledger:
         )
 
     def drop_spool(self, device: str, digest: bytes) -> None:
-        """Forget an update's frames."""
-        self._run("DELETE FROM frames WHERE device = ? AND digest = ?", device, digest)
+        """Forget an update's frames, unless a kept round was computed of them (it may be sent once more)."""
+        self._run(
+            "DELETE FROM frames WHERE device = ?1 AND digest = ?2 AND NOT EXISTS"
+            " (SELECT 1 FROM answers WHERE device = ?1 AND digest = ?2 AND verdict = 'admitted')",
+            device,
+            digest,
+        )
 
     def pieces(self, device: str, digest: bytes) -> Iterator[bytes]:
         """The data of an update's frames, in order."""
-        rows = self._db.execute(
-            "SELECT data FROM frames WHERE device = ? AND digest = ? ORDER BY i", (device, digest)
-        )
-        for (data,) in rows:
+        for (data,) in self._rows(
+            "SELECT data FROM frames WHERE device = ? AND digest = ? ORDER BY i", device, digest
+        ):
             yield data
 
     def partials(self) -> dict[str, Partial]:
         """The books of what has been spooled and not been answered."""
         partials: dict[str, Partial] = {}
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT device, digest, i, n, size, data FROM frames"
             " WHERE (device, digest) NOT IN (SELECT device, digest FROM answers) ORDER BY device, digest, i"
         )
@@ -333,7 +338,8 @@ class Ledger:
 
     def save_content(self, kind: str, round_id: RoundId, blob: Blob, data: bytes) -> None:
         """Keep a task or model, and in which slot it is published."""
-        self._run("INSERT OR IGNORE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
+        # The same bytes may be said again by a later generation: then they are its newest.
+        self._run("REPLACE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
         self._run(
             "REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", kind, blob.slot, blob.digest, blob.frames, blob.size
         )
@@ -352,7 +358,8 @@ class Ledger:
     def newest(self, kind: str, generation: int) -> bytes | None:
         """The digest of a generation's newest task or model."""
         row = self._one(
-            "SELECT digest FROM contents WHERE kind = ? AND generation = ? ORDER BY round DESC LIMIT 1",
+            "SELECT digest FROM contents WHERE kind = ? AND generation = ?"
+            " ORDER BY round DESC, rowid DESC LIMIT 1",  # round 0 begins with one task and ends with another
             kind,
             generation,
         )
@@ -396,20 +403,27 @@ class Ledger:
         )
 
     def _run(self, statement: str, *values: object) -> None:
-        self._db.execute(statement, values)
+        for _ in self._rows(statement, *values):
+            pass
 
     def _one(self, statement: str, *values: object) -> Any:
-        return self._db.execute(statement, values).fetchone()
+        return next(self._rows(statement, *values), None)
 
     def _all(self, statement: str, *values: object) -> list[Any]:
-        return self._db.execute(statement, values).fetchall()
+        return list(self._rows(statement, *values))
+
+    def _rows(self, statement: str, *values: object) -> Iterator[Any]:
+        try:
+            yield from self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StateError(f"{self._path}: {error}") from error
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise StateError(f"{path}: there is no ledger; it is made when the aggregator first runs")
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
         yield db
     except sqlite3.Error as error:

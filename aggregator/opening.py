@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -14,10 +15,10 @@ from aggregator.ledger import Ledger, Life
 from aggregator.presence import Watch
 from aggregator.stopping import Progress, Stopping
 from fedge.errors import ConfigError, GaveWay, ProtocolError
-from fedge.frames import split
+from fedge.frames import cost, split
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
-from fedge.messages import MAX_SIZE, Blob, Manifest, Service, Status, Task, pack, unpack, unseal
+from fedge.messages import MAX_COUNTER, MAX_SIZE, Blob, Manifest, Service, Status, Task, pack, unpack, unseal
 from fedge.plan import Plan
 from fedge.topics import Topics
 
@@ -52,6 +53,11 @@ def open_federation(
     known = _newest_known(ledger, life) if life else None
     if new_generation:
         generation = max(watch.newest().generation, life.generation if life else 0) + 1
+        if generation > MAX_COUNTER:
+            raise ConfigError(
+                f"generation {generation - 1} was announced or seen, and none can follow it: clear the "
+                f"retained {topics.round!r} and the statuses under {topics.all_statuses!r} that name it"
+            )
         log.info("generation %d begins", generation)
         life = Life(life.ledger if life else os.urandom(16), generation, learnt)
         _begin(settings, ledger, life)
@@ -63,10 +69,10 @@ def open_federation(
     elif life.learnt != learnt:
         raise ConfigError(
             f"[model] {_difference(life.learnt, learnt)} changed since this ledger began; weights of one "
-            "network mean nothing in another. Either change it back, or run once with --new-generation to begin "
-            "anew with the devices following"
+            "network mean nothing in another. Either change it back, or run once with --new-generation to "
+            "begin anew with the devices following"
         )
-    return _load(settings, ledger, life, instance)
+    return _load(settings, ledger, life, instance, watch)
 
 
 def _begin(settings: FederationSettings, ledger: Ledger, life: Life) -> None:
@@ -80,7 +86,9 @@ def _begin(settings: FederationSettings, ledger: Ledger, life: Life) -> None:
         ledger.save_content("task", RoundId(life.generation, 0), blob, data)
 
 
-def _load(settings: FederationSettings, ledger: Ledger, life: Life, instance: bytes) -> Federation:
+def _load(
+    settings: FederationSettings, ledger: Ledger, life: Life, instance: bytes, watch: Watch
+) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
     progress = Progress()
@@ -98,6 +106,7 @@ def _load(settings: FederationSettings, ledger: Ledger, life: Life, instance: by
     rules = settings.rounds
     task = unpack(ledger.content(task_digest), Task, max_bytes=MAX_SIZE)
     answers = {} if done else ledger.answers(round_id)
+    partials = ledger.partials()
     return Federation(
         rules=Rules(rules.fraction, rules.target, rules.quorum, rules.deadline_s),
         stopping=stopping,
@@ -119,7 +128,10 @@ def _load(settings: FederationSettings, ledger: Ledger, life: Life, instance: by
         answers=answers,
         admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
         before=ledger.answers(round_id if done else round_id._replace(round=round_id.round - 1)),
-        partials=ledger.partials(),
+        partials=partials,
+        spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
+        fleet=frozenset(watch.devices),
+        online=watch.online,
         progress=progress,
     )
 
@@ -158,10 +170,10 @@ def _watch(settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any
     link = Link(settings.broker, name, inbox.put)
     link.open()
     watch: Watch | None = None
-    waiting = False
+    waiting = subscribed = False
     try:
-        while watch is None or time.monotonic() < watch.over_s():
-            timeout = None if watch is None else max(0.0, watch.over_s() - time.monotonic())
+        while watch is None or not subscribed or time.monotonic() < watch.over_s():
+            timeout = max(0.0, watch.over_s() - time.monotonic()) if watch and subscribed else None
             try:
                 event = inbox.get(timeout=timeout)
             except Empty:
@@ -174,7 +186,10 @@ def _watch(settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any
                 case LinkDown():
                     link.handle_down()
                     log.warning("not connected: %s", event.reason)
-                    watch = None
+                    watch, subscribed = None, False
+                case Answered(subscription=True) if watch is not None:
+                    link.settle(event)
+                    watch, subscribed = replace(watch, seen_s=time.monotonic()), True
                 case Answered():
                     link.settle(event)
                 case MessageArrived() if watch is not None:

@@ -30,6 +30,7 @@ class Watch:
     """The round of the retained manifest."""
     devices: Mapping[str, RoundId] = field(default_factory=dict)
     """What each device has seen."""
+    online: frozenset[str] = frozenset()
 
     def service(self, service: Service, now_s: float) -> "Watch":
         """Take in the `service` topic."""
@@ -51,7 +52,13 @@ class Watch:
     def status(self, device: str, status: Status, now_s: float) -> "Watch":
         """Take in a device's status."""
         seen = RoundId(status.generation, status.round)
-        return replace(self, seen_s=now_s, devices={**self.devices, device: seen})
+        others = self.online - {device}
+        return replace(
+            self,
+            seen_s=now_s,
+            devices={**self.devices, device: seen},
+            online=others | {device} if status.online else others,
+        )
 
     def over_s(self) -> float:
         """When enough has been seen."""

@@ -61,6 +61,8 @@ def step(state: Federation, event: on.Event) -> Step:
             return _then_close(status_seen(state, event), event.now_s)
         case on.ServiceSeen():
             return _service_seen(state, event)
+        case on.ExportPublished():
+            return (replace(state, exported=event.round) if event.round == _model_round(state) else state), []
         case on.RoundClosed():
             return _round_closed(state, event)
         case on.CloseFailed():
@@ -76,7 +78,9 @@ def _link_up(state: Federation, event: on.LinkUp) -> Step:
     state = replace(state, link_up=True)
     effects: list[do.Effect] = [do.Greet(), do.PublishService(service(state))]
     if event.session_present and state.announced:
-        return state, [*effects, *_manifest_effects(state, event.now_s)]
+        return state, [*effects, *_manifest_effects(state, event.now_s), *_export(state)]
+    if not event.session_present:
+        state = replace(state, exported=None)  # the broker has forgotten it
     return state, [*effects, _blobs(state)]
 
 
@@ -94,12 +98,16 @@ def _blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
         state = awaited(state)
     effects = _manifest_effects(state, event.now_s)
     effects.append(do.ClearSlots(state.task.slot, state.model.slot if state.model else None))
-    if state.model is not None and state.exported != _model_round(state):
-        state = replace(state, exported=_model_round(state))
-        effects.append(do.ExportModel(_model_round(state)))
+    effects += _export(state)
     state = replace(state, announced=True)
     state, more = _close_if_due(state, event.now_s)
     return state, effects + more
+
+
+def _export(state: Federation) -> list[do.Effect]:
+    """Export the newest model, unless the broker is known to hold it."""
+    wanted = state.model is not None and state.exported != _model_round(state)
+    return [do.ExportModel(_model_round(state))] if wanted else []
 
 
 def _model_round(state: Federation) -> RoundId:
@@ -157,7 +165,14 @@ def _service_seen(state: Federation, event: on.ServiceSeen) -> Step:
         repair: list[do.Effect] = [] if seen.online else [do.PublishService(service(state))]
         return state, repair
     if not seen.online:
-        return state, [do.PublishService(service(state))]
+        return replace(state, rival=None), [do.PublishService(service(state))]
+    # What it said may be left over from before a power cut, or wait in our session: only a beat that moves
+    # is alive. Of two that live the smaller instance stays.
+    known = state.rival is not None and state.rival.instance == seen.instance
+    alive = known and state.rival != seen
+    state = replace(state, rival=seen)
+    if not alive:
+        return state, []
     if seen.instance > state.instance:
         return state, [do.PublishService(service(state))]
     text = (
@@ -181,15 +196,11 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
         return state, []
     rules, admitted = state.rules, state.admitted
     late = state.elapsed(now_s) >= rules.deadline_s
-    enough = admitted >= rules.quorum
-    if (
-        (rules.target is not None and admitted >= rules.target)
-        or (enough and not state.awaited)
-        or (enough and late)
-    ):
+    reached = rules.target is not None and admitted >= rules.target
+    if admitted >= state.enough and (reached or late or not state.awaited):
         return replace(state, phase=Phase.CLOSING), [do.CloseRound(state.round, state.kind)]
     if late:
-        return _again(state, now_s, f"{admitted} of {rules.quorum} updates at the deadline")
+        return _again(state, now_s, f"{admitted} of {state.enough} updates at the deadline")
     return state, []
 
 
@@ -213,8 +224,10 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         weights=event.task_message.network.schema.size,
         answers={},
         admitted=0,
+        insufficient=0,
         before=state.answers,
         partials={},
+        spooled=0,
         awaited=frozenset(),
         announced=False,
     )
@@ -235,7 +248,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
 def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
-    return _again(state, event.now_s, event.detail)
+    return _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
 
 
 def _finished(state: Federation) -> str | None:

@@ -58,7 +58,12 @@ class _Blobs:
     contents: tuple[tuple[str, bytes], ...]
 
 
-LAST = "the last export"
+@dataclass(frozen=True)
+class _Export:
+    """The token of an exported model on its way to the broker."""
+
+    round: RoundId
+    last: bool
 
 
 class Runtime:
@@ -92,7 +97,6 @@ class Runtime:
         self._slots: dict[tuple[str, int], Blob] = {}
         self._foreign: set[str] = set()
         self._round_began_s = time.monotonic()
-        self._exports = 0
         self._state: Federation
         self._link: Link
         self._exporter = Exporter(settings.federation.name, settings.export.folder, self._inbox.put)
@@ -199,11 +203,13 @@ class Runtime:
                 if event.refusal is None:
                     self._published.update(blobs.contents)
                 yield from self._step(on.BlobsPublished(time.monotonic(), blobs.round, event.refusal))
-            case Sent():
+            case Sent(token=_Export() as export):
                 if event.refusal is not None:
-                    log.error("the broker refuses: %s", event.refusal)
-                if event.token == LAST and self._exit_when_done:
-                    self._over = True
+                    log.error("the broker refuses the export: %s", event.refusal)
+                self._over = self._over or (export.last and self._exit_when_done)
+                yield from self._step(on.ExportPublished(export.round))
+            case Sent():
+                log.error("the broker refuses: %s", event.refusal)
             case Exported():
                 self._publish_export(event)
             case do.CloseRound(round_id, kind):
@@ -357,7 +363,7 @@ class Runtime:
         summary: dict[str, float]
         if kind == "survey":
             answered = sum(a.verdict == "admitted" for a in state.answers.values())
-            surveyed_task = surveyed(self._ledger, round_id, task, state.max_samples)
+            surveyed_task = surveyed(self._ledger, round_id, task)
             if isinstance(surveyed_task, Unmeasured):
                 return on.CloseFailed(time.monotonic(), round_id, str(surveyed_task))
             task = surveyed_task
@@ -420,8 +426,7 @@ class Runtime:
         job, content = exported.job, exported.onnx
         if exported.withheld:
             log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
-        slot = self._exports % 2
-        self._exports += 1
+        slot = job.round.round % 2
         message = Export(
             generation=job.round.generation,
             round=job.round.round,
@@ -437,7 +442,7 @@ class Runtime:
                     yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
             yield Publication(self._topics.export, seal(message), retain=True)
 
-        self._link.send(publications(), LAST if job.last else None)
+        self._link.send(publications(), _Export(job.round, job.last))
 
 
 def blob_of(data: bytes, slot: int) -> Blob:
