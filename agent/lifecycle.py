@@ -7,6 +7,7 @@ in the order they are listed: what must be durable comes before what can be seen
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from math import inf
 
 from agent import effects as do
 from agent import events as on
@@ -90,7 +91,8 @@ class Device:
     """Digest of the model at hand."""
     kept: bytes | None = None
     """Digest of the model in the file."""
-    followed_s: float = 0.0
+    followed_s: float = -inf
+    """When the model was followed last; a device that never did is late."""
     saved: Saved | None = None
     declined: Decline | None = None
     samples: int | None = None
@@ -187,23 +189,22 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
         return _decide(state, now_s) if isinstance(state.work, Idle) else (state, [])
 
     effects: list[do.Effect] = []
-    same_work = current is not None and round_of(current) == announced and manifest.state == "open"
+    same_round = current is not None and round_of(current) == announced and manifest.state == "open"
     state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
-    if same_work and not isinstance(state.work, Idle):
-        return state, effects  # another attempt of the round it works on: what it does stays right
     match state.work:
+        case Fetching(to_work=True) | Working() | Reporting() if same_round:
+            return state, effects  # another attempt of the round it works on: what it does stays right
         case Working(round=older):
             effects.append(do.CancelWork(older))
         case Fetching():
             effects.append(do.StopFetching())
     state, more = _decide(replace(state, work=Idle()), now_s)
-    effects += more
     match state.work:
         case Working() | Fetching(to_work=True):
             pass  # saved together with the update: one write to the SD card instead of two
         case _:
             effects.append(do.SaveSeen(announced))
-    return state, effects
+    return state, effects + more
 
 
 def _decide(state: Device, now_s: float) -> Step:
@@ -320,7 +321,9 @@ def _failed(state: Device, event: on.Failed) -> Step:
         reason=event.reason,
         detail=event.detail[:500],
     )
-    state = replace(state, work=Idle(), declined=declined, saved=None if unsaved else state.saved)
+    state = replace(state, work=Idle(), declined=declined)
+    if unsaved:  # nor was the model kept, which comes after the update
+        state = replace(state, saved=None, kept=None)
     text = f"round {event.round}: declined ({event.reason}): {event.detail}"
     return state, [do.Say("warning", text), do.SaveSeen(state.seen), do.PublishStatus(status(state))]
 
@@ -333,11 +336,13 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
     if receipt.verdict == "retry":
         if not isinstance(state.work, Reporting):
             return state, []
-        frames = receipt.missing or (0,)
-        if receipt.after_s > 0:
-            return replace(state, work=Reporting(frames, event.now_s + receipt.after_s)), []
-        work = Reporting((0,), event.now_s + REPORT_RETRY_S, state.work.tries)
-        return replace(state, work=work), [do.PublishUpdate(saved.digest, frames)]
+        tries = state.work.tries
+        if receipt.missing and receipt.after_s == 0:
+            work = Reporting((0,), event.now_s + REPORT_RETRY_S, tries)
+            return replace(state, work=work), [do.PublishUpdate(saved.digest, receipt.missing)]
+        # Whoever else was told to come later was told the same number of seconds.
+        wait_s = max(receipt.after_s, REPORT_RETRY_S) * (1 + _fraction(saved.digest, tries) / 2)
+        return replace(state, work=Reporting(receipt.missing or (0,), event.now_s + wait_s, tries)), []
     if saved.verdict is not None:
         return state, []
     if isinstance(state.work, Reporting):

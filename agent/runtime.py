@@ -101,6 +101,8 @@ class Runtime:
 
     def _take(self, event: Event | LinkEvent) -> None:
         match event:
+            case LinkUp() | LinkDown() if self._return_s is not None:
+                pass  # it was said before we left the broker
             case LinkUp():
                 self._link.handle_up(event)
                 log.info("connected to %s", self._settings.broker.url)
@@ -145,6 +147,8 @@ class Runtime:
 
     def _read_frame(self, address: Address, frame: Frame) -> None:
         """Take a frame of the task or model that is being fetched; others are left over from before."""
+        if not isinstance(self._state.work, lifecycle.Fetching):
+            return
         manifest = self._state.manifest
         wanted = manifest and (manifest.task if address.kind == "task" else manifest.model)
         if not wanted or (frame.id, frame.n, frame.size) != (wanted.digest, wanted.frames, wanted.size):

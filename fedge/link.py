@@ -1,19 +1,21 @@
 """The MQTT 5 link: connect, subscribe, send, and one inbox for all that comes. The only import of paho.
 
-paho's network thread only puts values into the inbox (an exception in one of its callbacks would end that
-thread without a word). Everything else here is called by the one thread that empties the inbox, so there
-are no locks. Sending while the link is down does nothing: whoever has something to say says it again on
-`LinkUp`, from durable state, so nothing waits in memory for a broker that may be days away.
+The network thread only puts values into the inbox. Everything else here is called by the one thread that
+empties the inbox, so there are no locks. Sending while the link is down does nothing: whoever has something
+to say says it again on `LinkUp`, from durable state, so nothing waits in memory for a broker that may be
+days away.
 """
 
 import logging
+import math
 import random
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -23,6 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from fedge.errors import ConfigError, FedgeError
 from fedge.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ WINDOW = 16
 PACKET_OVERHEAD = 64
 """Bytes of a PUBLISH beyond topic and payload: fixed header, packet id, properties (MQTT 5, section 3.3)."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 20.0
+STABLE_S = 5.0
+"""A connection that lasted this long was a good one: after it the back-off begins anew."""
 SESSION_TAKEN_OVER = 0x8E
 
 
@@ -122,6 +127,9 @@ class Link:
         will: the last will for the n-th connection.
         keep_session: ask the broker to keep our session for this many seconds; 0: start clean each time.
         manual_ack: acknowledge with `ack` once handled, instead of on arrival.
+
+    Raises:
+        ConfigError: the password or a TLS file cannot be used; names it.
     """
 
     broker: BrokerSettings
@@ -133,72 +141,61 @@ class Link:
     spread_s: float = 0.0
     """Come back within this many seconds after the broker was away, so that a fleet does not come at once."""
     up: bool = False
-    connection: int = 0
     traffic: _Traffic = field(default_factory=_Traffic)
     _max_packet: int = 0
-    _refusal: str = ""
-    _ended: Event = field(default_factory=Event)
-    _failures: int = 0
+    _connections: int = 0
+    _newest: "_Connection | None" = None
+    """Set by the network thread; `_current` is the one whose `LinkUp` has been handled."""
+    _current: "_Connection | None" = None
+    _closed: Event = field(default_factory=Event)
+    _thread: Thread | None = None
     _batches: deque[_Batch] = field(default_factory=deque)
     _under_way: dict[int, _Batch] = field(default_factory=dict)
     _filters: dict[int, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, self.client_id, protocol=mqtt.MQTTv5, manual_ack=self.manual_ack
-        )
-        if self.broker.tls:
-            client.tls_set_context(_tls_context(self.broker))
-        if self.broker.username is not None:
-            client.username_pw_set(self.broker.username, self.broker.password)
-        client.max_inflight_messages_set(WINDOW)
-        client.on_socket_open = _no_delay
-        client.on_pre_connect = self._on_pre_connect
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        client.on_subscribe = self._on_subscribe
-        self._client = client
+        self._tls = _tls_context(self.broker) if self.broker.tls else None
+        _ = self.broker.password  # a file that cannot be read is told at the start, not at each attempt
 
     # ── called by the thread that empties the inbox ────────────────────────────────────────────────
 
     def open(self) -> None:
         """Begin to connect, and to come back after every loss, until `close`."""
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = self.keep_session_s
-        self._client.connect_async(
-            self.broker.host,
-            self.broker.port,
-            keepalive=self.broker.keepalive_s,
-            clean_start=self.keep_session_s == 0,
-            properties=properties,
-        )
-        self._client.loop_start()
+        self._closed = Event()
+        self._thread = Thread(target=self._stay_connected, args=(self._closed,), name="link", daemon=True)
+        self._thread.start()
 
     def close(self, last_words: Publication | None = None, *, timeout_s: float = 1.0) -> None:
-        """Say `last_words`, disconnect cleanly (the will is not sent), and end the network thread."""
+        """Say `last_words` and disconnect cleanly (the will is not sent); `open` may follow.
+
+        A broker that hangs holds us no longer than `timeout_s`: what waits for it is left to its own thread.
+        """
+        deadline_s = time.monotonic() + timeout_s
         if self.up and last_words is not None:
             receipt = self._publish(last_words)
             try:
-                receipt.wait_for_publish(timeout_s)
+                receipt.wait_for_publish(timeout_s * 0.8)
             except (RuntimeError, ValueError):
                 log.debug("the last words were not acknowledged")
-        was_up, self.up = self.up, False
-        self._ended.clear()
-        self._client.disconnect()
-        if not was_up or self._ended.wait(timeout_s):  # a broker that hangs must not hold us: a daemon thread
-            self._client.loop_stop()
+        self._closed.set()
+        self.handle_down()
+        if self._newest is not None:
+            self._newest.client.disconnect()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def handle_up(self, event: LinkUp) -> None:
         """Begin a connection's life: call first on every `LinkUp`."""
-        self.up, self._max_packet = True, event.max_packet
+        newest = self._newest
+        self._current = newest if newest is not None and newest.number == event.connection else None
+        # It may be gone by now, or the link closed: then nothing is sent on it.
+        self.up = self._current is not None and not self._closed.is_set()
+        self._max_packet = event.max_packet
         self._forget()
 
     def handle_down(self) -> None:
         """Forget what was under way: call first on every `LinkDown`."""
-        self.up = False
+        self.up, self._current = False, None
         self._forget()
 
     def send(self, publications: Iterable[Publication], token: object = None) -> None:
@@ -228,20 +225,20 @@ class Link:
 
     def subscribe(self, *filters: str) -> None:
         """Subscribe at QoS 1; retained messages come at once."""
-        if self.up and filters:
-            _, mid = self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in filters])
+        if self.up and self._current is not None and filters:
+            _, mid = self._current.client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in filters])
             if mid is not None:
                 self._filters[mid] = list(filters)
 
     def unsubscribe(self, *filters: str) -> None:
         """Stop receiving these topic filters."""
-        if self.up and filters:
-            self._client.unsubscribe(list(filters))
+        if self.up and self._current is not None and filters:
+            self._current.client.unsubscribe(list(filters))
 
     def ack(self, message: MessageArrived) -> None:
         """Acknowledge a handled message, unless the connection it came on is gone (then it comes again)."""
-        if message.connection == self.connection:
-            self._client.ack(message.mid, 1)
+        if self._current is not None and message.connection == self._current.number:
+            self._current.client.ack(message.mid, 1)
 
     def _forget(self) -> None:
         self._batches.clear()
@@ -273,41 +270,122 @@ class Link:
         if piece.expiry_s is not None:
             properties.MessageExpiryInterval = piece.expiry_s
         self.traffic.sent += len(piece.topic) + len(piece.payload)
-        return self._client.publish(piece.topic, piece.payload, 1, piece.retain, properties)
+        assert self._current is not None
+        return self._current.client.publish(piece.topic, piece.payload, 1, piece.retain, properties)
 
     def _finish(self, batch: _Batch) -> None:
         if batch.exhausted and batch.open == 0 and (batch.token is not None or batch.refusal):
             self.inbox(Sent(batch.token, batch.refusal))
 
-    # ── called by paho's network thread: only enqueue ──────────────────────────────────────────────
+    # ── the network thread ─────────────────────────────────────────────────────────────────────────
 
-    def _on_pre_connect(self, client: mqtt.Client, _userdata: object) -> None:
-        self.connection += 1
-        if self.will is not None:
-            will = self.will(self.connection)
+    def _stay_connected(self, closed: Event) -> None:
+        failures = 0
+        while not closed.is_set():
+            self._connections += 1
+            connection = self._newest = _Connection(self, self._connections, closed)
+            down = connection.run()
+            if closed.is_set():
+                return
+            self.inbox(down)
+            failures = 1 if connection.stable else failures + 1
+            longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures - 1, 10))
+            # Full jitter: a thousand devices would come back in the same second.
+            closed.wait(random.uniform(0.05, longest + self.spread_s))
+
+
+class _Connection:
+    """One attempt to connect and what comes of it, with a paho client of its own.
+
+    paho takes what was not acknowledged over into its next connection: an old manifest behind a new one, or
+    a packet that the broker cuts the connection for, each time. Here nothing outlives its connection.
+    """
+
+    def __init__(self, link: Link, number: int, closed: Event) -> None:
+        self.number = number
+        self._link = link
+        self._closed = closed
+        self._reason = ""
+        self._taken_over = False
+        self._up_s = math.inf
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            link.client_id,
+            protocol=mqtt.MQTTv5,
+            reconnect_on_failure=False,
+            manual_ack=link.manual_ack,
+        )
+        client.max_inflight_messages_set(WINDOW)
+        client.on_socket_open = _no_delay
+        client.on_socket_register_write = _leave_it_to_the_loop
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        self.client = client
+
+    def run(self) -> LinkDown:
+        """Connect and serve until the connection ends; tells how it did."""
+        try:
+            self._connect()
+            if self._closed.is_set():
+                self.client.disconnect()
+            while self.client.loop() == mqtt.MQTT_ERR_SUCCESS:
+                pass
+        except FedgeError as error:
+            self._reason = str(error)
+        except (OSError, ValueError) as error:  # ValueError: what no resolver takes for a name
+            broker = self._link.broker
+            self._reason = f"no broker answers at {broker.host}:{broker.port}: {error}"
+        except Exception as error:  # an answer that paho cannot read must not end the thread
+            log.exception("the connection failed")
+            self._reason = f"{type(error).__name__}: {error}"
+        return LinkDown(self._reason, self._taken_over)
+
+    @property
+    def stable(self) -> bool:
+        """Whether the broker accepted us, a while ago."""
+        return time.monotonic() - self._up_s > STABLE_S
+
+    def _connect(self) -> None:
+        link, client = self._link, self.client
+        if link._tls is not None:
+            client.tls_set_context(link._tls)
+        if link.broker.username is not None:
+            client.username_pw_set(link.broker.username, link.broker.password)
+        if link.will is not None:
+            will = link.will(self.number)
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = link.keep_session_s
+        client.connect(
+            link.broker.host,
+            link.broker.port,
+            keepalive=link.broker.keepalive_s,
+            clean_start=link.keep_session_s == 0,
+            properties=properties,
+        )
+
+    def _tell(self, event: LinkEvent) -> None:
+        if not self._closed.is_set():
+            self._link.inbox(event)
 
     def _on_connect(
         self, _client: object, _userdata: object, flags: mqtt.ConnectFlags, code: ReasonCode, properties: Any
     ) -> None:
         if code.is_failure:
-            self._refusal = str(code)
-            return  # the disconnect that follows tells the inbox
-        self._failures = 0
+            self._reason = str(code)
+            return  # the broker disconnects now
+        self._up_s = time.monotonic()
         max_packet = getattr(properties, "MaximumPacketSize", None) or 2**28 - 1
-        self.inbox(LinkUp(self.connection, bool(flags.session_present), max_packet))
-
-    def _on_connect_fail(self, _client: object, _userdata: object) -> None:
-        self._back_off()
-        self.inbox(LinkDown(f"no broker answers at {self.broker.host}:{self.broker.port}"))
+        self._tell(LinkUp(self.number, bool(flags.session_present), max_packet))
 
     def _on_disconnect(
         self, _client: object, _userdata: object, _flags: object, code: ReasonCode, _properties: object
     ) -> None:
-        self._back_off()
-        reason, self._refusal = self._refusal or str(code), ""
-        self.inbox(LinkDown(reason, taken_over=code.value == SESSION_TAKEN_OVER))
-        self._ended.set()
+        self._reason = self._reason or str(code)
+        self._taken_over = code.value == SESSION_TAKEN_OVER
 
     def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
         try:
@@ -315,30 +393,25 @@ class Link:
         except UnicodeDecodeError:
             topic = ""  # no topic of ours: refused and acknowledged like any other stranger
         expiry = getattr(message.properties, "MessageExpiryInterval", None)
-        self.traffic.received += len(topic) + len(message.payload)
-        self.inbox(
-            MessageArrived(
-                topic, bytes(message.payload), message.retain, expiry, self.connection, message.mid
-            )
+        self._link.traffic.received += len(topic) + len(message.payload)
+        self._tell(
+            MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, message.mid)
         )
 
     def _on_publish(
         self, _client: object, _userdata: object, mid: int, code: ReasonCode, _properties: object
     ) -> None:
-        self.inbox(Answered(mid, str(code) if code.is_failure else None))
+        self._tell(Answered(mid, str(code) if code.is_failure else None))
 
     def _on_subscribe(
         self, _client: object, _userdata: object, mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)
-        self.inbox(Answered(mid, refusal, subscription=True))
+        self._tell(Answered(mid, refusal, subscription=True))
 
-    def _back_off(self) -> None:
-        """Full jitter (paho has none: a thousand devices would come back in the same second)."""
-        self._failures += 1
-        longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures - 1, 10))
-        delay = random.uniform(0.05, longest + self.spread_s)
-        self._client.reconnect_delay_set(delay, delay)  # type: ignore[arg-type]  # floats work
+
+def _leave_it_to_the_loop(*_: object) -> None:
+    """Without this paho writes from whichever thread publishes; its loop is woken up anyway."""
 
 
 def _no_delay(_client: object, _userdata: object, connection: Any) -> None:
@@ -347,8 +420,17 @@ def _no_delay(_client: object, _userdata: object, connection: Any) -> None:
 
 
 def _tls_context(broker: BrokerSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(broker.ca) if broker.ca else None)
+    try:
+        context = ssl.create_default_context(cafile=str(broker.ca) if broker.ca else None)
+    except OSError as error:
+        raise ConfigError(f"{broker.ca}: holds no certificate in PEM format: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if broker.certificate is not None and broker.key is not None:
-        context.load_cert_chain(broker.certificate, broker.key)
+        try:
+            context.load_cert_chain(broker.certificate, broker.key)
+        except OSError as error:
+            raise ConfigError(
+                f"{broker.certificate}, {broker.key}: must be a certificate and its key, in PEM format: "
+                f"{error}"
+            ) from None
     return context

@@ -80,16 +80,25 @@ def lock(folder: Path) -> int:
 
     Raises:
         GaveWay: another process holds it.
+        StateError: the disk is full, read-only or failing, or knows no locks.
     """
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = folder / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        os.ftruncate(descriptor, 0)
+        with suppress(OSError):  # on a full disk the lock holds without a name
+            os.write(descriptor, str(os.getpid()).encode())
+    except BlockingIOError:
         holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise GaveWay(f"{folder}: process {holder} already works with this state folder") from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    except OSError as error:
+        os.close(descriptor)
+        raise StateError(f"{path}: cannot be locked: {error.strerror}") from error
     return descriptor
 
 
@@ -106,14 +115,22 @@ def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found == 0:
-            connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}; COMMIT")
-        elif found != version:
-            raise StateError(f"{path}: has layout {found}, this program knows {version}: upgrade the program")
+        try:
+            _prepare(connection, path, schema, version)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
         raise StateError(f"{path}: {error}; move the file away to start anew") from error
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found == 0:
+        connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}; COMMIT")
+    elif found != version:
+        raise StateError(f"{path}: has layout {found}, this program knows {version}: upgrade the program")

@@ -1,0 +1,493 @@
+"""The link against a real Mosquitto: what it promises holds whatever the broker does."""
+
+import queue
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from fedge.errors import ConfigError
+from fedge.link import (
+    WINDOW,
+    Answered,
+    Link,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+)
+from fedge.settings import BrokerSettings
+from fleet import broker as brokers
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not brokers._find_mosquitto(), reason="mosquitto is not installed"),
+]
+PATIENCE_S = 10.0
+E = TypeVar("E", bound=LinkEvent)
+
+
+class Client:
+    """A link with its inbox, handled as the programs' loops do."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        will: Callable[[int], Publication] | None = None,
+        username: str | None = None,
+        password_file: Path | None = None,
+        keep_session_s: int = 0,
+        manual_ack: bool = False,
+    ) -> None:
+        self.inbox: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
+        settings = BrokerSettings(url=url, username=username, password_file=password_file, insecure=True)
+        self.link = Link(
+            settings,
+            name,
+            self.inbox.put,
+            will=will,
+            keep_session_s=keep_session_s,
+            manual_ack=manual_ack,
+        )
+
+    def next(self, *, timeout_s: float = PATIENCE_S) -> LinkEvent:
+        event = self.inbox.get(timeout=timeout_s)
+        match event:
+            case LinkUp():
+                self.link.handle_up(event)
+            case LinkDown():
+                self.link.handle_down()
+            case Answered():
+                self.link.settle(event)
+            case _:
+                pass
+        return event
+
+    def wait_for(self, kind: type[E]) -> E:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            event = self.next(timeout_s=max(0.0, deadline_s - time.monotonic()))
+            if isinstance(event, kind):
+                return event
+        raise AssertionError(f"no {kind.__name__} came")
+
+    def messages(self, count: int) -> list[MessageArrived]:
+        return [self.wait_for(MessageArrived) for _ in range(count)]
+
+    def open(self) -> LinkUp:
+        self.link.open()
+        return self.wait_for(LinkUp)
+
+    def subscribe(self, *filters: str) -> None:
+        """Subscribe, and return when the broker has agreed."""
+        self.link.subscribe(*filters)
+        while not (isinstance(event := self.wait_for(Answered), Answered) and event.subscription):
+            pass
+
+    def send(self, *publications: Publication, token: object = "all") -> Sent:
+        self.link.send(publications, token)
+        return self.wait_for(Sent)
+
+    def quiet(self, seconds: float = 0.2) -> None:
+        """Nothing comes but the broker's answers: as good as a short wait can tell."""
+        with suppress(queue.Empty):
+            while True:
+                event = self.next(timeout_s=seconds)
+                assert isinstance(event, Answered), event
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Broker]:
+    with brokers.start("mosquitto", tmp_path_factory.mktemp("broker")) as started:
+        yield started
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[brokers.LocalBroker]:
+    """One to kill."""
+    started = brokers.start("mosquitto", tmp_path / "broker")
+    assert isinstance(started, brokers.LocalBroker)
+    with started:
+        yield started
+
+
+@pytest.fixture
+def client(shared: brokers.Broker) -> Iterator[Callable[..., Client]]:
+    made: list[Client] = []
+
+    def make(name: str, *, url: str = shared.url, **options: object) -> Client:
+        made.append(Client(url, name, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.link.close(timeout_s=0.2)
+
+
+def process(broker: brokers.LocalBroker) -> "subprocess.Popen[bytes]":
+    assert broker._program is not None
+    return broker._program.process
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[str]:
+    """A broker of our own configuration: one user, who may publish below `allowed/`, packets up to 2,000."""
+    folder = tmp_path / "strict"
+    folder.mkdir()
+    (folder / "acl").write_text("user pi\ntopic readwrite allowed/#\n")
+    (folder / "passwords").write_text("pi:secret\n")
+    subprocess.run(["mosquitto_passwd", "-U", str(folder / "passwords")], check=True)
+    port = brokers.free_port()
+    (folder / "m.conf").write_text(
+        f"listener {port} 127.0.0.1\nuser root\nallow_anonymous false\nmax_packet_size 2000\n"
+        f"acl_file {folder / 'acl'}\npassword_file {folder / 'passwords'}\n"
+    )
+    for path in (folder, folder / "acl", folder / "passwords"):
+        path.chmod(0o755)
+    found = brokers._find_mosquitto()
+    assert found is not None
+    local = brokers.LocalBroker(
+        "mosquitto", [found, "-c", str(folder / "m.conf")], port, folder / "broker.log"
+    )
+    with local:
+        yield local.url
+
+
+def words(topic: str, payload: bytes = b"x") -> Publication:
+    return Publication(topic, payload)
+
+
+def test_many_pieces_arrive_in_order_and_are_acknowledged_once(client: Callable[..., Client]) -> None:
+    reader, writer = client("reader"), client("writer")
+    assert reader.open() == LinkUp(1, session_present=False, max_packet=2_000_000)
+    writer.open()
+    reader.subscribe("a/#")
+    pulled: list[int] = []
+
+    def pieces() -> Iterator[Publication]:
+        for i in range(5 * WINDOW):
+            pulled.append(i)
+            yield words(f"a/{i}", b"%d" % i)
+
+    token = object()
+    writer.link.send(pieces(), token)
+    assert len(pulled) == WINDOW, "a big model is never queued whole"
+    writer.link.send([words("a/last")], "last")
+    assert writer.wait_for(Sent) == Sent(token, None)
+    assert writer.wait_for(Sent) == Sent("last", None)
+    arrived = reader.messages(5 * WINDOW + 1)
+    assert [message.topic for message in arrived] == [*(f"a/{i}" for i in range(5 * WINDOW)), "a/last"]
+    assert {message.connection for message in arrived} == {1}
+    writer.quiet()
+
+
+def test_a_send_without_token_says_nothing_when_all_is_well(client: Callable[..., Client]) -> None:
+    writer = client("writer")
+    writer.open()
+    writer.link.send([words("a"), words("b")])
+    writer.link.send([])
+    assert writer.send(token=1) == Sent(1, None)
+    writer.quiet()
+
+
+def test_sending_while_the_link_is_down_does_nothing(client: Callable[..., Client]) -> None:
+    writer, reader = client("writer"), client("reader")
+    reader.open()
+    reader.subscribe("a")
+    writer.link.send([words("a", b"before it was opened")], "token")
+    writer.link.subscribe("a")
+    writer.link.unsubscribe("a")
+    writer.open()
+    writer.link.handle_down()
+    writer.link.send([words("a", b"while down")], "token")
+    writer.quiet()
+    reader.quiet(0.01)
+
+
+def test_the_will_speaks_after_a_cut_and_not_after_a_close(
+    client: Callable[..., Client],
+) -> None:
+    reader = client("reader")
+    reader.open()
+    reader.subscribe("status")
+
+    device = client("device", will=lambda _: Publication("status", b"never"))
+    device.open()
+    device.link.close(words("status", b"last words"))
+    again = client("device", will=lambda connection: words("status", b"will of %d" % connection))
+    again.open()
+    client("device").open()  # takes the identity over
+    assert [message.payload for message in reader.messages(2)] == [b"last words", b"will of 1"]
+    again.wait_for(LinkDown)
+    assert again.wait_for(LinkUp).connection == 2, "it comes back by itself"
+
+
+def test_what_the_broker_refuses_is_said(strict: str, client: Callable[..., Client], tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    pi = client("pi", url=strict, username="pi", password_file=password)
+    pi.open()
+    assert pi.send(words("allowed/1")).refusal is None
+    sent = pi.send(words("forbidden/1"), words("allowed/2"), token="mixed")
+    assert (sent.token, sent.refusal) == ("mixed", "Not authorized")
+    pi.link.send([words("forbidden/2")])  # without a token too
+    assert pi.wait_for(Sent) == Sent(None, "Not authorized")
+    assert pi.send(words("allowed/3")).refusal is None
+
+
+def test_a_wrong_password_is_said_and_tried_again(
+    strict: str, client: Callable[..., Client], tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong\n")
+    pi = client("pi", url=strict, username="pi", password_file=password)
+    pi.link.open()
+    assert pi.wait_for(LinkDown).reason == "Not authorized"
+    password.write_text("secret\n")  # read anew at each attempt
+    assert pi.wait_for(LinkUp).connection > 1
+    assert pi.link.up
+
+
+def test_fault_12_a_packet_over_the_limit_is_not_sent(
+    strict: str, client: Callable[..., Client], tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    pi = client("pi", url=strict, username="pi", password_file=password)
+    assert pi.open().max_packet == 2_000
+    reader = client("reader", url=strict, username="pi", password_file=password)
+    reader.open()
+    reader.subscribe("allowed/#")
+    sent = pi.send(words("allowed/a", bytes(1_000)), words("allowed/big", bytes(2_000)), words("allowed/b"))
+    assert sent.refusal is not None
+    assert sent.refusal.startswith("allowed/big: a packet of 2075 bytes is over the broker's limit of 2000: ")
+    assert pi.link.up
+    assert pi.send(words("allowed/c")).refusal is None
+    assert [message.topic for message in reader.messages(2)] == ["allowed/a", "allowed/c"]
+
+
+def _drain(client: Client) -> list[MessageArrived]:
+    found: list[MessageArrived] = []
+    while True:
+        try:
+            event = client.next(timeout_s=0.15)
+        except queue.Empty:
+            return found
+        if isinstance(event, MessageArrived):
+            found.append(event)
+
+
+def test_fault_01_the_link_comes_back_after_the_broker_was_killed(
+    client: Callable[..., Client], broker: brokers.LocalBroker
+) -> None:
+    writer = client("writer", url=broker.url)
+    writer.open()
+    # What the broker never answered is not said again behind our back.
+    process(broker).send_signal(signal.SIGSTOP)
+    writer.link.send([words("a", b"unanswered")], "lost")
+    time.sleep(0.05)
+    broker.kill()
+    assert writer.wait_for(LinkDown).reason
+    assert not writer.link.up
+    broker.restart()
+    reader = client("reader", url=broker.url)
+    reader.open()
+    reader.subscribe("a")
+    event = writer.next()
+    while not isinstance(event, LinkUp):
+        assert isinstance(event, LinkDown)
+        assert event.reason.startswith("no broker answers at 127.0.0.1:")
+        event = writer.next()
+    assert event.connection > 1
+    assert writer.send(words("a", b"said again")) == Sent("all", None)
+    assert [message.payload for message in _drain(reader)] == [b"said again"]
+
+
+def test_no_broker_at_the_start(client: Callable[..., Client], tmp_path: Path) -> None:
+    port = brokers.free_port()
+    early = client("early", url=f"mqtt://127.0.0.1:{port}")
+    early.link.open()
+    assert early.wait_for(LinkDown).reason.startswith(f"no broker answers at 127.0.0.1:{port}: ")
+    with brokers.start("mosquitto", tmp_path / "late", port):
+        assert early.wait_for(LinkUp).connection > 1
+
+
+def test_a_host_that_is_no_name_does_not_end_the_thread(client: Callable[..., Client]) -> None:
+    lost = client("lost", url=f"mqtt://{'x' * 70}.localhost")
+    lost.link.open()
+    for _ in range(2):
+        assert lost.wait_for(LinkDown).reason.startswith("no broker answers at xxx")
+
+
+def test_what_is_not_acknowledged_comes_again(client: Callable[..., Client]) -> None:
+    writer = client("writer")
+    writer.open()
+    keeper = client("keeper", keep_session_s=60, manual_ack=True)
+    assert keeper.open().session_present is False
+    keeper.subscribe("a/#")
+    writer.send(words("a/1"), words("a/2"))
+    first, second = keeper.messages(2)
+    keeper.link.ack(first)
+    keeper.link.subscribe("other")  # its answer comes behind the acknowledgement
+    keeper.wait_for(Answered)
+    keeper.link.close()
+    keeper.quiet()
+
+    assert keeper.open().session_present is True
+    (again,) = keeper.messages(1)
+    assert (again.topic, again.connection) == ("a/2", 2)
+    keeper.link.ack(second)  # of the old connection: dropped, so it comes once more
+    keeper.quiet()
+    keeper.link.close()
+    keeper.open()
+    (again,) = keeper.messages(1)
+    assert again.topic == "a/2"
+    keeper.link.ack(again)
+    keeper.link.close()
+    keeper.open()
+    keeper.quiet()
+
+
+def test_expiry_is_counted_down_and_retained_is_told(client: Callable[..., Client]) -> None:
+    writer, reader = client("writer"), client("reader")
+    writer.open()
+    reader.open()
+    reader.subscribe("kept")
+    writer.send(Publication("kept", b"x", retain=True, expiry_s=600))
+    (live,) = reader.messages(1)
+    assert (live.retained, live.expiry_left_s) == (False, 600)
+    writer.send(Publication("plain", b"x", retain=True))
+    time.sleep(1.1)
+    late = client("late")
+    late.open()
+    late.link.subscribe("kept", "plain")
+    found = {message.topic: message for message in late.messages(2)}
+    assert found["kept"].retained
+    assert found["kept"].expiry_left_s in range(500, 600)
+    assert found["plain"].expiry_left_s is None
+
+
+def test_fault_09_a_client_id_taken_over_backs_off(client: Callable[..., Client]) -> None:
+    one, other = client("same"), client("same")
+    one.open()
+    other.open()
+    assert isinstance(one.wait_for(LinkDown), LinkDown)
+    assert one.wait_for(LinkUp).connection == 2
+    assert isinstance(other.wait_for(LinkDown), LinkDown)
+    other.link.close()
+    one.quiet()
+
+
+def test_close_and_open_again(client: Callable[..., Client]) -> None:
+    reader, device = client("reader"), client("device")
+    reader.open()
+    reader.subscribe("a")
+    for connection in range(1, 4):
+        assert device.open().connection == connection
+        device.subscribe("a")
+        assert device.send(words("a", b"%d" % connection)).refusal is None
+        assert reader.messages(1)[0].payload == b"%d" % connection
+        device.link.close()
+        assert not device.link.up
+        device.link.close()  # twice is once
+        _drain(device)
+        device.quiet(0.05)
+
+
+def test_a_link_up_from_before_a_close_is_not_believed(client: Callable[..., Client]) -> None:
+    device = client("device")
+    device.link.open()
+    event = device.inbox.get(timeout=PATIENCE_S)
+    assert isinstance(event, LinkUp)
+    device.link.close()
+    device.link.handle_up(event)
+    assert not device.link.up
+    device.link.send([words("a")], "token")
+    device.quiet()
+
+
+def elapsed_s(do: Callable[[], None]) -> float:
+    began_s = time.monotonic()
+    do()
+    return time.monotonic() - began_s
+
+
+def test_fault_20_close_is_quick_when_the_broker_hangs(
+    client: Callable[..., Client], broker: brokers.LocalBroker
+) -> None:
+    device = client("device", url=broker.url)
+    device.open()
+    process(broker).send_signal(signal.SIGSTOP)
+    try:
+        device.link.send(words(f"a/{i}", bytes(1_000_000)) for i in range(WINDOW))  # fills all buffers
+        assert elapsed_s(lambda: device.link.close(words("status"))) < 2.0
+        waiting = client("waiting", url=broker.url)
+        waiting.link.open()  # the kernel accepts it, the broker says nothing
+        time.sleep(0.1)
+        assert elapsed_s(waiting.link.close) < 2.0
+    finally:
+        process(broker).send_signal(signal.SIGCONT)
+    assert device.open().connection == 2
+
+
+def test_close_is_quick_when_no_packet_is_answered(client: Callable[..., Client]) -> None:
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):  # fill its backlog: the next connection attempt gets no answer
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        device = client("device", url=f"mqtt://127.0.0.1:{full.getsockname()[1]}")
+        device.link.open()
+        time.sleep(0.1)
+        assert elapsed_s(device.link.close) < 2.0
+        device.quiet(0.01)
+
+
+def test_topics_that_are_no_text_arrive_without_name(client: Callable[..., Client]) -> None:
+    device = client("device")
+    device.open()
+    connection = device.link._current
+    assert connection is not None
+    message = mqtt.MQTTMessage(7, b"\xff\xfe")
+    message.payload = b"x"
+    connection._on_message(None, None, message)
+    assert device.wait_for(MessageArrived).topic == ""
+
+
+def test_an_answer_that_cannot_be_read_costs_the_connection_and_not_the_link(
+    client: Callable[..., Client],
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(PATIENCE_S)
+        device = client("device", url=f"mqtt://127.0.0.1:{server.getsockname()[1]}")
+        device.link.open()
+        for _ in range(2):
+            peer, _address = server.accept()
+            with peer:
+                peer.recv(1_000)
+                peer.sendall(b"\x20\x01\x00")  # a CONNACK one byte long
+                assert device.wait_for(LinkDown).reason
+
+
+def test_a_tls_file_that_is_none_is_named(tmp_path: Path) -> None:
+    nonsense = tmp_path / "ca.pem"
+    nonsense.write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"ca\.pem: holds no certificate in PEM format"):
+        Link(BrokerSettings(url="mqtts://127.0.0.1", ca=nonsense), "x", print)
+    both = {"certificate": nonsense, "key": nonsense}
+    with pytest.raises(ConfigError, match="must be a certificate and its key, in PEM format"):
+        Link(BrokerSettings(url="mqtts://127.0.0.1", **both), "x", print)
