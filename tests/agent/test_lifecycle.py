@@ -1,0 +1,740 @@
+"""A device's decisions, told as stories: an event, then the state and the effects."""
+
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from agent import effects as do
+from agent import events as on
+from agent import lifecycle
+from agent.lifecycle import (
+    CLONE_PAUSE_S,
+    FETCH_RETRY_S,
+    LONGEST_REPORT_RETRY_S,
+    REPORT_RETRY_S,
+    Device,
+    Fetching,
+    Idle,
+    Reporting,
+    Saved,
+    Working,
+    due_s,
+    step,
+)
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Cohort, Manifest, Receipt, Status
+from fedge.plan import Plan
+from fedge.reasons import Reason
+
+BOOT, OTHER_BOOT = b"b" * 16, b"o" * 16
+FOLLOW_S = 100.0
+
+
+def digest(text: str) -> bytes:
+    return sha256(text.encode()).digest()
+
+
+def blob(text: str) -> Blob:
+    return Blob(digest=digest(text), slot=0, frames=2, size=200_000)
+
+
+UPDATE, TASK = digest("update"), digest("task 1")
+
+
+def manifest(round_: int = 1, *, chosen: bool = True, **fields: Any) -> Manifest:
+    generation = fields.get("generation", 1)
+    survey = round_ == 0
+    return Manifest.model_validate(
+        {
+            "generation": generation,
+            "round": round_,
+            "kind": "survey" if survey else "train",
+            "state": "open",
+            "seed": 7,
+            "task": blob(f"task {generation}"),
+            "model": None if survey else blob(f"model {generation}.{round_}"),
+            "plan": None if survey else Plan(),
+            "cohort": Cohort(fraction=1.0, seed=1, devices=("pi",) if chosen else ("another",)),
+            "seconds_left": 60.0,
+            **fields,
+        }
+    )
+
+
+def model_of(round_: int) -> bytes:
+    return digest(f"model 1.{round_}")
+
+
+def announced(said: Manifest, *, now_s: float = 0.0, left_s: float = 60.0) -> on.RoundAnnounced:
+    return on.RoundAnnounced(now_s, said, left_s)
+
+
+def receipt(verdict: str, update: bytes = UPDATE, **fields: Any) -> on.ReceiptArrived:
+    reason = Reason.NOT_FINITE if verdict == "refused" else None
+    message = {"generation": 1, "round": 1, "update": update, "verdict": verdict, "reason": reason, **fields}
+    return on.ReceiptArrived(fields.pop("now_s", 0.0), Receipt.model_validate(message))
+
+
+def done(round_: int = 1, update: bytes = UPDATE) -> on.Done:
+    return on.Done(0.0, RoundId(1, round_), update, b"payload", 100)
+
+
+FRESH = Device(device="pi", boot=BOOT, version="0", follow_s=FOLLOW_S)
+CONNECTED = replace(FRESH, link_up=True, connection=1)
+HOLDS = replace(CONNECTED, task=TASK, model=model_of(1), kept=model_of(1), followed_s=0.0)
+
+
+def story(state: Device, *events: on.Event) -> tuple[Device, list[do.Effect]]:
+    """The state after all events, and the effects of the last one."""
+    effects: list[do.Effect] = []
+    for event in events:
+        state, effects = step(state, event)
+    return state, effects
+
+
+def online(state: Device) -> do.PublishStatus:
+    return do.PublishStatus(lifecycle.status(state))
+
+
+WORKING, _ = story(HOLDS, announced(manifest()))
+REPORTING, _ = story(WORKING, done())
+ANSWERED, _ = story(REPORTING, receipt("admitted"))
+
+
+# ── the link ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_connection_greets_first_and_then_says_who_is_there() -> None:
+    state, effects = step(FRESH, on.LinkUp(0.0, 1))
+    assert effects == [do.Greet(), online(state)]
+    assert isinstance(effects[1], do.PublishStatus)
+    assert effects[1].status == Status(online=True, boot=BOOT, connection=1, version="0")
+    assert (state.link_up, state.returned) == (True, False)
+    state, effects = story(state, on.LinkDown(), on.LinkUp(1.0, 2))
+    assert effects == [do.Greet(), online(state)]
+    assert state.returned
+
+
+def test_a_dead_wifi_changes_only_the_link() -> None:
+    for before in (HOLDS, WORKING, REPORTING, ANSWERED):
+        after, effects = step(before, on.LinkDown())
+        assert (after, effects) == (replace(before, link_up=False), [])
+        assert due_s(after) is None, "nothing can be said while it is down"
+    state, effects = story(WORKING, on.LinkDown(), done())
+    assert state.work == REPORTING.work, "training goes on, and its result is saved"
+    assert isinstance(effects[0], do.SaveUpdate)
+
+
+def test_fetching_goes_on_after_a_reconnect() -> None:
+    state, first = step(CONNECTED, announced(manifest()))
+    state, effects = story(state, on.LinkDown(), on.LinkUp(9.0, 2))
+    assert effects == [do.Greet(), online(state), *first]
+    assert state.work == Fetching(to_work=True, due_s=9.0 + FETCH_RETRY_S)
+
+
+def test_reporting_goes_on_with_frame_0_after_a_reconnect() -> None:
+    state, effects = story(REPORTING, on.LinkDown(), on.LinkUp(9.0, 2))
+    assert effects == [do.Greet(), online(state), do.PublishUpdate(UPDATE, (0,))]
+    assert due_s(state) == 9.0 + REPORT_RETRY_S
+
+
+# ── a round ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_chosen_device_fetches_what_it_lacks_then_works() -> None:
+    said = manifest()
+    state, effects = step(CONNECTED, announced(said))
+    assert effects == [do.Fetch(said, task=True, model=True)]
+    assert state.work == Fetching(to_work=True, due_s=FETCH_RETRY_S)
+    state, effects = step(state, on.Fetched(1.0, "model", model_of(1)))
+    assert effects == []
+    state, effects = step(state, on.Fetched(2.0, "task", TASK))
+    assert effects == [do.StopFetching(), do.StartWork(said)]
+    assert state.work == Working(RoundId(1, 1))
+    assert due_s(state) is None
+
+
+def test_a_chosen_device_that_holds_both_works_at_once() -> None:
+    state, effects = step(HOLDS, announced(manifest()))
+    assert effects == [do.StartWork(manifest())]
+    assert state.work == Working(RoundId(1, 1))
+    _, effects = step(HOLDS, announced(manifest(2)))
+    assert effects == [do.Fetch(manifest(2), task=False, model=True)]
+
+
+def test_a_survey_needs_the_task_alone() -> None:
+    state, effects = step(CONNECTED, announced(manifest(0)))
+    assert effects == [do.Fetch(manifest(0), task=True, model=False)]
+    state, effects = step(state, on.Fetched(0.0, "task", TASK))
+    assert effects == [do.StopFetching(), do.StartWork(manifest(0))]
+    state, effects = step(state, done(0))
+    assert effects == [
+        do.SaveUpdate(RoundId(1, 0), UPDATE, b"payload"),
+        do.PublishUpdate(UPDATE, None),
+    ], "there is no model to keep"
+
+
+def test_law_4_the_update_is_saved_before_it_is_published_and_then_the_model_kept() -> None:
+    fetched = replace(HOLDS, kept=None)
+    state, effects = story(fetched, announced(manifest()), done())
+    assert effects == [
+        do.SaveUpdate(RoundId(1, 1), UPDATE, b"payload"),
+        do.PublishUpdate(UPDATE, None),
+        do.KeepModel(manifest()),
+    ]
+    assert state.work == Reporting((0,), REPORT_RETRY_S)
+    assert state.saved == Saved(RoundId(1, 1), UPDATE)
+    assert (state.kept, state.samples) == (model_of(1), 100)
+
+
+def test_work_that_fails_is_declined() -> None:
+    event = on.Failed(RoundId(1, 1), Reason.TOO_FEW_SAMPLES, "x" * 600)
+    state, effects = step(WORKING, event)
+    assert state.work == Idle()
+    assert state.declined is not None
+    assert (state.declined.reason, state.declined.attempt) == (Reason.TOO_FEW_SAMPLES, 0)
+    assert len(state.declined.detail) == 500
+    assert [type(effect) for effect in effects] == [do.Say, do.SaveSeen, do.PublishStatus]
+    assert effects[2] == online(state)
+    again, effects = step(state, announced(manifest()))
+    assert (again.work, effects) == (Idle(), []), "what was declined is not tried again"
+    again, effects = step(state, announced(manifest(attempt=1)))
+    assert effects == [do.StartWork(manifest(attempt=1))], "but in another attempt it is"
+    assert again.declined is None
+
+
+def test_an_update_that_cannot_be_saved_is_declined_and_forgotten() -> None:
+    state, effects = step(REPORTING, on.Failed(RoundId(1, 1), Reason.FAILED, "disk full"))
+    assert (state.work, state.saved) == (Idle(), None)
+    assert state.kept is None, "what comes after the update was not performed either"
+    assert effects[-1] == online(state)
+    assert state.declined is not None
+
+
+@pytest.mark.parametrize("verdict", ["admitted", "refused"])
+def test_a_verdict_is_saved_and_ends_the_reporting(verdict: str) -> None:
+    state, effects = step(REPORTING, receipt(verdict, detail="why"))
+    assert state.work == Idle()
+    assert state.saved == Saved(RoundId(1, 1), UPDATE, verdict)
+    assert effects[0] == do.SaveVerdict(UPDATE, verdict)
+    assert isinstance(effects[1], do.Say)
+    assert ("not_finite: why" in effects[1].text) == (verdict == "refused")
+    assert step(state, receipt("refused")) == (state, []), "the first verdict stands"
+    assert story(state, announced(manifest()))[1] == [], "and its round is over for this device"
+
+
+def test_a_verdict_on_an_earlier_round_is_saved_and_disturbs_nothing() -> None:
+    waiting, _ = step(REPORTING, announced(manifest(2)))
+    assert isinstance(waiting.work, Fetching)
+    state, effects = step(waiting, receipt("admitted"))
+    assert state == replace(waiting, saved=Saved(RoundId(1, 1), UPDATE, "admitted"))
+    assert effects[0] == do.SaveVerdict(UPDATE, "admitted")
+
+
+def test_missing_frames_are_sent_at_once() -> None:
+    state, effects = step(REPORTING, receipt("retry", missing=(1, 5)))
+    assert effects == [do.PublishUpdate(UPDATE, (1, 5))]
+    assert state.work == Reporting((0,), REPORT_RETRY_S)
+
+
+def test_a_busy_aggregator_is_left_alone_for_as_long_as_it_says() -> None:
+    state, effects = step(REPORTING, receipt("retry", missing=(1,), after_s=30.0))
+    assert effects == []
+    due = due_s(state)
+    assert due is not None
+    assert 30.0 <= due <= 45.0, "with jitter: others were told the same"
+    assert step(state, on.Tick(29.9)) == (state, [])
+    assert step(state, on.Tick(due))[1] == [do.PublishUpdate(UPDATE, (1,))]
+
+
+def test_a_retry_that_names_nothing_is_no_ping_pong() -> None:
+    state, effects = step(REPORTING, receipt("retry"))
+    assert effects == []
+    due = due_s(state)
+    assert due is not None
+    assert due >= REPORT_RETRY_S
+
+
+def test_repeating_backs_off_with_bounded_jitter() -> None:
+    pauses = []
+    state, now_s = REPORTING, REPORT_RETRY_S
+    for _ in range(12):
+        assert step(state, on.Tick(now_s - 0.01)) == (state, [])
+        state, effects = step(state, on.Tick(now_s))
+        assert effects == [do.PublishUpdate(UPDATE, (0,))]
+        due = due_s(state)
+        assert due is not None
+        pauses.append(due - now_s)
+        now_s = due
+    for tries, pause_s in enumerate(pauses):
+        whole_s = min(LONGEST_REPORT_RETRY_S, REPORT_RETRY_S * 2**tries)
+        assert 0.5 * whole_s <= pause_s <= 1.5 * whole_s
+    assert len({pause_s / LONGEST_REPORT_RETRY_S for pause_s in pauses[6:]}) == 6, "each differs"
+    another = replace(REPORTING, saved=Saved(RoundId(1, 1), digest("another")))
+    assert due_s(step(another, on.Tick(REPORT_RETRY_S))[0]) != REPORT_RETRY_S + pauses[0]
+
+
+def test_fetching_is_asked_for_again() -> None:
+    state, first = step(CONNECTED, announced(manifest()))
+    assert step(state, on.Tick(FETCH_RETRY_S - 0.1)) == (state, [])
+    state, effects = step(state, on.Tick(FETCH_RETRY_S))
+    assert effects == first
+    state, _ = step(state, on.Fetched(0.0, "task", TASK))
+    _, effects = step(state, on.Tick(2 * FETCH_RETRY_S))
+    assert effects == [do.Fetch(manifest(), task=False, model=True)], "only what is still lacking"
+
+
+# ── a newer round ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_newer_round_drops_older_work() -> None:
+    fetching, _ = step(CONNECTED, announced(manifest()))
+    both = [do.Fetch(manifest(2), task=True, model=True)]
+    assert step(fetching, announced(manifest(2)))[1] == [do.StopFetching(), *both]
+    lacks = [do.Fetch(manifest(2), task=False, model=True)]
+    assert step(WORKING, announced(manifest(2)))[1] == [do.CancelWork(RoundId(1, 1)), *lacks]
+    state, effects = step(REPORTING, announced(manifest(2)))
+    assert effects == lacks
+    assert state.work == Fetching(to_work=True, due_s=FETCH_RETRY_S)
+
+
+def test_the_result_of_cancelled_work_is_dropped() -> None:
+    state, _ = step(WORKING, announced(manifest(2)))
+    assert step(state, done()) == (state, [])
+    assert step(state, on.Failed(RoundId(1, 1), Reason.FAILED, "")) == (state, [])
+
+
+def test_a_new_generation_is_newer_whatever_its_round() -> None:
+    late = replace(HOLDS, seen=RoundId(1, 50))
+    state, effects = step(late, announced(manifest(0, generation=2)))
+    assert state.seen == RoundId(2, 0)
+    assert effects == [do.Fetch(manifest(0, generation=2), task=True, model=False)]
+
+
+def test_an_older_announcement_is_ignored_and_said() -> None:
+    state = replace(HOLDS, seen=RoundId(2, 3))
+    after, effects = step(state, announced(manifest(9)))
+    assert after == state
+    assert effects == [
+        do.Say("warning", "ignored an announcement of round 1.9: this device has seen round 2.3"),
+        online(state),
+    ]
+
+
+def test_another_attempt_goes_on_with_what_is_under_way() -> None:
+    again = announced(manifest(attempt=1), now_s=5.0)
+    fetching, _ = step(CONNECTED, announced(manifest()))
+    for before in (fetching, WORKING, REPORTING):
+        state, effects = step(before, again)
+        assert (state.work, effects) == (before.work, [])
+        assert state.closes_s == 65.0
+    state, _ = story(WORKING, again, on.Failed(RoundId(1, 1), Reason.FAILED, "x"))
+    assert state.declined is not None
+    assert state.declined.attempt == 1
+
+
+def test_another_attempt_may_choose_a_device_that_only_followed() -> None:
+    state, effects = step(CONNECTED, announced(manifest(chosen=False)))
+    assert state.work == Fetching(to_work=False, due_s=FETCH_RETRY_S)
+    state, effects = step(state, announced(manifest(attempt=1)))
+    assert state.work == Fetching(to_work=True, due_s=FETCH_RETRY_S)
+    assert effects == [do.StopFetching(), do.Fetch(manifest(attempt=1), task=True, model=True)]
+    idle, _ = step(HOLDS, announced(manifest(chosen=False)))
+    assert step(idle, announced(manifest(attempt=1)))[1] == [do.StartWork(manifest(attempt=1))]
+
+
+def test_the_same_announcement_again_and_an_older_attempt_change_nothing() -> None:
+    state, _ = step(WORKING, announced(manifest(attempt=1)))
+    assert step(state, announced(manifest(attempt=1))) == (state, [])
+    assert step(state, announced(manifest())) == (state, [])
+    assert step(state, announced(manifest(attempt=1, state="closed"))) == (state, [])
+
+
+def test_an_announcement_said_again_in_time_is_decided_again() -> None:
+    late, effects = step(HOLDS, announced(manifest(), left_s=0.0))
+    assert (late.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 1))])
+    _, effects = step(late, announced(manifest()))
+    assert effects == [do.StartWork(manifest())]
+
+
+# ── not chosen, closed, done ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_device_that_is_not_chosen_publishes_nothing_and_follows_at_its_own_pace() -> None:
+    state, effects = step(HOLDS, announced(manifest(2, chosen=False), now_s=FOLLOW_S - 1))
+    assert (state.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 2))])
+    assert due_s(state) == FOLLOW_S
+    assert step(state, on.Tick(FOLLOW_S - 0.1)) == (state, [])
+    state, effects = step(state, on.Tick(FOLLOW_S))
+    assert effects == [do.Fetch(manifest(2, chosen=False), task=False, model=True)]
+    state, effects = step(state, on.Fetched(101.0, "model", model_of(2)))
+    assert effects == [do.StopFetching(), do.KeepModel(manifest(2, chosen=False))]
+    assert (state.work, state.kept, state.followed_s, due_s(state)) == (Idle(), model_of(2), 101.0, None)
+
+
+def test_a_device_that_never_followed_does_so_at_once() -> None:
+    _, effects = step(CONNECTED, announced(manifest(chosen=False)))
+    assert effects == [do.SaveSeen(RoundId(1, 1)), do.Fetch(manifest(chosen=False), task=True, model=True)]
+
+
+@pytest.mark.parametrize("state_", ["closed", "paused"])
+def test_a_round_that_is_not_open_cancels_the_work(state_: str) -> None:
+    state, effects = step(WORKING, announced(manifest(2, state=state_)))
+    assert state.work == Idle()
+    assert effects == [do.CancelWork(RoundId(1, 1)), do.SaveSeen(RoundId(1, 2))]
+
+
+def test_done_follows_the_model_on_every_device() -> None:
+    said = manifest(2, chosen=False, state="done")
+    state, effects = step(HOLDS, announced(said))
+    assert effects == [do.SaveSeen(RoundId(1, 2)), do.Fetch(said, task=False, model=True)]
+    state, effects = step(state, on.Fetched(3.0, "model", model_of(2)))
+    assert effects == [do.StopFetching(), do.KeepModel(said), online(state)]
+    assert isinstance(effects[2], do.PublishStatus)
+    assert effects[2].status.holds == model_of(2)
+    after, effects = step(state, announced(said))
+    assert (after.work, effects) == (Idle(), [])
+
+
+def test_done_is_the_last_round_announced_once_more() -> None:
+    said = manifest(attempt=1, state="done", model=blob("model 1.2"))
+    state, effects = step(WORKING, announced(said))
+    assert effects == [
+        do.CancelWork(RoundId(1, 1)),
+        do.SaveSeen(RoundId(1, 1)),
+        do.Fetch(said, task=False, model=True),
+    ]
+    assert state.work == Fetching(to_work=False, due_s=FETCH_RETRY_S)
+
+
+def test_done_with_the_model_at_hand_saves_what_it_has_seen_before_it_says_so() -> None:
+    said = manifest(state="done")
+    state, effects = step(replace(HOLDS, kept=None), announced(said))
+    assert effects == [do.SaveSeen(RoundId(1, 1)), do.KeepModel(said), online(state)]
+
+
+def test_a_model_that_could_not_be_kept_is_kept_later() -> None:
+    state, _ = step(replace(HOLDS, kept=None), announced(manifest(state="done")))
+    state, effects = step(state, on.KeepFailed(50.0))
+    assert (state.kept, effects) == (None, [])
+    assert due_s(state) == 50.0 + FOLLOW_S
+    state, effects = step(state, on.Tick(50.0 + FOLLOW_S))
+    assert effects == [do.KeepModel(manifest(state="done")), online(state)]
+
+
+def test_an_aged_announcement_starts_nothing() -> None:
+    state, effects = step(HOLDS, announced(manifest(), left_s=0.0))
+    assert (state.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 1))])
+
+
+# ── restarts ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def restarted(verdict: str | None) -> Device:
+    """A device that saved an update of round 1 before its power was cut."""
+    return replace(HOLDS, seen=RoundId(1, 1), saved=Saved(RoundId(1, 1), UPDATE, verdict))
+
+
+@pytest.mark.parametrize("left_s", [60.0, 0.0])
+def test_after_a_restart_in_the_same_round_it_reports_again(left_s: float) -> None:
+    state, effects = step(restarted(None), announced(manifest(), left_s=left_s))
+    assert effects == [do.PublishUpdate(UPDATE, None), do.SaveSeen(RoundId(1, 1))][::-1]
+    assert state.work == Reporting((0,), REPORT_RETRY_S)
+
+
+@pytest.mark.parametrize("verdict", ["admitted", "refused"])
+def test_after_a_restart_an_answered_round_is_over(verdict: str) -> None:
+    for said in (manifest(), manifest(attempt=3)):
+        state, effects = step(restarted(verdict), announced(said))
+        assert (state.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 1))])
+
+
+def test_after_a_restart_an_old_update_never_answers_a_new_round() -> None:
+    state, effects = step(replace(restarted(None), model=model_of(2)), announced(manifest(2)))
+    assert effects == [do.StartWork(manifest(2))]
+    state, effects = story(state, on.LinkDown(), on.LinkUp(1.0, 2))
+    assert not any(isinstance(effect, do.PublishUpdate) for effect in effects)
+
+
+# ── the own status ─────────────────────────────────────────────────────────────────────────────────
+
+
+def status(boot: bytes, *, online: bool = True, connection: int = 1, live: bool = True) -> on.StatusSeen:
+    return on.StatusSeen(0.0, Status(online=online, boot=boot, connection=connection, version="0"), live)
+
+
+def test_fault_17_a_late_will_of_its_own_is_corrected() -> None:
+    state = replace(CONNECTED, connection=2, returned=True)
+    assert step(state, status(BOOT, online=False)) == (state, [online(state)])
+    assert step(state, status(BOOT, connection=2)) == (state, [])
+    assert step(state, status(BOOT, online=False, live=False)) == (state, []), "it is replaced anyway"
+
+
+def test_fault_17_a_late_will_of_an_earlier_boot_is_corrected() -> None:
+    state = replace(CONNECTED, own_boots=frozenset({OTHER_BOOT}))
+    for was_online in (True, False):
+        assert step(state, status(OTHER_BOOT, online=was_online)) == (state, [online(state)])
+        assert step(state, status(OTHER_BOOT, online=was_online, live=False)) == (state, [])
+
+
+def test_fault_10_two_devices_of_one_identity() -> None:
+    state, effects = step(CONNECTED, status(OTHER_BOOT))
+    assert state == replace(CONNECTED, link_up=False)
+    assert isinstance(effects[0], do.Say)
+    assert "another device uses the identity 'pi'" in effects[0].text
+    assert isinstance(effects[1], do.Withdraw)
+    assert CLONE_PAUSE_S <= effects[1].seconds <= 2 * CLONE_PAUSE_S
+    _, later = step(replace(CONNECTED, returned=True), status(OTHER_BOOT, live=False))
+    assert isinstance(later[1], do.Withdraw), "it took our place while we were away"
+
+
+def test_a_stranger_left_over_from_before_is_no_clone() -> None:
+    assert step(CONNECTED, status(OTHER_BOOT, live=False)) == (CONNECTED, [])
+    assert step(CONNECTED, status(OTHER_BOOT, online=False)) == (CONNECTED, [])
+    down = replace(CONNECTED, link_up=False, returned=True)
+    assert step(down, status(OTHER_BOOT)) == (down, [])
+
+
+def test_what_does_not_fit_changes_nothing() -> None:
+    strangers: list[on.Event] = [
+        on.Fetched(0.0, "task", TASK),
+        on.Fetched(0.0, "model", model_of(1)),
+        done(7),
+        on.Failed(RoundId(1, 7), Reason.FAILED, ""),
+        receipt("admitted", digest("foreign")),
+        receipt("retry", digest("foreign"), missing=(1,)),
+        on.Tick(0.0),
+        announced(manifest(0)),
+    ]
+    for state in (WORKING, REPORTING, ANSWERED):
+        for event in strangers[:-1]:
+            assert step(state, event) == (state, []), event
+        assert step(state, strangers[-1])[0] == state
+    assert step(ANSWERED, receipt("retry", missing=(1,))) == (ANSWERED, [])
+    assert step(ANSWERED, done()) == (ANSWERED, [])
+    fetching, _ = step(CONNECTED, announced(manifest()))
+    for kind, found in (("model", digest("x")), ("task", model_of(1)), ("export", TASK)):
+        assert step(fetching, on.Fetched(0.0, kind, found)) == (fetching, [])
+
+
+# ── whatever happens ───────────────────────────────────────────────────────────────────────────────
+
+
+class Life(RuleBasedStateMachine):
+    """A device with a disk that may be full, a worker, and any events in any order."""
+
+    @initialize()
+    def start(self) -> None:
+        self.now_s = 0.0
+        self.boots = 0
+        self.disk_full = False
+        self.seen = RoundId(0, 0)
+        self.outbox: Saved | None = None
+        self.file: bytes | None = None
+        self.posted: list[on.Event] = []
+        self.boot()
+
+    def boot(self) -> None:
+        self.boots += 1
+        self.connection = 0
+        self.at_hand: dict[str, bytes | None] = {"task": TASK if self.file else None, "model": self.file}
+        self.job: RoundId | None = None
+        self.posted.clear()
+        self.state = Device(
+            device="pi",
+            boot=self.boots.to_bytes(16, "big"),
+            version="0",
+            follow_s=FOLLOW_S,
+            seen=self.seen,
+            saved=self.outbox,
+            task=self.at_hand["task"],
+            model=self.file,
+            kept=self.file,
+        )
+
+    def take(self, event: on.Event) -> None:
+        """As the runtime does it."""
+        before = self.state
+        self.state, effects = step(before, event)
+        kinds = [type(effect) for effect in effects]
+        if do.SaveUpdate in kinds:
+            assert kinds.index(do.SaveUpdate) < kinds.index(do.PublishUpdate)
+        if do.SaveSeen in kinds and do.PublishStatus in kinds:
+            assert kinds.index(do.SaveSeen) < kinds.index(do.PublishStatus)
+        assert self.state.seen >= before.seen
+        for effect in effects:
+            if not self.perform(effect):
+                break
+
+    def perform(self, effect: do.Effect) -> bool:
+        match effect:
+            case do.SaveUpdate(round=round_id, digest=found):
+                if self.disk_full:
+                    self.posted.append(on.Failed(round_id, Reason.FAILED, "disk full"))
+                    return False
+                self.outbox, self.seen = Saved(round_id, found), round_id
+            case do.SaveSeen(round=round_id) if not self.disk_full:
+                assert round_id >= self.seen
+                self.seen = round_id
+            case do.SaveVerdict(digest=found, verdict=verdict):
+                assert self.outbox is not None
+                assert self.outbox.digest == found
+                if not self.disk_full:
+                    self.outbox = replace(self.outbox, verdict=verdict)
+            case do.PublishUpdate(digest=found):
+                assert self.state.saved is not None
+                assert self.state.saved.verdict is None, "an answered update is not said again"
+                if self.outbox is None or self.outbox.digest != found:
+                    # The runtime publishes what is on the disk: nothing, until it hears that saving failed.
+                    assert any(isinstance(event, on.Failed) for event in self.posted)
+            case do.StartWork(manifest=said):
+                assert self.job is None, "one piece of work at a time"
+                assert self.at_hand["task"] == said.task.digest
+                assert said.model is None or self.at_hand["model"] == said.model.digest
+                answered = self.state.saved
+                round_id = RoundId(said.generation, said.round)
+                assert not (answered and answered.verdict and answered.round == round_id)
+                self.job = round_id
+            case do.CancelWork(round=round_id):
+                assert self.job == round_id
+                self.job = None
+            case do.KeepModel(manifest=said):
+                assert said.model is not None
+                assert self.at_hand["model"] == said.model.digest
+                if self.disk_full:
+                    self.posted.append(on.KeepFailed(self.now_s))
+                    return False
+                self.file = said.model.digest
+            case _:
+                pass
+        return True
+
+    @rule(
+        further=st.sampled_from([-1, 0, 0, 1, 1, 2]),
+        anew=st.sampled_from([False] * 7 + [True]),
+        attempt=st.sampled_from([0, 0, 1, 2]),
+        state=st.sampled_from(["open"] * 5 + ["closed", "paused", "done"]),
+        chosen=st.sampled_from([True, True, False]),
+        left_s=st.sampled_from([60.0, 60.0, 0.0]),
+        fetch=st.booleans(),
+    )
+    def announce(
+        self,
+        further: int,
+        attempt: int,
+        state: str,
+        left_s: float,
+        *,
+        anew: bool,
+        chosen: bool,
+        fetch: bool,
+    ) -> None:
+        generation = max(1, self.state.seen.generation) + anew
+        round_ = 0 if anew else max(0, self.state.seen.round + further)
+        said = manifest(round_, generation=generation, attempt=attempt, state=state, chosen=chosen)
+        self.take(announced(said, now_s=self.now_s, left_s=left_s))
+        if fetch:
+            for kind in ("task", "model"):
+                if isinstance(self.state.work, Fetching):
+                    self.fetched(kind)
+
+    @precondition(lambda self: isinstance(self.state.work, Fetching))
+    @rule(kind=st.sampled_from(["task", "model"]))
+    def fetch(self, kind: str) -> None:
+        self.fetched(kind)
+
+    def fetched(self, kind: str) -> None:
+        wanted = getattr(self.state.manifest, kind)
+        if wanted is not None:
+            self.at_hand[kind] = wanted.digest
+            self.take(on.Fetched(self.now_s, kind, wanted.digest))
+
+    @precondition(lambda self: self.job is not None)
+    @rule(fails=st.booleans(), version=st.integers(0, 1))
+    def finish(self, *, fails: bool, version: int) -> None:
+        assert self.job is not None
+        job, self.job = self.job, None
+        found = digest(f"update {job} {version}")
+        self.take(
+            on.Failed(job, Reason.BAD_DATA, "x") if fails else on.Done(self.now_s, job, found, b"payload", 50)
+        )
+
+    @rule(earlier=st.integers(0, 2))
+    def late_result(self, earlier: int) -> None:
+        """Of work that was cancelled too late."""
+        job = self.state.seen._replace(round=max(0, self.state.seen.round - earlier))
+        if self.job != job:
+            before = self.state
+            self.take(on.Done(self.now_s, job, digest("late"), b"payload", 50))
+            assert self.state == before
+
+    @rule(
+        verdict=st.sampled_from(["admitted", "refused", "retry"]),
+        own=st.booleans(),
+        missing=st.sampled_from([(), (1, 2)]),
+        after_s=st.sampled_from([0.0, 5.0]),
+    )
+    def answer(self, verdict: str, *, own: bool, missing: tuple[int, ...], after_s: float) -> None:
+        # Only what was published can be answered.
+        update = self.outbox.digest if own and self.outbox is not None else digest("foreign")
+        more = {"missing": missing, "after_s": after_s} if verdict == "retry" else {}
+        self.take(receipt(verdict, update, now_s=self.now_s, **more))
+
+    @rule()
+    def connect(self) -> None:
+        self.connection += 1
+        self.take(on.LinkUp(self.now_s, self.connection))
+
+    @rule()
+    def disconnect(self) -> None:
+        self.take(on.LinkDown())
+
+    @rule(boot=st.sampled_from([OTHER_BOOT, None]), is_online=st.booleans(), live=st.booleans())
+    def see_status(self, boot: bytes | None, *, is_online: bool, live: bool) -> None:
+        self.take(status(boot or self.state.boot, online=is_online, live=live))
+
+    @rule(seconds=st.sampled_from([0.5, 5.0, 200.0]))
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        due = due_s(self.state)
+        before = self.state
+        self.take(on.Tick(self.now_s))
+        if due is not None and due <= self.now_s:
+            after = due_s(self.state)
+            assert after is None or after > self.now_s, "a loop without a pause"
+        else:
+            assert self.state == before
+
+    @rule(full=st.booleans())
+    def change_disk(self, *, full: bool) -> None:
+        self.disk_full = full
+
+    @precondition(lambda self: self.posted)
+    @rule()
+    def take_posted(self) -> None:
+        self.take(self.posted.pop(0))
+
+    @rule()
+    def cut_the_power(self) -> None:
+        self.boot()
+
+    @invariant()
+    def work_and_worker_agree(self) -> None:
+        if hasattr(self, "state"):
+            work = self.state.work
+            assert (work.round if isinstance(work, Working) else None) == self.job
+            assert isinstance(work, Reporting) <= (self.state.saved is not None)
+
+    @invariant()
+    def the_model_it_claims_is_in_the_file(self) -> None:
+        if hasattr(self, "state") and not self.posted:
+            assert self.state.kept in (None, self.file)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
