@@ -1,0 +1,38 @@
+"""A broker for each test, and a fleet of real processes around it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet import broker as brokers
+from fleet.broker import Broker
+from tests.system.federations import undisturbed
+from tests.system.fleet_of_processes import FleetOfProcesses
+
+
+def _kinds() -> list[str]:
+    """The brokers named in FEDGE_TEST_BROKERS; else Mosquitto where there is one, else the embedded one."""
+    named = [kind.strip() for kind in os.environ.get("FEDGE_TEST_BROKERS", "").split(",") if kind.strip()]
+    return named or ["auto"]
+
+
+@pytest.fixture(params=_kinds())
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    with brokers.start(request.param, tmp_path / "broker") as broker:
+        yield broker
+
+
+@pytest.fixture
+def fleet(broker: Broker, tmp_path: Path) -> Iterator[FleetOfProcesses]:
+    with FleetOfProcesses(tmp_path / "fleet", broker) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="session")
+def undisturbed_model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The digest of the final model of `federations.steady`, learnt without any accident."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with brokers.start(_kinds()[0], folder / "broker") as broker, FleetOfProcesses(folder, broker) as fleet:
+        return undisturbed(fleet)

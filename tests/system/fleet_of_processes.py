@@ -1,0 +1,300 @@
+"""A small fleet of real processes: written, started, killed, watched through its ledger, and always ended.
+
+Nothing here sleeps for a fixed time: `until` polls what the programs themselves have made durable.
+"""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent import held
+from aggregator.ledger import DeviceRow, RoundRow, read_devices, read_rounds
+from fedge.errors import StateError
+from fleet.broker import Broker
+from fleet.processes import OUR_PACKAGES, Program, spawn, stop
+
+PATIENCE_S = 40.0
+"""How long anything may take on a machine that is busy with something else too."""
+
+# The source of a device that can be held in the middle of a round: it counts its reads, and from the one
+# whose number stands in `hold` on it waits until that file is gone.
+SAMPLES = """\
+import pathlib, time
+import numpy as np
+
+here = pathlib.Path(__file__).parent
+
+def read():
+    with (here / "reads").open("a") as reads:
+        reads.write(".")
+    while is_held((here / "reads").stat().st_size):
+        time.sleep(0.005)
+    with np.load(here / "samples.npz") as samples:
+        return samples["X"], samples["y"]
+
+def is_held(number):
+    try:
+        return number >= int((here / "hold").read_text())
+    except FileNotFoundError:
+        return False
+"""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device: its folder, its configuration, what it has on disk."""
+
+    name: str
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "agent.toml"
+
+    @property
+    def reads(self) -> int:
+        """How often the program has begun to read its data, over all its lives."""
+        file = self.folder / "reads"
+        return file.stat().st_size if file.exists() else 0
+
+    def hold(self, read: int) -> None:
+        """Make it wait in its `read`-th reading and all later ones (the survey's is the first)."""
+        (self.folder / "hold.new").write_text(str(read))
+        (self.folder / "hold.new").replace(self.folder / "hold")
+
+    def release(self) -> None:
+        (self.folder / "hold").unlink()
+
+    def saved(self) -> tuple[int, int, bytes, str | None] | None:
+        """Generation, round, digest and verdict of the update in its store."""
+        database = self.folder / "state" / "agent.db"
+        rows = query(database, "SELECT generation, round, digest, verdict FROM outbox")
+        return rows[0] if rows else None
+
+    def held_model(self) -> bytes | None:
+        """The digest of the model in its file."""
+        kept = held.read(self.folder / "state" / held.FILE)
+        return kept.model_digest if kept else None
+
+
+class FleetOfProcesses:
+    """One federation on one machine; leaving the context ends every process and prints every log."""
+
+    def __init__(self, folder: Path, broker: Broker) -> None:
+        self.folder = folder
+        self.broker = broker
+        self.name = f"test-{uuid4().hex[:12]}"
+        self.devices: dict[str, Device] = {}
+        self.programs: dict[str, Program] = {}
+        self.state = folder / "state"
+        self.export = folder / "export"
+        self._logs: list[Path] = []
+        (folder / "logs").mkdir(parents=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for program in self.programs.values():
+            program.process.send_signal(signal.SIGCONT)  # a stopped process does not hear SIGTERM
+        stop(self.programs.values())
+        for log in self._logs:  # pytest shows this where the test has failed
+            print(f"── {log.name}\n{log.read_text(errors='replace')}")
+
+    # ── writing ────────────────────────────────────────────────────────────────────────────────────
+
+    def configure(self, file: str = "federation.toml", **tables: Any) -> None:
+        """Write the aggregator's configuration; every table is given whole."""
+        content = {
+            "federation": {"name": self.name, **tables.pop("federation", {})},
+            "broker": {"url": self.broker.url},
+            "state": {"folder": "state"},
+            "export": {"folder": "export"},
+            **tables,
+        }
+        (self.folder / file).write_text(_toml(content))
+
+    def device(self, name: str, X: NDArray[Any], y: NDArray[Any], **data: Any) -> Device:
+        """Add a device whose samples are arrays, and which can be held in mid-round."""
+        device = self._device(name, {"source": "python", "callable": "samples:read", "path": ".", **data})
+        np.savez(device.folder / "samples.npz", X=X, y=y)
+        (device.folder / "samples.py").write_text(SAMPLES)
+        return device
+
+    def csv_device(self, name: str, text: str, **data: Any) -> Device:
+        """Add a device that reads `data.csv`."""
+        device = self._device(name, {"source": "csv", "path": "data.csv", **data})
+        (device.folder / "data.csv").write_text(text)
+        return device
+
+    def _device(self, name: str, data: Mapping[str, Any]) -> Device:
+        device = Device(name, self.folder / name)
+        device.folder.mkdir()
+        tables = {
+            "federation": self.name,
+            "device": name,
+            "broker": {"url": self.broker.url},
+            "data": data,
+            "state": {"folder": "state"},
+        }
+        device.config.write_text(_toml(tables))
+        self.devices[name] = device
+        return device
+
+    # ── running ────────────────────────────────────────────────────────────────────────────────────
+
+    def start_devices(self, *names: str) -> None:
+        """Start these agents, or all."""
+        for name in names or self.devices:
+            self._start(name, "agent", "--config", str(self.devices[name].config))
+
+    def start_aggregator(
+        self, *options: str, config: str = "federation.toml", name: str = "aggregator"
+    ) -> Program:
+        return self._start(name, "aggregator", "--config", str(self.folder / config), *options)
+
+    def _start(self, name: str, module: str, *arguments: str) -> Program:
+        log = self.folder / "logs" / f"{name}.log"
+        if log not in self._logs:
+            self._logs.append(log)
+        self.programs[name] = spawn(name, [sys.executable, "-m", module, *arguments], log)
+        return self.programs[name]
+
+    def kill(self, name: str) -> None:
+        """End a program as a power cut would."""
+        program = self.programs.pop(name)
+        program.process.kill()
+        program.process.wait()
+
+    def pause(self, name: str) -> None:
+        self.programs[name].process.send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self.programs[name].process.send_signal(signal.SIGCONT)
+
+    def terminate(self, name: str) -> int:
+        """Ask a program to end; returns its exit code."""
+        program = self.programs.pop(name)
+        program.process.terminate()
+        return program.process.wait(PATIENCE_S)
+
+    def ends(self, name: str = "aggregator") -> int:
+        """Wait for a program to end by itself; returns its exit code."""
+        program = self.programs.pop(name)
+        self.until(lambda: program.exit_code is not None, f"{name} ends")
+        code = program.exit_code
+        assert code is not None
+        return code
+
+    def log(self, name: str = "aggregator") -> str:
+        return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
+
+    def predict(self, device: Device, file: Path) -> dict[str, Any]:
+        """What `fedge-agent predict` prints."""
+        arguments = ["--config", str(device.config), "predict", str(file), "--json"]
+        found = subprocess.run(
+            [sys.executable, "-m", "agent", *arguments],
+            capture_output=True,
+            check=True,
+            env={**os.environ, **OUR_PACKAGES},
+            timeout=PATIENCE_S,
+        )
+        answer: dict[str, Any] = json.loads(found.stdout)
+        return answer
+
+    # ── watching ───────────────────────────────────────────────────────────────────────────────────
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is true; fail if it does not come, or if a program has died meanwhile."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not condition():
+            for program in self.programs.values():
+                if program.exit_code is not None:
+                    raise AssertionError(f"waiting until {what}: {program.died()}")
+            assert time.monotonic() < deadline_s, f"this did not happen: {what}; rounds: {self.rounds()}"
+            time.sleep(0.01)
+
+    @property
+    def ledger(self) -> Path:
+        return self.state / "ledger.db"
+
+    def rounds(self) -> list[RoundRow]:
+        """The rounds of the newest generation; none while there is no ledger."""
+        try:
+            return read_rounds(self.ledger)
+        except StateError:
+            return []
+
+    def seen(self) -> dict[str, DeviceRow]:
+        try:
+            return {row.device: row for row in read_devices(self.ledger)}
+        except StateError:
+            return {}
+
+    def answers(self, number: int, generation: int = 1) -> dict[str, tuple[str, int, bytes]]:
+        """Verdict, n_k and digest by device, of one round."""
+        rows = query(
+            self.ledger,
+            "SELECT device, verdict, samples, digest FROM answers WHERE generation = ? AND round = ?",
+            generation,
+            number,
+        )
+        return {device: (verdict, samples, digest) for device, verdict, samples, digest in rows}
+
+    def admitted(self, number: int) -> set[str]:
+        return {device for device, answer in self.answers(number).items() if answer[0] == "admitted"}
+
+    def final_model(self) -> bytes:
+        """The digest of the model of the last closed round."""
+        rows = query(
+            self.ledger,
+            "SELECT model FROM rounds WHERE generation = (SELECT generation FROM life)"
+            " AND closed_at IS NOT NULL ORDER BY round DESC LIMIT 1",
+        )
+        return bytes(rows[0][0])
+
+
+def query(path: Path, statement: str, *values: object) -> list[Any]:
+    """Read a program's database while it runs; nothing while there is none."""
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        try:
+            return db.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:  # the program is about to make its tables
+            if "no such table" in str(error):
+                return []
+            raise
+
+
+def _toml(tables: Mapping[str, Any]) -> str:
+    """TOML of keys, tables and inline tables; JSON spells texts, numbers and lists of them the same."""
+    keys = [f"{key} = {_value(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
+    for name, table in tables.items():
+        if isinstance(table, Mapping):
+            keys += [f"\n[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items())]
+    return "\n".join(keys) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value)

@@ -1,0 +1,209 @@
+"""A device that sends garbage is refused with a receipt, counted, and disturbs nobody."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedge import wire
+from fedge.frames import split
+from fedge.messages import MAX_SIZE, Frame, Manifest, Survey, Update, pack
+from fedge.reasons import Reason
+from tests.system.audit import check_books
+from tests.system.federations import CLASSIFIER, motions
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.wiretap import Wiretap, digest
+
+pytestmark = pytest.mark.system
+
+WEIGHTS = 5 * 12 + 12 + 12 * 3 + 3
+"""p of `CLASSIFIER`: two dense layers, 5 → 12 → 3."""
+
+
+def update(manifest: Manifest, device: str, **changes: Any) -> bytes:
+    """An update that would be admitted, but for the changes."""
+    assert manifest.model is not None
+    honest = Update(
+        generation=manifest.generation,
+        round=manifest.round,
+        base=manifest.model.digest,
+        device=device,
+        samples=40,
+        steps=15,
+        kind="weights",
+        codec="float32",
+        body=np.zeros(WEIGHTS, dtype="<f4").tobytes(),
+    )
+    return wire.encode({**wire.decode(pack(honest)), **changes})
+
+
+def framed(message: bytes) -> tuple[bytes, bytes]:
+    """A message of one frame: the payload to publish, and the id that its receipt will name."""
+    (frame,) = split(message)
+    return frame, digest(message)
+
+
+def raw(payload: bytes) -> tuple[bytes, bytes]:
+    """What is no frame has no id but its own digest."""
+    return payload, digest(payload)
+
+
+def numbers(value: float, at: int = 0, count: int = WEIGHTS) -> bytes:
+    vector = np.zeros(count, dtype="<f4")
+    vector[at] = value
+    return vector.tobytes()
+
+
+def forged(message: bytes) -> tuple[bytes, bytes]:
+    """A frame whose data is not what its id says."""
+    frame = Frame(id=b"f" * 32, i=0, n=1, size=len(message), data=message)
+    return pack(frame), frame.id
+
+
+def announced(size: int) -> tuple[bytes, bytes]:
+    """The first of many frames, with 3 bytes of what is said to be `size` in all."""
+    frame = Frame(id=b"h" * 32, i=0, n=4_096, size=size, data=b"abc")
+    return pack(frame), frame.id
+
+
+def survey(manifest: Manifest, device: str) -> bytes:
+    return pack(
+        Survey(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.task.digest,
+            device=device,
+            samples=40,
+            features=bytes(3 * 5 * 8),
+        )
+    )
+
+
+Make = Callable[[Manifest, str], tuple[bytes, bytes]]
+
+
+def changed(**changes: Any) -> Make:
+    return lambda manifest, device: framed(update(manifest, device, **changes))
+
+
+GARBAGE: dict[str, tuple[Make, Reason, str]] = {
+    "random-bytes": (lambda _m, _d: raw(np.random.default_rng(0).bytes(200)), Reason.MALFORMED, ""),
+    "text": (lambda _m, _d: raw(b"hello?"), Reason.MALFORMED, ""),
+    "other-version": (
+        lambda _m, _d: raw(wire.encode({"v": 2, "type": "frame"})),
+        Reason.UNKNOWN_VERSION,
+        "this program speaks version 1",
+    ),
+    "wrong-message": (
+        lambda m, d: raw(update(m, d)),
+        Reason.MALFORMED,
+        "a message of type 'update' where 'frame' was expected",
+    ),
+    "large-payload": (lambda _m, _d: raw(bytes(200_000)), Reason.OVERSIZE, "more than the 131072 allowed"),
+    "two-gigabytes": (lambda _m, _d: announced(MAX_SIZE), Reason.OVERSIZE, "an update of this task has"),
+    "ill-cut": (lambda _m, _d: announced(8_192), Reason.MALFORMED, "are not cut into 4096 frames like that"),
+    "forged-digest": (lambda m, d: forged(update(m, d)), Reason.MALFORMED, "do not add up to their digest"),
+    "text-as-number": (changed(samples="many"), Reason.MALFORMED, "update: samples: "),
+    "number-as-bytes": (changed(body=17), Reason.MALFORMED, "update: body: "),
+    "half-samples": (changed(samples=20.5), Reason.MALFORMED, "update: samples: "),
+    "unknown-codec": (changed(codec="zip"), Reason.MALFORMED, "update: codec: "),
+    "not-a-number": (
+        changed(body=numbers(np.nan, at=7)),
+        Reason.NOT_FINITE,
+        "weight 7 is nan",
+    ),
+    "infinite": (
+        changed(body=numbers(-np.inf, at=9)),
+        Reason.NOT_FINITE,
+        "weight 9 is -inf",
+    ),
+    "short": (changed(body=numbers(0, count=WEIGHTS - 1)), Reason.WRONG_LENGTH, ""),
+    "odd": (changed(body=b"abc"), Reason.WRONG_LENGTH, ""),
+    "boaster": (changed(samples=10**12), Reason.BAD_SAMPLE_COUNT, "in 1…1000000"),
+    "nothing": (changed(samples=0), Reason.BAD_SAMPLE_COUNT, "in 1…1000000"),
+    "negative": (changed(samples=-40), Reason.BAD_SAMPLE_COUNT, "in 1…1000000"),
+    "thief": (
+        lambda m, _d: framed(update(m, "device-0")),
+        Reason.FOREIGN_DEVICE,
+        "the update names 'device-0', its topic 'thief'",
+    ),
+    "other-base": (changed(base=b"b" * 32), Reason.WRONG_BASE, "made from 626262"),
+    "other-life": (changed(generation=9), Reason.OTHER_GENERATION, "generation 9, ours"),
+    "stale": (changed(round=0), Reason.STALE_ROUND, "round 1.0 is closed"),
+    "early": (changed(round=5), Reason.FUTURE_ROUND, "round 1.5 is not open yet"),
+    "difference": (changed(kind="delta"), Reason.WRONG_KIND, "asks for weights"),
+    "surveyor": (lambda m, d: framed(survey(m, d)), Reason.WRONG_KIND, "asks for kind 'train'"),
+}
+
+
+def test_garbage_is_refused_with_a_receipt_and_counted(fleet: FleetOfProcesses) -> None:
+    fleet.configure(
+        model=CLASSIFIER,
+        rounds={"quorum": 3, "target": 3, "deadline_s": 3_600.0},
+        stopping={"rounds": 2},
+    )
+    for number in range(3):
+        fleet.device(f"device-{number}", *motions(number))
+    honest = set(fleet.devices)
+    fleet.devices["device-2"].hold(2)
+    fleet.start_devices()
+    fleet.start_aggregator("--exit-when-done")
+    fleet.until(lambda: fleet.admitted(1) == {"device-0", "device-1"}, "round 1 is open")
+    with Wiretap(fleet) as tap:
+        fleet.until(lambda: (m := tap.manifest()) is not None and m.round == 1, "it is announced")
+        manifest = tap.manifest()
+        assert manifest is not None
+        sent: dict[str, bytes] = {}
+        for device, (make, _, _) in GARBAGE.items():
+            payload, sent[device] = make(manifest, device)
+            tap.say(tap.topics.update(device), payload)
+        for device, (_, reason, text) in GARBAGE.items():
+            receipt = tap.receipt(device, sent[device])
+            assert (receipt.verdict, receipt.reason) == ("refused", reason), device
+            assert text in receipt.detail, device
+            assert receipt.detail, device
+
+        # The same again: it gets its verdict again; another one in the same round: it had its answer.
+        payload, again = GARBAGE["not-a-number"][0](manifest, "not-a-number")
+        tap.receipts.clear()
+        tap.say(tap.topics.update("not-a-number"), payload)
+        assert tap.receipt("not-a-number", again).reason == Reason.NOT_FINITE
+        payload, other = framed(update(manifest, "not-a-number"))
+        tap.say(tap.topics.update("not-a-number"), payload)
+        assert tap.receipt("not-a-number", other).reason == Reason.ALREADY_ANSWERED
+        # An honest device's second thoughts do not replace its first answer.
+        payload, other = framed(update(manifest, "device-0", samples=1))
+        tap.say(tap.topics.update("device-0"), payload)
+        assert tap.receipt("device-0", other).reason == Reason.ALREADY_ANSWERED
+
+        # What is no update has no receipt, and no effect: foreign lanes, statuses, the service's own topics.
+        prefix = f"fedge/v1/{fleet.name}"
+        for topic in ("update/zz/x", "update/00/device-1", "status/device-1/more", "status/UPPER", "service"):
+            tap.say(f"{prefix}/{topic}", bytes(range(200, 256)))
+        tap.say(tap.topics.status("wrong-status"), b"\xc1")
+        tap.say(tap.topics.update("empty"), b"")
+
+        seen = fleet.seen()
+        for device, (_, reason, _) in GARBAGE.items():
+            assert seen[device].admitted == 0, device
+            assert seen[device].refused == (2 if device == "not-a-number" else 1), device
+            assert seen[device].last_refusal == (
+                Reason.ALREADY_ANSWERED if device == "not-a-number" else reason
+            ), device
+        assert seen["device-0"].refused == 1
+
+        fleet.devices["device-2"].release()
+        assert fleet.ends() == 0
+
+    assert [(row.attempt, row.devices) for row in fleet.rounds()] == [(0, 3)] * 3
+    assert fleet.admitted(1) == fleet.admitted(2) == honest
+    assert check_books(fleet) == 2
+    log = fleet.log()
+    assert "round 1.1: refused what boaster sent (bad_sample_count): n_k = 1000000000000" in log
+    assert "Traceback" not in log
+    final = fleet.final_model()
+    fleet.until(
+        lambda: all(device.held_model() == final for device in fleet.devices.values()),
+        "the honest devices hold the final model",
+    )

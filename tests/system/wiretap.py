@@ -1,0 +1,90 @@
+"""A client that hears all that is said in a federation, and may say anything itself."""
+
+import hashlib
+import threading
+from types import TracebackType
+from typing import Self
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from fedge.messages import Decline, Manifest, Receipt, Service, Status, unpack, unseal
+from fedge.topics import Topics
+from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
+
+
+class Wiretap:
+    """Connected and subscribed from the moment the context is entered."""
+
+    def __init__(self, fleet: FleetOfProcesses) -> None:
+        self.topics = Topics(fleet.name)
+        self.latest: dict[str, bytes] = {}
+        """The last message of each topic, retained ones from before included."""
+        self.receipts: dict[tuple[str, bytes], Receipt] = {}
+        """By device and update, the last one."""
+        self._fleet = fleet
+        self._listening = threading.Event()
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "wiretap", protocol=mqtt.MQTTv5)
+        self._client.on_connect = lambda client, *_: client.subscribe(f"fedge/v1/{fleet.name}/#", qos=1)
+        self._client.on_subscribe = lambda *_: self._listening.set()
+        self._client.on_message = self._hear
+
+    def __enter__(self) -> Self:
+        self._client.connect("127.0.0.1", int(self._fleet.broker.url.rsplit(":", 1)[1]))
+        self._client.loop_start()
+        assert self._listening.wait(PATIENCE_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish, and wait for the broker's acknowledgement."""
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
+
+    def receipt(self, device: str, digest: bytes) -> Receipt:
+        """Wait for the answer to an update."""
+        self._fleet.until(lambda: (device, digest) in self.receipts, f"{device} gets a receipt")
+        return self.receipts[device, digest]
+
+    def declined(self, device: str, number: int) -> Decline:
+        """Wait until a device's status says why it takes no part in a round, which has to be open still."""
+
+        def found() -> Decline | None:
+            status = self.status(device)
+            return status.declined if status is not None else None
+
+        self._fleet.until(
+            lambda: (decline := found()) is not None and decline.round == number,
+            f"{device} declines in round {number}",
+        )
+        decline = found()
+        assert decline is not None
+        return decline
+
+    def manifest(self) -> Manifest | None:
+        payload = self.latest.get(self.topics.round)
+        return unseal(payload, Manifest) if payload else None
+
+    def service(self) -> Service | None:
+        payload = self.latest.get(self.topics.service)
+        return unpack(payload, Service) if payload else None
+
+    def status(self, device: str) -> Status | None:
+        payload = self.latest.get(self.topics.status(device))
+        return unpack(payload, Status) if payload else None
+
+    def _hear(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        payload = bytes(message.payload)
+        self.latest[message.topic] = payload
+        address = self.topics.parse(message.topic)
+        if address is not None and address.kind == "receipt" and address.device is not None:
+            receipt = unpack(payload, Receipt)
+            self.receipts[address.device, receipt.update] = receipt
+
+
+def digest(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).digest()
