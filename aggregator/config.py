@@ -1,10 +1,11 @@
 """What an operator says in `federation.toml`: what is learnt, how rounds run, when to stop."""
 
+from collections import Counter
 from typing import Annotated, ClassVar, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from fedge.messages import MAX_FRAMES, Task
+from fedge.messages import Task
 from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
@@ -13,6 +14,21 @@ from fedge.topics import DEVICE_ID
 Id = Annotated[str, Field(pattern=DEVICE_ID)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
 Columns = Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=MAX_WIDTH)]
+
+
+def _named(features: object) -> object:
+    """Names for features of which only the number is given."""
+    if type(features) is not int:
+        return features
+    if not 1 <= features <= MAX_WIDTH:
+        raise ValueError(f"a number of features is 1 to {MAX_WIDTH}")
+    return tuple(f"x{i}" for i in range(features))
+
+
+def _require_unique(key: str, names: object) -> None:
+    if isinstance(names, tuple) and len(set(names)) != len(names):
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
+        raise ValueError(f"{key}: every name may stand once, these stand more often: {twice[:5]}")
 
 
 class FederationSection(Section):
@@ -27,11 +43,16 @@ class FederationSection(Section):
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
     """The largest n_k believed: no device can claim more weight than this."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _require_unique("devices", self.devices)
+        return self
+
 
 class ModelSection(Section):
     """`[model]`: what goes in, what comes out, and the layers between. The output layer is added."""
 
-    features: Columns | Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+    features: Annotated[Columns, BeforeValidator(_named)]
     """The input columns by name, or how many there are (they are called x0, x1, …)."""
     classes: Columns | None = None
     """The class names of a classification; the outputs are in this order."""
@@ -47,25 +68,25 @@ class ModelSection(Section):
         if self.classes is not None and len(self.classes) < 2:
             raise ValueError(f"classes: a classification has at least 2, got {len(self.classes)}")
         for key in ("features", "classes", "targets"):
-            names = getattr(self, key)
-            if isinstance(names, tuple) and len(set(names)) != len(names):
-                twice = sorted({name for name in names if names.count(name) > 1})
-                raise ValueError(f"{key}: every name may stand once, these stand more often: {twice[:5]}")
+            _require_unique(key, getattr(self, key))
+        try:
+            self.task(reconnect_spread_s=1.0)
+        except ValidationError as error:  # the network's own rules
+            text = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"layers: {text}") from None
         return self
 
     def task(self, reconnect_spread_s: float) -> Task:
         """The task of the survey: the network without the layers that the survey will fix."""
-        names = self.features
-        features = tuple(f"x{i}" for i in range(names)) if isinstance(names, int) else names
         outputs = self.classes or self.targets or ()
         network = NetworkSpec(
-            inputs=len(features),
+            inputs=len(self.features),
             layers=(*self.layers, Dense(units=len(outputs))),
             loss="cross-entropy" if self.classes else "mse",
         )
         return Task(
             network=network,
-            features=features,
+            features=self.features,
             classes=self.classes,
             targets=self.targets,
             reconnect_spread_s=reconnect_spread_s,
@@ -151,22 +172,17 @@ class FederationSettings(FileSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.stopping.accuracy is not None and self.model.targets is not None:
-            raise ValueError("stopping.accuracy: a regression has no accuracy; use patience or weight_change")
+            raise ValueError(
+                "[stopping] accuracy: a regression has no accuracy; use patience or weight_change"
+            )
         devices, rounds = self.federation.devices, self.rounds
         if devices is not None and len(devices) < rounds.quorum:
             raise ValueError(
-                f"rounds.quorum: {rounds.quorum} can never be reached by the {len(devices)} devices listed"
+                f"[rounds] quorum: {rounds.quorum} can never be reached by the {len(devices)} devices listed"
             )
-        size = self.task().network.schema.size * 4
-        if size > MAX_FRAMES * 64_000:
-            raise ValueError(f"model.layers: the model has {size} bytes, more than a round can carry")
         return self
 
     def task(self) -> Task:
-        """The task of the survey.
-
-        Raises:
-            ValueError: the layers do not make a network.
-        """
+        """The task of the survey."""
         expected = len(self.federation.devices or ()) or self.rounds.target or self.rounds.quorum
         return self.model.task(reconnect_spread_s=min(60.0, max(1.0, expected / 28)))

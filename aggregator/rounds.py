@@ -215,6 +215,9 @@ def _again(state: Federation, now_s: float, why: str) -> Step:
 def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
+    effects: list[do.Effect] = [
+        do.DropSpool(device, partial.id) for device, partial in state.partials.items()
+    ]
     state = replace(
         state,
         task=event.task,
@@ -231,9 +234,6 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         awaited=frozenset(),
         announced=False,
     )
-    effects: list[do.Effect] = [
-        do.DropSpool(device, partial.id) for device, partial in state.partials.items()
-    ]
     if (why := _finished(state)) is not None:
         state = replace(state, phase=Phase.DONE)
         effects.append(do.Finish(why))

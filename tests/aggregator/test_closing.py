@@ -1,0 +1,278 @@
+"""What a closed round is computed of: the ledger, and nothing but the set of admitted updates in it."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.answers import Answer
+from aggregator.closing import averaged, first_weights, read_update, summarize, surveyed
+from aggregator.ledger import Ledger
+from aggregator.rules.mean import order
+from aggregator.survey import Measured, Unmeasured, check, standardize
+from fedge.codecs import CODECS
+from fedge.errors import ProtocolError, StateError
+from fedge.frames import Refused
+from fedge.freshness import RoundId
+from fedge.messages import Frame, Survey, Update, pack
+from fedge.moments import Moments, measure
+from fedge.reasons import Reason
+from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
+
+ROUND = RoundId(1, 1)
+SURVEY = RoundId(1, 0)
+
+
+@contextmanager
+def ledger_in(folder: Path) -> Iterator[Ledger]:
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(folder / "ledger.db")
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with ledger_in(tmp_path) as ledger:
+        yield ledger
+
+
+def admitted(message: Update | Survey, **metrics: float) -> Answer:
+    return Answer(digest_of(message), "admitted", samples=message.samples, metrics=metrics)
+
+
+def admit(ledger: Ledger, *messages: Update | Survey, pieces: int = 1) -> None:
+    with ledger.transaction():
+        for message in messages:
+            for frame in frames(message, pieces):
+                ledger.spool(message.device, frame)
+            round_id = RoundId(message.generation, message.round)
+            ledger.save_answer(round_id, message.device, admitted(message))
+
+
+def trained(count: int, seed: int = 1) -> list[Update]:
+    """Updates whose sum depends on its order in float64: weights of very different sizes."""
+    rng = np.random.default_rng(seed)
+    updates = []
+    for i in range(count):
+        weights = rng.normal(size=P) * 10.0 ** rng.integers(-6, 7, P)
+        body = CODECS["float32"].encode(weights.astype(np.float32))
+        updates.append(update(f"pi-{i}", samples=int(rng.integers(1, 1_000)), body=body))
+    return updates
+
+
+def reference(updates: list[Update]) -> np.ndarray:
+    """Law 5 read aloud, with Python's own floats: products, lanes by device, a binary tree over the lanes."""
+    lanes: dict[int, list[list[float]]] = {}
+    for message in sorted(updates, key=lambda message: order(message.device)):
+        products = [float(message.samples) * float(w) for w in np.frombuffer(message.body, "<f4")]
+        lanes.setdefault(order(message.device)[0], []).append(products)
+
+    def add(left: list[float] | None, right: list[float] | None) -> list[float] | None:
+        if left is None or right is None:
+            return left if right is None else right
+        return [a + b for a, b in zip(left, right, strict=True)]
+
+    def tree(first: int, size: int) -> list[float] | None:
+        if size == 1:
+            total: list[float] | None = None
+            for products in lanes.get(first, []):
+                total = add(total, products)
+            return total
+        return add(tree(first, size // 2), tree(first + size // 2, size // 2))
+
+    total, n = tree(0, 256), sum(message.samples for message in updates)
+    assert total is not None
+    return np.array([np.float32(entry / n) for entry in total], np.float32)
+
+
+def test_the_mean_from_a_ledger_is_the_reference_whatever_the_order_of_arrival(tmp_path: Path) -> None:
+    updates = trained(400)
+    expected = reference(updates)
+    assert not np.array_equal(  # the shape of the sum matters in this example
+        expected, (sum(np.float32(m.samples) * np.frombuffer(m.body, "<f4") for m in updates) / 1.0)
+    )
+    base = np.zeros(P, np.float32)
+    for attempt in range(3):
+        shuffled = Random(attempt).sample(updates, len(updates))
+        with ledger_in(tmp_path / str(attempt)) as ledger:
+            admit(ledger, *shuffled, pieces=attempt + 1)
+            result = averaged(ledger, ROUND, base)
+        assert result.vector.tobytes() == expected.tobytes()
+        assert (result.devices, result.samples) == (400, sum(m.samples for m in updates))
+
+
+def test_the_mean_is_within_a_float32_unit_of_the_exact_one(ledger: Ledger) -> None:
+    updates = trained(5)
+    admit(ledger, *updates)
+    found = averaged(ledger, ROUND, np.zeros(P, np.float32)).vector
+    n = sum(message.samples for message in updates)
+    for i in range(P):
+        weights = [np.frombuffer(message.body, "<f4")[i] for message in updates]
+        exact = sum(Fraction(m.samples) * Fraction(float(w)) for m, w in zip(updates, weights, strict=True))
+        assert abs(Fraction(float(found[i])) - exact / n) <= Fraction(float(np.spacing(np.abs(found[i]))))
+
+
+def test_what_was_refused_and_what_was_only_spooled_does_not_count(ledger: Ledger) -> None:
+    counts, refused, spooled = trained(3)
+    admit(ledger, counts)
+    with ledger.transaction():
+        for message in (refused, spooled):
+            ledger.spool(message.device, frames(message)[0])
+        answer = Answer(digest_of(refused), "refused", Reason.IMPLAUSIBLE)
+        ledger.save_answer(ROUND, refused.device, answer)
+    result = averaged(ledger, ROUND, np.zeros(P, np.float32))
+    assert result.vector.tobytes() == counts.body
+    assert (result.devices, result.samples) == (1, counts.samples)
+
+
+def test_how_much_the_weights_changed(ledger: Ledger) -> None:
+    base = np.full(P, 2.0, np.float32)
+    admit(ledger, update("a", body=CODECS["float32"].encode(base * 1.5)))
+    # ‖1.5 w - w‖ / ‖w‖ = 1/2
+    assert averaged(ledger, ROUND, base).summary["weight_change"] == pytest.approx(0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("fault", ["lost", "changed"])
+def test_an_admitted_update_that_is_damaged_ends_the_program_and_says_what_to_do(
+    ledger: Ledger, fault: str
+) -> None:
+    """Without it the mean would silently be another one."""
+    admit(ledger, *trained(2), pieces=2)
+    statement = {
+        "lost": "DELETE FROM frames WHERE device = 'pi-1' AND i = 1",
+        "changed": "UPDATE frames SET data = zeroblob(length(data)) WHERE device = 'pi-1' AND i = 1",
+    }[fault]
+    ledger._db.execute(statement)
+    with pytest.raises(StateError) as caught:
+        averaged(ledger, ROUND, np.zeros(P, np.float32))
+    for word in ("ledger.db", "pi-1", "estore", "--new-generation"):
+        assert word in str(caught.value)
+
+
+# ── the survey ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def surveys(count: int) -> list[Survey]:
+    rng = np.random.default_rng(3)
+    found = []
+    for i in range(count):
+        X = rng.normal([3.0, 1e4], [2.0, 50.0], size=(30 + i, 2)).astype(np.float32)
+        found.append(survey(f"pi-{i}", samples=len(X), features=measure(X).to_bytes()))
+    return found
+
+
+def test_the_surveyed_task_is_a_function_of_the_set(tmp_path: Path) -> None:
+    messages = surveys(20)
+    measured: dict[str, Measured] = {}
+    for message in messages:
+        checked = check(message, TASK, 10**6)
+        assert isinstance(checked, Measured)
+        measured[message.device] = checked
+    expected = standardize(TASK, measured)
+    for seed in range(3):
+        with ledger_in(tmp_path / str(seed)) as ledger:
+            admit(ledger, *Random(seed).sample(messages, len(messages)))
+            assert surveyed(ledger, SURVEY, TASK) == expected
+
+
+def test_columns_that_nobody_measured_are_named(ledger: Ledger) -> None:
+    seen = Moments(np.array([50.0, 0.0]), np.array([1.0, 0.0]), np.array([2.0, 0.0]))
+    admit(ledger, survey("a", features=seen.to_bytes()))
+    assert surveyed(ledger, SURVEY, TASK) == Unmeasured(("amps",))
+
+
+def test_a_survey_that_is_lost_ends_the_program(ledger: Ledger) -> None:
+    admit(ledger, *surveys(2))
+    ledger._db.execute("DELETE FROM frames WHERE device = 'pi-0'")
+    with pytest.raises(StateError, match="pi-0"):
+        surveyed(ledger, SURVEY, TASK)
+
+
+# ── reading ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_updates_and_surveys_are_read_as_what_they_are(ledger: Ledger) -> None:
+    messages: list[Update | Survey] = [update("a", ROUND), survey("a", SURVEY)]
+    admit(ledger, *messages, pieces=3)
+    for message in messages:
+        assert read_update(ledger, "a", digest_of(message)) == message
+
+
+def spool(ledger: Ledger, data: bytes, digest: bytes) -> None:
+    with ledger.transaction():
+        ledger.spool("a", Frame(id=digest, i=0, n=1, size=len(data), data=data))
+
+
+def test_bytes_that_do_not_add_up_to_their_digest_are_refused(ledger: Ledger) -> None:
+    spool(ledger, pack(update("a")), b"d" * 32)
+    assert isinstance(read_update(ledger, "a", b"d" * 32), Refused)
+
+
+@pytest.mark.parametrize(
+    "data", [b"no msgpack", b"\x80", b"\x82\xa1v\x01\xa4type\xa6survey", pack(frames(update("a"))[0])]
+)
+def test_bytes_that_are_no_update_are_a_protocol_error(ledger: Ledger, data: bytes) -> None:
+    digest = hashlib.sha256(data).digest()
+    spool(ledger, data, digest)
+    with pytest.raises(ProtocolError):
+        read_update(ledger, "a", digest)
+
+
+# ── figures ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(samples: int, **metrics: float) -> Answer:
+    return Answer(b"d" * 32, "admitted", samples=samples, metrics=metrics)
+
+
+def test_losses_are_weighed_by_samples_and_accuracies_by_what_was_held_out() -> None:
+    summary = summarize(
+        {
+            "a": told(30, loss_after=1.0, accuracy_before=0.5, held_out=10, received_bytes=100),
+            "b": told(10, loss_after=2.0, accuracy_before=1.0, held_out=30, received_bytes=50),
+            "c": told(60),
+        }
+    )
+    # (30·1 + 10·2) / 40 and (10·0.5 + 30·1) / 40
+    assert summary == {"loss": 1.25, "accuracy": 0.875, "bytes_down": 150}
+
+
+def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
+    assert summarize({"a": told(10, accuracy_before=0.9), "b": told(5, held_out=3)}) == {"bytes_down": 0}
+
+
+HUGE = st.floats(allow_nan=False, allow_infinity=False)
+NAMES = ("loss_before", "loss_after", "accuracy_before", "held_loss_before", "held_out", "received_bytes")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), HUGE), min_size=1, max_size=4))
+def test_whatever_devices_tell_the_figures_are_finite(metrics: list[dict[str, float]]) -> None:
+    summary = summarize({f"pi-{i}": told(10, **known) for i, known in enumerate(metrics)})
+    assert all(np.isfinite(value) for value in summary.values())
+    assert 0 <= summary["bytes_down"] < 2**53
+
+
+def test_bytes_beyond_measure_do_not_end_the_program() -> None:
+    liars = {f"pi-{i}": told(10, received_bytes=1.7e308) for i in range(2)}
+    assert summarize(liars)["bytes_down"] == 2 * 2**50
+
+
+# ── the first model ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_first_weights_are_a_function_of_seed_and_generation() -> None:
+    vector = first_weights(TASK, seed=1, generation=1)
+    assert (vector.dtype, vector.shape) == (np.float32, (P,))
+    assert np.array_equal(vector, first_weights(TASK, seed=1, generation=1))
+    for other in (first_weights(TASK, 2, 1), first_weights(TASK, 1, 2)):
+        assert not np.array_equal(vector, other)

@@ -1,0 +1,217 @@
+"""Broken `federation.toml` files: each error names the file, the key, and what would be right."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aggregator.__main__ import main
+from aggregator.config import FederationSettings
+from fedge.errors import ConfigError
+from fedge.nn.spec import Dense, ReLU
+
+ROOT = Path(__file__).parents[2]
+GOOD = """\
+[federation]
+name = "greenhouse"
+[model]
+features = ["volts", "amps"]
+classes = ["idle", "busy"]
+layers = [{ type = "dense", units = 8 }, { type = "relu" }]
+"""
+REGRESSION = GOOD.replace('classes = ["idle", "busy"]', 'targets = ["celsius"]')
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "federation.toml"
+    path.write_text(text)
+    return path
+
+
+def load(folder: Path, text: str, **environment: str) -> FederationSettings:
+    return FederationSettings.load(write(folder, text), environment)
+
+
+def without(line: str) -> str:
+    assert line in GOOD
+    return GOOD.replace(line + "\n", "")
+
+
+def with_in_model(line: str) -> str:
+    return GOOD + line + "\n"
+
+
+BROKEN = [
+    ("", ["[federation]: is missing", "[model]: is missing"]),
+    ("[federation", ["not valid TOML"]),
+    (without('name = "greenhouse"'), ["[federation] name: is missing", "lower-case letters"]),
+    (GOOD.replace("greenhouse", "Green House"), ["[federation] name:", "'Green House'", "lower-case"]),
+    (GOOD.replace("name =", "nmae ="), ["[federation] nmae: unknown key; did you mean 'name'?"]),
+    (GOOD + "[rouds]\n", ["rouds", "unknown key; did you mean 'rounds'?"]),
+    (without('features = ["volts", "amps"]'), ["[model] features: is missing", "input columns"]),
+    (GOOD.replace('["volts", "amps"]', "[]"), ["[model] features:", "at least 1 item"]),
+    (
+        GOOD.replace('["volts", "amps"]', "0"),
+        ["[model] features:", "number of features is 1 to 65536, got 0"],
+    ),
+    (GOOD.replace('["volts", "amps"]', "true"), ["[model] features:", "valid tuple, got True"]),
+    (GOOD.replace('"amps"', '"volts"'), ["[model] features:", "'volts'", "once"]),
+    (without('classes = ["idle", "busy"]'), ["[model] classes:", "targets for a regression"]),
+    (with_in_model('targets = ["celsius"]'), ["[model] classes:", "or targets for a regression"]),
+    (GOOD.replace(', "busy"', ""), ["[model] classes:", "at least 2, got 1"]),
+    (
+        GOOD.replace('"relu"', '"rellu"'),
+        ["layers[1]] type: unknown value 'rellu'; accepted: dense, relu"],
+    ),
+    (GOOD.replace("units = 8", "units = 0"), ["[model.layers[0]] units:", "equal to 1, got 0"]),
+    (GOOD.replace("units = 8", 'width = 8, units = "8"'), ["layers[0]", "width", "unknown key"]),
+    (GOOD.replace("units = 8", "units = 40_000_000"), ["[model.layers[0]] units:", "65536, got 40000000"]),
+    (
+        GOOD.replace("units = 8 }", 'units = 65536 }, { type = "dense", units = 65536 }'),
+        ["[model] layers: 4295360514 weights are more than the 50000000 allowed"],
+    ),
+    (GOOD + "[plan]\nepochs = 0\n", ["[plan] epochs:", "greater than or equal to 1, got 0"]),
+    (GOOD + "[plan]\nlearning_rate = 'fast'\n", ["[plan] learning_rate:", "number", "'fast'"]),
+    (GOOD + "[plan]\nmomentum = 1.0\n", ["[plan] momentum:", "less than 1, got 1.0"]),
+    (GOOD + "[plan]\nbatchsize = 1\n", ["[plan] batchsize: unknown key; did you mean 'batch_size'?"]),
+    (GOOD + "[rounds]\nfraction = 1.5\n", ["[rounds] fraction:", "less than or equal to 1, got 1.5"]),
+    (GOOD + "[rounds]\nfraction = nan\n", ["[rounds] fraction:", "nan"]),
+    (GOOD + "[rounds]\ntarget = 2\nquorum = 3\n", ["[rounds] target:", "at least the quorum of 3, got 2"]),
+    (GOOD + "[rounds]\ndeadline_s = 0\n", ["[rounds] deadline_s:", "greater than 0, got 0"]),
+    (GOOD.replace("[model]", 'devices = ["a"]\n[model]'), ["[rounds] quorum: 2", "the 1 devices listed"]),
+    (
+        GOOD.replace("[model]", 'devices = ["a", "a"]\n[model]'),
+        ["[federation] devices: every name may stand once", "'a'"],
+    ),
+    (GOOD.replace("[model]", 'devices = ["A"]\n[model]'), ["[federation] devices[0]:", "'A'"]),
+    (GOOD.replace("[model]", "max_samples = 5\n[model]"), ["[federation] max_samples:", "20, got 5"]),
+    (REGRESSION + "[stopping]\naccuracy = 0.9\n", ["[stopping] accuracy:", "use patience or weight_change"]),
+    (GOOD + "[stopping]\nrounds = 0\n", ["[stopping] rounds:", "greater than or equal to 1, got 0"]),
+    (GOOD + "[state]\nkeep_rounds = 1\n", ["[state] keep_rounds:", "greater than or equal to 2, got 1"]),
+    (GOOD + '[broker]\nurl = "tcp://x"\n', ["[broker] url:", "expected mqtt://host[:port]"]),
+    (GOOD + "broker = 1\n", ["[model] broker", "unknown key"]),
+    ("federation = 1\n" + GOOD.partition("\n[model]")[2], ["federation", "must be a table"]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN)
+def test_broken(tmp_path: Path, text: str, expected: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    said = str(caught.value)
+    assert all(line.startswith(f"{tmp_path}/federation.toml: ") for line in said.splitlines()), said
+    for words in expected:
+        assert words in said, said
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: there is no such file"):
+        FederationSettings.load(tmp_path / "nowhere.toml", {})
+
+
+def test_a_variable_is_named_instead_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"environment variable FEDGE_AGGREGATOR_ROUNDS__QUORUM: .*'two'"):
+        load(tmp_path, GOOD, FEDGE_AGGREGATOR_ROUNDS__QUORUM="two")
+
+
+# ── what a good file means ─────────────────────────────────────────────────────────────────────────
+
+
+def test_the_smallest_file_says_it_all(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOD)
+    task = settings.task()
+    assert (task.features, task.classes, task.network.loss) == (
+        ("volts", "amps"),
+        ("idle", "busy"),
+        "cross-entropy",
+    )
+    assert task.network.layers == (Dense(units=8), ReLU(), Dense(units=2))
+    assert (settings.rounds.fraction, settings.rounds.quorum) == (1.0, 2)
+    assert settings.state.folder == tmp_path / "state"
+
+
+def test_features_may_be_counted_instead_of_named(tmp_path: Path) -> None:
+    task = load(tmp_path, GOOD.replace('["volts", "amps"]', "3")).task()
+    assert task.features == ("x0", "x1", "x2")
+
+
+def test_a_regression_gives_its_targets(tmp_path: Path) -> None:
+    task = load(tmp_path, REGRESSION).task()
+    assert (task.targets, task.classes, task.network.loss) == (("celsius",), None, "mse")
+
+
+@pytest.mark.parametrize(("line", "spread_s"), [("", 1.0), ("quorum = 280", 10.0), ("quorum = 5_000", 60.0)])
+def test_larger_fleets_come_back_more_slowly(tmp_path: Path, line: str, spread_s: float) -> None:
+    task = load(tmp_path, f"{GOOD}[rounds]\n{line}\n").task()
+    assert task.reconnect_spread_s == spread_s  # clamp(devices / 28, 1, 60)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOD + "[rounds]\nquorum = 2\n", FEDGE_AGGREGATOR_ROUNDS__QUORUM="5")
+    assert settings.rounds.quorum == 5
+
+
+# ── the program ────────────────────────────────────────────────────────────────────────────────────
+
+
+def program(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "aggregator", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_check_says_what_was_understood(tmp_path: Path) -> None:
+    ended = program("--config", str(write(tmp_path, GOOD)), "--check")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in ended.stdout.splitlines()[:-1]}
+    assert shown["federation"] == "greenhouse"
+    assert shown["learns"] == "classification"
+    assert shown["layers"] == "dense 8, relu, dense 2"
+    assert shown["weights"] == "42"  # 2·8 + 8 + 8·2 + 2
+    assert ended.stdout.endswith("the configuration is valid\n")
+    assert not (tmp_path / "state").exists()
+
+
+def check(path: Path, *more: str) -> int:
+    return main(["--config", str(path), "--check", *more])
+
+
+def test_check_prints_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(write(tmp_path, GOOD), "--json") == 0
+    understood: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (understood["federation"], understood["outputs"]) == ("greenhouse", ["idle", "busy"])
+    assert understood["rounds"] == {"fraction": 1.0, "target": None, "quorum": 2, "deadline_s": 300.0}
+    assert (understood["weights"], understood["devices"]) == (42, "any")
+    assert understood["state"] == str(tmp_path / "state")
+
+
+def test_a_broken_file_ends_with_78_and_one_line_a_mistake(tmp_path: Path) -> None:
+    text = GOOD.replace("greenhouse", "G") + "[rounds]\nquorum = 0\n"
+    ended = program("--config", str(write(tmp_path, text)), "--check", "--json")
+    assert (ended.returncode, ended.stdout) == (os.EX_CONFIG, "")
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 2
+    assert "[federation] name:" in lines[0]
+    assert "[rounds] quorum:" in lines[1]
+
+
+def test_a_usage_error_ends_with_64(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--chek"])
+    assert caught.value.code == os.EX_USAGE
+    assert "--chek" in capsys.readouterr().err
+
+
+def test_a_state_folder_that_cannot_be_used_ends_with_74(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    ended = program("--config", str(write(tmp_path, GOOD)))
+    assert ended.returncode == os.EX_IOERR
+    assert f"{tmp_path / 'state'}: this folder cannot be used" in ended.stderr

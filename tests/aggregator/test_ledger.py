@@ -1,0 +1,362 @@
+"""The aggregator's memory: all or nothing, and the same after a crash."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aggregator.answers import Answer
+from aggregator.ledger import Ledger, Life, read_devices, read_rounds
+from fedge.errors import StateError
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Cohort, Frame
+from fedge.reasons import Reason
+from fedge.topics import lane_of
+from tests.aggregator.stories import blob, decline, digest_of, frames, status, update
+
+ROOT = Path(__file__).parents[2]
+LIFE = Life(b"l" * 16, 1, "{}")
+COHORTS = (Cohort(fraction=0.1, seed=2**63 - 1), Cohort(fraction=0.2, seed=0, devices=("a", "b")))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(path)
+    with ledger.transaction():
+        ledger.begin_life(LIFE)
+    yield ledger
+    ledger.close()
+
+
+def reopened(ledger: Ledger, path: Path) -> Ledger:
+    ledger.close()
+    ledger.__init__(path)  # type: ignore[misc]  # the fixture closes it
+    return ledger
+
+
+def admit(ledger: Ledger, device: str, round_id: RoundId, pieces: int = 2) -> bytes:
+    message = update(device, round_id)
+    for frame in frames(message, pieces):
+        ledger.spool(device, frame)
+    ledger.save_answer(round_id, device, Answer(digest_of(message), "admitted", samples=10))
+    return digest_of(message)
+
+
+def model_of(round_id: RoundId) -> Blob:
+    return blob(f"model of {round_id}", slot=round_id.round % 2)
+
+
+def close(ledger: Ledger, round_id: RoundId, **summary: float) -> None:
+    ledger.save_round(round_id, "train", COHORTS, 0.0)
+    ledger.save_content("model", round_id, model_of(round_id), f"model {round_id}".encode())
+    ledger.close_round(round_id, model_of(round_id).digest, 2, 20, {"weight_change": 0.5, **summary}, 1.0)
+
+
+def count(path: Path, table: str) -> int:
+    with sqlite3.connect(path) as db:
+        (rows,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()
+    db.close()
+    return int(rows)
+
+
+# ── all or nothing ─────────────────────────────────────────────────────────────────────────────────
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from aggregator.ledger import Ledger
+from fedge.freshness import RoundId
+from tests.aggregator.test_ledger import admit
+
+ledger, batch = Ledger(Path(sys.argv[1])), 0
+while True:
+    with ledger.transaction():
+        for i in range(5):
+            admit(ledger, f"pi-{batch}-{i}", RoundId(1, batch))
+            if batch == 40 and i == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+    print(batch, flush=True)  # what is seen outside comes after the commit
+    batch += 1
+"""
+
+
+def test_a_killed_process_leaves_whole_turns_and_all_that_were_told(path: Path) -> None:
+    """The group commit of a turn: a SIGKILL in the middle of one."""
+    Ledger(path).close()
+    ended = subprocess.run(
+        [sys.executable, "-c", WRITER, str(path)],
+        cwd=ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert ended.stdout.split() == [str(batch) for batch in range(40)]
+    ledger = Ledger(path)
+    for batch in range(40):
+        assert len(ledger.answers(RoundId(1, batch))) == 5
+    assert ledger.answers(RoundId(1, 40)) == {}
+    assert ledger.partials() == {}
+    ledger.close()
+    assert count(path, "frames") == 40 * 5 * 2
+
+
+def test_an_error_in_a_turn_takes_all_of_it_back(ledger: Ledger) -> None:
+    def turn() -> None:
+        with ledger.transaction():
+            admit(ledger, "a", RoundId(1, 1))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        turn()
+    assert ledger.answers(RoundId(1, 1)) == {}
+    with ledger.transaction():
+        admit(ledger, "a", RoundId(1, 1))
+    assert set(ledger.answers(RoundId(1, 1))) == {"a"}
+
+
+def test_a_full_disk_is_a_state_error_that_names_the_file(ledger: Ledger, path: Path) -> None:
+    ledger._db.execute("PRAGMA max_page_count = 40")
+    with ledger.transaction():
+        admit(ledger, "a", RoundId(1, 1))
+    with pytest.raises(StateError, match=r"ledger\.db: database or disk is full"), ledger.transaction():
+        close(ledger, RoundId(1, 1), **{f"figure {i}": 0.5 for i in range(10_000)})
+    assert set(ledger.answers(RoundId(1, 1))) == {"a"}
+    assert count(path, "rounds") == 0
+
+
+def test_a_damaged_file_is_a_state_error_also_when_reading(ledger: Ledger, path: Path) -> None:
+    with ledger.transaction():
+        close(ledger, RoundId(1, 1))
+    ledger.close()
+    with path.open("r+b") as file:  # after the first page, which holds the layout
+        file.seek(4_096)
+        file.write(b"\xa5" * (path.stat().st_size - 4_096))
+    damaged = Ledger(path)
+    with pytest.raises(StateError, match=r"ledger\.db: "):
+        damaged.summaries(1)
+    with pytest.raises(StateError, match=r"ledger\.db: "):
+        damaged.partials()
+    damaged.close()
+    with pytest.raises(StateError, match=r"ledger\.db: "):
+        read_rounds(path)
+
+
+# ── what is read back ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_ledger_knows_nothing(path: Path) -> None:
+    ledger = Ledger(path)
+    assert (ledger.life(), ledger.last_closed(1), ledger.partials(), ledger.slots()) == (None, None, {}, {})
+    assert ledger.newest("task", 1) is None
+    ledger.close()
+    assert (read_rounds(path), read_devices(path)) == ([], [])
+
+
+def test_what_was_saved_is_the_same_after_a_restart(ledger: Ledger, path: Path) -> None:
+    answer = Answer(b"d" * 32, "refused", Reason.NOT_FINITE, "weight 3 is nan", 0, {"loss_after": 0.1})
+    round_id = RoundId(1, 4)
+    with ledger.transaction():
+        close(ledger, RoundId(1, 3), accuracy=0.75)
+        ledger.save_round(round_id, "train", COHORTS, 0.0)
+        ledger.save_elapsed(round_id, 12.5)
+        admit(ledger, "b", round_id)
+        ledger.save_answer(round_id, "a", answer)
+    for now in (ledger, reopened(ledger, path)):
+        assert now.life() == LIFE
+        assert now.last_closed(1) == (1, 3)
+        saved = now.round_as_saved(round_id)
+        assert saved is not None
+        assert (saved.kind, saved.cohorts, saved.elapsed_s) == ("train", COHORTS, 12.5)
+        assert now.round_as_saved(RoundId(1, 5)) is None
+        assert now.answers(round_id)["a"] == answer
+        assert now.summaries(1) == [{"weight_change": 0.5, "accuracy": 0.75}]
+        assert now.slots() == {("model", 1): model_of(RoundId(1, 3))}
+        assert now.content(model_of(RoundId(1, 3)).digest) == b"model 1.3"
+
+
+def test_another_attempt_begins_its_time_anew(ledger: Ledger) -> None:
+    with ledger.transaction():
+        ledger.save_round(RoundId(1, 1), "train", COHORTS[:1], 0.0)
+        ledger.save_elapsed(RoundId(1, 1), 12.5)
+        ledger.save_round(RoundId(1, 1), "train", COHORTS, 0.0)
+    saved = ledger.round_as_saved(RoundId(1, 1))
+    assert saved is not None
+    assert (saved.cohorts, saved.elapsed_s) == (COHORTS, 0)
+
+
+def test_the_first_verdict_stays(ledger: Ledger) -> None:
+    with ledger.transaction():
+        first = admit(ledger, "a", RoundId(1, 1))
+        ledger.save_answer(RoundId(1, 1), "a", Answer(b"x" * 32, "refused", Reason.NOT_FINITE))
+    assert ledger.answers(RoundId(1, 1))["a"].digest == first
+
+
+def test_answers_come_in_the_order_of_the_sum(ledger: Ledger) -> None:
+    devices = [f"pi-{i}" for i in range(600)]  # more than there are lanes
+    with ledger.transaction():
+        for device in sorted(devices, reverse=True):
+            ledger.save_answer(RoundId(1, 1), device, Answer(b"d" * 32, "admitted", samples=1))
+    found = list(ledger.answers(RoundId(1, 1)))
+    assert found == sorted(devices, key=lambda device: (lane_of(device), device))
+
+
+def test_content_that_is_missing_is_named(ledger: Ledger) -> None:
+    with pytest.raises(StateError, match=r"ledger\.db: the content 6d6d6d6d6d6d… is missing"):
+        ledger.content(b"m" * 32)
+
+
+# ── the spool ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_had_come_of_an_update_is_known_after_a_restart(ledger: Ledger, path: Path) -> None:
+    open_round = RoundId(1, 1)
+    pieces = frames(update("a"), 5)
+    with ledger.transaction():
+        admit(ledger, "b", open_round)
+        for i in (3, 1, 1):
+            ledger.spool("a", pieces[i])
+    (device, partial), *others = reopened(ledger, path).partials().items()
+    assert (device, others) == ("a", [])  # b's is answered
+    assert (partial.id, partial.missing) == (digest_of(update("a")), (0, 2, 4))
+    with ledger.transaction():
+        for i in partial.missing:
+            ledger.spool("a", pieces[i])
+    assert b"".join(ledger.pieces("a", partial.id)) == b"".join(frame.data for frame in pieces)
+
+
+def test_dropping_an_update_leaves_the_others(ledger: Ledger) -> None:
+    mine, other = update("a"), update("a", samples=11)
+    with ledger.transaction():
+        for message in (mine, other):
+            ledger.spool("a", frames(message)[0])
+        ledger.spool("b", frames(mine)[0])
+        ledger.drop_spool("a", digest_of(mine))
+    assert list(ledger.pieces("a", digest_of(mine))) == []
+    assert list(ledger.pieces("a", digest_of(other))) != []
+    assert list(ledger.pieces("b", digest_of(mine))) != []
+
+
+def test_an_old_update_that_is_sent_once_more_and_refused_still_belongs_to_its_round(ledger: Ledger) -> None:
+    with ledger.transaction():
+        digest = admit(ledger, "a", RoundId(1, 1))
+        close(ledger, RoundId(1, 1))
+        ledger.spool("a", frames(update("a"), 2)[0])  # again, three rounds later
+        ledger.drop_spool("a", digest)
+    assert len(list(ledger.pieces("a", digest))) == 2
+    assert ledger.update_bytes(RoundId(1, 1)) > 0
+
+
+# ── keeping and forgetting ─────────────────────────────────────────────────────────────────────────
+
+
+def test_old_rounds_keep_their_figures_and_lose_what_they_were_computed_of(
+    ledger: Ledger, path: Path
+) -> None:
+    with ledger.transaction():
+        for number in range(1, 6):
+            for device in ("a", "b"):
+                admit(ledger, device, RoundId(1, number))
+            close(ledger, RoundId(1, number), accuracy=number / 10)
+        ledger.save_content("task", RoundId(1, 0), blob("task"), b"the task")
+        open_round = RoundId(1, 6)
+        ledger.save_round(open_round, "train", COHORTS, 0.0)
+        kept = admit(ledger, "a", open_round)
+        ledger.spool("c", Frame(id=b"c" * 32, i=0, n=2, size=20, data=bytes(10)))
+        ledger.forget_rounds_before(RoundId(1, 5))
+    assert [row.accuracy for row in read_rounds(path)] == [0.1, 0.2, 0.3, 0.4, 0.5, None]
+    assert len(ledger.summaries(1)) == 5
+    assert [number for number in range(1, 7) if ledger.answers(RoundId(1, number))] == [5, 6]
+    assert len(list(ledger.pieces("a", kept))) == 2
+    assert set(ledger.partials()) == {"c"}
+    assert ledger.content(blob("task").digest) == b"the task"
+    assert ledger.newest("model", 1) == model_of(RoundId(1, 5)).digest
+    with pytest.raises(StateError, match="missing"):
+        ledger.content(model_of(RoundId(1, 4)).digest)
+    assert count(path, "frames") == 2 * 2 + 2 + 1
+
+
+def test_a_new_generation_forgets_what_was_spooled_and_its_task_is_the_newest(ledger: Ledger) -> None:
+    task = blob("task")
+    with ledger.transaction():
+        ledger.save_content("task", RoundId(1, 0), task, b"the task")
+        ledger.save_content("task", RoundId(1, 0), blob("surveyed", 1), b"the surveyed task")
+        ledger.spool("c", Frame(id=b"c" * 32, i=0, n=2, size=20, data=bytes(10)))
+    assert ledger.newest("task", 1) == blob("surveyed").digest  # of the same round, but later
+    with ledger.transaction():
+        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+        ledger.save_content("task", RoundId(2, 0), task, b"the task")  # the very same bytes
+    assert ledger.newest("task", 2) == task.digest
+    assert ledger.newest("model", 2) is None
+    assert ledger.partials() == {}
+    with ledger.transaction():
+        ledger.save_content("task", RoundId(2, 0), blob("surveyed", 1), b"the surveyed task")
+    assert ledger.newest("task", 2) == blob("surveyed").digest
+
+
+# ── what people are shown ──────────────────────────────────────────────────────────────────────────
+
+
+def test_rounds_are_read_while_the_aggregator_writes(ledger: Ledger, path: Path) -> None:
+    with ledger.transaction():
+        close(ledger, RoundId(1, 0))
+    with ledger.transaction():
+        close(ledger, RoundId(1, 1), accuracy=0.5, bytes_up=7)
+        ledger.save_round(RoundId(1, 2), "train", COHORTS, 0.0)
+        assert len(read_rounds(path)) == 1  # not committed yet
+    first, second, third = read_rounds(path)
+    assert (second.round, second.closed, second.devices, second.samples) == (1, True, 2, 20)
+    assert (second.accuracy, second.bytes_up, second.attempt) == (0.5, 7, 1)
+    assert (third.closed, third.accuracy, third.seconds) == (False, None, None)
+    assert first.closed
+
+
+def test_only_the_newest_generation_is_shown(ledger: Ledger, path: Path) -> None:
+    with ledger.transaction():
+        close(ledger, RoundId(1, 1))
+        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+        close(ledger, RoundId(2, 0))
+    assert [(row.generation, row.round) for row in read_rounds(path)] == [(2, 0)]
+
+
+def test_a_device_is_shown_with_what_it_said_and_what_became_of_it(ledger: Ledger, path: Path) -> None:
+    with ledger.transaction():
+        ledger.count_refusal("stranger", Reason.MALFORMED)
+        ledger.save_status("a", status(seen=RoundId(1, 3), declined=decline()))
+        ledger.count_refusal("a", Reason.NOT_FINITE)
+        ledger.count_refusal("a", Reason.OVERSIZE)
+        ledger.save_status("a", status(online=False, seen=RoundId(1, 4)))
+        for number in (1, 2):
+            admit(ledger, "a", RoundId(1, number))
+        ledger.save_answer(RoundId(1, 3), "a", Answer(b"x" * 32, "refused", Reason.NOT_FINITE))
+    a, stranger = read_devices(path)
+    assert (a.device, a.online, a.round, a.admitted) == ("a", False, (1, 4), 2)
+    assert (a.refused, a.last_refusal) == (2, "oversize")
+    assert (stranger.version, stranger.refused, stranger.admitted) == (None, 1, 0)
+
+
+def test_a_ledger_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"nowhere\.db: there is no ledger"):
+        read_rounds(tmp_path / "nowhere.db")
+
+
+def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
+    path = tmp_path / "50% of #1?" / "ledger.db"
+    path.parent.mkdir()
+    ledger = Ledger(path)
+    with ledger.transaction():
+        ledger.begin_life(LIFE)
+        close(ledger, RoundId(1, 1))
+    ledger.close()
+    assert len(read_rounds(path)) == 1

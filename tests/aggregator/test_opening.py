@@ -1,0 +1,336 @@
+"""How an aggregator begins: what it saw of the federation against what its ledger knows."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from aggregator import opening, presence
+from aggregator.answers import Answer
+from aggregator.config import FederationSettings
+from aggregator.federation import Federation, Phase
+from aggregator.ledger import Ledger
+from aggregator.opening import open_federation
+from aggregator.presence import Watch
+from fedge.errors import ConfigError, GaveWay
+from fedge.frames import cost
+from fedge.freshness import RoundId
+from fedge.link import Answered, Link, LinkUp, Publication, Sent
+from fedge.messages import Cohort, Task, pack, seal, unpack
+from fedge.settings import BrokerSettings
+from fedge.topics import Topics
+from fleet import broker as brokers
+from tests.aggregator.stories import (
+    EVERYBODY,
+    SMALLER,
+    blob,
+    digest_of,
+    frames,
+    kinds,
+    service,
+    status,
+    update,
+)
+from tests.aggregator.stories import Story as CoreStory
+from tests.aggregator.test_presence import manifest
+
+INSTANCE = b"i" * 16
+TOML = """\
+[federation]
+name = "{name}"
+[broker]
+url = "{url}"
+[model]
+features = {features}
+classes = ["idle", "busy"]
+[stopping]
+rounds = {rounds}
+"""
+
+
+class Place:
+    """A state folder, and the aggregators that begin in it."""
+
+    def __init__(self, folder: Path, name: str = "greenhouse", url: str = "mqtt://127.0.0.1:1") -> None:
+        self.folder = folder
+        self.values: dict[str, object] = {"name": name, "url": url, "features": 2, "rounds": 2}
+        self.inbox: SimpleQueue[Any] = SimpleQueue()
+        self.topics = Topics(name)
+        self.ledger = Ledger(folder / "ledger.db")
+
+    def settings(self) -> FederationSettings:
+        path = self.folder / "federation.toml"
+        path.write_text(TOML.format(**self.values))
+        return FederationSettings.load(path, {})
+
+    def open(self, *, new_generation: bool = False) -> Federation:
+        state = open_federation(
+            self.settings(), self.ledger, self.topics, INSTANCE, self.inbox, new_generation=new_generation
+        )
+        assert state is not None
+        return state
+
+    def close_round(self, state: Federation) -> None:
+        """As the runtime does: the model, the closed round, all in one."""
+        number = state.round.round
+        with self.ledger.transaction():
+            self.ledger.save_round(state.round, state.kind, (EVERYBODY,), 0.0)
+            model = blob(f"model {state.round}", slot=number % 2)
+            if number == 0:
+                task = pack(state.task_message)
+                surveyed = blob(f"surveyed {state.round}", slot=1 - state.task.slot)
+                self.ledger.save_content("task", state.round, surveyed, task)
+            self.ledger.save_content("model", state.round, model, b"model")
+            summary = {} if number == 0 else {"weight_change": 0.5, "accuracy": number / 10}
+            self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.ledger.close()
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Watch], None]:
+    """Say what is seen of the federation, without a broker."""
+
+    def say(watch: Watch) -> None:
+        monkeypatch.setattr(opening, "_watch", lambda *_: watch)
+
+    say(Watch(0.0))
+    return say
+
+
+def fleet(*numbers: int, generation: int = 1, online: bool = True) -> Watch:
+    watch = Watch(0.0)
+    for i, number in enumerate(numbers):
+        watch = watch.status(f"pi-{i}", status(online, RoundId(generation, number)), 0.0)
+    return watch
+
+
+Seen = Callable[[Watch], None]
+
+# ── a first start, and restarts ────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_federation_begins_with_the_survey(place: Place, seen: Seen) -> None:
+    state = place.open()
+    assert (state.round, state.kind, state.phase, state.model) == ((1, 0), "survey", Phase.PREPARING, None)
+    assert state.task_message == place.settings().task()
+    assert (state.task.slot, state.instance) == (0, INSTANCE)
+    assert unpack(place.ledger.content(state.task.digest), Task) == state.task_message
+
+
+def test_the_ledgers_id_outlives_restarts_and_generations(place: Place, seen: Seen) -> None:
+    first = place.open()
+    assert place.open().ledger == first.ledger
+    assert place.open(new_generation=True).ledger == first.ledger
+
+
+def test_a_restart_in_the_middle_of_a_round_goes_on_with_it(place: Place, seen: Seen) -> None:
+    open_round = place.open().round
+    cohorts = (Cohort(fraction=0.5, seed=3), EVERYBODY)
+    pieces = frames(update("c"), 3)
+    with place.ledger.transaction():
+        place.ledger.save_round(open_round, "survey", cohorts, 0.0)
+        place.ledger.save_elapsed(open_round, 42.0)
+        place.ledger.save_answer(open_round, "a", Answer(b"a" * 32, "admitted", samples=5))
+        place.ledger.save_answer(open_round, "b", Answer(b"b" * 32, "refused"))
+        place.ledger.spool("c", pieces[1])
+    seen(fleet(0, 0))
+    state = place.open()
+    assert (state.round, state.cohorts, state.elapsed_s, state.attempt) == (open_round, cohorts, 42.0, 1)
+    assert (set(state.answers), state.admitted) == ({"a", "b"}, 1)
+    assert state.partials["c"].id == digest_of(update("c"))
+    assert state.spooled == cost(pieces[1].size, 3)
+    assert (state.online, state.fleet) == ({"pi-0", "pi-1"}, {"pi-0", "pi-1"})
+
+
+def test_a_restart_between_rounds_begins_the_next_with_the_newest_task_and_model(
+    place: Place, seen: Seen
+) -> None:
+    first = place.open()
+    with place.ledger.transaction():
+        place.ledger.save_answer(first.round, "a", Answer(b"a" * 32, "admitted", samples=5))
+    place.close_round(first)
+    state = place.open()
+    assert (state.round, state.kind, state.cohorts, state.answers) == ((1, 1), "train", (), {})
+    assert (state.task.digest, state.task.slot) == (blob("surveyed 1.0").digest, 1)
+    assert (state.model, set(state.before)) == (blob("model 1.0", 0), {"a"})
+
+
+def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_for(
+    place: Place, seen: Seen
+) -> None:
+    for _ in range(3):  # the survey and two rounds
+        place.close_round(place.open())
+    done = place.open()
+    assert (done.phase, done.round, done.progress.rounds) == (Phase.DONE, (1, 2), 2)
+    assert done.progress.accuracy == 0.2
+    assert "Finish" in [kind.__name__ for kind in kinds(CoreStory(done).start())]
+
+    place.values["rounds"] = 3
+    resumed = place.open()
+    assert (resumed.phase, resumed.round, resumed.progress.rounds) == (Phase.PREPARING, (1, 3), 2)
+    assert resumed.model == blob("model 1.2", 0)
+
+
+# ── memories that do not fit ───────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "watch", [fleet(7), fleet(7, 7, online=False), Watch(0.0).manifest(manifest(RoundId(1, 7)), 0.0)]
+)
+def test_a_wiped_folder_is_noticed_and_both_ways_on_are_named(place: Place, seen: Seen, watch: Watch) -> None:
+    seen(watch)
+    with pytest.raises(ConfigError) as caught:
+        place.open()
+    for words in ("round 1.7", "this ledger is new", "estore", "--new-generation"):
+        assert words in str(caught.value)
+    assert place.ledger.life() is None  # nothing was begun
+
+    assert place.open(new_generation=True).round == (2, 0)
+
+
+def test_an_old_backup_is_noticed(place: Place, seen: Seen) -> None:
+    place.close_round(place.open())
+    seen(fleet(1, 1))
+    assert place.open().round == (1, 1)  # as new as the fleet
+    seen(fleet(3, 3, 1))
+    with pytest.raises(ConfigError, match=r"2 of 3 devices have seen rounds after 1\.1: pi-0, pi-1"):
+        place.open()
+
+
+def test_one_liar_among_three_does_not_stop_an_old_ledger(place: Place, seen: Seen) -> None:
+    place.open()
+    lie = status(seen=RoundId(2**31 - 1, 0))
+    seen(fleet(0, 0).status("liar", lie, 0.0))
+    assert place.open().round == (1, 0)
+    # … but no generation can follow the one it claims.
+    with pytest.raises(ConfigError, match="generation 2147483647 was announced or seen"):
+        place.open(new_generation=True)
+
+
+def test_a_changed_model_is_refused_by_name_until_a_new_generation(place: Place, seen: Seen) -> None:
+    place.close_round(place.open())
+    place.values["features"] = 3
+    with pytest.raises(ConfigError, match=r"\[model\] features changed .* --new-generation"):
+        place.open()
+    state = place.open(new_generation=True)
+    assert (state.round, state.kind, state.model) == ((2, 0), "survey", None)
+    assert len(state.task_message.features) == 3
+    assert place.open().round == (2, 0)
+
+
+def test_a_new_generation_with_the_same_model_begins_anew_and_again(place: Place, seen: Seen) -> None:
+    place.close_round(place.open())
+    place.close_round(place.open())
+    for generation in (2, 3, 4):
+        state = place.open(new_generation=True)
+        assert (state.round, state.model, state.cohorts) == ((generation, 0), None, ())
+        assert (state.answers, state.before, state.progress.rounds) == ({}, {}, 0)
+        assert place.open().task == state.task
+        place.close_round(state)
+        assert place.open().model == blob(f"model {generation}.0", 0)
+
+
+def test_a_new_generation_is_after_all_that_anybody_has_seen(place: Place, seen: Seen) -> None:
+    place.open()
+    seen(fleet(3, generation=5))
+    assert place.open(new_generation=True).round == (6, 0)
+
+
+# ── watching, at a real broker ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Broker]:
+    with brokers.start("auto", tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def town(tmp_path: Path, broker: brokers.Broker, request: pytest.FixtureRequest) -> Iterator[Place]:
+    place = Place(tmp_path, name=f"f-{abs(hash(request.node.name)) % 10**9}", url=broker.url)
+    yield place
+    place.ledger.close()
+
+
+def retain(town: Place, *publications: tuple[str, bytes]) -> None:
+    """Publish retained messages, and wait until the broker has them."""
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    link = Link(BrokerSettings(url=str(town.values["url"])), "publisher", inbox.put)
+    link.open()
+    try:
+        while True:
+            match inbox.get(timeout=10):
+                case LinkUp() as up:
+                    link.handle_up(up)
+                    link.send([Publication(t, payload, retain=True) for t, payload in publications], "all")
+                case Answered() as answer:
+                    link.settle(answer)
+                case Sent():
+                    return
+    finally:
+        link.close()
+
+
+def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
+    topics = town.topics
+    retain(
+        town,
+        (topics.round, seal(manifest(RoundId(1, 4)))),
+        *[(topics.status(f"pi-{i}"), pack(status(i % 2 == 0, RoundId(1, 3)))) for i in range(50)],
+        (topics.status("liar"), b"garbage"),
+        (Topics("elsewhere").status("pi-1"), pack(status(seen=RoundId(9, 9)))),
+    )
+    watch = opening._watch(town.settings(), topics, town.inbox)
+    assert (watch.announced, watch.newest()) == ((1, 4), (1, 4))
+    assert (len(watch.devices), len(watch.online)) == (50, 25)
+    with pytest.raises(ConfigError, match=r"round 1\.4 was announced, and this ledger is new"):
+        town.open()
+    assert town.open(new_generation=True).round == (2, 0)
+
+
+def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
+    retain(town, (town.topics.service, pack(service(SMALLER, beat=1))))
+    alive = Thread(
+        target=lambda: [
+            retain(town, (town.topics.service, pack(service(SMALLER, beat)))) for beat in range(2, 40)
+        ]
+    )
+    alive.start()
+    with pytest.raises(GaveWay, match=f"{town.values['name']}.*instance {SMALLER.hex()[:8]}"):
+        town.open()
+    alive.join()
+
+
+def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
+    town: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "PATIENCE_S", 0.6)
+    retain(town, (town.topics.service, pack(service(SMALLER, beat=1))))
+    assert town.open().round == (1, 0)
+
+
+def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
+    town.inbox.put("stop")
+    opened = open_federation(
+        town.settings(), town.ledger, town.topics, INSTANCE, town.inbox, new_generation=False
+    )
+    assert opened is None
+    assert town.ledger.life() is None
+
+
+def test_what_is_asked_meanwhile_is_kept_for_the_loop(town: Place) -> None:
+    """A signal that comes in the last moment of watching must not be lost with the link's own events."""
+    for event in (LinkUp(1, False, 100), "stop", Answered(1, None)):
+        town.inbox.put(event)
+    opening._drain(town.inbox)
+    assert town.inbox.get_nowait() == "stop"
+    assert town.inbox.empty()
