@@ -664,6 +664,13 @@ class Life(RuleBasedStateMachine):
             on.Failed(job, Reason.BAD_DATA, "x") if fails else on.Done(self.now_s, job, found, b"payload", 50)
         )
 
+    @rule(verdict=st.sampled_from(["admitted", "refused"]))
+    def a_round_goes_well(self, verdict: str) -> None:
+        self.announce(1, 0, "open", 60.0, anew=False, chosen=True, fetch=True)
+        if self.job is not None:
+            self.finish(fails=False, version=0)
+        self.answer(verdict, own=True, missing=(), after_s=0.0)
+
     @rule(earlier=st.integers(0, 2))
     def late_result(self, earlier: int) -> None:
         """Of work that was cancelled too late."""
