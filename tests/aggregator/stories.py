@@ -174,6 +174,17 @@ def only_manifest(effects: Iterable[Effect]) -> Manifest:
     return effect.manifest
 
 
+def saved_before_announced(log: list[Effect]) -> bool:
+    """No cohort is announced that was not saved before."""
+    saved: set[tuple[Cohort, ...]] = set()
+    for effect in log:
+        if isinstance(effect, do.SaveRound):
+            saved.add(effect.cohorts[-1:])
+        elif isinstance(effect, do.PublishManifest) and (effect.manifest.cohort,) not in saved:
+            return False
+    return True
+
+
 def chosen_in(state: Federation, attempt: int, *, but_not_in: int | None = None) -> str:
     """The first device that an attempt chooses (and another one does not)."""
     for i in range(100_000):
@@ -259,3 +270,31 @@ class Story:
 
     def phase(self) -> Literal["preparing", "collecting", "closing", "done"]:
         return self.state.phase.value
+
+
+def running(*devices: str, **changes: object) -> Story:
+    """A story whose round is announced to these devices."""
+    story = Story(federation(**changes))
+    story.announce(*devices)
+    assert story.phase() == "collecting"
+    return story
+
+
+def closing() -> Story:
+    story = running("a", "b", "c")
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    assert story.phase() == "closing"
+    return story
+
+
+def finished() -> Story:
+    story = running("a", "b", "c", round=RoundId(1, 3), progress=Progress(rounds=2))
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    story.closed()
+    return story
+
+
+def round_closed(round_id: RoundId) -> on.RoundClosed:
+    return on.RoundClosed(0.0, round_id, blob("task"), TASK, MODEL, Progress(rounds=1))

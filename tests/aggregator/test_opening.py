@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from aggregator.presence import Watch
 from fedge.errors import ConfigError, GaveWay
 from fedge.frames import cost
 from fedge.freshness import RoundId
-from fedge.link import Answered, Link, LinkUp, Publication, Sent
+from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import Cohort, Task, pack, seal, unpack
 from fedge.settings import BrokerSettings
 from fedge.topics import Topics
@@ -316,6 +316,35 @@ def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
     monkeypatch.setattr(presence, "PATIENCE_S", 0.6)
     retain(town, (town.topics.service, pack(service(SMALLER, beat=1))))
     assert town.open().round == (1, 0)
+
+
+def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a wiped ledger would begin over the memory of a fleet that it did not wait for."""
+    monkeypatch.setattr(presence, "QUIET_S", 0.05)
+
+    class SlowLink:
+        def __init__(self, _broker: object, _name: str, inbox: Callable[[object], None]) -> None:
+            self.inbox = inbox
+
+        def open(self) -> None:
+            self.inbox(LinkUp(1, False, 10**6))
+
+        def subscribe(self, *_filters: str) -> None:
+            Timer(0.3, self.answer).start()
+
+        def answer(self) -> None:
+            known = pack(status(seen=RoundId(1, 7)))
+            self.inbox(Answered(1, None, subscription=True))
+            self.inbox(MessageArrived(place.topics.status("a"), known, True, None, 1, 1))
+
+        def handle_up(self, _event: object) -> None: ...
+        def settle(self, _event: object) -> None: ...
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(opening, "Link", SlowLink)
+    assert opening._watch(place.settings(), place.topics, place.inbox).newest() == (1, 7)
 
 
 def test_a_request_to_stop_ends_the_watching(town: Place) -> None:

@@ -1,0 +1,191 @@
+"""What comes from devices while a round is open, and what they are answered."""
+
+import pytest
+
+from aggregator import collecting
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.stopping import Stopping
+from fedge.frames import Refused, cost
+from fedge.freshness import RoundId
+from fedge.reasons import Reason
+from tests.aggregator.stories import (
+    DEADLINE_S,
+    digest_of,
+    frames,
+    kinds,
+    of,
+    only_receipt,
+    receipts,
+    running,
+    update,
+)
+
+
+def test_an_update_is_spooled_read_saved_and_then_its_receipt_is_sent() -> None:
+    story = running("a", "b", "c")
+    effects = story.answers("a")
+    assert kinds(effects) == [do.SpoolFrame, do.ReadUpdate, do.SaveAnswer, do.SendReceipt]
+    assert only_receipt(effects).verdict == "admitted"
+    assert (story.state.admitted, "a" in story.state.awaited) == (1, False)
+
+
+def test_a_known_update_gets_its_first_verdict_again_and_is_not_counted_twice() -> None:
+    story = running("a", "b", "c")
+    first = only_receipt(story.answers("a"))
+    (again,) = story.send("a", update("a"))
+    assert isinstance(again, do.SendReceipt)
+    assert again.receipt == first
+    assert story.state.admitted == 1
+
+
+def test_a_refusal_is_repeated_as_well() -> None:
+    story = running("a", "b", "c")
+    effects = story.answers("a", samples=0)
+    first = only_receipt(effects)
+    assert (first.verdict, first.reason) == ("refused", Reason.BAD_SAMPLE_COUNT)
+    assert do.CountRefusal("a", Reason.BAD_SAMPLE_COUNT) in effects
+    assert do.DropSpool("a", first.update) in effects
+    assert only_receipt(story.answers("a", samples=0)) == first
+    assert story.state.admitted == 0
+
+
+def test_another_update_in_the_same_round_is_already_answered() -> None:
+    story = running("a", "b", "c")
+    story.answers("a")
+    effects = story.answers("a", samples=11)
+    assert receipts(effects) == [("a", "refused", Reason.ALREADY_ANSWERED)]
+    assert not of(do.SpoolFrame, effects)
+    assert story.state.answers["a"].samples == 10
+
+
+def test_an_update_that_is_read_twice_counts_once() -> None:
+    story = running("a", "b", "c")
+    story.answers("a")
+    effects = story.tell(on.UpdateRead(story.now_s, "a", b"d" * 32, update("a", samples=11)))
+    assert not of(do.SaveAnswer, effects)
+    assert (story.state.admitted, story.state.answers["a"].samples) == (1, 10)
+
+
+def test_an_update_of_the_round_before_gets_its_first_verdict_again() -> None:
+    story = running("a", "b")
+    first = only_receipt(story.answers("a"))
+    story.answers("b")
+    story.closed()
+    story.published()
+    assert story.state.round == (1, 2)
+    assert only_receipt(story.send("a", update("a"))) == first
+    story.answers("a")
+    assert only_receipt(story.send("a", update("a"))) == first
+
+
+def test_an_update_of_a_round_long_closed_is_stale_and_does_not_spend_the_answer() -> None:
+    story = running("a", "b", round=RoundId(1, 5), stopping=Stopping(rounds=99))
+    effects = story.send("a", update("a", RoundId(1, 2)))
+    assert receipts(effects) == [("a", "refused", Reason.STALE_ROUND)]
+    assert not of(do.SaveAnswer, effects)
+    assert receipts(story.answers("a")) == [("a", "admitted", None)]
+
+
+def test_an_update_in_another_devices_name_does_not_spend_anybodys_answer() -> None:
+    story = running("a", "b", "c")
+    assert receipts(story.send("b", update("a"))) == [("b", "refused", Reason.FOREIGN_DEVICE)]
+    assert receipts(story.answers("b")) == [("b", "admitted", None)]
+    assert receipts(story.answers("a")) == [("a", "admitted", None)]
+
+
+def test_who_is_not_on_the_roster_is_refused_at_the_first_frame() -> None:
+    story = running("a", "b", roster=frozenset({"a", "b"}))
+    effects = story.answers("c")
+    assert receipts(effects) == [("c", "refused", Reason.UNKNOWN_DEVICE)]
+    assert not of(do.SpoolFrame, effects)
+
+
+def test_garbage_is_counted_and_answered_and_changes_nothing_else() -> None:
+    story = running("a", "b", "c")
+    before = story.state
+    effects = story.tell(on.GarbageArrived("a", b"d" * 32, Reason.MALFORMED, "not msgpack"))
+    assert kinds(effects) == [do.CountRefusal, do.SendReceipt, do.Say]
+    assert only_receipt(effects).update == b"d" * 32
+    assert story.state == before
+
+
+def test_an_update_whose_bytes_are_wrong_is_dropped_and_may_be_sent_again() -> None:
+    story = running("a", "b", "c")
+    message = update("a")
+    story.frame("a", frames(message)[0])
+    effects = story.tell(
+        on.UpdateRead(story.now_s, "a", digest_of(message), Refused(Reason.MALFORMED, "no digest"))
+    )
+    assert kinds(effects) == [do.DropSpool, do.CountRefusal, do.SendReceipt, do.Say]
+    assert receipts(story.answers("a")) == [("a", "admitted", None)]
+
+
+# ── frames ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_repeated_frame_is_answered_with_what_is_missing() -> None:
+    story = running("a", "b", "c")
+    pieces = frames(update("a"), 4)
+    assert kinds(story.frame("a", pieces[0])) == [do.SpoolFrame]
+    assert kinds(story.frame("a", pieces[2])) == [do.SpoolFrame]
+    receipt = only_receipt(story.frame("a", pieces[0]))
+    assert (receipt.verdict, receipt.missing, receipt.after_s) == ("retry", (1, 3), 0)
+    story.frame("a", pieces[3])
+    assert kinds(story.frame("a", pieces[1])) == [do.SpoolFrame, do.ReadUpdate]
+    assert (story.state.partials, story.state.spooled) == ({}, 0)
+
+
+def test_a_newer_update_replaces_what_a_device_had_begun() -> None:
+    story = running("a", "b", "c")
+    older, newer = update("a", samples=10), update("a", samples=11)
+    story.frame("a", frames(older, 4)[0])
+    assert kinds(story.frame("a", frames(newer, 4)[0])) == [do.DropSpool, do.SpoolFrame]
+    assert story.state.partials["a"].id == digest_of(newer)
+    assert receipts(story.send("a", newer, 4)) == [
+        ("a", "retry", None),  # frame 0 again
+        ("a", "admitted", None),
+    ]
+
+
+def test_frames_that_contradict_each_other_are_refused_and_the_first_ones_stay() -> None:
+    story = running("a", "b", "c")
+    message = update("a")
+    story.frame("a", frames(message, 4)[0])
+    held = story.state.partials
+    effects = story.frame("a", frames(message, 2)[1])
+    assert receipts(effects) == [("a", "refused", Reason.MALFORMED)]
+    assert story.state.partials == held
+
+
+def test_an_update_larger_than_the_task_can_make_is_refused_at_its_first_frame() -> None:
+    story = running("a", "b", "c")
+    effects = story.answers("a", body=bytes(story.state.largest_update))
+    assert receipts(effects) == [("a", "refused", Reason.OVERSIZE)]
+    assert not of(do.SpoolFrame, effects)
+
+
+def test_a_full_spool_asks_for_patience_and_takes_what_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = running("a", "b", "c")
+    first = frames(update("a"), 2)
+    monkeypatch.setattr(collecting, "SPOOL_BYTES", cost(first[0].size, 2))
+    story.frame("a", first[0])
+    effects = story.frame("b", frames(update("b"), 2)[0])
+    receipt = only_receipt(effects)
+    assert (receipt.verdict, receipt.reason, receipt.missing) == ("retry", Reason.TOO_MANY_PARTIAL, ())
+    assert receipt.after_s > 0
+    assert not of(do.SpoolFrame, effects)
+    assert receipts(story.send("a", update("a"), 2))[-1] == ("a", "admitted", None)
+    assert kinds(story.frame("b", frames(update("b"), 2)[0])) == [do.SpoolFrame]
+
+
+def test_a_partial_update_is_dropped_with_its_round() -> None:
+    story = running("a", "b", "c")
+    message = update("c")
+    story.frame("c", frames(message, 2)[0])
+    story.answers("a")
+    story.answers("b")
+    story.later(DEADLINE_S)
+    effects = story.closed()
+    assert do.DropSpool("c", digest_of(message)) in effects
+    assert (story.state.partials, story.state.spooled) == ({}, 0)
