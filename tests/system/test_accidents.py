@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.audit import check_books, check_stores
-from tests.system.federations import steady, undisturbed
+from tests.system.federations import motions, steady, undisturbed
 from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = pytest.mark.system
@@ -109,3 +109,8 @@ def test_the_broker_is_killed(fleet: FleetOfProcesses, undisturbed_model: bytes)
     fleet.until(lambda: (fleet.devices["device-2"].saved() or ())[1:2] == (2,), "it trains without a network")
     fleet.broker.restart()
     ends_as_if_nothing_had_happened(fleet, undisturbed_model)
+
+    # Whatever the broker had forgotten was said again: one who never was there finds all of it.
+    newcomer = fleet.device("newcomer", *motions(3))
+    fleet.start_devices("newcomer")
+    fleet.until(lambda: newcomer.held_model() == undisturbed_model, "the newcomer holds the final model")
