@@ -430,9 +430,10 @@ def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
         topic = aggregator.topics.status("pi-1")
         aggregator.client.send(Publication(topic, pack(clone), retain=True))
         # The clone's word was retained, so it leaves once more; its own is the last one then.
-        for connection in (2, 3):
+        returned: set[int] = set()
+        while not returned >= {2, 3}:
             back = aggregator.hears_status(lambda status: status.online and status.boot == own.boot)
-            assert back.connection == connection
+            returned.add(back.connection)
     finally:
         runtime.stop()
         thread.join(PATIENCE_S)

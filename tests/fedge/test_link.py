@@ -65,11 +65,10 @@ def process(broker: brokers.LocalBroker) -> "subprocess.Popen[bytes]":
     return broker._program.process
 
 
-@pytest.fixture
-def strict(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker of our own configuration: one user, who may publish below `allowed/`, packets up to 2,000."""
-    folder = tmp_path / "strict"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("strict")
     (folder / "acl").write_text("user pi\ntopic readwrite allowed/#\n")
     (folder / "passwords").write_text("pi:secret\n")
     subprocess.run(["mosquitto_passwd", "-U", str(folder / "passwords")], check=True)
