@@ -77,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
     try:
-        from aggregator.runtime import Runtime
+        from aggregator.loop import Loop
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"fedge-aggregator needs the extra 'aggregator' (no module {error.name!r}): "
@@ -85,10 +85,10 @@ def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
         ) from None
     log = logging.getLogger("fedge.aggregator")
     log.info("fedge-aggregator %s: federation %s", __version__, settings.federation.name)
-    runtime = Runtime(settings, new_generation=options.new_generation, exit_when_done=options.exit_when_done)
+    loop = Loop(settings, new_generation=options.new_generation, exit_when_done=options.exit_when_done)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: runtime.stop())
-    runtime.run()
+        signal.signal(number, lambda *_: loop.stop())
+    loop.run()
     return 0
 
 

@@ -1,25 +1,31 @@
 """What closing a round computes: the mean of the admitted updates, or the survey's frozen layers.
 
-Reads the ledger, decides nothing, changes nothing: the same ledger gives the same model, bit for bit.
+The same ledger gives the same model, bit for bit.
 """
 
 import hashlib
+import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator import events as on
 from aggregator.answers import Answer
+from aggregator.federation import Federation
 from aggregator.ledger import FILE, Ledger
 from aggregator.rules.mean import Contribution, finish, partial
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
 from fedge.errors import StateError
-from fedge.frames import Refused, join
+from fedge.frames import Refused, join, split
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Survey, Task, Update, unpack
+from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, Update, pack, unpack
 from fedge.nn import initialize
+
+log = logging.getLogger("fedge.aggregator")
 
 Vector = NDArray[np.float32]
 
@@ -155,3 +161,66 @@ def _damaged(device: str, found: str) -> StateError:
         f"{FILE} does not hold what {device} was told counts: {found}. Restore the newest copy of the state "
         "folder, or run once with --new-generation to begin anew with the devices following"
     )
+
+
+def close_round(
+    ledger: Ledger, state: Federation, round_id: RoundId, now_s: float, seconds: float, keep_rounds: int
+) -> on.RoundClosed | on.CloseFailed:
+    """Compute the new model and save it with the closed round, inside the caller's transaction.
+
+    Args:
+        ledger: holds the admitted updates.
+        state: of the round that closes.
+        round_id: which it is.
+        now_s: monotonic seconds.
+        seconds: how long the round took, for its summary.
+        keep_rounds: what older rounds were computed of is freed.
+    """
+    task, task_blob = state.task_message, state.task
+    if state.kind == "survey":
+        found = surveyed(ledger, round_id, task)
+        if isinstance(found, Unmeasured):
+            return on.CloseFailed(now_s, round_id, str(found))
+        task, task_blob = found, blob_of(pack(found), 1 - state.task.slot)
+        ledger.save_content("task", round_id, task_blob, pack(found))
+        vector = first_weights(task, state.seed, round_id.generation)
+        admitted = [answer for answer in state.answers.values() if answer.verdict == "admitted"]
+        result = Averaged(vector, len(admitted), sum(answer.samples for answer in admitted), {})
+    else:
+        assert state.model is not None
+        result = averaged(ledger, round_id, weights_of(ledger, state.model, state.weights))
+    body = CODECS["float32"].encode(result.vector)
+    data = pack(Model(generation=round_id.generation, round=round_id.round, body=body))
+    model = blob_of(data, 1 - state.model.slot if state.model else 0)
+    summary = {**result.summary, "seconds": seconds, "bytes_up": ledger.update_bytes(round_id)}
+    ledger.save_content("model", round_id, model, data)
+    ledger.close_round(round_id, model.digest, result.devices, result.samples, summary, time.time())
+    oldest = max(0, round_id.round - keep_rounds + 1)
+    ledger.forget_rounds_before(round_id._replace(round=oldest))
+    progress = state.progress
+    if state.kind == "train":
+        progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
+    log.info("%s", _story(round_id, state.kind, result, summary))
+    return on.RoundClosed(now_s, round_id, task_blob, task, model, progress)
+
+
+def weights_of(ledger: Ledger, model: Blob, size: int) -> Vector:
+    """The vector of a model in the ledger, of shape (size,)."""
+    message = unpack(ledger.content(model.digest), Model, max_bytes=MAX_SIZE)
+    return CODECS[message.codec].decode(message.body, size)
+
+
+def blob_of(data: bytes, slot: int) -> Blob:
+    """Where a framed message will lie."""
+    pieces = split(data)
+    return Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(data))
+
+
+def _story(round_id: RoundId, kind: str, result: Averaged, summary: dict[str, float]) -> str:
+    parts = [f"round {round_id}: {kind} closed, {result.devices} devices, {result.samples} samples"]
+    if "accuracy" in summary:
+        parts.append(f"accuracy so far {summary['accuracy']:.3f}")
+    if "loss" in summary:
+        parts.append(f"loss {summary['loss']:.4f}")
+    parts.append(f"{summary['seconds']:.2f} s")
+    return ", ".join(parts)

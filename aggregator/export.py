@@ -21,7 +21,6 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save
 
 from fedge import store
-from fedge.errors import StateError
 from fedge.messages import Task
 from fedge.nn import Network
 from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
@@ -95,10 +94,7 @@ def write(
         store.atomic_write(folder / name, content)
     store.atomic_write(folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files))
     if made.onnx is None:
-        try:
-            store.remove(folder / ONNX)
-        except OSError as error:
-            raise StateError(f"{folder / ONNX}: cannot be removed: {error.strerror or error}") from error
+        store.remove(folder / ONNX)
     return made
 
 

@@ -45,7 +45,7 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
     except OSError as error:
-        raise StateError(f"{path}: cannot be deleted: {error.strerror or error}") from error
+        raise StateError(f"{path}: cannot be removed: {error.strerror or error}") from error
 
 
 def sync_folder(folder: Path) -> None:

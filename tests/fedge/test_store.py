@@ -109,7 +109,7 @@ def test_removing_is_idempotent(tmp_path: Path) -> None:
     remove(path)
     assert not path.exists()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StateError, match="folder: cannot be deleted"):
+    with pytest.raises(StateError, match="folder: cannot be removed"):
         remove(tmp_path / "folder")
 
 

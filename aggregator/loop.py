@@ -1,0 +1,110 @@
+"""The aggregator's loop: one inbox, one thread that empties it. The only place that waits."""
+
+import logging
+import os
+import time
+from queue import Empty, SimpleQueue
+
+from aggregator.config import FederationSettings
+from aggregator.exporting import Exporter
+from aggregator.federation import Federation
+from aggregator.ledger import FILE, Ledger
+from aggregator.opening import open_federation
+from aggregator.runtime import Happening, Runtime
+from fedge.link import Link
+from fedge.store import lock, make_folder
+from fedge.topics import Topics
+
+log = logging.getLogger("fedge.aggregator")
+
+SESSION_S = 86_400
+LARGEST_TURN = 256
+"""Events of one transaction at most."""
+
+
+class Stop:
+    """Ask the loop to end; put into the inbox by a signal handler."""
+
+
+class Loop:
+    """One federation's aggregator at work, until `stop` or the end of learning.
+
+    Args:
+        settings: the configuration.
+        new_generation: begin anew, with the devices following.
+        exit_when_done: end when learning has ended and the broker holds the final model.
+
+    Raises:
+        GaveWay: another aggregator serves this federation or works with this state folder.
+        ConfigError: the ledger does not fit the configuration or the fleet.
+        StateError: the state folder cannot be used.
+    """
+
+    def __init__(
+        self, settings: FederationSettings, *, new_generation: bool = False, exit_when_done: bool = False
+    ) -> None:
+        self._settings = settings
+        self._new_generation = new_generation
+        self._exit_when_done = exit_when_done
+        folder = make_folder(settings.state.folder)
+        self._lock = lock(folder)
+        make_folder(settings.export.folder, mode=0o755)
+        self._ledger = Ledger(folder / FILE)
+        self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
+
+    def stop(self) -> None:
+        """End the loop soon; safe in a signal handler."""
+        self._inbox.put(Stop())
+
+    def run(self) -> None:
+        """Serve until `stop`, or until learning is done if asked to exit then."""
+        try:
+            state = open_federation(
+                self._settings,
+                self._ledger,
+                Topics(self._settings.federation.name),
+                os.urandom(16),
+                self._inbox,
+                new_generation=self._new_generation,
+            )
+            if state is not None:  # else it was stopped while watching
+                self._serve(state)
+        finally:
+            self._ledger.close()
+            os.close(self._lock)
+            log.info("stopped")
+
+    def _serve(self, state: Federation) -> None:
+        settings = self._settings
+        link = Link(
+            settings.broker,
+            f"{settings.federation.name}__aggregator",
+            self._inbox.put,
+            will=lambda _connection: runtime.last_words(),
+            keep_session_s=SESSION_S,
+            manual_ack=True,
+        )
+        exporter = Exporter(settings.federation.name, settings.export.folder, self._inbox.put)
+        runtime = Runtime(settings, state, self._ledger, link, exporter.submit)
+        try:
+            runtime.begin()
+            link.open()
+            while not (runtime.has_nothing_left_to_say and self._exit_when_done):
+                events = self._next(runtime)
+                runtime.turn([event for event in events if not isinstance(event, Stop)])
+                if any(isinstance(event, Stop) for event in events):
+                    return
+        finally:
+            link.close(runtime.last_words())
+
+    def _next(self, runtime: Runtime) -> list[Happening | Stop]:
+        """What there is to do, waiting for it if need be; nothing means that time has passed."""
+        events: list[Happening | Stop] = []
+        wait_s = max(0.0, runtime.due_s() - time.monotonic())
+        try:
+            events.append(self._inbox.get(timeout=wait_s))
+            while len(events) < LARGEST_TURN:
+                events.append(self._inbox.get_nowait())
+        except Empty:
+            pass
+        return events
