@@ -79,14 +79,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _run(settings: AgentSettings) -> int:
-    from agent.runtime import Runtime
+    from agent.loop import Loop
 
     log = logging.getLogger("fedge.agent")
     log.info("fedge-agent %s: device %s of federation %s", __version__, settings.device, settings.federation)
-    runtime = Runtime(settings)
+    loop = Loop(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: runtime.stop())
-    runtime.run()
+        signal.signal(number, lambda *_: loop.stop())
+    loop.run()
     return 0
 
 

@@ -1,10 +1,11 @@
 """What a device remembers over a restart, in one small SQLite database.
 
-| table  | what it holds                                                                          |
-|--------|----------------------------------------------------------------------------------------|
-| seen   | one row: the newest (generation, round) this device has seen                           |
-| outbox | one row: the newest update, its bytes, and what became of it (NULL: not answered yet)  |
-| boots  | the last boot ids of this device: their late wills are its own                         |
+| table   | what it holds                                                                         |
+|---------|---------------------------------------------------------------------------------------|
+| seen    | one row: the newest (generation, round) this device has seen                          |
+| outbox  | one row: the newest update and its bytes                                              |
+| verdict | one row: what became of an update; beside it, so that its bytes are not written again |
+| boots   | the last boot ids of this device: their late wills are its own                        |
 """
 
 import sqlite3
@@ -25,8 +26,9 @@ CREATE TABLE seen (
 );
 CREATE TABLE outbox (
     one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL, round INTEGER NOT NULL,
-    digest BLOB NOT NULL, verdict TEXT, payload BLOB NOT NULL
+    digest BLOB NOT NULL, payload BLOB NOT NULL
 );
+CREATE TABLE verdict (one INTEGER PRIMARY KEY CHECK (one = 1), digest BLOB NOT NULL, verdict TEXT NOT NULL);
 CREATE TABLE boots (n INTEGER PRIMARY KEY, boot BLOB NOT NULL)
 """
 
@@ -56,7 +58,9 @@ class Memory:
     def saved(self) -> Saved | None:
         """What is known of the newest update."""
         with self._clear_errors():
-            row = self._db.execute("SELECT generation, round, digest, verdict FROM outbox").fetchone()
+            row = self._db.execute(
+                "SELECT generation, round, digest, verdict FROM outbox LEFT JOIN verdict USING (digest)"
+            ).fetchone()
         return Saved(RoundId(row[0], row[1]), row[2], row[3]) if row else None
 
     def payload(self, digest: bytes) -> bytes | None:
@@ -71,7 +75,7 @@ class Memory:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("REPLACE INTO seen VALUES (1, ?, ?)", round_id)
             self._db.execute(
-                "REPLACE INTO outbox VALUES (1, ?, ?, ?, NULL, ?)",
+                "REPLACE INTO outbox VALUES (1, ?, ?, ?, ?)",
                 (*round_id, digest, payload),
             )
             self._db.execute("COMMIT")
@@ -79,7 +83,9 @@ class Memory:
     def save_verdict(self, digest: bytes, verdict: str) -> None:
         """Remember what became of the newest update."""
         with self._clear_errors():
-            self._db.execute("UPDATE outbox SET verdict = ? WHERE digest = ?", (verdict, digest))
+            self._db.execute(
+                "REPLACE INTO verdict SELECT 1, digest, ? FROM outbox WHERE digest = ?", (verdict, digest)
+            )
 
     def add_boot(self, boot: bytes) -> frozenset[bytes]:
         """Remember this boot; returns the earlier ones."""

@@ -1,10 +1,10 @@
-"""The agent's shell: one inbox, one loop. Take an event, `step`, perform the effects in order."""
+"""The agent's shell: the core at work. Take an event, `step`, perform the effects in order."""
 
 import logging
-import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,9 @@ from agent import held, lifecycle
 from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.events import Event
-from agent.lifecycle import Device
 from agent.memory import Memory
-from agent.sources import open_source
+from agent.opening import Opened
 from agent.trainer import Job, Trainer
-from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.frames import Assembler, Limits, Refused, Split, split
@@ -27,86 +25,82 @@ from fedge.freshness import seconds_left
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import MAX_SIZE, Frame, Manifest, Model, Receipt, Status, Task, pack, unpack, unseal
 from fedge.reasons import Reason
-from fedge.store import lock, make_folder
 from fedge.topics import Address, Topics
 
 log = logging.getLogger("fedge.agent")
 
 LARGEST_DOWNLOAD = 512 * 2**20
-FOLLOW_S = 3_600.0
 
-
-class Stop:
-    """Ask the loop to end; put into the inbox by a signal handler."""
+Happening = Event | LinkEvent
+"""What the inbox brings."""
 
 
 class Runtime:
-    """One device at work until `stop`.
+    """The core at work on real things: a memory, a link, a trainer. It has no thread and never waits.
 
-    Raises:
-        GaveWay: another agent works with this state folder.
-        StateError: the state folder cannot be used.
+    Args:
+        settings: the configuration.
+        opened: from `agent.opening`.
+        memory: what must survive.
+        file: where the newest model followed is kept.
+        link: to the broker.
+        trainer: does the work; its `Done` or `Failed` comes back as an event.
+        post: puts an event into the inbox.
+        now_s: monotonic seconds.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        opened: Opened,
+        memory: Memory,
+        file: Path,
+        link: Link,
+        trainer: Trainer,
+        post: Callable[[Event], None],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
-        folder = make_folder(settings.state.folder)
-        self._lock = lock(folder)
-        self._memory = Memory(folder / "agent.db")
-        self._held_path = folder / held.FILE
+        self._state = opened.state
+        self._memory = memory
+        self._file = file
+        self._link = link
+        self._trainer = trainer
+        self._post = post
+        self._now_s = now_s
         self._topics = Topics(settings.federation)
-        self._inbox: SimpleQueue[Event | LinkEvent | Stop] = SimpleQueue()
         self._assembler = Assembler(Limits(LARGEST_DOWNLOAD, LARGEST_DOWNLOAD))
-        self._task: tuple[bytes, Task] | None = None
-        self._model: tuple[bytes, NDArray[np.float32]] | None = None
+        kept = opened.held
+        self._task = (kept.task, kept.decoded_task) if kept else None
+        self._model = (kept.model, _weights(kept.decoded_model)) if kept else None
         self._outbox: Split | None = None
         self._return_s: float | None = None
         self._reported = (0, 0)
-        self._state = self._remember()
-        self._link = Link(
-            settings.broker,
-            f"{settings.federation}_{settings.device}",
-            self._inbox.put,
-            will=self._will,
-        )
-        self._trainer = Trainer(settings, open_source(settings.data), self._inbox.put)
 
-    def stop(self) -> None:
-        """End the loop soon; safe in a signal handler."""
-        self._inbox.put(Stop())
+    def due_s(self) -> float | None:
+        """When `turn` wants to be called next, even if nothing happens; None: not before something does."""
+        due = [due_s for due_s in (lifecycle.due_s(self._state), self._return_s) if due_s is not None]
+        return min(due, default=None)
 
-    def run(self) -> None:
-        """Work until `stop`."""
-        self._link.open()
-        try:
-            while not isinstance(event := self._next(), Stop):
-                self._take(event)
-        finally:
-            self._trainer.cancel()
-            last_words = lifecycle.status(self._state, online=False)
-            self._link.close(self._status_publication(last_words))
-            self._memory.close()
-            os.close(self._lock)
-            log.info("stopped")
+    def last_words(self, connection: int | None = None) -> Publication:
+        """The status to stand at the broker when we are gone; the will of the n-th connection."""
+        state = self._state if connection is None else replace(self._state, connection=connection)
+        return self._status_publication(lifecycle.status(state, online=False))
 
     # ── events ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _next(self) -> Event | LinkEvent | Stop:
-        now_s = time.monotonic()
-        due = [due_s for due_s in (lifecycle.due_s(self._state), self._return_s) if due_s is not None]
-        try:
-            return self._inbox.get(timeout=max(0.0, min(due) - now_s) if due else None)
-        except Empty:
-            return on.Tick(time.monotonic())
-
-    def _take(self, event: Event | LinkEvent) -> None:
+    def turn(self, event: Happening | None) -> None:
+        """Handle what happened; None means that time has passed."""
+        if self._return_s is not None and self._now_s() >= self._return_s:
+            self._return_s = None
+            self._link.open()
         match event:
             case LinkUp() | LinkDown() if self._return_s is not None:
                 pass  # it was said before we left the broker
             case LinkUp():
                 self._link.handle_up(event)
                 log.info("connected to %s", self._settings.broker.url)
-                self._step(on.LinkUp(time.monotonic(), event.connection))
+                self._step(on.LinkUp(self._now_s(), event.connection))
             case LinkDown():
                 if self._link.up or not self._state.link_up:
                     log.warning("not connected: %s", event.reason)
@@ -121,15 +115,16 @@ class Runtime:
                     self._read(event)
                 except ProtocolError as error:
                     log.warning("ignored a message on %s: %s", event.topic, error)
+            case None:
+                self._step(on.Tick(self._now_s()))
             case _:
-                self._return_if_due()
                 self._step(event)
 
     def _read(self, message: MessageArrived) -> None:
         address = self._topics.parse(message.topic)
         if address is None or not message.payload:
             return
-        now_s = time.monotonic()
+        now_s = self._now_s()
         match address.kind:
             case "round":
                 manifest = unseal(message.payload, Manifest)
@@ -160,12 +155,8 @@ class Runtime:
             if address.kind == "task":
                 self._task = (whole, unpack(whole, Task, max_bytes=MAX_SIZE))
             else:
-                self._model = (whole, self._weights(whole))
-            self._step(on.Fetched(time.monotonic(), address.kind, frame.id))
-
-    def _weights(self, whole: bytes) -> NDArray[np.float32]:
-        model = unpack(whole, Model, max_bytes=MAX_SIZE)
-        return CODECS[model.codec].decode(model.body, len(model.body) // 4)
+                self._model = (whole, _weights(unpack(whole, Model, max_bytes=MAX_SIZE)))
+            self._step(on.Fetched(self._now_s(), address.kind, frame.id))
 
     # ── effects ────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,10 +169,10 @@ class Runtime:
                 log.error("%s", error)
                 # What is not durable must not be seen (law 4), so the effects after it are not performed.
                 if isinstance(effect, do.SaveUpdate):
-                    self._inbox.put(on.Failed(effect.round, Reason.FAILED, str(error)))
+                    self._post(on.Failed(effect.round, Reason.FAILED, str(error)))
                     return
                 if isinstance(effect, do.KeepModel):
-                    self._inbox.put(on.KeepFailed(time.monotonic()))
+                    self._post(on.KeepFailed(self._now_s()))
                     return
 
     def _perform(self, effect: Effect) -> None:
@@ -210,7 +201,7 @@ class Runtime:
             case do.KeepModel():
                 assert self._task is not None
                 assert self._model is not None
-                held.save(self._held_path, self._task[0], self._model[0])
+                held.save(self._file, self._task[0], self._model[0])
             case do.SaveSeen(round_id):
                 self._memory.save_seen(round_id)
             case do.SaveUpdate(round_id, digest, payload):
@@ -222,7 +213,7 @@ class Runtime:
                 self._memory.save_verdict(digest, verdict)
             case do.Withdraw(seconds):
                 self._link.close()
-                self._return_s = time.monotonic() + seconds
+                self._return_s = self._now_s() + seconds
             case do.Say(level, text):
                 log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
 
@@ -252,40 +243,6 @@ class Runtime:
     def _status_publication(self, status: Status) -> Publication:
         return Publication(self._topics.status(self._settings.device), pack(status), retain=True)
 
-    def _will(self, connection: int) -> Publication:
-        state = replace(self._state, connection=connection)
-        return self._status_publication(lifecycle.status(state, online=False))
 
-    def _return_if_due(self) -> None:
-        if self._return_s is not None and time.monotonic() >= self._return_s:
-            self._return_s = None
-            self._link.open()
-
-    def _remember(self) -> Device:
-        """The state to start from: what the disk has of the time before."""
-        boot = os.urandom(16)
-        saved = self._memory.saved()
-        state = Device(
-            device=self._settings.device,
-            boot=boot,
-            version=__version__,
-            follow_s=FOLLOW_S,
-            own_boots=self._memory.add_boot(boot),
-            seen=self._memory.seen(),
-            saved=saved,
-        )
-        try:
-            kept = held.read(self._held_path)
-        except StateError as error:
-            log.warning("%s; it will be fetched again", error)
-            return state
-        if kept is None:
-            return state
-        self._task, self._model = (kept.task, kept.decoded_task), (kept.model, self._weights(kept.model))
-        return replace(
-            state,
-            task=kept.task_digest,
-            model=kept.model_digest,
-            kept=kept.model_digest,
-            followed_s=time.monotonic(),
-        )
+def _weights(model: Model) -> NDArray[np.float32]:
+    return CODECS[model.codec].decode(model.body, len(model.body) // 4)

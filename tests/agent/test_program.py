@@ -18,7 +18,7 @@ import pytest
 
 from agent import held, lifecycle
 from agent.config import AgentSettings
-from agent.runtime import Runtime
+from agent.loop import Loop
 from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.frames import Assembler, Limits, split
@@ -421,8 +421,8 @@ def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "CLONE_PAUSE_S", 0.2)
-    runtime = Runtime(AgentSettings.load(configure(tmp_path, broker.url), {}))
-    thread = threading.Thread(target=runtime.run)
+    loop = Loop(AgentSettings.load(configure(tmp_path, broker.url), {}))
+    thread = threading.Thread(target=loop.run)
     thread.start()
     try:
         own = aggregator.hears_status(lambda status: status.online)
@@ -435,7 +435,7 @@ def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
             back = aggregator.hears_status(lambda status: status.online and status.boot == own.boot)
             returned.add(back.connection)
     finally:
-        runtime.stop()
+        loop.stop()
         thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert not aggregator.hears_status(lambda status: not status.online).online

@@ -1,0 +1,73 @@
+"""The agent's loop: one inbox, one thread that empties it. The only place that waits."""
+
+import logging
+import os
+import time
+from queue import Empty, SimpleQueue
+
+from agent import held
+from agent.config import AgentSettings
+from agent.memory import Memory
+from agent.opening import open_device
+from agent.runtime import Happening, Runtime
+from agent.sources import open_source
+from agent.trainer import Trainer
+from fedge.link import Link
+from fedge.store import lock, make_folder
+
+log = logging.getLogger("fedge.agent")
+
+
+class Stop:
+    """Ask the loop to end; put into the inbox by a signal handler."""
+
+
+class Loop:
+    """One device at work until `stop`.
+
+    Raises:
+        GaveWay: another agent works with this state folder.
+        StateError: the state folder cannot be used.
+    """
+
+    def __init__(self, settings: AgentSettings) -> None:
+        folder = make_folder(settings.state.folder)
+        self._lock = lock(folder)
+        self._memory = Memory(folder / "agent.db")
+        self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
+        self._link = Link(
+            settings.broker,
+            f"{settings.federation}_{settings.device}",
+            self._inbox.put,
+            will=lambda connection: self._runtime.last_words(connection),
+        )
+        trainer = Trainer(settings, open_source(settings.data), self._inbox.put)
+        file = folder / held.FILE
+        opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
+        self._runtime = Runtime(settings, opened, self._memory, file, self._link, trainer, self._inbox.put)
+        self._trainer = trainer
+
+    def stop(self) -> None:
+        """End the loop soon; safe in a signal handler."""
+        self._inbox.put(Stop())
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        self._link.open()
+        try:
+            while not isinstance(event := self._next(), Stop):
+                self._runtime.turn(event)
+        finally:
+            self._trainer.cancel()
+            self._link.close(self._runtime.last_words())
+            self._memory.close()
+            os.close(self._lock)
+            log.info("stopped")
+
+    def _next(self) -> Happening | Stop | None:
+        """What happened next, waiting for it; None: time has passed."""
+        due_s = self._runtime.due_s()
+        try:
+            return self._inbox.get(timeout=None if due_s is None else max(0.0, due_s - time.monotonic()))
+        except Empty:
+            return None
