@@ -6,11 +6,12 @@ DEMO   ?=
 
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help demo test check format bench wheel lock clean
+.PHONY: help demo test long check format bench wheel lock clean
 
 help:
 	@echo "make demo    let 20 simulated devices learn on this machine (options: make demo DEMO='--rounds 20')"
 	@echo "make test    check and test everything"
+	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture"
 	@echo "make format  put the code into its format"
 	@echo "make bench   measure against peers and physical limits (see benchmarks/README.md)"
@@ -21,6 +22,10 @@ demo: $(VENV)/demo.installed
 
 test: check
 	$(BIN)/pytest
+
+# What takes minutes to hours: run by hand, its results are recorded in docs/reliability.md.
+long: $(VENV)/dev.installed
+	$(BIN)/pytest -m long --timeout 7200
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
