@@ -11,7 +11,11 @@ import numpy as np
 
 STATES = ("normal", "cavitation", "bearing")
 # vibration in mm/s, temperature in °C, current in A, noise in dB
-MEANS = {"normal": (1.2, 41.0, 5.1, 62.0), "cavitation": (3.4, 43.0, 4.4, 74.0), "bearing": (2.9, 55.0, 5.6, 69.0)}
+MEANS = {
+    "normal": (1.2, 41.0, 5.1, 62.0),
+    "cavitation": (3.4, 43.0, 4.4, 74.0),
+    "bearing": (2.9, 55.0, 5.6, 69.0),
+}
 SPREADS = (0.5, 3.0, 0.4, 3.0)
 MIX = {"pump-1": (0.75, 0.20, 0.05), "pump-2": (0.60, 0.05, 0.35), "pump-3": (0.45, 0.35, 0.20)}
 ROWS = 160

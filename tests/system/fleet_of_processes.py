@@ -82,7 +82,9 @@ class Device:
     def saved(self) -> tuple[int, int, bytes, str | None] | None:
         """Generation, round, digest and verdict of the update in its store."""
         database = self.folder / "state" / "agent.db"
-        rows = query(database, "SELECT generation, round, digest, verdict FROM outbox LEFT JOIN verdict USING (digest)")
+        rows = query(
+            database, "SELECT generation, round, digest, verdict FROM outbox LEFT JOIN verdict USING (digest)"
+        )
         return rows[0] if rows else None
 
     def held_model(self) -> bytes | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fleet.broker import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,9 @@ def folder() -> Iterator[Path]:
         shutil.copytree(ROOT / "examples", folder / "examples", ignore=ignore)
         shutil.copy(ROOT / "mosquitto.conf", folder)
         for file in (folder / "mosquitto.conf", *folder.rglob("*.toml")):
-            file.write_text(re.sub(r"\b1883\b", str(port), file.read_text(encoding="utf-8")), encoding="utf-8")
+            file.write_text(
+                re.sub(r"\b1883\b", str(port), file.read_text(encoding="utf-8")), encoding="utf-8"
+            )
         yield folder
 
 
