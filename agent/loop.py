@@ -44,7 +44,7 @@ class Loop:
         trainer = Trainer(settings, open_source(settings.data), self._inbox.put)
         file = folder / held.FILE
         opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
-        self._runtime = Runtime(settings, opened, self._memory, file, self._link, trainer, self._inbox.put)
+        self._runtime = Runtime(settings, opened, self._memory, file, self._link, trainer)
         self._trainer = trainer
 
     def stop(self) -> None:

@@ -45,7 +45,6 @@ class Runtime:
         file: where the newest model followed is kept.
         link: to the broker.
         trainer: does the work; its `Done` or `Failed` comes back as an event.
-        post: puts an event into the inbox.
         now_s: monotonic seconds.
     """
 
@@ -57,7 +56,6 @@ class Runtime:
         file: Path,
         link: Link,
         trainer: Trainer,
-        post: Callable[[Event], None],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -66,7 +64,6 @@ class Runtime:
         self._file = file
         self._link = link
         self._trainer = trainer
-        self._post = post
         self._now_s = now_s
         self._topics = Topics(settings.federation)
         self._assembler = Assembler(Limits(LARGEST_DOWNLOAD, LARGEST_DOWNLOAD))
@@ -167,12 +164,13 @@ class Runtime:
                 self._perform(effect)
             except StateError as error:
                 log.error("%s", error)
-                # What is not durable must not be seen (law 4), so the effects after it are not performed.
+                # What is not durable must not be seen (law 4), so the effects after it are not performed;
+                # and the core hears of it before anything else happens.
                 if isinstance(effect, do.SaveUpdate):
-                    self._post(on.Failed(effect.round, Reason.FAILED, str(error)))
+                    self._step(on.Failed(effect.round, Reason.FAILED, str(error)))
                     return
                 if isinstance(effect, do.KeepModel):
-                    self._post(on.KeepFailed(self._now_s()))
+                    self._step(on.KeepFailed(self._now_s()))
                     return
 
     def _perform(self, effect: Effect) -> None:

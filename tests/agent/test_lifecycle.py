@@ -536,7 +536,6 @@ class Life(RuleBasedStateMachine):
         self.seen = RoundId(0, 0)
         self.outbox: Saved | None = None
         self.file: bytes | None = None
-        self.posted: list[on.Event] = []
         self.boot()
 
     def boot(self) -> None:
@@ -544,7 +543,6 @@ class Life(RuleBasedStateMachine):
         self.connection = 0
         self.at_hand: dict[str, bytes | None] = {"task": TASK if self.file else None, "model": self.file}
         self.job: RoundId | None = None
-        self.posted.clear()
         self.state = Device(
             device="pi",
             boot=self.boots.to_bytes(16, "big"),
@@ -568,15 +566,16 @@ class Life(RuleBasedStateMachine):
             assert kinds.index(do.SaveSeen) < kinds.index(do.PublishStatus)
         assert self.state.seen >= before.seen
         for effect in effects:
-            if not self.perform(effect):
+            if (failure := self.perform(effect)) is not None:
+                self.take(failure)
                 break
 
-    def perform(self, effect: do.Effect) -> bool:
+    def perform(self, effect: do.Effect) -> on.Failed | on.KeepFailed | None:
+        """None, or that it failed, which the core hears at once."""
         match effect:
             case do.SaveUpdate(round=round_id, digest=found):
                 if self.disk_full:
-                    self.posted.append(on.Failed(round_id, Reason.FAILED, "disk full"))
-                    return False
+                    return on.Failed(round_id, Reason.FAILED, "disk full")
                 self.outbox, self.seen = Saved(round_id, found), round_id
             case do.SaveSeen(round=round_id) if not self.disk_full:
                 assert round_id >= self.seen
@@ -589,9 +588,8 @@ class Life(RuleBasedStateMachine):
             case do.PublishUpdate(digest=found):
                 assert self.state.saved is not None
                 assert self.state.saved.verdict is None, "an answered update is not said again"
-                if self.outbox is None or self.outbox.digest != found:
-                    # The runtime publishes what is on the disk: nothing, until it hears that saving failed.
-                    assert any(isinstance(event, on.Failed) for event in self.posted)
+                assert self.outbox is not None
+                assert self.outbox.digest == found, "only what is on the disk"
             case do.StartWork(manifest=said):
                 assert self.job is None, "one piece of work at a time"
                 assert self.at_hand["task"] == said.task.digest
@@ -607,12 +605,11 @@ class Life(RuleBasedStateMachine):
                 assert said.model is not None
                 assert self.at_hand["model"] == said.model.digest
                 if self.disk_full:
-                    self.posted.append(on.KeepFailed(self.now_s))
-                    return False
+                    return on.KeepFailed(self.now_s)
                 self.file = said.model.digest
             case _:
                 pass
-        return True
+        return None
 
     @rule(
         further=st.sampled_from([-1, 0, 0, 1, 1, 2]),
@@ -721,11 +718,6 @@ class Life(RuleBasedStateMachine):
     def change_disk(self, *, full: bool) -> None:
         self.disk_full = full
 
-    @precondition(lambda self: self.posted)
-    @rule()
-    def take_posted(self) -> None:
-        self.take(self.posted.pop(0))
-
     @rule()
     def cut_the_power(self) -> None:
         self.boot()
@@ -739,7 +731,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_model_it_claims_is_in_the_file(self) -> None:
-        if hasattr(self, "state") and not self.posted:
+        if hasattr(self, "state"):
             assert self.state.kept in (None, self.file)
 
 

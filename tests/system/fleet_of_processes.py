@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +96,13 @@ class Device:
 class FleetOfProcesses:
     """One federation on one machine; leaving the context ends every process and prints every log."""
 
-    def __init__(self, folder: Path, broker: Broker) -> None:
+    def __init__(self, folder: Path, broker: Broker, access: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
         self.broker = broker
+        self.access: Mapping[str, Any] = access or {}
+        """What else stands in everybody's `[broker]`: a username, a keep-alive."""
+        self.prefixes: dict[str, Sequence[str]] = {}
+        """What stands before a program's command, by its name: a network namespace, a false clock."""
         self.name = f"test-{uuid4().hex[:12]}"
         self.devices: dict[str, Device] = {}
         self.programs: dict[str, Program] = {}
@@ -125,16 +129,28 @@ class FleetOfProcesses:
         """Write the aggregator's configuration; every table is given whole."""
         content = {
             "federation": {"name": self.name, **tables.pop("federation", {})},
-            "broker": {"url": self.broker.url},
+            "broker": {"url": self.broker.url, **self.access},
             "state": {"folder": "state"},
             "export": {"folder": "export"},
             **tables,
         }
         (self.folder / file).write_text(_toml(content))
 
-    def device(self, name: str, X: NDArray[Any], y: NDArray[Any], **data: Any) -> Device:
-        """Add a device whose samples are arrays, and which can be held in mid-round."""
-        device = self._device(name, {"source": "python", "callable": "samples:read", "path": ".", **data})
+    def device(
+        self,
+        name: str,
+        X: NDArray[Any],
+        y: NDArray[Any],
+        *,
+        access: Mapping[str, Any] | None = None,
+        **data: Any,
+    ) -> Device:
+        """Add a device whose samples are arrays, and which can be held in mid-round.
+
+        `access`: what stands in its own `[broker]` instead of everybody's.
+        """
+        source = {"source": "python", "callable": "samples:read", "path": ".", **data}
+        device = self._device(name, source, access)
         np.savez(device.folder / "samples.npz", X=X, y=y)
         (device.folder / "samples.py").write_text(SAMPLES)
         return device
@@ -145,13 +161,15 @@ class FleetOfProcesses:
         (device.folder / "data.csv").write_text(text)
         return device
 
-    def _device(self, name: str, data: Mapping[str, Any]) -> Device:
+    def _device(
+        self, name: str, data: Mapping[str, Any], access: Mapping[str, Any] | None = None
+    ) -> Device:
         device = Device(name, self.folder / name)
         device.folder.mkdir()
         tables = {
             "federation": self.name,
             "device": name,
-            "broker": {"url": self.broker.url},
+            "broker": {"url": self.broker.url, **self.access, **(access or {})},
             "data": data,
             "state": {"folder": "state"},
         }
@@ -175,7 +193,8 @@ class FleetOfProcesses:
         log = self.folder / "logs" / f"{name}.log"
         if log not in self._logs:
             self._logs.append(log)
-        self.programs[name] = spawn(name, [sys.executable, "-m", module, *arguments], log)
+        command = [*self.prefixes.get(name, ()), sys.executable, "-m", module, *arguments]
+        self.programs[name] = spawn(name, command, log)
         return self.programs[name]
 
     def kill(self, name: str) -> None:

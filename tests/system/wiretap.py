@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +26,11 @@ class Wiretap:
         self._fleet = fleet
         self._listening = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "wiretap", protocol=mqtt.MQTTv5)
+        access = fleet.access
+        if "username" in access:
+            password = Path(access["password_file"]).read_text(encoding="utf-8").strip()
+            self._client.username_pw_set(access["username"], password)
+        self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(f"fedge/v1/{fleet.name}/#", qos=1)
         self._client.on_subscribe = lambda *_: self._listening.set()
         self._client.on_message = self._hear
