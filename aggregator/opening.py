@@ -48,6 +48,18 @@ def open_federation(
         watch = _watch(settings, topics, inbox)
     except Stopped:
         return None
+    return take_up(settings, ledger, instance, watch, new_generation=new_generation)
+
+
+def take_up(
+    settings: FederationSettings, ledger: Ledger, instance: bytes, watch: Watch, *, new_generation: bool
+) -> Federation:
+    """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
+
+    Raises:
+        ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
+    """
+    topics = Topics(settings.federation.name)
     life = ledger.life()
     learnt = _learnt(settings)
     known = _newest_known(ledger, life) if life else None
@@ -59,12 +71,12 @@ def open_federation(
                 f"retained {topics.round!r} and the statuses under {topics.all_statuses!r} that name it"
             )
         log.info("generation %d begins", generation)
-        life = Life(life.ledger if life else os.urandom(16), generation, learnt)
+        life = Life(life.ledger if life else instance, generation, learnt)
         _begin(settings, ledger, life)
     elif (ahead := watch.ahead_of(known)) is not None:
         raise ConfigError(behind_text(ahead))
     elif life is None:
-        life = Life(os.urandom(16), 1, learnt)
+        life = Life(instance, 1, learnt)
         _begin(settings, ledger, life)
     elif life.learnt != learnt:
         raise ConfigError(
@@ -193,7 +205,7 @@ def _watch(settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any
                 case Answered():
                     link.settle(event)
                 case MessageArrived() if watch is not None:
-                    watch = _take_in(watch, topics, event)
+                    watch = take_in(watch, topics, event, time.monotonic())
                 case MessageArrived():
                     pass
                 case _:
@@ -212,9 +224,9 @@ def _watch(settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any
     return watch
 
 
-def _take_in(watch: Watch, topics: Topics, message: MessageArrived) -> Watch:
+def take_in(watch: Watch, topics: Topics, message: MessageArrived, now_s: float) -> Watch:
+    """Take in a message that was seen while watching."""
     address = topics.parse(message.topic)
-    now_s = time.monotonic()
     try:
         match address.kind if address is not None else None:
             case "service" if message.payload:

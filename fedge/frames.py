@@ -43,10 +43,10 @@ def count(size: int, frame_bytes: int = FRAME_BYTES) -> int:
 class Split(Sequence[bytes]):
     """The packed frames of one message, each made when it is asked for: the message is never copied whole."""
 
-    def __init__(self, message: bytes, frame_bytes: int = FRAME_BYTES) -> None:
+    def __init__(self, message: bytes, frame_bytes: int | None = None) -> None:
         self._message = memoryview(message)
-        self._frame_bytes = frame_bytes
-        self._n = count(len(message), frame_bytes)
+        self._frame_bytes = frame_bytes or FRAME_BYTES
+        self._n = count(len(message), self._frame_bytes)
 
     @cached_property
     def id(self) -> bytes:
@@ -68,8 +68,8 @@ class Split(Sequence[bytes]):
         return pack(Frame(id=self.id, i=i, n=self._n, size=len(self._message), data=bytes(data)))
 
 
-def split(message: bytes, frame_bytes: int = FRAME_BYTES) -> Split:
-    """Cut a message into packed frames, to be published one by one.
+def split(message: bytes, frame_bytes: int | None = None) -> Split:
+    """Cut a message into packed frames, to be published one by one; `FRAME_BYTES` each unless told.
 
     Raises:
         ValueError: as `count`.
