@@ -216,7 +216,7 @@ def _decide(state: Device, now_s: float) -> Step:
     if manifest.state == "open":
         if state.saved is not None and state.saved.round == announced:
             if state.saved.verdict is not None:
-                return state, []
+                return _say_again(state, manifest, now_s)
             work = Reporting((0,), now_s + REPORT_RETRY_S)
             return replace(state, work=work), [do.PublishUpdate(state.saved.digest, None)]
         in_time = now_s < state.closes_s and state.declined is None
@@ -225,6 +225,19 @@ def _decide(state: Device, now_s: float) -> Step:
     if _may_follow(state) and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
         return _fetch(state, now_s, to_work=False)
     return state, []
+
+
+def _say_again(state: Device, manifest: Manifest, now_s: float) -> Step:
+    """A new attempt of a round that counted our update: ask whether it still knows it.
+
+    One frame asks, and the first verdict comes again; an aggregator that was restored from a backup of this
+    round asks for the rest instead of waiting for ever.
+    """
+    assert state.saved is not None
+    if manifest.attempt == 0 or state.saved.verdict != "admitted":
+        return state, []
+    work = Reporting((0,), now_s + REPORT_RETRY_S)
+    return replace(state, work=work), [do.PublishUpdate(state.saved.digest, (0,))]
 
 
 def _may_follow(state: Device) -> bool:
@@ -343,10 +356,10 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         # Whoever else was told to come later was told the same number of seconds.
         wait_s = max(receipt.after_s, REPORT_RETRY_S) * (1 + _fraction(saved.digest, tries) / 2)
         return replace(state, work=Reporting(receipt.missing or (0,), event.now_s + wait_s, tries)), []
-    if saved.verdict is not None:
-        return state, []
     if isinstance(state.work, Reporting):
         state = replace(state, work=Idle())
+    if saved.verdict is not None:
+        return state, []
     state = replace(state, saved=replace(saved, verdict=receipt.verdict))
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
     if receipt.verdict == "refused":

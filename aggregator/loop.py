@@ -93,6 +93,7 @@ class Loop:
                 events = self._next(runtime)
                 runtime.turn([event for event in events if not isinstance(event, Stop)])
                 if any(isinstance(event, Stop) for event in events):
+                    runtime.end()
                     return
         finally:
             link.close(runtime.last_words())

@@ -28,6 +28,8 @@ class Watch:
     """Its beat moves: it is alive."""
     announced: RoundId | None = None
     """The round of the retained manifest."""
+    done: bool = False
+    """That manifest says that learning is done."""
     devices: Mapping[str, RoundId] = field(default_factory=dict)
     """What each device has seen."""
     online: frozenset[str] = frozenset()
@@ -47,7 +49,8 @@ class Watch:
 
     def manifest(self, manifest: Manifest, now_s: float) -> "Watch":
         """Take in the retained `round` topic."""
-        return replace(self, seen_s=now_s, announced=round_of(manifest))
+        done = manifest.state == "done"
+        return replace(self, seen_s=now_s, announced=round_of(manifest), done=done)
 
     def status(self, device: str, status: Status, now_s: float) -> "Watch":
         """Take in a device's status."""
@@ -81,6 +84,8 @@ class Watch:
             return f"round {self.newest()} was announced, and this ledger is new"
         if self.announced is not None and self.announced > known:
             return f"round {self.announced} was announced, this ledger only knows {known}"
+        if self.announced == known and self.done:
+            return f"round {self.announced} was announced as done, in this ledger it is open"
         ahead = sorted(device for device, seen in self.devices.items() if seen > known)
         if not ahead or 2 * len(ahead) < len(self.devices):
             return None

@@ -105,6 +105,12 @@ class Runtime:
 
     # ── one turn ───────────────────────────────────────────────────────────────────────────────────
 
+    def end(self) -> None:
+        """Keep how long the round has lasted: a stop is no gift of time."""
+        if self._state.phase is Phase.COLLECTING:
+            with self._ledger.transaction():
+                self._ledger.save_elapsed(self._state.round, self._state.elapsed(self._now_s()))
+
     def turn(self, events: Sequence[Happening]) -> None:
         """Handle what happened, in order; nothing means that time has passed.
 

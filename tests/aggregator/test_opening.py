@@ -206,6 +206,16 @@ def test_an_old_backup_is_noticed(place: Place, seen: Seen) -> None:
         place.open()
 
 
+def test_a_backup_one_round_old_is_noticed_by_the_end_of_learning(place: Place, seen: Seen) -> None:
+    place.close_round(place.open())
+    last = manifest(RoundId(1, 1))
+    seen(Watch(0.0).manifest(last, 0.0))
+    assert place.open().round == (1, 1)  # it was announced, and is open
+    seen(Watch(0.0).manifest(last.model_copy(update={"state": "done"}), 0.0))
+    with pytest.raises(ConfigError, match=r"round 1\.1 was announced as done, in this ledger it is open"):
+        place.open()
+
+
 def test_one_liar_among_three_does_not_stop_an_old_ledger(place: Place, seen: Seen) -> None:
     place.open()
     lie = status(seen=RoundId(2**31 - 1, 0))
