@@ -59,13 +59,15 @@ class Trainer:
         self._current: Job | None = None
         self._data: tuple[object, bytes, Dataset] | None = None
         self._network: tuple[bytes, Network] | None = None
-        self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def start(self, job: Job) -> None:
         """Begin a job; the one before should have been cancelled or done."""
         self._current = job
         self._jobs.put(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
+            self._thread.start()
 
     def cancel(self) -> None:
         """Stop the job under way at its next batch; it posts nothing then."""
@@ -75,24 +77,28 @@ class Trainer:
     def _run(self) -> None:
         while True:
             job = self._jobs.get()
-            if job.cancelled.is_set():
-                continue
-            round_id = round_of(job.manifest)
-            try:
-                self._post(self._work(job, round_id))
-            except Cancelled:
-                log.debug("round %s: cancelled", round_id)
-            except Unfit as unfit:
-                self._post(Failed(round_id, unfit.reason, unfit.detail))
-            except DataError as error:
-                self._post(Failed(round_id, Reason.BAD_DATA, str(error)))
-            except Diverged as error:
-                self._post(Failed(round_id, Reason.TRAINING_DIVERGED, str(error)))
-            except MemoryError:
-                self._post(Failed(round_id, Reason.FAILED, "not enough memory for this model and its data"))
-            except Exception as error:
-                log.exception("round %s: the worker failed", round_id)
-                self._post(Failed(round_id, Reason.FAILED, f"{type(error).__name__}: {error}"))
+            if not job.cancelled.is_set() and (outcome := self.work(job)) is not None:
+                self._post(outcome)
+
+    def work(self, job: Job) -> Done | Failed | None:
+        """Do a job on the caller's thread; whatever goes wrong is a reason. None: it was cancelled."""
+        round_id = round_of(job.manifest)
+        try:
+            return self._work(job, round_id)
+        except Cancelled:
+            log.debug("round %s: cancelled", round_id)
+            return None
+        except Unfit as unfit:
+            return Failed(round_id, unfit.reason, unfit.detail)
+        except DataError as error:
+            return Failed(round_id, Reason.BAD_DATA, str(error))
+        except Diverged as error:
+            return Failed(round_id, Reason.TRAINING_DIVERGED, str(error))
+        except MemoryError:
+            return Failed(round_id, Reason.FAILED, "not enough memory for this model and its data")
+        except Exception as error:
+            log.exception("round %s: the worker failed", round_id)
+            return Failed(round_id, Reason.FAILED, f"{type(error).__name__}: {error}")
 
     def _work(self, job: Job, round_id: RoundId) -> Done:
         started_s = time.monotonic()
