@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedge import wire
-from fedge.errors import ProtocolError, StateError
+from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.messages import Model, Task, unpack
 from fedge.store import atomic_write
 
@@ -47,7 +47,8 @@ def read(path: Path) -> Held | None:
     """Read the file and check its digests; None: no model has been followed yet.
 
     Raises:
-        StateError: it cannot be read, or is damaged.
+        DamagedState: it is not what was written.
+        StateError: it cannot be read.
     """
     try:
         data = path.read_bytes()
@@ -69,8 +70,8 @@ def read(path: Path) -> Held | None:
             decoded_model=unpack(model, Model, max_bytes=len(model)),
         )
     except ProtocolError as error:
-        raise StateError(
-            f"{path}: is damaged ({error}); delete it, and the agent fetches the model again"
+        raise DamagedState(
+            f"{path}: is damaged ({error}); the agent fetches the model again when it starts"
         ) from error
 
 

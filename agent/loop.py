@@ -7,8 +7,8 @@ from queue import Empty, SimpleQueue
 
 from agent import held
 from agent.config import AgentSettings
-from agent.memory import Memory
-from agent.opening import open_device
+from agent.memory import FILE
+from agent.opening import open_device, open_memory
 from agent.runtime import Happening, Runtime
 from agent.sources import open_source
 from agent.trainer import Trainer
@@ -33,7 +33,7 @@ class Loop:
     def __init__(self, settings: AgentSettings) -> None:
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
-        self._memory = Memory(folder / "agent.db")
+        self._memory = open_memory(folder / FILE)
         self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
         self._link = Link(
             settings.broker,

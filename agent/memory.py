@@ -6,43 +6,59 @@
 | outbox  | one row: the newest update and its bytes                                              |
 | verdict | one row: what became of an update; beside it, so that its bytes are not written again |
 | boots   | the last boot ids of this device: their late wills are its own                        |
+
+SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen` and `outbox`
+carry a proof of their numbers, and the digest of the outbox is that of its payload.
 """
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 from agent.lifecycle import Saved
-from fedge.errors import StateError
+from fedge.errors import DamagedState
 from fedge.freshness import RoundId
-from fedge.store import open_database
+from fedge.store import database_error, open_database
+
+FILE = "agent.db"
+"""The file's name in the state folder."""
 
 BOOTS_KEPT = 16
-_VERSION = 1
-_SCHEMA = """
+MIGRATIONS = (
+    """
 CREATE TABLE seen (
-    one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL, round INTEGER NOT NULL
+    one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL, round INTEGER NOT NULL,
+    proof BLOB NOT NULL
 );
 CREATE TABLE outbox (
     one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL, round INTEGER NOT NULL,
-    digest BLOB NOT NULL, payload BLOB NOT NULL
+    digest BLOB NOT NULL, proof BLOB NOT NULL, payload BLOB NOT NULL
 );
 CREATE TABLE verdict (one INTEGER PRIMARY KEY CHECK (one = 1), digest BLOB NOT NULL, verdict TEXT NOT NULL);
 CREATE TABLE boots (n INTEGER PRIMARY KEY, boot BLOB NOT NULL)
-"""
+""",
+)
+"""The layouts, from the first on; see docs/state.md."""
 
 
 class Memory:
     """The device's database; each method is one durable transaction.
 
     Raises:
-        StateError: from any method, when the disk is full, read-only or damaged; nothing has changed then.
+        DamagedState: from any method, also the first, when what is read is not what was written.
+        StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._db = open_database(path, _SCHEMA, _VERSION)
+        self._db = open_database(path, MIGRATIONS)
+        try:
+            self._examine()
+        except BaseException:
+            self._db.close()
+            raise
 
     def seen(self) -> RoundId:
         """The newest round seen; (0, 0) if none."""
@@ -53,7 +69,7 @@ class Memory:
     def save_seen(self, round_id: RoundId) -> None:
         """Remember the newest round."""
         with self._clear_errors():
-            self._db.execute("REPLACE INTO seen VALUES (1, ?, ?)", round_id)
+            self._db.execute("REPLACE INTO seen VALUES (1, ?, ?, ?)", (*round_id, _proof(round_id)))
 
     def saved(self) -> Saved | None:
         """What is known of the newest update."""
@@ -73,10 +89,10 @@ class Memory:
         """Keep an update, and that its round was seen; it takes the place of the one before."""
         with self._clear_errors():
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("REPLACE INTO seen VALUES (1, ?, ?)", round_id)
+            self._db.execute("REPLACE INTO seen VALUES (1, ?, ?, ?)", (*round_id, _proof(round_id)))
             self._db.execute(
-                "REPLACE INTO outbox VALUES (1, ?, ?, ?, ?)",
-                (*round_id, digest, payload),
+                "REPLACE INTO outbox VALUES (1, ?, ?, ?, ?, ?)",
+                (*round_id, digest, _proof(round_id, digest), payload),
             )
             self._db.execute("COMMIT")
 
@@ -101,6 +117,20 @@ class Memory:
         """Close the database."""
         self._db.close()
 
+    def _examine(self) -> None:
+        """Check the proofs, and the payload against its digest."""
+        with self._clear_errors():
+            seen = self._db.execute("SELECT generation, round, proof FROM seen").fetchone()
+            outbox = self._db.execute(
+                "SELECT generation, round, proof, digest, payload FROM outbox"
+            ).fetchone()
+        if seen is not None and seen[2] != _proof(RoundId(*seen[:2])):
+            raise DamagedState(f"{self._path}: is damaged (the newest round does not match its proof)")
+        if outbox is not None:
+            generation, round_, proof, digest, payload = outbox
+            if proof != _proof(RoundId(generation, round_), digest) or digest != sha256(payload).digest():
+                raise DamagedState(f"{self._path}: is damaged (the saved update does not match its digest)")
+
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
         try:
@@ -109,4 +139,8 @@ class Memory:
             with suppress(sqlite3.Error):
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-            raise StateError(f"{self._path}: {error}") from error
+            raise database_error(self._path, error) from error
+
+
+def _proof(round_id: RoundId, digest: bytes = b"") -> bytes:
+    return sha256(f"{round_id.generation}|{round_id.round}|".encode() + digest).digest()[:8]

@@ -10,7 +10,8 @@ from agent.held import Held
 from agent.lifecycle import Device
 from agent.memory import Memory
 from fedge import __version__
-from fedge.errors import StateError
+from fedge.errors import DamagedState, StateError
+from fedge.store import quarantine
 
 log = logging.getLogger("fedge.agent")
 
@@ -25,17 +26,37 @@ class Opened:
     held: Held | None
 
 
+def open_memory(path: Path) -> Memory:
+    """The device's memory; a damaged one is put aside, and an empty one takes its place.
+
+    Nothing is lost that the fleet needs: who this device is stands in its configuration, and the newest round
+    in the announcement. An update that had been sent is not known any more, so that another may be made in its
+    round: the aggregator refuses that one as already answered.
+
+    Raises:
+        StateError: the disk is full, read-only or failing.
+    """
+    try:
+        return Memory(path)
+    except DamagedState as error:
+        aside = quarantine(path)
+        log.error("%s; put aside as %s: this device goes on with an empty memory", error, aside.name)
+        return Memory(path)
+
+
 def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes, now_s: float) -> Opened:
     """Remember: the newest round seen, the update that may not be answered yet, the model in `file`.
 
     Raises:
-        StateError: the memory cannot be read. A damaged model file is only said: it is fetched again.
+        StateError: the memory cannot be read. A model file that cannot is only said: it is fetched again.
     """
+    kept = None
     try:
         kept = held.read(file)
+    except DamagedState as error:
+        log.error("%s; put aside as %s", error, quarantine(file).name)
     except StateError as error:
         log.warning("%s; it will be fetched again", error)
-        kept = None
     state = Device(
         device=settings.device,
         boot=boot,

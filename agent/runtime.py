@@ -19,7 +19,7 @@ from agent.memory import Memory
 from agent.opening import Opened
 from agent.trainer import Job, Trainer
 from fedge.codecs import CODECS
-from fedge.errors import ProtocolError, StateError
+from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.frames import Assembler, Limits, Refused, Split, split
 from fedge.freshness import seconds_left
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
@@ -70,6 +70,8 @@ class Runtime:
         kept = opened.held
         self._task = (kept.task, kept.decoded_task) if kept else None
         self._model = (kept.model, _weights(kept.decoded_model)) if kept else None
+        if self._task is not None:  # the whole fleet may start at once, after a power cut
+            link.spread_s = self._task[1].reconnect_spread_s
         self._outbox: Split | None = None
         self._return_s: float | None = None
         self._reported = (0, 0)
@@ -87,7 +89,12 @@ class Runtime:
     # ── events ─────────────────────────────────────────────────────────────────────────────────────
 
     def turn(self, event: Happening | None) -> None:
-        """Handle what happened; None means that time has passed."""
+        """Handle what happened; None means that time has passed.
+
+        Raises:
+            DamagedState: the memory is not what was written. A disk that is full or read-only raises nothing:
+                the round at hand is declined, and what could not be kept is not said.
+        """
         if self._return_s is not None and self._now_s() >= self._return_s:
             self._return_s = None
             self._link.open()
@@ -162,6 +169,8 @@ class Runtime:
         for effect in effects:
             try:
                 self._perform(effect)
+            except DamagedState:
+                raise  # the next start puts it aside
             except StateError as error:
                 log.error("%s", error)
                 # What is not durable must not be seen (law 4), so the effects after it are not performed;

@@ -16,21 +16,22 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from aggregator.answers import Answer
-from fedge.errors import StateError
+from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame, Status
 from fedge.reasons import Reason
-from fedge.store import open_database
+from fedge.store import database_error, open_database
 from fedge.topics import lane_of
 
 FILE = "ledger.db"
-_VERSION = 1
-_SCHEMA = """
+MIGRATIONS = (
+    """
 CREATE TABLE life (
     one INTEGER PRIMARY KEY CHECK (one = 1), ledger BLOB NOT NULL, generation INTEGER NOT NULL,
     learnt TEXT NOT NULL
@@ -65,7 +66,9 @@ CREATE TABLE devices (
     generation INTEGER NOT NULL DEFAULT 0, round INTEGER NOT NULL DEFAULT 0, declined TEXT,
     refused INTEGER NOT NULL DEFAULT 0, last_refusal TEXT
 )
-"""
+""",
+)
+"""The layouts, from the first on; see docs/state.md."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,26 @@ class Ledger:
     """The database. Methods that change something belong inside `transaction`, which makes them durable.
 
     Raises:
-        StateError: from any method, when the disk is full, read-only or damaged; nothing has changed then.
+        DamagedState: from any method, also the first, when what is read is not what was written.
+        StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._db = open_database(path, _SCHEMA, _VERSION)
+        self._db = open_database(path, MIGRATIONS)
+
+    @classmethod
+    @contextmanager
+    def reading(cls, path: Path) -> Iterator[Self]:
+        """A ledger to look at only, also while its aggregator runs; what would change it fails.
+
+        Raises:
+            StateError: there is none, or it cannot be read.
+        """
+        ledger = cls.__new__(cls)
+        ledger._path = path
+        with _reading(path) as ledger._db:
+            yield ledger
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -149,7 +166,7 @@ class Ledger:
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise StateError(f"{self._path}: {error}") from error
+            raise database_error(self._path, error) from error
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -222,7 +239,8 @@ class Ledger:
         )
         if row is None:
             return None
-        cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[1]))
+        with self._sound(f"the cohorts of round {round_id}"):
+            cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[1]))
         return OpenRound(round_id, row[0], cohorts, row[2])
 
     def summaries(self, generation: int) -> list[dict[str, Any]]:
@@ -232,12 +250,14 @@ class Ledger:
             " ORDER BY round",
             generation,
         )
-        return [json.loads(row[0]) for row in rows]
+        with self._sound("the summaries"):
+            return [json.loads(row[0]) for row in rows]
 
     def summary(self, round_id: RoundId) -> dict[str, float]:
         """What one closed round brought."""
         row = self._one("SELECT summary FROM rounds WHERE generation = ? AND round = ?", *round_id)
-        return json.loads(row[0]) if row else {}
+        with self._sound(f"the summary of round {round_id}"):
+            return json.loads(row[0]) if row else {}
 
     def forget_rounds_before(self, round_id: RoundId) -> None:
         """Free what older rounds were computed of; their rows of figures stay."""
@@ -318,12 +338,13 @@ class Ledger:
             " WHERE generation = ? AND round = ? ORDER BY lane, device",
             *round_id,
         )
-        return {
-            device: Answer(
-                digest, verdict, Reason(reason) if reason else None, detail, samples, json.loads(metrics)
-            )
-            for device, digest, verdict, reason, detail, samples, metrics in rows
-        }
+        with self._sound(f"the answers of round {round_id}"):
+            return {
+                device: Answer(
+                    digest, verdict, Reason(reason) if reason else None, detail, samples, json.loads(metrics)
+                )
+                for device, digest, verdict, reason, detail, samples, metrics in rows
+            }
 
     def update_bytes(self, round_id: RoundId) -> int:
         """Bytes of the updates that counted in a round."""
@@ -348,11 +369,12 @@ class Ledger:
         """A task or model by its digest.
 
         Raises:
-            StateError: it is not there.
+            DamagedState: it is not there, or not what it was.
         """
         row = self._one("SELECT data FROM contents WHERE digest = ?", digest)
-        if row is None:
-            raise StateError(f"{self._path}: the content {digest.hex()[:12]}… is missing")
+        if row is None or sha256(row[0]).digest() != digest:
+            what = "is missing" if row is None else "does not match its digest"
+            raise DamagedState(f"{self._path}: the content {digest.hex()[:12]}… {what}")
         return bytes(row[0])
 
     def newest(self, kind: str, generation: int) -> bytes | None:
@@ -416,7 +438,15 @@ class Ledger:
         try:
             yield from self._db.execute(statement, values)
         except sqlite3.Error as error:
-            raise StateError(f"{self._path}: {error}") from error
+            raise database_error(self._path, error) from error
+
+    @contextmanager
+    def _sound(self, what: str) -> Iterator[None]:
+        """What is read here was written by us: if it makes no sense, bits have flipped."""
+        try:
+            yield
+        except ValueError as error:
+            raise DamagedState(f"{self._path}: is damaged ({what}: {error})") from error
 
 
 @contextmanager
@@ -427,7 +457,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         yield db
     except sqlite3.Error as error:
-        raise StateError(f"{path}: {error}") from error
+        raise database_error(path, error) from error
     finally:
         db.close()
 

@@ -37,6 +37,10 @@ class StateError(FedgeError):
     exit_code = os.EX_IOERR
 
 
+class DamagedState(StateError):  # noqa: N818 (a state of the disk)
+    """A file in the state folder is not what was written to it. It is put aside, and the program begins anew."""
+
+
 class GaveWay(FedgeError):  # noqa: N818 (an outcome rather than an error: somebody else is at work)
     """Another process already does this work; the text says which and where."""
 

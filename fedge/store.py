@@ -7,10 +7,12 @@ state; before, the old one; never a mixture.
 import fcntl
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from fedge.errors import GaveWay, StateError
+from fedge.errors import DamagedState, GaveWay, StateError
 
 
 def atomic_write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
@@ -102,35 +104,105 @@ def lock(folder: Path) -> int:
     return descriptor
 
 
-def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
+def quarantine(path: Path) -> Path:
+    """Put a damaged file aside under the next free name `*.quarantine-N`, with its WAL if it is a database.
+
+    Returns:
+        Where it lies now, for whoever wants to look at it or to restore it.
+
+    Raises:
+        StateError: the disk is read-only or failing.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.name}.quarantine-{number}")).exists():
+        number += 1
+    try:
+        # The WAL goes first: left alone beside a new database it would be played into that one.
+        for suffix in ("-wal", "-shm", ""):
+            source = path.with_name(path.name + suffix)
+            if source.exists():
+                source.rename(aside.with_name(aside.name + suffix))
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be put aside: {error.strerror or error}") from error
+    return aside
+
+
+def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """Open or create a database; transactions begin with an explicit BEGIN and end durably.
 
     Args:
         path: the file; its WAL lies beside it.
-        schema: statements that create the tables of `version`.
-        version: kept in `PRAGMA user_version`.
+        migrations: scripts of SQL statements; the n-th, counted from 0, turns layout n into layout n + 1. Each
+            is one transaction, so that a power cut leaves a whole layout, and the next start goes on from it.
 
     Raises:
-        StateError: the file is no database, is damaged, or was written by another version.
+        DamagedState: the file is no database of ours, or its pages do not hold together.
+        StateError: it cannot be opened or written, or a newer program made it.
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
-            _prepare(connection, path, schema, version)
+            found = _examine(connection, path)
+            _migrate(connection, path, found, migrations)
         except BaseException:
             connection.close()
             raise
     except sqlite3.Error as error:
-        raise StateError(f"{path}: {error}; move the file away to start anew") from error
+        raise database_error(path, error) from error
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found == 0:
-        connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}; COMMIT")
-    elif found != version:
-        raise StateError(f"{path}: has layout {found}, this program knows {version}: upgrade the program")
+def database_error(path: Path, error: sqlite3.Error) -> StateError:
+    """What an error of SQLite means for the file: it is damaged, or only cannot be used just now."""
+    code = (
+        getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    )  # what is above tells more of the same
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DamagedState(f"{path}: is damaged ({error})")
+    return StateError(f"{path}: {error}")
+
+
+_MARK = 0x46650000
+"""`application_id` is this plus the layout: a flipped bit in either number is seen."""
+
+
+def _examine(connection: sqlite3.Connection, path: Path) -> int:
+    """Look through all pages and make sure that they can be written; returns the layout, 0 if it is new."""
+    try:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        (mark,) = connection.execute("PRAGMA application_id").fetchone()
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"PRAGMA user_version={found}")  # a write, of which nothing reaches the disk
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        # SQLite takes damage to a header for a format of the future, which it only reads or not even that.
+        code = error.sqlite_errorcode & 0xFF
+        of_the_future = code == sqlite3.SQLITE_ERROR or (
+            code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
+        )
+        if of_the_future:
+            raise DamagedState(f"{path}: is damaged ({error})") from error
+        raise
+    if verdict != "ok":
+        raise DamagedState(f"{path}: is damaged ({' '.join(verdict.split())})")
+    if mark != (_MARK + found if found else 0):
+        raise DamagedState(f"{path}: is damaged (its header says layout {found} and mark {mark:#x})")
+    return int(found)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, found: int, migrations: Sequence[str]) -> None:
+    if found > len(migrations):
+        raise StateError(
+            f"{path}: has layout {found}, this program knows up to {len(migrations)}: install the newer program "
+            "that wrote it, or move the file away to start anew"
+        )
+    for layout, statements in enumerate(migrations[found:], found + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {statements}; PRAGMA user_version={layout};"
+            f" PRAGMA application_id={_MARK + layout}; COMMIT"
+        )

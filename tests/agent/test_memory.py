@@ -13,7 +13,7 @@ import pytest
 
 from agent.lifecycle import Saved
 from agent.memory import BOOTS_KEPT, Memory
-from fedge.errors import StateError
+from fedge.errors import DamagedState, StateError
 from fedge.freshness import RoundId
 
 ONE, TWO = RoundId(1, 1), RoundId(1, 2)
@@ -133,14 +133,35 @@ def test_fault_35_a_full_disk_changes_nothing(path: Path) -> None:
 
 def test_fault_38_a_damaged_file_is_said(path: Path) -> None:
     with opened(path) as memory:
-        memory.save_update(ONE, digest(b"x"), bytes(500_000))
+        memory.save_update(ONE, digest(bytes(500_000)), bytes(500_000))
     whole = path.read_bytes()
     path.write_bytes(b"\xff" * 100 + whole[100:])
-    with pytest.raises(StateError, match=r"agent\.db: .*; move the file away to start anew"):
+    with pytest.raises(DamagedState, match=r"agent\.db: is damaged \(file is not a database\)"):
         Memory(path)
     path.write_bytes(whole[:6_000])  # cut short by a dying card
-    with pytest.raises(StateError, match=r"agent\.db: "), opened(path) as memory:
-        memory.payload(digest(b"x"))
+    with pytest.raises(DamagedState, match=r"agent\.db: is damaged \("):
+        Memory(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE seen SET round = round | 1073741824",
+        "UPDATE seen SET generation = 0",
+        "UPDATE outbox SET round = 9",
+        "UPDATE outbox SET digest = zeroblob(32)",
+        "UPDATE outbox SET payload = CAST('the updatf' AS BLOB)",
+    ],
+)
+def test_fault_38_a_flipped_bit_that_sqlite_cannot_notice(path: Path, damage: str) -> None:
+    with opened(path) as memory:
+        memory.save_update(ONE, digest(b"the update"), b"the update")
+    with opened(path) as memory:
+        memory._db.execute(damage)
+    with pytest.raises(
+        DamagedState, match=r"agent\.db: is damaged \(the .* does not match its (proof|digest)\)"
+    ):
+        Memory(path)
 
 
 def test_fault_37_a_read_only_file_is_said(path: Path) -> None:

@@ -168,15 +168,6 @@ def test_exit_codes(arguments: list[str], code: int, message: str, tmp_path: Pat
     assert done.stdout == ""
 
 
-def test_a_damaged_memory_is_said(tmp_path: Path) -> None:
-    configure(tmp_path)
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "agent.db").write_bytes(bytes(5_000))
-    done = run(folder=tmp_path)
-    assert done.returncode == 74
-    assert "agent.db: file is not a database; move the file away to start anew" in done.stderr
-
-
 def test_predict_needs_no_network(tmp_path: Path) -> None:
     configure(tmp_path)
     (tmp_path / "state").mkdir()

@@ -12,7 +12,7 @@ import pytest
 
 from aggregator.answers import Answer
 from aggregator.ledger import Ledger, Life, read_devices, read_rounds
-from fedge.errors import StateError
+from fedge.errors import DamagedState, StateError
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
@@ -58,7 +58,7 @@ def model_of(round_id: RoundId) -> Blob:
 
 def close(ledger: Ledger, round_id: RoundId, **summary: float) -> None:
     ledger.save_round(round_id, "train", COHORTS, 0.0)
-    ledger.save_content("model", round_id, model_of(round_id), f"model {round_id}".encode())
+    ledger.save_content("model", round_id, model_of(round_id), f"model of {round_id}".encode())
     ledger.close_round(round_id, model_of(round_id).digest, 2, 20, {"weight_change": 0.5, **summary}, 1.0)
 
 
@@ -143,14 +143,38 @@ def test_a_damaged_file_is_a_state_error_also_when_reading(ledger: Ledger, path:
     with path.open("r+b") as file:  # after the first page, which holds the layout
         file.seek(4_096)
         file.write(b"\xa5" * (path.stat().st_size - 4_096))
-    damaged = Ledger(path)
-    with pytest.raises(StateError, match=r"ledger\.db: "):
-        damaged.summaries(1)
-    with pytest.raises(StateError, match=r"ledger\.db: "):
-        damaged.partials()
-    damaged.close()
-    with pytest.raises(StateError, match=r"ledger\.db: "):
+    with pytest.raises(DamagedState, match=r"ledger\.db: is damaged \("):
+        Ledger(path)
+    with pytest.raises(DamagedState, match=r"ledger\.db: is damaged \("):
         read_rounds(path)
+
+
+def test_fault_38_what_sqlite_cannot_notice_is_noticed_when_it_is_read(ledger: Ledger, path: Path) -> None:
+    first = RoundId(1, 1)
+    with ledger.transaction():
+        admit(ledger, "a", first)
+        close(ledger, first)
+    assert ledger.content(model_of(first).digest) == b"model of 1.1"
+    for damage in (
+        "UPDATE contents SET data = x'00'",
+        "UPDATE answers SET metrics = CAST(x'7b22ff' AS TEXT)",
+        "UPDATE answers SET metrics = '{}', reason = 'wrong_baze'",
+        "UPDATE rounds SET cohorts = '[{}]', summary = '{\"loss\" 1.0}'",
+    ):
+        with ledger.transaction():
+            ledger._run(damage)
+        with pytest.raises(DamagedState, match=r"ledger\.db: "):
+            ledger.content(model_of(first).digest)
+        if "answers" in damage:
+            with pytest.raises(DamagedState, match=r"ledger\.db: is damaged \(the answers of round 1\.1: "):
+                ledger.answers(first)
+    for read in (
+        lambda: ledger.round_as_saved(first),
+        lambda: ledger.summary(first),
+        lambda: ledger.summaries(1),
+    ):
+        with pytest.raises(DamagedState, match=r"ledger\.db: is damaged \(the "):
+            read()
 
 
 # ── what is read back ──────────────────────────────────────────────────────────────────────────────
@@ -183,7 +207,7 @@ def test_what_was_saved_is_the_same_after_a_restart(ledger: Ledger, path: Path) 
         assert now.answers(round_id)["a"] == answer
         assert now.summaries(1) == [{"weight_change": 0.5, "accuracy": 0.75}]
         assert now.slots() == {("model", 1): model_of(RoundId(1, 3))}
-        assert now.content(model_of(RoundId(1, 3)).digest) == b"model 1.3"
+        assert now.content(model_of(RoundId(1, 3)).digest) == b"model of 1.3"
 
 
 def test_another_attempt_begins_its_time_anew(ledger: Ledger) -> None:
@@ -269,7 +293,7 @@ def test_old_rounds_keep_their_figures_and_lose_what_they_were_computed_of(
             for device in ("a", "b"):
                 admit(ledger, device, RoundId(1, number))
             close(ledger, RoundId(1, number), accuracy=number / 10)
-        ledger.save_content("task", RoundId(1, 0), blob("task"), b"the task")
+        ledger.save_content("task", RoundId(1, 0), blob("task"), b"task")
         open_round = RoundId(1, 6)
         ledger.save_round(open_round, "train", COHORTS, 0.0)
         kept = admit(ledger, "a", open_round)
@@ -280,7 +304,7 @@ def test_old_rounds_keep_their_figures_and_lose_what_they_were_computed_of(
     assert [number for number in range(1, 7) if ledger.answers(RoundId(1, number))] == [5, 6]
     assert len(list(ledger.pieces("a", kept))) == 2
     assert set(ledger.partials()) == {"c"}
-    assert ledger.content(blob("task").digest) == b"the task"
+    assert ledger.content(blob("task").digest) == b"task"
     assert ledger.newest("model", 1) == model_of(RoundId(1, 5)).digest
     with pytest.raises(StateError, match="missing"):
         ledger.content(model_of(RoundId(1, 4)).digest)
@@ -290,18 +314,18 @@ def test_old_rounds_keep_their_figures_and_lose_what_they_were_computed_of(
 def test_a_new_generation_forgets_what_was_spooled_and_its_task_is_the_newest(ledger: Ledger) -> None:
     task = blob("task")
     with ledger.transaction():
-        ledger.save_content("task", RoundId(1, 0), task, b"the task")
-        ledger.save_content("task", RoundId(1, 0), blob("surveyed", 1), b"the surveyed task")
+        ledger.save_content("task", RoundId(1, 0), task, b"task")
+        ledger.save_content("task", RoundId(1, 0), blob("surveyed", 1), b"surveyed")
         ledger.spool("c", Frame(id=b"c" * 32, i=0, n=2, size=20, data=bytes(10)))
     assert ledger.newest("task", 1) == blob("surveyed").digest  # of the same round, but later
     with ledger.transaction():
         ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
-        ledger.save_content("task", RoundId(2, 0), task, b"the task")  # the very same bytes
+        ledger.save_content("task", RoundId(2, 0), task, b"task")  # the very same bytes
     assert ledger.newest("task", 2) == task.digest
     assert ledger.newest("model", 2) is None
     assert ledger.partials() == {}
     with ledger.transaction():
-        ledger.save_content("task", RoundId(2, 0), blob("surveyed", 1), b"the surveyed task")
+        ledger.save_content("task", RoundId(2, 0), blob("surveyed", 1), b"surveyed")
     assert ledger.newest("task", 2) == blob("surveyed").digest
 
 

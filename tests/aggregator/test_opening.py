@@ -10,6 +10,7 @@ import pytest
 
 from aggregator import opening, presence
 from aggregator.answers import Answer
+from aggregator.closing import blob_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase
 from aggregator.ledger import Ledger
@@ -50,6 +51,9 @@ classes = ["idle", "busy"]
 rounds = {rounds}
 """
 
+SURVEYED_SPREAD_S = 59.0
+"""Tells the task that the survey ends with from the one it begins with."""
+
 
 class Place:
     """A state folder, and the aggregators that begin in it."""
@@ -80,8 +84,8 @@ class Place:
             self.ledger.save_round(state.round, state.kind, (EVERYBODY,), 0.0)
             model = blob(f"model {state.round}", slot=number % 2)
             if number == 0:
-                task = pack(state.task_message)
-                surveyed = blob(f"surveyed {state.round}", slot=1 - state.task.slot)
+                task = pack(state.task_message.model_copy(update={"reconnect_spread_s": SURVEYED_SPREAD_S}))
+                surveyed = blob_of(task, 1 - state.task.slot)
                 self.ledger.save_content("task", state.round, surveyed, task)
             self.ledger.save_content("model", state.round, model, b"model")
             summary = {} if number == 0 else {"weight_change": 0.5, "accuracy": number / 10}
@@ -160,7 +164,7 @@ def test_a_restart_between_rounds_begins_the_next_with_the_newest_task_and_model
     place.close_round(first)
     state = place.open()
     assert (state.round, state.kind, state.cohorts, state.answers) == ((1, 1), "train", (), {})
-    assert (state.task.digest, state.task.slot) == (blob("surveyed 1.0").digest, 1)
+    assert (state.task_message.reconnect_spread_s, state.task.slot) == (SURVEYED_SPREAD_S, 1)
     assert (state.model, set(state.before)) == (blob("model 1.0", 0), {"a"})
 
 

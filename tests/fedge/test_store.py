@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fedge.errors import GaveWay, StateError
-from fedge.store import atomic_write, lock, make_folder, open_database, remove
+from fedge.errors import DamagedState, GaveWay, StateError
+from fedge.store import atomic_write, lock, make_folder, open_database, quarantine, remove
 
 SCHEMA = "CREATE TABLE things (name TEXT NOT NULL)"
+FIRST = (SCHEMA,)
+ADD_COLOUR = "ALTER TABLE things ADD COLUMN colour TEXT"
 
 
 @contextmanager
@@ -186,7 +188,7 @@ def test_a_full_disk_still_locks(tmp_path: Path) -> None:
 def test_a_database_is_made_once_and_durable(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     for count in (1, 2):
-        database = open_database(path, SCHEMA, 3)
+        database = open_database(path, FIRST)
         settings = [
             database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
         ]
@@ -196,29 +198,193 @@ def test_a_database_is_made_once_and_durable(tmp_path: Path) -> None:
         database.close()
 
 
-def test_a_database_of_another_layout_is_refused(tmp_path: Path) -> None:
-    open_database(tmp_path / "x.db", SCHEMA, 1).close()
-    with pytest.raises(StateError, match=r"x\.db: has layout 1, this program knows 2: upgrade the program"):
-        open_database(tmp_path / "x.db", SCHEMA, 2)
+def test_an_older_layout_is_migrated_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    database = open_database(path, FIRST)
+    database.execute("INSERT INTO things VALUES ('pump')")
+    database.close()
+    third = "UPDATE things SET colour = 'grey' WHERE colour IS NULL; CREATE TABLE places (name TEXT)"
+    for migrations in ((*FIRST, ADD_COLOUR), (*FIRST, ADD_COLOUR, third)):
+        for _ in range(2):  # the second start finds nothing to do
+            database = open_database(path, migrations)
+            (found,) = database.execute("PRAGMA user_version").fetchone()
+            assert found == len(migrations)
+            database.close()
+    database = open_database(path, (*FIRST, ADD_COLOUR, third))
+    assert database.execute("SELECT * FROM things").fetchall() == [("pump", "grey")]
+    database.close()
+
+
+MIGRATE = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from fedge.store import open_database
+
+def kill_at(statement):
+    if "KILL" in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+connect = sqlite3.connect
+def traced(*args, **more):
+    connection = connect(*args, **more)
+    connection.set_trace_callback(kill_at)
+    return connection
+sqlite3.connect = traced
+open_database(Path(sys.argv[1]), sys.argv[2:])
+"""
+
+
+def test_fault_34_a_kill_in_mid_migration_leaves_the_whole_layout_before(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    database = open_database(path, FIRST)
+    database.execute("INSERT INTO things VALUES ('pump')")
+    database.close()
+    wrecked = [*FIRST, ADD_COLOUR, "DELETE FROM things; SELECT 1 AS 'KILL'"]
+    ended = subprocess.run([sys.executable, "-c", MIGRATE, str(path), *wrecked], check=False)
+    assert ended.returncode == -9
+    database = open_database(path, (*FIRST, ADD_COLOUR))
+    assert database.execute("SELECT * FROM things").fetchall() == [("pump", None)]
+    database.close()
+
+
+def test_a_database_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    open_database(path, (*FIRST, ADD_COLOUR)).close()
+    before = path.read_bytes()
+    with pytest.raises(
+        StateError,
+        match=r"x\.db: has layout 2, this program knows up to 1: install the newer program that wrote it",
+    ) as error:
+        open_database(path, FIRST)
+    assert not isinstance(error.value, DamagedState), "it is not put aside"
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"\0" * 8_192, b"not a database, but long enough to be one" * 100])
 def test_fault_38_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(content)
-    with pytest.raises(StateError, match=r"x\.db: file is not a database; move the file away to start anew"):
-        open_database(path, SCHEMA, 1)
+    with pytest.raises(DamagedState, match=r"x\.db: is damaged \(file is not a database\)"):
+        open_database(path, FIRST)
 
 
-def test_a_schema_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_layout_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with pytest.raises(StateError, match="syntax error"):
-        open_database(path, f"{SCHEMA}; CREATE NONSENSE", 1)
-    open_database(path, SCHEMA, 1).close()
+        open_database(path, (f"{SCHEMA}; CREATE NONSENSE",))
+    open_database(path, FIRST).close()
+    with pytest.raises(StateError, match="syntax error"):
+        open_database(path, (*FIRST, "DROP TABLE things; CREATE NONSENSE"))
+    database = open_database(path, FIRST)
+    assert database.execute("SELECT count(*) FROM things").fetchone() == (0,)
+    database.close()
 
 
 def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="unable to open database file"):
-        open_database(tmp_path / "gone" / "x.db", SCHEMA, 1)
-    with full_disk(0), pytest.raises(StateError, match=r"x\.db: "):
-        open_database(tmp_path / "x.db", SCHEMA, 1)
+        open_database(tmp_path / "gone" / "x.db", FIRST)
+    with full_disk(0), pytest.raises(StateError, match=r"x\.db: ") as error:
+        open_database(tmp_path / "x.db", FIRST)
+    assert not isinstance(error.value, DamagedState), "a full disk is no damage"
+
+
+def test_fault_37_a_read_only_disk_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.db"
+    open_database(path, FIRST).close()
+    content = bytearray(path.read_bytes())
+    content[18] = 0xFF  # the write version of a future format: SQLite only reads such a file
+    path.write_bytes(content)
+    with pytest.raises(DamagedState, match=r"x\.db: is damaged \(attempt to write a readonly database\)"):
+        open_database(path, FIRST)
+    monkeypatch.setattr("os.access", lambda *_: False)  # as on a disk that is mounted read-only
+    with pytest.raises(StateError, match=r"x\.db: attempt to write a readonly database") as error:
+        open_database(path, FIRST)
+    assert not isinstance(error.value, DamagedState)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> bytes:
+    """A database of 28 pages: two thirds of its bytes hold rows."""
+    path = tmp_path / "x.db"
+    database = open_database(path, FIRST)
+    for number in range(40):
+        database.execute("INSERT INTO things VALUES (?)", (f"{number:02}" * 1_000,))
+    database.close()
+    return path.read_bytes()
+
+
+HARMLESS = {*range(24, 28), *range(40, 47), *range(48, 52), *range(56, 60), *range(72, 100)}
+"""Bytes of the header (https://www.sqlite.org/fileformat2.html, 1.3) whose flipped bit changes no answer:
+change counters, caches of sizes, reserved space, the version of the library that wrote last."""
+
+
+@pytest.mark.parametrize("bit", [0, 7])
+def test_fault_38_each_bit_of_the_header_is_noticed_or_harmless(
+    tmp_path: Path, filled: bytes, bit: int
+) -> None:
+    path = tmp_path / "x.db"
+    for offset in range(100):
+        path.write_bytes(filled[:offset] + bytes([filled[offset] ^ (1 << bit)]) + filled[offset + 1 :])
+        try:
+            database = open_database(path, FIRST)
+        except DamagedState:
+            continue
+        assert offset in HARMLESS, offset
+        rows = database.execute("SELECT name FROM things ORDER BY rowid").fetchall()
+        assert rows == [(f"{number:02}" * 1_000,) for number in range(40)]
+        database.execute("INSERT INTO things VALUES ('more')")
+        database.close()
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.5, 0.9])
+def test_fault_38_a_file_cut_short_or_full_of_nul(tmp_path: Path, filled: bytes, part: float) -> None:
+    path = tmp_path / "x.db"
+    cut = int(len(filled) * part)
+    for content in (filled[:cut], bytes(cut), filled[:cut] + bytes(len(filled) - cut)):
+        path.write_bytes(content)
+        with pytest.raises(DamagedState, match=r"x\.db: is damaged \("):
+            open_database(path, FIRST)
+
+
+def test_what_is_damaged_is_put_aside_with_its_wal(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    for number in (1, 2):
+        for suffix in ("", "-wal", "-shm"):
+            (tmp_path / f"x.db{suffix}").write_text(f"{number}{suffix}")
+        assert quarantine(path) == tmp_path / f"x.db.quarantine-{number}"
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        f"x.db.quarantine-{number}{suffix}": f"{number}{suffix}"
+        for number in (1, 2)
+        for suffix in ("", "-wal", "-shm")
+    }
+
+
+def test_a_power_cut_while_putting_aside_never_leaves_a_wal_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a new database a WAL would be played into it; the next start sees the damage again."""
+    path = tmp_path / "x.db"
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"x.db{suffix}").write_text(suffix)
+    rename = Path.rename
+    seen: list[set[str]] = []
+
+    def watched(source: Path, target: Path) -> Path:
+        seen.append(names(tmp_path))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    quarantine(path)
+    assert all("x.db" in present for present in seen)
+
+
+def test_a_disk_that_does_not_let_it_be_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"x")
+
+    def read_only(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", read_only)
+    with pytest.raises(StateError, match=r"x\.db: cannot be put aside: Read-only file system"):
+        quarantine(path)
