@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from aggregator import events as on
 from aggregator.answers import Answer
+from aggregator.config import reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.ledger import FILE, Ledger
 from aggregator.rules.mean import Contribution, finish, partial
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
-from fedge.errors import StateError
+from fedge.errors import DamagedState
 from fedge.frames import Refused, join, split
 from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, Update, pack, unpack
@@ -70,7 +71,7 @@ def surveyed(ledger: Ledger, round_id: RoundId, task: Task) -> Task | Unmeasured
     """The task with its frozen layers, from the admitted surveys.
 
     Raises:
-        StateError: an admitted survey is missing or damaged.
+        DamagedState: an admitted survey is missing or damaged.
     """
     surveys: dict[str, Measured] = {}
     for device, answer in _admitted(ledger, round_id).items():
@@ -87,7 +88,7 @@ def averaged(ledger: Ledger, round_id: RoundId, base: Vector) -> Averaged:
     """The mean of the admitted updates (law 5), one update in memory at a time.
 
     Raises:
-        StateError: an admitted update is missing or damaged: without it the mean would be another one.
+        DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
     """
     answers = _admitted(ledger, round_id)
 
@@ -156,11 +157,8 @@ def _read(ledger: Ledger, device: str, answer: Answer) -> Update | Survey:
     return message
 
 
-def _damaged(device: str, found: str) -> StateError:
-    return StateError(
-        f"{FILE} does not hold what {device} was told counts: {found}. Restore the newest copy of the state "
-        "folder, or run once with --new-generation to begin anew with the devices following"
-    )
+def _damaged(device: str, found: str) -> DamagedState:
+    return DamagedState(f"{FILE} does not hold what {device} was told counts: {found}")
 
 
 def close_round(
@@ -181,8 +179,9 @@ def close_round(
         found = surveyed(ledger, round_id, task)
         if isinstance(found, Unmeasured):
             return on.CloseFailed(now_s, round_id, str(found))
-        task, task_blob = found, blob_of(pack(found), 1 - state.task.slot)
-        ledger.save_content("task", round_id, task_blob, pack(found))
+        task = _spread(found, state)
+        task_blob = blob_of(pack(task), 1 - state.task.slot)
+        ledger.save_content("task", round_id, task_blob, pack(task))
         vector = first_weights(task, state.seed, round_id.generation)
         admitted = [answer for answer in state.answers.values() if answer.verdict == "admitted"]
         result = Averaged(vector, len(admitted), sum(answer.samples for answer in admitted), {})
@@ -202,6 +201,13 @@ def close_round(
         progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
     log.info("%s", _story(round_id, state.kind, result, summary))
     return on.RoundClosed(now_s, round_id, task_blob, task, model, progress)
+
+
+def _spread(task: Task, state: Federation) -> Task:
+    """Let as many devices as the survey speaks of come back without a rush; the configuration rarely knows."""
+    devices = state.admitted / state.cohorts[-1].fraction
+    spread_s = max(task.reconnect_spread_s, reconnect_spread_s(devices))
+    return task.model_copy(update={"reconnect_spread_s": spread_s})
 
 
 def weights_of(ledger: Ledger, model: Blob, size: int) -> Vector:

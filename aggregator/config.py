@@ -185,4 +185,9 @@ class FederationSettings(FileSettings):
     def task(self) -> Task:
         """The task of the survey."""
         expected = len(self.federation.devices or ()) or self.rounds.target or self.rounds.quorum
-        return self.model.task(reconnect_spread_s=min(60.0, max(1.0, expected / 28)))
+        return self.model.task(reconnect_spread_s(expected))
+
+
+def reconnect_spread_s(devices: float) -> float:
+    """Within how many seconds so many devices come back: 28 a second, which is 3 % of a thousand."""
+    return min(60.0, max(1.0, devices / 28))

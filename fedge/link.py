@@ -289,9 +289,28 @@ class Link:
                 return
             self.inbox(down)
             failures = 1 if connection.stable else failures + 1
-            longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures - 1, 10))
-            # Full jitter: a thousand devices would come back in the same second.
-            closed.wait(random.uniform(0.05, longest + self.spread_s))
+            lost = connection.accepted or failures == 1
+            closed.wait(pause_s(failures, self.spread_s, random.random(), lost=lost))
+
+
+def pause_s(failures: int, spread_s: float, draw: float, *, lost: bool) -> float:
+    """How long to wait before the next attempt to connect, so that a fleet does not come at once.
+
+    What all lose in the same moment, each seeks again at its own moment within the spread. While the broker
+    stays away each comes once in a spread, at about the moment it drew: were it drawn anew each time from the
+    whole spread, attempts would pile up, to e = 2.7 times their mean rate at the spread's end (the renewal
+    density of a uniform law), just where a broker may come back.
+
+    Args:
+        failures: attempts that did not bring a lasting connection, this one included; from 1 on.
+        spread_s: the fleet's `reconnect_spread_s`; 0 while it is not known.
+        draw: uniform in [0, 1).
+        lost: a connection was lost, or it is the first attempt: all others may be at the same point.
+    """
+    longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures - 1, 10))
+    if lost:
+        return 0.05 + draw * (longest_s + spread_s)
+    return 0.05 + spread_s + draw * longest_s
 
 
 class _Connection:
@@ -342,6 +361,11 @@ class _Connection:
             log.exception("the connection failed")
             self._reason = f"{type(error).__name__}: {error}"
         return LinkDown(self._reason, self._taken_over)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the broker accepted us."""
+        return self._up_s < math.inf
 
     @property
     def stable(self) -> bool:

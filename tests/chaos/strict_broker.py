@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.broker import LOOPBACK, Broker, LocalBroker, free_port
+import pytest
 
-ROOT = Path(__file__).parents[2]
+import fleet
+from fleet.broker import Broker, LocalBroker, free_port
+
+ROOT = Path(fleet.__file__).parents[1]
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 QUARANTINE = ROOT / "deploy" / "mosquitto" / "quarantine-db"
 PASSWORD = "a secret of the fleet"
+needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="Mosquitto is not installed")
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,6 @@ def strict_broker(**settings: object) -> Iterator[StrictBroker]:
         command = [MOSQUITTO, "-c", str(config)]
         with LocalBroker("mosquitto", command, port, folder / "broker.log") as broker:
             yield StrictBroker(broker, folder)
-
-
-def url(strict: StrictBroker, host: str = LOOPBACK) -> str:
-    return f"mqtt://{host}:{strict.port}"
 
 
 def _with(text: str, settings: dict[str, object]) -> str:
