@@ -95,8 +95,8 @@ def averaged(ledger: Ledger, round_id: RoundId, base: Vector) -> Averaged:
     def contributions() -> Iterator[Contribution]:
         for device, answer in answers.items():
             update = _read(ledger, device, answer)
-            if not isinstance(update, Update):
-                raise _damaged(device, f"no update, for round {round_id}")
+            if not isinstance(update, Update) or update.samples != answer.samples:
+                raise _damaged(device, f"another update, for round {round_id}")
             vector = CODECS[update.codec].decode(update.body, len(base))
             yield Contribution(device, answer.samples, vector)
 
@@ -204,7 +204,7 @@ def close_round(
 
 
 def _spread(task: Task, state: Federation) -> Task:
-    """Let as many devices as the survey speaks of come back without a rush; the configuration rarely knows."""
+    """Let as many devices as the survey speaks of come back without a rush; few configurations say how many."""
     devices = state.admitted / state.cohorts[-1].fraction
     spread_s = max(task.reconnect_spread_s, reconnect_spread_s(devices))
     return task.model_copy(update={"reconnect_spread_s": spread_s})

@@ -307,7 +307,7 @@ def pause_s(failures: int, spread_s: float, draw: float, *, lost: bool) -> float
         draw: uniform in [0, 1).
         lost: a connection was lost, or it is the first attempt: all others may be at the same point.
     """
-    longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures - 1, 10))
+    longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures - 1, 10))
     if lost:
         return 0.05 + draw * (longest_s + spread_s)
     return 0.05 + spread_s + draw * longest_s

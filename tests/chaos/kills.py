@@ -1,4 +1,4 @@
-"""SIGKILL for any device, the aggregator and the broker, at moments drawn from a seed; then the books are read.
+"""SIGKILL for any device, the aggregator and the broker, at moments drawn from a seed; then an audit.
 
     python -m tests.chaos.kills --seed 1 --rounds 50
 
@@ -121,7 +121,7 @@ def _harass(fleet: FleetOfProcesses, accidents: Accidents, rounds: int) -> Count
             done, progress_s = newly, now_s
         assert now_s - progress_s < STUCK_S, f"no round closed for {STUCK_S} s: {fleet.rounds()[-2:]}"
         absent = {name for _, name in back}
-        for name, program in fleet.programs.items():
+        for program in fleet.programs.values():
             assert program.exit_code in (None, 0), program.died()
         if now_s >= next_s:
             if accident.victim not in absent and _kill(fleet, accident.victim):

@@ -1,4 +1,4 @@
-"""Mosquitto as it is deployed: with our `mosquitto.conf`, a password, and the quarantine step before it starts."""
+"""Mosquitto as it is deployed: with our `mosquitto.conf`, a password, and the quarantine before it starts."""
 
 import os
 import re

@@ -53,7 +53,7 @@ def test_fault_52_at_most_five_percent_come_in_any_second(away_s: float) -> None
         back_s = [comes_back(away_s, draw) for _ in range(CLIENTS)]
         busiest.append(busiest_second(back_s))
         assert max(back_s) - away_s <= SPREAD_S + 20.05, "nobody waits for longer than one pause"
-    # 28 a second on average: chance exceeds 50 (4.2 standard deviations) somewhere in a few draws of a thousand.
+    # 28 a second on average: 50 is 4.2 standard deviations above, which some second of some draw exceeds.
     assert sorted(busiest)[-2] <= AT_MOST
     assert max(busiest) <= AT_MOST * 1.1
 
