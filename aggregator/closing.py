@@ -204,7 +204,7 @@ def close_round(
 
 
 def _spread(task: Task, state: Federation) -> Task:
-    """Let as many devices as the survey speaks of come back without a rush; few configurations say how many."""
+    """Let as many devices as the survey speaks of come back without a rush; few configurations say it."""
     devices = state.admitted / state.cohorts[-1].fraction
     spread_s = max(task.reconnect_spread_s, reconnect_spread_s(devices))
     return task.model_copy(update={"reconnect_spread_s": spread_s})
