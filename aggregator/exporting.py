@@ -48,6 +48,7 @@ class Exporter:
         self._folder = folder
         self._post = post
         self._waiting: Job | None = None
+        self._closed = False
         self._wake = threading.Condition()
         threading.Thread(target=self._run, name="exporter", daemon=True).start()
 
@@ -57,13 +58,25 @@ class Exporter:
             self._waiting = job
             self._wake.notify()
 
+    def close(self) -> None:
+        """Post nothing more; an export under way comes to its end first, in its own time."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+
     def _run(self) -> None:
         while True:
             with self._wake:
-                while self._waiting is None:
+                while self._waiting is None and not self._closed:
                     self._wake.wait()
                 job, self._waiting = self._waiting, None
-            self._post(self._export(job))
+            if job is None:
+                return
+            exported = self._export(job)
+            with self._wake:
+                if self._closed:
+                    return
+                self._post(exported)
 
     def _export(self, job: Job) -> Exported:
         """Write the files; whatever fails here is a reason, never the end of learning."""

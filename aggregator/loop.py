@@ -8,9 +8,10 @@ from queue import Empty, SimpleQueue
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exporter
 from aggregator.federation import Federation
-from aggregator.ledger import FILE, Ledger
-from aggregator.opening import open_federation
+from aggregator.ledger import FILE
+from aggregator.opening import begin_anew, open_federation, open_ledger
 from aggregator.runtime import Happening, Runtime
+from fedge.errors import DamagedState, StateError
 from fedge.link import Link
 from fedge.store import lock, make_folder
 from fedge.topics import Topics
@@ -20,6 +21,8 @@ log = logging.getLogger("fedge.aggregator")
 SESSION_S = 86_400
 LARGEST_TURN = 256
 """Events of one transaction at most."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+"""Between attempts while the ledger cannot be written."""
 
 
 class Stop:
@@ -29,6 +32,11 @@ class Stop:
 class Loop:
     """One federation's aggregator at work, until `stop` or the end of learning.
 
+    A ledger that cannot be written (a full disk, one that turned read-only) is no end: what happened in that
+    turn was not seen outside, no update in it was acknowledged. So all is dropped but the ledger, and after a
+    pause its last word is taken up again; the broker then sends what was not acknowledged once more.
+    A damaged ledger is put aside, and what follows is as with a folder that was wiped.
+
     Args:
         settings: the configuration.
         new_generation: begin anew, with the devices following.
@@ -37,7 +45,7 @@ class Loop:
     Raises:
         GaveWay: another aggregator serves this federation or works with this state folder.
         ConfigError: the ledger does not fit the configuration or the fleet.
-        StateError: the state folder cannot be used.
+        StateError: the state folder cannot be used, when the program starts.
     """
 
     def __init__(
@@ -49,30 +57,63 @@ class Loop:
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
         make_folder(settings.export.folder, mode=0o755)
-        self._ledger = Ledger(folder / FILE)
+        self._path = folder / FILE
+        self._ledger = open_ledger(self._path)
+        self._stopped = False
         self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
 
     def stop(self) -> None:
         """End the loop soon; safe in a signal handler."""
+        self._stopped = True
         self._inbox.put(Stop())
 
     def run(self) -> None:
         """Serve until `stop`, or until learning is done if asked to exit then."""
+        pause_s = FIRST_PAUSE_S
         try:
-            state = open_federation(
-                self._settings,
-                self._ledger,
-                Topics(self._settings.federation.name),
-                os.urandom(16),
-                self._inbox,
-                new_generation=self._new_generation,
-            )
-            if state is not None:  # else it was stopped while watching
-                self._serve(state)
+            while True:
+                began_s = time.monotonic()
+                try:
+                    return self._live()
+                except DamagedState as error:
+                    self._ledger.close()
+                    self._ledger = begin_anew(self._path, error)
+                except StateError as error:
+                    if time.monotonic() - began_s > LONGEST_PAUSE_S:
+                        pause_s = FIRST_PAUSE_S
+                    log.error("%s; trying again in %.0f s", error, pause_s)
+                if self._stopped or self._is_stopped_within(pause_s):
+                    return None
+                pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
         finally:
             self._ledger.close()
             os.close(self._lock)
             log.info("stopped")
+
+    def _live(self) -> None:
+        """Take up where the ledger stands, and serve."""
+        state = open_federation(
+            self._settings,
+            self._ledger,
+            Topics(self._settings.federation.name),
+            os.urandom(16),
+            self._inbox,
+            new_generation=self._new_generation,
+        )
+        self._new_generation = False  # it has begun
+        if state is not None:  # else it was stopped while watching
+            self._serve(state)
+
+    def _is_stopped_within(self, seconds: float) -> bool:
+        """Wait, and forget what the links of before still say; True: asked to end meanwhile."""
+        due_s = time.monotonic() + seconds
+        while (left_s := due_s - time.monotonic()) > 0:
+            try:
+                if isinstance(self._inbox.get(timeout=left_s), Stop):
+                    return True
+            except Empty:
+                pass
+        return False
 
     def _serve(self, state: Federation) -> None:
         settings = self._settings
@@ -96,6 +137,7 @@ class Loop:
                     runtime.end()
                     return
         finally:
+            exporter.close()
             link.close(runtime.last_words())
 
     def _next(self, runtime: Runtime) -> list[Happening | Stop]:

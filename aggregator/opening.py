@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -14,12 +15,13 @@ from aggregator.federation import Federation, Phase, Rules
 from aggregator.ledger import Ledger, Life
 from aggregator.presence import Watch
 from aggregator.stopping import Progress, Stopping
-from fedge.errors import ConfigError, GaveWay, ProtocolError
+from fedge.errors import ConfigError, DamagedState, GaveWay, ProtocolError
 from fedge.frames import cost, split
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
 from fedge.messages import MAX_COUNTER, MAX_SIZE, Blob, Manifest, Service, Status, Task, pack, unpack, unseal
 from fedge.plan import Plan
+from fedge.store import quarantine
 from fedge.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
@@ -27,6 +29,28 @@ log = logging.getLogger("fedge.aggregator")
 
 class Stopped(Exception):  # noqa: N818 (an outcome)
     """Asked to stop while watching."""
+
+
+def open_ledger(path: Path) -> Ledger:
+    """The ledger in a file; a damaged one is put aside, and an empty one takes its place.
+
+    Raises:
+        StateError: the disk is full, read-only or failing.
+    """
+    try:
+        return Ledger(path)
+    except DamagedState as error:
+        return begin_anew(path, error)
+
+
+def begin_anew(path: Path, error: DamagedState) -> Ledger:
+    """Put a damaged ledger aside, say so, and open an empty one: it is up to `take_up` whether that will do.
+
+    Raises:
+        StateError: the disk is full, read-only or failing.
+    """
+    log.error("%s; put aside as %s: the ledger begins anew", error, quarantine(path).name)
+    return Ledger(path)
 
 
 def open_federation(
