@@ -72,7 +72,9 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if answer is not None and answer.digest == frame.id:
         return _repeat(state, device, answer, state.round)
     if earlier is not None and earlier.digest == frame.id:
-        return _repeat(state, device, earlier, state.round._replace(round=state.round.round - 1))
+        # After the end of learning the current round is the last closed one.
+        back = 0 if state.phase is Phase.DONE else 1
+        return _repeat(state, device, earlier, state.round._replace(round=state.round.round - back))
     if state.phase is Phase.DONE:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:

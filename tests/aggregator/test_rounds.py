@@ -383,7 +383,8 @@ def test_after_the_end_first_verdicts_are_repeated_and_nothing_new_is_taken() ->
     story = finished()
     story.published()
     old = update("a", RoundId(1, 3), MODEL.digest)
-    assert receipts(story.send("a", old)) == [("a", "admitted", None)]
+    again = of(do.SendReceipt, story.send("a", old))
+    assert [(effect.receipt.verdict, effect.receipt.round) for effect in again] == [("admitted", 3)]
     assert receipts(story.answers("d")) == [("d", "refused", Reason.ROUND_CLOSED)]
     story.later(10 * DEADLINE_S)
     assert story.phase() == "done"
