@@ -13,12 +13,14 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from agent.config import AgentSettings
+from agent.effects import Effect
 from agent.sources import Samples, open_source
-from fedge import __version__
+from fedge import __version__, failpoints
 from fedge.errors import FedgeError
 from fedge.logs import tell
 
@@ -36,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     tell(verbose=options.verbose)
     try:
+        failpoints.arm(effect.__name__ for effect in get_args(Effect))
         settings = AgentSettings.load(options.config)
         if options.command == "predict":
             return _predict(settings, options)

@@ -29,9 +29,9 @@ class Opened:
 def open_memory(path: Path) -> Memory:
     """The device's memory; a damaged one is put aside, and an empty one takes its place.
 
-    Nothing is lost that the fleet needs: who this device is stands in its configuration, and the newest round
-    in the announcement. An update that had been sent is not known any more, so that another may be made in its
-    round: the aggregator refuses that one as already answered.
+    Nothing is lost that the fleet needs: who this device is stands in its configuration, the newest round in
+    the announcement. An update that had been sent is not known any more, so another may be made in its round:
+    the aggregator refuses that one as already answered.
 
     Raises:
         StateError: the disk is full, read-only or failing.

@@ -20,6 +20,7 @@ from agent.opening import Opened
 from agent.trainer import Job, Trainer
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, ProtocolError, StateError
+from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
 from fedge.freshness import seconds_left
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
@@ -158,6 +159,7 @@ class Runtime:
         elif whole is not None:
             if address.kind == "task":
                 self._task = (whole, unpack(whole, Task, max_bytes=MAX_SIZE))
+                self._link.spread_s = self._task[1].reconnect_spread_s
             else:
                 self._model = (whole, _weights(unpack(whole, Model, max_bytes=MAX_SIZE)))
             self._step(on.Fetched(self._now_s(), address.kind, frame.id))
@@ -168,7 +170,9 @@ class Runtime:
         self._state, effects = lifecycle.step(self._state, event)
         for effect in effects:
             try:
+                before(effect)
                 self._perform(effect)
+                after(effect)
             except DamagedState:
                 raise  # the next start puts it aside
             except StateError as error:
@@ -226,7 +230,6 @@ class Runtime:
 
     def _start(self, manifest: Manifest) -> None:
         assert self._task is not None
-        self._link.spread_s = self._task[1].reconnect_spread_s
         sent, received = self._link.traffic.sent, self._link.traffic.received
         traffic = {
             "sent_bytes": float(sent - self._reported[0]),

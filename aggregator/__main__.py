@@ -12,9 +12,11 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import get_args
 
 from aggregator.config import FederationSettings
-from fedge import __version__
+from aggregator.effects import MOMENTS, Effect
+from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError
 from fedge.logs import tell
 
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     tell(verbose=options.verbose)
     try:
+        failpoints.arm([*(effect.__name__ for effect in get_args(Effect)), *MOMENTS])
         settings = FederationSettings.load(options.config)
         if options.check:
             return _check(settings, as_json=options.json)

@@ -164,6 +164,9 @@ class Say:
 
 DURABLE = (SpoolFrame, DropSpool, SaveAnswer, CountRefusal, SaveStatus, SaveRound, SaveElapsed)
 
+MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
+"""What the shell does that is no effect of the core, by the names of its failpoints."""
+
 Effect = (
     SpoolFrame
     | DropSpool

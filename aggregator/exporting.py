@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aggregator import export
 from fedge.errors import FedgeError
+from fedge.failpoints import after, before
 from fedge.freshness import RoundId
 from fedge.messages import Task
 
@@ -72,7 +73,9 @@ class Exporter:
                 job, self._waiting = self._waiting, None
             if job is None:
                 return
+            before("Export")
             exported = self._export(job)
+            after("Export")
             with self._wake:
                 if self._closed:
                     return

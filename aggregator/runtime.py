@@ -23,6 +23,7 @@ from aggregator.exporting import Exported, Job
 from aggregator.federation import Federation, Phase, service
 from aggregator.ledger import Ledger
 from fedge.errors import ConfigError, GaveWay, ProtocolError
+from fedge.failpoints import after, before
 from fedge.frames import Refused, split
 from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, RoundId
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
@@ -100,8 +101,9 @@ class Runtime:
         with self._ledger.transaction():
             self._state, effects = rounds.start(self._state, self._now_s())
             visible = list(self._durable(effects))
-        for effect in visible:
-            self._show(effect)
+            before("Commit")
+        after("Commit")
+        self._show(visible)
 
     # ── one turn ───────────────────────────────────────────────────────────────────────────────────
 
@@ -125,14 +127,18 @@ class Runtime:
                 visible += self._step(self._close(closing.round))
             for event in events or [on.Tick(self._now_s())]:
                 visible += self._take(event)
-        for effect in visible:
-            self._show(effect)
+            before("Commit")
+        after("Commit")
+        self._show(visible)
 
     def _close(self, round_id: RoundId) -> Event:
         now_s = self._now_s()
         seconds, self._round_began_s = now_s - self._round_began_s, now_s
         keep_rounds = self._settings.state.keep_rounds
-        return close_round(self._ledger, self._state, round_id, now_s, seconds, keep_rounds)
+        before("Average")
+        closed = close_round(self._ledger, self._state, round_id, now_s, seconds, keep_rounds)
+        after("Average")
+        return closed
 
     def _take(self, event: Happening) -> Iterator[Effect | MessageArrived]:
         """Step for one event, perform its durable effects, and yield the others."""
@@ -161,7 +167,9 @@ class Runtime:
             case Sent():
                 log.error("the broker refuses: %s", event.refusal)
             case Exported():
+                before("PublishExport")
                 self._publish_export(event)
+                after("PublishExport")
             case MessageArrived():
                 yield from self._read(event)
                 yield event  # acknowledged in the order of arrival, after the commit
@@ -211,26 +219,33 @@ class Runtime:
     # ── effects that must be durable, inside the turn's transaction ────────────────────────────────
 
     def _durable(self, effects: list[Effect]) -> Iterator[Effect]:
+        """Perform these and yield the others, which are seen outside."""
         for effect in effects:
-            match effect:
-                case do.SpoolFrame(device, frame):
-                    self._ledger.spool(device, frame)
-                case do.DropSpool(device, digest):
-                    self._ledger.drop_spool(device, digest)
-                case do.SaveAnswer(round_id, device, answer):
-                    self._ledger.save_answer(round_id, device, answer)
-                case do.CountRefusal(device, reason):
-                    self._ledger.count_refusal(device, reason)
-                case do.SaveStatus(device, status):
-                    self._ledger.save_status(device, status)
-                case do.SaveRound(round_id, kind, cohorts):
-                    self._ledger.save_round(round_id, kind, cohorts, time.time())
-                case do.SaveElapsed(round_id, elapsed_s):
-                    self._ledger.save_elapsed(round_id, elapsed_s)
-                case do.ReadUpdate(device, digest):
-                    yield from self._step(self._read_update(device, digest))
-                case _:
-                    yield effect
+            if isinstance(effect, do.ReadUpdate):
+                yield from self._step(self._read_update(effect.device, effect.digest))
+            elif isinstance(effect, do.DURABLE):
+                before(effect)
+                self._save(effect)
+                after(effect)
+            else:
+                yield effect
+
+    def _save(self, effect: Effect) -> None:
+        match effect:
+            case do.SpoolFrame(device, frame):
+                self._ledger.spool(device, frame)
+            case do.DropSpool(device, digest):
+                self._ledger.drop_spool(device, digest)
+            case do.SaveAnswer(round_id, device, answer):
+                self._ledger.save_answer(round_id, device, answer)
+            case do.CountRefusal(device, reason):
+                self._ledger.count_refusal(device, reason)
+            case do.SaveStatus(device, status):
+                self._ledger.save_status(device, status)
+            case do.SaveRound(round_id, kind, cohorts):
+                self._ledger.save_round(round_id, kind, cohorts, time.time())
+            case do.SaveElapsed(round_id, elapsed_s):
+                self._ledger.save_elapsed(round_id, elapsed_s)
 
     def _read_update(self, device: str, digest: bytes) -> Event:
         now_s = self._now_s()
@@ -241,10 +256,19 @@ class Runtime:
 
     # ── effects that are seen, after the commit ────────────────────────────────────────────────────
 
-    def _show(self, effect: Effect | MessageArrived) -> None:
-        match effect:
-            case MessageArrived():
+    def _show(self, visible: Sequence[Effect | MessageArrived]) -> None:
+        for effect in visible:
+            if isinstance(effect, MessageArrived):
+                before("Acknowledge")
                 self._link.ack(effect)
+                after("Acknowledge")
+            else:
+                before(effect)
+                self._perform(effect)
+                after(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
             case do.SendReceipt(device, receipt):
                 self._link.send(
                     [Publication(self._topics.receipt(device), pack(receipt), expiry_s=RECEIPT_EXPIRY_S)]

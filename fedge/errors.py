@@ -38,7 +38,7 @@ class StateError(FedgeError):
 
 
 class DamagedState(StateError):  # noqa: N818 (a state of the disk)
-    """A file in the state folder is not what was written to it. It is put aside, and the program begins anew."""
+    """A file in the state folder is not what was written to it: it is put aside, and all begins anew."""
 
 
 class GaveWay(FedgeError):  # noqa: N818 (an outcome rather than an error: somebody else is at work)

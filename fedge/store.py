@@ -133,8 +133,8 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
 
     Args:
         path: the file; its WAL lies beside it.
-        migrations: scripts of SQL statements; the n-th, counted from 0, turns layout n into layout n + 1. Each
-            is one transaction, so that a power cut leaves a whole layout, and the next start goes on from it.
+        migrations: scripts of SQL statements; the n-th, counted from 0, turns layout n into layout n + 1.
+            Each is one transaction: a power cut leaves a whole layout, and the next start goes on from it.
 
     Raises:
         DamagedState: the file is no database of ours, or its pages do not hold together.
@@ -198,8 +198,8 @@ def _examine(connection: sqlite3.Connection, path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, path: Path, found: int, migrations: Sequence[str]) -> None:
     if found > len(migrations):
         raise StateError(
-            f"{path}: has layout {found}, this program knows up to {len(migrations)}: install the newer program "
-            "that wrote it, or move the file away to start anew"
+            f"{path}: has layout {found}, this program knows up to {len(migrations)}: install the newer "
+            "program that wrote it, or move the file away to start anew"
         )
     for layout, statements in enumerate(migrations[found:], found + 1):
         connection.executescript(
