@@ -8,12 +8,15 @@ comparison. See docs/state.md for the names.
 import os
 import re
 import signal
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fedge.errors import ConfigError
 
 VARIABLE = "FEDGE_FAILPOINT"
+LINGER_S = 0.05
+"""Before the end, so that the network thread sends what it was given: the worst case for what is not durable."""
 
 
 @dataclass
@@ -27,6 +30,7 @@ class _Armed:
             return
         self.left -= 1
         if self.left == 0:
+            time.sleep(LINGER_S)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
