@@ -11,10 +11,9 @@ from fedge.reasons import Reason
 
 @dataclass(frozen=True)
 class LinkUp:
-    """The broker accepted us; `session_present`: what we had published and subscribed is still there."""
+    """The broker accepted us."""
 
     now_s: float
-    session_present: bool
 
 
 @dataclass(frozen=True)

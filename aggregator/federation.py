@@ -81,8 +81,6 @@ class Federation:
     """What another aggregator last said, if it said that it is online."""
     progress: Progress = field(default_factory=Progress)
     link_up: bool = False
-    announced: bool = False
-    """The current manifest has been published on this connection's session."""
     exported: RoundId | None = None
     """The round whose exported model the broker holds."""
     beat: int = 0

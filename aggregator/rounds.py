@@ -46,7 +46,7 @@ def step(state: Federation, event: on.Event) -> Step:
     """One event's consequences. An event that does not fit changes nothing."""
     match event:
         case on.LinkUp():
-            return _link_up(state, event)
+            return _link_up(state)
         case on.LinkDown():
             return replace(state, link_up=False), []
         case on.BlobsPublished():
@@ -74,14 +74,11 @@ def step(state: Federation, event: on.Event) -> Step:
 # ── announcing ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _link_up(state: Federation, event: on.LinkUp) -> Step:
-    state = replace(state, link_up=True)
-    effects: list[do.Effect] = [do.Greet(), do.PublishService(service(state))]
-    if event.session_present and state.announced:
-        return state, [*effects, *_manifest_effects(state, event.now_s), *_export(state)]
-    if not event.session_present:
-        state = replace(state, exported=None)  # the broker has forgotten it
-    return state, [*effects, _blobs(state)]
+def _link_up(state: Federation) -> Step:
+    # Everything again, even if our session is still there: a broker that died may have lost the last seconds
+    # before it, with frames that it had acknowledged.
+    state = replace(state, link_up=True, exported=None)
+    return state, [do.Greet(), do.PublishService(service(state)), _blobs(state)]
 
 
 def _blobs(state: Federation) -> do.PublishBlobs:
@@ -99,7 +96,6 @@ def _blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
     effects = _manifest_effects(state, event.now_s)
     effects.append(do.ClearSlots(state.task.slot, state.model.slot if state.model else None))
     effects += _export(state)
-    state = replace(state, announced=True)
     state, more = _close_if_due(state, event.now_s)
     return state, effects + more
 
@@ -232,7 +228,6 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         partials={},
         spooled=0,
         awaited=frozenset(),
-        announced=False,
     )
     if (why := _finished(state)) is not None:
         state = replace(state, phase=Phase.DONE)

@@ -145,10 +145,9 @@ class Runtime:
         match event:
             case LinkUp():
                 self._link.handle_up(event)
-                if not event.session_present:
-                    self._published.clear()
+                self._published.clear()
                 log.info("connected to %s", self._settings.broker.url)
-                yield from self._step(on.LinkUp(self._now_s(), event.session_present))
+                yield from self._step(on.LinkUp(self._now_s()))
             case LinkDown():
                 log.warning("not connected: %s", event.reason)
                 self._link.handle_down()

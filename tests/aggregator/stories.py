@@ -213,8 +213,8 @@ class Story:
         self.log += effects
         return effects
 
-    def link_up(self, session_present: bool = False) -> list[Effect]:
-        return self.tell(on.LinkUp(self.now_s, session_present))
+    def link_up(self) -> list[Effect]:
+        return self.tell(on.LinkUp(self.now_s))
 
     def published(self) -> list[Effect]:
         return self.tell(on.BlobsPublished(self.now_s, self.state.round, None))

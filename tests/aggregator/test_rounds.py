@@ -89,30 +89,25 @@ def test_a_broker_that_refuses_the_model_is_named_and_nothing_is_announced() -> 
     assert kinds(story.link_up())[-1] is do.PublishBlobs
 
 
-def test_a_broker_that_kept_the_session_hears_the_manifest_with_the_time_that_is_left() -> None:
+def test_a_broker_that_comes_back_gets_everything_again_with_the_time_that_is_left() -> None:
+    """It may have forgotten what it had acknowledged, though it knows our session."""
     story = running("a", "b", "c")
     story.tell(on.ExportPublished(RoundId(1, 0)))
     story.now_s += 20
-    story.tell(on.LinkDown("cable"))
-    effects = story.link_up(session_present=True)
-    assert kinds(effects) == [*HELLO, do.PublishManifest]
+    story.tell(on.LinkDown("the broker was killed before it had saved"))
+    assert kinds(story.link_up()) == [*HELLO, do.PublishBlobs]
+    effects = story.published()
+    assert kinds(effects) == [do.PublishManifest, do.ClearSlots, do.ExportModel]
     assert only_manifest(effects).seconds_left == DEADLINE_S - 20
 
 
-def test_a_broker_that_forgot_gets_everything_again_the_export_too() -> None:
+def test_an_export_is_made_again_until_the_broker_holds_it() -> None:
     story = running("a", "b", "c")
-    story.tell(on.ExportPublished(RoundId(1, 0)))
-    assert kinds(story.link_up()) == [*HELLO, do.PublishBlobs]
-    assert kinds(story.published()) == [do.PublishManifest, do.ClearSlots, do.ExportModel]
-
-
-def test_an_export_that_was_cut_off_is_made_again_until_the_broker_holds_it() -> None:
-    story = running("a", "b", "c")
-    assert of(do.ExportModel, story.link_up(session_present=True)) == [do.ExportModel(RoundId(1, 0))]
+    assert of(do.ExportModel, story.published()) == [do.ExportModel(RoundId(1, 0))]
     story.tell(on.ExportPublished(RoundId(1, 7)))  # not the one that is wanted
-    assert of(do.ExportModel, story.link_up(session_present=True))
+    assert of(do.ExportModel, story.published())
     story.tell(on.ExportPublished(RoundId(1, 0)))
-    assert not of(do.ExportModel, story.link_up(session_present=True))
+    assert not of(do.ExportModel, story.published())
 
 
 def test_the_cohort_is_drawn_again_until_enough_of_it_is_online() -> None:
@@ -273,7 +268,7 @@ def test_a_round_that_closes_without_a_link_is_announced_when_it_comes_back() ->
         story.answers(device)
     story.tell(on.LinkDown("the broker is away"))
     assert kinds(story.closed()) == [do.SaveRound]
-    assert kinds(story.link_up(session_present=True)) == [*HELLO, do.PublishBlobs]
+    assert kinds(story.link_up()) == [*HELLO, do.PublishBlobs]
     assert only_manifest(story.published()).round == 2
 
 
@@ -315,7 +310,7 @@ def test_a_restart_goes_on_with_the_cohort_and_the_time_that_was_left() -> None:
         federation(rules=rules(0.25), cohorts=story.state.cohorts, elapsed_s=saved.elapsed_s), now_s=5.0
     )
     assert again.start() == []  # nothing is drawn anew
-    again.link_up(session_present=True)
+    again.link_up()
     again.now_s += 100  # before the announcement no time runs
     manifest = only_manifest(again.published())
     assert manifest.cohort == story.state.cohorts[0]

@@ -34,7 +34,7 @@ happenings = st.one_of(
     st.tuples(st.just("piece"), devices, st.integers(1, 3), st.integers(0, 3)),
     st.tuples(st.just("status"), devices, st.booleans(), st.sampled_from([None, 0, 1])),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 5.0, 30.0, 61.0])),
-    st.tuples(st.just("up"), st.booleans()),
+    st.tuples(st.just("up")),
     st.tuples(st.just("down")),
     st.tuples(st.just("published"), st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("closed"), st.sampled_from([0, 0, 0, 1])),
@@ -60,8 +60,8 @@ def happen(story: Story, what: tuple[object, ...]) -> None:
             story.sees(device, status(online, declined=declined))
         case ("wait", float(seconds)):
             story.later(seconds)
-        case ("up", bool(session_present)):
-            story.link_up(session_present)
+        case ("up",):
+            story.link_up()
         case ("down",):
             story.tell(on.LinkDown(""))
         case ("published", int(shift)):
