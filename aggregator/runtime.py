@@ -319,6 +319,7 @@ class Runtime:
         old = self._slots.pop((kind, slot), None)
         if old is None:
             return
+        self._published.discard((kind, old.digest))
         topic = self._topics.task if kind == "task" else self._topics.model
         self._link.send(Publication(topic(slot, i), b"", retain=True) for i in range(old.frames))
 
