@@ -354,6 +354,12 @@ class _Connection:
                 pass
         except FedgeError as error:
             self._reason = str(error)
+        except ssl.SSLCertVerificationError as error:
+            broker = self._link.broker
+            self._reason = (
+                f"{broker.host}:{broker.port} is not trusted: {error.verify_message} "
+                "(is [broker] ca its authority, and this machine's clock right?)"
+            )
         except (OSError, ValueError) as error:  # ValueError: what no resolver takes for a name
             broker = self._link.broker
             self._reason = f"no broker answers at {broker.host}:{broker.port}: {error}"

@@ -13,16 +13,17 @@ def robust(
     *,
     quorum: int | None = None,
     deadline_s: float = 20.0,
+    keep_rounds: int | None = None,
     **tables: Any,
 ) -> None:
-    """Write a federation whose rounds close without the absent, and whose ledger keeps every round."""
+    """Write a federation whose rounds close without the absent; its ledger keeps all of them by default."""
     fleet.configure(
         federation={"seed": 7},
         model=tables.pop("model", CLASSIFIER),
         plan={"epochs": 2, "batch_size": 8, "learning_rate": 0.05, "momentum": 0.5},
         rounds={"quorum": quorum or max(2, devices // 2), "deadline_s": deadline_s},
         stopping={"rounds": rounds},
-        state={"folder": "state", "keep_rounds": rounds + 5},
+        state={"folder": "state", "keep_rounds": keep_rounds or rounds + 5},
         **tables,
     )
     for number in range(devices):

@@ -27,8 +27,9 @@ DEVICES = 20
 PAUSE_S = 0.7
 """Mean time between two accidents."""
 LONGEST_ABSENCE_S = 1.0
-ODDS = {"aggregator": 1, "broker": 1, "device": 12}
-"""An aggregator that finds a stranger's "online" watches it for 15 s; so it may not die every few seconds."""
+ODDS = {"aggregator": 1, "broker": 1, "device": 30}
+"""An aggregator that finds an "online" without a will watches it for 15 s: were it killed more often than
+that, no round would ever close."""
 STUCK_S = 120.0
 
 

@@ -1,0 +1,179 @@
+"""Wrong clocks: 1970 at boot, ten years ahead and back, a step in mid-round, a certificate from the future.
+
+The programs run under libfaketime; the monotonic clock stays true, as on a device whose wall clock is set.
+"""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from fleet.broker import free_port
+from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
+from tests.system.audit import check_books, check_stores
+from tests.system.federations import motions, steady
+from tests.system.fleet_of_processes import FleetOfProcesses, query
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+YEAR_S = 365 * 86_400
+ROUND_2 = 3
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.chaos,
+    needs_mosquitto,
+    pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed: apt install faketime"),
+]
+
+
+class Clock:
+    """A wall clock that can be set while programs run by it."""
+
+    def __init__(self, folder: Path, set_to: str) -> None:
+        self._file = folder / "clock"
+        self.set(set_to)
+
+    def set(self, to: str) -> None:
+        """`@1970-01-01 00:00:10`: that moment, when it is read first; `+10y`: so far ahead; `+0`: true."""
+        (self._file.with_suffix(".new")).write_text(to + "\n")
+        (self._file.with_suffix(".new")).replace(self._file)
+
+    @property
+    def prefix(self) -> list[str]:
+        """What stands before a command that is to live by this clock."""
+        return [
+            "env",
+            f"LD_PRELOAD={LIBRARY}",
+            f"FAKETIME_TIMESTAMP_FILE={self._file}",
+            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        ]
+
+
+def begin(fleet: FleetOfProcesses, clocks: dict[str, Clock]) -> None:
+    """Three devices, of which the third is held in round 2; some programs have clocks of their own."""
+    steady(fleet)
+    fleet.devices["device-2"].hold(ROUND_2)
+    fleet.prefixes = {name: clock.prefix for name, clock in clocks.items()}
+    fleet.start_aggregator("--exit-when-done")
+    fleet.start_devices()
+    fleet.until(lambda: fleet.admitted(2) == {"device-0", "device-1"}, "round 2 lacks only who is held")
+
+
+def opened_at(fleet: FleetOfProcesses, number: int) -> float:
+    """When a round began, by the aggregator's wall clock."""
+    [(moment,)] = query(fleet.ledger, "SELECT opened_at FROM rounds WHERE round = ?", number)
+    return float(moment)
+
+
+def ends_well(fleet: FleetOfProcesses, undisturbed_model: bytes) -> None:
+    fleet.devices["device-2"].release()
+    assert fleet.ends() == 0
+    assert [(row.devices, row.attempt) for row in fleet.rounds()] == [(3, 0)] * 5
+    assert check_books(fleet) == 4
+    assert fleet.final_model() == undisturbed_model, "no clock has a say in what is learnt"
+    fleet.until(
+        lambda: all(device.held_model() == undisturbed_model for device in fleet.devices.values()),
+        "everybody holds the final model",
+    )
+    check_stores(fleet)
+
+
+def test_fault_39_the_clock_stands_at_1970(
+    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes
+) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        boot = "@1970-01-01 00:00:10"
+        begin(
+            fleet,
+            {"aggregator": Clock(tmp_path, boot), "device-2": Clock(fleet.folder, boot)},
+        )
+        assert "00:00:1" in fleet.log("device-2"), "its clock is not the one it should have"
+        ends_well(fleet, undisturbed_model)
+
+
+def test_fault_40_a_clock_ten_years_ahead_goes_back(
+    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes
+) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        clock = Clock(tmp_path, "+10y")
+        begin(fleet, {"aggregator": clock, "device-0": clock, "device-2": clock})
+        assert opened_at(fleet, 1) > time.time() + 9 * YEAR_S, "its clock is not the one it should have"
+        clock.set("+0")
+        for name in ("aggregator", "device-0"):  # and what it wrote then is in the future of its next life
+            fleet.kill(name)
+        fleet.start_aggregator("--exit-when-done")
+        fleet.start_devices("device-0")
+        ends_well(fleet, undisturbed_model)
+
+
+@pytest.mark.parametrize("step", [f"+{YEAR_S}", f"-{YEAR_S}"])
+def test_fault_41_a_clock_steps_in_mid_round(
+    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes, step: str
+) -> None:
+    """A round of 300 s is neither over nor endless because a year has passed or come back."""
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        clock = Clock(tmp_path, "+0")
+        begin(fleet, {"aggregator": clock, "device-1": clock, "device-2": clock})
+        clock.set(step)
+        ends_well(fleet, undisturbed_model)
+        assert abs(opened_at(fleet, 3) - opened_at(fleet, 2)) > 0.9 * YEAR_S, "no clock has stepped"
+
+
+def test_fault_42_a_certificate_not_yet_valid_is_tried_again(tmp_path: Path) -> None:
+    """At a device's boot its clock is older than the broker's certificate; then the time is set."""
+    port = free_port()
+    with strict_broker() as strict:
+        ca = _certificates(strict.folder)
+        strict.rewrite(
+            **{
+                "listener": f"{port} 127.0.0.1",
+                "certfile": strict.folder / "broker.crt",
+                "keyfile": strict.folder / "broker.key",
+            }
+        )
+        text = (
+            (strict.folder / "mosquitto.conf")
+            .read_text()
+            .replace("listener ", f"listener {strict.port}\nlistener ", 1)
+        )
+        (strict.folder / "mosquitto.conf").write_text(text)
+        strict.broker.restart()
+        with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+            steady(fleet)
+            clock = Clock(tmp_path, "@1970-01-01 00:00:10")
+            fleet.prefixes = {"device-new": clock.prefix}
+            secure = {"url": f"mqtts://127.0.0.1:{port}", "ca": str(ca)}
+            device = fleet.device("device-new", *motions(5), access=secure)
+            fleet.start_devices("device-new")
+            fleet.until(
+                lambda: fleet.log("device-new").count("is not yet valid") >= 2,
+                "it says what is wrong, and tries again",
+            )
+            clock.set("+0")
+            fleet.until(lambda: "connected to mqtts" in fleet.log("device-new"), "it connects")
+            fleet.start_aggregator("--exit-when-done")
+            fleet.start_devices("device-0", "device-1")
+            assert fleet.ends() == 0
+            assert {row.devices for row in fleet.rounds()} == {3}
+            final = fleet.final_model()
+            fleet.until(lambda: device.held_model() == final, "it holds the final model")
+
+
+def _certificates(folder: Path) -> Path:
+    """An authority and the broker's certificate, valid from now on; returns the authority's."""
+    assert shutil.which("openssl"), "openssl is needed"
+    commands = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=ca"
+        " -keyout ca.key -out ca.crt",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1"
+        " -addext subjectAltName=IP:127.0.0.1 -keyout broker.key -out broker.csr",
+        "x509 -req -in broker.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30"
+        " -copy_extensions copy -out broker.crt",
+    )
+    for command in commands:
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+    (folder / "broker.key").chmod(0o644)  # Mosquitto reads it as a user of its own
+    return folder / "ca.crt"

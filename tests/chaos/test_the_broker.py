@@ -1,0 +1,287 @@
+"""The broker dies, comes back with a damaged memory, drops what it cannot hold, refuses what is too big."""
+
+import os
+import random
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.chaos.fleets import closed, robust
+from tests.chaos.strict_broker import PASSWORD, StrictBroker, needs_mosquitto, strict_broker
+from tests.system.audit import check_books, check_stores
+from tests.system.federations import steady
+from tests.system.fleet_of_processes import FleetOfProcesses
+
+pytestmark = [pytest.mark.system, needs_mosquitto]
+
+ROUND_1, ROUND_2 = 2, 3
+"""Which reading of its data a device does in which round; the first is the survey's."""
+
+
+# ── killed, many times ─────────────────────────────────────────────────────────────────────────────
+
+
+def killed(folder: Path, times: int) -> None:
+    """1, 2: SIGKILL in the middle of a round of 20 devices; the next round is done within 30 s."""
+    drawn, took_s = random.Random(times), []
+    with strict_broker() as strict, FleetOfProcesses(folder, strict.broker, strict.access) as fleet:
+        robust(fleet, devices=20, rounds=100_000)
+        fleet.start_devices()
+        fleet.start_aggregator()
+        fleet.until(lambda: closed(fleet) >= 1, "the first round is closed")
+        for _ in range(times):
+            time.sleep(drawn.uniform(0.1, 0.6))
+            fleet.broker.kill()
+            time.sleep(drawn.uniform(0.0, 0.5))
+            before = closed(fleet)  # while nobody can close another
+            fleet.broker.restart()
+            began_s = time.monotonic()
+            # One may be closing from what was admitted before; the one after it needs the devices.
+            fleet.until(lambda before=before: closed(fleet) >= before + 2, "two rounds are closed")
+            took_s.append(time.monotonic() - began_s)
+        check_stores(fleet)
+        assert check_books(fleet) > 0
+    shown = sorted(took_s)
+    print(
+        f"killed {times} times: two rounds after {shown[0]:.1f} to {shown[-1]:.1f} s, "
+        f"median {statistics.median(shown):.1f} s, 90 % within {shown[int(times * 0.9) - 1]:.1f} s"
+    )
+    assert shown[-1] <= 30
+
+
+@pytest.mark.chaos
+def test_fault_01_the_broker_is_killed_five_times(tmp_path: Path) -> None:
+    killed(tmp_path / "fleet", 5)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_fault_01_the_broker_is_killed_a_hundred_times(tmp_path: Path) -> None:
+    killed(tmp_path / "fleet", 100)
+
+
+# ── 4: a damaged database ──────────────────────────────────────────────────────────────────────────
+
+
+def all_nul(database: Path) -> None:
+    database.write_bytes(bytes(database.stat().st_size))
+
+
+def wrong_header(database: Path) -> None:
+    content = database.read_bytes()
+    database.write_bytes(b"\xff" * 16 + content[16:])
+
+
+def cut_short(database: Path) -> None:
+    os.truncate(database, 21)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("damage", [all_nul, wrong_header, cut_short])
+def test_fault_04_a_damaged_database_is_put_aside(strict: StrictBroker, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        steady(fleet)
+        fleet.devices["device-2"].hold(ROUND_2)
+        fleet.start_aggregator("--exit-when-done")
+        fleet.start_devices()
+        fleet.until(lambda: fleet.admitted(2) == {"device-0", "device-1"}, "round 2 lacks only who is held")
+        fleet.until(strict.database.exists, "the broker has saved")
+        fleet.broker.kill()
+        before = fleet.answers(2)
+        damage(strict.database)
+
+        done = strict.quarantine()
+
+        assert done.returncode == 0, done.stderr
+        assert "cannot be read; moved to" in done.stderr
+        assert not strict.database.exists()
+        assert len(list(strict.database.parent.glob("mosquitto.db.damaged-*"))) == 1
+        assert not (strict.database.parent / "trial").exists()
+        fleet.broker.restart()
+        fleet.devices["device-2"].release()
+        assert fleet.ends() == 0
+        assert [row.devices for row in fleet.rounds()] == [3] * 5
+        assert {d: a for d, a in fleet.answers(2).items() if d in before} == before
+        assert check_books(fleet) == 4
+        final = fleet.final_model()
+        fleet.until(
+            lambda: all(device.held_model() == final for device in fleet.devices.values()),
+            "everybody holds the final model",
+        )
+        check_stores(fleet)
+
+
+@pytest.mark.chaos
+def test_fault_04_a_database_that_can_be_read_stays(strict: StrictBroker) -> None:
+    _client(strict, retain=True)
+    strict.broker.stop()
+    content = strict.database.read_bytes()
+    assert len(content) > 100
+    done = strict.quarantine()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert strict.database.read_bytes() == content
+    strict.database.unlink()
+    done = strict.quarantine()  # the very first start
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.chaos
+def test_fault_04_without_the_quarantine_the_broker_stays_down(strict: StrictBroker) -> None:
+    """Why there is the step: if this fails one day, Mosquitto has learnt to help itself."""
+    _client(strict, retain=True)
+    strict.broker.stop()
+    all_nul(strict.database)
+    with pytest.raises(Exception, match="Couldn't open database"):
+        strict.broker.restart()
+
+
+# ── 11: the queue overflows ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.chaos
+def test_fault_11_what_a_full_queue_drops_is_said_again(tmp_path: Path) -> None:
+    with (
+        strict_broker(max_inflight_messages=1, max_queued_messages=1, sys_interval=1) as strict,
+        FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet,
+    ):
+        robust(fleet, devices=6, rounds=1, quorum=6, deadline_s=300)
+        for device in fleet.devices.values():
+            device.hold(ROUND_1)
+        fleet.start_devices()
+        fleet.start_aggregator("--exit-when-done")
+        fleet.until(
+            lambda: all(device.reads == ROUND_1 for device in fleet.devices.values()), "all are at work"
+        )
+        fleet.pause("aggregator")
+        for device in fleet.devices.values():
+            device.release()
+        fleet.until(
+            lambda: all((device.saved() or ())[1:2] == (1,) for device in fleet.devices.values()),
+            "all have saved their updates",
+        )
+        dropped = _dropped(strict)
+        print(f"the broker dropped {dropped} messages")
+        assert dropped >= 6 - 2, "the broker had room for all of them: this shows nothing"
+        fleet.resume("aggregator")
+        assert fleet.ends() == 0
+        assert [row.devices for row in fleet.rounds()] == [6, 6]
+        assert check_books(fleet) == 1
+
+
+def _dropped(strict: StrictBroker) -> int:
+    """What the broker says it dropped, once it no longer changes."""
+    seen: list[int] = []
+    client = _connected(strict, "observer")
+    client.on_message = lambda _client, _data, message: seen.append(int(message.payload))
+    client.subscribe("$SYS/broker/publish/messages/dropped")
+    client.loop_start()
+    deadline_s = time.monotonic() + 20
+    while not (seen and seen[-1] >= 4) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    client.disconnect()
+    client.loop_stop()
+    return seen[-1] if seen else 0
+
+
+# ── 12: a packet over the limit ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.chaos
+def test_fault_12_a_model_over_the_brokers_limit_is_told_and_sent_once_it_is_raised(tmp_path: Path) -> None:
+    wide = {
+        "features": ("x", "y", "z", "light", "heat"),
+        "classes": ("still", "walk", "run"),
+        "layers": [{"type": "dense", "units": 2_000}, {"type": "relu"}],
+    }
+    with (
+        strict_broker(max_packet_size=20_000) as strict,
+        FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet,
+    ):
+        robust(fleet, devices=3, rounds=1, quorum=3, model=wide)
+        fleet.start_devices()
+        fleet.start_aggregator("--exit-when-done")
+        fleet.until(lambda: "is over the broker's limit of 20000" in fleet.log(), "the aggregator says so")
+        assert "raise its maximum packet size" in fleet.log()
+        assert fleet.log().count("connected to") == 1, "it is not cut off, nor does it try again and again"
+
+        strict.rewrite(max_packet_size=262_144)
+        fleet.broker.restart()
+        assert fleet.ends() == 0
+        assert [row.devices for row in fleet.rounds()] == [3, 3]
+        assert check_books(fleet) == 1
+
+
+@pytest.mark.chaos
+def test_fault_12_who_sends_too_much_is_cut_off_alone(strict: StrictBroker, tmp_path: Path) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        steady(fleet, rounds=3)
+        fleet.devices["device-2"].hold(ROUND_2)
+        fleet.start_aggregator("--exit-when-done")
+        fleet.start_devices()
+        fleet.until(lambda: fleet.admitted(2) == {"device-0", "device-1"}, "round 2 lacks only who is held")
+        ended: list[object] = []
+        client = _connected(strict, "boaster")
+        client.on_disconnect = lambda *_: ended.append(1)
+        client.loop_start()
+        client.publish(f"fedge/v1/{fleet.name}/update/00/boaster", bytes(262_144), qos=1)
+        fleet.until(lambda: bool(ended), "the broker cuts it off")
+        client.loop_stop()
+        fleet.devices["device-2"].release()
+        assert fleet.ends() == 0
+        assert [row.devices for row in fleet.rounds()] == [3] * 4
+        assert fleet.log().count("connected to") == 1
+
+
+# ── 10: two devices of one identity ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.chaos
+def test_fault_10_a_cloned_device_is_told_and_the_others_go_on(strict: StrictBroker, tmp_path: Path) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        robust(fleet, devices=4, rounds=3, quorum=3, deadline_s=20)
+        for name in ("device-00", "device-01"):
+            fleet.devices[name].hold(ROUND_1)
+        fleet.start_devices()
+        fleet.start_aggregator("--exit-when-done")
+        fleet.until(lambda: fleet.admitted(1) == {"device-02", "device-03"}, "round 1 lacks who is held")
+
+        original = fleet.devices["device-00"]
+        clone = tmp_path / "fleet" / "cloned"
+        shutil.copytree(original.folder, clone)
+        fleet.devices["clone"] = type(original)("clone", clone)
+        fleet.start_devices("clone")
+        text = "another device uses the identity 'device-00'"
+        fleet.until(lambda: text in fleet.log("device-00") + fleet.log("clone"), "somebody says so")
+
+        fleet.devices["device-01"].release()
+        assert fleet.ends() == 0
+        assert [row.devices >= 3 for row in fleet.rounds()] == [True] * 4
+        assert check_books(fleet) == 3
+        connections = sum(fleet.log(name).count("connected to") for name in ("device-00", "clone"))
+        print(f"the two connected {connections} times")
+        assert connections <= 12, "they back off instead of pushing each other out without end"
+        original.release()
+
+
+# ── a client of the tests' own ─────────────────────────────────────────────────────────────────────
+
+
+def _connected(strict: StrictBroker, name: str) -> mqtt.Client:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
+    client.username_pw_set("fleet", PASSWORD)
+    client.connect("127.0.0.1", strict.port)
+    return client
+
+
+def _client(strict: StrictBroker, *, retain: bool) -> None:
+    """Let the broker have something to remember."""
+    client = _connected(strict, "rememberer")
+    client.loop_start()
+    client.publish("fedge/v1/any/round", b"x" * 200, qos=1, retain=retain).wait_for_publish(10)
+    client.disconnect()
+    client.loop_stop()
