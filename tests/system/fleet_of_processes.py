@@ -161,9 +161,7 @@ class FleetOfProcesses:
         (device.folder / "data.csv").write_text(text)
         return device
 
-    def _device(
-        self, name: str, data: Mapping[str, Any], access: Mapping[str, Any] | None = None
-    ) -> Device:
+    def _device(self, name: str, data: Mapping[str, Any], access: Mapping[str, Any] | None = None) -> Device:
         device = Device(name, self.folder / name)
         device.folder.mkdir()
         tables = {
