@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aggregator import events as on
 from aggregator.answers import Answer
-from aggregator.config import reconnect_spread_s
+from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.ledger import FILE, Ledger
 from aggregator.rules.mean import Contribution, finish, partial
@@ -74,7 +74,7 @@ def surveyed(ledger: Ledger, round_id: RoundId, task: Task) -> Task | Unmeasured
         DamagedState: an admitted survey is missing or damaged.
     """
     surveys: dict[str, Measured] = {}
-    for device, answer in _admitted(ledger, round_id).items():
+    for device, answer in admitted(ledger, round_id).items():
         message = _read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
         measured = check(message, task, answer.samples) if isinstance(message, Survey) else None
@@ -85,25 +85,34 @@ def surveyed(ledger: Ledger, round_id: RoundId, task: Task) -> Task | Unmeasured
 
 
 def averaged(ledger: Ledger, round_id: RoundId, base: Vector) -> Averaged:
-    """The mean of the admitted updates (law 5), one update in memory at a time.
+    """The mean of the admitted updates, and what they told; `base` of shape (p,) is what they began from.
 
     Raises:
         DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
     """
-    answers = _admitted(ledger, round_id)
-
-    def contributions() -> Iterator[Contribution]:
-        for device, answer in answers.items():
-            update = _read(ledger, device, answer)
-            if not isinstance(update, Update) or update.samples != answer.samples:
-                raise _damaged(device, f"another update, for round {round_id}")
-            vector = CODECS[update.codec].decode(update.body, len(base))
-            yield Contribution(device, answer.samples, vector)
-
-    vector, samples = finish(partial(contributions()))
+    vector, samples = mean_of(ledger, round_id, len(base))
+    answers = admitted(ledger, round_id)
     summary = summarize(answers)
     summary["weight_change"] = _change(base, vector)
     return Averaged(vector, len(answers), samples, summary)
+
+
+def mean_of(ledger: Ledger, round_id: RoundId, size: int) -> tuple[Vector, int]:
+    """The mean of the admitted updates of shape (size,) (law 5), one update in memory at a time, and Σ n_k.
+
+    Raises:
+        DamagedState: an admitted update is missing or damaged.
+    """
+
+    def contributions() -> Iterator[Contribution]:
+        for device, answer in admitted(ledger, round_id).items():
+            update = _read(ledger, device, answer)
+            if not isinstance(update, Update) or update.samples != answer.samples:
+                raise _damaged(device, f"another update, for round {round_id}")
+            vector = CODECS[update.codec].decode(update.body, size)
+            yield Contribution(device, answer.samples, vector)
+
+    return finish(partial(contributions()))
 
 
 def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
@@ -146,7 +155,8 @@ def _change(base: Vector, vector: Vector) -> float:
     return float(np.linalg.norm(difference)) / max(before, 1e-38)
 
 
-def _admitted(ledger: Ledger, round_id: RoundId) -> dict[str, Answer]:
+def admitted(ledger: Ledger, round_id: RoundId) -> dict[str, Answer]:
+    """The answers of the devices that count in a round, in the order of the sum."""
     return {d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"}
 
 
@@ -162,7 +172,7 @@ def _damaged(device: str, found: str) -> DamagedState:
 
 
 def close_round(
-    ledger: Ledger, state: Federation, round_id: RoundId, now_s: float, seconds: float, keep_rounds: int
+    ledger: Ledger, state: Federation, round_id: RoundId, now_s: float, seconds: float, keep: StateSection
 ) -> on.RoundClosed | on.CloseFailed:
     """Compute the new model and save it with the closed round, inside the caller's transaction.
 
@@ -172,7 +182,7 @@ def close_round(
         round_id: which it is.
         now_s: monotonic seconds.
         seconds: how long the round took, for its summary.
-        keep_rounds: what older rounds were computed of is freed.
+        keep: what older rounds were computed of is freed beyond these bounds.
     """
     task, task_blob = state.task_message, state.task
     if state.kind == "survey":
@@ -183,19 +193,17 @@ def close_round(
         task_blob = blob_of(pack(task), 1 - state.task.slot)
         ledger.save_content("task", round_id, task_blob, pack(task))
         vector = first_weights(task, state.seed, round_id.generation)
-        admitted = [answer for answer in state.answers.values() if answer.verdict == "admitted"]
-        result = Averaged(vector, len(admitted), sum(answer.samples for answer in admitted), {})
+        counted = admitted(ledger, round_id).values()
+        result = Averaged(vector, len(counted), sum(answer.samples for answer in counted), {})
     else:
         assert state.model is not None
         result = averaged(ledger, round_id, weights_of(ledger, state.model, state.weights))
-    body = CODECS["float32"].encode(result.vector)
-    data = pack(Model(generation=round_id.generation, round=round_id.round, body=body))
+    data = model_message(round_id, result.vector)
     model = blob_of(data, 1 - state.model.slot if state.model else 0)
     summary = {**result.summary, "seconds": seconds, "bytes_up": ledger.update_bytes(round_id)}
     ledger.save_content("model", round_id, model, data)
     ledger.close_round(round_id, model.digest, result.devices, result.samples, summary, time.time())
-    oldest = max(0, round_id.round - keep_rounds + 1)
-    ledger.forget_rounds_before(round_id._replace(round=oldest))
+    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
     progress = state.progress
     if state.kind == "train":
         progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
@@ -208,6 +216,12 @@ def _spread(task: Task, state: Federation) -> Task:
     devices = state.admitted / state.cohorts[-1].fraction
     spread_s = max(task.reconnect_spread_s, reconnect_spread_s(devices))
     return task.model_copy(update={"reconnect_spread_s": spread_s})
+
+
+def model_message(round_id: RoundId, vector: Vector) -> bytes:
+    """A round's model as it is announced, stored and hashed."""
+    body = CODECS["float32"].encode(vector)
+    return pack(Model(generation=round_id.generation, round=round_id.round, body=body))
 
 
 def weights_of(ledger: Ledger, model: Blob, size: int) -> Vector:

@@ -138,6 +138,8 @@ class StateSection(Section):
     """The folder of the ledger; back it up."""
     keep_rounds: int = Field(default=20, ge=2)
     """Updates and models of this many rounds are kept."""
+    keep_bytes: int = Field(default=2 * 2**30, ge=1_000_000)
+    """Fewer rounds are kept, but never less than two, if the ledger would hold more than this."""
 
 
 class ExportSection(Section):

@@ -243,6 +243,15 @@ class Ledger:
             cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[1]))
         return OpenRound(round_id, row[0], cohorts, row[2])
 
+    def kept_rounds(self, generation: int) -> dict[int, tuple[str, bytes]]:
+        """Kind and digest of the model, by number, of the closed rounds that can still be computed again."""
+        rows = self._all(
+            "SELECT r.round, r.kind, r.model FROM rounds r JOIN contents c ON c.digest = r.model"
+            " AND (c.generation, c.round) = (r.generation, r.round) WHERE r.generation = ? ORDER BY r.round",
+            generation,
+        )
+        return {number: (kind, model) for number, kind, model in rows}
+
     def summaries(self, generation: int) -> list[dict[str, Any]]:
         """What the closed training rounds of a generation brought, in order."""
         rows = self._all(
@@ -258,6 +267,24 @@ class Ledger:
         row = self._one("SELECT summary FROM rounds WHERE generation = ? AND round = ?", *round_id)
         with self._sound(f"the summary of round {round_id}"):
             return json.loads(row[0]) if row else {}
+
+    def retain(self, newest: RoundId, rounds: int, size: int) -> None:
+        """Free what old rounds were computed of: keep `rounds`, or fewer in at most `size` bytes.
+
+        The newest round and the one before stay, whatever they take. The file keeps its length: what is freed
+        in it is used again.
+        """
+        oldest = max(0, newest.round - rounds + 1)
+        self.forget_rounds_before(newest._replace(round=oldest))
+        while oldest < newest.round - 1 and self.bytes_held() > size:
+            oldest += 1
+            self.forget_rounds_before(newest._replace(round=oldest))
+
+    def bytes_held(self) -> int:
+        """What the ledger takes, without what has been freed in it."""
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, page = (self._one(f"PRAGMA {name}")[0] for name in names)
+        return int((pages - free) * page)
 
     def forget_rounds_before(self, round_id: RoundId) -> None:
         """Free what older rounds were computed of; their rows of figures stay."""
@@ -383,6 +410,14 @@ class Ledger:
             "SELECT digest FROM contents WHERE kind = ? AND generation = ?"
             " ORDER BY round DESC, rowid DESC LIMIT 1",  # round 0 begins with one task and ends with another
             kind,
+            generation,
+        )
+        return row[0] if row else None
+
+    def first_task(self, generation: int) -> bytes | None:
+        """The digest of the task that a generation begins with, before its survey."""
+        row = self._one(
+            "SELECT digest FROM contents WHERE kind = 'task' AND generation = ? ORDER BY rowid LIMIT 1",
             generation,
         )
         return row[0] if row else None

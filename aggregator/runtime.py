@@ -134,9 +134,9 @@ class Runtime:
     def _close(self, round_id: RoundId) -> Event:
         now_s = self._now_s()
         seconds, self._round_began_s = now_s - self._round_began_s, now_s
-        keep_rounds = self._settings.state.keep_rounds
+        keep = self._settings.state
         before("Average")
-        closed = close_round(self._ledger, self._state, round_id, now_s, seconds, keep_rounds)
+        closed = close_round(self._ledger, self._state, round_id, now_s, seconds, keep)
         after("Average")
         return closed
 

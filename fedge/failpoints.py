@@ -16,7 +16,7 @@ from fedge.errors import ConfigError
 
 VARIABLE = "FEDGE_FAILPOINT"
 LINGER_S = 0.05
-"""Before the end, so that the network thread sends what it was given: the worst case for what is not durable."""
+"""Before the end, so that the network thread sends what it was given: the worst case for law 4."""
 
 
 @dataclass

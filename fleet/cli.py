@@ -85,6 +85,30 @@ def demo(
         sys.exit(128 + signal.SIGINT)
 
 
+@app.command()
+def replay(
+    number: Annotated[int, typer.Argument(metavar="ROUND", help="Which round; 0 is the survey.", min=0)],
+    config: Annotated[Path, typer.Option(help="The aggregator's configuration.")] = Path("federation.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Compute a kept round again from the ledger: is its model the same to the bit, and who was in it?
+
+    Exits with 1 if it is another model.
+    """
+    from fleet import replay as replaying
+
+    try:
+        replayed = replaying.run(config, number)
+    except FedgeError as error:
+        typer.echo(f"fedge replay: {error}", err=True)
+        sys.exit(error.exit_code)
+    if as_json:
+        typer.echo(json.dumps(replaying.as_json(replayed)))
+    else:
+        replaying.show(replayed, Console())
+    sys.exit(0 if replayed.same else 1)
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.replay import replay
 from fedge.failpoints import VARIABLE
 from fleet import broker as brokers
 from tests.system.audit import check_books, check_stores
@@ -129,6 +130,8 @@ def ends_the_same(fleet: FleetOfProcesses, rounds: int, model: bytes) -> None:
     )
     check_stores(fleet)
     assert fleet.final_model() == model
+    replayed = [replay(fleet.ledger, number, seed=7) for number in range(rounds - 4, rounds + 1)]
+    assert all(again.same and len(again.samples) == 3 for again in replayed)
 
 
 ROUNDS = 36

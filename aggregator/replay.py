@@ -1,0 +1,79 @@
+"""A closed round computed once more from the ledger alone: is its model the same, bit for bit (law 5)?"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.closing import admitted, first_weights, mean_of, model_message, surveyed
+from aggregator.ledger import Ledger
+from aggregator.survey import Unmeasured
+from fedge.errors import DamagedState, DataError
+from fedge.freshness import RoundId
+from fedge.messages import MAX_SIZE, Task, unpack
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a round's updates give, beside what was announced."""
+
+    round: RoundId
+    kind: str
+    announced: bytes
+    """Digest of the model that the round closed with."""
+    computed: bytes
+    """Digest of the model that its updates give."""
+    samples: Mapping[str, int]
+    """n_k of each device that counts, in the order of the sum."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the two models are the same to the bit."""
+        return self.announced == self.computed
+
+
+def replay(path: Path, number: int, seed: int) -> Replayed:
+    """Compute a round of the newest generation again; safe while the aggregator runs.
+
+    Args:
+        path: the ledger's file; nothing in it is changed.
+        number: of the round.
+        seed: of the federation: the first weights, which the survey closes with, are a function of it.
+
+    Raises:
+        DataError: there is no such round, it is still open, or what it was computed of has been freed.
+        StateError: there is no ledger, it cannot be read, or it is damaged.
+    """
+    with Ledger.reading(path) as ledger:
+        life = ledger.life()
+        digest = ledger.first_task(life.generation) if life else None
+        if life is None or digest is None:
+            raise DataError(f"{path}: no round has been opened yet")
+        round_id = RoundId(life.generation, number)
+        kind, announced = _kept(ledger, path, round_id)
+        task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
+        if kind == "survey":
+            found = surveyed(ledger, round_id, task)
+            if isinstance(found, Unmeasured):
+                raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
+            vector = first_weights(found, seed, life.generation)
+        else:
+            vector, _ = mean_of(ledger, round_id, task.network.schema.size)
+        computed = hashlib.sha256(model_message(round_id, vector)).digest()
+        samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
+        return Replayed(round_id, kind, announced, computed, samples)
+
+
+def _kept(ledger: Ledger, path: Path, round_id: RoundId) -> tuple[str, bytes]:
+    """The kind of a closed round, and the digest of its model."""
+    kept = ledger.kept_rounds(round_id.generation)
+    if round_id.round in kept:
+        return kept[round_id.round]
+    last = ledger.last_closed(round_id.generation)
+    if last is None or round_id > last:
+        known = f"the last closed one is {last}" if last else "none has been closed yet"
+        raise DataError(f"{path}: round {round_id} is not closed; {known}")
+    raise DataError(
+        f"{path}: what round {round_id} was computed of has been freed; rounds {min(kept)} to {max(kept)} "
+        "are kept ([state] keep_rounds and keep_bytes)"
+    )

@@ -1,0 +1,240 @@
+"""A kept round is computed again from the ledger alone, and the ledger stays within its bounds."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregator.answers import Answer
+from aggregator.closing import blob_of, first_weights, mean_of, model_message, surveyed
+from aggregator.ledger import Ledger, Life, read_rounds
+from aggregator.replay import replay
+from fedge.codecs import CODECS
+from fedge.errors import DamagedState, DataError, StateError
+from fedge.freshness import RoundId
+from fedge.messages import Cohort, Survey, Task, Update, pack
+from fedge.moments import measure
+from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
+
+SEED = 5
+DEVICES = ("pi-0", "pi-1", "pi-2")
+EVERYBODY = Cohort(fraction=1.0, seed=0)
+
+
+def admit(ledger: Ledger, message: Update | Survey, *, verdict: str = "admitted") -> None:
+    for frame in frames(message, 2):
+        ledger.spool(message.device, frame)
+    answer = Answer(digest_of(message), verdict, samples=message.samples)  # type: ignore[arg-type]
+    ledger.save_answer(RoundId(message.generation, message.round), message.device, answer)
+
+
+def close(ledger: Ledger, round_id: RoundId, vector: np.ndarray, kind: str = "train") -> None:
+    data = model_message(round_id, vector)
+    ledger.save_round(round_id, kind, (EVERYBODY,), 0.0)
+    ledger.save_content("model", round_id, blob_of(data, round_id.round % 2), data)
+    ledger.close_round(round_id, blob_of(data, 0).digest, 3, 60, {}, 1.0)
+
+
+def survey_round(ledger: Ledger, generation: int) -> None:
+    first = RoundId(generation, 0)
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, generation, "{}"))
+        ledger.save_content("task", first, blob_of(pack(TASK), 0), pack(TASK))
+        for number, device in enumerate(DEVICES):
+            X = np.random.default_rng(number).normal(size=(20, 2)).astype(np.float32)
+            admit(ledger, survey(device, first, samples=20, features=measure(X).to_bytes()))
+        task = surveyed(ledger, first, TASK)
+        assert isinstance(task, Task)
+        ledger.save_content("task", first, blob_of(pack(task), 1), pack(task))
+        close(ledger, first, first_weights(task, SEED, generation), "survey")
+
+
+def training_round(ledger: Ledger, round_id: RoundId) -> None:
+    rng = np.random.default_rng(round_id.round)
+    with ledger.transaction():
+        for device in DEVICES:
+            body = CODECS["float32"].encode(rng.normal(size=P).astype(np.float32))
+            admit(ledger, update(device, round_id, samples=int(rng.integers(20, 99)), body=body))
+        admit(ledger, update("liar", round_id), verdict="refused")
+        close(ledger, round_id, mean_of(ledger, round_id, P)[0])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    path.parent.mkdir()
+    ledger = Ledger(path)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def learnt(ledger: Ledger) -> Ledger:
+    """Generation 2, with a survey and three rounds of training, and a round that is open."""
+    survey_round(ledger, 1)
+    survey_round(ledger, 2)
+    for number in (1, 2, 3):
+        training_round(ledger, RoundId(2, number))
+    with ledger.transaction():
+        ledger.save_round(RoundId(2, 4), "train", (EVERYBODY,), 0.0)
+        ledger.spool("pi-0", frames(update("pi-0", RoundId(2, 4)), 2)[0])
+    return ledger
+
+
+def test_every_kept_round_is_the_same_to_the_bit(learnt: Ledger, path: Path) -> None:
+    for number in range(4):
+        again = replay(path, number, SEED)
+        assert again.same
+        assert (again.round, again.kind) == (RoundId(2, number), "train" if number else "survey")
+        assert set(again.samples) == set(DEVICES), "who was refused is not in it"
+    answers = learnt.answers(RoundId(2, 3))
+    assert dict(again.samples) == {device: answers[device].samples for device in DEVICES}
+
+
+def test_looking_changes_nothing(learnt: Ledger, path: Path) -> None:
+    with (
+        Ledger.reading(path) as reader,
+        pytest.raises(StateError, match="attempt to write a readonly database"),
+    ):
+        reader.save_elapsed(RoundId(2, 4), 1.0)
+
+
+def test_another_model_is_told(learnt: Ledger, path: Path) -> None:
+    assert not replay(path, 0, SEED + 1).same, "first weights of another seed"
+    other = update("pi-1", RoundId(2, 2), body=CODECS["float32"].encode(np.zeros(P, np.float32)))
+    with learnt.transaction():
+        for frame in frames(other, 1):
+            learnt.spool("pi-1", frame)
+        learnt._run(
+            "UPDATE answers SET digest = ?, samples = ? WHERE round = 2 AND device = 'pi-1'",
+            digest_of(other),
+            other.samples,
+        )
+    again = replay(path, 2, SEED)
+    assert not again.same
+    assert again.announced != again.computed
+    assert replay(path, 3, SEED).same
+
+
+def test_a_lost_update_is_damage_and_no_other_model(learnt: Ledger, path: Path) -> None:
+    with learnt.transaction():
+        learnt._run("DELETE FROM frames WHERE device = 'pi-1' AND i = 1")
+    with pytest.raises(DamagedState, match=r"does not hold what pi-1 was told counts"):
+        replay(path, 2, SEED)
+
+
+def test_a_round_that_is_not_there_is_told_with_those_that_are(learnt: Ledger, path: Path) -> None:
+    for number in (4, 5, 99):
+        with pytest.raises(DataError, match=rf"round 2\.{number} is not closed; the last closed one is 2\.3"):
+            replay(path, number, SEED)
+    with learnt.transaction():
+        learnt.retain(RoundId(2, 3), rounds=2, size=2**40)
+    for number in (0, 1):
+        with pytest.raises(DataError, match=rf"round 2\.{number} .* has been freed; rounds 2 to 3 are kept"):
+            replay(path, number, SEED)
+    assert replay(path, 2, SEED).same, "the oldest kept one needs nothing of the one before"
+
+
+def test_a_ledger_without_rounds(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="there is no ledger"):
+        replay(tmp_path / "ledger.db", 1, SEED)
+    Ledger(tmp_path / "ledger.db").close()
+    with pytest.raises(DataError, match="no round has been opened yet"):
+        replay(tmp_path / "ledger.db", 1, SEED)
+
+
+# ── the command ────────────────────────────────────────────────────────────────────────────────────
+
+
+def fedge_replay(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "federation.toml").write_text(
+        f'[federation]\nname = "lab"\nseed = {SEED}\n[model]\nfeatures = 2\nclasses = ["a", "b"]\n'
+    )
+    command = [sys.executable, "-m", "fleet", "replay", *options, "--config", str(folder / "federation.toml")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_fedge_replay_tells_people_and_programs(learnt: Ledger, path: Path, tmp_path: Path) -> None:
+    told = fedge_replay(tmp_path, "3")
+    assert told.returncode == 0, told.stderr
+    assert "round 2.3 (train, 3 devices): the same model to the bit, " in told.stdout
+    assert all(device in told.stdout for device in DEVICES)
+    again = replay(path, 3, SEED)
+    printed = json.loads(fedge_replay(tmp_path, "3", "--json").stdout)
+    assert printed == {
+        "generation": 2,
+        "round": 3,
+        "kind": "train",
+        "same": True,
+        "announced": again.announced.hex(),
+        "computed": again.announced.hex(),
+        "samples": dict(again.samples),
+    }
+
+    with learnt.transaction():
+        learnt._run("UPDATE answers SET verdict = 'refused' WHERE round = 3 AND device = 'pi-1'")
+    differs = fedge_replay(tmp_path, "3")
+    assert differs.returncode == 1
+    assert "round 2.3 (train, 2 devices): not the same model: " in differs.stdout
+    unknown = fedge_replay(tmp_path, "9", "--json")
+    assert (unknown.returncode, unknown.stdout) == (65, "")
+    assert "round 2.9 is not closed; the last closed one is 2.3" in unknown.stderr
+
+
+# ── bounds ─────────────────────────────────────────────────────────────────────────────────────────
+
+ROUND_BYTES = 3 * 2 * 4_096
+"""What one round of these takes at most: three updates of two frames and their rows, a page each."""
+
+
+def test_two_hundred_rounds_take_no_more_room_than_those_that_are_kept(ledger: Ledger, path: Path) -> None:
+    survey_round(ledger, 1)
+    sizes = []
+    for number in range(1, 201):
+        training_round(ledger, RoundId(1, number))
+        with ledger.transaction():
+            ledger.retain(RoundId(1, number), rounds=10, size=2**40)
+        sizes.append(ledger.bytes_held())
+    assert len(ledger.kept_rounds(1)) == 10
+    # What stays of an older round is its row of figures: a page holds several.
+    assert sizes[-1] - sizes[20] < 180 * 1_000
+    wal = path.with_name("ledger.db-wal").stat().st_size
+    assert wal < 5 * 2**20, "SQLite takes its WAL in at 1,000 pages"
+    held = ledger.bytes_held()
+    ledger.close()
+    assert path.stat().st_size < held + 4 * ROUND_BYTES, "what was freed is used again"
+    assert len(read_rounds(path)) == 201, "their figures are all there"
+
+
+def test_bytes_bound_the_ledger_before_rounds_do(ledger: Ledger) -> None:
+    survey_round(ledger, 1)
+    bound = ledger.bytes_held() + 5 * ROUND_BYTES
+    for number in range(1, 60):
+        training_round(ledger, RoundId(1, number))
+        with ledger.transaction():
+            ledger.retain(RoundId(1, number), rounds=10_000, size=bound)
+        kept = ledger.kept_rounds(1)
+        assert ledger.bytes_held() <= bound
+        assert set(kept) >= {number, number - 1}
+        assert set(kept) == set(range(min(kept), number + 1)), "the newest ones"
+    assert 2 < len(kept) < 59
+
+
+def test_two_rounds_are_kept_whatever_they_take(ledger: Ledger, path: Path) -> None:
+    survey_round(ledger, 1)
+    for number in (1, 2, 3):
+        training_round(ledger, RoundId(1, number))
+    with ledger.transaction():
+        ledger.retain(RoundId(1, 3), rounds=20, size=1)
+    assert set(ledger.kept_rounds(1)) == {2, 3}
+    assert replay(path, 2, SEED).same
