@@ -109,15 +109,14 @@ def test_fault_40_a_clock_ten_years_ahead_goes_back(
         ends_well(fleet, undisturbed_model)
 
 
-@pytest.mark.parametrize("step", [f"+{YEAR_S}", f"-{YEAR_S}"])
 def test_fault_41_a_clock_steps_in_mid_round(
-    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes, step: str
+    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes
 ) -> None:
-    """A round of 300 s is neither over nor endless because a year has passed or come back."""
+    """A round of 300 s is not over because a year has passed (nor endless when it goes back: 40)."""
     with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
         clock = Clock(tmp_path, "+0")
         begin(fleet, {"aggregator": clock, "device-1": clock, "device-2": clock})
-        clock.set(step)
+        clock.set(f"+{YEAR_S}")
         ends_well(fleet, undisturbed_model)
         assert abs(opened_at(fleet, 3) - opened_at(fleet, 2)) > 0.9 * YEAR_S, "no clock has stepped"
 

@@ -101,7 +101,8 @@ def test_a_hundred_rounds_take_no_memory(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_thousand_rounds_grow_by_less_than_a_megabyte(tmp_path: Path) -> None:
-    assert max(grows(tmp_path / "fleet", rounds=1_200, warm_up=200).values()) < 1
+    # SQLite's page cache fills up to 2 MB first: a closed round's row of figures takes some 600 bytes.
+    assert max(grows(tmp_path / "fleet", rounds=2_000, warm_up=1_000).values()) < 1
 
 
 @pytest.mark.chaos
