@@ -109,6 +109,37 @@ def replay(
     sys.exit(0 if replayed.same else 1)
 
 
+@app.command()
+def world(
+    seeds: Annotated[str, typer.Option(help="Which worlds: FIRST:END, or one number.")] = "0:1000",
+    devices: Annotated[int, typer.Option(help="Devices in each.", min=2)] = 5,
+    rounds: Annotated[int, typer.Option(help="Rounds of training in each.", min=1)] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Run the programs in simulated worlds where all goes wrong; exits with 1 if an invariant breaks."""
+    from fleet.world.campaign import Size, run, story
+
+    first, colon, end = seeds.partition(":")
+    try:
+        chosen = range(int(first), int(end) if colon else int(first) + 1)
+    except ValueError:
+        raise typer.BadParameter(f"{seeds!r}: expected FIRST:END or a number", param_hint="--seeds") from None
+    tally = run(chosen, Size(devices, rounds))
+    if as_json:
+        typer.echo(json.dumps(tally.as_json()))
+    else:
+        typer.echo(
+            f"{tally.worlds} worlds, {tally.events} events, {len(tally.violations)} violations, "
+            f"{tally.worlds_per_s:.1f} worlds per second"
+        )
+        for kind, times in tally.faults.items():
+            typer.echo(f"{times:>8}  {kind}")
+        for outcome in tally.violations:
+            typer.echo(f"\n{story(outcome)}")
+    if tally.violations:
+        raise typer.Exit(1)
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

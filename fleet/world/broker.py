@@ -1,0 +1,240 @@
+"""A virtual MQTT 5 broker: sessions, retained messages, wills, and the ways it loses them.
+
+It keeps what MQTT 5 promises and nothing more: QoS 1 at least once, in order on each topic, an
+acknowledgement only on the connection its message came on, at most `RECEIVE_MAXIMUM` unacknowledged, queues
+that are finite.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from fedge.link import Publication
+
+RECEIVE_MAXIMUM = 20
+"""Mosquitto's: further messages wait until earlier ones are acknowledged (MQTT 5, section 4.9)."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A publication at the broker; `expires_s`: when its MessageExpiry has run out."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    expires_s: float
+
+    def left_s(self, now_s: float) -> int | None:
+        """What is told of its expiry: it counts down while the message lies here."""
+        return None if math.isinf(self.expires_s) else max(0, math.floor(self.expires_s - now_s))
+
+
+class Line(Protocol):
+    """A client's connection as the broker sees it."""
+
+    def deliver(self, mid: int, message: Message) -> None:
+        """Send a message down."""
+
+    def answer(self, mid: int, *, subscription: bool) -> None:
+        """Acknowledge a publish or a subscribe."""
+
+    def end(self, *, taken_over: bool) -> None:
+        """Close it from the broker's side."""
+
+
+@dataclass
+class Session:
+    """What a broker holds for one client id."""
+
+    client: str
+    keep_s: int
+    filters: dict[str, None] = field(default_factory=dict)
+    waiting: deque[Message] = field(default_factory=deque)
+    under_way: dict[int, Message] = field(default_factory=dict)
+    """Sent on this connection, or on the one before, and not acknowledged."""
+    mid: int = 0
+    line: Line | None = None
+    will: Publication | None = None
+    ends_s: float = math.inf
+    """When it is forgotten, while nobody is connected."""
+
+    def saved(self) -> "Session":
+        """What the broker's disk has of it."""
+        kept = copy(self)
+        kept.filters, kept.waiting = dict(self.filters), deque(self.waiting)
+        kept.under_way, kept.line, kept.will = dict(self.under_way), None, None
+        return kept
+
+
+@dataclass
+class Disk:
+    """What survives the broker's process."""
+
+    retained: dict[str, Message]
+    sessions: dict[str, Session]
+
+
+class Broker:
+    """The broker; `now_s` is its clock, `after` does something later, `heard` is told every publication."""
+
+    def __init__(
+        self,
+        now_s: Callable[[], float],
+        after: Callable[[float, Callable[[], None]], None],
+        heard: Callable[[Message], None],
+        queue_limit: int,
+    ) -> None:
+        self.up = True
+        self.retained: dict[str, Message] = {}
+        self.sessions: dict[str, Session] = {}
+        self.will_delay_s = 0.0
+        """Wills are said so much later, whoever has come back meanwhile (a cluster's nodes disagree)."""
+        self.says_twice: Callable[[], bool] = lambda: False
+        self._now_s, self._after, self._heard = now_s, after, heard
+        self._queue_limit = queue_limit
+        self._matches: dict[tuple[str, str], bool] = {}
+
+    # ── its own life ───────────────────────────────────────────────────────────────────────────────
+
+    def save(self) -> Disk:
+        """What its disk holds at this moment."""
+        sessions = {name: session.saved() for name, session in self.sessions.items() if session.keep_s}
+        return Disk(dict(self.retained), sessions)
+
+    def stop(self) -> None:
+        """Die; no will is said."""
+        self.up = False
+        for session in self.sessions.values():
+            if session.line is not None:
+                session.will = None
+                session.line.end(taken_over=False)
+                session.line = None
+
+    def start(self, disk: Disk | None) -> None:
+        """Come back with what the disk has; None: with nothing."""
+        disk = disk or Disk({}, {})
+        self.up, self.retained, self.sessions = True, dict(disk.retained), dict(disk.sessions)
+        for session in self.sessions.values():
+            session.ends_s = self._now_s() + session.keep_s
+
+    # ── what clients do ────────────────────────────────────────────────────────────────────────────
+
+    def connect(self, line: Line, client: str, keep_s: int, will: Publication | None) -> bool:
+        """Accept a client, in place of whoever else has its name; returns session_present."""
+        session = self.sessions.get(client)
+        if session is not None and session.line is not None:
+            session.line.end(taken_over=True)
+            self._gone(session)
+        session = self.sessions.get(client)
+        present = session is not None and keep_s > 0 and self._now_s() < session.ends_s
+        if session is None or not present:
+            session = self.sessions[client] = Session(client, keep_s)
+        session.line, session.will, session.keep_s = line, will, keep_s
+        unacknowledged, session.under_way = list(session.under_way.values()), {}
+        session.waiting.extendleft(reversed(unacknowledged))
+        return present
+
+    def accepted(self, line: Line) -> None:
+        """The client has been told: what waited for it follows."""
+        if (session := self._session(line)) is not None:
+            self._pump(session)
+
+    def publish(self, line: Line, mid: int, piece: Publication) -> None:
+        """Take a publication, and acknowledge it."""
+        if self._session(line) is not None:
+            self._publish(piece)
+            line.answer(mid, subscription=False)
+
+    def subscribe(self, line: Line, mid: int, filters: list[str]) -> None:
+        """Subscribe, and send what is retained."""
+        session = self._session(line)
+        if session is None:
+            return
+        line.answer(mid, subscription=True)
+        for topics in filters:
+            session.filters[topics] = None
+            for message in list(self.retained.values()):
+                if message.expires_s <= self._now_s():
+                    del self.retained[message.topic]
+                elif self._match(topics, message.topic):
+                    self._enqueue(session, message)
+
+    def unsubscribe(self, line: Line, filters: list[str]) -> None:
+        """Stop sending these."""
+        if (session := self._session(line)) is not None:
+            for topics in filters:
+                session.filters.pop(topics, None)
+
+    def acknowledge(self, line: Line, mid: int) -> None:
+        """A client has handled a message that it got on this connection."""
+        if (session := self._session(line)) is not None:
+            session.under_way.pop(mid, None)
+            self._pump(session)
+
+    def leave(self, line: Line) -> None:
+        """A client says goodbye: its will is dropped."""
+        if (session := self._session(line)) is not None:
+            session.will = None
+            self._gone(session)
+
+    def lose(self, line: Line) -> None:
+        """A connection ended without a goodbye."""
+        if (session := self._session(line)) is not None:
+            self._gone(session)
+
+    # ── inside ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _session(self, line: Line) -> Session | None:
+        return next((session for session in self.sessions.values() if session.line is line), None)
+
+    def _gone(self, session: Session) -> None:
+        will, session.line, session.will = session.will, None, None
+        if session.keep_s:
+            session.ends_s = self._now_s() + session.keep_s
+        else:
+            del self.sessions[session.client]
+        if will is not None and self.will_delay_s:
+            self._after(self.will_delay_s, lambda: self._publish(will))
+        elif will is not None:
+            self._publish(will)
+
+    def _publish(self, piece: Publication) -> None:
+        if not self.up:
+            return
+        expires_s = math.inf if piece.expiry_s is None else self._now_s() + piece.expiry_s
+        message = Message(piece.topic, piece.payload, False, expires_s)
+        if piece.retain and piece.payload:
+            self.retained[piece.topic] = replace(message, retained=True)
+        elif piece.retain:
+            self.retained.pop(piece.topic, None)
+        self._heard(message)
+        for session in list(self.sessions.values()):
+            if any(self._match(topics, piece.topic) for topics in session.filters):
+                for _ in range(1 + self.says_twice()):
+                    self._enqueue(session, message)
+
+    def _enqueue(self, session: Session, message: Message) -> None:
+        if len(session.waiting) < self._queue_limit:  # else it is dropped without a word, as brokers do
+            session.waiting.append(message)
+            self._pump(session)
+
+    def _pump(self, session: Session) -> None:
+        while session.line is not None and session.waiting and len(session.under_way) < RECEIVE_MAXIMUM:
+            message = session.waiting.popleft()
+            if message.expires_s <= self._now_s():
+                continue
+            session.mid += 1
+            session.under_way[session.mid] = message
+            session.line.deliver(session.mid, message)
+
+    def _match(self, topics: str, topic: str) -> bool:
+        found = self._matches.get((topics, topic))
+        if found is None:
+            wanted, levels = topics.split("/"), topic.split("/")
+            pairs = zip(wanted, levels, strict=False)
+            found = len(wanted) == len(levels) and all(a in ("+", b) for a, b in pairs)
+            self._matches[topics, topic] = found
+        return found

@@ -1,0 +1,122 @@
+"""Many worlds, one after the other: how many, how fast, and the first one in which an invariant broke."""
+
+import gc
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fleet.world.faults import KINDS
+from fleet.world.hosts import AggregatorHost, DeviceHost
+from fleet.world.world import Outcome, World
+
+TRACE_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Size:
+    """What all worlds of a campaign share."""
+
+    devices: int = 5
+    rounds: int = 5
+    make_device: Callable[..., DeviceHost] = DeviceHost
+    make_aggregator: Callable[..., AggregatorHost] = AggregatorHost
+
+    def world(self, seed: int, prefix: int | None = None) -> World:
+        """One of them; `prefix`: only so many of its faults happen."""
+        return World(seed, self.devices, self.rounds, prefix, self.make_device, self.make_aggregator)
+
+
+@dataclass
+class Tally:
+    """What a campaign has seen."""
+
+    worlds: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(KINDS, 0)))
+    violations: list[Outcome] = field(default_factory=list)
+    """Each with the shortest prefix of its faults that still fails."""
+
+    @property
+    def worlds_per_s(self) -> float:
+        """Of the time this process was at work: other load on the machine does not count."""
+        return self.worlds / self.seconds if self.seconds else 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "worlds": self.worlds,
+            "events": self.events,
+            "faults": dict(self.faults),
+            "violations": [
+                {
+                    "seed": outcome.seed,
+                    "what": outcome.violation,
+                    "faults": [str(fault) for fault in outcome.schedule],
+                }
+                for outcome in self.violations
+            ],
+            "worlds_per_s": round(self.worlds_per_s, 2),
+        }
+
+
+def run(seeds: Iterable[int], size: Size | None = None, most_violations: int = 3) -> Tally:
+    """Run these worlds; ends early after so many violations."""
+    size = size or Size()
+    tally = Tally()
+    with _quiet():
+        for seed in seeds:
+            began_s = time.process_time()
+            outcome = size.world(seed).run()
+            gc.collect(1)
+            tally.seconds += time.process_time() - began_s
+            tally.worlds += 1
+            tally.events += outcome.events
+            tally.faults.update(outcome.faults)
+            if outcome.violation is not None:
+                tally.violations.append(shortest(outcome, size))
+                if len(tally.violations) >= most_violations:
+                    break
+    return tally
+
+
+def shortest(outcome: Outcome, size: Size) -> Outcome:
+    """The same world with the fewest of its first faults that still break an invariant."""
+    for prefix in range(len(outcome.schedule)):
+        found = size.world(outcome.seed, prefix).run()
+        if found.violation is not None:
+            return found
+    return outcome
+
+
+def story(outcome: Outcome) -> str:
+    """A violation for people: the seed, what went wrong before, and the last lines of the trace."""
+    faults = [f"  {fault}" for fault in outcome.schedule] or ["  none"]
+    return "\n".join(
+        [
+            f"seed {outcome.seed}: {outcome.violation}",
+            f"the shortest prefix of its faults that still fails ({len(outcome.schedule)}):",
+            *faults,
+            "the end of its trace:",
+            *outcome.trace[-TRACE_SHOWN:],
+        ]
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The programs tell their owners of every refusal; here there are thousands, and nobody owns them."""
+    gc.disable()  # a world's rubbish goes with it, and looking for more takes a tenth of the time
+    loggers = [logging.getLogger(name) for name in ("fedge", "agent", "aggregator")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        gc.enable()
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

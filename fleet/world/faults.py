@@ -1,0 +1,72 @@
+"""What goes wrong in a world, and when: a schedule drawn from the seed before anything runs.
+
+The numbers are cases of docs/reliability.md.
+"""
+
+import random
+from dataclasses import dataclass
+
+DAY_S = 86_400.0
+
+KINDS = {
+    "kill": 6,  # 24-27, 43, 44: a program dies between any two of its effects
+    "power cut": 6,  # 34: the same, and the broker is not told
+    "reset": 4,  # a connection ends, with what was under way
+    "darkness": 4,  # 20: packets go nowhere, briefly or for longer than the keep-alive
+    "broker restart": 3,  # 3: with its disk
+    "broker crash": 3,  # 1, 2: with a disk that lacks the last second
+    "broker wiped": 2,  # 4, 15: with nothing
+    "disk full": 4,  # 35, 36: the next writes fail
+    "clone": 2,  # 10: a second device with the same identity and state
+    "late wills": 2,  # 17
+    "duplicates": 3,  # 14
+    "slow network": 3,
+    "sensor away": 2,  # 29: a device declines
+    "lies": 4,  # 49, 54, 61-63, 66: garbage, NaN, foreign names, replays
+    "night": 1,  # 7, 8: every program is off for days
+    "long sleep": 1,  # 8, 15: one device is off for days
+}
+"""Every kind, with its weight in the draw."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong."""
+
+    at_s: float
+    kind: str
+    host: int
+    """-1: the aggregator; else the number of a device."""
+    seconds: float
+    """How long it lasts, or until what died is started again."""
+    amount: int
+    """How many effects are still performed, how many writes fail, or which lie."""
+
+    @property
+    def over_s(self) -> float:
+        """When it has passed."""
+        return self.at_s + self.seconds + (5.0 if self.kind in ("kill", "power cut") else 0.0)
+
+    def __str__(self) -> str:
+        who = "the aggregator" if self.host < 0 else f"device {self.host}"
+        return f"{self.at_s:9.2f} s  {self.kind}, {who}, {self.seconds:.1f} s, {self.amount}"
+
+
+def schedule(rng: random.Random, devices: int) -> list[Fault]:
+    """Draw what goes wrong, in the order of time."""
+    window_s = rng.uniform(15.0, 120.0)
+    kinds, weights = list(KINDS), list(KINDS.values())
+    faults = []
+    slept = False
+    for kind in rng.choices(kinds, weights, k=rng.randint(0, 8)):
+        seconds = rng.choice((0.3, 2.0, 10.0, 60.0))
+        host = rng.randrange(-1, devices) if rng.random() < 0.7 else -1
+        if kind in ("clone", "sensor away", "long sleep"):
+            host = rng.randrange(devices)
+        if kind in ("night", "long sleep"):
+            if slept:
+                continue
+            slept, seconds = True, rng.uniform(0.5, 3.0) * DAY_S
+        amount = rng.randrange(40)
+        faults.append(Fault(rng.uniform(0.0, window_s), kind, host, seconds, amount))
+    return sorted(faults, key=lambda fault: fault.at_s)

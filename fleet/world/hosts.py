@@ -1,0 +1,431 @@
+"""The machines of a world: each runs production's own program, and dies and starts as real ones do."""
+
+import random
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent.config import AgentSettings
+from agent.opening import open_device
+from agent.runtime import Runtime as Agent
+from aggregator.config import FederationSettings
+from aggregator.exporting import Exported, Job
+from aggregator.opening import take_in, take_up
+from aggregator.presence import Watch
+from aggregator.runtime import Runtime as Aggregator
+from fedge.errors import ConfigError, GaveWay, StateError
+from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.messages import Manifest, unseal
+from fedge.topics import Topics
+from fleet.world.broker import Broker
+from fleet.world.clock import Clock
+from fleet.world.disks import Disk, WatchedLedger, WatchedMemory
+from fleet.world.link import PATIENCE_S, Place, VirtualLink, Weather
+from fleet.world.oracle import Oracle, Violation
+from fleet.world.power import Power, PowerCut
+from fleet.world.trainers import Bench, RealTrainer, StandIn
+
+RESTART_S = 2.0
+"""So long a service manager waits before it starts a program again."""
+GAVE_WAY_S = 30.0
+SESSION_S = 86_400
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all hosts of a world share."""
+
+    clock: Clock
+    broker: Broker
+    oracle: Oracle
+    topics: Topics
+    rng: random.Random
+    tell: Callable[[str, str], None]
+    """Write a line of the trace: who, what."""
+
+
+class Host:
+    """One machine: power, a disk, a line to the broker, and the program that starts with it."""
+
+    def __init__(self, name: str, scene: Scene, path: Path | None) -> None:
+        self.name = name
+        self.scene = scene
+        self.power = Power()
+        self.weather = Weather()
+        self.disk = Disk(self.power, path)
+        self.link: VirtualLink | None = None
+        self.alive = False
+        self.asleep = False
+        """It has been put away for long: nothing but its alarm starts it."""
+        self.boots = 0
+        self.restarts_after_s = RESTART_S
+        self._inbox: deque[Any] = deque()
+        self._at_work = False
+        self._zero_s = 0.0
+        self._tick_s: float | None = None
+
+    # ── power ──────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Switch it on, unless it is."""
+        if self.alive or self.asleep:
+            return
+        self.alive = True
+        self.boots += 1
+        self.power.effects_left = None
+        self._inbox.clear()
+        self._tick_s = None
+        # Monotonic clocks begin anew at each boot, and at no particular number.
+        self._zero_s = self.scene.clock.now_s - 1_000 * self.scene.rng.random()
+        self.scene.tell(self.name, "starts")
+        self._guarded(self.begin)
+
+    def die(self, *, silently: bool) -> None:
+        """The program is gone; `silently`: with its machine, so that the broker only misses it."""
+        if not self.alive:
+            return
+        self.alive = False
+        self.scene.tell(self.name, "loses its power" if silently else "is killed")
+        if self.link is not None:
+            noticed_s = PATIENCE_S if silently else self.weather.delay_s
+            self.link.kill(noticed_s=noticed_s, lose_what_is_under_way=self.scene.rng.random() < 0.5)
+            self.link = None
+        self.disk.unmount()
+
+    def end(self, why: str, last_words: Publication | None = None) -> None:
+        """The program ends by itself; nothing starts it again."""
+        self.scene.tell(self.name, f"ends: {why}")
+        if self.link is not None:
+            self.link.close(last_words)
+            self.link = None
+        self.alive = False
+        self.disk.unmount()
+
+    def now_s(self) -> float:
+        """Its monotonic clock."""
+        return self.scene.clock.now_s - self._zero_s
+
+    def reset_line(self) -> None:
+        """End its connection, if it has one."""
+        if self.link is not None and self.link.wire is not None:
+            self.link.wire.reset()
+
+    def darken(self, seconds: float) -> None:
+        """Let none of its packets through for so long."""
+        self.weather.dark_until_s = self.scene.clock.now_s + seconds
+        if self.link is not None and self.link.wire is not None:
+            self.link.wire.darken(seconds)
+
+    # ── the program ────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> None:
+        """Start the program."""
+        raise NotImplementedError
+
+    def turn(self, events: list[Any]) -> None:
+        """Let the program handle what happened; nothing means that time has passed."""
+        raise NotImplementedError
+
+    def due_s(self) -> float | None:
+        """When the program wants a turn, by its own clock."""
+        raise NotImplementedError
+
+    def gather(self) -> list[Any]:
+        """What the program takes out of its inbox at once."""
+        return [self._inbox.popleft()]
+
+    def place(self) -> Place:
+        """Where its link is."""
+        boot = self.boots
+        return Place(
+            self.scene.clock,
+            self.scene.broker,
+            self.weather,
+            self.power,
+            self.scene.rng,
+            lambda piece: self._said(piece) if boot == self.boots else None,
+            self.acknowledging,
+        )
+
+    def says(self, piece: Publication) -> None:
+        """A publication leaves the host."""
+
+    def acknowledging(self, message: MessageArrived) -> None:
+        """An acknowledgement leaves the host."""
+
+    def _said(self, piece: Publication) -> None:
+        self.scene.tell(self.name, f"says {piece.topic} ({len(piece.payload)} bytes)")
+        with self.power.spare():
+            self.says(piece)
+
+    def poster(self) -> Callable[[Any], None]:
+        """The inbox of the program that runs now; of a later one it is none."""
+        boot = self.boots
+
+        def post(event: Any) -> None:
+            if self.alive and boot == self.boots:
+                self._inbox.append(event)
+                self.rouse()
+
+        return post
+
+    def rouse(self) -> None:
+        """Something is in the inbox."""
+        if not self._at_work:
+            self.work()
+
+    def work(self) -> None:
+        """Empty the inbox."""
+        while self._inbox and self.alive:
+            events = self.gather()
+            self._guarded(lambda events=events: self.turn(events))  # type: ignore[misc]
+        self._arm()
+
+    def _arm(self) -> None:
+        due_s = self.due_s() if self.alive else None
+        if due_s is None:
+            return
+        when_s = max(self.scene.clock.now_s, due_s + self._zero_s) + 0.001
+        if self._tick_s is None or when_s < self._tick_s:
+            self._tick_s = when_s
+            boot = self.boots
+            self.scene.clock.at(when_s, lambda: self._tick(boot, when_s))
+
+    def _tick(self, boot: int, when_s: float) -> None:
+        if not self.alive or boot != self.boots or when_s != self._tick_s:
+            return
+        self._tick_s = None
+        self._guarded(lambda: self.turn([]))
+        self.work()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Run a piece of the program, and let what it dies of happen."""
+        self._at_work = True
+        try:
+            action()
+        except PowerCut:
+            self.die(silently=self.scene.rng.random() < 0.5)
+            self.scene.clock.after(self.restarts_after_s, self.start)
+        except StateError as error:
+            self.die(silently=False)
+            self.scene.tell(self.name, f"ends: {error}")
+            self.scene.clock.after(RESTART_S, self.start)
+        except GaveWay as error:
+            self.end(str(error))
+            self.scene.clock.after(GAVE_WAY_S, self.start)
+        except ConfigError as error:
+            raise Violation(f"{self.name} gives up: {error}") from error
+        except Exception as error:
+            raise Violation(f"{self.name} breaks:\n{traceback.format_exc()}") from error
+        finally:
+            self._at_work = False
+
+
+class DeviceHost(Host):
+    """A device with its agent."""
+
+    def __init__(
+        self, name: str, number: int, scene: Scene, settings: AgentSettings, folder: Path, *, real: bool
+    ) -> None:
+        super().__init__(name, scene, folder / "agent.db" if real else None)
+        self.device = settings.device
+        self.number = number
+        self.honest = True
+        """Nobody else has this identity, and had it."""
+        self.willing = True
+        self.training_s = 1.0
+        self.tries = 0
+        self.folder = folder
+        self.runtime: Agent | None = None
+        self._settings = settings
+        self._real = real
+
+    def begin(self) -> None:
+        """As `agent.loop`."""
+        post = self.poster()
+        memory = self.disk.mount(lambda path: WatchedMemory(path, self.device, self.scene.oracle))
+        file = self.folder / "model.held"
+        boot = self.scene.rng.randbytes(16)
+        opened = open_device(self._settings, memory, file, boot, self.now_s())
+        self.link = VirtualLink(
+            self.place(),
+            f"{self._settings.federation}_{self.device}",
+            post,
+            will=lambda connection: runtime.last_words(connection),
+        )
+        bench = Bench(
+            device=self.device,
+            now_s=self.now_s,
+            later=lambda action: self.scene.clock.after(self.training_s, action),
+            post=post,
+            begun=lambda manifest: self.scene.oracle.work_begins(self.device, manifest),
+            made=self.scene.oracle.made.__setitem__,
+            willing=lambda: self.willing,
+            tries=self._try,
+        )
+        trainer: Any
+        trainer = (
+            RealTrainer(bench, self.number, self._settings) if self._real else StandIn(bench, self.number)
+        )
+        runtime = self.agent(opened, memory, file, trainer)
+        self.runtime = runtime
+        self.link.open()
+
+    def agent(self, opened: Any, memory: Any, file: Path, trainer: Any) -> Agent:
+        """Production's runtime on this host's parts."""
+        assert self.link is not None
+        return Agent(self._settings, opened, memory, file, self.link, trainer, now_s=self.now_s)
+
+    def turn(self, events: list[Any]) -> None:
+        """As `agent.loop`."""
+        assert self.runtime is not None
+        event = events[0] if events else None
+        if isinstance(event, MessageArrived) and event.topic == self.scene.topics.round and event.payload:
+            self.scene.oracle.device_hears(self.device, unseal(event.payload, Manifest))
+        self.runtime.turn(event)
+
+    def due_s(self) -> float | None:
+        """As `agent.loop`."""
+        return self.runtime.due_s() if self.runtime is not None else None
+
+    def says(self, piece: Publication) -> None:
+        """Tell the oracle."""
+        self.scene.oracle.device_says(self.device, piece, honest=self.honest)
+
+    def _try(self) -> int:
+        self.tries += 1
+        return self.tries
+
+
+class AggregatorHost(Host):
+    """The machine of the aggregator: it watches the federation first, then serves it."""
+
+    def __init__(self, scene: Scene, settings: FederationSettings, path: Path | None) -> None:
+        super().__init__("aggregator", scene, path)
+        self.settings = settings
+        self.ledger: WatchedLedger | None = None
+        self.runtime: Aggregator | None = None
+        self.done = False
+        self._watch: Watch | None = None
+        self._subscribed = False
+        self._roused = False
+
+    def begin(self) -> None:
+        """As `aggregator.loop`: watch."""
+        self.runtime, self._watch, self._subscribed, self._roused = None, None, False, False
+        self.ledger = self.disk.mount(lambda path: WatchedLedger(path, self.power, self.scene.oracle))
+        name = f"{self.settings.federation.name}__watch-{self.boots}"
+        self.link = VirtualLink(self.place(), name, self.poster())
+        self.link.open()
+
+    def rouse(self) -> None:
+        """It takes what has come within a few milliseconds in one turn, as a busy program does."""
+        if not self._roused:
+            self._roused = True
+            boot = self.boots
+            self.scene.clock.after(0.005 * self.scene.rng.random(), lambda: self._wake(boot))
+
+    def _wake(self, boot: int) -> None:
+        if boot == self.boots and self.alive:
+            self._roused = False
+            self.work()
+
+    def gather(self) -> list[Any]:
+        """As `aggregator.loop`."""
+        events = list(self._inbox)
+        self._inbox.clear()
+        return events
+
+    def turn(self, events: list[Any]) -> None:
+        """As `aggregator.loop`: one turn of watching or serving."""
+        if self.runtime is None:
+            for event in events:
+                self._look(event)
+            self._serve_if_seen_enough()
+            return
+        self.runtime.turn(events)
+        if self.runtime.has_nothing_left_to_say:
+            self.done = True
+
+    def stop(self) -> None:
+        """As when it is asked to exit once learning is done."""
+        if self.alive and self.runtime is not None:
+            self.end("learning is done", self.runtime.last_words())
+
+    def due_s(self) -> float | None:
+        """When the watching is over, or what the runtime says."""
+        if self.runtime is not None:
+            return self.runtime.due_s()
+        return self._watch.over_s() if self._watch is not None and self._subscribed else None
+
+    def says(self, piece: Publication) -> None:
+        """Tell the oracle."""
+        assert self.ledger is not None
+        self.scene.oracle.aggregator_says(self.ledger, piece)
+
+    def acknowledging(self, message: MessageArrived) -> None:
+        """Tell the oracle."""
+        if self.runtime is not None:
+            self.scene.oracle.aggregator_acknowledges(message)
+
+    def _look(self, event: LinkEvent) -> None:
+        """As `aggregator.opening`."""
+        link, now_s = self.link, self.now_s()
+        assert link is not None
+        match event:
+            case LinkUp():
+                link.handle_up(event)
+                topics = self.scene.topics
+                link.subscribe(topics.service, topics.round, topics.all_statuses)
+                self._watch = Watch(now_s)
+            case LinkDown():
+                link.handle_down()
+                self._watch, self._subscribed = None, False
+            case Answered(subscription=subscription):
+                link.settle(event)
+                if subscription and self._watch is not None:
+                    self._watch, self._subscribed = replace(self._watch, seen_s=now_s), True
+            case MessageArrived() if self._watch is not None:
+                self._watch = take_in(self._watch, self.scene.topics, event, now_s)
+        if self._watch is not None and self._watch.moved and self._watch.other is not None:
+            raise GaveWay("another aggregator serves this federation")
+
+    def _serve_if_seen_enough(self) -> None:
+        watch = self._watch
+        if watch is None or not self._subscribed or self.now_s() < watch.over_s():
+            return
+        assert self.link is not None
+        assert self.ledger is not None
+        self.link.close()
+        self._inbox.clear()
+        instance = self.scene.rng.randbytes(16)
+        state = take_up(self.settings, self.ledger, instance, watch, new_generation=False)
+        post = self.poster()
+        self.link = VirtualLink(
+            self.place(),
+            f"{self.settings.federation.name}__aggregator",
+            post,
+            will=lambda _: runtime.last_words(),
+            keep_session_s=SESSION_S,
+            manual_ack=True,
+        )
+        runtime = self.aggregator(state, self._exporter(post))
+        self.runtime = runtime
+        runtime.begin()
+        self.link.open()
+
+    def aggregator(self, state: Any, export: Callable[[Job], None]) -> Aggregator:
+        """Production's runtime on this host's parts."""
+        assert self.ledger is not None
+        assert self.link is not None
+        return Aggregator(self.settings, state, self.ledger, self.link, export, self.now_s)
+
+    def _exporter(self, post: Callable[[Exported], None]) -> Callable[[Job], None]:
+        def export(job: Job) -> None:
+            exported = Exported(job, b"onnx of " + job.digest, "")
+            self.scene.clock.after(self.scene.rng.random(), lambda: post(exported))
+
+        return export

@@ -1,0 +1,74 @@
+"""A client with a device's name and nothing of a device: it says what no honest one does."""
+
+import hashlib
+import random
+from collections.abc import Callable
+
+import numpy as np
+
+from fedge.frames import split
+from fedge.freshness import RoundId, round_of
+from fedge.link import LinkDown, LinkEvent, LinkUp, Publication
+from fedge.messages import Frame, Manifest, Update, pack
+from fedge.topics import Topics
+from fleet.world.link import Place, VirtualLink
+from fleet.world.oracle import Made
+
+NAME = "liar"
+
+
+class Liar:
+    """Connects, says a number of lies on its own topic, and leaves."""
+
+    def __init__(
+        self, place: Place, topics: Topics, rng: random.Random, made: Callable[[bytes, Made], None]
+    ) -> None:
+        self._topics, self._rng, self._made = topics, rng, made
+        self._lies: list[bytes] = []
+        self._link = VirtualLink(place, NAME, self._hear)
+
+    def lie(self, manifest: Manifest | None, heard: list[bytes], number: int) -> None:
+        """Say lie `number` about the round of `manifest`; `heard` are frames of others."""
+        self._lies = self._invent(manifest, heard, number)
+        self._link.open()
+
+    def _hear(self, event: LinkEvent) -> None:
+        if isinstance(event, LinkUp):
+            self._link.handle_up(event)
+            self._link.send(Publication(self._topics.update(NAME), lie) for lie in self._lies)
+            self._link.close()
+        elif isinstance(event, LinkDown):
+            self._link.handle_down()
+
+    def _invent(self, manifest: Manifest | None, heard: list[bytes], number: int) -> list[bytes]:
+        rng = self._rng
+        if manifest is None or manifest.model is None or number % 8 == 0:
+            return [rng.randbytes(rng.randrange(1, 200)) for _ in range(5)]
+        if number % 8 == 1 and heard:
+            return [rng.choice(heard) for _ in range(5)]  # a replay of what another device said
+        if number % 8 == 2:  # frames of a message that is not their digest's
+            return [pack(Frame(id=rng.randbytes(32), i=0, n=1, size=9, data=b"not so it"))]
+        if number % 8 == 3:  # a message that never ends
+            whole = rng.randbytes(32)
+            return [pack(Frame(id=whole, i=i, n=40, size=400, data=bytes(10))) for i in range(39)]
+        here = round_of(manifest)
+        samples = (2**62, 0, -5, 100)[number % 4]
+        device = "d0" if number % 8 == 4 else NAME
+        weights = np.full(4, np.nan if number % 8 == 5 else 1.0, np.float32)
+        if number % 8 == 6:
+            here = here._replace(round=max(0, here.round - 1))
+        update = Update(
+            generation=here.generation,
+            round=here.round,
+            base=manifest.model.digest,
+            device=device,
+            samples=samples,
+            steps=1,
+            kind="weights",
+            codec="float32",
+            body=weights.astype("<f4").tobytes(),
+        )
+        payload = pack(update)
+        self._made(hashlib.sha256(payload).digest(), Made(device, RoundId(*here), update))
+        pieces = split(payload)
+        return [pieces[i] for i in range(len(pieces))]

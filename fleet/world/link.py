@@ -1,0 +1,280 @@
+"""The link of `fedge.link` on a virtual network: its window, batches and accounts are production's own."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from types import SimpleNamespace
+from typing import Any, cast
+
+from fedge.link import (
+    STABLE_S,
+    Answered,
+    Link,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    pause_s,
+)
+from fedge.settings import BrokerSettings
+from fleet.world.broker import Broker, Message
+from fleet.world.clock import Clock
+from fleet.world.power import Power
+
+BROKER = BrokerSettings()
+PATIENCE_S = 1.5 * BROKER.keepalive_s
+"""So long a broker waits for a silent client (MQTT 5, section 3.1.2.10)."""
+NOTICED_S = 2.0 * BROKER.keepalive_s
+"""So long a client waits for a silent broker."""
+MAX_PACKET = 2**20
+
+
+@dataclass
+class Weather:
+    """What a host's packets go through."""
+
+    delay_s: float = 0.01
+    dark_until_s: float = 0.0
+    """Until then packets go nowhere and nobody is told."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a link is: what it shares with its host and the world."""
+
+    clock: Clock
+    broker: Broker
+    weather: Weather
+    power: Power
+    rng: random.Random
+    said: Callable[[Publication], None]
+    """Told each publication as it leaves the host."""
+    acknowledging: Callable[[MessageArrived], None]
+    """Told each acknowledgement as it leaves the host."""
+
+
+class VirtualLink(Link):
+    """A `Link` whose connections are `Wire`s; the arguments are `Link`'s."""
+
+    def __init__(
+        self,
+        place: Place,
+        client_id: str,
+        inbox: Callable[[LinkEvent], None],
+        will: Callable[[int], Publication] | None = None,
+        keep_session_s: int = 0,
+        *,
+        manual_ack: bool = False,
+    ) -> None:
+        super().__init__(BROKER, client_id, inbox, will, keep_session_s, manual_ack)
+        self.place = place
+        self._failures = 0
+
+    def open(self) -> None:
+        """As `Link.open`."""
+        closed = self._closed = Event()
+        self.place.clock.after(0.0, lambda: self._attempt(closed))
+
+    def close(self, last_words: Publication | None = None, *, timeout_s: float = 1.0) -> None:
+        """As `Link.close`."""
+        if self.up and last_words is not None:
+            self._publish(last_words)
+        self._closed.set()
+        self.handle_down()
+        if self._newest is not None:
+            cast(Wire, self._newest).disconnect()
+
+    def ack(self, message: MessageArrived) -> None:
+        """As `Link.ack`."""
+        self.place.power.use()
+        if self._current is not None and message.connection == self._current.number:
+            self.place.acknowledging(message)
+        super().ack(message)
+
+    def kill(self, *, noticed_s: float, lose_what_is_under_way: bool) -> None:
+        """The host is dead: the broker learns of it after a while."""
+        self._closed.set()
+        if self._newest is not None:
+            cast(Wire, self._newest).die(noticed_s, lose_what_is_under_way)
+
+    @property
+    def wire(self) -> "Wire | None":
+        """The newest connection."""
+        return cast("Wire | None", self._newest)
+
+    def _publish(self, piece: Publication) -> Any:
+        self.place.power.use()
+        self.traffic.sent += len(piece.topic) + len(piece.payload)
+        self.place.said(piece)
+        return SimpleNamespace(mid=cast(Wire, self._current).publish(piece))
+
+    def _attempt(self, closed: Event) -> None:
+        if closed.is_set():
+            return
+        self._connections += 1
+        wire = Wire(self, self._connections, closed)
+        self._newest = cast(Any, wire)
+        will = self.will(wire.number) if self.will is not None else None
+        self.place.clock.after(2 * self.place.weather.delay_s, lambda: wire.connect(will))
+
+    def ended(self, wire: "Wire", reason: str, *, taken_over: bool = False) -> None:
+        """A connection has ended; another one is tried soon, with `Link`'s back-off."""
+        if wire.closed.is_set():
+            return
+        self.inbox(LinkDown(reason, taken_over))
+        stable = wire.up_s is not None and self.place.clock.now_s - wire.up_s > STABLE_S
+        self._failures = 1 if stable else self._failures + 1
+        lost = wire.up_s is not None or self._failures == 1
+        wait_s = pause_s(self._failures, self.spread_s, self.place.rng.random(), lost=lost)
+        self.place.clock.after(wait_s, lambda: self._attempt(wire.closed))
+
+
+class Wire:
+    """One connection: two queues of packets on their way, and who still holds which end."""
+
+    def __init__(self, link: VirtualLink, number: int, closed: Event) -> None:
+        self.number = number
+        self.closed = closed
+        self.up_s: float | None = None
+        self._link, self._place = link, link.place
+        self._here = True
+        self._there = False
+        self._mid = 0
+        self._last_up_s = self._last_down_s = 0.0
+
+    @property
+    def client(self) -> "Wire":
+        """What `Link` calls for subscriptions and acknowledgements."""
+        return self
+
+    # ── the client's side ──────────────────────────────────────────────────────────────────────────
+
+    def connect(self, will: Publication | None) -> None:
+        """Reach the broker, or not."""
+        if self.closed.is_set():
+            return
+        place, link = self._place, self._link
+        if not place.broker.up or place.clock.now_s < place.weather.dark_until_s:
+            self._here = False
+            link.ended(self, "no broker answers")
+            return
+        self._there = True
+        present = place.broker.connect(self, link.client_id, link.keep_session_s, will)
+        self._down(lambda: self._accepted(present))
+        place.broker.accepted(self)
+
+    def _accepted(self, present: bool) -> None:
+        self.up_s = self._place.clock.now_s
+        self._link.inbox(LinkUp(self.number, present, MAX_PACKET))
+
+    def publish(self, piece: Publication) -> int:
+        """Send a publication; returns its packet id."""
+        mid = self._next()
+        self._up(lambda: self._place.broker.publish(self, mid, piece))
+        return mid
+
+    def subscribe(self, filters: list[tuple[str, object]]) -> tuple[int, int]:
+        """As paho's."""
+        self._place.power.use()
+        mid, topics = self._next(), [topic for topic, _ in filters]
+        self._up(lambda: self._place.broker.subscribe(self, mid, topics))
+        return 0, mid
+
+    def unsubscribe(self, filters: list[str]) -> None:
+        """As paho's."""
+        self._place.power.use()
+        self._up(lambda: self._place.broker.unsubscribe(self, filters))
+
+    def ack(self, mid: int, _qos: int) -> None:
+        """As paho's."""
+        self._up(lambda: self._place.broker.acknowledge(self, mid))
+
+    def disconnect(self) -> None:
+        """Say goodbye."""
+        self._up(lambda: self._place.broker.leave(self))
+        self._here = False
+
+    def die(self, noticed_s: float, lose_what_is_under_way: bool) -> None:
+        """The process is gone; the broker learns of it after its last packets, and `noticed_s` of silence."""
+        self._here = False
+        if lose_what_is_under_way:
+            self._there, was_there = False, self._there
+        else:
+            was_there = self._there
+        last_s = max(self._last_up_s, self._place.clock.now_s + noticed_s)
+        if was_there:
+            self._place.clock.at(last_s, self._lost_there)
+
+    def reset(self) -> None:
+        """The network ends the connection; what is under way is lost, and both sides learn of it."""
+        if self._here:
+            self._here = False
+            self._place.clock.after(self._place.weather.delay_s, lambda: self._link.ended(self, "reset"))
+        if self._there:
+            self._there = False
+            self._place.clock.after(self._place.weather.delay_s, self._lost_there)
+
+    def darken(self, seconds: float) -> None:
+        """No packet comes through for so long: they wait, or both sides lose patience."""
+        clock = self._place.clock
+        if seconds < PATIENCE_S:
+            self._last_up_s = max(self._last_up_s, clock.now_s + seconds)
+            self._last_down_s = max(self._last_down_s, clock.now_s + seconds)
+        elif self._here or self._there:
+            self._there = False
+            clock.after(PATIENCE_S, self._lost_there)
+            clock.after(NOTICED_S, self._lost_here)
+
+    # ── the broker's side ──────────────────────────────────────────────────────────────────────────
+
+    def deliver(self, mid: int, message: Message) -> None:
+        """As `Line.deliver`."""
+        left_s = message.left_s(self._place.clock.now_s)
+        arrived = MessageArrived(message.topic, message.payload, message.retained, left_s, self.number, mid)
+        self._down(lambda: self._arrive(arrived))
+
+    def answer(self, mid: int, *, subscription: bool) -> None:
+        """As `Line.answer`."""
+        self._down(lambda: self._link.inbox(Answered(mid, None, subscription)))
+
+    def end(self, *, taken_over: bool) -> None:
+        """As `Line.end`."""
+        self._down(lambda: self._lost_here(taken_over=taken_over))
+        self._there = False
+
+    # ── between them ───────────────────────────────────────────────────────────────────────────────
+
+    def _arrive(self, message: MessageArrived) -> None:
+        self._link.traffic.received += len(message.topic) + len(message.payload)
+        if not self._link.manual_ack:  # paho's own thread does it, whatever becomes of the message
+            self._place.broker.acknowledge(self, message.mid)
+        self._link.inbox(message)
+
+    def _next(self) -> int:
+        self._mid += 1
+        return self._mid
+
+    def _up(self, action: Callable[[], None]) -> None:
+        if self._here:
+            self._last_up_s = self._when(self._last_up_s)
+            self._place.clock.at(self._last_up_s, lambda: action() if self._there else None)
+
+    def _down(self, action: Callable[[], None]) -> None:
+        if self._there:
+            self._last_down_s = self._when(self._last_down_s)
+            self._place.clock.at(self._last_down_s, lambda: action() if self._here else None)
+
+    def _when(self, last_s: float) -> float:
+        delay_s = self._place.weather.delay_s * (0.5 + self._place.rng.random())
+        return max(last_s, self._place.clock.now_s + delay_s)
+
+    def _lost_here(self, *, taken_over: bool = False) -> None:
+        if self._here:
+            self._here = False
+            self._link.ended(self, "lost", taken_over=taken_over)
+
+    def _lost_there(self) -> None:
+        self._there = False
+        self._place.broker.lose(self)

@@ -1,0 +1,323 @@
+"""What must hold in every world, looked at whenever somebody could see something.
+
+The oracle hears what leaves a host, what its disk has committed and what the broker holds. It trusts no state
+of the programs: what was said it compares with what is durable, and models it computes again by itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.ledger import Ledger
+from fedge.codecs import CODECS
+from fedge.errors import ProtocolError
+from fedge.frames import Refused, join
+from fedge.freshness import RoundId, round_of
+from fedge.link import MessageArrived, Publication
+from fedge.messages import MAX_SIZE, Blob, Frame, Manifest, Model, Receipt, Survey, Update, unpack, unseal
+from fedge.topics import Topics, lane_of
+from fleet.world.broker import Message
+
+SpooledFrame = tuple[str, bytes, int]
+"""Device, digest, number."""
+
+
+GENERATION = 1
+"""No world begins a second one."""
+LATENESS_S = 5.0
+"""What a message may take on its way."""
+
+
+class Violation(BaseException):
+    """An invariant does not hold; not an `Exception`, so that nothing handles it."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An update or survey that a device's trainer made, or a liar's."""
+
+    device: str
+    round: RoundId
+    message: Update | Survey
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A manifest as it was published."""
+
+    at_s: float
+    manifest: Manifest
+
+
+class Oracle:
+    """Everything that was promised, announced and made in one world.
+
+    Args:
+        topics: the federation's.
+        now_s: virtual seconds.
+        quorum: below which no round may close.
+    """
+
+    def __init__(self, topics: Topics, now_s: Callable[[], float], quorum: int) -> None:
+        self.made: dict[bytes, Made] = {}
+        self.closed: dict[RoundId, bytes] = {}
+        """The model of each closed round."""
+        self.part: dict[RoundId, frozenset[str]] = {}
+        """Whose updates are in it."""
+        self.closed_s = 0.0
+        """When the last round was closed."""
+        self.announced: list[Announced] = []
+        self._topics, self._now_s, self._quorum = topics, now_s, quorum
+        self._promised: dict[RoundId, dict[str, bytes]] = {}
+        self._answers: dict[tuple[str, bytes], str] = {}
+        """Durable verdicts."""
+        self._receipts: dict[tuple[str, bytes], set[str]] = {}
+        self._counted: dict[bytes, RoundId] = {}
+        self._said: dict[tuple[str, RoundId], bytes] = {}
+        self._outbox: dict[str, set[bytes]] = {}
+        self._newest_heard: dict[str, RoundId] = {}
+        self._heard_in_time: dict[str, set[RoundId]] = {}
+        self._spooled: set[SpooledFrame] = set()
+        # The same few topics and payloads come by again and again.
+        self._address = lru_cache(maxsize=None)(topics.parse)
+        self._unpack = lru_cache(maxsize=None)(unpack)
+        self._unseal = lru_cache(maxsize=None)(unseal)
+
+    # ── the aggregator ─────────────────────────────────────────────────────────────────────────────
+
+    def ledger_committed(self, ledger: Ledger, rounds: set[RoundId], frames: set[SpooledFrame]) -> None:
+        """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
+        for round_id in rounds:
+            for device, answer in ledger.answers(round_id).items():
+                self._answers[device, answer.digest] = answer.verdict
+        closed = ledger.last_closed(GENERATION)
+        if closed is not None and closed != max(self.closed, default=None):
+            self._round_closed(ledger, closed)
+            earlier = {(device, digest) for device, digest, _ in self._spooled - frames}
+            partials = {(device, partial.id) for device, partial in ledger.partials().items()}
+            if kept := sorted(device for device, _ in partials & earlier):
+                raise Violation(f"round {closed} is closed, and the partial updates of {kept} are kept")
+        self._spooled |= frames
+
+    def aggregator_says(self, ledger: Ledger, piece: Publication) -> None:
+        """A publication leaves the aggregator."""
+        address = self._address(piece.topic)
+        if address is None or not piece.payload:
+            return
+        if address.kind == "receipt" and address.device is not None:
+            self._promise(address.device, self._unpack(piece.payload, Receipt))
+        elif address.kind == "round":
+            self._announce(ledger, self._unseal(piece.payload, Manifest))
+
+    def aggregator_acknowledges(self, message: MessageArrived) -> None:
+        """A PUBACK leaves the aggregator: the frame is spooled, or was answered."""
+        address = self._address(message.topic)
+        if address is None or address.kind != "update" or address.device is None:
+            return
+        try:
+            frame = self._unpack(message.payload, Frame)
+        except ProtocolError:
+            return
+        key = (address.device, frame.id)
+        if key in self._answers or key in self._receipts:
+            return
+        if (*key, frame.i) not in self._spooled:
+            raise Violation(
+                f"frame {frame.i} of {address.device}'s update {_short(frame.id)} is acknowledged, and a "
+                "crash now would forget it"
+            )
+
+    def _promise(self, device: str, receipt: Receipt) -> None:
+        self._receipts.setdefault((device, receipt.update), set()).add(receipt.verdict)
+        if receipt.verdict != "admitted":
+            return
+        if self._answers.get((device, receipt.update)) != "admitted":
+            raise Violation(
+                f"{device} is told that its update {_short(receipt.update)} counts, and a crash now would "
+                "forget it"
+            )
+        promised = self._promised.setdefault(round_of(receipt), {})
+        if promised.setdefault(device, receipt.update) != receipt.update:
+            raise Violation(f"{device} is told of two updates that both count in round {round_of(receipt)}")
+        closed = self.part.get(round_of(receipt))
+        if closed is not None and device not in closed:
+            raise Violation(
+                f"{device} is told that it counts in round {round_of(receipt)}, closed without it"
+            )
+
+    def _announce(self, ledger: Ledger, manifest: Manifest) -> None:
+        here = round_of(manifest)
+        if self.announced:
+            before = self.announced[-1].manifest
+            if (*here, manifest.attempt) < (*round_of(before), before.attempt):
+                raise Violation(f"round {here}.{manifest.attempt} is announced after {_name(before)}")
+            if here == round_of(before) and manifest.state == before.state:
+                for what in ("task", "model", "kind"):
+                    if getattr(manifest, what) != getattr(before, what):
+                        raise Violation(f"the {what} of round {here} is announced anew, and is another")
+        if manifest.model is not None:
+            base = here if manifest.state == "done" else here._replace(round=here.round - 1)
+            if self.closed.get(base) != manifest.model.digest:
+                raise Violation(
+                    f"round {here} announces the model {_short(manifest.model.digest)} after round {base}, "
+                    "and a crash now would forget it"
+                )
+        saved = ledger.round_as_saved(here)
+        if saved is None or saved.cohorts[-1] != manifest.cohort:
+            raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
+        self.announced.append(Announced(self._now_s(), manifest))
+
+    def _round_closed(self, ledger: Ledger, round_id: RoundId) -> None:
+        if self.closed and round_id <= max(self.closed):
+            raise Violation(f"round {round_id} is closed after round {max(self.closed)}")
+        counted = {
+            d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"
+        }
+        for device, digest in self._promised.get(round_id, {}).items():
+            if device not in counted or counted[device].digest != digest:
+                raise Violation(f"{device} was told that it counts in round {round_id}, and it does not")
+        if len(counted) < self._quorum:
+            raise Violation(f"round {round_id} is closed with {len(counted)} updates of {self._quorum}")
+        for device, answer in counted.items():
+            made = self.made.get(answer.digest)
+            if made is None or (made.device, made.round) != (device, round_id):
+                raise Violation(f"an update of {made} counts as {device}'s in round {round_id}")
+            if answer.digest in self._counted:
+                raise Violation(f"{device}'s update of round {round_id} counts twice")
+            if answer.samples != made.message.samples:
+                raise Violation(f"{device} has {made.message.samples} samples, {answer.samples} are counted")
+            self._counted[answer.digest] = round_id
+        digest, body = _newest_model(ledger, round_id)
+        if round_id.round:
+            expected = plain_mean([self.made[answer.digest].message for answer in counted.values()])
+            if CODECS["float32"].encode(expected) != body:
+                raise Violation(f"the model of round {round_id} is not the mean of what was admitted")
+        self.closed[round_id] = digest
+        self.part[round_id] = frozenset(counted)
+        self.closed_s = self._now_s()
+
+    # ── devices ────────────────────────────────────────────────────────────────────────────────────
+
+    def device_saved(self, device: str, digest: bytes) -> None:
+        """An update is durable on the device."""
+        self._outbox.setdefault(device, set()).add(digest)
+
+    def device_learnt(self, device: str, digest: bytes, verdict: str) -> None:
+        """A verdict is durable on the device."""
+        if verdict not in self._receipts.get((device, digest), ()):
+            raise Violation(
+                f"{device} believes that its update {_short(digest)} is {verdict}; nobody said so"
+            )
+
+    def device_says(self, device: str, piece: Publication, *, honest: bool = True) -> None:
+        """A publication leaves a device; of one that was cloned, two lives may differ."""
+        address = self._address(piece.topic)
+        if not honest or address is None or address.kind != "update":
+            return
+        frame = self._unpack(piece.payload, Frame)
+        if frame.id not in self._outbox.get(device, ()):
+            raise Violation(f"{device} publishes an update that a crash now would forget")
+        made = self.made[frame.id]
+        if self._said.setdefault((device, made.round), frame.id) != frame.id:
+            raise Violation(f"{device} publishes two different updates of round {made.round}")
+        if frame.i == 0 and made.round < self._newest_heard.get(device, made.round):
+            raise Violation(
+                f"{device} answers round {self._newest_heard[device]} with its update of round {made.round}"
+            )
+
+    def device_hears(self, device: str, manifest: Manifest) -> None:
+        """A manifest reaches a device; whether it is still open then decides what it may begin."""
+        here = round_of(manifest)
+        self._newest_heard[device] = max(here, self._newest_heard.get(device, here))
+        if self._now_s() <= self._over_s(manifest) + LATENESS_S:
+            self._heard_in_time.setdefault(device, set()).add(here)
+
+    def work_begins(self, device: str, manifest: Manifest) -> None:
+        """A device begins to survey or train: it must have heard of the round before that was over."""
+        here = round_of(manifest)
+        if here not in self._heard_in_time.get(device, ()):
+            raise Violation(f"{device} begins to work on round {here}, of which it heard when it was over")
+
+    def _over_s(self, manifest: Manifest) -> float:
+        """When a manifest's seconds have run out, in whichever words it was said last."""
+        lasts = (
+            seen.at_s + seen.manifest.seconds_left
+            for seen in self.announced
+            if _name(seen.manifest) == _name(manifest)
+        )
+        return max(lasts, default=0.0)
+
+    # ── the broker ─────────────────────────────────────────────────────────────────────────────────
+
+    def broker_holds(self, retained: dict[str, Message], topic: str) -> None:
+        """Something retained has changed: whoever wakes now must be able to read what is announced."""
+        address = self._address(topic)
+        if address is None or address.kind not in ("round", "task", "model"):
+            return
+        said = retained.get(self._topics.round)
+        if said is None:
+            return
+        manifest = self._unseal(said.payload, Manifest)
+        self._readable(retained, "task", manifest.task, self._topics.task)
+        if manifest.model is not None:
+            self._readable(retained, "model", manifest.model, self._topics.model)
+
+    def _readable(
+        self, retained: dict[str, Message], kind: str, blob: Blob, topic: Callable[[int, int], str]
+    ) -> None:
+        frames = [retained.get(topic(blob.slot, i)) for i in range(blob.frames)]
+        whole = join(blob.digest, [self._unpack(f.payload, Frame).data for f in frames if f is not None])
+        if isinstance(whole, Refused):
+            raise Violation(f"the {kind} that is announced cannot be read: a device that wakes now is lost")
+
+
+def plain_mean(updates: list[Update | Survey]) -> NDArray[np.float32]:
+    """The mean by the law's own words: float64 products, by device in a lane, lanes as a binary tree.
+
+    The slow twin of `aggregator.rules.mean`, with nothing in common but the law.
+    """
+    total = _sum(sorted(updates, key=lambda update: (lane_of(update.device), update.device)), 0, 256)
+    assert total is not None
+    return (total / sum(update.samples for update in updates)).astype(np.float32)
+
+
+def _sum(updates: list[Update | Survey], low: int, high: int) -> NDArray[np.float64] | None:
+    inside = [update for update in updates if low <= lane_of(update.device) < high]
+    if not inside:
+        return None
+    if high - low == 1:
+        terms = [_vector(update).astype(np.float64) * update.samples for update in inside]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total
+    middle = (low + high) // 2
+    left, right = _sum(inside, low, middle), _sum(inside, middle, high)
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def _vector(update: Update | Survey) -> NDArray[np.float32]:
+    assert isinstance(update, Update)
+    return np.frombuffer(update.body, "<f4")
+
+
+def _newest_model(ledger: Ledger, round_id: RoundId) -> tuple[bytes, bytes]:
+    digest = ledger.newest("model", round_id.generation)
+    assert digest is not None
+    model = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
+    if round_of(model) != round_id:
+        raise Violation(f"round {round_id} is closed, and the newest model is of round {round_of(model)}")
+    return digest, model.body
+
+
+def _short(digest: bytes) -> str:
+    return digest.hex()[:8]
+
+
+def _name(manifest: Manifest) -> str:
+    return f"{round_of(manifest)}.{manifest.attempt}"

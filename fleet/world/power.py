@@ -1,0 +1,74 @@
+"""What a host dies of: its power fails at the n-th thing it does from now, or its disk takes no more."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class PowerCut(BaseException):
+    """The host is dead; not an `Exception`, so that nothing on the way out handles it."""
+
+
+class Power:
+    """Counts a host's effects: every statement, file, publication and acknowledgement goes through `use`."""
+
+    def __init__(self) -> None:
+        self.effects_left: int | None = None
+        """The power fails before this many more effects; None: it does not."""
+        self.writes_that_fail = 0
+        """So many of the next writes to the disk fail, as on a full one."""
+        self._spared = False
+
+    @contextmanager
+    def spare(self) -> Iterator[None]:
+        """Look at the disk without being part of the world."""
+        self._spared = True
+        try:
+            yield
+        finally:
+            self._spared = False
+
+    def use(self) -> None:
+        """Something is about to be done.
+
+        Raises:
+            PowerCut: it is not.
+        """
+        if self.effects_left is not None and not self._spared:
+            self.effects_left -= 1
+            if self.effects_left < 0:
+                self.effects_left = None
+                raise PowerCut
+
+    def use_disk(self) -> bool:
+        """Something is about to be written; whether the disk takes it."""
+        self.use()
+        if self.writes_that_fail:
+            self.writes_that_fail -= 1
+            return False
+        return True
+
+
+class Tripwire:
+    """A database connection, each of whose statements may be the host's last, or fail.
+
+    What was not committed when the power fails is gone: SQLite's own rollback, as in production.
+    """
+
+    def __init__(self, db: sqlite3.Connection, power: Power) -> None:
+        self.db = db
+        self._power = power
+
+    def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
+        """As `sqlite3.Connection.execute`."""
+        if statement.startswith("ROLLBACK"):
+            pass
+        elif statement.startswith(("SELECT", "BEGIN")):
+            self._power.use()
+        elif not self._power.use_disk():
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.db.execute(statement, values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)

@@ -1,0 +1,127 @@
+"""Who trains in a virtual device: a stand-in with a recognisable vector, or production's own SGD."""
+
+import hashlib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.config import AgentSettings
+from agent.events import Done, Failed
+from agent.sources import open_source
+from agent.trainer import Job, Trainer
+from fedge.freshness import RoundId, round_of
+from fedge.messages import Manifest, Survey, Update, pack, unpack
+from fedge.moments import Moments
+from fedge.reasons import Reason
+from fleet.world.oracle import Made
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a trainer works: what it needs of its host and of the world."""
+
+    device: str
+    now_s: Callable[[], float]
+    later: Callable[[Callable[[], None]], None]
+    """Do something when the work is over, if the host still lives then."""
+    post: Callable[[Done | Failed], None]
+    begun: Callable[[Manifest], None]
+    made: Callable[[bytes, Made], None]
+    willing: Callable[[], bool]
+    tries: Callable[[], int]
+    """Counts over restarts: what is trained again comes out different, as with data that grows."""
+
+
+class StandIn:
+    """Makes, without learning, a vector of device, round, model and try, so that none is taken for another.
+
+    The entries are whole numbers below 2^20 and n_k is below 1,000, so a float64 sum of them is exact, and a
+    float32 one is not.
+    """
+
+    def __init__(self, bench: Bench, number: int) -> None:
+        self._bench, self._number = bench, number
+        self._job: Job | None = None
+
+    def start(self, job: Job) -> None:
+        """As `Trainer.start`."""
+        self._job = job
+        self._bench.begun(job.manifest)
+        self._bench.later(lambda: self._finish(job))
+
+    def cancel(self) -> None:
+        """As `Trainer.cancel`."""
+        if self._job is not None:
+            self._job.cancelled.set()
+
+    def outcome(self, job: Job) -> Survey | Update | Failed | None:
+        """What comes of a job; None: it was cancelled."""
+        if job.cancelled.is_set():
+            return None
+        manifest, here = job.manifest, round_of(job.manifest)
+        if not self._bench.willing():
+            return Failed(here, Reason.BAD_DATA, "the sensor is away")
+        tries = self._bench.tries()
+        samples = 20 + (self._number * 131 + manifest.round * 17 + tries) % 900
+        if manifest.kind == "survey":
+            count, mean = np.array([float(samples)]), np.array([float(self._number)])
+            return Survey(
+                generation=here.generation,
+                round=here.round,
+                base=manifest.task.digest,
+                device=self._bench.device,
+                samples=samples,
+                features=Moments(count, mean, count).to_bytes(),
+                metrics=job.traffic,
+            )
+        assert manifest.model is not None
+        assert job.weights is not None
+        seen = zlib.crc32(manifest.model.digest) % 2**20
+        marks = (self._number * 99_991, here.round * 77_773, seen, tries * 55_541)
+        vector = np.array([mark % 2**20 for mark in marks], np.float32)
+        return Update(
+            generation=here.generation,
+            round=here.round,
+            base=manifest.model.digest,
+            device=self._bench.device,
+            samples=samples,
+            steps=1,
+            kind="weights",
+            codec="float32",
+            body=vector.astype("<f4").tobytes(),
+            metrics={"loss_after": 1.0, **job.traffic},
+        )
+
+    def _finish(self, job: Job) -> None:
+        outcome = self.outcome(job)
+        if isinstance(outcome, Failed):
+            self._bench.post(outcome)
+        elif outcome is not None:
+            payload = pack(outcome)
+            digest = hashlib.sha256(payload).digest()
+            here = RoundId(outcome.generation, outcome.round)
+            self._bench.made(digest, Made(self._bench.device, here, outcome))
+            self._bench.post(Done(self._bench.now_s(), here, digest, payload, outcome.samples))
+
+
+class RealTrainer(StandIn):
+    """Real data, real SGD, in no virtual time of its own; what depends on the real clock is left out."""
+
+    def __init__(self, bench: Bench, number: int, settings: AgentSettings) -> None:
+        super().__init__(bench, number)
+        self._trainer = Trainer(settings, open_source(settings.data), lambda _: None)
+
+    def outcome(self, job: Job) -> Survey | Update | Failed | None:
+        """As production's trainer."""
+        if not self._bench.willing():
+            return super().outcome(job)
+        done = self._trainer.work(job)
+        if not isinstance(done, Done):
+            return done
+        if job.manifest.kind == "survey":
+            return unpack(done.payload, Survey, max_bytes=len(done.payload))
+        message = unpack(done.payload, Update, max_bytes=len(done.payload))
+        metrics = {name: value for name, value in message.metrics.items() if name != "seconds"}
+        return message.model_copy(update={"metrics": metrics})

@@ -1,0 +1,431 @@
+"""One world: a fleet, its broker and its aggregator, and what goes wrong; a pure function of its seed.
+
+Faults come first, then calm. In the calm the federation must come to its end within a bounded time, round by
+round, and every device that lives and is willing must take part again and hold the final model.
+"""
+
+import hashlib
+import random
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from agent.config import AgentSettings
+from aggregator.config import FederationSettings
+from fedge import frames
+from fedge.freshness import round_of
+from fedge.messages import Manifest, Status, unpack
+from fedge.topics import Topics
+from fleet.world.broker import Broker, Disk, Message
+from fleet.world.clock import Clock
+from fleet.world.faults import Fault, schedule
+from fleet.world.hosts import AggregatorHost, DeviceHost, Host, Scene
+from fleet.world.liars import Liar
+from fleet.world.link import Place, Weather
+from fleet.world.oracle import Oracle, Violation
+from fleet.world.power import Power
+
+NAME = "world"
+TOPICS = Topics(NAME)
+REAL_ONE_IN = 50
+"""So many worlds to one with databases and data in files, and real SGD."""
+SETTLE_S = 240.0
+"""After so long in the calm nobody waits any more: clones' pauses, keep-alives and back-offs are over."""
+PROGRESS_S = 300.0
+"""A round in the calm is closed after so long and two deadlines, whatever happened before."""
+TRACE_LINES = 400
+MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a world is like, apart from its faults."""
+
+    devices: int
+    rounds: int
+    quorum: int
+    target: int | None
+    fraction: float
+    deadline_s: float
+    frame_bytes: int
+    queue_limit: int
+    training_s: tuple[float, ...]
+    delays_s: tuple[float, ...]
+    real: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one world."""
+
+    seed: int
+    events: int
+    faults: Counter[str]
+    violation: str | None
+    trace: tuple[str, ...]
+    """Its last lines."""
+    digest: str
+    """Of the whole trace: the same seed gives the same."""
+    schedule: tuple[Fault, ...]
+
+
+def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
+    """Draw what a world is like."""
+    quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
+    target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
+    return Terms(
+        devices=devices,
+        rounds=rounds,
+        quorum=quorum,
+        target=target,
+        fraction=rng.choice((1.0, 1.0, 1.0, 0.6)),
+        deadline_s=rng.choice((20.0, 40.0, 90.0)),
+        frame_bytes=rng.choice((frames.FRAME_BYTES, frames.FRAME_BYTES, 100, 40)),
+        queue_limit=rng.choice((1_000, 1_000, 60)),
+        training_s=tuple(rng.choice((0.5, 3.0, 8.0, 30.0)) * rng.uniform(0.8, 1.2) for _ in range(devices)),
+        delays_s=tuple(rng.choice((0.002, 0.02, 0.2)) for _ in range(devices + 1)),
+        real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
+    )
+
+
+class World:
+    """One world, ready to run.
+
+    Args:
+        seed: everything follows from it.
+        devices: how many.
+        rounds: of training.
+        prefix: only so many of the scheduled faults happen; None: all.
+        make_device: a `DeviceHost`, or a deliberately wrong one.
+        make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        devices: int,
+        rounds: int,
+        prefix: int | None = None,
+        make_device: Callable[..., DeviceHost] = DeviceHost,
+        make_aggregator: Callable[..., AggregatorHost] = AggregatorHost,
+    ) -> None:
+        self.seed = seed
+        drawn = random.Random(f"what world {seed} is like")
+        self.terms = terms(drawn, seed, devices, rounds)
+        everything = schedule(drawn, devices)
+        self.schedule = tuple(everything if prefix is None else everything[:prefix])
+        self._make_device, self._make_aggregator = make_device, make_aggregator
+        self._trace: deque[str] = deque(maxlen=TRACE_LINES)
+        self._digest = hashlib.sha256()
+        self._faults: Counter[str] = Counter()
+        self._clock = Clock()
+        self._rng = random.Random(f"how world {seed} goes")
+        self._broker = Broker(
+            lambda: self._clock.now_s, self._clock.after, self._heard, self.terms.queue_limit
+        )
+        self._oracle = Oracle(TOPICS, lambda: self._clock.now_s, self.terms.quorum)
+        self._scene = Scene(self._clock, self._broker, self._oracle, TOPICS, self._rng, self._tell)
+        self._devices: list[DeviceHost] = []
+        self._clones: list[DeviceHost] = []
+        self._frames_heard: deque[bytes] = deque(maxlen=50)
+        self._disk: Disk | None = None
+        self._awake_s = 0.0
+        """When the last device that slept has been started again."""
+
+    def run(self) -> Outcome:
+        """Let it happen."""
+        violation = None
+        with _folder(real=self.terms.real) as folder, _frames_of(self.terms.frame_bytes):
+            try:
+                self._build(folder)
+                self._go()
+            except Violation as found:
+                violation = str(found)
+                self._tell("oracle", violation)
+            finally:
+                for host in self._hosts:
+                    host.disk.unmount()
+        return Outcome(
+            self.seed,
+            self._clock.events,
+            self._faults,
+            violation,
+            tuple(self._trace),
+            self._digest.hexdigest(),
+            self.schedule,
+        )
+
+    # ── its life ───────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _hosts(self) -> list[Host]:
+        return [*self._devices, *self._clones, self._aggregator]
+
+    def _build(self, folder: Path) -> None:
+        wanted = self.terms
+        path = folder / "ledger.db" if wanted.real else None
+        self._aggregator = self._make_aggregator(self._scene, _federation(wanted), path)
+        self._aggregator.weather.delay_s = wanted.delays_s[-1]
+        for number in range(wanted.devices):
+            device = self._device(f"d{number}", number, folder / f"d{number}")
+            self._devices.append(device)
+            self._clock.at(self._rng.uniform(0.0, 3.0), device.start)
+        self._clock.at(self._rng.uniform(0.0, 3.0), self._aggregator.start)
+
+    def _device(self, name: str, number: int, folder: Path) -> DeviceHost:
+        folder.mkdir()
+        real, wanted = self.terms.real, self.terms
+        if real:
+            _write_data(folder / "data.csv", number)
+        settings = _agent(f"d{number}", folder if real else None)
+        host = self._make_device(name, number, self._scene, settings, folder, real=real)
+        host.training_s = wanted.training_s[number]
+        host.weather.delay_s = wanted.delays_s[number]
+        return host
+
+    def _go(self) -> None:
+        clock = self._clock
+        for fault in self.schedule:
+            clock.at(fault.at_s, lambda fault=fault: self._happen(fault))  # type: ignore[misc]
+        calm_s = (
+            max((fault.over_s for fault in self.schedule if fault.kind != "long sleep"), default=0.0) + 1.0
+        )
+        while clock.now_s < calm_s:
+            self._step()
+        self._calm_down()
+        while not self._ended():
+            self._step()
+            if self._ended(but_the_sleepers=True):  # only the alarm is waited for
+                self._aggregator.stop()
+                continue
+            limit_s = PROGRESS_S + 2 * self.terms.deadline_s
+            since_s = max(calm_s, self._awake_s, self._oracle.closed_s)
+            if clock.now_s > since_s + limit_s + (SETTLE_S if self._aggregator.done else 0.0):
+                raise Violation(f"in the calm, nothing has come of {limit_s:.0f} s: {self._lacking()}")
+        self._require_part(calm_s + SETTLE_S)
+
+    def _step(self) -> None:
+        if self._clock.next_s() is None:
+            raise Violation(f"nothing will ever happen again: {self._lacking()}")
+        self._clock.step()
+
+    def _calm_down(self) -> None:
+        self._tell("world", "calm")
+        for clone in self._clones:
+            clone.die(silently=False)
+            clone.asleep = True
+        self._broker.will_delay_s, self._broker.says_twice = 0.0, lambda: False
+        if not self._broker.up:
+            self._broker.start(self._disk)
+        for host in self._hosts:
+            host.power.effects_left, host.power.writes_that_fail = None, 0
+            host.start()
+        for device in self._devices:
+            device.willing = True
+            device.weather.delay_s = self.terms.delays_s[device.number]
+
+    def _ended(self, *, but_the_sleepers: bool = False) -> bool:
+        return self._aggregator.done and not self._lacking(but_the_sleepers=but_the_sleepers)
+
+    def _lacking(self, *, but_the_sleepers: bool = False) -> str:
+        """What is still to come."""
+        if not self._aggregator.done:
+            return f"{len(self._oracle.closed)} rounds of {self.terms.rounds + 1} are closed"
+        final = self._oracle.closed[max(self._oracle.closed)]
+        for device in self._devices:
+            if device.asleep and but_the_sleepers:
+                continue
+            if not device.alive:
+                return f"{device.name} is not started"
+            said = self._broker.retained.get(TOPICS.status(device.device))
+            if said is None:
+                return f"{device.name} has no status"
+            status = unpack(said.payload, Status)
+            if not status.online or status.holds != final:
+                word = "online" if status.online else "offline"
+                return f"{device.name} is said to be {word}, and to hold {(status.holds or b'').hex()[:8]}"
+        return ""
+
+    def _require_part(self, since_s: float) -> None:
+        """In the calm all who live answer every round that takes all."""
+        if self.terms.target is not None or self.terms.fraction < 1:
+            return
+        everybody = {device.device for device in self._devices}
+        first: dict[tuple[int, int], float] = {}
+        for seen in self._oracle.announced:
+            first.setdefault(round_of(seen.manifest), seen.at_s)
+        for round_id, part in self._oracle.part.items():
+            if first.get(round_id, 0.0) >= max(since_s, self._awake_s + SETTLE_S) and everybody - part:
+                raise Violation(f"round {round_id} in the calm goes without {sorted(everybody - part)}")
+
+    # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
+
+    def _happen(self, fault: Fault) -> None:
+        host = self._aggregator if fault.host < 0 else self._devices[fault.host]
+        self._faults[fault.kind] += 1
+        self._tell("fault", str(fault))
+        over, rng = self._clock.after, self._rng
+        match fault.kind:
+            case "kill" | "power cut":
+                self._cut(host, fault)
+            case "reset":
+                host.reset_line()
+            case "darkness":
+                host.darken(fault.seconds)
+            case "broker restart" | "broker crash" | "broker wiped":
+                self._stop_broker(fault)
+            case "disk full":
+                host.power.writes_that_fail = 1 + fault.amount % 5
+            case "clone":
+                self._clone(self._devices[fault.host], fault)
+            case "late wills":
+                self._broker.will_delay_s = min(60.0, fault.seconds)
+                over(fault.seconds, lambda: setattr(self._broker, "will_delay_s", 0.0))
+            case "duplicates":
+                self._broker.says_twice = lambda: rng.random() < 0.3
+                over(fault.seconds, lambda: setattr(self._broker, "says_twice", lambda: False))
+            case "slow network":
+                before_s, host.weather.delay_s = host.weather.delay_s, 2.0
+                over(fault.seconds, lambda: setattr(host.weather, "delay_s", before_s))
+            case "sensor away":
+                self._devices[fault.host].willing = False
+                over(fault.seconds, lambda: setattr(self._devices[fault.host], "willing", True))
+            case "lies":
+                self._lie(fault)
+            case "night":
+                for each in self._hosts:
+                    self._put_away(each, fault.seconds)
+            case "long sleep":
+                self._put_away(host, fault.seconds)
+
+    def _cut(self, host: Host, fault: Fault) -> None:
+        """Kill it between two of its next effects, or at the latest a little later."""
+        silently = fault.kind == "power cut"
+        boot = host.boots
+        host.restarts_after_s = fault.seconds
+        if host.alive:
+            host.power.effects_left = fault.amount
+
+        def at_the_latest() -> None:
+            if host.alive and host.boots == boot:
+                host.die(silently=silently)
+                self._clock.after(fault.seconds, host.start)
+
+        self._clock.after(4.0, at_the_latest)
+
+    def _stop_broker(self, fault: Fault) -> None:
+        if not self._broker.up:
+            return
+        broker = self._broker
+        if fault.kind == "broker crash":  # what Mosquitto has not written yet, with autosave_interval 1
+            saved = broker.save()
+            self._clock.after(min(1.0, fault.amount / 40), lambda: self._stop_with(saved, fault.seconds))
+        else:
+            self._stop_with(broker.save() if fault.kind == "broker restart" else None, fault.seconds)
+
+    def _stop_with(self, disk: Disk | None, seconds: float) -> None:
+        if not self._broker.up:
+            return
+        self._disk = disk
+        self._broker.stop()
+        self._clock.after(seconds, lambda: None if self._broker.up else self._broker.start(disk))
+
+    def _clone(self, device: DeviceHost, fault: Fault) -> None:
+        if not device.honest:
+            return
+        device.honest = False
+        folder = device.folder.with_name(f"{device.name}-clone")
+        clone = self._device(f"{device.name}'s clone", device.number, folder)
+        clone.honest, clone.tries = False, 1_000
+        clone.disk = device.disk.copy(clone.power, folder / "agent.db" if self.terms.real else None)
+        if (device.folder / "model.held").exists():
+            shutil.copy(device.folder / "model.held", folder / "model.held")
+        self._clones.append(clone)
+        clone.start()
+        self._clock.after(fault.seconds, lambda: self._put_away(clone, None))
+
+    def _lie(self, fault: Fault) -> None:
+        place = Place(
+            self._clock, self._broker, Weather(), Power(), self._rng, lambda _: None, lambda _: None
+        )
+        said = self._oracle.announced
+        manifest: Manifest | None = said[-1].manifest if said else None
+        liar = Liar(place, TOPICS, self._rng, self._oracle.made.__setitem__)
+        liar.lie(manifest, list(self._frames_heard), fault.amount)
+
+    def _put_away(self, host: Host, seconds: float | None) -> None:
+        """Switch a host off for so long; None: for ever."""
+        host.die(silently=True)
+        host.asleep = True
+        if seconds is None:
+            return
+
+        def wake() -> None:
+            host.asleep = False
+            self._awake_s = self._clock.now_s
+            host.start()
+
+        self._clock.after(seconds, wake)
+
+    # ── who listens ────────────────────────────────────────────────────────────────────────────────
+
+    def _heard(self, message: Message) -> None:
+        if "/update/" in message.topic:
+            self._frames_heard.append(message.payload)
+        self._oracle.broker_holds(self._broker.retained, message.topic)
+
+    def _tell(self, who: str, what: str) -> None:
+        line = f"{self._clock.now_s:10.3f} s  {who}: {what}"
+        self._trace.append(line)
+        self._digest.update(line.encode())
+
+
+@contextmanager
+def _folder(*, real: bool) -> Iterator[Path]:
+    """A folder for the files of a world: in memory, unless its disk is to be real."""
+    memory = None if real or not MEMORY.is_dir() else MEMORY
+    with TemporaryDirectory(prefix="fedge-world-", dir=memory) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _frames_of(size: int) -> Iterator[None]:
+    """Cut messages into smaller frames, so that small ones take several."""
+    before = frames.FRAME_BYTES
+    frames.FRAME_BYTES = size
+    try:
+        yield
+    finally:
+        frames.FRAME_BYTES = before
+
+
+def _federation(wanted: Terms) -> FederationSettings:
+    rounds = {"fraction": wanted.fraction, "quorum": wanted.quorum, "deadline_s": wanted.deadline_s}
+    if wanted.target is not None:
+        rounds["target"] = wanted.target
+    return FederationSettings.model_validate(
+        {
+            "federation": {"name": NAME, "max_samples": 1_000},
+            "model": {"features": ("x",), "classes": ("low", "high")},
+            "plan": {"epochs": 1, "batch_size": 16},
+            "rounds": rounds,
+            "stopping": {"rounds": wanted.rounds},
+        }
+    )
+
+
+@lru_cache(maxsize=256)
+def _agent(device: str, folder: Path | None) -> AgentSettings:
+    data = {"source": "csv", "path": str((folder or Path()) / "data.csv")}
+    return AgentSettings.model_validate({"federation": NAME, "device": device, "data": data})
+
+
+def _write_data(path: Path, number: int) -> None:
+    rng = random.Random(number)
+    rows = [(rng.gauss(number % 3, 1.0), rng.choice(("low", "high"))) for _ in range(60)]
+    path.write_text("x,label\n" + "".join(f"{x:.4f},{label}\n" for x, label in rows))

@@ -1,0 +1,116 @@
+"""The simulated world: the programs as they are hold in it, and every deliberate mistake is found."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fleet.cli import app
+from fleet.world import campaign, world
+from fleet.world.world import REAL_ONE_IN, World
+from tests.world.wrong_variants import SEEDS, VARIANTS
+
+MANY = int(os.environ.get("FEDGE_WORLD_SEEDS", "60"))
+"""How many worlds the programs are run in here; CI asks for 2,000."""
+DRIFT = 400
+"""A change of the programs changes what becomes of a seed: then one of so many after it must do."""
+
+
+@pytest.mark.timeout(1_200)
+def test_in_many_worlds_nothing_is_lost_and_nothing_counted_twice() -> None:
+    tally = campaign.run(range(MANY))
+    assert not tally.violations, campaign.story(tally.violations[0])
+    assert tally.worlds == MANY
+    if MANY >= 60:  # a kind of fault that never happens proves nothing
+        assert all(tally.faults.values()), tally.faults
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_deliberate_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    VARIANTS[name](monkeypatch)
+    tally = campaign.run(range(SEEDS[name], SEEDS[name] + DRIFT), most_violations=1)
+    assert tally.violations, f"{name}: not found in {tally.worlds} worlds from seed {SEEDS[name]} on"
+
+
+def test_at_least_fourteen_mistakes_are_tried() -> None:
+    assert len(VARIANTS) >= 14
+    assert set(VARIANTS) == set(SEEDS)
+
+
+def test_a_world_with_real_files_and_real_training_holds() -> None:
+    seed = REAL_ONE_IN - 1
+    tally = campaign.run([seed])
+    assert World(seed, 5, 5).terms.real
+    assert not tally.violations, campaign.story(tally.violations[0])
+
+
+def test_a_run_is_a_pure_function_of_its_seed() -> None:
+    """In another process too, whose hashes of strings are others."""
+    code = "from fleet.world.world import World; print(World(7, 5, 5).run().digest)"
+    digests = set()
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.add(found.stdout)
+    digests.add(World(7, 5, 5).run().digest + "\n")
+    assert len(digests) == 1
+    assert World(8, 5, 5).run().digest + "\n" not in digests
+
+
+def test_a_violation_is_told_with_the_fewest_faults_that_cause_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    VARIANTS["a_kept_session_taken_for_kept_frames"](monkeypatch)
+    tally = campaign.run(range(DRIFT), most_violations=1)
+    (found,) = tally.violations
+    assert found.schedule
+    assert World(found.seed, 5, 5, prefix=len(found.schedule) - 1).run().violation is None
+    text = campaign.story(found)
+    assert f"seed {found.seed}" in text
+    assert str(found.schedule[-1]) in text
+    assert "aggregator: says" in text
+
+
+def test_frames_are_as_large_as_before_afterwards() -> None:
+    before = world.frames.FRAME_BYTES
+    for seed in range(3):
+        World(seed, 2, 1).run()
+    assert before == world.frames.FRAME_BYTES
+
+
+def test_the_command_prints_what_it_saw() -> None:
+    answer = CliRunner().invoke(app, ["world", "--seeds", "0:3", "--devices", "3", "--rounds", "2", "--json"])
+    found = json.loads(answer.stdout)
+    assert answer.exit_code == 0
+    assert (found["worlds"], found["violations"]) == (3, [])
+    assert found["events"] > 100
+    assert found["worlds_per_s"] > 0
+    assert "kill" in found["faults"]
+    answer = CliRunner().invoke(app, ["world", "--seeds", "5", "--devices", "2", "--rounds", "1"])
+    assert answer.exit_code == 0
+    assert answer.stdout.startswith("1 worlds, ")
+
+
+def test_the_command_fails_on_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    VARIANTS["acknowledged_before_handled"](monkeypatch)
+    answer = CliRunner().invoke(app, ["world", "--seeds", "0:5"])
+    assert answer.exit_code == 1
+    assert "seed 0: " in answer.stdout
+    answer = CliRunner().invoke(app, ["world", "--seeds", "0:2", "--json"])
+    assert answer.exit_code == 1
+    assert [one["seed"] for one in json.loads(answer.stdout)["violations"]] == [0, 1]
+
+
+def test_seeds_that_are_no_numbers_are_refused() -> None:
+    answer = CliRunner().invoke(app, ["world", "--seeds", "many"])
+    assert answer.exit_code == 2
+    assert "FIRST:END" in answer.output
