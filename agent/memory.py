@@ -91,7 +91,10 @@ class Memory:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("REPLACE INTO seen VALUES (1, ?, ?, ?)", (*round_id, _proof(round_id)))
             self._db.execute(
-                "REPLACE INTO outbox VALUES (1, ?, ?, ?, ?, ?)",
+                # In place, not REPLACE: of the same size, the new bytes go into the old pages and no others.
+                "INSERT INTO outbox VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " generation = excluded.generation, round = excluded.round, digest = excluded.digest,"
+                " proof = excluded.proof, payload = excluded.payload",
                 (*round_id, digest, _proof(round_id, digest), payload),
             )
             self._db.execute("COMMIT")

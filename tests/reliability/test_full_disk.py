@@ -1,7 +1,7 @@
 """Cases 35 to 37 and 50: the disk is full, fails, or is read-only.
 
-Learning stops where it must, nothing breaks, and it goes on by itself when there is room again.
-The disks are small file systems in memory, which only root may mount; what fails is real.
+Learning stops where it must, nothing breaks, and it goes on by itself when there is room again. The disks are
+small file systems in memory, which only root may mount; what fails is real.
 """
 
 import os
@@ -120,23 +120,21 @@ def test_fault_35_the_aggregators_disk_is_full(
     ends_as_if_nothing_had_happened(fleet, undisturbed_model)
 
 
-def test_fault_36_writing_fails_for_a_while(fleet: FleetOfProcesses, undisturbed_model: bytes) -> None:
+def test_fault_36_37_writing_fails_for_a_while_and_the_disk_comes_up_read_only(
+    fleet: FleetOfProcesses, disk: Disk, undisturbed_model: bytes
+) -> None:
+    disk.holds(fleet.state, fleet.export)
     in_mid_round(fleet, "device-2")
     wal = fleet.ledger.with_name("ledger.db-wal")
     process = fleet.programs["aggregator"].process.pid
     _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
     resource.prlimit(process, resource.RLIMIT_FSIZE, (wal.stat().st_size, hard))
-    fleet.devices["device-2"].release()
-    fleet.until(lambda: "trying again in" in fleet.log(), "it says so")
+    fleet.kill("device-0")  # its last will is to be kept
+    fleet.until(lambda: "ledger.db: " in fleet.log() and "trying again in" in fleet.log(), "it says so")
     resource.prlimit(process, resource.RLIMIT_FSIZE, (hard, hard))
-    ends_as_if_nothing_had_happened(fleet, undisturbed_model)
+    fleet.until(lambda: fleet.log().count("connected to") == 2, "it is back")
+    fleet.start_devices("device-0")
 
-
-def test_fault_37_a_disk_that_came_up_read_only(
-    fleet: FleetOfProcesses, disk: Disk, undisturbed_model: bytes
-) -> None:
-    disk.holds(fleet.state, fleet.export)
-    in_mid_round(fleet, "device-2")
     fleet.kill("aggregator")
     disk.write_protect(on=True)
     fleet.start_aggregator()
@@ -144,6 +142,7 @@ def test_fault_37_a_disk_that_came_up_read_only(
     assert "state: this folder cannot be used: not writable by this user" in fleet.log()
     assert "quarantine" not in fleet.log(), "a disk that cannot be written is no damage"
     disk.write_protect(on=False)
+
     fleet.start_aggregator("--exit-when-done")
     fleet.devices["device-2"].release()
     ends_as_if_nothing_had_happened(fleet, undisturbed_model)
