@@ -72,6 +72,18 @@ def test_boots_are_remembered_for_a_while(path: Path) -> None:
             assert memory.add_boot(boot) == set(boots[max(0, count - BOOTS_KEPT) : count])
 
 
+def test_two_hundred_rounds_take_no_more_room_than_two(path: Path) -> None:
+    size = 100_000
+    with opened(path) as memory:
+        for number in range(1, 201):
+            payload = number.to_bytes(2, "big") * (size // 2)
+            memory.save_update(RoundId(1, number), digest(payload), payload)
+            memory.save_verdict(digest(payload), "admitted")
+        pages = 1_000  # SQLite takes its WAL in at so many, each with a header of 24 bytes
+        assert path.with_name("agent.db-wal").stat().st_size < pages * (4_096 + 24) + 2 * size
+    assert path.stat().st_size < 2 * size
+
+
 WRITER = """
 import hashlib, sys
 from pathlib import Path

@@ -1,0 +1,46 @@
+"""docs/state.md tells the tables, layouts and failpoints as they are."""
+
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from agent import effects as agent_effects
+from agent import memory
+from aggregator import effects as aggregator_effects
+from aggregator import ledger
+from fedge.store import open_database
+
+TEXT = (Path(__file__).parents[1] / "docs" / "state.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "migrations"), [(memory.FILE, memory.MIGRATIONS), (ledger.FILE, ledger.MIGRATIONS)]
+)
+def test_the_tables_are_told_as_they_are(tmp_path: Path, file: str, migrations: tuple[str, ...]) -> None:
+    title = f"\n## `{file}`, layout {len(migrations)}\n"
+    assert title in TEXT
+    section = TEXT.partition(title)[2].partition("\n## ")[0]
+    told = {
+        name: columns.split() for name, columns in re.findall(r"^\| `(\w+)` \| `([\w ]+)` \|", section, re.M)
+    }
+    with closing(open_database(tmp_path / file, migrations)) as db:
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        found = {name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")] for name in names}
+    assert told == found
+
+
+def test_the_failpoints_are_there() -> None:
+    section = TEXT.partition("\n## Failpoints\n")[2]
+    effects = {
+        "agent": {effect.__name__ for effect in get_args(agent_effects.Effect)},
+        "aggregator": {effect.__name__ for effect in get_args(aggregator_effects.Effect)}
+        | set(aggregator_effects.MOMENTS),
+    }
+    for program, known in effects.items():
+        (row,) = re.findall(rf"^\| {program} \| (.*) \|$", section, re.M)
+        told = set(re.findall(r"`(\w+)`", row))
+        assert told
+        assert told <= known
