@@ -35,6 +35,10 @@ class Message:
 class Line(Protocol):
     """A client's connection as the broker sees it."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the client still holds it too; no broker knows that, those who watch the world do."""
+
     def deliver(self, mid: int, message: Message) -> None:
         """Send a message down."""
 
@@ -95,6 +99,8 @@ class Broker:
         self.says_twice: Callable[[], bool] = lambda: False
         self._now_s, self._after, self._heard = now_s, after, heard
         self._queue_limit = queue_limit
+        self.wills_to_come = 0
+        """So many late wills are still to be said."""
         self._matches: dict[tuple[str, str], bool] = {}
 
     # ── its own life ───────────────────────────────────────────────────────────────────────────────
@@ -197,9 +203,14 @@ class Broker:
         else:
             del self.sessions[session.client]
         if will is not None and self.will_delay_s:
-            self._after(self.will_delay_s, lambda: self._publish(will))
+            self.wills_to_come += 1
+            self._after(self.will_delay_s, lambda: self._say_late(will))
         elif will is not None:
             self._publish(will)
+
+    def _say_late(self, will: Publication) -> None:
+        self.wills_to_come -= 1
+        self._publish(will)
 
     def _publish(self, piece: Publication) -> None:
         if not self.up:

@@ -7,6 +7,8 @@ import random
 from dataclasses import dataclass
 
 DAY_S = 86_400.0
+LATEST_CUT_S = 15.0
+"""A program that is to die after so many effects and does not perform them is killed after so long."""
 
 KINDS = {
     "kill": 6,  # 24-27, 43, 44: a program dies between any two of its effects
@@ -45,7 +47,7 @@ class Fault:
     @property
     def over_s(self) -> float:
         """When it has passed."""
-        return self.at_s + self.seconds + (5.0 if self.kind in ("kill", "power cut") else 0.0)
+        return self.at_s + self.seconds + (LATEST_CUT_S if self.kind in ("kill", "power cut") else 0.0)
 
     def __str__(self) -> str:
         who = "the aggregator" if self.host < 0 else f"device {self.host}"
@@ -67,6 +69,7 @@ def schedule(rng: random.Random, devices: int) -> list[Fault]:
             if slept:
                 continue
             slept, seconds = True, rng.uniform(0.5, 3.0) * DAY_S
-        amount = rng.randrange(40)
+        # Most deaths fall into the next turn, between two of its effects.
+        amount = rng.randrange(rng.choice((4, 12, 40)))
         faults.append(Fault(rng.uniform(0.0, window_s), kind, host, seconds, amount))
     return sorted(faults, key=lambda fault: fault.at_s)

@@ -60,6 +60,7 @@ class Host:
         self.alive = False
         self.asleep = False
         """It has been put away for long: nothing but its alarm starts it."""
+        self.slept = False
         self.boots = 0
         self.restarts_after_s = RESTART_S
         self._inbox: deque[Any] = deque()
@@ -118,6 +119,12 @@ class Host:
         self.weather.dark_until_s = self.scene.clock.now_s + seconds
         if self.link is not None and self.link.wire is not None:
             self.link.wire.darken(seconds)
+
+    @property
+    def connected(self) -> bool:
+        """Whether its program is at work and has a line to the broker."""
+        wire = self.link.wire if self.link is not None else None
+        return self.alive and wire is not None and wire.whole
 
     # ── the program ────────────────────────────────────────────────────────────────────────────────
 

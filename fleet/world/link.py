@@ -149,6 +149,11 @@ class Wire:
         """What `Link` calls for subscriptions and acknowledgements."""
         return self
 
+    @property
+    def whole(self) -> bool:
+        """Whether the client has been told that it is up, and both sides still hold it."""
+        return self.up_s is not None and self._here and self._there
+
     # ── the client's side ──────────────────────────────────────────────────────────────────────────
 
     def connect(self, will: Publication | None) -> None:

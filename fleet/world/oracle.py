@@ -96,10 +96,10 @@ class Oracle:
         closed = ledger.last_closed(GENERATION)
         if closed is not None and closed != max(self.closed, default=None):
             self._round_closed(ledger, closed)
-            earlier = {(device, digest) for device, digest, _ in self._spooled - frames}
-            partials = {(device, partial.id) for device, partial in ledger.partials().items()}
-            if kept := sorted(device for device, _ in partials & earlier):
-                raise Violation(f"round {closed} is closed, and the partial updates of {kept} are kept")
+            for device, partial in ledger.partials().items():
+                held = {(device, partial.id, i) for i in range(partial.n) if partial.have >> i & 1}
+                if held & self._spooled - frames:  # what came with this transaction came after the closing
+                    raise Violation(f"round {closed} is closed, and the partial update of {device} is kept")
         self._spooled |= frames
 
     def aggregator_says(self, ledger: Ledger, piece: Publication) -> None:

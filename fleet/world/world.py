@@ -23,7 +23,7 @@ from fedge.messages import Manifest, Status, unpack
 from fedge.topics import Topics
 from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
-from fleet.world.faults import Fault, schedule
+from fleet.world.faults import LATEST_CUT_S, Fault, schedule
 from fleet.world.hosts import AggregatorHost, DeviceHost, Host, Scene
 from fleet.world.liars import Liar
 from fleet.world.link import Place, Weather
@@ -36,6 +36,10 @@ REAL_ONE_IN = 50
 """So many worlds to one with databases and data in files, and real SGD."""
 SETTLE_S = 240.0
 """After so long in the calm nobody waits any more: clones' pauses, keep-alives and back-offs are over."""
+SETTLED_S = 10.0
+"""All are back when they have been for so long: who finds that it was cloned leaves again at once."""
+ROUND_TRIPS_S = 5.0
+"""What a device's messages may take, beside its training."""
 PROGRESS_S = 300.0
 """A round in the calm is closed after so long and two deadlines, whatever happened before."""
 TRACE_LINES = 400
@@ -198,8 +202,21 @@ class World:
         while clock.now_s < calm_s:
             self._step()
         self._calm_down()
+        settled_s: float | None = None
+        all_back_s = clock.now_s
         while not self._ended():
             self._step()
+            if settled_s is None and not self._all_are_back():
+                all_back_s = clock.now_s
+            elif settled_s is None and clock.now_s > all_back_s + SETTLED_S:
+                settled_s = clock.now_s
+                self._tell("world", "settled")
+            if (
+                settled_s is None
+                and self._aggregator.alive
+                and clock.now_s > max(calm_s, self._awake_s) + SETTLE_S
+            ):
+                raise Violation(f"{SETTLE_S:.0f} s into the calm not everybody is back: {self._lacking()}")
             if self._ended(but_the_sleepers=True):  # only the alarm is waited for
                 self._aggregator.stop()
                 continue
@@ -207,7 +224,23 @@ class World:
             since_s = max(calm_s, self._awake_s, self._oracle.closed_s)
             if clock.now_s > since_s + limit_s + (SETTLE_S if self._aggregator.done else 0.0):
                 raise Violation(f"in the calm, nothing has come of {limit_s:.0f} s: {self._lacking()}")
-        self._require_part(calm_s + SETTLE_S)
+        if settled_s is not None:
+            self._require_part(settled_s)
+
+    def _all_are_back(self) -> bool:
+        """Whether all who are awake are at the broker and known to be, and nothing of before is to come."""
+        if self._broker.wills_to_come or not self._aggregator.connected or self._aggregator.runtime is None:
+            return False
+        lines = [session.line for session in self._broker.sessions.values() if session.line is not None]
+        if not all(line.whole for line in lines):  # whose will is still to come
+            return False
+        for device in self._devices:
+            said = self._broker.retained.get(TOPICS.status(device.device))
+            if device.asleep:
+                continue
+            if not device.connected or said is None or not unpack(said.payload, Status).online:
+                return False
+        return True
 
     def _step(self) -> None:
         if self._clock.next_s() is None:
@@ -252,16 +285,17 @@ class World:
         return ""
 
     def _require_part(self, since_s: float) -> None:
-        """In the calm all who live answer every round that takes all."""
+        """Once all are back, every round that takes all has all who can be in time."""
         if self.terms.target is not None or self.terms.fraction < 1:
             return
-        everybody = {device.device for device in self._devices}
+        time_s = self.terms.deadline_s - ROUND_TRIPS_S
+        able = {device.device for device in self._devices if not device.slept and device.training_s < time_s}
         first: dict[tuple[int, int], float] = {}
         for seen in self._oracle.announced:
             first.setdefault(round_of(seen.manifest), seen.at_s)
         for round_id, part in self._oracle.part.items():
-            if first.get(round_id, 0.0) >= max(since_s, self._awake_s + SETTLE_S) and everybody - part:
-                raise Violation(f"round {round_id} in the calm goes without {sorted(everybody - part)}")
+            if first.get(round_id, 0.0) >= since_s and able - part:
+                raise Violation(f"all are back, and round {round_id} goes without {sorted(able - part)}")
 
     # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
 
@@ -316,7 +350,7 @@ class World:
                 host.die(silently=silently)
                 self._clock.after(fault.seconds, host.start)
 
-        self._clock.after(4.0, at_the_latest)
+        self._clock.after(LATEST_CUT_S, at_the_latest)
 
     def _stop_broker(self, fault: Fault) -> None:
         if not self._broker.up:
@@ -361,7 +395,7 @@ class World:
     def _put_away(self, host: Host, seconds: float | None) -> None:
         """Switch a host off for so long; None: for ever."""
         host.die(silently=True)
-        host.asleep = True
+        host.asleep = host.slept = True
         if seconds is None:
             return
 

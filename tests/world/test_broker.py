@@ -16,6 +16,7 @@ class Client:
     mids: list[int] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     ended: list[bool] = field(default_factory=list)
+    whole: bool = True
 
     def deliver(self, mid: int, message: Message) -> None:
         self.mids.append(mid)
