@@ -8,6 +8,7 @@ import os
 import random
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 
@@ -65,8 +66,8 @@ class Walker:
     fleet: FleetOfProcesses
     name: str
     left: list[str]
-    deaths: list[tuple[str, int, float, float]] = field(default_factory=list)
-    """Where it died, the round that was open, when it was started again, and when it died once more."""
+    deaths: list[tuple[str, int, float]] = field(default_factory=list)
+    """Where it died, the round that was open, and when it was started again (seconds since 1970)."""
 
     def start(self) -> None:
         if self.left:
@@ -86,13 +87,10 @@ class Walker:
     def go_on(self) -> None:
         """Start the program again if it has died where it was to."""
         if self.left and self.code == -9:
-            died_at = time.time()
-            if self.deaths:
-                self.deaths[-1] = (*self.deaths[-1][:3], died_at)
-            point = self.left.pop(0)
+            point, died_at = self.left.pop(0), time.time()
             self.start()
             closed = sum(row.closed for row in self.fleet.rounds())
-            self.deaths.append((point, closed, died_at, inf))
+            self.deaths.append((point, closed, died_at))
 
 
 def walk(fleet: FleetOfProcesses, rounds: int, itineraries: dict[str, list[str]]) -> None:
@@ -113,11 +111,13 @@ def walk(fleet: FleetOfProcesses, rounds: int, itineraries: dict[str, list[str]]
         time.sleep(0.005)
     del fleet.programs["aggregator"]
     closed_at = dict(query(fleet.ledger, "SELECT round, closed_at FROM rounds"))
-    for walker in walkers:
-        for point, number, restarted_at, died_again_at in walker.deaths:
-            if number <= rounds:  # else learning was done
-                went_on_s = min(closed_at[number], died_again_at) - restarted_at
-                assert went_on_s < ROUND_GOES_ON_S, f"{walker.name} died at {point} of round {number}"
+    deaths = sorted((at, walker.name, point, n) for walker in walkers for point, n, at in walker.deaths)
+    for (died_at, name, point, number), (again_at, *_) in pairwise([*deaths, (inf, "", "", 0)]):
+        if number <= rounds:  # else learning was done
+            went_on_s = (
+                min(closed_at[number], again_at) - died_at
+            )  # until the round closed, or the next death
+            assert went_on_s < ROUND_GOES_ON_S, f"{name} died at {point} of round {number}"
 
 
 def ends_the_same(fleet: FleetOfProcesses, rounds: int, model: bytes) -> None:
@@ -171,7 +171,7 @@ def test_everybody_dies_at_every_failpoint(tmp_path: Path, seed: int, left_alone
             points({name: chance.randint(1, nth) for name, nth in names.items()}), 2 * len(names)
         )
 
-    agents = shuffled(AGENT)
+    agents = sorted(shuffled(AGENT), key=lambda point: point.startswith("SaveSeen"))  # only when all is done
     itineraries = {f"device-{number}": agents[number::3] for number in range(3)}
     itineraries["aggregator"] = shuffled(AGGREGATOR | RARER)
     with brokers.start("auto", tmp_path / "broker") as broker, FleetOfProcesses(tmp_path, broker) as fleet:
