@@ -154,11 +154,15 @@ class Host:
             self.power,
             self.scene.rng,
             lambda piece: self._said(piece) if boot == self.boots else None,
+            self.handed,
             self.acknowledging,
         )
 
     def says(self, piece: Publication) -> None:
         """A publication leaves the host."""
+
+    def handed(self, piece: Publication) -> None:
+        """A publication is handed to the link."""
 
     def acknowledging(self, message: MessageArrived) -> None:
         """An acknowledgement leaves the host."""
@@ -372,6 +376,10 @@ class AggregatorHost(Host):
         """Tell the oracle."""
         assert self.ledger is not None
         self.scene.oracle.aggregator_says(self.ledger, piece)
+
+    def handed(self, piece: Publication) -> None:
+        """Tell the oracle."""
+        self.scene.oracle.aggregator_answers(piece)
 
     def acknowledging(self, message: MessageArrived) -> None:
         """Tell the oracle."""

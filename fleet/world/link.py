@@ -1,7 +1,7 @@
 """The link of `fedge.link` on a virtual network: its window, batches and accounts are production's own."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Event
 from types import SimpleNamespace
@@ -51,6 +51,8 @@ class Place:
     rng: random.Random
     said: Callable[[Publication], None]
     """Told each publication as it leaves the host."""
+    handed: Callable[[Publication], None]
+    """Told each single publication when it is handed to the link, whose window may be full."""
     acknowledging: Callable[[MessageArrived], None]
     """Told each acknowledgement as it leaves the host."""
 
@@ -85,6 +87,13 @@ class VirtualLink(Link):
         self.handle_down()
         if self._newest is not None:
             cast(Wire, self._newest).disconnect()
+
+    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+        """As `Link.send`."""
+        if isinstance(publications, list):
+            for piece in publications:
+                self.place.handed(piece)
+        super().send(publications, token)
 
     def ack(self, message: MessageArrived) -> None:
         """As `Link.ack`."""

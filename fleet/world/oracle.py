@@ -74,6 +74,7 @@ class Oracle:
         self._promised: dict[RoundId, dict[str, bytes]] = {}
         self._answers: dict[tuple[str, bytes], str] = {}
         """Durable verdicts."""
+        self._answered: set[tuple[str, bytes]] = set()
         self._receipts: dict[tuple[str, bytes], set[str]] = {}
         self._counted: dict[bytes, RoundId] = {}
         self._said: dict[tuple[str, RoundId], bytes] = {}
@@ -112,6 +113,12 @@ class Oracle:
         elif address.kind == "round":
             self._announce(ledger, self._unseal(piece.payload, Manifest))
 
+    def aggregator_answers(self, piece: Publication) -> None:
+        """An answer is on its way: of what the aggregator refuses or asks for again it keeps no more."""
+        address = self._address(piece.topic)
+        if address is not None and address.kind == "receipt" and address.device is not None:
+            self._answered.add((address.device, self._unpack(piece.payload, Receipt).update))
+
     def aggregator_acknowledges(self, message: MessageArrived) -> None:
         """A PUBACK leaves the aggregator: the frame is spooled, or was answered."""
         address = self._address(message.topic)
@@ -122,7 +129,7 @@ class Oracle:
         except ProtocolError:
             return
         key = (address.device, frame.id)
-        if key in self._answers or key in self._receipts:
+        if key in self._answers or key in self._answered:
             return
         if (*key, frame.i) not in self._spooled:
             raise Violation(

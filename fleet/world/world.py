@@ -34,8 +34,8 @@ NAME = "world"
 TOPICS = Topics(NAME)
 REAL_ONE_IN = 50
 """So many worlds to one with databases and data in files, and real SGD."""
-SETTLE_S = 240.0
-"""After so long in the calm nobody waits any more: clones' pauses, keep-alives and back-offs are over."""
+SETTLE_S = 480.0
+"""After so long in the calm nobody waits any more: keep-alives, back-offs, three pauses of a clone."""
 SETTLED_S = 10.0
 """All are back when they have been for so long: who finds that it was cloned leaves again at once."""
 ROUND_TRIPS_S = 5.0
@@ -238,7 +238,7 @@ class World:
             said = self._broker.retained.get(TOPICS.status(device.device))
             if device.asleep:
                 continue
-            if not device.connected or said is None or not unpack(said.payload, Status).online:
+            if not device.connected or said is None or not _status(said.payload).online:
                 return False
         return True
 
@@ -278,7 +278,7 @@ class World:
             said = self._broker.retained.get(TOPICS.status(device.device))
             if said is None:
                 return f"{device.name} has no status"
-            status = unpack(said.payload, Status)
+            status = _status(said.payload)
             if not status.online or status.holds != final:
                 word = "online" if status.online else "offline"
                 return f"{device.name} is said to be {word}, and to hold {(status.holds or b'').hex()[:8]}"
@@ -385,7 +385,14 @@ class World:
 
     def _lie(self, fault: Fault) -> None:
         place = Place(
-            self._clock, self._broker, Weather(), Power(), self._rng, lambda _: None, lambda _: None
+            self._clock,
+            self._broker,
+            Weather(),
+            Power(),
+            self._rng,
+            lambda _: None,
+            lambda _: None,
+            lambda _: None,
         )
         said = self._oracle.announced
         manifest: Manifest | None = said[-1].manifest if said else None
@@ -451,6 +458,12 @@ def _federation(wanted: Terms) -> FederationSettings:
             "stopping": {"rounds": wanted.rounds},
         }
     )
+
+
+@lru_cache(maxsize=256)
+def _status(payload: bytes) -> Status:
+    """Statuses are looked at after each event, and seldom change."""
+    return unpack(payload, Status)
 
 
 @lru_cache(maxsize=256)
