@@ -6,11 +6,13 @@ DEMO   ?=
 
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help demo test long check format bench wheel lock clean
+.PHONY: help demo test chaos world long check format bench wheel lock clean
 
 help:
 	@echo "make demo    let 20 simulated devices learn on this machine (options: make demo DEMO='--rounds 20')"
 	@echo "make test    check and test everything"
+	@echo "make chaos   kill real processes at random, and give them bad links and wrong clocks"
+	@echo "make world   run simulated worlds (make world WORLDS=0:1000)"
 	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture"
 	@echo "make format  put the code into its format"
@@ -22,6 +24,18 @@ demo: $(VENV)/demo.installed
 
 test: check
 	$(BIN)/pytest
+
+# Real processes killed at random (SEED, ROUNDS), then bad links, wrong clocks, full queues; some need root.
+SEED   ?= 1
+ROUNDS ?= 50
+chaos: $(VENV)/dev.installed
+	$(BIN)/python -m tests.chaos.kills --seed $(SEED) --rounds $(ROUNDS)
+	$(BIN)/pytest -m chaos --timeout 240
+
+# Simulated worlds, deterministic from their seeds: 100,000 take some two and a half hours on one core.
+WORLDS ?= 0:100000
+world: $(VENV)/dev.installed
+	$(BIN)/fedge world --seeds $(WORLDS)
 
 # What takes minutes to hours: run by hand, its results are recorded in docs/reliability.md.
 long: $(VENV)/dev.installed

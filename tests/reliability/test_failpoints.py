@@ -147,12 +147,14 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         return fleet.final_model()
 
 
+@pytest.mark.chaos
 def test_fault_25_26_the_agents_die_at_every_failpoint(fleet: FleetOfProcesses, left_alone: bytes) -> None:
     all_of_them = points(AGENT)
     walk(fleet, ROUNDS, {f"device-{number}": all_of_them[number::3] for number in range(3)})
     ends_the_same(fleet, ROUNDS, left_alone)
 
 
+@pytest.mark.chaos
 def test_fault_43_44_the_aggregator_dies_at_every_failpoint(
     fleet: FleetOfProcesses, left_alone: bytes
 ) -> None:
