@@ -359,10 +359,10 @@ def test_fault_35_an_update_that_cannot_be_saved_is_never_published(
     assert (tmp_path / "state" / held.FILE).exists(), "the model is kept as well"
 
     # What is answered stays answered over a restart, in which nothing is trained again.
-    assert agent.ends_within(2.0) == 0
+    assert agent.ends_within(PATIENCE_S) == 0
     again = start()
     aggregator.hears_status(lambda status: status.online and status.round == 1)
-    assert again.ends_within(2.0) == 0
+    assert again.ends_within(PATIENCE_S) == 0
     again.says("stopped")
     assert not any("begins" in line for line in again.said)
 
@@ -382,7 +382,7 @@ def test_fault_25_a_saved_update_is_reported_after_a_sigkill(
     assert aggregator.hears_update() == first, "the same bytes, and not trained again"
     aggregator.answer(first)
     again.says("the update counts")
-    assert again.ends_within(2.0) == 0
+    assert again.ends_within(PATIENCE_S) == 0
 
 
 @pytest.mark.system
