@@ -25,6 +25,8 @@ from fedge.messages import Task
 from fedge.nn import Network
 from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
 
+ort.disable_telemetry_events()  # this wheel has some; nothing here tells anybody anything
+
 SAFETENSORS, ONNX, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
 
 OPSET = 17
