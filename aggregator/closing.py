@@ -131,10 +131,7 @@ def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
     )
     for name, source, weight in figures:
         told = [
-            (
-                float(answer.samples) if weight is None else answer.metrics.get(weight, 0.0),
-                answer.metrics[source],
-            )
+            (_weight(answer, weight), answer.metrics[source])
             for answer in answers.values()
             if source in answer.metrics
         ]
@@ -145,6 +142,14 @@ def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
     received = (answer.metrics.get("received_bytes", 0.0) for answer in answers.values())
     summary["bytes_down"] = int(sum(min(max(0.0, count), MAX_BYTES_TOLD) for count in received))
     return summary
+
+
+def _weight(answer: Answer, told: str | None) -> float:
+    """How much a device's figure counts: n_k, or a count it tells, which may not outgrow its n_k.
+
+    A device holds out less than 0.9 of its samples, so what it holds out is at most 9 n_k; and n_k is bounded.
+    """
+    return float(answer.samples) if told is None else min(answer.metrics.get(told, 0.0), 9.0 * answer.samples)
 
 
 def _change(base: Vector, vector: Vector) -> float:

@@ -249,6 +249,12 @@ def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
 
 
 HUGE = st.floats(allow_nan=False, allow_infinity=False)
+def test_nobody_weighs_more_by_claiming_to_hold_out_a_million() -> None:
+    honest = {f"pi-{i}": told(100, accuracy_before=0.5, held_out=25) for i in range(9)}
+    liar = {"liar": told(20, accuracy_before=1.0, held_out=10**12)}
+    assert summarize({**honest, **liar})["accuracy"] == pytest.approx((9 * 25 * 0.5 + 180) / (9 * 25 + 180))
+
+
 NAMES = ("loss_before", "loss_after", "accuracy_before", "held_loss_before", "held_out", "received_bytes")
 
 
