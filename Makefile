@@ -6,13 +6,14 @@ DEMO   ?=
 
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help demo test chaos world long check format bench wheel lock clean
+.PHONY: help demo test chaos world deploy long check format bench wheel lock clean
 
 help:
 	@echo "make demo    let 20 simulated devices learn on this machine (options: make demo DEMO='--rounds 20')"
 	@echo "make test    check and test everything"
 	@echo "make chaos   kill real processes at random, and give them bad links and wrong clocks"
 	@echo "make world   run simulated worlds (make world WORLDS=0:1000)"
+	@echo "make deploy  install on a booted Debian and in containers, as root"
 	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture"
 	@echo "make format  put the code into its format"
@@ -36,6 +37,10 @@ chaos: $(VENV)/dev.installed
 WORLDS ?= 0:100000
 world: $(VENV)/dev.installed
 	$(BIN)/fedge world --seeds $(WORLDS)
+
+# What is delivered, on a machine of its own: systemd services on a booted Debian, container images. Needs root.
+deploy: $(VENV)/dev.installed
+	$(BIN)/pytest -m deploy --timeout 900
 
 # What takes minutes to hours: run by hand, its results are recorded in docs/reliability.md.
 long: $(VENV)/dev.installed
