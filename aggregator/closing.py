@@ -147,7 +147,7 @@ def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
 def _weight(answer: Answer, told: str | None) -> float:
     """How much a device's figure counts: n_k, or a count it tells, which may not outgrow its n_k.
 
-    A device holds out less than 0.9 of its samples, so what it holds out is at most 9 n_k; and n_k is bounded.
+    A device holds out less than 0.9 of its samples, so what it holds out is at most 9 n_k; n_k is bounded.
     """
     return float(answer.samples) if told is None else min(answer.metrics.get(told, 0.0), 9.0 * answer.samples)
 

@@ -249,6 +249,8 @@ def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
 
 
 HUGE = st.floats(allow_nan=False, allow_infinity=False)
+
+
 def test_nobody_weighs_more_by_claiming_to_hold_out_a_million() -> None:
     honest = {f"pi-{i}": told(100, accuracy_before=0.5, held_out=25) for i in range(9)}
     liar = {"liar": told(20, accuracy_before=1.0, held_out=10**12)}
