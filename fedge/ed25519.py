@@ -1,0 +1,135 @@
+"""Ed25519 keys and signatures: the only file of the kernel that imports `cryptography`, and only when used.
+
+RFC 8032 has the signatures, RFC 8410 the form of the keys in PEM files.
+"""
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+PUBLIC_BYTES = 32
+SIGNATURE_BYTES = 64
+
+_PUBLIC_PREFIX = bytes.fromhex("302a300506032b6570032100")
+"""What stands before the 32 bytes of a key in its DER form: an algorithm without parameters, a bit string."""
+_PUBLIC_PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
+
+
+class SigningKey:
+    """A private key."""
+
+    def __init__(self, key: "Ed25519PrivateKey") -> None:
+        self._key = key
+
+    @property
+    def public(self) -> bytes:
+        """The 32 bytes of the public key."""
+        return self._key.public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """The 64 bytes of the signature of `data`."""
+        return self._key.sign(data)
+
+    def to_pem(self) -> bytes:
+        """The key as a PEM file, not encrypted (PKCS #8)."""
+        from cryptography.hazmat.primitives import serialization
+
+        return self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
+
+def generate() -> SigningKey:
+    """Make a new private key, of the system's randomness."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return SigningKey(Ed25519PrivateKey.generate())
+
+
+def read_signing_key(path: Path) -> SigningKey:
+    """Read a private key from its PEM file.
+
+    Raises:
+        ConfigError: it cannot be read, is no Ed25519 key, or the module that knows them is not installed.
+    """
+    require(f"the signing key {path}", "aggregator")
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigError(f"{path}: the signing key cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError(
+            f"{path}: no private key in PEM without a password; `fedge init` makes one"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: a key of another kind; models are signed with Ed25519")
+    return SigningKey(key)
+
+
+def read_public_key(path: Path) -> bytes:
+    """The 32 bytes of the public key in a PEM file; it needs no other module.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no Ed25519 public key.
+    """
+    try:
+        text = path.read_text(encoding="ascii")
+    except OSError as error:
+        raise ConfigError(f"{path}: the public key cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = ""
+    found = _PUBLIC_PEM.fullmatch(text)
+    try:
+        der = base64.b64decode("".join(found[1].split()), validate=True) if found else b""
+    except binascii.Error:
+        der = b""
+    if len(der) != len(_PUBLIC_PREFIX) + PUBLIC_BYTES or not der.startswith(_PUBLIC_PREFIX):
+        raise ConfigError(f"{path}: no Ed25519 public key in PEM (signing.pub of the federation's folder)")
+    return der.removeprefix(_PUBLIC_PREFIX)
+
+
+def public_pem(public: bytes) -> bytes:
+    """The PEM file of a public key of 32 bytes; the inverse of `read_public_key`."""
+    text = base64.b64encode(_PUBLIC_PREFIX + public).decode("ascii")
+    return f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n".encode("ascii")
+
+
+def verify(public: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether `signature` is that of `data` by the key whose public half is `public`."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if len(public) != PUBLIC_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def require(what_for: str, extra: str) -> None:
+    """Make sure that signatures can be made and checked.
+
+    Raises:
+        ConfigError: the module is not installed; the text names the extra.
+    """
+    try:
+        import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            f"{what_for} needs the extra {extra!r} (no module 'cryptography'): pip install 'fedge[{extra}]'"
+        ) from None

@@ -1,0 +1,1 @@
+"""Who belongs to a federation: keys, certificates, and what they may do."""
