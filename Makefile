@@ -15,7 +15,7 @@ help:
 	@echo "make world   run simulated worlds (make world WORLDS=0:1000)"
 	@echo "make deploy  install on a booted Debian and in containers, as root"
 	@echo "make long    the tests that take minutes to hours"
-	@echo "make check   format, lint, types, architecture"
+	@echo "make check   format, lint, types, architecture, security"
 	@echo "make format  put the code into its format"
 	@echo "make bench   measure against peers and physical limits (see benchmarks/README.md)"
 	@echo "make wheel   build dist/fedge-*.whl, to install on devices"
@@ -51,6 +51,8 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive .ci fedge agent aggregator fleet deploy benchmarks examples
+	$(BIN)/python .ci/audit.py requirements.lock
 
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix .

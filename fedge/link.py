@@ -290,7 +290,8 @@ class Link:
             self.inbox(down)
             failures = 1 if connection.stable else failures + 1
             lost = connection.accepted or failures == 1
-            closed.wait(pause_s(failures, self.spread_s, random.random(), lost=lost))
+            draw = random.random()  # nosec B311 # jitter, not a secret
+            closed.wait(pause_s(failures, self.spread_s, draw, lost=lost))
 
 
 def pause_s(failures: int, spread_s: float, draw: float, *, lost: bool) -> float:

@@ -43,7 +43,7 @@ ROUND_TRIPS_S = 5.0
 PROGRESS_S = 300.0
 """A round in the calm is closed after so long and two deadlines, whatever happened before."""
 TRACE_LINES = 400
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their own, by tempfile
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class World:
         make_aggregator: Callable[..., AggregatorHost] = AggregatorHost,
     ) -> None:
         self.seed = seed
-        drawn = random.Random(f"what world {seed} is like")
+        drawn = random.Random(f"what world {seed} is like")  # nosec B311 # a simulation, not a secret
         self.terms = terms(drawn, seed, devices, rounds)
         everything = schedule(drawn, devices)
         self.schedule = tuple(everything if prefix is None else everything[:prefix])
@@ -128,7 +128,7 @@ class World:
         self._digest = hashlib.sha256()
         self._faults: Counter[str] = Counter()
         self._clock = Clock()
-        self._rng = random.Random(f"how world {seed} goes")
+        self._rng = random.Random(f"how world {seed} goes")  # nosec B311 # a simulation, not a secret
         self._broker = Broker(
             lambda: self._clock.now_s, self._clock.after, self._heard, self.terms.queue_limit
         )
@@ -473,6 +473,6 @@ def _agent(device: str, folder: Path | None) -> AgentSettings:
 
 
 def _write_data(path: Path, number: int) -> None:
-    rng = random.Random(number)
+    rng = random.Random(number)  # nosec B311 # made-up samples, not a secret
     rows = [(rng.gauss(number % 3, 1.0), rng.choice(("low", "high"))) for _ in range(60)]
     path.write_text("x,label\n" + "".join(f"{x:.4f},{label}\n" for x, label in rows))
