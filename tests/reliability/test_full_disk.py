@@ -110,12 +110,12 @@ def test_fault_35_the_aggregators_disk_is_full(
     in_mid_round(fleet, "device-2")
     before = fleet.answers(2)
     disk.fill()
-    fleet.devices["device-2"].release()
+    device = fleet.devices["device-2"]
+    device.release()
+    fleet.until(lambda: (device.saved() or ())[1:2] == (2,), "the missing update is made")
     fleet.until(lambda: "ledger.db: database or disk is full; trying again in" in fleet.log(), "it says so")
     assert fleet.answers(2) == before
-    saved = fleet.devices["device-2"].saved()
-    assert saved is not None
-    assert saved[3] is None, "nobody is told what could be forgotten"
+    assert (device.saved() or ())[3:] == (None,), "nobody is told what could be forgotten"
     disk.free()
     ends_as_if_nothing_had_happened(fleet, undisturbed_model)
 
@@ -132,7 +132,7 @@ def test_fault_36_37_writing_fails_for_a_while_and_the_disk_comes_up_read_only(
     fleet.kill("device-0")  # its last will is to be kept
     fleet.until(lambda: "ledger.db: " in fleet.log() and "trying again in" in fleet.log(), "it says so")
     resource.prlimit(process, resource.RLIMIT_FSIZE, (hard, hard))
-    fleet.until(lambda: fleet.log().count("connected to") == 2, "it is back")
+    fleet.until(lambda: fleet.log().count("connected to") >= 2, "it is back")
     fleet.start_devices("device-0")
 
     fleet.kill("aggregator")

@@ -202,10 +202,25 @@ class FleetOfProcesses:
         program.process.wait()
 
     def pause(self, name: str) -> None:
-        self.programs[name].process.send_signal(signal.SIGSTOP)
+        """Stop a program where it is; when this returns, it does."""
+        process = self.programs[name].process
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
     def resume(self, name: str) -> None:
         self.programs[name].process.send_signal(signal.SIGCONT)
+
+    def hold_at_work(self, name: str) -> None:
+        """Hold a running device in the next reading that it begins, and wait until it is there.
+
+        It stands still while its readings are counted: else it could begin another one meanwhile.
+        """
+        device = self.devices[name]
+        self.pause(name)
+        read = device.reads + 1
+        device.hold(read)
+        self.resume(name)
+        self.until(lambda: device.reads == read, f"{name} is held at work")
 
     def terminate(self, name: str) -> int:
         """Ask a program to end; returns its exit code."""

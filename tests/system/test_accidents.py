@@ -19,7 +19,10 @@ SURVEY, ROUND_1, ROUND_2 = 1, 2, 3
 
 
 def in_mid_round(fleet: FleetOfProcesses, *held: str) -> dict[str, tuple[str, int, bytes]]:
-    """Start `steady` and stop where round 2 has every answer but those of the `held`; returns the answers."""
+    """Start `steady` and stop where round 2 has every answer but those of the `held`, who are at work on it.
+
+    Returns the answers.
+    """
     steady(fleet)
     for name in held:
         fleet.devices[name].hold(ROUND_2)
@@ -27,6 +30,7 @@ def in_mid_round(fleet: FleetOfProcesses, *held: str) -> dict[str, tuple[str, in
     fleet.start_devices()
     others = fleet.devices.keys() - set(held)
     fleet.until(lambda: fleet.admitted(2) == others, "round 2 lacks only who is held")
+    fleet.until(lambda: all(fleet.devices[name].reads == ROUND_2 for name in held), "they are at work")
     return fleet.answers(2)
 
 
@@ -79,7 +83,6 @@ def test_an_agent_is_killed_at_work_and_again_before_its_receipt(
     in_mid_round(fleet, "device-1", "device-2")
     device = fleet.devices["device-2"]
 
-    fleet.until(lambda: device.reads == ROUND_2, "it is at work")
     fleet.kill("device-2")
     fleet.start_devices("device-2")
     fleet.until(lambda: device.reads == ROUND_2 + 1, "it is at work again")
