@@ -12,8 +12,10 @@ DEVICE_ID = r"^[a-z0-9][a-z0-9-]{0,30}$"
 """What devices and federations may be called: no `/`, `+` or `#`, which mean something in topics."""
 VERSION = "v1"
 
-Kind = Literal["round", "task", "model", "export", "service", "update", "receipt", "status"]
+Kind = Literal["round", "task", "model", "export", "service", "update", "receipt", "status", "provision"]
 """The first word after the federation; it is also what a signature names."""
+Side = Literal["request", "answer"]
+"""The two topics of somebody who asks the registrar for a certificate."""
 
 _ID = DEVICE_ID.strip("^$")
 _TOPIC = re.compile(
@@ -21,7 +23,8 @@ _TOPIC = re.compile(
     rf"(?:(?P<plain>round|export|service)"
     rf"|(?P<framed>task|model|export)/(?P<slot>[01])/(?P<i>0|[1-9][0-9]{{0,3}})"
     rf"|(?P<laned>update)/(?P<lane>[0-9a-f]{{2}})/(?P<sender>{_ID})"
-    rf"|(?P<personal>receipt|status)/(?P<device>{_ID}))"
+    rf"|(?P<personal>receipt|status)/(?P<device>{_ID})"
+    rf"|(?P<asked>provision)/(?P<petitioner>{_ID})/(?P<side>request|answer))"
 )
 
 
@@ -45,6 +48,10 @@ class Address:
     """Which of the two places of a retained, framed message: 0 or 1."""
     i: int | None = None
     """The number of the frame."""
+    petitioner: str | None = None
+    """Who asks the registrar for a certificate: the name of a claim, or of a device that renews its own."""
+    side: Side | None = None
+    """Whether the registrar is asked here, or answers."""
     version: str = VERSION
     """Other than `v1` in a status only: a device of another version is to be seen and named."""
 
@@ -114,6 +121,20 @@ class Topics:
         _check_id("device", device)
         return f"{self._prefix}/status/{device}"
 
+    def provision(self, petitioner: str, side: Side) -> str:
+        """Where a claim or a device asks the registrar for a certificate, and where it is answered.
+
+        >>> Topics("greenhouse").provision("pi-1", "request")
+        'fedge/v1/greenhouse/provision/pi-1/request'
+        """
+        _check_id("petitioner", petitioner)
+        return f"{self._prefix}/provision/{petitioner}/{side}"
+
+    @property
+    def all_provision_requests(self) -> str:
+        """The filter of everything the registrar is asked."""
+        return f"{self._prefix}/provision/+/request"
+
     @property
     def all_updates(self) -> str:
         """The filter of every device's updates."""
@@ -150,10 +171,12 @@ class Topics:
 def parse(topic: str) -> Address | None:
     """Read a topic: the inverse of the methods of `Topics`. None if it is not spelt as they spell it.
 
-    >>> parse("fedge/v1/greenhouse/model/1/12")
-    Address(kind='model', federation='greenhouse', device=None, slot=1, i=12, version='v1')
+    >>> parse("fedge/v1/greenhouse/model/1/12") == Address("model", "greenhouse", slot=1, i=12)
+    True
     >>> parse("fedge/v1/greenhouse/update/9a/pi-1").device
     'pi-1'
+    >>> parse("fedge/v1/greenhouse/provision/pi-1/answer").side
+    'answer'
     >>> parse("fedge/v2/greenhouse/status/pi-1").version  # a device that was upgraded before the aggregator
     'v2'
 
@@ -175,7 +198,7 @@ def parse(topic: str) -> Address | None:
     if match is None:
         return None
     part = match.groupdict()
-    kind = part["plain"] or part["framed"] or part["laned"] or part["personal"]
+    kind = part["plain"] or part["framed"] or part["laned"] or part["personal"] or part["asked"]
     if part["version"] != VERSION and kind != "status":
         return None
     if part["laned"] and int(part["lane"], 16) != lane_of(part["sender"]):
@@ -186,11 +209,14 @@ def parse(topic: str) -> Address | None:
         device=part["sender"] or part["device"],
         slot=int(part["slot"]) if part["framed"] else None,
         i=int(part["i"]) if part["framed"] else None,
+        petitioner=part["petitioner"],
+        side=_SIDES[part["side"]] if part["asked"] else None,
         version=part["version"],
     )
 
 
 _KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+_SIDES: dict[str, Side] = {side: side for side in get_args(Side)}
 
 
 def _check_id(what: str, name: str) -> None:

@@ -21,7 +21,7 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 def test_the_examples_in_the_docstrings() -> None:
-    assert doctest.testmod(topics) == (0, 9)
+    assert doctest.testmod(topics) == (0, 11)
 
 
 @given(ids, ids, slots, frame_numbers)
@@ -37,8 +37,12 @@ def test_every_topic_is_read_back(federation: str, device: str, slot: int, i: in
         fleet.update(device): Address("update", federation, device=device),
         fleet.receipt(device): Address("receipt", federation, device=device),
         fleet.status(device): Address("status", federation, device=device),
+        fleet.provision(device, "request"): Address(
+            "provision", federation, petitioner=device, side="request"
+        ),
+        fleet.provision(device, "answer"): Address("provision", federation, petitioner=device, side="answer"),
     }
-    assert len(expected) == 9
+    assert len(expected) == 11
     for topic, address in expected.items():
         assert parse(topic) == fleet.parse(topic) == address
         assert topic.count("/") <= 7
@@ -52,11 +56,13 @@ def test_filters_match_their_own_topics_only(federation: str, device: str, slot:
         fleet.all_statuses: fleet.status(device),
         fleet.task_frames(slot): fleet.task(slot, i),
         fleet.model_frames(slot): fleet.model(slot, i),
+        fleet.all_provision_requests: fleet.provision(device, "request"),
     }
     for topic_filter in wanted:
         matched = [topic for topic in wanted.values() if matches(topic_filter, topic)]
         assert matched == [wanted[topic_filter]]
     assert not matches(fleet.model_frames(1 - slot), fleet.model(slot, i))
+    assert not matches(fleet.all_provision_requests, fleet.provision(device, "answer"))
     assert matches(fleet.all_statuses, f"fedge/v2/{federation}/status/{device}")
 
 
@@ -88,6 +94,8 @@ def test_fault_64_ids_that_mean_something_in_a_topic_are_refused(name: str) -> N
     for build in (fleet.update, fleet.receipt, fleet.status):
         with pytest.raises(ValueError, match=r"device id .* expected 1 to 31 of a-z"):
             build(name)
+    with pytest.raises(ValueError, match=r"petitioner id .* expected 1 to 31 of a-z"):
+        fleet.provision(name, "request")
     assert parse(f"fedge/v1/greenhouse/status/{name}") is None
     assert parse(f"fedge/v1/{name}/round") is None
 
@@ -114,6 +122,11 @@ def test_fault_64_ids_that_mean_something_in_a_topic_are_refused(name: str) -> N
         "fedge/v1/greenhouse/update/cb/a",
         "fedge/v1/greenhouse/update/ca",
         "fedge/v1/greenhouse/update/+/+",
+        "fedge/v1/greenhouse/provision/pi-1",
+        "fedge/v1/greenhouse/provision/+/request",
+        "fedge/v1/greenhouse/provision/pi-1/requests",
+        "fedge/v1/greenhouse/provision/pi-1/request/1",
+        "fedge/v2/greenhouse/provision/pi-1/request",
         "fedge/v1/greenhouse/#",
     ],
 )
