@@ -42,6 +42,7 @@ from fedge.messages import (
 )
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
 from fedge.plan import Plan
+from fedge.provisioning import Enrol, Issued, Renew, Verifier
 
 GOLDEN = Path(__file__).parent / "golden"
 KINDS: list[type[Message]] = Message.__subclasses__()
@@ -162,6 +163,12 @@ EXAMPLES: dict[str, Message] = {
     "export_withheld": Export(generation=1, round=8, model=b"m" * 32, withheld="it computes 0.1 off"),
     "frame": Frame(id=b"f" * 32, i=1, n=3, size=25, data=bytes(range(10))),
     "signed": Signed(body=b"\x80", sigs=(b"s" * 64,)),
+    "enrol": Enrol(
+        device="pi-1", csr=b"csr", renewal=Verifier(salt=b"s" * 12, hash=b"h" * 64), proof=b"p" * 32
+    ),
+    "renew": Renew(csr=b"csr", certificate=b"certificate", signature=b"signature"),
+    "issued": Issued(csr=b"c" * 32, certificate=b"certificate"),
+    "issued_refused": Issued(csr=b"c" * 32, refused="name_taken", detail="pi-1 is another's"),
 }
 payloads = {name: pack(message) for name, message in EXAMPLES.items()}
 examples = pytest.mark.parametrize("name", EXAMPLES)
@@ -185,7 +192,7 @@ def test_the_frozen_bytes_of_version_1_are_still_read(name: str) -> None:
 def test_every_type_has_its_frozen_bytes() -> None:
     assert {path.stem for path in GOLDEN.glob("*.msgpack")} == set(EXAMPLES)
     assert {type(message) for message in EXAMPLES.values()} == set(KINDS)
-    assert len({kind.TYPE for kind in KINDS}) == len(KINDS) == 11
+    assert len({kind.TYPE for kind in KINDS}) == len(KINDS) == 14
 
 
 # There and back
@@ -330,6 +337,25 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     Export: st.builds(Export, generation=generations, round=counters, model=digests, file=blobs())
     | st.builds(Export, generation=generations, round=counters, model=digests, withheld=texts.filter(bool)),
     Frame: frames(),
+    Enrol: st.builds(
+        Enrol,
+        device=devices,
+        csr=st.binary(min_size=1, max_size=40),
+        renewal=st.builds(
+            Verifier,
+            salt=st.binary(min_size=12, max_size=12),
+            hash=st.binary(min_size=64, max_size=64),
+        ),
+        proof=digests,
+    ),
+    Renew: st.builds(
+        Renew,
+        csr=st.binary(min_size=1, max_size=40),
+        certificate=st.binary(min_size=1, max_size=40),
+        signature=st.binary(min_size=1, max_size=40),
+    ),
+    Issued: st.builds(Issued, csr=digests, certificate=st.binary(max_size=40), detail=texts)
+    | st.builds(Issued, csr=digests, refused=st.sampled_from(["name_taken", "revoked"]), detail=texts),
     Signed: st.builds(Signed, body=st.binary(), sigs=st.lists(st.binary(), max_size=8).map(tuple)),
 }
 
