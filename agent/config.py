@@ -65,6 +65,14 @@ class StateSettings(Section):
     """The folder for the saved update and the newest model; one for each agent."""
 
 
+class TrainerSettings(Section):
+    """`[trainer]`: the thread that reads the data and trains."""
+
+    patience_s: float = Field(default=600.0, gt=0, le=7 * 86_400, allow_inf_nan=False)
+    """The longest that reading the data, or one step of training, may take, in seconds. Beyond it the agent
+    counts as stuck, and the service manager starts it again."""
+
+
 class AgentSettings(FileSettings):
     """The whole of `agent.toml`."""
 
@@ -78,5 +86,7 @@ class AgentSettings(FileSettings):
     """Where the MQTT broker is."""
     data: Annotated[CsvSettings | NpzSettings | PythonSettings, Field(discriminator="source")]
     """Where this device's samples are; its `source` is csv, npz or python."""
+    trainer: TrainerSettings = Field(default_factory=TrainerSettings)
+    """The thread that trains."""
     state: StateSettings = Field(default_factory=StateSettings)
     """What must survive a restart."""

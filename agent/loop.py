@@ -14,6 +14,7 @@ from agent.sources import open_source
 from agent.trainer import Trainer
 from fedge.link import Link
 from fedge.store import lock, make_folder
+from fedge.systemd import ServiceManager, Watchdog
 
 log = logging.getLogger("fedge.agent")
 
@@ -46,6 +47,8 @@ class Loop:
         opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
         self._runtime = Runtime(settings, opened, self._memory, file, self._link, trainer)
         self._trainer = trainer
+        self._manager = ServiceManager()
+        self._watchdog = Watchdog(self._manager)
 
     def stop(self) -> None:
         """End the loop soon; safe in a signal handler."""
@@ -54,10 +57,12 @@ class Loop:
     def run(self) -> None:
         """Work until `stop`."""
         self._link.open()
+        self._manager.ready()
         try:
             while not isinstance(event := self._next(), Stop):
                 self._runtime.turn(event)
         finally:
+            self._manager.stopping()
             self._trainer.cancel()
             self._link.close(self._runtime.last_words())
             self._memory.close()
@@ -66,8 +71,12 @@ class Loop:
 
     def _next(self) -> Happening | Stop | None:
         """What happened next, waiting for it; None: time has passed."""
-        due_s = self._runtime.due_s()
-        try:
-            return self._inbox.get(timeout=None if due_s is None else max(0.0, due_s - time.monotonic()))
-        except Empty:
-            return None
+        while True:
+            self._watchdog.look(self._link.pulse, self._trainer.pulse)
+            due_s = self._runtime.due_s()
+            left_s = None if due_s is None else max(0.0, due_s - time.monotonic())
+            try:
+                return self._inbox.get(timeout=self._watchdog.wait_s(left_s))
+            except Empty:
+                if due_s is not None and time.monotonic() >= due_s:
+                    return None

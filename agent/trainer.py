@@ -23,6 +23,7 @@ from agent.sources import Source
 from fedge.codecs import CODECS
 from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
+from fedge.liveness import Pulse
 from fedge.messages import Manifest, Survey, Task, Update, pack
 from fedge.moments import measure, withhold
 from fedge.nn import Network
@@ -60,10 +61,14 @@ class Trainer:
         self._data: tuple[object, bytes, Dataset] | None = None
         self._network: tuple[bytes, Network] | None = None
         self._thread: threading.Thread | None = None
+        self._patience_s = settings.trainer.patience_s
+        self.pulse = Pulse("the trainer")
+        """Promises while there is a job, from one step of training to the next."""
 
     def start(self, job: Job) -> None:
         """Begin a job; the one before should have been cancelled or done."""
         self._current = job
+        self.pulse.expect(self._patience_s)
         self._jobs.put(job)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
@@ -77,8 +82,15 @@ class Trainer:
     def _run(self) -> None:
         while True:
             job = self._jobs.get()
+            self.pulse.within(self._patience_s)
             if not job.cancelled.is_set() and (outcome := self.work(job)) is not None:
                 self._post(outcome)
+            self.pulse.rest()
+
+    def _is_cancelled(self, job: Job) -> bool:
+        """Asked before each step of training, which is a sign of life."""
+        self.pulse.within(self._patience_s)
+        return job.cancelled.is_set()
 
     def work(self, job: Job) -> Done | Failed | None:
         """Do a job on the caller's thread; whatever goes wrong is a reason. None: it was cancelled."""
@@ -154,7 +166,7 @@ class Trainer:
             network.prepare_targets(dataset.y),
             manifest.plan,
             generator(manifest.seed, manifest.generation, manifest.round, self._settings.device),
-            job.cancelled.is_set,
+            lambda: self._is_cancelled(job),
         )
         metrics = {
             "loss_before": trained.loss_before,

@@ -13,9 +13,12 @@ from aggregator import export
 from fedge.errors import FedgeError
 from fedge.failpoints import after, before
 from fedge.freshness import RoundId
+from fedge.liveness import Pulse
 from fedge.messages import Task
 
 log = logging.getLogger("fedge.aggregator")
+
+LONGEST_EXPORT_S = 1_800.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,14 @@ class Exporter:
         self._waiting: Job | None = None
         self._closed = False
         self._wake = threading.Condition()
+        self.pulse = Pulse("the exporter")
+        """Promises while there is a model to export."""
         threading.Thread(target=self._run, name="exporter", daemon=True).start()
 
     def submit(self, job: Job) -> None:
         """Export this model next."""
         with self._wake:
+            self.pulse.expect(LONGEST_EXPORT_S)
             self._waiting = job
             self._wake.notify()
 
@@ -73,6 +79,7 @@ class Exporter:
                 job, self._waiting = self._waiting, None
             if job is None:
                 return
+            self.pulse.within(LONGEST_EXPORT_S)
             before("Export")
             exported = self._export(job)
             after("Export")
@@ -80,6 +87,8 @@ class Exporter:
                 if self._closed:
                     return
                 self._post(exported)
+                if self._waiting is None:
+                    self.pulse.rest()
 
     def _export(self, job: Job) -> Exported:
         """Write the files; whatever fails here is a reason, never the end of learning."""

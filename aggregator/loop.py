@@ -14,6 +14,7 @@ from aggregator.runtime import Happening, Runtime
 from fedge.errors import DamagedState, StateError
 from fedge.link import Link
 from fedge.store import lock, make_folder
+from fedge.systemd import ServiceManager, Watchdog
 from fedge.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
@@ -61,6 +62,8 @@ class Loop:
         self._ledger = open_ledger(self._path)
         self._stopped = False
         self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
+        self._manager = ServiceManager()
+        self._watchdog = Watchdog(self._manager)
 
     def stop(self) -> None:
         """End the loop soon; safe in a signal handler."""
@@ -70,6 +73,7 @@ class Loop:
     def run(self) -> None:
         """Serve until `stop`, or until learning is done if asked to exit then."""
         pause_s = FIRST_PAUSE_S
+        self._manager.ready()
         try:
             while True:
                 began_s = time.monotonic()
@@ -86,6 +90,7 @@ class Loop:
                     return None
                 pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
         finally:
+            self._manager.stopping()
             self._ledger.close()
             os.close(self._lock)
             log.info("stopped")
@@ -98,6 +103,7 @@ class Loop:
             Topics(self._settings.federation.name),
             os.urandom(16),
             self._inbox,
+            self._watchdog,
             new_generation=self._new_generation,
         )
         self._new_generation = False  # it has begun
@@ -108,8 +114,9 @@ class Loop:
         """Wait, and forget what the links of before still say; True: asked to end meanwhile."""
         due_s = time.monotonic() + seconds
         while (left_s := due_s - time.monotonic()) > 0:
+            self._watchdog.look()
             try:
-                if isinstance(self._inbox.get(timeout=left_s), Stop):
+                if isinstance(self._inbox.get(timeout=self._watchdog.wait_s(left_s)), Stop):
                     return True
             except Empty:
                 pass
@@ -131,6 +138,7 @@ class Loop:
             runtime.begin()
             link.open()
             while not (runtime.has_nothing_left_to_say and self._exit_when_done):
+                self._watchdog.look(link.pulse, exporter.pulse)
                 events = self._next(runtime)
                 runtime.turn([event for event in events if not isinstance(event, Stop)])
                 if any(isinstance(event, Stop) for event in events):
@@ -145,7 +153,7 @@ class Loop:
         events: list[Happening | Stop] = []
         wait_s = max(0.0, runtime.due_s() - time.monotonic())
         try:
-            events.append(self._inbox.get(timeout=wait_s))
+            events.append(self._inbox.get(timeout=self._watchdog.wait_s(wait_s)))
             while len(events) < LARGEST_TURN:
                 events.append(self._inbox.get_nowait())
         except Empty:

@@ -22,6 +22,7 @@ from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
 from fedge.messages import MAX_COUNTER, MAX_SIZE, Blob, Manifest, Service, Status, Task, pack, unpack, unseal
 from fedge.plan import Plan
 from fedge.store import quarantine
+from fedge.systemd import Watchdog
 from fedge.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
@@ -59,6 +60,7 @@ def open_federation(
     topics: Topics,
     instance: bytes,
     inbox: "SimpleQueue[Any]",
+    watchdog: Watchdog,
     *,
     new_generation: bool,
 ) -> Federation | None:
@@ -69,7 +71,7 @@ def open_federation(
         ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
     """
     try:
-        watch = _watch(settings, topics, inbox)
+        watch = _watch(settings, topics, inbox, watchdog)
     except Stopped:
         return None
     return take_up(settings, ledger, instance, watch, new_generation=new_generation)
@@ -195,7 +197,9 @@ def _difference(before: str, after: str) -> str:
     return ", ".join(key for key in new if old.get(key) != new[key]) or "something"
 
 
-def _watch(settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any]") -> Watch:
+def _watch(
+    settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any]", watchdog: Watchdog
+) -> Watch:
     """Look on under a name of our own, so that nobody's session is taken.
 
     Raises:
@@ -209,9 +213,10 @@ def _watch(settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any
     waiting = subscribed = False
     try:
         while watch is None or not subscribed or time.monotonic() < watch.over_s():
-            timeout = max(0.0, watch.over_s() - time.monotonic()) if watch and subscribed else None
+            watchdog.look(link.pulse)
+            left_s = max(0.0, watch.over_s() - time.monotonic()) if watch and subscribed else None
             try:
-                event = inbox.get(timeout=timeout)
+                event = inbox.get(timeout=watchdog.wait_s(left_s))
             except Empty:
                 continue
             match event:

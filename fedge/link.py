@@ -26,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fedge.errors import ConfigError, FedgeError
+from fedge.liveness import Pulse
 from fedge.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 20.0
 STABLE_S = 5.0
 """A connection that lasted this long was a good one: after it the back-off begins anew."""
 SESSION_TAKEN_OVER = 0x8E
+LONGEST_TURN_S, LONGEST_ATTEMPT_S = 30.0, 300.0
+"""Between two signs of life of the network thread: paho's loop turns once a second, but an attempt
+to connect may wait for the name, for TCP and for TLS in turn."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,8 @@ class Link:
     """Come back within this many seconds after the broker was away, so that a fleet does not come at once."""
     up: bool = False
     traffic: _Traffic = field(default_factory=_Traffic)
+    pulse: Pulse = field(default_factory=lambda: Pulse("the network thread"))
+    """Promises for as long as the link is open."""
     _max_packet: int = 0
     _connections: int = 0
     _newest: "_Connection | None" = None
@@ -183,6 +189,7 @@ class Link:
             self._newest.client.disconnect()
         if self._thread is not None:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        self.pulse.rest()
 
     def handle_up(self, event: LinkUp) -> None:
         """Begin a connection's life: call first on every `LinkUp`."""
@@ -282,6 +289,7 @@ class Link:
     def _stay_connected(self, closed: Event) -> None:
         failures = 0
         while not closed.is_set():
+            self.promise(closed, LONGEST_ATTEMPT_S)
             self._connections += 1
             connection = self._newest = _Connection(self, self._connections, closed)
             down = connection.run()
@@ -291,7 +299,14 @@ class Link:
             failures = 1 if connection.stable else failures + 1
             lost = connection.accepted or failures == 1
             draw = random.random()  # nosec B311 # jitter, not a secret
-            closed.wait(pause_s(failures, self.spread_s, draw, lost=lost))
+            wait_s = pause_s(failures, self.spread_s, draw, lost=lost)
+            self.promise(closed, wait_s + LONGEST_TURN_S)
+            closed.wait(wait_s)
+
+    def promise(self, closed: Event, seconds: float) -> None:
+        """Promise for the network thread, unless the life of the link that `closed` ends is over."""
+        if not closed.is_set():
+            self.pulse.within(seconds)
 
 
 def pause_s(failures: int, spread_s: float, draw: float, *, lost: bool) -> float:
@@ -352,7 +367,7 @@ class _Connection:
             if self._closed.is_set():
                 self.client.disconnect()
             while self.client.loop() == mqtt.MQTT_ERR_SUCCESS:
-                pass
+                self._link.promise(self._closed, LONGEST_TURN_S)
         except FedgeError as error:
             self._reason = str(error)
         except ssl.SSLCertVerificationError as error:

@@ -4,6 +4,7 @@ import queue
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -415,3 +416,28 @@ def test_a_tls_file_that_is_none_is_named(tmp_path: Path) -> None:
     both = {"certificate": nonsense, "key": nonsense}
     with pytest.raises(ConfigError, match="must be a certificate and its key, in PEM format"):
         Link(BrokerSettings(url="mqtts://127.0.0.1", **both), "x", print)
+
+
+def test_a_network_thread_that_hangs_is_found_out(
+    shared: brokers.Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedge.link.LONGEST_TURN_S", 0.3)
+    monkeypatch.setattr("fedge.link.LONGEST_ATTEMPT_S", 0.3)
+    hang, goes_on = threading.Event(), threading.Event()
+
+    def inbox(_: object) -> None:
+        hang.set()
+        goes_on.wait()
+
+    link = Link(BrokerSettings(url=shared.url), "hanging", inbox)
+    link.open()
+    try:
+        assert hang.wait(PATIENCE_S)
+        due_s = time.monotonic() + PATIENCE_S
+        while link.pulse.overdue_s() == 0:
+            assert time.monotonic() < due_s
+            time.sleep(0.01)
+    finally:
+        goes_on.set()
+        link.close()
+    assert link.pulse.overdue_s() == 0, "a link that is closed owes nothing"
