@@ -68,8 +68,8 @@ class Watchdog:
     """Feeds the service manager's watchdog as long as every part keeps its promise.
 
     The loop calls `look` at each of its turns and waits no longer than `period_s` for the next. So a loop
-    that does not turn feeds nothing, and needs no promise of its own. The manager's signal then writes to the log
-    where each thread stood (faulthandler), before the program is started again.
+    that does not turn feeds nothing, and needs no promise of its own. Before the program is started again, the
+    manager's signal has it write to the log where each thread stood (faulthandler).
 
     Args:
         manager: whose watchdog it is.
