@@ -68,7 +68,7 @@ class Watchdog:
     """Feeds the service manager's watchdog as long as every part keeps its promise.
 
     The loop calls `look` at each of its turns and waits no longer than `period_s` for the next. So a loop
-    that does not turn feeds nothing, and needs no promise of its own. Before the program is started again, the
+    that does not turn feeds nothing, and needs no promise of its own. Before it starts the program again, the
     manager's signal has it write to the log where each thread stood (faulthandler).
 
     Args:
