@@ -3,6 +3,7 @@
 | code | error             | what the service manager should do                                   |
 |------|-------------------|----------------------------------------------------------------------|
 | 65   | `DataError`       | wait: the data on this device cannot be read as it is                |
+| 69   | `Unanswered`      | try again later: nobody who could help answered                      |
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
 | 75   | `GaveWay`         | restart later: somebody else already does this work                  |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
@@ -29,6 +30,12 @@ class DataError(FedgeError):
     """Local data cannot be used. The text names the file and, where there is one, the row or column."""
 
     exit_code = os.EX_DATAERR
+
+
+class Unanswered(FedgeError):  # noqa: N818 (an outcome: nothing was decided)
+    """Somebody who was asked did not answer in time; the text says who, and what was heard last."""
+
+    exit_code = os.EX_UNAVAILABLE
 
 
 class StateError(FedgeError):

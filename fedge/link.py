@@ -160,8 +160,11 @@ class Link:
     _filters: dict[int, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._tls = _tls_context(self.broker) if self.broker.tls else None
-        _ = self.broker.password  # a file that cannot be read is told at the start, not at each attempt
+        # Files that cannot be used are told at the start; each connection reads them anew, so that a renewed
+        # certificate counts from the next one on.
+        _ = self.broker.password
+        if self.broker.tls:
+            _tls_context(self.broker)
 
     # ── called by the thread that empties the inbox ────────────────────────────────────────────────
 
@@ -396,8 +399,8 @@ class _Connection:
 
     def _connect(self) -> None:
         link, client = self._link, self.client
-        if link._tls is not None:
-            client.tls_set_context(link._tls)
+        if link.broker.tls:
+            client.tls_set_context(_tls_context(link.broker))
         if link.broker.username is not None:
             client.username_pw_set(link.broker.username, link.broker.password)
         if link.will is not None:
