@@ -16,6 +16,7 @@ from typing import get_args
 
 from aggregator.config import FederationSettings
 from aggregator.effects import MOMENTS, Effect
+from aggregator.keeping import backup, new_generation, restore
 from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError
 from fedge.logs import tell
@@ -25,6 +26,9 @@ EXAMPLES = """examples:
   fedge-aggregator --config federation.toml              serve until stopped (SIGTERM or Ctrl-C)
   fedge-aggregator --config federation.toml --new-generation
                                                          begin anew, with the devices following
+  fedge-aggregator backup federation.backup              copy the ledger into one file, while it works
+  fedge-aggregator restore federation.backup             put the copy in the ledger's place
+  fedge-aggregator new-generation --keep-model           go on with a restored model, the devices following
 
 exit codes: 0 stopped or done, 64 usage, 74 the state folder cannot be used, 75 another aggregator is at work,
             78 the configuration is wrong, or a human has to decide"""
@@ -35,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     tell(verbose=options.verbose)
     try:
+        if options.run is not None:
+            return int(options.run(options))
         failpoints.arm([*(effect.__name__ for effect in get_args(Effect)), *MOMENTS])
         settings = FederationSettings.load(options.config)
         if options.check:
@@ -69,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="exit when learning has ended and the broker holds the final model, instead of serving on",
     )
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for module in (backup, restore, new_generation):
+        module.add_to(commands)
+    for command in commands.choices.values():
+        # Both places accept it; a default here would undo what was said before the command.
+        command.add_argument("--config", type=Path, default=argparse.SUPPRESS)
     return parser
 
 

@@ -223,11 +223,12 @@ def _behind(state: Federation, device: str, seen: RoundId) -> Step:
 
 
 def behind_text(who: str) -> str:
-    """What to tell an operator whose ledger is older than the fleet, with the two ways on."""
+    """What to tell an operator whose ledger is older than the fleet, with the ways on."""
     return (
         f"this ledger is older than what the fleet has seen: {who}. Was the state folder wiped, or restored "
         "from an old backup? Either restore the newest copy of it, or run once with --new-generation to "
-        "begin anew with the devices following"
+        "begin anew with the devices following (to go on with the model of this ledger instead: "
+        "`fedge-aggregator new-generation --keep-model`)"
     )
 
 

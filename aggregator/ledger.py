@@ -30,6 +30,8 @@ from fedge.store import database_error, open_database
 from fedge.topics import lane_of
 
 FILE = "ledger.db"
+KEPT = "kept"
+"""The kind of a generation's round 0 that began with the model of the generation before, without a survey."""
 MIGRATIONS = (
     """
 CREATE TABLE life (
@@ -232,6 +234,14 @@ class Ledger:
         )
         return RoundId(generation, row[0]) if row and row[0] is not None else None
 
+    def newest_round(self) -> RoundId | None:
+        """The round that is open or, where learning has ended, would be next; None in a new ledger."""
+        life = self.life()
+        if life is None:
+            return None
+        last = self.last_closed(life.generation)
+        return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
+
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
         """A round's kind, cohorts and time, closed or not."""
         row = self._one(
@@ -247,8 +257,10 @@ class Ledger:
         """Kind and digest of the model, by number, of the closed rounds that can still be computed again."""
         rows = self._all(
             "SELECT r.round, r.kind, r.model FROM rounds r JOIN contents c ON c.digest = r.model"
-            " AND (c.generation, c.round) = (r.generation, r.round) WHERE r.generation = ? ORDER BY r.round",
+            " AND (c.generation, c.round) = (r.generation, r.round)"
+            " WHERE r.generation = ? AND r.kind != ? ORDER BY r.round",
             generation,
+            KEPT,
         )
         return {number: (kind, model) for number, kind, model in rows}
 
@@ -404,6 +416,15 @@ class Ledger:
             raise DamagedState(f"{self._path}: the content {digest.hex()[:12]}… {what}")
         return bytes(row[0])
 
+    def check_contents(self) -> None:
+        """Read every task and model, and compare it with its digest.
+
+        Raises:
+            DamagedState: one is not what it was.
+        """
+        for (digest,) in self._all("SELECT digest FROM contents"):
+            self.content(digest)
+
     def newest(self, kind: str, generation: int) -> bytes | None:
         """The digest of a generation's newest task or model."""
         row = self._one(
@@ -505,7 +526,7 @@ def read_rounds(path: Path) -> list[RoundRow]:
     """
     with _reading(path) as db:
         rows = db.execute(
-            "SELECT generation, round, kind, json_array_length(cohorts) - 1, closed_at IS NOT NULL,"
+            "SELECT generation, round, kind, max(0, json_array_length(cohorts) - 1), closed_at IS NOT NULL,"
             " coalesce(devices, 0), coalesce(samples, 0), summary FROM rounds"
             " WHERE generation = (SELECT generation FROM life) ORDER BY round"
         ).fetchall()

@@ -1,6 +1,5 @@
 """How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
 
-import json
 import logging
 import os
 import time
@@ -12,14 +11,15 @@ from typing import Any
 from aggregator.collecting import behind_text
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
+from aggregator.generations import begin, go_on, require_same
 from aggregator.ledger import Ledger, Life
 from aggregator.presence import Watch
 from aggregator.stopping import Progress, Stopping
 from fedge.errors import ConfigError, DamagedState, GaveWay, ProtocolError
-from fedge.frames import cost, split
+from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
-from fedge.messages import MAX_COUNTER, MAX_SIZE, Blob, Manifest, Service, Status, Task, pack, unpack, unseal
+from fedge.messages import MAX_COUNTER, MAX_SIZE, Manifest, Service, Status, Task, unpack, unseal
 from fedge.plan import Plan
 from fedge.store import quarantine
 from fedge.systemd import Watchdog
@@ -63,6 +63,7 @@ def open_federation(
     watchdog: Watchdog,
     *,
     new_generation: bool,
+    keep_model: bool = False,
 ) -> Federation | None:
     """The state to start from; None if asked to stop while watching.
 
@@ -74,21 +75,27 @@ def open_federation(
         watch = _watch(settings, topics, inbox, watchdog)
     except Stopped:
         return None
-    return take_up(settings, ledger, instance, watch, new_generation=new_generation)
+    return take_up(settings, ledger, instance, watch, new_generation=new_generation, keep_model=keep_model)
 
 
 def take_up(
-    settings: FederationSettings, ledger: Ledger, instance: bytes, watch: Watch, *, new_generation: bool
+    settings: FederationSettings,
+    ledger: Ledger,
+    instance: bytes,
+    watch: Watch,
+    *,
+    new_generation: bool,
+    keep_model: bool = False,
 ) -> Federation:
     """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
+
+    `keep_model`: a new generation begins with the ledger's newest model, not with a survey.
 
     Raises:
         ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
     """
     topics = Topics(settings.federation.name)
     life = ledger.life()
-    learnt = _learnt(settings)
-    known = _newest_known(ledger, life) if life else None
     if new_generation:
         generation = max(watch.newest().generation, life.generation if life else 0) + 1
         if generation > MAX_COUNTER:
@@ -96,32 +103,20 @@ def take_up(
                 f"generation {generation - 1} was announced or seen, and none can follow it: clear the "
                 f"retained {topics.round!r} and the statuses under {topics.all_statuses!r} that name it"
             )
+        if keep_model and life is None:
+            raise ConfigError("this ledger is new: it holds no model to keep")
+        if keep_model and life is not None:
+            life = go_on(settings, ledger, life, generation)
+        else:
+            life = begin(settings, ledger, life.ledger if life else instance, generation)
         log.info("generation %d begins", generation)
-        life = Life(life.ledger if life else instance, generation, learnt)
-        _begin(settings, ledger, life)
-    elif (ahead := watch.ahead_of(known)) is not None:
+    elif (ahead := watch.ahead_of(ledger.newest_round())) is not None:
         raise ConfigError(behind_text(ahead))
     elif life is None:
-        life = Life(instance, 1, learnt)
-        _begin(settings, ledger, life)
-    elif life.learnt != learnt:
-        raise ConfigError(
-            f"[model] {_difference(life.learnt, learnt)} changed since this ledger began; weights of one "
-            "network mean nothing in another. Either change it back, or run once with --new-generation to "
-            "begin anew with the devices following"
-        )
+        life = begin(settings, ledger, instance, 1)
+    else:
+        require_same(life, settings)
     return _load(settings, ledger, life, instance, watch)
-
-
-def _begin(settings: FederationSettings, ledger: Ledger, life: Life) -> None:
-    data = pack(settings.task())
-    slots = ledger.slots()
-    free = 1 - max((slot for kind, slot in slots if kind == "task"), default=1)
-    pieces = split(data)
-    blob = Blob(digest=pieces.id, slot=free, frames=len(pieces), size=len(data))
-    with ledger.transaction():
-        ledger.begin_life(life)
-        ledger.save_content("task", RoundId(life.generation, 0), blob, data)
 
 
 def _load(
@@ -172,29 +167,6 @@ def _load(
         online=watch.online,
         progress=progress,
     )
-
-
-def _newest_known(ledger: Ledger, life: Life) -> RoundId:
-    last = ledger.last_closed(life.generation)
-    return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
-
-
-def _learnt(settings: FederationSettings) -> str:
-    """What weights mean: it may not change within a generation."""
-    task = settings.task()
-    return json.dumps(
-        {
-            "features": task.features,
-            "classes": task.classes,
-            "targets": task.targets,
-            "layers": [layer.model_dump() for layer in task.network.layers],
-        }
-    )
-
-
-def _difference(before: str, after: str) -> str:
-    old, new = json.loads(before), json.loads(after)
-    return ", ".join(key for key in new if old.get(key) != new[key]) or "something"
 
 
 def _watch(

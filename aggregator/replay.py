@@ -73,7 +73,8 @@ def _kept(ledger: Ledger, path: Path, round_id: RoundId) -> tuple[str, bytes]:
     if last is None or round_id > last:
         known = f"the last closed one is {last}" if last else "none has been closed yet"
         raise DataError(f"{path}: round {round_id} is not closed; {known}")
+    which = f"rounds {min(kept)} to {max(kept)} are kept" if kept else "none is kept"
     raise DataError(
-        f"{path}: what round {round_id} was computed of has been freed; rounds {min(kept)} to {max(kept)} "
-        "are kept ([state] keep_rounds and keep_bytes)"
+        f"{path}: what round {round_id} was computed of is not there or has been freed; {which} "
+        "([state] keep_rounds and keep_bytes)"
     )

@@ -74,6 +74,15 @@ def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
     return folder
 
 
+def give_to_owner(folder: Path, *files: Path) -> None:
+    """Let the owner of a folder own these files in it: root has worked there in the place of a service."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        for file in files:
+            with suppress(FileNotFoundError):
+                os.chown(file, owner.st_uid, owner.st_gid)
+
+
 def lock(folder: Path) -> int:
     """Make this process the only one at work in a state folder, until it ends.
 

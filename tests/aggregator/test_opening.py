@@ -6,22 +6,26 @@ from queue import SimpleQueue
 from threading import Thread, Timer
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aggregator import opening, presence
 from aggregator.answers import Answer
-from aggregator.closing import blob_of
+from aggregator.closing import blob_of, model_message, weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase
-from aggregator.ledger import Ledger
+from aggregator.ledger import FILE, Ledger, read_rounds
 from aggregator.opening import open_federation
 from aggregator.presence import Watch
-from fedge.errors import ConfigError, GaveWay
+from aggregator.replay import replay
+from fedge.errors import ConfigError, DataError, GaveWay
 from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
+from fedge.liveness import Pulse
 from fedge.messages import Cohort, Task, pack, seal, unpack
 from fedge.settings import BrokerSettings
+from fedge.systemd import ServiceManager, Watchdog
 from fedge.topics import Topics
 from fleet import broker as brokers
 from tests.aggregator.stories import (
@@ -39,6 +43,7 @@ from tests.aggregator.stories import Story as CoreStory
 from tests.aggregator.test_presence import manifest
 
 INSTANCE = b"i" * 16
+UNWATCHED = Watchdog(ServiceManager({}))
 TOML = """\
 [federation]
 name = "{name}"
@@ -70,9 +75,16 @@ class Place:
         path.write_text(TOML.format(**self.values))
         return FederationSettings.load(path, {})
 
-    def open(self, *, new_generation: bool = False) -> Federation:
+    def open(self, *, new_generation: bool = False, keep_model: bool = False) -> Federation:
         state = open_federation(
-            self.settings(), self.ledger, self.topics, INSTANCE, self.inbox, new_generation=new_generation
+            self.settings(),
+            self.ledger,
+            self.topics,
+            INSTANCE,
+            self.inbox,
+            UNWATCHED,
+            new_generation=new_generation,
+            keep_model=keep_model,
         )
         assert state is not None
         return state
@@ -259,6 +271,58 @@ def test_a_new_generation_is_after_all_that_anybody_has_seen(place: Place, seen:
     assert place.open(new_generation=True).round == (6, 0)
 
 
+# ── the next generation, with the model of this one ────────────────────────────────────────────────
+
+
+def learn_by_hand(place: Place) -> np.ndarray:
+    """Close the survey and one round with a model of real weights; returns them."""
+    place.close_round(place.open())
+    state = place.open()
+    place.close_round(state)
+    vector = np.arange(state.weights, dtype=np.float32)
+    data = model_message(state.round, vector)
+    blob = blob_of(data, slot=1)
+    with place.ledger.transaction():
+        place.ledger.save_content("model", state.round, blob, data)
+        place.ledger.close_round(state.round, blob.digest, 2, 20, {"weight_change": 0.5}, 0.0)
+    return vector
+
+
+def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, seen: Seen) -> None:
+    vector = learn_by_hand(place)
+    before = place.open()
+    seen(fleet(9, 9))  # a backup: the fleet has learnt on
+    state = place.open(new_generation=True, keep_model=True)
+    assert (state.round, state.kind, state.phase) == ((2, 1), "train", Phase.PREPARING)
+    assert (state.task, state.task_message) == (before.task, before.task_message)
+    assert state.model is not None
+    assert state.model.slot == 0  # the other slot: the old model stays readable until all have the new one
+    assert weights_of(place.ledger, state.model, state.weights).tolist() == vector.tolist()
+    assert (state.answers, state.before, state.progress.rounds) == ({}, {}, 0)
+    seen(fleet(1, generation=2))
+    assert place.open().model == state.model  # and so after a restart
+    assert [(row.kind, row.attempt, row.devices) for row in read_rounds(place.folder / FILE)] == [
+        ("kept", 0, 0)
+    ]
+    with pytest.raises(DataError, match=r"round 2\.0 was computed of is not there .*; none is kept"):
+        replay(place.folder / FILE, 0, seed=0)
+
+
+def test_there_must_be_a_model_to_go_on_with(place: Place, seen: Seen) -> None:
+    with pytest.raises(ConfigError, match="this ledger is new"):
+        place.open(new_generation=True, keep_model=True)
+    place.open()
+    with pytest.raises(ConfigError, match="holds no model yet"):
+        place.open(new_generation=True, keep_model=True)
+    learn_by_hand(place)
+    place.values["features"] = 3
+    with pytest.raises(ConfigError, match=r"\[model\] features changed"):
+        place.open(new_generation=True, keep_model=True)
+    life = place.ledger.life()
+    assert life is not None
+    assert life.generation == 1
+
+
 # ── watching, at a real broker ─────────────────────────────────────────────────────────────────────
 
 
@@ -303,7 +367,7 @@ def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
         (topics.status("liar"), b"garbage"),
         (Topics("elsewhere").status("pi-1"), pack(status(seen=RoundId(9, 9)))),
     )
-    watch = opening._watch(town.settings(), topics, town.inbox)
+    watch = opening._watch(town.settings(), topics, town.inbox, UNWATCHED)
     assert (watch.announced, watch.newest()) == ((1, 4), (1, 4))
     assert (len(watch.devices), len(watch.online)) == (50, 25)
     with pytest.raises(ConfigError, match=r"round 1\.4 was announced, and this ledger is new"):
@@ -339,6 +403,8 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
     monkeypatch.setattr(presence, "QUIET_S", 0.05)
 
     class SlowLink:
+        pulse = Pulse("the network thread")
+
         def __init__(self, _broker: object, _name: str, inbox: Callable[[object], None]) -> None:
             self.inbox = inbox
 
@@ -358,13 +424,13 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
         def close(self) -> None: ...
 
     monkeypatch.setattr(opening, "Link", SlowLink)
-    assert opening._watch(place.settings(), place.topics, place.inbox).newest() == (1, 7)
+    assert opening._watch(place.settings(), place.topics, place.inbox, UNWATCHED).newest() == (1, 7)
 
 
 def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
     town.inbox.put("stop")
     opened = open_federation(
-        town.settings(), town.ledger, town.topics, INSTANCE, town.inbox, new_generation=False
+        town.settings(), town.ledger, town.topics, INSTANCE, town.inbox, UNWATCHED, new_generation=False
     )
     assert opened is None
     assert town.ledger.life() is None

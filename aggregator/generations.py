@@ -1,0 +1,78 @@
+"""How a generation begins: with a survey, or with the model of the one before.
+
+What weights mean may not change within a generation; in the ledger it stands as JSON, to see a change.
+"""
+
+import json
+import time
+
+from aggregator.closing import blob_of, model_message, weights_of
+from aggregator.config import FederationSettings
+from aggregator.ledger import KEPT, Ledger, Life
+from fedge.errors import ConfigError
+from fedge.freshness import RoundId
+from fedge.messages import MAX_SIZE, Blob, Task, pack, unpack
+
+
+def learnt(settings: FederationSettings) -> str:
+    """What weights mean under this configuration."""
+    task = settings.task()
+    return json.dumps(
+        {
+            "features": task.features,
+            "classes": task.classes,
+            "targets": task.targets,
+            "layers": [layer.model_dump() for layer in task.network.layers],
+        }
+    )
+
+
+def require_same(life: Life, settings: FederationSettings) -> None:
+    """Raise a ConfigError that names the keys if weights meant something else when this life began."""
+    before, now = json.loads(life.learnt), json.loads(learnt(settings))
+    if before == now:
+        return
+    changed = ", ".join(key for key in now if before.get(key) != now[key]) or "something"
+    raise ConfigError(
+        f"[model] {changed} changed since this ledger began; weights of one network mean nothing in another. "
+        "Either change it back, or run once with --new-generation to begin anew with the devices following"
+    )
+
+
+def begin(settings: FederationSettings, ledger: Ledger, name: bytes, generation: int) -> Life:
+    """Begin a generation with a survey, in the ledger of that name."""
+    life = Life(name, generation, learnt(settings))
+    data = pack(settings.task())
+    free = 1 - max((slot for kind, slot in ledger.slots() if kind == "task"), default=1)
+    with ledger.transaction():
+        ledger.begin_life(life)
+        ledger.save_content("task", RoundId(generation, 0), blob_of(data, free), data)
+    return life
+
+
+def go_on(settings: FederationSettings, ledger: Ledger, before: Life, generation: int) -> Life:
+    """Begin a generation with the newest model of the one before in the place of its survey's.
+
+    Raises:
+        ConfigError: there is no model yet, or it is one of another network.
+    """
+    require_same(before, settings)
+    task_digest, model_digest = (ledger.newest(kind, before.generation) for kind in ("task", "model"))
+    if task_digest is None or model_digest is None:
+        raise ConfigError("this ledger holds no model yet: its generation has nothing to go on with")
+    life = Life(before.ledger, generation, before.learnt)
+    beginning = RoundId(generation, 0)
+    blobs: dict[bytes, Blob] = {blob.digest: blob for blob in ledger.slots().values()}
+    task = ledger.content(task_digest)
+    size = unpack(task, Task, max_bytes=MAX_SIZE).network.schema.size
+    old = blobs[model_digest]
+    data = model_message(beginning, weights_of(ledger, old, size))
+    model = blob_of(data, 1 - old.slot)
+    now = time.time()
+    with ledger.transaction():
+        ledger.begin_life(life)
+        ledger.save_content("task", beginning, blobs[task_digest], task)
+        ledger.save_content("model", beginning, model, data)
+        ledger.save_round(beginning, KEPT, (), now)
+        ledger.close_round(beginning, model.digest, 0, 0, {}, now)
+    return life

@@ -1,0 +1,1 @@
+"""Keeping a federation: copies of its ledger, their way back, and the next generation."""
