@@ -15,6 +15,7 @@ from rich.table import Table
 
 import fedge
 from fedge.errors import FedgeError
+from fleet import cli_simulation
 from fleet.collision import collisions
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_simulation.app)
 
 
 class DatasetName(StrEnum):

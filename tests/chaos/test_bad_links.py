@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from fleet.relay import Relay
 from tests.chaos.fleets import closed, robust
 from tests.chaos.namespaces import Network, needs_namespaces
-from tests.chaos.relay import Relay
 from tests.chaos.strict_broker import needs_mosquitto, strict_broker
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
@@ -26,7 +26,7 @@ def lives_with(folder: Path, rounds: int, partition_s: float) -> None:
     """10 % loss, 300 ± 100 ms each way, 1 Mbit/s: all take part; after a partition all are back in 120 s."""
     with (
         strict_broker() as strict,
-        Relay(strict.port, delay_s=0.3, jitter_s=0.1) as relay,
+        Relay("127.0.0.1", strict.port, host="0.0.0.0", delay_s=0.3, jitter_s=0.1) as relay,
         Network(DEVICES, rate="1mbit", loss=0.1) as network,
         FleetOfProcesses(folder, strict.broker, strict.access) as fleet,
     ):
@@ -94,11 +94,13 @@ def test_fault_20_a_half_open_connection_is_noticed_and_replaced(tmp_path: Path)
     """Neither data nor the connection's end arrives: only the keep-alive can tell."""
     with (
         strict_broker() as strict,
-        Relay(strict.port) as relay,
+        Relay("127.0.0.1", strict.port) as relay,
         FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet,
     ):
         robust(fleet, devices=2, rounds=3, quorum=3, deadline_s=300)
-        device = fleet.device("far", *motions(7), access={"url": relay.url, "keepalive_s": 5})
+        device = fleet.device(
+            "far", *motions(7), access={"url": f"mqtt://127.0.0.1:{relay.port}", "keepalive_s": 5}
+        )
         device.hold(3)  # in round 2
         fleet.start_devices()
         fleet.start_aggregator("--exit-when-done")
@@ -118,8 +120,10 @@ def test_fault_20_a_half_open_connection_is_noticed_and_replaced(tmp_path: Path)
 def test_a_partition_shorter_than_the_keepalive_costs_nothing(tmp_path: Path) -> None:
     with (
         strict_broker() as strict,
-        Relay(strict.port, rate_bps=1e6) as relay,
-        FleetOfProcesses(tmp_path / "fleet", strict.broker, {**strict.access, "url": relay.url}) as fleet,
+        Relay("127.0.0.1", strict.port, rate_bps=1e6) as relay,
+        FleetOfProcesses(
+            tmp_path / "fleet", strict.broker, {**strict.access, "url": f"mqtt://127.0.0.1:{relay.port}"}
+        ) as fleet,
     ):
         robust(fleet, devices=3, rounds=3, quorum=3, deadline_s=300)
         device = fleet.devices["device-02"]

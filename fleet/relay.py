@@ -1,6 +1,7 @@
-"""A bad link between a client and the broker: a TCP relay that delays, throttles, holds back, or goes silent.
+"""A bad link between clients and a server: a TCP relay that delays, throttles, holds back, or goes silent.
 
-What TCP makes of lost packets is what a relay can show of them: bytes come late, in order, or never.
+What TCP makes of lost packets is what a relay can show of them: bytes come late, in order, or never. It knows
+nothing of what it carries, so TLS passes through it from end to end.
 """
 
 import asyncio
@@ -13,55 +14,64 @@ from types import TracebackType
 from typing import Any, Self
 
 CHUNK = 4_096
+PIECES_UNDER_WAY = 256
+"""So many pieces of a direction are held at most (1 MiB); then the sender has to wait, as on a real line."""
+STOP_S = 10.0
 
 
 @dataclass
 class Relay:
-    """Listens on `port` of all interfaces while its context is entered, and forwards to `target_port`.
+    """Listens while its context is entered, and forwards each connection to a target.
 
     Args:
-        target_port: of 127.0.0.1.
+        target_host: name or address of the server; looked up for each connection.
+        target_port: of the server.
+        host: the address to listen on.
+        port: to listen on; 0: any that is free, which it then says.
         delay_s: each piece of data arrives so much later, in each direction.
         jitter_s: give or take up to so much; pieces never overtake each other.
         rate_bps: bits per second, in each direction of each connection; 0: unlimited.
+        seed: of the jitter, and of which connections `forget` takes.
+
+    Raises:
+        OSError: on entering: the address cannot be listened on.
     """
 
+    target_host: str
     target_port: int
+    host: str = "127.0.0.1"
+    port: int = 0
     delay_s: float = 0.0
     jitter_s: float = 0.0
     rate_bps: float = 0.0
-    port: int = 0
-    accepted: int = 0
+    seed: int = 1
+    accepted: int = field(default=0, init=False)
     """Connections that clients have made so far."""
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
-    _live: set["_Wire"] = field(default_factory=set)
-    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
-    _random: random.Random = field(default_factory=lambda: random.Random(1))
+    _live: set["_Wire"] = field(default_factory=set, init=False)
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set, init=False)
 
     def __enter__(self) -> Self:
+        self._random = random.Random(self.seed)
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
-        self._open = self._do(self._make_gate())
-        server = self._do(asyncio.start_server(self._serve, "0.0.0.0", 0))
-        self._server = server
-        self.port = server.sockets[0].getsockname()[1]
+        try:
+            self._server = self._do(self._begin())
+        except OSError:
+            self._end_loop()
+            raise
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._do(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._end_loop()
 
-    @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    def forget(self) -> None:
-        """Never forward another byte of the connections there are, and do not close them: half-open TCP."""
-        self._loop.call_soon_threadsafe(self._forget)
+    def forget(self, share: float = 1.0) -> None:
+        """Half-open TCP: of a share of the connections nothing is forwarded any more, not even their end."""
+        self._loop.call_soon_threadsafe(self._forget, share)
 
     def part(self) -> None:
         """Hold everything back, of new connections too, until `heal`: a partition."""
@@ -72,22 +82,27 @@ class Relay:
         self._loop.call_soon_threadsafe(self._open.set)
 
     def _do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(STOP_S)
 
-    async def _make_gate(self) -> asyncio.Event:
-        gate = asyncio.Event()
-        gate.set()
-        return gate
-
-    def _forget(self) -> None:
-        for wire in self._live:
-            wire.dead = True
+    async def _begin(self) -> asyncio.Server:
+        self._open = asyncio.Event()
+        self._open.set()
+        return await asyncio.start_server(self._serve, self.host, self.port)
 
     async def _end(self) -> None:
         self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _forget(self, share: float) -> None:
+        for wire in self._live:
+            wire.dead = wire.dead or self._random.random() < share
 
     async def _serve(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -98,7 +113,7 @@ class Relay:
         outs = [near_out]
         try:
             with suppress(OSError, asyncio.CancelledError):
-                far, far_out = await asyncio.open_connection("127.0.0.1", self.target_port)
+                far, far_out = await asyncio.open_connection(self.target_host, self.target_port)
                 outs.append(far_out)
                 wire = _Wire(self)
                 self._live.add(wire)
@@ -113,12 +128,14 @@ class Relay:
 
 @dataclass(eq=False)
 class _Wire:
+    """One connection; it ends when both its ends have closed."""
+
     relay: Relay
     dead: bool = False
 
     async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         """Read in one task and write in another, so that a delay is no limit of the rate."""
-        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(PIECES_UNDER_WAY)
         writing = asyncio.create_task(self._write(pieces, sink))
         due_s = 0.0
         relay, now = self.relay, asyncio.get_running_loop().time
@@ -133,7 +150,7 @@ class _Wire:
                 due_s = max(due_s, now() + relay.delay_s + jitter_s)
                 if relay.rate_bps:
                     due_s += len(data) * 8 / relay.rate_bps
-                pieces.put_nowait((due_s, data))
+                await pieces.put((due_s, data))
             await writing
         finally:
             writing.cancel()
@@ -142,13 +159,14 @@ class _Wire:
         now = asyncio.get_running_loop().time
         while True:
             due_s, data = await pieces.get()
-            await asyncio.sleep(max(0.0, due_s - now()))
-            await self.relay._open.wait()
-            if self.dead:
-                await asyncio.Event().wait()  # for ever: neither data nor its end arrives
+            if not self.dead:
+                await asyncio.sleep(max(0.0, due_s - now()))
+                await self.relay._open.wait()
             if not data:
-                sink.close()
+                if not self.dead:
+                    sink.close()
                 return
-            with suppress(OSError):
-                sink.write(data)
-                await sink.drain()
+            if not self.dead:
+                with suppress(OSError):
+                    sink.write(data)
+                    await sink.drain()
