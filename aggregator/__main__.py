@@ -128,6 +128,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
         "state": str(settings.state.folder),
         "export": str(settings.export.folder),
+        "metrics": "{}:{}".format(*settings.metrics.listen) if settings.metrics.listen else "off",
     }
     if as_json:
         print(json.dumps(understood))

@@ -3,6 +3,8 @@
 import logging
 import os
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 
 from aggregator.config import FederationSettings
@@ -11,7 +13,8 @@ from aggregator.federation import Federation
 from aggregator.ledger import FILE
 from aggregator.opening import begin_anew, open_federation, open_ledger
 from aggregator.runtime import Happening, Runtime
-from fedge.errors import DamagedState, StateError
+from aggregator.tally import Now, Tally
+from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.link import Link
 from fedge.store import lock, make_folder
 from fedge.systemd import ServiceManager, Watchdog
@@ -64,6 +67,8 @@ class Loop:
         self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
         self._manager = ServiceManager()
         self._watchdog = Watchdog(self._manager)
+        self._tally = Tally()
+        self._now: Callable[[], Now | None] = lambda: None
 
     def stop(self) -> None:
         """End the loop soon; safe in a signal handler."""
@@ -72,6 +77,10 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop`, or until learning is done if asked to exit then."""
+        with metrics(self._settings, self._tally, lambda: self._now()):
+            self._run()
+
+    def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
         self._manager.ready()
         try:
@@ -133,9 +142,10 @@ class Loop:
             manual_ack=True,
         )
         exporter = Exporter(settings.federation.name, settings.export.folder, self._inbox.put)
-        runtime = Runtime(settings, state, self._ledger, link, exporter.submit)
+        runtime = Runtime(settings, state, self._ledger, link, exporter.submit, tally=self._tally)
         try:
             runtime.begin()
+            self._now = runtime.now
             link.open()
             while not (runtime.has_nothing_left_to_say and self._exit_when_done):
                 self._watchdog.look(link.pulse, exporter.pulse)
@@ -145,6 +155,7 @@ class Loop:
                     runtime.end()
                     return
         finally:
+            self._now = lambda: None
             exporter.close()
             link.close(runtime.last_words())
 
@@ -159,3 +170,23 @@ class Loop:
         except Empty:
             pass
         return events
+
+
+def metrics(
+    settings: FederationSettings, tally: Tally, now: Callable[[], Now | None]
+) -> AbstractContextManager[object]:
+    """The service of metrics, if the configuration asks for it.
+
+    Raises:
+        ConfigError: its package is missing; on entering: the address cannot be listened on.
+    """
+    if settings.metrics.listen is None:
+        return nullcontext()
+    try:
+        from aggregator.metrics import Exposition, FederationCollector
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"[metrics] needs the extra 'aggregator' (no module {error.name!r}): "
+            "pip install 'fedge[aggregator]'"
+        ) from None
+    return Exposition(settings.metrics.listen, FederationCollector(settings.federation.name, tally, now))

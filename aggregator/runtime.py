@@ -22,6 +22,7 @@ from aggregator.events import Event
 from aggregator.exporting import Exported, Job
 from aggregator.federation import Federation, Phase, service
 from aggregator.ledger import Ledger
+from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, GaveWay, ProtocolError
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
@@ -62,6 +63,7 @@ class Runtime:
         link: to the broker.
         export: begins an export; its `Exported` comes back as an event.
         now_s: monotonic seconds.
+        tally: where to count what is decided.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Runtime:
         link: Link,
         export: Callable[[Job], None],
         now_s: Callable[[], float] = time.monotonic,
+        tally: Tally | None = None,
     ) -> None:
         self._settings = settings
         self._state = state
@@ -79,6 +82,7 @@ class Runtime:
         self._link = link
         self._export = export
         self._now_s = now_s
+        self._tally = tally or Tally()
         self._topics = Topics(settings.federation.name)
         self._closing: deque[do.CloseRound] = deque()
         self._published: set[tuple[str, bytes]] = set()
@@ -92,6 +96,10 @@ class Runtime:
         """When `turn` wants to be called next, even if nothing happens."""
         return self._now_s() if self._closing else rounds.due_s(self._state)
 
+    def now(self) -> Now:
+        """The present, for those who only look on, from any thread."""
+        return Now(self._state, self._link.traffic.received, self._link.traffic.sent)
+
     def last_words(self) -> Publication:
         """What is to stand at the broker when we are gone; also the will."""
         return self._service_publication(service(self._state, online=False))
@@ -100,6 +108,7 @@ class Runtime:
         """Take up where the ledger stands."""
         with self._ledger.transaction():
             self._state, effects = rounds.start(self._state, self._now_s())
+            self._tally.brought = next(reversed(self._ledger.summaries(self._state.round.generation)), {})
             visible = list(self._durable(effects))
             before("Commit")
         after("Commit")
@@ -138,6 +147,8 @@ class Runtime:
         before("Average")
         closed = close_round(self._ledger, self._state, round_id, now_s, seconds, keep)
         after("Average")
+        if isinstance(closed, on.RoundClosed):
+            self._tally.closed(self._ledger.summary(round_id))
         return closed
 
     def _take(self, event: Happening) -> Iterator[Effect | MessageArrived]:
@@ -176,7 +187,8 @@ class Runtime:
                 yield from self._step(event)
 
     def _step(self, event: Event) -> Iterator[Effect]:
-        self._state, effects = rounds.step(self._state, event)
+        before, (self._state, effects) = self._state, rounds.step(self._state, event)
+        self._tally.step(before, event, self._state, effects)
         yield from self._durable(effects)
 
     def _read(self, message: MessageArrived) -> Iterator[Effect]:

@@ -95,7 +95,7 @@ class Blocker(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Blocker())
 """
-IMPORT_NAMES = {"scikit-learn": "sklearn"}
+IMPORT_NAMES = {"prometheus-client": "prometheus_client", "scikit-learn": "sklearn"}
 
 
 @pytest.fixture

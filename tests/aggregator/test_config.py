@@ -48,6 +48,8 @@ def with_in_model(line: str) -> str:
 BROKEN = [
     ("", ["[federation]: is missing", "[model]: is missing"]),
     ("[federation", ["not valid TOML"]),
+    (GOOD + '[metrics]\nlisten = "9464"\n', ["[metrics] listen: expected ADDRESS:PORT", "127.0.0.1:9464"]),
+    (GOOD + '[metrics]\nlisten = "::1:0"\n', ["[metrics] listen: expected ADDRESS:PORT", "'::1:0'"]),
     (without('name = "greenhouse"'), ["[federation] name: is missing", "lower-case letters"]),
     (GOOD.replace("greenhouse", "Green House"), ["[federation] name:", "'Green House'", "lower-case"]),
     (GOOD.replace("name =", "nmae ="), ["[federation] nmae: unknown key; did you mean 'name'?"]),

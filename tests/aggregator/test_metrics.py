@@ -1,0 +1,145 @@
+"""What is counted, under which names it is shown, and that no device is named."""
+
+import socket
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from aggregator import rounds
+from aggregator.events import Event
+from aggregator.metrics import Exposition, FederationCollector
+from aggregator.tally import BOUNDS_S, Now, Tally
+from fedge.errors import ConfigError
+from fedge.freshness import RoundId
+from fedge.messages import Decline
+from fedge.reasons import Reason
+from fleet.broker import free_port
+from tests.aggregator.stories import Story, decline, federation, status, update
+
+
+class Counted(Story):
+    """A story that is counted, as the runtime does it."""
+
+    def __init__(self) -> None:
+        super().__init__(federation())
+        self.tally = Tally()
+
+    def tell(self, event: Event) -> list[rounds.do.Effect]:
+        before = self.state
+        effects = super().tell(event)
+        self.tally.step(before, event, self.state, effects)
+        return effects
+
+
+def values(tally: Tally, now: Now | None = None) -> dict[tuple[str, ...], float]:
+    """Name and label values of each sample → its value."""
+    registry = CollectorRegistry()
+    registry.register(FederationCollector("pumps", tally, lambda: now))
+    return samples(registry.collect())
+
+
+def samples(families: Iterator[Metric]) -> dict[tuple[str, ...], float]:
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def test_verdicts_are_counted_by_reason() -> None:
+    story = Counted()
+    story.announce("pi-1", "pi-2", "pi-3")
+    story.answers("pi-1")
+    story.answers("pi-1")  # the same again is no other update
+    story.answers("pi-2", samples=0)
+    story.send("pi-3", update("pi-3", RoundId(1, 9)))
+    story.send("pi-3", update("pi-3", RoundId(1, 8)))
+    assert story.tally.admitted == 1
+    assert story.tally.refused == {Reason.BAD_SAMPLE_COUNT: 1, Reason.FUTURE_ROUND: 2}
+    seen = values(story.tally)
+    assert seen["fedge_updates_admitted_total",] == 1
+    assert seen["fedge_updates_refused_total", "future_round"] == 2
+    assert seen["fedge_updates_refused_total", "malformed"] == 0
+
+
+def test_a_decline_counts_once_however_often_it_is_said() -> None:
+    story = Counted()
+    story.announce("pi-1", "pi-2")
+    for _ in range(3):
+        story.sees("pi-1", status(declined=decline()))
+    story.sees("pi-1", status(online=False, declined=decline()))
+    assert story.tally.declined == {Reason.TOO_FEW_SAMPLES: 1}
+    story.sees("pi-1", status(declined=decline(attempt=1)))
+    story.sees("pi-2", status(declined=Decline(generation=1, round=1, attempt=0, reason=Reason.BAD_DATA)))
+    story.sees("pi-2", status())
+    assert story.tally.declined == {Reason.TOO_FEW_SAMPLES: 2, Reason.BAD_DATA: 1}
+    assert values(story.tally)["fedge_rounds_declined_total", "bad_data"] == 1
+
+
+def test_closed_rounds_fill_the_histogram_and_the_figures_of_the_model() -> None:
+    tally = Tally()
+    assert ("fedge_accuracy_ratio",) not in values(tally)
+    tally.closed({"seconds": 0.1})
+    tally.closed({"seconds": 2.0, "accuracy": 0.75, "held_loss": 0.5, "weight_change": 0.25})
+    tally.closed({"seconds": 1e6, "accuracy": 0.875, "loss": 0.125})
+    seen = values(tally)
+    assert seen["fedge_round_seconds_count",] == 3
+    assert seen["fedge_round_seconds_sum",] == 1e6 + 2.1
+    buckets = [seen["fedge_round_seconds_bucket", str(bound)] for bound in BOUNDS_S]
+    assert buckets == [1, 1, 1, *[2] * (len(BOUNDS_S) - 3)]
+    assert seen["fedge_round_seconds_bucket", "+Inf"] == 3
+    assert seen["fedge_accuracy_ratio",] == 0.875
+    assert seen["fedge_training_loss",] == 0.125
+    assert ("fedge_held_out_loss",) not in seen  # of the last round only
+
+
+def test_the_present_is_shown_without_naming_a_device() -> None:
+    story = Counted()
+    story.announce("pi-1", "pi-2", "pi-3")
+    story.sees("pi-3", status(online=False))
+    story.answers("pi-1")
+    seen = values(story.tally, Now(story.state, received_bytes=10, sent_bytes=20))
+    assert seen["fedge_info", "pumps", "0.1.0"] == 1
+    assert (seen["fedge_generation",], seen["fedge_round",]) == (1, 1)
+    assert (seen["fedge_devices_known",], seen["fedge_devices_online",]) == (3, 2)
+    assert (seen["fedge_round_updates",], seen["fedge_round_quorum",], seen["fedge_round_awaited",]) == (
+        1,
+        2,
+        1,
+    )
+    assert seen["fedge_phase", "collecting"] == 1
+    assert seen["fedge_phase", "closing"] == 0
+    assert seen["fedge_broker_connected",] == 1
+    assert seen["fedge_mqtt_bytes_total", "received"] == 10
+    assert not [key for key in seen if any("pi-" in part for part in key)]
+
+
+def test_there_are_as_many_series_with_a_thousand_devices_as_with_one() -> None:
+    few, many = Counted(), Counted()
+    few.announce("pi-1")
+    many.announce(*(f"pi-{number}" for number in range(1_000)))
+    for number in range(1_000):
+        many.answers(f"pi-{number}", samples=number % 2)
+    assert len(values(many.tally, Now(many.state, 0, 0))) == len(values(few.tally, Now(few.state, 0, 0)))
+
+
+def test_it_is_served_until_the_context_is_left() -> None:
+    address = ("127.0.0.1", free_port())
+    url = f"http://127.0.0.1:{address[1]}/metrics"
+    with Exposition(address, FederationCollector("pumps", Tally(), lambda: None)):
+        with urllib.request.urlopen(url, timeout=20) as page:
+            seen = samples(text_string_to_metric_families(page.read().decode()))
+        assert seen["fedge_info", "pumps", "0.1.0"] == 1
+        assert seen["process_resident_memory_bytes",] > 0
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(url, timeout=20)
+
+
+def test_an_address_in_use_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with (
+            pytest.raises(ConfigError, match=rf"\[metrics\] listen: 127.0.0.1:{port} cannot be listened on"),
+            Exposition(("127.0.0.1", port)),
+        ):
+            pass

@@ -1,0 +1,56 @@
+"""A running aggregator's metrics, scraped as Prometheus does."""
+
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fleet.broker import free_port
+from tests.system.federations import CLASSIFIER, motions
+from tests.system.fleet_of_processes import FleetOfProcesses
+
+pytestmark = pytest.mark.system
+
+
+def scrape(port: int) -> dict[tuple[str, ...], float]:
+    """Name and label values of each sample → its value."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page:
+        families = list(text_string_to_metric_families(page.read().decode()))
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def test_a_scrape_tells_how_the_federation_is_doing(fleet: FleetOfProcesses) -> None:
+    port = free_port()
+    fleet.configure(
+        federation={"seed": 7},
+        model=CLASSIFIER,
+        rounds={"quorum": 3, "target": 3, "deadline_s": 300.0},
+        stopping={"rounds": 4},
+        metrics={"listen": f"127.0.0.1:{port}"},
+    )
+    for number in range(3):
+        fleet.device(f"device-{number}", *motions(number))
+    fleet.device("poor", *motions(3, n=10))
+    fleet.start_devices()
+    fleet.start_aggregator()
+    fleet.until(lambda: bool(fleet.rounds()), "it serves")
+    fleet.until(lambda: scrape(port).get(("fedge_phase", "done")) == 1, "learning is done")
+    seen = scrape(port)
+    assert seen["fedge_info", fleet.name, "0.1.0"] == 1
+    assert seen["fedge_round",] == 4
+    assert seen["fedge_updates_admitted_total",] == 3 * 5
+    assert seen["fedge_round_seconds_count",] == 5
+    assert seen["fedge_rounds_declined_total", "too_few_samples"] >= 1
+    assert seen["fedge_devices_known",] == 4
+    assert 0 < seen["fedge_accuracy_ratio",] <= 1
+    assert seen["fedge_weight_change_ratio",] > 0
+    assert seen["fedge_mqtt_bytes_total", "received"] > 3 * 5 * 400
+    assert seen["process_cpu_seconds_total",] > 0
+    assert not [key for key in seen if any("device-" in part or "poor" in part for part in key)]
+
+    fleet.terminate("aggregator")
+    fleet.start_aggregator()
+    fleet.until(lambda: fleet.log().count("learning is done") == 2, "it takes up where the ledger stands")
+    again = scrape(port)
+    assert again["fedge_accuracy_ratio",] == seen["fedge_accuracy_ratio",]
+    assert again["fedge_updates_admitted_total",] == 0
