@@ -20,9 +20,10 @@ import numpy as np
 from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.sources import Samples, open_source
-from fedge import __version__, failpoints
+from fedge import __version__, ed25519, failpoints
 from fedge.errors import FedgeError
 from fedge.logs import tell
+from fedge.trust import fingerprint
 
 EXAMPLES = """examples:
   fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
@@ -107,6 +108,7 @@ def _check(settings: AgentSettings, *, as_json: bool) -> int:
         "holdout": settings.data.holdout,
         "missing": settings.data.missing,
         "state": str(settings.state.folder),
+        "trust": _pinned(settings),
     }
     if as_json:
         print(json.dumps(understood))
@@ -116,6 +118,14 @@ def _check(settings: AgentSettings, *, as_json: bool) -> int:
             print(f"{name:>10}  {shown}")
         print("the configuration is valid")
     return 0
+
+
+def _pinned(settings: AgentSettings) -> str | None:
+    """The head of the key that models must be signed with; None: any model is taken."""
+    if settings.trust.key is None:
+        return None
+    ed25519.require("[trust] key", "secure")
+    return fingerprint(ed25519.read_public_key(settings.trust.key))
 
 
 def _labels(samples: Samples) -> dict[str, int] | None:

@@ -58,6 +58,13 @@ class PythonSettings(DataSettings):
     """A folder to look for the module in, besides the installed packages."""
 
 
+class TrustSettings(Section):
+    """`[trust]`: whose models are taken."""
+
+    key: LocalPath | None = None
+    """PEM file of the public key that announcements must be signed with; without it any is taken."""
+
+
 class StateSettings(Section):
     """`[state]`: what must survive a restart."""
 
@@ -90,3 +97,5 @@ class AgentSettings(FileSettings):
     """The thread that trains."""
     state: StateSettings = Field(default_factory=StateSettings)
     """What must survive a restart."""
+    trust: TrustSettings = Field(default_factory=TrustSettings)
+    """Whose models are taken."""

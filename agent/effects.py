@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fedge.freshness import RoundId
 from fedge.messages import Manifest, Status
+from fedge.trust import Signers
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class KeepModel:
     """Write the model that was fetched to its file, atomically."""
 
     manifest: Manifest
+
+
+@dataclass(frozen=True)
+class SaveSigners:
+    """Remember the keys known, durably, and forget which rounds the ones before have announced."""
+
+    signers: Signers
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,7 @@ Effect = (
     | StartWork
     | CancelWork
     | KeepModel
+    | SaveSigners
     | SaveSeen
     | SaveUpdate
     | PublishUpdate

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fedge.freshness import RoundId
 from fedge.messages import Manifest, Receipt, Status
 from fedge.reasons import Reason
+from fedge.trust import Signers
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class RoundAnnounced:
     now_s: float
     manifest: Manifest
     left_s: float
+    signers: Signers = ()
+    """The keys known with this announcement, the one that signed it last; none where no key is pinned."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from agent import events as on
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Decline, Manifest, Status
 from fedge.selection import chosen
+from fedge.trust import Signers, fingerprint
 
 FETCH_RETRY_S = 15.0
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
@@ -81,7 +82,11 @@ class Device:
     connection: int = 0
     returned: bool = False
     """This is not the first connection of this boot."""
+    signers: Signers = ()
+    """The keys known to have signed announcements, of which the last is believed; none: no key is pinned."""
     seen: RoundId = NEVER
+    passed_over: RoundId | None = None
+    """What it had seen when it last said that an announcement is older: it says so once."""
     manifest: Manifest | None = None
     closes_s: float = 0.0
     """When its round is over, unless it is announced anew."""
@@ -173,8 +178,19 @@ def _link_up(state: Device, event: on.LinkUp) -> Step:
 def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     manifest, now_s = event.manifest, event.now_s
     announced = round_of(manifest)
+    effects: list[do.Effect] = []
+    if event.signers != state.signers:
+        text = f"models are signed with the key {fingerprint(event.signers[-1])} now, as the one before said"
+        effects += [do.Say("warning", text), do.SaveSigners(event.signers), do.SaveSeen(announced)]
+        state = replace(state, signers=event.signers)
+        if announced < state.seen:
+            # The key before may have been stolen, and have signed a round that none could ever follow.
+            state = replace(state, seen=announced, manifest=None)
     if announced < state.seen:
+        if state.passed_over == state.seen:
+            return state, []  # said already, and a replay is cheap to repeat
         text = f"ignored an announcement of round {announced}: this device has seen round {state.seen}"
+        state = replace(state, passed_over=state.seen)
         return state, [do.Say("warning", text), do.PublishStatus(status(state))]
     current = state.manifest
     closes_s = now_s + event.left_s
@@ -184,11 +200,13 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
             current.attempt,
             current.state,
         ):
-            return state, []
+            return state, effects
         state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
-        return _decide(state, now_s) if isinstance(state.work, Idle) else (state, [])
+        if not isinstance(state.work, Idle):
+            return state, effects
+        state, more = _decide(state, now_s)
+        return state, effects + more
 
-    effects: list[do.Effect] = []
     same_round = current is not None and round_of(current) == announced and manifest.state == "open"
     state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
     match state.work:

@@ -6,9 +6,10 @@
 | outbox  | one row: the newest update and its bytes                                              |
 | verdict | one row: what became of an update; beside it, so that its bytes are not written again |
 | boots   | the last boot ids of this device: their late wills are its own                        |
+| signers | one row: the public keys that models were signed with, from the pinned to the newest  |
 
-SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen` and `outbox`
-carry a proof of their numbers, and the digest of the outbox is that of its payload.
+SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen`, `outbox`
+and `signers` carry a proof of what stands in them, and the digest of the outbox is that of its payload.
 """
 
 import sqlite3
@@ -18,9 +19,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from agent.lifecycle import Saved
+from fedge.ed25519 import PUBLIC_BYTES
 from fedge.errors import DamagedState
 from fedge.freshness import RoundId
 from fedge.store import database_error, open_database
+from fedge.trust import Signers
 
 FILE = "agent.db"
 """The file's name in the state folder."""
@@ -38,6 +41,9 @@ CREATE TABLE outbox (
 );
 CREATE TABLE verdict (one INTEGER PRIMARY KEY CHECK (one = 1), digest BLOB NOT NULL, verdict TEXT NOT NULL);
 CREATE TABLE boots (n INTEGER PRIMARY KEY, boot BLOB NOT NULL)
+""",
+    """
+CREATE TABLE signers (one INTEGER PRIMARY KEY CHECK (one = 1), keys BLOB NOT NULL, proof BLOB NOT NULL)
 """,
 )
 """The layouts, from the first on; see docs/state.md."""
@@ -106,6 +112,22 @@ class Memory:
                 "REPLACE INTO verdict SELECT 1, digest, ? FROM outbox WHERE digest = ?", (verdict, digest)
             )
 
+    def signers(self) -> Signers:
+        """The keys that are known, the pinned one first; empty if none was ever pinned."""
+        with self._clear_errors():
+            row = self._db.execute("SELECT keys FROM signers").fetchone()
+        keys = bytes(row[0]) if row else b""
+        return tuple(keys[at : at + PUBLIC_BYTES] for at in range(0, len(keys), PUBLIC_BYTES))
+
+    def save_signers(self, signers: Signers) -> None:
+        """Believe the last of these keys from now on; what an earlier one said of rounds counts no more."""
+        keys = b"".join(signers)
+        with self._clear_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("REPLACE INTO signers VALUES (1, ?, ?)", (keys, _proof_of_keys(keys)))
+            self._db.execute("DELETE FROM seen")
+            self._db.execute("COMMIT")
+
     def add_boot(self, boot: bytes) -> frozenset[bytes]:
         """Remember this boot; returns the earlier ones."""
         with self._clear_errors():
@@ -127,6 +149,9 @@ class Memory:
             outbox = self._db.execute(
                 "SELECT generation, round, proof, digest, payload FROM outbox"
             ).fetchone()
+            signers = self._db.execute("SELECT keys, proof FROM signers").fetchone()
+        if signers is not None and signers[1] != _proof_of_keys(signers[0]):
+            raise DamagedState(f"{self._path}: is damaged (the signing keys do not match their proof)")
         if seen is not None and seen[2] != _proof(RoundId(*seen[:2])):
             raise DamagedState(f"{self._path}: is damaged (the newest round does not match its proof)")
         if outbox is not None:
@@ -147,3 +172,7 @@ class Memory:
 
 def _proof(round_id: RoundId, digest: bytes = b"") -> bytes:
     return sha256(f"{round_id.generation}|{round_id.round}|".encode() + digest).digest()[:8]
+
+
+def _proof_of_keys(keys: bytes) -> bytes:
+    return sha256(keys).digest()[:8]

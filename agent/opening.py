@@ -9,9 +9,10 @@ from agent.config import AgentSettings
 from agent.held import Held
 from agent.lifecycle import Device
 from agent.memory import Memory
-from fedge import __version__
+from fedge import __version__, ed25519
 from fedge.errors import DamagedState, StateError
 from fedge.store import quarantine
+from fedge.trust import Signers
 
 log = logging.getLogger("fedge.agent")
 
@@ -44,10 +45,26 @@ def open_memory(path: Path) -> Memory:
         return Memory(path)
 
 
+def _signers(settings: AgentSettings, memory: Memory) -> Signers:
+    """The keys to go on with: those that were followed from the pinned one, or that one alone."""
+    path, known = settings.trust.key, memory.signers()
+    if path is None:
+        pinned: Signers = ()
+    else:
+        ed25519.require("[trust] key", "secure")
+        pinned = (ed25519.read_public_key(path),)
+        if pinned[0] in known:
+            return known
+    if pinned != known:
+        memory.save_signers(pinned)
+    return pinned
+
+
 def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes, now_s: float) -> Opened:
     """Remember: the newest round seen, the update that may not be answered yet, the model in `file`.
 
     Raises:
+        ConfigError: the key that is pinned cannot be read or used.
         StateError: the memory cannot be read. A model file that cannot is only said: it is fetched again.
     """
     kept = None
@@ -57,12 +74,14 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         log.error("%s; put aside as %s", error, quarantine(file).name)
     except StateError as error:
         log.warning("%s; it will be fetched again", error)
+    signers = _signers(settings, memory)
     state = Device(
         device=settings.device,
         boot=boot,
         version=__version__,
         follow_s=FOLLOW_S,
         own_boots=memory.add_boot(boot),
+        signers=signers,
         seen=memory.seen(),
         saved=memory.saved(),
         task=kept.task_digest if kept else None,

@@ -17,16 +17,19 @@ from agent.effects import Effect
 from agent.events import Event
 from agent.memory import Memory
 from agent.opening import Opened
+from agent.refusals import Refusals
 from agent.trainer import Job, Trainer
+from fedge import ed25519
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
 from fedge.freshness import seconds_left
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import MAX_SIZE, Frame, Manifest, Model, Receipt, Status, Task, pack, unpack, unseal
+from fedge.messages import MAX_SIZE, Frame, Manifest, Model, Receipt, Signed, Status, Task, pack, unpack
 from fedge.reasons import Reason
 from fedge.topics import Address, Topics
+from fedge.trust import authenticate
 
 log = logging.getLogger("fedge.agent")
 
@@ -76,6 +79,7 @@ class Runtime:
         self._outbox: Split | None = None
         self._return_s: float | None = None
         self._reported = (0, 0)
+        self._refusals = Refusals()
 
     def due_s(self) -> float | None:
         """When `turn` wants to be called next, even if nothing happens; None: not before something does."""
@@ -116,25 +120,23 @@ class Runtime:
             case Sent():
                 log.error("the broker refuses: %s", event.refusal)
             case MessageArrived():
+                address = self._topics.parse(event.topic)
+                if address is None or not event.payload:
+                    return
                 try:
-                    self._read(event)
+                    self._read(event, address)
                 except ProtocolError as error:
-                    log.warning("ignored a message on %s: %s", event.topic, error)
+                    self._refusals.tell(event.topic, address.kind, error, self._now_s())
             case None:
                 self._step(on.Tick(self._now_s()))
             case _:
                 self._step(event)
 
-    def _read(self, message: MessageArrived) -> None:
-        address = self._topics.parse(message.topic)
-        if address is None or not message.payload:
-            return
+    def _read(self, message: MessageArrived, address: Address) -> None:
         now_s = self._now_s()
         match address.kind:
             case "round":
-                manifest = unseal(message.payload, Manifest)
-                left_s = seconds_left(manifest.seconds_left, message.expiry_left_s)
-                self._step(on.RoundAnnounced(now_s, manifest, left_s))
+                self._read_manifest(message)
             case "task" | "model":
                 self._read_frame(address, unpack(message.payload, Frame))
             case "receipt":
@@ -144,6 +146,17 @@ class Runtime:
                 self._step(on.StatusSeen(now_s, status, live=not message.retained))
             case _:
                 pass
+
+    def _read_manifest(self, message: MessageArrived) -> None:
+        """Take an announcement, where a key is pinned only if it is signed with that or its successor."""
+        envelope, signers = unpack(message.payload, Signed), self._state.signers
+        if signers:
+            signers = authenticate(envelope, "round", self._topics, signers, ed25519.verify)
+        manifest = unpack(envelope.body, Manifest)
+        left_s = seconds_left(manifest.seconds_left, message.expiry_left_s)
+        self._step(on.RoundAnnounced(self._now_s(), manifest, left_s, signers))
+        if self._state.manifest is manifest:
+            self._refusals.begin_anew()
 
     def _read_frame(self, address: Address, frame: Frame) -> None:
         """Take a frame of the task or model that is being fetched; others are left over from before."""
@@ -155,8 +168,10 @@ class Runtime:
             return
         whole = self._assembler.offer(address.kind, frame)
         if isinstance(whole, Refused):
-            log.error("%s: %s", address.kind, whole.detail)
-        elif whole is not None:
+            # One forged frame must not stand in the way of the genuine ones, which are asked for again.
+            self._assembler.drop(address.kind)
+            raise ProtocolError(whole.detail, whole.reason)
+        if whole is not None:
             if address.kind == "task":
                 self._task = (whole, unpack(whole, Task, max_bytes=MAX_SIZE))
                 self._link.spread_s = self._task[1].reconnect_spread_s
@@ -213,6 +228,8 @@ class Runtime:
                 assert self._task is not None
                 assert self._model is not None
                 held.save(self._file, self._task[0], self._model[0])
+            case do.SaveSigners(signers):
+                self._memory.save_signers(signers)
             case do.SaveSeen(round_id):
                 self._memory.save_seen(round_id)
             case do.SaveUpdate(round_id, digest, payload):

@@ -20,6 +20,8 @@ from aggregator.keeping import backup, new_generation, restore
 from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError
 from fedge.logs import tell
+from fedge.topics import Topics
+from fedge.trust import fingerprint
 
 EXAMPLES = """examples:
   fedge-aggregator --config federation.toml --check      say what the configuration means, connect to nothing
@@ -129,6 +131,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "state": str(settings.state.folder),
         "export": str(settings.export.folder),
         "metrics": "{}:{}".format(*settings.metrics.listen) if settings.metrics.listen else "off",
+        "signing": _signing(settings),
     }
     if as_json:
         print(json.dumps(understood))
@@ -141,6 +144,15 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0
+
+
+def _signing(settings: FederationSettings) -> str | None:
+    """The head of the key that signs."""
+    from aggregator.signing import read_signer
+
+    if settings.signing.key is None:
+        return None
+    return fingerprint(read_signer(settings.signing.key, Topics(settings.federation.name)).public)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,13 @@ class StateSection(Section):
     """Fewer rounds are kept, but never less than two, if the ledger would hold more than this."""
 
 
+class SigningSection(Section):
+    """`[signing]`: so that devices can tell whose models they take."""
+
+    key: LocalPath | None = None
+    """PEM file of the Ed25519 key that signs every announcement; without it nothing is signed."""
+
+
 class ExportSection(Section):
     """`[export]`: where the newest model lies for those who use it."""
 
@@ -189,6 +196,8 @@ class FederationSettings(FileSettings):
     """Where the model goes."""
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     """Figures for Prometheus."""
+    signing: SigningSection = Field(default_factory=SigningSection)
+    """Whose word the models are."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -13,6 +13,7 @@ from aggregator.federation import Federation
 from aggregator.ledger import FILE
 from aggregator.opening import begin_anew, open_federation, open_ledger
 from aggregator.runtime import Happening, Runtime
+from aggregator.signing import read_signer
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.link import Link
@@ -58,6 +59,8 @@ class Loop:
         self._settings = settings
         self._new_generation = new_generation
         self._exit_when_done = exit_when_done
+        topics = Topics(settings.federation.name)
+        self._signer = read_signer(settings.signing.key, topics) if settings.signing.key else None
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
         make_folder(settings.export.folder, mode=0o755)
@@ -114,6 +117,7 @@ class Loop:
             self._inbox,
             self._watchdog,
             new_generation=self._new_generation,
+            signer=self._signer,
         )
         self._new_generation = False  # it has begun
         if state is not None:  # else it was stopped while watching
@@ -142,7 +146,15 @@ class Loop:
             manual_ack=True,
         )
         exporter = Exporter(settings.federation.name, settings.export.folder, self._inbox.put)
-        runtime = Runtime(settings, state, self._ledger, link, exporter.submit, tally=self._tally)
+        runtime = Runtime(
+            settings,
+            state,
+            self._ledger,
+            link,
+            exporter.submit,
+            tally=self._tally,
+            signer=self._signer,
+        )
         try:
             runtime.begin()
             self._now = runtime.now

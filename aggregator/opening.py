@@ -15,15 +15,17 @@ from aggregator.generations import begin, go_on, require_same
 from aggregator.ledger import Ledger, Life
 from aggregator.presence import Watch
 from aggregator.stopping import Progress, Stopping
+from fedge import ed25519
 from fedge.errors import ConfigError, DamagedState, GaveWay, ProtocolError
 from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
-from fedge.messages import MAX_COUNTER, MAX_SIZE, Manifest, Service, Status, Task, unpack, unseal
+from fedge.messages import MAX_COUNTER, MAX_SIZE, Manifest, Service, Signed, Status, Task, unpack
 from fedge.plan import Plan
 from fedge.store import quarantine
 from fedge.systemd import Watchdog
 from fedge.topics import Topics
+from fedge.trust import Signer, authenticate
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -64,6 +66,7 @@ def open_federation(
     *,
     new_generation: bool,
     keep_model: bool = False,
+    signer: Signer | None = None,
 ) -> Federation | None:
     """The state to start from; None if asked to stop while watching.
 
@@ -72,7 +75,7 @@ def open_federation(
         ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
     """
     try:
-        watch = _watch(settings, topics, inbox, watchdog)
+        watch = _watch(settings, topics, inbox, watchdog, signer)
     except Stopped:
         return None
     return take_up(settings, ledger, instance, watch, new_generation=new_generation, keep_model=keep_model)
@@ -170,7 +173,11 @@ def _load(
 
 
 def _watch(
-    settings: FederationSettings, topics: Topics, inbox: "SimpleQueue[Any]", watchdog: Watchdog
+    settings: FederationSettings,
+    topics: Topics,
+    inbox: "SimpleQueue[Any]",
+    watchdog: Watchdog,
+    signer: Signer | None = None,
 ) -> Watch:
     """Look on under a name of our own, so that nobody's session is taken.
 
@@ -206,7 +213,7 @@ def _watch(
                 case Answered():
                     link.settle(event)
                 case MessageArrived() if watch is not None:
-                    watch = take_in(watch, topics, event, time.monotonic())
+                    watch = take_in(watch, topics, event, time.monotonic(), signer)
                 case MessageArrived():
                     pass
                 case _:
@@ -225,15 +232,20 @@ def _watch(
     return watch
 
 
-def take_in(watch: Watch, topics: Topics, message: MessageArrived, now_s: float) -> Watch:
-    """Take in a message that was seen while watching."""
+def take_in(
+    watch: Watch, topics: Topics, message: MessageArrived, now_s: float, signer: Signer | None = None
+) -> Watch:
+    """Take in a message that was seen while watching; with a `signer`, of announcements only its own."""
     address = topics.parse(message.topic)
     try:
         match address.kind if address is not None else None:
             case "service" if message.payload:
                 return watch.service(unpack(message.payload, Service), now_s)
             case "round" if message.payload:
-                return watch.manifest(unseal(message.payload, Manifest), now_s)
+                envelope = unpack(message.payload, Signed)
+                if signer is not None:
+                    authenticate(envelope, "round", topics, signer.keys, ed25519.verify)
+                return watch.manifest(unpack(envelope.body, Manifest), now_s)
             case "status" if message.payload and address is not None and address.device is not None:
                 return watch.status(address.device, unpack(message.payload, Status), now_s)
     except ProtocolError as error:

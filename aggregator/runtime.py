@@ -28,8 +28,9 @@ from fedge.failpoints import after, before
 from fedge.frames import Refused, split
 from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, RoundId
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import Export, Frame, Service, Status, pack, seal, unpack
+from fedge.messages import Export, Frame, Message, Service, Status, pack, seal, unpack
 from fedge.topics import Address, Topics
+from fedge.trust import SignedKind, Signer
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -64,6 +65,7 @@ class Runtime:
         export: begins an export; its `Exported` comes back as an event.
         now_s: monotonic seconds.
         tally: where to count what is decided.
+        signer: signs what is announced; without one it goes out unsigned.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Runtime:
         export: Callable[[Job], None],
         now_s: Callable[[], float] = time.monotonic,
         tally: Tally | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._settings = settings
         self._state = state
@@ -83,6 +86,7 @@ class Runtime:
         self._export = export
         self._now_s = now_s
         self._tally = tally or Tally()
+        self._signer = signer
         self._topics = Topics(settings.federation.name)
         self._closing: deque[do.CloseRound] = deque()
         self._published: set[tuple[str, bytes]] = set()
@@ -294,8 +298,9 @@ class Runtime:
                 self._publish_blobs(effect)
             case do.PublishManifest(manifest):
                 log.debug("round %d.%d is announced", manifest.generation, manifest.round)
+                sealed = self._seal(manifest, "round")
                 self._link.send(
-                    [Publication(self._topics.round, seal(manifest), retain=True, expiry_s=MANIFEST_EXPIRY_S)]
+                    [Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)]
                 )
             case do.ClearSlots(task, model):
                 self._clear("task", 1 - task)
@@ -335,6 +340,9 @@ class Runtime:
         topic = self._topics.task if kind == "task" else self._topics.model
         self._link.send(Publication(topic(slot, i), b"", retain=True) for i in range(old.frames))
 
+    def _seal(self, message: Message, kind: SignedKind) -> bytes:
+        return self._signer.seal(message, kind) if self._signer is not None else seal(message)
+
     def _service_publication(self, message: Service) -> Publication:
         return Publication(self._topics.service, pack(message), retain=True)
 
@@ -373,6 +381,6 @@ class Runtime:
                 pieces = split(content)
                 for i in range(len(pieces)):
                     yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
-            yield Publication(self._topics.export, seal(message), retain=True)
+            yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
 
         self._link.send(publications(), _Export(job.round, job.last))

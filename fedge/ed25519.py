@@ -19,6 +19,7 @@ SIGNATURE_BYTES = 64
 
 _PUBLIC_PREFIX = bytes.fromhex("302a300506032b6570032100")
 """What stands before the 32 bytes of a key in its DER form: an algorithm without parameters, a bit string."""
+_PRIVATE_PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----\n?", re.DOTALL)
 _PUBLIC_PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 
 
@@ -56,7 +57,7 @@ def generate() -> SigningKey:
 
 
 def read_signing_key(path: Path) -> SigningKey:
-    """Read a private key from its PEM file.
+    """Read a private key from its PEM file; what else stands in the file is not looked at.
 
     Raises:
         ConfigError: it cannot be read, is no Ed25519 key, or the module that knows them is not installed.
@@ -67,7 +68,8 @@ def read_signing_key(path: Path) -> SigningKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        found = _PRIVATE_PEM.search(path.read_bytes())
+        key = serialization.load_pem_private_key(found[0] if found else b"", password=None)
     except OSError as error:
         raise ConfigError(f"{path}: the signing key cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):

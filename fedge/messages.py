@@ -7,7 +7,15 @@ within v1; wrong types and values are refused. Vectors are raw little-endian byt
 import reprlib
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from fedge import wire
 from fedge.errors import ProtocolError
@@ -22,6 +30,12 @@ MAX_DEVICES_NAMED = 1_000
 MAX_COUNTER = 2**31 - 1
 MAX_SIZE = 2**31 - 1
 MAX_SEED = 2**63 - 1
+MAX_REASON = 40
+"""Characters of a reason's name."""
+MAX_SUCCESSIONS = 16
+"""Changes of the signing key that travel with an envelope; who slept through more must be enrolled anew."""
+
+_REASONS = frozenset(Reason)
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -30,7 +44,16 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _known(reason: object) -> object:
+    """A reason from its text; a name that was added later in v1 is no mistake."""
+    if not isinstance(reason, str) or len(reason) > MAX_REASON:
+        return reason
+    return Reason(reason) if reason in _REASONS else Reason.OTHER
+
+
 Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
+PublicKey = Annotated[bytes, Field(min_length=32, max_length=32)]
+"""Ed25519."""
 Ident = Annotated[bytes, Field(min_length=16, max_length=16)]
 DeviceId = Annotated[str, Field(pattern=DEVICE_ID)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -40,7 +63,7 @@ Names = Annotated[
 Counter = Annotated[int, Field(ge=0, le=MAX_COUNTER)]
 Generation = Annotated[int, Field(ge=1, le=MAX_COUNTER)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-WireReason = Annotated[Reason, Field(strict=False)]  # comes as text, and strict would want the enum
+WireReason = Annotated[Reason, BeforeValidator(_known)]
 Metrics = Annotated[
     dict[Annotated[str, Field(max_length=40)], Annotated[float, Field(allow_inf_nan=False)]],
     Field(max_length=32),
@@ -303,6 +326,14 @@ class Frame(Message):
         return self
 
 
+class Succession(Part):
+    """A change of the signing key, signed by the one that goes (see `fedge.trust`)."""
+
+    old: PublicKey
+    new: PublicKey
+    sig: bytes = Field(max_length=64)
+
+
 class Signed(Message):
     """An envelope; signatures cover `fedge/v1/{federation}/{topic kind}` + NUL + body as it stands."""
 
@@ -310,6 +341,9 @@ class Signed(Message):
 
     body: bytes
     sigs: tuple[bytes, ...] = Field(default=(), max_length=8, strict=False)
+    """One that is right is enough: others may be by keys, or of kinds, that this program does not know."""
+    chain: tuple[Succession, ...] | None = Field(default=None, max_length=MAX_SUCCESSIONS, strict=False)
+    """How the key that signs came to be the one, the oldest change first; none: it was never changed."""
 
 
 M = TypeVar("M", bound=Message)

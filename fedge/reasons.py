@@ -24,9 +24,15 @@ class Reason(StrEnum):
     BAD_SAMPLE_COUNT = "bad_sample_count"
     IMPLAUSIBLE = "implausible"
     ALREADY_ANSWERED = "already_answered"
+    # Of what claims to come from the aggregator (see fedge/trust.py):
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad_signature"
+    REVOKED_SIGNER = "revoked_signer"
     # What a device says of itself:
     TOO_FEW_SAMPLES = "too_few_samples"
     WRONG_INPUT = "wrong_input"
     BAD_DATA = "bad_data"
     TRAINING_DIVERGED = "training_diverged"
     FAILED = "failed"
+    OTHER = "other"
+    """What a newer program names and this one does not know: the text beside it still says what it is."""

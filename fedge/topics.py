@@ -13,7 +13,7 @@ DEVICE_ID = r"^[a-z0-9][a-z0-9-]{0,30}$"
 VERSION = "v1"
 
 Kind = Literal["round", "task", "model", "export", "service", "update", "receipt", "status", "provision"]
-"""The first word after the federation; it is also what a signature names."""
+"""The first word after the federation."""
 Side = Literal["request", "answer"]
 """The two topics of somebody who asks the registrar for a certificate."""
 
@@ -134,6 +134,13 @@ class Topics:
     def all_provision_requests(self) -> str:
         """The filter of everything the registrar is asked."""
         return f"{self._prefix}/provision/+/request"
+
+    def signing_context(self, what: Literal["round", "export", "key"]) -> bytes:
+        """What a signature covers before the bytes themselves, so that it holds nowhere else.
+
+        `key` is no topic: it stands before a signing key that another one hands its office to.
+        """
+        return f"{self._prefix}/{what}".encode() + b"\0"
 
     @property
     def all_updates(self) -> str:

@@ -126,6 +126,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "holdout": 0.2,
         "missing": "refuse",
         "state": str(tmp_path / "state"),
+        "trust": None,
     }
     assert not (tmp_path / "state").exists(), "a check does nothing"
 

@@ -119,6 +119,7 @@ def test_every_reason_that_admission_gives_has_a_row() -> None:
     elsewhere = {
         Reason.MALFORMED, Reason.UNKNOWN_VERSION, Reason.OVERSIZE, Reason.TOO_MANY_PARTIAL,
         Reason.UNKNOWN_DEVICE, Reason.ROUND_CLOSED, Reason.ALREADY_ANSWERED,
+        Reason.UNSIGNED, Reason.BAD_SIGNATURE, Reason.REVOKED_SIGNER, Reason.OTHER,
         Reason.TOO_FEW_SAMPLES, Reason.WRONG_INPUT, Reason.BAD_DATA, Reason.TRAINING_DIVERGED, Reason.FAILED,
     }  # fmt: skip
     assert {row[3] for row in REFUSED} == set(Reason) - elsewhere

@@ -19,6 +19,7 @@ from fedge.messages import (
     MAX_FRAMES,
     MAX_SEED,
     MAX_SIZE,
+    MAX_SUCCESSIONS,
     Blob,
     Cohort,
     Decline,
@@ -32,6 +33,7 @@ from fedge.messages import (
     Service,
     Signed,
     Status,
+    Succession,
     Survey,
     Task,
     Update,
@@ -163,6 +165,11 @@ EXAMPLES: dict[str, Message] = {
     "export_withheld": Export(generation=1, round=8, model=b"m" * 32, withheld="it computes 0.1 off"),
     "frame": Frame(id=b"f" * 32, i=1, n=3, size=25, data=bytes(range(10))),
     "signed": Signed(body=b"\x80", sigs=(b"s" * 64,)),
+    "signed_by_a_successor": Signed(
+        body=b"\x80",
+        sigs=(b"s" * 64,),
+        chain=(Succession(old=b"o" * 32, new=b"n" * 32, sig=b"c" * 64),),
+    ),
     "enrol": Enrol(
         device="pi-1", csr=b"csr", renewal=Verifier(salt=b"s" * 12, hash=b"h" * 64), proof=b"p" * 32
     ),
@@ -208,6 +215,7 @@ seconds = st.floats(0, 1e9)
 seeds = st.integers(0, MAX_SEED)
 metrics = st.dictionaries(texts, st.floats(allow_nan=False, allow_infinity=False), max_size=5)
 reasons = st.sampled_from(Reason)
+successions = st.builds(Succession, old=digests, new=digests, sig=st.binary(max_size=64))
 
 
 @st.composite
@@ -356,7 +364,12 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     ),
     Issued: st.builds(Issued, csr=digests, certificate=st.binary(max_size=40), detail=texts)
     | st.builds(Issued, csr=digests, refused=st.sampled_from(["name_taken", "revoked"]), detail=texts),
-    Signed: st.builds(Signed, body=st.binary(), sigs=st.lists(st.binary(), max_size=8).map(tuple)),
+    Signed: st.builds(
+        Signed,
+        body=st.binary(),
+        sigs=st.lists(st.binary(), max_size=8).map(tuple),
+        chain=st.none() | st.lists(successions, max_size=MAX_SUCCESSIONS).map(tuple),
+    ),
 }
 
 
@@ -382,6 +395,16 @@ def test_the_envelope_is_put_on_and_taken_off(name: str) -> None:
 def test_unknown_fields_are_ignored(name: str) -> None:
     fields = wire.decode(payloads[name]) | {"added_in_v1": {"later": [1, 2]}}
     assert unpack(wire.encode(fields), type(EXAMPLES[name])) == EXAMPLES[name]
+
+
+def test_a_reason_added_later_does_not_spoil_the_message() -> None:
+    receipt = unpack(changed("receipt_refused", reason="too_sunny", detail="cloudless"), Receipt)
+    assert (receipt.verdict, receipt.reason, receipt.detail) == ("refused", Reason.OTHER, "cloudless")
+    status = wire.decode(payloads["status"])
+    status["declined"] |= {"reason": "too_sunny"}
+    declined = unpack(wire.encode(status), Status).declined
+    assert declined is not None
+    assert declined.reason is Reason.OTHER
 
 
 # What is not a message
@@ -588,10 +611,15 @@ BROKEN: dict[str, tuple[bytes, type[Message], str]] = {
         Manifest,
         "round: plan.epochs: Input should be less than or equal to 1000",
     ),
-    "unknown_reason": (
-        changed("receipt_refused", reason="no"),
+    "endless_reason": (
+        changed("receipt_refused", reason="x" * 41),
         Receipt,
-        "receipt: reason: Input should be 'malform",
+        "receipt: reason: Input should be",
+    ),
+    "reason_as_number": (
+        changed("receipt_refused", reason=5),
+        Receipt,
+        "receipt: reason: Input should be",
     ),
     "refusal_without_reason": (
         changed("receipt_refused", reason=...),

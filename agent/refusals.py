@@ -1,0 +1,43 @@
+"""What was refused, told once: whoever sends garbage must not fill the log of a device."""
+
+import logging
+from dataclasses import dataclass
+
+from fedge.errors import ProtocolError
+from fedge.reasons import Reason
+
+log = logging.getLogger("fedge.agent")
+
+AGAIN_S = 3_600.0
+"""What goes on for so long is told again."""
+
+
+@dataclass
+class _Told:
+    when_s: float
+    since: int = 0
+    """Refused without a word since then."""
+
+
+class Refusals:
+    """Tells the first refusal of each kind of message and reason, and counts those after it."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, Reason], _Told] = {}
+
+    def tell(self, topic: str, kind: str, error: ProtocolError, now_s: float) -> None:
+        """A message of this kind was refused on `topic`."""
+        told = self._told.get((kind, error.reason))
+        if told is not None and now_s < told.when_s + AGAIN_S:
+            told.since += 1
+            return
+        more = f" ({told.since} more since the last time)" if told is not None and told.since else ""
+        self._told[kind, error.reason] = _Told(now_s)
+        log.warning("ignored a message on %s: %s%s", topic, error, more)
+
+    def begin_anew(self) -> None:
+        """Something authentic came: what is refused from here on is told again."""
+        silent = sum(told.since for told in self._told.values())
+        if silent:
+            log.info("%d more messages were ignored for the same reasons", silent)
+        self._told.clear()
