@@ -6,6 +6,7 @@ import sys
 from fleet.threads import ONE_THREAD
 
 EXTRAS = {
+    "cryptography",
     "iotcore",
     "onnx",
     "onnxruntime",
