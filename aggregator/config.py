@@ -131,6 +131,29 @@ class StoppingSection(Section):
     """When a round changes the weights by less than this: ‖w' - w‖ / ‖w‖."""
 
 
+class WatchSection(Section):
+    """`[watch]`: who looks around, before the aggregator takes its session, whether another one is at work.
+
+    Where the broker makes the certificate's name the client id, looking around needs an identity of its own:
+    with the aggregator's it would end the session of the one that is at work.
+    """
+
+    certificate: LocalPath
+    """PEM file of the certificate of `{federation}__watch`."""
+    key: LocalPath
+    """PEM file of its private key."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("certificate", "key"):
+            path = getattr(self, name)
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise ValueError(f"{name}: cannot read the file {path}: {error.strerror}") from None
+        return self
+
+
 class StateSection(Section):
     """`[state]`: what must survive a restart."""
 
@@ -182,6 +205,8 @@ class FederationSettings(FileSettings):
     """The federation's name and members."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
+    watch: WatchSection | None = None
+    """Who looks around before the aggregator begins; without it, the aggregator under another client id."""
     model: ModelSection
     """What is learnt."""
     plan: PlanSection = Field(default_factory=PlanSection)
@@ -205,6 +230,8 @@ class FederationSettings(FileSettings):
             raise ValueError(
                 "[stopping] accuracy: a regression has no accuracy; use patience or weight_change"
             )
+        if self.watch is not None and not self.broker.tls:
+            raise ValueError("[watch] certificate: is for TLS, but [broker] url says mqtt://; use mqtts://")
         devices, rounds = self.federation.devices, self.rounds
         if devices is not None and len(devices) < rounds.quorum:
             raise ValueError(

@@ -185,8 +185,7 @@ def _watch(
         GaveWay: another aggregator is alive.
         Stopped: something else than the link's events came into the inbox: a request to stop.
     """
-    name = f"{settings.federation.name}__watch-{os.urandom(4).hex()}"
-    link = Link(settings.broker, name, inbox.put)
+    link = _looking_around(settings, inbox)
     link.open()
     watch: Watch | None = None
     waiting = subscribed = False
@@ -230,6 +229,15 @@ def _watch(
         link.close()
         _drain(inbox)
     return watch
+
+
+def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> Link:
+    """The link to look around with: as `[watch]`, or with the aggregator's rights under a random client id."""
+    name = f"{settings.federation.name}__watch"
+    if settings.watch is None:
+        return Link(settings.broker, f"{name}-{os.urandom(4).hex()}", inbox.put)
+    credentials = {"certificate": settings.watch.certificate, "key": settings.watch.key}
+    return Link(settings.broker.model_copy(update=credentials), name, inbox.put)
 
 
 def take_in(

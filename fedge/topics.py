@@ -143,6 +143,31 @@ class Topics:
         return f"{self._prefix}/{what}".encode() + b"\0"
 
     @property
+    def all_provision_answers(self) -> str:
+        """The filter of everything the registrar answers."""
+        return f"{self._prefix}/provision/+/answer"
+
+    @property
+    def tasks(self) -> str:
+        """The filter of all frames of tasks, of both slots; for those who may read or write them."""
+        return f"{self._prefix}/task/#"
+
+    @property
+    def models(self) -> str:
+        """The filter of all frames of global models."""
+        return f"{self._prefix}/model/#"
+
+    @property
+    def exports(self) -> str:
+        """The filter of the export's manifest and frames."""
+        return f"{self._prefix}/export/#"
+
+    @property
+    def all_receipts(self) -> str:
+        """The filter of what every device is answered."""
+        return f"{self._prefix}/receipt/+"
+
+    @property
     def all_updates(self) -> str:
         """The filter of every device's updates."""
         return f"{self._prefix}/update/+/+"

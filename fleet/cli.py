@@ -15,7 +15,7 @@ from rich.table import Table
 
 import fedge
 from fedge.errors import FedgeError
-from fleet import cli_simulation
+from fleet import cli_identities, cli_simulation
 from fleet.collision import collisions
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_simulation.app)
+app.add_typer(cli_identities.app)
 
 
 class DatasetName(StrEnum):

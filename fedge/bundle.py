@@ -1,0 +1,76 @@
+"""A device's bundle: one file with all that a device needs to belong to a federation.
+
+An uncompressed tar with known names only. It is read name by name and never unpacked as an archive, so what
+it holds cannot land elsewhere.
+"""
+
+import io
+import tarfile
+from collections.abc import Mapping
+
+from fedge.errors import ConfigError
+
+SUFFIX = ".fedge"
+AGENT, IDENTITY, CERTIFICATE, CA = "agent.toml", "identity.pem", "certificate.pem", "ca.pem"
+SIGNING, RENEWAL = "signing.pub", "renewal.password"
+REQUIRED = frozenset({AGENT, CA, SIGNING, RENEWAL})
+SECRETS = frozenset({IDENTITY, RENEWAL})
+"""What the device keeps from everybody but its agent."""
+MAX_FILE = 65_536
+MAX_BUNDLE = 1_000_000
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """Make a bundle; the same files give the same bytes.
+
+    Args:
+        files: content by name: `agent.toml`, `ca.pem`, `signing.pub`, `renewal.password`, and and
+            either `identity.pem` (key, then certificate) or, where the device made its key itself,
+            `certificate.pem`.
+
+    Raises:
+        ConfigError: a file is missing, unknown or too long.
+    """
+    _check(files)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(files[name]), 0o600
+            archive.addfile(entry, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """The files of a bundle by name: the inverse of `pack`.
+
+    Raises:
+        ConfigError: this is no bundle, or it holds something else than a bundle does.
+    """
+    if len(data) > MAX_BUNDLE:
+        raise ConfigError(f"a bundle of {len(data)} bytes; none has more than {MAX_BUNDLE}")
+    files: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            for entry in archive:
+                content = archive.extractfile(entry) if entry.isreg() else None
+                if content is None or entry.name in files or entry.size > MAX_FILE:
+                    raise ConfigError(f"{entry.name!r} does not belong in a bundle")
+                files[entry.name] = content.read()
+    except (tarfile.TarError, EOFError) as error:
+        raise ConfigError(f"no bundle of `fedge enroll`, or damaged: {error}") from None
+    _check(files)
+    return files
+
+
+def _check(files: Mapping[str, bytes]) -> None:
+    own = {IDENTITY, CERTIFICATE} & files.keys()
+    if unknown := sorted(files.keys() - REQUIRED - own):
+        raise ConfigError(f"{unknown[0]!r} does not belong in a bundle")
+    if missing := sorted(REQUIRED - files.keys()):
+        raise ConfigError(f"the bundle lacks {', '.join(missing)}")
+    if len(own) != 1:
+        raise ConfigError(f"a bundle holds either {IDENTITY} or {CERTIFICATE}")
+    for name, content in files.items():
+        if len(content) > MAX_FILE:
+            raise ConfigError(f"{name}: {len(content)} bytes; at most {MAX_FILE} in a bundle")

@@ -1,0 +1,115 @@
+"""`fedge init`, `enroll`, `revoke`, `devices`: who belongs to a federation."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedge.errors import FedgeError
+
+app = typer.Typer()
+Folder = Annotated[Path, typer.Option("--folder", help="The federation's folder.")]
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The federation's name: a-z, 0-9 and hyphens, at most 31.")],
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="The broker's name or address for devices; more than one: the first is told."),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to make it; by default ./NAME.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="A federation's folder whose authority and broker serve this one too.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Where those who have a certificate connect.", min=1)] = 8883,
+    provisioning_port: Annotated[
+        int, typer.Option(help="Where those who ask for a certificate connect.", min=1)
+    ] = 8884,
+    ca_days: Annotated[int, typer.Option(help="How long the authority lasts.", min=1)] = 20 * 365,
+    server_days: Annotated[int, typer.Option(help="How long a server's certificate lasts.", min=1)] = 730,
+    device_days: Annotated[int, typer.Option(help="How long a device's certificate lasts.", min=1)] = 365,
+) -> None:
+    """Make a federation's folder: authority, identities, signing key, configuration; overwrites nothing."""
+    from fleet.identities.folder import FederationFolder
+    from fleet.identities.founding import Founding, found
+
+    root = folder or Path(name)
+    with _told("init"):
+        made = found(
+            FederationFolder(root),
+            Founding(name, host or ["localhost"], port, provisioning_port, ca_days, server_days, device_days),
+            FederationFolder(beside) if beside is not None else None,
+        )
+    for path in made:
+        typer.echo(path)
+    if not made:
+        typer.echo(f"{root} is complete; nothing was changed")
+    elif not host and beside is None:
+        typer.echo(
+            "only this machine reaches the broker as localhost: for devices elsewhere use --host", err=True
+        )
+
+
+@app.command()
+def enroll(
+    device: Annotated[str | None, typer.Argument(help="The device's id: a-z, 0-9, hyphens.")] = None,
+    csr: Annotated[
+        Path | None,
+        typer.Option(help="Sign this request (PEM) instead of making a key; - is standard input."),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="A new certificate for a device that has lost its own.")
+    ] = False,
+    folder: Folder = Path(),
+) -> None:
+    """Let a device belong to the federation: writes its bundle, devices/DEVICE.fedge."""
+    from fleet.identities.enrolling import enroll as enrol
+    from fleet.identities.folder import FederationFolder
+
+    if device is None and csr is None:
+        raise typer.BadParameter("name a device, or give a request with --csr", param_hint="DEVICE")
+    with _told("enroll"):
+        done = enrol(FederationFolder(folder), device, request=_request(csr), again=again)
+    typer.echo(done.bundle)
+    typer.echo(
+        f"{done.identity.name}, until {done.issued.not_after:%Y-%m-%d}; {done.signalled.value}", err=True
+    )
+
+
+@app.command()
+def revoke(
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    folder: Folder = Path(),
+) -> None:
+    """Shut a device out at once: its connection is deaf and mute now, and its certificate refused."""
+    from fleet.identities.enrolling import revoke as shut_out
+    from fleet.identities.folder import FederationFolder
+
+    with _told("revoke"):
+        signalled = shut_out(FederationFolder(folder), device)
+    typer.echo(f"{device} is revoked; {signalled.value}")
+
+
+def _request(csr: Path | None) -> bytes | None:
+    from fedge.errors import ConfigError
+
+    if csr is None:
+        return None
+    try:
+        return sys.stdin.buffer.read(65_536) if str(csr) == "-" else csr.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--csr {csr}: cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _told(command: str) -> Iterator[None]:
+    """Say what is wrong in one line, and exit with its code."""
+    try:
+        yield
+    except FedgeError as error:
+        typer.echo(f"fedge {command}: {error}", err=True)
+        sys.exit(error.exit_code)

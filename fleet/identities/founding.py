@@ -1,0 +1,250 @@
+"""`fedge init`: make a federation's folder. What is there stays, so a run that was cut short goes on."""
+
+import grp
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge.errors import ConfigError, StateError
+from fedge.store import make_folder
+from fleet.identities.authority import Authority, make_key, public_key, utc_now
+from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, create, read
+from fleet.identities.identity import Identity, Role
+from fleet.identities.mosquitto import conf_text
+from fleet.identities.publishing import publish
+from fleet.identities.register import Register
+from fleet.identities.settings import RegistrarSettings
+from fleet.identities.signing import make_signing_key
+
+BROKER_GROUP = "mosquitto"
+"""The group that a packaged Mosquitto runs as; as root, what it reads is handed to it."""
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+"""Under these the broker's certificate is good too, for what runs beside it."""
+SERVICE = (Role.AGGREGATOR, Role.WATCH, Role.REGISTRAR)
+CA_DAYS = 20 * 365
+
+_FEDERATION = """\
+# What is learnt, how rounds run, when to stop. The aggregator reads this; `--check` says what it understood.
+
+[federation]
+name = {name}
+seed = 1              # the same seed and the same devices give the same model, bit for bit
+
+[broker]
+url = {url}
+ca = "ca.pem"
+certificate = "aggregator/identity.pem"    # key and certificate in one file
+key = "aggregator/identity.pem"
+
+[watch]               # who looks around first whether another aggregator is at work
+certificate = "aggregator/watch.pem"
+key = "aggregator/watch.pem"
+
+# What is learnt: put your own columns and classes here; these are of the example with three pumps.
+[model]
+features = ["vibration_mm_s", "temperature_c", "current_a", "noise_db"]
+classes = ["normal", "cavitation", "bearing"]
+# for a regression instead of classes:  targets = ["remaining_hours"]
+layers = [{{ type = "dense", units = 16 }}, {{ type = "relu" }}]    # the output layer is added
+
+[plan]                # what each chosen device does in a round
+epochs = 5
+batch_size = 16       # 0: all samples at once; with epochs = 1 that is FedSGD
+learning_rate = 0.1
+
+[rounds]
+fraction = 1.0        # C: the part of the fleet that is chosen for each round
+quorum = 3            # below this many updates a round stays open
+deadline_s = 60       # stragglers are waited for this long
+
+[stopping]            # whichever comes first
+rounds = 20
+patience = 5          # rounds without a better loss on the devices' held-out parts
+
+[state]
+folder = "state"      # the ledger: back it up
+
+[export]
+folder = "export"     # model.onnx, model.safetensors, manifest.json after every round
+"""
+_DEVICE = """\
+# What every device's agent.toml says besides who it is: edit it before `fedge enroll`, or on the device.
+# `fedge-agent --config agent.toml --check` reads the data and connects to nothing.
+
+[data]
+source = "csv"        # or "npz", or "python" with callable = "module:function"
+path = "data.csv"     # one file, or a folder of them; it may grow while the agent runs
+label = "state"       # the column that names each row's class
+holdout = 0.2         # the last part by time is kept to measure the model, and never trained on
+
+[state]
+folder = "state"      # the saved update and the newest model
+"""
+_REGISTRAR = """\
+# Where devices find the broker, and how long certificates last, for `fedge enroll` and `fedge registrar`.
+
+[broker]
+host = {host}
+port = {port}
+provisioning_port = {provisioning_port}
+
+[certificates]        # in days
+server_days = {server_days}
+device_days = {device_days}
+"""
+
+
+@dataclass(frozen=True)
+class Founding:
+    """What `fedge init` is told."""
+
+    name: str
+    hosts: Sequence[str]
+    """Names and addresses of the broker; devices use the first."""
+    port: int = 8883
+    provisioning_port: int = 8884
+    ca_days: int = CA_DAYS
+    server_days: int = 730
+    device_days: int = 365
+
+
+def found(folder: FederationFolder, founding: Founding, beside: FederationFolder | None = None) -> list[Path]:
+    """Make all files of a federation that are not there yet; returns those that were made.
+
+    Args:
+        folder: where; made if need be.
+        founding: name, addresses and lifetimes.
+        beside: the folder of a federation whose authority and broker serve this one too.
+
+    Raises:
+        ConfigError: a name is not allowed, or the folder is another federation's.
+        StateError: something cannot be written.
+    """
+    identity = Identity(founding.name, role=Role.AGGREGATOR)  # checks the name
+    if folder.settings.exists() and folder.federation() != identity.federation:
+        raise ConfigError(
+            f"{folder.root} belongs to the federation {folder.federation()!r}: choose another folder"
+        )
+    _make_folders(folder, beside)
+    made = _Made()
+    host = json.dumps(founding.hosts[0])
+    made.file(
+        folder.registrar_settings,
+        _REGISTRAR.format(
+            host=host,
+            port=founding.port,
+            provisioning_port=founding.provisioning_port,
+            server_days=founding.server_days,
+            device_days=founding.device_days,
+        ),
+        SECRET,
+    )
+    settings = RegistrarSettings.load(folder.registrar_settings)
+    made.file(folder.ca_key, make_key(), SECRET)
+    if not folder.broker_ca.exists():
+        authority = Authority.found(
+            f"{founding.name} authority", read(folder.ca_key), founding.ca_days, utc_now()
+        )
+        made.file(folder.broker_ca, authority.pem, SHARED)
+    made.file(folder.ca, read(folder.broker_ca), PUBLIC)
+    authority = Authority.open(read(folder.ca), read(folder.ca_key))
+    with Register(folder.register) as register:
+        with register.transaction():
+            register.add_federation(founding.name)
+        days = settings.certificates.server_days
+        made.identity(authority, register, founding, Role.AGGREGATOR, folder.aggregator_identity, days)
+        made.identity(authority, register, founding, Role.WATCH, folder.watch_identity, days)
+        made.identity(authority, register, founding, Role.REGISTRAR, folder.registrar_identity, days)
+        made.identity(authority, register, founding, Role.BROKER, folder.broker_identity, days)
+        if not folder.signing_key.exists():
+            make_signing_key(folder.signing_key)
+            made.paths.append(folder.signing_key)
+        made.file(folder.signing_public, make_signing_key(folder.signing_key), PUBLIC)
+        made.file(
+            folder.mosquitto_conf,
+            conf_text(folder.broker, settings.broker.port, settings.broker.provisioning_port),
+            SHARED,
+        )
+        url = _url(settings.broker.host, settings.broker.port)
+        made.file(folder.device_settings, _DEVICE, PUBLIC)
+        made.file(
+            folder.settings,
+            _FEDERATION.format(name=json.dumps(founding.name), url=json.dumps(url)),
+            PUBLIC,
+        )
+        publish(folder, register)
+    hand_to_broker(folder)
+    return made.paths
+
+
+class _Made:
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+    def file(self, path: Path, data: bytes | str, mode: int) -> None:
+        if create(path, data, mode):
+            self.paths.append(path)
+
+    def identity(
+        self, authority: Authority, register: Register, founding: Founding, role: Role, path: Path, days: int
+    ) -> None:
+        """A key and its certificate; the register knows it before the file is there."""
+        if path.exists():
+            return
+        identity, key = Identity(founding.name, role=role), make_key()
+        if role is Role.BROKER:
+            hosts = list(dict.fromkeys((*founding.hosts, *LOCAL_HOSTS)))
+            issued = authority.issue_server(identity.name, public_key(key), hosts, days, utc_now())
+        else:
+            issued = authority.issue_client(identity.name, public_key(key), days, utc_now())
+        with register.transaction():
+            register.enrol(identity)
+            register.add_certificate(identity, issued)
+        self.file(path, key + issued.pem, SHARED if role is Role.BROKER else SECRET)
+
+
+def hand_to_broker(folder: FederationFolder) -> None:
+    """As root: let Mosquitto's group read `broker/`, now and later, and its user write `broker/data/`.
+
+    Raises:
+        StateError: it cannot be done.
+    """
+    if os.geteuid() != 0:
+        return
+    with suppress(KeyError):  # Mosquitto is not installed, or runs elsewhere as somebody else
+        group = grp.getgrnam(BROKER_GROUP).gr_gid
+        try:
+            for path in (folder.broker, *folder.broker.iterdir()):
+                os.chown(path, -1, group)
+            folder.broker.chmod(0o2750)  # files made in it later belong to its group
+            shutil.chown(folder.broker_data, user=BROKER_GROUP, group=group)
+        except (OSError, LookupError) as error:
+            raise StateError(f"{folder.broker}: cannot be handed to {BROKER_GROUP}: {error}") from None
+
+
+def _make_folders(folder: FederationFolder, beside: FederationFolder | None) -> None:
+    make_folder(folder.root, mode=0o755)
+    make_folder(folder.aggregator)
+    make_folder(folder.devices)
+    if beside is None:
+        make_folder(folder.registrar)
+        make_folder(folder.broker, mode=0o750)
+        make_folder(folder.broker_data)
+        return
+    beside.federation()  # says so if it is none
+    for link, target in ((folder.registrar, beside.registrar), (folder.broker, beside.broker)):
+        if link.exists() and not link.samefile(target):
+            raise ConfigError(f"{link}: is there already and is not that of {beside.root}")
+        if not link.is_symlink():
+            try:
+                link.symlink_to(os.path.relpath(target.resolve(), folder.root.resolve()))
+            except OSError as error:
+                raise StateError(f"{link}: cannot be made: {error.strerror}") from error
+
+
+def _url(host: str, port: int) -> str:
+    return f"mqtts://[{host}]:{port}" if ":" in host else f"mqtts://{host}:{port}"

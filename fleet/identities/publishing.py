@@ -1,0 +1,82 @@
+"""Tell the broker who belongs to it: `acl`, `passwords` and `crl.pem` from the register, and a signal.
+
+The access list is first: a block that is gone stops even a live connection, while the list of revoked
+certificates only refuses new ones.
+"""
+
+import os
+import signal
+from enum import Enum
+from pathlib import Path
+
+from fedge.errors import StateError
+from fedge.provisioning import renewal_user
+from fedge.store import atomic_write
+from fleet.identities.acl import Petitioner, acl_text
+from fleet.identities.authority import Authority, utc_now
+from fleet.identities.folder import SHARED, FederationFolder, read
+from fleet.identities.passwords import password_file
+from fleet.identities.register import Register
+
+
+class Signalled(Enum):
+    """What became of the signal to the broker."""
+
+    YES = "the broker reads it now"
+    NOT_RUNNING = "the broker does not run; it reads it when it starts"
+    NOT_ALLOWED = (
+        "the broker was not signalled, because this user may not; the system does it where "
+        "fedge-broker-reload.path is installed, else run as root: systemctl reload mosquitto"
+    )
+
+
+def publish(folder: FederationFolder, register: Register) -> Signalled:
+    """Write what the register says, signal the broker, write the CRL, signal again.
+
+    Raises:
+        StateError: a file cannot be written or read.
+    """
+    authority = Authority.open(read(folder.broker_ca), read(folder.ca_key))
+    with register.transaction():  # whoever else changes the register publishes after us, not between
+        members = [member for member in register.members() if member.revoked_at is None]
+        users = {
+            renewal_user(identity.federation, str(identity.device)): (identity, member.renewal)
+            for member in members
+            if (identity := member.identity).device and member.renewal is not None
+        }
+        petitioners = [
+            Petitioner(identity.federation, username, str(identity.device))
+            for username, (identity, _) in users.items()
+        ]
+        verifiers = {username: verifier for username, (_, verifier) in users.items()}
+        _write(folder.acl, acl_text([member.identity for member in members], petitioners).encode())
+        _write(folder.passwords, password_file(verifiers).encode())
+        signal_broker(folder.broker_pid)
+        _write(folder.crl, authority.revocation_list(register.revoked(), utc_now()))
+        return signal_broker(folder.broker_pid)
+
+
+def signal_broker(pid_file: Path) -> Signalled:
+    """Send SIGHUP to the Mosquitto whose process id is in the file: it reads its files again.
+
+    Raises:
+        StateError: the file is there and cannot be read as a number.
+    """
+    try:
+        pid = int(pid_file.read_text())
+        if Path(f"/proc/{pid}/comm").read_text().strip() != "mosquitto":
+            return Signalled.NOT_RUNNING  # the number is somebody else's by now
+        os.kill(pid, signal.SIGHUP)
+    except (FileNotFoundError, ProcessLookupError):
+        return Signalled.NOT_RUNNING
+    except PermissionError:
+        return Signalled.NOT_ALLOWED
+    except (OSError, ValueError) as error:
+        raise StateError(f"{pid_file}: cannot be read as a process id: {error}") from None
+    return Signalled.YES
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file that the broker's group reads (the folder hands its group on)."""
+    atomic_write(path, data, mode=SHARED)
+    path.chmod(SHARED)

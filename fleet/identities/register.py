@@ -1,0 +1,208 @@
+"""The register: which identities exist, which certificates they were given, and which no longer count."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fedge.errors import ConfigError, StateError
+from fedge.provisioning import SALT_BYTES, Verifier
+from fedge.store import database_error, open_database
+from fleet.identities.authority import Issued, Revoked
+from fleet.identities.identity import Identity
+
+FILE = "registrar.db"
+MIGRATIONS = (
+    """
+CREATE TABLE federations (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE identities (
+    name TEXT PRIMARY KEY, federation TEXT NOT NULL REFERENCES federations, enrolled_at REAL NOT NULL,
+    revoked_at REAL, renewal BLOB
+) WITHOUT ROWID;
+CREATE TABLE certificates (
+    serial TEXT PRIMARY KEY, identity TEXT NOT NULL REFERENCES identities, request BLOB UNIQUE,
+    not_before REAL NOT NULL, not_after REAL NOT NULL, revoked_at REAL, pem BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX certificates_by_identity ON certificates (identity)
+""",
+)
+"""The layouts, from the first on; see docs/state.md."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One identity, as the register knows it."""
+
+    identity: Identity
+    enrolled_at: datetime
+    revoked_at: datetime | None
+    renewal: Verifier | None
+    """What its renewal password is checked with."""
+    not_after: datetime | None
+    """When its newest certificate ends; None if it has none."""
+
+
+class Register:
+    """The database; several processes may have it open.
+
+    Raises:
+        DamagedState: from any method, also the first, when what is read is not what was written.
+        StateError: from any method, when the disk is full, read-only or failing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = open_database(path, MIGRATIONS)
+        path.chmod(0o600)
+        self._db.execute("PRAGMA foreign_keys=ON")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> "Register":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and durable; whoever else wants to write waits."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except self._db.Error as error:
+            raise database_error(self._path, error) from error
+
+    # ── federations and members ────────────────────────────────────────────────────────────────────
+
+    def add_federation(self, name: str) -> None:
+        """Note a federation; one that is there already stays."""
+        self._run("INSERT INTO federations (name) VALUES (?) ON CONFLICT DO NOTHING", name)
+
+    def federations(self) -> list[str]:
+        """All that this authority signs for, by name."""
+        return [name for (name,) in self._run("SELECT name FROM federations ORDER BY name")]
+
+    def enrol(self, identity: Identity, *, renewal: Verifier | None = None) -> None:
+        """Note an identity, or take a revoked one in again; `renewal` replaces what it had, if given."""
+        self._run(
+            "INSERT INTO identities (name, federation, enrolled_at, renewal) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET revoked_at = NULL, renewal = coalesce(excluded.renewal, renewal)",
+            identity.name,
+            identity.federation,
+            time.time(),
+            None if renewal is None else renewal.salt + renewal.hash,
+        )
+
+    def member(self, identity: Identity) -> Member | None:
+        """One identity; None if it was never enrolled."""
+        return next(iter(self._members("WHERE name = ?", identity.name)), None)
+
+    def members(self, federation: str | None = None) -> list[Member]:
+        """All identities, revoked ones too, by name; of one federation, or of all."""
+        if federation is None:
+            return self._members("")
+        return self._members("WHERE federation = ?", federation)
+
+    def revoke(self, identity: Identity) -> None:
+        """Let an identity and every certificate it was given count no more.
+
+        Raises:
+            ConfigError: it was never enrolled.
+        """
+        if self.member(identity) is None:
+            raise ConfigError(f"{identity.name} was never enrolled: `fedge devices` lists who was")
+        self._run(
+            "UPDATE identities SET revoked_at = coalesce(revoked_at, ?) WHERE name = ?",
+            time.time(),
+            identity.name,
+        )
+        self.revoke_certificates(identity)
+
+    # ── certificates ───────────────────────────────────────────────────────────────────────────────
+
+    def add_certificate(self, identity: Identity, issued: Issued, request: bytes | None = None) -> None:
+        """Note a certificate; `request` is the SHA-256 of the request it answers, of which there is one."""
+        self._run(
+            "INSERT INTO certificates (serial, identity, request, not_before, not_after, pem)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            issued.serial,
+            identity.name,
+            request,
+            issued.not_before.timestamp(),
+            issued.not_after.timestamp(),
+            issued.pem,
+        )
+
+    def answered(self, request: bytes) -> tuple[Identity, bytes] | None:
+        """Whose request this was and the certificate it was given, in PEM; None if it is new or revoked."""
+        rows = self._run(
+            "SELECT identity, pem FROM certificates WHERE request = ? AND revoked_at IS NULL", request
+        )
+        return (self._identity(rows[0][0]), bytes(rows[0][1])) if rows else None
+
+    def revoke_certificates(self, identity: Identity) -> None:
+        """Let every certificate an identity was given so far count no more; the identity itself stays."""
+        self._run(
+            "UPDATE certificates SET revoked_at = coalesce(revoked_at, ?), request = NULL WHERE identity = ?",
+            time.time(),
+            identity.name,
+        )
+
+    def revoked(self) -> list[Revoked]:
+        """The certificates that no longer count, though their time is not over."""
+        rows = self._run(
+            "SELECT serial, revoked_at FROM certificates WHERE revoked_at IS NOT NULL AND not_after > ?",
+            time.time(),
+        )
+        return [Revoked(serial, _time(at)) for serial, at in rows]
+
+    def _members(self, where: str, *values: object) -> list[Member]:
+        rows = self._run(
+            "SELECT name, enrolled_at, revoked_at, renewal,"
+            " (SELECT max(not_after) FROM certificates WHERE identity = name)"
+            f" FROM identities {where} ORDER BY name",
+            *values,
+        )
+        return [
+            Member(
+                identity=self._identity(name),
+                enrolled_at=_time(enrolled_at),
+                revoked_at=None if revoked_at is None else _time(revoked_at),
+                renewal=None if renewal is None else _verifier(renewal),
+                not_after=None if not_after is None else _time(not_after),
+            )
+            for name, enrolled_at, revoked_at, renewal, not_after in rows
+        ]
+
+    def _identity(self, name: str) -> Identity:
+        identity = Identity.parse(name)
+        if identity is None:
+            raise StateError(
+                f"{self._path}: {name!r} is nobody's name: this register is not what was written"
+            )
+        return identity
+
+    def _run(self, statement: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except self._db.Error as error:
+            raise database_error(self._path, error) from error
+
+
+def _verifier(kept: bytes) -> Verifier:
+    return Verifier(salt=kept[:SALT_BYTES], hash=kept[SALT_BYTES:])
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,38 @@
+"""`registrar/registrar.toml`: where devices find the broker, and how long certificates last."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from fedge.settings import FileSettings, Section
+
+
+class BrokerAddress(Section):
+    """`[broker]`: what devices are told."""
+
+    host: str = Field(min_length=1, max_length=253)
+    """The broker's host name or address, as devices reach it."""
+    port: int = Field(default=8883, ge=1, le=65535)
+    """The listener for those who have a certificate."""
+    provisioning_port: int = Field(default=8884, ge=1, le=65535)
+    """The listener for those who ask for one."""
+
+
+class CertificateSection(Section):
+    """`[certificates]`: for how many days a new certificate is good."""
+
+    server_days: int = Field(default=730, ge=1, le=3650)
+    """The broker's, the aggregator's and the registrar's own."""
+    device_days: int = Field(default=365, ge=1, le=3650)
+    """A device's: the longer, the longer a device may be switched off and still come back by itself."""
+
+
+class RegistrarSettings(FileSettings):
+    """The whole of `registrar.toml`."""
+
+    ENV_PREFIX: ClassVar[str] = "FEDGE_REGISTRAR_"
+
+    broker: BrokerAddress
+    """Where devices find the broker."""
+    certificates: CertificateSection = Field(default_factory=CertificateSection)
+    """How long certificates last."""

@@ -1,0 +1,87 @@
+"""`fedge init`: everything is there, nobody else reads the keys, and a second run changes nothing."""
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from agent.config import AgentSettings
+from aggregator.config import FederationSettings
+from fedge import bundle
+from fedge.errors import ConfigError
+from fleet.identities.enrolling import enroll
+from fleet.identities.folder import FederationFolder
+from fleet.identities.founding import Founding, found
+from fleet.identities.mosquitto import conf_text, production_text
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FederationFolder:
+    folder = FederationFolder(tmp_path / "greenhouse")
+    found(folder, Founding("greenhouse", ["broker.example"]))
+    return folder
+
+
+def contents(folder: FederationFolder) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+
+
+def test_what_is_generated_is_the_top_level_file_after_substitution(folder: FederationFolder) -> None:
+    top = (ROOT / "mosquitto.conf").read_text(encoding="utf-8")
+    assert production_text() == top
+    full = folder.broker.resolve()
+    assert folder.mosquitto_conf.read_text(encoding="utf-8") == re.sub(
+        r"(?m)^(\w+) broker/", rf"\1 {full}/", top
+    )
+    other = conf_text(folder.broker, 1, 2).splitlines()
+    changed = [line for line in other if line not in folder.mosquitto_conf.read_text().splitlines()]
+    assert changed == ["listener 1", "listener 2"]
+
+
+def test_private_files_are_private(folder: FederationFolder) -> None:
+    modes = {
+        str(path.relative_to(folder.root)): stat.S_IMODE(path.stat().st_mode)
+        for path in folder.root.rglob("*")
+    }
+    for name in ("aggregator", "registrar", "devices"):
+        assert modes[name] == 0o700
+    for name, mode in modes.items():
+        if re.search(r"identity.pem|watch.pem|\.key|\.db", name) and not name.startswith("broker"):
+            assert mode == 0o600, name
+        assert mode & 0o007 == 0 or not name.startswith("broker/"), name
+    assert not any(mode & 0o022 for mode in modes.values())
+
+
+def test_a_second_run_changes_nothing_and_completes_what_is_missing(folder: FederationFolder) -> None:
+    before = contents(folder)
+    assert found(folder, Founding("greenhouse", ["elsewhere.example"])) == []
+    after = contents(folder)
+    assert {k: v for k, v in after.items() if k != folder.crl} == {
+        k: v for k, v in before.items() if k != folder.crl
+    }
+    folder.watch_identity.unlink()
+    folder.acl.unlink()
+    assert found(folder, Founding("greenhouse", ["elsewhere.example"])) == [folder.watch_identity]
+    assert folder.acl.read_bytes() == before[folder.acl]
+
+
+def test_a_folder_of_another_federation_is_left_alone(folder: FederationFolder) -> None:
+    before = contents(folder)
+    with pytest.raises(ConfigError, match="belongs to the federation 'greenhouse'"):
+        found(folder, Founding("harbour", ["broker.example"]))
+    assert contents(folder) == before
+
+
+def test_the_settings_it_writes_are_valid(folder: FederationFolder, tmp_path: Path) -> None:
+    settings = FederationSettings.load(folder.settings, {})
+    assert settings.broker.url == "mqtts://broker.example:8883"
+    assert settings.watch is not None
+    files = bundle.unpack(enroll(folder, "pi-1").bundle.read_bytes())
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    device = AgentSettings.load(tmp_path / "agent.toml", {})
+    assert (device.federation, device.device) == ("greenhouse", "pi-1")
+    assert device.broker.url == settings.broker.url
