@@ -232,7 +232,7 @@ def _watch(
 
 
 def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> Link:
-    """The link to look around with: as `[watch]`, or with the aggregator's rights under a random client id."""
+    """The link to look around with: as `[watch]`, or as the aggregator under a random client id."""
     name = f"{settings.federation.name}__watch"
     if settings.watch is None:
         return Link(settings.broker, f"{name}-{os.urandom(4).hex()}", inbox.put)

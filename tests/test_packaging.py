@@ -59,6 +59,10 @@ def test_it_holds_four_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None
     assert packaged == sources
 
 
+def test_the_brokers_configuration_travels_with_it(wheel: zipfile.ZipFile) -> None:
+    assert wheel.read("fleet/identities/mosquitto.conf") == (ROOT / "mosquitto.conf").read_bytes()
+
+
 def test_it_has_three_commands(wheel: zipfile.ZipFile) -> None:
     parser = configparser.ConfigParser()
     parser.read_string(read(wheel, "entry_points.txt"))
