@@ -37,7 +37,7 @@ class StrictBroker:
 
     @property
     def database(self) -> Path:
-        return self.folder / "broker" / "mosquitto.db"
+        return self.folder / "broker" / "data" / "mosquitto.db"
 
     @property
     def port(self) -> int:
@@ -46,7 +46,7 @@ class StrictBroker:
     def quarantine(self) -> subprocess.CompletedProcess[str]:
         """Do what the service does before it starts the broker."""
         return subprocess.run(
-            [str(QUARANTINE), str(self.folder / "broker")],
+            [str(QUARANTINE), str(self.database.parent)],
             capture_output=True,
             text=True,
             timeout=90,
@@ -72,19 +72,30 @@ def strict_broker(**settings: object) -> Iterator[StrictBroker]:
         folder.chmod(0o755)  # under root, Mosquitto becomes a user of its own
         (folder / "broker.password").write_text(PASSWORD + "\n")
         state = folder / "broker"
-        state.mkdir()
+        (state / "data").mkdir(parents=True)
         subprocess.run(
             ["mosquitto_passwd", "-b", "-c", str(state / "passwords"), "fleet", PASSWORD], check=True
         )
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", "mosquitto", str(state)], check=True)
         text = (ROOT / "mosquitto.conf").read_text(encoding="utf-8")
-        text = text.replace("listener 1883", f"listener {port}").replace(" broker/", f" {state}/")
+        text = _plain(text).replace("listener 8883", f"listener {port}").replace(" broker/", f" {state}/")
         config = folder / "mosquitto.conf"
         config.write_text(_with(text, settings), encoding="utf-8")
         command = [MOSQUITTO, "-c", str(config)]
         with LocalBroker("mosquitto", command, port, folder / "broker.log") as broker:
             yield StrictBroker(broker, folder)
+
+
+def _plain(text: str) -> str:
+    """The configuration with a password instead of certificates, on one listener."""
+    before, provisioning = text.split("listener 8884\n")
+    text = before + provisioning[provisioning.index("# ── what must survive") :]
+    keys = (
+        "acl_file|certfile|keyfile|tls_version|cafile|require_certificate|crlfile|use_identity_as_username"
+        "|use_username_as_clientid"
+    )
+    return re.sub(rf"(?m)^({keys}) .*\n", "", text)
 
 
 def _with(text: str, settings: dict[str, object]) -> str:

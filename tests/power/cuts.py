@@ -120,11 +120,9 @@ def _install(
     for number in range(DEVICES):
         fleet.device(f"device-{number}", *motions(number))
     (fleet.folder / "broker").mkdir()
-    settings = (ROOT / "mosquitto.conf").read_text(encoding="utf-8")
-    changes = {"listener 1883": f"listener {machine.port}", "allow_anonymous false": "allow_anonymous true"}
-    for old, new in {**changes, "password_file broker/passwords\n": ""}.items():
-        assert old in settings
-        settings = settings.replace(old, new)
+    settings = (ROOT / "deploy" / "mosquitto" / "try-out.conf").read_text(encoding="utf-8")
+    assert "\nlistener 1883 127.0.0.1\n" in settings
+    settings = settings.replace("\nlistener 1883 127.0.0.1\n", f"\nlistener {machine.port}\n")
     (fleet.folder / "mosquitto.conf").write_text(settings, encoding="utf-8")
     content = folder / "content"
     shutil.copytree(fleet.folder, content / "fleet")
