@@ -20,6 +20,9 @@ ca = "ca.pem"                     # the authority that signed the broker's certi
 certificate = "identity.pem"      # key and certificate in one file, so that both are renewed at once
 key = "identity.pem"
 
+[trust]
+key = "signing.pub"               # only models signed with the other half of this key are taken
+
 """
 _OURS = ("federation", "device", "broker", "trust")
 

@@ -44,6 +44,9 @@ key = "aggregator/identity.pem"
 certificate = "aggregator/watch.pem"
 key = "aggregator/watch.pem"
 
+[signing]             # devices take only models that are signed with this key
+key = "aggregator/signing.key"
+
 # What is learnt: put your own columns and classes here; these are of the example with three pumps.
 [model]
 features = ["vibration_mm_s", "temperature_c", "current_a", "noise_db"]

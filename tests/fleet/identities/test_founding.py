@@ -85,3 +85,5 @@ def test_the_settings_it_writes_are_valid(folder: FederationFolder, tmp_path: Pa
     device = AgentSettings.load(tmp_path / "agent.toml", {})
     assert (device.federation, device.device) == ("greenhouse", "pi-1")
     assert device.broker.url == settings.broker.url
+    assert settings.signing.key == folder.signing_key.resolve()
+    assert device.trust.key == tmp_path / "signing.pub"
