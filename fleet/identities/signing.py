@@ -1,12 +1,16 @@
-"""The federation's signing key: made once, beside its public half."""
+"""The federation's signing key: made once, beside its public half, and changed so that devices can follow."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from aggregator.signing import key_file, read_signer
 from fedge import ed25519
 from fedge.errors import StateError
-from fedge.store import sync_folder
+from fedge.store import atomic_write, sync_folder
+from fedge.topics import Topics
+from fedge.trust import lengthened, succession
 
 
 def make_signing_key(path: Path) -> bytes:
@@ -23,6 +27,35 @@ def make_signing_key(path: Path) -> bytes:
     if not path.exists():
         _create(path, ed25519.generate().to_pem())
     return ed25519.public_pem(ed25519.read_signing_key(path).public)
+
+
+class Rotation(NamedTuple):
+    """Public keys, 32 bytes each."""
+
+    old: bytes
+    new: bytes
+
+
+def rotate_signing_key(path: Path, public: Path, federation: str) -> Rotation:
+    """Put a new key into the place of the one at `path`, which signs it as its successor and is gone then.
+
+    One rename replaces the key and what led to it; `public`, for devices that are enrolled from now on,
+    follows. In between, a device that is enrolled with the older one goes on from there.
+
+    Raises:
+        ConfigError: there is no signing key of this federation at `path`.
+        StateError: it cannot be written; the key before stays in its place.
+    """
+    topics = Topics(federation)
+    signer = read_signer(path, topics)
+    key = ed25519.generate()
+    link = succession(topics, signer.public, signer.sign, key.public)
+    owner = path.stat()
+    atomic_write(path, key_file(key.to_pem(), lengthened(signer.chain, link)), mode=0o600)
+    if os.geteuid() == 0:  # on behalf of the user whom the aggregator runs as
+        os.chown(path, owner.st_uid, owner.st_gid)
+    atomic_write(public, ed25519.public_pem(key.public))
+    return Rotation(signer.public, key.public)
 
 
 def _create(path: Path, data: bytes) -> None:

@@ -5,10 +5,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from aggregator.signing import read_signer
 from fedge import ed25519
-from fedge.errors import ConfigError, StateError
-from fleet.identities.signing import make_signing_key
+from fedge.errors import ConfigError, ProtocolError, StateError
+from fedge.messages import MAX_SUCCESSIONS, Service, Signed, unpack
+from fedge.reasons import Reason
+from fedge.topics import Topics
+from fedge.trust import authenticate, fingerprint
+from fleet.cli import app
+from fleet.identities.signing import make_signing_key, rotate_signing_key
+
+LAB = Topics("lab")
 
 
 def test_a_key_is_private_and_its_public_half_checks_what_it_signs(tmp_path: Path) -> None:
@@ -72,3 +81,93 @@ def test_a_key_of_another_kind_is_said(tmp_path: Path) -> None:
     subprocess.run(["openssl", "genpkey", "-algorithm", "X25519", "-out", other], check=True)
     with pytest.raises(ConfigError, match="a key of another kind"):
         ed25519.read_signing_key(other)
+
+
+# ── changing it ────────────────────────────────────────────────────────────────────────────────────
+
+
+def federation(folder: Path) -> Path:
+    """A folder whose aggregator signs."""
+    (folder / "aggregator").mkdir()
+    key = folder / "aggregator" / "signing.key"
+    (folder / "aggregator" / "signing.pub").write_bytes(make_signing_key(key))
+    (folder / "federation.toml").write_text(
+        '[federation]\nname = "lab"\n[model]\nfeatures = 2\nclasses = ["a", "b"]\n'
+        '[signing]\nkey = "aggregator/signing.key"\n'
+    )
+    return key
+
+
+def test_the_old_key_names_the_new_one_and_is_gone(tmp_path: Path) -> None:
+    key = federation(tmp_path)
+    before = read_signer(key, LAB)
+    old_pem = key.read_bytes()
+    result = CliRunner().invoke(app, ["rotate-key", "--folder", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    after = read_signer(key, LAB)
+    assert (
+        result.stdout
+        == f"{fingerprint(before.public)} has named {fingerprint(after.public)}, and is deleted\n"
+    )
+    assert "restart the aggregator" in result.stderr
+    assert (before.chain, after.keys) == ((), (before.public, after.public))
+    assert ed25519.read_public_key(key.with_suffix(".pub")) == after.public
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    secret = b"".join(old_pem.splitlines()[1:-1])
+    assert not any(secret in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    asked = ["openssl", "pkey", "-in", str(key), "-pubout"]
+    assert subprocess.run(asked, capture_output=True, check=True).stdout == ed25519.public_pem(after.public)
+
+
+def test_a_device_follows_from_any_of_the_last_keys_and_from_no_older_one(tmp_path: Path) -> None:
+    key = federation(tmp_path)
+    publics = [read_signer(key, LAB).public]
+    for _ in range(MAX_SUCCESSIONS + 1):
+        rotate_signing_key(key, key.with_suffix(".pub"), "lab")
+        publics.append(read_signer(key, LAB).public)
+    sealed = read_signer(key, LAB).seal(
+        Service(online=True, ledger=b"l" * 16, instance=b"i" * 16, beat=1), "round"
+    )
+    assert len(sealed) < 3_000, "the chain is bounded"
+    envelope = unpack(sealed, Signed)
+    for pinned in publics[1:]:
+        assert authenticate(envelope, "round", LAB, (pinned,), ed25519.verify)[-1] == publics[-1]
+    with pytest.raises(ProtocolError) as refused:
+        authenticate(envelope, "round", LAB, (publics[0],), ed25519.verify)
+    assert refused.value.reason is Reason.BAD_SIGNATURE
+
+
+def test_a_key_that_was_changed_for_another_federation_is_refused(tmp_path: Path) -> None:
+    key = federation(tmp_path)
+    rotate_signing_key(key, key.with_suffix(".pub"), "lab")
+    with pytest.raises(ConfigError, match="was not signed for federation 'elsewhere'"):
+        read_signer(key, Topics("elsewhere"))
+
+
+def test_a_damaged_chain_is_said(tmp_path: Path) -> None:
+    key = federation(tmp_path)
+    first = key.read_bytes()
+    rotate_signing_key(key, key.with_suffix(".pub"), "lab")
+    second = key.read_bytes()
+    private, blocks = second.split(b"-----BEGIN FEDGE", 1)
+    for wrong, text in (
+        (first + b"-----BEGIN FEDGE" + blocks, "the changes below the key do not lead to it"),
+        (second.replace(b"\n-----END FEDGE", b"AAAA\n-----END FEDGE"), "a change of the key is damaged"),
+        (private.replace(b"PRIVATE", b"SECRET") + blocks, "no private key in PEM"),
+    ):
+        key.write_bytes(wrong)
+        with pytest.raises(ConfigError, match=text):
+            read_signer(key, LAB)
+
+
+def test_what_cannot_be_changed_is_said_and_stays(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["rotate-key", "--folder", str(tmp_path)])
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert "there is no such file" in result.stderr
+    key = federation(tmp_path)
+    settings = (tmp_path / "federation.toml").read_text()
+    (tmp_path / "federation.toml").write_text(settings.partition("[signing]")[0])
+    result = CliRunner().invoke(app, ["rotate-key", "--folder", str(tmp_path)])
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert "[signing] key: is missing" in result.stderr
+    assert read_signer(key, LAB).chain == ()
