@@ -32,6 +32,8 @@ def require_same(life: Life, settings: FederationSettings) -> None:
     before, now = json.loads(life.learnt), json.loads(learnt(settings))
     if before == now:
         return
+    for side in (before, now):
+        side["layers"] = side.get("layers", [])[:-1]  # the output layer follows from classes and targets
     changed = ", ".join(key for key in now if before.get(key) != now[key]) or "something"
     raise ConfigError(
         f"[model] {changed} changed since this ledger began; weights of one network mean nothing in another. "

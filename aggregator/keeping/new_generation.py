@@ -39,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
             f"fedge-aggregator needs the extra 'aggregator' (no module {error.name!r}): "
             "pip install 'fedge[aggregator]'"
         ) from None
-    print(f"generation {beginning.generation} begins with round {beginning.round}: start the aggregator")
+    print(f"generation {beginning.generation} begins with round {beginning}: start the aggregator")
     return 0
 
 

@@ -1,0 +1,252 @@
+"""docs/keeping.md, command by command: copies, other servers, new beginnings, with the devices following."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+
+from aggregator.keeping import archive
+from fleet import broker as brokers
+from fleet.broker import Broker
+from fleet.processes import OUR_PACKAGES
+from tests.system.audit import check_books, check_stores
+from tests.system.federations import CENTRES, CLASSES, CLASSIFIER, SPREAD, as_csv, motions, steady
+from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
+
+pytestmark = pytest.mark.system
+
+TEXT = (Path(__file__).parents[2] / "docs" / "keeping.md").read_text(encoding="utf-8")
+BLOCKS = {
+    title: re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    for title, _, text in (part.partition("\n") for part in TEXT.split("\n## ")[1:])
+}
+RUN = {
+    "Backing up": 1,
+    "Restoring": 2,
+    "Moving to another server": 2,
+    "Resetting": 1,
+    "Changing the model or the classes": 1,
+    "Upgrading": 0,
+}
+"""How many blocks of commands each part has; every one is run by a test below."""
+
+
+def test_there_is_no_other_command() -> None:
+    assert {title: len(blocks) for title, blocks in BLOCKS.items()} == RUN
+
+
+class Shell:
+    """Where the operator types: the folder of `federation.toml`, with the program on the path."""
+
+    def __init__(self, fleet: FleetOfProcesses) -> None:
+        self._folder = fleet.folder
+        programs = fleet.folder / "bin"
+        programs.mkdir()
+        program = programs / "fedge-aggregator"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aggregator "$@"\n')
+        program.chmod(0o755)
+        path = os.pathsep.join((str(programs), os.environ["PATH"]))
+        self._environment = {**os.environ, **OUR_PACKAGES, "PATH": path}
+
+    def tell(self, title: str, number: int = 0) -> str:
+        """Run a block of docs/keeping.md as it stands there; returns what it printed."""
+        code, said = self.type(BLOCKS[title][number])
+        assert code == 0, said
+        return said
+
+    def type(self, command: str) -> tuple[int, str]:
+        """Run a command; returns its exit code and what it printed."""
+        ran = subprocess.run(
+            ["/bin/sh", "-euc", command],
+            cwd=self._folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return ran.returncode, ran.stdout
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """One kind is enough here: brokers differ in what they keep, and what is kept here is not theirs."""
+    with brokers.start("auto", tmp_path / "broker") as broker:
+        yield broker
+
+
+@pytest.fixture
+def shell(fleet: FleetOfProcesses) -> Shell:
+    return Shell(fleet)
+
+
+def hold_in(fleet: FleetOfProcesses, number: int) -> None:
+    """Wait until a training round lacks nothing but device-2, which is held in it."""
+    fleet.until(lambda: fleet.admitted(number) == {"device-0", "device-1"}, f"round {number} waits")
+
+
+def weights(fleet: FleetOfProcesses, generation: int, number: int) -> bytes:
+    """A round's model as it was announced, without its head."""
+    ((content,),) = query(
+        fleet.ledger,
+        "SELECT data FROM contents c JOIN rounds r ON c.digest = r.model"
+        " WHERE (r.generation, r.round) = (?, ?)",
+        generation,
+        number,
+    )
+    return bytes(msgpack.unpackb(content)["body"])
+
+
+def generations(fleet: FleetOfProcesses) -> set[tuple[int, int]]:
+    """Generation and number of every closed round there ever was."""
+    return set(query(fleet.ledger, "SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL"))
+
+
+def all_hold(fleet: FleetOfProcesses) -> None:
+    final = fleet.final_model()
+    fleet.until(lambda: all(d.held_model() == final for d in fleet.devices.values()), "all devices hold it")
+
+
+def test_a_restored_round_goes_on_here_and_on_another_server(
+    fleet: FleetOfProcesses, broker: Broker, shell: Shell, tmp_path: Path, undisturbed_model: bytes
+) -> None:
+    steady(fleet)
+    held = fleet.devices["device-2"]
+    held.hold(3)  # the survey, round 1, and here it waits
+    fleet.start_aggregator()
+    fleet.start_devices()
+    hold_in(fleet, 2)
+    assert "round 1.2" in shell.tell("Backing up")
+
+    fleet.kill("aggregator")
+    shutil.rmtree(fleet.state)
+    shell.tell("Restoring")
+    assert fleet.admitted(2) == {"device-0", "device-1"}
+    fleet.start_aggregator()
+    held.hold(4)
+    hold_in(fleet, 3)
+
+    assert fleet.terminate("aggregator") == 0
+    shell.tell("Moving to another server", 0)
+    fleet.terminate("device-1")  # one is away while the others lose their broker
+    broker.kill()
+    for file in (tmp_path / "broker").glob("mosquitto.db*"):
+        file.unlink()  # another machine has none of this, and the name of the first
+    fleet.state.rename(fleet.folder / "the old server")
+    shutil.rmtree(fleet.export)
+    broker.restart()
+    said = shell.tell("Moving to another server", 1)
+    assert "round 1.3" in said
+    fleet.start_aggregator("--exit-when-done")
+    fleet.start_devices("device-1")
+    held.release()
+    assert fleet.ends() == 0
+    assert fleet.final_model() == undisturbed_model
+    assert (fleet.export / "model.onnx").exists()
+    all_hold(fleet)
+    check_stores(fleet)
+    assert check_books(fleet) == 4
+    assert all("Traceback" not in fleet.log(name) for name in ("aggregator", *fleet.devices))
+
+
+def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generation(
+    fleet: FleetOfProcesses, shell: Shell
+) -> None:
+    steady(fleet, rounds=30)
+    fleet.start_aggregator("--exit-when-done")
+    fleet.start_devices()
+    fleet.until(lambda: len(fleet.rounds()) > 1, "learning begins")
+    backups = []
+    while fleet.programs["aggregator"].exit_code is None:  # in the middle of whatever comes
+        shell.tell("Backing up")
+        backups.append(
+            shutil.copy(fleet.folder / "greenhouse.backup", fleet.folder / f"{len(backups)}.backup")
+        )
+    assert fleet.ends() == 0
+    for number, backup in enumerate(backups):
+        copy = fleet.folder / f"copy-{number}"
+        copy.mkdir()
+        archive.extract(backup, copy / "ledger.db")
+        checked = check_books(SimpleNamespace(ledger=copy / "ledger.db"))  # type: ignore[arg-type]
+        assert checked > 0 or number == 0
+
+    # The first of them in the place of a ledger that knows more: only if that is what is wanted.
+    shutil.copy(backups[0], fleet.folder / "greenhouse.backup")
+    code, said = shell.type(BLOCKS["Restoring"][0])
+    assert code == os.EX_CONFIG
+    assert "is at round 1.31, and the backup of" in said
+    code, said = shell.type(BLOCKS["Restoring"][0].strip() + " --force")
+    assert (code, "ledger.db.quarantine-1" in said) == (0, True), said
+
+    fleet.start_aggregator()
+    assert fleet.ends() == os.EX_CONFIG
+    assert "`fedge-aggregator new-generation --keep-model`" in fleet.log()
+    kept = max(number for _, number in generations(fleet))
+    before = weights(fleet, 1, kept)
+    shell.tell("Restoring", 1)
+    assert weights(fleet, 2, 0) == before
+    steady_again = {"quorum": 3, "target": 3, "deadline_s": 300.0}
+    fleet.configure(federation={"seed": 7}, model=CLASSIFIER, rounds=steady_again, stopping={"rounds": 3})
+    fleet.start_aggregator("--exit-when-done")
+    assert fleet.ends() == 0, fleet.log()
+    assert {(g, n) for g, n in generations(fleet) if g == 2} == {(2, n) for n in range(4)}
+    all_hold(fleet)
+    check_stores(fleet)
+    assert check_books(fleet) == 3
+
+
+def test_after_a_reset_and_after_a_change_of_the_classes_the_devices_follow(
+    fleet: FleetOfProcesses, shell: Shell
+) -> None:
+    steady(fleet, rounds=2)
+    fleet.start_aggregator()
+    fleet.start_devices()
+    fleet.until(lambda: (1, 2) in generations(fleet), "it is learnt")
+    code, said = shell.type(BLOCKS["Resetting"][0])
+    assert (code, "already works with this state folder" in said) == (os.EX_TEMPFAIL, True)
+    assert fleet.terminate("aggregator") == 0
+    assert "generation 2 begins with round 2.0" in shell.tell("Resetting")
+    fleet.start_aggregator()
+    fleet.until(lambda: (2, 2) in generations(fleet), "it is learnt again")
+    all_hold(fleet)
+
+    tables: dict[str, Any] = {
+        "model": {**CLASSIFIER, "classes": ("jump", *CLASSES)},
+        "plan": {"epochs": 10, "batch_size": 8, "learning_rate": 0.05, "momentum": 0.5},
+        "rounds": {"quorum": 3, "target": 3, "deadline_s": 300.0},
+        "stopping": {"rounds": 8},
+    }
+    fleet.configure(**tables)
+    assert fleet.terminate("aggregator") == 0
+    fleet.start_aggregator()
+    assert fleet.ends() == os.EX_CONFIG
+    assert "[model] classes changed since this ledger began" in fleet.log()
+    said = shell.tell("Changing the model or the classes")
+    assert "jump, still, walk, run" in said
+    assert "generation 3 begins with round 3.0" in said
+    for number, device in enumerate(fleet.devices.values()):
+        X, y = motions(number)
+        highs = CENTRES[2] + [20, 20, 20, 0, 0] + np.random.default_rng(number).normal(size=(60, 5)) * SPREAD
+        order = np.random.default_rng(9).permutation(120)
+        X, y = np.vstack([X, highs])[order], np.concatenate([y, np.full(60, "jump")])[order]
+        np.savez(device.folder / "new.npz", X=X, y=y)
+        (device.folder / "new.npz").replace(device.folder / "samples.npz")
+    fleet.start_aggregator("--exit-when-done")
+    assert fleet.ends() == 0, fleet.log()
+    all_hold(fleet)
+    asked = fleet.folder / "asked.csv"
+    asked.write_text(as_csv(highs[:5], np.full(5, "jump")))
+    for device in fleet.devices.values():
+        found = fleet.predict(device, asked)
+        assert (found["generation"], {row["class"] for row in found["predictions"]}) == (3, {"jump"})
+    assert all("Traceback" not in fleet.log(name) for name in ("aggregator", *fleet.devices))
