@@ -64,12 +64,22 @@ def enroll(
     again: Annotated[
         bool, typer.Option("--again", help="A new certificate for a device that has lost its own.")
     ] = False,
+    observer: Annotated[
+        bool, typer.Option("--observer", help="Make devices/observer.pem, for dashboards that only read.")
+    ] = False,
     folder: Folder = Path(),
 ) -> None:
     """Let a device belong to the federation: writes its bundle, devices/DEVICE.fedge."""
+    from fleet.identities.enrolling import admit_observer
     from fleet.identities.enrolling import enroll as enrol
     from fleet.identities.folder import FederationFolder
 
+    if observer:
+        with _told("enroll"):
+            signalled = admit_observer(FederationFolder(folder))
+        typer.echo(FederationFolder(folder).observer_identity)
+        typer.echo(signalled.value, err=True)
+        return
     if device is None and csr is None:
         raise typer.BadParameter("name a device, or give a request with --csr", param_hint="DEVICE")
     with _told("enroll"):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from fedge.topics import Topics
 from fleet.identities.identity import Identity, Role
 
+BROKER_FIGURES = "$SYS/#"
+"""What the broker counts: connections, messages, bytes, what it dropped."""
+
 _HEADING = """\
 # Written by `fedge`: who may publish and read what. Changes made here are lost; `fedge enroll` and
 # `fedge revoke` change it. Who has no block may do nothing.
@@ -64,7 +67,8 @@ def _rights(identity: Identity, federations: Sequence[str]) -> list[Right]:
         case Role.OBSERVER:
             # Not the updates: they tell more of a device than a dashboard needs.
             shown = (topics.round, topics.tasks, topics.models, topics.exports, topics.service)
-            return [("read", topic) for topic in (*shown, topics.all_receipts, topics.all_statuses)]
+            shown = (*shown, topics.all_receipts, topics.all_statuses, BROKER_FIGURES)
+            return [("read", topic) for topic in shown]
         case Role.REGISTRAR:  # one authority signs for all federations that share its broker
             served = [Topics(federation) for federation in federations]
             return [

@@ -10,8 +10,8 @@ from fedge.provisioning import SALT_BYTES, Verifier, may_name_a_device
 from fedge.store import atomic_write, remove
 from fleet.identities.authority import Authority, Issued, make_key, public_key, read_request, utc_now
 from fleet.identities.bundle import make_bundle
-from fleet.identities.folder import SECRET, FederationFolder, read
-from fleet.identities.identity import Identity
+from fleet.identities.folder import SECRET, FederationFolder, create, read
+from fleet.identities.identity import Identity, Role
 from fleet.identities.publishing import Signalled, publish
 from fleet.identities.register import Register
 from fleet.identities.settings import RegistrarSettings
@@ -82,6 +82,27 @@ def enroll(
             atomic_write(folder.bundle(device), data, mode=SECRET)
         signalled = publish(folder, register)
     return Enrolled(identity, folder.bundle(device), issued, signalled)
+
+
+def admit_observer(folder: FederationFolder) -> Signalled:
+    """Make the identity that dashboards connect with, if there is none yet: it may read, and say nothing.
+
+    Raises:
+        StateError: something cannot be read or written.
+    """
+    settings = RegistrarSettings.load(folder.registrar_settings)
+    authority = Authority.open(read(folder.ca), read(folder.ca_key))
+    identity, key = Identity(folder.federation(), role=Role.OBSERVER), make_key()
+    with Register(folder.register) as register:
+        if not folder.observer_identity.exists():
+            days = settings.certificates.server_days
+            issued = authority.issue_client(identity.name, public_key(key), days, utc_now())
+            with register.transaction():
+                register.revoke_certificates(identity)
+                register.enrol(identity)
+                register.add_certificate(identity, issued)
+            create(folder.observer_identity, key + issued.pem, SECRET)
+        return publish(folder, register)
 
 
 def revoke(folder: FederationFolder, device: str) -> Signalled:

@@ -137,6 +137,11 @@ class FederationFolder:
         """Bundles for devices."""
         return self.root / "devices"
 
+    @property
+    def observer_identity(self) -> Path:
+        """Key and certificate of `{federation}__observer`, for dashboards."""
+        return self.devices / "observer.pem"
+
     def bundle(self, device: str) -> Path:
         """The bundle of one device."""
         return self.devices / f"{device}.fedge"

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
 import numpy as np
@@ -93,17 +93,33 @@ class Device:
         return kept.model_digest if kept else None
 
 
+class Members(Protocol):
+    """Who has an identity of its own, where the broker asks for one."""
+
+    federation: str
+    signing_key: Path
+    """What the aggregator signs with."""
+    signing_public: Path
+    """What devices check with."""
+
+    def access(self, member: str) -> Mapping[str, Any]:
+        """What stands in the `[broker]` of a device or of the `aggregator`, or in `[watch]`."""
+
+
 class FleetOfProcesses:
     """One federation on one machine; leaving the context ends every process and prints every log."""
 
-    def __init__(self, folder: Path, broker: Broker, access: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, broker: Broker, access: Members | Mapping[str, Any] | None = None
+    ) -> None:
         self.folder = folder
         self.broker = broker
-        self.access: Mapping[str, Any] = access or {}
+        self.members = access if access is not None and not isinstance(access, Mapping) else None
+        self.access: Mapping[str, Any] = access if isinstance(access, Mapping) else {}
         """What else stands in everybody's `[broker]`: a username, a keep-alive."""
         self.prefixes: dict[str, Sequence[str]] = {}
         """What stands before a program's command, by its name: a network namespace, a false clock."""
-        self.name = f"test-{uuid4().hex[:12]}"
+        self.name = self.members.federation if self.members else f"test-{uuid4().hex[:12]}"
         self.devices: dict[str, Device] = {}
         self.programs: dict[str, Program] = {}
         self.state = folder / "state"
@@ -129,12 +145,21 @@ class FleetOfProcesses:
         """Write the aggregator's configuration; every table is given whole."""
         content = {
             "federation": {"name": self.name, **tables.pop("federation", {})},
-            "broker": {"url": self.broker.url, **self.access},
+            "broker": self._access("aggregator"),
             "state": {"folder": "state"},
             "export": {"folder": "export"},
             **tables,
         }
+        if self.members is not None:
+            content |= {
+                "watch": self.members.access("watch"),
+                "signing": {"key": str(self.members.signing_key)},
+            }
         (self.folder / file).write_text(_toml(content))
+
+    def _access(self, member: str) -> dict[str, Any]:
+        own = self.members.access(member) if self.members is not None else {}
+        return {"url": self.broker.url, **own, **self.access}
 
     def device(
         self,
@@ -167,10 +192,12 @@ class FleetOfProcesses:
         tables = {
             "federation": self.name,
             "device": name,
-            "broker": {"url": self.broker.url, **self.access, **(access or {})},
+            "broker": {**self._access(name), **(access or {})},
             "data": data,
             "state": {"folder": "state"},
         }
+        if self.members is not None:
+            tables["trust"] = {"key": str(self.members.signing_public)}
         device.config.write_text(_toml(tables))
         self.devices[name] = device
         return device

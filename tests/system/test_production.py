@@ -1,0 +1,141 @@
+"""The production configuration with real programs: from `fedge init` to an ONNX file over mutual TLS."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from fedge.topics import Topics
+from fleet.identities.enrolling import revoke
+from fleet.identities.publishing import Signalled
+from tests.system.audit import check_books, check_stores
+from tests.system.federations import CLASSIFIER, motions
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.production import Production, needs_mosquitto, production
+
+pytestmark = [pytest.mark.system, needs_mosquitto]
+
+PATIENCE_S = 10.0
+CONNECT = bytes.fromhex("100d 0004 4d515454 05 02 003c 00 0000".replace(" ", ""))
+"""MQTT 5, section 3.1: clean start, keep-alive 60 s, no properties, no client id."""
+
+
+@pytest.fixture
+def greenhouse() -> Iterator[Production]:
+    with production() as made:
+        yield made
+
+
+def test_two_devices_learn_over_mutual_tls(greenhouse: Production, tmp_path: Path) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", greenhouse.broker, greenhouse) as fleet:
+        fleet.configure(
+            model=CLASSIFIER,
+            rounds={"quorum": 2, "target": 2, "deadline_s": 60},
+            stopping={"rounds": 3},
+        )
+        for number in range(2):
+            fleet.device(f"pi-{number}", *motions(number))
+        fleet.start_devices()
+        fleet.start_aggregator("--exit-when-done")
+        assert fleet.ends() == 0
+        assert [row.devices for row in fleet.rounds()] == [2] * 4
+        assert (fleet.export / "model.onnx").stat().st_size > 0
+        assert check_books(fleet) == 3
+        check_stores(fleet)
+        assert "connected to mqtts" in fleet.log("pi-0")
+
+
+class Speaker:
+    """A client that publishes to its own topic as fast as it is acknowledged, until it is stopped."""
+
+    def __init__(self, client: mqtt.Client, topic: str, port: int) -> None:
+        self.refused = threading.Event()
+        self.accepted = 0
+        self.last_accepted_s = 0.0
+        self.lost = threading.Event()
+        self._client, self._topic = client, topic
+        client.on_connect = lambda *_: self._say()
+        client.on_publish = self._answered
+        client.on_disconnect = lambda *_: self.lost.set()
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+
+    def _say(self) -> None:
+        self._client.publish(self._topic, b"x", qos=1)
+
+    def _answered(self, _client: object, _data: object, _mid: int, code: object, _properties: object) -> None:
+        if getattr(code, "is_failure", False):
+            self.refused.set()
+        else:
+            self.accepted += 1
+            self.last_accepted_s = time.monotonic()
+        self._say()
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhouse: Production) -> None:
+    topics = Topics("greenhouse")
+    heard: list[bytes] = []
+    aggregator = greenhouse.client("aggregator")
+    aggregator.on_message = lambda _client, _data, message: heard.append(message.payload)
+    aggregator.connect("127.0.0.1", greenhouse.port)
+    aggregator.subscribe(topics.all_updates, qos=1)
+    aggregator.loop_start()
+    stolen = greenhouse.client("pi-1")
+    told: list[bytes] = []
+    stolen.on_message = lambda _client, _data, message: told.append(message.payload)
+    other = greenhouse.client("pi-2")
+    speaker = Speaker(stolen, topics.update("pi-1"), greenhouse.port)
+    neighbour = Speaker(other, topics.update("pi-2"), greenhouse.port)
+    try:
+        _until(lambda: speaker.accepted > 20 and len(heard) > 20, "it is heard")
+        stolen.subscribe(topics.round, qos=1)
+        aggregator.publish(topics.round, b"before", qos=1).wait_for_publish(PATIENCE_S)
+        _until(lambda: told == [b"before"], "it hears")
+
+        assert revoke(greenhouse.folder, "pi-1") is Signalled.YES
+        began_s = time.monotonic()
+
+        assert speaker.refused.wait(PATIENCE_S) or speaker.lost.wait(PATIENCE_S)
+        late_ms = (speaker.last_accepted_s - began_s) * 1000
+        print(f"its last message was accepted {late_ms:+.1f} ms after `revoke` had returned")
+        accepted, beside = speaker.accepted, neighbour.accepted
+        aggregator.publish(topics.round, b"after", qos=1).wait_for_publish(PATIENCE_S)
+        _until(lambda: neighbour.accepted > beside + 100, "the neighbour goes on")
+        assert speaker.accepted == accepted, "a revoked device was heard"
+        assert told == [b"before"], "a revoked device was told something"
+        assert not neighbour.lost.is_set()
+        assert not neighbour.refused.is_set()
+        with pytest.raises(OSError, match="revoked"):
+            _handshake(greenhouse, greenhouse.identity("pi-1"))
+        _handshake(greenhouse, greenhouse.identity("pi-2"))
+    finally:
+        for client in (speaker, neighbour):
+            client.stop()
+        aggregator.disconnect()
+        aggregator.loop_stop()
+
+
+def _handshake(place: Production, identity: Path) -> None:
+    """Connect, and read what the broker says: with TLS 1.3 a client hears of its refusal only then."""
+    with (
+        socket.create_connection(("127.0.0.1", place.port), timeout=PATIENCE_S) as plain,
+        place.tls(identity).wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
+        secure.sendall(CONNECT)
+        if secure.recv(1) != b"\x20":
+            raise ConnectionRefusedError("no CONNACK")
+
+
+def _until(condition, what: str) -> None:  # type: ignore[no-untyped-def]
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"this did not happen: {what}"
+        time.sleep(0.005)
