@@ -69,6 +69,7 @@ CREATE TABLE devices (
     refused INTEGER NOT NULL DEFAULT 0, last_refusal TEXT
 )
 """,
+    "ALTER TABLE devices ADD COLUMN seen_at REAL",
 )
 """The layouts, from the first on; see docs/state.md."""
 
@@ -131,6 +132,8 @@ class DeviceRow:
     admitted: int
     refused: int
     last_refusal: str | None
+    seen_at: float | None
+    """When it last said something new of itself, in seconds since 1970; None if that was never noted."""
 
 
 class Ledger:
@@ -453,12 +456,17 @@ class Ledger:
 
     # ── devices ────────────────────────────────────────────────────────────────────────────────────
 
-    def save_status(self, device: str, status: Status) -> None:
-        """Keep what a device says of itself."""
+    def save_status(self, device: str, status: Status, now: float) -> None:
+        """Keep what a device says of itself, and since when: what is only retained says nothing new."""
         declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
         self._run(
-            "INSERT INTO devices (device, online, version, samples, holds, generation, round, declined)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET online = excluded.online,"
+            "INSERT INTO devices"
+            " (device, online, version, samples, holds, generation, round, declined, seen_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
+            " WHEN (online, version, samples, holds, generation, round, declined) IS NOT"
+            " (excluded.online, excluded.version, excluded.samples, excluded.holds, excluded.generation,"
+            " excluded.round, excluded.declined) THEN excluded.seen_at ELSE seen_at END,"
+            " online = excluded.online,"
             " version = excluded.version, samples = excluded.samples, holds = excluded.holds,"
             " generation = excluded.generation, round = excluded.round, declined = excluded.declined",
             device,
@@ -469,6 +477,7 @@ class Ledger:
             status.generation,
             status.round,
             declined,
+            now,
         )
 
     def count_refusal(self, device: str, reason: Reason) -> None:
@@ -573,7 +582,7 @@ def read_devices(path: Path) -> list[DeviceRow]:
         rows = db.execute(
             "SELECT device, online, version, samples, holds, generation, round,"
             " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
-            " refused, last_refusal"
+            " refused, last_refusal, seen_at"
             " FROM devices d ORDER BY device"
         ).fetchall()
     return [

@@ -256,7 +256,7 @@ class Runtime:
             case do.CountRefusal(device, reason):
                 self._ledger.count_refusal(device, reason)
             case do.SaveStatus(device, status):
-                self._ledger.save_status(device, status)
+                self._ledger.save_status(device, status, time.time())
             case do.SaveRound(round_id, kind, cohorts):
                 self._ledger.save_round(round_id, kind, cohorts, time.time())
             case do.SaveElapsed(round_id, elapsed_s):

@@ -1,5 +1,6 @@
 """`fedge init`, `enroll`, `revoke`, `devices`: who belongs to a federation."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,30 @@ def revoke(
     with _told("revoke"):
         signalled = shut_out(FederationFolder(folder), device)
     typer.echo(f"{device} is revoked; {signalled.value}")
+
+
+@app.command()
+def devices(
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="The aggregator's ledger.db, if it lies elsewhere than its settings say."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+    folder: Folder = Path(),
+) -> None:
+    """List who belongs to the federation, until when its certificate counts, and when it was last seen."""
+    from rich.console import Console
+
+    from fleet.identities import listing
+    from fleet.identities.authority import utc_now
+    from fleet.identities.folder import FederationFolder
+
+    with _told("devices"):
+        listed = listing.listing(FederationFolder(folder), ledger)
+    if as_json:
+        typer.echo(json.dumps(listing.as_json(listed, utc_now())))
+    else:
+        listing.show(listed, utc_now(), Console())
 
 
 def _request(csr: Path | None) -> bytes | None:

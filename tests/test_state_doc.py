@@ -12,12 +12,18 @@ from agent import memory
 from aggregator import effects as aggregator_effects
 from aggregator import ledger
 from fedge.store import open_database
+from fleet.identities import register
 
 TEXT = (Path(__file__).parents[1] / "docs" / "state.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("file", "migrations"), [(memory.FILE, memory.MIGRATIONS), (ledger.FILE, ledger.MIGRATIONS)]
+    ("file", "migrations"),
+    [
+        (memory.FILE, memory.MIGRATIONS),
+        (ledger.FILE, ledger.MIGRATIONS),
+        (register.FILE, register.MIGRATIONS),
+    ],
 )
 def test_the_tables_are_told_as_they_are(tmp_path: Path, file: str, migrations: tuple[str, ...]) -> None:
     title = f"\n## `{file}`, layout {len(migrations)}\n"

@@ -67,8 +67,8 @@ def _rights(identity: Identity, federations: Sequence[str]) -> list[Right]:
         case Role.OBSERVER:
             # Not the updates: they tell more of a device than a dashboard needs.
             shown = (topics.round, topics.tasks, topics.models, topics.exports, topics.service)
-            shown = (*shown, topics.all_receipts, topics.all_statuses, BROKER_FIGURES)
-            return [("read", topic) for topic in shown]
+            more = (topics.all_receipts, topics.all_statuses, BROKER_FIGURES)
+            return [("read", topic) for topic in (*shown, *more)]
         case Role.REGISTRAR:  # one authority signs for all federations that share its broker
             served = [Topics(federation) for federation in federations]
             return [

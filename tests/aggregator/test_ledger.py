@@ -357,17 +357,20 @@ def test_only_the_newest_generation_is_shown(ledger: Ledger, path: Path) -> None
 def test_a_device_is_shown_with_what_it_said_and_what_became_of_it(ledger: Ledger, path: Path) -> None:
     with ledger.transaction():
         ledger.count_refusal("stranger", Reason.MALFORMED)
-        ledger.save_status("a", status(seen=RoundId(1, 3), declined=decline()))
+        ledger.save_status("a", status(seen=RoundId(1, 3), declined=decline()), 100.0)
         ledger.count_refusal("a", Reason.NOT_FINITE)
         ledger.count_refusal("a", Reason.OVERSIZE)
-        ledger.save_status("a", status(online=False, seen=RoundId(1, 4)))
+        ledger.save_status("a", status(online=False, seen=RoundId(1, 4)), 200.0)
+        ledger.save_status("a", status(online=False, seen=RoundId(1, 4)), 300.0)
         for number in (1, 2):
             admit(ledger, "a", RoundId(1, number))
         ledger.save_answer(RoundId(1, 3), "a", Answer(b"x" * 32, "refused", Reason.NOT_FINITE))
     a, stranger = read_devices(path)
     assert (a.device, a.online, a.round, a.admitted) == ("a", False, (1, 4), 2)
     assert (a.refused, a.last_refusal) == (2, "oversize")
+    assert a.seen_at == 200.0, "what is only retained says nothing new"
     assert (stranger.version, stranger.refused, stranger.admitted) == (None, 1, 0)
+    assert stranger.seen_at is None
 
 
 def test_a_ledger_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""`fedge devices`: who belongs to a federation, until when, and when it was last seen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from aggregator.config import FederationSettings
+from aggregator.ledger import FILE as LEDGER
+from aggregator.ledger import DeviceRow, read_devices
+from fedge.errors import ConfigError, StateError
+from fleet.identities.folder import FederationFolder
+from fleet.identities.register import Member, Register
+
+SOON = 30
+"""Certificates that end within so many days are pointed out."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One identity, as shown to people."""
+
+    member: Member
+    ledger: DeviceRow | None
+    """What the aggregator's ledger knows of it, if that is at hand."""
+
+    def state(self, now: datetime) -> str:
+        """`revoked`, `expired`, `ends soon`, or `good`."""
+        if self.member.revoked_at is not None:
+            return "revoked"
+        end = self.member.not_after
+        if end is None or end <= now:
+            return "expired"
+        return "ends soon" if (end - now).days < SOON else "good"
+
+
+def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed]:
+    """Everybody who was ever enrolled in the folder's federation, services first.
+
+    Args:
+        folder: the federation's.
+        ledger: the aggregator's; without it the one that its settings name, if that can be read.
+
+    Raises:
+        ConfigError: this is no federation's folder.
+        StateError: the register, or a ledger that was named, cannot be read.
+    """
+    with Register(folder.register) as register:
+        members = register.members(folder.federation())
+    seen = _seen(folder, ledger)
+    members.sort(key=lambda member: (member.identity.device is not None, member.identity.name))
+    return [Listed(member, seen.get(member.identity.device or "")) for member in members]
+
+
+def _seen(folder: FederationFolder, ledger: Path | None) -> Mapping[str, DeviceRow]:
+    if ledger is not None:
+        return {row.device: row for row in read_devices(ledger)}
+    try:
+        return {
+            row.device: row
+            for row in read_devices(FederationSettings.load(folder.settings).state.folder / LEDGER)
+        }
+    except (
+        ConfigError,
+        StateError,
+    ):  # the aggregator has not run, keeps its state elsewhere, or locks it away
+        return {}
+
+
+def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
+    """One object for each identity; times in ISO 8601."""
+    return [
+        {
+            "name": entry.member.identity.name,
+            "role": entry.member.identity.role.value,
+            "device": entry.member.identity.device,
+            "state": entry.state(now),
+            "enrolled": _iso(entry.member.enrolled_at),
+            "expires": _iso(entry.member.not_after),
+            "revoked": _iso(entry.member.revoked_at),
+            "online": entry.ledger.online if entry.ledger else None,
+            "last_seen": _iso(_last_seen(entry)),
+        }
+        for entry in listed
+    ]
+
+
+def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
+    """Print the table."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("identity", "certificate", "until", "last seen"):
+        table.add_column(column)
+    for entry in listed:
+        end, seen = entry.member.not_after, _last_seen(entry)
+        online = entry.ledger is not None and entry.ledger.online
+        table.add_row(
+            entry.member.identity.name,
+            entry.state(now),
+            f"{end:%Y-%m-%d}" if end else "",
+            "online" if online else f"{seen:%Y-%m-%d %H:%M} UTC" if seen else "",
+        )
+    console.print(table, highlight=False)
+
+
+def _last_seen(entry: Listed) -> datetime | None:
+    if entry.ledger is None or entry.ledger.seen_at is None:
+        return None
+    return datetime.fromtimestamp(entry.ledger.seen_at, UTC)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
