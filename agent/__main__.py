@@ -15,8 +15,17 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/agent install …`
+    _wheel = Path(__file__).parents[1]
+    sys.path[0] = str(_wheel)
+    from fedge.deployment.bootstrap import take_over
+    from fedge.deployment.program import AGENT
+
+    sys.exit(take_over(AGENT, _wheel, sys.argv[1:]))
+
 import numpy as np
 
+from agent import installation
 from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.sources import Samples, open_source
@@ -29,9 +38,11 @@ EXAMPLES = """examples:
   fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
   fedge-agent --config agent.toml            take part until stopped (SIGTERM or Ctrl-C)
   fedge-agent predict new.csv                use the newest model on a file, without a network
+  sudo fedge-agent install pi-1.fedge        install as a service, or upgrade
 
-exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 74 the state folder cannot be used,
-            75 another agent works with this state folder, 78 the configuration is wrong"""
+exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed,
+            74 the state folder cannot be used, 75 another agent works with this state folder,
+            78 the configuration is wrong"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     tell(verbose=options.verbose)
     try:
+        if "run" in options:
+            return int(options.run(options))
         failpoints.arm(effect.__name__ for effect in get_args(Effect))
         settings = AgentSettings.load(options.config)
         if options.command == "predict":
@@ -73,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     # Both places accept these; a default here would undo what was said before the command.
     predict.add_argument("--config", type=Path, default=argparse.SUPPRESS)
     predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+    installation.add_to(commands)
     return parser
 
 

@@ -14,6 +14,15 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/aggregator install`
+    _wheel = Path(__file__).parents[1]
+    sys.path[0] = str(_wheel)
+    from fedge.deployment.bootstrap import take_over
+    from fedge.deployment.program import SERVER
+
+    sys.exit(take_over(SERVER, _wheel, sys.argv[1:]))
+
+from aggregator import installation
 from aggregator.config import FederationSettings
 from aggregator.effects import MOMENTS, Effect
 from aggregator.keeping import backup, new_generation, restore
@@ -79,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (backup, restore, new_generation):
+    for module in (installation, backup, restore, new_generation):
         module.add_to(commands)
     for command in commands.choices.values():
         # Both places accept it; a default here would undo what was said before the command.

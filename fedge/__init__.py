@@ -3,9 +3,13 @@
 The public API: what a program needs to describe a network, train it locally and speak the protocol.
 """
 
-from fedge.errors import ConfigError, DataError, FedgeError, GaveWay, ProtocolError, StateError
-from fedge.plan import Plan, fedsgd
-from fedge.schema import Schema
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedge.errors import ConfigError, DataError, FedgeError, GaveWay, ProtocolError, StateError
+    from fedge.plan import Plan, fedsgd
+    from fedge.schema import Schema
 
 __version__ = "0.1.0"
 
@@ -21,3 +25,12 @@ __all__ = [
     "__version__",
     "fedsgd",
 ]
+
+_MODULES = {"Plan": "plan", "fedsgd": "plan", "Schema": "schema"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a name of the API when it is asked for: what installs Fedge runs where NumPy is not yet."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"fedge.{_MODULES.get(name, 'errors')}"), name)

@@ -4,6 +4,7 @@
 |------|-------------------|----------------------------------------------------------------------|
 | 65   | `DataError`       | wait: the data on this device cannot be read as it is                |
 | 69   | `Unanswered`      | try again later: nobody who could help answered                      |
+| 69   | `DeploymentError` | nothing: it ends an installation, which says what to do              |
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
 | 75   | `GaveWay`         | restart later: somebody else already does this work                  |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
@@ -46,6 +47,12 @@ class StateError(FedgeError):
 
 class DamagedState(StateError):  # noqa: N818 (a state of the disk)
     """A file in the state folder is not what was written to it: it is put aside, and all begins anew."""
+
+
+class DeploymentError(FedgeError):
+    """A step of installing failed. The text says which, and what to do; what was at work before still is."""
+
+    exit_code = os.EX_UNAVAILABLE
 
 
 class GaveWay(FedgeError):  # noqa: N818 (an outcome rather than an error: somebody else is at work)

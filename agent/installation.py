@@ -1,0 +1,220 @@
+"""`fedge-agent install` and `uninstall`: a device's part in a federation as a service of systemd.
+
+All that this needs is loaded at its beginning: in the end the environment that it came from may be removed.
+"""
+
+import argparse
+import hashlib
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from fedge import bundle
+from fedge.deployment import units
+from fedge.deployment.machine import require_root, run, say
+from fedge.deployment.program import AGENT
+from fedge.errors import ConfigError, DataError, DeploymentError
+from fedge.topics import DEVICE_ID
+
+CONFIGURATIONS = Path("/etc/fedge/agents")
+UNITS = ("fedge-agent@.service", "fedge-renew@.service", "fedge-renew@.timer")
+P = TypeVar("P", bound=argparse.ArgumentParser)
+KEPT_DIGEST = ".installed"
+"""Which bundle the files beside it came from: the same one again must not undo a renewal."""
+
+
+def add_to(commands: "argparse._SubParsersAction[P]") -> None:
+    """Add the two commands to the program's."""
+    install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
+    install_parser.add_argument(
+        "bundle", type=Path, metavar="BUNDLE", help="the file of `fedge enroll`, or the folder of `join`"
+    )
+    install_parser.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the one that runs this"
+    )
+    install_parser.add_argument(
+        "--system-site-packages",
+        action="store_true",
+        help="use the system's numpy and cryptography, where PyPI has none for this processor",
+    )
+    install_parser.set_defaults(run=_run_install)
+    uninstall_parser = commands.add_parser("uninstall", help="remove the service; data stays (root)")
+    uninstall_parser.add_argument("name", metavar="FEDERATION")
+    uninstall_parser.add_argument(
+        "--purge", action="store_true", help="remove configuration, key and state too"
+    )
+    uninstall_parser.set_defaults(run=_run_uninstall)
+
+
+def _run_install(options: argparse.Namespace) -> int:
+    install(options.bundle, options.wheel, system_site_packages=options.system_site_packages)
+    return 0
+
+
+def _run_uninstall(options: argparse.Namespace) -> int:
+    uninstall(options.name, purge=options.purge)
+    return 0
+
+
+def install(source: Path, wheel: Path | None, *, system_site_packages: bool = False) -> None:
+    """Install or upgrade: program, configuration, units; then start, and go back if it does not.
+
+    Running agents are started again with a new program: what they saved they go on with, and a training that
+    was cut off begins again, so a round in progress loses nothing.
+
+    Args:
+        source: a bundle, or a folder with the same files.
+        wheel: the version to install; None: the one that runs this.
+        system_site_packages: let the environment see the system's packages.
+
+    Raises:
+        ConfigError: the bundle is none, or its configuration is wrong.
+        DeploymentError: a step failed. What was at work before still is.
+    """
+    files = read_source(source)
+    name = federation_of(files[bundle.AGENT], source)
+    require_root("fedge-agent install")
+    with AGENT.next(wheel, system_site_packages=system_site_packages) as environment:
+        folder = CONFIGURATIONS / name
+        changed = configure(folder, files)
+        _check(environment, folder)
+        changed |= units.place_units(UNITS)
+        before = AGENT.current
+        if environment != before:
+            say(f"put {environment} into use")
+            AGENT.switch(environment)
+        try:
+            _start(name, again=changed or environment != before)
+        except DeploymentError:
+            if before is not None and environment != before:
+                say(f"it does not start: go back to {before}")
+                AGENT.switch(before)
+                _start(name, again=True)
+            raise
+    AGENT.tidy()
+    say(f"fedge-agent@{name} is running; its log: journalctl -u fedge-agent@{name}")
+
+
+def read_source(source: Path) -> dict[str, bytes]:
+    """The files of a bundle, or of the folder that `fedge-agent join` made.
+
+    Raises:
+        ConfigError: it is neither, or holds no identity.
+    """
+    try:
+        if source.is_dir():
+            known = sorted(bundle.REQUIRED | {bundle.IDENTITY})
+            files = {name: (source / name).read_bytes() for name in known if (source / name).is_file()}
+        else:
+            files = bundle.unpack(source.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    if missing := sorted({bundle.AGENT, bundle.CA, bundle.IDENTITY} - files.keys()):
+        hint = "; `fedge-agent join` puts a certificate to the key it made" if source.is_file() else ""
+        raise ConfigError(f"{source}: {', '.join(missing)} is missing{hint}")
+    return files
+
+
+def federation_of(agent_toml: bytes, source: Path) -> str:
+    """The federation's name, which names the service.
+
+    Raises:
+        ConfigError: it is missing or not allowed.
+    """
+    try:
+        name = tomllib.loads(agent_toml.decode("utf-8-sig")).get("federation")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: agent.toml: not valid TOML: {error}") from None
+    if not isinstance(name, str) or re.fullmatch(DEVICE_ID, name) is None:
+        raise ConfigError(f"{source}: agent.toml: federation: {name!r} is no federation's name")
+    return name
+
+
+def configure(folder: Path, files: dict[str, bytes]) -> bool:
+    """Write the configuration; what its owner edited or a renewal replaced stays. Returns whether it changed.
+
+    The same bundle again changes nothing; another one brings its identity and trust, and `agent.toml` stays.
+    """
+    digest = hashlib.sha256(files[bundle.IDENTITY] + files[bundle.CA]).hexdigest().encode()
+    mark = folder / KEPT_DIGEST
+    if mark.is_file() and mark.read_bytes() == digest:
+        say(f"{folder} stays as it is")
+        return False
+    say(f"write {folder}")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for name, content in files.items():
+        if name == bundle.AGENT and (folder / name).exists():
+            continue
+        units.place(folder / name, content, 0o600 if name in bundle.SECRETS else 0o644)
+    units.place(mark, digest)
+    return True
+
+
+def _check(environment: Path, folder: Path) -> None:
+    """Have the new program read the configuration and the data; data may come later."""
+    command: list[str | Path] = [
+        environment / "bin/fedge-agent",
+        "--config",
+        folder / bundle.AGENT,
+        "--check",
+    ]
+    try:
+        run(command)
+    except DeploymentError as error:
+        if f"exit code {DataError.exit_code}\n" not in str(error):
+            raise
+        reason = str(error).splitlines()[-1].strip()
+        say(f"the data cannot be read yet, and no round be joined until then: {reason}")
+
+
+def _start(name: str, *, again: bool) -> None:
+    unit = f"fedge-agent@{name}.service"
+    units.systemctl("enable", "--quiet", unit)
+    running = set(units.instances("fedge-agent@.service"))
+    for each in sorted(running | {unit}) if again else [unit]:
+        say(f"start {each}")
+        units.systemctl("restart" if again else "start", each)
+    if (CONFIGURATIONS / name / bundle.RENEWAL).exists():
+        units.systemctl("enable", "--quiet", "--now", f"fedge-renew@{name}.timer")
+
+
+def uninstall(name: str, *, purge: bool) -> None:
+    """Remove the service; with the last one the program too. Without `purge` its data stays.
+
+    Data is what cannot be had again: the configuration with its key, and the state.
+
+    Raises:
+        ConfigError: there is no such agent.
+        DeploymentError: a step failed.
+    """
+    require_root("fedge-agent uninstall")
+    folder = CONFIGURATIONS / name
+    if re.fullmatch(DEVICE_ID, name) is None or not folder.is_dir():
+        known = ", ".join(_installed()) or "none"
+        raise ConfigError(f"{name}: there is no agent of this federation here; there is: {known}")
+    say(f"stop fedge-agent@{name}")
+    units.systemctl("disable", "--quiet", "--now", f"fedge-renew@{name}.timer", f"fedge-agent@{name}.service")
+    what = "--what=runtime,state" if purge else "--what=runtime"
+    units.systemctl("clean", what, f"fedge-agent@{name}.service")
+    if purge:
+        say(f"remove {folder} and /var/lib/fedge-agent/{name}")
+        shutil.rmtree(folder)
+    else:
+        (folder / KEPT_DIGEST).unlink(missing_ok=True)
+        say(f"{folder} and /var/lib/fedge-agent/{name} stay")
+    if any(units.is_enabled(f"fedge-agent@{other}.service") for other in _installed()):
+        return
+    say(f"remove the program and its units: no other federation needs {AGENT.link}")
+    units.remove_units(UNITS)
+    for empty in (CONFIGURATIONS, CONFIGURATIONS.parent, Path("/var/lib/fedge-agent")):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+    AGENT.remove()
+
+
+def _installed() -> list[str]:
+    return sorted(path.name for path in CONFIGURATIONS.glob("*") if path.is_dir())

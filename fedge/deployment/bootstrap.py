@@ -1,0 +1,36 @@
+"""Install Fedge on a machine that has nothing but Python: `sudo python3 fedge-….whl/agent install …`.
+
+Python runs a folder inside a zip archive, and a wheel is one. Nothing that Fedge depends on is there then, so
+all that happens here is: make the environment, and go on in it with the same arguments.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from fedge.deployment.machine import require_root
+from fedge.deployment.program import Program, requirement
+from fedge.errors import FedgeError
+
+
+def take_over(program: Program, wheel: Path, arguments: list[str]) -> int:
+    """Make the program's environment from the wheel that we run out of, and become its command.
+
+    Returns:
+        An exit code, if it cannot be done.
+    """
+    command = program.commands[0]
+    if arguments[:1] != ["install"] or {"-h", "--help"} & set(arguments):
+        print(f"usage: sudo python3 {wheel}/{Path(sys.argv[0]).name} install …", file=sys.stderr)
+        print(f"Out of the wheel itself only this can be done; it installs {command}.", file=sys.stderr)
+        return os.EX_USAGE
+    try:
+        require_root(f"{command} install")
+        path = program.make(requirement(wheel, program.extra), system_site_packages=_SITE in arguments)
+    except FedgeError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return error.exit_code
+    os.execv(path / "bin" / command, [command, *arguments])  # nosec B606 # the program just installed
+
+
+_SITE = "--system-site-packages"

@@ -1,0 +1,76 @@
+"""The machine that Fedge is installed on: its root, its packages, its programs."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedge.errors import DeploymentError
+
+PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+"""Where programs are looked for: a user's path may lack those of the system."""
+
+
+def say(step: str) -> None:
+    """Tell of one step, in one line."""
+    print(step, flush=True)
+
+
+def require_root(command: str) -> None:
+    """Go on as root only.
+
+    Raises:
+        DeploymentError: we are somebody else.
+    """
+    if os.geteuid() != 0:
+        raise DeploymentError(f"{command} changes the system: run it as root, with sudo")
+
+
+def run(command: Sequence[str | Path], *, patience_s: float = 1800.0) -> str:
+    """Run a program to its end; returns what it printed.
+
+    Raises:
+        DeploymentError: it failed, or is not there; the text has its last words.
+    """
+    shown = " ".join(map(str, command))
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PATH": PATH},
+            timeout=patience_s,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeploymentError(f"{shown}: {error}") from None
+    output = done.stdout.decode(errors="replace").strip()
+    if done.returncode != 0:
+        last = "\n  ".join(output.splitlines()[-8:])
+        raise DeploymentError(f"{shown}: failed with exit code {done.returncode}\n  {last}")
+    return output
+
+
+def find(program: str) -> str | None:
+    """Where a program of the system lies; None: nowhere."""
+    return shutil.which(program, path=PATH)
+
+
+def need_package(package: str) -> None:
+    """Install a package of the distribution.
+
+    Raises:
+        DeploymentError: it cannot be; the text says what to do by hand.
+    """
+    if find("apt-get") is None:
+        raise DeploymentError(f"{package} is missing: install it with this system's package manager")
+    say(f"install {package} with apt-get")
+    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--quiet"]
+    command += ["--no-install-recommends", package]
+    try:
+        run(command)
+    except DeploymentError:  # a new machine's list of packages is empty or old
+        run(["apt-get", "update", "--quiet"])
+        run(command)

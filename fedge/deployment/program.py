@@ -1,0 +1,161 @@
+"""Where an installed program lives: virtual environments, one of which a symbolic link names.
+
+A new one is made whole beside the one in use, and then takes its place with a single rename: whatever fails
+before leaves the old one at work.
+"""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from fedge import __version__
+from fedge.deployment.machine import need_package, run, say
+from fedge.errors import DeploymentError
+
+BASE = Path("/opt/fedge")
+BIN = Path("/usr/local/bin")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One of Fedge's programs as it is installed."""
+
+    name: str
+    """`/opt/fedge/{name}` is a link to its environment `/opt/fedge/{name}.{number}`."""
+    extra: str
+    """What it needs besides the wheel's own dependencies."""
+    commands: tuple[str, ...]
+    """What of it is linked in `/usr/local/bin`."""
+    base: Path = BASE
+    bin: Path = BIN
+
+    @property
+    def link(self) -> Path:
+        """What units and users name."""
+        return self.base / self.name
+
+    @property
+    def current(self) -> Path | None:
+        """The environment in use."""
+        return self.link.resolve() if self.link.is_symlink() and self.link.exists() else None
+
+    @property
+    def all(self) -> list[Path]:
+        """Every environment of this program, in use or not."""
+        return [path for path in self.base.glob(f"{self.name}.*") if path.suffix[1:].isdecimal()]
+
+    def make(self, requirement: str, *, system_site_packages: bool = False) -> Path:
+        """Make a new environment, with this requirement installed into it.
+
+        Raises:
+            DeploymentError: it cannot be made; nothing of it is left.
+        """
+        if find_spec("ensurepip") is None:
+            need_package("python3-venv")
+        number = 1 + max((int(path.suffix[1:]) for path in self.all), default=0)
+        path = self.base / f"{self.name}.{number}"
+        try:
+            self.base.mkdir(mode=0o755, parents=True, exist_ok=True)
+            say(f"make {path} with {requirement}")
+            options = ["--system-site-packages"] if system_site_packages else []
+            run([sys.executable, "-m", "venv", *options, path])
+            run([path / "bin/python", "-m", "pip", "install", "--disable-pip-version-check", requirement])
+            run([path / "bin" / self.commands[0], "--version"])
+        except OSError as error:
+            raise DeploymentError(f"{path}: cannot be made: {error.strerror}") from None
+        except DeploymentError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        return path
+
+    @contextmanager
+    def next(self, wheel: Path | None, *, system_site_packages: bool = False) -> Iterator[Path]:
+        """The environment to go on with: a new one for a wheel, else the one we run in if it is ours.
+
+        It is removed if what is done with it fails and it is not in use by then.
+        """
+        own = Path(sys.prefix)
+        if wheel is None and own.parent == self.base and own in self.all:
+            path = own
+        else:
+            path = self.make(requirement(wheel, self.extra), system_site_packages=system_site_packages)
+        try:
+            yield path
+        except BaseException:
+            if path != self.current:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    def switch(self, path: Path) -> None:
+        """Make this environment the one in use, at once and for good, and link its commands."""
+        os.sync()  # a power cut must not find the link renamed and the files empty
+        _point(self.link, Path(path.name))
+        self.bin.mkdir(parents=True, exist_ok=True)
+        for command in self.commands:
+            _point(self.bin / command, self.link / "bin" / command)
+
+    def tidy(self) -> None:
+        """Remove the environments that are not in use."""
+        for path in self.all:
+            if path != self.current:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove the program."""
+        for command in self.commands:
+            link = self.bin / command
+            if link.is_symlink() and self.link in link.readlink().parents:
+                link.unlink()
+        self.link.unlink(missing_ok=True)
+        for path in self.all:
+            shutil.rmtree(path, ignore_errors=True)
+        if self.base.is_dir() and not any(self.base.iterdir()):
+            self.base.rmdir()
+
+
+AGENT = Program("agent", "secure", ("fedge-agent",))
+SERVER = Program("server", "aggregator", ("fedge-aggregator", "fedge"))
+
+
+def requirement(wheel: Path | None, extra: str) -> str:
+    """What pip is asked for: this wheel, or else what the running installation came from."""
+    if wheel is None:
+        wheel = _origin()
+    if wheel is None:
+        return f"fedge[{extra}]=={__version__}"
+    if not wheel.exists():
+        raise DeploymentError(f"{wheel}: there is no such file")
+    return f"fedge[{extra}] @ {wheel.resolve().as_uri()}"
+
+
+def _origin() -> Path | None:
+    """The wheel or folder that the running installation was made from (PEP 610), if it is still there."""
+    try:
+        text = importlib.metadata.distribution("fedge").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    url = urlsplit(json.loads(text)["url"]) if text else urlsplit("")
+    path = Path(unquote(url.path))
+    return path if url.scheme == "file" and path.exists() else None
+
+
+def _point(link: Path, target: Path) -> None:
+    """Make a symbolic link, or turn the one that is there, in one step.
+
+    Raises:
+        DeploymentError: something else stands in its place.
+    """
+    if link.exists() and not link.is_symlink():
+        raise DeploymentError(f"{link}: is no link of ours; move it away")
+    new = link.with_name(f".{link.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(link)

@@ -1,0 +1,82 @@
+"""The units of systemd: those that travel with Fedge, and systemctl to set them to work."""
+
+import shutil
+from collections.abc import Iterable
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from fedge.deployment.machine import run
+from fedge.errors import DeploymentError
+from fedge.store import atomic_write
+
+SYSTEM = Path("/etc/systemd/system")
+
+
+def shipped(path: str) -> bytes:
+    """A file of `deploy/`: from the wheel, or from the checkout that this module lies in.
+
+    Raises:
+        DeploymentError: this installation lacks it.
+    """
+    wheel = resources.files("fedge.deployment").joinpath("files")
+    checkout = Path(__file__).parents[2] / "deploy"
+    places: list[Traversable] = [wheel.joinpath(path), checkout / path]
+    for place in places:
+        if place.is_file():
+            return place.read_bytes()
+    raise DeploymentError(f"this installation lacks deploy/{path}: install Fedge again")
+
+
+def place(path: Path, data: bytes, mode: int = 0o644) -> bool:
+    """Write a file of the system if it is not so already; returns whether it was written."""
+    if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, data, mode=mode)
+    path.chmod(mode)
+    return True
+
+
+def place_units(names: Iterable[str], system: Path = SYSTEM) -> bool:
+    """Put units where systemd reads them; returns whether any is new or changed."""
+    changed = [place(system / name, shipped(f"systemd/{name}")) for name in names]
+    if any(changed):
+        systemctl("daemon-reload")
+    return any(changed)
+
+
+def remove_units(names: Iterable[str], system: Path = SYSTEM) -> None:
+    """Take units away again; drop-ins that somebody else wrote stay."""
+    for name in names:
+        path = system / name
+        path.unlink(missing_ok=True)
+        if path.parent != system and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    systemctl("daemon-reload")
+
+
+def systemctl(*arguments: str) -> str:
+    """Have systemd do something; returns what it said.
+
+    Raises:
+        DeploymentError: it could not, or this machine has no systemd.
+    """
+    if shutil.which("systemctl") is None:
+        raise DeploymentError("systemctl is not there: this machine has no systemd")
+    return run(["systemctl", "--no-pager", *arguments])
+
+
+def is_enabled(unit: str) -> bool:
+    """Whether a unit is started with the system."""
+    try:
+        return systemctl("is-enabled", unit) == "enabled"
+    except DeploymentError:
+        return False
+
+
+def instances(template: str) -> list[str]:
+    """The running units of a template `name@.service`."""
+    pattern = template.replace("@.", "@*.")
+    lines = systemctl("list-units", "--plain", "--no-legend", "--state=active,activating", pattern)
+    return [line.split()[0] for line in lines.splitlines() if line.strip()]

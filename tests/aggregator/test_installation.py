@@ -1,0 +1,62 @@
+"""What `fedge-aggregator install` does with a federation's folder, without a system to install on."""
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.installation import point_broker, take_in
+from fedge.errors import ConfigError
+
+
+def found(folder: Path, name: str = "greenhouse") -> Path:
+    (folder / "broker").mkdir(parents=True)
+    (folder / "federation.toml").write_text(f'[federation]\nname = "{name}"\n')
+    (folder / "broker" / "mosquitto.conf").write_text(
+        f"listener 8883\nacl_file {folder}/broker/acl\npersistence_location {folder}/broker/data/\n"
+    )
+    return folder
+
+
+def test_a_folder_is_moved_to_its_place_once(tmp_path: Path) -> None:
+    place = tmp_path / "federations"
+    source = found(tmp_path / "elsewhere")
+    folder = take_in(source, place)
+    assert folder == place / "greenhouse"
+    assert not source.exists()
+    assert (folder / "broker" / "mosquitto.conf").read_text() == (
+        f"listener 8883\nacl_file {folder}/broker/acl\npersistence_location {folder}/broker/data/\n"
+    )
+    assert take_in(folder, place) == folder
+    assert take_in(Path("greenhouse"), place) == folder, "by its name"
+    with pytest.raises(ConfigError, match="is there already"):
+        take_in(found(tmp_path / "second"), place)
+
+
+@pytest.mark.parametrize("text", [None, "[federation", "[federation]\nname = 3\n", "name = 'x'\n"])
+def test_another_folder_is_refused(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "federation.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"federation\.toml"):
+        take_in(tmp_path, tmp_path / "federations")
+
+
+def test_a_folder_that_shares_a_broker_is_made_in_its_place(tmp_path: Path) -> None:
+    first, second = found(tmp_path / "one"), tmp_path / "two"
+    second.mkdir()
+    (second / "federation.toml").write_text('[federation]\nname = "two"\n')
+    (second / "broker").symlink_to(first / "broker")
+    with pytest.raises(ConfigError, match="shares a broker"):
+        take_in(second, tmp_path / "federations")
+
+
+def test_mosquitto_is_the_broker_of_one_authority(tmp_path: Path) -> None:
+    link = tmp_path / "broker"
+    first, other, beside = found(tmp_path / "one"), found(tmp_path / "other"), tmp_path / "beside"
+    point_broker(first, link)
+    point_broker(first, link)
+    assert link.resolve() == first / "broker"
+    beside.mkdir()
+    (beside / "broker").symlink_to(first / "broker")
+    point_broker(beside, link)
+    with pytest.raises(ConfigError, match=r"--beside .*/one"):
+        point_broker(other, link)

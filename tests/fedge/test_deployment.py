@@ -1,0 +1,155 @@
+"""Environments that take each other's place, units that travel with the wheel, and pauses that grow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedge.deployment import backoff, machine, units
+from fedge.deployment.program import AGENT, SERVER, Program, requirement
+from fedge.errors import DeploymentError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program("agent", "secure", ("fedge-agent",), tmp_path / "opt", tmp_path / "bin")
+
+
+def environment(program: Program, number: int) -> Path:
+    path = program.base / f"agent.{number}"
+    (path / "bin").mkdir(parents=True)
+    (path / "bin" / "fedge-agent").touch()
+    return path
+
+
+def test_a_program_is_replaced_in_one_step_and_then_tidied(program: Program) -> None:
+    first, second = environment(program, 1), environment(program, 2)
+    program.switch(first)
+    assert program.current == first
+    program.switch(second)
+    assert program.current == second
+    assert (program.bin / "fedge-agent").resolve() == second / "bin" / "fedge-agent"
+    program.tidy()
+    assert program.all == [second]
+    program.remove()
+    assert not program.base.exists()
+    assert list(program.bin.iterdir()) == []
+
+
+def test_what_stands_in_the_way_is_not_overwritten(program: Program) -> None:
+    program.bin.mkdir()
+    (program.bin / "fedge-agent").write_text("somebody else's")
+    with pytest.raises(DeploymentError, match="is no link of ours"):
+        program.switch(environment(program, 1))
+    assert (program.bin / "fedge-agent").read_text() == "somebody else's"
+
+
+def test_a_failed_step_leaves_the_old_program(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = environment(program, 1)
+    program.switch(old)
+    monkeypatch.setattr(Program, "make", lambda self, *_, **__: environment(self, 2))
+
+    def fail() -> None:
+        with program.next(None) as path:
+            assert path == program.base / "agent.2"
+            raise DeploymentError("it does not start")
+
+    with pytest.raises(DeploymentError, match="it does not start"):
+        fail()
+    assert program.all == [old]
+    assert program.current == old
+
+
+def test_an_environment_that_cannot_be_filled_is_removed(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "broken.whl").write_bytes(b"no zip")
+    wanted = requirement(tmp_path / "broken.whl", program.extra)
+    with pytest.raises(DeploymentError, match=r"pip install .*: failed with exit code"):
+        program.make(wanted)
+    assert program.all == []
+
+
+def test_an_environment_goes_on_with_itself(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = environment(program, 4)
+    monkeypatch.setattr(sys, "prefix", str(own))
+    with program.next(None) as path:
+        assert path == own
+
+
+def test_pip_is_asked_for_the_wheel_with_the_extra(tmp_path: Path) -> None:
+    wheel = tmp_path / "fedge 1.whl"
+    wheel.touch()
+    assert requirement(wheel, "secure") == f"fedge[secure] @ file://{tmp_path}/fedge%201.whl"
+    with pytest.raises(DeploymentError, match="no such file"):
+        requirement(tmp_path / "other.whl", "secure")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy/systemd").rglob("*.*")), ids=lambda path: path.name)
+def test_what_travels_is_found(path: Path) -> None:
+    if path.is_file():
+        assert units.shipped(str(path.relative_to(ROOT / "deploy"))) == path.read_bytes()
+
+
+def test_what_does_not_travel_is_named() -> None:
+    with pytest.raises(DeploymentError, match=r"lacks deploy/systemd/other\.service"):
+        units.shipped("systemd/other.service")
+
+
+def test_a_file_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.d" / "unit"
+    assert units.place(path, b"one", 0o755)
+    assert not units.place(path, b"one", 0o755)
+    assert units.place(path, b"two", 0o755)
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o777 == 0o755
+
+
+def test_pauses_grow_to_five_minutes() -> None:
+    assert [backoff.pause_s(n) for n in (0, 1, 2, 3, 6, 7, 1000)] == [0, 5, 10, 20, 160, 300, 300]
+
+
+def test_failures_are_counted_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    file = tmp_path / "failures"
+    for result, count in (("exit-code", 1), ("watchdog", 2), ("success", 0), ("signal", 1)):
+        monkeypatch.setenv("SERVICE_RESULT", result)
+        backoff.main(["count"])
+        assert backoff.failures(file, file.stat().st_mtime if file.exists() else 0.0) == count
+    slept: list[float] = []
+    monkeypatch.setattr(backoff.time, "sleep", slept.append)
+    backoff.main(["wait"])
+    assert slept == [backoff.FIRST_S]
+    assert backoff.failures(file, file.stat().st_mtime + backoff.FORGOTTEN_AFTER_S) == 0
+    file.write_text("?")
+    assert backoff.failures(file, file.stat().st_mtime) == 0
+
+
+def test_a_program_that_fails_is_told_with_its_last_words() -> None:
+    with pytest.raises(DeploymentError, match=r"(?s)sh -c .*: failed with exit code 3\n  out of paper"):
+        machine.run(["sh", "-c", "echo out of paper; exit 3"])
+    with pytest.raises(DeploymentError, match="no-such-program"):
+        machine.run(["no-such-program"])
+
+
+@pytest.mark.parametrize("folder", ["agent", "aggregator"])
+def test_out_of_the_wheel_only_installing_works(folder: str) -> None:
+    """Without site packages, as on a new machine: nothing that Fedge depends on is there."""
+    command = [sys.executable, "-I", "-S", str(ROOT / folder), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == os.EX_USAGE
+    assert f"/{folder} install" in done.stderr
+
+
+@pytest.mark.parametrize(("folder", "program"), [("agent", AGENT), ("aggregator", SERVER)])
+def test_a_machine_that_has_only_python_is_told_of_root(folder: str, program: Program) -> None:
+    if os.geteuid() != 0:
+        command = [sys.executable, "-I", "-S", str(ROOT / folder), "install"]
+    else:
+        command = ["setpriv", "--reuid=65534", sys.executable, "-I", "-S", str(ROOT / folder), "install"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert done.stderr.endswith("install changes the system: run it as root, with sudo\n")
+    assert done.stderr.startswith(f"{program.commands[0]}: ")
