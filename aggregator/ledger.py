@@ -165,7 +165,7 @@ class Ledger:
     def transaction(self) -> Iterator[None]:
         """All or nothing, and durable when it ends."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("BEGIN")  # nobody else writes: a turn that changes nothing takes no lock
             yield
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -490,14 +490,17 @@ class Ledger:
         )
 
     def _run(self, statement: str, *values: object) -> None:
-        for _ in self._rows(statement, *values):
-            pass
+        self._all(statement, *values)
 
     def _one(self, statement: str, *values: object) -> Any:
-        return next(self._rows(statement, *values), None)
+        rows = self._all(statement, *values)
+        return rows[0] if rows else None
 
     def _all(self, statement: str, *values: object) -> list[Any]:
-        return list(self._rows(statement, *values))
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error
 
     def _rows(self, statement: str, *values: object) -> Iterator[Any]:
         try:

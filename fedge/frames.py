@@ -11,7 +11,7 @@ spools frames to disk; `Assembler` holds the bytes as well, within limits, for o
 import hashlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import overload
 
@@ -130,17 +130,17 @@ def offer(partial: Partial | None, frame: Frame) -> Partial | Refused:
             f"frame {frame.i} with {len(frame.data)} bytes: {frame.size} bytes are not cut into {frame.n} "
             "frames like that, all but the last of one length",
         )
-    fresh = Partial(frame.id, frame.n, frame.size, frame_bytes)
+    cut = (frame.id, frame.n, frame.size, frame_bytes)
     if partial is None:
-        partial = fresh
-    elif replace(partial, have=0) != fresh:
+        partial = Partial(*cut)
+    elif (partial.id, partial.n, partial.size, partial.frame_bytes) != cut:
         return Refused(
             Reason.MALFORMED,
             f"frame {frame.i} is of {frame.size} bytes in {frame.n} frames of {frame_bytes}, the frames "
             f"before it of {partial.size} in {partial.n} of {partial.frame_bytes}, or of another message",
         )
     bit = 1 << frame.i
-    return partial if partial.have & bit else replace(partial, have=partial.have | bit)
+    return partial if partial.have & bit else Partial(*cut, partial.have | bit)
 
 
 def _frame_bytes(frame: Frame) -> int | None:

@@ -63,7 +63,8 @@ def _header(first: int) -> _Header:
     return _Header("refused", 0, 0)  # extension types, timestamps among them, and the unused 0xc1
 
 
-_HEADERS = tuple(_header(first) for first in range(256))
+_HEADERS = tuple((kind, width, length) for kind, width, length in map(_header, range(256)))
+"""Plain tuples: they are taken apart twice as fast as named ones."""
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
@@ -134,12 +135,13 @@ def _check_structure(payload: bytes | bytearray | memoryview) -> None:
     """Walk over the headers of all values; nothing is allocated for what they announce."""
     end = len(payload)
     at = values = containers = 0
-    open_ = [1]  # values still to come in each container we are in; the message itself is the first
-    while open_:
-        if open_[-1] == 0:
-            open_.pop()
+    left = 1  # values still to come in the container we are in; the message itself is the first
+    around: list[int] = []  # and in those around it
+    while left or around:
+        if not left:
+            left = around.pop()
             continue
-        open_[-1] -= 1
+        left -= 1
         values += 1
         if values > MAX_VALUES:
             raise ProtocolError(f"more than {MAX_VALUES} values in a message")
@@ -147,21 +149,21 @@ def _check_structure(payload: bytes | bytearray | memoryview) -> None:
             raise ProtocolError(f"cut short: {end} bytes, and a value is still to come")
         start = at
         kind, width, length = _HEADERS[payload[at]]
-        at += 1
+        at += 1 + width
         if width:
-            if at + width > end:
+            if at > end:
                 raise ProtocolError(f"cut short: {end} bytes end within the {kind} at byte {start}")
-            length = int.from_bytes(payload[at : at + width], "big")
-            at += width
+            length = int.from_bytes(payload[start + 1 : at], "big")
         if kind == "array" or kind == "map":
             containers += 1
             if containers > MAX_CONTAINERS:
                 raise ProtocolError(f"more than {MAX_CONTAINERS} maps and arrays in a message")
-            if len(open_) > MAX_DEPTH:
+            if len(around) >= MAX_DEPTH:
                 raise ProtocolError(f"nested deeper than {MAX_DEPTH} at byte {start}")
             if length > MAX_LENGTH:
                 raise ProtocolError(f"{kind} of {length} at byte {start}, more than the {MAX_LENGTH} allowed")
-            open_.append(2 * length if kind == "map" else length)
+            around.append(left)
+            left = 2 * length if kind == "map" else length
         elif kind == "refused":
             raise ProtocolError(
                 f"an extension type or unused code at byte {start}: only plain values are read"

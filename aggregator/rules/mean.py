@@ -133,6 +133,8 @@ class _Sum:
 
     def tree(self, lanes: range) -> Vector | None:
         """The sum over `lanes`, the next in the stream. The recursion is the tree."""
+        if self._next is None or self._next[0] >= lanes.stop:
+            return None
         if len(lanes) == 1:
             return self._lane(lanes.start)
         low, high = _halves(lanes)

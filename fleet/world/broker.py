@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedge.link import Publication
@@ -56,6 +56,8 @@ class Session:
     client: str
     keep_s: int
     filters: dict[str, None] = field(default_factory=dict)
+    hears: dict[str, bool] = field(default_factory=dict)
+    """Whether a filter matches, by topic; empty whenever the filters have changed."""
     waiting: deque[Message] = field(default_factory=deque)
     under_way: dict[int, Message] = field(default_factory=dict)
     """Sent on this connection, or on the one before, and not acknowledged."""
@@ -68,7 +70,7 @@ class Session:
     def saved(self) -> "Session":
         """What the broker's disk has of it."""
         kept = copy(self)
-        kept.filters, kept.waiting = dict(self.filters), deque(self.waiting)
+        kept.filters, kept.hears, kept.waiting = dict(self.filters), {}, deque(self.waiting)
         kept.under_way, kept.line, kept.will = dict(self.under_way), None, None
         return kept
 
@@ -160,6 +162,7 @@ class Broker:
         if session is None:
             return
         line.answer(mid, subscription=True)
+        session.hears.clear()
         for topics in filters:
             session.filters[topics] = None
             for message in list(self.retained.values()):
@@ -171,6 +174,7 @@ class Broker:
     def unsubscribe(self, line: Line, filters: list[str]) -> None:
         """Stop sending these."""
         if (session := self._session(line)) is not None:
+            session.hears.clear()
             for topics in filters:
                 session.filters.pop(topics, None)
 
@@ -218,12 +222,16 @@ class Broker:
         expires_s = math.inf if piece.expiry_s is None else self._now_s() + piece.expiry_s
         message = Message(piece.topic, piece.payload, False, expires_s)
         if piece.retain and piece.payload:
-            self.retained[piece.topic] = replace(message, retained=True)
+            self.retained[piece.topic] = Message(piece.topic, piece.payload, True, expires_s)
         elif piece.retain:
             self.retained.pop(piece.topic, None)
         self._heard(message)
         for session in list(self.sessions.values()):
-            if any(self._match(topics, piece.topic) for topics in session.filters):
+            hears = session.hears.get(piece.topic)
+            if hears is None:
+                hears = any(self._match(topics, piece.topic) for topics in session.filters)
+                session.hears[piece.topic] = hears
+            if hears:
                 for _ in range(1 + self.says_twice()):
                     self._enqueue(session, message)
 

@@ -92,10 +92,12 @@ class WatchedLedger(Ledger):
     def transaction(self) -> Iterator[None]:
         """As `Ledger.transaction`."""
         self._answered, self._frames = set(), set()
+        before = self._db.total_changes
         with super().transaction():
             yield
-        with self._power.spare():
-            self._oracle.ledger_committed(self, self._answered, self._frames)
+        if self._db.total_changes != before:
+            with self._power.spare():
+                self._oracle.ledger_committed(self, self._answered, self._frames)
 
     def spool(self, device: str, frame: Frame) -> None:
         """As `Ledger.spool`."""
