@@ -18,7 +18,7 @@ from aggregator.stopping import Progress, Stopping
 from fedge import ed25519
 from fedge.errors import ConfigError, DamagedState, GaveWay, ProtocolError
 from fedge.frames import cost
-from fedge.freshness import RoundId
+from fedge.freshness import SERVICE_EXPIRY_S, RoundId, age_s
 from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
 from fedge.messages import MAX_COUNTER, MAX_SIZE, Manifest, Service, Signed, Status, Task, unpack
 from fedge.plan import Plan
@@ -248,7 +248,8 @@ def take_in(
     try:
         match address.kind if address is not None else None:
             case "service" if message.payload:
-                return watch.service(unpack(message.payload, Service), now_s)
+                lain_s = age_s(SERVICE_EXPIRY_S, message.expiry_left_s)
+                return watch.service(unpack(message.payload, Service), now_s, lain_s)
             case "round" if message.payload:
                 envelope = unpack(message.payload, Signed)
                 if signer is not None:

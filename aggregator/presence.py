@@ -1,7 +1,8 @@
 """Before taking over a federation: is another aggregator alive, and has the fleet seen more than we know?
 
 Pure. A will may not have been sent yet, so an `online` that does not move is not believed for longer than
-`PATIENCE_S`; a beat that moves is.
+`PATIENCE_S`, counted from when it was said: whoever was killed and looks anew waits only for what is left of
+that. A beat that moves is believed.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ class Watch:
     other: Service | None = None
     """Another aggregator that says it is online."""
     other_since_s: float = 0.0
+    """When it said so first."""
     moved: bool = False
     """Its beat moves: it is alive."""
     announced: RoundId | None = None
@@ -34,8 +36,8 @@ class Watch:
     """What each device has seen."""
     online: frozenset[str] = frozenset()
 
-    def service(self, service: Service, now_s: float) -> "Watch":
-        """Take in the `service` topic."""
+    def service(self, service: Service, now_s: float, age_s: float = 0.0) -> "Watch":
+        """Take in the `service` topic; `age_s`: how long the message has lain at the broker."""
         if not service.online:
             return replace(self, seen_s=now_s, other=None)
         known = self.other is not None and self.other.instance == service.instance
@@ -43,7 +45,7 @@ class Watch:
             self,
             seen_s=now_s,
             other=service,
-            other_since_s=self.other_since_s if known else now_s,
+            other_since_s=self.other_since_s if known else now_s - age_s,
             moved=known and self.other != service,
         )
 

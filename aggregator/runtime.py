@@ -26,7 +26,7 @@ from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, GaveWay, ProtocolError
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
-from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, RoundId
+from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import Export, Frame, Message, Service, Status, pack, seal, unpack
 from fedge.topics import Address, Topics
@@ -344,7 +344,8 @@ class Runtime:
         return self._signer.seal(message, kind) if self._signer is not None else seal(message)
 
     def _service_publication(self, message: Service) -> Publication:
-        return Publication(self._topics.service, pack(message), retain=True)
+        expiry_s = SERVICE_EXPIRY_S if message.online else None  # the last words stay
+        return Publication(self._topics.service, pack(message), retain=True, expiry_s=expiry_s)
 
     # ── export ─────────────────────────────────────────────────────────────────────────────────────
 

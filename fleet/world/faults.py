@@ -9,10 +9,13 @@ from dataclasses import dataclass
 DAY_S = 86_400.0
 LATEST_CUT_S = 15.0
 """A program that is to die after so many effects and does not perform them is killed after so long."""
+SHORT_LIFE_S = 12.0
+"""Between two deaths of a crash loop."""
 
 KINDS = {
     "kill": 6,  # 24-27, 43, 44: a program dies between any two of its effects
     "power cut": 6,  # 34: the same, and the broker is not told
+    "crash loop": 2,  # 33: a program dies again and again, each time a few seconds after its start
     "reset": 4,  # a connection ends, with what was under way
     "darkness": 4,  # 20: packets go nowhere, briefly or for longer than the keep-alive
     "broker restart": 3,  # 3: with its disk
@@ -65,6 +68,8 @@ def schedule(rng: random.Random, devices: int) -> list[Fault]:
         host = rng.randrange(-1, devices) if rng.random() < 0.7 else -1
         if kind in ("clone", "sensor away", "long sleep"):
             host = rng.randrange(devices)
+        if kind == "crash loop":
+            seconds = rng.uniform(30.0, 90.0)
         if kind in ("night", "long sleep"):
             if slept:
                 continue

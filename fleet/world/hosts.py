@@ -18,7 +18,6 @@ from aggregator.presence import Watch
 from aggregator.runtime import Runtime as Aggregator
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
-from fedge.messages import Manifest, unseal
 from fedge.topics import Topics
 from fleet.world.broker import Broker
 from fleet.world.clock import Clock
@@ -295,7 +294,7 @@ class DeviceHost(Host):
         assert self.runtime is not None
         event = events[0] if events else None
         if isinstance(event, MessageArrived) and event.topic == self.scene.topics.round and event.payload:
-            self.scene.oracle.device_hears(self.device, unseal(event.payload, Manifest))
+            self.scene.oracle.device_hears(self.device, event.payload)
         self.runtime.turn(event)
 
     def due_s(self) -> float | None:
@@ -321,12 +320,13 @@ class AggregatorHost(Host):
         self.runtime: Aggregator | None = None
         self.done = False
         self._watch: Watch | None = None
-        self._subscribed = False
+        self._subscribed_s: float | None = None
+        """Since when it has seen what there is to see, in the world's time."""
         self._roused = False
 
     def begin(self) -> None:
         """As `aggregator.loop`: watch."""
-        self.runtime, self._watch, self._subscribed, self._roused = None, None, False, False
+        self.runtime, self._watch, self._subscribed_s, self._roused = None, None, None, False
         self.ledger = self.disk.mount(lambda path: WatchedLedger(path, self.power, self.scene.oracle))
         name = f"{self.settings.federation.name}__watch-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
@@ -361,6 +361,12 @@ class AggregatorHost(Host):
         if self.runtime.has_nothing_left_to_say:
             self.done = True
 
+    def die(self, *, silently: bool) -> None:
+        """As any host, which may have watched until then."""
+        if self.alive:
+            self._watched()
+        super().die(silently=silently)
+
     def stop(self) -> None:
         """As when it is asked to exit once learning is done."""
         if self.alive and self.runtime is not None:
@@ -370,7 +376,9 @@ class AggregatorHost(Host):
         """When the watching is over, or what the runtime says."""
         if self.runtime is not None:
             return self.runtime.due_s()
-        return self._watch.over_s() if self._watch is not None and self._subscribed else None
+        if self._watch is None or self._subscribed_s is None:
+            return None
+        return self._watch.over_s()
 
     def says(self, piece: Publication) -> None:
         """Tell the oracle."""
@@ -398,11 +406,12 @@ class AggregatorHost(Host):
                 self._watch = Watch(now_s)
             case LinkDown():
                 link.handle_down()
-                self._watch, self._subscribed = None, False
+                self._watch, self._subscribed_s = None, None
             case Answered(subscription=subscription):
                 link.settle(event)
                 if subscription and self._watch is not None:
-                    self._watch, self._subscribed = replace(self._watch, seen_s=now_s), True
+                    self._watch = replace(self._watch, seen_s=now_s)
+                    self._subscribed_s = self.scene.clock.now_s
             case MessageArrived() if self._watch is not None:
                 self._watch = take_in(self._watch, self.scene.topics, event, now_s)
         if self._watch is not None and self._watch.moved and self._watch.other is not None:
@@ -410,8 +419,9 @@ class AggregatorHost(Host):
 
     def _serve_if_seen_enough(self) -> None:
         watch = self._watch
-        if watch is None or not self._subscribed or self.now_s() < watch.over_s():
+        if watch is None or self._subscribed_s is None or self.now_s() < watch.over_s():
             return
+        self._watched()
         assert self.link is not None
         assert self.ledger is not None
         self.link.close()
@@ -431,6 +441,11 @@ class AggregatorHost(Host):
         self.runtime = runtime
         runtime.begin()
         self.link.open()
+
+    def _watched(self) -> None:
+        """It watched until now."""
+        if self.runtime is None and self._subscribed_s is not None:
+            self.scene.oracle.aggregator_watched(self._subscribed_s)
 
     def aggregator(self, state: Any, export: Callable[[Job], None]) -> Aggregator:
         """Production's runtime on this host's parts."""

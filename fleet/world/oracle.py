@@ -7,6 +7,7 @@ of the programs: what was said it compares with what is durable, and models it c
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,19 @@ from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
 from fedge.freshness import RoundId, round_of
 from fedge.link import MessageArrived, Publication
-from fedge.messages import MAX_SIZE, Blob, Frame, Manifest, Model, Receipt, Survey, Update, unpack, unseal
+from fedge.messages import (
+    MAX_SIZE,
+    Blob,
+    Frame,
+    Manifest,
+    Model,
+    Receipt,
+    Service,
+    Survey,
+    Update,
+    unpack,
+    unseal,
+)
 from fedge.topics import Topics, lane_of
 from fleet.world.broker import Message
 
@@ -29,6 +42,8 @@ GENERATION = 1
 """No world begins a second one."""
 LATENESS_S = 5.0
 """What a message may take on its way."""
+SILENCE_S = 15.0
+"""Whoever says nothing for so long is no aggregator at work."""
 
 
 class Violation(BaseException):
@@ -82,6 +97,8 @@ class Oracle:
         self._newest_heard: dict[str, RoundId] = {}
         self._heard_in_time: dict[str, set[RoundId]] = {}
         self._spooled: set[SpooledFrame] = set()
+        self._online_s = -inf
+        """When an aggregator last said that it is online, as the broker heard it."""
         # The same few topics and payloads come by again and again.
         self._address = lru_cache(maxsize=None)(topics.parse)
         self._unpack = lru_cache(maxsize=None)(unpack)
@@ -135,6 +152,14 @@ class Oracle:
             raise Violation(
                 f"frame {frame.i} of {address.device}'s update {_short(frame.id)} is acknowledged, and a "
                 "crash now would forget it"
+            )
+
+    def aggregator_watched(self, since_s: float) -> None:
+        """It looked on since then, and now begins or is dead: it waits for nobody who was silent for long."""
+        if self._now_s() > max(since_s, self._online_s + SILENCE_S) + LATENESS_S:
+            raise Violation(
+                f"an aggregator watches for {self._now_s() - since_s:.1f} s, and the last that another one "
+                f"said was {self._now_s() - self._online_s:.1f} s ago"
             )
 
     def _promise(self, device: str, receipt: Receipt) -> None:
@@ -235,8 +260,9 @@ class Oracle:
                 f"{device} answers round {self._newest_heard[device]} with its update of round {made.round}"
             )
 
-    def device_hears(self, device: str, manifest: Manifest) -> None:
+    def device_hears(self, device: str, payload: bytes) -> None:
         """A manifest reaches a device; whether it is still open then decides what it may begin."""
+        manifest = self._unseal(payload, Manifest)
         here = round_of(manifest)
         self._newest_heard[device] = max(here, self._newest_heard.get(device, here))
         if self._now_s() <= self._over_s(manifest) + LATENESS_S:
@@ -262,7 +288,11 @@ class Oracle:
     def broker_holds(self, retained: dict[str, Message], topic: str) -> None:
         """Something retained has changed: whoever wakes now must be able to read what is announced."""
         address = self._address(topic)
-        if address is None or address.kind not in ("round", "task", "model"):
+        if address is None:
+            return
+        if address.kind == "service" and self._unpack(retained[topic].payload, Service).online:
+            self._online_s = self._now_s()
+        if address.kind not in ("round", "task", "model"):
             return
         said = retained.get(self._topics.round)
         if said is None:

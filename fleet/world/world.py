@@ -23,8 +23,8 @@ from fedge.messages import Manifest, Status, unpack
 from fedge.topics import Topics
 from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
-from fleet.world.faults import LATEST_CUT_S, Fault, schedule
-from fleet.world.hosts import AggregatorHost, DeviceHost, Host, Scene
+from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
+from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Host, Scene
 from fleet.world.liars import Liar
 from fleet.world.link import Place, Weather
 from fleet.world.oracle import Oracle, Violation
@@ -124,6 +124,8 @@ class World:
         everything = schedule(drawn, devices)
         self.schedule = tuple(everything if prefix is None else everything[:prefix])
         self._make_device, self._make_aggregator = make_device, make_aggregator
+        self._folder = ""
+        """Where its files lie: another place each time, so that the trace must not name it."""
         self._trace: deque[str] = deque(maxlen=TRACE_LINES)
         self._digest = hashlib.sha256()
         self._faults: Counter[str] = Counter()
@@ -145,6 +147,7 @@ class World:
         """Let it happen."""
         violation = None
         with _folder(real=self.terms.real) as folder, _frames_of(self.terms.frame_bytes):
+            self._folder = f"{folder}/"
             try:
                 self._build(folder)
                 self._go()
@@ -307,6 +310,8 @@ class World:
         match fault.kind:
             case "kill" | "power cut":
                 self._cut(host, fault)
+            case "crash loop":
+                self._crash(host, self._clock.now_s + fault.seconds, silently=True)
             case "reset":
                 host.reset_line()
             case "darkness":
@@ -351,6 +356,14 @@ class World:
                 self._clock.after(fault.seconds, host.start)
 
         self._clock.after(LATEST_CUT_S, at_the_latest)
+
+    def _crash(self, host: Host, until_s: float, *, silently: bool) -> None:
+        """Kill it, and again soon after each start."""
+        host.die(silently=silently)
+        self._clock.after(RESTART_S, host.start)
+        again_s = RESTART_S + SHORT_LIFE_S * (0.2 + 0.8 * self._rng.random())
+        if self._clock.now_s + again_s < until_s:
+            self._clock.after(again_s, lambda: self._crash(host, until_s, silently=False))
 
     def _stop_broker(self, fault: Fault) -> None:
         if not self._broker.up:
@@ -421,7 +434,7 @@ class World:
         self._oracle.broker_holds(self._broker.retained, message.topic)
 
     def _tell(self, who: str, what: str) -> None:
-        line = f"{self._clock.now_s:10.3f} s  {who}: {what}"
+        line = f"{self._clock.now_s:10.3f} s  {who}: {what}".replace(self._folder, "")
         self._trace.append(line)
         self._digest.update(line.encode())
 

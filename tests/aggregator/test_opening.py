@@ -339,7 +339,7 @@ def town(tmp_path: Path, broker: brokers.Broker, request: pytest.FixtureRequest)
     place.ledger.close()
 
 
-def retain(town: Place, *publications: tuple[str, bytes]) -> None:
+def retain(town: Place, *publications: tuple[str, bytes], expiry_s: int | None = None) -> None:
     """Publish retained messages, and wait until the broker has them."""
     inbox: SimpleQueue[Any] = SimpleQueue()
     link = Link(BrokerSettings(url=str(town.values["url"])), "publisher", inbox.put)
@@ -349,7 +349,7 @@ def retain(town: Place, *publications: tuple[str, bytes]) -> None:
             match inbox.get(timeout=10):
                 case LinkUp() as up:
                     link.handle_up(up)
-                    link.send([Publication(t, payload, retain=True) for t, payload in publications], "all")
+                    link.send((Publication(t, p, True, expiry_s) for t, p in publications), "all")
                 case Answered() as answer:
                     link.settle(answer)
                 case Sent():
@@ -393,6 +393,14 @@ def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(presence, "PATIENCE_S", 0.6)
     retain(town, (town.topics.service, pack(service(SMALLER, beat=1))))
+    assert town.open().round == (1, 0)
+
+
+def test_what_was_said_long_ago_is_not_waited_for(town: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker says how old it is: without that, this would take a day."""
+    monkeypatch.setattr(presence, "PATIENCE_S", 86_400.0)
+    monkeypatch.setattr(opening, "SERVICE_EXPIRY_S", 100_000)
+    retain(town, (town.topics.service, pack(service(SMALLER, beat=1))), expiry_s=100_000 - 86_400)
     assert town.open().round == (1, 0)
 
 

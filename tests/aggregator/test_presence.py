@@ -48,6 +48,17 @@ def test_an_aggregator_that_says_it_is_online_is_watched_until_its_beat_would_ha
     assert again.service(service(SMALLER, beat=4), 19.0).moved
 
 
+def test_who_looks_anew_waits_only_for_what_is_left() -> None:
+    """An aggregator that is killed every 4 s, and each time finds what it said itself long ago."""
+    said_s = 100.0
+    for began_s in (105.0, 109.0, 113.0):
+        watch = Watch(began_s).service(service(SMALLER, beat=3), began_s + 0.1, began_s + 0.1 - said_s)
+        assert watch.over_s() == pytest.approx(said_s + PATIENCE_S)
+        assert not watch.moved
+    watch = Watch(117.0).service(service(SMALLER, beat=3), 117.1, 117.1 - said_s)
+    assert watch.over_s() == 117.1 + QUIET_S
+
+
 def test_another_instance_is_watched_anew() -> None:
     watch = Watch(10.0).service(service(SMALLER, beat=3), 10.1).service(service(LARGER, beat=4), 12.0)
     assert (watch.over_s(), watch.moved) == (12.0 + PATIENCE_S, False)

@@ -28,8 +28,7 @@ PAUSE_S = 0.7
 """Mean time between two accidents."""
 LONGEST_ABSENCE_S = 1.0
 ODDS = {"aggregator": 1, "broker": 1, "device": 30}
-"""An aggregator that finds an "online" without a will watches it for 15 s: were it killed more often than
-that, no round would ever close."""
+"""An aggregator that died together with the broker first waits 15 s for what it said itself."""
 STUCK_S = 120.0
 
 

@@ -19,6 +19,8 @@ from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
+SHORT_LIFE_S = 5.0
+"""Of an aggregator that keeps dying: less than it waits for another one."""
 ROUND_1, ROUND_2 = 2, 3
 """Which reading of its data a device does in which round; the first is the survey's."""
 
@@ -63,6 +65,40 @@ def test_fault_01_the_broker_is_killed_five_times(tmp_path: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_fault_01_the_broker_is_killed_a_hundred_times(tmp_path: Path) -> None:
     killed(tmp_path / "fleet", times=100, devices=20)
+
+
+@pytest.mark.chaos
+def test_fault_33_an_aggregator_that_keeps_dying_waits_only_once_for_what_it_said_itself(
+    strict: StrictBroker, tmp_path: Path
+) -> None:
+    """The broker died with it and said no will: its own "online" from before lies there."""
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        robust(fleet, devices=3, rounds=100_000, quorum=3)
+        fleet.start_devices()
+        fleet.start_aggregator()
+        presence = f"{fleet.name}/service".encode()
+        fleet.until(
+            lambda: strict.database.exists() and presence in strict.database.read_bytes(),
+            "the broker has saved that it is online",
+        )
+        fleet.broker.kill()
+        fleet.kill("aggregator")
+        fleet.broker.restart()
+        served, lives = fleet.log().count("connected to"), 0
+        while fleet.log().count("connected to") == served:
+            if "aggregator" in fleet.programs:
+                fleet.kill("aggregator")
+            lives += 1
+            assert lives <= 5, "it begins its watch anew each time"
+            fleet.start_aggregator()
+            end_s = time.monotonic() + SHORT_LIFE_S
+            while time.monotonic() < end_s and fleet.log().count("connected to") == served:
+                time.sleep(0.05)
+        print(f"it served in its life {lives} of {SHORT_LIFE_S} s")
+        assert "another aggregator says it is online; watching whether it is alive" in fleet.log()
+        assert lives > 1, "it did not have to wait: this shows nothing"
+        before = closed(fleet)
+        fleet.until(lambda: closed(fleet) > before, "rounds go on")
 
 
 # ── 4: a damaged database ──────────────────────────────────────────────────────────────────────────

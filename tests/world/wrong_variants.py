@@ -19,6 +19,7 @@ from aggregator import closing, collecting, rounds
 from aggregator import effects as do
 from aggregator.federation import Federation, Phase, Step
 from aggregator.ledger import Ledger
+from aggregator.presence import Watch
 from aggregator.rules.mean import Contribution
 from aggregator.runtime import Runtime as Aggregator
 from fedge.frames import split
@@ -142,10 +143,14 @@ def acknowledged_before_handled(patch: Patch) -> None:
 
 @variant
 def model_announced_before_saved(patch: Patch) -> None:
-    close_round, perform = Ledger.close_round, Aggregator._perform
+    close_round, perform, summary = Ledger.close_round, Aggregator._perform, Ledger.summary
 
     def later(self: Ledger, *values: Any) -> None:
         vars(self)["unsaved"] = values
+
+    def known(self: Ledger, round_id: Any) -> Any:
+        unsaved = vars(self).get("unsaved")
+        return unsaved[4] if unsaved is not None else summary(self, round_id)
 
     def announce_first(self: Aggregator, effect: do.Effect) -> None:
         perform(self, effect)
@@ -155,6 +160,7 @@ def model_announced_before_saved(patch: Patch) -> None:
                 close_round(self._ledger, *unsaved)
 
     patch.setattr(Ledger, "close_round", later)
+    patch.setattr(Ledger, "summary", known)
     patch.setattr(Aggregator, "_perform", announce_first)
 
 
@@ -220,13 +226,19 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     patch.setattr(rounds, "_link_up", trusting)
 
 
+@variant
+def a_stale_online_watched_anew(patch: Patch) -> None:
+    service = Watch.service
+    patch.setattr(Watch, "service", lambda self, said, now_s, _age_s: service(self, said, now_s))
+
+
 SEEDS = {
     "receipt_before_the_ledgers_fsync": 0,
     "update_published_before_saved": 0,
-    "no_deduplication": 76,
+    "no_deduplication": 63,
     "admitted_updates_dropped_after_a_missed_quorum": 76,
     "new_model_written_over_the_old_slot": 0,
-    "stale_manifests_seconds_believed": 116,
+    "stale_manifests_seconds_believed": 112,
     "late_wills_offline_believed": 165,
     "acknowledgements_withheld_for_a_whole_message": 70,
     "acknowledged_before_handled": 0,
@@ -235,6 +247,7 @@ SEEDS = {
     "answered_mark_saved_too_early": 0,
     "sum_in_order_of_arrival_in_float32": 0,
     "old_outbox_answers_a_new_round": 0,
-    "a_kept_session_taken_for_kept_frames": 37,
+    "a_kept_session_taken_for_kept_frames": 36,
+    "a_stale_online_watched_anew": 37,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""
