@@ -28,6 +28,7 @@ import numpy as np
 from agent import installation
 from agent.config import AgentSettings
 from agent.effects import Effect
+from agent.enrolment import commands as enrolment
 from agent.sources import Samples, open_source
 from fedge import __version__, ed25519, failpoints
 from fedge.errors import FedgeError
@@ -38,11 +39,13 @@ EXAMPLES = """examples:
   fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
   fedge-agent --config agent.toml            take part until stopped (SIGTERM or Ctrl-C)
   fedge-agent predict new.csv                use the newest model on a file, without a network
+  fedge-agent join TOKEN --device pi-1       get an identity; the key is made here and stays here
+  fedge-agent renew --config agent.toml      renew the certificate, if it is time
   sudo fedge-agent install pi-1.fedge        install as a service, or upgrade
 
-exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed,
+exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed, or nobody answered,
             74 the state folder cannot be used, 75 another agent works with this state folder,
-            78 the configuration is wrong"""
+            78 the configuration is wrong, or what was asked for is refused"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="validate configuration and data, then exit")
     parser.add_argument("--json", action="store_true", help="print for programs")
     parser.add_argument("--verbose", action="store_true", help="log every step")
-    commands = parser.add_subparsers(dest="command", metavar="predict FILE")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     predict = commands.add_parser("predict", help="use the newest model on a file, without a network")
     predict.add_argument(
         "file", type=Path, metavar="FILE", help="a .csv or .npz with the model's feature columns"
@@ -87,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--config", type=Path, default=argparse.SUPPRESS)
     predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
     installation.add_to(commands)
+    enrolment.add_to(commands)
     return parser
 
 

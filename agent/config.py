@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from fedge.provisioning import PORT
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
 from fedge.topics import DEVICE_ID
 
@@ -72,6 +73,15 @@ class StateSettings(Section):
     """The folder for the saved update and the newest model; one for each agent."""
 
 
+class RenewalSettings(Section):
+    """`[renewal]`: how the certificate is renewed, by `fedge-agent renew`."""
+
+    port: int = Field(default=PORT, ge=1, le=65_535)
+    """The broker's listener for those who ask for a certificate."""
+    password_file: LocalPath = Path("renewal.password")
+    """A file whose first line is the password for it."""
+
+
 class TrainerSettings(Section):
     """`[trainer]`: the thread that reads the data and trains."""
 
@@ -95,6 +105,8 @@ class AgentSettings(FileSettings):
     """Where this device's samples are; its `source` is csv, npz or python."""
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     """The thread that trains."""
+    renewal: RenewalSettings = Field(default_factory=RenewalSettings)
+    """How the certificate is renewed."""
     state: StateSettings = Field(default_factory=StateSettings)
     """What must survive a restart."""
     trust: TrustSettings = Field(default_factory=TrustSettings)

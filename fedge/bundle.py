@@ -5,6 +5,7 @@ it holds cannot land elsewhere.
 """
 
 import io
+import json
 import tarfile
 from collections.abc import Mapping
 
@@ -18,6 +19,58 @@ SECRETS = frozenset({IDENTITY, RENEWAL})
 """What the device keeps from everybody but its agent."""
 MAX_FILE = 65_536
 MAX_BUNDLE = 1_000_000
+
+_AGENT = """\
+# One device of a federation: who it is, where the broker is, whom it trusts.
+
+federation = {federation}
+device = {device}
+
+[broker]
+url = {url}
+ca = "ca.pem"                     # the authority that signed the broker's certificate and ours
+certificate = "identity.pem"      # key and certificate in one file, so that both are renewed at once
+key = "identity.pem"
+
+[trust]
+key = "signing.pub"               # only models signed with the other half of this key are taken
+
+[renewal]
+port = {provisioning_port}
+password_file = "renewal.password"
+
+"""
+
+
+def agent_toml(
+    federation: str, device: str, host: str, port: int, provisioning_port: int, settings: str
+) -> str:
+    """A device's configuration, for a folder with the bundle's files.
+
+    Args:
+        federation: whose member it is.
+        device: its id.
+        host: the broker's name or address.
+        port: the listener for those with a certificate.
+        provisioning_port: the listener to renew it at.
+        settings: what else is said, the same for every device: `[data]` and the like, TOML.
+    """
+    head = _AGENT.format(
+        federation=json.dumps(federation),
+        device=json.dumps(device),
+        url=json.dumps(broker_url(host, port)),
+        provisioning_port=provisioning_port,
+    )
+    return head + settings
+
+
+def broker_url(host: str, port: int) -> str:
+    """The address of a broker that speaks TLS.
+
+    >>> broker_url("::1", 8883)
+    'mqtts://[::1]:8883'
+    """
+    return f"mqtts://[{host}]:{port}" if ":" in host else f"mqtts://{host}:{port}"
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

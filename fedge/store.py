@@ -15,8 +15,16 @@ from pathlib import Path
 from fedge.errors import DamagedState, GaveWay, StateError
 
 
-def atomic_write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
+def atomic_write(
+    path: Path, data: bytes | memoryview, *, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
     """Replace the file by `data`: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        path: the file; it need not be there.
+        data: its whole new content.
+        mode: its permissions, of which the process's mask is taken away.
+        owner: user and group id, for root who writes somebody else's file; without it the writer's own.
 
     Raises:
         StateError: the disk is full, read-only or failing; the old file is untouched.
@@ -25,6 +33,8 @@ def atomic_write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> 
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, to set the mode at creation)
+            if owner is not None and os.geteuid() == 0:
+                os.fchown(descriptor, *owner)
             file.write(data)
             file.flush()
             os.fsync(descriptor)

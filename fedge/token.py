@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedge.errors import ConfigError
-from fedge.provisioning import PORT, ClaimName
+from fedge.provisioning import PORT, ClaimName, claim_user
 from fedge.topics import DEVICE_ID
 
 PREFIX = "fedge1."
@@ -40,8 +40,15 @@ class Token(BaseModel):
     """32 random bytes in base64url."""
     ca: str = Field(max_length=16_384)
     """The authority's certificate, PEM."""
-    signing: str | None = Field(default=None, max_length=4_096)
+    signing: str = Field(max_length=4_096)
     """The public key that the aggregator signs with, as it stands in `signing.pub`."""
+    settings: str = Field(default="", max_length=16_384)
+    """What every device's `agent.toml` says besides who it is: `[data]` and the like, TOML."""
+
+    @property
+    def user(self) -> str:
+        """Whom the claim logs in as."""
+        return claim_user(self.federation, self.claim)
 
     @property
     def password(self) -> str:

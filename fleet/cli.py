@@ -15,7 +15,7 @@ from rich.table import Table
 
 import fedge
 from fedge.errors import FedgeError
-from fleet import cli_identities, cli_signing, cli_simulation
+from fleet import cli_identities, cli_registrar, cli_signing, cli_simulation
 from fleet.collision import collisions
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(cli_simulation.app)
 app.add_typer(cli_identities.app)
 app.add_typer(cli_signing.app)
+app.add_typer(cli_registrar.app)
 
 
 class DatasetName(StrEnum):

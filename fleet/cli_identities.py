@@ -1,15 +1,19 @@
 """`fedge init`, `enroll`, `revoke`, `devices`: who belongs to a federation."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedge.errors import FedgeError
+
+if TYPE_CHECKING:
+    from fleet.identities.folder import FederationFolder
 
 app = typer.Typer()
 Folder = Annotated[Path, typer.Option("--folder", help="The federation's folder.")]
@@ -68,9 +72,17 @@ def enroll(
     observer: Annotated[
         bool, typer.Option("--observer", help="Make devices/observer.pem, for dashboards that only read.")
     ] = False,
+    token: Annotated[
+        bool, typer.Option("--token", help="Print a token instead, with which devices enrol themselves.")
+    ] = False,
+    uses: Annotated[int, typer.Option(help="With --token: how many devices it is good for.", min=1)] = 1,
+    valid: Annotated[str, typer.Option(help="With --token: for how long, as in 30m, 1h or 7d.")] = "1h",
     folder: Folder = Path(),
 ) -> None:
-    """Let a device belong to the federation: writes its bundle, devices/DEVICE.fedge."""
+    """Let a device belong to the federation: writes its bundle, devices/DEVICE.fedge.
+
+    With --token it prints one line instead, for `fedge-agent join` on the device: whoever has it may join.
+    """
     from fleet.identities.enrolling import admit_observer
     from fleet.identities.enrolling import enroll as enrol
     from fleet.identities.folder import FederationFolder
@@ -80,6 +92,11 @@ def enroll(
             signalled = admit_observer(FederationFolder(folder))
         typer.echo(FederationFolder(folder).observer_identity)
         typer.echo(signalled.value, err=True)
+        return
+    if token:
+        if device is not None or csr is not None or again:
+            raise typer.BadParameter("a token names no device: it goes without DEVICE, --csr and --again")
+        _promise(FederationFolder(folder), uses, valid)
         return
     if device is None and csr is None:
         raise typer.BadParameter("name a device, or give a request with --csr", param_hint="DEVICE")
@@ -93,14 +110,21 @@ def enroll(
 
 @app.command()
 def revoke(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: Annotated[str, typer.Argument(help="The device's id; or a token's claim, as in claim-0a1b2c3d.")],
     folder: Folder = Path(),
 ) -> None:
-    """Shut a device out at once: its connection is deaf and mute now, and its certificate refused."""
+    """Shut a device out at once: its connection is deaf and mute now, and its certificate refused.
+
+    A claim is withdrawn at once too; the devices that it enrolled are named, and stay.
+    """
+    from fedge.provisioning import CLAIM
     from fleet.identities.enrolling import revoke as shut_out
     from fleet.identities.folder import FederationFolder
 
     with _told("revoke"):
+        if re.match(CLAIM, device):
+            _withdraw(FederationFolder(folder), device)
+            return
         signalled = shut_out(FederationFolder(folder), device)
     typer.echo(f"{device} is revoked; {signalled.value}")
 
@@ -127,6 +151,29 @@ def devices(
         typer.echo(json.dumps(listing.as_json(listed, utc_now())))
     else:
         listing.show(listed, utc_now(), Console())
+
+
+def _promise(folder: "FederationFolder", uses: int, valid: str) -> None:
+    from fleet.identities.tokens import promise, read_duration
+
+    with _told("enroll --token"):
+        promised = promise(folder, uses, read_duration(valid))
+    typer.echo(promised.token.text())
+    typer.echo(
+        f"{promised.token.claim}: good for {uses} device{'s' if uses > 1 else ''} until "
+        f"{promised.expires_at:%Y-%m-%d %H:%M} UTC; whoever has this line may join; "
+        f"{promised.signalled.value}",
+        err=True,
+    )
+
+
+def _withdraw(folder: "FederationFolder", claim: str) -> None:
+    from fleet.identities.tokens import withdraw
+
+    enrolled, signalled = withdraw(folder, claim)
+    typer.echo(f"{claim} is withdrawn; {signalled.value}")
+    if enrolled:
+        typer.echo(f"it enrolled {', '.join(enrolled)}: `fedge revoke` shuts them out too", err=True)
 
 
 def _request(csr: Path | None) -> bytes | None:

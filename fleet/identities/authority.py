@@ -111,7 +111,7 @@ class Authority:
         return self._certificate.not_valid_after_utc
 
     def issue_client(
-        self, common_name: str, key: ec.EllipticCurvePublicKey, days: int, now: datetime
+        self, common_name: str, key: ec.EllipticCurvePublicKey, days: float, now: datetime
     ) -> Issued:
         """A certificate to connect with.
 
@@ -125,7 +125,7 @@ class Authority:
         common_name: str,
         key: ec.EllipticCurvePublicKey,
         hosts: Sequence[str],
-        days: int,
+        days: float,
         now: datetime,
     ) -> Issued:
         """A certificate to be connected to under these host names and addresses; nobody connects with it.
@@ -160,7 +160,7 @@ class Authority:
         self,
         common_name: str,
         key: ec.EllipticCurvePublicKey,
-        days: int,
+        days: float,
         now: datetime,
         purpose: x509.ObjectIdentifier,
         hosts: Sequence[str],
@@ -216,27 +216,29 @@ def describe(certificate_pem: bytes) -> Issued:
     )
 
 
-def read_request(pem: bytes) -> Request:
-    """Read a certificate request (CSR, RFC 2986), of which only the name and the key are looked at.
+def read_request(data: bytes) -> Request:
+    """Read a certificate request (CSR, RFC 2986; PEM or DER), of which only name and key are looked at.
 
     Raises:
         ConfigError: it is too long, cannot be read, was not signed with its own key, or the key is no P-256.
     """
-    if len(pem) > MAX_REQUEST:
-        raise ConfigError(f"a request of {len(pem)} bytes; at most {MAX_REQUEST} are read")
+    if len(data) > MAX_REQUEST:
+        raise ConfigError(f"a request of {len(data)} bytes; at most {MAX_REQUEST} are read")
+    is_pem = data.lstrip().startswith(b"-----BEGIN")
     try:
-        request = x509.load_pem_x509_csr(pem)
+        request = x509.load_pem_x509_csr(data) if is_pem else x509.load_der_x509_csr(data)
         key = request.public_key()
         signed = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"no certificate request in PEM: {error}") from None
+        common_name = _common_name(request.subject)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise ConfigError(f"no certificate request: {error}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError(
             "the request's key is not ECDSA P-256 (openssl: -newkey ec:<(openssl ecparam -name P-256))"
         )
     if not signed:
         raise ConfigError("the request was not signed with the key it is for")
-    return Request(_common_name(request.subject), key, request.public_bytes(serialization.Encoding.DER))
+    return Request(common_name, key, request.public_bytes(serialization.Encoding.DER))
 
 
 def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
@@ -254,7 +256,7 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     now: datetime,
-    days: int,
+    days: float,
     latest: datetime | None = None,
 ) -> x509.CertificateBuilder:
     end = now + timedelta(days=days)

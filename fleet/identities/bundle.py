@@ -1,6 +1,5 @@
 """What stands in a device's bundle."""
 
-import json
 import tomllib
 
 from fedge import bundle
@@ -8,23 +7,8 @@ from fedge.errors import ConfigError
 from fleet.identities.folder import FederationFolder, read
 from fleet.identities.settings import RegistrarSettings
 
-_AGENT = """\
-# One device of a federation, written by `fedge enroll`: who it is, where the broker is, whom it trusts.
-
-federation = {federation}
-device = {device}
-
-[broker]
-url = {url}
-ca = "ca.pem"                     # the authority that signed the broker's certificate and ours
-certificate = "identity.pem"      # key and certificate in one file, so that both are renewed at once
-key = "identity.pem"
-
-[trust]
-key = "signing.pub"               # only models signed with the other half of this key are taken
-
-"""
-_OURS = ("federation", "device", "broker", "trust")
+_OURS = ("federation", "device", "broker", "trust", "renewal")
+"""Tables and keys that are written for each device, not taken from `device.toml`."""
 
 
 def make_bundle(
@@ -42,8 +26,17 @@ def make_bundle(
         ConfigError: `device.toml` cannot be read, or says what the bundle says.
         StateError: a file of the folder cannot be read.
     """
+    broker = settings.broker
+    agent_toml = bundle.agent_toml(
+        folder.federation(),
+        device,
+        broker.host,
+        broker.port,
+        broker.provisioning_port,
+        device_settings(folder),
+    )
     files = {
-        bundle.AGENT: agent_toml(folder, settings, device).encode(),
+        bundle.AGENT: agent_toml.encode(),
         bundle.CA: read(folder.ca),
         bundle.SIGNING: read(folder.signing_public),
         bundle.RENEWAL: f"{password}\n".encode(),
@@ -55,11 +48,11 @@ def make_bundle(
     return bundle.pack(files)
 
 
-def agent_toml(folder: FederationFolder, settings: RegistrarSettings, device: str) -> str:
-    """A device's configuration: who it is, then the folder's `device.toml` as it stands.
+def device_settings(folder: FederationFolder) -> str:
+    """What every device's `agent.toml` says besides who it is: the folder's `device.toml` as it stands.
 
     Raises:
-        ConfigError: `device.toml` cannot be read, or says what is said here.
+        ConfigError: it cannot be read, or says what is written for each device.
     """
     text = read(folder.device_settings).decode("utf-8-sig", errors="replace")
     try:
@@ -71,9 +64,4 @@ def agent_toml(folder: FederationFolder, settings: RegistrarSettings, device: st
             f"{folder.device_settings}: {said[0]} is written by `fedge enroll`, for each device its own: "
             "take it out"
         )
-    host, port = settings.broker.host, settings.broker.port
-    url = f"mqtts://[{host}]:{port}" if ":" in host else f"mqtts://{host}:{port}"
-    head = _AGENT.format(
-        federation=json.dumps(folder.federation()), device=json.dumps(device), url=json.dumps(url)
-    )
-    return head + text
+    return text

@@ -10,10 +10,11 @@ from enum import Enum
 from pathlib import Path
 
 from fedge.errors import StateError
-from fedge.provisioning import renewal_user
+from fedge.provisioning import claim_user, renewal_user
 from fedge.store import atomic_write
 from fleet.identities.acl import Petitioner, acl_text
 from fleet.identities.authority import Authority, utc_now
+from fleet.identities.claims import Claims
 from fleet.identities.folder import SHARED, FederationFolder, read
 from fleet.identities.passwords import password_file
 from fleet.identities.register import Register
@@ -49,6 +50,11 @@ def publish(folder: FederationFolder, register: Register) -> Signalled:
             for username, (identity, _) in users.items()
         ]
         verifiers = {username: verifier for username, (_, verifier) in users.items()}
+        for kept in Claims(register).open(utc_now().timestamp()):
+            claim = kept.claim
+            username = claim_user(claim.federation, claim.name)
+            petitioners.append(Petitioner(claim.federation, username, claim.name))
+            verifiers[username] = kept.password
         _write(folder.acl, acl_text([member.identity for member in members], petitioners).encode())
         _write(folder.passwords, password_file(verifiers).encode())
         signal_broker(folder.broker_pid)

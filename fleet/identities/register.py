@@ -11,7 +11,7 @@ from typing import Any
 from fedge.errors import ConfigError, StateError
 from fedge.provisioning import SALT_BYTES, Verifier
 from fedge.store import database_error, open_database
-from fleet.identities.authority import Issued, Revoked
+from fleet.identities.authority import BACKDATED, Issued, Revoked
 from fleet.identities.identity import Identity
 
 FILE = "registrar.db"
@@ -20,7 +20,12 @@ MIGRATIONS = (
 CREATE TABLE federations (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE identities (
     name TEXT PRIMARY KEY, federation TEXT NOT NULL REFERENCES federations, enrolled_at REAL NOT NULL,
-    revoked_at REAL, renewal BLOB
+    revoked_at REAL, renewal BLOB, claim TEXT REFERENCES claims
+) WITHOUT ROWID;
+CREATE TABLE claims (
+    name TEXT PRIMARY KEY, federation TEXT NOT NULL REFERENCES federations, uses INTEGER NOT NULL,
+    used INTEGER NOT NULL, made_at REAL NOT NULL, expires_at REAL NOT NULL, revoked_at REAL,
+    proof_key BLOB NOT NULL, password BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE certificates (
     serial TEXT PRIMARY KEY, identity TEXT NOT NULL REFERENCES identities, request BLOB UNIQUE,
@@ -43,6 +48,16 @@ class Member:
     """What its renewal password is checked with."""
     not_after: datetime | None
     """When its newest certificate ends; None if it has none."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A certificate that was given."""
+
+    identity: Identity
+    not_after: datetime
+    revoked: bool
+    pem: bytes
 
 
 class Register:
@@ -87,15 +102,15 @@ class Register:
 
     def add_federation(self, name: str) -> None:
         """Note a federation; one that is there already stays."""
-        self._run("INSERT INTO federations (name) VALUES (?) ON CONFLICT DO NOTHING", name)
+        self.run("INSERT INTO federations (name) VALUES (?) ON CONFLICT DO NOTHING", name)
 
     def federations(self) -> list[str]:
         """All that this authority signs for, by name."""
-        return [name for (name,) in self._run("SELECT name FROM federations ORDER BY name")]
+        return [name for (name,) in self.run("SELECT name FROM federations ORDER BY name")]
 
     def enrol(self, identity: Identity, *, renewal: Verifier | None = None) -> None:
         """Note an identity, or take a revoked one in again; `renewal` replaces what it had, if given."""
-        self._run(
+        self.run(
             "INSERT INTO identities (name, federation, enrolled_at, renewal) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET revoked_at = NULL, renewal = coalesce(excluded.renewal, renewal)",
             identity.name,
@@ -122,7 +137,7 @@ class Register:
         """
         if self.member(identity) is None:
             raise ConfigError(f"{identity.name} was never enrolled: `fedge devices` lists who was")
-        self._run(
+        self.run(
             "UPDATE identities SET revoked_at = coalesce(revoked_at, ?) WHERE name = ?",
             time.time(),
             identity.name,
@@ -133,7 +148,7 @@ class Register:
 
     def add_certificate(self, identity: Identity, issued: Issued, request: bytes | None = None) -> None:
         """Note a certificate; `request` is the SHA-256 of the request it answers, of which there is one."""
-        self._run(
+        self.run(
             "INSERT INTO certificates (serial, identity, request, not_before, not_after, pem)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             issued.serial,
@@ -146,14 +161,36 @@ class Register:
 
     def answered(self, request: bytes) -> tuple[Identity, bytes] | None:
         """Whose request this was and the certificate it was given, in PEM; None if it is new or revoked."""
-        rows = self._run(
+        rows = self.run(
             "SELECT identity, pem FROM certificates WHERE request = ? AND revoked_at IS NULL", request
         )
         return (self._identity(rows[0][0]), bytes(rows[0][1])) if rows else None
 
+    def certificate(self, serial: str) -> Known | None:
+        """One certificate that was given; None if this authority never gave it."""
+        rows = self.run(
+            "SELECT identity, not_after, revoked_at, pem FROM certificates WHERE serial = ?", serial
+        )
+        return next(
+            (
+                Known(self._identity(name), _time(not_after), revoked_at is not None, bytes(pem))
+                for name, not_after, revoked_at, pem in rows
+            ),
+            None,
+        )
+
+    def count_issued(self, identity: Identity, since: datetime) -> int:
+        """How many certificates an identity was given since then."""
+        rows = self.run(
+            "SELECT count(*) FROM certificates WHERE identity = ? AND not_before >= ?",
+            identity.name,
+            (since - BACKDATED).timestamp(),
+        )
+        return int(rows[0][0])
+
     def revoke_certificates(self, identity: Identity) -> None:
         """Let every certificate an identity was given so far count no more; the identity itself stays."""
-        self._run(
+        self.run(
             "UPDATE certificates SET revoked_at = coalesce(revoked_at, ?), request = NULL WHERE identity = ?",
             time.time(),
             identity.name,
@@ -161,14 +198,14 @@ class Register:
 
     def revoked(self) -> list[Revoked]:
         """The certificates that no longer count, though their time is not over."""
-        rows = self._run(
+        rows = self.run(
             "SELECT serial, revoked_at FROM certificates WHERE revoked_at IS NOT NULL AND not_after > ?",
             time.time(),
         )
         return [Revoked(serial, _time(at)) for serial, at in rows]
 
     def _members(self, where: str, *values: object) -> list[Member]:
-        rows = self._run(
+        rows = self.run(
             "SELECT name, enrolled_at, revoked_at, renewal,"
             " (SELECT max(not_after) FROM certificates WHERE identity = name)"
             f" FROM identities {where} ORDER BY name",
@@ -193,7 +230,8 @@ class Register:
             )
         return identity
 
-    def _run(self, statement: str, *values: object) -> list[Any]:
+    def run(self, statement: str, *values: object) -> list[Any]:
+        """Run one statement; for those who keep a table of this database."""
         try:
             return self._db.execute(statement, values).fetchall()
         except self._db.Error as error:

@@ -23,7 +23,7 @@ class CertificateSection(Section):
 
     server_days: int = Field(default=730, ge=1, le=3650)
     """The broker's, the aggregator's and the registrar's own."""
-    device_days: int = Field(default=365, ge=1, le=3650)
+    device_days: float = Field(default=365, gt=0, le=3650)
     """A device's: the longer, the longer a device may be switched off and still come back by itself."""
 
 

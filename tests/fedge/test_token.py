@@ -16,6 +16,7 @@ TOKEN = Token(
     secret=base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("="),
     ca="-----BEGIN CERTIFICATE-----\n",
     signing="signs",
+    settings="[data]\n",
 )
 
 

@@ -1,0 +1,157 @@
+"""A device's key, its request for a certificate, and what it was given: all that imports cryptography.
+
+Keys are ECDSA P-256. A key is made on the device and leaves it in no way.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fedge.errors import ConfigError
+
+_ENCODING = serialization.Encoding
+
+
+@dataclass(frozen=True)
+class KeyAndRequest:
+    """A new key, and the request for its certificate (PKCS #10, RFC 2986)."""
+
+    key: ec.EllipticCurvePrivateKey
+    request: x509.CertificateSigningRequest
+
+    @classmethod
+    def make(cls, common_name: str) -> "KeyAndRequest":
+        """Make both, of the system's randomness."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        return cls(key, x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()))
+
+    @classmethod
+    def read(cls, pem: bytes) -> "KeyAndRequest":
+        """Read what `pem` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        key = serialization.load_pem_private_key(pem, password=None)
+        request = x509.load_pem_x509_csr(pem)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or request.public_key() != key.public_key():
+            raise ValueError("the request is not this key's")
+        return cls(key, request)
+
+    @property
+    def pem(self) -> bytes:
+        """Key and request, one after the other."""
+        return _key_pem(self.key) + self.csr_pem
+
+    @property
+    def csr(self) -> bytes:
+        """The request alone, DER."""
+        return self.request.public_bytes(_ENCODING.DER)
+
+    @property
+    def csr_pem(self) -> bytes:
+        """The request alone, PEM."""
+        return self.request.public_bytes(_ENCODING.PEM)
+
+    @property
+    def common_name(self) -> str:
+        """Whom the request is for."""
+        return _common_name(self.request.subject)
+
+    def identity(self, certificate: bytes, ca_pem: bytes, common_name: str) -> bytes:
+        """What is to stand in `identity.pem`: the key, and this certificate if it is the right one.
+
+        No date is looked at: a device that has no clock yet must be able to join.
+
+        Args:
+            certificate: DER or PEM.
+            ca_pem: the certificate of the authority that this device trusts.
+            common_name: whom it must be for.
+
+        Raises:
+            ConfigError: it is no certificate, another authority's, somebody else's, or of another key.
+        """
+        try:
+            given = _load(certificate)
+            given.verify_directly_issued_by(x509.load_pem_x509_certificate(ca_pem))
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            raise ConfigError(
+                "what came is no certificate of the authority that this device trusts"
+            ) from None
+        if given.public_key() != self.key.public_key():
+            raise ConfigError("the certificate is for another key than the one that was made here")
+        if _common_name(given.subject) != common_name:
+            raise ConfigError(f"the certificate is for {_common_name(given.subject)!r}, not {common_name!r}")
+        return _key_pem(self.key) + given.public_bytes(_ENCODING.PEM)
+
+
+@dataclass(frozen=True)
+class Present:
+    """The identity that a device has."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @classmethod
+    def read(cls, path: Path) -> "Present":
+        """Read `identity.pem`.
+
+        Raises:
+            ConfigError: it cannot be read, or holds no key with its certificate.
+        """
+        try:
+            pem = path.read_bytes()
+            key = serialization.load_pem_private_key(pem, password=None)
+            certificate = x509.load_pem_x509_certificate(pem)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ConfigError(f"{path}: holds no private key followed by its certificate, in PEM") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+            raise ConfigError(f"{path}: the certificate is not this key's")
+        return cls(key, certificate)
+
+    @property
+    def der(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(_ENCODING.DER)
+
+    @property
+    def common_name(self) -> str:
+        """Whose it is."""
+        return _common_name(self.certificate.subject)
+
+    @property
+    def not_after(self) -> datetime:
+        """When it ends."""
+        return self.certificate.not_valid_after_utc
+
+    @property
+    def life(self) -> timedelta:
+        """How long it counts in all."""
+        return self.not_after - self.certificate.not_valid_before_utc
+
+    def sign(self, statement: bytes) -> bytes:
+        """ECDSA with SHA-256."""
+        return self.key.sign(statement, ec.ECDSA(hashes.SHA256()))
+
+
+def _load(certificate: bytes) -> x509.Certificate:
+    if certificate.lstrip().startswith(b"-----BEGIN"):
+        return x509.load_pem_x509_certificate(certificate)
+    return x509.load_der_x509_certificate(certificate)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(_ENCODING.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _common_name(name: x509.Name) -> str:
+    return "".join(str(part.value) for part in name.get_attributes_for_oid(NameOID.COMMON_NAME))

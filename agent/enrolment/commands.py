@@ -1,0 +1,97 @@
+"""`fedge-agent join` and `renew`: options, and what they say. What needs cryptography is loaded late."""
+
+import argparse
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from agent.config import AgentSettings
+from fedge.ed25519 import require
+
+WAIT_S = 60.0
+P = TypeVar("P", bound=argparse.ArgumentParser)
+
+
+def add_to(commands: "argparse._SubParsersAction[P]") -> None:
+    """Add the two commands to the program's."""
+    join = commands.add_parser("join", help="get an identity: with a token, a bundle, or a request")
+    join.add_argument(
+        "with_",
+        metavar="TOKEN|BUNDLE",
+        nargs="?",
+        help="what `fedge enroll` gave; a token may also come on standard input: -",
+    )
+    join.add_argument(
+        "--device", metavar="ID", help="what this device is to be called, with a token or a request"
+    )
+    join.add_argument("--folder", type=Path, default=Path(), help="where its files go; default: here")
+    join.add_argument(
+        "--request", action="store_true", help="make a key, and a request to carry to the server"
+    )
+    _wait(join)
+    join.set_defaults(run=run_join, misused=join.error)
+    renew = commands.add_parser(
+        "renew", help="renew the certificate, if less than a third of its life is left"
+    )
+    renew.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    renew.add_argument("--before", type=float, metavar="DAYS", help="renew if it ends within so many days")
+    renew.add_argument("--force", action="store_true", help="renew now")
+    _wait(renew)
+    renew.set_defaults(run=run_renew)
+
+
+def run_join(options: argparse.Namespace) -> int:
+    """`fedge-agent join`.
+
+    Raises:
+        FedgeError: it cannot be done; the text says what to do.
+    """
+    require("fedge-agent join", "secure")
+    from agent.enrolment.join import begin_request, join_with_bundle, join_with_token
+    from fedge.bundle import AGENT
+    from fedge.token import PREFIX, Token
+
+    given: str | None = options.with_
+    folder: Path = options.folder
+    if options.request or given == "-" or (given or "").startswith(PREFIX):
+        if options.device is None:
+            options.misused("--device ID: is missing: what is this device to be called?")
+        if options.request:
+            path = begin_request(options.device, folder)
+            print(
+                f"{path}: carry this to the server: `fedge enroll --csr`; then run `fedge-agent join BUNDLE`"
+            )
+            return 0
+        token = Token.read(sys.stdin.read() if given == "-" else str(given))
+        join_with_token(token, options.device, folder, wait_s=options.wait)
+    elif given is None:
+        options.misused("give a token, a bundle's file, or --request")
+    else:
+        join_with_bundle(Path(given), folder)
+    config = folder / AGENT
+    print(f"{config}: edit [data], then look with `fedge-agent --config {config} --check`")
+    return 0
+
+
+def run_renew(options: argparse.Namespace) -> int:
+    """`fedge-agent renew`.
+
+    Raises:
+        FedgeError: it cannot be done; the text says what to do.
+    """
+    require("fedge-agent renew", "secure")
+    from agent.enrolment.renew import renew
+
+    settings = AgentSettings.load(options.config)
+    before = None if options.before is None else timedelta(days=options.before)
+    renewed = renew(settings, datetime.now(UTC), before=before, force=options.force, wait_s=options.wait)
+    what = "renewed" if renewed.done else "not yet due"
+    print(f"{renewed.identity}: {what}; good until {renewed.not_after:%Y-%m-%d %H:%M} UTC")
+    return 0
+
+
+def _wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait", type=float, default=WAIT_S, metavar="SECONDS", help="for the answer; default: %(default).0f"
+    )

@@ -1,0 +1,94 @@
+"""Ask the registrar, over the listener that wants a password, until it answers."""
+
+import logging
+import time
+from queue import Empty, SimpleQueue
+
+from fedge.errors import ConfigError, ProtocolError, Unanswered
+from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
+from fedge.messages import pack, unpack
+from fedge.provisioning import Enrol, Issued, Renew, digest
+from fedge.settings import BrokerSettings
+from fedge.topics import Topics
+
+log = logging.getLogger("fedge.agent")
+
+REPEAT_S = 5.0
+"""A request is repeated until it is answered: the same one is signed only once."""
+
+
+def ask(
+    broker: BrokerSettings, topics: Topics, petitioner: str, request: Enrol | Renew, wait_s: float
+) -> bytes:
+    """The certificate that the registrar gives for this request, DER; whether it is right is not judged here.
+
+    Args:
+        broker: the listener for those without a certificate, with user name and password.
+        topics: the federation's.
+        petitioner: whose topics to use: the claim's or the device's own.
+        request: what is asked for.
+        wait_s: how long to wait in all.
+
+    Raises:
+        ConfigError: the registrar refuses, and says why.
+        Unanswered: nothing came in time.
+    """
+    inbox: SimpleQueue[LinkEvent] = SimpleQueue()
+    link = Link(broker, broker.username or petitioner, inbox.put)
+    asked = Publication(topics.provision(petitioner, "request"), pack(request))
+    answers = topics.provision(petitioner, "answer")
+    deadline_s = time.monotonic() + wait_s
+    heard = f"{broker.host}:{broker.port}: the registrar does not answer: is `fedge registrar` running?"
+    link.open()
+    try:
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            try:
+                event = inbox.get(timeout=min(left_s, REPEAT_S))
+            except Empty:
+                link.send([asked])
+                continue
+            match event:
+                case LinkUp():
+                    link.handle_up(event)
+                    link.subscribe(answers)
+                    link.send([asked])
+                case LinkDown():
+                    link.handle_down()
+                    heard = _explained(event.reason, broker)
+                    log.info("not connected: %s", heard)
+                case Answered():
+                    link.settle(event)
+                case Sent(refusal=str(refusal)):
+                    heard = f"the broker refuses the request: {refusal}"
+                case MessageArrived() if event.topic == answers:
+                    certificate = _read(event.payload, digest(request.csr))
+                    if certificate is not None:
+                        return certificate
+                case _:
+                    pass
+    finally:
+        link.close()
+    raise Unanswered(f"no certificate came within {wait_s:.0f} s: {heard}")
+
+
+def _explained(reason: str, broker: BrokerSettings) -> str:
+    if reason == "Not authorized":
+        return (
+            f"{broker.host}:{broker.port} does not let {broker.username} in: the token has ended or was "
+            "withdrawn, or the device was revoked"
+        )
+    return reason
+
+
+def _read(payload: bytes, wanted: bytes) -> bytes | None:
+    """The certificate in an answer; None if it answers somebody else who shares the claim."""
+    try:
+        answer = unpack(payload, Issued)
+    except ProtocolError as error:
+        log.warning("an answer that cannot be read: %s", error)
+        return None
+    if answer.csr != wanted:
+        return None
+    if answer.certificate is None:
+        raise ConfigError(f"the registrar refuses ({answer.refused}): {answer.detail}")
+    return answer.certificate

@@ -1,0 +1,88 @@
+"""A request that was begun: its key is durable before anybody hears of the request.
+
+So a run that was cut short goes on with the same key. The registrar signs the same request only once, and
+answers it again as often as it is asked.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from agent.enrolment.certificates import KeyAndRequest
+from fedge.errors import StateError
+from fedge.store import atomic_write, lock, make_folder, sync_folder
+
+REQUEST = "request.pem"
+
+
+class Pending:
+    """The folder that holds what is not finished; one process at a time works in it.
+
+    Args:
+        folder: made if need be, readable by its owner alone.
+
+    Raises:
+        GaveWay: another process works in it.
+        StateError: it cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = make_folder(folder)
+        self._lock = lock(folder)
+
+    def close(self) -> None:
+        """Let others work in it; what is not finished stays."""
+        os.close(self._lock)
+
+    def key_and_request(self, common_name: str) -> KeyAndRequest:
+        """The request that was begun for this name, or a new one, durable on return."""
+        path = self.folder / REQUEST
+        begun = self.begun()
+        if begun is not None and begun.common_name == common_name:
+            return begun
+        made = KeyAndRequest.make(common_name)
+        atomic_write(path, made.pem, mode=0o600)
+        return made
+
+    def begun(self) -> KeyAndRequest | None:
+        """The request that was begun; None if there is none that can be read."""
+        with suppress(OSError, ValueError):
+            return KeyAndRequest.read((self.folder / REQUEST).read_bytes())
+        return None
+
+    def write(self, name: str, content: str) -> Path:
+        """A file that is needed for as long as this lasts."""
+        path = self.folder / name
+        atomic_write(path, content.encode(), mode=0o600)
+        return path
+
+    def password(self, name: str) -> str:
+        """A random password, the same one until it is finished: the registrar may know it already."""
+        path = self.folder / name
+        with suppress(OSError, ValueError):
+            if kept := path.read_text(encoding="ascii").strip():
+                return kept
+        made = secrets.token_urlsafe(32)
+        self.write(name, f"{made}\n")
+        return made
+
+    def finish(self) -> None:
+        """Nothing is pending any more."""
+        try:
+            shutil.rmtree(self.folder)
+            sync_folder(self.folder.parent)
+        except OSError as error:
+            raise StateError(f"{self.folder}: cannot be removed: {error.strerror or error}") from error
+
+
+@contextmanager
+def pending(folder: Path) -> Iterator[Pending]:
+    """Work in the folder, and let go of it at the end."""
+    work = Pending(folder)
+    try:
+        yield work
+    finally:
+        work.close()

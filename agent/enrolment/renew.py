@@ -1,0 +1,102 @@
+"""`fedge-agent renew`: get the next certificate while the present one still counts.
+
+The new key and certificate replace the old ones with one rename. Whatever dies in between leaves the old ones
+or the new ones; the agent reads them at its next connection.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from agent.config import AgentSettings
+from agent.enrolment.certificates import Present
+from agent.enrolment.exchange import ask
+from agent.enrolment.pending import pending
+from fedge.bundle import broker_url
+from fedge.errors import ConfigError, StateError
+from fedge.provisioning import Renew, identity, renewal_statement, renewal_user
+from fedge.settings import BrokerSettings
+from fedge.store import atomic_write
+from fedge.topics import Topics
+
+PENDING = "renewing"
+"""The folder, beside the identity, of what was begun."""
+THIRD = 3
+"""Renewed when less than a third of the life is left: a device that is off for months still comes back."""
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What became of it."""
+
+    identity: Path
+    not_after: datetime
+    """When the certificate that is there now ends."""
+    done: bool
+    """False: it was not due."""
+
+
+def renew(
+    settings: AgentSettings,
+    now: datetime,
+    *,
+    before: timedelta | None = None,
+    force: bool = False,
+    wait_s: float = 60.0,
+) -> Renewed:
+    """Renew if it is due: when less than `before`, or else a third of the life, is left.
+
+    Raises:
+        ConfigError: there is no certificate to renew, or the registrar refuses.
+        Unanswered: no answer came within `wait_s`.
+        StateError: the folder cannot be written; the old certificate stays.
+    """
+    path, ca = _files(settings)
+    present = Present.read(path)
+    margin = present.life / THIRD if before is None else before
+    if not force and present.not_after - now >= margin:
+        return Renewed(path, present.not_after, done=False)
+    federation, device = settings.federation, settings.device
+    name = identity(federation, device)
+    broker = BrokerSettings(
+        url=broker_url(settings.broker.host, settings.renewal.port),
+        ca=ca,
+        username=renewal_user(federation, device),
+        password_file=settings.renewal.password_file,
+    )
+    with pending(path.parent / PENDING) as work:
+        asked = work.key_and_request(name)
+        if asked.key.public_key() == present.key.public_key():  # it was put in place, and then all went dark
+            work.finish()
+            return Renewed(path, present.not_after, done=True)
+        request = Renew(
+            csr=asked.csr,
+            certificate=present.der,
+            signature=present.sign(renewal_statement(federation, device, asked.csr)),
+        )
+        certificate = ask(broker, Topics(federation), device, request, wait_s)
+        _replace(path, asked.identity(certificate, ca.read_bytes(), name))
+        work.finish()
+    return Renewed(path, Present.read(path).not_after, done=True)
+
+
+def _files(settings: AgentSettings) -> tuple[Path, Path]:
+    """Where the identity is, and the authority's certificate."""
+    broker = settings.broker
+    if broker.certificate is None or broker.ca is None:
+        raise ConfigError("[broker] certificate and ca: are not set, so there is nothing to renew")
+    if broker.certificate != broker.key:
+        raise ConfigError(
+            "[broker] certificate and key: name two files, which cannot be replaced at once: put the key and "
+            "then its certificate into one file, and let both name it"
+        )
+    return broker.certificate, broker.ca
+
+
+def _replace(path: Path, pem: bytes) -> None:
+    """Put the new identity in place; whoever could read the old one can read it."""
+    try:
+        was = path.stat()
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+    atomic_write(path, pem, mode=0o600, owner=(was.st_uid, was.st_gid))

@@ -1,0 +1,219 @@
+"""The registrar: a request is looked up, judged, noted durably, made known to the broker, and answered.
+
+In this order: so a certificate that somebody hears of counts, its use is counted, and its owner may connect.
+"""
+
+import hmac
+import logging
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fedge.errors import ConfigError, ProtocolError
+from fedge.messages import unpack
+from fedge.provisioning import (
+    Enrol,
+    Issued,
+    Renew,
+    Verifier,
+    digest,
+    enrolment_proof,
+    identity,
+    may_name_a_device,
+    renewal_statement,
+)
+from fleet.identities.authority import Authority, read_request
+from fleet.identities.authority import Request as Wanted
+from fleet.identities.claims import Claims
+from fleet.identities.decision import (
+    Decision,
+    EnrolmentFacts,
+    GiveAgain,
+    Given,
+    Refuse,
+    RenewalFacts,
+    Shown,
+    Sign,
+    on_enrolment,
+    on_renewal,
+)
+from fleet.identities.folder import FederationFolder, read
+from fleet.identities.identity import Identity
+from fleet.identities.possession import ShownCertificate
+from fleet.identities.publishing import publish
+from fleet.identities.register import Register
+from fleet.identities.settings import RegistrarSettings
+
+log = logging.getLogger("fedge.registrar")
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Petition:
+    """Somebody asks: the broker vouches for who it is, because of the topic."""
+
+    federation: str
+    petitioner: str
+    """The claim's name or the device's id."""
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is answered to whom."""
+
+    petition: Petition
+    answer: Issued
+
+
+class Registrar:
+    """Judges petitions, a turn at a time: all of them in one transaction, and the broker told once.
+
+    Args:
+        folder: the federation's, of which it reads the authority's key and keeps the register.
+        register: open.
+
+    Raises:
+        ConfigError: the authority's files are not what they must be.
+        StateError: something cannot be read or written; nobody was answered, and who asks again will be.
+    """
+
+    def __init__(self, folder: FederationFolder, register: Register) -> None:
+        self._folder = folder
+        self._register = register
+        self._claims = Claims(register)
+        self._authority = Authority.open(read(folder.ca), read(folder.ca_key))
+        self._days = RegistrarSettings.load(folder.registrar_settings).certificates.device_days
+        self._published_claims: frozenset[str] | None = None
+        """The claims whose users the broker knows; None: it was not told what the register says."""
+
+    def turn(self, petitions: Iterable[Petition], now: datetime) -> list[Verdict]:
+        """Judge petitions; what is returned may be said."""
+        verdicts = []
+        with self._register.transaction():
+            for petition in petitions:
+                answer = self._judge(petition, now)
+                if answer is not None:
+                    verdicts.append(Verdict(petition, answer))
+        self.tell_broker(now)
+        return verdicts
+
+    def tell_broker(self, now: datetime) -> None:
+        """Publish the register if it has changed, or a claim's time is over."""
+        claims = frozenset(kept.claim.name for kept in self._claims.open(now.timestamp()))
+        if claims != self._published_claims:
+            publish(self._folder, self._register)
+            self._published_claims = claims
+
+    def _judge(self, petition: Petition, now: datetime) -> Issued | None:
+        """The answer; None to what does not even say what it asks."""
+        try:
+            if may_name_a_device(petition.petitioner):
+                return self._renew(petition, unpack(petition.payload, Renew), now)
+            return self._enrol(petition, unpack(petition.payload, Enrol), now)
+        except ProtocolError as error:
+            log.warning("%s of %s sends no request: %s", petition.petitioner, petition.federation, error)
+            return None
+
+    def _enrol(self, petition: Petition, request: Enrol, now: datetime) -> Issued:
+        federation, device, claim = petition.federation, request.device, petition.petitioner
+        allowed = may_name_a_device(device)
+        wanted, fault = _read(request.csr, identity(federation, device))
+        kept = self._claims.find(claim)
+        member = self._register.member(Identity(federation, device)) if allowed else None
+        proof = enrolment_proof(
+            kept.proof_key if kept else bytes(32), federation, device, request.csr, request.renewal
+        )
+        facts = EnrolmentFacts(
+            federation=federation,
+            device=device,
+            allowed=allowed,
+            request_fault=fault,
+            claim=kept.claim if kept else None,
+            proven=hmac.compare_digest(proof, request.proof),
+            given=self._given(request.csr),
+            known=member is not None,
+            revoked=member is not None and member.revoked_at is not None,
+        )
+        decision = on_enrolment(facts, now.timestamp())
+        answer = self._carry_out(decision, request.csr, wanted, now, renewal=request.renewal)
+        if isinstance(decision, Sign):
+            self._claims.count_use(claim, decision.identity)
+            self._published_claims = None
+        _tell(decision, f"{device} of {federation}", f"enrolled with {claim}")
+        return answer
+
+    def _renew(self, petition: Petition, request: Renew, now: datetime) -> Issued:
+        federation, device = petition.federation, petition.petitioner
+        wanted, fault = _read(request.csr, identity(federation, device))
+        shown = ShownCertificate.read(request.certificate)
+        known = self._register.certificate(shown.serial)
+        member = self._register.member(Identity(federation, device))
+        facts = RenewalFacts(
+            federation=federation,
+            device=device,
+            request_fault=fault,
+            counts=member is not None and member.revoked_at is None,
+            shown=Shown(known.identity.name, known.not_after.timestamp(), known.revoked)
+            if known is not None and shown.is_same(known.pem)
+            else None,
+            proven=shown.signed(renewal_statement(federation, device, request.csr), request.signature),
+            given=self._given(request.csr),
+            lately=self._register.count_issued(Identity(federation, device), now - DAY),
+        )
+        decision = on_renewal(facts, now.timestamp())
+        answer = self._carry_out(decision, request.csr, wanted, now)
+        _tell(decision, f"{device} of {federation}", "renewed")
+        return answer
+
+    def _given(self, csr: bytes) -> Given | None:
+        answered = self._register.answered(digest(csr))
+        return None if answered is None else Given(answered[0].name, answered[1])
+
+    def _carry_out(
+        self,
+        decision: Decision,
+        csr: bytes,
+        wanted: Wanted | None,
+        now: datetime,
+        renewal: Verifier | None = None,
+    ) -> Issued:
+        match decision:
+            case Refuse(reason, detail):
+                return Issued(csr=digest(csr), refused=reason, detail=detail)
+            case GiveAgain(pem):
+                return Issued(csr=digest(csr), certificate=ssl.PEM_cert_to_DER_cert(pem.decode("ascii")))
+            case Sign(name):
+                member = Identity.parse(name)
+                assert wanted is not None  # without fault
+                assert member is not None
+                issued = self._authority.issue_client(name, wanted.key, self._days, now)
+                if renewal is not None:
+                    self._register.enrol(member, renewal=renewal)
+                self._register.add_certificate(member, issued, digest(csr))
+                return Issued(
+                    csr=digest(csr), certificate=ssl.PEM_cert_to_DER_cert(issued.pem.decode("ascii"))
+                )
+
+
+def _read(csr: bytes, name: str) -> tuple[Wanted | None, str | None]:
+    """The request, or what is wrong with it."""
+    try:
+        wanted = read_request(csr)
+    except ConfigError as error:
+        return None, str(error)
+    if wanted.common_name != name:
+        return None, f"the request is of {wanted.common_name[:100]!r}, expected {name!r}"
+    return wanted, None
+
+
+def _tell(decision: Decision, who: str, done: str) -> None:
+    match decision:
+        case Sign():
+            log.info("%s: %s", who, done)
+        case GiveAgain():
+            log.info("%s: asked again, answered again", who)
+        case Refuse(reason, detail):
+            log.warning("%s: refused (%s): %s", who, reason, detail)

@@ -1,0 +1,135 @@
+"""`fedge registrar`: its inbox and its loop. The only place of it that waits."""
+
+import logging
+import os
+from queue import Empty, SimpleQueue
+
+from fedge.bundle import broker_url
+from fedge.errors import StateError
+from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
+from fedge.messages import pack
+from fedge.settings import BrokerSettings
+from fedge.store import lock
+from fedge.topics import Topics, parse
+from fleet.identities.authority import utc_now
+from fleet.identities.folder import FederationFolder
+from fleet.identities.register import Register
+from fleet.identities.registrar import Petition, Registrar, Verdict
+from fleet.identities.settings import RegistrarSettings
+
+log = logging.getLogger("fedge.registrar")
+
+TICK_S = 15.0
+"""How often the loop looks whether a claim has ended or a federation was added."""
+LARGEST_TURN = 64
+"""Petitions judged in one transaction at most."""
+ANSWER_EXPIRY_S = 300
+
+
+class Stop:
+    """Ask the loop to end; put into the inbox by a signal handler."""
+
+
+class Loop:
+    """The registrar at work until `stop`.
+
+    Raises:
+        GaveWay: another registrar works with this folder.
+        ConfigError: the folder's files are not what they must be.
+        StateError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: FederationFolder) -> None:
+        self._lock = lock(folder.registrar)
+        self._register = Register(folder.register)
+        self._registrar = Registrar(folder, self._register)
+        self._inbox: SimpleQueue[LinkEvent | Stop] = SimpleQueue()
+        address = RegistrarSettings.load(folder.registrar_settings).broker
+        identity = folder.registrar_identity.resolve()
+        self._link = Link(
+            BrokerSettings(
+                url=broker_url(address.host, address.port),
+                ca=folder.ca.resolve(),
+                certificate=identity,
+                key=identity,
+            ),
+            "registrar",
+            self._inbox.put,
+        )
+        self._subscribed: set[str] = set()
+
+    def stop(self) -> None:
+        """End the loop soon; safe in a signal handler."""
+        self._inbox.put(Stop())
+
+    def run(self) -> None:
+        """Answer until `stop`."""
+        self._registrar.tell_broker(utc_now())  # what a crash left unsaid
+        self._link.open()
+        try:
+            while (events := self._next()) is not None:
+                try:
+                    self._turn(events)
+                except StateError as error:
+                    log.error("%s; nobody was answered, and who asks again will be", error)
+        finally:
+            self._link.close()
+            self._register.close()
+            os.close(self._lock)
+            log.info("stopped")
+
+    def _next(self) -> list[LinkEvent] | None:
+        """What there is to do, waiting for it; nothing: time has passed; None: asked to stop."""
+        events: list[LinkEvent] = []
+        try:
+            event = self._inbox.get(timeout=TICK_S)
+            while not isinstance(event, Stop):
+                events.append(event)
+                if len(events) == LARGEST_TURN:
+                    return events
+                event = self._inbox.get_nowait()
+        except Empty:
+            return events
+        return None
+
+    def _turn(self, events: list[LinkEvent]) -> None:
+        petitions = []
+        for event in events:
+            match event:
+                case LinkUp():
+                    self._link.handle_up(event)
+                    self._subscribed = set()
+                    log.info("connected")
+                case LinkDown():
+                    self._link.handle_down()
+                    log.warning("not connected: %s", event.reason)
+                case Answered():
+                    self._link.settle(event)
+                case Sent(token, str(refusal)):
+                    log.error("the broker refuses an answer (%s): %s", token, refusal)
+                case MessageArrived():
+                    address = parse(event.topic)
+                    if address is not None and address.petitioner is not None and address.side == "request":
+                        petitions.append(Petition(address.federation, address.petitioner, event.payload))
+                case _:
+                    pass
+        self._subscribe()
+        if petitions:
+            for verdict in self._registrar.turn(petitions, utc_now()):
+                self._answer(verdict)
+        elif not events:
+            self._registrar.tell_broker(utc_now())
+
+    def _subscribe(self) -> None:
+        """To what every federation's devices ask: also of one that was added since."""
+        if not self._link.up:
+            return
+        wanted = {Topics(federation).all_provision_requests for federation in self._register.federations()}
+        self._link.subscribe(*sorted(wanted - self._subscribed))
+        self._subscribed |= wanted
+
+    def _answer(self, verdict: Verdict) -> None:
+        petition = verdict.petition
+        topic = Topics(petition.federation).provision(petition.petitioner, "answer")
+        answer = Publication(topic, pack(verdict.answer), expiry_s=ANSWER_EXPIRY_S)
+        self._link.send([answer], token=petition.petitioner)
