@@ -8,7 +8,6 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import argparse
-import json
 import logging
 import signal
 import sys
@@ -23,17 +22,13 @@ if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/
 
     sys.exit(take_over(AGENT, _wheel, sys.argv[1:]))
 
-import numpy as np
-
 from agent import installation
 from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.enrolment import commands as enrolment
-from agent.sources import Samples, open_source
-from fedge import __version__, ed25519, failpoints
+from fedge import __version__, failpoints
 from fedge.errors import FedgeError
 from fedge.logs import tell
-from fedge.trust import fingerprint
 
 EXAMPLES = """examples:
   fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
@@ -59,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = AgentSettings.load(options.config)
         if options.command == "predict":
             return _predict(settings, options)
-        return _check(settings, as_json=options.json) if options.check else _run(settings)
+        return _check(settings, options) if options.check else _run(settings)
     except BrokenPipeError:  # `predict … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -112,46 +107,11 @@ def _run(settings: AgentSettings) -> int:
     return 0
 
 
-def _check(settings: AgentSettings, *, as_json: bool) -> int:
-    samples = open_source(settings.data).read()
-    understood = {
-        "device": settings.device,
-        "federation": settings.federation,
-        "broker": settings.broker.url,
-        "tls": settings.broker.tls,
-        "data": samples.name,
-        "samples": len(samples.X),
-        "columns": samples.X.shape[1],
-        "labels": _labels(samples),
-        "holdout": settings.data.holdout,
-        "missing": settings.data.missing,
-        "state": str(settings.state.folder),
-        "trust": _pinned(settings),
-    }
-    if as_json:
-        print(json.dumps(understood))
-    else:
-        for name, value in understood.items():
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            print(f"{name:>10}  {shown}")
-        print("the configuration is valid")
+def _check(settings: AgentSettings, options: argparse.Namespace) -> int:
+    from agent.check import check
+
+    check(settings, sys.stdout, as_json=options.json)
     return 0
-
-
-def _pinned(settings: AgentSettings) -> str | None:
-    """The head of the key that models must be signed with; None: any model is taken."""
-    if settings.trust.key is None:
-        return None
-    ed25519.require("[trust] key", "secure")
-    return fingerprint(ed25519.read_public_key(settings.trust.key))
-
-
-def _labels(samples: Samples) -> dict[str, int] | None:
-    """How often each class stands in the data; None if the answers are not classes."""
-    if samples.y is None or samples.y.ndim != 1 or samples.y.dtype.kind == "f":
-        return None
-    names, counts = np.unique(samples.y, return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def _predict(settings: AgentSettings, options: argparse.Namespace) -> int:

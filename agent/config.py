@@ -1,15 +1,24 @@
 """What a device's owner says in `agent.toml`: who it is, where the broker and the data are."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
+from agent.hours import Hours, read_hours
+from fedge.messages import SOURCE_NAME
+from fedge.plan import MAX_EPOCHS
 from fedge.provisioning import PORT
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
 from fedge.topics import DEVICE_ID
 
 Missing = Literal["refuse", "drop", "fill"]
+DEFAULT_SOURCE = "data"
+"""The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
+
+
+def _hours(text: object) -> Any:
+    return text if text is None or isinstance(text, Hours) else read_hours(text)
 
 
 class DataSettings(Section):
@@ -66,6 +75,35 @@ class TrustSettings(Section):
     """PEM file of the public key that announcements must be signed with; without it any is taken."""
 
 
+AnySource = Annotated[CsvSettings | NpzSettings | PythonSettings, Field(discriminator="source")]
+
+
+class LimitsSettings(Section):
+    """`[limits]`: the most a federation may ask of this device; a round that asks for more is declined."""
+
+    epochs: int | None = Field(default=None, ge=1, le=MAX_EPOCHS)
+    """The most epochs in a round."""
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The longest training in a round, in seconds; it is ended then, or earlier if it is far too slow."""
+    bytes_per_day: int | None = Field(default=None, ge=1)
+    """The most bytes sent and received in a day, as MQTT topics and payloads."""
+    sources: tuple[str, ...] | None = None
+    """The names of the sources that may be used; `[data]` is called data. Without it: all that are here."""
+
+
+class MannersSettings(Section):
+    """`[manners]`: when this device takes up work; otherwise it declines, and looks again every 30 s."""
+
+    hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
+    """Only within these hours of the device's own time zone, over midnight too: "22:00-06:00"."""
+    mains: bool = False
+    """Only on mains power: not while a battery is being discharged."""
+    temperature_c: float | None = Field(default=None, gt=0, le=150, allow_inf_nan=False)
+    """Only below this temperature of the processor, in degrees Celsius."""
+    load: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Only while the load average of the last minute, divided by the number of cores, is not above this."""
+
+
 class StateSettings(Section):
     """`[state]`: what must survive a restart."""
 
@@ -101,8 +139,14 @@ class AgentSettings(FileSettings):
     """This device's name, no other's in the federation: at most 31 lower-case letters, digits and hyphens."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
-    data: Annotated[CsvSettings | NpzSettings | PythonSettings, Field(discriminator="source")]
+    data: AnySource
     """Where this device's samples are; its `source` is csv, npz or python."""
+    sources: dict[Annotated[str, Field(pattern=SOURCE_NAME)], AnySource] = Field(default_factory=dict)
+    """More samples of this device, `[sources.NAME]` each, for federations that ask for them by name."""
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    """The most that a federation may ask."""
+    manners: MannersSettings = Field(default_factory=MannersSettings)
+    """When this device takes up work."""
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     """The thread that trains."""
     renewal: RenewalSettings = Field(default_factory=RenewalSettings)
@@ -111,3 +155,18 @@ class AgentSettings(FileSettings):
     """What must survive a restart."""
     trust: TrustSettings = Field(default_factory=TrustSettings)
     """Whose models are taken."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if DEFAULT_SOURCE in self.sources:
+            raise ValueError(f"[sources.{DEFAULT_SOURCE}]: is the name of [data]; give it another")
+        for name in self.limits.sources or ():
+            if name not in self.offered:
+                here = ", ".join(self.offered)
+                raise ValueError(f"[limits] sources: there is no source {name!r} here; there is {here}")
+        return self
+
+    @property
+    def offered(self) -> dict[str, CsvSettings | NpzSettings | PythonSettings]:
+        """All sources of this device by name, the default one first."""
+        return {DEFAULT_SOURCE: self.data, **self.sources}

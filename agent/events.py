@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent.manners import UNMEASURED, Readings
 from fedge.freshness import RoundId
 from fedge.messages import Manifest, Receipt, Status
 from fedge.reasons import Reason
@@ -23,22 +24,27 @@ class LinkDown:
 
 @dataclass(frozen=True)
 class RoundAnnounced:
-    """A manifest arrived, and lasts `left_s` seconds from now (its age is subtracted)."""
+    """A manifest arrived, and lasts `left_s` seconds from now (its age is subtracted).
+
+    `readings`: what was measured then, for the owner's manners.
+    """
 
     now_s: float
     manifest: Manifest
     left_s: float
     signers: Signers = ()
     """The keys known with this announcement, the one that signed it last; none where no key is pinned."""
+    readings: Readings = UNMEASURED
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A task or model is here, whole and with the right digest."""
+    """A task or model is here, whole and with the right digest; `source`: what a task names."""
 
     now_s: float
     kind: str
     digest: bytes
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,14 @@ class KeepFailed:
 
 
 @dataclass(frozen=True)
+class ConditionsChanged:
+    """The device was measured again, as it is before every `Tick`."""
+
+    now_s: float
+    readings: Readings
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time passed; sent when `due_s(state)` is reached."""
 
@@ -102,5 +116,6 @@ Event = (
     | ReceiptArrived
     | StatusSeen
     | KeepFailed
+    | ConditionsChanged
     | Tick
 )

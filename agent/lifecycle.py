@@ -5,20 +5,27 @@ machines are the link (`link_up`) and the work; a dead Wi-Fi changes only the fi
 in the order they are listed: what must be durable comes before what can be seen (law 4).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import inf
 
 from agent import effects as do
 from agent import events as on
+from agent.config import DEFAULT_SOURCE, LimitsSettings, MannersSettings
+from agent.limits import Objection, beyond_budget, beyond_plan, beyond_sources, expected_bytes
+from agent.manners import PASSING, UNMEASURED, Readings, objections
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Decline, Manifest, Status
+from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import Signers, fingerprint
 
 FETCH_RETRY_S = 15.0
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
 CLONE_PAUSE_S = 60.0
+MEASURE_AGAIN_S = 30.0
+"""How often conditions are looked at again, while nothing but they keeps the device from its work."""
 NEVER = RoundId(0, 0)
 
 
@@ -76,6 +83,12 @@ class Device:
     version: str
     follow_s: float
     """A device that is not chosen follows the model at least this often."""
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
+    """The most that a federation may ask of this device."""
+    manners: MannersSettings = field(default_factory=MannersSettings)
+    """When this device takes up work."""
+    offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
+    """The names of its sources."""
     own_boots: frozenset[bytes] = frozenset()
     """Boot ids this state folder has had before: their wills and statuses are our own."""
     link_up: bool = False
@@ -92,6 +105,8 @@ class Device:
     """When its round is over, unless it is announced anew."""
     task: bytes | None = None
     """Digest of the task at hand."""
+    source: str | None = None
+    """The source that this task names."""
     model: bytes | None = None
     """Digest of the model at hand."""
     kept: bytes | None = None
@@ -101,6 +116,10 @@ class Device:
     saved: Saved | None = None
     declined: Decline | None = None
     samples: int | None = None
+    readings: Readings = UNMEASURED
+    """What was measured last."""
+    measure_s: float = -inf
+    """When to measure again."""
     work: Work = Idle()
 
 
@@ -129,8 +148,11 @@ def due_s(state: Device) -> float | None:
     match state.work:
         case Fetching(due_s=due) | Reporting(due_s=due):
             return due
-        case Idle() if _may_follow(state):
-            return state.followed_s + state.follow_s
+        case Idle():
+            due = state.measure_s if _waits(state) else inf
+            if _may_follow(state):
+                due = min(due, _follow_due_s(state))
+            return None if due == inf else due
         case _:
             return None
 
@@ -156,6 +178,8 @@ def step(state: Device, event: on.Event) -> Step:
             return _status_seen(state, event)
         case on.KeepFailed():
             return replace(state, kept=None, followed_s=event.now_s), []
+        case on.ConditionsChanged():
+            return _conditions_changed(state, event)
         case on.Tick():
             return _tick(state, event.now_s)
 
@@ -165,10 +189,10 @@ def _link_up(state: Device, event: on.LinkUp) -> Step:
     state = replace(state, link_up=True, connection=event.connection, returned=returned)
     effects: list[do.Effect] = [do.Greet(), do.PublishStatus(status(state))]
     match state.work:
-        case Fetching():
+        case Fetching() if not _used_up(state):
             state, more = _fetch(state, event.now_s, to_work=state.work.to_work)
             effects += more
-        case Reporting() if state.saved:
+        case Reporting() if state.saved and not _used_up(state):
             # One frame tells the aggregator which update we hold; its receipt says what it lacks.
             effects.append(do.PublishUpdate(state.saved.digest, (0,)))
             state = replace(state, work=replace(state.work, due_s=event.now_s + REPORT_RETRY_S))
@@ -192,6 +216,7 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
         text = f"ignored an announcement of round {announced}: this device has seen round {state.seen}"
         state = replace(state, passed_over=state.seen)
         return state, [do.Say("warning", text), do.PublishStatus(status(state))]
+    state = _measured(state, now_s, event.readings)
     current = state.manifest
     closes_s = now_s + event.left_s
     if current is not None and (announced, manifest.attempt) <= (round_of(current), current.attempt):
@@ -236,13 +261,104 @@ def _decide(state: Device, now_s: float) -> Step:
             if state.saved.verdict is not None:
                 return _say_again(state, manifest, now_s)
             work = Reporting((0,), now_s + REPORT_RETRY_S)
-            return replace(state, work=work), [do.PublishUpdate(state.saved.digest, None)]
-        in_time = now_s < state.closes_s and state.declined is None
+            all_of_it: list[do.Effect] = [do.PublishUpdate(state.saved.digest, None)]
+            return replace(state, work=work), [] if _used_up(state) else all_of_it
+        in_time = now_s < state.closes_s and not _refuses(state)
         if in_time and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
-            return _fetch(state, now_s, to_work=True)
-    if _may_follow(state) and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
+            objection = next(_objections(state, manifest), None)
+            return _take_up(state, now_s) if objection is None else _decline(state, manifest, objection)
+    may_follow = _may_follow(state) and _can_afford(state, _follow_bytes(state))
+    if may_follow and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
         return _fetch(state, now_s, to_work=False)
     return state, []
+
+
+def _refuses(state: Device) -> bool:
+    """Whether it has declined this attempt for a reason that stays."""
+    return state.declined is not None and state.declined.reason not in PASSING
+
+
+def _objections(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """All that speaks against the work of a round, by what is known of it so far."""
+    task, model = _lacks(state)
+    yield from beyond_plan(state.limits, manifest)
+    if not task:
+        yield from beyond_sources(state.limits, state.offered, state.source)
+    yield from objections(state.manners, state.readings)
+    expected = expected_bytes(manifest, task=task, model=model, update=True)
+    yield from beyond_budget(state.limits, state.readings.spent, expected)
+
+
+def _take_up(state: Device, now_s: float) -> Step:
+    if state.declined is None:
+        return _fetch(state, now_s, to_work=True)
+    text = f"round {state.seen}: taken up, nothing speaks against it any more ({state.declined.reason})"
+    state = replace(state, declined=None)
+    told: list[do.Effect] = [do.Say("info", text), do.PublishStatus(status(state))]
+    state, effects = _fetch(state, now_s, to_work=True)
+    return state, told + effects
+
+
+def _decline(state: Device, manifest: Manifest, objection: Objection) -> Step:
+    """Say why not, once for each reason."""
+    if state.declined is not None and state.declined.reason == objection.reason:
+        return state, []
+    state = replace(state, declined=_declined(manifest, objection.reason, objection.detail))
+    text = f"round {round_of(manifest)}: declined ({objection.reason}): {objection.detail}"
+    return state, [do.Say("info", text), do.PublishStatus(status(state))]
+
+
+def _declined(manifest: Manifest, reason: Reason, detail: str) -> Decline:
+    return Decline(
+        generation=manifest.generation,
+        round=manifest.round,
+        attempt=manifest.attempt,
+        reason=reason,
+        detail=detail[:500],
+    )
+
+
+def _measured(state: Device, now_s: float, readings: Readings) -> Device:
+    return replace(state, readings=readings, measure_s=now_s + MEASURE_AGAIN_S)
+
+
+def _conditions_changed(state: Device, event: on.ConditionsChanged) -> Step:
+    state = _measured(state, event.now_s, event.readings)
+    return _decide(state, event.now_s) if _waits(state) else (state, [])
+
+
+def _waits(state: Device) -> bool:
+    """Whether a round it would work in is still open, and nothing but conditions speaks against it."""
+    return (
+        isinstance(state.work, Idle)
+        and state.link_up
+        and state.declined is not None
+        and state.declined.reason in PASSING
+        and state.manifest is not None
+        and state.manifest.state == "open"
+        and state.measure_s < state.closes_s
+    )
+
+
+def _can_afford(state: Device, expected: int) -> bool:
+    """Whether so many bytes more are within today's budget."""
+    return not any(beyond_budget(state.limits, state.readings.spent, expected))
+
+
+def _used_up(state: Device) -> bool:
+    """Whether today's bytes are used up, so that even what was begun has to wait."""
+    return not _can_afford(state, 1)
+
+
+def _follow_bytes(state: Device) -> int:
+    assert state.manifest is not None
+    task, model = _lacks(state)
+    return expected_bytes(state.manifest, task=task, model=model, update=False)
+
+
+def _follow_due_s(state: Device) -> float:
+    due = state.followed_s + state.follow_s
+    return due if _can_afford(state, _follow_bytes(state)) else max(due, state.measure_s)
 
 
 def _say_again(state: Device, manifest: Manifest, now_s: float) -> Step:
@@ -290,6 +406,11 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
     manifest = state.manifest
     assert manifest is not None
     if to_work:
+        # The task is known by now. What may pass is not asked again: what was begun is finished.
+        objection = next(beyond_sources(state.limits, state.offered, state.source), None)
+        if objection is not None:
+            state, effects = _decline(replace(state, work=Idle()), manifest, objection)
+            return state, [do.SaveSeen(state.seen), *effects]
         return replace(state, work=Working(round_of(manifest))), [do.StartWork(manifest)]
     state, effects = _keep(replace(state, work=Idle()), now_s)
     if manifest.state == "done":
@@ -310,7 +431,7 @@ def _fetched(state: Device, event: on.Fetched) -> Step:
         return state, []
     manifest = state.manifest
     if event.kind == "task" and event.digest == manifest.task.digest:
-        state = replace(state, task=event.digest)
+        state = replace(state, task=event.digest, source=event.source)
     elif event.kind == "model" and manifest.model is not None and event.digest == manifest.model.digest:
         state = replace(state, model=event.digest)
     if any(_lacks(state)):
@@ -344,14 +465,7 @@ def _failed(state: Device, event: on.Failed) -> Step:
     )
     if not (at_work or unsaved) or state.manifest is None:
         return state, []
-    manifest = state.manifest
-    declined = Decline(
-        generation=manifest.generation,
-        round=manifest.round,
-        attempt=manifest.attempt,
-        reason=event.reason,
-        detail=event.detail[:500],
-    )
+    declined = _declined(state.manifest, event.reason, event.detail)
     state = replace(state, work=Idle(), declined=declined)
     if unsaved:  # nor was the model kept, which comes after the update
         state = replace(state, saved=None, kept=None)
@@ -413,6 +527,8 @@ def _tick(state: Device, now_s: float) -> Step:
     if due is None or now_s < due:
         return state, []
     match state.work:
+        case (Fetching() | Reporting()) as work if _used_up(state):
+            return replace(state, work=replace(work, due_s=now_s + MEASURE_AGAIN_S)), []
         case Fetching(to_work=to_work):
             return _fetch(state, now_s, to_work=to_work)
         case Reporting(frames=frames, tries=tries) if state.saved:
@@ -420,8 +536,12 @@ def _tick(state: Device, now_s: float) -> Step:
             jitter = 0.5 + _fraction(state.saved.digest, tries)
             again = Reporting((0,), now_s + pause_s * jitter, min(tries + 1, 20))
             return replace(state, work=again), [do.PublishUpdate(state.saved.digest, frames)]
+        case Idle() if _may_follow(state) and now_s >= _follow_due_s(state):
+            if _can_afford(state, _follow_bytes(state)):
+                return _fetch(state, now_s, to_work=False)
+            return replace(state, measure_s=now_s + MEASURE_AGAIN_S), []
         case Idle():
-            return _fetch(state, now_s, to_work=False)
+            return replace(state, measure_s=now_s + MEASURE_AGAIN_S), []
         case _:
             return state, []
 

@@ -6,11 +6,13 @@ import time
 from queue import Empty, SimpleQueue
 
 from agent import held
+from agent.conditions import Conditions, this_host, today
 from agent.config import AgentSettings
 from agent.memory import FILE
+from agent.meter import Meter
 from agent.opening import open_device, open_memory
 from agent.runtime import Happening, Runtime
-from agent.sources import open_source
+from agent.sources import open_sources
 from agent.trainer import Trainer
 from fedge.link import Link
 from fedge.store import lock, make_folder
@@ -42,10 +44,13 @@ class Loop:
             self._inbox.put,
             will=lambda connection: self._runtime.last_words(connection),
         )
-        trainer = Trainer(settings, open_source(settings.data), self._inbox.put)
+        trainer = Trainer(settings, open_sources(settings), self._inbox.put)
         file = folder / held.FILE
         opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
-        self._runtime = Runtime(settings, opened, self._memory, file, self._link, trainer)
+        host = this_host()
+        meter = Meter(self._memory, settings.limits.bytes_per_day, lambda: today(host), time.monotonic)
+        self._conditions = Conditions(settings, host, meter)
+        self._runtime = Runtime(settings, opened, self._memory, file, self._link, trainer, self._conditions)
         self._trainer = trainer
         self._manager = ServiceManager()
         self._watchdog = Watchdog(self._manager)
@@ -65,6 +70,7 @@ class Loop:
             self._manager.stopping()
             self._trainer.cancel()
             self._link.close(self._runtime.last_words())
+            self._conditions.close()
             self._memory.close()
             os.close(self._lock)
             log.info("stopped")

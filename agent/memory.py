@@ -7,6 +7,7 @@
 | verdict | one row: what became of an update; beside it, so that its bytes are not written again |
 | boots   | the last boot ids of this device: their late wills are its own                        |
 | signers | one row: the public keys that models were signed with, from the pinned to the newest  |
+| moved   | one row: the day, and the bytes that count as moved on it (see `agent.meter`)         |
 
 SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen`, `outbox`
 and `signers` carry a proof of what stands in them, and the digest of the outbox is that of its payload.
@@ -14,7 +15,7 @@ and `signers` carry a proof of what stands in them, and the digest of the outbox
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,6 +46,7 @@ CREATE TABLE boots (n INTEGER PRIMARY KEY, boot BLOB NOT NULL)
     """
 CREATE TABLE signers (one INTEGER PRIMARY KEY CHECK (one = 1), keys BLOB NOT NULL, proof BLOB NOT NULL)
 """,
+    "CREATE TABLE moved (one INTEGER PRIMARY KEY CHECK (one = 1), day TEXT NOT NULL, bytes INTEGER NOT NULL)",
 )
 """The layouts, from the first on; see docs/state.md."""
 
@@ -138,6 +140,17 @@ class Memory:
             self._db.execute("COMMIT")
         return earlier
 
+    def moved(self) -> tuple[str, int]:
+        """The day and its bytes, as `save_moved` had them; ("", 0) if nothing is written."""
+        with self._clear_errors():
+            row = self._db.execute("SELECT day, bytes FROM moved").fetchone()
+        return (str(row[0]), int(row[1])) if row else ("", 0)
+
+    def save_moved(self, day: str, count: int) -> None:
+        """Write down a day, as YYYY-MM-DD, and the bytes that count as moved on it."""
+        with self._clear_errors():
+            self._db.execute("REPLACE INTO moved VALUES (1, ?, ?)", (day, count))
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -168,6 +181,24 @@ class Memory:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
             raise database_error(self._path, error) from error
+
+
+def read_moved(path: Path) -> tuple[str, int]:
+    """As `Memory.moved`, of a database that may be in use, and may not be there yet.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    if not path.is_file():
+        return "", 0
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'moved'").fetchone() is None:
+                return "", 0  # of an older program
+            row = db.execute("SELECT day, bytes FROM moved").fetchone()
+    except sqlite3.Error as error:
+        raise database_error(path, error) from error
+    return (str(row[0]), int(row[1])) if row else ("", 0)
 
 
 def _proof(round_id: RoundId, digest: bytes = b"") -> bytes:

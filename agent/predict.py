@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent import held
-from agent.config import AgentSettings
+from agent.config import DEFAULT_SOURCE, AgentSettings
 from agent.dataset import features, settle_missing
 from agent.sources import CsvSource, NpzSource, Source
 from fedge.codecs import CODECS
@@ -35,7 +35,9 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
     source: Source = NpzSource(file) if file.suffix == ".npz" else CsvSource(file, growing=False)
     samples = source.read()
     X = features(samples, task)
-    rows = settle_missing(X, samples, task, settings.data)
+    rows = settle_missing(
+        X, samples, task, settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
+    )
     answers = Network(task.network).predict(weights, X[rows])
     if as_json:
         _write_json(out, task, model, rows, answers)

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from agent import effects as do
 from agent import events as on
 from agent import held, lifecycle
+from agent.conditions import Conditions
 from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.events import Event
+from agent.manners import UNMEASURED, Readings
 from agent.memory import Memory
 from agent.opening import Opened
 from agent.refusals import Refusals
@@ -49,6 +51,7 @@ class Runtime:
         file: where the newest model followed is kept.
         link: to the broker.
         trainer: does the work; its `Done` or `Failed` comes back as an event.
+        conditions: measures what the owner's manners ask for; None: nothing is measured.
         now_s: monotonic seconds.
     """
 
@@ -60,6 +63,7 @@ class Runtime:
         file: Path,
         link: Link,
         trainer: Trainer,
+        conditions: Conditions | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -68,6 +72,7 @@ class Runtime:
         self._file = file
         self._link = link
         self._trainer = trainer
+        self._conditions = conditions
         self._now_s = now_s
         self._topics = Topics(settings.federation)
         self._assembler = Assembler(Limits(LARGEST_DOWNLOAD, LARGEST_DOWNLOAD))
@@ -103,6 +108,8 @@ class Runtime:
         if self._return_s is not None and self._now_s() >= self._return_s:
             self._return_s = None
             self._link.open()
+        if self._conditions is not None:
+            self._conditions.count(self._link.traffic.sent + self._link.traffic.received)
         match event:
             case LinkUp() | LinkDown() if self._return_s is not None:
                 pass  # it was said before we left the broker
@@ -128,6 +135,7 @@ class Runtime:
                 except ProtocolError as error:
                     self._refusals.tell(event.topic, address.kind, error, self._now_s())
             case None:
+                self._step(on.ConditionsChanged(self._now_s(), self._readings()))
                 self._step(on.Tick(self._now_s()))
             case _:
                 self._step(event)
@@ -154,7 +162,7 @@ class Runtime:
             signers = authenticate(envelope, "round", self._topics, signers, ed25519.verify)
         manifest = unpack(envelope.body, Manifest)
         left_s = seconds_left(manifest.seconds_left, message.expiry_left_s)
-        self._step(on.RoundAnnounced(self._now_s(), manifest, left_s, signers))
+        self._step(on.RoundAnnounced(self._now_s(), manifest, left_s, signers, self._readings()))
         if self._state.manifest is manifest:
             self._refusals.begin_anew()
 
@@ -177,7 +185,11 @@ class Runtime:
                 self._link.spread_s = self._task[1].reconnect_spread_s
             else:
                 self._model = (whole, _weights(unpack(whole, Model, max_bytes=MAX_SIZE)))
-            self._step(on.Fetched(self._now_s(), address.kind, frame.id))
+            source = self._task[1].source if self._task is not None else None
+            self._step(on.Fetched(self._now_s(), address.kind, frame.id, source))
+
+    def _readings(self) -> Readings:
+        return UNMEASURED if self._conditions is None else self._conditions.read()
 
     # ── effects ────────────────────────────────────────────────────────────────────────────────────
 

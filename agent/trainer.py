@@ -7,18 +7,19 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import AgentSettings
+from agent.config import DEFAULT_SOURCE, AgentSettings
 from agent.dataset import Dataset, Unfit, fit
 from agent.events import Done, Failed
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
+from agent.local.timekeeping import Timekeeper, TooLong
 from agent.sources import Source
 from fedge.codecs import CODECS
 from fedge.errors import DataError
@@ -51,10 +52,13 @@ class Trainer:
     """Runs jobs one after the other on a thread of its own; `post` gets each one's `Done` or `Failed`."""
 
     def __init__(
-        self, settings: AgentSettings, source: Source, post: Callable[[Done | Failed], None]
+        self,
+        settings: AgentSettings,
+        sources: Mapping[str, Source],
+        post: Callable[[Done | Failed], None],
     ) -> None:
         self._settings = settings
-        self._source = source
+        self._sources = sources
         self._post = post
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._current: Job | None = None
@@ -92,6 +96,13 @@ class Trainer:
         self.pulse.within(self._patience_s)
         return job.cancelled.is_set()
 
+    def _timekeeper(self, job: Job, samples: int) -> Callable[[], bool]:
+        assert job.manifest.plan is not None
+        limit_s = self._settings.limits.seconds
+        if limit_s is None:
+            return lambda: self._is_cancelled(job)
+        return Timekeeper(lambda: self._is_cancelled(job), job.manifest.plan.steps(samples), limit_s)
+
     def work(self, job: Job) -> Done | Failed | None:
         """Do a job on the caller's thread; whatever goes wrong is a reason. None: it was cancelled."""
         round_id = round_of(job.manifest)
@@ -106,6 +117,8 @@ class Trainer:
             return Failed(round_id, Reason.BAD_DATA, str(error))
         except Diverged as error:
             return Failed(round_id, Reason.TRAINING_DIVERGED, str(error))
+        except TooLong as error:
+            return Failed(round_id, Reason.TOO_LONG, str(error))
         except MemoryError:
             return Failed(round_id, Reason.FAILED, "not enough memory for this model and its data")
         except Exception as error:
@@ -130,11 +143,13 @@ class Trainer:
 
     def _dataset(self, job: Job) -> Dataset:
         """The device's data, read anew if it changed since the last round."""
-        fingerprint, digest = self._source.fingerprint(), job.manifest.task.digest
+        name = job.task.source or DEFAULT_SOURCE  # one of the owner's: `lifecycle` begins no other work
+        source, settings = self._sources[name], self._settings.offered[name]
+        fingerprint, digest = source.fingerprint(), job.manifest.task.digest
         if self._data is not None and self._data[:2] == (fingerprint, digest):
             return self._data[2]
         self._data = None
-        dataset = fit(self._source.read(), job.task, self._settings.data)
+        dataset = fit(source.read(), job.task, settings)
         self._data = (fingerprint, digest, dataset)
         return dataset
 
@@ -166,7 +181,7 @@ class Trainer:
             network.prepare_targets(dataset.y),
             manifest.plan,
             generator(manifest.seed, manifest.generation, manifest.round, self._settings.device),
-            lambda: self._is_cancelled(job),
+            self._timekeeper(job, len(dataset.X)),
         )
         metrics = {
             "loss_before": trained.loss_before,

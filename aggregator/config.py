@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from fedge.messages import Task
+from fedge.messages import SourceName, Task
 from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
@@ -60,6 +60,8 @@ class ModelSection(Section):
     """The target columns of a regression."""
     layers: tuple[TrainableSpec, ...] = Field(default=(), max_length=60)
     """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid"."""
+    source: SourceName | None = None
+    """Which of the devices' sources is learnt from, by its name there; without it each device's `[data]`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -89,6 +91,7 @@ class ModelSection(Section):
             features=self.features,
             classes=self.classes,
             targets=self.targets,
+            source=self.source,
             reconnect_spread_s=reconnect_spread_s,
         )
 

@@ -5,6 +5,7 @@ What weights mean may not change within a generation; in the ledger it stands as
 
 import json
 import time
+from typing import Any
 
 from aggregator.closing import blob_of, model_message, weights_of
 from aggregator.config import FederationSettings
@@ -17,14 +18,15 @@ from fedge.messages import MAX_SIZE, Blob, Task, pack, unpack
 def learnt(settings: FederationSettings) -> str:
     """What weights mean under this configuration."""
     task = settings.task()
-    return json.dumps(
-        {
-            "features": task.features,
-            "classes": task.classes,
-            "targets": task.targets,
-            "layers": [layer.model_dump() for layer in task.network.layers],
-        }
-    )
+    meaning: dict[str, Any] = {
+        "features": task.features,
+        "classes": task.classes,
+        "targets": task.targets,
+        "layers": [layer.model_dump() for layer in task.network.layers],
+    }
+    if task.source is not None:  # a ledger knows no such key where none is named
+        meaning["source"] = task.source
+    return json.dumps(meaning)
 
 
 def require_same(life: Life, settings: FederationSettings) -> None:
@@ -34,7 +36,7 @@ def require_same(life: Life, settings: FederationSettings) -> None:
         return
     for side in (before, now):
         side["layers"] = side.get("layers", [])[:-1]  # the output layer follows from classes and targets
-    changed = ", ".join(key for key in now if before.get(key) != now[key]) or "something"
+    changed = ", ".join(key for key in {**now, **before} if before.get(key) != now.get(key)) or "something"
     raise ConfigError(
         f"[model] {changed} changed since this ledger began; weights of one network mean nothing in another. "
         "Either change it back, or run once with --new-generation to begin anew with the devices following"

@@ -60,16 +60,20 @@ def _follow(settings: type[BaseModel], location: tuple[int | str, ...]) -> _Plac
     Pydantic puts the chosen member of a union into the location, which is no key of the file.
     """
     keys: list[str] = []
-    table, inner = settings, [settings]
+    table, inner, named = settings, [settings], False
     for part in location:
         if isinstance(part, int):
             keys[-1] += f"[{part}]"
+        elif named:  # a table's name is its owner's choice, and no key of ours
+            keys.append(part)
+            named = False
         elif len(inner) > 1:
             inner = [member for member in inner if part in _marks(member)]
         else:
             table = inner[0] if inner else table
             keys.append(part)
-            inner = _models(table.model_fields[part].annotation) if part in table.model_fields else []
+            annotation = table.model_fields[part].annotation if part in table.model_fields else None
+            inner, named = _models(annotation), get_origin(annotation) is dict
     return keys, table, inner
 
 

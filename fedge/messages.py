@@ -36,6 +36,8 @@ MAX_SUCCESSIONS = 16
 """Changes of the signing key that travel with an envelope; who slept through more must be enrolled anew."""
 
 _REASONS = frozenset(Reason)
+SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
+"""What a device's source of samples may be called."""
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,6 +58,7 @@ PublicKey = Annotated[bytes, Field(min_length=32, max_length=32)]
 """Ed25519."""
 Ident = Annotated[bytes, Field(min_length=16, max_length=16)]
 DeviceId = Annotated[str, Field(pattern=DEVICE_ID)]
+SourceName = Annotated[str, Field(pattern=SOURCE_NAME)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[
     tuple[Name, ...], Field(min_length=1, max_length=MAX_WIDTH, strict=False), AfterValidator(_unique)
@@ -95,6 +98,8 @@ class Task(Message):
     """Class names in the order of the outputs, for a classifier."""
     targets: Names | None = None
     """Target columns in the order of the outputs, for a regression."""
+    source: SourceName | None = None
+    """Which of a device's sources of samples is meant; none named: the one it has as its default."""
     reconnect_spread_s: Seconds = 1.0
     """Devices come back within this many seconds of each other after the broker was away."""
 

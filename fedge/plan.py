@@ -30,6 +30,14 @@ class Plan(BaseModel):
     codec: Literal["float32"] = "float32"
     """How the update's vector becomes bytes; a name in `fedge.codecs`."""
 
+    def steps(self, samples: int) -> int:
+        """How often so many samples change the weights.
+
+        >>> Plan(epochs=2, batch_size=16).steps(40)
+        6
+        """
+        return self.epochs * (1 if self.batch_size == 0 else -(-samples // self.batch_size))
+
 
 def fedsgd(learning_rate: float) -> Plan:
     """The plan of FedSGD: one full-batch step, w - α·g."""

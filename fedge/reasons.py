@@ -36,3 +36,16 @@ class Reason(StrEnum):
     FAILED = "failed"
     OTHER = "other"
     """What a newer program names and this one does not know: the text beside it still says what it is."""
+    # What its owner does not allow:
+    TOO_MANY_EPOCHS = "too_many_epochs"
+    TOO_LONG = "too_long"
+    UNKNOWN_SOURCE = "unknown_source"
+    FORBIDDEN_SOURCE = "forbidden_source"
+    # What its owner does not allow at this moment:
+    OUTSIDE_HOURS = "outside_hours"
+    CLOCK_NOT_SYNCHRONISED = "clock_not_synchronised"
+    ON_BATTERY = "on_battery"
+    TOO_HOT = "too_hot"
+    TOO_BUSY = "too_busy"
+    OVER_BYTE_BUDGET = "over_byte_budget"
+    CANNOT_MEASURE = "cannot_measure"

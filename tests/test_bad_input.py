@@ -93,6 +93,11 @@ FEDERATIONS: dict[str, tuple[str, str, str]] = {
         "[model] features: ",
         "a number of features is 1 to 65536, got 0",
     ),
+    "a source with a slash": (
+        FEDERATION + 'source = "../heart"',
+        "[model] source: ",
+        "String should match pattern",
+    ),
     "a layer of nowhere": (
         FEDERATION + 'layers = [{ type = "relu" }, { type = "conv" }]',
         "[model.layers[1]] type: ",
@@ -162,6 +167,76 @@ AGENTS: dict[str, tuple[str, str, str]] = {
         AGENT + '[broker]\nurl = "mqtts://me:hunter2@broker.lan"',
         "[broker] url: ",
         "use the keys username and password_file",
+    ),
+    "hours without minutes": (
+        AGENT + '[manners]\nhours = "22-6"',
+        "[manners] hours: ",
+        """hours are written "22:00-06:00": from, until; 00:00 is midnight, got '22-6'. Only""",
+    ),
+    "no hours at all": (
+        AGENT + '[manners]\nhours = "06:00-06:00"',
+        "[manners] hours: ",
+        "hours that end as they begin, at 06:00; leave the key out for all day",
+    ),
+    "a boiling limit": (
+        AGENT + "[manners]\ntemperature_c = 400",
+        "[manners] temperature_c: ",
+        "less than or equal to 150, got 400. Only below this temperature of the processor",
+    ),
+    "a load below nothing": (
+        AGENT + "[manners]\nload = -1",
+        "[manners] load: ",
+        "greater than or equal to 0, got -1. Only while the load average of the last minute",
+    ),
+    "manners of another": (
+        AGENT + "[manners]\nbattery = false",
+        "[manners] battery: ",
+        "unknown key; accepted here: hours, mains, temperature_c, load",
+    ),
+    "no epoch": (
+        AGENT + "[limits]\nepochs = 0",
+        "[limits] epochs: ",
+        "greater than or equal to 1, got 0. The most",
+    ),
+    "no time": (
+        AGENT + "[limits]\nseconds = 0",
+        "[limits] seconds: ",
+        "greater than 0, got 0. The longest training",
+    ),
+    "a budget in words": (
+        AGENT + '[limits]\nbytes_per_day = "10 MB"',
+        "[limits] bytes_per_day: ",
+        "a valid integer, unable to parse string as an integer, got '10 MB'. The most bytes",
+    ),
+    "a limit on a source of nobody": (
+        AGENT + '[limits]\nsources = ["heart"]',
+        "[limits] sources: ",
+        "there is no source 'heart' here; there is data",
+    ),
+    "a source by the default's name": (
+        AGENT + '[sources.data]\nsource = "npz"\npath = "x.npz"',
+        "[sources.data]: ",
+        "is the name of [data]; give it another",
+    ),
+    "a source that is called in capitals": (
+        AGENT + '[sources.Heart]\nsource = "npz"\npath = "x.npz"',
+        "[sources] Heart: ",
+        "String should match pattern",
+    ),
+    "a source without a path": (
+        AGENT + '[sources.heart]\nsource = "npz"',
+        "[sources.heart] path: ",
+        "is missing. One NumPy archive",
+    ),
+    "a source of no kind": (
+        AGENT + '[sources.heart]\npath = "x.npz"',
+        "[sources.heart] source: ",
+        "is missing; accepted: csv, npz, python",
+    ),
+    "a misspelt key of a source": (
+        AGENT + '[sources.heart]\nsource = "npz"\npath = "x.npz"\nholdut = 0.1',
+        "[sources.heart] holdut: ",
+        "unknown key; did you mean 'holdout'?",
     ),
     "no such authority": (
         AGENT + '[broker]\nurl = "mqtts://broker.lan"\nca = "ca.pem"',

@@ -1,12 +1,14 @@
 """Where a device's samples come from: each source reads, checks, and knows when nothing has changed."""
 
-from agent.config import CsvSettings, NpzSettings, PythonSettings
+from collections.abc import Mapping
+
+from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
 from agent.sources.csv import CsvSource
 from agent.sources.function import FunctionSource
 from agent.sources.npz import NpzSource
 from agent.sources.samples import Samples, Source
 
-__all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "open_source"]
+__all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "open_source", "open_sources"]
 
 
 def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
@@ -18,3 +20,8 @@ def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
             return NpzSource(data.path)
         case PythonSettings():
             return FunctionSource(data.callable, data.path)
+
+
+def open_sources(settings: AgentSettings) -> Mapping[str, Source]:
+    """All that this device's owner offers, by name."""
+    return {name: open_source(data) for name, data in settings.offered.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.config import AgentSettings
 from agent.events import Done, Failed
-from agent.sources import open_source
+from agent.sources import open_sources
 from agent.trainer import Job, Trainer
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Manifest, Survey, Update, pack, unpack
@@ -111,7 +111,7 @@ class RealTrainer(StandIn):
 
     def __init__(self, bench: Bench, number: int, settings: AgentSettings) -> None:
         super().__init__(bench, number)
-        self._trainer = Trainer(settings, open_source(settings.data), lambda _: None)
+        self._trainer = Trainer(settings, open_sources(settings), lambda _: None)
 
     def outcome(self, job: Job) -> Survey | Update | Failed | None:
         """As production's trainer."""

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
+from agent.config import (
+    AgentSettings,
+    CsvSettings,
+    LimitsSettings,
+    MannersSettings,
+    NpzSettings,
+    PythonSettings,
+)
+from agent.hours import Hours
 from fedge.errors import ConfigError
 
 HEAD = 'federation = "watch"\ndevice = "anna-left"\n'
@@ -48,6 +56,45 @@ def test_one_file_serves_many_devices(tmp_path: Path) -> None:
     assert isinstance(settings.data, CsvSettings)
     assert (settings.data.path, settings.data.gap) == (tmp_path.resolve() / "ben.csv", 2)
     assert settings.state.folder == Path("/var/lib/fedge")
+
+
+def test_without_limits_and_manners_nothing_is_limited(tmp_path: Path) -> None:
+    settings = load(tmp_path, CSV)
+    assert set(dict(settings.limits).values()) == {None}
+    assert dict(settings.manners) == {"hours": None, "mains": False, "temperature_c": None, "load": None}
+    assert settings.offered == {"data": settings.data}
+
+
+def test_limits_and_manners(tmp_path: Path) -> None:
+    text = """
+[limits]
+epochs = 20
+seconds = 90
+bytes_per_day = 50_000_000
+sources = ["heart"]
+
+[manners]
+hours = "22:00-06:00"
+mains = true
+temperature_c = 70
+load = 0.5
+
+[sources.heart]
+source = "npz"
+path = "heart.npz"
+holdout = 0.3
+"""
+    settings = load(
+        tmp_path, CSV + text, {"FEDGE_AGENT_LIMITS__EPOCHS": "5", "FEDGE_AGENT_MANNERS__LOAD": "1"}
+    )
+    assert settings.limits == LimitsSettings(
+        epochs=5, seconds=90.0, bytes_per_day=50_000_000, sources=("heart",)
+    )
+    assert settings.manners == MannersSettings(
+        hours=Hours(1320, 360), mains=True, temperature_c=70.0, load=1.0
+    )
+    heart = NpzSettings(source="npz", path=tmp_path.resolve() / "heart.npz", holdout=0.3)
+    assert settings.offered == {"data": settings.data, "heart": heart}
 
 
 CSV = HEAD + '[data]\nsource = "csv"\npath = "d"\n'

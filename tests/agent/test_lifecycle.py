@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agent import effects as do
 from agent import events as on
 from agent import lifecycle
+from agent.config import LimitsSettings, MannersSettings
 from agent.lifecycle import (
     CLONE_PAUSE_S,
     FETCH_RETRY_S,
@@ -26,6 +27,7 @@ from agent.lifecycle import (
     due_s,
     step,
 )
+from agent.manners import Readings
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Manifest, Receipt, Status
 from fedge.plan import Plan
@@ -544,6 +546,7 @@ class Life(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.now_s = 0.0
+        self.readings = Readings()
         self.boots = 0
         self.disk_full = False
         self.seen = RoundId(0, 0)
@@ -561,6 +564,9 @@ class Life(RuleBasedStateMachine):
             boot=self.boots.to_bytes(16, "big"),
             version="0",
             follow_s=FOLLOW_S,
+            limits=LimitsSettings(epochs=10, bytes_per_day=1_000_000, sources=("data",)),
+            manners=MannersSettings(mains=True),
+            offered=frozenset({"data", "heart"}),
             seen=self.seen,
             saved=self.outbox,
             task=self.at_hand["task"],
@@ -573,6 +579,9 @@ class Life(RuleBasedStateMachine):
         before = self.state
         self.state, effects = step(before, event)
         kinds = [type(effect) for effect in effects]
+        if isinstance(self.state.work, Working | Fetching) and isinstance(before.work, Idle):
+            to_work = isinstance(self.state.work, Working) or self.state.work.to_work
+            assert not (to_work and self.state.readings.battery), "no work is taken up on a battery"
         if do.SaveUpdate in kinds:
             assert kinds.index(do.SaveUpdate) < kinds.index(do.PublishUpdate)
         if do.SaveSeen in kinds and do.PublishStatus in kinds:
@@ -607,6 +616,9 @@ class Life(RuleBasedStateMachine):
                 assert self.outbox.digest == found, "only what is on the disk"
             case do.StartWork(manifest=said):
                 assert self.job is None, "one piece of work at a time"
+                assert said.plan is None or said.plan.epochs <= 10
+                assert self.state.source in (None, "data")
+                assert self.state.declined is None
                 assert self.at_hand["task"] == said.task.digest
                 assert said.model is None or self.at_hand["model"] == said.model.digest
                 answered = self.state.saved
@@ -633,6 +645,7 @@ class Life(RuleBasedStateMachine):
         state=st.sampled_from(["open"] * 5 + ["closed", "paused", "done"]),
         chosen=st.sampled_from([True, True, False]),
         left_s=st.sampled_from([60.0, 60.0, 0.0]),
+        epochs=st.sampled_from([1, 10, 10, 11]),
         fetch=st.booleans(),
     )
     def announce(
@@ -645,11 +658,13 @@ class Life(RuleBasedStateMachine):
         anew: bool,
         chosen: bool,
         fetch: bool,
+        epochs: int = 1,
     ) -> None:
         generation = max(1, self.state.seen.generation) + anew
         round_ = 0 if anew else max(0, self.state.seen.round + further)
-        said = manifest(round_, generation=generation, attempt=attempt, state=state, chosen=chosen)
-        self.take(announced(said, now_s=self.now_s, left_s=left_s))
+        plan = {"plan": Plan(epochs=epochs)} if round_ else {}
+        said = manifest(round_, generation=generation, attempt=attempt, state=state, chosen=chosen, **plan)
+        self.take(replace(announced(said, now_s=self.now_s, left_s=left_s), readings=self.readings))
         if fetch:
             for kind in ("task", "model"):
                 if isinstance(self.state.work, Fetching):
@@ -664,7 +679,8 @@ class Life(RuleBasedStateMachine):
         wanted = getattr(self.state.manifest, kind)
         if wanted is not None:
             self.at_hand[kind] = wanted.digest
-            self.take(on.Fetched(self.now_s, kind, wanted.digest))
+            source = "heart" if self.state.seen.generation % 3 == 0 else None
+            self.take(on.Fetched(self.now_s, kind, wanted.digest, source))
 
     @precondition(lambda self: self.job is not None)
     @rule(fails=st.booleans(), version=st.integers(0, 1))
@@ -717,10 +733,16 @@ class Life(RuleBasedStateMachine):
     def see_status(self, boot: bytes | None, *, is_online: bool, live: bool) -> None:
         self.take(status(boot or self.state.boot, online=is_online, live=live))
 
+    @rule(battery=st.sampled_from([None, None, "BAT0"]), spent=st.sampled_from([0, 0, 800_000, 1_000_000]))
+    def change_conditions(self, battery: str | None, spent: int) -> None:
+        self.readings = Readings(battery=battery, spent=spent)
+
     @rule(seconds=st.sampled_from([0.5, 5.0, 200.0]))
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
         due = due_s(self.state)
+        if due is not None and due <= self.now_s:
+            self.take(on.ConditionsChanged(self.now_s, self.readings))
         before = self.state
         self.take(on.Tick(self.now_s))
         if due is not None and due <= self.now_s:

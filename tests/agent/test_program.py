@@ -125,6 +125,10 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "labels": {"0": 30, "1": 30},
         "holdout": 0.2,
         "missing": "refuse",
+        "sources": {},
+        "limits": {},
+        "manners": {},
+        "declines": {},
         "state": str(tmp_path / "state"),
         "trust": None,
     }

@@ -69,7 +69,7 @@ def until(condition: "object") -> None:
 
 def test_a_source_that_never_answers_is_found_out(tmp_path: Path) -> None:
     source, outcomes = Hanging(), list[Done | Failed]()
-    trainer = Trainer(settings(tmp_path, 0.2), source, outcomes.append)
+    trainer = Trainer(settings(tmp_path, 0.2), {"data": source}, outcomes.append)
     assert trainer.pulse.overdue_s() == 0.0
     trainer.start(job())
     until(lambda: trainer.pulse.overdue_s() > 0.1)
