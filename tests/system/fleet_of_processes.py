@@ -151,10 +151,9 @@ class FleetOfProcesses:
             **tables,
         }
         if self.members is not None:
-            content |= {
-                "watch": self.members.access("watch"),
-                "signing": {"key": str(self.members.signing_key)},
-            }
+            content["signing"] = {"key": str(self.members.signing_key)}
+            if watch := self.members.access("watch"):
+                content["watch"] = watch
         (self.folder / file).write_text(_toml(content))
 
     def _access(self, member: str) -> dict[str, Any]:

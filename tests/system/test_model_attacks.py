@@ -1,0 +1,169 @@
+"""Fault 72 at a real broker that lets anybody write: real programs stay with their aggregator's models.
+
+What each attack is made of stands in tests/agent/test_model_attacks.py; here they come retained over MQTT.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregator.signing import read_signer
+from fedge.frames import split
+from fedge.freshness import round_of
+from fedge.messages import Blob, Manifest, Model, pack, seal, unseal
+from fedge.topics import Topics
+from fedge.trust import fingerprint
+from fleet.broker import Broker
+from fleet.identities.signing import make_signing_key
+from fleet.processes import OUR_PACKAGES
+from tests.system.federations import CLASSIFIER, motions
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.wiretap import Wiretap
+
+pytestmark = pytest.mark.system
+
+NAME = "signed"
+TOPICS = Topics(NAME)
+WEIGHTS = 5 * 12 + 12 + 12 * 3 + 3
+"""p of `CLASSIFIER`."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Everybody may connect; only the signing key tells the aggregator from others."""
+
+    folder: Path
+    federation: str = NAME
+
+    @property
+    def signing_key(self) -> Path:
+        return self.folder / "signing.key"
+
+    @property
+    def signing_public(self) -> Path:
+        return self.folder / "pinned.pub"
+
+    def access(self, _member: str) -> Mapping[str, Any]:
+        return {}
+
+
+@pytest.fixture
+def fleet(broker: Broker, tmp_path: Path) -> Iterator[FleetOfProcesses]:
+    keys = Keys(tmp_path)
+    keys.signing_public.write_bytes(make_signing_key(keys.signing_key))
+    with FleetOfProcesses(tmp_path / "fleet", broker, keys) as fleet:
+        for number in range(2):
+            fleet.device(f"device-{number}", *motions(number))
+        yield fleet
+
+
+def learn(fleet: FleetOfProcesses, rounds: int) -> bytes:
+    """Serve until so many rounds are closed and all who run hold the last model; returns its digest."""
+    if "aggregator" in fleet.programs:
+        fleet.terminate("aggregator")
+    fleet.configure(
+        model=CLASSIFIER,
+        rounds={"quorum": 1, "target": 1, "deadline_s": 60.0},
+        stopping={"rounds": rounds},
+    )
+    fleet.start_aggregator()
+    fleet.until(lambda: len([row for row in fleet.rounds() if row.closed]) == rounds + 1, f"{rounds} rounds")
+    final = fleet.final_model()
+    running = [device for name, device in fleet.devices.items() if name in fleet.programs]
+    fleet.until(lambda: all(device.held_model() == final for device in running), "all follow")
+    return final
+
+
+def poisoned(genuine: Manifest) -> tuple[Manifest, dict[str, bytes]]:
+    """A later announcement, of a model that ruins all, and that model's frames."""
+    assert genuine.model is not None
+    later = genuine.round + 5
+    body = np.full(WEIGHTS, 1e9, "<f4").tobytes()
+    message = pack(Model(generation=genuine.generation, round=later - 1, body=body))
+    pieces, slot = split(message), 1 - genuine.model.slot
+    blob = Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(message))
+    lie = genuine.model_copy(update={"round": later, "model": blob})
+    return lie, {TOPICS.model(slot, i): pieces[i] for i in range(len(pieces))}
+
+
+def attacked(fleet: FleetOfProcesses, tap: Wiretap, *payloads: bytes, frames: Mapping[str, bytes]) -> None:
+    """Leave the frames and each announcement at the broker, some times; the last one stays there."""
+    for topic, payload in frames.items():
+        tap.say(topic, payload, retain=True)
+    for payload in payloads:
+        for _ in range(5):
+            tap.say(TOPICS.round, payload, retain=True)
+
+
+def warnings(fleet: FleetOfProcesses, name: str, text: str) -> int:
+    return sum(text in line and " WARNING " in line for line in fleet.log(name).splitlines())
+
+
+def test_fault_72_a_fleet_stays_with_its_model_and_goes_on_with_the_next(
+    fleet: FleetOfProcesses, tmp_path: Path
+) -> None:
+    names = list(fleet.devices)
+    with Wiretap(fleet) as tap:
+        fleet.start_devices()
+        learn(fleet, 1)
+        old = tap.latest[TOPICS.round]
+        good = learn(fleet, 2)
+        genuine = unseal(tap.latest[TOPICS.round], Manifest)
+        lie, frames = poisoned(genuine)
+        make_signing_key(tmp_path / "thief.key")
+        thief = read_signer(tmp_path / "thief.key", TOPICS)
+        export = tap.latest[TOPICS.export]
+        lies = [seal(lie), thief.seal(lie, "round"), old, tap.latest[TOPICS.round][:-1], export]
+        attacked(fleet, tap, *lies, thief.seal(lie, "round"), frames=frames)
+        reasons = ("not signed, and", "not signed with the key", "this device has seen round", "cut short")
+        for name in names:
+            for reason in reasons:
+                fleet.until(lambda n=name, r=reason: warnings(fleet, n, r) > 0, f"{name} says: {reason}")  # type: ignore[misc]
+        fleet.kill(names[0])
+        fleet.start_devices(names[0])  # and what it finds there is the thief's
+        fleet.until(lambda: warnings(fleet, names[0], reasons[1]) == 2, "it says so once more")
+        assert {name: fleet.devices[name].held_model() for name in names} == dict.fromkeys(names, good)
+        assert [warnings(fleet, names[1], reason) for reason in reasons] == [1, 1, 1, 1]
+        # The aggregator finds it there too, with a round that is ahead of its ledger, and is not misled.
+        final = learn(fleet, 3)
+        assert warnings(fleet, "aggregator", "not signed with the key") == 1
+        assert final != good
+        fleet.until(
+            lambda: (status := tap.status(names[1])) is not None and round_of(status) == (1, 3),
+            "and says so",
+        )
+
+
+def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: FleetOfProcesses) -> None:
+    awake, asleep = fleet.devices
+    with Wiretap(fleet) as tap:
+        fleet.start_devices()
+        learn(fleet, 1)
+        fleet.terminate(asleep)
+        stolen = read_signer(fleet.folder.parent / "signing.key", TOPICS)
+        command = [sys.executable, "-m", "fleet", "rotate-key", "--folder", str(fleet.folder)]
+        subprocess.run(
+            command, check=True, capture_output=True, env={**os.environ, **OUR_PACKAGES}, timeout=60
+        )
+        good = learn(fleet, 2)
+        lie, frames = poisoned(unseal(tap.latest[TOPICS.round], Manifest))
+        attacked(fleet, tap, stolen.seal(lie, "round"), frames=frames)
+        fleet.until(lambda: warnings(fleet, awake, "has replaced") == 1, "the awake one says who signed")
+        assert fleet.devices[awake].held_model() == good
+        final = learn(fleet, 3)
+        fleet.start_devices(asleep)
+        sleeper = fleet.devices[asleep]
+        fleet.until(lambda: sleeper.held_model() == final, "the sleeper follows from the key it pins")
+        now = fingerprint(read_signer(fleet.folder.parent / "signing.key", TOPICS).public)
+        for name in (awake, asleep):
+            assert warnings(fleet, name, f"models are signed with the key {now} now") == 1
+        attacked(fleet, tap, stolen.seal(lie, "round"), frames={})
+        fleet.until(lambda: warnings(fleet, asleep, "has replaced") == 1, "so does the sleeper now")
+        assert sleeper.held_model() == final
