@@ -23,7 +23,7 @@ from agent.lifecycle import Saved
 from fedge.ed25519 import PUBLIC_BYTES
 from fedge.errors import DamagedState
 from fedge.freshness import RoundId
-from fedge.store import database_error, open_database
+from fedge.store import Connect, database_error, open_database
 from fedge.trust import Signers
 
 FILE = "agent.db"
@@ -59,9 +59,9 @@ class Memory:
         StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Connect = open_database) -> None:
         self._path = path
-        self._db = open_database(path, MIGRATIONS)
+        self._db = connect(path, MIGRATIONS)
         try:
             self._examine()
         except BaseException:

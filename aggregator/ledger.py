@@ -26,7 +26,7 @@ from fedge.frames import Partial, offer
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame, Status
 from fedge.reasons import Reason
-from fedge.store import database_error, open_database
+from fedge.store import Connect, database_error, open_database
 from fedge.topics import lane_of
 
 FILE = "ledger.db"
@@ -144,9 +144,9 @@ class Ledger:
         StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Connect = open_database) -> None:
         self._path = path
-        self._db = open_database(path, MIGRATIONS)
+        self._db = connect(path, MIGRATIONS)
 
     @classmethod
     @contextmanager

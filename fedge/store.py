@@ -7,7 +7,7 @@ state; before, the old one; never a mixture.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -171,6 +171,10 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise database_error(path, error) from error
     return connection
+
+
+Connect = Callable[[Path, Sequence[str]], sqlite3.Connection]
+"""How a store gets at its database: `open_database`, or whatever stands in for a disk."""
 
 
 def database_error(path: Path, error: sqlite3.Error) -> StateError:

@@ -1,10 +1,12 @@
 """What hosts have written and committed: production's own databases, in memory, behind a tripwire.
 
-A statement that was not committed when the power fails is rolled back, as on a real disk.
+A statement that was not committed when the power fails is rolled back, as on a real disk. A database in
+memory outlives the programs that open it, and in the end lies blank for a host of another world: to make it
+anew, and to prepare all its statements, would take a third of a world's time.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +16,7 @@ from aggregator.answers import Answer
 from aggregator.ledger import Ledger
 from fedge.freshness import RoundId
 from fedge.messages import Frame
+from fedge.store import Connect, open_database
 from fleet.world.oracle import Oracle, SpooledFrame
 from fleet.world.power import Power, Tripwire
 
@@ -25,47 +28,76 @@ class Disk:
 
     def __init__(self, power: Power, path: Path | None) -> None:
         self._power, self._path = power, path
-        self._content: bytes | None = None
+        self._store: Memory | Ledger | None = None
         self._db: sqlite3.Connection | None = None
+        self._layout: tuple[str, ...] = ()
 
-    def mount(self, open_store: Callable[[Path], S]) -> S:
+    def mount(self, open_store: Callable[[Path, Connect], S]) -> S:
         """Open it, as a program does when it starts.
 
         Raises:
             StateError: as `open_store`.
         """
-        store = open_store(self._path or Path(":memory:"))
-        self._db = store._db
-        if self._path is None and self._content is not None:
-            self._db.deserialize(self._content)
-        vars(store)["_db"] = Tripwire(self._db, self._power)
+        store = open_store(self._path or Path(":memory:"), self._connect)
+        vars(store)["_db"] = Tripwire(store._db, self._power)
+        self._store = store
         return store
 
     def unmount(self) -> None:
         """The program is gone: what it had not committed is lost."""
+        if self._store is not None:
+            vars(self._store)["_db"] = None  # a program that goes on after its death breaks
+            self._store = None
         if self._db is not None:
             self._db.rollback()
-            self._content = self._db.serialize() if self._path is None else None
-            self._db.close()
+            if self._path is not None:
+                self._db.close()
+                self._db = None
+
+    def discard(self) -> None:
+        """The world is over."""
+        self.unmount()
+        if self._db is not None:
+            _wipe(self._db)
+            _BLANK.setdefault(self._layout, []).append(self._db)
             self._db = None
 
     def copy(self, power: Power, path: Path | None) -> "Disk":
         """Another disk with the same content, as of a cloned SD card."""
         clone = Disk(power, path)
-        if path is None:
-            clone._content = self._db.serialize() if self._db is not None else self._content
-        elif self._db is not None:
-            target = sqlite3.connect(path)
-            self._db.backup(target)
-            target.close()
+        if self._db is not None:
+            if path is None:
+                self._db.backup(clone._connect(Path(":memory:"), self._layout))
+            else:
+                target = sqlite3.connect(path)
+                self._db.backup(target)
+                target.close()
         return clone
+
+    def _connect(self, path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+        self._layout = tuple(migrations)
+        if self._path is not None:
+            self._db = open_database(path, migrations)
+        elif self._db is None:
+            blank = _BLANK.get(self._layout)
+            self._db = blank.pop() if blank else open_database(path, migrations)
+        return self._db
+
+
+_BLANK: dict[tuple[str, ...], list[sqlite3.Connection]] = {}
+"""Databases of worlds that are over, by their layout, without a row."""
+
+
+def _wipe(db: sqlite3.Connection) -> None:
+    for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+        db.execute(f"DELETE FROM {table}")
 
 
 class WatchedMemory(Memory):
     """A device's memory that tells the oracle what is durable."""
 
-    def __init__(self, path: Path, device: str, oracle: Oracle) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, connect: Connect, device: str, oracle: Oracle) -> None:
+        super().__init__(path, connect)
         self._device, self._oracle = device, oracle
 
     def save_update(self, round_id: RoundId, digest: bytes, payload: bytes) -> None:
@@ -82,8 +114,8 @@ class WatchedMemory(Memory):
 class WatchedLedger(Ledger):
     """A ledger that tells the oracle what is durable."""
 
-    def __init__(self, path: Path, power: Power, oracle: Oracle) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, connect: Connect, power: Power, oracle: Oracle) -> None:
+        super().__init__(path, connect)
         self._power, self._oracle = power, oracle
         self._answered: set[RoundId] = set()
         self._frames: set[SpooledFrame] = set()

@@ -256,7 +256,9 @@ class DeviceHost(Host):
     def begin(self) -> None:
         """As `agent.loop`."""
         post = self.poster()
-        memory = self.disk.mount(lambda path: WatchedMemory(path, self.device, self.scene.oracle))
+        memory = self.disk.mount(
+            lambda path, connect: WatchedMemory(path, connect, self.device, self.scene.oracle)
+        )
         file = self.folder / "model.held"
         boot = self.scene.rng.randbytes(16)
         opened = open_device(self._settings, memory, file, boot, self.now_s())
@@ -327,7 +329,9 @@ class AggregatorHost(Host):
     def begin(self) -> None:
         """As `aggregator.loop`: watch."""
         self.runtime, self._watch, self._subscribed_s, self._roused = None, None, None, False
-        self.ledger = self.disk.mount(lambda path: WatchedLedger(path, self.power, self.scene.oracle))
+        self.ledger = self.disk.mount(
+            lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle)
+        )
         name = f"{self.settings.federation.name}__watch-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
         self.link.open()

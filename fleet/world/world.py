@@ -156,7 +156,7 @@ class World:
                 self._tell("oracle", violation)
             finally:
                 for host in self._hosts:
-                    host.disk.unmount()
+                    host.disk.discard()
         return Outcome(
             self.seed,
             self._clock.events,
