@@ -213,13 +213,17 @@ class FleetOfProcesses:
     ) -> Program:
         return self._start(name, "aggregator", "--config", str(self.folder / config), *options)
 
-    def _start(self, name: str, module: str, *arguments: str) -> Program:
+    def start_program(self, name: str, command: Sequence[str]) -> Program:
+        """Start another program in the place of this fleet's own: elsewhere installed, of another version."""
         log = self.folder / "logs" / f"{name}.log"
         if log not in self._logs:
             self._logs.append(log)
-        command = [*self.prefixes.get(name, ()), sys.executable, "-m", module, *arguments]
         self.programs[name] = spawn(name, command, log)
         return self.programs[name]
+
+    def _start(self, name: str, module: str, *arguments: str) -> Program:
+        prefix = self.prefixes.get(name, ())
+        return self.start_program(name, [*prefix, sys.executable, "-m", module, *arguments])
 
     def kill(self, name: str) -> None:
         """End a program as a power cut would."""
