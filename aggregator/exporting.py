@@ -56,7 +56,8 @@ class Exporter:
         self._wake = threading.Condition()
         self.pulse = Pulse("the exporter")
         """Promises while there is a model to export."""
-        threading.Thread(target=self._run, name="exporter", daemon=True).start()
+        # Not a daemon: an interpreter that ends in the middle of onnxruntime's code is aborted by it.
+        self._thread = threading.Thread(target=self._run, name="exporter")
 
     def submit(self, job: Job) -> None:
         """Export this model next."""
@@ -64,9 +65,11 @@ class Exporter:
             self.pulse.expect(LONGEST_EXPORT_S)
             self._waiting = job
             self._wake.notify()
+            if self._thread.ident is None:
+                self._thread.start()
 
     def close(self) -> None:
-        """Post nothing more; an export under way comes to its end first, in its own time."""
+        """Post nothing more; the program ends when the export under way has."""
         with self._wake:
             self._closed = True
             self._wake.notify()
