@@ -87,7 +87,7 @@ def line(kinds: Set[Trouble]) -> Line:
 def episodes(kinds: Set[Trouble], seed: int) -> Iterator[Episode]:
     """What goes wrong from time to time, without end; nothing if there is no such kind among them."""
     strikes = sorted(kinds & {Trouble.PARTITION, Trouble.HALF_OPEN})
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # nosec B311 # what goes wrong, not a secret
     while strikes:
         kind = draw.choice(strikes)
         lasts_s = draw.uniform(*PARTED_S) if kind is Trouble.PARTITION else 0.0

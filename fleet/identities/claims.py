@@ -77,7 +77,9 @@ class Claims:
         return [str(identity) for (identity,) in rows]
 
     def _read(self, where: str, *values: object) -> list[KeptClaim]:
-        rows = self._register.run(f"SELECT {_COLUMNS} FROM claims {where} ORDER BY name", *values)
+        # `where` is one of this file's; what comes from elsewhere is in `values`.
+        statement = f"SELECT {_COLUMNS} FROM claims {where} ORDER BY name"  # nosec B608
+        rows = self._register.run(statement, *values)
         return [
             KeptClaim(
                 Claim(name, federation, uses, used, expires_at, revoked_at is not None),
