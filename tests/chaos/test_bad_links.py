@@ -25,13 +25,13 @@ BACK_S = 120.0
 def lives_with(folder: Path, rounds: int, partition_s: float) -> None:
     """10 % loss, 300 ± 100 ms each way, 1 Mbit/s: all take part; after a partition all are back in 120 s."""
     with (
-        strict_broker() as strict,
-        Relay("127.0.0.1", strict.port, host="0.0.0.0", delay_s=0.3, jitter_s=0.1) as relay,
         Network(DEVICES, rate="1mbit", loss=0.1) as network,
+        strict_broker(hosts=(network.host,)) as strict,
+        Relay("127.0.0.1", strict.port, host="0.0.0.0", delay_s=0.3, jitter_s=0.1) as relay,
         FleetOfProcesses(folder, strict.broker, strict.access) as fleet,
     ):
         robust(fleet, devices=0, rounds=100_000, quorum=4, deadline_s=30, model=WIDE)
-        access = {"url": f"mqtt://{network.host}:{relay.port}", "insecure": True, "keepalive_s": 10}
+        access = {"url": f"mqtts://{network.host}:{relay.port}", "keepalive_s": 10}
         for number in range(DEVICES):
             name = f"device-{number}"
             fleet.device(name, *motions(number), access=access)
@@ -99,7 +99,7 @@ def test_fault_20_a_half_open_connection_is_noticed_and_replaced(tmp_path: Path)
     ):
         robust(fleet, devices=2, rounds=3, quorum=3, deadline_s=300)
         device = fleet.device(
-            "far", *motions(7), access={"url": f"mqtt://127.0.0.1:{relay.port}", "keepalive_s": 5}
+            "far", *motions(7), access={"url": f"mqtts://127.0.0.1:{relay.port}", "keepalive_s": 5}
         )
         device.hold(3)  # in round 2
         fleet.start_devices()
@@ -121,10 +121,9 @@ def test_a_partition_shorter_than_the_keepalive_costs_nothing(tmp_path: Path) ->
     with (
         strict_broker() as strict,
         Relay("127.0.0.1", strict.port, rate_bps=1e6) as relay,
-        FleetOfProcesses(
-            tmp_path / "fleet", strict.broker, {**strict.access, "url": f"mqtt://127.0.0.1:{relay.port}"}
-        ) as fleet,
+        FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet,
     ):
+        fleet.access = {"url": f"mqtts://127.0.0.1:{relay.port}"}
         robust(fleet, devices=3, rounds=3, quorum=3, deadline_s=300)
         device = fleet.devices["device-02"]
         device.hold(3)

@@ -3,17 +3,17 @@
 The programs run under libfaketime; the monotonic clock stays true, as on a device whose wall clock is set.
 """
 
-import shutil
-import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fleet.broker import free_port
-from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
+from fleet import broker as brokers
+from fleet.broker import Broker
+from tests.chaos.strict_broker import needs_mosquitto, strict_broker
 from tests.system.audit import check_books, check_stores
-from tests.system.federations import motions, steady
+from tests.system.federations import steady
 from tests.system.fleet_of_processes import FleetOfProcesses, query
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -26,6 +26,13 @@ pytestmark = [
     needs_mosquitto,
     pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed: apt install faketime"),
 ]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Broker]:
+    """Without certificates: to a clock that is years off, none is valid (42)."""
+    with brokers.start("mosquitto", tmp_path / "broker") as broker:
+        yield broker
 
 
 class Clock:
@@ -81,10 +88,8 @@ def ends_well(fleet: FleetOfProcesses, undisturbed_model: bytes) -> None:
     check_stores(fleet)
 
 
-def test_fault_39_the_clock_stands_at_1970(
-    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes
-) -> None:
-    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+def test_fault_39_the_clock_stands_at_1970(plain: Broker, tmp_path: Path, undisturbed_model: bytes) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", plain) as fleet:
         boot = "@1970-01-01 00:00:10"
         begin(
             fleet,
@@ -95,9 +100,9 @@ def test_fault_39_the_clock_stands_at_1970(
 
 
 def test_fault_40_a_clock_ten_years_ahead_goes_back(
-    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes
+    plain: Broker, tmp_path: Path, undisturbed_model: bytes
 ) -> None:
-    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+    with FleetOfProcesses(tmp_path / "fleet", plain) as fleet:
         clock = Clock(tmp_path, "+10y")
         begin(fleet, {"aggregator": clock, "device-0": clock, "device-2": clock})
         assert opened_at(fleet, 1) > time.time() + 9 * YEAR_S, "its clock is not the one it should have"
@@ -109,11 +114,9 @@ def test_fault_40_a_clock_ten_years_ahead_goes_back(
         ends_well(fleet, undisturbed_model)
 
 
-def test_fault_41_a_clock_steps_in_mid_round(
-    strict: StrictBroker, tmp_path: Path, undisturbed_model: bytes
-) -> None:
+def test_fault_41_a_clock_steps_in_mid_round(plain: Broker, tmp_path: Path, undisturbed_model: bytes) -> None:
     """A round of 300 s is not over because a year has passed (nor endless when it goes back: 40)."""
-    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+    with FleetOfProcesses(tmp_path / "fleet", plain) as fleet:
         clock = Clock(tmp_path, "+0")
         begin(fleet, {"aggregator": clock, "device-1": clock, "device-2": clock})
         clock.set(f"+{YEAR_S}")
@@ -123,56 +126,24 @@ def test_fault_41_a_clock_steps_in_mid_round(
 
 def test_fault_42_a_certificate_not_yet_valid_is_tried_again(tmp_path: Path) -> None:
     """At a device's boot its clock is older than the broker's certificate; then the time is set."""
-    port = free_port()
-    with strict_broker() as strict:
-        ca = _certificates(strict.folder)
-        strict.rewrite(
-            **{
-                "listener": f"{port} 127.0.0.1",
-                "certfile": strict.folder / "broker.crt",
-                "keyfile": strict.folder / "broker.key",
-            }
+    with (
+        strict_broker() as strict,
+        FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet,
+    ):
+        steady(fleet)
+        clock = Clock(tmp_path, "@1970-01-01 00:00:10")
+        device = fleet.devices["device-2"]
+        fleet.prefixes = {"device-2": clock.prefix}
+        fleet.start_devices("device-2")
+        fleet.until(
+            lambda: fleet.log("device-2").count("is not yet valid") >= 2,
+            "it says what is wrong, and tries again",
         )
-        text = (
-            (strict.folder / "mosquitto.conf")
-            .read_text()
-            .replace("listener ", f"listener {strict.port}\nlistener ", 1)
-        )
-        (strict.folder / "mosquitto.conf").write_text(text)
-        strict.broker.restart()
-        with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
-            steady(fleet)
-            clock = Clock(tmp_path, "@1970-01-01 00:00:10")
-            fleet.prefixes = {"device-new": clock.prefix}
-            secure = {"url": f"mqtts://127.0.0.1:{port}", "ca": str(ca)}
-            device = fleet.device("device-new", *motions(5), access=secure)
-            fleet.start_devices("device-new")
-            fleet.until(
-                lambda: fleet.log("device-new").count("is not yet valid") >= 2,
-                "it says what is wrong, and tries again",
-            )
-            clock.set("+0")
-            fleet.until(lambda: "connected to mqtts" in fleet.log("device-new"), "it connects")
-            fleet.start_aggregator("--exit-when-done")
-            fleet.start_devices("device-0", "device-1")
-            assert fleet.ends() == 0
-            assert {row.devices for row in fleet.rounds()} == {3}
-            final = fleet.final_model()
-            fleet.until(lambda: device.held_model() == final, "it holds the final model")
-
-
-def _certificates(folder: Path) -> Path:
-    """An authority and the broker's certificate, valid from now on; returns the authority's."""
-    assert shutil.which("openssl"), "openssl is needed"
-    commands = (
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=ca"
-        " -keyout ca.key -out ca.crt",
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1"
-        " -addext subjectAltName=IP:127.0.0.1 -keyout broker.key -out broker.csr",
-        "x509 -req -in broker.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30"
-        " -copy_extensions copy -out broker.crt",
-    )
-    for command in commands:
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
-    (folder / "broker.key").chmod(0o644)  # Mosquitto reads it as a user of its own
-    return folder / "ca.crt"
+        clock.set("+0")
+        fleet.until(lambda: "connected to mqtts" in fleet.log("device-2"), "it connects")
+        fleet.start_aggregator("--exit-when-done")
+        fleet.start_devices("device-0", "device-1")
+        assert fleet.ends() == 0
+        assert {row.devices for row in fleet.rounds()} == {3}
+        final = fleet.final_model()
+        fleet.until(lambda: device.held_model() == final, "it holds the final model")

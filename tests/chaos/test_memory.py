@@ -5,12 +5,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.chaos.fleets import closed, robust
-from tests.chaos.strict_broker import PASSWORD, StrictBroker, needs_mosquitto, strict_broker
+from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
 from tests.system.fleet_of_processes import FleetOfProcesses, query
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
@@ -80,8 +78,7 @@ def _is_bounded(fleet: FleetOfProcesses, strict: StrictBroker) -> None:
 def _broker_counts(strict: StrictBroker) -> tuple[int, int]:
     """Retained messages, and all that the broker stores, as it says itself."""
     seen: dict[str, int] = {}
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, "observer", protocol=mqtt.MQTTv5)
-    client.username_pw_set("fleet", PASSWORD)
+    client = strict.access.client("observer")
     client.on_message = lambda _client, _data, message: seen.update({message.topic: int(message.payload)})
     client.connect("127.0.0.1", strict.port)
     topics = ("$SYS/broker/retained messages/count", "$SYS/broker/store/messages/count")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.chaos.fleets import closed, robust
-from tests.chaos.strict_broker import PASSWORD, StrictBroker, needs_mosquitto, strict_broker
+from tests.chaos.strict_broker import StrictBroker, needs_mosquitto, strict_broker
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import steady
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -310,17 +309,16 @@ def test_fault_10_a_cloned_device_is_told_and_the_others_go_on(strict: StrictBro
 # ── a client of the tests' own ─────────────────────────────────────────────────────────────────────
 
 
-def _connected(strict: StrictBroker, name: str) -> mqtt.Client:
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
-    client.username_pw_set("fleet", PASSWORD)
+def _connected(strict: StrictBroker, member: str) -> mqtt.Client:
+    client = strict.access.client(member)
     client.connect("127.0.0.1", strict.port)
     return client
 
 
 def _client(strict: StrictBroker, *, retain: bool) -> None:
     """Let the broker have something to remember."""
-    client = _connected(strict, "rememberer")
+    client = _connected(strict, "aggregator")
     client.loop_start()
-    client.publish("fedge/v1/any/round", b"x" * 200, qos=1, retain=retain).wait_for_publish(10)
+    client.publish("fedge/v1/strict/round", b"x" * 200, qos=1, retain=retain).wait_for_publish(10)
     client.disconnect()
     client.loop_stop()

@@ -1,8 +1,8 @@
 """A client that hears all that is said in a federation, and may say anything itself."""
 
 import hashlib
+import ssl
 import threading
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,10 +26,11 @@ class Wiretap:
         self._fleet = fleet
         self._listening = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "wiretap", protocol=mqtt.MQTTv5)
-        access = fleet.access
-        if "username" in access:
-            password = Path(access["password_file"]).read_text(encoding="utf-8").strip()
-            self._client.username_pw_set(access["username"], password)
+        if fleet.members is not None:
+            access = fleet.members.access("observer")
+            context = ssl.create_default_context(cafile=access["ca"])
+            context.load_cert_chain(access["certificate"], access["key"])
+            self._client.tls_set_context(context)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(f"fedge/v1/{fleet.name}/#", qos=1)
         self._client.on_subscribe = lambda *_: self._listening.set()
