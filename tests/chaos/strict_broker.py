@@ -1,4 +1,4 @@
-"""Mosquitto as it is deployed: the production configuration over mutual TLS, the quarantine before it starts."""
+"""Mosquitto as it is deployed: the production configuration over mutual TLS, the quarantine before it."""
 
 import os
 import subprocess
