@@ -87,13 +87,15 @@ class FedgeRun:
     node_mb: list[float]
 
 
-def write_agent(folder: Path, device: str, data: Path, url: str) -> Path:
-    """Write an agent's configuration into a folder of its own; returns the file."""
+def write_agent(folder: Path, device: str, data: Path, url: str, pin: Path | None = None) -> Path:
+    """Write an agent's configuration into a folder of its own; returns the file.
+
+    `pin`: the public key that announcements must be signed with.
+    """
     folder.mkdir()
     path = folder / "agent.toml"
-    path.write_text(
-        AGENT_TOML.format(federation=FEDERATION, device=device, data=data, url=url), encoding="utf-8"
-    )
+    text = AGENT_TOML.format(federation=FEDERATION, device=device, data=data, url=url)
+    path.write_text(text + (f'\n[trust]\nkey = "{pin}"\n' if pin is not None else ""), encoding="utf-8")
     return path
 
 

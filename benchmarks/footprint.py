@@ -1,8 +1,10 @@
 """What an agent costs a device: memory while idle and connected, and the time from exec to connected.
 
 The agent is started several times against Mosquitto, with no aggregator: it connects, says so and waits.
-"Connected" is when a subscriber at the broker receives its retained status. Where Flower's environment exists
-(`benchmarks.round_vs_flower` makes it), an idle SuperNode with its SuperExec is measured in the same run.
+"Connected" is when a subscriber at the broker receives its retained status. It is started as often with a
+signing key pinned; then an announcement lies at the broker, so that it has checked a signature. Where
+Flower's environment exists (`benchmarks.round_vs_flower` makes it), an idle SuperNode with its SuperExec is
+measured in the same run.
 
     python -m benchmarks.footprint [--json]
 """
@@ -15,23 +17,39 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from agent.memory import FILE, Memory
 from benchmarks import fedge_side, flower_peer, machine
 from benchmarks.observer import Observer
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
+from fedge import ed25519
+from fedge.freshness import round_of
+from fedge.messages import Blob, Cohort, Manifest
 from fedge.topics import Topics
+from fedge.trust import Signer
 from fleet import broker
 
-GOAL_MB, GOAL_S = 60, 0.6
+GOAL_MB, GOAL_SIGNED_MB, GOAL_S = 60, 75, 0.6
 SETTLE_S = 1.0
 CONNECT_TIMEOUT_S = 30.0
 FLOWER_SETTLE_S = 8.0
 SAMPLES, FEATURES = 150, 64
+NOTHING_TO_DO = Manifest(
+    generation=1,
+    round=1,
+    kind="survey",
+    state="closed",
+    seed=1,
+    task=Blob(digest=bytes(32), slot=0, frames=1, size=1),
+    cohort=Cohort(fraction=1.0, seed=1),
+    seconds_left=0.0,
+)
 
 
 def measure(starts: int, environment: Path) -> dict[str, Any]:
@@ -49,11 +67,23 @@ def measure(starts: int, environment: Path) -> dict[str, Any]:
         }
         with broker.start("mosquitto", folder / "mosquitto") as mosquitto, Processes(logs) as processes:
             measured = [
-                _start_agent(processes, folder, data, mosquitto.url, number) for number in range(starts)
+                _start_agent(processes, folder, data, mosquitto.url, f"agent-{number}")
+                for number in range(starts)
+            ]
+            pin = _announce(folder, mosquitto.url)
+            signed = [
+                _start_agent(processes, folder, data, mosquitto.url, f"trusting-{number}", pin)
+                for number in range(starts)
             ]
         report["connected_s"] = _spread([seconds for seconds, _ in measured])
         report["idle_mb"] = _spread([rss_mb for _, rss_mb in measured])
-        report |= {"goal_connected_s": GOAL_S, "goal_idle_mb": GOAL_MB}
+        report["signed_connected_s"] = _spread([seconds for seconds, _ in signed])
+        report["signed_idle_mb"] = _spread([rss_mb for _, rss_mb in signed])
+        report |= {
+            "goal_connected_s": GOAL_S,
+            "goal_idle_mb": GOAL_MB,
+            "goal_signed_idle_mb": GOAL_SIGNED_MB,
+        }
         if flower_peer.is_installed(environment):
             programs = flower_peer.install(environment)
             with Processes(logs) as processes:
@@ -62,12 +92,21 @@ def measure(starts: int, environment: Path) -> dict[str, Any]:
         return report
 
 
+def _announce(folder: Path, url: str) -> Path:
+    """Leave an announcement at the broker that is signed, and asks for nothing; returns the key to pin."""
+    key, topics = ed25519.generate(), Topics(fedge_side.FEDERATION)
+    pin = folder / "signing.pub"
+    pin.write_bytes(ed25519.public_pem(key.public))
+    with Observer(url, [topics.round]) as observer:
+        observer.retain(topics.round, Signer(topics, key.public, key.sign).seal(NOTHING_TO_DO, "round"))
+    return pin
+
+
 def _start_agent(
-    processes: Processes, folder: Path, data: Path, url: str, number: int
+    processes: Processes, folder: Path, data: Path, url: str, name: str, pin: Path | None = None
 ) -> tuple[float, float]:
     """Seconds from exec until its status reaches a subscriber, and MB at rest afterwards."""
-    name = f"agent-{number}"
-    configuration = fedge_side.write_agent(folder / name, name, data, url)
+    configuration = fedge_side.write_agent(folder / name, name, data, url, pin)
     with Observer(url, [Topics(fedge_side.FEDERATION).status(name)]) as observer:
         begun_s = time.monotonic()
         agent = fedge_side.start_agent(processes, name, configuration)
@@ -77,6 +116,10 @@ def _start_agent(
     rss_mb = processes.rss_mb(name)
     agent.terminate()
     agent.wait(CONNECT_TIMEOUT_S)
+    if pin is not None:
+        with closing(Memory(configuration.parent / "state" / FILE)) as memory:
+            if memory.seen() != round_of(NOTHING_TO_DO):
+                raise RuntimeError(f"{name} has not taken the announcement, so it has checked no signature")
     return seconds, rss_mb
 
 
@@ -121,6 +164,8 @@ def table(report: dict[str, Any]) -> str:
         ("import agent.__main__, MB", "import_mb", ".1f", None),
         ("idle connected agent, MB", "idle_mb", ".1f", GOAL_MB),
         ("exec to connected, s", "connected_s", ".3f", GOAL_S),
+        ("with a signing key: idle, MB", "signed_idle_mb", ".1f", GOAL_SIGNED_MB),
+        ("with a signing key: connected, s", "signed_connected_s", ".3f", GOAL_S),
     ]
     lines = [f"{report['starts']} starts on {report['machine']}", ""]
     lines.append(f"{'':<40}{'median':>10}{'min':>10}{'max':>10}   goal")

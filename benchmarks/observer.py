@@ -45,6 +45,10 @@ class Observer:
             time.sleep(0.01)
         return self
 
+    def retain(self, topic: str, payload: bytes) -> None:
+        """Leave a message at the broker; returns when it has it."""
+        self._client.publish(topic, payload, qos=1, retain=True).wait_for_publish(CONNECT_TIMEOUT_S)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
