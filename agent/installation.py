@@ -7,7 +7,9 @@ import argparse
 import hashlib
 import re
 import shutil
+import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,8 +31,11 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     """Add the two commands to the program's."""
     install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
     install_parser.add_argument(
-        "bundle", type=Path, metavar="BUNDLE", help="the file of `fedge enroll`, or the folder of `join`"
+        "source",
+        metavar="BUNDLE|TOKEN",
+        help="the file of `fedge enroll`, the folder of `join`, or a token (- reads it from standard input)",
     )
+    install_parser.add_argument("--device", metavar="ID", help="what this device is called, with a token")
     install_parser.add_argument(
         "--wheel", type=Path, metavar="FILE", help="the version to install; default: the one that runs this"
     )
@@ -39,7 +44,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         action="store_true",
         help="use the system's numpy and cryptography, where PyPI has none for this processor",
     )
-    install_parser.set_defaults(run=_run_install)
+    install_parser.set_defaults(run=_run_install, misused=install_parser.error)
     uninstall_parser = commands.add_parser("uninstall", help="remove the service; data stays (root)")
     uninstall_parser.add_argument("name", metavar="FEDERATION")
     uninstall_parser.add_argument(
@@ -49,7 +54,15 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
 
 
 def _run_install(options: argparse.Namespace) -> int:
-    install(options.bundle, options.wheel, system_site_packages=options.system_site_packages)
+    from fedge.token import PREFIX, Token
+
+    source: Source = Path(options.source)
+    if options.source == "-" or options.source.startswith(PREFIX):
+        if options.device is None:
+            options.misused("--device ID: is missing: what is this device to be called?")
+        text = sys.stdin.read() if options.source == "-" else options.source
+        source = Claim(Token.read(text).federation, options.device, text)
+    install(source, options.wheel, system_site_packages=options.system_site_packages)
     return 0
 
 
@@ -58,14 +71,27 @@ def _run_uninstall(options: argparse.Namespace) -> int:
     return 0
 
 
-def install(source: Path, wheel: Path | None, *, system_site_packages: bool = False) -> None:
+@dataclass(frozen=True)
+class Claim:
+    """A token that this device is to join with."""
+
+    federation: str
+    device: str
+    token: str
+
+
+Source = Path | Claim
+"""Where a device's identity comes from: a bundle or folder, or a claim."""
+
+
+def install(source: Source, wheel: Path | None, *, system_site_packages: bool = False) -> None:
     """Install or upgrade: program, configuration, units; then start, and go back if it does not.
 
     Running agents are started again with a new program: what they saved they go on with, and a training that
     was cut off begins again, so a round in progress loses nothing.
 
     Args:
-        source: a bundle, or a folder with the same files.
+        source: a bundle, a folder with the same files, or a claim: the key is then made here.
         wheel: the version to install; None: the one that runs this.
         system_site_packages: let the environment see the system's packages.
 
@@ -73,12 +99,16 @@ def install(source: Path, wheel: Path | None, *, system_site_packages: bool = Fa
         ConfigError: the bundle is none, or its configuration is wrong.
         DeploymentError: a step failed. What was at work before still is.
     """
-    files = read_source(source)
-    name = federation_of(files[bundle.AGENT], source)
+    files: dict[str, bytes] = {}
+    if isinstance(source, Path):
+        files = read_source(source)
+        name = federation_of(files[bundle.AGENT], source)
+    else:
+        name = source.federation
     require_root("fedge-agent install")
     with AGENT.next(wheel, system_site_packages=system_site_packages) as environment:
         folder = CONFIGURATIONS / name
-        changed = configure(folder, files)
+        changed = configure(folder, files) if isinstance(source, Path) else _join(environment, folder, source)
         _check(environment, folder)
         changed |= units.place_units(UNITS)
         before = AGENT.current
@@ -154,6 +184,26 @@ def configure(folder: Path, files: dict[str, bytes]) -> bool:
     return True
 
 
+def _join(environment: Path, folder: Path, claim: Claim) -> bool:
+    """Get an identity with the token, once; returns whether it was now."""
+    if (folder / bundle.IDENTITY).exists():
+        say(f"{folder} stays as it is")
+        return False
+    say(f"join {claim.federation} as {claim.device}")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    command: list[str | Path] = [
+        environment / "bin/fedge-agent",
+        "join",
+        "-",
+        "--device",
+        claim.device,
+        "--folder",
+        folder,
+    ]
+    run(command, given=claim.token)
+    return True
+
+
 def _check(environment: Path, folder: Path) -> None:
     """Have the new program read the configuration and the data; data may come later."""
     command: list[str | Path] = [
@@ -197,9 +247,8 @@ def uninstall(name: str, *, purge: bool) -> None:
         known = ", ".join(_installed()) or "none"
         raise ConfigError(f"{name}: there is no agent of this federation here; there is: {known}")
     say(f"stop fedge-agent@{name}")
-    units.systemctl("disable", "--quiet", "--now", f"fedge-renew@{name}.timer", f"fedge-agent@{name}.service")
-    what = "--what=runtime,state" if purge else "--what=runtime"
-    units.systemctl("clean", what, f"fedge-agent@{name}.service")
+    units.systemctl("disable", "--quiet", "--now", f"fedge-renew@{name}.timer")
+    units.retire(f"fedge-agent@{name}.service", purge=purge)
     if purge:
         say(f"remove {folder} and /var/lib/fedge-agent/{name}")
         shutil.rmtree(folder)

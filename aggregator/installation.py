@@ -259,9 +259,8 @@ def uninstall(name: str, *, purge: bool) -> None:
             f"{name}: its authority and broker serve {', '.join(beside)} too: uninstall that first"
         )
     say(f"stop {name}")
-    services = [template.replace("@.", f"@{name}.") for template in TEMPLATES]
-    units.systemctl("disable", "--quiet", "--now", *services)
-    units.systemctl("clean", "--what=runtime,state" if purge else "--what=runtime", *services)
+    for template in TEMPLATES:
+        units.retire(template.replace("@.", f"@{name}."), purge=purge)
     is_broker = BROKER.exists() and BROKER.resolve() == folder.resolve() / "broker"
     if is_broker:
         say("give Mosquitto its own configuration back")

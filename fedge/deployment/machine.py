@@ -27,8 +27,8 @@ def require_root(command: str) -> None:
         raise DeploymentError(f"{command} changes the system: run it as root, with sudo")
 
 
-def run(command: Sequence[str | Path], *, patience_s: float = 1800.0) -> str:
-    """Run a program to its end; returns what it printed.
+def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1800.0) -> str:
+    """Run a program to its end, with `given` on its standard input; returns what it printed.
 
     Raises:
         DeploymentError: it failed, or is not there; the text has its last words.
@@ -37,7 +37,7 @@ def run(command: Sequence[str | Path], *, patience_s: float = 1800.0) -> str:
     try:
         done = subprocess.run(
             [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
+            input=given.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PATH": PATH},

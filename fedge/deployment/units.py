@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -65,6 +66,14 @@ def systemctl(*arguments: str) -> str:
     if shutil.which("systemctl") is None:
         raise DeploymentError("systemctl is not there: this machine has no systemd")
     return run(["systemctl", "--no-pager", *arguments])
+
+
+def retire(unit: str, *, purge: bool) -> None:
+    """Stop a service for good, and remove what it kept for a run; with `purge` its state too."""
+    systemctl("disable", "--quiet", "--now", unit)
+    with suppress(DeploymentError):  # one that never failed has nothing to forget
+        systemctl("reset-failed", unit)
+    systemctl("clean", "--what=runtime,state" if purge else "--what=runtime", unit)
 
 
 def is_enabled(unit: str) -> bool:

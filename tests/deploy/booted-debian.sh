@@ -1,18 +1,19 @@
 #!/bin/bash
 # A real Debian 12 with systemd as PID 1 and a network of its own, on a machine that has no hypervisor.
 #
-#   booted-debian.sh up            build it once (about a minute) and boot it; returns when systemd is up
+#   booted-debian.sh up            make it (the first time about a minute) and boot it; returns when systemd is up
 #   booted-debian.sh exec CMD...   run a command inside it (systemctl, journalctl, apt-get, pip, ...)
 #   booted-debian.sh copy SRC DST  copy a file or folder into it
 #   booted-debian.sh down          power it off        (a later `up` boots the same files again)
 #   booted-debian.sh kill          pull the plug       (no shutdown: what was not synced may be lost)
-#   booted-debian.sh wipe          power it off and delete it
+#   booted-debian.sh wipe          power it off and delete it; the next `up` makes a new one
 #
-# It is as clean as a new server: no Mosquitto, no pip, no Fedge. NAME and ROOT can be set in the environment.
+# $ROOT.base keeps what every new one is a copy of. It is as clean as a new server: no Mosquitto, no pip, no Fedge. NAME and ROOT can be set in the environment.
 # It reaches the world through this machine (NAT); its ports are its own. Needs root.
 set -euo pipefail
 NAME=${NAME:-fedge-debian}
 ROOT=${ROOT:-/var/tmp/$NAME}
+BASE=${BASE:-$ROOT.base}
 NET=${NET:-10.213.58}
 
 leader() {   # PID of its init, or nothing
@@ -30,12 +31,18 @@ build() {
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd-container debootstrap iptables iproute2 >/dev/null
     fi
-    [ ! -e "$ROOT/built" ] || return 0
-    rm -rf "$ROOT"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,python3,ca-certificates,iproute2 bookworm "$ROOT" >"$ROOT.log" 2>&1
-    # What this machine trusts, and where its pip looks, holds inside too.
-    rm -rf "$ROOT/etc/ssl/certs"; cp -rL /etc/ssl/certs "$ROOT/etc/ssl/certs"
-    touch "$ROOT/built"
+    if [ ! -e "$BASE/built" ]; then
+        rm -rf "$BASE"
+        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,python3,ca-certificates,iproute2,sudo \
+            bookworm "$BASE" >"$ROOT.log" 2>&1
+        # What this machine trusts, and where its pip looks, holds inside too.
+        rm -rf "$BASE/etc/ssl/certs"; cp -rL /etc/ssl/certs "$BASE/etc/ssl/certs"
+        [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$BASE/etc/pip.conf"
+        [ -z "${PIP_INDEX_URL:-}" ] || printf '[global]\nindex-url = %s\n' "$PIP_INDEX_URL" >"$BASE/etc/pip.conf"
+        printf '127.0.0.1 localhost broker.example\n' >"$BASE/etc/hosts"
+        touch "$BASE/built"
+    fi
+    [ -e "$ROOT/built" ] || { rm -rf "$ROOT"; cp -a --reflink=auto "$BASE" "$ROOT"; }
 }
 connect() {   # a namespace, a cable into it, and the way out
     [ -e "/run/netns/$NAME" ] && return 0

@@ -1,0 +1,42 @@
+"""docs/deploy.md, walked through as it stands: from a machine with nothing to a device's admitted update."""
+
+import pytest
+
+from tests.deploy.conftest import PAGE, Installed
+from tests.deploy.walk import sections, walk
+
+pytestmark = pytest.mark.deploy
+
+
+def test_the_page_leads_to_an_admitted_update(
+    installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server, device = installed.server, installed.device
+    with capsys.disabled():
+        print(
+            f"\ndocs/deploy.md: server {server.commands} commands, {server.seconds / 60:.1f} min; "
+            f"device {device.commands} commands, {device.seconds / 60:.1f} min to its first admitted update"
+        )
+    assert server.commands <= 3
+    assert device.commands <= 2
+    connected = [line for line in installed.debian.journal("fedge-agent@pumps") if "connected to" in line]
+    assert connected[0].endswith("mqtts://broker.example:8883")
+
+
+def test_a_token_is_printed(installed: Installed) -> None:
+    text = sections(PAGE)["A device"].partition("**Many devices")[2]
+    assert walk(installed.debian, text).commands == 1
+    assert installed.debian.sh("cat token").startswith("fedge1.")
+
+
+def test_everything_to_look_at_is_there(installed: Installed) -> None:
+    walked = walk(installed.debian, sections(PAGE)["Looking after it"])
+    assert walked.commands == 6
+    for text in (
+        "active (running)",
+        "the update counts",
+        "the configuration is valid",
+        "pump-1",
+        "model.onnx",
+    ):
+        assert text in walked.said, walked.said
