@@ -18,6 +18,7 @@ from aggregator.ledger import FILE, Ledger, read_rounds
 from aggregator.opening import open_federation
 from aggregator.presence import Watch
 from aggregator.replay import replay
+from fedge import ed25519
 from fedge.errors import ConfigError, DataError, GaveWay
 from fedge.frames import cost
 from fedge.freshness import RoundId
@@ -27,6 +28,7 @@ from fedge.messages import Cohort, Task, pack, seal, unpack
 from fedge.settings import BrokerSettings
 from fedge.systemd import ServiceManager, Watchdog
 from fedge.topics import Topics
+from fedge.trust import Signer, succession
 from fleet import broker as brokers
 from tests.aggregator.stories import (
     EVERYBODY,
@@ -373,6 +375,29 @@ def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
     with pytest.raises(ConfigError, match=r"round 1\.4 was announced, and this ledger is new"):
         town.open()
     assert town.open(new_generation=True).round == (2, 0)
+
+
+def test_fault_72_with_a_signing_key_only_its_own_announcements_are_believed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A forged one could name a round that no ledger has, and the aggregator would not start."""
+    topics, old, new, thief = Topics("lab"), ed25519.generate(), ed25519.generate(), ed25519.generate()
+    before = Signer(topics, old.public, old.sign)
+    ours = Signer(topics, new.public, new.sign, (succession(topics, old.public, old.sign, new.public),))
+    ahead = manifest(RoundId(9, 9))
+    for payload in (
+        seal(ahead),
+        Signer(topics, thief.public, thief.sign).seal(ahead, "round"),
+        ours.seal(ahead, "export"),
+        before.seal(ahead, "round"),
+    ):
+        caplog.clear()
+        heard = MessageArrived(topics.round, payload, True, None, 1, 1)
+        assert opening.take_in(Watch(0.0), topics, heard, 1.0, ours) == Watch(0.0)
+        (line,) = caplog.messages
+        assert line.startswith("ignored a message on fedge/v1/lab/round: ")
+    heard = MessageArrived(topics.round, ours.seal(manifest(RoundId(1, 4)), "round"), True, None, 1, 1)
+    assert opening.take_in(Watch(0.0), topics, heard, 1.0, ours).announced == (1, 4)
 
 
 def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
