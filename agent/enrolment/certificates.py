@@ -1,10 +1,11 @@
 """A device's key, its request for a certificate, and what it was given: all that imports cryptography.
 
-Keys are ECDSA P-256. A key is made on the device and leaves it in no way.
+Keys are ECDSA P-256. A key is made on the device and leaves it in no way. Debian 12 has cryptography 38 for
+boards without wheels: what came after it, such as keys that compare and dates with a zone, is done by hand.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -41,7 +42,7 @@ class KeyAndRequest:
         """
         key = serialization.load_pem_private_key(pem, password=None)
         request = x509.load_pem_x509_csr(pem)
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or request.public_key() != key.public_key():
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not _belong(key, request):
             raise ValueError("the request is not this key's")
         return cls(key, request)
 
@@ -80,12 +81,12 @@ class KeyAndRequest:
         """
         try:
             given = _load(certificate)
-            given.verify_directly_issued_by(x509.load_pem_x509_certificate(ca_pem))
+            _require_issued_by(x509.load_pem_x509_certificate(ca_pem), given)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             raise ConfigError(
                 "what came is no certificate of the authority that this device trusts"
             ) from None
-        if given.public_key() != self.key.public_key():
+        if not _belong(self.key, given):
             raise ConfigError("the certificate is for another key than the one that was made here")
         if _common_name(given.subject) != common_name:
             raise ConfigError(f"the certificate is for {_common_name(given.subject)!r}, not {common_name!r}")
@@ -114,7 +115,7 @@ class Present:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ConfigError(f"{path}: holds no private key followed by its certificate, in PEM") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not _belong(key, certificate):
             raise ConfigError(f"{path}: the certificate is not this key's")
         return cls(key, certificate)
 
@@ -131,12 +132,12 @@ class Present:
     @property
     def not_after(self) -> datetime:
         """When it ends."""
-        return self.certificate.not_valid_after_utc
+        return _date(self.certificate, "not_valid_after")
 
     @property
     def life(self) -> timedelta:
         """How long it counts in all."""
-        return self.not_after - self.certificate.not_valid_before_utc
+        return self.not_after - _date(self.certificate, "not_valid_before")
 
     def sign(self, statement: bytes) -> bytes:
         """ECDSA with SHA-256."""
@@ -147,6 +148,34 @@ def _load(certificate: bytes) -> x509.Certificate:
     if certificate.lstrip().startswith(b"-----BEGIN"):
         return x509.load_pem_x509_certificate(certificate)
     return x509.load_der_x509_certificate(certificate)
+
+
+def _belong(
+    key: ec.EllipticCurvePrivateKey, given: x509.Certificate | x509.CertificateSigningRequest
+) -> bool:
+    """Whether what was given is of this key."""
+    spki = (_ENCODING.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return given.public_key().public_bytes(*spki) == key.public_key().public_bytes(*spki)
+
+
+def _require_issued_by(authority: x509.Certificate, given: x509.Certificate) -> None:
+    """Raise an InvalidSignature or ValueError if it is not this authority that has signed it."""
+    key, algorithm = authority.public_key(), given.signature_hash_algorithm
+    if (
+        given.issuer != authority.subject
+        or not isinstance(key, ec.EllipticCurvePublicKey)
+        or algorithm is None
+    ):
+        raise ValueError("another authority's")
+    key.verify(given.signature, given.tbs_certificate_bytes, ec.ECDSA(algorithm))
+
+
+def _date(certificate: x509.Certificate, name: str) -> datetime:
+    """`not_valid_before` or `not_valid_after`; what has no zone is UTC."""
+    if hasattr(certificate, f"{name}_utc"):
+        found: datetime = getattr(certificate, f"{name}_utc")
+        return found
+    return getattr(certificate, name).replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
