@@ -385,14 +385,14 @@ TEXT = """\
 
 What was seen when every role tried every topic, on Mosquitto with the configuration of `fedge init`: to
 publish, to publish retained, to hear what is published, to be given what is retained; by the topic's name and
-by wildcards. `tests/system/test_access_matrix.py` does this in every run, and compares it with what is intended,
-which is written there by hand, and with this page, which it writes with `FEDGE_WRITE_DOCS=1`.
+by wildcards. `tests/system/test_access_matrix.py` does this in every run, and compares it with what is
+intended, which is written there by hand, and with this page, which it writes with `FEDGE_WRITE_DOCS=1`.
 
 {roles}
 
 {table}
 
-An empty cell: neither. `{{lane-a}}` is the lane of `pi-a` (the first byte of its id's SHA-256), `{{claim}}` the
+An empty cell: neither. `{{lane-a}}` is the lane of `pi-a` (first byte of its id's SHA-256), `{{claim}}` the
 name of a token's claim. A device's identity is of version 1 of the protocol: it does not speak on `fedge/v2`.
 
 ## Not let in
