@@ -70,7 +70,8 @@ def signal_broker(pid_file: Path) -> Signalled:
     """
     try:
         pid = int(pid_file.read_text())
-        if Path(f"/proc/{pid}/comm").read_text().strip() != "mosquitto":
+        command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+        if "mosquitto" not in {Path(word).name for word in command}:
             return Signalled.NOT_RUNNING  # the number is somebody else's by now
         os.kill(pid, signal.SIGHUP)
     except (FileNotFoundError, ProcessLookupError):
