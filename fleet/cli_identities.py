@@ -1,4 +1,4 @@
-"""`fedge init`, `enroll`, `revoke`, `devices`: who belongs to a federation."""
+"""`fedge init`, `enroll`, `revoke`, `renew`, `devices`: who belongs to a federation."""
 
 import json
 import re
@@ -127,6 +127,26 @@ def revoke(
             return
         signalled = shut_out(FederationFolder(folder), device)
     typer.echo(f"{device} is revoked; {signalled.value}")
+
+
+@app.command()
+def renew(
+    force: Annotated[bool, typer.Option("--force", help="All of them, due or not.")] = False,
+    host: Annotated[
+        list[str] | None, typer.Option(help="A further name or address of the broker, for its certificate.")
+    ] = None,
+    folder: Folder = Path(),
+) -> None:
+    """Renew the server's own certificates of which two thirds of the time are over; run it now and then."""
+    from fleet.identities.folder import FederationFolder
+    from fleet.identities.renewing import renew as renew_all
+
+    with _told("renew"):
+        renewals, signalled = renew_all(FederationFolder(folder), force=force, more_hosts=host or ())
+    for renewal in renewals:
+        what = "renewed" if renewal.done else "not yet due"
+        typer.echo(f"{renewal.path}: {what}; good until {renewal.issued.not_after:%Y-%m-%d}")
+    typer.echo(signalled.value, err=True)
 
 
 @app.command()

@@ -216,6 +216,22 @@ def describe(certificate_pem: bytes) -> Issued:
     )
 
 
+def hosts(certificate_pem: bytes) -> list[str]:
+    """The names and addresses that a server's certificate is for; none if it is no server's.
+
+    Raises:
+        ConfigError: the bytes are no certificate in PEM.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    except ValueError as error:
+        raise ConfigError(f"no certificate in PEM: {error}") from None
+    return [str(name.value) for name in names]
+
+
 def read_request(data: bytes) -> Request:
     """Read a certificate request (CSR, RFC 2986; PEM or DER), of which only name and key are looked at.
 

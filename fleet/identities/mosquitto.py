@@ -27,10 +27,6 @@ def production_text() -> str:
 def conf_text(broker: Path, port: int, provisioning_port: int) -> str:
     """The configuration for the folder `broker`, wherever Mosquitto is started."""
     full = broker.resolve()
-    if any(character.isspace() for character in str(full)):
-        raise ConfigError(
-            f"{full}: Mosquitto's configuration holds no blanks in paths: choose another folder"
-        )
     text = _PATHS.sub(lambda match: f"{match['key']} {full}/", production_text())
     ports = {_DEFAULT_PORT: port, _DEFAULT_PROVISIONING_PORT: provisioning_port}
     return re.sub(r"(?m)^listener (\d+)", lambda match: f"listener {ports[int(match[1])]}", text)

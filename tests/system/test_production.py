@@ -12,6 +12,7 @@ import pytest
 from fedge.topics import Topics
 from fleet.identities.enrolling import revoke
 from fleet.identities.publishing import Signalled
+from fleet.identities.renewing import renew
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -123,8 +124,41 @@ def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhou
         aggregator.loop_stop()
 
 
-def _handshake(place: Production, identity: Path) -> None:
-    """Connect, and read what the broker says: with TLS 1.3 a client hears of its refusal only then."""
+def test_renewed_certificates_are_shown_and_taken_and_nobody_is_cut_off(greenhouse: Production) -> None:
+    topics, heard = Topics("greenhouse"), []
+    aggregator = greenhouse.client("aggregator")
+    aggregator.on_message = lambda _client, _data, message: heard.append(message.payload)
+    aggregator.connect("127.0.0.1", greenhouse.port)
+    aggregator.subscribe(topics.all_updates, qos=1)
+    aggregator.loop_start()
+    device = Speaker(greenhouse.client("pi-1"), topics.update("pi-1"), greenhouse.port)
+    try:
+        _until(lambda: len(heard) > 5, "it is heard")
+        before = _handshake(greenhouse, greenhouse.identity("registrar"))
+        renewals, signalled = renew(greenhouse.folder, force=True)
+        assert signalled is Signalled.YES
+        shown = {
+            renewal.issued.serial for renewal in renewals if renewal.path.parent == greenhouse.folder.broker
+        }
+        _until(
+            lambda: _handshake(greenhouse, greenhouse.identity("registrar")) in shown, "the new one is shown"
+        )
+        assert before not in shown
+        so_far = len(heard)
+        _until(lambda: len(heard) > so_far + 5, "both go on")
+        assert not device.lost.is_set()
+    finally:
+        device.stop()
+        aggregator.disconnect()
+        aggregator.loop_stop()
+
+
+def _handshake(place: Production, identity: Path) -> str:
+    """Connect, and read what the broker says: with TLS 1.3 a client hears of its refusal only then.
+
+    Returns:
+        The serial number of the broker's certificate.
+    """
     with (
         socket.create_connection(("127.0.0.1", place.port), timeout=PATIENCE_S) as plain,
         place.tls(identity).wrap_socket(plain, server_hostname="127.0.0.1") as secure,
@@ -132,6 +166,9 @@ def _handshake(place: Production, identity: Path) -> None:
         secure.sendall(CONNECT)
         if secure.recv(1) != b"\x20":
             raise ConnectionRefusedError("no CONNACK")
+        shown = secure.getpeercert()
+        assert shown is not None
+        return str(shown["serialNumber"]).lower().lstrip("0")
 
 
 def _until(condition, what: str) -> None:  # type: ignore[no-untyped-def]
