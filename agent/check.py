@@ -53,7 +53,9 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         out.write(json.dumps(understood) + "\n")
         return
     for name, value in understood.items():
-        if value is not None and value != {}:
+        if name == "declines":
+            value = "; ".join(f"{reason} ({detail})" for reason, detail in value.items())
+        if value not in (None, {}, ""):
             out.write(f"{name:>10}  {_shown(value)}\n")
     out.write("the configuration is valid\n")
 

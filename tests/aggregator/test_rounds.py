@@ -158,6 +158,17 @@ def test_a_decline_of_another_attempt_does_not_count() -> None:
     assert of(do.CloseRound, story.sees("c", status(declined=decline())))
 
 
+def test_a_device_that_takes_its_decline_back_is_awaited_again() -> None:
+    story = running("a", "b", "c")
+    story.sees("c", status(declined=decline()))
+    assert story.state.awaited == {"a", "b"}
+    story.sees("c", status())
+    assert story.state.awaited == {"a", "b", "c"}
+    story.answers("a")
+    assert not of(do.CloseRound, story.answers("b"))
+    assert of(do.CloseRound, story.answers("c"))
+
+
 def test_a_decline_that_was_said_before_a_restart_is_still_heard() -> None:
     """The retained statuses come before the broker has the model's frames."""
     story = Story(federation(cohorts=(EVERYBODY,)))

@@ -1,0 +1,92 @@
+"""`fedge-agent --check` tells limits, manners, and what would be declined right now."""
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.check import check
+from agent.conditions import ROOT_VARIABLE
+from agent.config import AgentSettings
+from agent.memory import FILE, Memory
+
+OWNER = """
+[limits]
+epochs = 20
+bytes_per_day = 1000
+sources = ["heart"]
+[manners]
+hours = "22:00-06:00"
+mains = true
+load = 0.5
+[sources.heart]
+source = "npz"
+path = "data.npz"
+"""
+
+
+def checked(folder: Path, tables: str, *, as_json: bool = True) -> Any:
+    np.savez(folder / "data.npz", X=np.zeros((40, 2)), y=np.arange(40) % 2)
+    (folder / "agent.toml").write_text(
+        f'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "npz"\npath = "data.npz"\n{tables}'
+    )
+    out = StringIO()
+    check(AgentSettings.load(folder / "agent.toml", {}), out, as_json=as_json)
+    return json.loads(out.getvalue()) if as_json else out.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The machine's own /sys, /proc and /run, of which only the load is known, and high."""
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/loadavg").write_text("640.0 1 1 1/1 1")
+    monkeypatch.setenv(ROOT_VARIABLE, str(root))
+    monkeypatch.setattr("agent.conditions.kernel_clock_error_us", lambda: None)
+    return root
+
+
+def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Path) -> None:
+    battery = root / "sys/class/power_supply/BAT0"
+    battery.mkdir(parents=True)
+    (battery / "type").write_text("Battery")
+    (battery / "status").write_text("Discharging")
+    understood = checked(tmp_path, OWNER)
+    assert understood["sources"] == {"data": 40, "heart": 40}
+    assert understood["limits"] == {"epochs": 20, "bytes_per_day": 1000, "sources": ["heart"]}
+    assert understood["manners"] == {"hours": "22:00-06:00", "mains": True, "load": 0.5}
+    assert set(understood["declines"]) == {"clock_not_synchronised", "on_battery", "too_busy"}
+    assert understood["declines"]["on_battery"] == "battery BAT0 is being discharged, [manners] mains is set"
+    (battery / "status").write_text("Charging")
+    assert "on_battery" not in checked(tmp_path, OWNER)["declines"]
+
+
+def test_as_text(tmp_path: Path, root: Path) -> None:
+    lines = checked(tmp_path, OWNER, as_json=False).splitlines()
+    assert "    limits  epochs 20, bytes_per_day 1000, sources heart" in lines
+    assert "   manners  hours 22:00-06:00, mains True, load 0.5" in lines
+    (declines,) = (line for line in lines if line.lstrip().startswith("declines"))
+    assert (
+        "clock_not_synchronised (the clock is not synchronised, [manners] hours is 22:00-06:00)" in declines
+    )
+    assert not any(
+        line.lstrip().startswith(("limits", "manners", "declines"))
+        for line in checked(tmp_path, "", as_json=False).splitlines()
+    )
+
+
+def test_the_bytes_of_today_are_those_in_the_devices_database(tmp_path: Path, root: Path) -> None:
+    limits = "[limits]\nbytes_per_day = 1000"
+    assert checked(tmp_path, limits)["declines"] == {}
+    assert not (tmp_path / "state").exists(), "a check changes nothing"
+    (tmp_path / "state").mkdir()
+    memory = Memory(tmp_path / "state" / FILE)
+    memory.save_moved("2026-05-01", 1_500)
+    assert checked(tmp_path, limits)["declines"]["over_byte_budget"].endswith(
+        "1500 were moved today, [limits] bytes_per_day is 1000"
+    )
+    memory.close()
+    assert "over_byte_budget" in checked(tmp_path, limits)["declines"], "nor does it matter who runs"

@@ -1,0 +1,85 @@
+"""The worker keeps to its owner's limits: seconds of training, and the source that a task names."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.config import AgentSettings
+from agent.events import Done, Failed
+from agent.sources import open_sources
+from agent.trainer import Job, Trainer
+from fedge.messages import Blob, Cohort, Manifest, Survey, Task, Update, unpack
+from fedge.nn.spec import Dense, NetworkSpec
+from fedge.plan import Plan
+from fedge.reasons import Reason
+
+BLOB = Blob(digest=bytes(32), slot=0, frames=1, size=100)
+
+
+def task(source: str | None = None) -> Task:
+    network = NetworkSpec(inputs=2, layers=(Dense(units=2),), loss="cross-entropy")
+    return Task(network=network, features=("u", "v"), classes=("0", "1"), source=source)
+
+
+def job(of: Task, plan: Plan | None) -> Job:
+    manifest = Manifest(
+        generation=1,
+        round=0 if plan is None else 1,
+        kind="survey" if plan is None else "train",
+        state="open",
+        seed=1,
+        task=BLOB,
+        model=None if plan is None else BLOB,
+        plan=plan,
+        cohort=Cohort(fraction=1.0, seed=1),
+        seconds_left=60.0,
+    )
+    weights = None if plan is None else np.zeros(of.network.schema.size, np.float32)
+    return Job(manifest, of, weights, {})
+
+
+def trainer(folder: Path, tables: str = "") -> Trainer:
+    rng = np.random.default_rng(0)
+    for name, rows in (("data", 40), ("heart", 60)):
+        np.savez(folder / f"{name}.npz", X=rng.normal(size=(rows, 2)), y=np.arange(rows) % 2)
+    (folder / "agent.toml").write_text(
+        'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "npz"\npath = "data.npz"\n'
+        f'[sources.heart]\nsource = "npz"\npath = "heart.npz"\nholdout = 0.5\n{tables}'
+    )
+    settings = AgentSettings.load(folder / "agent.toml", {})
+    return Trainer(settings, open_sources(settings), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("source", "samples"),
+    [(None, 32), ("data", 32), ("heart", 30)],
+    ids=["default", "by its name", "another"],
+)
+def test_the_source_that_the_task_names_is_read_with_its_own_settings(
+    tmp_path: Path, source: str | None, samples: int
+) -> None:
+    done = trainer(tmp_path).work(job(task(source), None))
+    assert isinstance(done, Done)
+    assert unpack(done.payload, Survey).samples == samples
+
+
+def test_a_plan_within_the_seconds_is_trained_to_its_end(tmp_path: Path) -> None:
+    done = trainer(tmp_path, "[limits]\nseconds = 3600").work(job(task(), Plan(epochs=3, batch_size=10)))
+    assert isinstance(done, Done)
+    assert unpack(done.payload, Update).steps == 12
+
+
+def test_a_plan_that_takes_longer_is_declined_with_both_figures(tmp_path: Path) -> None:
+    plan = Plan(epochs=1_000, batch_size=1)
+    failed = trainer(tmp_path, "[limits]\nseconds = 0.001").work(job(task(), plan))
+    assert isinstance(failed, Failed)
+    assert failed.reason == Reason.TOO_LONG
+    assert failed.detail.startswith("the plan asks for about ")
+    assert " of 32000 steps took 0.0 s), [limits] seconds is 0.001" in failed.detail
+
+
+def test_steps_of_a_plan() -> None:
+    assert Plan(epochs=3, batch_size=16).steps(40) == 9
+    assert Plan(epochs=3, batch_size=0).steps(40) == 3
+    assert Plan(epochs=2, batch_size=100).steps(40) == 2
