@@ -96,7 +96,7 @@ def _declines(settings: AgentSettings) -> dict[str, str]:
 
 def _chosen(section: BaseModel) -> dict[str, Any]:
     """The keys that its owner has set."""
-    values = {name: value for name, value in section if value not in (None, False)}
+    values = {name: value for name, value in section if value is not None and value is not False}
     return {name: str(value) if isinstance(value, Hours) else value for name, value in values.items()}
 
 

@@ -21,7 +21,7 @@ sources = ["heart"]
 [manners]
 hours = "22:00-06:00"
 mains = true
-load = 0.5
+load = 0.0
 [sources.heart]
 source = "npz"
 path = "data.npz"
@@ -57,7 +57,7 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
     understood = checked(tmp_path, OWNER)
     assert understood["sources"] == {"data": 40, "heart": 40}
     assert understood["limits"] == {"epochs": 20, "bytes_per_day": 1000, "sources": ["heart"]}
-    assert understood["manners"] == {"hours": "22:00-06:00", "mains": True, "load": 0.5}
+    assert understood["manners"] == {"hours": "22:00-06:00", "mains": True, "load": 0.0}
     assert set(understood["declines"]) == {"clock_not_synchronised", "on_battery", "too_busy"}
     assert understood["declines"]["on_battery"] == "battery BAT0 is being discharged, [manners] mains is set"
     (battery / "status").write_text("Charging")
@@ -67,7 +67,7 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
 def test_as_text(tmp_path: Path, root: Path) -> None:
     lines = checked(tmp_path, OWNER, as_json=False).splitlines()
     assert "    limits  epochs 20, bytes_per_day 1000, sources heart" in lines
-    assert "   manners  hours 22:00-06:00, mains True, load 0.5" in lines
+    assert "   manners  hours 22:00-06:00, mains True, load 0.0" in lines
     (declines,) = (line for line in lines if line.lstrip().startswith("declines"))
     assert (
         "clock_not_synchronised (the clock is not synchronised, [manners] hours is 22:00-06:00)" in declines

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from agent import held, lifecycle
+from agent.conditions import ROOT_VARIABLE
 from agent.config import AgentSettings
 from agent.loop import Loop
 from fedge import __version__
@@ -435,3 +436,32 @@ def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
         thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert not aggregator.hears_status(lambda status: not status.online).online
+
+
+@pytest.mark.system
+@needs_mosquitto
+def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
+    broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "MEASURE_AGAIN_S", 0.1)
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
+    (tmp_path / "proc").mkdir()
+    load = tmp_path / "proc/loadavg"
+    load.write_text("640.0 1 1 1/1 1")
+    config = configure(tmp_path, broker.url)
+    config.write_text(f"{config.read_text()}\n[manners]\nload = 0.5\n")
+    aggregator.announce(task())
+    loop = Loop(AgentSettings.load(config, {}))
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        declined = aggregator.hears_status(lambda status: status.declined is not None).declined
+        assert declined is not None
+        assert declined.reason == Reason.TOO_BUSY
+        load.write_text("0.01 1 1 1/1 1")
+        assert aggregator.hears_status(lambda status: status.online and status.declined is None).round == 1
+        aggregator.answer(aggregator.hears_update())
+    finally:
+        loop.stop()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()

@@ -1,0 +1,143 @@
+"""A device whose owner does not allow it declines, no round waits for it, and it joins when it may."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from agent.conditions import ROOT_VARIABLE, SYNCHRONISED_US, kernel_clock_error_us
+from fedge.reasons import Reason
+from tests.system.audit import check_books
+from tests.system.federations import CLASSIFIER, motions
+from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
+
+pytestmark = pytest.mark.system
+
+STEADY = ("steady-0", "steady-1")
+HELD = 2
+"""The round that is kept open until everybody has said what there is to say."""
+
+
+def hours(begin_h: int, end_h: int) -> str:
+    """Hours of the day, so many hours from now."""
+    now_s = time.time()
+    return "-".join(time.strftime("%H:%M", time.localtime(now_s + 3_600 * h)) for h in (begin_h, end_h))
+
+
+class Owners:
+    """What the owners say, and the machines that they are said of: /sys, /proc and /run in a folder each."""
+
+    def __init__(self, fleet: FleetOfProcesses, folder: Path) -> None:
+        self.fleet = fleet
+        self._folder = folder
+        self._said: dict[str, str] = {}
+
+    def add(self, name: str, tables: str, machine: Mapping[str, str] = {}) -> Device:
+        device = self.fleet.device(name, *motions(len(self.fleet.devices)))
+        self._said[name] = device.config.read_text()
+        self.say(name, tables)
+        self.fleet.prefixes[name] = ["env", f"{ROOT_VARIABLE}={self._folder / name}"]
+        self.change(name, {"proc/loadavg": "0.01 0.01 0.01 1/1 1", **machine})
+        return device
+
+    def say(self, name: str, tables: str) -> None:
+        self.fleet.devices[name].config.write_text(f"{self._said[name]}\n{tables}\n")
+
+    def change(self, name: str, machine: Mapping[str, str]) -> None:
+        for file, text in machine.items():
+            path = self._folder / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".new").write_text(text)
+            path.with_suffix(".new").replace(path)
+
+
+@pytest.fixture
+def owners(fleet: FleetOfProcesses, tmp_path: Path) -> Owners:
+    return Owners(fleet, tmp_path / "machines")
+
+
+def battery(status: str) -> dict[str, str]:
+    folder = "sys/class/power_supply/BAT0"
+    return {f"{folder}/type": "Battery", f"{folder}/status": status}
+
+
+def temperature(degrees: int) -> dict[str, str]:
+    folder = "sys/class/thermal/thermal_zone0"
+    return {f"{folder}/type": "cpu-thermal", f"{folder}/temp": f"{degrees}000"}
+
+
+SYNCHRONISED = {"run/systemd/timesync/synchronized": ""}
+unsynchronised = (kernel_clock_error_us() or SYNCHRONISED_US) >= SYNCHRONISED_US
+"""Whether this machine's own clock is not: else its kernel says so to every device here."""
+
+
+def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(owners: Owners) -> None:
+    fleet = owners.fleet
+    fleet.configure(
+        model=CLASSIFIER,
+        plan={"epochs": 2},
+        rounds={"quorum": 2, "deadline_s": 3_600.0},
+        stopping={"rounds": HELD + 1},
+    )
+    for name in STEADY:
+        owners.add(name, "")
+    owners.add("mains", "[manners]\nmains = true", battery("Discharging"))
+    owners.add("cool", "[manners]\ntemperature_c = 60", temperature(75))
+    owners.add("calm", "[manners]\nload = 0.5", {"proc/loadavg": "640.0 1 1 1/1 1"})
+    owners.add("night", f'[manners]\nhours = "{hours(3, 5)}"', SYNCHRONISED)
+    owners.add("thrifty", "[limits]\nbytes_per_day = 10")
+    owners.add("brief", "[limits]\nepochs = 1")
+    expected = {
+        "mains": Reason.ON_BATTERY,
+        "cool": Reason.TOO_HOT,
+        "calm": Reason.TOO_BUSY,
+        "night": Reason.OUTSIDE_HOURS,
+        "thrifty": Reason.OVER_BYTE_BUDGET,
+        "brief": Reason.TOO_MANY_EPOCHS,
+    }
+    if unsynchronised:
+        owners.add("clockless", f'[manners]\nhours = "{hours(-2, 2)}"')
+        expected["clockless"] = Reason.CLOCK_NOT_SYNCHRONISED
+    fleet.devices["steady-0"].hold(1 + HELD)  # its reading of the survey is the first
+    fleet.start_devices()
+    fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+    fleet.start_aggregator("--exit-when-done")
+
+    def declined(number: int) -> dict[str, str]:
+        found = "SELECT device, declined FROM devices WHERE round = ? AND declined IS NOT NULL"
+        return dict(query(fleet.ledger, found, number))
+
+    fleet.until(lambda: declined(HELD).keys() == expected.keys(), "all of them have declined the open round")
+    said = declined(HELD)
+    for name, reason in expected.items():
+        assert said[name].startswith(f"{reason}: "), said
+    assert "the processor has 75.0 °C, [manners] temperature_c is 60" in said["cool"]
+    assert "the plan asks for 2 epochs, [limits] epochs is 1" in said["brief"]
+    # No round has waited for them: their deadline is an hour away. A survey has no epochs to object to.
+    assert [row.attempt for row in fleet.rounds()[:HELD]] == [0] * HELD
+    assert fleet.admitted(0) == {*STEADY, "brief"}
+    assert fleet.admitted(1) == set(STEADY)
+
+    # Their owners charge, cool and rest them, and think better of some limits.
+    owners.change("mains", battery("Charging"))
+    owners.change("cool", temperature(45))
+    owners.change("calm", {"proc/loadavg": "0.01 0.01 0.01 1/1 1"})
+    if unsynchronised:
+        owners.change("clockless", SYNCHRONISED)
+    for name, tables in {
+        "night": f'[manners]\nhours = "{hours(-2, 2)}"',
+        "thrifty": "[limits]\nbytes_per_day = 1_000_000",
+        "brief": "[limits]\nepochs = 2",
+    }.items():
+        assert fleet.terminate(name) == 0
+        owners.say(name, tables)
+    ((moved,),) = query(fleet.devices["thrifty"].folder / "state/agent.db", "SELECT bytes FROM moved")
+    assert moved > 10, "what was moved counts over the restart"
+    fleet.start_devices("night", "thrifty", "brief")
+    fleet.until(lambda: {"night", "thrifty", "brief"} <= fleet.admitted(HELD), "they join the open round")
+    fleet.devices["steady-0"].release()
+    assert fleet.ends() == 0
+    assert fleet.admitted(HELD + 1) == set(fleet.devices), "all take part"
+    assert all(row.attempt == 0 for row in fleet.rounds())
+    check_books(fleet)
