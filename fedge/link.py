@@ -433,8 +433,18 @@ class _Connection:
     def _on_disconnect(
         self, _client: object, _userdata: object, _flags: object, code: ReasonCode, _properties: object
     ) -> None:
-        self._reason = self._reason or str(code)
+        self._reason = self._reason or (str(code) if self.accepted else self._unanswered(str(code)))
         self._taken_over = code.value == SESSION_TAKEN_OVER
+
+    def _unanswered(self, what: str) -> str:
+        """Why the broker ended the connection before it said a word; paho hides what TLS says of it."""
+        broker = self._link.broker
+        if broker.certificate is None:
+            return f"{broker.host}:{broker.port} ended the connection without a word: {what}"
+        return (
+            f"{broker.host}:{broker.port} ended the connection without a word: does it trust our certificate "
+            f"{broker.certificate}? It may have been revoked, or be over, or not have begun by its clock"
+        )
 
     def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
         try:

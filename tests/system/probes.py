@@ -9,7 +9,8 @@ import itertools
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,13 +135,14 @@ class Member:
         self.lost.wait(PATIENCE_S)
         self.client.loop_stop()
 
-    def wait_for(self, payload: bytes) -> None:
-        """Return when such a message has come."""
+    def wait_for(self, *payloads: bytes) -> None:
+        """Return when messages with all these payloads have come."""
+        self.wait_until(lambda: {heard[2] for heard in self.heard} >= set(payloads))
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return when what was heard makes this true."""
         with self._changed:
-            came = self._changed.wait_for(
-                lambda: any(heard[2] == payload for heard in self.heard), PATIENCE_S
-            )
-        assert came, f"{payload!r} did not come"
+            assert self._changed.wait_for(condition, PATIENCE_S), f"heard only {self.heard}"
 
     def publish(self, topics: Iterable[str], payload: bytes, *, retain: bool = False) -> dict[str, bool]:
         """Publish to each topic; whether the broker says that it took it."""
@@ -148,6 +150,17 @@ class Member:
         mids = [self.client.publish(topic, payload, qos=1, retain=retain).mid for topic in topics]
         answers = [self._wait_for(mid) for mid in mids]
         return {topic: code != NOT_AUTHORIZED for topic, code in zip(topics, answers, strict=True)}
+
+    def is_shut_out(self, topic: str) -> bool:
+        """Whether the connection is ended, or nothing more is taken from it; tried until it is so."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not self.lost.is_set() and time.monotonic() < deadline_s:
+            mid = self.client.publish(topic, b"x", qos=1).mid
+            with self._changed:
+                self._changed.wait_for(lambda mid=mid: mid in self._answers or self.lost.is_set(), PATIENCE_S)
+                if self._answers.pop(mid, 0) == NOT_AUTHORIZED:
+                    return True
+        return self.lost.is_set()
 
     def subscribe(self, filters: Sequence[str]) -> None:
         """Subscribe, and return when all that lay at the broker for these filters has come."""
