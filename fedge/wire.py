@@ -121,13 +121,16 @@ def decode(payload: bytes | bytearray | memoryview, *, max_bytes: int = MAX_PAYL
     return fields
 
 
+_TEXT = frozenset({str})
+
+
 def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ProtocolError("a map that holds the same key twice")
-    for key in fields:
-        if not isinstance(key, str):
-            raise ProtocolError(f"a map key that is {type(key).__name__}, not text")
+    if not _TEXT.issuperset(map(type, fields)):
+        (kind, *_) = (type(key).__name__ for key in fields if type(key) is not str)
+        raise ProtocolError(f"a map key that is {kind}, not text")
     return fields
 
 

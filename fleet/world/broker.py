@@ -198,7 +198,10 @@ class Broker:
     # ── inside ─────────────────────────────────────────────────────────────────────────────────────
 
     def _session(self, line: Line) -> Session | None:
-        return next((session for session in self.sessions.values() if session.line is line), None)
+        for session in self.sessions.values():
+            if session.line is line:
+                return session
+        return None
 
     def _gone(self, session: Session) -> None:
         will, session.line, session.will = session.will, None, None

@@ -128,8 +128,7 @@ class WatchedLedger(Ledger):
         with super().transaction():
             yield
         if self._db.total_changes != before:
-            with self._power.spare():
-                self._oracle.ledger_committed(self, self._answered, self._frames)
+            self._power.spare(lambda: self._oracle.ledger_committed(self, self._answered, self._frames))
 
     def spool(self, device: str, frame: Frame) -> None:
         """As `Ledger.spool`."""

@@ -168,8 +168,7 @@ class Host:
 
     def _said(self, piece: Publication) -> None:
         self.scene.tell(self.name, f"says {piece.topic} ({len(piece.payload)} bytes)")
-        with self.power.spare():
-            self.says(piece)
+        self.power.spare(lambda: self.says(piece))
 
     def poster(self) -> Callable[[Any], None]:
         """The inbox of the program that runs now; of a later one it is none."""

@@ -26,13 +26,14 @@ from fedge.messages import (
     Model,
     Receipt,
     Service,
+    Signed,
     Survey,
     Update,
     unpack,
-    unseal,
 )
 from fedge.topics import Topics, lane_of
 from fleet.world.broker import Message
+from fleet.world.decoding import decode
 
 SpooledFrame = tuple[str, bytes, int]
 """Device, digest, number."""
@@ -99,10 +100,7 @@ class Oracle:
         self._spooled: set[SpooledFrame] = set()
         self._online_s = -inf
         """When an aggregator last said that it is online, as the broker heard it."""
-        # The same few topics and payloads come by again and again.
-        self._address = lru_cache(maxsize=None)(topics.parse)
-        self._unpack = lru_cache(maxsize=None)(unpack)
-        self._unseal = lru_cache(maxsize=None)(unseal)
+        self._address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
 
     # ── the aggregator ─────────────────────────────────────────────────────────────────────────────
 
@@ -126,15 +124,15 @@ class Oracle:
         if address is None or not piece.payload:
             return
         if address.kind == "receipt" and address.device is not None:
-            self._promise(address.device, self._unpack(piece.payload, Receipt))
+            self._promise(address.device, decode(piece.payload, Receipt))
         elif address.kind == "round":
-            self._announce(ledger, self._unseal(piece.payload, Manifest))
+            self._announce(ledger, _opened(piece.payload))
 
     def aggregator_answers(self, piece: Publication) -> None:
         """An answer is on its way: of what the aggregator refuses or asks for again it keeps no more."""
         address = self._address(piece.topic)
         if address is not None and address.kind == "receipt" and address.device is not None:
-            self._answered.add((address.device, self._unpack(piece.payload, Receipt).update))
+            self._answered.add((address.device, decode(piece.payload, Receipt).update))
 
     def aggregator_acknowledges(self, message: MessageArrived) -> None:
         """A PUBACK leaves the aggregator: the frame is spooled, or was answered."""
@@ -142,7 +140,7 @@ class Oracle:
         if address is None or address.kind != "update" or address.device is None:
             return
         try:
-            frame = self._unpack(message.payload, Frame)
+            frame = decode(message.payload, Frame)
         except ProtocolError:
             return
         key = (address.device, frame.id)
@@ -249,7 +247,7 @@ class Oracle:
         address = self._address(piece.topic)
         if not honest or address is None or address.kind != "update":
             return
-        frame = self._unpack(piece.payload, Frame)
+        frame = decode(piece.payload, Frame)
         if frame.id not in self._outbox.get(device, ()):
             raise Violation(f"{device} publishes an update that a crash now would forget")
         made = self.made[frame.id]
@@ -262,7 +260,7 @@ class Oracle:
 
     def device_hears(self, device: str, payload: bytes) -> None:
         """A manifest reaches a device; whether it is still open then decides what it may begin."""
-        manifest = self._unseal(payload, Manifest)
+        manifest = _opened(payload)
         here = round_of(manifest)
         self._newest_heard[device] = max(here, self._newest_heard.get(device, here))
         if self._now_s() <= self._over_s(manifest) + LATENESS_S:
@@ -290,14 +288,14 @@ class Oracle:
         address = self._address(topic)
         if address is None:
             return
-        if address.kind == "service" and self._unpack(retained[topic].payload, Service).online:
+        if address.kind == "service" and decode(retained[topic].payload, Service).online:
             self._online_s = self._now_s()
         if address.kind not in ("round", "task", "model"):
             return
         said = retained.get(self._topics.round)
         if said is None:
             return
-        manifest = self._unseal(said.payload, Manifest)
+        manifest = _opened(said.payload)
         self._readable(retained, "task", manifest.task, self._topics.task)
         if manifest.model is not None:
             self._readable(retained, "model", manifest.model, self._topics.model)
@@ -306,9 +304,15 @@ class Oracle:
         self, retained: dict[str, Message], kind: str, blob: Blob, topic: Callable[[int, int], str]
     ) -> None:
         frames = [retained.get(topic(blob.slot, i)) for i in range(blob.frames)]
-        whole = join(blob.digest, [self._unpack(f.payload, Frame).data for f in frames if f is not None])
+        whole = join(blob.digest, [decode(f.payload, Frame).data for f in frames if f is not None])
         if isinstance(whole, Refused):
             raise Violation(f"the {kind} that is announced cannot be read: a device that wakes now is lost")
+
+
+def _opened(payload: bytes) -> Manifest:
+    """The manifest in its envelope."""
+    manifest: Manifest = decode(decode(payload, Signed).body, Manifest)
+    return manifest
 
 
 def plain_mean(updates: list[Update | Survey]) -> NDArray[np.float32]:

@@ -1,8 +1,7 @@
 """What a host dies of: its power fails at the n-th thing it does from now, or its disk takes no more."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 
@@ -20,12 +19,11 @@ class Power:
         """So many of the next writes to the disk fail, as on a full one."""
         self._spared = False
 
-    @contextmanager
-    def spare(self) -> Iterator[None]:
+    def spare(self, look: Callable[[], None]) -> None:
         """Look at the disk without being part of the world."""
         self._spared = True
         try:
-            yield
+            look()
         finally:
             self._spared = False
 
