@@ -1,0 +1,61 @@
+"""The signal to the broker: to Mosquitto and to nobody else."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedge.errors import StateError
+from fleet.identities.publishing import Signalled, signal_broker
+
+WAIT = "import signal, sys; signal.signal(1, lambda *_: sys.exit(7)); print(flush=True); signal.pause()"
+
+
+def waiting(*name: str) -> "subprocess.Popen[bytes]":
+    """A process that ends with 7 when it gets the signal; `name`: what else its command line says."""
+    process = subprocess.Popen([sys.executable, "-c", WAIT, *name], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_mosquitto_is_signalled(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text(f"{(process := waiting('/usr/sbin/mosquitto')).pid}\n")
+    assert signal_broker(tmp_path / "pid") is Signalled.YES
+    assert process.wait(10) == 7
+
+
+def test_a_process_that_has_mosquittos_old_number_is_left_alone(tmp_path: Path) -> None:
+    process = waiting("mosquitto.conf")
+    (tmp_path / "pid").write_text(str(process.pid))
+    try:
+        assert signal_broker(tmp_path / "pid") is Signalled.NOT_RUNNING
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    assert signal_broker(tmp_path / "pid") is Signalled.NOT_RUNNING, "the process is gone"
+    assert signal_broker(tmp_path / "nowhere") is Signalled.NOT_RUNNING
+
+
+def test_who_may_not_signal_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, number: int) -> None:
+        assert number == signal.SIGHUP
+        raise PermissionError
+
+    process = waiting("mosquitto")
+    (tmp_path / "pid").write_text(str(process.pid))
+    monkeypatch.setattr(os, "kill", refuse)
+    assert signal_broker(tmp_path / "pid") is Signalled.NOT_ALLOWED
+    monkeypatch.undo()
+    process.kill()
+    process.wait()
+
+
+def test_a_file_that_is_no_process_id_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text("not a number")
+    with pytest.raises(StateError, match="cannot be read as a process id"):
+        signal_broker(tmp_path / "pid")
