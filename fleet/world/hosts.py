@@ -19,12 +19,14 @@ from aggregator.runtime import Runtime as Aggregator
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
 from fedge.topics import Topics
+from fedge.trust import Signer
 from fleet.world.broker import Broker
 from fleet.world.clock import Clock
 from fleet.world.disks import Disk, WatchedLedger, WatchedMemory
 from fleet.world.link import PATIENCE_S, Place, VirtualLink, Weather
 from fleet.world.oracle import Oracle, Violation
 from fleet.world.power import Power, PowerCut
+from fleet.world.signing import signer
 from fleet.world.trainers import Bench, RealTrainer, StandIn
 
 RESTART_S = 2.0
@@ -416,7 +418,7 @@ class AggregatorHost(Host):
                     self._watch = replace(self._watch, seen_s=now_s)
                     self._subscribed_s = self.scene.clock.now_s
             case MessageArrived() if self._watch is not None:
-                self._watch = take_in(self._watch, self.scene.topics, event, now_s)
+                self._watch = take_in(self._watch, self.scene.topics, event, now_s, self._signer)
         if self._watch is not None and self._watch.moved and self._watch.other is not None:
             raise GaveWay("another aggregator serves this federation")
 
@@ -454,7 +456,14 @@ class AggregatorHost(Host):
         """Production's runtime on this host's parts."""
         assert self.ledger is not None
         assert self.link is not None
-        return Aggregator(self.settings, state, self.ledger, self.link, export, self.now_s)
+        return Aggregator(
+            self.settings, state, self.ledger, self.link, export, self.now_s, signer=self._signer
+        )
+
+    @property
+    def _signer(self) -> Signer | None:
+        """Its key is changed whenever it is off."""
+        return signer(self.scene.topics, self.boots) if self.settings.signing.key is not None else None
 
     def _exporter(self, post: Callable[[Exported], None]) -> Callable[[Job], None]:
         def export(job: Job) -> None:

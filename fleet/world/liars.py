@@ -25,10 +25,15 @@ class Liar:
     ) -> None:
         self._topics, self._rng, self._made = topics, rng, made
         self._lies: list[bytes] = []
+        self._forgeries: list[bytes] = []
         self._link = VirtualLink(place, NAME, self._hear)
 
-    def lie(self, manifest: Manifest | None, heard: list[bytes], number: int) -> None:
-        """Say lie `number` about the round of `manifest`; `heard` are frames of others."""
+    def lie(self, manifest: Manifest | None, heard: list[bytes], number: int, forgeries: list[bytes]) -> None:
+        """Say lie `number` about the round of `manifest`, and announce what is forged.
+
+        `heard` are frames of others.
+        """
+        self._forgeries = forgeries
         self._lies = self._invent(manifest, heard, number)
         self._link.open()
 
@@ -36,6 +41,8 @@ class Liar:
         if isinstance(event, LinkUp):
             self._link.handle_up(event)
             self._link.send(Publication(self._topics.update(NAME), lie) for lie in self._lies)
+            if self._forgeries:
+                self._link.send(Publication(self._topics.round, forgery) for forgery in self._forgeries)
             self._link.close()
         elif isinstance(event, LinkDown):
             self._link.handle_down()

@@ -98,6 +98,8 @@ class Oracle:
         self._newest_heard: dict[str, RoundId] = {}
         self._heard_in_time: dict[str, set[RoundId]] = {}
         self._spooled: set[SpooledFrame] = set()
+        self._genuine: set[bytes] = set()
+        """Announcements as the aggregator said them."""
         self._online_s = -inf
         """When an aggregator last said that it is online, as the broker heard it."""
         self._address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
@@ -126,6 +128,7 @@ class Oracle:
         if address.kind == "receipt" and address.device is not None:
             self._promise(address.device, decode(piece.payload, Receipt))
         elif address.kind == "round":
+            self._genuine.add(piece.payload)
             self._announce(ledger, _opened(piece.payload))
 
     def aggregator_answers(self, piece: Publication) -> None:
@@ -260,6 +263,8 @@ class Oracle:
 
     def device_hears(self, device: str, payload: bytes) -> None:
         """A manifest reaches a device; whether it is still open then decides what it may begin."""
+        if payload not in self._genuine:
+            return  # a forgery, and nothing may follow from it
         manifest = _opened(payload)
         here = round_of(manifest)
         self._newest_heard[device] = max(here, self._newest_heard.get(device, here))

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
 from fedge import frames
+from fedge.ed25519 import public_pem
 from fedge.freshness import round_of
 from fedge.messages import Manifest, Status, unpack
 from fedge.topics import Topics
@@ -30,11 +31,14 @@ from fleet.world.liars import Liar
 from fleet.world.link import Place, Weather
 from fleet.world.oracle import Oracle, Violation
 from fleet.world.power import Power
+from fleet.world.signing import forgeries, key
 
 NAME = "world"
 TOPICS = Topics(NAME)
 REAL_ONE_IN = 50
 """So many worlds to one with databases and data in files, and real SGD."""
+SIGNED_ONE_IN = 9
+"""So many worlds to one with signed announcements, whose liar forges them."""
 SETTLE_S = 480.0
 """After so long in the calm nobody waits any more: keep-alives, back-offs, three pauses of a clone."""
 SETTLED_S = 10.0
@@ -62,6 +66,7 @@ class Terms:
     training_s: tuple[float, ...]
     delays_s: tuple[float, ...]
     real: bool
+    signed: bool
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         training_s=tuple(rng.choice((0.5, 3.0, 8.0, 30.0)) * rng.uniform(0.8, 1.2) for _ in range(devices)),
         delays_s=tuple(rng.choice((0.002, 0.02, 0.2)) for _ in range(devices + 1)),
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
+        signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
     )
 
 
@@ -191,7 +197,11 @@ class World:
         real, wanted = self.terms.real, self.terms
         if real:
             _write_data(folder / "data.csv", number)
-        settings = _agent(f"d{number}", folder if real else None)
+        pin = None
+        if wanted.signed:
+            pin = folder / "signing.pub"
+            pin.write_bytes(public_pem(key("0").public))
+        settings = _agent(f"d{number}", folder if real else None, pin)
         host = self._make_device(name, number, self._scene, settings, folder, real=real)
         host.training_s = wanted.training_s[number]
         host.weather.delay_s = wanted.delays_s[number]
@@ -412,7 +422,12 @@ class World:
         said = self._oracle.announced
         manifest: Manifest | None = said[-1].manifest if said else None
         liar = Liar(place, TOPICS, self._rng, self._oracle.made.__setitem__)
-        liar.lie(manifest, list(self._frames_heard), fault.amount)
+        forged = (
+            forgeries(TOPICS, manifest, self._aggregator.boots, self._rng)
+            if self.terms.signed and manifest is not None
+            else []
+        )
+        liar.lie(manifest, list(self._frames_heard), fault.amount, forged)
 
     def _put_away(self, host: Host, seconds: float | None) -> None:
         """Switch a host off for so long; None: for ever."""
@@ -471,6 +486,7 @@ def _federation(wanted: Terms) -> FederationSettings:
             "plan": {"epochs": 1, "batch_size": 16},
             "rounds": rounds,
             "stopping": {"rounds": wanted.rounds},
+            "signing": {"key": "signing.key"} if wanted.signed else {},
         }
     )
 
@@ -482,9 +498,10 @@ def _status(payload: bytes) -> Status:
 
 
 @lru_cache(maxsize=256)
-def _agent(device: str, folder: Path | None) -> AgentSettings:
+def _agent(device: str, folder: Path | None, pin: Path | None) -> AgentSettings:
     data = {"source": "csv", "path": str((folder or Path()) / "data.csv")}
-    return AgentSettings.model_validate({"federation": NAME, "device": device, "data": data})
+    trust = {"key": str(pin)} if pin is not None else {}
+    return AgentSettings.model_validate({"federation": NAME, "device": device, "data": data, "trust": trust})
 
 
 def _write_data(path: Path, number: int) -> None:

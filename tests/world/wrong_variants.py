@@ -232,6 +232,11 @@ def a_stale_online_watched_anew(patch: Patch) -> None:
     patch.setattr(Watch, "service", lambda self, said, now_s, _age_s: service(self, said, now_s))
 
 
+@variant
+def signatures_not_checked(patch: Patch) -> None:
+    patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
+
+
 SEEDS = {
     "receipt_before_the_ledgers_fsync": 0,
     "update_published_before_saved": 0,
@@ -249,5 +254,6 @@ SEEDS = {
     "old_outbox_answers_a_new_round": 0,
     "a_kept_session_taken_for_kept_frames": 36,
     "a_stale_online_watched_anew": 37,
+    "signatures_not_checked": 116,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""
