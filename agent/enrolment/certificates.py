@@ -42,7 +42,7 @@ class KeyAndRequest:
         """
         key = serialization.load_pem_private_key(pem, password=None)
         request = x509.load_pem_x509_csr(pem)
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not _belong(key, request):
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not belong(key, request):
             raise ValueError("the request is not this key's")
         return cls(key, request)
 
@@ -86,7 +86,7 @@ class KeyAndRequest:
             raise ConfigError(
                 "what came is no certificate of the authority that this device trusts"
             ) from None
-        if not _belong(self.key, given):
+        if not belong(self.key, given):
             raise ConfigError("the certificate is for another key than the one that was made here")
         if _common_name(given.subject) != common_name:
             raise ConfigError(f"the certificate is for {_common_name(given.subject)!r}, not {common_name!r}")
@@ -115,7 +115,7 @@ class Present:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ConfigError(f"{path}: holds no private key followed by its certificate, in PEM") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not _belong(key, certificate):
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not belong(key, certificate):
             raise ConfigError(f"{path}: the certificate is not this key's")
         return cls(key, certificate)
 
@@ -150,9 +150,7 @@ def _load(certificate: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(certificate)
 
 
-def _belong(
-    key: ec.EllipticCurvePrivateKey, given: x509.Certificate | x509.CertificateSigningRequest
-) -> bool:
+def belong(key: ec.EllipticCurvePrivateKey, given: x509.Certificate | x509.CertificateSigningRequest) -> bool:
     """Whether what was given is of this key."""
     spki = (_ENCODING.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return given.public_key().public_bytes(*spki) == key.public_key().public_bytes(*spki)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from agent.config import AgentSettings
-from agent.enrolment.certificates import Present
+from agent.enrolment.certificates import Present, belong
 from agent.enrolment.exchange import ask
 from agent.enrolment.pending import pending
 from fedge.bundle import broker_url
@@ -66,7 +66,7 @@ def renew(
     )
     with pending(path.parent / PENDING) as work:
         asked = work.key_and_request(name)
-        if asked.key.public_key() == present.key.public_key():  # it was put in place, and then all went dark
+        if belong(asked.key, present.certificate):  # it was put in place, and then all went dark
             work.finish()
             return Renewed(path, present.not_after, done=True)
         request = Renew(

@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = str(Path(__file__).with_name("arm.sh"))
 TEXT = (ROOT / "docs" / "arm.md").read_text(encoding="utf-8")
 AGENT = "/opt/fedge/agent/bin/fedge-agent"
+INSIDE = "/srv/fedge-test"
 ROUNDS = 5
+EMULATED = ("device-0", "device-1")
 DISTRIBUTIONS = ("fedge", "numpy", "msgpack", "paho-mqtt", "pydantic", "pydantic-core", "cryptography")
 
 # What was installed, and from where: for each distribution its version, its folder and its wheel's tag.
@@ -61,7 +64,7 @@ class Userland:
         self.root = Path(f"/var/tmp/arm-{arch}")
         self.entered = ["nice", "-n", "10", SCRIPT, "exec", arch]
         subprocess.run(["nice", "-n", "10", SCRIPT, "up", arch], check=True, timeout=1800)
-        self.srv = self.root / "srv" / "fedge-test"
+        self.srv = self.root / INSIDE[1:]
 
     def run(self, *command: str) -> str:
         """Run a command in it; returns what it printed."""
@@ -114,18 +117,45 @@ def members() -> Iterator[Production]:
         yield made
 
 
-def move_in(userland: Userland, fleet: FleetOfProcesses, members: Production, name: str) -> None:
-    """Put a device's folder with its bundle's files into a userland, and start its agent there."""
+class Elsewhere:
+    """The members of a federation, of which some have their identity where they made it themselves."""
+
+    def __init__(self, members: Production) -> None:
+        self._members = members
+        self.federation = members.federation
+        self.signing_key = members.signing_key
+        self.signing_public = members.signing_public
+
+    def access(self, member: str) -> Mapping[str, Any]:
+        return {} if member in EMULATED else self._members.access(member)
+
+
+def enrol(userland: Userland, members: Production) -> None:
+    """Let one device join with a token, and the other with a request, carried to the server and back."""
+    folder = str(members.folder.root)
+    fedge = [sys.executable, "-m", "fleet", "enroll", "--folder", folder]
+    by_token, by_request = EMULATED
+    token = subprocess.run([*fedge, "--token"], capture_output=True, text=True, check=True).stdout.strip()
+    userland.run(
+        AGENT, "join", token, "--device", by_token, "--folder", f"{INSIDE}/{by_token}", "--wait", "600"
+    )
+    userland.run(AGENT, "join", "--request", "--device", by_request, "--folder", f"{INSIDE}/{by_request}")
+    (request,) = (userland.srv / by_request).glob("*.csr")
+    made = subprocess.run([*fedge, "--csr", str(request)], capture_output=True, text=True, check=True)
+    shutil.copy(made.stdout.strip(), userland.srv / "bundle")
+    userland.run(AGENT, "join", f"{INSIDE}/bundle", "--folder", f"{INSIDE}/{by_request}")
+
+
+def move_in(userland: Userland, fleet: FleetOfProcesses, name: str) -> None:
+    """Put a device's data into a userland, beside its identity, and start its agent there."""
     inside = userland.srv / name
-    shutil.copytree(fleet.devices[name].folder, inside)
-    text = fleet.devices[name].config.read_text()
-    for file in (members.identity(name), members.folder.ca, members.signing_public):
-        shutil.copy(file, inside / file.name)
-        text = text.replace(str(file), file.name)
+    for file in ("samples.npz", "samples.py"):
+        shutil.copy(fleet.devices[name].folder / file, inside)
+    text = (inside / "agent.toml").read_text().partition("\n[data]")[0]
+    data = '[data]\nsource = "python"\ncallable = "samples:read"\npath = "."\n[state]\nfolder = "state"\n'
+    (inside / "agent.toml").write_text(f"{text}\n{data}")
     fleet.devices[name] = replace(fleet.devices[name], folder=inside)
-    fleet.devices[name].config.write_text(text)
-    command = [*userland.entered, AGENT, "--config", f"/srv/fedge-test/{name}/agent.toml"]
-    fleet.start_program(name, command)
+    fleet.start_program(name, [*userland.entered, AGENT, "--config", f"{INSIDE}/{name}/agent.toml"])
 
 
 @pytest.mark.timeout(3600)
@@ -135,7 +165,7 @@ def test_the_agent_installs_and_learns(
     monkeypatch.setattr(fleet_of_processes, "PATIENCE_S", 900.0)
     began_s = time.monotonic()
     for block in commands(userland.arch):
-        userland.run("/bin/sh", "-euc", f"cd /srv/fedge-test\n{block}")
+        userland.run("/bin/sh", "-euc", f"cd {INSIDE}\n{block}")
     told = json.loads(userland.run("/opt/fedge/agent/bin/python", "-c", ASK))
     installed = {name: told["installed"][name] for name in DISTRIBUTIONS}
     venv = subprocess.run(
@@ -155,12 +185,15 @@ def test_the_agent_installs_and_learns(
         assert tags["msgpack"] == "py3-none-any"
         assert "armv7l" in tags["pydantic-core"]
 
-    with FleetOfProcesses(tmp_path / "fleet", members.broker, members) as fleet:
+    with FleetOfProcesses(tmp_path / "fleet", members.broker, Elsewhere(members)) as fleet:
+        registrar = [sys.executable, "-m", "fleet", "registrar", "--folder", str(members.folder.root)]
+        fleet.start_program("registrar", registrar)
+        enrol(userland, members)
         steady(fleet, rounds=ROUNDS)
         fleet.start_aggregator("--exit-when-done")
         fleet.start_devices("device-2")
-        for name in ("device-0", "device-1"):
-            move_in(userland, fleet, members, name)
+        for name in EMULATED:
+            move_in(userland, fleet, name)
         assert fleet.ends() == 0
         final = fleet.final_model()
         fleet.until(lambda: all(d.held_model() == final for d in fleet.devices.values()), "all hold it")
@@ -174,8 +207,14 @@ def test_the_agent_installs_and_learns(
             f"{userland.arch}: {len(seconds)} rounds, {sum(seconds) / len(seconds):.1f} s each; {accuracy=}"
         )
 
+        for name in EMULATED:
+            config = f"{INSIDE}/{name}/agent.toml"
+            assert ": renewed; " in userland.run(
+                AGENT, "renew", "--config", config, "--force", "--wait", "600"
+            )
+
         (userland.srv / "new.csv").write_text(as_csv(*motions(7)))
-        ask = [AGENT, "--config", "/srv/fedge-test/device-0/agent.toml", "predict", "/srv/fedge-test/new.csv"]
+        ask = [AGENT, "--config", f"{INSIDE}/device-0/agent.toml", "predict", f"{INSIDE}/new.csv"]
         there = json.loads(userland.run(*ask, "--json"))
         here = fleet.predict(fleet.devices["device-2"], userland.srv / "new.csv")
         for one, other in zip(there["predictions"], here["predictions"], strict=True):
