@@ -10,6 +10,7 @@ from pathlib import Path
 from aggregator.config import FederationSettings
 from aggregator.keeping import archive
 from aggregator.keeping.archive import About
+from aggregator.keeping.place import load
 from aggregator.ledger import FILE, Ledger
 from fedge import __version__
 from fedge.errors import StateError
@@ -24,7 +25,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(options: argparse.Namespace) -> int:
-    about = backup(FederationSettings.load(options.config), options.file)
+    about = backup(load(options.config), options.file)
     print(
         f"{options.file}: federation {about.federation}, round {about.generation}.{about.round}, "
         f"{about.size:,} bytes"

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from aggregator.config import FederationSettings
+from aggregator.keeping.place import load
 from aggregator.ledger import FILE
 from fedge.errors import ConfigError, GaveWay
 from fedge.freshness import RoundId
@@ -33,7 +34,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        beginning = begin_next(FederationSettings.load(options.config), keep_model=options.keep_model)
+        beginning = begin_next(load(options.config), keep_model=options.keep_model)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"fedge-aggregator needs the extra 'aggregator' (no module {error.name!r}): "

@@ -7,6 +7,7 @@ from pathlib import Path
 from aggregator.config import FederationSettings
 from aggregator.keeping import archive
 from aggregator.keeping.archive import About
+from aggregator.keeping.place import load
 from aggregator.ledger import FILE, Ledger
 from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.freshness import RoundId
@@ -24,7 +25,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(options: argparse.Namespace) -> int:
-    about, aside = restore(FederationSettings.load(options.config), options.file, force=options.force)
+    about, aside = restore(load(options.config), options.file, force=options.force)
     print(f"restored: federation {about.federation}, round {about.generation}.{about.round}")
     if aside is not None:
         print(f"the ledger that was there is kept as {aside}")

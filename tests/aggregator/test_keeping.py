@@ -12,7 +12,7 @@ import pytest
 
 from aggregator.__main__ import main
 from aggregator.config import FederationSettings
-from aggregator.keeping import archive
+from aggregator.keeping import archive, place
 from aggregator.keeping.backup import backup
 from aggregator.keeping.restore import restore
 from aggregator.ledger import FILE, MIGRATIONS, Ledger, Life
@@ -182,10 +182,10 @@ def test_every_flipped_byte_and_every_end_that_is_missing_is_noticed(other: Serv
         )
     told = about.offset_data + whole[about.offset_data :].index(b"made_at"), len(b'made_at": "') + 25
     free = range(told[0], told[0] + told[1])  # for people: any text will do
-    for place in (*used[::7], *range(ledger.offset_data, ledger.offset_data + ledger.size, 3_001)):
-        if place in free or b'"fedge"' in whole[place - 20 : place + 20]:
+    for at in (*used[::7], *range(ledger.offset_data, ledger.offset_data + ledger.size, 3_001)):
+        if at in free or b'"fedge"' in whole[at - 20 : at + 20]:
             continue
-        damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
         with pytest.raises((StateError, ConfigError), match=r"damaged|no backup|of federation|is at round"):
             restore(other.settings, damaged, force=False)
     for length in (
@@ -261,6 +261,18 @@ def test_what_root_leaves_there_belongs_to_the_owner_of_the_folder(other: Server
     backup(other.settings, file)
     assert names(other.state) >= {FILE, "lock"}
     assert {(path.stat().st_uid, path.stat().st_gid) for path in other.state.iterdir()} == {(12345, 12346)}
+
+
+def test_an_installed_federations_ledger_is_where_its_service_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "FEDERATIONS", tmp_path)
+    config = Server(tmp_path / "greenhouse").config
+    assert place.load(config, {}).state.folder == Path("/var/lib/fedge-aggregator/greenhouse")
+    said = {"FEDGE_AGGREGATOR_STATE__FOLDER": str(tmp_path / "mine")}
+    assert place.load(config, said).state.folder == tmp_path / "mine"
+    monkeypatch.setattr(place, "FEDERATIONS", tmp_path / "elsewhere")
+    assert place.load(config, {}).state.folder == tmp_path / "greenhouse" / "state"
 
 
 # ── the commands ───────────────────────────────────────────────────────────────────────────────────

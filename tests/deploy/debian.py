@@ -14,10 +14,16 @@ PATIENCE_S = 120.0
 
 
 class Debian:
-    """The machine. Its files stay when it is powered off; `wipe` ends it."""
+    """The machine. Its files stay when it is powered off; `wipe` ends it.
 
-    def __init__(self, name: str) -> None:
-        self._environment = {**os.environ, "NAME": name}
+    Args:
+        name: of the machine; two at a time need two names,
+        net: and the first three numbers of two networks.
+    """
+
+    def __init__(self, name: str = "fedge-debian", net: str = "10.213.58") -> None:
+        base = "/var/tmp/fedge-debian.base"  # all are copies of one
+        self._environment = {**os.environ, "NAME": name, "NET": net, "BASE": base}
         self.root = Path("/var/tmp") / name
 
     def _script(self, *arguments: str | Path, **options: object) -> "subprocess.CompletedProcess[str]":

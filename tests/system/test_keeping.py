@@ -36,8 +36,9 @@ RUN = {
     "Resetting": 1,
     "Changing the model or the classes": 1,
     "Upgrading": 0,
+    "On an installed server": 4,
 }
-"""How many blocks of commands each part has; every one is run by a test below."""
+"""How many blocks of commands each part has: every one is run below, those of the last in `tests/deploy`."""
 
 
 def test_there_is_no_other_command() -> None:
