@@ -35,6 +35,7 @@ RUN = {
     "Moving to another server": 2,
     "Resetting": 1,
     "Changing the model or the classes": 1,
+    "Changing the signing key": 0,
     "Upgrading": 0,
     "On an installed server": 4,
 }
