@@ -97,7 +97,7 @@ class Member:
             raise Refused(self._refusal)
         return self
 
-    def knock(self, version: ssl.TLSVersion) -> str:
+    def knock(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> str:
         """What the broker, or TLS of this version, says to a CONNECT packet: paho does not tell an alert.
 
         With TLS 1.3 the handshake is over before the broker has looked at the certificate: its alert may be
