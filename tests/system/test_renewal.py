@@ -1,4 +1,4 @@
-"""Renewing without a gap: devices whose certificates end within seconds learn on, the broker restarted too."""
+"""Renewing without a gap: devices whose certificates end in seconds learn on, also when the broker restarts."""
 
 import time
 from datetime import UTC, datetime
