@@ -1,4 +1,4 @@
-"""Renewing without a gap: devices whose certificates end in seconds learn on, also when the broker restarts."""
+"""Renewing without a gap: devices whose certificates end in seconds learn on, and after a restart."""
 
 import time
 from datetime import UTC, datetime
