@@ -22,6 +22,7 @@ from agent.config import AgentSettings
 from agent.loop import Loop
 from fedge import __version__
 from fedge.codecs import CODECS
+from fedge.ed25519 import public_pem
 from fedge.frames import Assembler, Limits, split
 from fedge.freshness import MANIFEST_EXPIRY_S
 from fedge.link import MessageArrived, Publication
@@ -134,6 +135,18 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "trust": None,
     }
     assert not (tmp_path / "state").exists(), "a check does nothing"
+
+
+def test_check_says_whose_models_are_taken(tmp_path: Path) -> None:
+    path = configure(tmp_path)
+    path.write_text(path.read_text() + '[trust]\nkey = "signing.pub"\n')
+    done = run("--check", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "signing.pub: the public key cannot be read: No such file or directory" in done.stderr
+    public = bytes(range(32))
+    (tmp_path / "signing.pub").write_bytes(public_pem(public))
+    done = run("--check", "--json", folder=tmp_path)
+    assert json.loads(done.stdout)["trust"] == public.hex()[:16]
 
 
 def test_version_and_help(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from aggregator.signing import read_signer
+from fedge import ed25519
 from fedge.frames import split
 from fedge.freshness import round_of
-from fedge.messages import Blob, Manifest, Model, pack, seal, unseal
+from fedge.messages import Blob, Manifest, Model, Signed, pack, seal, unpack, unseal
 from fedge.topics import Topics
-from fedge.trust import fingerprint
+from fedge.trust import authenticate, fingerprint
 from fleet.broker import Broker
 from fleet.identities.signing import make_signing_key
 from fleet.processes import OUR_PACKAGES
@@ -119,7 +120,10 @@ def test_fault_72_a_fleet_stays_with_its_model_and_goes_on_with_the_next(
         lie, frames = poisoned(genuine)
         make_signing_key(tmp_path / "thief.key")
         thief = read_signer(tmp_path / "thief.key", TOPICS)
+        fleet.until(lambda: TOPICS.export in tap.latest, "a file is exported")
         export = tap.latest[TOPICS.export]
+        pinned = (ed25519.read_public_key(tmp_path / "pinned.pub"),)
+        assert authenticate(unpack(export, Signed), "export", TOPICS, pinned, ed25519.verify) == pinned
         lies = [seal(lie), thief.seal(lie, "round"), old, tap.latest[TOPICS.round][:-1], export]
         attacked(fleet, tap, *lies, thief.seal(lie, "round"), frames=frames)
         reasons = ("not signed, and", "not signed with the key", "this device has seen round", "cut short")

@@ -26,8 +26,8 @@ class Wiretap:
         self._fleet = fleet
         self._listening = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "wiretap", protocol=mqtt.MQTTv5)
-        if fleet.members is not None:
-            access = fleet.members.access("observer")
+        access = fleet.members.access("observer") if fleet.members is not None else {}
+        if access:
             context = ssl.create_default_context(cafile=access["ca"])
             context.load_cert_chain(access["certificate"], access["key"])
             self._client.tls_set_context(context)
