@@ -66,6 +66,7 @@ class SaveRound:
 
     round: RoundId
     kind: str
+    attempt: int
     cohorts: tuple[Cohort, ...]
 
 

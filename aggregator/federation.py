@@ -53,8 +53,10 @@ class Federation:
     """p, the length of the model's vector."""
     model: Blob | None = None
     phase: Phase = Phase.PREPARING
+    attempt: int = 0
+    """How often the round's deadline has passed below quorum."""
     cohorts: tuple[Cohort, ...] = ()
-    """By attempt; the last is the current one."""
+    """By attempt; the last is the current one. The first that chooses everybody is that of all after it."""
     elapsed_s: float = 0.0
     since_s: float | None = None
     """Since when the round's time runs on top of `elapsed_s`."""
@@ -85,11 +87,6 @@ class Federation:
     """The round whose exported model the broker holds."""
     beat: int = 0
     beat_due_s: float = 0.0
-
-    @property
-    def attempt(self) -> int:
-        """How often the round's deadline has passed below quorum."""
-        return max(0, len(self.cohorts) - 1)
 
     @property
     def enough(self) -> int:

@@ -3,7 +3,7 @@
 | table    | what it holds                                                                        |
 |----------|--------------------------------------------------------------------------------------|
 | life     | one row: the ledger's id, the generation, and what is learnt in it (to see a change)  |
-| rounds   | one row a round: its cohorts by attempt, how long it has lasted, and how it closed    |
+| rounds   | one row a round: its attempts and cohorts, how long it has lasted, how it closed      |
 | answers  | one row a device and round: the verdict on its update, n_k, and its metrics           |
 | frames   | the bytes of updates, as they came: first a spool, then what the mean is computed of  |
 | contents | tasks and models by digest                                                           |
@@ -70,6 +70,10 @@ CREATE TABLE devices (
 )
 """,
     "ALTER TABLE devices ADD COLUMN seen_at REAL",
+    """
+ALTER TABLE rounds ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+UPDATE rounds SET attempt = max(0, json_array_length(cohorts) - 1)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 
@@ -90,7 +94,9 @@ class OpenRound:
 
     round: RoundId
     kind: str
+    attempt: int
     cohorts: tuple[Cohort, ...]
+    """By attempt; the last one is also that of all further attempts."""
     elapsed_s: float
 
 
@@ -200,13 +206,17 @@ class Ledger:
 
     # ── rounds ─────────────────────────────────────────────────────────────────────────────────────
 
-    def save_round(self, round_id: RoundId, kind: str, cohorts: Iterable[Cohort], now: float) -> None:
+    def save_round(
+        self, round_id: RoundId, kind: str, attempt: int, cohorts: Iterable[Cohort], now: float
+    ) -> None:
         """Open a round, or its next attempt."""
         self._run(
-            "INSERT INTO rounds (generation, round, kind, cohorts, opened_at) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET cohorts = excluded.cohorts, elapsed_s = 0",
+            "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
+            " cohorts = excluded.cohorts, elapsed_s = 0",
             *round_id,
             kind,
+            attempt,
             json.dumps([cohort.model_dump(exclude_none=True) for cohort in cohorts]),
             now,
         )
@@ -246,15 +256,16 @@ class Ledger:
         return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
 
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
-        """A round's kind, cohorts and time, closed or not."""
+        """A round's kind, attempt, cohorts and time, closed or not."""
         row = self._one(
-            "SELECT kind, cohorts, elapsed_s FROM rounds WHERE generation = ? AND round = ?", *round_id
+            "SELECT kind, attempt, cohorts, elapsed_s FROM rounds WHERE generation = ? AND round = ?",
+            *round_id,
         )
         if row is None:
             return None
         with self._sound(f"the cohorts of round {round_id}"):
-            cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[1]))
-        return OpenRound(round_id, row[0], cohorts, row[2])
+            cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[2]))
+        return OpenRound(round_id, row[0], row[1], cohorts, row[3])
 
     def kept_rounds(self, generation: int) -> dict[int, tuple[str, bytes]]:
         """Kind and digest of the model, by number, of the closed rounds that can still be computed again."""
@@ -538,7 +549,7 @@ def read_rounds(path: Path) -> list[RoundRow]:
     """
     with _reading(path) as db:
         rows = db.execute(
-            "SELECT generation, round, kind, max(0, json_array_length(cohorts) - 1), closed_at IS NOT NULL,"
+            "SELECT generation, round, kind, attempt, closed_at IS NOT NULL,"
             " coalesce(devices, 0), coalesce(samples, 0), summary FROM rounds"
             " WHERE generation = (SELECT generation FROM life) ORDER BY round"
         ).fetchall()

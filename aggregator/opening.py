@@ -159,6 +159,7 @@ def _load(
         weights=task.network.schema.size,
         model=blobs[model_digest] if model_digest else None,
         phase=Phase.DONE if done else Phase.PREPARING,
+        attempt=saved.attempt if saved else 0,
         cohorts=saved.cohorts if saved else (),
         elapsed_s=saved.elapsed_s if saved and not done else 0.0,
         answers=answers,

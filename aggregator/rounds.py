@@ -134,8 +134,21 @@ def _manifest_effects(state: Federation, now_s: float) -> list[do.Effect]:
 
 
 def _draw(state: Federation) -> Step:
-    """Choose the cohort of the next attempt: wider each time, drawn until enough of it is online."""
-    attempt = len(state.cohorts)
+    """Begin the first or the next attempt.
+
+    Once everybody is chosen, no cohort adds anybody: the next attempts have that one, so that a round that
+    waits for days takes no more room.
+    """
+    attempt = state.attempt + 1 if state.cohorts else 0
+    cohorts = state.cohorts
+    if not cohorts or cohorts[-1].fraction < 1:
+        cohorts = (*cohorts, _cohort(state, attempt))
+    state = replace(state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None)
+    return state, [do.SaveRound(state.round, state.kind, attempt, cohorts)]
+
+
+def _cohort(state: Federation, attempt: int) -> Cohort:
+    """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
     wanted = min(state.rules.target or state.rules.quorum, len(state.online))
     best: tuple[int, Cohort] | None = None
@@ -149,9 +162,7 @@ def _draw(state: Federation) -> Step:
         if reached >= wanted:
             break
     assert best is not None
-    cohorts = (*state.cohorts, best[1])
-    state = replace(state, cohorts=cohorts, elapsed_s=0.0, since_s=None)
-    return state, [do.SaveRound(state.round, state.kind, cohorts)]
+    return best[1]
 
 
 def _service_seen(state: Federation, event: on.ServiceSeen) -> Step:

@@ -257,8 +257,8 @@ class Runtime:
                 self._ledger.count_refusal(device, reason)
             case do.SaveStatus(device, status):
                 self._ledger.save_status(device, status, time.time())
-            case do.SaveRound(round_id, kind, cohorts):
-                self._ledger.save_round(round_id, kind, cohorts, time.time())
+            case do.SaveRound(round_id, kind, attempt, cohorts):
+                self._ledger.save_round(round_id, kind, attempt, cohorts, time.time())
             case do.SaveElapsed(round_id, elapsed_s):
                 self._ledger.save_elapsed(round_id, elapsed_s)
 

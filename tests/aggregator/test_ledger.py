@@ -6,16 +6,18 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from aggregator.answers import Answer
-from aggregator.ledger import Ledger, Life, read_devices, read_rounds
+from aggregator.ledger import MIGRATIONS, Ledger, Life, read_devices, read_rounds
 from fedge.errors import DamagedState, StateError
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
+from fedge.store import open_database
 from fedge.topics import lane_of
 from tests.aggregator.stories import blob, decline, digest_of, frames, status, update
 
@@ -57,7 +59,7 @@ def model_of(round_id: RoundId) -> Blob:
 
 
 def close(ledger: Ledger, round_id: RoundId, **summary: float) -> None:
-    ledger.save_round(round_id, "train", COHORTS, 0.0)
+    ledger.save_round(round_id, "train", 1, COHORTS, 0.0)
     ledger.save_content("model", round_id, model_of(round_id), f"model of {round_id}".encode())
     ledger.close_round(round_id, model_of(round_id).digest, 2, 20, {"weight_change": 0.5, **summary}, 1.0)
 
@@ -193,7 +195,7 @@ def test_what_was_saved_is_the_same_after_a_restart(ledger: Ledger, path: Path) 
     round_id = RoundId(1, 4)
     with ledger.transaction():
         close(ledger, RoundId(1, 3), accuracy=0.75)
-        ledger.save_round(round_id, "train", COHORTS, 0.0)
+        ledger.save_round(round_id, "train", 1, COHORTS, 0.0)
         ledger.save_elapsed(round_id, 12.5)
         admit(ledger, "b", round_id)
         ledger.save_answer(round_id, "a", answer)
@@ -212,12 +214,27 @@ def test_what_was_saved_is_the_same_after_a_restart(ledger: Ledger, path: Path) 
 
 def test_another_attempt_begins_its_time_anew(ledger: Ledger) -> None:
     with ledger.transaction():
-        ledger.save_round(RoundId(1, 1), "train", COHORTS[:1], 0.0)
+        ledger.save_round(RoundId(1, 1), "train", 0, COHORTS[:1], 0.0)
         ledger.save_elapsed(RoundId(1, 1), 12.5)
-        ledger.save_round(RoundId(1, 1), "train", COHORTS, 0.0)
+        ledger.save_round(RoundId(1, 1), "train", 1, COHORTS, 0.0)
     saved = ledger.round_as_saved(RoundId(1, 1))
     assert saved is not None
     assert (saved.cohorts, saved.elapsed_s) == (COHORTS, 0)
+
+
+def test_the_attempts_of_an_older_layout_are_counted_by_their_cohorts(path: Path) -> None:
+    with closing(open_database(path, MIGRATIONS[:2])) as db:
+        for number, cohorts in enumerate(
+            ("[]", '[{"fraction": 0.5, "seed": 1}, {"fraction": 1.0, "seed": 2}]')
+        ):
+            db.execute(
+                "INSERT INTO rounds (generation, round, kind, cohorts, opened_at)"
+                " VALUES (1, ?, 'train', ?, 0)",
+                (number, cohorts),
+            )
+    with closing(Ledger(path)) as ledger:
+        saved = [ledger.round_as_saved(RoundId(1, number)) for number in (0, 1)]
+    assert [(row.attempt, len(row.cohorts)) for row in saved if row] == [(0, 0), (1, 2)]
 
 
 def test_the_first_verdict_stays(ledger: Ledger) -> None:
@@ -295,7 +312,7 @@ def test_old_rounds_keep_their_figures_and_lose_what_they_were_computed_of(
             close(ledger, RoundId(1, number), accuracy=number / 10)
         ledger.save_content("task", RoundId(1, 0), blob("task"), b"task")
         open_round = RoundId(1, 6)
-        ledger.save_round(open_round, "train", COHORTS, 0.0)
+        ledger.save_round(open_round, "train", 1, COHORTS, 0.0)
         kept = admit(ledger, "a", open_round)
         ledger.spool("c", Frame(id=b"c" * 32, i=0, n=2, size=20, data=bytes(10)))
         ledger.forget_rounds_before(RoundId(1, 5))
@@ -337,7 +354,7 @@ def test_rounds_are_read_while_the_aggregator_writes(ledger: Ledger, path: Path)
         close(ledger, RoundId(1, 0))
     with ledger.transaction():
         close(ledger, RoundId(1, 1), accuracy=0.5, bytes_up=7)
-        ledger.save_round(RoundId(1, 2), "train", COHORTS, 0.0)
+        ledger.save_round(RoundId(1, 2), "train", 1, COHORTS, 0.0)
         assert len(read_rounds(path)) == 1  # not committed yet
     first, second, third = read_rounds(path)
     assert (second.round, second.closed, second.devices, second.samples) == (1, True, 2, 20)

@@ -95,7 +95,7 @@ class Place:
         """As the runtime does: the model, the closed round, all in one."""
         number = state.round.round
         with self.ledger.transaction():
-            self.ledger.save_round(state.round, state.kind, (EVERYBODY,), 0.0)
+            self.ledger.save_round(state.round, state.kind, 0, (EVERYBODY,), 0.0)
             model = blob(f"model {state.round}", slot=number % 2)
             if number == 0:
                 task = pack(state.task_message.model_copy(update={"reconnect_spread_s": SURVEYED_SPREAD_S}))
@@ -155,7 +155,7 @@ def test_a_restart_in_the_middle_of_a_round_goes_on_with_it(place: Place, seen: 
     cohorts = (Cohort(fraction=0.5, seed=3), EVERYBODY)
     pieces = frames(update("c"), 3)
     with place.ledger.transaction():
-        place.ledger.save_round(open_round, "survey", cohorts, 0.0)
+        place.ledger.save_round(open_round, "survey", 1, cohorts, 0.0)
         place.ledger.save_elapsed(open_round, 42.0)
         place.ledger.save_answer(open_round, "a", Answer(b"a" * 32, "admitted", samples=5))
         place.ledger.save_answer(open_round, "b", Answer(b"b" * 32, "refused"))

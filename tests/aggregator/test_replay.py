@@ -35,7 +35,7 @@ def admit(ledger: Ledger, message: Update | Survey, *, verdict: str = "admitted"
 
 def close(ledger: Ledger, round_id: RoundId, vector: np.ndarray, kind: str = "train") -> None:
     data = model_message(round_id, vector)
-    ledger.save_round(round_id, kind, (EVERYBODY,), 0.0)
+    ledger.save_round(round_id, kind, 0, (EVERYBODY,), 0.0)
     ledger.save_content("model", round_id, blob_of(data, round_id.round % 2), data)
     ledger.close_round(round_id, blob_of(data, 0).digest, 3, 60, {}, 1.0)
 
@@ -85,7 +85,7 @@ def learnt(ledger: Ledger) -> Ledger:
     for number in (1, 2, 3):
         training_round(ledger, RoundId(2, number))
     with ledger.transaction():
-        ledger.save_round(RoundId(2, 4), "train", (EVERYBODY,), 0.0)
+        ledger.save_round(RoundId(2, 4), "train", 0, (EVERYBODY,), 0.0)
         ledger.spool("pi-0", frames(update("pi-0", RoundId(2, 4)), 2)[0])
     return ledger
 

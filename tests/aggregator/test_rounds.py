@@ -45,7 +45,7 @@ HELLO = [do.Greet, do.PublishService]
 
 def test_a_round_is_saved_then_carried_to_the_broker_then_announced() -> None:
     story = Story(federation())
-    assert story.start() == [do.SaveRound(OPEN, "train", story.state.cohorts)]
+    assert story.start() == [do.SaveRound(OPEN, "train", 0, story.state.cohorts)]
     assert kinds(story.link_up()) == [*HELLO, do.PublishBlobs]
     assert story.phase() == "preparing"
     effects = story.published()
@@ -232,9 +232,19 @@ def test_another_attempt_hopes_again_for_those_who_declined() -> None:
 
 def test_the_fraction_doubles_until_it_is_everybody() -> None:
     story = running(rules=rules(0.3))
-    for _ in range(3):
+    for _ in range(2):
         story.later(DEADLINE_S)
-    assert [cohort.fraction for cohort in story.state.cohorts] == [0.3, 0.6, 1.0, 1.0]
+    assert [cohort.fraction for cohort in story.state.cohorts] == [0.3, 0.6, 1.0]
+
+
+def test_a_round_that_waits_for_days_takes_no_more_room() -> None:
+    story = running("a", rules=rules(0.3))
+    manifests = [only_manifest(story.later(DEADLINE_S)) for _ in range(1_000)]
+    assert [manifest.attempt for manifest in manifests] == list(range(1, 1_001))
+    assert len(story.state.cohorts) == 3
+    assert manifests[-1].cohort == story.state.cohorts[-1]
+    assert of(do.SaveRound, story.log)[-1] == do.SaveRound(OPEN, "train", 1_000, story.state.cohorts)
+    assert receipts(story.answers("stranger")) == [("stranger", "admitted", None)]
 
 
 def test_who_was_never_chosen_is_refused_and_that_is_its_answer() -> None:
