@@ -6,6 +6,9 @@ import os
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+# onnxruntime's wheel has telemetry, which writes a device id first: nothing here tells anybody anything.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import argparse
 import json
 import logging
