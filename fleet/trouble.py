@@ -19,7 +19,7 @@ from fleet.relay import Relay
 
 log = logging.getLogger("fedge.relay")
 
-HEALTHY_S = (8.0, 25.0)
+HEALTHY_S = (10.0, 40.0)
 """How long the network is well between two episodes: at least, at most."""
 PARTED_S = (4.0, 12.0)
 """How long a partition lasts."""

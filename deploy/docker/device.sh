@@ -1,0 +1,47 @@
+#!/bin/sh
+# A simulated device. It takes a part of the data that no other container holds, joins the federation with it
+# if nobody has before, and runs the agent, which does not know that it is simulated.
+#
+#   FEDGE_TROUBLE   with "crash" or "all" in it the agent is killed again and again, in the middle of anything
+set -eu
+devices=/var/lib/fedge/devices
+
+# A lock is held for as long as this container lives, so what a dead one held is free again.
+home=
+for part in "$devices"/*/; do
+    exec 9>"${part}lock"
+    if flock --nonblock 9; then
+        home=${part%/}
+        break
+    fi
+done
+if [ -z "$home" ]; then
+    echo "device.sh: no part of the data is free: start fewer devices" >&2
+    exit 0 # restarting would not help
+fi
+device=${home##*/}
+
+# The broker and the registrar may come later than this.
+trap 'exit 0' TERM INT
+until [ -e "$home/agent.toml" ]; do
+    fedge-agent join - --device "$device" --folder "$home" <"$devices/token" || sleep 2
+done
+
+case ",${FEDGE_TROUBLE:-}," in
+*,crash,* | *,all,*) ;;
+*) exec fedge-agent --config "$home/agent.toml" ;;
+esac
+
+agent=
+trap '[ -z "$agent" ] || kill -TERM "$agent"; exit 0' TERM INT
+while true; do
+    fedge-agent --config "$home/agent.toml" &
+    agent=$!
+    sleep "$(shuf -i 20-90 -n 1)" &
+    wait $!
+    kill -0 "$agent" 2>/dev/null || break # it ended by itself: what it said is in the log
+    echo "device.sh: killing the agent" >&2
+    kill -KILL "$agent"
+    wait "$agent" || true
+done
+wait "$agent"

@@ -1,0 +1,202 @@
+"""Containers as a user starts them: twenty devices learn, what comes out is used, and trouble is survived.
+
+Run as root: `make deploy`. Podman and its images are installed if they are not there (containers.sh). Where
+images cannot be pulled, Mosquitto and Prometheus are Debian's; Grafana is not run.
+"""
+
+import json
+import os
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from fleet.broker import free_port
+from fleet.datasets import load_watch
+from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
+
+pytestmark = [
+    pytest.mark.deploy,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(os.geteuid() != 0, reason="containers need root here"),
+]
+
+DEVICES, ROUNDS = 20, 10
+MODEL = "/var/lib/fedge/export/model.onnx"
+MEGABYTE = 1_000_000
+CLOSED = re.compile(r"round 1\.(\d+): (?:survey|train) closed, (\d+) devices")
+
+
+@pytest.fixture(scope="module")
+def images() -> None:
+    prepare()
+
+
+@pytest.fixture(scope="module")
+def twenty(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A federation that has learnt, and whose containers are still running."""
+    settings = over(
+        "aggregator", FEDGE_AGGREGATOR_ROUNDS__QUORUM=DEVICES, FEDGE_AGGREGATOR_STOPPING__ROUNDS=ROUNDS
+    )
+    with Project(tmp_path_factory.mktemp("compose"), services=settings, prometheus=free_port()) as project:
+        project.up("--scale", f"agent={DEVICES}")
+        project.until(lambda: "learning is done" in project.log("aggregator"), "learning is done")
+        yield project
+
+
+def closed(project: Project) -> list[tuple[int, int]]:
+    """Number and devices of each closed round."""
+    return [(int(number), int(devices)) for number, devices in CLOSED.findall(project.log("aggregator"))]
+
+
+def load(project: Project, folder: Path) -> ort.InferenceSession:
+    """The exported model, from the volume it was written to."""
+    return ort.InferenceSession(project.copy("aggregator", MODEL, folder / "model.onnx").read_bytes())
+
+
+# Images
+
+
+@pytest.mark.parametrize(("target", "most"), [("agent", 120), ("aggregator", 350)])
+def test_an_image_is_small_and_runs_as_nobody_in_particular(images: None, target: str, most: int) -> None:
+    name = f"fedge-{target}"
+    image = inspect("image", name)
+    above = (image["Size"] - inspect("image", BASE)["Size"]) / MEGABYTE
+    print(f"{name}: {above:.0f} MB over its base")
+    assert above <= most
+    assert image["Config"]["User"] == "10001:10001"
+    assert image["Healthcheck"]["Test"] == ["CMD", "healthcheck"]
+    run = ("run", "--rm", "--no-healthcheck", "--read-only", "--cap-drop=ALL", "--network=none")
+    assert podman(*run, name, "--version").startswith(f"{name} 0.")
+    inside = podman(
+        *run, "--entrypoint=sh", name, "-c", "ls /opt/fedge/bin; id -u; touch /x /opt/fedge/x || true"
+    )
+    assert "pip" not in inside.split()
+    assert "10001" in inside.split()
+    assert inside.count("Read-only file system") == 2
+
+
+# Twenty devices
+
+
+def test_all_twenty_take_part_in_every_round(twenty: Project) -> None:
+    assert closed(twenty) == [(number, DEVICES) for number in range(ROUNDS + 1)]
+
+
+def test_the_model_in_the_volume_knows_the_exercises(twenty: Project, tmp_path: Path) -> None:
+    session = load(twenty, tmp_path)
+    manifest = json.loads(
+        twenty.copy("aggregator", str(Path(MODEL).with_name("manifest.json")), tmp_path / "m").read_text()
+    )
+    dataset = load_watch()
+    X = np.concatenate([device.features for device in dataset.devices])
+    labels = np.array([label for device in dataset.devices for label in device.labels])
+    (probabilities,) = session.run(None, {session.get_inputs()[0].name: X})
+    right = np.array(dataset.classes)[np.argmax(probabilities, axis=1)] == labels
+    print(f"accuracy on all {len(X)} windows: {right.mean():.3f}; {manifest}")
+    assert right.mean() > 0.8
+
+
+def test_each_device_has_an_identity_of_its_own_from_the_registrar(twenty: Project) -> None:
+    listed = json.loads(
+        twenty.run("registrar", "fedge", "devices", "--json", "--folder", "/var/lib/fedge/federation")
+    )
+    names = {device.device for device in load_watch().devices}
+    assert {entry["name"] for entry in listed} >= {f"exercises_{name}" for name in names}
+    told = [re.findall(r"device (\S+) of federation", twenty.log("agent", n + 1)) for n in range(DEVICES)]
+    assert sorted(name for names in told for name in names) == sorted(names)
+
+
+def test_the_authority_is_out_of_the_aggregators_reach(twenty: Project) -> None:
+    authority = "/var/lib/fedge/federation/registrar"
+    assert "ca.key" in twenty.run("registrar", "ls", authority)
+    assert twenty.run("aggregator", "ls", authority) == ""
+    assert "Read-only file system" in podman(
+        "exec", twenty.container("aggregator"), "touch", "/var/lib/fedge/federation/x", check=False
+    )
+
+
+def test_a_health_check_hears_a_program_that_lives_and_not_one_that_stands_still(twenty: Project) -> None:
+    agent = twenty.container("agent", 7)
+    assert twenty.healthy(twenty.container("aggregator"))
+    assert twenty.healthy(agent)
+    podman("kill", "--signal=STOP", agent)
+    try:
+        assert not twenty.healthy(agent)
+    finally:
+        podman("kill", "--signal=CONT", agent)
+    assert twenty.healthy(agent)
+
+
+def test_prometheus_answers_every_question_of_the_dashboard(twenty: Project) -> None:
+    twenty.up("--no-deps", "prometheus", profile="dashboards")
+
+    def ask(expression: str) -> list[Any]:
+        query = urllib.parse.urlencode({"query": expression})
+        url = f"http://127.0.0.1:{twenty.prometheus}/api/v1/query?{query}"
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            result: list[Any] = json.load(answer)["data"]["result"]
+        return result
+
+    def is_scraped() -> bool:
+        try:
+            return bool(ask("fedge_info")) and bool(ask("rate(process_cpu_seconds_total[20s])"))
+        except OSError:
+            return False
+
+    twenty.until(is_scraped, "Prometheus scrapes the aggregator", 60)
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "federation.json").read_text())
+    answers = {(title, expression): ask(expression) for title, expression in expressions(dashboard)}
+    silent = {title for (title, _), answer in answers.items() if not answer}
+    assert silent <= {"Refused, by reason", "Declined, by reason", "Seconds per round"}  # none lately
+    ((accuracy,),) = [
+        [float(sample["value"][1]) for sample in answer]
+        for (title, _), answer in answers.items()
+        if title == "Accuracy"
+    ]
+    assert accuracy > 0.8
+    assert [float(sample["value"][1]) for sample in ask("fedge_devices_online")] == [DEVICES]
+    assert float(ask("fedge_updates_admitted_total")[0]["value"][1]) == DEVICES * (ROUNDS + 1)
+
+
+def test_containers_that_start_again_go_on_as_who_they_were(twenty: Project) -> None:
+    agent = twenty.container("agent", 3)
+    (before,) = re.findall(r"device (\S+) of federation", twenty.log("agent", 3))
+    enrolled = twenty.log("registrar").count("enrolled with")
+    podman("stop", "--time=5", agent)
+    podman("start", agent)
+    twenty.until(lambda: twenty.log("agent", 3).count("connected to") == 2, "it is back")
+    assert re.findall(r"device (\S+) of federation", twenty.log("agent", 3)) == [before] * 2
+    assert twenty.log("registrar").count("enrolled with") == enrolled == DEVICES
+
+
+# Trouble
+
+
+def test_with_all_trouble_on_it_learns_nevertheless(images: None, tmp_path: Path) -> None:
+    devices, rounds = 6, 6
+    settings = over(
+        "aggregator",
+        FEDGE_AGGREGATOR_ROUNDS__QUORUM=devices - 1,
+        FEDGE_AGGREGATOR_ROUNDS__DEADLINE_S=15,
+        FEDGE_AGGREGATOR_STOPPING__ROUNDS=rounds,
+    )
+    with Project(tmp_path, trouble="all", services=settings) as project:
+        project.up("--scale", f"agent={devices}")
+        project.until(lambda: "learning is done" in project.log("aggregator"), "learning is done")
+        killed = re.compile("killing the agent").findall
+        project.until(
+            lambda: any(killed(project.log("agent", n + 1)) for n in range(devices)), "one is killed"
+        )
+        print(project.log("aggregator"), project.log("relay"))
+        assert "trouble: crash, delay, half-open, partition, slow" in project.log("relay")
+        assert [number for number, _ in closed(project)] == list(range(rounds + 1))
+        assert all(took_part >= devices - 1 for _, took_part in closed(project))
+        assert load(project, tmp_path).get_inputs()[0].shape[1] == 48
+        assert len(project.containers("running")) == devices + 4
