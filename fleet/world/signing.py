@@ -5,7 +5,7 @@ from functools import cache
 from hashlib import sha256
 
 from fedge.ed25519 import SigningKey
-from fedge.messages import Manifest, seal
+from fedge.messages import Manifest, Signed, pack, seal, unpack
 from fedge.topics import Topics
 from fedge.trust import Signer, lengthened, succession
 
@@ -37,12 +37,13 @@ def forgeries(topics: Topics, genuine: Manifest, boots: int, rng: random.Random)
     """Announcements of the round after `genuine` that no device may believe."""
     later = genuine.model_copy(update={"round": genuine.round + 1, "state": "open", "seconds_left": 60.0})
     ours, stranger = signer(topics, boots), key("of a stranger")
-    flipped = bytearray(ours.seal(later, "round"))
-    flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+    sealed = unpack(ours.seal(later, "round"), Signed)
+    body = bytearray(sealed.body)
+    body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
     return [
         seal(later),
         Signer(topics, stranger.public, stranger.sign, ours.chain).seal(later, "round"),
         Signer(Topics("elsewhere"), ours.public, ours.sign, ours.chain).seal(later, "round"),
         ours.seal(later, "export"),
-        bytes(flipped),
+        pack(sealed.model_copy(update={"body": bytes(body)})),
     ]

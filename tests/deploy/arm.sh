@@ -28,7 +28,7 @@ up)
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         qemu-user-static binfmt-support debootstrap >/dev/null
     mountpoint -q /proc/sys/fs/binfmt_misc || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-    update-binfmts --enable $processor
+    [ -e /proc/sys/fs/binfmt_misc/$processor ] || update-binfmts --enable $processor
     not_mounted
     rm -rf --one-file-system "$root"
     debootstrap --arch="$arch" --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
@@ -44,7 +44,7 @@ exec)
     # In a mount namespace of its own: what is mounted goes with the command. The kernel knows the emulator by
     # its file, or not at all after a restart of the machine.
     mountpoint -q /proc/sys/fs/binfmt_misc || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-    update-binfmts --enable $processor
+    [ -e /proc/sys/fs/binfmt_misc/$processor ] || update-binfmts --enable $processor
     # shellcheck disable=SC2016 # expanded by the inner shell
     exec unshare --mount --propagation private /bin/sh -euc '
         root=$1; shift
