@@ -176,6 +176,41 @@ def test_fault_04_without_the_quarantine_the_broker_stays_down(strict: StrictBro
         strict.broker.restart()
 
 
+# ── 5: its volume cannot be written ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.chaos
+def test_fault_05_a_broker_that_cannot_save_says_so_and_costs_only_its_own_memory(
+    strict: StrictBroker, tmp_path: Path
+) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", strict.broker, strict.access) as fleet:
+        strict.database.parent.chmod(0o555)
+        steady(fleet)
+        fleet.devices["device-2"].hold(ROUND_2)
+        fleet.start_aggregator("--exit-when-done")
+        fleet.start_devices()
+        fleet.until(lambda: fleet.admitted(2) == {"device-0", "device-1"}, "round 2 lacks only who is held")
+        fleet.until(lambda: "Error: Permission denied" in strict.access.log(), "the broker says so")
+        before = fleet.answers(2)
+        fleet.broker.kill()
+        assert not strict.database.exists()
+
+        fleet.broker.restart()  # with no memory at all
+
+        fleet.devices["device-2"].release()
+        assert fleet.ends() == 0
+        strict.database.parent.chmod(0o755)
+        assert [row.devices for row in fleet.rounds()] == [3] * 5
+        assert {d: a for d, a in fleet.answers(2).items() if d in before} == before
+        assert check_books(fleet) == 4
+        final = fleet.final_model()
+        fleet.until(
+            lambda: all(device.held_model() == final for device in fleet.devices.values()),
+            "everybody holds the final model",
+        )
+        check_stores(fleet)
+
+
 # ── 11: the queue overflows ────────────────────────────────────────────────────────────────────────
 
 
