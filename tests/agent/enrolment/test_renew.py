@@ -2,8 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from agent.enrolment.renew import Renewed, renew
 from fedge.errors import ConfigError, StateError, Unanswered
 from fedge.provisioning import Enrol, Renew
 from fleet.identities.authority import Authority, make_key, public_key, read_request
+from tests.agent.enrolment.powercuts import Crash, crash_at
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 90
@@ -102,33 +102,6 @@ def test_what_is_there_afterwards(home: Path) -> None:
     }
 
 
-class Crash(BaseException):
-    """The power is cut."""
-
-
-@contextmanager
-def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Die before the `step`-th operation that changes the disk, or that is heard outside."""
-    done: list[str] = []
-
-    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **options: Any) -> Any:
-            if len(done) == step:
-                raise Crash(name)
-            done.append(name)
-            return real(*arguments, **options)
-
-        return wrapper
-
-    with monkeypatch.context() as patched:
-        for owner, name in [
-            (os, "open"), (os, "fsync"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"),
-            (Path, "replace"), (Path, "mkdir"), (shutil, "rmtree"), (renewing, "ask"),
-        ]:  # fmt: skip
-            patched.setattr(owner, name, counted(name, getattr(owner, name)))
-        yield done
-
-
 def test_a_crash_anywhere_leaves_the_old_identity_or_the_new_and_the_next_run_ends_it(
     home: Path, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +110,7 @@ def test_a_crash_anywhere_leaves_the_old_identity_or_the_new_and_the_next_run_en
     outcomes = []
     for step in range(1000):
         registrar.given, registrar.asked = {}, []
-        with crash_at(step, monkeypatch) as done:
+        with crash_at(step, renewing, monkeypatch) as done:
             crashed = True
             with suppress(Crash):
                 run(home, force=True)
