@@ -5,7 +5,7 @@ import os
 from queue import Empty, SimpleQueue
 
 from fedge.bundle import broker_url
-from fedge.errors import StateError
+from fedge.errors import ConfigError, StateError
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import pack
 from fedge.settings import BrokerSettings
@@ -40,6 +40,11 @@ class Loop:
     """
 
     def __init__(self, folder: FederationFolder) -> None:
+        if not folder.registrar.is_dir():
+            raise ConfigError(
+                f"{folder.root}: there is no registrar/: `fedge init NAME` makes a federation's folder, and "
+                "--folder names it"
+            )
         self._lock = lock(folder.registrar)
         self._register = Register(folder.register)
         self._registrar = Registrar(folder, self._register)

@@ -1,5 +1,6 @@
 """Joining with a registrar that is played here: what is written, what a crash leaves, what is refused."""
 
+import os
 import shutil
 import tomllib
 from contextlib import suppress
@@ -81,6 +82,7 @@ def test_what_stands_in_the_folder(registrar: Registrar, tmp_path: Path) -> None
 def test_a_crash_anywhere_leaves_nothing_or_all_and_the_next_run_ends_it(
     registrar: Registrar, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # no power is cut, and disks are slow
     home, token = tmp_path / "pi-1", registrar.token
     for step in range(1000):
         registrar.given, registrar.asked = {}, []

@@ -1,0 +1,87 @@
+"""`fedge enroll --token`, `fedge revoke claim-…`, `fedge registrar`: what they print and what they refuse."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fedge.store import lock
+from fedge.token import Token
+from fleet.cli import app
+from fleet.identities.folder import FederationFolder
+from fleet.identities.founding import Founding, found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FederationFolder:
+    made = FederationFolder(tmp_path / "greenhouse")
+    found(made, Founding("greenhouse", ["broker.example"], port=1883, provisioning_port=1884))
+    return made
+
+
+def fedge(folder: FederationFolder, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--folder", str(folder.root)])
+
+
+def test_a_token_is_one_line_on_standard_output_and_nothing_else(folder: FederationFolder) -> None:
+    folder.device_settings.write_text('[data]\nsource = "npz"\npath = "mine.npz"\n')
+    result = fedge(folder, "enroll", "--token", "--uses", "3", "--valid", "30m")
+    assert result.exit_code == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    token = Token.read(line)
+    assert (token.federation, token.host, token.port, token.provisioning_port) == (
+        "greenhouse", "broker.example", 1883, 1884,
+    )  # fmt: skip
+    assert token.ca == folder.ca.read_text()
+    assert token.signing == folder.signing_public.read_text()
+    assert token.settings == folder.device_settings.read_text()
+    assert f"{token.claim}: good for 3 devices until" in result.stderr
+    assert "whoever has this line may join" in result.stderr
+    assert len(line) < 4096, "a terminal's longest line"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--valid", "forever"], 78, "expected a number and m, h or d"),
+        (["--valid", "31d"], 78, "expected at most 30 days"),
+        (["--valid", "0h"], 78, "expected at most 30 days"),
+        (["--uses", "10001"], 78, "expected 1 to 10000"),
+        (["--uses", "0"], 2, "--uses"),
+        (["pi-1"], 2, "a token names no device"),
+        (["--again"], 2, "a token names no device"),
+    ],
+)
+def test_what_no_token_is_made_for(
+    folder: FederationFolder, arguments: list[str], code: int, words: str
+) -> None:
+    result = fedge(folder, "enroll", "--token", *arguments)
+    assert result.exit_code == code, result.output
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert result.stdout == ""
+
+
+def test_a_claim_is_withdrawn_by_its_name(folder: FederationFolder) -> None:
+    token = Token.read(fedge(folder, "enroll", "--token").stdout)
+    assert token.user in folder.passwords.read_text()
+    result = fedge(folder, "revoke", token.claim)
+    assert result.exit_code == 0, result.stderr
+    assert f"{token.claim} is withdrawn" in result.stdout
+    assert token.user not in folder.passwords.read_text() + folder.acl.read_text()
+    again = fedge(folder, "revoke", "claim-00000000")
+    assert again.exit_code == 78
+    assert "there never was such a claim" in again.stderr
+
+
+def test_one_registrar_at_a_time(folder: FederationFolder) -> None:
+    held = lock(folder.registrar)
+    assert held
+    result = fedge(folder, "registrar")
+    assert result.exit_code == 75
+    assert "already works with this state folder" in result.stderr
+
+
+def test_a_registrar_without_a_federation_says_so(tmp_path: Path) -> None:
+    result = fedge(FederationFolder(tmp_path), "registrar")
+    assert result.exit_code == 78
+    assert "`fedge init" in result.stderr
