@@ -247,8 +247,8 @@ def uninstall(name: str, *, purge: bool) -> None:
         known = ", ".join(_installed()) or "none"
         raise ConfigError(f"{name}: there is no agent of this federation here; there is: {known}")
     say(f"stop fedge-agent@{name}")
-    units.systemctl("disable", "--quiet", "--now", f"fedge-renew@{name}.timer")
-    units.retire(f"fedge-agent@{name}.service", purge=purge)
+    units.retire(f"fedge-renew@{name}.timer", "state")
+    units.retire(f"fedge-agent@{name}.service", "runtime", *(["state"] if purge else []))
     if purge:
         say(f"remove {folder} and /var/lib/fedge-agent/{name}")
         shutil.rmtree(folder)
@@ -259,7 +259,8 @@ def uninstall(name: str, *, purge: bool) -> None:
         return
     say(f"remove the program and its units: no other federation needs {AGENT.link}")
     units.remove_units(UNITS)
-    for empty in (CONFIGURATIONS, CONFIGURATIONS.parent, Path("/var/lib/fedge-agent")):
+    units.remove_state_folder("fedge-agent")
+    for empty in (CONFIGURATIONS, CONFIGURATIONS.parent):
         if empty.is_dir() and not any(empty.iterdir()):
             empty.rmdir()
     AGENT.remove()

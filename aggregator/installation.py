@@ -260,7 +260,8 @@ def uninstall(name: str, *, purge: bool) -> None:
         )
     say(f"stop {name}")
     for template in TEMPLATES:
-        units.retire(template.replace("@.", f"@{name}."), purge=purge)
+        what = ["runtime", *(["state"] if purge and "aggregator" in template else [])]
+        units.retire(template.replace("@.", f"@{name}."), *what)
     is_broker = BROKER.exists() and BROKER.resolve() == folder.resolve() / "broker"
     if is_broker:
         say("give Mosquitto its own configuration back")
@@ -279,7 +280,8 @@ def uninstall(name: str, *, purge: bool) -> None:
     units.remove_units(UNITS)
     QUARANTINE.unlink(missing_ok=True)
     _give_back(_folders())
-    for empty in (FEDERATIONS, FEDERATIONS.parent, Path("/var/lib/fedge-aggregator")):
+    units.remove_state_folder("fedge-aggregator")
+    for empty in (FEDERATIONS, FEDERATIONS.parent):
         if empty.is_dir() and not any(empty.iterdir()):
             empty.rmdir()
     SERVER.remove()

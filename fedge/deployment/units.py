@@ -12,6 +12,7 @@ from fedge.errors import DeploymentError
 from fedge.store import atomic_write
 
 SYSTEM = Path("/etc/systemd/system")
+STATE = Path("/var/lib")
 
 
 def shipped(path: str) -> bytes:
@@ -68,12 +69,19 @@ def systemctl(*arguments: str) -> str:
     return run(["systemctl", "--no-pager", *arguments])
 
 
-def retire(unit: str, *, purge: bool) -> None:
-    """Stop a service for good, and remove what it kept for a run; with `purge` its state too."""
+def retire(unit: str, *what: str) -> None:
+    """Stop a unit for good, and remove what it kept: `runtime`, `state`."""
     systemctl("disable", "--quiet", "--now", unit)
     with suppress(DeploymentError):  # one that never failed has nothing to forget
         systemctl("reset-failed", unit)
-    systemctl("clean", "--what=runtime,state" if purge else "--what=runtime", unit)
+    systemctl("clean", f"--what={','.join(what)}", unit)
+
+
+def remove_state_folder(name: str) -> None:
+    """Remove a service's folder of state folders, if nothing is left in it."""
+    for folder in (STATE / name, STATE / "private" / name):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def is_enabled(unit: str) -> bool:

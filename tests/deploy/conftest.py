@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def debian(wheel: Path) -> Iterator[Debian]:
+def machine(wheel: Path) -> Iterator[Debian]:
     """As clean as a new server, with the wheel in root's home."""
     if os.geteuid() != 0:
         pytest.skip("a booted Debian needs root")
@@ -43,8 +43,9 @@ class Installed:
 
 
 @pytest.fixture(scope="session")
-def installed(debian: Debian) -> Installed:
+def installed(machine: Debian) -> Installed:
     """Server and device on the same machine, as the page says; the device's data lie where it looks."""
+    debian = machine
     page = sections(PAGE)
     server = walk(debian, page["The server"])
     debian.copy(ROOT / "examples" / "pump-1" / "data.csv", "/srv/pumps/data.csv")

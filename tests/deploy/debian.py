@@ -84,6 +84,17 @@ class Debian:
         """A property of a unit, as systemd shows it."""
         return self.get("systemctl", "show", "--value", f"--property={name}", unit)
 
+    def outside(self, process: int) -> int:
+        """The number that this machine knows a process inside by."""
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                numbers = next(line for line in (path / "status").read_text().splitlines() if "NSpid" in line)
+                if numbers.split()[2:] == [str(process)] and (path / "root").samefile(self.root):
+                    return int(path.name)
+            except (OSError, StopIteration):
+                continue
+        raise AssertionError(f"no process {process} inside")
+
     def journal(self, unit: str) -> list[str]:
         """What a unit said and what systemd said of it."""
         return self.get("journalctl", "--no-pager", "--output=cat", "--unit", unit).splitlines()
