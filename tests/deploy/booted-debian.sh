@@ -39,7 +39,8 @@ build() {
         rm -rf "$BASE/etc/ssl/certs"; cp -rL /etc/ssl/certs "$BASE/etc/ssl/certs"
         [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$BASE/etc/pip.conf"
         [ -z "${PIP_INDEX_URL:-}" ] || printf '[global]\nindex-url = %s\n' "$PIP_INDEX_URL" >"$BASE/etc/pip.conf"
-        printf '127.0.0.1 localhost broker.example\n' >"$BASE/etc/hosts"
+        echo broker >"$BASE/etc/hostname"
+        printf '127.0.0.1 localhost broker broker.example\n' >"$BASE/etc/hosts"
         touch "$BASE/built"
     fi
     [ -e "$ROOT/built" ] || { rm -rf "$ROOT"; cp -a --reflink=auto "$BASE" "$ROOT"; }

@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -252,17 +253,27 @@ def test_an_upgrade_in_the_middle_of_a_round_loses_nothing(learning: Debian) -> 
     assert restarts(debian, AGENT) == 0
 
 
-def test_an_upgrade_that_fails_leaves_the_old_one_at_work(learning: Debian) -> None:
+def test_an_upgrade_that_fails_leaves_the_old_one_at_work(learning: Debian, wheel: Path) -> None:
+    """A file that is no wheel, and a version that is installed but does not start."""
     debian = learning
     before, process = debian.sh("readlink /opt/fedge/agent"), pid(debian, AGENT)
-    (debian.root / "root/broken-9-py3-none-any.whl").write_bytes(b"no wheel")
-    wheel = "/root/broken-9-py3-none-any.whl"
-    done = debian.run("fedge-agent", "install", "/root/pump-1.fedge", "--wheel", wheel)
+    broken = debian.root / "root" / "broken" / wheel.name
+    broken.parent.mkdir()
+    broken.write_bytes(b"no wheel")
+    upgrade = ["fedge-agent", "install", "/root/pump-1.fedge", "--wheel", f"/root/broken/{wheel.name}"]
+    done = debian.run(*upgrade)
     assert done.returncode == os.EX_UNAVAILABLE
     assert "failed with exit code" in done.stderr
-    assert debian.sh("readlink /opt/fedge/agent") == before
     assert pid(debian, AGENT) == process
+    with ZipFile(wheel) as whole, ZipFile(broken, "w") as changed:
+        for name in whole.namelist():
+            changed.writestr(name, "1 / 0" if name == "agent/loop.py" else whole.read(name))
+    done = debian.run(*upgrade)
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert "it does not start: go back to" in done.stdout
+    assert debian.sh("readlink /opt/fedge/agent") == before
     assert debian.sh("ls /opt/fedge | grep -c agent") == "2"
+    takes_part(debian, AGENT)
 
 
 @pytest.mark.parametrize("end", ["down", "kill"])
