@@ -34,10 +34,6 @@ class ServiceManager:
         """The program has begun its work."""
         self._notify("READY=1")
 
-    def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        self._notify(f"STATUS={text}")
-
     def stopping(self) -> None:
         """The program is coming to its end."""
         self._notify("STOPPING=1")

@@ -1,8 +1,18 @@
-"""The exporter's thread: who is told to stop in the middle of an export ends well, and after it."""
+"""The exporter's thread: told to stop in the middle of an export it ends well; one that hangs is noticed."""
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregator.exporting import Exported, Exporter, Job
+from fedge.errors import StateError
+from fedge.freshness import RoundId
+from tests.aggregator.stories import TASK
 
 STOPPED_IN_THE_MIDDLE = """
 import sys, threading
@@ -44,3 +54,34 @@ def test_an_exporter_that_was_never_used_keeps_nobody_waiting(tmp_path: Path) ->
     unused = STOPPED_IN_THE_MIDDLE.partition("exporter.submit")[0]
     ran = subprocess.run([sys.executable, "-c", unused, str(tmp_path)], timeout=30, check=False)
     assert ran.returncode == 0
+
+
+def test_an_export_that_hangs_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, done = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        answer.wait()
+        raise StateError("the disk is gone")
+
+    monkeypatch.setattr("aggregator.exporting.LONGEST_EXPORT_S", 0.1)
+    monkeypatch.setattr("aggregator.export.write", hang)
+    exported: list[Exported] = []
+
+    def post(result: Exported) -> None:
+        exported.append(result)
+        done.set()
+
+    exporter = Exporter("greenhouse", tmp_path, post)
+    assert exporter.pulse.overdue_s() == 0
+    exporter.submit(Job(RoundId(1, 1), bytes(32), TASK, np.zeros(1, np.float32), {}, last=False))
+    try:
+        due_s = time.monotonic() + 20
+        while exporter.pulse.overdue_s() == 0:
+            assert time.monotonic() < due_s
+            time.sleep(0.01)
+    finally:
+        answer.set()
+    assert done.wait(20)
+    exporter.close()
+    assert exported[0].withheld == "the disk is gone"
+    assert exporter.pulse.overdue_s() == 0, "what is done owes nothing"

@@ -89,10 +89,9 @@ def test_new_work_does_not_put_off_a_promise_that_is_owed(clock: Clock) -> None:
 def test_the_manager_hears_each_word(ear: Ear, environment: dict[str, str]) -> None:
     manager = ServiceManager(environment)
     manager.ready()
-    manager.status("round 1.7: training")
     manager.feed()
     manager.stopping()
-    assert ear.heard() == ["READY=1", "STATUS=round 1.7: training", "WATCHDOG=1", "STOPPING=1"]
+    assert ear.heard() == ["READY=1", "WATCHDOG=1", "STOPPING=1"]
 
 
 def test_a_name_in_the_abstract_namespace_is_found() -> None:
