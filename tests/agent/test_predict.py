@@ -50,10 +50,13 @@ LINE = model(1, 2, 0.5)
 """speed = 100 + 10 · (u + 2 v + 0.5)."""
 
 
+HEART = '[sources.heart]\nsource = "csv"\npath = "none"\nmissing = "fill"\n'
+
+
 def settings_in(folder: Path, missing: str = "refuse") -> AgentSettings:
     (folder / "agent.toml").write_text(
         'federation = "watch"\ndevice = "anna"\n[broker]\nurl = "mqtt://127.0.0.1:1"\n'
-        f'[data]\nsource = "csv"\npath = "none"\nmissing = "{missing}"\n'
+        f'[data]\nsource = "csv"\npath = "none"\nmissing = "{missing}"\n{HEART}'
     )
     settings = AgentSettings.load(folder / "agent.toml", {})
     settings.state.folder.mkdir(exist_ok=True)
@@ -182,6 +185,14 @@ def test_missing_values_follow_the_rule(tmp_path: Path) -> None:
     filled = predicted(tmp_path, content, "fill").splitlines()
     assert filled[2] == "1,walk,0.5", "the mean of u is 10"
     assert predicted(tmp_path, "u,v\n,0\n", "drop") == "row,class,probability\n"
+
+
+def test_the_rule_is_that_of_the_source_which_the_task_names(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER.model_copy(update={"source": "heart"}), STEP)
+    assert predicted(tmp_path, "u,v\n,0\n", "refuse").splitlines()[1] == "0,walk,0.5"
+    hold(tmp_path, CLASSIFIER.model_copy(update={"source": "elsewhere"}), STEP)
+    with pytest.raises(DataError, match=r"column 'u' is missing"):
+        predicted(tmp_path, "u,v\n,0\n", "refuse")
 
 
 def test_wrong_files_are_explained(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from agent import held, lifecycle
 from agent.conditions import ROOT_VARIABLE
 from agent.config import AgentSettings
 from agent.loop import Loop
+from agent.memory import FILE, read_moved
+from agent.meter import PARTS
 from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.ed25519 import public_pem
@@ -462,7 +464,7 @@ def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
     load = tmp_path / "proc/loadavg"
     load.write_text("640.0 1 1 1/1 1")
     config = configure(tmp_path, broker.url)
-    config.write_text(f"{config.read_text()}\n[manners]\nload = 0.5\n")
+    config.write_text(f"{config.read_text()}\n[manners]\nload = 0.5\n[limits]\nbytes_per_day = 64_000_000\n")
     aggregator.announce(task())
     loop = Loop(AgentSettings.load(config, {}))
     thread = threading.Thread(target=loop.run)
@@ -478,3 +480,6 @@ def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
         loop.stop()
         thread.join(PATIENCE_S)
     assert not thread.is_alive()
+    assert 1_000 < read_moved(tmp_path / "state" / FILE)[1] < 64_000_000 // PARTS, (
+        "none set aside when it ends"
+    )

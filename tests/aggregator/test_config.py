@@ -141,6 +141,12 @@ def test_features_may_be_counted_instead_of_named(tmp_path: Path) -> None:
     assert task.features == ("x0", "x1", "x2")
 
 
+def test_a_source_may_be_named(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD).task().source is None
+    named = GOOD.replace("[model]", '[model]\nsource = "heart"')
+    assert load(tmp_path, named).task().source == "heart"
+
+
 def test_a_regression_gives_its_targets(tmp_path: Path) -> None:
     task = load(tmp_path, REGRESSION).task()
     assert (task.targets, task.classes, task.network.loss) == (("celsius",), None, "mse")

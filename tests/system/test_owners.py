@@ -4,12 +4,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.conditions import ROOT_VARIABLE, SYNCHRONISED_US, kernel_clock_error_us
 from fedge.reasons import Reason
 from tests.system.audit import check_books
-from tests.system.federations import CLASSIFIER, motions
+from tests.system.federations import CLASSIFIER, FEATURES, motions
 from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
 
 pytestmark = pytest.mark.system
@@ -141,3 +142,34 @@ def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(
     assert fleet.admitted(HELD + 1) == set(fleet.devices), "all take part"
     assert all(row.attempt == 0 for row in fleet.rounds())
     check_books(fleet)
+
+
+def test_a_federation_learns_from_the_source_that_it_names(owners: Owners) -> None:
+    fleet = owners.fleet
+    fleet.configure(
+        model={**CLASSIFIER, "source": "heart"},
+        plan={"epochs": 1},
+        rounds={"quorum": 2, "deadline_s": 3_600.0},
+        stopping={"rounds": 2},
+    )
+    heart = '[sources.heart]\nsource = "npz"\npath = "heart.npz"'
+    for name, tables in {
+        "heart-0": heart,
+        "heart-1": heart,
+        "without": "",
+        "private": f'{heart}\n[limits]\nsources = ["data"]',
+    }.items():
+        device = owners.add(name, tables)
+        X, y = motions(7, n=100)
+        np.savez(device.folder / "heart.npz", X=X, y=y, features=np.array(FEATURES))
+    fleet.start_devices()
+    fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+    fleet.start_aggregator("--exit-when-done")
+    assert fleet.ends() == 0
+    assert [row.devices for row in fleet.rounds()] == [2, 2, 2]
+    assert {samples for _, samples, _ in fleet.answers(2).values()} == {80}, "of the 100 rows of that source"
+    assert {device.reads for device in fleet.devices.values()} == {0}, "nobody's [data] was read"
+    assert fleet.admitted(2) == {"heart-0", "heart-1"}
+    asked, log = "the task asks for the source 'heart'", fleet.log()
+    assert f"round 1.2: without declines (unknown_source): {asked}, this device has data" in log
+    assert f"round 1.2: private declines (forbidden_source): {asked}, [limits] sources allows data" in log

@@ -1,0 +1,47 @@
+"""How a device begins: with what its disk has, and what its owner says."""
+
+from pathlib import Path
+
+import numpy as np
+
+from agent import held
+from agent.config import AgentSettings, LimitsSettings, MannersSettings
+from agent.memory import FILE, Memory
+from agent.opening import open_device
+from fedge.codecs import CODECS
+from fedge.messages import Model, Task, pack
+from fedge.nn.spec import Dense, NetworkSpec
+
+AGENT = """\
+federation = "lab"
+device = "pi-1"
+[data]
+source = "npz"
+path = "data.npz"
+[sources.heart]
+source = "npz"
+path = "heart.npz"
+[limits]
+epochs = 3
+[manners]
+load = 0.5
+"""
+
+
+def test_it_knows_its_owners_wishes_and_the_source_of_the_task_at_hand(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text(AGENT)
+    settings = AgentSettings.load(tmp_path / "agent.toml", {})
+    network = NetworkSpec(inputs=1, layers=(Dense(units=2),), loss="cross-entropy")
+    task = Task(network=network, features=("u",), classes=("a", "b"), source="heart")
+    body = CODECS["float32"].encode(np.zeros(network.schema.size, np.float32))
+    memory = Memory(tmp_path / FILE)
+    try:
+        fresh = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 0.0).state
+        held.save(tmp_path / held.FILE, pack(task), pack(Model(generation=1, round=1, body=body)))
+        state = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 0.0).state
+    finally:
+        memory.close()
+    assert (fresh.source, state.source) == (None, "heart")
+    assert state.offered == {"data", "heart"}
+    assert state.limits == LimitsSettings(epochs=3)
+    assert state.manners == MannersSettings(load=0.5)

@@ -1,0 +1,39 @@
+"""What weights mean may not change within a generation."""
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.config import FederationSettings
+from aggregator.generations import learnt, require_same
+from aggregator.ledger import Life
+from fedge.errors import ConfigError
+
+PLAIN = """\
+[federation]
+name = "lab"
+[model]
+features = ["u"]
+classes = ["a", "b"]
+"""
+NAMED = f'{PLAIN}source = "heart"\n'
+
+
+def settings(folder: Path, text: str) -> FederationSettings:
+    (folder / "federation.toml").write_text(text)
+    return FederationSettings.load(folder / "federation.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(PLAIN, NAMED), (NAMED, PLAIN), (NAMED, NAMED.replace("heart", "lung"))]
+)
+def test_weights_of_one_source_mean_nothing_of_another(tmp_path: Path, before: str, after: str) -> None:
+    life = Life(bytes(16), 1, learnt(settings(tmp_path, before)))
+    require_same(life, settings(tmp_path, before))
+    with pytest.raises(ConfigError, match=r"\[model\] source changed since this ledger began"):
+        require_same(life, settings(tmp_path, after))
+
+
+def test_where_no_source_is_named_a_ledger_says_nothing_of_it(tmp_path: Path) -> None:
+    """So that ledgers from before there were sources are taken up as they are."""
+    assert "source" not in learnt(settings(tmp_path, PLAIN))
