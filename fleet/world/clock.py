@@ -23,12 +23,11 @@ class Clock:
         self._asked += 1
         heapq.heappush(self._queue, (max(when_s, self.now_s), self._asked, action))
 
-    def next_s(self) -> float | None:
-        """When the next thing happens; None: nothing is left to happen."""
-        return self._queue[0][0] if self._queue else None
-
-    def step(self) -> None:
-        """Let the next thing happen."""
+    def step(self) -> bool:
+        """Let the next thing happen; whether there was one."""
+        if not self._queue:
+            return False
         self.now_s, _, action = heapq.heappop(self._queue)
         self.events += 1
         action()
+        return True

@@ -86,6 +86,8 @@ class Oracle:
         self.closed_s = 0.0
         """When the last round was closed."""
         self.announced: list[Announced] = []
+        self._lasts_s: dict[str, float] = {}
+        """When the seconds of an announced round and attempt have run out."""
         self._topics, self._now_s, self._quorum = topics, now_s, quorum
         self._promised: dict[RoundId, dict[str, bytes]] = {}
         self._answers: dict[tuple[str, bytes], str] = {}
@@ -202,6 +204,8 @@ class Oracle:
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
         self.announced.append(Announced(self._now_s(), manifest))
+        lasts_s = self._now_s() + manifest.seconds_left
+        self._lasts_s[_name(manifest)] = max(lasts_s, self._lasts_s.get(_name(manifest), 0.0))
 
     def _round_closed(self, ledger: Ledger, round_id: RoundId) -> None:
         if self.closed and round_id <= max(self.closed):
@@ -279,12 +283,7 @@ class Oracle:
 
     def _over_s(self, manifest: Manifest) -> float:
         """When a manifest's seconds have run out, in whichever words it was said last."""
-        lasts = (
-            seen.at_s + seen.manifest.seconds_left
-            for seen in self.announced
-            if _name(seen.manifest) == _name(manifest)
-        )
-        return max(lasts, default=0.0)
+        return self._lasts_s.get(_name(manifest), 0.0)
 
     # ── the broker ─────────────────────────────────────────────────────────────────────────────────
 
@@ -301,9 +300,15 @@ class Oracle:
         if said is None:
             return
         manifest = _opened(said.payload)
-        self._readable(retained, "task", manifest.task, self._topics.task)
-        if manifest.model is not None:
-            self._readable(retained, "model", manifest.model, self._topics.model)
+        for kind, blob, frame in (
+            ("task", manifest.task, self._topics.task),
+            ("model", manifest.model, self._topics.model),
+        ):
+            # A frame of another kind or slot than what is announced changes nothing that could be read.
+            if blob is not None and (
+                address.kind == "round" or (address.kind, address.slot) == (kind, blob.slot)
+            ):
+                self._readable(retained, kind, blob, frame)
 
     def _readable(
         self, retained: dict[str, Message], kind: str, blob: Blob, topic: Callable[[int, int], str]

@@ -258,9 +258,8 @@ class World:
         return True
 
     def _step(self) -> None:
-        if self._clock.next_s() is None:
+        if not self._clock.step():
             raise Violation(f"nothing will ever happen again: {self._lacking()}")
-        self._clock.step()
 
     def _calm_down(self) -> None:
         self._tell("world", "calm")

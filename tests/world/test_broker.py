@@ -56,8 +56,8 @@ class Town:
     def wait(self, seconds: float, then: Callable[[], None] = lambda: None) -> None:
         self.clock.after(seconds, then)
         end_s = self.clock.now_s + seconds
-        while self.clock.next_s() is not None and self.clock.now_s < end_s:
-            self.clock.step()
+        while self.clock.now_s < end_s and self.clock.step():
+            pass
 
 
 WILL = Publication("status/a", b"offline", retain=True)
