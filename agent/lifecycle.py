@@ -138,6 +138,7 @@ def status(state: Device, *, online: bool = True) -> Status:
         round=state.seen.round,
         holds=state.kept,
         declined=state.declined,
+        signer=state.signers[-1] if state.signers else None,
     )
 
 
@@ -210,6 +211,7 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
         if announced < state.seen:
             # The key before may have been stolen, and have signed a round that none could ever follow.
             state = replace(state, seen=announced, manifest=None)
+        effects.append(do.PublishStatus(status(state)))
     if announced < state.seen:
         if state.passed_over == state.seen:
             return state, []  # said already, and a replay is cheap to repeat

@@ -32,7 +32,6 @@ from aggregator.keeping import backup, new_generation, restore
 from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError
 from fedge.logs import tell
-from fedge.topics import Topics
 from fedge.trust import fingerprint
 
 EXAMPLES = """examples:
@@ -160,11 +159,10 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
 
 def _signing(settings: FederationSettings) -> str | None:
     """The head of the key that signs."""
-    from aggregator.signing import read_signer
+    from aggregator.signing import signer_of
 
-    if settings.signing.key is None:
-        return None
-    return fingerprint(read_signer(settings.signing.key, Topics(settings.federation.name)).public)
+    signer = signer_of(settings)
+    return fingerprint(signer.public) if signer is not None else None
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from aggregator import events as on
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
 from aggregator.federation import Federation, Phase, Step
+from aggregator.presence import is_of_key
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Receipt
 from fedge.reasons import Reason
 from fedge.selection import chosen
+from fedge.trust import fingerprint
 
 SPOOL_BYTES = 2 * 2**30
 """What may be held of incomplete updates, of all devices together."""
@@ -191,9 +193,12 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         change = _with if can_be_awaited(state, device) else _without
         state = replace(state, awaited=change(state.awaited, device))
     seen = RoundId(status.generation, status.round)
-    if seen > state.round:
+    if seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None):
         state, behind = _behind(state, device, seen)
         effects += behind
+    if state.signers and status.signer is not None and status.signer not in state.signers:
+        state, estranged = _estranged(state, device, status.signer)
+        effects += estranged
     return state, effects
 
 
@@ -220,6 +225,18 @@ def _behind(state: Federation, device: str, seen: RoundId) -> Step:
     if 2 * len(state.ahead) < len(state.fleet):
         return state, [do.Say("error", f"{text}: it will not take part")]
     return state, [do.GiveUp(behind_text(f"{len(state.ahead)} devices ({text})"), gave_way=False)]
+
+
+def _estranged(state: Federation, device: str, believed: bytes) -> Step:
+    """A device pins, or has followed, a key that we never had: it refuses all that we announce."""
+    if device in state.estranged:
+        return state, []
+    text = (
+        f"{device} believes the signing key {fingerprint(believed)}, ours is "
+        f"{fingerprint(state.signers[-1])}: it refuses what is announced. Is [signing] key an old copy, "
+        "or another one pinned there?"
+    )
+    return replace(state, estranged=state.estranged | {device}), [do.Say("error", text)]
 
 
 def behind_text(who: str) -> str:

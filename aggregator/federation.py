@@ -12,6 +12,7 @@ from fedge.frames import Partial
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Decline, Service, Task
 from fedge.plan import Plan
+from fedge.trust import Signers
 
 
 class Phase(StrEnum):
@@ -51,6 +52,10 @@ class Federation:
     task_message: Task
     weights: int
     """p, the length of the model's vector."""
+    signers: Signers = ()
+    """Our public keys, the one that signs announcements last; none: they are not signed."""
+    estranged: frozenset[str] = frozenset()
+    """Devices that believe a key which is none of ours."""
     model: Blob | None = None
     phase: Phase = Phase.PREPARING
     attempt: int = 0

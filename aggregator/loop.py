@@ -13,7 +13,7 @@ from aggregator.federation import Federation
 from aggregator.ledger import FILE
 from aggregator.opening import begin_anew, open_federation, open_ledger
 from aggregator.runtime import Happening, Runtime
-from aggregator.signing import read_signer
+from aggregator.signing import signer_of
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.link import Link
@@ -59,8 +59,7 @@ class Loop:
         self._settings = settings
         self._new_generation = new_generation
         self._exit_when_done = exit_when_done
-        topics = Topics(settings.federation.name)
-        self._signer = read_signer(settings.signing.key, topics) if settings.signing.key else None
+        self._signer = signer_of(settings)
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
         make_folder(settings.export.folder, mode=0o755)

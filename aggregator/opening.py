@@ -257,7 +257,8 @@ def take_in(
                     authenticate(envelope, "round", topics, signer.keys, ed25519.verify)
                 return watch.manifest(unpack(envelope.body, Manifest), now_s)
             case "status" if message.payload and address is not None and address.device is not None:
-                return watch.status(address.device, unpack(message.payload, Status), now_s)
+                key = signer.public if signer is not None else None
+                return watch.status(address.device, unpack(message.payload, Status), now_s, key)
     except ProtocolError as error:
         log.warning("ignored a message on %s: %s", message.topic, error)
     return watch

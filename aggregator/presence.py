@@ -14,6 +14,17 @@ from fedge.messages import Manifest, Service, Status
 PATIENCE_S = 15.0
 QUIET_S = 0.4
 """Retained messages come right after the subscription: when none has come for so long, all have."""
+NOTHING = RoundId(0, 0)
+"""No round has been seen."""
+
+
+def is_of_key(status: Status, key: bytes | None) -> bool:
+    """Whether the round that a device has seen says something about the ledger of who signs with `key`.
+
+    A key that was stolen can announce rounds that none can follow; under the next one devices begin anew.
+    Those that pin no key, or where nothing is signed, go by numbers alone.
+    """
+    return key is None or status.signer is None or status.signer == key
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,8 @@ class Watch:
     """That manifest says that learning is done."""
     devices: Mapping[str, RoundId] = field(default_factory=dict)
     """What each device has seen."""
+    under_another_key: RoundId = NOTHING
+    """The newest round that a device has seen of a signing key which is not ours."""
     online: frozenset[str] = frozenset()
 
     def service(self, service: Service, now_s: float, age_s: float = 0.0) -> "Watch":
@@ -54,14 +67,16 @@ class Watch:
         done = manifest.state == "done"
         return replace(self, seen_s=now_s, announced=round_of(manifest), done=done)
 
-    def status(self, device: str, status: Status, now_s: float) -> "Watch":
-        """Take in a device's status."""
+    def status(self, device: str, status: Status, now_s: float, key: bytes | None = None) -> "Watch":
+        """Take in a device's status; `key`: the public key that we sign with."""
         seen = RoundId(status.generation, status.round)
+        ours = is_of_key(status, key)
         others = self.online - {device}
         return replace(
             self,
             seen_s=now_s,
-            devices={**self.devices, device: seen},
+            devices={**self.devices, device: seen if ours else NOTHING},
+            under_another_key=max(self.under_another_key, NOTHING if ours else seen),
             online=others | {device} if status.online else others,
         )
 
@@ -71,8 +86,8 @@ class Watch:
         return max(self.seen_s + QUIET_S, waiting)
 
     def newest(self) -> RoundId:
-        """The newest round that anybody has seen."""
-        return max([self.announced or RoundId(0, 0), *self.devices.values()])
+        """The newest round that anybody has seen, of our signing key if we have one."""
+        return max([self.announced or NOTHING, *self.devices.values()])
 
     def ahead_of(self, known: RoundId | None) -> str | None:
         """Who has seen rounds that a ledger does not know, in words; `known` is its newest, None: it is new.
@@ -81,9 +96,8 @@ class Watch:
         device may lie: half of them are believed, and a manifest always.
         """
         if known is None:
-            if self.newest() == (0, 0):
-                return None
-            return f"round {self.newest()} was announced, and this ledger is new"
+            newest = max(self.newest(), self.under_another_key)
+            return f"round {newest} was announced, and this ledger is new" if newest > NOTHING else None
         if self.announced is not None and self.announced > known:
             return f"round {self.announced} was announced, this ledger only knows {known}"
         if self.announced == known and self.done:

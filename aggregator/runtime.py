@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aggregator import effects as do
 from aggregator import events as on
@@ -80,7 +80,7 @@ class Runtime:
         signer: Signer | None = None,
     ) -> None:
         self._settings = settings
-        self._state = state
+        self._state = replace(state, signers=signer.keys if signer is not None else ())
         self._ledger = ledger
         self._link = link
         self._export = export

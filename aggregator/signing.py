@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from aggregator.config import FederationSettings
 from fedge import ed25519
 from fedge.errors import ConfigError
 from fedge.messages import MAX_SUCCESSIONS, Succession
@@ -21,6 +22,17 @@ from fedge.trust import Signer
 _LABEL = "FEDGE SIGNING KEY SUCCESSION"
 _BLOCK = re.compile(rf"-----BEGIN {_LABEL}-----([A-Za-z0-9+/=\s]*)-----END {_LABEL}-----")
 _BLOCK_BYTES = 2 * ed25519.PUBLIC_BYTES + ed25519.SIGNATURE_BYTES
+
+
+def signer_of(settings: FederationSettings) -> Signer | None:
+    """Who signs, as `[signing]` says; None: nobody.
+
+    Raises:
+        ConfigError: as `read_signer`.
+    """
+    if settings.signing.key is None:
+        return None
+    return read_signer(settings.signing.key, Topics(settings.federation.name))
 
 
 def read_signer(path: Path, topics: Topics) -> Signer:

@@ -276,6 +276,8 @@ class Status(Message):
     holds: Digest | None = None
     """The digest of the model it holds as a file."""
     declined: Decline | None = None
+    signer: PublicKey | None = None
+    """The signing key that it believes, and that has announced what it has seen; none: it pins no key."""
 
 
 class Service(Message):

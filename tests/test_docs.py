@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
-PATH = re.compile(r"`((?:agent|aggregator|fedge(?!/v\d)|fleet|tests|deploy|docs|benchmarks|examples)/[\w./@-]+)`")
+PATH = re.compile(
+    r"`((?:agent|aggregator|fedge(?!/v\d)|fleet|tests|deploy|docs|benchmarks|examples)/[\w./@-]+)`"
+)
 TEST = re.compile(r"`(test_\w+)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 TESTS = set(

@@ -53,7 +53,9 @@ def begin_next(settings: FederationSettings, *, keep_model: bool) -> RoundId:
         StateError: the state folder cannot be used.
     """
     from aggregator.opening import open_federation, open_ledger
+    from aggregator.signing import signer_of
 
+    signer = signer_of(settings)
     folder = make_folder(settings.state.folder)
     held = lock(folder)
     try:
@@ -71,6 +73,7 @@ def begin_next(settings: FederationSettings, *, keep_model: bool) -> RoundId:
                 Watchdog(ServiceManager()),
                 new_generation=True,
                 keep_model=keep_model,
+                signer=signer,
             )
         finally:
             ledger.close()

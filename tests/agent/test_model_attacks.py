@@ -394,9 +394,12 @@ def test_fault_72_fast_forward_ends_with_a_change_of_the_key(device: Device, lab
     assert device.seen == RoundId(last, last)
     device.hears(lab.says(3))
     assert device.holds == model(last, last)
+    assert device.status.signer == lab.signer.public, "so that its successor knows who said so"
     lab.rotate()
     device.hears(lab.says(3))
     assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    told = device.status
+    assert (told.signer, told.generation, told.round) == (lab.signer.public, 1, 3)
     device.restart()
     device.hears(lab.says(2))
     assert (device.holds, device.seen) == (model(3), RoundId(1, 3))

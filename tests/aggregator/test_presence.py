@@ -103,6 +103,22 @@ def test_who_is_ahead_of_the_ledger(watch: Watch, known: RoundId | None, expecte
     assert found is None or (expected is not None and expected in found)
 
 
+def test_what_another_key_has_announced_says_nothing_of_an_old_ledger() -> None:
+    """A stolen key announced the last round there can be; its successor goes on where the ledger stands."""
+    stolen, ours = b"s" * 32, b"o" * 32
+    last = RoundId(2**31 - 1, 2**31 - 1)
+    told = status(seen=last).model_copy(update={"signer": stolen})
+    watch = Watch(0.0).status("a", told, 0.0, ours).status("b", told, 0.0, ours)
+    assert watch.ahead_of(RoundId(1, 3)) is None
+    assert watch.newest() == (0, 0), "so a generation can follow"
+    found = watch.ahead_of(None)
+    assert found is not None, "but a new ledger begins over nobody's memory"
+    assert "this ledger is new" in found
+    for signer, key in ((ours, ours), (None, ours), (stolen, None)):
+        watch = Watch(0.0).status("a", told.model_copy(update={"signer": signer}), 0.0, key)
+        assert watch.ahead_of(RoundId(1, 3)) is not None
+
+
 def test_a_new_generation_is_ahead_of_all_rounds_before_it() -> None:
     watch = replace(fleet(500), announced=RoundId(1, 501))
     assert watch.ahead_of(RoundId(2, 0)) is None

@@ -1,5 +1,7 @@
 """Other aggregators at the same federation, and a fleet that has seen more than the ledger."""
 
+from dataclasses import replace
+
 import pytest
 
 from aggregator import effects as do
@@ -72,6 +74,28 @@ def test_when_half_of_the_fleet_has_seen_more_both_ways_on_are_named() -> None:
     assert not give_up.gave_way
     for way in ("restore", "--new-generation"):
         assert way in give_up.text
+
+
+def test_what_another_key_has_announced_is_no_sign_of_an_old_ledger() -> None:
+    story = running("a", "b")
+    story.state = replace(story.state, signers=(b"0" * 32, b"1" * 32))
+    newer = status(seen=RoundId(1, 7))
+    for device in ("a", "b"):
+        assert of(do.GiveUp, story.sees(device, newer.model_copy(update={"signer": b"0" * 32}))) == []
+    assert story.state.ahead == frozenset()
+    assert of(do.Say, story.log[-2:]) == [], "it has not heard of the change yet"
+    assert story.sees("a", newer.model_copy(update={"signer": b"1" * 32}))
+    assert story.state.ahead == {"a"}
+
+
+def test_a_device_that_believes_a_foreign_key_is_named_once() -> None:
+    story = running("a")
+    story.state = replace(story.state, signers=(b"1" * 32,))
+    foreign = status().model_copy(update={"signer": b"2" * 32})
+    (said,) = of(do.Say, story.sees("a", foreign))
+    assert said.level == "error"
+    assert said.text.startswith("a believes the signing key 32323232")
+    assert of(do.Say, story.sees("a", foreign)) == []
 
 
 def test_one_liar_is_outvoted_also_by_those_who_sleep() -> None:

@@ -340,6 +340,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
         round=counters,
         holds=st.none() | digests,
         declined=st.none() | declines,
+        signer=st.none() | digests,
     ),
     Service: st.builds(Service, online=st.booleans(), ledger=idents, instance=idents, beat=counters),
     Export: st.builds(Export, generation=generations, round=counters, model=digests, file=blobs())

@@ -21,11 +21,12 @@ from fedge.freshness import round_of
 from fedge.messages import Blob, Manifest, Model, Signed, pack, seal, unpack, unseal
 from fedge.topics import Topics
 from fedge.trust import authenticate, fingerprint
+from fleet import broker as brokers
 from fleet.broker import Broker
 from fleet.identities.signing import make_signing_key
 from fleet.processes import OUR_PACKAGES
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.fleet_of_processes import FleetOfProcesses, query
 from tests.system.wiretap import Wiretap
 
 pytestmark = pytest.mark.system
@@ -34,6 +35,7 @@ NAME = "signed"
 TOPICS = Topics(NAME)
 WEIGHTS = 5 * 12 + 12 + 12 * 3 + 3
 """p of `CLASSIFIER`."""
+SEEN = "SELECT round FROM seen"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,13 @@ class Keys:
 
     def access(self, _member: str) -> Mapping[str, Any]:
         return {}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """One kind is enough: what is signed here no broker looks at."""
+    with brokers.start("auto", tmp_path / "broker") as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -80,6 +89,11 @@ def learn(fleet: FleetOfProcesses, rounds: int) -> bytes:
     running = [device for name, device in fleet.devices.items() if name in fleet.programs]
     fleet.until(lambda: all(device.held_model() == final for device in running), "all follow")
     return final
+
+
+def change_key(fleet: FleetOfProcesses) -> None:
+    command = [sys.executable, "-m", "fleet", "rotate-key", "--folder", str(fleet.folder)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **OUR_PACKAGES}, timeout=60)
 
 
 def poisoned(genuine: Manifest) -> tuple[Manifest, dict[str, bytes]]:
@@ -145,6 +159,30 @@ def test_fault_72_a_fleet_stays_with_its_model_and_goes_on_with_the_next(
         )
 
 
+def test_fault_72_fast_forward_is_undone_by_a_change_of_the_key(fleet: FleetOfProcesses) -> None:
+    """Every device has seen the last round there can be, and says so; still the fleet goes on."""
+    names = list(fleet.devices)
+    with Wiretap(fleet) as tap:
+        fleet.start_devices()
+        learn(fleet, 1)
+        fleet.terminate("aggregator")
+        stolen = read_signer(fleet.folder.parent / "signing.key", TOPICS)
+        last = {"generation": 2**31 - 1, "round": 2**31 - 1, "state": "closed"}
+        genuine = unseal(tap.latest[TOPICS.round], Manifest)
+        attacked(fleet, tap, stolen.seal(genuine.model_copy(update=last), "round"), frames={})
+        for name in names:
+            database = fleet.devices[name].folder / "state" / "agent.db"
+            fleet.until(lambda d=database: query(d, SEEN) == [(2**31 - 1,)], f"{name} has seen it")  # type: ignore[misc]
+            fleet.terminate(name)
+        fleet.start_devices()
+        fleet.until(
+            lambda: all((told := tap.status(name)) is not None and told.round == 2**31 - 1 for name in names),
+            "all say so",
+        )
+        change_key(fleet)
+        learn(fleet, 2)
+
+
 def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: FleetOfProcesses) -> None:
     awake, asleep = fleet.devices
     with Wiretap(fleet) as tap:
@@ -152,16 +190,15 @@ def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: Fleet
         learn(fleet, 1)
         fleet.terminate(asleep)
         stolen = read_signer(fleet.folder.parent / "signing.key", TOPICS)
-        command = [sys.executable, "-m", "fleet", "rotate-key", "--folder", str(fleet.folder)]
-        subprocess.run(
-            command, check=True, capture_output=True, env={**os.environ, **OUR_PACKAGES}, timeout=60
-        )
+        stolen_pem = (fleet.folder.parent / "signing.key").read_bytes()
+        change_key(fleet)
         good = learn(fleet, 2)
         lie, frames = poisoned(unseal(tap.latest[TOPICS.round], Manifest))
         attacked(fleet, tap, stolen.seal(lie, "round"), frames=frames)
         fleet.until(lambda: warnings(fleet, awake, "has replaced") == 1, "the awake one says who signed")
         assert fleet.devices[awake].held_model() == good
         final = learn(fleet, 3)
+        genuine = tap.latest[TOPICS.round]
         fleet.start_devices(asleep)
         sleeper = fleet.devices[asleep]
         fleet.until(lambda: sleeper.held_model() == final, "the sleeper follows from the key it pins")
@@ -170,4 +207,12 @@ def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: Fleet
             assert warnings(fleet, name, f"models are signed with the key {now} now") == 1
         attacked(fleet, tap, stolen.seal(lie, "round"), frames={})
         fleet.until(lambda: warnings(fleet, asleep, "has replaced") == 1, "so does the sleeper now")
+        assert sleeper.held_model() == final
+        # An aggregator that is given the old key again, as by a restore, is told why nobody follows.
+        tap.say(TOPICS.round, genuine, retain=True)
+        key = fleet.folder.parent / "signing.key"
+        key.write_bytes(stolen_pem)
+        fleet.terminate("aggregator")
+        fleet.start_aggregator()
+        fleet.until(lambda: "Is [signing] key an old copy" in fleet.log(), "it says what is wrong")
         assert sleeper.held_model() == final
