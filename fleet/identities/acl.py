@@ -29,8 +29,12 @@ class Petitioner:
     """Under which it asks: a claim's, or a device's id."""
 
 
-def acl_text(identities: Iterable[Identity], petitioners: Iterable[Petitioner] = ()) -> str:
-    """The whole file, for those who are not revoked."""
+def acl_text(
+    identities: Iterable[Identity],
+    petitioners: Iterable[Petitioner] = (),
+    farewell: Identity | None = None,
+) -> str:
+    """The whole file, for those who are not revoked; `farewell` may do nothing but replace its status."""
     known = sorted(set(identities), key=lambda identity: identity.name)
     federations = sorted({identity.federation for identity in known})
     blocks = [
@@ -39,6 +43,9 @@ def acl_text(identities: Iterable[Identity], petitioners: Iterable[Petitioner] =
         if identity.role != Role.BROKER
     ]
     blocks += [_block(petitioner.username, _asking(petitioner)) for petitioner in sorted(set(petitioners))]
+    if farewell is not None and farewell.device is not None and farewell not in known:
+        status = Topics(farewell.federation).status(farewell.device)
+        blocks.append(_block(farewell.name, [("readwrite", status)]))
     return "\n".join((_HEADING, *blocks))
 
 

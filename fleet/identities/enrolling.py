@@ -10,6 +10,7 @@ from fedge.provisioning import SALT_BYTES, Verifier, may_name_a_device
 from fedge.store import atomic_write, remove
 from fleet.identities.authority import Authority, Issued, make_key, public_key, read_request, utc_now
 from fleet.identities.bundle import make_bundle
+from fleet.identities.dismissing import dismiss
 from fleet.identities.folder import SECRET, FederationFolder, create, read
 from fleet.identities.identity import Identity, Role
 from fleet.identities.publishing import Signalled, publish
@@ -81,6 +82,8 @@ def enroll(
             )
             atomic_write(folder.bundle(device), data, mode=SECRET)
         signalled = publish(folder, register)
+        if member is not None and signalled is Signalled.YES:
+            dismiss(folder, register, authority, settings.broker.port, identity)
     return Enrolled(identity, folder.bundle(device), issued, signalled)
 
 
@@ -106,17 +109,21 @@ def admit_observer(folder: FederationFolder) -> Signalled:
 
 
 def revoke(folder: FederationFolder, device: str) -> Signalled:
-    """Let a device belong no longer, at once; doing it again does no harm.
+    """Let a device belong no longer, at once, and end its connection; doing it again does no harm.
 
     Raises:
         ConfigError: it was never enrolled.
         StateError: something cannot be read or written.
     """
     identity = Identity(folder.federation(), device)
+    settings = RegistrarSettings.load(folder.registrar_settings)
+    authority = Authority.open(read(folder.ca), read(folder.ca_key))
     with Register(folder.register) as register:
         with register.transaction():
             register.revoke(identity)
         signalled = publish(folder, register)
+        if signalled is Signalled.YES:
+            dismiss(folder, register, authority, settings.broker.port, identity)
     remove(folder.bundle(device))
     return signalled
 

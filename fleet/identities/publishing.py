@@ -6,6 +6,7 @@ certificates only refuses new ones.
 
 import os
 import signal
+import time
 from enum import Enum
 from pathlib import Path
 
@@ -16,8 +17,12 @@ from fleet.identities.acl import Petitioner, acl_text
 from fleet.identities.authority import Authority, utc_now
 from fleet.identities.claims import Claims
 from fleet.identities.folder import SHARED, FederationFolder, read
+from fleet.identities.identity import Identity
 from fleet.identities.passwords import password_file
 from fleet.identities.register import Register
+
+STARTING_S = 10.0
+"""How long a broker that is starting is waited for; with a large memory to read it may take long."""
 
 
 class Signalled(Enum):
@@ -31,8 +36,13 @@ class Signalled(Enum):
     )
 
 
-def publish(folder: FederationFolder, register: Register) -> Signalled:
+def publish(folder: FederationFolder, register: Register, *, farewell: Identity | None = None) -> Signalled:
     """Write what the register says, signal the broker, write the CRL, signal again.
+
+    Args:
+        folder: the federation's.
+        register: who belongs to it.
+        farewell: a device that belongs no longer, but for this once may replace its status.
 
     Raises:
         StateError: a file cannot be written or read.
@@ -55,7 +65,7 @@ def publish(folder: FederationFolder, register: Register) -> Signalled:
             username = claim_user(claim.federation, claim.name)
             petitioners.append(Petitioner(claim.federation, username, claim.name))
             verifiers[username] = kept.password
-        _write(folder.acl, acl_text([member.identity for member in members], petitioners).encode())
+        _write(folder.acl, acl_text([member.identity for member in members], petitioners, farewell).encode())
         _write(folder.passwords, password_file(verifiers).encode())
         signal_broker(folder.broker_pid)
         _write(folder.crl, authority.revocation_list(register.revoked(), utc_now()))
@@ -73,6 +83,7 @@ def signal_broker(pid_file: Path) -> Signalled:
         command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         if "mosquitto" not in {Path(word).name for word in command}:
             return Signalled.NOT_RUNNING  # the number is somebody else's by now
+        _wait_until_it_hears(pid)
         os.kill(pid, signal.SIGHUP)
     except (FileNotFoundError, ProcessLookupError):
         return Signalled.NOT_RUNNING
@@ -81,6 +92,22 @@ def signal_broker(pid_file: Path) -> Signalled:
     except (OSError, ValueError) as error:
         raise StateError(f"{pid_file}: cannot be read as a process id: {error}") from None
     return Signalled.YES
+
+
+def _wait_until_it_hears(pid: int) -> None:
+    """Return when the process catches SIGHUP: one that comes while Mosquitto still starts would end it.
+
+    Raises:
+        ProcessLookupError: it does not in `STARTING_S`, or has ended.
+    """
+    deadline_s = time.monotonic() + STARTING_S
+    while time.monotonic() < deadline_s:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+        if int(caught, 16) >> (signal.SIGHUP - 1) & 1:
+            return
+        time.sleep(0.01)
+    raise ProcessLookupError
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import fleet
 from fedge.topics import Topics
-from fleet.identities.enrolling import revoke
+from fleet.identities.enrolling import enroll, revoke
 from fleet.identities.publishing import Signalled
 from fleet.identities.renewing import renew
 from tests.system.audit import check_books, check_stores
@@ -179,12 +179,13 @@ def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhou
         aggregator.publish(topics.round, b"before", qos=1).wait_for_publish(PATIENCE_S)
         _until(lambda: told == [b"before"], "it hears")
 
-        assert revoke(greenhouse.folder, "pi-1") is Signalled.YES
         began_s = time.monotonic()
+        assert revoke(greenhouse.folder, "pi-1") is Signalled.YES
 
-        assert speaker.refused.wait(PATIENCE_S) or speaker.lost.wait(PATIENCE_S)
+        assert speaker.refused.is_set() or speaker.lost.is_set(), "not even when `revoke` has returned"
+        assert speaker.lost.wait(PATIENCE_S), "its connection stays"
         late_ms = (speaker.last_accepted_s - began_s) * 1000
-        print(f"its last message was accepted {late_ms:+.1f} ms after `revoke` had returned")
+        print(f"its last message was accepted {late_ms:.1f} ms after `revoke` was called")
         accepted, beside = speaker.accepted, neighbour.accepted
         aggregator.publish(topics.round, b"after", qos=1).wait_for_publish(PATIENCE_S)
         _until(lambda: neighbour.accepted > beside + 100, "the neighbour goes on")
@@ -194,12 +195,35 @@ def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhou
         assert not neighbour.refused.is_set()
         with pytest.raises(OSError, match="revoked"):
             _handshake(greenhouse, greenhouse.identity("pi-1"))
-        _handshake(greenhouse, greenhouse.identity("pi-2"))
+        assert enroll(greenhouse.folder, "pi-1", again=True).signalled is Signalled.YES
+        with pytest.raises(OSError, match="revoked"):
+            _handshake(greenhouse, greenhouse.identity("pi-1"))
+        assert speaker.accepted == accepted, "the name was enrolled anew, and the thief speaks again"
+        assert not neighbour.lost.is_set()
     finally:
         for client in (speaker, neighbour):
             client.stop()
         aggregator.disconnect()
         aggregator.loop_stop()
+
+
+def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tmp_path: Path) -> None:
+    """Its retained status said that it is online, and it can no longer say anything else."""
+    with FleetOfProcesses(tmp_path / "fleet", greenhouse.broker, greenhouse) as fleet:
+        fleet.configure(model=CLASSIFIER, rounds={"quorum": 2, "deadline_s": 300}, stopping={"rounds": 2})
+        for number in range(3):
+            fleet.device(f"pi-{number}", *motions(number))
+        fleet.devices["pi-2"].hold(2)
+        fleet.start_devices()
+        fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
+        fleet.start_aggregator("--exit-when-done")
+        fleet.until(lambda: fleet.admitted(1) == {"pi-0", "pi-1"}, "round 1 lacks only who was stolen")
+        assert fleet.devices["pi-2"].reads == 2
+        assert revoke(greenhouse.folder, "pi-2") is Signalled.YES
+        assert fleet.ends() == 0
+        assert [row.devices for row in fleet.rounds()] == [3, 2, 2]
+        assert not fleet.seen()["pi-2"].online
+        fleet.until(lambda: "not connected" in fleet.log("pi-2"), "its connection is ended")
 
 
 def test_renewed_certificates_are_shown_and_taken_and_nobody_is_cut_off(greenhouse: Production) -> None:

@@ -107,6 +107,15 @@ def test_the_brokers_own_certificate_opens_nothing() -> None:
     assert "__broker" not in acl_text(EVERYBODY)
 
 
+def test_who_is_dismissed_may_replace_its_status_and_nothing_else() -> None:
+    leaving = Identity("greenhouse", "stolen")
+    status = Topics("greenhouse").status("stolen")
+    assert list(rights(acl_text(EVERYBODY, (), leaving), leaving.name)) == [("readwrite", status)]
+    assert list(rights(acl_text(EVERYBODY), leaving.name)) == []
+    again = acl_text([*EVERYBODY, leaving], (), leaving)
+    assert again == acl_text([*EVERYBODY, leaving]), "who was enrolled anew has its own block"
+
+
 def test_who_asks_for_a_certificate_reaches_the_registrar_and_nobody_else() -> None:
     claim = Petitioner("greenhouse", "greenhouse__claim-0a1b2c3d", "claim-0a1b2c3d")
     renewal = Petitioner("greenhouse", "greenhouse_pi-1__renew", "pi-1")

@@ -11,12 +11,20 @@ import pytest
 from fedge.errors import StateError
 from fleet.identities.publishing import Signalled, signal_broker
 
-WAIT = "import signal, sys; signal.signal(1, lambda *_: sys.exit(7)); print(flush=True); signal.pause()"
+WAIT = """
+import signal, sys, time
+print(flush=True)
+time.sleep({starting_s})
+signal.signal(signal.SIGHUP, lambda *_: sys.exit(7))
+while True:
+    signal.pause()
+"""
 
 
-def waiting(*name: str) -> "subprocess.Popen[bytes]":
-    """A process that ends with 7 when it gets the signal; `name`: what else its command line says."""
-    process = subprocess.Popen([sys.executable, "-c", WAIT, *name], stdout=subprocess.PIPE)
+def waiting(name: str, *, starting_s: float = 0.0) -> "subprocess.Popen[bytes]":
+    """A process that ends with 7 at the signal, once it has started; `name` is in its command line."""
+    command = [sys.executable, "-c", WAIT.format(starting_s=starting_s), name]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     return process
@@ -24,6 +32,14 @@ def waiting(*name: str) -> "subprocess.Popen[bytes]":
 
 def test_mosquitto_is_signalled(tmp_path: Path) -> None:
     (tmp_path / "pid").write_text(f"{(process := waiting('/usr/sbin/mosquitto')).pid}\n")
+    assert signal_broker(tmp_path / "pid") is Signalled.YES
+    assert process.wait(10) == 7
+
+
+def test_mosquitto_is_not_ended_by_a_signal_while_it_starts(tmp_path: Path) -> None:
+    """Before it has set its handlers, SIGHUP means the end."""
+    process = waiting("mosquitto", starting_s=0.3)
+    (tmp_path / "pid").write_text(str(process.pid))
     assert signal_broker(tmp_path / "pid") is Signalled.YES
     assert process.wait(10) == 7
 

@@ -1,0 +1,124 @@
+"""End the connection of a device that belongs no longer, and say for it that it is offline.
+
+Mosquitto has no command for it. Without its block of the access list such a connection is mute and deaf, but
+it stays, and would speak again if the name were enrolled anew; and its retained status says "online", so that
+rounds would wait for it. So its client id is taken over for a moment, with a certificate made for that: the
+broker ends the older connection, and the list of revoked certificates keeps it out.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from fedge.errors import ProtocolError
+from fedge.link import Answered, Link, LinkEvent, LinkUp, MessageArrived, Publication, Sent
+from fedge.messages import Status, pack, unpack
+from fedge.settings import BrokerSettings
+from fedge.store import atomic_write
+from fedge.topics import Topics
+from fleet.identities.authority import Authority, make_key, public_key, utc_now
+from fleet.identities.folder import SECRET, FederationFolder
+from fleet.identities.identity import Identity
+from fleet.identities.publishing import publish
+from fleet.identities.register import Register
+
+PATIENCE_S = 5.0
+"""How long the broker is waited for."""
+STATUS_S = 0.3
+"""How long for the retained status, each time it is asked for; there may be none."""
+ATTEMPTS = 3
+DAYS = 0.01
+"""How long the certificate for this counts; its key is deleted when it has served."""
+
+
+def dismiss(
+    folder: FederationFolder, register: Register, authority: Authority, port: int, identity: Identity
+) -> bool:
+    """Take a device's client id over at the broker on this machine, say "offline", and let go of it.
+
+    Call it when the broker has been signalled: else who was dismissed is back at once.
+
+    Returns:
+        Whether it was done; not if no broker answers here within `PATIENCE_S`.
+
+    Raises:
+        StateError: a file cannot be written or read.
+    """
+    with _stand_in(folder, authority, port, identity) as stand_in:
+        if not stand_in.waits_for(LinkUp, PATIENCE_S):
+            return False
+        try:
+            publish(folder, register, farewell=identity)
+            stand_in.says_offline(Topics(identity.federation).status(str(identity.device)))
+        finally:
+            publish(folder, register)
+    return True
+
+
+@dataclass
+class _StandIn:
+    """A connection with the device's client id."""
+
+    link: Link
+    inbox: "SimpleQueue[LinkEvent]"
+    message: MessageArrived | None = None
+
+    def says_offline(self, topic: str) -> None:
+        """Replace the retained status, if there is one, by the same with `online = false`."""
+        for _ in range(ATTEMPTS):  # the broker may not have read the access list yet
+            self.link.subscribe(topic)
+            if self.waits_for(MessageArrived, STATUS_S):
+                break
+        if self.message is None or not self.message.payload:
+            return
+        try:
+            status = unpack(self.message.payload, Status)
+        except ProtocolError:
+            return  # what cannot be read is not waited for either
+        offline = pack(status.model_copy(update={"online": False}))
+        self.link.send([Publication(topic, offline, retain=True)], topic)
+        self.waits_for(Sent, PATIENCE_S)
+
+    def waits_for(self, kind: type[LinkEvent], patience_s: float) -> bool:
+        """Handle the link's events until one of a kind comes."""
+        deadline_s = time.monotonic() + patience_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            try:
+                event = self.inbox.get(timeout=left_s)
+            except Empty:
+                return False
+            match event:
+                case LinkUp():
+                    self.link.handle_up(event)
+                case Answered():
+                    self.link.settle(event)
+                case MessageArrived():
+                    self.message = event
+                case _:
+                    pass
+            if isinstance(event, kind):
+                return True
+        return False
+
+
+@contextmanager
+def _stand_in(
+    folder: FederationFolder, authority: Authority, port: int, identity: Identity
+) -> Iterator[_StandIn]:
+    key = make_key()
+    issued = authority.issue_client(identity.name, public_key(key), DAYS, utc_now())
+    inbox: SimpleQueue[LinkEvent] = SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="fedge-") as name:
+        own = Path(name) / "identity.pem"
+        atomic_write(own, key + issued.pem, mode=SECRET)
+        broker = BrokerSettings(url=f"mqtts://127.0.0.1:{port}", ca=folder.ca, certificate=own, key=own)
+        link = Link(broker, identity.name, inbox.put)
+        link.open()
+        try:
+            yield _StandIn(link, inbox)
+        finally:
+            link.close()
