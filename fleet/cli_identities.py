@@ -146,7 +146,8 @@ def renew(
     for renewal in renewals:
         what = "renewed" if renewal.done else "not yet due"
         typer.echo(f"{renewal.path}: {what}; good until {renewal.issued.not_after:%Y-%m-%d}")
-    typer.echo(signalled.value, err=True)
+    if any(renewal.done for renewal in renewals):
+        typer.echo(f"{signalled.value}; services get theirs when they are restarted", err=True)
 
 
 @app.command()

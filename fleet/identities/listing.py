@@ -1,6 +1,7 @@
 """`fedge devices`: who belongs to a federation, until when, and when it was last seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from fedge.errors import ConfigError, StateError
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Member, Register
 
+SERVICES = Path("/var/lib/fedge-aggregator")
+"""Where services keep their state, each in a folder of its federation's name (fedge-aggregator@.service)."""
 SOON = 30
 """Certificates that end within so many days are pointed out."""
 
@@ -59,16 +62,17 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
 def _seen(folder: FederationFolder, ledger: Path | None) -> Mapping[str, DeviceRow]:
     if ledger is not None:
         return {row.device: row for row in read_devices(ledger)}
-    try:
-        return {
-            row.device: row
-            for row in read_devices(FederationSettings.load(folder.settings).state.folder / LEDGER)
-        }
-    except (
-        ConfigError,
-        StateError,
-    ):  # the aggregator has not run, keeps its state elsewhere, or locks it away
-        return {}
+    for place in _places(folder):
+        with suppress(StateError):  # the aggregator has not run, keeps its state elsewhere, or locks it away
+            return {row.device: row for row in read_devices(place)}
+    return {}
+
+
+def _places(folder: FederationFolder) -> Iterator[Path]:
+    """Where the ledger lies: where the settings say, or where the service keeps it."""
+    with suppress(ConfigError):
+        yield FederationSettings.load(folder.settings).state.folder / LEDGER
+    yield SERVICES / folder.federation() / LEDGER
 
 
 def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:

@@ -8,11 +8,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from aggregator.ledger import Ledger
 from fedge import bundle
 from fedge.errors import ConfigError
+from fedge.messages import Status
 from fedge.provisioning import Verifier
 from fleet.identities import enrolling, publishing
-from fleet.identities.authority import describe
+from fleet.identities import listing as listings
+from fleet.identities.authority import describe, utc_now
 from fleet.identities.enrolling import admit_observer, enroll, revoke
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
@@ -174,6 +177,24 @@ def test_what_every_device_says_comes_with_the_bundle(folder: FederationFolder) 
         enroll(folder, "pi-2")
     with Register(folder.register) as register:
         assert register.member(Identity("greenhouse", "pi-2")) is None, "half an enrolment"
+
+
+@pytest.mark.parametrize("as_a_service", [False, True])
+def test_the_list_says_when_a_device_was_last_seen(
+    folder: FederationFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_a_service: bool
+) -> None:
+    monkeypatch.setattr(listings, "SERVICES", tmp_path / "services")
+    enroll(folder, "pi-1")
+    state = tmp_path / "services" / "greenhouse" if as_a_service else folder.root / "state"
+    state.mkdir(parents=True)
+    ledger = Ledger(state / "ledger.db")
+    with ledger.transaction():
+        ledger.save_status(
+            "pi-1", Status(online=False, boot=bytes(16), connection=1, version="1"), 1_800_000_000
+        )
+    ledger.close()
+    (row,) = (row for row in as_json(listing(folder), utc_now()) if row["device"] == "pi-1")
+    assert (row["online"], row["last_seen"]) == (False, "2027-01-15T08:00:00+00:00")
 
 
 def test_the_list_names_everybody(folder: FederationFolder) -> None:
