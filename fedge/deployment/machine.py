@@ -18,13 +18,14 @@ def say(step: str) -> None:
 
 
 def require_root(command: str) -> None:
-    """Go on as root only.
+    """Go on as root only, whose new files the services may read unless it is said otherwise.
 
     Raises:
         DeploymentError: we are somebody else.
     """
     if os.geteuid() != 0:
         raise DeploymentError(f"{command} changes the system: run it as root, with sudo")
+    os.umask(0o022)
 
 
 def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1800.0) -> str:

@@ -127,6 +127,17 @@ def test_failures_are_counted_and_forgotten(tmp_path: Path, monkeypatch: pytest.
     assert backoff.failures(file, file.stat().st_mtime) == 0
 
 
+def test_services_can_read_what_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    before = os.umask(0o077)
+    try:
+        machine.require_root("fedge-agent install")
+        machine.run(["sh", "-c", f"echo > {tmp_path}/file"])
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_program_that_fails_is_told_with_its_last_words() -> None:
     with pytest.raises(DeploymentError, match=r"(?s)sh -c .*: failed with exit code 3\n  out of paper"):
         machine.run(["sh", "-c", "echo out of paper; exit 3"])
