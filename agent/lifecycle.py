@@ -5,123 +5,27 @@ machines are the link (`link_up`) and the work; a dead Wi-Fi changes only the fi
 in the order they are listed: what must be durable comes before what can be seen (law 4).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
 from math import inf
 
 from agent import effects as do
 from agent import events as on
-from agent.config import DEFAULT_SOURCE, LimitsSettings, MannersSettings
-from agent.limits import Objection, beyond_budget, beyond_plan, beyond_sources, expected_bytes
-from agent.manners import PASSING, UNMEASURED, Readings, objections
-from fedge.freshness import RoundId, round_of
+from agent.allowance import can_follow, objections_to_source, objections_to_work, used_up
+from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
+from agent.limits import Objection
+from agent.manners import PASSING, Readings
+from fedge.freshness import round_of
 from fedge.messages import Decline, Manifest, Status
 from fedge.reasons import Reason
 from fedge.selection import chosen
-from fedge.trust import Signers, fingerprint
+from fedge.trust import fingerprint
 
 FETCH_RETRY_S = 15.0
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
 CLONE_PAUSE_S = 60.0
 MEASURE_AGAIN_S = 30.0
 """How often conditions are looked at again, while nothing but they keeps the device from its work."""
-NEVER = RoundId(0, 0)
-
-
-# ── state ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Saved:
-    """The update on disk, and what became of it (`None`: not answered yet)."""
-
-    round: RoundId
-    digest: bytes
-    verdict: str | None = None
-
-
-@dataclass(frozen=True)
-class Idle:
-    """Nothing to do in this round."""
-
-
-@dataclass(frozen=True)
-class Fetching:
-    """Waiting for the frames of the task or the model, to work or only to follow."""
-
-    to_work: bool
-    due_s: float
-
-
-@dataclass(frozen=True)
-class Working:
-    """The worker surveys or trains."""
-
-    round: RoundId
-
-
-@dataclass(frozen=True)
-class Reporting:
-    """The saved update is being repeated until a receipt comes."""
-
-    frames: tuple[int, ...]
-    """What to send when due: frame 0, or those the aggregator misses."""
-    due_s: float
-    tries: int = 0
-
-
-Work = Idle | Fetching | Working | Reporting
-
-
-@dataclass(frozen=True)
-class Device:
-    """All that a device's decisions depend on."""
-
-    device: str
-    boot: bytes
-    version: str
-    follow_s: float
-    """A device that is not chosen follows the model at least this often."""
-    limits: LimitsSettings = field(default_factory=LimitsSettings)
-    """The most that a federation may ask of this device."""
-    manners: MannersSettings = field(default_factory=MannersSettings)
-    """When this device takes up work."""
-    offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
-    """The names of its sources."""
-    own_boots: frozenset[bytes] = frozenset()
-    """Boot ids this state folder has had before: their wills and statuses are our own."""
-    link_up: bool = False
-    connection: int = 0
-    returned: bool = False
-    """This is not the first connection of this boot."""
-    signers: Signers = ()
-    """The keys known to have signed announcements, of which the last is believed; none: no key is pinned."""
-    seen: RoundId = NEVER
-    passed_over: RoundId | None = None
-    """What it had seen when it last said that an announcement is older: it says so once."""
-    manifest: Manifest | None = None
-    closes_s: float = 0.0
-    """When its round is over, unless it is announced anew."""
-    task: bytes | None = None
-    """Digest of the task at hand."""
-    source: str | None = None
-    """The source that this task names."""
-    model: bytes | None = None
-    """Digest of the model at hand."""
-    kept: bytes | None = None
-    """Digest of the model in the file."""
-    followed_s: float = -inf
-    """When the model was followed last; a device that never did is late."""
-    saved: Saved | None = None
-    declined: Decline | None = None
-    samples: int | None = None
-    readings: Readings = UNMEASURED
-    """What was measured last."""
-    measure_s: float = -inf
-    """When to measure again."""
-    work: Work = Idle()
-
 
 Step = tuple[Device, list[do.Effect]]
 
@@ -190,10 +94,10 @@ def _link_up(state: Device, event: on.LinkUp) -> Step:
     state = replace(state, link_up=True, connection=event.connection, returned=returned)
     effects: list[do.Effect] = [do.Greet(), do.PublishStatus(status(state))]
     match state.work:
-        case Fetching() if not _used_up(state):
+        case Fetching() if not used_up(state):
             state, more = _fetch(state, event.now_s, to_work=state.work.to_work)
             effects += more
-        case Reporting() if state.saved and not _used_up(state):
+        case Reporting() if state.saved and not used_up(state):
             # One frame tells the aggregator which update we hold; its receipt says what it lacks.
             effects.append(do.PublishUpdate(state.saved.digest, (0,)))
             state = replace(state, work=replace(state.work, due_s=event.now_s + REPORT_RETRY_S))
@@ -264,12 +168,12 @@ def _decide(state: Device, now_s: float) -> Step:
                 return _say_again(state, manifest, now_s)
             work = Reporting((0,), now_s + REPORT_RETRY_S)
             all_of_it: list[do.Effect] = [do.PublishUpdate(state.saved.digest, None)]
-            return replace(state, work=work), [] if _used_up(state) else all_of_it
+            return replace(state, work=work), [] if used_up(state) else all_of_it
         in_time = now_s < state.closes_s and not _refuses(state)
         if in_time and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
-            objection = next(_objections(state, manifest), None)
+            objection = next(objections_to_work(state, manifest), None)
             return _take_up(state, now_s) if objection is None else _decline(state, manifest, objection)
-    may_follow = _may_follow(state) and _can_afford(state, _follow_bytes(state))
+    may_follow = _may_follow(state) and can_follow(state)
     if may_follow and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
         return _fetch(state, now_s, to_work=False)
     return state, []
@@ -278,17 +182,6 @@ def _decide(state: Device, now_s: float) -> Step:
 def _refuses(state: Device) -> bool:
     """Whether it has declined this attempt for a reason that stays."""
     return state.declined is not None and state.declined.reason not in PASSING
-
-
-def _objections(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """All that speaks against the work of a round, by what is known of it so far."""
-    task, model = _lacks(state)
-    yield from beyond_plan(state.limits, manifest)
-    if not task:
-        yield from beyond_sources(state.limits, state.offered, state.source)
-    yield from objections(state.manners, state.readings)
-    expected = expected_bytes(manifest, task=task, model=model, update=True)
-    yield from beyond_budget(state.limits, state.readings.spent, expected)
 
 
 def _take_up(state: Device, now_s: float) -> Step:
@@ -342,25 +235,9 @@ def _waits(state: Device) -> bool:
     )
 
 
-def _can_afford(state: Device, expected: int) -> bool:
-    """Whether so many bytes more are within today's budget."""
-    return not any(beyond_budget(state.limits, state.readings.spent, expected))
-
-
-def _used_up(state: Device) -> bool:
-    """Whether today's bytes are used up, so that even what was begun has to wait."""
-    return not _can_afford(state, 1)
-
-
-def _follow_bytes(state: Device) -> int:
-    assert state.manifest is not None
-    task, model = _lacks(state)
-    return expected_bytes(state.manifest, task=task, model=model, update=False)
-
-
 def _follow_due_s(state: Device) -> float:
     due = state.followed_s + state.follow_s
-    return due if _can_afford(state, _follow_bytes(state)) else max(due, state.measure_s)
+    return due if can_follow(state) else max(due, state.measure_s)
 
 
 def _say_again(state: Device, manifest: Manifest, now_s: float) -> Step:
@@ -384,19 +261,9 @@ def _may_follow(state: Device) -> bool:
     )
 
 
-def _lacks(state: Device) -> tuple[bool, bool]:
-    """Whether the manifest's task and model are still to be fetched."""
-    manifest = state.manifest
-    assert manifest is not None
-    return (
-        manifest.task.digest != state.task,
-        manifest.model is not None and manifest.model.digest != state.model,
-    )
-
-
 def _fetch(state: Device, now_s: float, *, to_work: bool) -> Step:
     assert state.manifest is not None
-    task, model = _lacks(state)
+    task, model = state.lacks_task, state.lacks_model
     if not (task or model):
         return _ready(state, now_s, to_work=to_work)
     work = Fetching(to_work, now_s + FETCH_RETRY_S)
@@ -409,7 +276,7 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
     assert manifest is not None
     if to_work:
         # The task is known by now. What may pass is not asked again: what was begun is finished.
-        objection = next(beyond_sources(state.limits, state.offered, state.source), None)
+        objection = next(objections_to_source(state), None)
         if objection is not None:
             state, effects = _decline(replace(state, work=Idle()), manifest, objection)
             return state, [do.SaveSeen(state.seen), *effects]
@@ -436,7 +303,7 @@ def _fetched(state: Device, event: on.Fetched) -> Step:
         state = replace(state, task=event.digest, source=event.source)
     elif event.kind == "model" and manifest.model is not None and event.digest == manifest.model.digest:
         state = replace(state, model=event.digest)
-    if any(_lacks(state)):
+    if state.lacks_task or state.lacks_model:
         return state, []
     assert isinstance(state.work, Fetching)
     state, effects = _ready(state, event.now_s, to_work=state.work.to_work)
@@ -529,7 +396,7 @@ def _tick(state: Device, now_s: float) -> Step:
     if due is None or now_s < due:
         return state, []
     match state.work:
-        case (Fetching() | Reporting()) as work if _used_up(state):
+        case (Fetching() | Reporting()) as work if used_up(state):
             return replace(state, work=replace(work, due_s=now_s + MEASURE_AGAIN_S)), []
         case Fetching(to_work=to_work):
             return _fetch(state, now_s, to_work=to_work)
@@ -539,7 +406,7 @@ def _tick(state: Device, now_s: float) -> Step:
             again = Reporting((0,), now_s + pause_s * jitter, min(tries + 1, 20))
             return replace(state, work=again), [do.PublishUpdate(state.saved.digest, frames)]
         case Idle() if _may_follow(state) and now_s >= _follow_due_s(state):
-            if _can_afford(state, _follow_bytes(state)):
+            if can_follow(state):
                 return _fetch(state, now_s, to_work=False)
             return replace(state, measure_s=now_s + MEASURE_AGAIN_S), []
         case Idle():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from agent import held
 from agent.config import AgentSettings
+from agent.device import Device
 from agent.held import Held
-from agent.lifecycle import Device
 from agent.memory import Memory
 from fedge import __version__, ed25519
 from fedge.errors import DamagedState, StateError

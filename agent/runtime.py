@@ -14,6 +14,7 @@ from agent import events as on
 from agent import held, lifecycle
 from agent.conditions import Conditions
 from agent.config import AgentSettings
+from agent.device import Fetching
 from agent.effects import Effect
 from agent.events import Event
 from agent.manners import UNMEASURED, Readings
@@ -168,7 +169,7 @@ class Runtime:
 
     def _read_frame(self, address: Address, frame: Frame) -> None:
         """Take a frame of the task or model that is being fetched; others are left over from before."""
-        if not isinstance(self._state.work, lifecycle.Fetching):
+        if not isinstance(self._state.work, Fetching):
             return
         manifest = self._state.manifest
         wanted = manifest and (manifest.task if address.kind == "task" else manifest.model)

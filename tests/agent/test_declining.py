@@ -6,7 +6,8 @@ from typing import Any
 from agent import effects as do
 from agent import events as on
 from agent.config import LimitsSettings, MannersSettings
-from agent.lifecycle import MEASURE_AGAIN_S, Device, Fetching, Idle, Reporting, Working, due_s, step
+from agent.device import Device, Fetching, Idle, Reporting, Working
+from agent.lifecycle import MEASURE_AGAIN_S, due_s, step
 from agent.manners import Readings
 from fedge.freshness import RoundId
 from fedge.plan import Plan

@@ -13,17 +13,12 @@ from agent import effects as do
 from agent import events as on
 from agent import lifecycle
 from agent.config import LimitsSettings, MannersSettings
+from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.lifecycle import (
     CLONE_PAUSE_S,
     FETCH_RETRY_S,
     LONGEST_REPORT_RETRY_S,
     REPORT_RETRY_S,
-    Device,
-    Fetching,
-    Idle,
-    Reporting,
-    Saved,
-    Working,
     due_s,
     step,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.lifecycle import Saved
+from agent.device import Saved
 from agent.memory import BOOTS_KEPT, Memory
 from fedge.errors import DamagedState, StateError
 from fedge.freshness import RoundId

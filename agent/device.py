@@ -1,0 +1,114 @@
+"""A device's state: all that its decisions depend on."""
+
+from dataclasses import dataclass, field
+from math import inf
+
+from agent.config import DEFAULT_SOURCE, LimitsSettings, MannersSettings
+from agent.manners import UNMEASURED, Readings
+from fedge.freshness import RoundId
+from fedge.messages import Decline, Manifest
+from fedge.trust import Signers
+
+NEVER = RoundId(0, 0)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The update on disk, and what became of it (`None`: not answered yet)."""
+
+    round: RoundId
+    digest: bytes
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing to do in this round."""
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """Waiting for the frames of the task or the model, to work or only to follow."""
+
+    to_work: bool
+    due_s: float
+
+
+@dataclass(frozen=True)
+class Working:
+    """The worker surveys or trains."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """The saved update is being repeated until a receipt comes."""
+
+    frames: tuple[int, ...]
+    """What to send when due: frame 0, or those the aggregator misses."""
+    due_s: float
+    tries: int = 0
+
+
+Work = Idle | Fetching | Working | Reporting
+
+
+@dataclass(frozen=True)
+class Device:
+    """All that a device's decisions depend on."""
+
+    device: str
+    boot: bytes
+    version: str
+    follow_s: float
+    """A device that is not chosen follows the model at least this often."""
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
+    """The most that a federation may ask of this device."""
+    manners: MannersSettings = field(default_factory=MannersSettings)
+    """When this device takes up work."""
+    offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
+    """The names of its sources."""
+    own_boots: frozenset[bytes] = frozenset()
+    """Boot ids this state folder has had before: their wills and statuses are our own."""
+    link_up: bool = False
+    connection: int = 0
+    returned: bool = False
+    """This is not the first connection of this boot."""
+    signers: Signers = ()
+    """The keys known to have signed announcements, of which the last is believed; none: no key is pinned."""
+    seen: RoundId = NEVER
+    passed_over: RoundId | None = None
+    """What it had seen when it last said that an announcement is older: it says so once."""
+    manifest: Manifest | None = None
+    closes_s: float = 0.0
+    """When its round is over, unless it is announced anew."""
+    task: bytes | None = None
+    """Digest of the task at hand."""
+    source: str | None = None
+    """The source that this task names."""
+    model: bytes | None = None
+    """Digest of the model at hand."""
+    kept: bytes | None = None
+    """Digest of the model in the file."""
+    followed_s: float = -inf
+    """When the model was followed last; a device that never did is late."""
+    saved: Saved | None = None
+    declined: Decline | None = None
+    samples: int | None = None
+    readings: Readings = UNMEASURED
+    """What was measured last."""
+    measure_s: float = -inf
+    """When to measure again."""
+    work: Work = Idle()
+
+    @property
+    def lacks_task(self) -> bool:
+        """Whether the manifest's task is still to be fetched."""
+        return self.manifest is not None and self.manifest.task.digest != self.task
+
+    @property
+    def lacks_model(self) -> bool:
+        """Whether the manifest's model is still to be fetched; there is none before the survey is closed."""
+        wanted = self.manifest.model if self.manifest is not None else None
+        return wanted is not None and wanted.digest != self.model
