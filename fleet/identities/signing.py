@@ -1,16 +1,15 @@
 """The federation's signing key: made once, beside its public half, and changed so that devices can follow."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.signing import key_file, read_signer
 from fedge import ed25519
-from fedge.errors import StateError
-from fedge.store import atomic_write, sync_folder
+from fedge.store import atomic_write
 from fedge.topics import Topics
 from fedge.trust import lengthened, succession
+from fleet.identities.folder import SECRET, create
 
 
 def make_signing_key(path: Path) -> bytes:
@@ -25,7 +24,7 @@ def make_signing_key(path: Path) -> bytes:
     """
     ed25519.require("a signing key", "secure")
     if not path.exists():
-        _create(path, ed25519.generate().to_pem())
+        create(path, ed25519.generate().to_pem(), SECRET)
     return ed25519.public_pem(ed25519.read_signing_key(path).public)
 
 
@@ -51,27 +50,8 @@ def rotate_signing_key(path: Path, public: Path, federation: str) -> Rotation:
     key = ed25519.generate()
     link = succession(topics, signer.public, signer.sign, key.public)
     owner = path.stat()
-    atomic_write(path, key_file(key.to_pem(), lengthened(signer.chain, link)), mode=0o600)
+    atomic_write(path, key_file(key.to_pem(), lengthened(signer.chain, link)), mode=SECRET)
     if os.geteuid() == 0:  # on behalf of the user whom the aggregator runs as
         os.chown(path, owner.st_uid, owner.st_gid)
     atomic_write(public, ed25519.public_pem(key.public))
     return Rotation(signer.public, key.public)
-
-
-def _create(path: Path, data: bytes) -> None:
-    """Write a file whole and durably, unless somebody else was faster."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, to set the mode at creation)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StateError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
