@@ -36,6 +36,8 @@ pytestmark = [pytest.mark.system, needs_mosquitto]
 
 HOUR = timedelta(hours=1)
 WAIT_S, SHORT_S = 20.0, 0.6
+CONNECT = bytes.fromhex("100d00044d5154540502003c000000")
+"""MQTT 5, section 3.1: clean start, keep-alive 60 s, no properties, no client id."""
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +291,49 @@ def test_fault_73_a_revoked_device_neither_connects_nor_renews(
     with pytest.raises(Unanswered, match="or the device was revoked"):
         renew_now(home, FEDGE_AGENT_BROKER__KEEPALIVE_S="30")
     assert (home / "identity.pem").read_bytes() == before
+
+
+class Resumer:
+    """A device that takes its TLS session up again, in which no certificate is looked at (RFC 8446, 2.2)."""
+
+    def __init__(self, place: Production, home: Path, version: ssl.TLSVersion) -> None:
+        self._port = place.port
+        self._context = tls(place.folder.ca, home / "identity.pem")
+        self._context.minimum_version = self._context.maximum_version = version
+        self._session: ssl.SSLSession | None = None
+
+    def connects(self) -> bool:
+        """Whether it is let in; what it may resume next time is kept."""
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", self._port), timeout=WAIT_S) as plain,
+                self._context.wrap_socket(
+                    plain, server_hostname="127.0.0.1", session=self._session
+                ) as connection,
+            ):
+                connection.sendall(CONNECT)
+                accepted = connection.recv(4)[:1] == b"\x20"
+                self.resumed = connection.session_reused
+                self._session = connection.session
+                return accepted
+        except OSError:
+            return False
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_fault_73_a_revoked_device_cannot_take_its_tls_session_up_again(
+    place: Production, version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    """Also not when its name was enrolled anew, and its block stands in the access list again."""
+    device = f"resumer-{version.name[-1]}"
+    thief = Resumer(place, enrolled(place, device, tmp_path), version)
+    deadline_s = time.monotonic() + WAIT_S
+    while not (thief.connects() and thief.resumed):  # the signal of its enrolment ends sessions too
+        assert time.monotonic() < deadline_s, "it resumes nothing, so this would prove nothing"
+    enroll(place.folder, device, again=True)
+    while thief.connects():
+        assert time.monotonic() < deadline_s + WAIT_S, "the old certificate still counts"
+    assert not thief.connects()
 
 
 @pytest.mark.parametrize("url", ["mqtt://127.0.0.1:8883", "mqtt://broker.example:8883"])
