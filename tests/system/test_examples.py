@@ -129,11 +129,11 @@ def test_the_readmes_steps_lead_from_nothing_to_a_model_over_mutual_tls(terminal
             if words[0] in PROGRAMS and words[1] == "--config" and "--check" not in words:
                 terminal.start(words)
             elif "--check" in words:
-                assert "160" in terminal.run(words)
+                assert pump != PUMPS[0] or "160" in terminal.run(words)
             else:
                 terminal.run(words)
 
-    assert learning.wait(timeout=60) == 0, terminal.log.read_text()
+    assert learning.wait(timeout=90) == 0, terminal.log.read_text()
     log = terminal.log.read_text()
     assert "Permission denied" not in log
     assert "connected to mqtts://localhost" in log
@@ -157,7 +157,7 @@ def test_the_examples_learn_without_certificates_on_one_machine(terminal: Termin
     learning = terminal.start([*serve, "--exit-when-done"])
     for pump in PUMPS:
         terminal.start([word.replace("pump-1", pump) for word in take_part])
-    assert learning.wait(timeout=60) == 0, terminal.log.read_text()
+    assert learning.wait(timeout=90) == 0, terminal.log.read_text()
     holds_a_model(
         terminal, terminal.folder / "examples/export", [*take_part, "predict", "examples/pump-2/data.csv"]
     )
