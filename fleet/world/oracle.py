@@ -33,7 +33,7 @@ from fedge.messages import (
 )
 from fedge.topics import Topics, lane_of
 from fleet.world.broker import Message
-from fleet.world.decoding import decode
+from fleet.world.shortcuts import decode
 
 SpooledFrame = tuple[str, bytes, int]
 """Device, digest, number."""

@@ -22,7 +22,7 @@ from fedge.ed25519 import public_pem
 from fedge.freshness import round_of
 from fedge.messages import Manifest, Status, unpack
 from fedge.topics import Topics
-from fleet.world import decoding
+from fleet.world import shortcuts
 from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
 from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
@@ -114,6 +114,7 @@ class World:
         prefix: only so many of the scheduled faults happen; None: all.
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
+        short: with `fleet.world.shortcuts`.
     """
 
     def __init__(
@@ -124,8 +125,11 @@ class World:
         prefix: int | None = None,
         make_device: Callable[..., DeviceHost] = DeviceHost,
         make_aggregator: Callable[..., AggregatorHost] = AggregatorHost,
+        *,
+        short: bool = True,
     ) -> None:
         self.seed = seed
+        self._short = short
         drawn = random.Random(f"what world {seed} is like")  # nosec B311 # a simulation, not a secret
         self.terms = terms(drawn, seed, devices, rounds)
         everything = schedule(drawn, devices)
@@ -153,8 +157,8 @@ class World:
     def run(self) -> Outcome:
         """Let it happen."""
         violation = None
-        decoded_once = nullcontext() if self.terms.real else decoding.once()
-        with _folder(real=self.terms.real) as folder, _frames_of(self.terms.frame_bytes), decoded_once:
+        ways = shortcuts.taken() if self._short and not self.terms.real else nullcontext()
+        with _folder(real=self.terms.real) as folder, _frames_of(self.terms.frame_bytes), ways:
             self._folder = f"{folder}/"
             try:
                 self._build(folder)

@@ -75,6 +75,11 @@ def test_a_run_is_a_pure_function_of_its_seed() -> None:
     assert World(8, 5, 5).run().digest not in digests.pop()
 
 
+@pytest.mark.parametrize("seed", [8, 11, 17, 37])
+def test_a_world_goes_the_same_way_without_shortcuts(seed: int) -> None:
+    assert World(seed, 5, 5).run().digest == World(seed, 5, 5, short=False).run().digest
+
+
 def test_a_violation_is_told_with_the_fewest_faults_that_cause_it(monkeypatch: pytest.MonkeyPatch) -> None:
     VARIANTS["a_kept_session_taken_for_kept_frames"](monkeypatch)
     tally = campaign.run(range(DRIFT), most_violations=1)
