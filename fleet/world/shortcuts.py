@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import agent.runtime  # noqa: F401 (with all that it imports)
-import aggregator.opening  # noqa: F401
+import aggregator.opening
 import aggregator.runtime  # noqa: F401
 import fedge.topics
 from fedge.messages import unpack
