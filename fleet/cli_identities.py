@@ -38,7 +38,10 @@ def init(
     server_days: Annotated[int, typer.Option(help="How long a server's certificate lasts.", min=1)] = 730,
     device_days: Annotated[int, typer.Option(help="How long a device's certificate lasts.", min=1)] = 365,
 ) -> None:
-    """Make a federation's folder: authority, identities, signing key, configuration; overwrites nothing."""
+    """Make a federation's folder: authority, identities, signing key, configuration; overwrites nothing.
+
+    To replace a key that others saw, remove its file and run this again: its certificate counts no more.
+    """
     from fleet.identities.folder import FederationFolder
     from fleet.identities.founding import Founding, found
 

@@ -1,4 +1,8 @@
-"""`fedge init`: make a federation's folder. What is there stays, so a run that was cut short goes on."""
+"""`fedge init`: make a federation's folder. What is there stays, so a run that was cut short goes on.
+
+So a key of the server that others have seen is replaced by removing its file and running this again: the
+certificate before counts no more.
+"""
 
 import grp
 import json
@@ -205,6 +209,9 @@ class _Made:
         else:
             issued = authority.issue_client(identity.name, public_key(key), days, utc_now())
         with register.transaction():
+            register.revoke_certificates(
+                identity
+            )  # of a file that was taken away: its key may be in wrong hands
             register.enrol(identity)
             register.add_certificate(identity, issued)
         self.file(path, key + issued.pem, SHARED if role is Role.BROKER else SECRET)

@@ -5,11 +5,13 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
 from fedge import bundle
 from fedge.errors import ConfigError
+from fleet.identities.authority import describe
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
@@ -66,6 +68,9 @@ def test_a_second_run_changes_nothing_and_completes_what_is_missing(folder: Fede
     folder.acl.unlink()
     assert found(folder, Founding("greenhouse", ["elsewhere.example"])) == [folder.watch_identity]
     assert folder.acl.read_bytes() == before[folder.acl]
+    lost = before[folder.watch_identity]
+    (listed,) = x509.load_pem_x509_crl(folder.crl.read_bytes())
+    assert f"{listed.serial_number:x}" == describe(lost[lost.index(b"-----BEGIN CERT") :]).serial
 
 
 def test_a_folder_of_another_federation_is_left_alone(folder: FederationFolder) -> None:
