@@ -31,7 +31,7 @@ def can_follow(state: Device) -> bool:
 
 
 def used_up(state: Device) -> bool:
-    """Whether today's bytes are used up, so that even what was begun has to wait."""
+    """Whether today's bytes are used up: not even one more is allowed."""
     return not _can_afford(state, 1)
 
 

@@ -80,6 +80,11 @@ class Conditions:
         """Take in how many bytes were moved since the program began."""
         self._meter.count(transferred)
 
+    @property
+    def used_up(self) -> bool:
+        """Whether today's bytes are used up."""
+        return self._meter.used_up
+
     def close(self) -> None:
         """Keep what must be known after a restart."""
         self._meter.close()

@@ -95,9 +95,10 @@ class SaveVerdict:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """Leave the broker for a while: another device uses this identity."""
+    """Leave the broker for a while; `farewell`: not without saying that this device is offline."""
 
     seconds: float
+    farewell: bool = False
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,10 @@ def _link_up(state: Device, event: on.LinkUp) -> Step:
     state = replace(state, link_up=True, connection=event.connection, returned=returned)
     effects: list[do.Effect] = [do.Greet(), do.PublishStatus(status(state))]
     match state.work:
-        case Fetching() if not used_up(state):
+        case Fetching():
             state, more = _fetch(state, event.now_s, to_work=state.work.to_work)
             effects += more
-        case Reporting() if state.saved and not used_up(state):
+        case Reporting() if state.saved:
             # One frame tells the aggregator which update we hold; its receipt says what it lacks.
             effects.append(do.PublishUpdate(state.saved.digest, (0,)))
             state = replace(state, work=replace(state.work, due_s=event.now_s + REPORT_RETRY_S))
@@ -167,8 +167,7 @@ def _decide(state: Device, now_s: float) -> Step:
             if state.saved.verdict is not None:
                 return _say_again(state, manifest, now_s)
             work = Reporting((0,), now_s + REPORT_RETRY_S)
-            all_of_it: list[do.Effect] = [do.PublishUpdate(state.saved.digest, None)]
-            return replace(state, work=work), [] if used_up(state) else all_of_it
+            return replace(state, work=work), [do.PublishUpdate(state.saved.digest, None)]
         in_time = now_s < state.closes_s and not _refuses(state)
         if in_time and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
             objection = next(objections_to_work(state, manifest), None)
@@ -219,7 +218,19 @@ def _measured(state: Device, now_s: float, readings: Readings) -> Device:
 
 def _conditions_changed(state: Device, event: on.ConditionsChanged) -> Step:
     state = _measured(state, event.now_s, event.readings)
+    if used_up(state):
+        return _leave(state)
     return _decide(state, event.now_s) if _waits(state) else (state, [])
+
+
+def _leave(state: Device) -> Step:
+    """Today's bytes are used up: to hear any more, of whomever, would use others."""
+    effects: list[do.Effect] = [do.Withdraw(MEASURE_AGAIN_S, farewell=state.link_up)]
+    if state.link_up:
+        limit, spent = state.limits.bytes_per_day, state.readings.spent
+        text = f"{spent} bytes were moved today, [limits] bytes_per_day is {limit}: leaving until tomorrow"
+        effects.insert(0, do.Say("warning", text))
+    return replace(state, link_up=False), effects
 
 
 def _waits(state: Device) -> bool:
@@ -396,8 +407,6 @@ def _tick(state: Device, now_s: float) -> Step:
     if due is None or now_s < due:
         return state, []
     match state.work:
-        case (Fetching() | Reporting()) as work if used_up(state):
-            return replace(state, work=replace(work, due_s=now_s + MEASURE_AGAIN_S)), []
         case Fetching(to_work=to_work):
             return _fetch(state, now_s, to_work=to_work)
         case Reporting(frames=frames, tries=tries) if state.saved:

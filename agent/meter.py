@@ -45,6 +45,7 @@ class Meter:
         now_s: Callable[[], float],
     ) -> None:
         self._notebook = notebook
+        self._budget = budget
         self._part = None if budget is None else max(1, budget // PARTS)
         self._today = today
         self._now_s = now_s
@@ -67,6 +68,11 @@ class Meter:
         self.spent += more
         if self.spent > self._written:
             self._write(self.spent + self._part)
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the budget is."""
+        return self._budget is not None and self.spent >= self._budget
 
     def close(self) -> None:
         """Write down the count as it is, and not the part that was set aside."""

@@ -106,11 +106,17 @@ class Runtime:
             DamagedState: the memory is not what was written. A disk that is full or read-only raises nothing:
                 the round at hand is declined, and what could not be kept is not said.
         """
-        if self._return_s is not None and self._now_s() >= self._return_s:
+        returning = self._return_s is not None and self._now_s() >= self._return_s
+        if returning:
             self._return_s = None
-            self._link.open()
+        used_up = False
         if self._conditions is not None:
             self._conditions.count(self._link.traffic.sent + self._link.traffic.received)
+            used_up = self._conditions.used_up and self._return_s is None
+        if returning or used_up:
+            self._step(on.ConditionsChanged(self._now_s(), self._readings()))
+        if returning and self._return_s is None:  # and it has not been told to stay away for longer
+            self._link.open()
         match event:
             case LinkUp() | LinkDown() if self._return_s is not None:
                 pass  # it was said before we left the broker
@@ -252,8 +258,8 @@ class Runtime:
                 self._publish_update(digest, numbers)
             case do.SaveVerdict(digest, verdict):
                 self._memory.save_verdict(digest, verdict)
-            case do.Withdraw(seconds):
-                self._link.close()
+            case do.Withdraw(seconds, farewell):
+                self._link.close(self.last_words() if farewell else None)
                 self._return_s = self._now_s() + seconds
             case do.Say(level, text):
                 log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)

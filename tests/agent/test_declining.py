@@ -202,28 +202,21 @@ def test_a_round_must_fit_into_what_is_left_of_the_day() -> None:
     assert isinstance(state.work, Fetching), "another day"
 
 
-def test_when_all_is_used_up_what_was_begun_waits_for_the_next_day() -> None:
-    reporting = replace(REPORTING, limits=THRIFTY.limits, readings=moved(10.0))
-    state, effects = story(reporting, on.ConditionsChanged(50.0, moved(10.0)), on.Tick(50.0))
-    assert (effects, due_s(state)) == ([], 50.0 + MEASURE_AGAIN_S)
-    state, effects = story(state, on.LinkDown(), on.LinkUp(60.0, 2))
-    assert do.PublishUpdate not in kinds(effects)
-    state, effects = story(state, on.ConditionsChanged(90.0, moved(0.0)), on.Tick(90.0))
-    assert effects == [do.PublishUpdate(UPDATE, (0,))]
+def test_when_all_is_used_up_it_leaves_until_another_day() -> None:
+    for before in (HOLDS, WORKING, REPORTING, step(replace(THRIFTY, model=None), heard(moved(0.0)))[0]):
+        begun = replace(before, limits=THRIFTY.limits)
+        state, effects = step(begun, on.ConditionsChanged(50.0, moved(10.0)))
+        assert kinds(effects) == [do.Say, do.Withdraw]
+        assert effects[1] == do.Withdraw(MEASURE_AGAIN_S, farewell=True), "nobody waits for it"
+        assert (state.work, due_s(state)) == (begun.work, None), "what was begun waits"
+        state, effects = step(state, on.ConditionsChanged(80.0, moved(10.0)))
+        assert effects == [do.Withdraw(MEASURE_AGAIN_S)], "said once"
+        state, effects = step(state, on.ConditionsChanged(110.0, moved(0.0)))
+        assert effects == []
+    state, effects = step(replace(REPORTING, limits=THRIFTY.limits), on.ConditionsChanged(50.0, moved(10.0)))
+    state, effects = story(state, on.ConditionsChanged(80.0, moved(0.0)), on.LinkUp(81.0, 2))
+    assert kinds(effects) == [do.Greet, do.PublishStatus, do.PublishUpdate]
     assert isinstance(state.work, Reporting)
-
-    fetching, _ = step(replace(THRIFTY, model=None), heard(moved(0.0)))
-    state, effects = story(fetching, on.ConditionsChanged(50.0, moved(10.0)), on.Tick(50.0))
-    assert (effects, due_s(state)) == ([], 50.0 + MEASURE_AGAIN_S)
-    state, effects = story(state, on.LinkDown(), on.LinkUp(60.0, 2))
-    assert do.Fetch not in kinds(effects)
-
-
-def test_an_update_saved_before_a_restart_waits_too() -> None:
-    saved = replace(THRIFTY, saved=REPORTING.saved, seen=RoundId(1, 1))
-    state, effects = step(saved, heard(moved(10.0)))
-    assert isinstance(state.work, Reporting)
-    assert do.PublishUpdate not in kinds(effects)
 
 
 def test_the_model_is_followed_only_within_the_budget() -> None:

@@ -483,3 +483,33 @@ def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
     assert 1_000 < read_moved(tmp_path / "state" / FILE)[1] < 64_000_000 // PARTS, (
         "none set aside when it ends"
     )
+
+
+@pytest.mark.system
+@needs_mosquitto
+def test_a_device_whose_bytes_are_used_up_leaves_whoever_used_them_and_returns_on_another_day(
+    broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = ["2026-05-01"]
+    monkeypatch.setattr("agent.loop.today", lambda _host: day[0])
+    monkeypatch.setattr(lifecycle, "MEASURE_AGAIN_S", 0.05)
+    config = configure(tmp_path, broker.url)
+    config.write_text(f"{config.read_text()}\n[limits]\nbytes_per_day = 100_000\n")
+    loop = Loop(AgentSettings.load(config, {}))
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        first = aggregator.hears_status(lambda status: status.online)
+        flood = Publication(aggregator.topics.receipt("pi-1"), bytes(10_000))
+        aggregator.client.send(*[flood] * 12)
+        left = aggregator.hears_status(lambda status: not status.online)
+        assert left.connection == first.connection, "its own word, not its will's of another connection"
+        aggregator.client.send(*[flood] * 50)
+        day[0] = "2026-05-02"
+        back = aggregator.hears_status(lambda status: status.online)
+        assert (back.boot, back.connection) == (first.boot, first.connection + 1), "once, when it may"
+    finally:
+        loop.stop()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert read_moved(tmp_path / "state" / FILE)[1] < 100_000, "what others sent meanwhile was not received"
