@@ -109,13 +109,11 @@ class Runtime:
         returning = self._return_s is not None and self._now_s() >= self._return_s
         if returning:
             self._return_s = None
-        used_up = False
         if self._conditions is not None:
             self._conditions.count(self._link.traffic.sent + self._link.traffic.received)
-            used_up = self._conditions.used_up and self._return_s is None
-        if returning or used_up:
-            self._step(on.ConditionsChanged(self._now_s(), self._readings()))
-        if returning and self._return_s is None:  # and it has not been told to stay away for longer
+            if self._conditions.used_up and self._return_s is None:
+                self._step(on.ConditionsChanged(self._now_s(), self._readings()))
+        if returning and self._return_s is None:  # it has not been told to stay away for longer
             self._link.open()
         match event:
             case LinkUp() | LinkDown() if self._return_s is not None:
