@@ -22,7 +22,7 @@ if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/
 
     sys.exit(take_over(AGENT, _wheel, sys.argv[1:]))
 
-from agent import installation
+from agent import commands as services
 from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.enrolment import commands as enrolment
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     # Both places accept these; a default here would undo what was said before the command.
     predict.add_argument("--config", type=Path, default=argparse.SUPPRESS)
     predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
-    installation.add_to(commands)
+    services.add_to(commands)
     enrolment.add_to(commands)
     return parser
 

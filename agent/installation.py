@@ -11,7 +11,6 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from fedge import bundle
 from fedge.deployment import units
@@ -22,38 +21,12 @@ from fedge.topics import DEVICE_ID
 
 CONFIGURATIONS = Path("/etc/fedge/agents")
 UNITS = ("fedge-agent@.service", "fedge-renew@.service", "fedge-renew@.timer")
-P = TypeVar("P", bound=argparse.ArgumentParser)
 KEPT_DIGEST = ".installed"
 """Which bundle the files beside it came from: the same one again must not undo a renewal."""
 
 
-def add_to(commands: "argparse._SubParsersAction[P]") -> None:
-    """Add the two commands to the program's."""
-    install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
-    install_parser.add_argument(
-        "source",
-        metavar="BUNDLE|TOKEN",
-        help="the file of `fedge enroll`, the folder of `join`, or a token (- reads it from standard input)",
-    )
-    install_parser.add_argument("--device", metavar="ID", help="what this device is called, with a token")
-    install_parser.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the one that runs this"
-    )
-    install_parser.add_argument(
-        "--system-site-packages",
-        action="store_true",
-        help="use the system's numpy and cryptography, where PyPI has none for this processor",
-    )
-    install_parser.set_defaults(run=_run_install, misused=install_parser.error)
-    uninstall_parser = commands.add_parser("uninstall", help="remove the service; data stays (root)")
-    uninstall_parser.add_argument("name", metavar="FEDERATION")
-    uninstall_parser.add_argument(
-        "--purge", action="store_true", help="remove configuration, key and state too"
-    )
-    uninstall_parser.set_defaults(run=_run_uninstall)
-
-
-def _run_install(options: argparse.Namespace) -> int:
+def run_install(options: argparse.Namespace) -> int:
+    """`fedge-agent install`, with the options of `agent.commands`."""
     from fedge.token import PREFIX, Token
 
     source: Source = Path(options.source)
@@ -66,7 +39,8 @@ def _run_install(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_uninstall(options: argparse.Namespace) -> int:
+def run_uninstall(options: argparse.Namespace) -> int:
+    """`fedge-agent uninstall`."""
     uninstall(options.name, purge=options.purge)
     return 0
 
