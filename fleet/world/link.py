@@ -167,7 +167,7 @@ class Wire:
 
     def connect(self, will: Publication | None) -> None:
         """Reach the broker, or not."""
-        if self.closed.is_set():
+        if self.closed.is_set() or not self._here:  # reset on the way: another attempt has been asked for
             return
         place, link = self._place, self._link
         if not place.broker.up or place.clock.now_s < place.weather.dark_until_s:

@@ -80,6 +80,11 @@ def test_a_world_goes_the_same_way_without_shortcuts(seed: int) -> None:
     assert World(seed, 5, 5).run().digest == World(seed, 5, 5, short=False).run().digest
 
 
+def test_a_connection_that_is_reset_while_it_is_made_is_made_again_only_once() -> None:
+    """Else two attempts push each other out for ever: found in this world."""
+    assert World(7_788, 5, 5).run().violation is None
+
+
 def test_a_violation_is_told_with_the_fewest_faults_that_cause_it(monkeypatch: pytest.MonkeyPatch) -> None:
     VARIANTS["a_kept_session_taken_for_kept_frames"](monkeypatch)
     tally = campaign.run(range(DRIFT), most_violations=1)
