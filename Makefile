@@ -33,7 +33,7 @@ chaos: $(VENV)/dev.installed
 	$(BIN)/python -m tests.chaos.kills --seed $(SEED) --rounds $(ROUNDS)
 	$(BIN)/pytest -m chaos --timeout 240
 
-# Simulated worlds, deterministic from their seeds: 100,000 take some two and a half hours on one core.
+# Simulated worlds, deterministic from their seeds: 100,000 take less than two hours on one core.
 WORLDS ?= 0:100000
 world: $(VENV)/dev.installed
 	$(BIN)/fedge world --seeds $(WORLDS)
