@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fedge.plan import Plan, fedsgd
     from fedge.schema import Schema
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ConfigError",

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+import fedge
 from aggregator import rounds
 from aggregator.events import Event
 from aggregator.metrics import Exposition, FederationCollector
@@ -99,7 +100,7 @@ def test_the_present_is_shown_without_naming_a_device() -> None:
     story.sees("pi-3", status(online=False))
     story.answers("pi-1")
     seen = values(story.tally, Now(story.state, received_bytes=10, sent_bytes=20))
-    assert seen["fedge_info", "pumps", "0.1.0"] == 1
+    assert seen["fedge_info", "pumps", fedge.__version__] == 1
     assert (seen["fedge_generation",], seen["fedge_round",]) == (1, 1)
     assert (seen["fedge_devices_known",], seen["fedge_devices_online",]) == (3, 2)
     assert (seen["fedge_round_updates",], seen["fedge_round_quorum",], seen["fedge_round_awaited",]) == (
@@ -129,7 +130,7 @@ def test_it_is_served_until_the_context_is_left() -> None:
     with Exposition(address, FederationCollector("pumps", Tally(), lambda: None)):
         with urllib.request.urlopen(url, timeout=20) as page:
             seen = samples(text_string_to_metric_families(page.read().decode()))
-        assert seen["fedge_info", "pumps", "0.1.0"] == 1
+        assert seen["fedge_info", "pumps", fedge.__version__] == 1
         assert seen["process_resident_memory_bytes",] > 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=20)

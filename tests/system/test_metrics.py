@@ -5,6 +5,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import fedge
 from fleet.broker import free_port
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -36,7 +37,7 @@ def test_a_scrape_tells_how_the_federation_is_doing(fleet: FleetOfProcesses) -> 
     fleet.until(lambda: bool(fleet.rounds()), "it serves")
     fleet.until(lambda: scrape(port).get(("fedge_phase", "done")) == 1, "learning is done")
     seen = scrape(port)
-    assert seen["fedge_info", fleet.name, "0.1.0"] == 1
+    assert seen["fedge_info", fleet.name, fedge.__version__] == 1
     assert seen["fedge_round",] == 4
     assert seen["fedge_updates_admitted_total",] == 3 * 5
     assert seen["fedge_round_seconds_count",] == 5
