@@ -64,6 +64,7 @@ def test_a_failed_step_leaves_the_old_program(program: Program, monkeypatch: pyt
     assert program.current == old
 
 
+@pytest.mark.deploy
 def test_an_environment_that_cannot_be_filled_is_removed(program: Program, tmp_path: Path) -> None:
     (tmp_path / "broken.whl").write_bytes(b"no zip")
     wanted = requirement(tmp_path / "broken.whl", program.extra)

@@ -49,6 +49,7 @@ def per_round(fleet: FleetOfProcesses, units: tuple[int, ...], rounds: int) -> t
     return (after - before) / (last - first), size
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(
     "units", [pytest.param((64,), marks=pytest.mark.long), (200, 180)], ids=["19 KB", "205 KB"]
 )

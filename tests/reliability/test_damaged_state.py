@@ -85,6 +85,7 @@ def spoil(file: Path, damage: Damage) -> None:
     file.write_bytes(after)
 
 
+@pytest.mark.chaos
 def test_fault_38_an_agent_with_a_damaged_memory_takes_part_again(
     fleet: FleetOfProcesses, undisturbed_model: bytes
 ) -> None:
@@ -140,6 +141,7 @@ def test_fault_38_an_agent_with_a_damaged_memory_takes_part_again(
     ), "what was damaged is kept as it was"
 
 
+@pytest.mark.chaos
 def test_fault_38_an_aggregator_with_a_damaged_ledger_does_not_begin_over_the_fleets_memory(
     fleet: FleetOfProcesses, undisturbed_model: bytes
 ) -> None:

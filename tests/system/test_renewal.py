@@ -31,6 +31,7 @@ def certificates_live(place: Production, days: float) -> None:
     path.write_text("\n".join([*lines, f"device_days = {days!r}"]) + "\n")
 
 
+@pytest.mark.chaos
 def test_devices_learn_on_while_their_certificates_end_and_are_renewed(tmp_path: Path) -> None:
     with production() as place, FleetOfProcesses(tmp_path / "fleet", place.broker, place) as fleet:
         certificates_live(place, 365)
