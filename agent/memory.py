@@ -147,7 +147,7 @@ class Memory:
         return (str(row[0]), int(row[1])) if row else ("", 0)
 
     def save_moved(self, day: str, count: int) -> None:
-        """Write down a day, as YYYY-MM-DD, and the bytes that count as moved on it."""
+        """Write down a day, as `agent.meter` spells it, and the bytes that count as moved on it."""
         with self._clear_errors():
             self._db.execute("REPLACE INTO moved VALUES (1, ?, ?)", (day, count))
 

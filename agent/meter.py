@@ -10,7 +10,9 @@ log = logging.getLogger("fedge.agent")
 
 PARTS = 64
 """A day's budget is written down in so many parts, so a day costs so many writes and not one a message."""
-DAY_S = 86_400.0
+DAY_S, HOUR_S = 86_400.0, 3_600.0
+HOURS = "+"
+"""Between the date and how many hours the program has run on it: 2026-05-01+7."""
 
 
 class Notebook(Protocol):
@@ -27,8 +29,8 @@ class Meter:
     """Counts against a day's budget.
 
     A part of the budget is written down before it is used up: a device that loses its power has counted too
-    much by a part, and never too little. A day is over when a synchronised clock shows another date, or, as a
-    clock that is not synchronised says nothing, when the program has run for 24 hours since it began.
+    much by a part, and never too little. A day is over when a synchronised clock shows another date; where no
+    clock is synchronised, when the program has run for 24 hours since it began, in all its lives together.
 
     Args:
         notebook: where the count is kept.
@@ -49,11 +51,14 @@ class Meter:
         self._part = None if budget is None else max(1, budget // PARTS)
         self._today = today
         self._now_s = now_s
-        self._day, self.spent = notebook.moved() if budget is not None else ("", 0)
+        text, self.spent = notebook.moved() if budget is not None else ("", 0)
         """`spent`: bytes moved today."""
+        self._day, _, hours = text.partition(HOURS)
+        self._hours = int(hours) if hours.isdecimal() else 0
+        """How long the program has run on this day, as it is written down."""
         self._written = self.spent
         self._transferred = 0
-        self._begun_s = now_s()
+        self._begun_s = now_s() - self._hours * HOUR_S
 
     def count(self, transferred: int) -> None:
         """Take in how many bytes were moved since the program began.
@@ -68,6 +73,8 @@ class Meter:
         self.spent += more
         if self.spent > self._written:
             self._write(self.spent + self._part)
+        elif self._today() is None and self._ran_hours() > self._hours:
+            self._write(self._written)  # else whoever is switched off every night would never see the day end
 
     @property
     def used_up(self) -> bool:
@@ -81,16 +88,19 @@ class Meter:
 
     def _turn_the_page(self) -> None:
         today = self._today()
-        another = today is not None and self._day not in ("", today)
-        if another or self._now_s() - self._begun_s >= DAY_S:
-            self.spent, self._begun_s, self._day = 0, self._now_s(), ""
+        ran_s = self._now_s() - self._begun_s
+        if ran_s >= DAY_S if today is None else self._day not in ("", today):
+            self.spent, self._begun_s, self._day, self._hours = 0, self._now_s(), "", 0
             self._written = -1
         self._day = today or self._day
 
+    def _ran_hours(self) -> int:
+        return int((self._now_s() - self._begun_s) // HOUR_S)
+
     def _write(self, count: int) -> None:
-        self._written = count
+        self._written, self._hours = count, self._ran_hours()
         try:
-            self._notebook.save_moved(self._day, count)
+            self._notebook.save_moved(f"{self._day}{HOURS}{self._hours}" if self._hours else self._day, count)
         except DamagedState:
             raise
         except StateError as error:

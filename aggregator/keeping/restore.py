@@ -50,7 +50,7 @@ def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[A
     held = lock(folder)
     try:
         path, temporary = folder / FILE, folder / f".{FILE}.restored"
-        remove(temporary)  # of an attempt that a power cut ended
+        _clear(temporary)  # of an attempt that a power cut ended
         try:
             about = archive.extract(file, temporary)
             if about.federation != settings.federation.name:
@@ -61,15 +61,26 @@ def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[A
             _examine(temporary, file)
             if not force:
                 _refuse_over_newer(path, about)
-            aside = quarantine(path) if path.exists() else None
+            # A log that is left over would be played into the restored ledger.
+            aside = quarantine(path) if any(file.exists() for file in _files(path)) else None
             temporary.rename(path)
             sync_folder(folder)
         finally:
-            remove(temporary)
+            _clear(temporary)
         give_to_owner(folder, path, folder / "lock")
         return about, aside
     finally:
         os.close(held)
+
+
+def _files(database: Path) -> list[Path]:
+    """A database and what SQLite keeps beside it."""
+    return [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm", "")]
+
+
+def _clear(database: Path) -> None:
+    for file in _files(database):
+        remove(file)
 
 
 def _examine(temporary: Path, file: Path) -> None:

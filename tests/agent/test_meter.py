@@ -132,6 +132,27 @@ def test_after_24_hours_at_work_a_day_is_over_whatever_the_clock_says(device: De
     assert device.moves(1) == 2
 
 
+def test_a_device_without_a_clock_that_is_off_every_night_sees_its_days_end(device: Device) -> None:
+    device.day = None
+    device.moves(BUDGET)
+    for _ in range(2):
+        for hour in range(11):
+            device.now_s += 3_600
+            assert device.moves(0) >= BUDGET, hour
+        device.start()  # without a clean end, and monotonic clocks begin anywhere
+        device.now_s += 1_000_000
+        device.start()
+    device.now_s += 2 * 3_600
+    assert device.moves(1) == 1
+    assert len(device.notebook.written) < 2 * 24 + 3
+
+
+def test_the_day_of_25_hours_is_one_day(device: Device) -> None:
+    device.moves(5_000)
+    device.now_s = DAY_S + 1_800
+    assert device.moves(1) == 5_001
+
+
 def test_a_full_disk_is_said_and_counting_goes_on(device: Device, caplog: pytest.LogCaptureFixture) -> None:
     device.notebook.fails = StateError("agent.db: the disk is full")
     with caplog.at_level(logging.ERROR):

@@ -254,6 +254,24 @@ def test_a_backup_of_a_newer_program_is_left_alone(server: Server, other: Server
     assert names(other.state) == {"lock"}
 
 
+def test_a_log_that_a_power_cut_left_is_not_played_into_the_restored_ledger(
+    server: Server, other: Server, file: Path
+) -> None:
+    other.learn(1)
+    ledger = Ledger(other.state / FILE)
+    with ledger.transaction():
+        ledger.begin_life(Life(b"x" * 16, 9, "{}"))
+    log = (other.state / f"{FILE}-wal").read_bytes()
+    ledger.close()
+    for file_of_it in names(other.state):
+        (other.state / file_of_it).unlink()
+    for name in (f"{FILE}-wal", f".{FILE}.restored-wal"):
+        (other.state / name).write_bytes(log)
+    restore(other.settings, file, force=False)
+    assert other.newest() == RoundId(1, 3)
+    assert f"{FILE}.quarantine-1-wal" in names(other.state)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root works in the place of the service's user")
 def test_what_root_leaves_there_belongs_to_the_owner_of_the_folder(other: Server, file: Path) -> None:
     os.chown(other.state, 12345, 12346)
