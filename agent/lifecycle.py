@@ -111,10 +111,9 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     if event.signers != state.signers:
         text = f"models are signed with the key {fingerprint(event.signers[-1])} now, as the one before said"
         effects += [do.Say("warning", text), do.SaveSigners(event.signers), do.SaveSeen(announced)]
-        state = replace(state, signers=event.signers)
-        if announced < state.seen:
-            # The key before may have been stolen, and have signed a round that none could ever follow.
-            state = replace(state, seen=announced, manifest=None)
+        # The key before may have been stolen, and have signed a round or an attempt that none could ever
+        # follow, or another model under this one's number: what was begun under it begins anew.
+        state = replace(state, signers=event.signers, seen=announced, manifest=None)
         effects.append(do.PublishStatus(status(state)))
     if announced < state.seen:
         if state.passed_over == state.seen:

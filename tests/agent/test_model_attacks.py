@@ -18,7 +18,7 @@ from fedge import ed25519
 from fedge.errors import ConfigError
 from fedge.frames import split
 from fedge.freshness import RoundId
-from fedge.messages import MAX_FRAMES, Export, Frame, Signed, Succession, pack, seal, unpack
+from fedge.messages import MAX_FRAMES, Export, Frame, Manifest, Signed, Succession, pack, seal, unpack
 from fedge.topics import Topics
 from fedge.trust import Signer, succession
 from tests.agent.besieged import LAB, Device, Federation, blob, frames, manifest, model
@@ -405,6 +405,28 @@ def test_fault_72_fast_forward_ends_with_a_change_of_the_key(device: Device, lab
     assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
     device.hears(lab.says(4))
     assert device.holds == model(4)
+
+
+@pytest.mark.parametrize("state", ["open", "done"])
+def test_fault_72_the_last_attempt_of_this_round_ends_with_a_change_of_the_key(
+    state: str, device: Device, lab: Federation
+) -> None:
+    """A stolen key announces the round that is open, with another model and the last attempt there can be."""
+    stolen = manifest(3, state=state, attempt=2**31 - 1, model=blob(model(9), 1))
+    genuine = manifest(3, state=state)
+
+    def follows(announced: Manifest, model_: bytes) -> bool:
+        if state == "done":
+            return device.holds == model_
+        return device.worked[-1:] == [announced]
+
+    device.hears({**frames(9), ROUND: lab.signer.seal(stolen, "round")})
+    assert follows(stolen, model(9))
+    device.hears(with_model(3, lab.signer.seal(genuine, "round")))
+    assert follows(stolen, model(9)), "an older attempt of the same round"
+    lab.rotate()
+    device.hears(with_model(3, lab.signer.seal(genuine, "round")))
+    assert follows(genuine, model(3))
 
 
 # ── the owner's side ───────────────────────────────────────────────────────────────────────────────
