@@ -70,18 +70,19 @@ def install(source: Source, wheel: Path | None, *, system_site_packages: bool = 
         system_site_packages: let the environment see the system's packages.
 
     Raises:
-        ConfigError: the bundle is none, or its configuration is wrong.
+        ConfigError: the bundle is none, its configuration is wrong, or another device is installed there.
         DeploymentError: a step failed. What was at work before still is.
     """
     files: dict[str, bytes] = {}
     if isinstance(source, Path):
         files = read_source(source)
-        name = federation_of(files[bundle.AGENT], source)
+        name, device = identity_of(files[bundle.AGENT], source)
     else:
-        name = source.federation
+        name, device = source.federation, source.device
     require_root("fedge-agent install")
+    folder = CONFIGURATIONS / name
+    refuse_another(folder, name, device)
     with AGENT.next(wheel, system_site_packages=system_site_packages) as environment:
-        folder = CONFIGURATIONS / name
         changed = configure(folder, files) if isinstance(source, Path) else _join(environment, folder, source)
         _check(environment, folder)
         changed |= units.place_units(UNITS)
@@ -123,19 +124,40 @@ def read_source(source: Path) -> dict[str, bytes]:
     return files
 
 
-def federation_of(agent_toml: bytes, source: Path) -> str:
-    """The federation's name, which names the service.
+def identity_of(agent_toml: bytes, source: Path) -> tuple[str, str]:
+    """The federation's name, which names the service, and the device's id.
 
     Raises:
-        ConfigError: it is missing or not allowed.
+        ConfigError: one of them is missing or not allowed.
     """
     try:
-        name = tomllib.loads(agent_toml.decode("utf-8-sig")).get("federation")
+        settings = tomllib.loads(agent_toml.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: agent.toml: not valid TOML: {error}") from None
-    if not isinstance(name, str) or re.fullmatch(DEVICE_ID, name) is None:
-        raise ConfigError(f"{source}: agent.toml: federation: {name!r} is no federation's name")
-    return name
+    federation, device = settings.get("federation"), settings.get("device")
+    if not isinstance(federation, str) or re.fullmatch(DEVICE_ID, federation) is None:
+        raise ConfigError(f"{source}: agent.toml: federation: {federation!r} is no federation's name")
+    if not isinstance(device, str) or re.fullmatch(DEVICE_ID, device) is None:
+        raise ConfigError(f"{source}: agent.toml: device: {device!r} is no device's id")
+    return federation, device
+
+
+def refuse_another(folder: Path, federation: str, device: str) -> None:
+    """Let one device not take over what is another's: its key would be lost, and `agent.toml` name the other.
+
+    Raises:
+        ConfigError: the folder is of another device or federation, or does not say of which.
+    """
+    try:
+        installed = identity_of((folder / bundle.AGENT).read_bytes(), folder)
+    except FileNotFoundError:
+        return
+    if installed != (federation, device):
+        raise ConfigError(
+            f"{folder}: device {installed[1]!r} of federation {installed[0]!r} is installed there; this is "
+            f"of device {device!r} of federation {federation!r}: use the bundle or --device of the first, or "
+            f"remove it with its key: fedge-agent uninstall {folder.name} --purge"
+        )
 
 
 def configure(folder: Path, files: dict[str, bytes]) -> bool:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.installation import configure, federation_of, read_source
+from agent import installation
+from agent.installation import Claim, configure, identity_of, install, read_source
 from fedge import bundle
 from fedge.errors import ConfigError
 
@@ -25,7 +26,7 @@ def test_a_bundle_and_the_folder_it_came_from_read_the_same(tmp_path: Path) -> N
         (folder / name).write_bytes(content)
     (folder / "data.csv").touch()
     assert read_source(tmp_path / "pi-1.fedge") == read_source(folder) == FILES
-    assert federation_of(FILES[bundle.AGENT], folder) == "greenhouse"
+    assert identity_of(FILES[bundle.AGENT], folder) == ("greenhouse", "pi-1")
 
 
 def test_a_bundle_without_a_key_is_not_installed(tmp_path: Path) -> None:
@@ -39,10 +40,16 @@ def test_a_bundle_without_a_key_is_not_installed(tmp_path: Path) -> None:
         read_source(tmp_path / "pi-2.fedge")
 
 
-@pytest.mark.parametrize("text", [b"", b"federation = 1", b'federation = "../a"', b"federation", b"\xff"])
-def test_a_federation_that_cannot_be_a_name_is_refused(text: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"federation = 1", b'federation = "../a"', b"federation", b"\xff"),
+        *(b'federation = "greenhouse"', b'federation = "greenhouse"\ndevice = "../a"'),
+    ],
+)
+def test_what_cannot_be_a_name_is_refused(text: bytes, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"agent\.toml"):
-        federation_of(text, tmp_path)
+        identity_of(text, tmp_path)
 
 
 def test_what_was_edited_or_renewed_stays(tmp_path: Path) -> None:
@@ -59,3 +66,24 @@ def test_what_was_edited_or_renewed_stays(tmp_path: Path) -> None:
     assert configure(folder, {**FILES, bundle.IDENTITY: b"another"})
     assert (folder / bundle.IDENTITY).read_bytes() == b"another"
     assert (folder / bundle.AGENT).read_bytes() == b"edited"
+
+
+def test_another_device_does_not_take_over_the_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installed one keeps its key, and nothing was made for the other."""
+    monkeypatch.setattr(installation, "CONFIGURATIONS", tmp_path / "agents")
+    monkeypatch.setattr(installation, "require_root", lambda _command: None)
+    monkeypatch.setattr(installation, "AGENT", None)
+    folder = tmp_path / "agents" / "greenhouse"
+    configure(folder, FILES)
+    other = tmp_path / "pi-2.fedge"
+    other.write_bytes(bundle.pack({**FILES, bundle.AGENT: FILES[bundle.AGENT].replace(b"pi-1", b"pi-2")}))
+    words = r"'pi-1' of federation 'greenhouse' .* 'pi-2' of .* fedge-agent uninstall greenhouse --purge"
+    for source in (other, Claim("greenhouse", "pi-2", "token")):
+        with pytest.raises(ConfigError, match=words):
+            install(source, None)
+    (folder / bundle.AGENT).write_bytes(FILES[bundle.AGENT].replace(b"greenhouse", b"garden"))
+    with pytest.raises(ConfigError, match="'garden' is installed there"):
+        install(Claim("greenhouse", "pi-1", "token"), None)
+    assert (folder / bundle.IDENTITY).read_bytes() == FILES[bundle.IDENTITY]
