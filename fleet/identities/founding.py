@@ -128,7 +128,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         beside: the folder of a federation whose authority and broker serve this one too.
 
     Raises:
-        ConfigError: a name is not allowed, or the folder is another federation's.
+        ConfigError: a name is not allowed or taken, or the folder is another federation's.
         StateError: something cannot be written.
     """
     identity = Identity(founding.name, role=Role.AGGREGATOR)  # checks the name
@@ -136,6 +136,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         raise ConfigError(
             f"{folder.root} belongs to the federation {folder.federation()!r}: choose another folder"
         )
+    _refuse_taken_name(founding.name, folder, beside)
     _make_folders(folder, beside)
     made = _Made()
     host = json.dumps(founding.hosts[0])
@@ -159,6 +160,12 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         made.file(folder.broker_ca, authority.pem, SHARED)
     made.file(folder.ca, read(folder.broker_ca), PUBLIC)
     authority = Authority.open(read(folder.ca), read(folder.ca_key))
+    url = _url(settings.broker.host, settings.broker.port)
+    made.file(  # before the register: a run that was cut short finds here that the name is its own
+        folder.settings,
+        _FEDERATION.format(name=json.dumps(founding.name), url=json.dumps(url)),
+        PUBLIC,
+    )
     with Register(folder.register) as register:
         with register.transaction():
             register.add_federation(founding.name)
@@ -176,13 +183,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
             conf_text(folder.broker, settings.broker.port, settings.broker.provisioning_port),
             SHARED,
         )
-        url = _url(settings.broker.host, settings.broker.port)
         made.file(folder.device_settings, _DEVICE, PUBLIC)
-        made.file(
-            folder.settings,
-            _FEDERATION.format(name=json.dumps(founding.name), url=json.dumps(url)),
-            PUBLIC,
-        )
         publish(folder, register)
     hand_to_broker(folder)
     return made.paths
@@ -234,6 +235,21 @@ def hand_to_broker(folder: FederationFolder) -> None:
             shutil.chown(folder.broker_data, user=BROKER_GROUP, group=group)
         except (OSError, LookupError) as error:
             raise StateError(f"{folder.broker}: cannot be handed to {BROKER_GROUP}: {error}") from None
+
+
+def _refuse_taken_name(name: str, folder: FederationFolder, beside: FederationFolder | None) -> None:
+    """Before anything is made: whose name it is already would lose the certificates it works with."""
+    path = (beside or folder).register
+    if folder.settings.exists() or folder.aggregator_identity.exists() or not path.exists():
+        return
+    with Register(path) as register:
+        taken = name in register.federations()
+    if taken:
+        its = f"{beside.root} is its folder" if beside and beside.federation() == name else "it has a folder"
+        raise ConfigError(
+            f"{path}: knows a federation {name!r} already, and {its}, while {folder.root} has no "
+            "federation.toml: choose another name for a new one, or say with --folder where that folder is"
+        )
 
 
 def _make_folders(folder: FederationFolder, beside: FederationFolder | None) -> None:

@@ -10,12 +10,13 @@ from cryptography import x509
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
 from fedge import bundle
-from fedge.errors import ConfigError
+from fedge.errors import ConfigError, StateError
 from fleet.identities.authority import describe
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
 from fleet.identities.mosquitto import conf_text, production_text
+from fleet.identities.register import Register
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,6 +79,44 @@ def test_a_folder_of_another_federation_is_left_alone(folder: FederationFolder) 
     with pytest.raises(ConfigError, match="belongs to the federation 'greenhouse'"):
         found(folder, Founding("harbour", ["broker.example"]))
     assert contents(folder) == before
+
+
+def test_a_name_that_the_register_knows_is_not_taken_from_its_folder(
+    folder: FederationFolder, tmp_path: Path
+) -> None:
+    """The certificates of a federation at work would count no more."""
+    harbour = FederationFolder(tmp_path / "harbour")
+    found(harbour, Founding("harbour", ["broker.example"]), beside=folder)
+    before = contents(folder)
+    elsewhere = FederationFolder(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"greenhouse is its folder.* --folder"):
+        found(elsewhere, Founding("greenhouse", ["broker.example"]), beside=folder)
+    with pytest.raises(ConfigError, match="knows a federation 'harbour' already, and it has a folder"):
+        found(elsewhere, Founding("harbour", ["broker.example"]), beside=folder)
+    assert contents(folder) == before
+    assert not elsewhere.root.exists()
+
+
+@pytest.mark.parametrize("step", ["transaction", "add_certificate"])
+def test_a_run_beside_another_that_was_cut_short_goes_on(
+    folder: FederationFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    harbour, founding = FederationFolder(tmp_path / "harbour"), Founding("harbour", ["broker.example"])
+
+    def full(*_: object) -> None:
+        raise StateError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Register, step, full)
+        with pytest.raises(StateError):
+            found(harbour, founding, beside=folder)
+    assert harbour.aggregator_identity in found(harbour, founding, beside=folder)
+    assert found(harbour, founding, beside=folder) == []
+
+
+def test_lost_settings_are_made_anew(folder: FederationFolder) -> None:
+    folder.settings.unlink()
+    assert found(folder, Founding("greenhouse", ["broker.example"])) == [folder.settings]
 
 
 def test_the_settings_it_writes_are_valid(folder: FederationFolder, tmp_path: Path) -> None:
