@@ -163,19 +163,20 @@ def refuse_another(folder: Path, federation: str, device: str) -> None:
 def configure(folder: Path, files: dict[str, bytes]) -> bool:
     """Write the configuration; what its owner edited or a renewal replaced stays. Returns whether it changed.
 
-    The same bundle again changes nothing; another one brings its identity and trust, and `agent.toml` stays.
+    The same bundle again puts back only what is missing; another one brings its identity and trust, and
+    `agent.toml` stays.
     """
     digest = hashlib.sha256(files[bundle.IDENTITY] + files[bundle.CA]).hexdigest().encode()
     mark = folder / KEPT_DIGEST
-    if mark.is_file() and mark.read_bytes() == digest:
+    same = mark.is_file() and mark.read_bytes() == digest
+    kept = {name for name in files if (same or name == bundle.AGENT) and (folder / name).exists()}
+    if same and kept == files.keys():
         say(f"{folder} stays as it is")
         return False
     say(f"write {folder}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    for name, content in files.items():
-        if name == bundle.AGENT and (folder / name).exists():
-            continue
-        units.place(folder / name, content, 0o600 if name in bundle.SECRETS else 0o644)
+    for name in sorted(files.keys() - kept):
+        units.place(folder / name, files[name], 0o600 if name in bundle.SECRETS else 0o644)
     units.place(mark, digest)
     return True
 
@@ -249,7 +250,6 @@ def uninstall(name: str, *, purge: bool) -> None:
         say(f"remove {folder} and /var/lib/fedge-agent/{name}")
         shutil.rmtree(folder)
     else:
-        (folder / KEPT_DIGEST).unlink(missing_ok=True)
         say(f"{folder} and /var/lib/fedge-agent/{name} stay")
     if any(units.is_enabled(f"fedge-agent@{other}.service") for other in _installed()):
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import installation
-from agent.installation import Claim, configure, identity_of, install, read_source
+from agent.installation import Claim, configure, identity_of, install, read_source, uninstall
 from fedge import bundle
 from fedge.errors import ConfigError
 
@@ -63,6 +63,10 @@ def test_what_was_edited_or_renewed_stays(tmp_path: Path) -> None:
     (folder / bundle.IDENTITY).write_bytes(b"renewed")
     assert not configure(folder, FILES)
     assert (folder / bundle.IDENTITY).read_bytes() == b"renewed"
+    (folder / bundle.CA).unlink()
+    assert configure(folder, FILES)
+    assert (folder / bundle.CA).read_bytes() == FILES[bundle.CA]
+    assert (folder / bundle.IDENTITY).read_bytes() == b"renewed"
     assert configure(folder, {**FILES, bundle.IDENTITY: b"another"})
     assert (folder / bundle.IDENTITY).read_bytes() == b"another"
     assert (folder / bundle.AGENT).read_bytes() == b"edited"
@@ -87,3 +91,16 @@ def test_another_device_does_not_take_over_the_installed_one(
     with pytest.raises(ConfigError, match="'garden' is installed there"):
         install(Claim("greenhouse", "pi-1", "token"), None)
     assert (folder / bundle.IDENTITY).read_bytes() == FILES[bundle.IDENTITY]
+
+
+def test_a_renewed_key_outlives_being_uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "CONFIGURATIONS", tmp_path)
+    monkeypatch.setattr(installation, "require_root", lambda _command: None)
+    monkeypatch.setattr(installation.units, "retire", lambda *_arguments: None)
+    monkeypatch.setattr(installation.units, "is_enabled", lambda _unit: True)  # another one needs the program
+    folder = tmp_path / "greenhouse"
+    configure(folder, FILES)
+    (folder / bundle.IDENTITY).write_bytes(b"renewed")
+    uninstall("greenhouse", purge=False)
+    configure(folder, FILES)
+    assert (folder / bundle.IDENTITY).read_bytes() == b"renewed"
