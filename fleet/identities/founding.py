@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import ConfigError, StateError
-from fedge.store import make_folder
+from fedge.store import give_to_owner, make_folder
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, create, read
 from fleet.identities.identity import Identity, Role
@@ -184,6 +184,8 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
             SHARED,
         )
         made.file(folder.device_settings, _DEVICE, PUBLIC)
+        new = [path for path in made.paths if path.parent == folder.registrar]
+        give_to_owner(folder.registrar, *new)  # installed, it is another user's, who has to read them
         publish(folder, register)
     hand_to_broker(folder)
     return made.paths

@@ -1,5 +1,6 @@
 """`fedge init`: everything is there, nobody else reads the keys, and a second run changes nothing."""
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_a_run_beside_another_that_was_cut_short_goes_on(
             found(harbour, founding, beside=folder)
     assert harbour.aggregator_identity in found(harbour, founding, beside=folder)
     assert found(harbour, founding, beside=folder) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_leaves_a_new_key_of_the_registrar_to_whose_folder_it_is(folder: FederationFolder) -> None:
+    for path in (folder.registrar, *folder.registrar.iterdir()):
+        os.chown(path, 1234, 1235)
+    folder.registrar_identity.unlink()
+    folder.watch_identity.unlink()
+    found(folder, Founding("greenhouse", ["broker.example"]))
+    status = folder.registrar_identity.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 1235, 0o600)
+    assert folder.watch_identity.stat().st_uid == 0, "the aggregator's are root's"
 
 
 def test_lost_settings_are_made_anew(folder: FederationFolder) -> None:
