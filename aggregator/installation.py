@@ -127,7 +127,11 @@ def take_in(source: Path, federations: Path = FEDERATIONS) -> Path:
         raise ConfigError(f"{source} shares a broker: make it with fedge init {name} … --folder {folder}")
     say(f"move {source} to {folder}")
     federations.mkdir(parents=True, exist_ok=True, mode=0o755)
-    shutil.move(source, folder)
+    mask = os.umask(0o077)  # to another disk it copies, and a copy has the modes only when it is whole
+    try:
+        shutil.move(source, folder)
+    finally:
+        os.umask(mask)
     folder.chmod(0o755)
     conf = folder / "broker" / "mosquitto.conf"
     text = conf.read_text(encoding="utf-8").replace(f" {source}/broker", f" {folder}/broker")

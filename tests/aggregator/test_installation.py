@@ -1,5 +1,8 @@
 """What `fedge-aggregator install` does with a federation's folder, without a system to install on."""
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,36 @@ def test_a_folder_is_moved_to_its_place_once(tmp_path: Path) -> None:
     assert take_in(Path("greenhouse"), place) == folder, "by its name"
     with pytest.raises(ConfigError, match="is there already"):
         take_in(found(tmp_path / "second"), place)
+
+
+def test_secrets_that_move_to_another_disk_are_never_open_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = found(tmp_path / "elsewhere")
+    (source / "ca.key").touch(0o600)
+    modes: dict[str, int] = {}
+    copystat = shutil.copystat
+
+    def rename(_source: str, _target: str) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def noted(origin: str, copy: str, **options: bool) -> None:
+        modes[Path(copy).name] = Path(copy).stat().st_mode & 0o777
+        copystat(origin, copy, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", rename)
+        patched.setattr(shutil, "copystat", noted)
+        before = os.umask(0o022)
+        try:
+            folder = take_in(source, tmp_path / "federations")
+            assert os.umask(before) == 0o022, "what comes after has the mask of before"
+        finally:
+            os.umask(before)
+    assert modes["ca.key"] == 0o600
+    assert modes["broker"] == modes["greenhouse"] == 0o700
+    assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600
+    assert (folder / "federation.toml").stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("text", [None, "[federation", "[federation]\nname = 3\n", "name = 'x'\n"])

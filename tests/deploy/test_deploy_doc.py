@@ -25,8 +25,9 @@ def test_the_page_leads_to_an_admitted_update(
 
 def test_a_token_is_printed(installed: Installed) -> None:
     text = sections(PAGE)["A device"].partition("**Many devices")[2]
-    assert walk(installed.debian, text).commands == 1
+    assert walk(installed.debian, text).commands == 2
     assert installed.debian.sh("cat token").startswith("fedge1.")
+    assert installed.debian.sh("stat -c %a token") == "600"
 
 
 def test_everything_to_look_at_is_there(installed: Installed) -> None:

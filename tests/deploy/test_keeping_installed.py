@@ -94,6 +94,7 @@ def test_an_installed_federation_goes_back_and_moves(debian: Debian, wheel: Path
     assert ledger(debian)[:2] == (name, 2)
 
     do(debian, 2)
+    assert (debian.root / "root/pumps.tar").stat().st_mode & 0o777 == 0o600
     moved = ledger(debian)
     # Another server has nothing but the programs; it has the name of the old one.
     debian.sh("fedge-aggregator uninstall pumps --purge")
