@@ -98,6 +98,10 @@ class Register:
         except self._db.Error as error:
             raise database_error(self._path, error) from error
 
+    def version(self) -> int:
+        """A number that is another one after any other process has changed the register."""
+        return int(self.run("PRAGMA data_version")[0][0])
+
     # ── federations and members ────────────────────────────────────────────────────────────────────
 
     def add_federation(self, name: str) -> None:

@@ -88,6 +88,7 @@ class Registrar:
         self._days = RegistrarSettings.load(folder.registrar_settings).certificates.device_days
         self._published_claims: frozenset[str] | None = None
         """The claims whose users the broker knows; None: it was not told what the register says."""
+        self._published_version = self._seen_version = register.version()
 
     def turn(self, petitions: Iterable[Petition], now: datetime) -> list[Verdict]:
         """Judge petitions; what is returned may be said."""
@@ -101,11 +102,18 @@ class Registrar:
         return verdicts
 
     def tell_broker(self, now: datetime) -> None:
-        """Publish the register if it has changed, or a claim's time is over."""
+        """Publish the register if it has changed, or a claim's time is over.
+
+        Who changes it publishes it too, so what another process changed is published here only when it is
+        seen for the second time: that one may have been cut short of it, or be in the middle of a farewell.
+        """
         claims = frozenset(kept.claim.name for kept in self._claims.open(now.timestamp()))
-        if claims != self._published_claims:
+        version = self._register.version()
+        changed_by_others = version == self._seen_version != self._published_version
+        self._seen_version = version
+        if claims != self._published_claims or changed_by_others:
             publish(self._folder, self._register)
-            self._published_claims = claims
+            self._published_claims, self._published_version = claims, version
 
     def _judge(self, petition: Petition, now: datetime) -> Issued | None:
         """The answer; None to what does not even say what it asks."""

@@ -20,7 +20,7 @@ from fleet.identities.settings import RegistrarSettings
 log = logging.getLogger("fedge.registrar")
 
 TICK_S = 15.0
-"""How often the loop looks whether a claim has ended or a federation was added."""
+"""How often the loop looks whether a claim has ended, a federation was added or a change was left untold."""
 LARGEST_TURN = 64
 """Petitions judged in one transaction at most."""
 ANSWER_EXPIRY_S = 300

@@ -25,6 +25,7 @@ from fedge.provisioning import (
     renewal_user,
 )
 from fedge.token import Token
+from fleet.identities import enrolling
 from fleet.identities import registrar as shell
 from fleet.identities.authority import utc_now
 from fleet.identities.claims import Claims
@@ -32,6 +33,7 @@ from fleet.identities.decision import MOST_A_DAY
 from fleet.identities.enrolling import revoke
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
+from fleet.identities.publishing import publish
 from fleet.identities.register import Register
 from fleet.identities.registrar import Petition, Registrar
 from fleet.identities.tokens import LONGEST, promise, read_duration, withdraw
@@ -143,6 +145,35 @@ def test_what_a_crash_left_untold_is_told_at_the_next_start(
     (answer,) = place.ask(token.claim, request)
     assert answer.certificate is not None
     assert place.used(token) == 1
+
+
+def test_what_another_process_changed_and_left_untold_is_told(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed, and its turn to publish did not come: "database is locked"."""
+    joined(place, "pi-1", tmp_path)
+    told: list[Register] = []
+
+    def counted(folder: FederationFolder, register: Register) -> None:
+        told.append(register)
+        publish(folder, register)
+
+    monkeypatch.setattr(shell, "publish", counted)
+
+    def locked(*_: object) -> None:
+        raise StateError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(enrolling, "publish", locked)
+        with pytest.raises(StateError):
+            revoke(place.folder, "pi-1")
+    place.registrar.tell_broker(NOW)
+    assert told == [], "first the other has its say: it may be in the middle of a farewell"
+    assert "user greenhouse_pi-1\n" in place.folder.acl.read_text()
+    for _ in range(3):
+        place.registrar.tell_broker(NOW)
+    assert told == [place.register], "once"
+    assert "user greenhouse_pi-1\n" not in place.folder.acl.read_text()
 
 
 def test_a_full_disk_is_forgotten_by_the_next_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
