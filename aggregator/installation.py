@@ -178,19 +178,24 @@ def hand_over(folder: Path) -> None:
                 REGISTRAR,
             ]
         )
-    group = grp.getgrnam("mosquitto").gr_gid
+    user, group = pwd.getpwnam(REGISTRAR), grp.getgrnam("mosquitto").gr_gid
     registrar, broker = folder / "registrar", folder / "broker"
     try:
         for path in (registrar.resolve(), *registrar.iterdir()):
-            shutil.chown(path, REGISTRAR, REGISTRAR)
+            _chown(path, user.pw_uid, user.pw_gid)
         for path in (broker.resolve(), *broker.iterdir()):
-            os.chown(path, -1, group)
+            _chown(path, -1, group)
         # It writes the lists there; what it makes belongs to the broker's group.
-        shutil.chown(broker.resolve(), REGISTRAR)
+        _chown(broker.resolve(), user.pw_uid, -1)
         broker.chmod(0o2750)
-        shutil.chown(broker / "data", "mosquitto", "mosquitto")
+        _chown(broker / "data", pwd.getpwnam("mosquitto").pw_uid, group)
     except OSError as error:
         raise DeploymentError(f"{folder}: cannot be handed over: {error}") from None
+
+
+def _chown(path: Path, user: int, group: int) -> None:
+    """Change whose a file is, never what a link points at: who owns its folder can put one there."""
+    os.chown(path, user, group, follow_symlinks=False)
 
 
 def point_broker(folder: Path, link: Path = BROKER) -> None:
@@ -294,8 +299,10 @@ def uninstall(name: str, *, purge: bool) -> None:
 def _give_back(folders: Iterable[Path]) -> None:
     """Make root the owner of what the registrar's user had, and remove that user."""
     for folder in folders:
-        for path in (folder / "broker", folder / "registrar", *(folder / "registrar").iterdir()):
-            shutil.chown(path.resolve(), "root", None if path.name == "broker" else "root")
+        registrar = folder / "registrar"
+        _chown((folder / "broker").resolve(), 0, -1)
+        for path in (registrar.resolve(), *registrar.iterdir()):
+            _chown(path, 0, 0)
     run(["userdel", REGISTRAR])
 
 

@@ -31,7 +31,7 @@ def atomic_write(
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        descriptor = _open_new(temporary, mode)
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, to set the mode at creation)
             if owner is not None and os.geteuid() == 0:
                 os.fchown(descriptor, *owner)
@@ -44,6 +44,19 @@ def atomic_write(
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StateError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _open_new(path: Path, mode: int) -> int:
+    """Create a file to write to; what lies there goes first, and is never written to or followed as a link.
+
+    Root writes in folders of services, which could put a link there to any file of the system.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        path.unlink()
+        return os.open(path, flags, mode)
 
 
 def remove(path: Path) -> None:
@@ -90,7 +103,7 @@ def give_to_owner(folder: Path, *files: Path) -> None:
         owner = folder.stat()
         for file in files:
             with suppress(FileNotFoundError):
-                os.chown(file, owner.st_uid, owner.st_gid)
+                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def lock(folder: Path) -> int:
@@ -105,7 +118,7 @@ def lock(folder: Path) -> int:
     """
     path = folder / "lock"
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
     try:

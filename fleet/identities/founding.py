@@ -7,7 +7,7 @@ certificate before counts no more.
 import grp
 import json
 import os
-import shutil
+import pwd
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -231,10 +231,10 @@ def hand_to_broker(folder: FederationFolder) -> None:
     with suppress(KeyError):  # Mosquitto is not installed, or runs elsewhere as somebody else
         group = grp.getgrnam(BROKER_GROUP).gr_gid
         try:
-            for path in (folder.broker, *folder.broker.iterdir()):
-                os.chown(path, -1, group)
+            for path in (folder.broker.resolve(), *folder.broker.iterdir()):
+                os.chown(path, -1, group, follow_symlinks=False)  # who writes there could put a link there
             folder.broker.chmod(0o2750)  # files made in it later belong to its group
-            shutil.chown(folder.broker_data, user=BROKER_GROUP, group=group)
+            os.chown(folder.broker_data, pwd.getpwnam(BROKER_GROUP).pw_uid, group, follow_symlinks=False)
         except (OSError, LookupError) as error:
             raise StateError(f"{folder.broker}: cannot be handed to {BROKER_GROUP}: {error}") from None
 

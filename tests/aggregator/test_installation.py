@@ -1,13 +1,16 @@
 """What `fedge-aggregator install` does with a federation's folder, without a system to install on."""
 
 import errno
+import grp
 import os
+import pwd
 import shutil
 from pathlib import Path
 
 import pytest
 
-from aggregator.installation import point_broker, take_in
+from aggregator import installation
+from aggregator.installation import hand_over, point_broker, take_in
 from fedge.errors import ConfigError
 
 
@@ -93,3 +96,31 @@ def test_mosquitto_is_the_broker_of_one_authority(tmp_path: Path) -> None:
     point_broker(beside, link)
     with pytest.raises(ConfigError, match=r"--beside .*/one"):
         point_broker(other, link)
+
+
+def test_owners_change_of_files_and_never_through_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may put links into the folder that is its own; followed, one to nowhere would be an error."""
+    folder = found(tmp_path / "greenhouse")
+    (folder / "registrar").mkdir()
+    (folder / "broker" / "data").symlink_to(tmp_path / "nowhere")
+    for part in ("registrar", "broker"):
+        (folder / part / "link").symlink_to(tmp_path / "nowhere")
+    ours, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
+    chown, given = os.chown, set[str]()
+
+    def noted(path: Path, _user: int, _group: int, **options: bool) -> None:
+        chown(path, -1, -1, **options)
+        given.add(str(path.relative_to(folder)))
+
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: ours)
+    monkeypatch.setattr(grp, "getgrnam", lambda _name: group)
+    monkeypatch.setattr(installation, "run", lambda _command: "")
+    monkeypatch.setattr(os, "chown", noted)
+    hand_over(folder)
+    broker = {"broker", "broker/mosquitto.conf", "broker/data", "broker/link"}
+    assert given == {"registrar", "registrar/link"} | broker
+    given.clear()
+    installation._give_back([folder])
+    assert given == {"broker", "registrar", "registrar/link"}

@@ -99,6 +99,21 @@ def test_a_file_left_by_a_power_cut_is_no_hindrance(tmp_path: Path) -> None:
     assert names(tmp_path) == {"model"}
 
 
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_a_link_put_in_the_way_is_not_written_through(tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "somebody else's"
+    other.write_bytes(b"theirs")
+    if kind == "symbolic":
+        (tmp_path / ".model.new").symlink_to(other)
+    else:
+        (tmp_path / ".model.new").hardlink_to(other)
+    atomic_write(tmp_path / "model", b"new")
+    assert other.read_bytes() == b"theirs"
+    assert (tmp_path / "model").read_bytes() == b"new"
+    assert not (tmp_path / "model").is_symlink()
+    assert names(tmp_path) == {"model", other.name}
+
+
 def test_a_file_in_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file or directory"):
         atomic_write(tmp_path / "gone" / "model", b"x")
@@ -172,6 +187,14 @@ def test_a_lock_that_cannot_be_is_a_fault_of_the_folder(
     monkeypatch.setattr("fcntl.flock", no_locks)
     with pytest.raises(StateError, match="lock: cannot be locked: No locks available"):
         lock(tmp_path)
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("somebody else's")
+    (tmp_path / "lock").symlink_to(tmp_path / "other")
+    with pytest.raises(StateError, match="lock: cannot be opened"):
+        lock(tmp_path)
+    assert (tmp_path / "other").read_text() == "somebody else's"
 
 
 def test_a_full_disk_still_locks(tmp_path: Path) -> None:
