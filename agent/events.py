@@ -92,6 +92,11 @@ class KeepFailed:
 
 
 @dataclass(frozen=True)
+class SignersUnsaved:
+    """A change of the signing key could not be made durable: the state is that of before its announcement."""
+
+
+@dataclass(frozen=True)
 class ConditionsChanged:
     """The device was measured again, as it is before every `Tick`."""
 
@@ -116,6 +121,7 @@ Event = (
     | ReceiptArrived
     | StatusSeen
     | KeepFailed
+    | SignersUnsaved
     | ConditionsChanged
     | Tick
 )

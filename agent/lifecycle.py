@@ -24,6 +24,7 @@ from fedge.trust import fingerprint
 FETCH_RETRY_S = 15.0
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
 CLONE_PAUSE_S = 60.0
+UNSAVED_PAUSE_S = 30.0
 MEASURE_AGAIN_S = 30.0
 """How often conditions are looked at again, while nothing but they keeps the device from its work."""
 
@@ -83,6 +84,8 @@ def step(state: Device, event: on.Event) -> Step:
             return _status_seen(state, event)
         case on.KeepFailed():
             return replace(state, kept=None, followed_s=event.now_s), []
+        case on.SignersUnsaved():
+            return _signers_unsaved(state)
         case on.ConditionsChanged():
             return _conditions_changed(state, event)
         case on.Tick():
@@ -110,7 +113,7 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     effects: list[do.Effect] = []
     if event.signers != state.signers:
         text = f"models are signed with the key {fingerprint(event.signers[-1])} now, as the one before said"
-        effects += [do.Say("warning", text), do.SaveSigners(event.signers), do.SaveSeen(announced)]
+        effects += [do.SaveSigners(event.signers), do.SaveSeen(announced), do.Say("warning", text)]
         # The key before may have been stolen, and have signed a round or an attempt that none could ever
         # follow, or another model under this one's number: what was begun under it begins anew.
         state = replace(state, signers=event.signers, seen=announced, manifest=None)
@@ -153,6 +156,18 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
         case _:
             effects.append(do.SaveSeen(announced))
     return state, effects + more
+
+
+def _signers_unsaved(state: Device) -> Step:
+    """Leave for a while: who comes back is told the announcement again. Until then answer no other."""
+    effects: list[do.Effect] = [do.Withdraw(UNSAVED_PAUSE_S, farewell=state.link_up)]
+    match state.work:
+        case Working(round=unwanted):
+            effects.append(do.CancelWork(unwanted))
+            state = replace(state, work=Idle())
+        case Reporting():
+            state = replace(state, work=Idle())
+    return replace(state, link_up=False), effects
 
 
 def _decide(state: Device, now_s: float) -> Step:

@@ -199,7 +199,8 @@ class Runtime:
     # ── effects ────────────────────────────────────────────────────────────────────────────────────
 
     def _step(self, event: Event) -> None:
-        self._state, effects = lifecycle.step(self._state, event)
+        former = self._state
+        self._state, effects = lifecycle.step(former, event)
         for effect in effects:
             try:
                 before(effect)
@@ -211,6 +212,12 @@ class Runtime:
                 log.error("%s", error)
                 # What is not durable must not be seen (law 4), so the effects after it are not performed;
                 # and the core hears of it before anything else happens.
+                # Only a round is not held to that: who could not even decline would keep its fleet waiting.
+                if isinstance(effect, do.SaveSigners):
+                    # A restart would believe the key before again, so this device never changed it.
+                    self._state = former
+                    self._step(on.SignersUnsaved())
+                    return
                 if isinstance(effect, do.SaveUpdate):
                     self._step(on.Failed(effect.round, Reason.FAILED, str(error)))
                     return

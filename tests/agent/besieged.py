@@ -115,7 +115,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.retained: dict[str, bytes] = {}
-        self.inbox: list[MessageArrived] = []
+        self.inbox: list[MessageArrived | LinkUp] = []
         self.said: list[Publication] = []
         self._subscribed: list[re.Pattern[str]] = []
 
@@ -143,6 +143,13 @@ class Broker:
         self.said += publications
 
     def handle_up(self, event: LinkUp) -> None: ...
+
+    def close(self, last_words: Publication | None = None) -> None:
+        self.send([last_words] if last_words is not None else [])
+        self._subscribed.clear()
+
+    def open(self) -> None:
+        self.inbox.append(LinkUp(connection=2, session_present=False, max_packet=2**20))
 
 
 _packet = itertools.count(1)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.memory import Memory
 from fedge import ed25519
-from fedge.errors import ConfigError
+from fedge.errors import ConfigError, StateError
 from fedge.frames import split
 from fedge.freshness import RoundId
 from fedge.messages import MAX_FRAMES, Export, Frame, Manifest, Signed, Succession, pack, seal, unpack
 from fedge.topics import Topics
-from fedge.trust import Signer, succession
+from fedge.trust import Signer, Signers, succession
 from tests.agent.besieged import LAB, Device, Federation, blob, frames, manifest, model
 
 ROUND = LAB.round
@@ -427,6 +428,31 @@ def test_fault_72_the_last_attempt_of_this_round_ends_with_a_change_of_the_key(
     lab.rotate()
     device.hears(with_model(3, lab.signer.seal(genuine, "round")))
     assert follows(genuine, model(3))
+
+
+def test_fault_72_a_change_of_the_key_that_cannot_be_saved_is_not_made_until_it_can(
+    device: Device, lab: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a restart would lead back to a stolen key, when the device has said that it believes the next."""
+
+    def full(_memory: Memory, _signers: Signers) -> None:
+        raise StateError("agent.db: database or disk is full")
+
+    before = lab.rotate()
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "save_signers", full)
+        device.hears(lab.says(3))
+        assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+        assert (device.status.signer, device.status.round) == (before.public, 2)
+        assert not device.status.online, "it has left, to come back"
+        device.waits(30.0)
+        assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+    device.waits(30.0)
+    assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    assert (device.status.signer, device.status.online) == (lab.signer.public, True)
+    device.restart()
+    device.hears(with_model(9, before.seal(manifest(9), "round")))
+    assert device.holds == model(3)
 
 
 # ── the owner's side ───────────────────────────────────────────────────────────────────────────────
