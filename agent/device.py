@@ -5,11 +5,11 @@ from math import inf
 
 from agent.config import DEFAULT_SOURCE, LimitsSettings, MannersSettings
 from agent.manners import UNMEASURED, Readings
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Decline, Manifest
 from fedge.trust import Signers
 
-NEVER = RoundId(0, 0)
+NEVER = Attempt(RoundId(0, 0), 0)
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,9 @@ class Device:
     """This is not the first connection of this boot."""
     signers: Signers = ()
     """The keys known to have signed announcements, of which the last is believed; none: no key is pinned."""
-    seen: RoundId = NEVER
-    passed_over: RoundId | None = None
+    seen: Attempt = NEVER
+    """The newest announcement."""
+    passed_over: Attempt | None = None
     """What it had seen when it last said that an announcement is older: it says so once."""
     manifest: Manifest | None = None
     closes_s: float = 0.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Manifest, Status
 from fedge.trust import Signers
 
@@ -63,16 +63,16 @@ class SaveSigners:
 
 @dataclass(frozen=True)
 class SaveSeen:
-    """Remember the newest round, durably."""
+    """Remember the newest announcement, durably."""
 
-    round: RoundId
+    attempt: Attempt
 
 
 @dataclass(frozen=True)
 class SaveUpdate:
-    """Keep an update until it is answered, and its round as seen, durably; it replaces the one before."""
+    """Keep an update until it is answered, and its attempt as seen, durably; it replaces the one before."""
 
-    round: RoundId
+    attempt: Attempt
     digest: bytes
     payload: bytes
 

@@ -15,7 +15,7 @@ from agent.allowance import can_follow, objections_to_source, objections_to_work
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
-from fedge.freshness import round_of
+from fedge.freshness import Attempt, round_of
 from fedge.messages import Decline, Manifest, Status
 from fedge.reasons import Reason
 from fedge.selection import chosen
@@ -39,8 +39,8 @@ def status(state: Device, *, online: bool = True) -> Status:
         connection=state.connection,
         version=state.version,
         samples=state.samples,
-        generation=state.seen.generation,
-        round=state.seen.round,
+        generation=state.seen.round.generation,
+        round=state.seen.round.round,
         holds=state.kept,
         declined=state.declined,
         signer=state.signers[-1] if state.signers else None,
@@ -109,7 +109,7 @@ def _link_up(state: Device, event: on.LinkUp) -> Step:
 
 def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     manifest, now_s = event.manifest, event.now_s
-    announced = round_of(manifest)
+    announced = _attempt_of(manifest)
     effects: list[do.Effect] = []
     if event.signers != state.signers:
         text = f"models are signed with the key {fingerprint(event.signers[-1])} now, as the one before said"
@@ -127,12 +127,8 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     state = _measured(state, now_s, event.readings)
     current = state.manifest
     closes_s = now_s + event.left_s
-    if current is not None and (announced, manifest.attempt) <= (round_of(current), current.attempt):
-        if (announced, manifest.attempt, manifest.state) != (
-            round_of(current),
-            current.attempt,
-            current.state,
-        ):
+    if current is not None and announced == state.seen:
+        if manifest.state != current.state:
             return state, effects
         state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
         if not isinstance(state.work, Idle):
@@ -140,11 +136,14 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
         state, more = _decide(state, now_s)
         return state, effects + more
 
-    same_round = current is not None and round_of(current) == announced and manifest.state == "open"
+    same_round = current is not None and round_of(current) == announced.round and manifest.state == "open"
     state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
     match state.work:
-        case Fetching(to_work=True) | Working() | Reporting() if same_round:
-            return state, effects  # another attempt of the round it works on: what it does stays right
+        # Another attempt of the round it works on: what it does stays right.
+        case Fetching(to_work=True) | Working() if same_round:
+            return state, effects
+        case Reporting() if same_round:
+            return state, [*effects, do.SaveSeen(announced)]
         case Working(round=older):
             effects.append(do.CancelWork(older))
         case Fetching():
@@ -200,7 +199,7 @@ def _refuses(state: Device) -> bool:
 def _take_up(state: Device, now_s: float) -> Step:
     if state.declined is None:
         return _fetch(state, now_s, to_work=True)
-    text = f"round {state.seen}: taken up, nothing speaks against it any more ({state.declined.reason})"
+    text = f"round {state.seen.round}: taken up, nothing speaks against it any more ({state.declined.reason})"
     state = replace(state, declined=None)
     told: list[do.Effect] = [do.Say("info", text), do.PublishStatus(status(state))]
     state, effects = _fetch(state, now_s, to_work=True)
@@ -345,7 +344,7 @@ def _done(state: Device, event: on.Done) -> Step:
         work=Reporting((0,), event.now_s + REPORT_RETRY_S),
     )
     effects: list[do.Effect] = [
-        do.SaveUpdate(event.round, event.digest, event.payload),
+        do.SaveUpdate(state.seen, event.digest, event.payload),
         do.PublishUpdate(event.digest, None),
     ]
     state, keeping = _keep(state, event.now_s)  # while the others are still at work
@@ -414,6 +413,10 @@ def _status_seen(state: Device, event: on.StatusSeen) -> Step:
         f"give one of them its own; leaving for {pause_s:.0f} s"
     )
     return replace(state, link_up=False), [do.Say("error", text), do.Withdraw(pause_s)]
+
+
+def _attempt_of(manifest: Manifest) -> Attempt:
+    return Attempt(round_of(manifest), manifest.attempt)
 
 
 def _tick(state: Device, now_s: float) -> Step:

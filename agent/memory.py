@@ -2,7 +2,7 @@
 
 | table   | what it holds                                                                         |
 |---------|---------------------------------------------------------------------------------------|
-| seen    | one row: the newest (generation, round) this device has seen                          |
+| seen    | one row: the newest (generation, round, attempt) this device has seen                 |
 | outbox  | one row: the newest update and its bytes                                              |
 | verdict | one row: what became of an update; beside it, so that its bytes are not written again |
 | boots   | the last boot ids of this device: their late wills are its own                        |
@@ -22,7 +22,7 @@ from pathlib import Path
 from agent.device import Saved
 from fedge.ed25519 import PUBLIC_BYTES
 from fedge.errors import DamagedState
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.store import Connect, database_error, open_database
 from fedge.trust import Signers
 
@@ -47,8 +47,12 @@ CREATE TABLE boots (n INTEGER PRIMARY KEY, boot BLOB NOT NULL)
 CREATE TABLE signers (one INTEGER PRIMARY KEY CHECK (one = 1), keys BLOB NOT NULL, proof BLOB NOT NULL)
 """,
     "CREATE TABLE moved (one INTEGER PRIMARY KEY CHECK (one = 1), day TEXT NOT NULL, bytes INTEGER NOT NULL)",
+    "ALTER TABLE seen ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",
 )
 """The layouts, from the first on; see docs/state.md."""
+
+
+_SAVE_SEEN = "REPLACE INTO seen (one, generation, round, attempt, proof) VALUES (1, ?, ?, ?, ?)"
 
 
 class Memory:
@@ -68,16 +72,16 @@ class Memory:
             self._db.close()
             raise
 
-    def seen(self) -> RoundId:
-        """The newest round seen; (0, 0) if none."""
+    def seen(self) -> Attempt:
+        """The newest announcement seen; attempt 0 of round 0.0 if none."""
         with self._clear_errors():
-            row = self._db.execute("SELECT generation, round FROM seen").fetchone()
-        return RoundId(*row) if row else RoundId(0, 0)
+            row = self._db.execute("SELECT generation, round, attempt FROM seen").fetchone()
+        return _attempt(*row) if row else _attempt(0, 0, 0)
 
-    def save_seen(self, round_id: RoundId) -> None:
-        """Remember the newest round."""
+    def save_seen(self, attempt: Attempt) -> None:
+        """Remember the newest announcement."""
         with self._clear_errors():
-            self._db.execute("REPLACE INTO seen VALUES (1, ?, ?, ?)", (*round_id, _proof(round_id)))
+            self._db.execute(_SAVE_SEEN, (*attempt.round, attempt.number, _proof_of_seen(attempt)))
 
     def saved(self) -> Saved | None:
         """What is known of the newest update."""
@@ -93,11 +97,12 @@ class Memory:
             row = self._db.execute("SELECT payload FROM outbox WHERE digest = ?", (digest,)).fetchone()
         return bytes(row[0]) if row else None
 
-    def save_update(self, round_id: RoundId, digest: bytes, payload: bytes) -> None:
-        """Keep an update, and that its round was seen; it takes the place of the one before."""
+    def save_update(self, attempt: Attempt, digest: bytes, payload: bytes) -> None:
+        """Keep an update, and that its attempt was seen; it takes the place of the one before."""
+        round_id = attempt.round
         with self._clear_errors():
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("REPLACE INTO seen VALUES (1, ?, ?, ?)", (*round_id, _proof(round_id)))
+            self._db.execute(_SAVE_SEEN, (*round_id, attempt.number, _proof_of_seen(attempt)))
             self._db.execute(
                 # In place, not REPLACE: of the same size, the new bytes go into the old pages and no others.
                 "INSERT INTO outbox VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -158,14 +163,14 @@ class Memory:
     def _examine(self) -> None:
         """Check the proofs, and the payload against its digest."""
         with self._clear_errors():
-            seen = self._db.execute("SELECT generation, round, proof FROM seen").fetchone()
+            seen = self._db.execute("SELECT generation, round, attempt, proof FROM seen").fetchone()
             outbox = self._db.execute(
                 "SELECT generation, round, proof, digest, payload FROM outbox"
             ).fetchone()
             signers = self._db.execute("SELECT keys, proof FROM signers").fetchone()
         if signers is not None and signers[1] != _proof_of_keys(signers[0]):
             raise DamagedState(f"{self._path}: is damaged (the signing keys do not match their proof)")
-        if seen is not None and seen[2] != _proof(RoundId(*seen[:2])):
+        if seen is not None and seen[3] != _proof_of_seen(_attempt(*seen[:3])):
             raise DamagedState(f"{self._path}: is damaged (the newest round does not match its proof)")
         if outbox is not None:
             generation, round_, proof, digest, payload = outbox
@@ -199,6 +204,15 @@ def read_moved(path: Path) -> tuple[str, int]:
     except sqlite3.Error as error:
         raise database_error(path, error) from error
     return (str(row[0]), int(row[1])) if row else ("", 0)
+
+
+def _attempt(generation: int, round_: int, number: int) -> Attempt:
+    return Attempt(RoundId(generation, round_), number)
+
+
+def _proof_of_seen(attempt: Attempt) -> bytes:
+    # Of the first attempt it is what it was before the attempt was remembered.
+    return _proof(attempt.round, str(attempt.number).encode() if attempt.number else b"")
 
 
 def _proof(round_id: RoundId, digest: bytes = b"") -> bytes:

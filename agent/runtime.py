@@ -219,7 +219,7 @@ class Runtime:
                     self._step(on.SignersUnsaved())
                     return
                 if isinstance(effect, do.SaveUpdate):
-                    self._step(on.Failed(effect.round, Reason.FAILED, str(error)))
+                    self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error)))
                     return
                 if isinstance(effect, do.KeepModel):
                     self._step(on.KeepFailed(self._now_s()))
@@ -254,10 +254,10 @@ class Runtime:
                 held.save(self._file, self._task[0], self._model[0])
             case do.SaveSigners(signers):
                 self._memory.save_signers(signers)
-            case do.SaveSeen(round_id):
-                self._memory.save_seen(round_id)
-            case do.SaveUpdate(round_id, digest, payload):
-                self._memory.save_update(round_id, digest, payload)
+            case do.SaveSeen(attempt):
+                self._memory.save_seen(attempt)
+            case do.SaveUpdate(attempt, digest, payload):
+                self._memory.save_update(attempt, digest, payload)
                 self._outbox = split(payload)
             case do.PublishUpdate(digest, numbers):
                 self._publish_update(digest, numbers)

@@ -1,6 +1,6 @@
 """Which announcement is newer, and how old it is: order and age without clocks.
 
-A device may have no clock at boot, so nothing here reads one. Freshness is the pair (generation, round);
+A device may have no clock at boot, so nothing here reads one. Freshness is (generation, round, attempt);
 age is read off what the broker has left of a retained message's expiry (MQTT 5, section 3.3.2.3.3).
 """
 
@@ -21,6 +21,16 @@ class RoundId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.generation}.{self.round}"
+
+
+class Attempt(NamedTuple):
+    """One attempt of a round, the first being 0; compares by age."""
+
+    round: RoundId
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.round}, attempt {self.number}" if self.number else str(self.round)
 
 
 class Dated(Protocol):

@@ -14,7 +14,7 @@ from typing import TypeVar
 from agent.memory import Memory
 from aggregator.answers import Answer
 from aggregator.ledger import Ledger
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Frame
 from fedge.store import Connect, open_database
 from fleet.world.oracle import Oracle, SpooledFrame
@@ -100,9 +100,9 @@ class WatchedMemory(Memory):
         super().__init__(path, connect)
         self._device, self._oracle = device, oracle
 
-    def save_update(self, round_id: RoundId, digest: bytes, payload: bytes) -> None:
+    def save_update(self, attempt: Attempt, digest: bytes, payload: bytes) -> None:
         """As `Memory.save_update`."""
-        super().save_update(round_id, digest, payload)
+        super().save_update(attempt, digest, payload)
         self._oracle.device_saved(self._device, digest)
 
     def save_verdict(self, digest: bytes, verdict: str) -> None:

@@ -21,7 +21,7 @@ from aggregator.signing import key_file, read_signer
 from fedge import ed25519
 from fedge.codecs import CODECS
 from fedge.frames import split
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.link import LinkUp, MessageArrived, Publication
 from fedge.messages import Blob, Cohort, Manifest, Model, Status, Task, pack, unpack
 from fedge.nn.spec import Dense, NetworkSpec
@@ -85,6 +85,7 @@ def manifest(round_: int, generation: int = 1, **other: Any) -> Manifest:
     fields = {
         "generation": generation,
         "round": round_,
+        "attempt": 1,
         "kind": "train",
         "state": "done",
         "seed": 1,
@@ -235,7 +236,7 @@ class Device:
         return kept.model if kept is not None else None
 
     @property
-    def seen(self) -> RoundId:
+    def seen(self) -> Attempt:
         assert self.memory is not None
         return self.memory.seen()
 

@@ -137,7 +137,8 @@ def test_what_was_begun_is_finished() -> None:
         state, effects = step(begun, on.ConditionsChanged(30.0, BUSY))
         assert (state.work, effects) == (begun.work, [])
         state, effects = step(state, heard(BUSY, attempt=1))
-        assert (state.work, effects) == (begun.work, []), "nor does another attempt change it"
+        assert state.work == begun.work, "nor does another attempt change it"
+        assert kinds(effects) in ([], [do.SaveSeen])
     fetching, _ = step(replace(POLITE, model=None), heard(CALM))
     state, effects = story(fetching, on.ConditionsChanged(30.0, BUSY), on.Fetched(31.0, "model", model_of(1)))
     assert kinds(effects) == [do.StopFetching, do.StartWork]

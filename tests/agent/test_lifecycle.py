@@ -23,7 +23,7 @@ from agent.lifecycle import (
     step,
 )
 from agent.manners import Readings
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Blob, Cohort, Manifest, Receipt, Status
 from fedge.plan import Plan
 from fedge.reasons import Reason
@@ -61,6 +61,10 @@ def manifest(round_: int = 1, *, chosen: bool = True, **fields: Any) -> Manifest
             **fields,
         }
     )
+
+
+def attempt(generation: int, round_: int, number: int = 0) -> Attempt:
+    return Attempt(RoundId(generation, round_), number)
 
 
 def model_of(round_: int) -> bytes:
@@ -171,7 +175,7 @@ def test_a_survey_needs_the_task_alone() -> None:
     assert effects == [do.StopFetching(), do.StartWork(manifest(0))]
     state, effects = step(state, done(0))
     assert effects == [
-        do.SaveUpdate(RoundId(1, 0), UPDATE, b"payload"),
+        do.SaveUpdate(attempt(1, 0), UPDATE, b"payload"),
         do.PublishUpdate(UPDATE, None),
     ], "there is no model to keep"
 
@@ -180,7 +184,7 @@ def test_law_4_the_update_is_saved_before_it_is_published_and_then_the_model_kep
     fetched = replace(HOLDS, kept=None)
     state, effects = story(fetched, announced(manifest()), done())
     assert effects == [
-        do.SaveUpdate(RoundId(1, 1), UPDATE, b"payload"),
+        do.SaveUpdate(attempt(1, 1), UPDATE, b"payload"),
         do.PublishUpdate(UPDATE, None),
         do.KeepModel(manifest()),
     ]
@@ -307,16 +311,16 @@ def test_the_result_of_cancelled_work_is_dropped() -> None:
 
 
 def test_a_new_generation_is_newer_whatever_its_round() -> None:
-    late = replace(HOLDS, seen=RoundId(1, 50))
+    late = replace(HOLDS, seen=attempt(1, 50))
     state, effects = step(late, announced(manifest(0, generation=2)))
-    assert state.seen == RoundId(2, 0)
+    assert state.seen == attempt(2, 0)
     assert effects == [do.Fetch(manifest(0, generation=2), task=True, model=False)]
 
 
 def test_an_older_announcement_is_ignored_and_said() -> None:
-    state = replace(HOLDS, seen=RoundId(2, 3))
+    state = replace(HOLDS, seen=attempt(2, 3))
     after, effects = step(state, announced(manifest(9)))
-    assert after == replace(state, passed_over=RoundId(2, 3))
+    assert after == replace(state, passed_over=attempt(2, 3))
     assert effects == [
         do.Say("warning", "ignored an announcement of round 1.9: this device has seen round 2.3"),
         online(state),
@@ -327,10 +331,12 @@ def test_an_older_announcement_is_ignored_and_said() -> None:
 def test_another_attempt_goes_on_with_what_is_under_way() -> None:
     again = announced(manifest(attempt=1), now_s=5.0)
     fetching, _ = step(CONNECTED, announced(manifest()))
-    for before in (fetching, WORKING, REPORTING):
+    for before, saves in ((fetching, []), (WORKING, []), (REPORTING, [do.SaveSeen(attempt(1, 1, 1))])):
         state, effects = step(before, again)
-        assert (state.work, effects) == (before.work, [])
+        assert (state.work, effects) == (before.work, saves)
         assert state.closes_s == 65.0
+    _, effects = story(WORKING, again, done())
+    assert effects[0] == do.SaveUpdate(attempt(1, 1, 1), UPDATE, b"payload")
     state, _ = story(WORKING, again, on.Failed(RoundId(1, 1), Reason.FAILED, "x"))
     assert state.declined is not None
     assert state.declined.attempt == 1
@@ -346,16 +352,25 @@ def test_another_attempt_may_choose_a_device_that_only_followed() -> None:
     assert step(idle, announced(manifest(attempt=1)))[1] == [do.StartWork(manifest(attempt=1))]
 
 
-def test_the_same_announcement_again_and_an_older_attempt_change_nothing() -> None:
+def test_the_same_announcement_again_changes_nothing() -> None:
     state, _ = step(WORKING, announced(manifest(attempt=1)))
     assert step(state, announced(manifest(attempt=1))) == (state, [])
-    assert step(state, announced(manifest())) == (state, [])
     assert step(state, announced(manifest(attempt=1, state="closed"))) == (state, [])
+
+
+def test_an_older_attempt_is_ignored_and_said_also_after_a_restart() -> None:
+    going_on, _ = step(WORKING, announced(manifest(attempt=1)))
+    for state in (going_on, replace(HOLDS, seen=attempt(1, 1, 1))):
+        after, effects = step(state, announced(manifest()))
+        assert after == replace(state, passed_over=attempt(1, 1, 1))
+        assert isinstance(effects[0], do.Say)
+        assert effects[0].text.endswith("of round 1.1: this device has seen round 1.1, attempt 1")
+        assert step(after, announced(manifest())) == (after, [])
 
 
 def test_an_announcement_said_again_in_time_is_decided_again() -> None:
     late, effects = step(HOLDS, announced(manifest(), left_s=0.0))
-    assert (late.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 1))])
+    assert (late.work, effects) == (Idle(), [do.SaveSeen(attempt(1, 1))])
     _, effects = step(late, announced(manifest()))
     assert effects == [do.StartWork(manifest())]
 
@@ -365,7 +380,7 @@ def test_an_announcement_said_again_in_time_is_decided_again() -> None:
 
 def test_a_device_that_is_not_chosen_publishes_nothing_and_follows_at_its_own_pace() -> None:
     state, effects = step(HOLDS, announced(manifest(2, chosen=False), now_s=FOLLOW_S - 1))
-    assert (state.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 2))])
+    assert (state.work, effects) == (Idle(), [do.SaveSeen(attempt(1, 2))])
     assert due_s(state) == FOLLOW_S
     assert step(state, on.Tick(FOLLOW_S - 0.1)) == (state, [])
     state, effects = step(state, on.Tick(FOLLOW_S))
@@ -377,20 +392,20 @@ def test_a_device_that_is_not_chosen_publishes_nothing_and_follows_at_its_own_pa
 
 def test_a_device_that_never_followed_does_so_at_once() -> None:
     _, effects = step(CONNECTED, announced(manifest(chosen=False)))
-    assert effects == [do.SaveSeen(RoundId(1, 1)), do.Fetch(manifest(chosen=False), task=True, model=True)]
+    assert effects == [do.SaveSeen(attempt(1, 1)), do.Fetch(manifest(chosen=False), task=True, model=True)]
 
 
 @pytest.mark.parametrize("state_", ["closed", "paused"])
 def test_a_round_that_is_not_open_cancels_the_work(state_: str) -> None:
     state, effects = step(WORKING, announced(manifest(2, state=state_)))
     assert state.work == Idle()
-    assert effects == [do.CancelWork(RoundId(1, 1)), do.SaveSeen(RoundId(1, 2))]
+    assert effects == [do.CancelWork(RoundId(1, 1)), do.SaveSeen(attempt(1, 2))]
 
 
 def test_done_follows_the_model_on_every_device() -> None:
     said = manifest(2, chosen=False, state="done")
     state, effects = step(HOLDS, announced(said))
-    assert effects == [do.SaveSeen(RoundId(1, 2)), do.Fetch(said, task=False, model=True)]
+    assert effects == [do.SaveSeen(attempt(1, 2)), do.Fetch(said, task=False, model=True)]
     state, effects = step(state, on.Fetched(3.0, "model", model_of(2)))
     assert effects == [do.StopFetching(), do.KeepModel(said), online(state)]
     assert isinstance(effects[2], do.PublishStatus)
@@ -404,7 +419,7 @@ def test_done_is_the_last_round_announced_once_more() -> None:
     state, effects = step(WORKING, announced(said))
     assert effects == [
         do.CancelWork(RoundId(1, 1)),
-        do.SaveSeen(RoundId(1, 1)),
+        do.SaveSeen(attempt(1, 1, 1)),
         do.Fetch(said, task=False, model=True),
     ]
     assert state.work == Fetching(to_work=False, due_s=FETCH_RETRY_S)
@@ -413,7 +428,7 @@ def test_done_is_the_last_round_announced_once_more() -> None:
 def test_done_with_the_model_at_hand_saves_what_it_has_seen_before_it_says_so() -> None:
     said = manifest(state="done")
     state, effects = step(replace(HOLDS, kept=None), announced(said))
-    assert effects == [do.SaveSeen(RoundId(1, 1)), do.KeepModel(said), online(state)]
+    assert effects == [do.SaveSeen(attempt(1, 1)), do.KeepModel(said), online(state)]
 
 
 def test_a_model_that_could_not_be_kept_is_kept_later() -> None:
@@ -427,7 +442,7 @@ def test_a_model_that_could_not_be_kept_is_kept_later() -> None:
 
 def test_an_aged_announcement_starts_nothing() -> None:
     state, effects = step(HOLDS, announced(manifest(), left_s=0.0))
-    assert (state.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 1))])
+    assert (state.work, effects) == (Idle(), [do.SaveSeen(attempt(1, 1))])
 
 
 # ── restarts ───────────────────────────────────────────────────────────────────────────────────────
@@ -435,33 +450,33 @@ def test_an_aged_announcement_starts_nothing() -> None:
 
 def restarted(verdict: str | None) -> Device:
     """A device that saved an update of round 1 before its power was cut."""
-    return replace(HOLDS, seen=RoundId(1, 1), saved=Saved(RoundId(1, 1), UPDATE, verdict))
+    return replace(HOLDS, seen=attempt(1, 1), saved=Saved(RoundId(1, 1), UPDATE, verdict))
 
 
 @pytest.mark.parametrize("left_s", [60.0, 0.0])
 def test_after_a_restart_in_the_same_round_it_reports_again(left_s: float) -> None:
     state, effects = step(restarted(None), announced(manifest(), left_s=left_s))
-    assert effects == [do.PublishUpdate(UPDATE, None), do.SaveSeen(RoundId(1, 1))][::-1]
+    assert effects == [do.PublishUpdate(UPDATE, None), do.SaveSeen(attempt(1, 1))][::-1]
     assert state.work == Reporting((0,), REPORT_RETRY_S)
 
 
 @pytest.mark.parametrize("verdict", ["admitted", "refused"])
 def test_after_a_restart_an_answered_round_is_over(verdict: str) -> None:
     state, effects = step(restarted(verdict), announced(manifest()))
-    assert (state.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 1))])
+    assert (state.work, effects) == (Idle(), [do.SaveSeen(attempt(1, 1))])
 
 
 def test_a_new_attempt_is_asked_whether_it_still_knows_the_admitted_update() -> None:
     """An aggregator that was restored from a backup of this very round would wait for ever."""
     state, effects = step(restarted("admitted"), announced(manifest(attempt=1)))
-    assert effects == [do.SaveSeen(RoundId(1, 1)), do.PublishUpdate(UPDATE, (0,))]
+    assert effects == [do.SaveSeen(attempt(1, 1, 1)), do.PublishUpdate(UPDATE, (0,))]
     assert isinstance(state.work, Reporting)
     known, effects = step(state, receipt("admitted"))
     assert (known.work, effects) == (Idle(), []), "it does: once is enough"
     _, effects = step(state, receipt("retry", missing=(0, 1)))
     assert effects == [do.PublishUpdate(UPDATE, (0, 1))], "it does not: it gets the whole"
     state, effects = step(restarted("refused"), announced(manifest(attempt=1)))
-    assert (state.work, effects) == (Idle(), [do.SaveSeen(RoundId(1, 1))])
+    assert (state.work, effects) == (Idle(), [do.SaveSeen(attempt(1, 1, 1))])
 
 
 def test_after_a_restart_an_old_update_never_answers_a_new_round() -> None:
@@ -544,7 +559,7 @@ class Life(RuleBasedStateMachine):
         self.readings = Readings()
         self.boots = 0
         self.disk_full = False
-        self.seen = RoundId(0, 0)
+        self.seen = attempt(0, 0)
         self.outbox: Saved | None = None
         self.file: bytes | None = None
         self.boot()
@@ -590,13 +605,13 @@ class Life(RuleBasedStateMachine):
     def perform(self, effect: do.Effect) -> on.Failed | on.KeepFailed | None:
         """None, or that it failed, which the core hears at once."""
         match effect:
-            case do.SaveUpdate(round=round_id, digest=found):
+            case do.SaveUpdate(attempt=seen, digest=found):
                 if self.disk_full:
-                    return on.Failed(round_id, Reason.FAILED, "disk full")
-                self.outbox, self.seen = Saved(round_id, found), round_id
-            case do.SaveSeen(round=round_id) if not self.disk_full:
-                assert round_id >= self.seen
-                self.seen = round_id
+                    return on.Failed(seen.round, Reason.FAILED, "disk full")
+                self.outbox, self.seen = Saved(seen.round, found), seen
+            case do.SaveSeen(attempt=seen) if not self.disk_full:
+                assert seen >= self.seen
+                self.seen = seen
             case do.SaveVerdict(digest=found, verdict=verdict):
                 assert self.outbox is not None
                 assert self.outbox.digest == found
@@ -655,8 +670,8 @@ class Life(RuleBasedStateMachine):
         fetch: bool,
         epochs: int = 1,
     ) -> None:
-        generation = max(1, self.state.seen.generation) + anew
-        round_ = 0 if anew else max(0, self.state.seen.round + further)
+        generation = max(1, self.state.seen.round.generation) + anew
+        round_ = 0 if anew else max(0, self.state.seen.round.round + further)
         plan = {"plan": Plan(epochs=epochs)} if round_ else {}
         said = manifest(round_, generation=generation, attempt=attempt, state=state, chosen=chosen, **plan)
         self.take(replace(announced(said, now_s=self.now_s, left_s=left_s), readings=self.readings))
@@ -674,7 +689,7 @@ class Life(RuleBasedStateMachine):
         wanted = getattr(self.state.manifest, kind)
         if wanted is not None:
             self.at_hand[kind] = wanted.digest
-            source = "heart" if self.state.seen.generation % 3 == 0 else None
+            source = "heart" if self.state.seen.round.generation % 3 == 0 else None
             self.take(on.Fetched(self.now_s, kind, wanted.digest, source))
 
     @precondition(lambda self: self.job is not None)
@@ -697,7 +712,8 @@ class Life(RuleBasedStateMachine):
     @rule(earlier=st.integers(0, 2))
     def late_result(self, earlier: int) -> None:
         """Of work that was cancelled too late."""
-        job = self.state.seen._replace(round=max(0, self.state.seen.round - earlier))
+        seen = self.state.seen.round
+        job = seen._replace(round=max(0, seen.round - earlier))
         if self.job != job:
             before = self.state
             self.take(on.Done(self.now_s, job, digest("late"), b"payload", 50))

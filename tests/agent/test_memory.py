@@ -14,9 +14,9 @@ import pytest
 from agent.device import Saved
 from agent.memory import BOOTS_KEPT, Memory
 from fedge.errors import DamagedState, StateError
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 
-ONE, TWO = RoundId(1, 1), RoundId(1, 2)
+ONE, TWO = Attempt(RoundId(1, 1), 0), Attempt(RoundId(1, 2), 3)
 
 
 def digest(payload: bytes) -> bytes:
@@ -39,7 +39,7 @@ def opened(path: Path) -> Iterator[Memory]:
 
 def test_a_new_device_remembers_nothing(path: Path) -> None:
     with opened(path) as memory:
-        assert memory.seen() == RoundId(0, 0)
+        assert memory.seen() == Attempt(RoundId(0, 0), 0)
         assert memory.saved() is None
         assert memory.payload(digest(b"x")) is None
         memory.save_verdict(digest(b"x"), "admitted")
@@ -51,18 +51,21 @@ def test_an_update_and_its_verdict_are_remembered(path: Path) -> None:
     with opened(path) as memory:
         memory.save_update(ONE, digest(one), one)
     with opened(path) as memory:
-        assert (memory.seen(), memory.saved()) == (ONE, Saved(ONE, digest(one), None))
+        assert (memory.seen(), memory.saved()) == (ONE, Saved(ONE.round, digest(one), None))
         assert memory.payload(digest(one)) == one
         memory.save_verdict(digest(two), "refused")  # of another update: none of this one's business
         memory.save_verdict(digest(one), "admitted")
     with opened(path) as memory:
-        assert memory.saved() == Saved(ONE, digest(one), "admitted")
+        assert memory.saved() == Saved(ONE.round, digest(one), "admitted")
         memory.save_update(TWO, digest(two), two)
-        assert memory.saved() == Saved(TWO, digest(two), None), "a new update is not answered yet"
+        assert memory.saved() == Saved(TWO.round, digest(two), None), "a new update is not answered yet"
         assert (memory.payload(digest(one)), memory.payload(digest(two))) == (None, two)
-        memory.save_seen(RoundId(2, 0))
+        memory.save_seen(Attempt(RoundId(2, 0), 1))
     with opened(path) as memory:
-        assert (memory.seen(), memory.saved()) == (RoundId(2, 0), Saved(TWO, digest(two), None))
+        assert (memory.seen(), memory.saved()) == (
+            Attempt(RoundId(2, 0), 1),
+            Saved(TWO.round, digest(two), None),
+        )
 
 
 def test_boots_are_remembered_for_a_while(path: Path) -> None:
@@ -77,7 +80,7 @@ def test_two_hundred_rounds_take_no_more_room_than_two(path: Path) -> None:
     with opened(path) as memory:
         for number in range(1, 201):
             payload = number.to_bytes(2, "big") * (size // 2)
-            memory.save_update(RoundId(1, number), digest(payload), payload)
+            memory.save_update(Attempt(RoundId(1, number), 0), digest(payload), payload)
             memory.save_verdict(digest(payload), "admitted")
         pages = 1_000  # SQLite takes its WAL in at so many, each with a header of 24 bytes
         assert path.with_name("agent.db-wal").stat().st_size < pages * (4_096 + 24) + 2 * size
@@ -89,12 +92,12 @@ WRITER = """
 import hashlib, sys
 from pathlib import Path
 from agent.memory import Memory
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 memory = Memory(Path(sys.argv[1]))
 for number in range(1, 1_000_000):
     payload = number.to_bytes(4, "big") * 50_000
     digest = hashlib.sha256(payload).digest()
-    memory.save_update(RoundId(1, number), digest, payload)
+    memory.save_update(Attempt(RoundId(1, number), 0), digest, payload)
     print(number, "update", flush=True)
     memory.save_verdict(digest, "admitted")
     print(number, "verdict", flush=True)
@@ -118,7 +121,7 @@ def test_fault_34_nothing_that_was_told_is_lost_by_a_sigkill(path: Path) -> None
             saved = memory.saved()
             assert saved is not None
             assert saved.round.round in (last, last + 1)
-            assert memory.seen() == saved.round
+            assert memory.seen().round == saved.round
             payload = memory.payload(saved.digest)
             assert payload is not None
             assert digest(payload) == saved.digest
@@ -138,10 +141,10 @@ def test_fault_35_a_full_disk_changes_nothing(path: Path) -> None:
                 memory.save_update(TWO, digest(big), big)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert (memory.seen(), memory.saved()) == (ONE, Saved(ONE, digest(b"one"), None))
+        assert (memory.seen(), memory.saved()) == (ONE, Saved(ONE.round, digest(b"one"), None))
         assert memory.payload(digest(b"one")) == b"one"
         memory.save_update(TWO, digest(big), big)  # there is room again
-        assert memory.saved() == Saved(TWO, digest(big), None)
+        assert memory.saved() == Saved(TWO.round, digest(big), None)
 
 
 def test_fault_38_a_damaged_file_is_said(path: Path) -> None:
@@ -161,6 +164,7 @@ def test_fault_38_a_damaged_file_is_said(path: Path) -> None:
     [
         "UPDATE seen SET round = round | 1073741824",
         "UPDATE seen SET generation = 0",
+        "UPDATE seen SET attempt = 1073741824",
         "UPDATE outbox SET round = 9",
         "UPDATE outbox SET digest = zeroblob(32)",
         "UPDATE outbox SET payload = CAST('the updatf' AS BLOB)",
@@ -189,6 +193,6 @@ def test_fault_37_a_read_only_file_is_said(path: Path) -> None:
         ):
             with pytest.raises(StateError, match=r"agent\.db: attempt to write a readonly database"):
                 write()
-        assert memory.saved() == Saved(ONE, digest(b"x"), None)
+        assert memory.saved() == Saved(ONE.round, digest(b"x"), None)
     with pytest.raises(StateError, match="unable to open database file"):
         Memory(Path("/proc/agent.db"))

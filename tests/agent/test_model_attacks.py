@@ -40,7 +40,7 @@ def device(tmp_path: Path, lab: Federation) -> Iterator[Device]:
     """It has followed two rounds."""
     device = Device(tmp_path / "device", lab.pin)
     device.hears(lab.says(1), lab.says(2))
-    assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+    assert (device.holds, device.seen.round) == (model(2), RoundId(1, 2))
     yield device
     assert device.memory is not None
     device.memory.close()
@@ -155,6 +155,13 @@ def rolled_back(lab: Federation, _folder: Path) -> list[Messages]:
     return [lab.says(1)]
 
 
+def an_earlier_attempt(lab: Federation, _folder: Path) -> list[Messages]:
+    """How the round was opened that has ended since, with the model of the round before."""
+    before = blob(model(1), 1)
+    opened = lab.signer.seal(manifest(2, attempt=0, state="open", model=before), "round")
+    return [{**frames(1), ROUND: opened}]
+
+
 ATTACKS: dict[str, tuple[Attack, str]] = {
     "unsigned": (lambda _lab, _folder: [with_model(9, seal(manifest(9)))], "not signed, and this device"),
     "no envelope": (lambda _lab, _folder: [with_model(9, pack(manifest(9)))], "where 'signed' was expected"),
@@ -181,6 +188,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "something after it": (with_something_after_it, "trailing bytes"),
     "endless announcement": (endless_announcement, "more than the 131072 allowed"),
     "rolled back": (rolled_back, "this device has seen round 1.2"),
+    "rolled back within a round": (an_earlier_attempt, "this device has seen round 1.2, attempt 1"),
 }
 
 
@@ -195,12 +203,12 @@ def test_fault_72_an_attack_changes_nothing_and_is_said_once(
             device.restart()  # all that is retained is the attacker's
         for messages in attack(lab, tmp_path) * 25:
             device.hears(messages)
-        assert (device.holds, device.seen, device.worked) == (model(2), RoundId(1, 2), [])
+        assert (device.holds, device.seen.round, device.worked) == (model(2), RoundId(1, 2), [])
         warnings = [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
         assert len(warnings) == 1, warnings
         assert text in warnings[0]
     device.hears(lab.says(3))
-    assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    assert (device.holds, device.seen.round) == (model(3), RoundId(1, 3))
 
 
 def test_there_are_enough_attacks() -> None:
@@ -222,9 +230,9 @@ def test_without_a_pinned_key_only_numbers_keep_a_liar_off(
 
 def test_fault_72_a_generation_does_not_come_back(device: Device, lab: Federation) -> None:
     device.hears(lab.says(0, generation=2), lab.says(99, generation=1))
-    assert (device.holds, device.seen) == (model(0, 2), RoundId(2, 0))
+    assert (device.holds, device.seen.round) == (model(0, 2), RoundId(2, 0))
     device.restart()
-    assert (device.holds, device.seen) == (model(0, 2), RoundId(2, 0))
+    assert (device.holds, device.seen.round) == (model(0, 2), RoundId(2, 0))
     device.hears(lab.says(1, generation=2))
     assert device.holds == model(1, 2)
 
@@ -326,7 +334,7 @@ def test_fault_72_mixed_and_matched_an_authentic_announcement_with_other_frames(
 def test_a_cleared_announcement_says_nothing(device: Device, lab: Federation) -> None:
     device.hears({ROUND: b""}, dict.fromkeys(frames(2), b""))
     device.restart()
-    assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+    assert (device.holds, device.seen.round) == (model(2), RoundId(1, 2))
 
 
 # ── a change of the key ────────────────────────────────────────────────────────────────────────────
@@ -347,7 +355,7 @@ def test_fault_72_a_revoked_signer_is_refused_for_good(
         (warning,) = [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
         assert "which" in warning
         assert "has replaced" in warning
-        assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+        assert (device.holds, device.seen.round) == (model(3), RoundId(1, 3))
         assert device.memory is not None
         assert device.memory.signers() == newest
     device.hears(lab.says(4))
@@ -359,7 +367,7 @@ def test_fault_72_an_old_announcement_under_a_new_chain_is_of_a_revoked_signer(
 ) -> None:
     thief = lab.rotate()
     device.hears(with_model(9, replace(thief, chain=lab.signer.chain).seal(manifest(9), "round")))
-    assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+    assert (device.holds, device.seen.round) == (model(2), RoundId(1, 2))
 
 
 def test_a_device_that_slept_through_changes_follows_from_its_pinned_key(
@@ -383,7 +391,7 @@ def test_under_the_next_key_no_round_comes_back_either(device: Device, lab: Fede
     device.hears({ROUND: lab.announcement(2)})  # the round it has seen, said again
     device.broker.retained |= lab.says(1)
     device.restart()
-    assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+    assert (device.holds, device.seen.round) == (model(2), RoundId(1, 2))
     device.hears(lab.says(3))
     assert device.holds == model(3)
 
@@ -392,18 +400,18 @@ def test_fault_72_fast_forward_ends_with_a_change_of_the_key(device: Device, lab
     """A stolen key announces the last round there can be; under the next key numbers begin anew."""
     last = 2**31 - 1
     device.hears({**frames(last, last), ROUND: lab.announcement(last, last)})
-    assert device.seen == RoundId(last, last)
+    assert device.seen.round == RoundId(last, last)
     device.hears(lab.says(3))
     assert device.holds == model(last, last)
     assert device.status.signer == lab.signer.public, "so that its successor knows who said so"
     lab.rotate()
     device.hears(lab.says(3))
-    assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    assert (device.holds, device.seen.round) == (model(3), RoundId(1, 3))
     told = device.status
     assert (told.signer, told.generation, told.round) == (lab.signer.public, 1, 3)
     device.restart()
     device.hears(lab.says(2))
-    assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    assert (device.holds, device.seen.round) == (model(3), RoundId(1, 3))
     device.hears(lab.says(4))
     assert device.holds == model(4)
 
@@ -442,13 +450,13 @@ def test_fault_72_a_change_of_the_key_that_cannot_be_saved_is_not_made_until_it_
     with monkeypatch.context() as patch:
         patch.setattr(Memory, "save_signers", full)
         device.hears(lab.says(3))
-        assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+        assert (device.holds, device.seen.round) == (model(2), RoundId(1, 2))
         assert (device.status.signer, device.status.round) == (before.public, 2)
         assert not device.status.online, "it has left, to come back"
         device.waits(30.0)
-        assert (device.holds, device.seen) == (model(2), RoundId(1, 2))
+        assert (device.holds, device.seen.round) == (model(2), RoundId(1, 2))
     device.waits(30.0)
-    assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    assert (device.holds, device.seen.round) == (model(3), RoundId(1, 3))
     assert (device.status.signer, device.status.online) == (lab.signer.public, True)
     device.restart()
     device.hears(with_model(9, before.seal(manifest(9), "round")))
@@ -467,29 +475,29 @@ def test_another_pin_begins_anew_and_one_that_was_followed_does_not(
     lab.pin.write_bytes(ed25519.public_pem(lab.signer.public))  # enrolled anew, with the key of today
     device.restart()
     device.hears(lab.says(2))
-    assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    assert (device.holds, device.seen.round) == (model(3), RoundId(1, 3))
     lab.pin.write_bytes(old_pin)  # or with a bundle of yesterday
     device.restart()
     device.hears(lab.says(2))
-    assert (device.holds, device.seen) == (model(3), RoundId(1, 3))
+    assert (device.holds, device.seen.round) == (model(3), RoundId(1, 3))
     other = Federation(tmp_path / "after a theft")
     lab.pin.write_bytes(other.pin.read_bytes())
     device.restart()
     device.hears(lab.says(9))
     assert device.holds == model(3)
     device.hears(other.says(1))
-    assert (device.holds, device.seen) == (model(1), RoundId(1, 1))
+    assert (device.holds, device.seen.round) == (model(1), RoundId(1, 1))
 
 
 def test_what_was_heard_before_a_key_was_pinned_counts_no_more(tmp_path: Path, lab: Federation) -> None:
     device = Device(tmp_path / "device", None)
     device.hears(with_model(9, seal(manifest(9))))
-    assert device.seen == RoundId(1, 9)
+    assert device.seen.round == RoundId(1, 9)
     assert device.memory is not None
     device.memory.close()
     device = Device(tmp_path / "device", lab.pin)
     device.hears(lab.says(1))
-    assert (device.holds, device.seen) == (model(1), RoundId(1, 1))
+    assert (device.holds, device.seen.round) == (model(1), RoundId(1, 1))
 
 
 def test_without_cryptography_a_pinned_key_is_a_mistake_that_names_the_extra(
