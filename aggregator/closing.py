@@ -16,7 +16,9 @@ from aggregator import events as on
 from aggregator.answers import Answer
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
-from aggregator.ledger import FILE, Ledger
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.writing import Ledger
 from aggregator.rules.mean import Contribution, finish, partial
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
@@ -53,7 +55,7 @@ def first_weights(task: Task, seed: int, generation: int) -> Vector:
     return initialize(task.network, generator).astype(np.float32, copy=False)
 
 
-def read_update(ledger: Ledger, device: str, digest: bytes) -> Update | Survey | Refused:
+def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Refused:
     """Put an update's frames together again, check its digest, and read it.
 
     Raises:
@@ -67,7 +69,7 @@ def read_update(ledger: Ledger, device: str, digest: bytes) -> Update | Survey |
     return unpack(whole, Update, max_bytes=MAX_SIZE)
 
 
-def surveyed(ledger: Ledger, round_id: RoundId, task: Task) -> Task | Unmeasured:
+def surveyed(ledger: LedgerReader, round_id: RoundId, task: Task) -> Task | Unmeasured:
     """The task with its frozen layers, from the admitted surveys.
 
     Raises:
@@ -84,7 +86,7 @@ def surveyed(ledger: Ledger, round_id: RoundId, task: Task) -> Task | Unmeasured
     return standardize(task, surveys)
 
 
-def averaged(ledger: Ledger, round_id: RoundId, base: Vector) -> Averaged:
+def averaged(ledger: LedgerReader, round_id: RoundId, base: Vector) -> Averaged:
     """The mean of the admitted updates, and what they told; `base` of shape (p,) is what they began from.
 
     Raises:
@@ -97,7 +99,7 @@ def averaged(ledger: Ledger, round_id: RoundId, base: Vector) -> Averaged:
     return Averaged(vector, len(answers), samples, summary)
 
 
-def mean_of(ledger: Ledger, round_id: RoundId, size: int) -> tuple[Vector, int]:
+def mean_of(ledger: LedgerReader, round_id: RoundId, size: int) -> tuple[Vector, int]:
     """The mean of the admitted updates of shape (size,) (law 5), one update in memory at a time, and Σ n_k.
 
     Raises:
@@ -160,12 +162,12 @@ def _change(base: Vector, vector: Vector) -> float:
     return float(np.linalg.norm(difference)) / max(before, 1e-38)
 
 
-def admitted(ledger: Ledger, round_id: RoundId) -> dict[str, Answer]:
+def admitted(ledger: LedgerReader, round_id: RoundId) -> dict[str, Answer]:
     """The answers of the devices that count in a round, in the order of the sum."""
     return {d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"}
 
 
-def _read(ledger: Ledger, device: str, answer: Answer) -> Update | Survey:
+def _read(ledger: LedgerReader, device: str, answer: Answer) -> Update | Survey:
     message = read_update(ledger, device, answer.digest)
     if isinstance(message, Refused):
         raise _damaged(device, message.detail)
@@ -229,7 +231,7 @@ def model_message(round_id: RoundId, vector: Vector) -> bytes:
     return pack(Model(generation=round_id.generation, round=round_id.round, body=body))
 
 
-def weights_of(ledger: Ledger, model: Blob, size: int) -> Vector:
+def weights_of(ledger: LedgerReader, model: Blob, size: int) -> Vector:
     """The vector of a model in the ledger, of shape (size,)."""
     message = unpack(ledger.content(model.digest), Model, max_bytes=MAX_SIZE)
     return CODECS[message.codec].decode(message.body, size)

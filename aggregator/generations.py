@@ -9,7 +9,9 @@ from typing import Any
 
 from aggregator.closing import blob_of, model_message, weights_of
 from aggregator.config import FederationSettings
-from aggregator.ledger import KEPT, Ledger, Life
+from aggregator.ledger.layout import KEPT
+from aggregator.ledger.reading import Life
+from aggregator.ledger.writing import Ledger
 from fedge.errors import ConfigError
 from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Blob, Task, pack, unpack

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exporter
 from aggregator.federation import Federation
-from aggregator.ledger import FILE
+from aggregator.ledger.layout import FILE
 from aggregator.opening import begin_anew, open_federation, open_ledger
 from aggregator.runtime import Happening, Runtime
 from aggregator.signing import signer_of

@@ -12,7 +12,8 @@ from aggregator.collecting import behind_text
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import begin, go_on, require_same
-from aggregator.ledger import Ledger, Life
+from aggregator.ledger.reading import LedgerReader, Life
+from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
 from aggregator.stopping import Progress, Stopping
 from fedge import ed25519
@@ -123,7 +124,7 @@ def take_up(
 
 
 def _load(
-    settings: FederationSettings, ledger: Ledger, life: Life, instance: bytes, watch: Watch
+    settings: FederationSettings, ledger: LedgerReader, life: Life, instance: bytes, watch: Watch
 ) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator.closing import admitted, first_weights, mean_of, model_message, surveyed
-from aggregator.ledger import Ledger
+from aggregator.ledger.reading import LedgerReader, read_only
 from aggregator.survey import Unmeasured
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
@@ -44,7 +44,7 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         DataError: there is no such round, it is still open, or what it was computed of has been freed.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
-    with Ledger.reading(path) as ledger:
+    with read_only(path) as ledger:
         life = ledger.life()
         digest = ledger.first_task(life.generation) if life else None
         if life is None or digest is None:
@@ -64,7 +64,7 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         return Replayed(round_id, kind, announced, computed, samples)
 
 
-def _kept(ledger: Ledger, path: Path, round_id: RoundId) -> tuple[str, bytes]:
+def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, bytes]:
     """The kind of a closed round, and the digest of its model."""
     kept = ledger.kept_rounds(round_id.generation)
     if round_id.round in kept:

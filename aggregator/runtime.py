@@ -21,7 +21,7 @@ from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.exporting import Exported, Job
 from aggregator.federation import Federation, Phase, service
-from aggregator.ledger import Ledger
+from aggregator.ledger.writing import Ledger
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, GaveWay, ProtocolError
 from fedge.failpoints import after, before

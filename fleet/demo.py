@@ -20,8 +20,10 @@ from agent import held
 from agent.config import AgentSettings
 from agent.dataset import Dataset, fit
 from agent.sources import open_source
-from aggregator import export, ledger
+from aggregator import export
 from aggregator.config import FederationSettings
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.views import read_devices, read_rounds
 from fedge.errors import ConfigError, FedgeError, StateError
 from fedge.messages import Task
 from fedge.plan import Plan
@@ -82,13 +84,13 @@ def run(options: Options, display: Display) -> Outcome:
         settings = FederationSettings.load(files.settings)
         learning_s = time.monotonic()
         with _programs(files, folder / "logs") as (aggregator, agents):
-            _follow(settings.state.folder / ledger.FILE, bus, aggregator, agents, options, display)
+            _follow(settings.state.folder / LEDGER, bus, aggregator, agents, options, display)
             display.say("final model")
             _await_final_model(files, settings.export.folder / export.MANIFEST, agents)
         learning_s = time.monotonic() - learning_s
 
     display.say("measuring")
-    rows = ledger.read_rounds(settings.state.folder / ledger.FILE)
+    rows = read_rounds(settings.state.folder / LEDGER)
     task = settings.task()
     fleet = _data(files, task)
     onnx = settings.export.folder / export.ONNX
@@ -186,8 +188,8 @@ def _follow(
         _check(agents)
         if database.exists():
             try:
-                rows = ledger.read_rounds(database)
-                online = sum(device.online for device in ledger.read_devices(database))
+                rows = read_rounds(database)
+                online = sum(device.online for device in read_devices(database))
             except StateError:  # it exists, and is not yet made
                 rows, online = [], 0
             display.show(rows, online)
@@ -201,7 +203,7 @@ def _follow(
         time.sleep(POLL_S)
     if aggregator.exit_code != 0:
         raise aggregator.died()
-    display.show(ledger.read_rounds(database), len(agents))
+    display.show(read_rounds(database), len(agents))
 
 
 def _check(agents: list[Program]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from aggregator.ledger import RoundRow
+from aggregator.ledger.views import RoundRow
 from fleet.baselines import Alone
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from aggregator.ledger import RoundRow
+from aggregator.ledger.views import RoundRow
 from fleet.outcome import trained
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregator.config import FederationSettings
-from aggregator.ledger import FILE
+from aggregator.ledger.layout import FILE
 from aggregator.replay import Replayed, replay
 
 

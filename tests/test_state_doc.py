@@ -10,7 +10,7 @@ import pytest
 from agent import effects as agent_effects
 from agent import memory
 from aggregator import effects as aggregator_effects
-from aggregator import ledger
+from aggregator.ledger import layout as ledger
 from fedge.store import open_database
 from fleet.identities import register
 

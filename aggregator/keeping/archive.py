@@ -15,7 +15,7 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aggregator.ledger import FILE
+from aggregator.ledger.layout import FILE
 from fedge.errors import StateError
 from fedge.messages import MAX_COUNTER
 from fedge.store import sync_folder

@@ -11,7 +11,8 @@ from aggregator.config import FederationSettings
 from aggregator.keeping import archive
 from aggregator.keeping.archive import About
 from aggregator.keeping.place import load
-from aggregator.ledger import FILE, Ledger
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.writing import Ledger
 from fedge import __version__
 from fedge.errors import StateError
 from fedge.store import database_error

@@ -11,7 +11,7 @@ from typing import Any
 
 from aggregator.config import FederationSettings
 from aggregator.keeping.place import load
-from aggregator.ledger import FILE
+from aggregator.ledger.layout import FILE
 from fedge.errors import ConfigError, GaveWay
 from fedge.freshness import RoundId
 from fedge.store import give_to_owner, lock, make_folder

@@ -8,7 +8,9 @@ from aggregator.config import FederationSettings
 from aggregator.keeping import archive
 from aggregator.keeping.archive import About
 from aggregator.keeping.place import load
-from aggregator.ledger import FILE, Ledger
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.writing import Ledger
 from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.freshness import RoundId
 from fedge.store import give_to_owner, lock, make_folder, quarantine, remove, sync_folder
@@ -100,7 +102,7 @@ def _refuse_over_newer(path: Path, about: About) -> None:
     if not path.exists():
         return
     try:
-        with Ledger.reading(path) as ledger:
+        with read_only(path) as ledger:
             found = ledger.newest_round()
     except DamagedState:
         return  # what a backup is for

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregator.config import FederationSettings
-from aggregator.ledger import FILE as LEDGER
-from aggregator.ledger import DeviceRow, read_devices
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.views import DeviceRow, read_devices
 from fedge.errors import ConfigError, StateError
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Member, Register

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from agent.memory import Memory
 from aggregator.answers import Answer
-from aggregator.ledger import Ledger
+from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import Frame
 from fedge.store import Connect, open_database

@@ -12,7 +12,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.ledger import Ledger
+from aggregator.ledger.reading import LedgerReader
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
@@ -108,7 +108,7 @@ class Oracle:
 
     # ── the aggregator ─────────────────────────────────────────────────────────────────────────────
 
-    def ledger_committed(self, ledger: Ledger, rounds: set[RoundId], frames: set[SpooledFrame]) -> None:
+    def ledger_committed(self, ledger: LedgerReader, rounds: set[RoundId], frames: set[SpooledFrame]) -> None:
         """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
         for round_id in rounds:
             for device, answer in ledger.answers(round_id).items():
@@ -122,7 +122,7 @@ class Oracle:
                     raise Violation(f"round {closed} is closed, and the partial update of {device} is kept")
         self._spooled |= frames
 
-    def aggregator_says(self, ledger: Ledger, piece: Publication) -> None:
+    def aggregator_says(self, ledger: LedgerReader, piece: Publication) -> None:
         """A publication leaves the aggregator."""
         address = self._address(piece.topic)
         if address is None or not piece.payload:
@@ -183,7 +183,7 @@ class Oracle:
                 f"{device} is told that it counts in round {round_of(receipt)}, closed without it"
             )
 
-    def _announce(self, ledger: Ledger, manifest: Manifest) -> None:
+    def _announce(self, ledger: LedgerReader, manifest: Manifest) -> None:
         here = round_of(manifest)
         if self.announced:
             before = self.announced[-1].manifest
@@ -207,7 +207,7 @@ class Oracle:
         lasts_s = self._now_s() + manifest.seconds_left
         self._lasts_s[_name(manifest)] = max(lasts_s, self._lasts_s.get(_name(manifest), 0.0))
 
-    def _round_closed(self, ledger: Ledger, round_id: RoundId) -> None:
+    def _round_closed(self, ledger: LedgerReader, round_id: RoundId) -> None:
         if self.closed and round_id <= max(self.closed):
             raise Violation(f"round {round_id} is closed after round {max(self.closed)}")
         counted = {
@@ -357,7 +357,7 @@ def _vector(update: Update | Survey) -> NDArray[np.float32]:
     return np.frombuffer(update.body, "<f4")
 
 
-def _newest_model(ledger: Ledger, round_id: RoundId) -> tuple[bytes, bytes]:
+def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes]:
     digest = ledger.newest("model", round_id.generation)
     assert digest is not None
     model = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)

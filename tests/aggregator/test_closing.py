@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aggregator.answers import Answer
 from aggregator.closing import averaged, first_weights, read_update, summarize, surveyed
-from aggregator.ledger import Ledger
+from aggregator.ledger.writing import Ledger
 from aggregator.rules.mean import order
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS

@@ -15,7 +15,9 @@ from aggregator.config import FederationSettings
 from aggregator.keeping import archive, place
 from aggregator.keeping.backup import backup
 from aggregator.keeping.restore import restore
-from aggregator.ledger import FILE, MIGRATIONS, Ledger, Life
+from aggregator.ledger.layout import FILE, MIGRATIONS
+from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.writing import Ledger
 from fedge import store
 from fedge.errors import ConfigError, DamagedState, GaveWay, StateError
 from fedge.freshness import RoundId
@@ -52,7 +54,7 @@ class Server:
         ledger.close()
 
     def newest(self) -> RoundId | None:
-        with Ledger.reading(self.state / FILE) as ledger:
+        with read_only(self.state / FILE) as ledger:
             return ledger.newest_round()
 
 
@@ -158,7 +160,7 @@ def test_a_ledger_that_is_not_older_stays_unless_forced(server: Server, file: Pa
     _, aside = restore(server.settings, file, force=True)
     assert server.newest() == (1, 3)
     assert aside is not None
-    with Ledger.reading(aside) as ledger:
+    with read_only(aside) as ledger:
         assert ledger.newest_round() == (1, rounds)
 
 

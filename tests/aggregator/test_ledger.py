@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from aggregator.answers import Answer
-from aggregator.ledger import MIGRATIONS, Ledger, Life, read_devices, read_rounds
+from aggregator.ledger.layout import MIGRATIONS
+from aggregator.ledger.reading import Life
+from aggregator.ledger.views import read_devices, read_rounds
+from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame
@@ -76,7 +79,7 @@ def count(path: Path, table: str) -> int:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from aggregator.ledger import Ledger
+from aggregator.ledger.writing import Ledger
 from fedge.freshness import RoundId
 from tests.aggregator.test_ledger import admit
 

@@ -14,7 +14,9 @@ from aggregator.answers import Answer
 from aggregator.closing import blob_of, model_message, weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase
-from aggregator.ledger import FILE, Ledger, read_rounds
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.views import read_rounds
+from aggregator.ledger.writing import Ledger
 from aggregator.opening import open_federation
 from aggregator.presence import Watch
 from aggregator.replay import replay

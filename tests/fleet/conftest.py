@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.ledger import RoundRow
+from aggregator.ledger.views import RoundRow
 from fleet.baselines import Alone
 from fleet.broker import _find_mosquitto
 from fleet.outcome import Outcome

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from aggregator.ledger import RoundRow
+from aggregator.ledger.views import RoundRow
 from fleet.outcome import Outcome
 from fleet.progress import Bar, figures
 from fleet.report import _accuracy_figure, _bytes_figure, _devices_figure, render

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent import held
-from aggregator.ledger import DeviceRow, RoundRow, read_devices, read_rounds
+from aggregator.ledger.views import DeviceRow, RoundRow, read_devices, read_rounds
 from fedge.errors import StateError
 from fleet.broker import Broker
 from fleet.processes import OUR_PACKAGES, Program, spawn, stop

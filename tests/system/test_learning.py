@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from aggregator.ledger import read_rounds
+from aggregator.ledger.views import read_rounds
 from fedge.messages import Cohort
 from fedge.selection import chosen
 from tests.system.audit import check_books, check_stores

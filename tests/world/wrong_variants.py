@@ -18,7 +18,7 @@ from agent.runtime import Runtime as Agent
 from aggregator import closing, collecting, rounds
 from aggregator import effects as do
 from aggregator.federation import Federation, Phase, Step
-from aggregator.ledger import Ledger
+from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
 from aggregator.rules.mean import Contribution
 from aggregator.runtime import Runtime as Aggregator

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aggregator.ledger import Ledger
+from aggregator.ledger.writing import Ledger
 from fedge import bundle
 from fedge.errors import ConfigError
 from fedge.messages import Status

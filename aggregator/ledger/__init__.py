@@ -1,0 +1,15 @@
+"""The aggregator's memory: one SQLite database, from which every kept round can be computed again.
+
+`layout` says how its tables are made, `reading` what it tells, `writing` what the aggregator keeps in it, and
+`views` what people are shown of it.
+
+| table    | what it holds                                                                         |
+|----------|---------------------------------------------------------------------------------------|
+| life     | one row: the ledger's id, the generation, and what is learnt in it (to see a change)  |
+| rounds   | one row a round: its attempts and cohorts, how long it has lasted, how it closed      |
+| answers  | one row a device and round: the verdict on its update, n_k, and its metrics           |
+| frames   | the bytes of updates, as they came: first a spool, then what the mean is computed of  |
+| contents | tasks and models by digest                                                            |
+| slots    | which content lies in which retained slot at the broker                               |
+| devices  | what each device last said of itself, and how often it was refused                    |
+"""

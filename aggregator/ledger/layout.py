@@ -1,0 +1,49 @@
+"""The ledger's file: its name, its tables, and how those of older programs become today's."""
+
+FILE = "ledger.db"
+KEPT = "kept"
+"""The kind of a generation's round 0 that began with the model of the generation before, without a survey."""
+MIGRATIONS = (
+    """
+CREATE TABLE life (
+    one INTEGER PRIMARY KEY CHECK (one = 1), ledger BLOB NOT NULL, generation INTEGER NOT NULL,
+    learnt TEXT NOT NULL
+);
+CREATE TABLE rounds (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL, cohorts TEXT NOT NULL,
+    elapsed_s REAL NOT NULL DEFAULT 0, opened_at REAL NOT NULL, closed_at REAL, model BLOB,
+    devices INTEGER, samples INTEGER, summary TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (generation, round)
+);
+CREATE TABLE answers (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, lane INTEGER NOT NULL, device TEXT NOT NULL,
+    digest BLOB NOT NULL, verdict TEXT NOT NULL, reason TEXT, detail TEXT NOT NULL,
+    samples INTEGER NOT NULL, metrics TEXT NOT NULL,
+    PRIMARY KEY (generation, round, lane, device)
+) WITHOUT ROWID;
+CREATE INDEX answers_by_update ON answers (device, digest);
+CREATE TABLE frames (
+    device TEXT NOT NULL, digest BLOB NOT NULL, i INTEGER NOT NULL, n INTEGER NOT NULL, size INTEGER NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY (device, digest, i)
+);
+CREATE TABLE contents (
+    digest BLOB PRIMARY KEY, kind TEXT NOT NULL, generation INTEGER NOT NULL, round INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE TABLE slots (
+    kind TEXT NOT NULL, slot INTEGER NOT NULL, digest BLOB NOT NULL, frames INTEGER NOT NULL,
+    size INTEGER NOT NULL, PRIMARY KEY (kind, slot)
+);
+CREATE TABLE devices (
+    device TEXT PRIMARY KEY, online INTEGER NOT NULL DEFAULT 0, version TEXT, samples INTEGER, holds BLOB,
+    generation INTEGER NOT NULL DEFAULT 0, round INTEGER NOT NULL DEFAULT 0, declined TEXT,
+    refused INTEGER NOT NULL DEFAULT 0, last_refusal TEXT
+)
+""",
+    "ALTER TABLE devices ADD COLUMN seen_at REAL",
+    """
+ALTER TABLE rounds ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+UPDATE rounds SET attempt = max(0, json_array_length(cohorts) - 1)
+""",
+)
+"""The layouts, from the first on; see docs/state.md."""

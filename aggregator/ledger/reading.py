@@ -1,0 +1,270 @@
+"""What a ledger tells: to the aggregator that keeps it, and to those who compute its rounds again."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from aggregator.answers import Answer
+from aggregator.ledger.layout import KEPT
+from fedge.errors import DamagedState, StateError
+from fedge.frames import Partial, offer
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Cohort, Frame
+from fedge.reasons import Reason
+from fedge.store import database_error
+
+
+@dataclass(frozen=True)
+class Life:
+    """Which memory this is, and of what."""
+
+    ledger: bytes
+    generation: int
+    learnt: str
+    """What may not change within a generation: features, outputs, layers, as JSON."""
+
+
+@dataclass(frozen=True)
+class OpenRound:
+    """A round that was announced or drawn, and is not closed."""
+
+    round: RoundId
+    kind: str
+    attempt: int
+    cohorts: tuple[Cohort, ...]
+    """By attempt; the last one is also that of all further attempts."""
+    elapsed_s: float
+
+
+class LedgerReader:
+    """The questions that can be asked of an open ledger; none of them changes anything.
+
+    Raises:
+        DamagedState: from any method, when what is read is not what was written.
+        StateError: from any method, when the disk is failing.
+    """
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self._path, self._db = path, db
+
+    # ── a generation's life ────────────────────────────────────────────────────────────────────────
+
+    def life(self) -> Life | None:
+        """None in a new ledger."""
+        row = self._one("SELECT ledger, generation, learnt FROM life")
+        return Life(*row) if row else None
+
+    # ── rounds ─────────────────────────────────────────────────────────────────────────────────────
+
+    def last_closed(self, generation: int) -> RoundId | None:
+        """The newest closed round of a generation."""
+        row = self._one(
+            "SELECT max(round) FROM rounds WHERE generation = ? AND closed_at IS NOT NULL", generation
+        )
+        return RoundId(generation, row[0]) if row and row[0] is not None else None
+
+    def newest_round(self) -> RoundId | None:
+        """The round that is open or, where learning has ended, would be next; None in a new ledger."""
+        life = self.life()
+        if life is None:
+            return None
+        last = self.last_closed(life.generation)
+        return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
+
+    def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
+        """A round's kind, attempt, cohorts and time, closed or not."""
+        row = self._one(
+            "SELECT kind, attempt, cohorts, elapsed_s FROM rounds WHERE generation = ? AND round = ?",
+            *round_id,
+        )
+        if row is None:
+            return None
+        with self._sound(f"the cohorts of round {round_id}"):
+            cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[2]))
+        return OpenRound(round_id, row[0], row[1], cohorts, row[3])
+
+    def kept_rounds(self, generation: int) -> dict[int, tuple[str, bytes]]:
+        """Kind and digest of the model, by number, of the closed rounds that can still be computed again."""
+        rows = self._all(
+            "SELECT r.round, r.kind, r.model FROM rounds r JOIN contents c ON c.digest = r.model"
+            " AND (c.generation, c.round) = (r.generation, r.round)"
+            " WHERE r.generation = ? AND r.kind != ? ORDER BY r.round",
+            generation,
+            KEPT,
+        )
+        return {number: (kind, model) for number, kind, model in rows}
+
+    def summaries(self, generation: int) -> list[dict[str, Any]]:
+        """What the closed training rounds of a generation brought, in order."""
+        rows = self._all(
+            "SELECT summary FROM rounds WHERE generation = ? AND kind = 'train' AND closed_at IS NOT NULL"
+            " ORDER BY round",
+            generation,
+        )
+        with self._sound("the summaries"):
+            return [json.loads(row[0]) for row in rows]
+
+    def summary(self, round_id: RoundId) -> dict[str, float]:
+        """What one closed round brought."""
+        row = self._one("SELECT summary FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        with self._sound(f"the summary of round {round_id}"):
+            return json.loads(row[0]) if row else {}
+
+    def bytes_held(self) -> int:
+        """What the ledger takes, without what has been freed in it."""
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, page = (self._one(f"PRAGMA {name}")[0] for name in names)
+        return int((pages - free) * page)
+
+    # ── updates ────────────────────────────────────────────────────────────────────────────────────
+
+    def pieces(self, device: str, digest: bytes) -> Iterator[bytes]:
+        """The data of an update's frames, in order."""
+        for (data,) in self._rows(
+            "SELECT data FROM frames WHERE device = ? AND digest = ? ORDER BY i", device, digest
+        ):
+            yield data
+
+    def partials(self) -> dict[str, Partial]:
+        """The books of what has been spooled and not been answered."""
+        partials: dict[str, Partial] = {}
+        rows = self._rows(
+            "SELECT device, digest, i, n, size, data FROM frames"
+            " WHERE (device, digest) NOT IN (SELECT device, digest FROM answers) ORDER BY device, digest, i"
+        )
+        for device, digest, i, n, size, data in rows:
+            partial = offer(partials.get(device), Frame(id=digest, i=i, n=n, size=size, data=data))
+            if isinstance(partial, Partial):
+                partials[device] = partial
+        return partials
+
+    def answers(self, round_id: RoundId) -> dict[str, Answer]:
+        """The verdicts of a round, in the order of the sum: lane, then device."""
+        rows = self._all(
+            "SELECT device, digest, verdict, reason, detail, samples, metrics FROM answers"
+            " WHERE generation = ? AND round = ? ORDER BY lane, device",
+            *round_id,
+        )
+        with self._sound(f"the answers of round {round_id}"):
+            return {
+                device: Answer(
+                    digest, verdict, Reason(reason) if reason else None, detail, samples, json.loads(metrics)
+                )
+                for device, digest, verdict, reason, detail, samples, metrics in rows
+            }
+
+    def update_bytes(self, round_id: RoundId) -> int:
+        """Bytes of the updates that counted in a round."""
+        row = self._one(
+            "SELECT coalesce(sum(length(data)), 0) FROM frames JOIN answers USING (device, digest)"
+            " WHERE generation = ? AND round = ? AND verdict = 'admitted'",
+            *round_id,
+        )
+        return int(row[0]) if row else 0
+
+    # ── what is published ──────────────────────────────────────────────────────────────────────────
+
+    def content(self, digest: bytes) -> bytes:
+        """A task or model by its digest.
+
+        Raises:
+            DamagedState: it is not there, or not what it was.
+        """
+        row = self._one("SELECT data FROM contents WHERE digest = ?", digest)
+        if row is None or sha256(row[0]).digest() != digest:
+            what = "is missing" if row is None else "does not match its digest"
+            raise DamagedState(f"{self._path}: the content {digest.hex()[:12]}… {what}")
+        return bytes(row[0])
+
+    def check_contents(self) -> None:
+        """Read every task and model, and compare it with its digest.
+
+        Raises:
+            DamagedState: one is not what it was.
+        """
+        for (digest,) in self._all("SELECT digest FROM contents"):
+            self.content(digest)
+
+    def newest(self, kind: str, generation: int) -> bytes | None:
+        """The digest of a generation's newest task or model."""
+        row = self._one(
+            "SELECT digest FROM contents WHERE kind = ? AND generation = ?"
+            " ORDER BY round DESC, rowid DESC LIMIT 1",  # round 0 begins with one task and ends with another
+            kind,
+            generation,
+        )
+        return row[0] if row else None
+
+    def first_task(self, generation: int) -> bytes | None:
+        """The digest of the task that a generation begins with, before its survey."""
+        row = self._one(
+            "SELECT digest FROM contents WHERE kind = 'task' AND generation = ? ORDER BY rowid LIMIT 1",
+            generation,
+        )
+        return row[0] if row else None
+
+    def slots(self) -> dict[tuple[str, int], Blob]:
+        """What lies in which slot at the broker, or is about to."""
+        rows = self._all("SELECT kind, slot, digest, frames, size FROM slots")
+        return {
+            (kind, slot): Blob(digest=digest, slot=slot, frames=frames, size=size)
+            for kind, slot, digest, frames, size in rows
+        }
+
+    def _one(self, statement: str, *values: object) -> Any:
+        rows = self._all(statement, *values)
+        return rows[0] if rows else None
+
+    def _all(self, statement: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error
+
+    def _rows(self, statement: str, *values: object) -> Iterator[Any]:
+        try:
+            yield from self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error
+
+    @contextmanager
+    def _sound(self, what: str) -> Iterator[None]:
+        """What is read here was written by us: if it makes no sense, bits have flipped."""
+        try:
+            yield
+        except ValueError as error:
+            raise DamagedState(f"{self._path}: is damaged ({what}: {error})") from error
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[LedgerReader]:
+    """A ledger to look at, also while its aggregator runs.
+
+    Raises:
+        StateError: there is none, or it cannot be read.
+    """
+    with connect_read_only(path) as db:
+        yield LedgerReader(path, db)
+
+
+@contextmanager
+def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database of a ledger, in which every attempt to change something fails.
+
+    Raises:
+        StateError: there is none, or it cannot be read.
+    """
+    if not path.is_file():
+        raise StateError(f"{path}: there is no ledger; it is made when the aggregator first runs")
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        yield db
+    except sqlite3.Error as error:
+        raise database_error(path, error) from error
+    finally:
+        db.close()

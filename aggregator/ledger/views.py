@@ -1,0 +1,114 @@
+"""Rounds and devices as they are shown to people, read while the aggregator runs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.ledger.reading import connect_read_only
+from fedge.freshness import RoundId
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """One round, as shown to people."""
+
+    generation: int
+    round: int
+    kind: str
+    attempt: int
+    closed: bool
+    devices: int
+    """Updates that counted."""
+    samples: int
+    seconds: float | None
+    """From the round before being closed to this one being closed."""
+    accuracy: float | None
+    """Of the model the round began from, on the devices' held-out parts."""
+    held_loss: float | None
+    loss_before: float | None
+    loss: float | None
+    """Mean training loss after local training."""
+    weight_change: float | None
+    bytes_up: int
+    bytes_down: int
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One device, as shown to people."""
+
+    device: str
+    online: bool
+    version: str | None
+    samples: int | None
+    holds: bytes | None
+    round: RoundId
+    admitted: int
+    refused: int
+    last_refusal: str | None
+    seen_at: float | None
+    """When it last said something new of itself, in seconds since 1970; None if that was never noted."""
+
+
+def read_rounds(path: Path) -> list[RoundRow]:
+    """Every round of the newest generation, oldest first; safe while the aggregator runs.
+
+    Raises:
+        StateError: there is no ledger, or it cannot be read.
+    """
+    with connect_read_only(path) as db:
+        rows = db.execute(
+            "SELECT generation, round, kind, attempt, closed_at IS NOT NULL,"
+            " coalesce(devices, 0), coalesce(samples, 0), summary FROM rounds"
+            " WHERE generation = (SELECT generation FROM life) ORDER BY round"
+        ).fetchall()
+    return [_round_row(*row) for row in rows]
+
+
+def _round_row(
+    generation: int,
+    round_: int,
+    kind: str,
+    attempt: int,
+    closed: int,
+    devices: int,
+    samples: int,
+    summary: str,
+) -> RoundRow:
+    found = json.loads(summary)
+    return RoundRow(
+        generation=generation,
+        round=round_,
+        kind=kind,
+        attempt=attempt,
+        closed=bool(closed),
+        devices=devices,
+        samples=samples,
+        seconds=found.get("seconds"),
+        accuracy=found.get("accuracy"),
+        held_loss=found.get("held_loss"),
+        loss_before=found.get("loss_before"),
+        loss=found.get("loss"),
+        weight_change=found.get("weight_change"),
+        bytes_up=found.get("bytes_up", 0),
+        bytes_down=found.get("bytes_down", 0),
+    )
+
+
+def read_devices(path: Path) -> list[DeviceRow]:
+    """Every device that was ever seen, by name; safe while the aggregator runs.
+
+    Raises:
+        StateError: there is no ledger, or it cannot be read.
+    """
+    with connect_read_only(path) as db:
+        rows = db.execute(
+            "SELECT device, online, version, samples, holds, generation, round,"
+            " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
+            " refused, last_refusal, seen_at"
+            " FROM devices d ORDER BY device"
+        ).fetchall()
+    return [
+        DeviceRow(row[0], bool(row[1]), row[2], row[3], row[4], RoundId(row[5], row[6]), *row[7:])
+        for row in rows
+    ]

@@ -1,0 +1,209 @@
+"""The ledger as the aggregator keeps it: what it writes, all or nothing and durable."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aggregator.answers import Answer
+from aggregator.ledger.layout import MIGRATIONS
+from aggregator.ledger.reading import LedgerReader, Life
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Cohort, Frame, Status
+from fedge.reasons import Reason
+from fedge.store import Connect, database_error, open_database
+from fedge.topics import lane_of
+
+
+class Ledger(LedgerReader):
+    """The database. Methods that change something belong inside `transaction`, which makes them durable.
+
+    Raises:
+        DamagedState: from any method, also the first, when what is read is not what was written.
+        StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
+    """
+
+    def __init__(self, path: Path, connect: Connect = open_database) -> None:
+        super().__init__(path, connect(path, MIGRATIONS))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and durable when it ends."""
+        try:
+            self._db.execute("BEGIN")  # nobody else writes: a turn that changes nothing takes no lock
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise database_error(self._path, error) from error
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    # ── a generation's life ────────────────────────────────────────────────────────────────────────
+
+    def begin_life(self, life: Life) -> None:
+        """Begin a generation: what was learnt before is kept, but no longer counts."""
+        self._run(
+            "REPLACE INTO life VALUES (1, ?, ?, ?)",
+            life.ledger,
+            life.generation,
+            life.learnt,
+        )
+        self._run("DELETE FROM frames")
+
+    # ── rounds ─────────────────────────────────────────────────────────────────────────────────────
+
+    def save_round(
+        self, round_id: RoundId, kind: str, attempt: int, cohorts: Iterable[Cohort], now: float
+    ) -> None:
+        """Open a round, or its next attempt."""
+        self._run(
+            "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
+            " cohorts = excluded.cohorts, elapsed_s = 0",
+            *round_id,
+            kind,
+            attempt,
+            json.dumps([cohort.model_dump(exclude_none=True) for cohort in cohorts]),
+            now,
+        )
+
+    def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
+        """Keep how long the attempt has lasted."""
+        self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
+
+    def close_round(
+        self, round_id: RoundId, model: bytes, devices: int, samples: int, summary: dict[str, Any], now: float
+    ) -> None:
+        """Close a round with the digest of its model."""
+        self._run(
+            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?"
+            " WHERE generation = ? AND round = ?",
+            now,
+            model,
+            devices,
+            samples,
+            json.dumps(summary),
+            *round_id,
+        )
+
+    def retain(self, newest: RoundId, rounds: int, size: int) -> None:
+        """Free what old rounds were computed of: keep `rounds`, or fewer in at most `size` bytes.
+
+        The newest round and the one before stay, whatever they take. The file keeps its length: what is freed
+        in it is used again.
+        """
+        oldest = max(0, newest.round - rounds + 1)
+        self.forget_rounds_before(newest._replace(round=oldest))
+        while oldest < newest.round - 1 and self.bytes_held() > size:
+            oldest += 1
+            self.forget_rounds_before(newest._replace(round=oldest))
+
+    def forget_rounds_before(self, round_id: RoundId) -> None:
+        """Free what older rounds were computed of; their rows of figures stay."""
+        self._run(
+            "DELETE FROM frames WHERE (device, digest) IN (SELECT device, digest FROM answers"
+            " WHERE generation < ?1 OR (generation = ?1 AND round < ?2))",
+            *round_id,
+        )
+        self._run(
+            "DELETE FROM contents WHERE kind = 'model'"
+            " AND (generation < ?1 OR (generation = ?1 AND round < ?2))",
+            *round_id,
+        )
+        self._run("DELETE FROM answers WHERE generation < ?1 OR (generation = ?1 AND round < ?2)", *round_id)
+
+    # ── updates ────────────────────────────────────────────────────────────────────────────────────
+
+    def spool(self, device: str, frame: Frame) -> None:
+        """Keep a frame."""
+        self._run(
+            "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
+            device,
+            frame.id,
+            frame.i,
+            frame.n,
+            frame.size,
+            frame.data,
+        )
+
+    def drop_spool(self, device: str, digest: bytes) -> None:
+        """Forget an update's frames, unless a kept round was computed of them (it may be sent once more)."""
+        self._run(
+            "DELETE FROM frames WHERE device = ?1 AND digest = ?2 AND NOT EXISTS"
+            " (SELECT 1 FROM answers WHERE device = ?1 AND digest = ?2 AND verdict = 'admitted')",
+            device,
+            digest,
+        )
+
+    def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
+        """Keep a verdict; the first one stays."""
+        self._run(
+            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *round_id,
+            lane_of(device),
+            device,
+            answer.digest,
+            answer.verdict,
+            answer.reason,
+            answer.detail,
+            answer.samples,
+            json.dumps(answer.metrics),
+        )
+
+    # ── what is published ──────────────────────────────────────────────────────────────────────────
+
+    def save_content(self, kind: str, round_id: RoundId, blob: Blob, data: bytes) -> None:
+        """Keep a task or model, and in which slot it is published."""
+        # The same bytes may be said again by a later generation: then they are its newest.
+        self._run("REPLACE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
+        self._run(
+            "REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", kind, blob.slot, blob.digest, blob.frames, blob.size
+        )
+
+    # ── devices ────────────────────────────────────────────────────────────────────────────────────
+
+    def save_status(self, device: str, status: Status, now: float) -> None:
+        """Keep what a device says of itself, and since when: what is only retained says nothing new."""
+        declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
+        self._run(
+            "INSERT INTO devices"
+            " (device, online, version, samples, holds, generation, round, declined, seen_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
+            " WHEN (online, version, samples, holds, generation, round, declined) IS NOT"
+            " (excluded.online, excluded.version, excluded.samples, excluded.holds, excluded.generation,"
+            " excluded.round, excluded.declined) THEN excluded.seen_at ELSE seen_at END,"
+            " online = excluded.online,"
+            " version = excluded.version, samples = excluded.samples, holds = excluded.holds,"
+            " generation = excluded.generation, round = excluded.round, declined = excluded.declined",
+            device,
+            status.online,
+            status.version,
+            status.samples,
+            status.holds,
+            status.generation,
+            status.round,
+            declined,
+            now,
+        )
+
+    def count_refusal(self, device: str, reason: Reason) -> None:
+        """Count what a device sent in vain."""
+        self._run(
+            "INSERT INTO devices (device, refused, last_refusal) VALUES (?, 1, ?)"
+            " ON CONFLICT DO UPDATE SET refused = refused + 1, last_refusal = excluded.last_refusal",
+            device,
+            reason,
+        )
+
+    def _run(self, statement: str, *values: object) -> None:
+        self._all(statement, *values)
