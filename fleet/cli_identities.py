@@ -1,4 +1,4 @@
-"""`fedge init`, `enroll`, `revoke`, `renew`, `devices`: who belongs to a federation."""
+"""`fedge init`, `enroll`, `revoke`, `renew`, `devices`, `tokens`: who belongs to a federation."""
 
 import json
 import re
@@ -175,6 +175,29 @@ def devices(
         typer.echo(json.dumps(listing.as_json(listed, utc_now())))
     else:
         listing.show(listed, utc_now(), Console())
+
+
+@app.command()
+def tokens(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+    folder: Folder = Path(),
+) -> None:
+    """List the tokens of `fedge enroll --token`: what they are still good for, and who joined with them.
+
+    The tokens themselves are not kept: `fedge revoke CLAIM` withdraws one by its claim's name.
+    """
+    from rich.console import Console
+
+    from fleet.identities import outstanding
+    from fleet.identities.authority import utc_now
+    from fleet.identities.folder import FederationFolder
+
+    with _told("tokens"):
+        listed = outstanding.tokens(FederationFolder(folder))
+    if as_json:
+        typer.echo(json.dumps(outstanding.as_json(listed, utc_now())))
+    else:
+        outstanding.show(listed, utc_now(), Console())
 
 
 def _promise(folder: "FederationFolder", uses: int, valid: str) -> None:

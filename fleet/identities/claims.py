@@ -54,6 +54,15 @@ class Claims:
         """Those whose time is not over, used up or not: a device whose answer was lost asks again."""
         return self._read("WHERE expires_at > ? AND revoked_at IS NULL", now_s)
 
+    def of(self, federation: str) -> list[KeptClaim]:
+        """All that a federation ever gave away."""
+        return self._read("WHERE federation = ?", federation)
+
+    def enrolled(self, name: str) -> list[str]:
+        """The names of the identities that a claim was used for."""
+        rows = self._register.run("SELECT name FROM identities WHERE claim = ? ORDER BY name", name)
+        return [str(identity) for (identity,) in rows]
+
     def count_use(self, name: str, identity: str) -> None:
         """Note that a device was enrolled with this claim."""
         self._register.run("UPDATE claims SET used = used + 1 WHERE name = ?", name)
@@ -73,8 +82,7 @@ class Claims:
         self._register.run(
             "UPDATE claims SET revoked_at = coalesce(revoked_at, ?) WHERE name = ?", now_s, name
         )
-        rows = self._register.run("SELECT name FROM identities WHERE claim = ? ORDER BY name", name)
-        return [str(identity) for (identity,) in rows]
+        return self.enrolled(name)
 
     def _read(self, where: str, *values: object) -> list[KeptClaim]:
         # `where` is one of this file's; what comes from elsewhere is in `values`.
