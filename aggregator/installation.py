@@ -34,6 +34,26 @@ UNITS = (
     "fedge-broker-reload.service",
     "mosquitto.service.d/fedge.conf",
 )
+FILES = (
+    "federation.toml",
+    "device.toml",
+    "ca.pem",
+    "aggregator/identity.pem",
+    "aggregator/watch.pem",
+    "aggregator/signing.key",
+    "aggregator/signing.pub",
+    "registrar/registrar.toml",
+    "registrar/registrar.db",
+    "registrar/ca.key",
+    "registrar/identity.pem",
+    "broker/mosquitto.conf",
+    "broker/ca.pem",
+    "broker/identity.pem",
+    "broker/acl",
+    "broker/passwords",
+    "broker/crl.pem",
+)
+"""What `fedge init` makes: where one of them is missing, it was cut short."""
 P = TypeVar("P", bound=argparse.ArgumentParser)
 TEMPLATES = ("fedge-aggregator@.service", "fedge-registrar@.service")
 
@@ -73,10 +93,12 @@ def install(source: Path | None, wheel: Path | None) -> None:
         wheel: the version to install; None: the one that runs this.
 
     Raises:
-        ConfigError: it is no federation's folder, or its configuration is wrong.
+        ConfigError: it is no federation's folder or not a whole one, or its configuration is wrong.
         DeploymentError: a step failed. What was at work before still is.
     """
     require_root("fedge-aggregator install")
+    if source is not None:
+        source = look_up(source)
     if find("mosquitto") is None:
         need_package("mosquitto")
     with SERVER.next(wheel) as environment:
@@ -108,14 +130,31 @@ def install(source: Path | None, wheel: Path | None) -> None:
         say(f"{folder.name} is running; its log: journalctl -u fedge-aggregator@{folder.name}")
 
 
+def look_up(source: Path, federations: Path = FEDERATIONS) -> Path:
+    """The folder of `fedge init` that is meant, or the installed one of this name; nothing is changed.
+
+    Raises:
+        ConfigError: it is no federation's folder, or `fedge init` was cut short in it.
+    """
+    folder = source
+    if not source.exists() and (federations / source.name).is_dir():
+        folder = federations / source.name
+    name = federation_of(folder)
+    if missing := [file for file in FILES if not (folder / file).exists()]:
+        raise ConfigError(
+            f"{folder}: {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing, as after a "
+            f"`fedge init` that was cut short: run it again, `fedge init {name} --folder {folder}` with its "
+            "other options as before; it makes what is missing and changes nothing else"
+        )
+    return folder
+
+
 def take_in(source: Path, federations: Path = FEDERATIONS) -> Path:
     """Where the federation's folder lies for good; it is moved there, so that there is one authority's key.
 
     Raises:
         ConfigError: it is no federation's folder, or another one is there already.
     """
-    if not source.exists() and (federations / source.name).is_dir():
-        source = federations / source.name
     name = federation_of(source)
     folder = federations / name
     source = source.resolve()
@@ -149,7 +188,9 @@ def federation_of(folder: Path) -> str:
     try:
         name = tomllib.loads(settings.read_text(encoding="utf-8-sig"))["federation"]["name"]
     except OSError as error:
-        raise ConfigError(f"{settings}: {error.strerror}; fedge init makes a federation's folder") from None
+        raise ConfigError(
+            f"{settings}: {error.strerror}; `fedge init NAME` makes a federation's folder"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{settings}: [federation] name cannot be read: {error}") from None
     if not isinstance(name, str) or re.fullmatch(DEVICE_ID, name) is None:

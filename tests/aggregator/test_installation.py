@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from aggregator import installation
-from aggregator.installation import hand_over, point_broker, take_in
+from aggregator.installation import hand_over, look_up, point_broker, take_in
 from fedge.errors import ConfigError
+from fleet.identities import founding
+from fleet.identities.folder import FederationFolder
 
 
 def found(folder: Path, name: str = "greenhouse") -> Path:
@@ -33,9 +35,44 @@ def test_a_folder_is_moved_to_its_place_once(tmp_path: Path) -> None:
         f"listener 8883\nacl_file {folder}/broker/acl\npersistence_location {folder}/broker/data/\n"
     )
     assert take_in(folder, place) == folder
-    assert take_in(Path("greenhouse"), place) == folder, "by its name"
     with pytest.raises(ConfigError, match="is there already"):
         take_in(found(tmp_path / "second"), place)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `fedge init` makes."""
+    root = tmp_path_factory.mktemp("federations") / "greenhouse"
+    founding.found(FederationFolder(root), founding.Founding("greenhouse", ["broker.example"]))
+    return root
+
+
+def test_a_folder_is_found_by_its_name_too(whole: Path) -> None:
+    assert look_up(whole) == whole
+    assert look_up(Path("greenhouse"), whole.parent) == whole
+    with pytest.raises(ConfigError, match="fedge init NAME"):
+        look_up(Path("harbour"), whole.parent)
+
+
+def test_a_folder_that_was_not_finished_is_refused(whole: Path, tmp_path: Path) -> None:
+    """Each file that a power cut can have prevented is named, and `fedge init` again makes it whole."""
+    made = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
+    assert set(installation.FILES) == made
+    for file in sorted(made - {"federation.toml"}):
+        (whole / file).rename(tmp_path / "aside")
+        with pytest.raises(
+            ConfigError, match=f"greenhouse: {file} is missing.* `fedge init greenhouse --folder"
+        ):
+            look_up(whole)
+        (tmp_path / "aside").rename(whole / file)
+    for file in ("broker/crl.pem", "aggregator/watch.pem", "device.toml"):
+        (whole / file).unlink()
+    with pytest.raises(
+        ConfigError, match=r"device\.toml, aggregator/watch\.pem, broker/crl\.pem are missing"
+    ):
+        look_up(whole)
+    founding.found(FederationFolder(whole), founding.Founding("greenhouse", ["broker.example"]))
+    assert look_up(whole) == whole
 
 
 def test_secrets_that_move_to_another_disk_are_never_open_to_others(
