@@ -36,7 +36,9 @@ class StrictBroker:
     def port(self) -> int:
         return self.access.port
 
-    def quarantine(self) -> subprocess.CompletedProcess[str]:
+    def quarantine(
+        self, *, mosquitto: str | Path = MOSQUITTO or "mosquitto"
+    ) -> subprocess.CompletedProcess[str]:
         """Do what the service does before it starts the broker."""
         return subprocess.run(
             [str(QUARANTINE), str(self.database.parent)],
@@ -44,7 +46,7 @@ class StrictBroker:
             text=True,
             timeout=90,
             check=False,
-            env={**os.environ, "MOSQUITTO": MOSQUITTO or "mosquitto"},
+            env={**os.environ, "MOSQUITTO": str(mosquitto)},
         )
 
     def rewrite(self, **settings: object) -> None:

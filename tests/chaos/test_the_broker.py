@@ -166,6 +166,38 @@ def test_fault_04_a_database_that_can_be_read_stays(strict: StrictBroker) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led astray")
+@pytest.mark.chaos
+def test_fault_04_the_quarantine_is_not_led_elsewhere_by_links(strict: StrictBroker, tmp_path: Path) -> None:
+    """Mosquitto's user may write in the folder; whatever it puts there, root tells it no secret."""
+    _client(strict, retain=True)
+    strict.broker.stop()
+    secret = tmp_path / "secret"
+    secret.write_text("nobody else reads this")
+    secret.chmod(0o600)
+    intruder = strict.access.folder.root.parent / "intruder"
+    intruder.write_text(f'#!/bin/sh\nlog=$(dirname "$2")/log\nrm "$log"\nln -s {secret} "$log"\n')
+    intruder.chmod(0o755)
+    content = strict.database.read_bytes()
+    done = strict.quarantine(mosquitto=intruder)
+    assert "was not tried to the end" in done.stderr
+    assert secret.read_text() not in done.stdout + done.stderr
+    assert strict.database.read_bytes() == content
+
+
+@pytest.mark.chaos
+def test_fault_04_a_database_that_somebody_else_has_copied_there_is_tried(strict: StrictBroker) -> None:
+    _client(strict, retain=True)
+    strict.broker.stop()
+    content = strict.database.read_bytes()
+    strict.database.unlink()
+    strict.database.write_bytes(content)
+    strict.database.chmod(0o644)
+    done = strict.quarantine()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert strict.database.read_bytes() == content
+
+
 @pytest.mark.chaos
 def test_fault_04_without_the_quarantine_the_broker_stays_down(strict: StrictBroker) -> None:
     """Why there is the step: if this fails one day, Mosquitto has learnt to help itself."""
