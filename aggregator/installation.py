@@ -26,10 +26,14 @@ BROKER = Path("/etc/fedge/broker")
 QUARANTINE = Path("/usr/local/sbin/quarantine-db")
 REGISTRAR = "fedge-registrar"
 """The user who alone reads the authority's key."""
+AGGREGATOR = "fedge-aggregator@.service"
+TEMPLATES = (AGGREGATOR, "fedge-registrar@.service")
+RENEWAL = "fedge-renew-server@.timer"
 RELOAD = "fedge-broker-reload.path"
 UNITS = (
-    "fedge-aggregator@.service",
-    "fedge-registrar@.service",
+    *TEMPLATES,
+    "fedge-renew-server@.service",
+    RENEWAL,
     RELOAD,
     "fedge-broker-reload.service",
     "mosquitto.service.d/fedge.conf",
@@ -55,7 +59,6 @@ FILES = (
 )
 """What `fedge init` makes: where one of them is missing, it was cut short."""
 P = TypeVar("P", bound=argparse.ArgumentParser)
-TEMPLATES = ("fedge-aggregator@.service", "fedge-registrar@.service")
 
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
@@ -265,7 +268,7 @@ def _start(folder: Path | None, *, again: bool) -> None:
             units.systemctl("enable", "--quiet", "mosquitto.service")
             units.systemctl("restart", "mosquitto.service")
         units.systemctl("enable", "--quiet", "--now", RELOAD)
-        wanted.append(f"fedge-aggregator@{folder.name}.service")
+        wanted.append(_of(AGGREGATOR, folder.name))
         if not (folder / "registrar").is_symlink():
             wanted.append(f"fedge-registrar@{folder.name}.service")
         units.systemctl("enable", "--quiet", *wanted)
@@ -273,6 +276,9 @@ def _start(folder: Path | None, *, again: bool) -> None:
     for each in dict.fromkeys([*wanted, *running] if again else wanted):
         say(f"start {each}")
         units.systemctl("restart" if again else "start", each)
+    for unit in units.instances(AGGREGATOR):  # of all: a version before may have had no timer
+        name = unit.removeprefix("fedge-aggregator@").removesuffix(".service")
+        units.systemctl("enable", "--quiet", "--now", _of(RENEWAL, name))
 
 
 def _is_running(template: str) -> bool:
@@ -309,9 +315,11 @@ def uninstall(name: str, *, purge: bool) -> None:
             f"{name}: its authority and broker serve {', '.join(beside)} too: uninstall that first"
         )
     say(f"stop {name}")
+    if units.is_enabled(_of(RENEWAL, name)):
+        units.retire(_of(RENEWAL, name), "state")
     for template in TEMPLATES:
-        what = ["runtime", *(["state"] if purge and "aggregator" in template else [])]
-        units.retire(template.replace("@.", f"@{name}."), *what)
+        what = ["runtime", *(["state"] if purge and template == AGGREGATOR else [])]
+        units.retire(_of(template, name), *what)
     is_broker = BROKER.exists() and BROKER.resolve() == folder.resolve() / "broker"
     if is_broker:
         say("give Mosquitto its own configuration back")
@@ -352,4 +360,9 @@ def _folders() -> list[Path]:
 
 
 def _is_enabled(folder: Path) -> bool:
-    return units.is_enabled(f"fedge-aggregator@{folder.name}.service")
+    return units.is_enabled(_of(AGGREGATOR, folder.name))
+
+
+def _of(template: str, federation: str) -> str:
+    """The unit of one federation."""
+    return template.replace("@.", f"@{federation}.")

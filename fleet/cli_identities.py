@@ -140,7 +140,10 @@ def renew(
     ] = None,
     folder: Folder = Path(),
 ) -> None:
-    """Renew the server's own certificates of which two thirds of the time are over; run it now and then."""
+    """Renew the server's own certificates of which two thirds of the time are over.
+
+    On an installed server a timer does this every day.
+    """
     from fleet.identities.folder import FederationFolder
     from fleet.identities.renewing import renew as renew_all
 
@@ -149,8 +152,8 @@ def renew(
     for renewal in renewals:
         what = "renewed" if renewal.done else "not yet due"
         typer.echo(f"{renewal.path}: {what}; good until {renewal.issued.not_after:%Y-%m-%d}")
-    if any(renewal.done for renewal in renewals):
-        typer.echo(f"{signalled.value}; services get theirs when they are restarted", err=True)
+    if signalled is not None:
+        typer.echo(f"{signalled.value}; an installed aggregator gets its own when it is restarted", err=True)
 
 
 @app.command()

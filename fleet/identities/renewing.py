@@ -1,4 +1,7 @@
-"""`fedge renew`: the server's own certificates, before they end. Devices renew theirs by themselves."""
+"""`fedge renew`: the server's own certificates, before they end. Devices renew theirs by themselves.
+
+A timer runs it every day on an installed server (fedge-renew-server@.timer).
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -26,7 +29,7 @@ class Renewal:
 
 def renew(
     folder: FederationFolder, *, force: bool = False, more_hosts: Sequence[str] = ()
-) -> tuple[list[Renewal], Signalled]:
+) -> tuple[list[Renewal], Signalled | None]:
     """Give the server's identities new keys and certificates, where two thirds of the time are over.
 
     Each file is replaced as a whole and keeps its owner. The certificate before counts until its own end, so
@@ -36,6 +39,9 @@ def renew(
         folder: the federation's.
         force: renew all now.
         more_hosts: further names and addresses of the broker; they make its certificate due.
+
+    Returns:
+        Each certificate, and what became of the signal to the broker; None: there was nothing to tell it.
 
     Raises:
         ConfigError: this is no federation's folder, or a host is neither a name nor an address.
@@ -65,7 +71,16 @@ def renew(
                 register.add_certificate(identity, issued)
             _replace(path, key + issued.pem)
             renewals.append(Renewal(path, issued, done=True))
-        return renewals, publish(folder, register)
+        told = not any(renewal.done for renewal in renewals) and not _is_untold(folder)
+        return renewals, None if told else publish(folder, register)
+
+
+def _is_untold(folder: FederationFolder) -> bool:
+    """Whether a run was cut short before it told the broker: the lists are written after the certificate."""
+    try:
+        return folder.broker_identity.stat().st_mtime_ns > folder.crl.stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
 
 
 def _of_the_server(folder: FederationFolder, federation: str) -> Iterator[tuple[Identity, Path]]:
@@ -96,12 +111,10 @@ def _certificate(path: Path) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Replace a file; owner, group and mode stay, so that the program it is for can read it."""
+    """Replace a file; owner and mode are right with the rename, so that the program it is for can read it."""
     before = path.stat()
-    atomic_write(path, data, mode=before.st_mode & 0o777)
+    mask = os.umask(0)
     try:
-        if os.geteuid() == 0:
-            os.chown(path, before.st_uid, before.st_gid)
-        path.chmod(before.st_mode & 0o777)
-    except OSError as error:
-        raise StateError(f"{path}: cannot be given back to its owner: {error.strerror}") from None
+        atomic_write(path, data, mode=before.st_mode & 0o777, owner=(before.st_uid, before.st_gid))
+    finally:
+        os.umask(mask)

@@ -11,6 +11,7 @@ import pytest
 
 from aggregator import installation
 from aggregator.installation import hand_over, look_up, point_broker, take_in
+from fedge.deployment import units
 from fedge.errors import ConfigError
 from fleet.identities import founding
 from fleet.identities.folder import FederationFolder
@@ -133,6 +134,23 @@ def test_mosquitto_is_the_broker_of_one_authority(tmp_path: Path) -> None:
     point_broker(beside, link)
     with pytest.raises(ConfigError, match=r"--beside .*/one"):
         point_broker(other, link)
+
+
+def test_the_certificates_of_every_federation_that_runs_are_looked_at_daily(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also of one that was installed by a version without the timer: an upgrade brings it."""
+    told: list[tuple[str, ...]] = []
+
+    def systemctl(*arguments: str) -> str:
+        told.append(arguments)
+        names = ("the-aggregator", "harbour") if arguments[-1] == "fedge-aggregator@*.service" else ()
+        return "\n".join(f"fedge-aggregator@{name}.service loaded active running" for name in names)
+
+    monkeypatch.setattr(units, "systemctl", systemctl)
+    installation._start(None, again=True)
+    timers = [arguments[-1] for arguments in told if "--now" in arguments]
+    assert timers == ["fedge-renew-server@the-aggregator.timer", "fedge-renew-server@harbour.timer"]
 
 
 def test_owners_change_of_files_and_never_through_links(

@@ -95,7 +95,7 @@ def learning(debian: Debian) -> Debian:
 def test_what_a_service_could_do_if_it_were_taken_over(
     debian: Debian, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = {AGENT: 1.5, AGGREGATOR: 2.0, "fedge-registrar@pumps": 2.0}
+    limits = {AGENT: 1.5, AGGREGATOR: 2.0, "fedge-registrar@pumps": 2.0, "fedge-renew-server@pumps": 2.0}
     scores = {}
     for unit in limits:
         said = debian.run("systemd-analyze", "security", "--no-pager", f"{unit}.service").stdout
@@ -224,6 +224,43 @@ def test_one_that_takes_too_much_memory_is_killed_alone(learning: Debian, memory
     debian.says(unit, COUNTS, after=lines + said.count("\n") + 1)
     assert is_active(debian, AGENT)
     assert restarts(debian, AGENT) == 0
+
+
+def test_the_servers_renewed_certificates_are_taken_up(learning: Debian) -> None:
+    """The daily look touches nothing early; what it renews broker and aggregator use, and devices go on."""
+    debian, unit = learning, "fedge-renew-server@pumps"
+    show = "import ssl; print(ssl.get_server_certificate(('127.0.0.1', %d)))"
+    keys = (
+        "aggregator/identity.pem",
+        "aggregator/watch.pem",
+        "broker/identity.pem",
+        "registrar/identity.pem",
+    )
+    stay = ("mosquitto", "fedge-registrar@pumps")
+
+    def shown() -> list[str]:
+        return [debian.get("/opt/fedge/server/bin/python", "-c", show % port) for port in (8883, 8884)]
+
+    def owners() -> list[str]:
+        return [debian.get("stat", "--format=%a %U %G", f"{FOLDER}/{key}") for key in keys]
+
+    assert is_active(debian, f"{unit}.timer")
+    before, aggregator = (shown(), owners(), [pid(debian, name) for name in stay]), pid(debian, AGGREGATOR)
+    debian.get("systemctl", "start", f"{unit}.service")
+    debian.says(unit, "broker/identity.pem: not yet due")
+    assert (shown(), pid(debian, AGGREGATOR)) == (before[0], aggregator)
+
+    renew = f"/opt/fedge/server/bin/fedge renew --force --folder {FOLDER}"
+    drop_in(debian, unit, f"[Service]\nExecStart=\nExecStart={renew}\n")
+    debian.get("systemctl", "start", f"{unit}.service")
+    debian.until(lambda: not set(shown()) & set(before[0]), "Mosquitto shows the new one", unit, "mosquitto")
+    debian.until(lambda: pid(debian, AGGREGATOR) not in (0, aggregator), "started again", AGGREGATOR)
+    debian.until(lambda: is_active(debian, AGGREGATOR), "at work", AGGREGATOR)
+    for key in ("identity.pem", "watch.pem"):
+        debian.get("cmp", f"{FOLDER}/aggregator/{key}", f"/run/credentials/{AGGREGATOR}.service/{key}")
+    assert (owners(), [pid(debian, name) for name in stay]) == before[1:]
+    takes_part(debian, AGENT)
+    debian.sh(f"rm -r /etc/systemd/system/{unit}.service.d; systemctl daemon-reload")
 
 
 # What comes and goes

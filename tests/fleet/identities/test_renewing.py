@@ -1,5 +1,6 @@
 """`fedge renew`: the server's own certificates, when they are due, each for whom it was."""
 
+import os
 import stat
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from fleet.identities.authority import describe, hosts, utc_now
 from fleet.identities.enrolling import admit_observer
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
+from fleet.identities.publishing import Signalled
 from fleet.identities.renewing import renew
 
 
@@ -36,7 +38,8 @@ def test_nothing_is_renewed_before_two_thirds_are_over(
     folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in folder.root.rglob("*.pem")}
-    renewals, _ = renew(folder)
+    renewals, signalled = renew(folder)
+    assert signalled is None, "the broker is not signalled for nothing"
     assert [(renewal.path.name, renewal.done) for renewal in renewals] == [
         ("identity.pem", False),
         ("identity.pem", False),
@@ -44,9 +47,7 @@ def test_nothing_is_renewed_before_two_thirds_are_over(
         ("identity.pem", False),
         ("observer.pem", False),
     ]
-    assert {path: path.read_bytes() for path in before if path != folder.crl} == {
-        path: content for path, content in before.items() if path != folder.crl
-    }
+    assert {path: path.read_bytes() for path in before} == before
     at(monkeypatch, utc_now() + timedelta(days=205))
     assert all(renewal.done for renewal in renew(folder)[0])
 
@@ -66,6 +67,42 @@ def test_a_renewed_certificate_is_for_whom_it_was(folder: FederationFolder) -> N
         assert path.read_bytes().startswith(b"-----BEGIN PRIVATE KEY")
     assert hosts(certificate(folder.broker_identity)) == ["broker.example", "localhost", "127.0.0.1", "::1"]
     assert hosts(certificate(folder.aggregator_identity)) == []
+
+
+def test_whom_it_is_for_can_read_it_at_once_whoever_renews_it(
+    folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not leave the broker with a file that root alone reads."""
+    rename, modes = Path.rename, dict[Path, int]()
+
+    def noted(path: Path, target: Path) -> Path:
+        modes[target] = stat.S_IMODE(path.stat().st_mode)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    before = os.umask(0o077)
+    try:
+        renew(folder, force=True)
+        assert os.umask(before) == 0o077, "what comes after has the mask of before"
+    finally:
+        os.umask(before)
+    assert (modes[folder.broker_identity], modes[folder.watch_identity]) == (0o640, 0o600)
+
+
+def test_a_run_that_was_cut_short_of_telling_the_broker_is_made_up_for(
+    folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(renewing, "publish", cut)
+        with pytest.raises(KeyboardInterrupt):
+            renew(folder, force=True)
+    renewals, signalled = renew(folder)
+    assert not any(renewal.done for renewal in renewals)
+    assert signalled is Signalled.NOT_RUNNING
+    assert renew(folder)[1] is None
 
 
 def test_a_broker_that_moves_is_given_its_new_name(folder: FederationFolder) -> None:
