@@ -2,6 +2,7 @@
 
 import queue
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TypeVar
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.settings import BrokerSettings
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 E = TypeVar("E", bound=LinkEvent)
 
 
@@ -29,6 +30,8 @@ class Client:
         manual_ack: bool = False,
     ) -> None:
         self.inbox: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
+        self._early: deque[MessageArrived] = deque()
+        """Messages that came while something else was waited for."""
         settings = BrokerSettings(url=url, username=username, password_file=password_file, insecure=True)
         self.link = Link(
             settings,
@@ -53,11 +56,16 @@ class Client:
         return event
 
     def wait_for(self, kind: type[E]) -> E:
+        if self._early and isinstance(early := self._early[0], kind):
+            self._early.popleft()
+            return early
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
             event = self.next(timeout_s=max(0.0, deadline_s - time.monotonic()))
             if isinstance(event, kind):
                 return event
+            if isinstance(event, MessageArrived):
+                self._early.append(event)
         raise AssertionError(f"no {kind.__name__} came")
 
     def messages(self, count: int) -> list[MessageArrived]:
