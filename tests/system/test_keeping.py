@@ -165,10 +165,14 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
     fleet: FleetOfProcesses, shell: Shell
 ) -> None:
     steady(fleet, rounds=30)
+    held = fleet.devices["device-2"]
+    held.hold(3)  # the survey, round 1, and here it waits: the first backup knows less than comes of it
     fleet.start_aggregator("--exit-when-done")
     fleet.start_devices()
-    fleet.until(lambda: len(fleet.rounds()) > 1, "learning begins")
-    backups = []
+    hold_in(fleet, 2)
+    shell.tell("Backing up")
+    backups = [shutil.copy(fleet.folder / "greenhouse.backup", fleet.folder / "0.backup")]
+    held.release()
     while fleet.programs["aggregator"].exit_code is None:  # in the middle of whatever comes
         shell.tell("Backing up")
         backups.append(
@@ -179,8 +183,7 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
         copy = fleet.folder / f"copy-{number}"
         copy.mkdir()
         archive.extract(backup, copy / "ledger.db")
-        checked = check_books(SimpleNamespace(ledger=copy / "ledger.db"))  # type: ignore[arg-type]
-        assert checked > 0 or number == 0
+        assert check_books(SimpleNamespace(ledger=copy / "ledger.db")) > 0  # type: ignore[arg-type]
 
     # The first of them in the place of a ledger that knows more: only if that is what is wanted.
     shutil.copy(backups[0], fleet.folder / "greenhouse.backup")
