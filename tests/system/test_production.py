@@ -21,12 +21,13 @@ from fleet.identities.renewing import renew
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.probes import Member, tls
 from tests.system.production import MOSQUITTO, Production, needs_mosquitto, production
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
 ROOT = Path(fleet.__file__).parents[1]
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 CONNECT = bytes.fromhex("100d 0004 4d515454 05 02 003c 00 0000".replace(" ", ""))
 """MQTT 5, section 3.1: clean start, keep-alive 60 s, no properties, no client id."""
 
@@ -170,34 +171,38 @@ def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhou
     stolen = greenhouse.client("pi-1")
     told: list[bytes] = []
     stolen.on_message = lambda _client, _data, message: told.append(message.payload)
+    subscribed = threading.Event()
+    stolen.on_subscribe = lambda *_: subscribed.set()
+    thief = Member(greenhouse.port, tls(greenhouse.folder.ca, greenhouse.identity("pi-1")))
     other = greenhouse.client("pi-2")
     speaker = Speaker(stolen, topics.update("pi-1"), greenhouse.port)
     neighbour = Speaker(other, topics.update("pi-2"), greenhouse.port)
     try:
         _until(lambda: speaker.accepted > 20 and len(heard) > 20, "it is heard")
         stolen.subscribe(topics.round, qos=1)
+        assert subscribed.wait(PATIENCE_S), "it may not listen"
         aggregator.publish(topics.round, b"before", qos=1).wait_for_publish(PATIENCE_S)
         _until(lambda: told == [b"before"], "it hears")
 
         began_s = time.monotonic()
         assert revoke(greenhouse.folder, "pi-1") is Signalled.YES
 
-        assert speaker.refused.is_set() or speaker.lost.is_set(), "not even when `revoke` has returned"
+        by_then = speaker.accepted
         assert speaker.lost.wait(PATIENCE_S), "its connection stays"
         late_ms = (speaker.last_accepted_s - began_s) * 1000
         print(f"its last message was accepted {late_ms:.1f} ms after `revoke` was called")
         accepted, beside = speaker.accepted, neighbour.accepted
+        # What was accepted before may be told only now: it says one thing at a time.
+        assert accepted <= by_then + 1, "not even when `revoke` has returned"
         aggregator.publish(topics.round, b"after", qos=1).wait_for_publish(PATIENCE_S)
         _until(lambda: neighbour.accepted > beside + 100, "the neighbour goes on")
         assert speaker.accepted == accepted, "a revoked device was heard"
         assert told == [b"before"], "a revoked device was told something"
         assert not neighbour.lost.is_set()
         assert not neighbour.refused.is_set()
-        with pytest.raises(OSError, match="revoked"):
-            _handshake(greenhouse, greenhouse.identity("pi-1"))
+        assert "certificate revoked" in thief.knock()
         assert enroll(greenhouse.folder, "pi-1", again=True).signalled is Signalled.YES
-        with pytest.raises(OSError, match="revoked"):
-            _handshake(greenhouse, greenhouse.identity("pi-1"))
+        assert "certificate revoked" in thief.knock()
         assert speaker.accepted == accepted, "the name was enrolled anew, and the thief speaks again"
         assert not neighbour.lost.is_set()
     finally:
@@ -218,7 +223,7 @@ def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tm
         fleet.until(lambda: all("connected to" in fleet.log(name) for name in fleet.devices), "all are there")
         fleet.start_aggregator("--exit-when-done")
         fleet.until(lambda: fleet.admitted(1) == {"pi-0", "pi-1"}, "round 1 lacks only who was stolen")
-        assert fleet.devices["pi-2"].reads == 2
+        fleet.until(lambda: fleet.devices["pi-2"].reads == 2, "who is at work")
         assert revoke(greenhouse.folder, "pi-2") is Signalled.YES
         assert fleet.ends() == 0
         assert [row.devices for row in fleet.rounds()] == [3, 2, 2]
