@@ -138,9 +138,11 @@ def test_data_grows_and_both_programs_end_when_asked(fleet: FleetOfProcesses) ->
 
     def samples(device: str) -> int:
         """n_k in the newest closed round."""
-        closed = [row.round for row in fleet.rounds() if row.closed]
-        answer = fleet.answers(closed[-1]).get(device) if closed else None
-        return answer[1] if answer else 0
+        newest = "SELECT max(round) FROM rounds WHERE closed_at IS NOT NULL"
+        found = query(
+            fleet.ledger, f"SELECT samples FROM answers WHERE device = ? AND round = ({newest})", device
+        )
+        return int(found[0][0]) if found else 0
 
     # A fifth, rounded down, is held out: n_k is 60 - 12, then 100 - 20, then 101 - 20.
     fleet.until(lambda: samples("growing") == 48, "60 rows count")
