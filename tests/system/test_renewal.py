@@ -19,7 +19,7 @@ from tests.system.registrars import registrar
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
-LIFE_S = 10
+LIFE_S = 40
 """Long enough to start two agents on a busy machine."""
 DAY_S = 86_400
 
