@@ -41,10 +41,17 @@ def per_round(fleet: FleetOfProcesses, units: tuple[int, ...], rounds: int) -> t
     def closed() -> int:
         return sum(row.closed for row in fleet.rounds())
 
+    def read() -> tuple[int, int]:
+        """Rounds closed and bytes written so far; it stands still meanwhile, and so does its round."""
+        fleet.pause("device-0")
+        so_far = closed(), written(fleet, "device-0")
+        fleet.resume("device-0")
+        return so_far
+
     fleet.until(lambda: closed() > 2, "learning is under way")
-    first, before = closed(), written(fleet, "device-0")
+    first, before = read()
     fleet.until(lambda: closed() >= first + rounds, "the rounds have passed")
-    last, after = closed(), written(fleet, "device-0")
+    last, after = read()
     (size,) = query(fleet.ledger, "SELECT size FROM frames ORDER BY rowid DESC LIMIT 1")[0]
     return (after - before) / (last - first), size
 
