@@ -46,7 +46,7 @@ def lives_with(folder: Path, rounds: int, partition_s: float) -> None:
             fleet.until(all_are_there, "all are online")
             fleet.start_aggregator()
             began_s = time.monotonic()
-            _until(fleet, lambda: closed(fleet) >= rounds, rounds * 30.0)
+            _until(fleet, lambda: closed(fleet) >= rounds, 60.0 + rounds * 30.0)
             seconds = time.monotonic() - began_s
             took_part = [row.devices for row in fleet.rounds() if row.closed]
             print(f"{rounds} rounds and the survey in {seconds:.0f} s; took part: {took_part} of {DEVICES}")
@@ -76,7 +76,7 @@ def _until(fleet: FleetOfProcesses, condition, patience_s: float) -> None:  # ty
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @needs_namespaces
 def test_slow_lossy_links_and_a_short_partition(tmp_path: Path) -> None:
     lives_with(tmp_path / "fleet", rounds=3, partition_s=20)
@@ -99,7 +99,7 @@ def test_fault_20_a_half_open_connection_is_noticed_and_replaced(tmp_path: Path)
     ):
         robust(fleet, devices=2, rounds=3, quorum=3, deadline_s=300)
         device = fleet.device(
-            "far", *motions(7), access={"url": f"mqtts://127.0.0.1:{relay.port}", "keepalive_s": 5}
+            "far", *motions(7), access={"url": f"mqtts://127.0.0.1:{relay.port}", "keepalive_s": 10}
         )
         device.hold(3)  # in round 2
         fleet.start_devices()
@@ -110,7 +110,7 @@ def test_fault_20_a_half_open_connection_is_noticed_and_replaced(tmp_path: Path)
         device.release()
         began_s = time.monotonic()
         assert fleet.ends() == 0
-        print(f"the round went on after {time.monotonic() - began_s:.1f} s, keep-alive 5 s")
+        print(f"the round went on after {time.monotonic() - began_s:.1f} s, keep-alive 10 s")
         assert relay.accepted == 2
         assert [row.devices for row in fleet.rounds()] == [3] * 4
         assert check_books(fleet) == 3

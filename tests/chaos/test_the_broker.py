@@ -18,8 +18,8 @@ from tests.system.fleet_of_processes import FleetOfProcesses
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
-SHORT_LIFE_S = 5.0
-"""Of an aggregator that keeps dying: less than it waits for another one."""
+SHORT_LIFE_S = 3.0
+"""Of an aggregator that keeps dying, from when it looks on: less than it waits for another one."""
 ROUND_1, ROUND_2 = 2, 3
 """Which reading of its data a device does in which round; the first is the survey's."""
 
@@ -31,7 +31,8 @@ def killed(folder: Path, times: int, devices: int) -> None:
     """1, 2: SIGKILL in the middle of a round; the next round is done within 30 s."""
     drawn, took_s = random.Random(times), []
     with strict_broker() as strict, FleetOfProcesses(folder, strict.broker, strict.access) as fleet:
-        robust(fleet, devices, rounds=100_000)
+        # Who is slow to come back is waited for that long, in each of the two rounds.
+        robust(fleet, devices, rounds=100_000, deadline_s=8)
         fleet.start_devices()
         fleet.start_aggregator()
         fleet.until(lambda: closed(fleet) >= 1, "the first round is closed")
@@ -84,18 +85,20 @@ def test_fault_33_an_aggregator_that_keeps_dying_waits_only_once_for_what_it_sai
         fleet.broker.kill()
         fleet.kill("aggregator")
         fleet.broker.restart()
+        watching = "another aggregator says it is online; watching whether it is alive"
         served, lives = fleet.log().count("connected to"), 0
         while fleet.log().count("connected to") == served:
             if "aggregator" in fleet.programs:
                 fleet.kill("aggregator")
             lives += 1
-            assert lives <= 5, "it begins its watch anew each time"
+            assert lives <= 8, "it begins its watch anew each time"
+            looked_on = fleet.log().count(watching)
             fleet.start_aggregator()
+            fleet.until(lambda looked_on=looked_on: fleet.log().count(watching) > looked_on, "it looks on")
             end_s = time.monotonic() + SHORT_LIFE_S
             while time.monotonic() < end_s and fleet.log().count("connected to") == served:
                 time.sleep(0.05)
         print(f"it served in its life {lives} of {SHORT_LIFE_S} s")
-        assert "another aggregator says it is online; watching whether it is alive" in fleet.log()
         assert lives > 1, "it did not have to wait: this shows nothing"
         before = closed(fleet)
         fleet.until(lambda: closed(fleet) > before, "rounds go on")
@@ -283,7 +286,7 @@ def _dropped(strict: StrictBroker) -> int:
     client.on_message = lambda _client, _data, message: seen.append(int(message.payload))
     client.subscribe("$SYS/broker/publish/messages/dropped")
     client.loop_start()
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 90
     while not (seen and seen[-1] >= 4) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     client.disconnect()
