@@ -31,7 +31,7 @@ SEED   ?= 1
 ROUNDS ?= 50
 chaos: $(VENV)/dev.installed
 	$(BIN)/python -m tests.chaos.kills --seed $(SEED) --rounds $(ROUNDS)
-	$(BIN)/pytest -m chaos --timeout 240
+	$(BIN)/pytest -m chaos --timeout 900
 
 # Simulated worlds, deterministic from their seeds: 100,000 take less than two hours on one core.
 WORLDS ?= 0:100000
@@ -40,7 +40,7 @@ world: $(VENV)/dev.installed
 
 # What is delivered, on a machine of its own: systemd services on a booted Debian, container images. Needs root.
 deploy: $(VENV)/dev.installed
-	$(BIN)/pytest -m deploy --timeout 900
+	$(BIN)/pytest -m deploy --timeout 1800
 
 # What takes minutes to hours: run by hand, its results are recorded in docs/reliability.md.
 long: $(VENV)/dev.installed

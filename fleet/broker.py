@@ -25,7 +25,7 @@ from fedge.settings import BrokerSettings
 from fleet.processes import Program, spawn, stop
 
 LOOPBACK = "127.0.0.1"
-START_S = 10.0
+START_S = 60.0
 
 # `persistence` alone saves every 30 minutes; saving at every change is what survives a SIGKILL. Queues and
 # packets are limited by default and drop in silence: every limit is said.

@@ -16,7 +16,7 @@ from typing import Any, Self
 CHUNK = 4_096
 PIECES_UNDER_WAY = 256
 """So many pieces of a direction are held at most (1 MiB); then the sender has to wait, as on a real line."""
-STOP_S = 10.0
+STOP_S = 60.0
 
 
 @dataclass

@@ -14,7 +14,7 @@ from fedge.errors import DataError
 from fedge.messages import Blob, Cohort, Manifest, Task
 from fedge.nn.spec import Dense, NetworkSpec
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 
 
 class Hanging:

@@ -128,12 +128,12 @@ def test_it_is_served_until_the_context_is_left() -> None:
     address = ("127.0.0.1", free_port())
     url = f"http://127.0.0.1:{address[1]}/metrics"
     with Exposition(address, FederationCollector("pumps", Tally(), lambda: None)):
-        with urllib.request.urlopen(url, timeout=20) as page:
+        with urllib.request.urlopen(url, timeout=90) as page:
             seen = samples(text_string_to_metric_families(page.read().decode()))
         assert seen["fedge_info", "pumps", fedge.__version__] == 1
         assert seen["process_resident_memory_bytes",] > 0
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(url, timeout=20)
+        urllib.request.urlopen(url, timeout=90)
 
 
 def test_an_address_in_use_is_told() -> None:

@@ -350,7 +350,7 @@ def retain(town: Place, *publications: tuple[str, bytes], expiry_s: int | None =
     link.open()
     try:
         while True:
-            match inbox.get(timeout=10):
+            match inbox.get(timeout=60):
                 case LinkUp() as up:
                     link.handle_up(up)
                     link.send((Publication(t, p, True, expiry_s) for t, p in publications), "all")

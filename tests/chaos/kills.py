@@ -29,7 +29,7 @@ PAUSE_S = 0.7
 LONGEST_ABSENCE_S = 1.0
 ODDS = {"aggregator": 1, "broker": 1, "device": 30}
 """An aggregator that died together with the broker first waits 15 s for what it said itself."""
-STUCK_S = 120.0
+STUCK_S = 240.0
 
 
 @dataclass(frozen=True)

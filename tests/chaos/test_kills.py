@@ -20,7 +20,7 @@ def survives(folder: Path, seed: int, rounds: int) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_fifty_rounds_of_accidents(tmp_path: Path) -> None:
     survives(tmp_path, seed=117, rounds=50)
 

@@ -75,14 +75,14 @@ def test_the_command_carries_bytes_to_the_same_port_and_ends_at_sigterm() -> Non
         try:
             assert relaying.stderr is not None
             assert "trouble: delay" in relaying.stderr.readline()
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as near:
+            with socket.create_connection(("127.0.0.1", port), timeout=90) as near:
                 near.sendall(b"hello")
                 far, _ = server.accept()
                 far.settimeout(20)
                 with far:
                     assert far.recv(5) == b"hello"
             relaying.send_signal(signal.SIGTERM)
-            assert relaying.wait(20) == 0
+            assert relaying.wait(90) == 0
         finally:
             relaying.kill()
             relaying.communicate()

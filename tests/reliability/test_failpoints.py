@@ -100,7 +100,7 @@ def walk(fleet: FleetOfProcesses, rounds: int, itineraries: dict[str, list[str]]
     for walker in walkers:
         walker.start()
     aggregator = walkers[0]
-    deadline_s = time.monotonic() + PATIENCE_S + 3 * sum(len(walker.left) for walker in walkers)
+    deadline_s = time.monotonic() + PATIENCE_S + 15 * sum(len(walker.left) for walker in walkers)
     while aggregator.code != 0 or any(walker.left for walker in walkers[1:]):
         for walker in walkers:
             walker.go_on()

@@ -27,7 +27,7 @@ from fedge.errors import StateError
 from fleet.broker import Broker
 from fleet.processes import OUR_PACKAGES, Program, spawn, stop
 
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
 """How long anything may take on a machine that is busy with something else too."""
 
 # The source of a device that can be held in the middle of a round: it counts its reads, and from the one

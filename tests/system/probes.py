@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 NOT_AUTHORIZED = 0x87
 """MQTT 5, section 2.4."""
 _numbers = itertools.count()

@@ -11,7 +11,7 @@ from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Register
 from fleet.processes import Program, spawn, stop
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 
 
 class RegistrarProcess:

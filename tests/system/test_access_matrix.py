@@ -25,7 +25,7 @@ from fleet.identities.founding import Founding, found
 from fleet.identities.publishing import publish, signal_broker
 from fleet.identities.register import Register
 from fleet.identities.tokens import promise, withdraw
-from tests.system.probes import NOT_AUTHORIZED, Member, Refused, Seen, probe, tls
+from tests.system.probes import NOT_AUTHORIZED, PATIENCE_S, Member, Refused, Seen, probe, tls
 from tests.system.production import Production, needs_mosquitto, production
 
 pytestmark = [pytest.mark.system, needs_mosquitto]
@@ -346,7 +346,7 @@ def test_nobody_takes_over_anothers_client_id_or_session(place: Place) -> None:
         # The other way round it works, or this test would prove nothing.
         with together({"agg": place.member("agg", keep_session=True)}) as again:
             assert again["agg"].session_present
-            assert victims["agg"].lost.wait(10)
+            assert victims["agg"].lost.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from tests.system.registrars import RegistrarProcess, files, registrar
 pytestmark = [pytest.mark.system, needs_mosquitto]
 
 HOUR = timedelta(hours=1)
-WAIT_S, SHORT_S = 20.0, 0.6
+WAIT_S, SHORT_S = 90.0, 3.0
 CONNECT = bytes.fromhex("100d00044d5154540502003c000000")
 """MQTT 5, section 3.1: clean start, keep-alive 60 s, no properties, no client id."""
 
@@ -55,7 +55,7 @@ def running(place: Production) -> Iterator[RegistrarProcess]:
 def run(module: str, *arguments: str, text: str | None = None) -> str:
     """What one of our programs prints."""
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=WAIT_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -373,7 +373,7 @@ class Impostor:
                 return
             self.visits += 1
             with visitor:
-                visitor.settimeout(5)
+                visitor.settimeout(WAIT_S)
                 try:
                     with self.context.wrap_socket(visitor, server_side=True) as connection:
                         self.heard += connection.recv(1000)
@@ -384,7 +384,7 @@ class Impostor:
         if self._thread.is_alive():
             self.listener.shutdown(socket.SHUT_RDWR)
             self.listener.close()
-            self._thread.join(10)
+            self._thread.join(WAIT_S)
 
 
 @pytest.fixture

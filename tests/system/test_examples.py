@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fleet.broker import free_port
+from tests.system.fleet_of_processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -55,7 +56,7 @@ class Terminal:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, f"{words}: {done.stderr}"
@@ -76,7 +77,7 @@ class Terminal:
     def end(self) -> list[int]:
         for process in self._running:
             process.terminate()
-        return [process.wait(timeout=10) for process in self._running]
+        return [process.wait(timeout=PATIENCE_S) for process in self._running]
 
     def _command(self, words: list[str]) -> list[str]:
         program, *rest = words
@@ -133,7 +134,7 @@ def test_the_readmes_steps_lead_from_nothing_to_a_model_over_mutual_tls(terminal
             else:
                 terminal.run(words)
 
-    assert learning.wait(timeout=90) == 0, terminal.log.read_text()
+    assert learning.wait(timeout=PATIENCE_S) == 0, terminal.log.read_text()
     log = terminal.log.read_text()
     assert "Permission denied" not in log
     assert "connected to mqtts://localhost" in log
@@ -157,7 +158,7 @@ def test_the_examples_learn_without_certificates_on_one_machine(terminal: Termin
     learning = terminal.start([*serve, "--exit-when-done"])
     for pump in PUMPS:
         terminal.start([word.replace("pump-1", pump) for word in take_part])
-    assert learning.wait(timeout=90) == 0, terminal.log.read_text()
+    assert learning.wait(timeout=PATIENCE_S) == 0, terminal.log.read_text()
     holds_a_model(
         terminal, terminal.folder / "examples/export", [*take_part, "predict", "examples/pump-2/data.csv"]
     )

@@ -26,7 +26,7 @@ from fleet.broker import Broker
 from fleet.identities.signing import make_signing_key
 from fleet.processes import OUR_PACKAGES
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
 from tests.system.wiretap import Wiretap
 
 pytestmark = pytest.mark.system
@@ -93,7 +93,9 @@ def learn(fleet: FleetOfProcesses, rounds: int) -> bytes:
 
 def change_key(fleet: FleetOfProcesses) -> None:
     command = [sys.executable, "-m", "fleet", "rotate-key", "--folder", str(fleet.folder)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **OUR_PACKAGES}, timeout=60)
+    subprocess.run(
+        command, check=True, capture_output=True, env={**os.environ, **OUR_PACKAGES}, timeout=PATIENCE_S
+    )
 
 
 def poisoned(genuine: Manifest) -> tuple[Manifest, dict[str, bytes]]:
