@@ -16,7 +16,7 @@ from benchmarks.processes import Processes
 from fedge.messages import Manifest, unseal
 from fedge.topics import Topics
 from fleet import broker
-from fleet.processes import ONE_THREAD
+from fleet.threads import ONE_THREAD
 
 ROOT = Path(__file__).resolve().parent.parent
 FEDERATION = "digits"

@@ -118,7 +118,7 @@ def _start_agent(
     agent.wait(CONNECT_TIMEOUT_S)
     if pin is not None:
         with closing(Memory(configuration.parent / "state" / FILE)) as memory:
-            if memory.seen() != round_of(NOTHING_TO_DO):
+            if memory.seen().round != round_of(NOTHING_TO_DO):
                 raise RuntimeError(f"{name} has not taken the announcement, so it has checked no signature")
     return seconds, rss_mb
 
