@@ -19,6 +19,7 @@ from agent.memory import FILE, read_moved
 from agent.meter import Meter
 from agent.sources import Samples, open_source
 from fedge import ed25519
+from fedge.errors import printable
 from fedge.trust import fingerprint
 
 
@@ -56,7 +57,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         if name == "declines":
             value = "; ".join(f"{reason} ({detail})" for reason, detail in value.items())
         if value not in (None, {}, ""):
-            out.write(f"{name:>10}  {_shown(value)}\n")
+            out.write(printable(f"{name:>10}  {_shown(value)}\n"))
     out.write("the configuration is valid\n")
 
 

@@ -16,7 +16,7 @@ from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
 from fedge.freshness import Attempt, round_of
-from fedge.messages import Decline, Manifest, Status
+from fedge.messages import Decline, Manifest, Status, detail_of
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
@@ -221,7 +221,7 @@ def _declined(manifest: Manifest, reason: Reason, detail: str) -> Decline:
         round=manifest.round,
         attempt=manifest.attempt,
         reason=reason,
-        detail=detail[:500],
+        detail=detail_of(detail),
     )
 
 

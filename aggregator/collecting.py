@@ -15,7 +15,7 @@ from aggregator.federation import Federation, Phase, Step
 from aggregator.presence import is_of_key
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Receipt
+from fedge.messages import Receipt, detail_of
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
@@ -42,7 +42,7 @@ def _receipt(
             "update": digest,
             "verdict": verdict,
             "reason": reason,
-            "detail": detail[:500],
+            "detail": detail_of(detail),
             **more,
         }
     )

@@ -28,7 +28,7 @@ from fedge.failpoints import after, before
 from fedge.frames import Refused, split
 from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import Export, Frame, Message, Service, Status, pack, seal, unpack
+from fedge.messages import Export, Frame, Message, Service, Status, detail_of, pack, seal, unpack
 from fedge.topics import Address, Topics
 from fedge.trust import SignedKind, Signer
 
@@ -374,7 +374,7 @@ class Runtime:
             round=job.round.round,
             model=job.digest,
             file=blob_of(content, slot) if content is not None else None,
-            withheld=exported.withheld[:500],
+            withheld=detail_of(exported.withheld),
         )
 
         def publications() -> Iterator[Publication]:

@@ -15,6 +15,11 @@ import os
 from fedge.reasons import Reason
 
 
+def printable(text: str) -> str:
+    """Text that any message and terminal takes: bytes of a path that are not UTF-8 become escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class FedgeError(Exception):
     """The parent of all errors that a user can do something about; its text says what."""
 

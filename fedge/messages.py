@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from fedge import wire
-from fedge.errors import ProtocolError
+from fedge.errors import ProtocolError, printable
 from fedge.nn.spec import MAX_WIDTH, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason as Reason  # re-exported: messages carry it
@@ -32,6 +32,8 @@ MAX_SIZE = 2**31 - 1
 MAX_SEED = 2**63 - 1
 MAX_REASON = 40
 """Characters of a reason's name."""
+MAX_DETAIL = 500
+"""Characters that explain a reason."""
 MAX_SUCCESSIONS = 16
 """Changes of the signing key that travel with an envelope; who slept through more must be enrolled anew."""
 
@@ -67,6 +69,8 @@ Counter = Annotated[int, Field(ge=0, le=MAX_COUNTER)]
 Generation = Annotated[int, Field(ge=1, le=MAX_COUNTER)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 WireReason = Annotated[Reason, BeforeValidator(_known)]
+Detail = Annotated[str, Field(max_length=MAX_DETAIL)]
+"""Made by `detail_of`."""
 Metrics = Annotated[
     dict[Annotated[str, Field(max_length=40)], Annotated[float, Field(allow_inf_nan=False)]],
     Field(max_length=32),
@@ -231,7 +235,7 @@ class Receipt(Message):
     update: Digest
     verdict: Literal["admitted", "refused", "retry"]
     reason: WireReason | None = None
-    detail: str = Field(default="", max_length=500)
+    detail: Detail = ""
     after_s: Seconds = 0.0
     """How long to wait before the next try."""
     missing: tuple[Annotated[int, Field(ge=0, lt=MAX_FRAMES)], ...] = Field(
@@ -255,7 +259,7 @@ class Decline(Part):
     round: Counter
     attempt: Counter
     reason: WireReason
-    detail: str = Field(default="", max_length=500)
+    detail: Detail = ""
 
 
 class Status(Message):
@@ -303,7 +307,7 @@ class Export(Message):
     model: Digest
     file: Blob | None = None
     """SHA-256 and place of the ONNX file; none: it was withheld."""
-    withheld: str = Field(default="", max_length=500)
+    withheld: Detail = ""
     """Why there is no file."""
 
     @model_validator(mode="after")
@@ -354,6 +358,11 @@ class Signed(Message):
 
 
 M = TypeVar("M", bound=Message)
+
+
+def detail_of(text: str) -> str:
+    """An error's text as a message carries it, which may name a file whose name is not UTF-8."""
+    return printable(text)[:MAX_DETAIL]
 
 
 def pack(message: Message) -> bytes:

@@ -1,6 +1,7 @@
 """`fedge-agent --check` tells limits, manners, and what would be declined right now."""
 
 import json
+import os
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def test_as_text(tmp_path: Path, root: Path) -> None:
         line.lstrip().startswith(("limits", "manners", "declines"))
         for line in checked(tmp_path, "", as_json=False).splitlines()
     )
+
+
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path, root: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    said = checked(folder, "", as_json=False)
+    assert f"     state  {tmp_path}/caf\\udce9/state\n" in said.encode().decode(), "it is text"
+    assert checked(folder, "")["state"] == str(folder / "state")
 
 
 def test_the_bytes_of_today_are_those_in_the_devices_database(tmp_path: Path, root: Path) -> None:

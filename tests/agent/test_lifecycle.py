@@ -1,5 +1,6 @@
 """A device's decisions, told as stories: an event, then the state and the effects."""
 
+import os
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -24,7 +25,7 @@ from agent.lifecycle import (
 )
 from agent.manners import Readings
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Cohort, Manifest, Receipt, Status
+from fedge.messages import Blob, Cohort, Manifest, Receipt, Status, pack, unpack
 from fedge.plan import Plan
 from fedge.reasons import Reason
 
@@ -207,6 +208,15 @@ def test_work_that_fails_is_declined() -> None:
     again, effects = step(state, announced(manifest(attempt=1)))
     assert effects == [do.StartWork(manifest(attempt=1))], "but in another attempt it is"
     assert again.declined is None
+
+
+def test_a_file_whose_name_is_not_utf_8_can_be_named_in_a_decline() -> None:
+    name = os.fsdecode(b"caf\xe9.csv")
+    state, _ = step(WORKING, on.Failed(RoundId(1, 1), Reason.BAD_DATA, f"{name}: line 2" + "x" * 600))
+    assert state.declined is not None
+    assert state.declined.detail.startswith("caf\\udce9.csv: line 2x")
+    assert len(state.declined.detail) == 500
+    assert unpack(pack(lifecycle.status(state)), Status).declined == state.declined
 
 
 def test_an_update_that_cannot_be_saved_is_declined_and_forgotten() -> None:
