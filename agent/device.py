@@ -32,6 +32,9 @@ class Fetching:
 
     to_work: bool
     due_s: float
+    """When to ask for them again, unless one arrives before."""
+    tries: int = 0
+    """How often they were asked for again since this connection began."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,13 @@ class RoundAnnounced:
 
 
 @dataclass(frozen=True)
+class FrameArrived:
+    """A frame of what is being fetched is here that was not; others of the same message are still to come."""
+
+    now_s: float
+
+
+@dataclass(frozen=True)
 class Fetched:
     """A task or model is here, whole and with the right digest; `source`: what a task names."""
 
@@ -115,6 +122,7 @@ Event = (
     LinkUp
     | LinkDown
     | RoundAnnounced
+    | FrameArrived
     | Fetched
     | Done
     | Failed

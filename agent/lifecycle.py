@@ -21,7 +21,7 @@ from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
 
-FETCH_RETRY_S = 15.0
+FETCH_RETRY_S, LONGEST_FETCH_RETRY_S = 15.0, 240.0
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
 CLONE_PAUSE_S = 60.0
 UNSAVED_PAUSE_S = 30.0
@@ -72,6 +72,8 @@ def step(state: Device, event: on.Event) -> Step:
             return replace(state, link_up=False), []
         case on.RoundAnnounced():
             return _announced(state, event)
+        case on.FrameArrived():
+            return _frame_arrived(state, event.now_s), []
         case on.Fetched():
             return _fetched(state, event)
         case on.Done():
@@ -285,13 +287,24 @@ def _may_follow(state: Device) -> bool:
     )
 
 
-def _fetch(state: Device, now_s: float, *, to_work: bool) -> Step:
+def _fetch(state: Device, now_s: float, *, to_work: bool, tries: int = 0) -> Step:
     assert state.manifest is not None
     task, model = state.lacks_task, state.lacks_model
     if not (task or model):
         return _ready(state, now_s, to_work=to_work)
-    work = Fetching(to_work, now_s + FETCH_RETRY_S)
+    work = Fetching(to_work, now_s + _fetch_pause_s(tries), tries)
     return replace(state, work=work), [do.Fetch(state.manifest, task, model)]
+
+
+def _fetch_pause_s(tries: int) -> float:
+    return min(LONGEST_FETCH_RETRY_S, FETCH_RETRY_S * 2.0**tries)
+
+
+def _frame_arrived(state: Device, now_s: float) -> Device:
+    """Go on waiting: asked again, the broker would send everything again, behind what is still under way."""
+    if not isinstance(state.work, Fetching):
+        return state
+    return replace(state, work=replace(state.work, due_s=now_s + _fetch_pause_s(state.work.tries)))
 
 
 def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
@@ -424,8 +437,8 @@ def _tick(state: Device, now_s: float) -> Step:
     if due is None or now_s < due:
         return state, []
     match state.work:
-        case Fetching(to_work=to_work):
-            return _fetch(state, now_s, to_work=to_work)
+        case Fetching(to_work=to_work, tries=tries):
+            return _fetch(state, now_s, to_work=to_work, tries=min(tries + 1, 20))
         case Reporting(frames=frames, tries=tries) if state.saved:
             pause_s = min(LONGEST_REPORT_RETRY_S, REPORT_RETRY_S * 2**tries)
             jitter = 0.5 + _fraction(state.saved.digest, tries)

@@ -179,6 +179,7 @@ class Runtime:
         wanted = manifest and (manifest.task if address.kind == "task" else manifest.model)
         if not wanted or (frame.id, frame.n, frame.size) != (wanted.digest, wanted.frames, wanted.size):
             return
+        held = self._assembler.count(address.kind, frame.id)
         whole = self._assembler.offer(address.kind, frame)
         if isinstance(whole, Refused):
             # One forged frame must not stand in the way of the genuine ones, which are asked for again.
@@ -192,6 +193,8 @@ class Runtime:
                 self._model = (whole, _weights(unpack(whole, Model, max_bytes=MAX_SIZE)))
             source = self._task[1].source if self._task is not None else None
             self._step(on.Fetched(self._now_s(), address.kind, frame.id, source))
+        elif self._assembler.count(address.kind, frame.id) > held:
+            self._step(on.FrameArrived(self._now_s()))
 
     def _readings(self) -> Readings:
         return UNMEASURED if self._conditions is None else self._conditions.read()

@@ -233,6 +233,11 @@ class Assembler:
         self._forget(key, frame.id)
         return join(books.id, (held.pieces[i] for i in range(books.n)))
 
+    def count(self, key: Hashable, id: bytes) -> int:  # noqa: A002
+        """How many frames of a message are held while others are missing."""
+        held = self._held.get(key, {}).get(id)
+        return len(held.pieces) if held is not None else 0
+
     def missing(self, key: Hashable, id: bytes) -> tuple[int, ...] | None:  # noqa: A002
         """The frames still to come of a message; None if nothing of it is held."""
         held = self._held.get(key, {}).get(id)

@@ -118,18 +118,18 @@ class Broker:
         self.retained: dict[str, bytes] = {}
         self.inbox: list[MessageArrived | LinkUp] = []
         self.said: list[Publication] = []
-        self._subscribed: list[re.Pattern[str]] = []
+        self.subscribed: list[re.Pattern[str]] = []
 
     def write(self, messages: dict[str, bytes]) -> None:
         """Publish retained messages, as anybody may; an empty one clears its topic."""
         for topic, payload in messages.items():
             self.retained[topic] = payload
-            if any(wanted.fullmatch(topic) for wanted in self._subscribed):
+            if any(wanted.fullmatch(topic) for wanted in self.subscribed):
                 self.inbox.append(arrived(topic, payload, retained=False))
 
     def subscribe(self, *filters: str) -> None:
         for wanted in (re.compile(text.replace("+", "[^/]+")) for text in filters):
-            self._subscribed.append(wanted)
+            self.subscribed.append(wanted)
             self.inbox += [
                 arrived(topic, payload)
                 for topic, payload in self.retained.items()
@@ -138,7 +138,7 @@ class Broker:
 
     def unsubscribe(self, *filters: str) -> None:
         gone = {text.replace("+", "[^/]+") for text in filters}
-        self._subscribed = [wanted for wanted in self._subscribed if wanted.pattern not in gone]
+        self.subscribed = [wanted for wanted in self.subscribed if wanted.pattern not in gone]
 
     def send(self, publications: Iterable[Publication]) -> None:
         self.said += publications
@@ -147,7 +147,7 @@ class Broker:
 
     def close(self, last_words: Publication | None = None) -> None:
         self.send([last_words] if last_words is not None else [])
-        self._subscribed.clear()
+        self.subscribed.clear()
 
     def open(self) -> None:
         self.inbox.append(LinkUp(connection=2, session_present=False, max_packet=2**20))

@@ -18,6 +18,7 @@ from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.lifecycle import (
     CLONE_PAUSE_S,
     FETCH_RETRY_S,
+    LONGEST_FETCH_RETRY_S,
     LONGEST_REPORT_RETRY_S,
     REPORT_RETRY_S,
     due_s,
@@ -296,8 +297,29 @@ def test_fetching_is_asked_for_again() -> None:
     state, effects = step(state, on.Tick(FETCH_RETRY_S))
     assert effects == first
     state, _ = step(state, on.Fetched(0.0, "task", TASK))
-    _, effects = step(state, on.Tick(2 * FETCH_RETRY_S))
+    assert step(state, on.Tick(3 * FETCH_RETRY_S - 0.1)) == (state, []), "less often each time"
+    _, effects = step(state, on.Tick(3 * FETCH_RETRY_S))
     assert effects == [do.Fetch(manifest(), task=False, model=True)], "only what is still lacking"
+    for _ in range(100):
+        before, (state, effects) = state, step(state, on.Tick(due_s(state) or 0.0))
+        assert len(effects) == 1
+        assert isinstance(before.work, Fetching)
+        assert isinstance(state.work, Fetching)
+        assert state.work.due_s <= before.work.due_s + LONGEST_FETCH_RETRY_S
+    state, _ = story(state, on.LinkDown(), on.LinkUp(10_000.0, 2))
+    assert due_s(state) == 10_000.0 + FETCH_RETRY_S
+
+
+def test_fetching_is_not_asked_for_again_while_frames_arrive() -> None:
+    """A large model on a thin link: the broker would send it from the beginning, behind itself."""
+    state, _ = step(CONNECTED, announced(manifest()))
+    for now_s in range(10, 600, 10):
+        state, effects = step(state, on.FrameArrived(float(now_s)))
+        assert effects == []
+        assert step(state, on.Tick(now_s + FETCH_RETRY_S - 0.1)) == (state, [])
+    _, effects = step(state, on.Tick(now_s + FETCH_RETRY_S))
+    assert effects == [do.Fetch(manifest(), task=True, model=True)]
+    assert step(WORKING, on.FrameArrived(1.0)) == (WORKING, [])
 
 
 # ── a newer round ──────────────────────────────────────────────────────────────────────────────────
