@@ -25,7 +25,8 @@ from fedge.settings import BrokerSettings
 from fleet.processes import Program, spawn, stop
 
 LOOPBACK = "127.0.0.1"
-START_S = 60.0
+START_S, SAVE_S = 60.0, 30.0
+"""How long a broker may take until it listens, and to save its memory before it ends."""
 
 # `persistence` alone saves every 30 minutes; saving at every change is what survives a SIGKILL. Queues and
 # packets are limited by default and drop in silence: every limit is said.
@@ -139,7 +140,7 @@ class LocalBroker(Broker):
 
     def stop(self) -> None:  # noqa: D102
         if self._program is not None:
-            stop([self._program])
+            stop([self._program], patience_s=SAVE_S)
             self._program = None
 
     def check(self) -> None:  # noqa: D102
