@@ -132,11 +132,12 @@ def _load(
     for summary in ledger.summaries(life.generation):
         progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
     last = ledger.last_closed(life.generation)
-    done = last is not None and stopping.reason(progress) is not None
-    round_id = RoundId(life.generation, 0) if last is None else last
-    if last is not None and not done:
-        round_id = last._replace(round=last.round + 1)
+    round_id = RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
     saved = ledger.round_as_saved(round_id)
+    done = False
+    # A round that was opened may have been seen: it is closed, whatever the stopping rule has become since.
+    if last is not None and saved is None and stopping.reason(progress) is not None:
+        done, round_id, saved = True, last, ledger.round_as_saved(last)
     blobs = {blob.digest: blob for blob in ledger.slots().values()}
     task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
     assert task_digest is not None

@@ -35,8 +35,8 @@ def due_s(state: Federation) -> float:
 def start(state: Federation, now_s: float) -> Step:
     """Begin, from what the ledger knows: announce the open round, or that learning is done."""
     state = replace(state, beat_due_s=now_s + BEAT_S)
-    if (why := _finished(state)) is not None:
-        return replace(state, phase=Phase.DONE), [do.Finish(why)]
+    if state.phase is Phase.DONE and (why := _finished(state)) is not None:
+        return state, [do.Finish(why)]
     if state.cohorts:
         return state, []
     return _draw(state)
@@ -258,7 +258,7 @@ def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
 
 
 def _finished(state: Federation) -> str | None:
-    """Why learning is over, if it is: a function of the closed rounds, so a restart decides the same."""
+    """Why learning is over, where no round is open: a function of the closed ones."""
     return state.stopping.reason(state.progress)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregator import effects as do
 from aggregator import opening, presence
 from aggregator.answers import Answer
 from aggregator.closing import blob_of, model_message, weights_of
@@ -198,6 +199,31 @@ def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_
     resumed = place.open()
     assert (resumed.phase, resumed.round, resumed.progress.rounds) == (Phase.PREPARING, (1, 3), 2)
     assert resumed.model == blob("model 1.2", 0)
+
+
+def test_an_open_round_is_closed_before_a_rule_that_was_changed_ends_learning(
+    place: Place, seen: Seen
+) -> None:
+    """It was announced: the devices that have seen it do not believe that the round before is the last."""
+    place.values["rounds"] = 9
+    for _ in range(3):  # the survey and two rounds
+        place.close_round(place.open())
+    with place.ledger.transaction():
+        place.ledger.save_round(RoundId(1, 3), "train", 0, (EVERYBODY,), 0.0)
+
+    place.values["rounds"] = 2
+    seen(fleet(3, 3))
+    story = CoreStory(place.open())
+    assert (story.phase(), story.state.round) == ("preparing", (1, 3))
+    effects = story.announce()
+    for device in ("pi-0", "pi-1"):
+        effects += story.sees(device, status(seen=RoundId(1, 3)))
+    assert not {"Finish", "GiveUp"} & {kind.__name__ for kind in kinds(effects)}
+    for device in ("pi-0", "pi-1"):
+        story.answers(device, body=bytes(4 * story.state.weights))
+    assert story.phase() == "closing"
+    assert do.Finish("3 rounds") in story.closed()
+    assert (story.phase(), story.state.round) == ("done", (1, 3))
 
 
 # ── memories that do not fit ───────────────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ from aggregator import events as on
 from aggregator import rounds
 from aggregator.effects import DURABLE
 from aggregator.events import Event
+from aggregator.federation import Phase
 from aggregator.stopping import Progress, Stopping
 from fedge.freshness import RoundId
 from fedge.reasons import Reason
@@ -408,7 +409,10 @@ def test_after_the_end_first_verdicts_are_repeated_and_nothing_new_is_taken() ->
 
 
 def test_a_restart_after_the_end_announces_done_again() -> None:
-    story = Story(federation(round=RoundId(1, 3), progress=Progress(rounds=3), cohorts=(EVERYBODY,)))
+    last = federation(
+        round=RoundId(1, 3), progress=Progress(rounds=3), cohorts=(EVERYBODY,), phase=Phase.DONE
+    )
+    story = Story(last)
     assert story.start() == [do.Finish("3 rounds")]
     story.link_up()
     assert only_manifest(story.published()).state == "done"
