@@ -141,6 +141,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
         "state": str(settings.state.folder),
         "export": str(settings.export.folder),
+        "samples": _samples(settings),
         "metrics": "{}:{}".format(*settings.metrics.listen) if settings.metrics.listen else "off",
         "signing": _signing(settings),
     }
@@ -155,6 +156,14 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0
+
+
+def _samples(settings: FederationSettings) -> int:
+    """How many real samples an export is compared on."""
+    from aggregator.samples import read_samples
+
+    path = settings.export.samples
+    return len(read_samples(path, len(settings.model.features))) if path is not None else 0
 
 
 def _signing(settings: FederationSettings) -> str | None:

@@ -180,6 +180,8 @@ class ExportSection(Section):
 
     folder: LocalPath = Field(default="export", validate_default=True)
     """`model.onnx`, `model.safetensors` and `manifest.json`."""
+    samples: LocalPath | None = None
+    """NumPy archive with raw samples `X` that may lie here: each ONNX file is compared on them as well."""
 
 
 def _host_and_port(text: object) -> object:

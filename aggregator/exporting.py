@@ -47,10 +47,17 @@ class Exported:
 class Exporter:
     """Exports one model at a time; of those that wait only the newest, for a file holds just one."""
 
-    def __init__(self, federation: str, folder: Path, post: Callable[[Exported], None]) -> None:
+    def __init__(
+        self,
+        federation: str,
+        folder: Path,
+        post: Callable[[Exported], None],
+        samples: NDArray[np.float32] | None = None,
+    ) -> None:
         self._federation = federation
         self._folder = folder
         self._post = post
+        self._samples = samples
         self._waiting: Job | None = None
         self._closed = False
         self._wake = threading.Condition()
@@ -97,7 +104,7 @@ class Exporter:
         """Write the files; whatever fails here is a reason, never the end of learning."""
         origin = export.Origin(self._federation, *job.round, job.digest.hex())
         try:
-            made = export.write(self._folder, job.task, job.vector, origin, job.metrics)
+            made = export.write(self._folder, job.task, job.vector, origin, job.metrics, self._samples)
         except FedgeError as error:
             return Exported(job, None, str(error))
         except Exception as error:

@@ -13,6 +13,7 @@ from aggregator.federation import Federation
 from aggregator.ledger.layout import FILE
 from aggregator.opening import begin_anew, open_federation, open_ledger
 from aggregator.runtime import Happening, Runtime
+from aggregator.samples import read_samples
 from aggregator.signing import signer_of
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, DamagedState, StateError
@@ -63,6 +64,8 @@ class Loop:
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
         make_folder(settings.export.folder, mode=0o755)
+        path = settings.export.samples
+        self._samples = read_samples(path, len(settings.model.features)) if path is not None else None
         self._path = folder / FILE
         self._ledger = open_ledger(self._path)
         self._stopped = False
@@ -144,7 +147,7 @@ class Loop:
             keep_session_s=SESSION_S,
             manual_ack=True,
         )
-        exporter = Exporter(settings.federation.name, settings.export.folder, self._inbox.put)
+        exporter = Exporter(settings.federation.name, settings.export.folder, self._inbox.put, self._samples)
         runtime = Runtime(
             settings,
             state,
