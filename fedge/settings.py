@@ -140,12 +140,13 @@ def _check_url(url: str) -> None:
         raise ValueError("url: a name and password do not go here; use the keys username and password_file")
     host = parts.hostname or ""
     more = parts.path.strip("/") or parts.query or parts.fragment
-    if parts.scheme not in SCHEMES or not _is_host(host) or more or port == 0:
+    if parts.scheme not in SCHEMES or not is_host(host) or more or port == 0:
         raise ValueError(f"url: {url!r} is no broker's address; {expected}")
 
 
-def _is_host(host: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9_.-]+", host) is not None or _address(host) is not None
+def is_host(host: str) -> bool:
+    """Whether this is a host's name or address alone: no scheme before it, no port after it."""
+    return re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", host) is not None or _address(host) is not None
 
 
 def _is_loopback(host: str) -> bool:

@@ -44,6 +44,7 @@ def init(
     """
     from fleet.identities.folder import FederationFolder
     from fleet.identities.founding import Founding, found
+    from fleet.identities.renewing import ignored
 
     root = folder or Path(name)
     with _told("init"):
@@ -52,6 +53,7 @@ def init(
             Founding(name, host or ["localhost"], port, provisioning_port, ca_days, server_days, device_days),
             FederationFolder(beside) if beside is not None else None,
         )
+        unused = ignored(FederationFolder(root), host or ())
     for path in made:
         typer.echo(path)
     if not made:
@@ -59,6 +61,14 @@ def init(
     elif not host and beside is None:
         typer.echo(
             "only this machine reaches the broker as localhost: for devices elsewhere use --host", err=True
+        )
+    if unused:
+        hosts = "--host " + " --host ".join(unused)
+        typer.echo(
+            f"{hosts} was ignored, as the broker had its certificate before: "
+            f"`fedge renew {hosts} --folder {root}` adds to it; "
+            f"{FederationFolder(root).registrar_settings} says where devices find the broker",
+            err=True,
         )
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedge.errors import ConfigError
+from fedge.settings import is_host
 from fleet.identities.identity import check_common_name
 
 BACKDATED = timedelta(days=1)
@@ -216,6 +217,16 @@ def describe(certificate_pem: bytes) -> Issued:
     )
 
 
+def unnamed(wanted: Iterable[str], certificate_pem: bytes) -> list[str]:
+    """Those of some names and addresses that a server's certificate is not for.
+
+    Raises:
+        ConfigError: the bytes are no certificate in PEM, or a host is neither a name nor an address.
+    """
+    named = hosts(certificate_pem)
+    return [host for host in wanted if str(_general_name(host).value) not in named]
+
+
 def hosts(certificate_pem: bytes) -> list[str]:
     """The names and addresses that a server's certificate is for; none if it is no server's.
 
@@ -320,10 +331,9 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(host)
-    except ValueError as error:
-        raise ConfigError(f"host {host!r}: neither an address nor a name: {error}") from None
+    if not is_host(host):
+        raise ConfigError(f"host {host!r}: neither an address nor a name")
+    return x509.DNSName(host)
 
 
 def utc_now() -> datetime:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from fedge.errors import ConfigError, StateError
 from fedge.store import give_to_owner, make_folder
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
@@ -21,7 +23,7 @@ from fleet.identities.identity import Identity, Role
 from fleet.identities.mosquitto import conf_text
 from fleet.identities.publishing import publish
 from fleet.identities.register import Register
-from fleet.identities.settings import RegistrarSettings
+from fleet.identities.settings import RegistrarSettings, check_host
 from fleet.identities.signing import make_signing_key
 
 BROKER_GROUP = "mosquitto"
@@ -29,7 +31,7 @@ BROKER_GROUP = "mosquitto"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 """Under these the broker's certificate is good too, for what runs beside it."""
 SERVICE = (Role.AGGREGATOR, Role.WATCH, Role.REGISTRAR)
-CA_DAYS = 20 * 365
+CA_DAYS, MOST_CA_DAYS = 20 * 365, 100 * 365
 
 _FEDERATION = """\
 # What is learnt, how rounds run, when to stop. The aggregator reads this; `--check` says what it understood.
@@ -128,7 +130,8 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         beside: the folder of a federation whose authority and broker serve this one too.
 
     Raises:
-        ConfigError: a name is not allowed or taken, or the folder is another federation's.
+        ConfigError: a name is not allowed or taken, a host, port or lifetime cannot be, or the folder is
+            another federation's.
         StateError: something cannot be written.
     """
     identity = Identity(founding.name, role=Role.AGGREGATOR)  # checks the name
@@ -136,6 +139,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         raise ConfigError(
             f"{folder.root} belongs to the federation {folder.federation()!r}: choose another folder"
         )
+    _refuse_wrong_options(founding)
     _refuse_taken_name(founding.name, folder, beside)
     _make_folders(folder, beside)
     made = _Made()
@@ -237,6 +241,28 @@ def hand_to_broker(folder: FederationFolder) -> None:
             os.chown(folder.broker_data, pwd.getpwnam(BROKER_GROUP).pw_uid, group, follow_symlinks=False)
         except (OSError, LookupError) as error:
             raise StateError(f"{folder.broker}: cannot be handed to {BROKER_GROUP}: {error}") from None
+
+
+def _refuse_wrong_options(founding: Founding) -> None:
+    """Before anything is made: as nothing is overwritten, what is wrong in `registrar.toml` would stay."""
+    for host in founding.hosts:
+        try:
+            check_host(host)
+        except ValueError as error:
+            raise ConfigError(f"--host {host!r}: {error}") from None
+    if not 1 <= founding.ca_days <= MOST_CA_DAYS:
+        raise ConfigError(f"--ca-days {founding.ca_days}: expected 1 to {MOST_CA_DAYS}")
+    ports = {"port": founding.port, "provisioning_port": founding.provisioning_port}
+    days = {"server_days": founding.server_days, "device_days": founding.device_days}
+    try:
+        RegistrarSettings.model_validate(
+            {"broker": {"host": founding.hosts[0], **ports}, "certificates": days}
+        )
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        option = str(detail["loc"][-1]).replace("_", "-")
+        message = detail["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--{option} {detail['input']}: {message}") from None
 
 
 def _refuse_taken_name(name: str, folder: FederationFolder, beside: FederationFolder | None) -> None:

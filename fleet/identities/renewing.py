@@ -10,7 +10,16 @@ from pathlib import Path
 
 from fedge.errors import StateError
 from fedge.store import atomic_write
-from fleet.identities.authority import Authority, Issued, describe, hosts, make_key, public_key, utc_now
+from fleet.identities.authority import (
+    Authority,
+    Issued,
+    describe,
+    hosts,
+    make_key,
+    public_key,
+    unnamed,
+    utc_now,
+)
 from fleet.identities.folder import FederationFolder, read
 from fleet.identities.identity import Identity, Role
 from fleet.identities.publishing import Signalled, publish
@@ -55,7 +64,7 @@ def renew(
         for identity, path in _of_the_server(folder, federation):
             present = _certificate(path)
             issued, named = describe(present), hosts(present)
-            added = [host for host in more_hosts if identity.role is Role.BROKER and host not in named]
+            added = unnamed(more_hosts, present) if identity.role is Role.BROKER else []
             due = now >= issued.not_after - (issued.not_after - issued.not_before) / 3
             if not (due or force or added):
                 renewals.append(Renewal(path, issued, done=False))
@@ -73,6 +82,16 @@ def renew(
             renewals.append(Renewal(path, issued, done=True))
         told = not any(renewal.done for renewal in renewals) and not _is_untold(folder)
         return renewals, None if told else publish(folder, register)
+
+
+def ignored(folder: FederationFolder, wanted: Sequence[str]) -> list[str]:
+    """Those of the hosts given to `fedge init` that the broker's certificate, if older, is not for.
+
+    Raises:
+        ConfigError: a host is neither a name nor an address.
+        StateError: the certificate cannot be read.
+    """
+    return unnamed(wanted, _certificate(folder.broker_identity))
 
 
 def _is_untold(folder: FederationFolder) -> bool:

@@ -1,21 +1,41 @@
 """`registrar/registrar.toml`: where devices find the broker, and how long certificates last."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from fedge.settings import FileSettings, Section
+from fedge.settings import FileSettings, Section, is_host
+
+
+def check_host(host: str) -> str:
+    """The host as it is.
+
+    Raises:
+        ValueError: it is neither a name nor an address.
+    """
+    if not is_host(host):
+        raise ValueError(
+            "expected a name or an address alone, as in broker.example or 192.0.2.7: no mqtts://, no port"
+        )
+    return host
 
 
 class BrokerAddress(Section):
     """`[broker]`: what devices are told."""
 
-    host: str = Field(min_length=1, max_length=253)
+    host: Annotated[str, AfterValidator(check_host)]
     """The broker's host name or address, as devices reach it."""
     port: int = Field(default=8883, ge=1, le=65535)
     """The listener for those who have a certificate."""
     provisioning_port: int = Field(default=8884, ge=1, le=65535)
     """The listener for those who ask for one."""
+
+    @field_validator("provisioning_port")
+    @classmethod
+    def _is_another(cls, value: int, info: ValidationInfo) -> int:
+        if value == info.data.get("port"):
+            raise ValueError("expected another port than that of those who have a certificate")
+        return value
 
 
 class CertificateSection(Section):

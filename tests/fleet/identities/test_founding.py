@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from typer.testing import CliRunner
 
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
 from fedge import bundle
 from fedge.errors import ConfigError, StateError
+from fleet.cli import app
 from fleet.identities.authority import describe
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
@@ -144,3 +146,45 @@ def test_the_settings_it_writes_are_valid(folder: FederationFolder, tmp_path: Pa
     assert device.broker.url == settings.broker.url
     assert settings.signing.key == folder.signing_key.resolve()
     assert device.trust.key == tmp_path / "signing.pub"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--device-days", "8000"], "--device-days 8000: Input should be less than or equal to 3650"),
+        (["--server-days", "3651"], "--server-days 3651: Input should be less than or equal to 3650"),
+        (["--ca-days", "9999999"], "--ca-days 9999999: expected 1 to 36500"),
+        (["--port", "70000"], "--port 70000: Input should be less than or equal to 65535"),
+        (["--provisioning-port", "8883"], "--provisioning-port 8883: expected another port"),
+        (["--host", "bad host"], "--host 'bad host': expected a name or an address alone"),
+        (["--host", "a.example", "--host", "mqtts://a.b:8883"], "--host 'mqtts://a.b:8883': expected a name"),
+        (["--host", ""], "--host '': expected a name"),
+    ],
+)
+def test_a_wrong_option_is_named_before_anything_is_made(
+    tmp_path: Path, options: list[str], words: str
+) -> None:
+    """What is there is never overwritten: a wrong file would stay."""
+    root = tmp_path / "greenhouse"
+    command = ["init", "greenhouse", "--folder", str(root)]
+    result = CliRunner().invoke(app, [*command, *options])
+    assert (result.exit_code, result.stdout) == (78, ""), result.output
+    assert result.stderr.startswith(f"fedge init: {words}")
+    assert not root.exists()
+    assert CliRunner().invoke(app, command).exit_code == 0
+
+
+@pytest.mark.parametrize("host", ["2001:DB8::1", "Broker.Example", "192.0.2.7"])
+def test_a_host_that_comes_too_late_is_told(tmp_path: Path, host: str) -> None:
+    root = tmp_path / "greenhouse"
+    command = ["init", "greenhouse", "--folder", str(root)]
+    first = CliRunner().invoke(app, [*command, "--host", host])
+    assert (first.exit_code, first.stderr) == (0, "")
+    again = CliRunner().invoke(app, [*command, "--host", host])
+    assert (again.stdout, again.stderr) == (f"{root} is complete; nothing was changed\n", "")
+    late = CliRunner().invoke(app, [*command, "--host", host, "--host", "late.example"])
+    assert late.exit_code == 0
+    assert "--host late.example was ignored" in late.stderr
+    assert f"`fedge renew --host late.example --folder {root}`" in late.stderr
+    assert CliRunner().invoke(app, ["renew", "--host", "late.example", "--folder", str(root)]).exit_code == 0
+    assert CliRunner().invoke(app, [*command, "--host", "late.example"]).stderr == ""

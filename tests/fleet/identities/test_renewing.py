@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedge.errors import StateError
+from fedge.errors import ConfigError, StateError
 from fleet.identities import renewing
 from fleet.identities.authority import describe, hosts, utc_now
 from fleet.identities.enrolling import admit_observer
@@ -110,6 +110,8 @@ def test_a_broker_that_moves_is_given_its_new_name(folder: FederationFolder) -> 
     assert [renewal.path for renewal in renewals if renewal.done] == [folder.broker_identity]
     assert "new.example" in hosts(certificate(folder.broker_identity))
     assert not any(renewal.done for renewal in renew(folder, more_hosts=["new.example"])[0])
+    with pytest.raises(ConfigError, match="'new host': neither an address nor a name"):
+        renew(folder, more_hosts=["new host"])
 
 
 def test_federations_that_share_a_broker_renew_its_certificate_too(
