@@ -85,6 +85,20 @@ def test_a_small_fleet_learns(kind: str, tmp_path: Path) -> None:
     assert outcome.report.stat().st_size > 1_000_000
 
 
+@pytest.mark.chaos  # for its half a minute
+def test_twenty_wrists_learn_together_what_none_learns_alone(tmp_path: Path) -> None:
+    """The demo as it stands in the README, nothing chosen."""
+    program = demo(tmp_path / "out")
+    output, errors = program.communicate(timeout=220)
+    assert program.returncode == 0, errors
+    outcome = json.loads(output)
+    assert (outcome["devices"], outcome["broker"]) == (20, "mosquitto")
+    assert outcome["rounds"] <= 60
+    assert outcome["accuracy"] >= 0.95
+    assert outcome["accuracy_alone_mean"] < 0.7
+    assert outcome["onnx_max_abs_diff"] <= 1e-5
+
+
 def test_the_same_seed_gives_the_same_model_bit_for_bit(tmp_path: Path) -> None:
     files = []
     for _ in range(2):  # the second run replaces what the first has made
