@@ -28,7 +28,7 @@ from fedge.failpoints import after, before
 from fedge.frames import Refused, split
 from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import Export, Frame, Message, Service, Status, detail_of, pack, seal, unpack
+from fedge.messages import Blob, Export, Frame, Message, Service, Status, detail_of, pack, seal, unpack
 from fedge.topics import Address, Topics
 from fedge.trust import SignedKind, Signer
 
@@ -52,6 +52,7 @@ class _Export:
 
     round: RoundId
     last: bool
+    file: Blob | None
 
 
 class Runtime:
@@ -91,6 +92,7 @@ class Runtime:
         self._closing: deque[do.CloseRound] = deque()
         self._published: set[tuple[str, bytes]] = set()
         self._slots = ledger.slots()
+        self._export_slot = ledger.export_slot()
         self._foreign: set[str] = set()
         self._round_began_s = now_s()
         self.has_nothing_left_to_say = False
@@ -161,6 +163,7 @@ class Runtime:
             case LinkUp():
                 self._link.handle_up(event)
                 self._published.clear()
+                self._export_slot = self._ledger.export_slot()  # what was under way may not have arrived
                 log.info("connected to %s", self._settings.broker.url)
                 yield from self._step(on.LinkUp(self._now_s()))
             case LinkDown():
@@ -176,6 +179,8 @@ class Runtime:
             case Sent(token=_Export() as export):
                 if event.refusal is not None:
                     log.error("the broker refuses the export: %s", event.refusal)
+                elif export.file is not None:
+                    self._ledger.save_export(export.file)
                 self.has_nothing_left_to_say = export.last
                 yield from self._step(on.ExportPublished(export.round))
             case Sent():
@@ -368,12 +373,14 @@ class Runtime:
         job, content = exported.job, exported.onnx
         if exported.withheld:
             log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
-        slot = job.round.round % 2
+        # Never over the file that is announced. Which that is, no ledger of before says: then as it was then.
+        slot = job.round.round % 2 if self._export_slot is None else 1 - self._export_slot
+        file = blob_of(content, slot) if content is not None else None
         message = Export(
             generation=job.round.generation,
             round=job.round.round,
             model=job.digest,
-            file=blob_of(content, slot) if content is not None else None,
+            file=file,
             withheld=detail_of(exported.withheld),
         )
 
@@ -384,4 +391,6 @@ class Runtime:
                     yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
             yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
 
-        self._link.send(publications(), _Export(job.round, job.last))
+        self._link.send(publications(), _Export(job.round, job.last, file))
+        if file is not None:
+            self._export_slot = slot

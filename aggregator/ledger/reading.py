@@ -216,6 +216,11 @@ class LedgerReader:
             for kind, slot, digest, frames, size in rows
         }
 
+    def export_slot(self) -> int | None:
+        """The slot of the exported file that is announced at the broker; None: none is known to be."""
+        row = self._one("SELECT slot FROM slots WHERE kind = 'export'")
+        return row[0] if row else None
+
     def _one(self, statement: str, *values: object) -> Any:
         rows = self._all(statement, *values)
         return rows[0] if rows else None

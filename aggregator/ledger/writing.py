@@ -170,6 +170,13 @@ class Ledger(LedgerReader):
             "REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", kind, blob.slot, blob.digest, blob.frames, blob.size
         )
 
+    def save_export(self, blob: Blob) -> None:
+        """Keep which exported file is announced: the next one is not written over it."""
+        self._run("DELETE FROM slots WHERE kind = 'export'")
+        self._run(
+            "INSERT INTO slots VALUES ('export', ?, ?, ?, ?)", blob.slot, blob.digest, blob.frames, blob.size
+        )
+
     # ── devices ────────────────────────────────────────────────────────────────────────────────────
 
     def save_status(self, device: str, status: Status, now: float) -> None:
