@@ -130,8 +130,11 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     if isinstance(message, Refused):
         state, more = _refuse(state, device, digest, message.reason, message.detail)
         return state, dropped + more
-    if state.phase in (Phase.CLOSING, Phase.DONE) or device in state.answers:
-        state, more = _refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closing")
+    if state.phase is Phase.CLOSING:  # too late for this model; but if none comes of it, the round needs more
+        receipt = _receipt(state, digest, "retry", after_s=BUSY_RETRY_S)
+        return state, [*dropped, do.SendReceipt(device, receipt)]
+    if state.phase is Phase.DONE or device in state.answers:
+        state, more = _refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closed")
         return state, dropped + more
     verdict = admit(_terms(state), device, message)
     if not isinstance(verdict, Admitted):

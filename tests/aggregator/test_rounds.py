@@ -29,6 +29,7 @@ from tests.aggregator.stories import (
     kinds,
     of,
     only_manifest,
+    only_receipt,
     receipts,
     round_closed,
     rules,
@@ -260,14 +261,30 @@ def test_who_was_never_chosen_is_refused_and_that_is_its_answer() -> None:
     assert story.state.answers[stranger].verdict == "refused"
 
 
-def test_an_update_that_comes_while_the_round_closes_is_not_in_it() -> None:
-    story = running("a", "b", "c", "d")
-    for device in ("a", "b", "c"):
-        story.answers(device)
+def test_an_update_that_comes_while_the_round_closes_is_not_in_it_and_may_come_again() -> None:
+    story = closing()
     effects = story.answers("d")
-    assert receipts(effects) == [("d", "refused", Reason.ROUND_CLOSED)]
+    receipt = only_receipt(effects)
+    assert (receipt.verdict, receipt.reason, receipt.missing) == ("retry", None, ())
+    assert receipt.after_s > 0
+    assert of(do.DropSpool, effects) == [do.DropSpool("d", receipt.update)]
     assert not of(do.SaveAnswer, effects)
     assert story.state.admitted == 3
+    story.closed()
+    story.published()
+    assert receipts(story.send("d", update("d"))) == [("d", "refused", Reason.STALE_ROUND)]
+
+
+def test_an_update_that_came_while_the_close_failed_is_what_the_round_waits_for() -> None:
+    story = running("a", "b", "c", round=RoundId(1, 0), kind="survey", model=None, rules=rules(target=2))
+    story.answers("a")
+    assert of(do.CloseRound, story.answers("b"))
+    assert [verdict for _, verdict, _ in receipts(story.answers("c"))] == ["retry"]
+    story.tell(on.CloseFailed(story.now_s, RoundId(1, 0), "no device measured 'amps'"))
+    assert story.state.awaited == {"c"}
+    effects = story.answers("c")
+    assert receipts(effects) == [("c", "admitted", None)]
+    assert of(do.CloseRound, effects)
 
 
 def test_the_next_round_begins_with_the_new_model() -> None:
