@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from agent import held
@@ -91,6 +92,6 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         source=kept.decoded_task.source if kept else None,
         model=kept.model_digest if kept else None,
         kept=kept.model_digest if kept else None,
-        followed_s=now_s if kept else 0.0,
+        followed_s=now_s if kept else -inf,
     )
     return Opened(state, kept)

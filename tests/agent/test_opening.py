@@ -1,5 +1,6 @@
 """How a device begins: with what its disk has, and what its owner says."""
 
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,13 @@ def test_it_knows_its_owners_wishes_and_the_source_of_the_task_at_hand(tmp_path:
     body = CODECS["float32"].encode(np.zeros(network.schema.size, np.float32))
     memory = Memory(tmp_path / FILE)
     try:
-        fresh = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 0.0).state
+        fresh = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 5.0).state
         held.save(tmp_path / held.FILE, pack(task), pack(Model(generation=1, round=1, body=body)))
-        state = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 0.0).state
+        state = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 5.0).state
     finally:
         memory.close()
     assert (fresh.source, state.source) == (None, "heart")
+    assert (fresh.followed_s, state.followed_s) == (-inf, 5.0), "who never did is late at once"
     assert state.offered == {"data", "heart"}
     assert state.limits == LimitsSettings(epochs=3)
     assert state.manners == MannersSettings(load=0.5)
