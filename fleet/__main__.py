@@ -6,17 +6,10 @@ import sys
 from fleet.threads import ONE_THREAD
 
 EXTRAS = {
-    "cryptography",
-    "iotcore",
-    "onnx",
-    "onnxruntime",
-    "plotly",
-    "rich",
-    "safetensors",
-    "seglearn",
-    "sklearn",
-    "typer",
+    "aggregator": {"cryptography", "onnx", "onnxruntime", "plotly", "rich", "safetensors", "typer"},
+    "demo": {"iotcore", "seglearn", "sklearn"},
 }
+"""The packages of each extra; `demo` brings those of `aggregator` too."""
 
 
 def main() -> None:
@@ -27,10 +20,14 @@ def main() -> None:
 
         app()
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+        if extra is None:
             raise
+        if sys.argv[1:2] == ["demo"]:
+            extra = "demo"  # it needs both
         print(
-            f"fedge demo needs the extra 'demo' ({error.name} is missing): pip install 'fedge[demo]'",
+            f"fedge needs the extra {extra!r} ({error.name} is missing): pip install 'fedge[{extra}]'",
             file=sys.stderr,
         )
         sys.exit(os.EX_CONFIG)

@@ -1,17 +1,19 @@
 """The commands of `fedge` and their options."""
 
 import json
+import os
 import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from typer.core import TyperGroup
 
 import fedge
 from fedge.errors import FedgeError
@@ -21,8 +23,26 @@ from fleet.collision import collisions
 if TYPE_CHECKING:
     from fleet.outcome import Outcome
 
+TYPERS_USAGE = 2
+"""What typer ends a program with that was called in a wrong way."""
+
+
+class Commands(TyperGroup):
+    """All commands; a wrong call ends with the code of sysexits.h, as that of the other programs does."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run one of them."""
+        try:
+            return super().main(*arguments, **options)
+        except SystemExit as end:
+            if end.code == TYPERS_USAGE:
+                sys.exit(os.EX_USAGE)
+            raise
+
+
 app = typer.Typer(
     name="fedge",
+    cls=Commands,
     help="Teach one model to a fleet of small devices without moving their data.",
     no_args_is_help=True,
     add_completion=False,

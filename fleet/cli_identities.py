@@ -88,8 +88,12 @@ def enroll(
     token: Annotated[
         bool, typer.Option("--token", help="Print a token instead, with which devices enrol themselves.")
     ] = False,
-    uses: Annotated[int, typer.Option(help="With --token: how many devices it is good for.", min=1)] = 1,
-    valid: Annotated[str, typer.Option(help="With --token: for how long, as in 30m, 1h or 7d.")] = "1h",
+    uses: Annotated[
+        int | None, typer.Option(help="With --token: how many devices it is good for; else 1.", min=1)
+    ] = None,
+    valid: Annotated[
+        str | None, typer.Option(help="With --token: for how long, as in 30m, 1h or 7d; else 1h.")
+    ] = None,
     folder: Folder = Path(),
 ) -> None:
     """Let a device belong to the federation: writes its bundle, devices/DEVICE.fedge.
@@ -100,7 +104,13 @@ def enroll(
     from fleet.identities.enrolling import enroll as enrol
     from fleet.identities.folder import FederationFolder
 
+    if not token and (uses is not None or valid is not None):
+        raise typer.BadParameter("--uses and --valid are a token's: they go with --token")
     if observer:
+        if token or device is not None or csr is not None or again:
+            raise typer.BadParameter(
+                "an observer is no device: --observer goes without DEVICE, --csr, --again and --token"
+            )
         with _told("enroll"):
             signalled = admit_observer(FederationFolder(folder))
         typer.echo(FederationFolder(folder).observer_identity)
@@ -109,7 +119,7 @@ def enroll(
     if token:
         if device is not None or csr is not None or again:
             raise typer.BadParameter("a token names no device: it goes without DEVICE, --csr and --again")
-        _promise(FederationFolder(folder), uses, valid)
+        _promise(FederationFolder(folder), uses or 1, valid or "1h")
         return
     if device is None and csr is None:
         raise typer.BadParameter("name a device, or give a request with --csr", param_hint="DEVICE")

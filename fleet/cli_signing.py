@@ -19,9 +19,11 @@ def rotate_key(
     from aggregator.config import FederationSettings
     from fedge.errors import ConfigError
     from fedge.trust import fingerprint
+    from fleet.identities.folder import FederationFolder
     from fleet.identities.signing import rotate_signing_key
 
     try:
+        FederationFolder(folder).federation()  # says so if it is none
         settings = FederationSettings.load(folder / "federation.toml", {})
         key = settings.signing.key
         if key is None:

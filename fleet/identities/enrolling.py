@@ -91,11 +91,12 @@ def admit_observer(folder: FederationFolder) -> Signalled:
     """Make the identity that dashboards connect with, if there is none yet: it may read, and say nothing.
 
     Raises:
+        ConfigError: this is no federation's folder.
         StateError: something cannot be read or written.
     """
+    identity, key = Identity(folder.federation(), role=Role.OBSERVER), make_key()
     settings = RegistrarSettings.load(folder.registrar_settings)
     authority = Authority.open(read(folder.ca), read(folder.ca_key))
-    identity, key = Identity(folder.federation(), role=Role.OBSERVER), make_key()
     with Register(folder.register) as register:
         if not folder.observer_identity.exists():
             days = settings.certificates.server_days

@@ -52,8 +52,9 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
         ConfigError: this is no federation's folder.
         StateError: the register, or a ledger that was named, cannot be read.
     """
+    federation = folder.federation()
     with Register(folder.register) as register:
-        members = register.members(folder.federation())
+        members = register.members(federation)
     seen = _seen(folder, ledger)
     members.sort(key=lambda member: (member.identity.device is not None, member.identity.name))
     return [Listed(member, seen.get(member.identity.device or "")) for member in members]

@@ -42,9 +42,10 @@ def promise(folder: FederationFolder, uses: int, valid: timedelta) -> Promised:
         raise ConfigError(f"--uses {uses}: expected 1 to {MOST_USES}")
     if not timedelta(seconds=1) <= valid <= LONGEST:
         raise ConfigError(f"--valid: expected at most {LONGEST.days} days")
+    federation = folder.federation()
     broker = RegistrarSettings.load(folder.registrar_settings).broker
     token = Token(
-        federation=folder.federation(),
+        federation=federation,
         host=broker.host,
         port=broker.port,
         provisioning_port=broker.provisioning_port,
@@ -68,9 +69,10 @@ def withdraw(folder: FederationFolder, claim: str) -> tuple[list[str], Signalled
         The names of the identities that it enrolled, for whoever wants to revoke them too.
 
     Raises:
-        ConfigError: there never was such a claim.
+        ConfigError: there never was such a claim, or this is no federation's folder.
         StateError: something cannot be read or written.
     """
+    folder.federation()  # says so if it is none
     with Register(folder.register) as register:
         with register.transaction():
             enrolled = Claims(register).revoke(claim, utc_now().timestamp())

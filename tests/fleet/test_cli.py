@@ -56,19 +56,53 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "ten years"
 
 
-@pytest.mark.parametrize("module", ["typer", "plotly", "onnxruntime"])
-def test_a_missing_extra_is_named_in_one_sentence(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["foo"], 64),
+        (["world", "--seeds", "x"], 64),
+        (["demo", "--devices", "0"], 64),
+        (["enroll"], 64),
+        (["revoke"], 64),
+        (["--help"], 0),
+        (["enroll", "--help"], 0),
+    ],
+)
+def test_a_wrong_call_ends_as_those_of_the_other_programs(arguments: list[str], status: int) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == status
+
+
+def test_the_program_ends_with_64_after_a_wrong_call() -> None:
+    result = fedge_command("foo")
+    assert (result.returncode, result.stdout) == (os.EX_USAGE, "")
+    assert "No such command 'foo'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "extra"),
+    [
+        ("typer", "demo", "demo"),
+        ("plotly", "demo", "demo"),
+        ("onnxruntime", "demo", "demo"),
+        ("typer", "init", "aggregator"),
+        ("cryptography", "init", "aggregator"),
+    ],
+)
+def test_a_missing_extra_is_named_in_one_sentence(
+    module: str, command: str, extra: str, tmp_path: Path
+) -> None:
     # None in sys.modules makes an import fail as if the package were not installed.
+    options = {"demo": ["--out", str(tmp_path / "out")], "init": ["pumps", "--folder", str(tmp_path / "out")]}
     code = f"import sys; sys.modules[{module!r}] = None; from fleet.__main__ import main; main()"
     result = subprocess.run(
-        [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "out")],
+        [sys.executable, "-c", code, command, *options[command]],
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert result.returncode == os.EX_CONFIG, result.stderr
-    assert "fedge demo needs the extra 'demo'" in result.stderr
-    assert "pip install 'fedge[demo]'" in result.stderr
+    assert f"fedge needs the extra '{extra}' ({module}" in result.stderr
+    assert f"pip install 'fedge[{extra}]'" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -129,5 +129,5 @@ def test_the_command_fails_on_a_violation(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_seeds_that_are_no_numbers_are_refused() -> None:
     answer = CliRunner().invoke(app, ["world", "--seeds", "many"])
-    assert answer.exit_code == 2
+    assert answer.exit_code == 64
     assert "FIRST:END" in answer.output

@@ -47,9 +47,9 @@ def test_a_token_is_one_line_on_standard_output_and_nothing_else(folder: Federat
         (["--valid", "31d"], 78, "expected at most 30 days"),
         (["--valid", "0h"], 78, "expected at most 30 days"),
         (["--uses", "10001"], 78, "expected 1 to 10000"),
-        (["--uses", "0"], 2, "--uses"),
-        (["pi-1"], 2, "a token names no device"),
-        (["--again"], 2, "a token names no device"),
+        (["--uses", "0"], 64, "--uses"),
+        (["pi-1"], 64, "a token names no device"),
+        (["--again"], 64, "a token names no device"),
     ],
 )
 def test_what_no_token_is_made_for(
@@ -59,6 +59,54 @@ def test_what_no_token_is_made_for(
     assert result.exit_code == code, result.output
     assert words in " ".join(result.stderr.replace("│", " ").split())
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--uses", "3", "pump-4"], "--uses and --valid are a token's: they go with --token"),
+        (["--valid", "2h", "pump-4"], "--uses and --valid are a token's: they go with --token"),
+        (["--observer", "--uses", "3"], "--uses and --valid are a token's: they go with --token"),
+        (["--token", "--observer"], "--observer goes without DEVICE, --csr, --again and --token"),
+        (["--observer", "pump-4"], "--observer goes without DEVICE, --csr, --again and --token"),
+        (["--observer", "--csr", "pump-4.csr"], "--observer goes without DEVICE, --csr, --again and --token"),
+        (["--observer", "--again"], "--observer goes without DEVICE, --csr, --again and --token"),
+        ([], "name a device, or give a request with --csr"),
+    ],
+)
+def test_options_of_enroll_that_do_not_go_together(
+    folder: FederationFolder, arguments: list[str], words: str
+) -> None:
+    """One that is ignored quietly leaves an identity that nobody asked for."""
+    result = fedge(folder, "enroll", *arguments)
+    assert (result.exit_code, result.stdout) == (64, "")
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert not folder.observer_identity.exists()
+    assert not folder.bundle("pump-4").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["enroll", "pi-1"],
+        ["enroll", "--token"],
+        ["enroll", "--observer"],
+        ["revoke", "pi-1"],
+        ["revoke", "claim-00000000"],
+        ["renew"],
+        ["devices"],
+        ["tokens"],
+        ["rotate-key"],
+        ["registrar"],
+    ],
+)
+def test_outside_a_federations_folder_every_command_says_what_makes_one(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    result = fedge(FederationFolder(tmp_path), *arguments)
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert "`fedge init NAME` makes a federation's folder, and --folder names it" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_claim_is_withdrawn_by_its_name(folder: FederationFolder) -> None:
@@ -79,9 +127,3 @@ def test_one_registrar_at_a_time(folder: FederationFolder) -> None:
     result = fedge(folder, "registrar")
     assert result.exit_code == 75
     assert "already works with this state folder" in result.stderr
-
-
-def test_a_registrar_without_a_federation_says_so(tmp_path: Path) -> None:
-    result = fedge(FederationFolder(tmp_path), "registrar")
-    assert result.exit_code == 78
-    assert "`fedge init" in result.stderr
