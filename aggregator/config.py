@@ -3,12 +3,12 @@
 from collections import Counter
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedge.messages import SourceName, Task
 from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
-from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
+from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
 
 Id = Annotated[str, Field(pattern=DEVICE_ID)]
@@ -18,6 +18,7 @@ Columns = Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=MAX_W
 
 def _named(features: object) -> object:
     """Names for features of which only the number is given."""
+    features = number_of(features)
     if type(features) is not int:
         return features
     if not 1 <= features <= MAX_WIDTH:
@@ -100,6 +101,8 @@ class PlanSection(Plan):
     """`[plan]`: what a chosen device does in a round (see `fedge.plan`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    _numbers = field_validator("*", mode="before")(number_of)
 
 
 class RoundsSection(Section):

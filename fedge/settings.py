@@ -1,8 +1,9 @@
 """Read a program's settings from a TOML file and the environment, and say clearly what is wrong in them.
 
 A key `url` of the table `[broker]` in `agent.toml` is overridden by the variable `FEDGE_AGENT_BROKER__URL`;
-an empty variable counts as unset, and one that names no key is an error like a misspelt key. Relative paths
-are relative to the folder of the file, wherever the program is started, in variables too.
+an empty variable counts as unset, and one that names no key is an error like a misspelt key. A variable is
+read as what its key takes: a text, a number, true or false; a list or a table is written as JSON. Relative
+paths are relative to the folder of the file, wherever the program is started, in variables too.
 """
 
 import ipaddress
@@ -35,6 +36,27 @@ def _from_folder(path: Path) -> Path:
 
 LocalPath = Annotated[Path, AfterValidator(_from_folder)]
 """A path, made absolute from the folder of the configuration file."""
+
+
+class Variable(str):
+    """What an environment variable says, which cannot be but text."""
+
+    __slots__ = ()
+
+
+def number_of(value: object) -> object:
+    """A variable's text as the number it spells, for keys that take no text for a number; others as they are.
+
+    >>> number_of(Variable("10")), number_of("10")
+    (10, '10')
+    """
+    if isinstance(value, Variable):
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                pass
+    return value
 
 
 class Section(BaseModel):
@@ -216,7 +238,7 @@ def _overlay(content: dict[str, Any], prefix: str, environment: Mapping[str, str
                 table[key] = {}
             table = table[key]
         try:
-            table[keys[-1]] = json.loads(text) if text[0] in "[{" else text
+            table[keys[-1]] = json.loads(text) if text[0] in "[{" else Variable(text)
         except ValueError as error:
             raise ConfigError(f"environment variable {name}: not valid JSON: {error}") from None
         variables[keys] = name

@@ -163,6 +163,44 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert settings.rounds.quorum == 5
 
 
+def test_the_environment_gives_numbers_truths_and_lists(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        GOOD + "[plan]\nepochs = 2\n",
+        FEDGE_AGGREGATOR_PLAN__EPOCHS="10",
+        FEDGE_AGGREGATOR_PLAN__LEARNING_RATE="0.5",
+        FEDGE_AGGREGATOR_PLAN__MOMENTUM="0",
+        FEDGE_AGGREGATOR_PLAN__CODEC="float32",
+        FEDGE_AGGREGATOR_MODEL__FEATURES="3",
+        FEDGE_AGGREGATOR_BROKER__INSECURE="true",
+        FEDGE_AGGREGATOR_FEDERATION__NAME="2026",
+        FEDGE_AGGREGATOR_FEDERATION__DEVICES='["pi-1", "pi-2"]',
+        FEDGE_AGGREGATOR_STOPPING__ACCURACY="0.9",
+    )
+    plan = settings.plan
+    assert (plan.epochs, plan.learning_rate, plan.momentum, plan.codec) == (10, 0.5, 0, "float32")
+    assert settings.task().features == ("x0", "x1", "x2")
+    assert settings.broker.insecure is True
+    assert (settings.federation.name, settings.federation.devices) == ("2026", ("pi-1", "pi-2"))
+    assert settings.stopping.accuracy == 0.9
+
+
+@pytest.mark.parametrize(
+    ("line", "variable", "said"),
+    [
+        ('epochs = "10"', "", r"federation\.toml: \[plan\] epochs: .*integer, got '10'"),
+        ("epochs = 10.0", "", r"federation\.toml: \[plan\] epochs: .*integer, got 10\.0"),
+        ('learning_rate = "0.5"', "", r"federation\.toml: \[plan\] learning_rate: .*number, got '0\.5'"),
+        ("", "ten", r"variable FEDGE_AGGREGATOR_PLAN__EPOCHS: .*integer, got 'ten'"),
+        ("", "1.5", r"variable FEDGE_AGGREGATOR_PLAN__EPOCHS: .*integer, got 1\.5"),
+        ("", "0", r"variable FEDGE_AGGREGATOR_PLAN__EPOCHS: .*greater than or equal to 1, got 0"),
+    ],
+)
+def test_a_file_spells_numbers_as_numbers(tmp_path: Path, line: str, variable: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(tmp_path, f"{GOOD}[plan]\n{line}\n", FEDGE_AGGREGATOR_PLAN__EPOCHS=variable)
+
+
 # ── the program ────────────────────────────────────────────────────────────────────────────────────
 
 
