@@ -100,7 +100,7 @@ class Runtime:
     # ── events ─────────────────────────────────────────────────────────────────────────────────────
 
     def turn(self, event: Happening | None) -> None:
-        """Handle what happened; None means that time has passed.
+        """Handle what happened, if anything, and what is due by now.
 
         Raises:
             DamagedState: the memory is not what was written. A disk that is full or read-only raises nothing:
@@ -115,6 +115,15 @@ class Runtime:
                 self._step(on.ConditionsChanged(self._now_s(), self._readings()))
         if returning and self._return_s is None:  # it has not been told to stay away for longer
             self._link.open()
+        if event is not None:
+            self._take(event)
+        due_s = self.due_s()
+        # Whatever has happened: whoever sends without a pause could else keep us from all that is due.
+        if event is None or (due_s is not None and self._now_s() >= due_s):
+            self._step(on.ConditionsChanged(self._now_s(), self._readings()))
+            self._step(on.Tick(self._now_s()))
+
+    def _take(self, event: Happening) -> None:
         match event:
             case LinkUp() | LinkDown() if self._return_s is not None:
                 pass  # it was said before we left the broker
@@ -139,9 +148,6 @@ class Runtime:
                     self._read(event, address)
                 except ProtocolError as error:
                     self._refusals.tell(event.topic, address.kind, error, self._now_s())
-            case None:
-                self._step(on.ConditionsChanged(self._now_s(), self._readings()))
-                self._step(on.Tick(self._now_s()))
             case _:
                 self._step(event)
 

@@ -129,7 +129,7 @@ class Runtime:
                 self._ledger.save_elapsed(self._state.round, self._state.elapsed(self._now_s()))
 
     def turn(self, events: Sequence[Happening]) -> None:
-        """Handle what happened, in order; nothing means that time has passed.
+        """Handle what happened, in order, and then that time has passed.
 
         Raises:
             StateError: the ledger cannot be written; nothing of this turn has been seen outside.
@@ -140,8 +140,10 @@ class Runtime:
             if self._closing:  # in a turn of its own: what was admitted has been acknowledged
                 closing = self._closing.popleft()
                 visible += self._step(self._close(closing.round))
-            for event in events or [on.Tick(self._now_s())]:
+            for event in events:
                 visible += self._take(event)
+            # In each turn, for whoever sends without a pause could else stop the deadline and the beat.
+            visible += self._step(on.Tick(self._now_s()))
             before("Commit")
         after("Commit")
         self._show(visible)
