@@ -43,7 +43,7 @@ POLL_S = 0.2
 DEADLINE_S = 60.0
 STALL_S = 180.0
 """A round that takes three deadlines does not come to an end any more."""
-FINAL_MODEL_S = 30.0
+FINAL_MODEL_S = 90.0
 """How long devices have to fetch the final model."""
 
 

@@ -115,7 +115,7 @@ def bare(tmp_path: Path) -> dict[str, str]:
 def run(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, cwd="/", timeout=60
+        command, env=environment, capture_output=True, text=True, check=False, cwd="/", timeout=300
     )
 
 

@@ -127,7 +127,7 @@ def test_a_hostile_task_opens_imports_and_compiles_nothing(tmp_path: Path, named
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

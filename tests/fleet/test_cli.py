@@ -19,7 +19,7 @@ def fedge_command(*arguments: str, **environment: str) -> "subprocess.CompletedP
         [sys.executable, "-m", "fleet", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, **environment},
     )
 
@@ -98,7 +98,7 @@ def test_a_missing_extra_is_named_in_one_sentence(
         [sys.executable, "-c", code, command, *options[command]],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == os.EX_CONFIG, result.stderr
     assert f"fedge needs the extra '{extra}' ({module}" in result.stderr
@@ -119,7 +119,7 @@ def test_a_package_of_ours_that_is_found_elsewhere_is_told(tmp_path: Path) -> No
         [sys.executable, "-P", "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": path},
     )
     assert f"the package 'agent' that Python finds is {tmp_path / 'agent'}" in result.stdout, result.stderr
