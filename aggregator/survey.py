@@ -56,7 +56,10 @@ class Unmeasured:
 
     def __str__(self) -> str:
         names = ", ".join(repr(name) for name in self.columns)
-        return f"no device measured {names}: correct the names in the task, or the devices' sources"
+        return (
+            f"no device measured {names}: add one that does; or correct the names in the task or the "
+            "devices' sources and run `fedge-aggregator new-generation`, so that all devices are asked again"
+        )
 
 
 def check(survey: messages.Survey, task: Task, cap: int) -> Measured | Refusal:

@@ -207,6 +207,7 @@ def test_columns_that_no_device_measured_are_named() -> None:
     outcome = standardize(REGRESSION, {"pi-1": one, "pi-2": one})
     assert outcome == Unmeasured(("amps", "celsius"))
     assert "no device measured 'amps', 'celsius'" in str(outcome)
+    assert "new-generation" in str(outcome)  # each device's survey counts: it is not asked twice
 
 
 def test_one_device_that_measured_a_column_is_enough() -> None:
