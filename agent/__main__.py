@@ -77,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print for programs")
     parser.add_argument("--verbose", action="store_true", help="log every step")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    predict = commands.add_parser("predict", help="use the newest model on a file, without a network")
+    predict = commands.add_parser(
+        "predict",
+        help="use the newest model on a file, without a network",
+        description="Writes the newest model's answer to each row, as CSV or, with --json, as JSON. Where "
+        "numbers are too large for the model the answer is empty, in JSON null.",
+    )
     predict.add_argument(
         "file", type=Path, metavar="FILE", help="a .csv or .npz with the model's feature columns"
     )

@@ -23,7 +23,8 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
 
     CSV: `row,class,probability`, or `row` and the targets by name. JSON: one object with the model's
     `generation` and `round`, and `predictions` with a probability for every class, or the targets. Rows are
-    counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer.
+    counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer. Where
+    numbers are too large for the model the answer is empty, in JSON null.
 
     Raises:
         StateError: no model has been followed yet, or its file is damaged.
@@ -38,7 +39,8 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
     rows = settle_missing(
         X, samples, task, settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
     )
-    answers = Network(task.network).predict(weights, X[rows])
+    with np.errstate(over="ignore", invalid="ignore"):
+        answers = Network(task.network).predict(weights, X[rows])
     if as_json:
         _write_json(out, task, model, rows, answers)
     else:
@@ -58,24 +60,33 @@ def _write_csv(out: TextIO, task: Task, rows: NDArray[np.intp], answers: NDArray
     writer = csv.writer(out, lineterminator="\n")
     if task.classes is None:
         writer.writerow(("row", *task.outputs))
-        writer.writerows((row, *answer) for row, answer in zip(rows, answers, strict=True))
+        for row, answer in zip(rows, answers, strict=True):
+            writer.writerow((row, *(value if np.isfinite(value) else None for value in answer)))
         return
     writer.writerow(("row", "class", "probability"))
-    best = answers.argmax(axis=1)
-    for row, index, answer in zip(rows, best, answers, strict=True):
-        writer.writerow((row, task.classes[index], answer[index]))
+    for row, answer in zip(rows, answers, strict=True):
+        best = _best(task.classes, answer)
+        writer.writerow((row, best, None if best is None else answer.max()))
 
 
 def _write_json(out: TextIO, task: Task, model: Model, rows: NDArray[np.intp], answers: NDArray[Any]) -> None:
     predictions = []
     for row, answer in zip(rows, answers, strict=True):
-        named = {name: float(str(value)) for name, value in zip(task.outputs, answer, strict=True)}
+        named = {
+            name: float(str(value)) if np.isfinite(value) else None
+            for name, value in zip(task.outputs, answer, strict=True)
+        }
         prediction: dict[str, Any] = {"row": int(row)}
         if task.classes is None:
             prediction["targets"] = named
         else:
-            prediction |= {"class": task.classes[int(answer.argmax())], "probabilities": named}
+            prediction |= {"class": _best(task.classes, answer), "probabilities": named}
         predictions.append(prediction)
     document = {"generation": model.generation, "round": model.round, "predictions": predictions}
-    json.dump(document, out, ensure_ascii=False, indent=2)
+    json.dump(document, out, ensure_ascii=False, allow_nan=False, indent=2)
     out.write("\n")
+
+
+def _best(classes: tuple[str, ...], probabilities: NDArray[Any]) -> str | None:
+    """The most probable class; None: the probabilities are no numbers."""
+    return classes[int(probabilities.argmax())] if np.isfinite(probabilities).all() else None

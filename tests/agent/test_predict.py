@@ -167,6 +167,27 @@ def test_targets_in_their_own_units(tmp_path: Path) -> None:
     assert document["predictions"] == [{"row": 0, "targets": {"speed": 155.0}}]
 
 
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_what_overflows_has_no_answer(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, model(1e30, LN9, -1e30, 0, 0, 0))
+    content = "u,v\n12,0\n3e38,-3e38\n"
+    assert predicted(tmp_path, content).splitlines()[2] == "1,,"
+    first, second = json.loads(predicted(tmp_path, content, as_json=True), parse_constant=refuse)[
+        "predictions"
+    ]
+    assert first["class"] is not None
+    assert second == {"row": 1, "class": None, "probabilities": {"walk": None, "run": None}}
+
+    hold(tmp_path, REGRESSION, model(1e30, 2, 0))
+    content = "u,v\n0,2\n1e38,0\n"
+    assert predicted(tmp_path, content) == "row,speed\n0,140.0\n1,\n"
+    document = json.loads(predicted(tmp_path, content, as_json=True), parse_constant=refuse)
+    assert [one["targets"]["speed"] for one in document["predictions"]] == [140.0, None]
+
+
 def test_npz_without_labels(tmp_path: Path) -> None:
     hold(tmp_path, REGRESSION, LINE)
     np.savez(tmp_path / "new.npz", X=[[1, 2], [0, 0]])
