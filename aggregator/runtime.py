@@ -199,7 +199,7 @@ class Runtime:
 
     def _step(self, event: Event) -> Iterator[Effect]:
         before, (self._state, effects) = self._state, rounds.step(self._state, event)
-        self._tally.step(before, event, self._state, effects)
+        self._tally.step(before, event, effects)
         yield from self._durable(effects)
 
     def _read(self, message: MessageArrived) -> Iterator[Effect]:

@@ -10,6 +10,7 @@ from aggregator import events as on
 from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.federation import Federation
+from fedge.freshness import RoundId, round_of
 from fedge.reasons import Reason
 
 BOUNDS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 86_400.0)
@@ -27,7 +28,8 @@ class Tally:
     admitted: int = 0
     refused: Counter[Reason] = field(default_factory=Counter)
     declined: Counter[Reason] = field(default_factory=Counter)
-    """Each attempt of a round that a device declined counts once, however often its status says so."""
+    """Each attempt of a round that a device declines while it is open counts once, however often its status
+    says so."""
     rounds: int = 0
     """Closed, the survey too."""
     seconds: float = 0.0
@@ -36,18 +38,22 @@ class Tally:
     """How many of these rounds took so long: up to each of `BOUNDS_S`, and longer."""
     brought: Mapping[str, float] = field(default_factory=dict)
     """The summary of the round that closed last: `accuracy`, `held_loss`, `weight_change`, …"""
+    _decliners: dict[str, tuple[RoundId, int]] = field(default_factory=dict)
+    """Which attempt of a device was counted last as declined. Not in the state, which may be loaded anew."""
 
-    def step(self, before: Federation, event: Event, after: Federation, effects: Sequence[Effect]) -> None:
-        """Count what one step of the core decided."""
+    def step(self, before: Federation, event: Event, effects: Sequence[Effect]) -> None:
+        """Count what one step of the core decided; `before` is the state that it began from."""
         for effect in effects:
             match effect:
                 case do.SaveAnswer(answer=answer) if answer.verdict == "admitted":
                     self.admitted += 1
                 case do.CountRefusal(reason=reason):
                     self.refused[reason] += 1
-        if isinstance(event, on.StatusSeen):
-            decline = after.declined.get(event.device)
-            if decline is not None and decline != before.declined.get(event.device):
+        if isinstance(event, on.StatusSeen) and (decline := event.status.declined) is not None:
+            attempt = (round_of(decline), decline.attempt)
+            current = (before.round, before.attempt)  # a retained status may tell of a round long past
+            if attempt == current and attempt != self._decliners.get(event.device):
+                self._decliners[event.device] = attempt
                 self.declined[decline.reason] += 1
 
     def closed(self, summary: Mapping[str, float]) -> None:

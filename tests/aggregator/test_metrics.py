@@ -19,7 +19,7 @@ from fedge.freshness import RoundId
 from fedge.messages import Decline
 from fedge.reasons import Reason
 from fleet.broker import free_port
-from tests.aggregator.stories import Story, decline, federation, status, update
+from tests.aggregator.stories import DEADLINE_S, Story, decline, federation, status, update
 
 
 class Counted(Story):
@@ -32,7 +32,7 @@ class Counted(Story):
     def tell(self, event: Event) -> list[rounds.do.Effect]:
         before = self.state
         effects = super().tell(event)
-        self.tally.step(before, event, self.state, effects)
+        self.tally.step(before, event, effects)
         return effects
 
 
@@ -70,11 +70,22 @@ def test_a_decline_counts_once_however_often_it_is_said() -> None:
         story.sees("pi-1", status(declined=decline()))
     story.sees("pi-1", status(online=False, declined=decline()))
     assert story.tally.declined == {Reason.TOO_FEW_SAMPLES: 1}
+    story.later(DEADLINE_S)
     story.sees("pi-1", status(declined=decline(attempt=1)))
-    story.sees("pi-2", status(declined=Decline(generation=1, round=1, attempt=0, reason=Reason.BAD_DATA)))
+    story.sees("pi-2", status(declined=Decline(generation=1, round=1, attempt=1, reason=Reason.BAD_DATA)))
     story.sees("pi-2", status())
     assert story.tally.declined == {Reason.TOO_FEW_SAMPLES: 2, Reason.BAD_DATA: 1}
     assert values(story.tally)["fedge_rounds_declined_total", "bad_data"] == 1
+
+
+def test_a_retained_decline_is_not_counted_again_when_the_ledger_is_taken_up_anew() -> None:
+    story = Counted()
+    for _ in range(2):
+        story.state = federation()
+        story.announce("pi-1", "pi-2")
+        story.sees("pi-1", status(declined=decline()))
+        story.sees("pi-2", status(declined=decline(RoundId(1, 0))))  # of a round that is over
+    assert story.tally.declined == {Reason.TOO_FEW_SAMPLES: 1}
 
 
 def test_closed_rounds_fill_the_histogram_and_the_figures_of_the_model() -> None:
