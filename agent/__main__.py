@@ -11,8 +11,10 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import TextIO, get_args
 
 if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/agent install …`
     _wheel = Path(__file__).parents[1]
@@ -27,7 +29,7 @@ from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.enrolment import commands as enrolment
 from fedge import __version__, failpoints
-from fedge.errors import FedgeError
+from fedge.errors import FedgeError, StateError
 from fedge.logs import tell
 
 EXAMPLES = """examples:
@@ -39,8 +41,8 @@ EXAMPLES = """examples:
   sudo fedge-agent install pi-1.fedge        install as a service, or upgrade
 
 exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed, or nobody answered,
-            74 the state folder cannot be used, 75 another agent works with this state folder,
-            78 the configuration is wrong, or what was asked for is refused"""
+            74 the state folder cannot be used, or the output not be written, 75 another agent works with this
+            state folder, 78 the configuration is wrong, or what was asked for is refused"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _predict(settings, options)
         return _check(settings, options) if options.check else _run(settings)
     except BrokenPipeError:  # `predict … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_standard_output()
         return 0
     except FedgeError as error:
         for line in str(error).splitlines():
@@ -115,15 +117,39 @@ def _run(settings: AgentSettings) -> int:
 def _check(settings: AgentSettings, options: argparse.Namespace) -> int:
     from agent.check import check
 
-    check(settings, sys.stdout, as_json=options.json)
+    with _standard_output() as out:
+        check(settings, out, as_json=options.json)
     return 0
 
 
 def _predict(settings: AgentSettings, options: argparse.Namespace) -> int:
     from agent.predict import predict
 
-    predict(settings, options.file, sys.stdout, as_json=options.json)
+    with _standard_output() as out:
+        predict(settings, options.file, out, as_json=options.json)
     return 0
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """Where to print to; what was printed has been written when this ends.
+
+    Raises:
+        StateError: the disk is full, or failing.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_standard_output()
+        raise StateError(f"standard output: cannot be written: {error.strerror}") from error
+
+
+def _drop_standard_output() -> None:
+    """What could not be written must not be tried again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -204,6 +204,44 @@ def test_predict_needs_no_network(tmp_path: Path) -> None:
     assert run("predict", "new.csv", folder=tmp_path).returncode == 65
 
 
+@pytest.mark.parametrize("arguments", [["--check"], ["predict", "new.csv"], ["predict", "new.csv", "--json"]])
+@pytest.mark.parametrize("rows", [1, 5_000])
+def test_output_that_cannot_be_written(arguments: list[str], rows: int, tmp_path: Path) -> None:
+    """Little is written when the program ends, much before."""
+    configure(tmp_path)
+    (tmp_path / "state").mkdir()
+    held.save(tmp_path / "state" / held.FILE, pack(task()), pack(model(task(), 4)))
+    (tmp_path / "new.csv").write_text("v,u\n" + "1.0,2.0\n" * rows)
+    command = [sys.executable, "-m", "agent", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr.splitlines()[0].endswith("standard output: cannot be written: No space left on device")
+    assert len(done.stderr.splitlines()) == 1
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:  # `| head`
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # ── with a broker ──────────────────────────────────────────────────────────────────────────────────
 
 
