@@ -244,7 +244,10 @@ class Runtime:
         """Perform these and yield the others, which are seen outside."""
         for effect in effects:
             if isinstance(effect, do.ReadUpdate):
-                yield from self._step(self._read_update(effect.device, effect.digest))
+                before(effect)
+                read = self._read_update(effect.device, effect.digest)
+                after(effect)
+                yield from self._step(read)
             elif isinstance(effect, do.DURABLE):
                 before(effect)
                 self._save(effect)

@@ -7,26 +7,38 @@ end the model must be, bit for bit, that of a fleet that was left alone.
 import os
 import random
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from math import inf
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from agent import effects as agent_effects
+from aggregator import effects as aggregator_effects
 from aggregator.replay import replay
 from fedge.failpoints import VARIABLE
+from fedge.frames import split
 from fleet import broker as brokers
+from fleet.broker import Broker
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
+from tests.system.signing import Keys, change_key
+from tests.system.wiretap import Wiretap
 
 pytestmark = pytest.mark.system
 
 ROUND_GOES_ON_S = 10.0
 """The longest that a round may take after the restart of who died in it, with what was left to do in it."""
 
+NONSENSE_EVERY_S = 0.1
+
 AGENT = {
+    "Greet": 1,
     "PublishStatus": 1,
     "Fetch": 1,
     "StopFetching": 1,
@@ -35,6 +47,7 @@ AGENT = {
     "PublishUpdate": 2,
     "KeepModel": 2,
     "SaveVerdict": 2,
+    "Say": 2,
     "SaveSeen": 1,
 }
 AGGREGATOR = {
@@ -49,10 +62,32 @@ AGGREGATOR = {
     "PublishManifest": 2,
     "Export": 2,
     "PublishExport": 2,
+    "CloseRound": 2,
+    "ReadUpdate": 5,
 }
 """The points, and at the how-manieth time after a start it is in the middle of a round again."""
-RARER = {"SaveStatus": 2, "ClearSlots": 1, "ExportModel": 1, "Greet": 1, "PublishService": 1}
-"""More of the aggregator's, for the long walk."""
+RARER = {
+    "SaveStatus": 2,
+    "ClearSlots": 1,
+    "ExportModel": 1,
+    "Greet": 1,
+    "PublishService": 1,
+    "DropSpool": 1,
+    "CountRefusal": 1,
+    "Say": 1,
+}
+"""The aggregator's at its start, and where it refuses something."""
+LAST = {"Finish": 1}
+"""The aggregator's when learning is done."""
+WAITING = {"SaveElapsed": 1}
+"""The aggregator's in a round that lasts."""
+KEY_CHANGE = {"SaveSigners", "CancelWork"}
+"""An agent's when another key signs, while it is at work for the one before."""
+NOT_WALKED = {
+    "agent": {"Withdraw"},  # it only closes the connection
+    "aggregator": {"GiveUp"},  # it ends the program by itself
+}
+"""docs/reliability.md, "Not covered", says what tests them instead."""
 
 
 def points(names: dict[str, int]) -> list[str]:
@@ -93,7 +128,28 @@ class Walker:
             self.deaths.append((point, closed, died_at))
 
 
-def walk(fleet: FleetOfProcesses, rounds: int, itineraries: dict[str, list[str]]) -> None:
+@contextmanager
+def stranger(fleet: FleetOfProcesses) -> Iterator[Callable[[], None]]:
+    """Somebody whose updates are none, so that the aggregator has something to refuse."""
+    numbers, due_s = count(), 0.0
+
+    def speak() -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            (frame,) = split(b"no update %d" % next(numbers))
+            tap.say(tap.topics.update("stranger"), frame)
+            due_s = time.monotonic() + NONSENSE_EVERY_S
+
+    with Wiretap(fleet) as tap:
+        yield speak
+
+
+def walk(
+    fleet: FleetOfProcesses,
+    rounds: int,
+    itineraries: dict[str, list[str]],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Let a fleet learn while its programs die at these points, one after the other."""
     steady(fleet, rounds)
     walkers = [Walker(fleet, name, itineraries.get(name, [])) for name in ("aggregator", *fleet.devices)]
@@ -108,6 +164,7 @@ def walk(fleet: FleetOfProcesses, rounds: int, itineraries: dict[str, list[str]]
         left = {walker.name: walker.left for walker in walkers}
         assert aggregator.code != 0 or not aggregator.left, f"learning was over before {left}"
         assert time.monotonic() < deadline_s, f"not reached: {left}"
+        meanwhile()
         time.sleep(0.005)
     del fleet.programs["aggregator"]
     closed_at = dict(query(fleet.ledger, "SELECT round, closed_at FROM rounds"))
@@ -134,7 +191,7 @@ def ends_the_same(fleet: FleetOfProcesses, rounds: int, model: bytes) -> None:
     assert all(again.same and len(again.samples) == 3 for again in replayed)
 
 
-ROUNDS = 36
+ROUNDS = 50
 """More than there are points for one program: each death takes one round at most."""
 
 
@@ -162,6 +219,95 @@ def test_fault_43_44_the_aggregator_dies_at_every_failpoint(
     ends_the_same(fleet, ROUNDS, left_alone)
 
 
+@pytest.mark.chaos
+def test_the_aggregator_dies_at_its_start_where_it_refuses_and_at_the_end(
+    fleet: FleetOfProcesses, left_alone: bytes
+) -> None:
+    with stranger(fleet) as speak:
+        walk(fleet, ROUNDS, {"aggregator": [*points(RARER), *points(LAST)]}, speak)
+    ends_the_same(fleet, ROUNDS, left_alone)
+
+
+def die_in_turn(fleet: FleetOfProcesses, *walkers: Walker) -> None:
+    """Start again whoever dies, until nobody is left to die."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while any(walker.left for walker in walkers):
+        for walker in walkers:
+            walker.go_on()
+            assert walker.code in (None, -9), fleet.log(walker.name)
+        assert time.monotonic() < deadline_s, f"not reached: {[walker.left for walker in walkers]}"
+        time.sleep(0.005)
+
+
+FEW = 4
+"""The rounds of `undisturbed_model`."""
+FIRST_TRAINING = 2
+"""Which reading of a device's data is that of round 1."""
+
+
+@pytest.mark.chaos
+def test_the_aggregator_dies_when_it_keeps_how_long_a_round_has_lasted(
+    fleet: FleetOfProcesses, undisturbed_model: bytes
+) -> None:
+    steady(fleet, FEW)
+    slow = fleet.devices["device-0"]
+    slow.hold(FIRST_TRAINING)
+    aggregator = Walker(fleet, "aggregator", points(WAITING))
+    aggregator.start()
+    fleet.start_devices()
+    die_in_turn(fleet, aggregator)
+    slow.release()
+    assert fleet.ends() == 0
+    ends_the_same(fleet, FEW, undisturbed_model)
+
+
+@pytest.mark.chaos
+def test_agents_die_when_they_follow_another_signing_key(
+    broker: Broker, tmp_path: Path, undisturbed_model: bytes
+) -> None:
+    with FleetOfProcesses(tmp_path / "fleet", broker, Keys.made(tmp_path, "signed")) as fleet:
+        steady(fleet, FEW)
+        for device in fleet.devices.values():
+            device.hold(FIRST_TRAINING)
+        fleet.start_aggregator()
+        itineraries = [
+            ["SaveSigners.before", "SaveSigners.after"],
+            ["CancelWork.before"],
+            ["CancelWork.after"],
+        ]
+        walkers = [Walker(fleet, name, left) for name, left in zip(fleet.devices, itineraries, strict=True)]
+        for walker in walkers:
+            walker.start()
+        fleet.until(
+            lambda: all(device.reads == FIRST_TRAINING for device in fleet.devices.values()), "all work"
+        )
+        fleet.terminate("aggregator")
+        change_key(fleet)
+        fleet.start_aggregator("--exit-when-done")
+        die_in_turn(fleet, *walkers)
+        for device in fleet.devices.values():
+            device.release()
+        assert fleet.ends() == 0
+        ends_the_same(fleet, FEW, undisturbed_model)
+
+
+def test_no_failpoint_is_forgotten() -> None:
+    """What an effect or a moment adds is walked, or it is said why not."""
+    armable = {
+        "agent": [effect.__name__ for effect in get_args(agent_effects.Effect)],
+        "aggregator": [
+            *(effect.__name__ for effect in get_args(aggregator_effects.Effect)),
+            *aggregator_effects.MOMENTS,
+        ],
+    }
+    accounted = {
+        "agent": [*AGENT, *KEY_CHANGE, *NOT_WALKED["agent"]],
+        "aggregator": [*AGGREGATOR, *RARER, *LAST, *WAITING, *NOT_WALKED["aggregator"]],
+    }
+    for program, names in armable.items():
+        assert sorted(accounted[program]) == sorted(names)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
 def test_everybody_dies_at_every_failpoint(tmp_path: Path, seed: int, left_alone: bytes) -> None:
@@ -175,7 +321,8 @@ def test_everybody_dies_at_every_failpoint(tmp_path: Path, seed: int, left_alone
 
     agents = sorted(shuffled(AGENT), key=lambda point: point.startswith("SaveSeen"))  # only when all is done
     itineraries = {f"device-{number}": agents[number::3] for number in range(3)}
-    itineraries["aggregator"] = shuffled(AGGREGATOR | RARER)
+    itineraries["aggregator"] = [*shuffled(AGGREGATOR | RARER), *points(LAST)]
     with brokers.start("auto", tmp_path / "broker") as broker, FleetOfProcesses(tmp_path, broker) as fleet:
-        walk(fleet, ROUNDS, itineraries)
+        with stranger(fleet) as speak:
+            walk(fleet, ROUNDS, itineraries, speak)
         ends_the_same(fleet, ROUNDS, left_alone)

@@ -3,13 +3,8 @@
 What each attack is made of stands in tests/agent/test_model_attacks.py; here they come retained over MQTT.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +19,9 @@ from fedge.trust import authenticate, fingerprint
 from fleet import broker as brokers
 from fleet.broker import Broker
 from fleet.identities.signing import make_signing_key
-from fleet.processes import OUR_PACKAGES
 from tests.system.federations import CLASSIFIER, motions
-from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
+from tests.system.fleet_of_processes import FleetOfProcesses, query
+from tests.system.signing import Keys, change_key
 from tests.system.wiretap import Wiretap
 
 pytestmark = pytest.mark.system
@@ -38,25 +33,6 @@ WEIGHTS = 5 * 12 + 12 + 12 * 3 + 3
 SEEN = "SELECT round FROM seen"
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Everybody may connect; only the signing key tells the aggregator from others."""
-
-    folder: Path
-    federation: str = NAME
-
-    @property
-    def signing_key(self) -> Path:
-        return self.folder / "signing.key"
-
-    @property
-    def signing_public(self) -> Path:
-        return self.folder / "pinned.pub"
-
-    def access(self, _member: str) -> Mapping[str, Any]:
-        return {}
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """One kind is enough: what is signed here no broker looks at."""
@@ -66,8 +42,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def fleet(broker: Broker, tmp_path: Path) -> Iterator[FleetOfProcesses]:
-    keys = Keys(tmp_path)
-    keys.signing_public.write_bytes(make_signing_key(keys.signing_key))
+    keys = Keys.made(tmp_path, NAME)
     with FleetOfProcesses(tmp_path / "fleet", broker, keys) as fleet:
         for number in range(2):
             fleet.device(f"device-{number}", *motions(number))
@@ -89,13 +64,6 @@ def learn(fleet: FleetOfProcesses, rounds: int) -> bytes:
     running = [device for name, device in fleet.devices.items() if name in fleet.programs]
     fleet.until(lambda: all(device.held_model() == final for device in running), "all follow")
     return final
-
-
-def change_key(fleet: FleetOfProcesses) -> None:
-    command = [sys.executable, "-m", "fleet", "rotate-key", "--folder", str(fleet.folder)]
-    subprocess.run(
-        command, check=True, capture_output=True, env={**os.environ, **OUR_PACKAGES}, timeout=PATIENCE_S
-    )
 
 
 def poisoned(genuine: Manifest) -> tuple[Manifest, dict[str, bytes]]:
