@@ -94,7 +94,7 @@ class Runtime:
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
         self._foreign: set[str] = set()
-        self._round_began_s = now_s()
+        self._round_began_s = now_s() - state.elapsed_s
         self.has_nothing_left_to_say = False
         """Learning is done, and the broker holds the final model and its export."""
 
@@ -150,12 +150,12 @@ class Runtime:
 
     def _close(self, round_id: RoundId) -> Event:
         now_s = self._now_s()
-        seconds, self._round_began_s = now_s - self._round_began_s, now_s
-        keep = self._settings.state
+        seconds, keep = now_s - self._round_began_s, self._settings.state
         before("Average")
         closed = close_round(self._ledger, self._state, round_id, now_s, seconds, keep)
         after("Average")
         if isinstance(closed, on.RoundClosed):
+            self._round_began_s = now_s
             self._tally.closed(self._ledger.summary(round_id))
         return closed
 

@@ -21,7 +21,8 @@ class RoundRow:
     """Updates that counted."""
     samples: int
     seconds: float | None
-    """From the round before being closed to this one being closed."""
+    """From the round before being closed to this one being closed; of the time before a restart only what the
+    attempt that was open had lasted."""
     accuracy: float | None
     """Of the model the round began from, on the devices' held-out parts."""
     held_loss: float | None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aggregator import events as on
@@ -13,15 +14,17 @@ from aggregator.presence import Watch
 from aggregator.rounds import BEAT_S
 from aggregator.runtime import Runtime
 from fedge.link import Link, MessageArrived
+from fedge.messages import pack
+from fedge.moments import Moments
 from fedge.topics import Topics
-from tests.aggregator.stories import DEADLINE_S, OURS
+from tests.aggregator.stories import DEADLINE_S, OURS, SURVEY, frames, survey
 
 
 class Served:
     """A federation whose survey is open, and a clock."""
 
     def __init__(self, folder: Path) -> None:
-        settings = FederationSettings.model_validate(
+        self.settings = FederationSettings.model_validate(
             {
                 "federation": {"name": "lab"},
                 "model": {"features": 2, "classes": ["a", "b"]},
@@ -30,11 +33,26 @@ class Served:
         )
         self.now_s = 1_000.0
         self.ledger = open_ledger(folder / FILE)
-        state = take_up(settings, self.ledger, OURS, Watch(0.0), new_generation=False)
-        link = Link(settings.broker, "aggregator", lambda _: None)
-        self.runtime = Runtime(settings, state, self.ledger, link, lambda _: None, now_s=lambda: self.now_s)
+        self.start()
+
+    def start(self) -> None:
+        """Take up where the ledger stands, and announce the round."""
+        state = take_up(self.settings, self.ledger, OURS, Watch(0.0), new_generation=False)
+        link = Link(self.settings.broker, "aggregator", lambda _: None)
+        self.runtime = Runtime(
+            self.settings, state, self.ledger, link, lambda _: None, now_s=lambda: self.now_s
+        )
         self.runtime.begin()
         self.runtime.turn([on.BlobsPublished(self.now_s, state.round, None)])
+
+    def surveyed(self, device: str, *, amps: int = 100) -> None:
+        """A device sends its survey, with so many values of the second column; then a turn without news."""
+        state = self.runtime.now().state
+        columns = Moments(np.array([100.0, amps]), np.zeros(2), np.zeros(2)).to_bytes()
+        (frame,) = frames(survey(device, state.round, base=state.task.digest, features=columns))
+        message = MessageArrived(Topics("lab").update(device), pack(frame), False, None, 1, 1)
+        self.runtime.turn([message])
+        self.runtime.turn([])
 
 
 @pytest.fixture
@@ -52,3 +70,24 @@ def test_deadline_and_beat_come_in_time_though_messages_never_pause(served: Serv
         served.runtime.turn([MessageArrived(topic, b"garbage", False, None, 1, second)] if flooded else [])
     state = served.runtime.now().state
     assert (state.attempt, state.beat) == (10, 10 * DEADLINE_S / BEAT_S)
+
+
+def test_a_close_that_failed_does_not_begin_a_rounds_time_anew(served: Served) -> None:
+    served.now_s += 5
+    for device in ("pi-1", "pi-2"):
+        served.surveyed(device, amps=0)
+    assert served.runtime.now().state.attempt == 1
+    served.now_s += 3
+    served.surveyed("pi-3")
+    assert served.ledger.summary(SURVEY)["seconds"] == 8
+
+
+def test_a_rounds_time_goes_on_after_a_restart(served: Served) -> None:
+    served.now_s += 5
+    served.runtime.end()
+    served.now_s += 1_000  # nobody serves
+    served.start()
+    served.now_s += 3
+    for device in ("pi-1", "pi-2"):
+        served.surveyed(device)
+    assert served.ledger.summary(SURVEY)["seconds"] == 8
