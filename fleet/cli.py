@@ -136,7 +136,9 @@ def replay(
 
 @app.command()
 def world(
-    seeds: Annotated[str, typer.Option(help="Which worlds: FIRST:END, or one number.")] = "0:1000",
+    seeds: Annotated[
+        str, typer.Option(help="Which worlds: FIRST:END (without END), or one number.")
+    ] = "0:1000",
     devices: Annotated[int, typer.Option(help="Devices in each.", min=2)] = 5,
     rounds: Annotated[int, typer.Option(help="Rounds of training in each.", min=1)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
@@ -149,6 +151,10 @@ def world(
         chosen = range(int(first), int(end) if colon else int(first) + 1)
     except ValueError:
         raise typer.BadParameter(f"{seeds!r}: expected FIRST:END or a number", param_hint="--seeds") from None
+    if not chosen:
+        raise typer.BadParameter(
+            f"{seeds!r}: is no world; END is the first one left out", param_hint="--seeds"
+        )
     tally = run(chosen, Size(devices, rounds))
     if as_json:
         typer.echo(json.dumps(tally.as_json()))

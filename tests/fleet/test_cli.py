@@ -61,6 +61,8 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     [
         (["foo"], 64),
         (["world", "--seeds", "x"], 64),
+        (["world", "--seeds", "3:3"], 64),
+        (["world", "--seeds", "5:3"], 64),
         (["demo", "--devices", "0"], 64),
         (["enroll"], 64),
         (["revoke"], 64),
