@@ -218,12 +218,12 @@ def _check_header(table: _Table, first: _Table) -> None:
 def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float32], tuple[int, str] | None]:
     """One column's values, NaN where missing; and the first cell that is no finite float32, and why."""
     try:
-        values = np.array([float(cell) for cell in cells])
+        values = np.array([_number(cell) for cell in cells])
     except ValueError:
         values = np.full(len(cells), np.nan)
         for i, cell in enumerate(cells):
             try:
-                values[i] = float(cell)
+                values[i] = _number(cell)
             except ValueError:
                 if cell.strip().lower() not in MISSING:
                     hint = "; write decimals with a point" if "," in cell else ""
@@ -233,3 +233,10 @@ def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float32], tuple[int, str]
     if np.isinf(narrow).any():
         return narrow, (int(np.isinf(narrow).argmax()), "infinite, or too large for a float32")
     return narrow, None
+
+
+def _number(cell: str) -> float:
+    """As `float`, which takes Python's 1_000 too; in data that is more likely a text than a number."""
+    if "_" in cell:
+        raise ValueError
+    return float(cell)

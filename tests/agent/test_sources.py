@@ -111,6 +111,7 @@ def test_csv_text_is_a_fault_only_of_its_column(tmp_path: Path) -> None:
         ('"3,5"', "not a number; write decimals with a point"),
         ("12:30", "not a number"),
         ("0x10", "not a number"),
+        ("1_000", "not a number"),
     ],
 )
 def test_csv_cells_that_are_no_number(tmp_path: Path, cell: str, reason: str) -> None:
