@@ -24,7 +24,8 @@ BLOCK = 4_096
 class CsvSource:
     """Comma-separated text in UTF-8 with a header line, as RFC 4180 has it.
 
-    Columns are told apart by their names. A column of text is no error unless the task asks for it.
+    Columns are told apart by their names. A column of text is no error unless the task asks for it. An empty
+    line is no row; where there is only one column, "" is a row whose value is missing.
     """
 
     path: Path
@@ -157,7 +158,7 @@ def _rows(file: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         for row in reader:
-            if row and row != [""]:
+            if row and (row != [""] or columns == 1):
                 columns = columns or len(row)
                 if len(row) != columns:
                     raise DataError(

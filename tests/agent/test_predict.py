@@ -208,6 +208,15 @@ def test_missing_values_follow_the_rule(tmp_path: Path) -> None:
     assert predicted(tmp_path, "u,v\n,0\n", "drop") == "row,class,probability\n"
 
 
+def test_rows_of_one_column_keep_their_numbers(tmp_path: Path) -> None:
+    network = NetworkSpec(inputs=1, layers=(Dense(units=1), affine(Rescale, [0], [1])), loss="mse")
+    hold(tmp_path, Task(network=network, features=("u",), targets=("speed",)), model(2, 0))
+    content = 'u\n1\n""\n3\n'
+    assert predicted(tmp_path, content, "drop") == "row,speed\n0,2.0\n2,6.0\n"
+    with pytest.raises(DataError, match=r"new\.csv: line 3: column 'u' is missing"):
+        predicted(tmp_path, content)
+
+
 def test_the_rule_is_that_of_the_source_which_the_task_names(tmp_path: Path) -> None:
     hold(tmp_path, CLASSIFIER.model_copy(update={"source": "heart"}), STEP)
     assert predicted(tmp_path, "u,v\n,0\n", "refuse").splitlines()[1] == "0,walk,0.5"

@@ -86,6 +86,13 @@ def test_csv_missing_values_are_nan(tmp_path: Path) -> None:
     assert samples.y.tolist() == ["x", "", "x", "NA"], "a label is missing only if it is empty"
 
 
+def test_csv_of_one_column_may_lack_a_value(tmp_path: Path) -> None:
+    samples = csv_of(tmp_path, '\n  \nx\n1\n\n3\n""\n5\n\n')
+    np.testing.assert_array_equal(samples.X[:, 0], np.float32([1, 3, np.nan, 5]))
+    assert samples.lines is not None
+    assert samples.lines.tolist() == [4, 6, 7, 8]
+
+
 def test_csv_lines_are_counted_through_quoted_line_breaks(tmp_path: Path) -> None:
     samples = csv_of(tmp_path, 'x,note\n1,"two\nlines"\n\n2,"one"\n3,end\n')
     assert samples.lines is not None
