@@ -116,7 +116,10 @@ def _run(settings: AgentSettings) -> int:
 
 def _check(settings: AgentSettings, options: argparse.Namespace) -> int:
     from agent.check import check
+    from fedge.collision import ADVICE, collisions
 
+    for sentence in collisions():
+        logging.getLogger("fedge.agent").warning("%s: %s", sentence, ADVICE)
     with _standard_output() as out:
         check(settings, out, as_json=options.json)
     return 0

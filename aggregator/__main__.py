@@ -122,6 +122,10 @@ def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
 
 
 def _check(settings: FederationSettings, *, as_json: bool) -> int:
+    from fedge.collision import ADVICE, collisions
+
+    for sentence in collisions():
+        logging.getLogger("fedge.aggregator").warning("%s: %s", sentence, ADVICE)
     task = settings.task()
     rounds, stopping = settings.rounds, settings.stopping
     understood = {

@@ -16,9 +16,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 import fedge
+from fedge.collision import ADVICE, collisions
 from fedge.errors import FedgeError
 from fleet import cli_identities, cli_registrar, cli_signing, cli_simulation
-from fleet.collision import collisions
 
 if TYPE_CHECKING:
     from fleet.outcome import Outcome
@@ -70,7 +70,7 @@ def fedge_command(
         typer.echo(fedge.__version__)
         raise typer.Exit
     for sentence in collisions():
-        typer.echo(f"warning: {sentence}: install Fedge into an environment of its own", err=True)
+        typer.echo(f"warning: {sentence}: {ADVICE}", err=True)
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """The command `fedge`: what it refuses, and how it says so."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 import fedge
-from fleet import collision
 from fleet.cli import app
 
 
@@ -106,36 +104,3 @@ def test_a_missing_extra_is_named_in_one_sentence(
     assert f"fedge needs the extra '{extra}' ({module}" in result.stderr
     assert f"pip install 'fedge[{extra}]'" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_our_own_packages_are_no_collision() -> None:
-    assert collision.collisions() == []
-
-
-def test_a_package_of_ours_that_is_found_elsewhere_is_told(tmp_path: Path) -> None:
-    (tmp_path / "agent").mkdir()
-    (tmp_path / "agent" / "__init__.py").write_text("")
-    path = os.pathsep.join((str(tmp_path), str(Path.cwd())))
-    code = "from fleet.collision import collisions; print(*collisions(), sep='\\n')"
-    result = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert f"the package 'agent' that Python finds is {tmp_path / 'agent'}" in result.stdout, result.stderr
-    assert "aggregator" not in result.stdout
-
-
-def test_a_distribution_with_a_package_of_the_same_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collision, "packages_distributions", lambda: {"fleet": ["fedge", "cars"]})
-    (sentence,) = collision.collisions()
-    assert sentence == "cars has a package 'fleet' too, in the same place as Fedge's"
-    result = CliRunner().invoke(app, ["demo", "--devices", "21"])
-    assert "warning: cars has a package 'fleet' too" in result.stderr
-
-
-def test_a_package_that_cannot_be_found_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    assert len(collision.collisions()) == 3

@@ -8,6 +8,7 @@ import fedge
 
 NAMES = ("agent", "aggregator", "fleet")
 OURS = "fedge"
+ADVICE = "install Fedge into an environment of its own"
 
 
 def collisions() -> list[str]:

@@ -1,0 +1,84 @@
+"""Packages of the same names as ours are noticed, and told by every program that is asked."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.__main__ import main as agent
+from aggregator.__main__ import main as aggregator
+from fedge import collision
+from fleet.cli import app
+
+FEDERATION = """
+[federation]
+name = "lab"
+[model]
+features = ["u", "v"]
+classes = ["0", "1"]
+"""
+DEVICE = """
+federation = "lab"
+device = "pi-1"
+[data]
+source = "csv"
+path = "data.csv"
+label = "state"
+"""
+
+
+def test_our_own_packages_are_no_collision() -> None:
+    assert collision.collisions() == []
+
+
+def test_a_package_of_ours_that_is_found_elsewhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "__init__.py").write_text("")
+    path = os.pathsep.join((str(tmp_path), str(Path.cwd())))
+    code = "from fedge.collision import collisions; print(*collisions(), sep='\\n')"
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert f"the package 'agent' that Python finds is {tmp_path / 'agent'}" in result.stdout, result.stderr
+    assert "aggregator" not in result.stdout
+
+
+def test_a_distribution_with_a_package_of_the_same_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collision, "packages_distributions", lambda: {"fleet": ["fedge", "cars"]})
+    (sentence,) = collision.collisions()
+    assert sentence == "cars has a package 'fleet' too, in the same place as Fedge's"
+    result = CliRunner().invoke(app, ["demo", "--devices", "21"])
+    assert "warning: cars has a package 'fleet' too" in result.stderr
+
+
+@pytest.mark.parametrize(("main", "settings"), [(agent, DEVICE), (aggregator, FEDERATION)])
+def test_a_check_of_the_configuration_tells_it_beside_the_answer(
+    main: Callable[[list[str]], int],
+    settings: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(collision, "packages_distributions", lambda: {"fleet": ["fedge", "cars"]})
+    config = tmp_path / "settings.toml"
+    config.write_text(settings)
+    (tmp_path / "data.csv").write_text("u,v,state\n1,2,a\n2,1,b\n" * 5)
+    assert main(["--config", str(config), "--check", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "cars has a package 'fleet' too, in the same place as Fedge's: install Fedge" in told.err
+    assert told.out.startswith("{")
+    assert len(told.out.splitlines()) == 1
+
+
+def test_a_package_that_cannot_be_found_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert len(collision.collisions()) == 3
