@@ -64,7 +64,7 @@ disconnect() {
     iptables -D FORWARD -s "$NET.0/24" -j ACCEPT 2>/dev/null || true
     iptables -D FORWARD -d "$NET.0/24" -j ACCEPT 2>/dev/null || true
 }
-gone() { for _ in $(seq 80); do [ -n "$(leader)" ] || return 0; sleep 0.25; done; return 1; }
+gone() { for _ in $(seq 600); do [ -n "$(leader)" ] || return 0; sleep 0.25; done; return 1; }
 
 case "${1:-}" in
 up)
@@ -72,7 +72,7 @@ up)
     build; connect
     systemd-nspawn -D "$ROOT" --boot --register=no --keep-unit --resolv-conf=copy-host \
         --network-namespace-path="/run/netns/$NAME" >"$ROOT.console" 2>&1 </dev/null &
-    for _ in $(seq 120); do
+    for _ in $(seq 1200); do
         sleep 0.25
         [ -n "$(leader)" ] || continue
         case "$(inside systemctl is-system-running 2>/dev/null || true)" in running|degraded) echo "$NAME: up"; exit 0;; esac

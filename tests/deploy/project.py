@@ -24,10 +24,10 @@ COMPOSE = DOCKER / "compose.yaml"
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 TARGETS = ("agent", "aggregator", "simulation")
 PROJECT_LABEL = "io.podman.compose.project"
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 
 
-def podman(*arguments: str, check: bool = True, timeout_s: float = 120.0) -> str:
+def podman(*arguments: str, check: bool = True, timeout_s: float = 300.0) -> str:
     """Run podman; returns what it says, the errors last."""
     done = subprocess.run(
         ["podman", *arguments], capture_output=True, text=True, check=False, timeout=timeout_s
@@ -39,7 +39,7 @@ def podman(*arguments: str, check: bool = True, timeout_s: float = 120.0) -> str
 
 def inspect(kind: str, name: str) -> dict[str, Any]:
     done = subprocess.run(
-        ["podman", kind, "inspect", name], capture_output=True, text=True, check=True, timeout=60
+        ["podman", kind, "inspect", name], capture_output=True, text=True, check=True, timeout=300
     )
     (found,) = json.loads(done.stdout)
     content: dict[str, Any] = found
@@ -48,7 +48,7 @@ def inspect(kind: str, name: str) -> dict[str, Any]:
 
 def prepare() -> None:
     """Podman, the base images, and our own images, named as compose.yaml names them."""
-    subprocess.run([str(Path(__file__).with_name("containers.sh"))], check=True, timeout=600)
+    subprocess.run([str(Path(__file__).with_name("containers.sh"))], check=True, timeout=1200)
     # A machine may have authorities and settings of pip of its own: a build needs them too.
     machines = [path for path in ("/etc/ssl/certs", "/etc/pip.conf") if Path(path).exists()]
     mounts = [f"--volume={path}:{path}:ro" for path in machines]
@@ -63,7 +63,7 @@ def prepare() -> None:
             f"--target={target}",
             f"--tag=fedge-{target}",
             str(ROOT),
-            timeout_s=600,
+            timeout_s=1200,
         )
 
 
@@ -120,7 +120,7 @@ class Project:
         files = [part for file in self._files for part in ("--file", str(file))]
         command = [sys.executable, "-m", "podman_compose", "--project-name", self.name, *files, *arguments]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=400, env=self._environment
+            command, capture_output=True, text=True, check=False, timeout=900, env=self._environment
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -144,7 +144,7 @@ class Project:
     def healthy(self, container: str) -> bool:
         """What the container's health check says when it is asked now."""
         done = subprocess.run(
-            ["podman", "healthcheck", "run", container], capture_output=True, check=False, timeout=60
+            ["podman", "healthcheck", "run", container], capture_output=True, check=False, timeout=300
         )
         return done.returncode == 0
 
