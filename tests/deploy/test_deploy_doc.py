@@ -31,7 +31,11 @@ def test_a_token_is_printed(installed: Installed) -> None:
 
 
 def test_everything_to_look_at_is_there(installed: Installed) -> None:
-    walked = walk(installed.debian, sections(PAGE)["Looking after it"])
+    debian, model = installed.debian, "/var/lib/fedge-aggregator/pumps/export/model.onnx"
+    debian.until(
+        lambda: debian.run("test", "-e", model).returncode == 0, "it is exported", "fedge-aggregator@pumps"
+    )
+    walked = walk(debian, sections(PAGE)["Looking after it"])
     assert walked.commands == 6
     for text in (
         "active (running)",
