@@ -53,10 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         if "run" in options:
             return int(options.run(options))
         failpoints.arm(effect.__name__ for effect in get_args(Effect))
-        settings = AgentSettings.load(options.config)
         if options.command == "predict":
-            return _predict(settings, options)
-        return _check(settings, options) if options.check else _run(settings)
+            return _predict(options)
+        return _check(options) if options.check else _run(AgentSettings.load(options.config))
     except BrokenPipeError:  # `predict … | head`
         _drop_standard_output()
         return 0
@@ -114,10 +113,12 @@ def _run(settings: AgentSettings) -> int:
     return 0
 
 
-def _check(settings: AgentSettings, options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
     from agent.check import check
+    from agent.place import load
     from fedge.collision import ADVICE, collisions
 
+    settings = load(options.config)
     for sentence in collisions():
         logging.getLogger("fedge.agent").warning("%s: %s", sentence, ADVICE)
     with _standard_output() as out:
@@ -125,11 +126,12 @@ def _check(settings: AgentSettings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _predict(settings: AgentSettings, options: argparse.Namespace) -> int:
+def _predict(options: argparse.Namespace) -> int:
+    from agent.place import load
     from agent.predict import predict
 
     with _standard_output() as out:
-        predict(settings, options.file, out, as_json=options.json)
+        predict(load(options.config), options.file, out, as_json=options.json)
     return 0
 
 

@@ -1,5 +1,7 @@
 """docs/deploy.md, walked through as it stands: from a machine with nothing to a device's admitted update."""
 
+import os
+
 import pytest
 
 from tests.deploy.conftest import PAGE, Installed
@@ -31,17 +33,35 @@ def test_a_token_is_printed(installed: Installed) -> None:
 
 
 def test_everything_to_look_at_is_there(installed: Installed) -> None:
-    debian, model = installed.debian, "/var/lib/fedge-aggregator/pumps/export/model.onnx"
-    debian.until(
-        lambda: debian.run("test", "-e", model).returncode == 0, "it is exported", "fedge-aggregator@pumps"
-    )
+    debian = installed.debian
+    for path in (
+        "/var/lib/fedge-agent/pumps/model.held",
+        "/var/lib/fedge-aggregator/pumps/export/model.onnx",
+    ):
+        debian.until(
+            lambda path=path: debian.run("test", "-e", path).returncode == 0,
+            f"{path} is there",
+            "fedge-agent@pumps",
+            "fedge-aggregator@pumps",
+        )
     walked = walk(debian, sections(PAGE)["Looking after it"])
-    assert walked.commands == 6
+    assert walked.commands == 7
     for text in (
         "active (running)",
         "the update counts",
         "the configuration is valid",
+        "row,class,probability\n0,",
         "pump-1",
         "model.onnx",
     ):
         assert text in walked.said, walked.said
+
+
+def test_who_may_not_look_into_the_state_is_told_of_sudo(installed: Installed) -> None:
+    """The one line with `predict`, typed by somebody else and without its `sudo`."""
+    (line,) = (line for line in sections(PAGE)["Looking after it"].splitlines() if " predict " in line)
+    command = line.partition("#")[0].split()[1:]
+    done = installed.debian.run("setpriv", "--reuid=nobody", "--clear-groups", *command)
+    assert done.returncode == os.EX_IOERR
+    assert "/var/lib/fedge-agent/pumps: only root" in done.stderr
+    assert "use sudo" in done.stderr

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fedge.deployment import backoff, machine, units
+from fedge.deployment import backoff, machine, units, variables
 from fedge.deployment.program import AGENT, SERVER, Program, requirement
-from fedge.errors import DeploymentError
+from fedge.errors import DeploymentError, StateError
 
 ROOT = Path(__file__).parents[2]
 
@@ -144,6 +144,24 @@ def test_a_program_that_fails_is_told_with_its_last_words() -> None:
         machine.run(["sh", "-c", "echo out of paper; exit 3"])
     with pytest.raises(DeploymentError, match="no-such-program"):
         machine.run(["no-such-program"])
+
+
+def test_a_state_folder_that_is_closed_to_this_user_is_told_with_sudo(tmp_path: Path) -> None:
+    config, state = tmp_path / "etc/lab/agent.toml", tmp_path / "states/lab"
+    asked = (config, tmp_path / "etc", tmp_path / "states", {"STATE": ""})
+    state.mkdir(parents=True)
+    assert variables.of_service(*asked, {"STATE": ""}) == {"STATE": str(state)}
+    state.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StateError, match=r"states/lab: only root .* use sudo"):
+            variables.of_service(*asked, {})
+        assert variables.of_service(*asked, {"STATE": "mine"}) == {"STATE": "mine"}
+    finally:
+        os.seteuid(user)
+        state.chmod(0o700)
 
 
 @pytest.mark.parametrize("folder", ["agent", "aggregator"])

@@ -1,0 +1,39 @@
+"""The folders that a unit names to its service by variables, which whoever types a command does not have."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedge.errors import StateError
+
+
+def of_service(
+    config: Path, installed: Path, states: Path, folders: Mapping[str, str], environment: Mapping[str, str]
+) -> Mapping[str, str]:
+    """The environment; for the configuration of an installed service with the folders that its unit sets.
+
+    Args:
+        config: the configuration.
+        installed: the parent of installed configurations' folders, each called as its service's instance.
+        states: the parent of the folders that systemd makes for the services (StateDirectory).
+        folders: what the unit sets, by variable, relative to the service's state folder.
+        environment: what it says goes first; an empty variable counts as unset.
+
+    Raises:
+        StateError: this user may not look into the state folder.
+    """
+    said = {name: text for name, text in environment.items() if text}
+    instance = config.absolute().parent
+    if instance.parent != installed or folders.keys() <= said.keys():
+        return environment
+    state = states / instance.name
+    _look_into(state)
+    return {name: str(state / folder) for name, folder in folders.items()} | said
+
+
+def _look_into(state: Path) -> None:
+    try:
+        next(state.iterdir(), None)
+    except PermissionError:
+        raise StateError(f"{state}: only root and the service itself may look into it: use sudo") from None
+    except OSError:
+        pass  # the service has not run yet; whatever else it is, who reads a file there says
