@@ -28,7 +28,7 @@ if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/
 from aggregator import installation
 from aggregator.config import FederationSettings
 from aggregator.effects import MOMENTS, Effect
-from aggregator.keeping import backup, new_generation, restore
+from aggregator.keeping import backup, new_generation, place, restore
 from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError
 from fedge.logs import tell
@@ -55,10 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.run is not None:
             return int(options.run(options))
         failpoints.arm([*(effect.__name__ for effect in get_args(Effect)), *MOMENTS])
-        settings = FederationSettings.load(options.config)
         if options.check:
-            return _check(settings, as_json=options.json)
-        return _run(settings, options)
+            return _check(place.load(options.config), as_json=options.json)
+        return _run(FederationSettings.load(options.config), options)
     except FedgeError as error:
         for line in str(error).splitlines():
             logging.getLogger("fedge.aggregator").error("%s", line)

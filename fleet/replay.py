@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from aggregator.config import FederationSettings
+from aggregator.keeping.place import load
 from aggregator.ledger.layout import FILE
 from aggregator.replay import Replayed, replay
 
@@ -19,7 +19,7 @@ def run(config: Path, number: int) -> Replayed:
         DataError: there is no such round, it is still open, or what it was computed of has been freed.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
-    settings = FederationSettings.load(config)
+    settings = load(config)
     return replay(settings.state.folder / FILE, number, settings.federation.seed)
 
 

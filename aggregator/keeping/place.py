@@ -6,20 +6,20 @@ from pathlib import Path
 
 from aggregator.config import FederationSettings
 from aggregator.installation import FEDERATIONS
+from fedge.deployment import variables
 
 STATES = Path("/var/lib/fedge-aggregator")
 """The parent of the folders that systemd makes for the services (StateDirectory)."""
+FOLDERS = {"FEDGE_AGGREGATOR_STATE__FOLDER": "", "FEDGE_AGGREGATOR_EXPORT__FOLDER": "export"}
+"""What the unit sets, relative to the service's folder."""
 
 
 def load(config: Path, environment: Mapping[str, str] = os.environ) -> FederationSettings:
-    """The configuration; that of an installed federation with the state folder of its service.
-
-    Its unit sets that folder by a variable, which who types a command does not have.
+    """The configuration; that of an installed federation with the folders of its service.
 
     Raises:
         ConfigError: it cannot be read, or a value is wrong.
+        StateError: the service's folder is closed to this user.
     """
-    variable, folder = "FEDGE_AGGREGATOR_STATE__FOLDER", config.absolute().parent
-    if folder.parent == FEDERATIONS and not environment.get(variable):
-        environment = {**environment, variable: str(STATES / folder.name)}
+    environment = variables.of_service(config, FEDERATIONS, STATES, FOLDERS, environment)
     return FederationSettings.load(config, environment)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -19,8 +20,10 @@ from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import Life, read_only
 from aggregator.ledger.writing import Ledger
 from fedge import store
+from fedge.deployment import units
 from fedge.errors import ConfigError, DamagedState, GaveWay, StateError
 from fedge.freshness import RoundId
+from fleet import replay as replaying
 from tests.aggregator.test_ledger import admit, close, count
 
 TOML = """\
@@ -288,11 +291,37 @@ def test_an_installed_federations_ledger_is_where_its_service_has_it(
 ) -> None:
     monkeypatch.setattr(place, "FEDERATIONS", tmp_path)
     config = Server(tmp_path / "greenhouse").config
-    assert place.load(config, {}).state.folder == Path("/var/lib/fedge-aggregator/greenhouse")
+    monkeypatch.setattr(place, "STATES", tmp_path / "states")
+    found = place.load(config, {})
+    assert found.state.folder == tmp_path / "states/greenhouse"
+    assert found.export.folder == tmp_path / "states/greenhouse/export"
     said = {"FEDGE_AGGREGATOR_STATE__FOLDER": str(tmp_path / "mine")}
     assert place.load(config, said).state.folder == tmp_path / "mine"
     monkeypatch.setattr(place, "FEDERATIONS", tmp_path / "elsewhere")
     assert place.load(config, {}).state.folder == tmp_path / "greenhouse" / "state"
+
+
+def test_the_folders_of_a_service_are_those_of_its_unit() -> None:
+    unit = units.shipped("systemd/fedge-aggregator@.service").decode()
+    said = re.findall(
+        r"^Environment=(FEDGE_AGGREGATOR_\w+__FOLDER)=%S/fedge-aggregator/%i/?(.*)$", unit, re.M
+    )
+    assert dict(said) == place.FOLDERS
+    assert place.STATES == units.STATE / "fedge-aggregator"
+
+
+def test_check_and_replay_ask_an_installed_federations_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(place, "FEDERATIONS", tmp_path)
+    monkeypatch.setattr(place, "STATES", tmp_path / "states")
+    config = Server(tmp_path / "greenhouse").config
+    assert main(["--config", str(config), "--check", "--json"]) == 0
+    understood = json.loads(capsys.readouterr().out)
+    assert understood["state"] == str(tmp_path / "states/greenhouse")
+    assert understood["export"] == str(tmp_path / "states/greenhouse/export")
+    with pytest.raises(StateError, match=f"states/greenhouse/{FILE}: there is no ledger"):
+        replaying.run(config, 1)
 
 
 # ── the commands ───────────────────────────────────────────────────────────────────────────────────

@@ -37,7 +37,8 @@ def debian(wheel: Path) -> Iterator[Debian]:
         page = sections(ROOT / "docs" / "deploy.md")
         walk(debian, page["The server"])
         debian.sh(
-            "sed -i 's/^rounds *=.*/rounds = 100000/; s/^patience *=.*//; s/^epochs *=.*/epochs = 50/'"
+            "sed -i 's/^rounds *=.*/rounds = 100000/; s/^patience *=.*//; s/^epochs *=.*/epochs = 50/;"
+            " s/^\\[state\\].*/&\\nkeep_rounds = 100000/'"
             " /etc/fedge/federations/pumps/federation.toml\n"
             f"systemctl restart {AGGREGATOR}"
         )
@@ -85,21 +86,22 @@ def test_an_installed_federation_goes_back_and_moves(debian: Debian, wheel: Path
     assert generation == 1
     assert "federation pumps, round 1." in do(debian, 0)
     assert (debian.root / "root/pumps.backup").stat().st_mode & 0o777 == 0o600
+    assert "round 1.2 (train, 1 devices): the same model to the bit" in do(debian, 1)
     learns(debian, 1)
 
-    said = do(debian, 1)
+    said = do(debian, 2)
     assert "ledger.db.quarantine-1" in said
     assert "generation 2 begins with round 2.1" in said
     learns(debian, 2)
     assert ledger(debian)[:2] == (name, 2)
 
-    do(debian, 2)
+    do(debian, 3)
     assert (debian.root / "root/pumps.tar").stat().st_mode & 0o777 == 0o600
     moved = ledger(debian)
     # Another server has nothing but the programs; it has the name of the old one.
     debian.sh("fedge-aggregator uninstall pumps --purge")
     debian.sh(f"test ! -e /var/lib/private/fedge-aggregator/pumps && python3 {wheel.name}/aggregator install")
-    do(debian, 3)
+    do(debian, 4)
     learns(debian, 2)
     found = ledger(debian)
     assert found[:2] == moved[:2]
