@@ -249,6 +249,8 @@ FIRST_TRAINING = 2
 def test_the_aggregator_dies_when_it_keeps_how_long_a_round_has_lasted(
     fleet: FleetOfProcesses, undisturbed_model: bytes
 ) -> None:
+    """And a device that is at work for longer than its keep-alive stays connected (fault 23)."""
+    fleet.access = {"keepalive_s": 8}
     steady(fleet, FEW)
     slow = fleet.devices["device-0"]
     slow.hold(FIRST_TRAINING)
@@ -258,6 +260,7 @@ def test_the_aggregator_dies_when_it_keeps_how_long_a_round_has_lasted(
     die_in_turn(fleet, aggregator)
     slow.release()
     assert fleet.ends() == 0
+    assert fleet.log(slow.name).count(" connected to ") == 1
     ends_the_same(fleet, FEW, undisturbed_model)
 
 
