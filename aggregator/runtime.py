@@ -295,8 +295,8 @@ class Runtime:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case do.SendReceipt(device, receipt):
-                self._link.send(
-                    [Publication(self._topics.receipt(device), pack(receipt), expiry_s=RECEIPT_EXPIRY_S)]
+                self._link.reply(
+                    Publication(self._topics.receipt(device), pack(receipt), expiry_s=RECEIPT_EXPIRY_S)
                 )
             case do.Greet():
                 self._link.subscribe(

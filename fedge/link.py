@@ -12,7 +12,7 @@ import random
 import socket
 import ssl
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 WINDOW = 16
 """Publishes under way at once: Mosquitto stops a client at 20 unacknowledged."""
+MOST_REPLIES = 4_096
+"""Replies waiting at most."""
 PACKET_OVERHEAD = 64
 """Bytes of a PUBLISH beyond topic and payload: fixed header, packet id, properties (MQTT 5, section 3.3)."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 20.0
@@ -156,6 +158,8 @@ class Link:
     _closed: Event = field(default_factory=Event)
     _thread: Thread | None = None
     _batches: deque[_Batch] = field(default_factory=deque)
+    _replies: OrderedDict[str, Publication] = field(default_factory=OrderedDict)
+    """By topic, the one that has waited longest first."""
     _under_way: dict[int, _Batch] = field(default_factory=dict)
     _filters: dict[int, list[str]] = field(default_factory=dict)
 
@@ -217,6 +221,16 @@ class Link:
             self._batches.append(_Batch(iter(publications), token))
             self._pump()
 
+    def reply(self, publication: Publication) -> None:
+        """Send once nothing else waits; until then a newer one on the same topic takes its place.
+
+        For what others make us say as fast as they like, and ask for again if it does not come: it holds up
+        nothing that `send` is given, and beyond `MOST_REPLIES` on different topics it is dropped.
+        """
+        if self.up and (publication.topic in self._replies or len(self._replies) < MOST_REPLIES):
+            self._replies[publication.topic] = publication
+            self._pump()
+
     def settle(self, answer: Answered) -> None:
         """Account for a broker's answer, and send what waited for it."""
         if answer.subscription:
@@ -252,11 +266,15 @@ class Link:
 
     def _forget(self) -> None:
         self._batches.clear()
+        self._replies.clear()
         self._under_way.clear()
         self._filters.clear()
 
     def _pump(self) -> None:
-        while self._batches and len(self._under_way) < WINDOW:
+        while (self._batches or self._replies) and len(self._under_way) < WINDOW:
+            if not self._batches:
+                _, reply = self._replies.popitem(last=False)
+                self._batches.append(_Batch(iter([reply]), None))
             batch = self._batches[0]
             piece = None if batch.refusal else next(batch.pieces, None)
             if piece is None:

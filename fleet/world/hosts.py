@@ -163,7 +163,7 @@ class Host:
         """A publication leaves the host."""
 
     def handed(self, piece: Publication) -> None:
-        """A publication is handed to the link."""
+        """A reply is handed to the link."""
 
     def acknowledging(self, message: MessageArrived) -> None:
         """An acknowledgement leaves the host."""

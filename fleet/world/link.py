@@ -1,7 +1,7 @@
 """The link of `fedge.link` on a virtual network: its window, batches and accounts are production's own."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 from types import SimpleNamespace
@@ -52,7 +52,7 @@ class Place:
     said: Callable[[Publication], None]
     """Told each publication as it leaves the host."""
     handed: Callable[[Publication], None]
-    """Told each single publication when it is handed to the link, whose window may be full."""
+    """Told each reply when it is handed to the link, whose window may be full."""
     acknowledging: Callable[[MessageArrived], None]
     """Told each acknowledgement as it leaves the host."""
 
@@ -88,12 +88,10 @@ class VirtualLink(Link):
         if self._newest is not None:
             cast(Wire, self._newest).disconnect()
 
-    def send(self, publications: Iterable[Publication], token: object = None) -> None:
-        """As `Link.send`."""
-        if isinstance(publications, list):
-            for piece in publications:
-                self.place.handed(piece)
-        super().send(publications, token)
+    def reply(self, publication: Publication) -> None:
+        """As `Link.reply`."""
+        self.place.handed(publication)
+        super().reply(publication)
 
     def ack(self, message: MessageArrived) -> None:
         """As `Link.ack`."""

@@ -126,6 +126,36 @@ def test_a_send_without_token_says_nothing_when_all_is_well(client: Callable[...
     writer.quiet()
 
 
+def test_replies_wait_for_what_is_sent_and_are_bounded(
+    client: Callable[..., Client], broker: brokers.LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedge.link.MOST_REPLIES", 50)
+    reader, writer = client("reader", url=broker.url), client("writer", url=broker.url)
+    reader.open()
+    writer.open()
+    reader.subscribe("#")
+    process(broker).send_signal(signal.SIGSTOP)  # what is published is not acknowledged
+    try:
+        for i in range(10_000):
+            writer.link.reply(words(f"reply/{i}"))
+        for i in range(10_000):
+            writer.link.reply(words(f"reply/{WINDOW + 7}", b"%d" % i))
+        writer.link.send([words("beat")])
+    finally:
+        process(broker).send_signal(signal.SIGCONT)
+    for _ in range(WINDOW + 1 + 50):
+        writer.wait_for(Answered)
+    arrived = reader.messages(WINDOW + 1 + 50)
+    under_way, (beat, *waited) = arrived[:WINDOW], arrived[WINDOW:]
+    assert [message.topic for message in under_way] == [f"reply/{i}" for i in range(WINDOW)]
+    assert beat.topic == "beat"
+    assert [message.topic for message in waited] == [f"reply/{WINDOW + i}" for i in range(50)]
+    assert [message.payload for message in waited] == [*[b"x"] * 7, b"9999", *[b"x"] * 42]
+    writer.quiet(0.05)
+    writer.link.reply(words("reply/last"))
+    assert reader.messages(1)[0].topic == "reply/last"
+
+
 def test_sending_while_the_link_is_down_does_nothing(client: Callable[..., Client]) -> None:
     writer, reader = client("writer"), client("reader")
     reader.open()
@@ -136,6 +166,7 @@ def test_sending_while_the_link_is_down_does_nothing(client: Callable[..., Clien
     writer.open()
     writer.link.handle_down()
     writer.link.send([words("a", b"while down")], "token")
+    writer.link.reply(words("a", b"while down"))
     writer.quiet()
     reader.quiet(0.01)
 
@@ -166,8 +197,9 @@ def test_what_the_broker_refuses_is_said(strict: str, client: Callable[..., Clie
     assert pi.send(words("allowed/1")).refusal is None
     sent = pi.send(words("forbidden/1"), words("allowed/2"), token="mixed")
     assert (sent.token, sent.refusal) == ("mixed", "Not authorized")
-    pi.link.send([words("forbidden/2")])  # without a token too
-    assert pi.wait_for(Sent) == Sent(None, "Not authorized")
+    for send in (lambda word: pi.link.send([word]), pi.link.reply):  # without a token too
+        send(words("forbidden/2"))
+        assert pi.wait_for(Sent) == Sent(None, "Not authorized")
     assert pi.send(words("allowed/3")).refusal is None
 
 

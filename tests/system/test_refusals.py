@@ -1,5 +1,6 @@
 """A device that sends garbage is refused with a receipt, counted, and disturbs nobody."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 
 from fedge import wire
 from fedge.frames import split
-from fedge.messages import MAX_SIZE, Frame, Manifest, Survey, Update, pack
+from fedge.messages import MAX_SIZE, Frame, Manifest, Service, Survey, Update, pack, unpack, unseal
 from fedge.reasons import Reason
+from fedge.topics import Topics
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.probes import Member
 from tests.system.wiretap import Wiretap, digest
 
 pytestmark = pytest.mark.system
@@ -207,3 +210,59 @@ def test_garbage_is_refused_with_a_receipt_and_counted(fleet: FleetOfProcesses) 
         lambda: all(device.held_model() == final for device in fleet.devices.values()),
         "the honest devices hold the final model",
     )
+
+
+FLOOD = """\
+import sys
+import paho.mqtt.client as mqtt
+
+client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+client.connect("127.0.0.1", int(sys.argv[1]))
+client.loop_start()
+while True:
+    for _ in range(20):
+        last = client.publish(sys.argv[2], b"garbage", qos=1)
+    last.wait_for_publish()
+"""
+
+
+def test_a_flood_stops_neither_the_round_nor_the_beat_nor_anybodys_receipt(fleet: FleetOfProcesses) -> None:
+    """The liar publishes as fast as the broker lets it, until the round is closed."""
+    fleet.configure(model=CLASSIFIER, rounds={"quorum": 3, "target": 3, "deadline_s": 3.0})
+    for number in range(3):
+        fleet.device(f"device-{number}", *motions(number))
+    fleet.start_aggregator()
+    topics, port = Topics(fleet.name), fleet.broker.url.rsplit(":", 1)[1]
+    listener = Member(int(port)).open()
+
+    def heard(wanted: str) -> list[bytes]:
+        return [payload for topic, _, payload in listener.heard.copy() if topic == wanted]
+
+    def beats() -> set[int]:
+        return {unpack(payload, Service).beat for payload in heard(topics.service)}
+
+    def attempts() -> set[int]:
+        return {unseal(payload, Manifest).attempt for payload in heard(topics.round)}
+
+    try:
+        listener.subscribe([topics.service, topics.round])
+        fleet.until(lambda: bool(attempts()), "the survey is announced")
+        fleet.start_program("liar", [sys.executable, "-c", FLOOD, port, topics.update("liar")])
+        fleet.until(lambda: (seen := fleet.seen().get("liar")) is not None and seen.refused > 200, "a flood")
+        known = len(attempts()), len(beats())
+        fleet.start_devices("device-0", "device-1")
+        fleet.until(lambda: verdicts(fleet) == {"admitted"}, "both get their receipts")
+        fleet.until(lambda: len(attempts()) > known[0] + 1, "the deadline comes, and comes again")
+        fleet.until(lambda: len(beats()) > known[1], "the beat goes on")
+        fleet.start_devices("device-2")
+        fleet.until(lambda: len(fleet.rounds()) > 1, "the survey is closed")
+    finally:
+        listener.close()
+    assert fleet.rounds()[0].devices == 3
+    assert "Traceback" not in fleet.log()
+
+
+def verdicts(fleet: FleetOfProcesses) -> set[str | None]:
+    """What device-0 and device-1 know of their updates."""
+    saved = [fleet.devices[name].saved() for name in ("device-0", "device-1")]
+    return {update[3] if update is not None else None for update in saved}
