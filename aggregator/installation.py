@@ -18,6 +18,7 @@ from fedge.deployment import units
 from fedge.deployment.machine import find, need_package, require_root, run, say
 from fedge.deployment.program import SERVER
 from fedge.errors import ConfigError, DeploymentError
+from fedge.store import share_with_group
 from fedge.topics import DEVICE_ID
 
 FEDERATIONS = Path("/etc/fedge/federations")
@@ -232,6 +233,7 @@ def hand_over(folder: Path) -> None:
         # It writes the lists there; what it makes belongs to the broker's group.
         _chown(broker.resolve(), user.pw_uid, -1)
         broker.chmod(0o2750)
+        share_with_group(broker / "identity.pem")  # Mosquitto reads it as its own user
         _chown(broker / "data", pwd.getpwnam("mosquitto").pw_uid, group)
     except OSError as error:
         raise DeploymentError(f"{folder}: cannot be handed over: {error}") from None

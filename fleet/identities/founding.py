@@ -8,6 +8,7 @@ import grp
 import json
 import os
 import pwd
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedge.errors import ConfigError, StateError
-from fedge.store import give_to_owner, make_folder
+from fedge.store import give_to_owner, make_folder, share_with_group
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, create, read
 from fleet.identities.identity import Identity, Role
@@ -142,6 +143,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
     _refuse_wrong_options(founding)
     _refuse_taken_name(founding.name, folder, beside)
     _make_folders(folder, beside)
+    hand_to_broker(folder)
     made = _Made()
     host = json.dumps(founding.hosts[0])
     made.file(
@@ -191,7 +193,6 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         new = [path for path in made.paths if path.parent == folder.registrar]
         give_to_owner(folder.registrar, *new)  # installed, it is another user's, who has to read them
         publish(folder, register)
-    hand_to_broker(folder)
     return made.paths
 
 
@@ -215,17 +216,20 @@ class _Made:
             issued = authority.issue_server(identity.name, public_key(key), hosts, days, utc_now())
         else:
             issued = authority.issue_client(identity.name, public_key(key), days, utc_now())
+        handed = path.parent.stat().st_mode & stat.S_ISGID  # so this file belongs to the broker's group
         with register.transaction():
             register.revoke_certificates(
                 identity
             )  # of a file that was taken away: its key may be in wrong hands
             register.enrol(identity)
             register.add_certificate(identity, issued)
-        self.file(path, key + issued.pem, SHARED if role is Role.BROKER else SECRET)
+        self.file(path, key + issued.pem, SHARED if role is Role.BROKER and handed else SECRET)
 
 
 def hand_to_broker(folder: FederationFolder) -> None:
     """As root: let Mosquitto's group read `broker/`, now and later, and its user write `broker/data/`.
+
+    Only then has the broker's own key a second reader, because Mosquitto reads it as its user, not as root.
 
     Raises:
         StateError: it cannot be done.
@@ -238,6 +242,8 @@ def hand_to_broker(folder: FederationFolder) -> None:
             for path in (folder.broker.resolve(), *folder.broker.iterdir()):
                 os.chown(path, -1, group, follow_symlinks=False)  # who writes there could put a link there
             folder.broker.chmod(0o2750)  # files made in it later belong to its group
+            with suppress(FileNotFoundError):  # made later
+                share_with_group(folder.broker_identity)
             os.chown(folder.broker_data, pwd.getpwnam(BROKER_GROUP).pw_uid, group, follow_symlinks=False)
         except (OSError, LookupError) as error:
             raise StateError(f"{folder.broker}: cannot be handed to {BROKER_GROUP}: {error}") from None

@@ -12,7 +12,7 @@ import pytest
 from aggregator import installation
 from aggregator.installation import hand_over, look_up, point_broker, take_in
 from fedge.deployment import units
-from fedge.errors import ConfigError
+from fedge.errors import ConfigError, DeploymentError
 from fleet.identities import founding
 from fleet.identities.folder import FederationFolder
 
@@ -160,6 +160,8 @@ def test_owners_change_of_files_and_never_through_links(
     folder = found(tmp_path / "greenhouse")
     (folder / "registrar").mkdir()
     (folder / "broker" / "data").symlink_to(tmp_path / "nowhere")
+    identity = folder / "broker" / "identity.pem"
+    identity.touch(0o600)
     for part in ("registrar", "broker"):
         (folder / part / "link").symlink_to(tmp_path / "nowhere")
     ours, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
@@ -174,8 +176,16 @@ def test_owners_change_of_files_and_never_through_links(
     monkeypatch.setattr(installation, "run", lambda _command: "")
     monkeypatch.setattr(os, "chown", noted)
     hand_over(folder)
-    broker = {"broker", "broker/mosquitto.conf", "broker/data", "broker/link"}
+    assert identity.stat().st_mode & 0o777 == 0o640, "the broker's key is its group's to read"
+    broker = {"broker", "broker/mosquitto.conf", "broker/identity.pem", "broker/data", "broker/link"}
     assert given == {"registrar", "registrar/link"} | broker
     given.clear()
     installation._give_back([folder])
     assert given == {"broker", "registrar", "registrar/link"}
+    other = tmp_path / "other.key"
+    other.touch(0o600)
+    identity.unlink()
+    identity.symlink_to(other)
+    with pytest.raises(DeploymentError, match="cannot be handed over"):
+        hand_over(folder)
+    assert other.stat().st_mode & 0o777 == 0o600

@@ -1,6 +1,8 @@
 """`fedge init`: everything is there, nobody else reads the keys, and a second run changes nothing."""
 
+import grp
 import os
+import pwd
 import re
 import stat
 from pathlib import Path
@@ -14,6 +16,7 @@ from aggregator.config import FederationSettings
 from fedge import bundle
 from fedge.errors import ConfigError, StateError
 from fleet.cli import app
+from fleet.identities import founding as founding_module
 from fleet.identities.authority import describe
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
@@ -55,10 +58,38 @@ def test_private_files_are_private(folder: FederationFolder) -> None:
     for name in ("aggregator", "registrar", "devices"):
         assert modes[name] == 0o700
     for name, mode in modes.items():
-        if re.search(r"identity.pem|watch.pem|\.key|\.db", name) and not name.startswith("broker"):
-            assert mode == 0o600, name
+        if re.search(r"identity.pem|watch.pem|\.key|\.db", name):
+            handed = name.startswith("broker/") and modes["broker"] & stat.S_ISGID
+            assert mode == (0o640 if handed else 0o600), name
         assert mode & 0o007 == 0 or not name.startswith("broker/"), name
     assert not any(mode & 0o022 for mode in modes.values())
+
+
+def test_the_brokers_key_is_its_owners_alone_until_it_is_handed_to_mosquitto(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mosquitto reads it as its own user; where there is none, nobody else has to."""
+    folder, founding = FederationFolder(tmp_path / "greenhouse"), Founding("greenhouse", ["broker.example"])
+
+    def mode() -> int:
+        return stat.S_IMODE(folder.broker_identity.stat().st_mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "geteuid", lambda: 1000)
+        found(folder, founding)
+    assert mode() == 0o600
+    ours, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *_, **__: None)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: ours)
+    monkeypatch.setattr(grp, "getgrnam", lambda _name: group)
+    found(folder, founding)
+    assert mode() == 0o640
+    folder.broker_identity.unlink()
+    noted: list[int] = []
+    monkeypatch.setattr(founding_module, "publish", lambda *_: noted.append(mode()))
+    found(folder, founding)
+    assert noted == [0o640], "Mosquitto may read it when it is told of it"
 
 
 def test_a_second_run_changes_nothing_and_completes_what_is_missing(folder: FederationFolder) -> None:

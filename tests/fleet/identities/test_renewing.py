@@ -80,6 +80,7 @@ def test_whom_it_is_for_can_read_it_at_once_whoever_renews_it(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "replace", noted)
+    folder.broker_identity.chmod(0o640)
     before = os.umask(0o077)
     try:
         renew(folder, force=True)
