@@ -3,15 +3,16 @@
 #
 #   containers.sh     install podman with runc, and make what compose.yaml names from Debian 12's packages, each
 #                     unless it is there already:
-#                       docker.io/library/python:3.11-slim-bookworm    Python 3.11
-#                       docker.io/library/eclipse-mosquitto:2          Mosquitto 2.0
-#                       docker.io/prom/prometheus:v3.5.0               Prometheus 2.42
+#                       docker.io/library/python:3.11.14-slim-bookworm  Python 3.11.2
+#                       docker.io/library/eclipse-mosquitto:2.0.22      Mosquitto 2.0.11
+#                       docker.io/prom/prometheus:v3.5.0                Prometheus 2.42
 #
+# The names are those of the real images, so that the files are tested as they are; the versions are Debian's.
 # Where the real images can be pulled, pull them first: then they are what is tested.
 # As root. The first time takes two minutes; later calls return at once.
 set -euo pipefail
-python=docker.io/library/python:3.11-slim-bookworm
-broker=docker.io/library/eclipse-mosquitto:2
+python=docker.io/library/python:3.11.14-slim-bookworm
+broker=docker.io/library/eclipse-mosquitto:2.0.22
 prometheus=docker.io/prom/prometheus:v3.5.0
 work=${CONTAINERS_WORK:-/var/tmp/fedge-containers}
 

@@ -21,7 +21,7 @@ import fleet
 ROOT = Path(fleet.__file__).parents[1]
 DOCKER = ROOT / "deploy" / "docker"
 COMPOSE = DOCKER / "compose.yaml"
-BASE = "docker.io/library/python:3.11-slim-bookworm"
+BASE = "docker.io/library/python:3.11.14-slim-bookworm"
 TARGETS = ("agent", "aggregator", "simulation")
 PROJECT_LABEL = "io.podman.compose.project"
 PATIENCE_S = 600.0
