@@ -21,6 +21,8 @@ from fleet.identities.identity import Identity
 from fleet.identities.passwords import password_file
 from fleet.identities.register import Register
 
+READING_S = 1.0
+"""The longest that a broker which never rests is waited for before it is signalled."""
 STARTING_S = 10.0
 """How long a broker that is starting is waited for; with a large memory to read it may take long."""
 
@@ -84,6 +86,7 @@ def signal_broker(pid_file: Path) -> Signalled:
         if "mosquitto" not in {Path(word).name for word in command}:
             return Signalled.NOT_RUNNING  # the number is somebody else's by now
         _wait_until_it_hears(pid)
+        _wait_until_it_rests(pid)
         os.kill(pid, signal.SIGHUP)
     except (FileNotFoundError, ProcessLookupError):
         return Signalled.NOT_RUNNING
@@ -108,6 +111,20 @@ def _wait_until_it_hears(pid: int) -> None:
             return
         time.sleep(0.01)
     raise ProcessLookupError
+
+
+def _wait_until_it_rests(pid: int) -> None:
+    """Return when the process waits for something to do: a signal that comes while it reads is forgotten.
+
+    Mosquitto notes a signal in a flag, and takes that back when it has read all its files. With a thousand
+    devices one of four signals was lost that came within 25 ms of another.
+    """
+    deadline_s = time.monotonic() + READING_S
+    stat = Path(f"/proc/{pid}/stat")
+    while time.monotonic() < deadline_s:
+        if stat.read_text(errors="replace").rpartition(")")[2].split()[0] == "S":
+            return
+        time.sleep(0.001)
 
 
 def _write(path: Path, data: bytes) -> None:

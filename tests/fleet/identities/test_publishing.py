@@ -44,6 +44,36 @@ def test_mosquitto_is_not_ended_by_a_signal_while_it_starts(tmp_path: Path) -> N
     assert process.wait(60) == 7
 
 
+READING = """
+import signal, sys, time
+HUP = {signal.SIGHUP}
+signal.signal(signal.SIGHUP, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, HUP)
+print(flush=True)
+for _ in range(3):
+    signal.sigwait(HUP)
+    until_s = time.monotonic() + 0.2
+    while time.monotonic() < until_s:  # it reads
+        pass
+    signal.sigtimedwait(HUP, 0)  # and forgets what came meanwhile
+sys.exit(7)
+"""
+
+
+def test_no_signal_comes_while_mosquitto_still_reads_for_the_one_before(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", READING, "mosquitto"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (tmp_path / "pid").write_text(str(process.pid))
+        try:
+            for _ in range(3):
+                assert signal_broker(tmp_path / "pid") is Signalled.YES
+            assert process.wait(60) == 7
+        finally:
+            process.kill()
+
+
 def test_a_process_that_has_mosquittos_old_number_is_left_alone(tmp_path: Path) -> None:
     process = waiting("mosquitto.conf")
     (tmp_path / "pid").write_text(str(process.pid))
