@@ -245,6 +245,7 @@ def uninstall(name: str, *, purge: bool) -> None:
         raise ConfigError(f"{name}: there is no agent of this federation here; there is: {known}")
     say(f"stop fedge-agent@{name}")
     units.retire(f"fedge-renew@{name}.timer", "state")
+    units.forget_failure(f"fedge-renew@{name}.service")
     units.retire(f"fedge-agent@{name}.service", "runtime", *(["state"] if purge else []))
     if purge:
         say(f"remove {folder} and /var/lib/fedge-agent/{name}")

@@ -319,6 +319,7 @@ def uninstall(name: str, *, purge: bool) -> None:
     say(f"stop {name}")
     if units.is_enabled(_of(RENEWAL, name)):
         units.retire(_of(RENEWAL, name), "state")
+    units.forget_failure(_of("fedge-renew-server@.service", name))
     for template in TEMPLATES:
         what = ["runtime", *(["state"] if purge and template == AGGREGATOR else [])]
         units.retire(_of(template, name), *what)

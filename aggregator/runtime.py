@@ -180,6 +180,7 @@ class Runtime:
                 yield from self._step(on.BlobsPublished(self._now_s(), blobs.round, event.refusal))
             case Sent(token=_Export() as export):
                 if event.refusal is not None:
+                    self._export_slot = self._ledger.export_slot()  # it was not announced
                     log.error("the broker refuses the export: %s", event.refusal)
                 elif export.file is not None:
                     self._ledger.save_export(export.file)

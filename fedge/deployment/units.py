@@ -72,9 +72,14 @@ def systemctl(*arguments: str) -> str:
 def retire(unit: str, *what: str) -> None:
     """Stop a unit for good, and remove what it kept: `runtime`, `state`."""
     systemctl("disable", "--quiet", "--now", unit)
+    forget_failure(unit)
+    systemctl("clean", f"--what={','.join(what)}", unit)
+
+
+def forget_failure(unit: str) -> None:
+    """Have the system not count a unit as failed any more."""
     with suppress(DeploymentError):  # one that never failed has nothing to forget
         systemctl("reset-failed", unit)
-    systemctl("clean", f"--what={','.join(what)}", unit)
 
 
 def remove_state_folder(name: str) -> None:

@@ -328,7 +328,7 @@ def _usage(
 
 def _general_name(host: str) -> x509.GeneralName:
     try:
-        return x509.IPAddress(ipaddress.ip_address(host))
+        return x509.IPAddress(ipaddress.ip_address(host.partition("%")[0]))  # a zone means nothing elsewhere
     except ValueError:
         pass
     if not is_host(host):

@@ -168,3 +168,18 @@ def test_a_ledger_that_knows_of_no_export_goes_on_as_it_was_done_before(
     started(settings, ledger, broker).turn([exported(RoundId(1, 3))])
     assert TOPICS.export_frame(1, 0) in broker.retained
     assert TOPICS.export_frame(0, 0) not in broker.retained
+
+
+def test_a_file_that_the_broker_refused_is_not_taken_for_the_announced_one(
+    settings: FederationSettings, ledger: Ledger
+) -> None:
+    broker = Broker()
+    runtime = started(settings, ledger, broker)
+    runtime.turn([exported(RoundId(1, 0))])
+    runtime.turn([broker.sent])
+    broker.takes = 3
+    runtime.turn([exported(RoundId(1, 1))])
+    broker.takes = 10**6
+    runtime.turn([Sent(broker.sent.token, "Quota exceeded")])
+    runtime.turn([exported(RoundId(1, 2))])
+    assert broker.read == [RoundId(1, 0), RoundId(1, 2)]

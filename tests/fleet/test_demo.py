@@ -20,6 +20,14 @@ from fleet.progress import Silent
 pytestmark = pytest.mark.system
 
 
+@pytest.fixture(autouse=True)
+def can_be_interrupted() -> Iterator[None]:
+    """Also where the tests run in the background of a shell: who ignores SIGINT hands that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

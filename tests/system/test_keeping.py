@@ -37,7 +37,7 @@ RUN = {
     "Changing the model or the classes": 1,
     "Changing the signing key": 0,
     "Upgrading": 0,
-    "On an installed server": 4,
+    "On an installed server": 5,
 }
 """How many blocks of commands each part has: every one is run below, those of the last in `tests/deploy`."""
 

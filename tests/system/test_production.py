@@ -160,6 +160,7 @@ class Speaker:
         self._client.loop_stop()
 
 
+@pytest.mark.chaos  # for its dozen seconds
 def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhouse: Production) -> None:
     topics = Topics("greenhouse")
     heard: list[bytes] = []

@@ -226,6 +226,7 @@ while True:
 """
 
 
+@pytest.mark.chaos  # for its dozen seconds
 def test_a_flood_stops_neither_the_round_nor_the_beat_nor_anybodys_receipt(fleet: FleetOfProcesses) -> None:
     """The liar publishes as fast as the broker lets it, until the round is closed."""
     fleet.configure(model=CLASSIFIER, rounds={"quorum": 3, "target": 3, "deadline_s": 3.0})

@@ -163,7 +163,7 @@ def test_a_damaged_chain_is_said(tmp_path: Path) -> None:
 def test_what_cannot_be_changed_is_said_and_stays(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["rotate-key", "--folder", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (78, "")
-    assert "there is no such file" in result.stderr
+    assert "there is no federation.toml: `fedge init NAME` makes" in result.stderr
     key = federation(tmp_path)
     settings = (tmp_path / "federation.toml").read_text()
     (tmp_path / "federation.toml").write_text(settings.partition("[signing]")[0])
