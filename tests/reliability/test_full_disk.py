@@ -17,7 +17,7 @@ from tests.system.audit import check_books, check_stores
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.test_accidents import ROUND_2, ends_as_if_nothing_had_happened, in_mid_round
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.chaos]  # chaos: for the time it takes
 
 
 class Disk:

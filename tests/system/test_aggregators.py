@@ -10,7 +10,7 @@ from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query
 from tests.system.wiretap import Wiretap
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.chaos]  # chaos: for the time it takes
 
 DEADLINE_S = 600.0
 

@@ -10,7 +10,7 @@ from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.chaos]  # chaos: for the time it takes
 
 
 def tables(rounds: int, **model: Any) -> dict[str, Any]:
