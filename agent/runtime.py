@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from agent import events as on
 from agent import held, lifecycle
 from agent.conditions import Conditions
 from agent.config import AgentSettings
-from agent.device import Fetching
+from agent.device import Fetching, Reporting
 from agent.effects import Effect
 from agent.events import Event
 from agent.manners import UNMEASURED, Readings
@@ -298,7 +299,13 @@ class Runtime:
             self._outbox = split(payload)
         frames, topic = self._outbox, self._topics.update(self._settings.device)
         wanted = range(len(frames)) if numbers is None else [i for i in numbers if i < len(frames)]
-        self._link.send(Publication(topic, frames[i]) for i in wanted)
+        # Each is taken when the link has room for it: by then the update may be answered, or its round over.
+        pieces = takewhile(lambda _: self._is_reporting(digest), wanted)
+        self._link.send(Publication(topic, frames[i]) for i in pieces)
+
+    def _is_reporting(self, digest: bytes) -> bool:
+        saved = self._state.saved
+        return isinstance(self._state.work, Reporting) and saved is not None and saved.digest == digest
 
     def _status_publication(self, status: Status) -> Publication:
         return Publication(self._topics.status(self._settings.device), pack(status), retain=True)
