@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -215,31 +216,27 @@ def test_output_that_cannot_be_written(arguments: list[str], rows: int, tmp_path
     (tmp_path / "new.csv").write_text("v,u\n" + "1.0,2.0\n" * rows)
     command = [sys.executable, "-m", "agent", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
-        done = subprocess.run(
+
+    def into(output: IO[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             command,
             cwd=tmp_path,
             env=environment,
-            stdout=full,
+            stdout=output,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
+
+    with Path("/dev/full").open("w") as full:
+        done = into(full)
     assert done.returncode == 74
     assert done.stderr.splitlines()[0].endswith("standard output: cannot be written: No space left on device")
     assert len(done.stderr.splitlines()) == 1
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as closed:  # `| head`
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+        done = into(closed)
     assert (done.returncode, done.stderr) == (0, "")
 
 

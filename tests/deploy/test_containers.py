@@ -10,6 +10,7 @@ import re
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_the_authority_is_out_of_the_aggregators_reach(twenty: Project) -> None:
 def test_a_health_check_hears_a_program_that_lives_and_not_one_that_stands_still(twenty: Project) -> None:
     agent = twenty.container("agent", 7)
     for container in (twenty.container("aggregator"), agent):
-        twenty.until(lambda container=container: twenty.healthy(container), f"{container} is heard")  # type: ignore[misc]
+        twenty.until(partial(twenty.healthy, container), f"{container} is heard")
     podman("kill", "--signal=STOP", agent)
     try:
         assert not twenty.healthy(agent)

@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -15,13 +16,18 @@ Vector = NDArray[np.float64]
 
 
 def check_books(fleet: FleetOfProcesses) -> int:
+    """As `check_ledger`, of the one that this fleet's aggregator keeps."""
+    return check_ledger(fleet.ledger)
+
+
+def check_ledger(ledger: Path) -> int:
     """Every admitted update counts exactly once, in its own round; returns how many rounds were checked.
 
     Each kept training round of this generation is computed again from the frames of the updates admitted in
     it, and must give the stored model bit for bit: one update too many, too few or twice would show.
     """
     checked = 0
-    with closing(sqlite3.connect(f"file:{fleet.ledger}?mode=ro", uri=True)) as db:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rounds = db.execute(
             "SELECT generation, round, kind, model, devices, samples FROM rounds WHERE closed_at IS NOT NULL"

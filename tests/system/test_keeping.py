@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -18,7 +17,7 @@ from aggregator.keeping import archive
 from fleet import broker as brokers
 from fleet.broker import Broker
 from fleet.processes import OUR_PACKAGES
-from tests.system.audit import check_books, check_stores
+from tests.system.audit import check_books, check_ledger, check_stores
 from tests.system.federations import CENTRES, CLASSES, CLASSIFIER, SPREAD, as_csv, motions, steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
 
@@ -183,7 +182,7 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
         copy = fleet.folder / f"copy-{number}"
         copy.mkdir()
         archive.extract(backup, copy / "ledger.db")
-        assert check_books(SimpleNamespace(ledger=copy / "ledger.db")) > 0  # type: ignore[arg-type]
+        assert check_ledger(copy / "ledger.db") > 0
 
     # The first of them in the place of a ledger that knows more: only if that is what is wanted.
     shutil.copy(backups[0], fleet.folder / "greenhouse.backup")
