@@ -27,7 +27,7 @@ from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
 from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Host, Scene
-from fleet.world.liars import Liar
+from fleet.world.liars import Liar, Lies
 from fleet.world.link import Place, Weather
 from fleet.world.oracle import Oracle, Violation
 from fleet.world.power import Power
@@ -115,6 +115,7 @@ class World:
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
         short: with `fleet.world.shortcuts`.
+        lies: "known" ones, or "all": anything in any field, which no invariant bounds yet.
     """
 
     def __init__(
@@ -127,9 +128,10 @@ class World:
         make_aggregator: Callable[..., AggregatorHost] = AggregatorHost,
         *,
         short: bool = True,
+        lies: Lies = "known",
     ) -> None:
         self.seed = seed
-        self._short = short
+        self._short, self._lies = short, lies
         drawn = random.Random(f"what world {seed} is like")  # nosec B311 # a simulation, not a secret
         self.terms = terms(drawn, seed, devices, rounds)
         everything = schedule(drawn, devices)
@@ -189,7 +191,7 @@ class World:
         wanted = self.terms
         path = folder / "ledger.db" if wanted.real else None
         self._aggregator = self._make_aggregator(self._scene, _federation(wanted), path)
-        self._aggregator.weather.delay_s = wanted.delays_s[-1]
+        self._aggregator.weather.usual_s = wanted.delays_s[-1]
         for number in range(wanted.devices):
             device = self._device(f"d{number}", number, folder / f"d{number}")
             self._devices.append(device)
@@ -208,7 +210,7 @@ class World:
         settings = _agent(f"d{number}", folder if real else None, pin)
         host = self._make_device(name, number, self._scene, settings, folder, real=real)
         host.training_s = wanted.training_s[number]
-        host.weather.delay_s = wanted.delays_s[number]
+        host.weather.usual_s = wanted.delays_s[number]
         return host
 
     def _go(self) -> None:
@@ -278,7 +280,6 @@ class World:
             host.start()
         for device in self._devices:
             device.willing = True
-            device.weather.delay_s = self.terms.delays_s[device.number]
 
     def _ended(self, *, but_the_sleepers: bool = False) -> bool:
         return self._aggregator.done and not self._lacking(but_the_sleepers=but_the_sleepers)
@@ -344,8 +345,8 @@ class World:
                 self._broker.says_twice = lambda: rng.random() < 0.3
                 over(fault.seconds, lambda: setattr(self._broker, "says_twice", lambda: False))
             case "slow network":
-                before_s, host.weather.delay_s = host.weather.delay_s, 2.0
-                over(fault.seconds, lambda: setattr(host.weather, "delay_s", before_s))
+                host.weather.slowed += 1  # one may begin before another is over
+                over(fault.seconds, lambda: setattr(host.weather, "slowed", host.weather.slowed - 1))
             case "sensor away":
                 self._devices[fault.host].willing = False
                 over(fault.seconds, lambda: setattr(self._devices[fault.host], "willing", True))
@@ -425,6 +426,9 @@ class World:
         said = self._oracle.announced
         manifest: Manifest | None = said[-1].manifest if said else None
         liar = Liar(place, TOPICS, self._rng, self._oracle.made.__setitem__)
+        if self._lies == "all":
+            liar.exaggerate(manifest)
+            return
         forged = (
             forgeries(TOPICS, manifest, self._aggregator.boots, self._rng)
             if self.terms.signed and manifest is not None
