@@ -269,7 +269,7 @@ def _tick(state: Federation, now_s: float) -> Step:
     effects: list[do.Effect] = []
     if now_s >= state.beat_due_s:
         state = replace(state, beat=(state.beat + 1) % 2**31, beat_due_s=now_s + BEAT_S)
-        if state.phase is Phase.COLLECTING:
+        if state.phase in (Phase.COLLECTING, Phase.CLOSING):  # to close may take long
             effects.append(do.SaveElapsed(state.round, state.elapsed(now_s)))
         if state.link_up:
             effects.append(do.PublishService(service(state)))
