@@ -5,7 +5,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from aggregator.closer import close
 from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exported, Job
-from aggregator.opening import take_in, take_up
+from aggregator.opening import take_up
 from aggregator.presence import Watch
 from aggregator.runtime import Runtime as Aggregator
+from aggregator.watching import Watching
 from fedge.errors import ConfigError, GaveWay, StateError
-from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.link import MessageArrived, Publication
 from fedge.topics import Topics
 from fedge.trust import Signer
 from fleet.world.broker import Broker
@@ -327,19 +328,18 @@ class AggregatorHost(Host):
         self.ledger: WatchedLedger | None = None
         self.runtime: Aggregator | None = None
         self.done = False
-        self._watch: Watch | None = None
-        self._subscribed_s: float | None = None
-        """Since when it has seen what there is to see, in the world's time."""
+        self._watching: Watching | None = None
         self._roused = False
 
     def begin(self) -> None:
         """As `aggregator.loop`: watch."""
-        self.runtime, self._watch, self._subscribed_s, self._roused = None, None, None, False
+        self.runtime, self._watching, self._roused = None, None, False
         self.ledger = self.disk.mount(
             lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle)
         )
         name = f"{self.settings.federation.name}__watch-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
+        self._watching = Watching(self.settings, self.link, self.now_s, self._signer)
         self.link.open()
 
     def rouse(self) -> None:
@@ -363,9 +363,10 @@ class AggregatorHost(Host):
     def turn(self, events: list[Any]) -> None:
         """As `aggregator.loop`: one turn of watching or serving."""
         if self.runtime is None:
-            for event in events:
-                self._look(event)
-            self._serve_if_seen_enough()
+            assert self._watching is not None
+            self._watching.turn(events)
+            if self._watching.seen is not None:
+                self._serve(self._watching.seen)
             return
         self.runtime.turn(events)
         if self.runtime.has_nothing_left_to_say:
@@ -386,9 +387,7 @@ class AggregatorHost(Host):
         """When the watching is over, or what the runtime says."""
         if self.runtime is not None:
             return self.runtime.due_s()
-        if self._watch is None or self._subscribed_s is None:
-            return None
-        return self._watch.over_s()
+        return self._watching.due_s() if self._watching is not None else None
 
     def says(self, piece: Publication) -> None:
         """Tell the oracle."""
@@ -404,40 +403,15 @@ class AggregatorHost(Host):
         if self.runtime is not None:
             self.scene.oracle.aggregator_acknowledges(message)
 
-    def _look(self, event: LinkEvent) -> None:
-        """As `aggregator.opening`."""
-        link, now_s = self.link, self.now_s()
-        assert link is not None
-        match event:
-            case LinkUp():
-                link.handle_up(event)
-                topics = self.scene.topics
-                link.subscribe(topics.service, topics.round, topics.all_statuses)
-                self._watch = Watch(now_s)
-            case LinkDown():
-                link.handle_down()
-                self._watch, self._subscribed_s = None, None
-            case Answered(subscription=subscription):
-                link.settle(event)
-                if subscription and self._watch is not None:
-                    self._watch = replace(self._watch, seen_s=now_s)
-                    self._subscribed_s = self.scene.clock.now_s
-            case MessageArrived() if self._watch is not None:
-                self._watch = take_in(self._watch, self.scene.topics, event, now_s, self._signer)
-        if self._watch is not None and self._watch.moved and self._watch.other is not None:
-            raise GaveWay("another aggregator serves this federation")
-
-    def _serve_if_seen_enough(self) -> None:
-        watch = self._watch
-        if watch is None or self._subscribed_s is None or self.now_s() < watch.over_s():
-            return
+    def _serve(self, seen: Watch) -> None:
+        """As `aggregator.loop`."""
         self._watched()
         assert self.link is not None
         assert self.ledger is not None
         self.link.close()
         self._inbox.clear()
         instance = self.scene.rng.randbytes(16)
-        state = take_up(self.settings, self.ledger, instance, watch, new_generation=False)
+        state = take_up(self.settings, self.ledger, instance, seen, new_generation=False)
         post = self.poster()
         self.link = VirtualLink(
             self.place(),
@@ -454,8 +428,9 @@ class AggregatorHost(Host):
 
     def _watched(self) -> None:
         """It watched until now."""
-        if self.runtime is None and self._subscribed_s is not None:
-            self.scene.oracle.aggregator_watched(self._subscribed_s)
+        since_s = self._watching.subscribed_s if self._watching is not None else None
+        if self.runtime is None and since_s is not None:
+            self.scene.oracle.aggregator_watched(since_s + self._zero_s)
 
     def aggregator(
         self, state: Any, close: Callable[[ClosingJob], None], export: Callable[[Job], None]

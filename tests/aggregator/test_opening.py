@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aggregator import effects as do
-from aggregator import opening, presence
+from aggregator import opening, presence, takeover, watching
 from aggregator.answers import Answer
 from aggregator.closing import blob_of, model_message, weights_of
 from aggregator.config import FederationSettings
@@ -84,7 +84,6 @@ class Place:
         state = open_federation(
             self.settings(),
             self.ledger,
-            self.topics,
             INSTANCE,
             self.inbox,
             UNWATCHED,
@@ -121,7 +120,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Watch], None]:
     """Say what is seen of the federation, without a broker."""
 
     def say(watch: Watch) -> None:
-        monkeypatch.setattr(opening, "_watch", lambda *_: watch)
+        monkeypatch.setattr(opening, "watch", lambda *_: watch)
 
     say(Watch(0.0))
     return say
@@ -397,7 +396,7 @@ def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
         (topics.status("liar"), b"garbage"),
         (Topics("elsewhere").status("pi-1"), pack(status(seen=RoundId(9, 9)))),
     )
-    watch = opening._watch(town.settings(), topics, town.inbox, UNWATCHED)
+    watch = watching.watch(town.settings(), town.inbox, UNWATCHED)
     assert (watch.announced, watch.newest()) == ((1, 4), (1, 4))
     assert (len(watch.devices), len(watch.online)) == (50, 25)
     with pytest.raises(ConfigError, match=r"round 1\.4 was announced, and this ledger is new"):
@@ -421,11 +420,13 @@ def test_fault_72_with_a_signing_key_only_its_own_announcements_are_believed(
     ):
         caplog.clear()
         heard = MessageArrived(topics.round, payload, True, None, 1, 1)
-        assert opening.take_in(Watch(0.0), topics, heard, 1.0, ours) == Watch(0.0)
+        assert watching.understood(topics, heard, 1.0, ours) is None
         (line,) = caplog.messages
         assert line.startswith("ignored a message on fedge/v1/lab/round: ")
     heard = MessageArrived(topics.round, ours.seal(manifest(RoundId(1, 4)), "round"), True, None, 1, 1)
-    assert opening.take_in(Watch(0.0), topics, heard, 1.0, ours).announced == (1, 4)
+    assert watching.understood(topics, heard, 1.0, ours) == takeover.ManifestSeen(
+        1.0, manifest(RoundId(1, 4))
+    )
 
 
 def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
@@ -452,7 +453,7 @@ def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
 def test_what_was_said_long_ago_is_not_waited_for(town: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker says how old it is: without that, this would take a day."""
     monkeypatch.setattr(presence, "PATIENCE_S", 86_400.0)
-    monkeypatch.setattr(opening, "SERVICE_EXPIRY_S", 100_000)
+    monkeypatch.setattr(watching, "SERVICE_EXPIRY_S", 100_000)
     retain(town, (town.topics.service, pack(service(SMALLER, beat=1))), expiry_s=100_000 - 86_400)
     assert town.open().round == (1, 0)
 
@@ -484,14 +485,14 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
         def settle(self, _event: object) -> None: ...
         def close(self) -> None: ...
 
-    monkeypatch.setattr(opening, "Link", SlowLink)
-    assert opening._watch(place.settings(), place.topics, place.inbox, UNWATCHED).newest() == (1, 7)
+    monkeypatch.setattr(watching, "Link", SlowLink)
+    assert watching.watch(place.settings(), place.inbox, UNWATCHED).newest() == (1, 7)
 
 
 def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
     town.inbox.put("stop")
     opened = open_federation(
-        town.settings(), town.ledger, town.topics, INSTANCE, town.inbox, UNWATCHED, new_generation=False
+        town.settings(), town.ledger, INSTANCE, town.inbox, UNWATCHED, new_generation=False
     )
     assert opened is None
     assert town.ledger.life() is None
@@ -501,6 +502,6 @@ def test_what_is_asked_meanwhile_is_kept_for_the_loop(town: Place) -> None:
     """A signal that comes in the last moment of watching must not be lost with the link's own events."""
     for event in (LinkUp(1, False, 100), "stop", Answered(1, None)):
         town.inbox.put(event)
-    opening._drain(town.inbox)
+    watching._drain(town.inbox)
     assert town.inbox.get_nowait() == "stop"
     assert town.inbox.empty()

@@ -2,8 +2,7 @@
 
 A core is `step(state, event) -> (state, effects)`. A wrong one is a function of the same and of the right
 step: it changes what goes in or what comes out, and knows nothing of how the right one decides. A host
-performs effects at its ports: the link, the disk. A wrong one performs some itself, too early, too late or not
-at all.
+performs effects at its ports, the link and the disk: a wrong one some of them itself, too early or too late.
 """
 
 from collections.abc import Callable
