@@ -21,6 +21,7 @@ from aggregator.presence import Watch
 from aggregator.runtime import Runtime as Aggregator
 from aggregator.watching import Watching
 from fedge.errors import ConfigError, GaveWay, StateError
+from fedge.freshness import RoundId
 from fedge.link import MessageArrived, Publication
 from fedge.topics import Topics
 from fedge.trust import Signer
@@ -68,6 +69,8 @@ class Host:
         self.asleep = False
         """It has been put away for long: nothing but its alarm starts it."""
         self.slept = False
+        self.gone = False
+        """It is put away for good."""
         self.boots = 0
         self.restarts_after_s = RESTART_S
         self._inbox: deque[Any] = deque()
@@ -79,7 +82,7 @@ class Host:
 
     def start(self) -> None:
         """Switch it on, unless it is."""
-        if self.alive or self.asleep:
+        if self.alive or self.asleep or self.gone:
             return
         self.alive = True
         self.boots += 1
@@ -165,6 +168,14 @@ class Host:
             self.acknowledging,
         )
 
+    def last_words(self) -> Publication | None:
+        """What the program says when it ends by itself."""
+        return None
+
+    def gives_up(self, error: ConfigError) -> None:
+        """The program wants a human to decide."""
+        raise Violation(f"{self.name} gives up: {error}") from error
+
     def says(self, piece: Publication) -> None:
         """A publication leaves the host."""
 
@@ -231,10 +242,10 @@ class Host:
             self.scene.tell(self.name, f"ends: {error}")
             self.scene.clock.after(RESTART_S, self.start)
         except GaveWay as error:
-            self.end(str(error))
+            self.end(str(error), self.last_words())
             self.scene.clock.after(GAVE_WAY_S, self.start)
         except ConfigError as error:
-            raise Violation(f"{self.name} gives up: {error}") from error
+            self.gives_up(error)
         except Exception as error:
             raise Violation(f"{self.name} breaks:\n{traceback.format_exc()}") from error
         finally:
@@ -322,25 +333,48 @@ class DeviceHost(Host):
 class AggregatorHost(Host):
     """The machine of the aggregator: it watches the federation first, then serves it."""
 
-    def __init__(self, scene: Scene, settings: FederationSettings, path: Path | None) -> None:
-        super().__init__("aggregator", scene, path)
+    def __init__(
+        self, scene: Scene, settings: FederationSettings, path: Path | None, name: str = "aggregator"
+    ) -> None:
+        super().__init__(name, scene, path)
         self.settings = settings
         self.ledger: WatchedLedger | None = None
         self.runtime: Aggregator | None = None
         self.done = False
+        self.new_generation = False
+        """It is told to begin one when it starts next."""
+        self.keep_model = False
+        self.key_number = 1
+        """Which of its keys it signs with: another one after each life in which it served."""
+        self.must_decide: Callable[[AggregatorHost, ConfigError], None] | None = None
+        """Whom it asks when a human has to decide."""
         self._watching: Watching | None = None
         self._roused = False
 
     def begin(self) -> None:
         """As `aggregator.loop`: watch."""
+        if self.runtime is not None:
+            self.key_number += 1
         self.runtime, self._watching, self._roused = None, None, False
+        book = self.disk.book
         self.ledger = self.disk.mount(
-            lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle)
+            lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle, book)
         )
-        name = f"{self.settings.federation.name}__watch-{self.boots}"
+        name = f"{self.settings.federation.name}__watch-{self.name}-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
         self._watching = Watching(self.settings, self.link, self.now_s, self._signer)
         self.link.open()
+
+    def last_words(self) -> Publication | None:
+        """As `aggregator.loop`."""
+        return self.runtime.last_words() if self.runtime is not None else None
+
+    def gives_up(self, error: ConfigError) -> None:
+        """Ask the operator."""
+        if self.must_decide is None:
+            super().gives_up(error)
+        else:
+            self.must_decide(self, error)
 
     def rouse(self) -> None:
         """It takes what has come within a few milliseconds in one turn, as a busy program does."""
@@ -392,16 +426,16 @@ class AggregatorHost(Host):
     def says(self, piece: Publication) -> None:
         """Tell the oracle."""
         assert self.ledger is not None
-        self.scene.oracle.aggregator_says(self.ledger, piece)
+        self.scene.oracle.aggregator_says(self.ledger, self.disk.book, piece)
 
     def handed(self, piece: Publication) -> None:
         """Tell the oracle."""
-        self.scene.oracle.aggregator_answers(piece)
+        self.scene.oracle.aggregator_answers(self.disk.book, piece)
 
     def acknowledging(self, message: MessageArrived) -> None:
         """Tell the oracle."""
         if self.runtime is not None:
-            self.scene.oracle.aggregator_acknowledges(message)
+            self.scene.oracle.aggregator_acknowledges(self.disk.book, message)
 
     def _serve(self, seen: Watch) -> None:
         """As `aggregator.loop`."""
@@ -411,7 +445,18 @@ class AggregatorHost(Host):
         self.link.close()
         self._inbox.clear()
         instance = self.scene.rng.randbytes(16)
-        state = take_up(self.settings, self.ledger, instance, seen, new_generation=False)
+        known, has_model = self.known()
+        state = take_up(
+            self.settings,
+            self.ledger,
+            instance,
+            seen,
+            new_generation=self.new_generation,
+            keep_model=self.keep_model and has_model,
+        )
+        if not self.new_generation:
+            self.scene.oracle.aggregator_begins(self.scene.broker.retained, known)
+        self.new_generation = self.keep_model = False
         post = self.poster()
         self.link = VirtualLink(
             self.place(),
@@ -425,6 +470,18 @@ class AggregatorHost(Host):
         self.runtime = runtime
         runtime.begin()
         self.link.open()
+
+    def known(self) -> tuple[RoundId | None, bool]:
+        """The newest round that its ledger knows, and whether its generation has a model."""
+        found: list[tuple[RoundId | None, bool]] = []
+
+        def look() -> None:
+            assert self.ledger is not None
+            newest = self.ledger.newest_round()
+            found.append((newest, newest is not None and newest.round > 0))
+
+        self.power.spare(look)
+        return found[0]
 
     def _watched(self) -> None:
         """It watched until now."""
@@ -445,7 +502,7 @@ class AggregatorHost(Host):
     @property
     def _signer(self) -> Signer | None:
         """Its key is changed whenever it is off."""
-        return signer(self.scene.topics, self.boots) if self.settings.signing.key is not None else None
+        return signer(self.scene.topics, self.key_number) if self.settings.signing.key is not None else None
 
     def _closer(self, post: Callable[[Any], None]) -> Callable[[ClosingJob], None]:
         """Production's work, at some later time; the power may fail at each of its looks into the ledger."""
