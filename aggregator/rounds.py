@@ -7,6 +7,9 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
         ▲                                 │  ▲ └─ deadline below quorum: attempt + 1 ─┘     │
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
                                                                         stopping rule ──► DONE
+
+CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
+again. If no model comes of it, the round is COLLECTING again, with the next attempt.
 """
 
 import hashlib

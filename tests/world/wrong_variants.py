@@ -241,6 +241,17 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     over_core(patch, rounds, trusting)
 
 
+@variant
+def an_update_admitted_while_the_round_closes(patch: Patch) -> None:
+    def admit(step: Step, state: Any, event: Any) -> Stepped:
+        if not isinstance(event, on.UpdateRead) or state.phase is not Phase.CLOSING:
+            return step(state, event)
+        after, effects = step(replace(state, phase=Phase.COLLECTING), event)
+        return replace(after, phase=Phase.CLOSING), without(effects, do.CloseRound)
+
+    over_core(patch, rounds, admit)
+
+
 # ── a part that is wrong in itself ─────────────────────────────────────────────────────────────────
 
 
@@ -299,6 +310,7 @@ SEEDS = {
     "partial_message_kept_over_rounds": 3,
     "old_outbox_answers_a_new_round": 21,
     "a_kept_session_taken_for_kept_frames": 36,
+    "an_update_admitted_while_the_round_closes": 0,
     "sum_in_order_of_arrival_in_float32": 0,
     "a_stale_online_watched_anew": 37,
     "signatures_not_checked": 116,
