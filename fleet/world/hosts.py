@@ -13,9 +13,9 @@ from agent.opening import open_device
 from agent.runtime import Runtime as Agent
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exported, Job
-from aggregator.opening import take_up
-from aggregator.presence import Watch
+from aggregator.opening import known, take_up
 from aggregator.runtime import Runtime as Aggregator
+from aggregator.takeover import TakeUp
 from aggregator.watching import Watching
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.link import MessageArrived, Publication
@@ -334,7 +334,8 @@ class AggregatorHost(Host):
         )
         name = f"{self.settings.federation.name}__watch-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
-        self._watching = Watching(self.settings, self.link, self.now_s, self._signer)
+        memory = known(self.settings, self.ledger)
+        self._watching = Watching(self.settings, self.link, memory, self.now_s, self._signer)
         self.link.open()
 
     def rouse(self) -> None:
@@ -398,7 +399,7 @@ class AggregatorHost(Host):
         if self.runtime is not None:
             self.scene.oracle.aggregator_acknowledges(message)
 
-    def _serve(self, seen: Watch) -> None:
+    def _serve(self, seen: TakeUp) -> None:
         """As `aggregator.loop`."""
         self._watched()
         assert self.link is not None
@@ -406,7 +407,7 @@ class AggregatorHost(Host):
         self.link.close()
         self._inbox.clear()
         instance = self.scene.rng.randbytes(16)
-        state = take_up(self.settings, self.ledger, instance, seen, new_generation=False)
+        state = take_up(self.settings, self.ledger, instance, seen)
         post = self.poster()
         self.link = VirtualLink(
             self.place(),

@@ -13,6 +13,7 @@ from aggregator.opening import open_ledger, take_up
 from aggregator.presence import Watch
 from aggregator.rounds import BEAT_S
 from aggregator.runtime import Runtime
+from aggregator.takeover import TakeUp
 from fedge.link import Link, MessageArrived
 from fedge.messages import pack
 from fedge.moments import Moments
@@ -37,7 +38,7 @@ class Served:
 
     def start(self) -> None:
         """Take up where the ledger stands, and announce the round."""
-        state = take_up(self.settings, self.ledger, OURS, Watch(0.0), new_generation=False)
+        state = take_up(self.settings, self.ledger, OURS, TakeUp(Watch(0.0)))
         link = Link(self.settings.broker, "aggregator", lambda _: None)
         self.runtime = Runtime(
             self.settings, state, self.ledger, link, lambda _: None, now_s=lambda: self.now_s
