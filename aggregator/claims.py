@@ -122,7 +122,7 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
     else:
         if believed is not None:
             return Verdict("behind", False, believed, newer, far, text)
-        if halfway or len(newer) + len(silent) < enough:
+        if halfway:
             return Verdict("fits", False, None, newer, far, text)
         if len(newer) == 1 or 2 * len(newer) < heard:
             return Verdict("fits", True, None, newer, far, text)

@@ -224,7 +224,7 @@ def _declines(state: Federation, device: str) -> bool:
 def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
     """A device claims to have seen more than this ledger knows, or takes it back: who is believed?"""
     before = state.ahead.get(device)
-    ahead = {name: claim for name, claim in state.ahead.items() if name != device and claim > state.round}
+    ahead = {name: claim for name, claim in state.ahead.items() if name != device}
     state = replace(state, ahead=ahead if seen is None else {**ahead, device: seen})
     if seen is None or seen == before:
         return state, []
