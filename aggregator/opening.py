@@ -5,23 +5,22 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from aggregator.collecting import behind_text
+from aggregator.claims import Known
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import begin, go_on, require_same
 from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
-from aggregator.presence import Watch
 from aggregator.stopping import Progress, Stopping
+from aggregator.takeover import TakeUp
 from aggregator.watching import Stopped, watch
 from fedge.errors import ConfigError, DamagedState
 from fedge.frames import cost
 from fedge.freshness import RoundId
-from fedge.messages import MAX_COUNTER, MAX_SIZE, Task, unpack
+from fedge.messages import MAX_SIZE, Task, unpack
 from fedge.plan import Plan
 from fedge.store import quarantine
 from fedge.systemd import Watchdog
-from fedge.topics import Topics
 from fedge.trust import Signer
 
 log = logging.getLogger("fedge.aggregator")
@@ -64,22 +63,31 @@ def open_federation(
 
     Raises:
         GaveWay: another aggregator is alive.
+        Undecided: too few devices have spoken to say whether the ledger is older than the fleet.
         ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
     """
     try:
-        seen = watch(settings, inbox, watchdog, signer)
+        seen = watch(
+            settings, known(settings, ledger), inbox, watchdog, signer, new_generation=new_generation
+        )
     except Stopped:
         return None
-    return take_up(settings, ledger, instance, seen, new_generation=new_generation, keep_model=keep_model)
+    return take_up(settings, ledger, instance, seen, keep_model=keep_model)
+
+
+def known(settings: FederationSettings, ledger: LedgerReader) -> Known:
+    """What a ledger knows of the fleet."""
+    devices = settings.federation.devices
+    roster = frozenset(devices) if devices is not None else None
+    return Known(ledger.newest_round(), ledger.devices(), not ledger.has_closed(), roster)
 
 
 def take_up(
     settings: FederationSettings,
     ledger: Ledger,
     instance: bytes,
-    seen: Watch,
+    seen: TakeUp,
     *,
-    new_generation: bool,
     keep_model: bool = False,
 ) -> Federation:
     """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
@@ -87,26 +95,17 @@ def take_up(
     `keep_model`: a new generation begins with the ledger's newest model, not with a survey.
 
     Raises:
-        ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
+        ConfigError: another task was learnt in this ledger, or there is no model to keep.
     """
-    topics = Topics(settings.federation.name)
     life = ledger.life()
-    if new_generation:
-        generation = max(seen.newest().generation, life.generation if life else 0) + 1
-        if generation > MAX_COUNTER:
-            raise ConfigError(
-                f"generation {generation - 1} was announced or seen, and none can follow it: clear the "
-                f"retained {topics.round!r} and the statuses under {topics.all_statuses!r} that name it"
-            )
+    if seen.generation is not None:
         if keep_model and life is None:
             raise ConfigError("this ledger is new: it holds no model to keep")
         if keep_model and life is not None:
-            life = go_on(settings, ledger, life, generation)
+            life = go_on(settings, ledger, life, seen.generation)
         else:
-            life = begin(settings, ledger, life.ledger if life else instance, generation)
-        log.info("generation %d begins", generation)
-    elif (ahead := seen.ahead_of(ledger.newest_round())) is not None:
-        raise ConfigError(behind_text(ahead))
+            life = begin(settings, ledger, life.ledger if life else instance, seen.generation)
+        log.info("generation %d begins", seen.generation)
     elif life is None:
         life = begin(settings, ledger, instance, 1)
     else:
@@ -115,7 +114,7 @@ def take_up(
 
 
 def _load(
-    settings: FederationSettings, ledger: LedgerReader, life: Life, instance: bytes, seen: Watch
+    settings: FederationSettings, ledger: LedgerReader, life: Life, instance: bytes, seen: TakeUp
 ) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
@@ -132,7 +131,7 @@ def _load(
     blobs = {blob.digest: blob for blob in ledger.slots().values()}
     task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
     assert task_digest is not None
-    rules = settings.rounds
+    rules, devices = settings.rounds, known(settings, ledger)
     task = unpack(ledger.content(task_digest), Task, max_bytes=MAX_SIZE)
     answers = {} if done else ledger.answers(round_id)
     partials = ledger.partials()
@@ -141,7 +140,7 @@ def _load(
         stopping=stopping,
         plan=Plan(**settings.plan.model_dump()),
         seed=settings.federation.seed,
-        roster=frozenset(settings.federation.devices) if settings.federation.devices is not None else None,
+        roster=devices.roster,
         max_samples=settings.federation.max_samples,
         ledger=life.ledger,
         instance=instance,
@@ -160,7 +159,10 @@ def _load(
         before=ledger.answers(round_id if done else round_id._replace(round=round_id.round - 1)),
         partials=partials,
         spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
-        fleet=frozenset(seen.devices),
-        online=seen.online,
+        fleet=frozenset(seen.watch.devices),
+        voters=devices.devices,
+        young=devices.young,
+        incredible=seen.incredible,
+        online=seen.watch.online,
         progress=progress,
     )

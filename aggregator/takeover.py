@@ -1,4 +1,4 @@
-"""How a federation is taken over: look on until enough has been seen, then serve it or give way. Pure.
+"""How a federation is taken over: look on until enough has been seen, then serve it, or say why not. Pure.
 
 `step(state, event) -> (state, effects)` runs from the first connection to the moment when serving may begin;
 `aggregator.watching` performs the effects, for production and for the simulated world alike. Who looks on
@@ -10,16 +10,21 @@ takes no part: it subscribes, listens, and publishes nothing.
 | subscribing | `Subscribed`            | watching    |                                               |
 | these two   | `ServiceSeen`, it moved | the same    | `GiveWay`                                     |
 | these two   | other messages          | the same    | `Say`, once, if another one says it is online |
-| watching    | `Tick`, enough was seen | over        | `TakeUp`                                      |
+| watching    | `Tick`, devices missing | the same    | `Say`, once, who is waited for                |
+| watching    | `Tick`, enough was seen | over        | `TakeUp` or `GiveUp`; `Say` who is not believed |
 | these three | `LinkDown`              | away        | `Say`                                         |
 
 Everything else changes nothing. A lost connection begins the watching anew: what is retained comes again.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from aggregator import claims
+from aggregator.claims import HEARING_S, NOTHING, Known, Verdict
 from aggregator.presence import Watch
-from fedge.messages import Manifest, Service, Status
+from fedge.freshness import RoundId
+from fedge.messages import MAX_COUNTER, Manifest, Service, Status
+from fedge.topics import Topics
 
 # ── what happens ───────────────────────────────────────────────────────────────────────────────────
 
@@ -96,10 +101,22 @@ class GiveWay:
 
 
 @dataclass(frozen=True)
+class GiveUp:
+    """End: the ledger does not fit what was seen; `later`: what may still be heard can change that."""
+
+    text: str
+    later: bool = False
+
+
+@dataclass(frozen=True)
 class TakeUp:
-    """Enough has been seen: serve, if the ledger fits what was seen."""
+    """Enough has been seen, and the ledger fits: serve."""
 
     watch: Watch
+    generation: int | None = None
+    """The one to begin; None: go on with the ledger's."""
+    incredible: frozenset[str] = frozenset()
+    """Devices that claimed what cannot be: it was said."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ class Say:
     text: str
 
 
-Effect = Subscribe | GiveWay | TakeUp | Say
+Effect = Subscribe | GiveWay | GiveUp | TakeUp | Say
 
 # ── the machine ────────────────────────────────────────────────────────────────────────────────────
 
@@ -124,10 +141,20 @@ class Takeover:
     """Its URL, for messages."""
     key: bytes | None = None
     """The public key that we sign with; None: announcements are not signed."""
+    known: Known = field(default_factory=Known)
+    """What the ledger knows."""
+    new_generation: bool = False
+    """The next generation is to begin, whatever the ledger knows."""
     watch: Watch | None = None
     """What has been seen on this connection; None: there is none."""
     subscribed_s: float | None = None
     """Since when what is retained has been coming."""
+    first_s: float | None = None
+    """When that was for the first time, on whichever connection."""
+    hold_s: float = 0.0
+    """Until then devices that have not spoken are waited for."""
+    listens: bool = False
+    """It was said that they are."""
     suspects: bool = False
     """It was said that another aggregator says it is online."""
     over: bool = False
@@ -141,7 +168,7 @@ def due_s(state: Takeover) -> float | None:
     """When a `Tick` is wanted, even if nothing happens; None: only what happens counts."""
     if state.watch is None or state.subscribed_s is None or state.over:
         return None
-    return state.watch.over_s()
+    return max(state.watch.over_s(), state.hold_s)
 
 
 def step(state: Takeover, event: Event) -> Step:
@@ -160,7 +187,7 @@ def step(state: Takeover, event: Event) -> Step:
             due = due_s(state)
             if due is None or now_s < due or state.watch is None:
                 return state, []
-            return replace(state, over=True), [TakeUp(state.watch)]
+            return _concluded(state, state.watch, now_s)
     if state.watch is None:  # a message of a connection that is gone
         return state, []
     return _seen(state, state.watch, event)
@@ -170,13 +197,15 @@ def _seen(state: Takeover, watch: Watch, event: Subscribed | ServiceSeen | Manif
     """Something was seen on the connection there is."""
     match event:
         case Subscribed(now_s):
-            return replace(state, watch=replace(watch, seen_s=now_s), subscribed_s=now_s), []
+            first_s = now_s if state.first_s is None else state.first_s
+            watch = replace(watch, seen_s=now_s)
+            return replace(state, watch=watch, subscribed_s=now_s, first_s=first_s), []
         case ServiceSeen(now_s, service, age_s):
             return _judged(replace(state, watch=watch.service(service, now_s, age_s)))
         case ManifestSeen(now_s, manifest):
-            return replace(state, watch=watch.manifest(manifest, now_s)), []
+            return replace(state, watch=watch.manifest(manifest, now_s), hold_s=0.0), []
         case StatusSeen(now_s, device, status):
-            return replace(state, watch=watch.status(device, status, now_s, state.key)), []
+            return replace(state, watch=watch.status(device, status, now_s, state.key), hold_s=0.0), []
 
 
 def _judged(state: Takeover) -> Step:
@@ -195,3 +224,62 @@ def _judged(state: Takeover) -> Step:
         return state, []
     said = Say("info", "another aggregator says it is online; watching whether it is alive")
     return replace(state, suspects=True), [said]
+
+
+def _concluded(state: Takeover, watch: Watch, now_s: float) -> Step:
+    """All that is retained has come: take up or give up, unless there is somebody to wait for."""
+    known = state.known
+    verdict = claims.judge(known, watch.devices, watch.devices)
+    beyond = watch.announced_beyond(known.round)
+    announced, signed = watch.announced or NOTHING, state.key is not None
+    hold_s = HEARING_S + (now_s if state.first_s is None else state.first_s)
+    # The next generation is after all that was claimed, and one that few claim may still be believed.
+    waits = known.young and bool(verdict.incredible) if state.new_generation else beyond is None
+    if verdict.open and waits and now_s < hold_s:
+        said = f"{verdict.text}; listening {hold_s - now_s:.0f} s at most for others before that is judged"
+        told: list[Effect] = [] if state.listens else [Say("warning", said)]
+        return replace(state, hold_s=hold_s, listens=True), told
+
+    effects: list[Effect] = []
+    if verdict.incredible:
+        effects.append(Say("warning", claims.incredible_text(verdict.incredible, known.round)))
+    if state.new_generation:
+        effects += _next(state, watch, verdict)
+    elif beyond is not None:
+        far = not signed and claims.is_far(announced, known.round)
+        effects.append(GiveUp(claims.behind_text(beyond) + (f". {_forged(state, announced)}" if far else "")))
+    elif verdict.outcome == "behind":
+        effects.append(GiveUp(claims.behind_text(verdict.text)))
+    elif verdict.outcome == "undecided":
+        effects.append(GiveUp(claims.undecided_text(verdict.text), later=True))
+    else:
+        effects.append(TakeUp(watch, None, frozenset(verdict.incredible)))
+    return replace(state, over=True), effects
+
+
+def _forged(state: Takeover, announced: RoundId) -> str:
+    return claims.forged_text(announced, Topics(state.federation).round)
+
+
+def _next(state: Takeover, watch: Watch, verdict: Verdict) -> list[Effect]:
+    """Begin the next generation, if it can be counted."""
+    announced, signed = watch.announced or NOTHING, state.key is not None
+    number = claims.next_generation(state.known, watch.devices, verdict, announced, signed=signed)
+    if number > MAX_COUNTER:
+        return [
+            GiveUp(
+                f"generation {number - 1} is announced under our key or stands in this ledger, and none can "
+                "follow it. Begin with an empty state folder: where models are signed, after `fedge "
+                "rotate-key`; elsewhere with `fedge-agent forget-rounds` on each device"
+            )
+        ]
+    effects: list[Effect] = []
+    if announced.generation >= number:
+        effects.append(
+            Say(
+                "warning",
+                f"{_forged(state, announced)}. It is not believed: generation {number} is next. Devices that "
+                "have followed it take part again after `fedge-agent forget-rounds` there",
+            )
+        )
+    return [*effects, TakeUp(watch, number, frozenset(verdict.incredible))]

@@ -11,11 +11,11 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from aggregator import takeover
+from aggregator.claims import Known
 from aggregator.config import FederationSettings
-from aggregator.presence import Watch
-from aggregator.takeover import Takeover
+from aggregator.takeover import Takeover, TakeUp
 from fedge import ed25519
-from fedge.errors import GaveWay, ProtocolError
+from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.freshness import SERVICE_EXPIRY_S, age_s
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived
 from fedge.messages import Manifest, Service, Signed, Status, unpack
@@ -36,30 +36,42 @@ class Watching:
     Args:
         settings: the configuration.
         link: to the broker, under a name that is nobody's, so that nobody's session is taken.
+        known: what the ledger knows, from `aggregator.opening.known`.
         now_s: monotonic seconds.
         signer: where announcements are signed; then only its own are believed.
+        new_generation: the next generation is to begin, whatever the ledger knows.
     """
 
     def __init__(
         self,
         settings: FederationSettings,
         link: Link,
+        known: Known,
         now_s: Callable[[], float] = time.monotonic,
         signer: Signer | None = None,
+        *,
+        new_generation: bool = False,
     ) -> None:
         self._link = link
         self._now_s = now_s
         self._signer = signer
         self._topics = Topics(settings.federation.name)
         key = signer.public if signer is not None else None
-        self._state = Takeover(settings.federation.name, settings.broker.url, key)
-        self.seen: Watch | None = None
-        """What was seen, once it is enough."""
+        self._state = Takeover(
+            settings.federation.name, settings.broker.url, key, known, new_generation=new_generation
+        )
+        self.seen: TakeUp | None = None
+        """What was seen, once it is enough and the ledger fits."""
 
     @property
     def subscribed_s(self) -> float | None:
         """Since when what is retained has been coming, by `now_s`; None: it is not."""
         return self._state.subscribed_s
+
+    @property
+    def listens(self) -> bool:
+        """Whether devices that have not spoken were waited for."""
+        return self._state.listens
 
     def due_s(self) -> float | None:
         """When `turn` wants to be called next, even if nothing happens; None: only for an event."""
@@ -70,6 +82,8 @@ class Watching:
 
         Raises:
             GaveWay: another aggregator is alive.
+            Undecided: too few devices have spoken to say whether the ledger fits.
+            ConfigError: the fleet has seen more than the ledger knows, or no generation can follow.
         """
         for event in events:
             for seen in self._understood(event):
@@ -104,8 +118,10 @@ class Watching:
                     log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
                 case takeover.GiveWay(text):
                     raise GaveWay(text)
-                case takeover.TakeUp(watch):
-                    self.seen = watch
+                case takeover.GiveUp(text, later):
+                    raise (Undecided if later else ConfigError)(text)
+                case takeover.TakeUp():
+                    self.seen = effect
 
 
 def understood(
@@ -132,18 +148,21 @@ def understood(
 
 def watch(
     settings: FederationSettings,
+    known: Known,
     inbox: "SimpleQueue[Any]",
     watchdog: Watchdog,
     signer: Signer | None = None,
-) -> Watch:
+    *,
+    new_generation: bool = False,
+) -> TakeUp:
     """Look on at the broker until enough has been seen. The only place here that waits.
 
     Raises:
-        GaveWay: another aggregator is alive.
+        GaveWay, Undecided, ConfigError: as `Watching.turn`.
         Stopped: something else than the link's events came into the inbox: a request to stop.
     """
     link = _looking_around(settings, inbox)
-    watching = Watching(settings, link, signer=signer)
+    watching = Watching(settings, link, known, signer=signer, new_generation=new_generation)
     link.open()
     try:
         while watching.seen is None:

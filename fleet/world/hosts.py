@@ -12,13 +12,14 @@ from typing import Any
 from agent.config import AgentSettings
 from agent.opening import open_device
 from agent.runtime import Runtime as Agent
+from aggregator.claims import HEARING_S
 from aggregator.closer import close
 from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exported, Job
-from aggregator.opening import take_up
-from aggregator.presence import Watch
+from aggregator.opening import known, take_up
 from aggregator.runtime import Runtime as Aggregator
+from aggregator.takeover import TakeUp
 from aggregator.watching import Watching
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.freshness import RoundId
@@ -362,7 +363,10 @@ class AggregatorHost(Host):
         )
         name = f"{self.settings.federation.name}__watch-{self.name}-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
-        self._watching = Watching(self.settings, self.link, self.now_s, self._signer)
+        memory = known(self.settings, self.ledger)
+        self._watching = Watching(
+            self.settings, self.link, memory, self.now_s, self._signer, new_generation=self.new_generation
+        )
         self.link.open()
 
     def last_words(self) -> Publication | None:
@@ -437,7 +441,7 @@ class AggregatorHost(Host):
         if self.runtime is not None:
             self.scene.oracle.aggregator_acknowledges(self.disk.book, message)
 
-    def _serve(self, seen: Watch) -> None:
+    def _serve(self, seen: TakeUp) -> None:
         """As `aggregator.loop`."""
         self._watched()
         assert self.link is not None
@@ -445,17 +449,10 @@ class AggregatorHost(Host):
         self.link.close()
         self._inbox.clear()
         instance = self.scene.rng.randbytes(16)
-        known, has_model = self.known()
-        state = take_up(
-            self.settings,
-            self.ledger,
-            instance,
-            seen,
-            new_generation=self.new_generation,
-            keep_model=self.keep_model and has_model,
-        )
+        before, has_model = self.known()
+        state = take_up(self.settings, self.ledger, instance, seen, keep_model=self.keep_model and has_model)
         if not self.new_generation:
-            self.scene.oracle.aggregator_begins(self.scene.broker.retained, known)
+            self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
         self.new_generation = self.keep_model = False
         post = self.poster()
         self.link = VirtualLink(
@@ -486,7 +483,8 @@ class AggregatorHost(Host):
     def _watched(self) -> None:
         """It watched until now."""
         since_s = self._watching.subscribed_s if self._watching is not None else None
-        if self.runtime is None and since_s is not None:
+        if self._watching is not None and self.runtime is None and since_s is not None:
+            since_s += HEARING_S if self._watching.listens else 0.0
             self.scene.oracle.aggregator_watched(since_s + self._zero_s)
 
     def aggregator(
