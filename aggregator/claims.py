@@ -115,9 +115,8 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
     if known.young:
         if believed is None:
             return Verdict("fits", not halfway, None, newer, far, text)
-        if (
-            halfway or not voters
-        ):  # where nobody is known, others may still come and say that there is nothing
+        # Where nobody is known, others may still come, and say that there is nothing.
+        if halfway or not voters:
             return Verdict("behind", not halfway, believed, newer, {}, text)
     else:
         if believed is not None:
