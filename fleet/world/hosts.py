@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,8 @@ class AggregatorHost(Host):
         self.ledger: WatchedLedger | None = None
         self.runtime: Aggregator | None = None
         self.done = False
+        self.serves_since_s = inf
+        """In the world's time; for ever to come, if it does not."""
         self.new_generation = False
         """It is told to begin one when it starts next."""
         self.keep_model = False
@@ -357,6 +360,7 @@ class AggregatorHost(Host):
         if self.runtime is not None:
             self.key_number += 1
         self.runtime, self._watching, self._roused = None, None, False
+        self.serves_since_s = inf
         book = self.disk.book
         self.ledger = self.disk.mount(
             lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle, book)
@@ -464,7 +468,7 @@ class AggregatorHost(Host):
             manual_ack=True,
         )
         runtime = self.aggregator(state, self._closer(post), self._exporter(post))
-        self.runtime = runtime
+        self.runtime, self.serves_since_s = runtime, self.scene.clock.now_s
         runtime.begin()
         self.link.open()
 

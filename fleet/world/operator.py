@@ -12,7 +12,7 @@ from fedge.errors import ConfigError
 from fedge.freshness import round_of
 from fleet.world.books import Book
 from fleet.world.disks import Disk
-from fleet.world.faults import SECOND_S, Fault
+from fleet.world.faults import Fault
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Scene
 from fleet.world.oracle import Violation
 
@@ -170,12 +170,11 @@ class Operator:
         if kind == 2:
             main.darken(min(DARK_S, fault.seconds))
         second.start()
-        self._scene.clock.after(fault.seconds, lambda: self._choose(main, second, fault.seconds))
+        self._scene.clock.after(fault.seconds, lambda: self._choose(main, second))
 
-    def _choose(self, main: AggregatorHost, second: AggregatorHost, seconds: float) -> None:
+    def _choose(self, main: AggregatorHost, second: AggregatorHost) -> None:
         """Let one of two go on: the one that serves."""
-        both = main is self.main and all(host.alive and host.runtime is not None for host in (main, second))
-        if both and seconds >= SECOND_S and main.connected and second.connected:
+        if main is self.main and self._heard_each_other_for_long(main, second):
             raise Violation(f"two aggregators serve, and none has given way within {GIVEN_WAY_S:.0f} s")
         serves = second.alive and second.runtime is not None
         goes_on = second if serves and not (main.alive and main.runtime is not None) else main
@@ -189,6 +188,13 @@ class Operator:
         self._shelve(goes)
         self._scene.oracle.ledger_replaced()
         self.main.start()
+
+    def _heard_each_other_for_long(self, *hosts: AggregatorHost) -> bool:
+        since_s = self._scene.clock.now_s - GIVEN_WAY_S
+        return self._scene.broker.up_since_s <= since_s and all(
+            host.alive and host.serves_since_s <= since_s and host.weather.dark_until_s <= since_s
+            for host in hosts
+        )
 
     def _stop(self, host: AggregatorHost) -> None:
         host.die(silently=False)

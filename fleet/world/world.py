@@ -170,7 +170,7 @@ class World:
                 violation = str(found)
                 self._tell("oracle", violation)
             finally:
-                for disk in {*self._operator.disks, *(host.disk for host in self._hosts)}:
+                for disk in dict.fromkeys([*self._operator.disks, *(host.disk for host in self._hosts)]):
                     disk.discard()
         return Outcome(
             self.seed,
