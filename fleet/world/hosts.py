@@ -40,7 +40,7 @@ RESTART_S = 2.0
 """So long a service manager waits before it starts a program again."""
 GAVE_WAY_S = 30.0
 CLOSING_S = (0.0, 0.1, 1.0, 30.0)
-"""To compute a model takes at most one of these."""
+"""Until a job reads the ledger, and from then on until it is done: at most one of these each."""
 SESSION_S = 86_400
 
 
@@ -507,19 +507,25 @@ class AggregatorHost(Host):
         return signer(self.scene.topics, self.key_number) if self.settings.signing.key is not None else None
 
     def _closer(self, post: Callable[[Any], None]) -> Callable[[ClosingJob], None]:
-        """Production's work, at some later time; the power may fail at each of its looks into the ledger."""
+        """Production's work: it reads the ledger some time later, and is done some time after that.
+
+        The power may fail at each of its looks into the ledger; with the host the job is lost.
+        """
         ledger, boot, rng = self.ledger, self.boots, self.scene.rng
         assert ledger is not None
 
+        def later(action: Callable[[], None]) -> None:
+            self.scene.clock.after(rng.choice(CLOSING_S) * rng.random(), action)
+
         def work(job: ClosingJob) -> None:
-            if self.alive and boot == self.boots:
-                self._guarded(lambda: post(close(lambda: nullcontext(ledger), job)))
+            closed = close(lambda: nullcontext(ledger), job)
+            later(lambda: post(closed))
 
         def begin(job: ClosingJob) -> None:
-            after_s = rng.choice(CLOSING_S) * rng.random()
-            self.scene.clock.after(after_s, lambda: work(job))
+            if self.alive and boot == self.boots:
+                self._guarded(lambda: work(job))
 
-        return begin
+        return lambda job: later(lambda: begin(job))
 
     def _exporter(self, post: Callable[[Exported], None]) -> Callable[[Job], None]:
         """One at a time, as in production."""

@@ -371,7 +371,7 @@ SEEDS = {
     "partial_message_kept_over_rounds": 3,
     "old_outbox_answers_a_new_round": 21,
     "a_kept_session_taken_for_kept_frames": 36,
-    "an_update_admitted_while_the_round_closes": 0,
+    "an_update_admitted_while_the_round_closes": 1,
     "sum_in_order_of_arrival_in_float32": 0,
     "a_stale_online_watched_anew": 37,
     "signatures_not_checked": 116,
