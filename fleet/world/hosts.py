@@ -13,7 +13,6 @@ from typing import Any
 from agent.config import AgentSettings
 from agent.opening import open_device
 from agent.runtime import Runtime as Agent
-from aggregator.claims import HEARING_S
 from aggregator.closer import close
 from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
@@ -21,7 +20,7 @@ from aggregator.exporting import Exported, Job
 from aggregator.opening import known, take_up
 from aggregator.runtime import Runtime as Aggregator
 from aggregator.takeover import TakeUp
-from aggregator.watching import Watching
+from aggregator.watching import Watching, understood
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.freshness import RoundId
 from fedge.link import MessageArrived, Publication
@@ -455,7 +454,9 @@ class AggregatorHost(Host):
         instance = self.scene.rng.randbytes(16)
         before, has_model = self.known()
         state = take_up(self.settings, self.ledger, instance, seen, keep_model=self.keep_model and has_model)
-        if not self.new_generation:
+        said = self.scene.broker.retained.get(self.scene.topics.round)
+        told = said and MessageArrived(said.topic, said.payload, True, None, 0, 0)
+        if not self.new_generation and told and understood(self.scene.topics, told, 0.0, self._signer):
             self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
         self.new_generation = self.keep_model = False
         post = self.poster()
@@ -488,7 +489,7 @@ class AggregatorHost(Host):
         """It watched until now."""
         since_s = self._watching.subscribed_s if self._watching is not None else None
         if self._watching is not None and self.runtime is None and since_s is not None:
-            since_s += HEARING_S if self._watching.listens else 0.0
+            since_s += self._watching.patience_s
             self.scene.oracle.aggregator_watched(since_s + self._zero_s)
 
     def aggregator(
