@@ -1,5 +1,8 @@
 """A version with topics of its own takes over a server: the access list that 0.2.0 wrote grows by them."""
 
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from agent.enrolment.certificates import Present
 from fleet.cli import app
 from fleet.identities import acl, publishing, registrar
 from fleet.identities.acl import Right
@@ -17,7 +21,8 @@ from fleet.identities.register import Register
 from tests.system.installed import FEDERATION, MEMBERS, installed, serving
 from tests.system.probes import PATIENCE_S, Member, tls
 from tests.system.production import needs_mosquitto
-from tests.system.versions import RECORDED
+from tests.system.registrars import registrar as registrar_process
+from tests.system.versions import RECORDED, Version
 
 DEVICES = {f"{FEDERATION}_{device}" for device in MEMBERS}
 NEW = f"fedge/v1/{FEDERATION}/news"
@@ -124,3 +129,26 @@ def test_devices_of_0_2_0_that_are_connected_hear_of_a_new_topic_at_once(
         assert {payload for _, _, payload in device.heard} == {b"heard"}
         device.close()
         aggregator.close()
+
+
+@pytest.mark.system
+@needs_mosquitto
+def test_a_device_of_0_2_0_renews_where_this_version_serves(
+    folder: FederationFolder, version_0_2_0: Version, tmp_path: Path
+) -> None:
+    home = shutil.copytree(RECORDED / "0.2.0" / "homes" / "pi-4", tmp_path / "pi-4")
+    before = Present.read(home / "identity.pem")
+    with serving(folder) as place, registrar_process(folder):
+        config = str(home / "agent.toml")
+        renewed = subprocess.run(
+            version_0_2_0.program("agent", "renew", "--config", config, "--force"),
+            env={**os.environ, "FEDGE_AGENT_RENEWAL__PORT": str(place.provisioning_port)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        assert renewed.returncode == 0, renewed.stderr
+        after = Present.read(home / "identity.pem")
+        assert (after.common_name, after.der != before.der) == (before.common_name, True)
+        Member(place.port, tls(folder.ca, home / "identity.pem")).open().close()

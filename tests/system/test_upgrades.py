@@ -102,6 +102,9 @@ def finish(fleet: FleetOfProcesses, model: bytes | None = None) -> None:
     fleet.until(lambda: all(d.held_model() == final for d in fleet.devices.values()), "all devices hold it")
     check_stores(fleet)
     assert check_books(fleet) == 4
+    again = [replay(fleet.ledger, number, seed=7) for number in range(5)]
+    assert all(each.same for each in again)
+    assert [each.rule for each in again] == ["survey/1", *["mean/1"] * 4]
     for name in ("aggregator", *DEVICES):
         assert not [word for word in ("Traceback", "refused", "ERROR") if word in fleet.log(name)], name
 
