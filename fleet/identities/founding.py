@@ -126,7 +126,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
     """Make all files of a federation that are not there yet, and write the broker's lists anew.
 
     Returns:
-        What was made; also the access list, where it was there and is another one now.
+        What was made; where nothing had to be, the access list if it is another one now.
 
     Args:
         folder: where; made if need be.
@@ -197,7 +197,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         give_to_owner(folder.registrar, *new)  # installed, it is another user's, who has to read them
         before = read(folder.acl) if folder.acl.exists() else None
         publish(folder, register)  # a newer version may have topics that the list does not know
-        if before is not None and read(folder.acl) != before:
+        if not made.paths and before is not None and read(folder.acl) != before:
             made.paths.append(folder.acl)
     return made.paths
 
