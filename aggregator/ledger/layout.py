@@ -45,5 +45,6 @@ CREATE TABLE devices (
 ALTER TABLE rounds ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 UPDATE rounds SET attempt = max(0, json_array_length(cohorts) - 1)
 """,
+    "ALTER TABLE devices ADD COLUMN can TEXT",
 )
 """The layouts, from the first on; see docs/state.md."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
+from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
 from fedge.freshness import RoundId
@@ -166,6 +167,12 @@ class LedgerReader:
             *round_id,
         )
         return int(row[0]) if row else 0
+
+    def abilities(self) -> dict[str, frozenset[str]]:
+        """What each device can that has told its status, as names of `fedge.capabilities`."""
+        rows = self._all("SELECT device, can FROM devices WHERE version IS NOT NULL")
+        with self._sound("what the devices can"):
+            return {device: told(tuple(json.loads(can)) if can is not None else None) for device, can in rows}
 
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 
