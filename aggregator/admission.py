@@ -87,10 +87,9 @@ def _judge_vector(terms: Terms, update: Update) -> Admitted | Refusal:
         )
     if update.kind != "weights":
         return Refusal(Reason.WRONG_KIND, f"an update of kind {update.kind!r}: the plan asks for weights")
-    if update.codec != terms.codec:
+    if update.codec not in CODECS or update.codec != terms.codec:
         detail = f"encoded as {update.codec!r}: the plan asks for {terms.codec!r}"
-        known = update.codec in CODECS
-        return Refusal(Reason.WRONG_KIND if known else Reason.UNSUPPORTED, detail)
+        return Refusal(Reason.WRONG_KIND if update.codec in CODECS else Reason.UNSUPPORTED, detail)
     try:
         vector: NDArray[Any] = CODECS[update.codec].decode(update.body, terms.weights)
     except ProtocolError as error:

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator import events as on
+from aggregator import survey
 from aggregator.answers import Answer
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.rules import mean
 from aggregator.rules.mean import Contribution, finish, partial
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
@@ -209,7 +211,8 @@ def close_round(
     model = blob_of(data, 1 - state.model.slot if state.model else 0)
     summary = {**result.summary, "seconds": seconds, "bytes_up": ledger.update_bytes(round_id)}
     ledger.save_content("model", round_id, model, data)
-    ledger.close_round(round_id, model.digest, result.devices, result.samples, summary, time.time())
+    rule = survey.RULE if state.kind == "survey" else mean.RULE
+    ledger.close_round(round_id, model.digest, result.devices, result.samples, summary, time.time(), rule)
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
     progress = state.progress
     if state.kind == "train":

@@ -275,6 +275,6 @@ def can_be_awaited(state: Federation, device: str) -> bool:
         return False
     if state.roster is not None and device not in state.roster:
         return False
-    if lacks(state, device):
+    if lacks(state, device) != ():
         return False
     return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

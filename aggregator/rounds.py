@@ -154,7 +154,7 @@ def _draw(state: Federation) -> Step:
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
-    able = [device for device in state.online if not lacks(state, device)]
+    able = [device for device in state.online if lacks(state, device) == ()]
     wanted = min(state.rules.target or state.rules.quorum, len(able))
     best: tuple[int, Cohort] | None = None
     for draw in range(DRAWS if fraction < 1 else 1):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer
-from aggregator.ledger.layout import KEPT
+from aggregator.ledger.layout import KEPT, NAMES_RULES, RULES_BEFORE
 from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
@@ -99,6 +99,17 @@ class LedgerReader:
             KEPT,
         )
         return {number: (kind, model) for number, kind, model in rows}
+
+    def rule(self, round_id: RoundId) -> str | None:
+        """Name and version of the rule that closed a round; None while it is open, or if it was only kept."""
+        if self._one("PRAGMA user_version")[0] < NAMES_RULES:  # only looked at, so it is not migrated
+            row = self._one(
+                "SELECT kind FROM rounds WHERE generation = ? AND round = ? AND closed_at IS NOT NULL",
+                *round_id,
+            )
+            return RULES_BEFORE.get(row[0]) if row else None
+        row = self._one("SELECT rule FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return row[0] if row else None
 
     def summaries(self, generation: int) -> list[dict[str, Any]]:
         """What the closed training rounds of a generation brought, in order."""

@@ -82,17 +82,25 @@ class Ledger(LedgerReader):
         self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
 
     def close_round(
-        self, round_id: RoundId, model: bytes, devices: int, samples: int, summary: dict[str, Any], now: float
+        self,
+        round_id: RoundId,
+        model: bytes,
+        devices: int,
+        samples: int,
+        summary: dict[str, Any],
+        now: float,
+        rule: str | None,
     ) -> None:
-        """Close a round with the digest of its model."""
+        """Close a round with the digest of its model, and the name of the rule that made it, if one did."""
         self._run(
-            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?"
+            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?"
             " WHERE generation = ? AND round = ?",
             now,
             model,
             devices,
             samples,
             json.dumps(summary),
+            rule,
             *round_id,
         )
 

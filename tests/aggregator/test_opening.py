@@ -106,7 +106,7 @@ class Place:
                 self.ledger.save_content("task", state.round, surveyed, task)
             self.ledger.save_content("model", state.round, model, b"model")
             summary = {} if number == 0 else {"weight_change": 0.5, "accuracy": number / 10}
-            self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0)
+            self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0, "mean/1")
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def learn_by_hand(place: Place) -> np.ndarray:
     blob = blob_of(data, slot=1)
     with place.ledger.transaction():
         place.ledger.save_content("model", state.round, blob, data)
-        place.ledger.close_round(state.round, blob.digest, 2, 20, {"weight_change": 0.5}, 0.0)
+        place.ledger.close_round(state.round, blob.digest, 2, 20, {"weight_change": 0.5}, 0.0, "mean/1")
     return vector
 
 
@@ -334,6 +334,7 @@ def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, s
     assert [(row.kind, row.attempt, row.devices) for row in read_rounds(place.folder / FILE)] == [
         ("kept", 0, 0)
     ]
+    assert place.ledger.rule(RoundId(2, 0)) is None, "no rule made it"
     with pytest.raises(DataError, match=r"round 2\.0 was computed of is not there .*; none is kept"):
         replay(place.folder / FILE, 0, seed=0)
 
