@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fedge import __version__
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -75,10 +76,8 @@ def test_a_device_of_today_declines_what_a_version_to_come_asks(
     ((name, value),) = plan.items()
     missing = f"codec:{value}" if name == "codec" else f"plan:{name}"
     for device in OLD:
-        assert (
-            f"round 1.1: declined (unsupported): this program (Fedge 0.2.0) cannot do {missing}"
-            in fleet.log(device)
-        )
+        declined = f"declined (unsupported): this program (Fedge {__version__}) cannot do {missing}"
+        assert f"round 1.1: {declined}" in fleet.log(device)
         assert "malformed" not in fleet.log(device)
         assert "train begins" not in fleet.log(device)
     for number in range(1, ROUNDS + 1):

@@ -18,8 +18,8 @@ RECORDED = Path(__file__).parent / "recorded"
 DEVICES = ("device-0", "device-1", "device-2")
 """Those of `federations.steady`."""
 
-# What a version to come may do within v1 of the protocol: say more in every message, at every depth. Only what
-# changes the computing, a network or a plan, is not passed over: who does not know a field of it declines.
+# What a version to come may do within v1 of the protocol: say more in every message, at every depth. Only a
+# network and a plan have no fields to pass over: who does not know one of theirs declines.
 FUTURE = """
 from fedge import wire
 
