@@ -7,6 +7,9 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
         ▲                                 │  ▲ └─ deadline below quorum: attempt + 1 ─┘     │
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
                                                                         stopping rule ──► DONE
+
+CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
+again. If no model comes of it, the round is COLLECTING again, with the next attempt.
 """
 
 import hashlib
@@ -274,7 +277,7 @@ def _tick(state: Federation, now_s: float) -> Step:
     effects: list[do.Effect] = []
     if now_s >= state.beat_due_s:
         state = replace(state, beat=(state.beat + 1) % 2**31, beat_due_s=now_s + BEAT_S)
-        if state.phase is Phase.COLLECTING:
+        if state.phase in (Phase.COLLECTING, Phase.CLOSING):  # to close may take long
             effects.append(do.SaveElapsed(state.round, state.elapsed(now_s)))
         if state.link_up:
             effects.append(do.PublishService(service(state)))
