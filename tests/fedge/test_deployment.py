@@ -179,7 +179,7 @@ os.geteuid = lambda: 65534
 sys.argv = [sys.argv[1], "install"]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-"""Whoever runs it. To become another user for it would hide the clone, and Python itself, in a closed home."""
+"""Whoever runs it: to another user, a clone in a closed home, and Python itself, may be out of reach."""
 
 
 @pytest.mark.parametrize(("folder", "program"), [("agent", AGENT), ("aggregator", SERVER)])
