@@ -389,6 +389,7 @@ def retain(town: Place, *publications: tuple[str, bytes], expiry_s: int | None =
         link.close()
 
 
+@pytest.mark.system
 def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
     topics = town.topics
     retain(
@@ -429,6 +430,7 @@ def test_fault_72_with_a_signing_key_only_its_own_announcements_are_believed(
     assert opening.take_in(Watch(0.0), topics, heard, 1.0, ours).announced == (1, 4)
 
 
+@pytest.mark.system
 def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
     retain(town, (town.topics.service, pack(service(SMALLER, beat=1))))
     alive = Thread(
@@ -442,6 +444,7 @@ def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
     alive.join()
 
 
+@pytest.mark.system
 def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
     town: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,6 +453,7 @@ def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
     assert town.open().round == (1, 0)
 
 
+@pytest.mark.system
 def test_what_was_said_long_ago_is_not_waited_for(town: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker says how old it is: without that, this would take a day."""
     monkeypatch.setattr(presence, "PATIENCE_S", 86_400.0)
@@ -489,6 +493,7 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
     assert opening._watch(place.settings(), place.topics, place.inbox, UNWATCHED).newest() == (1, 7)
 
 
+@pytest.mark.system
 def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
     town.inbox.put("stop")
     opened = open_federation(
@@ -498,6 +503,7 @@ def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
     assert town.ledger.life() is None
 
 
+@pytest.mark.system
 def test_what_is_asked_meanwhile_is_kept_for_the_loop(town: Place) -> None:
     """A signal that comes in the last moment of watching must not be lost with the link's own events."""
     for event in (LinkUp(1, False, 100), "stop", Answered(1, None)):
