@@ -29,6 +29,7 @@ from pathlib import Path
 
 import msgpack
 
+from fedge.messages import Export, unseal
 from fleet import broker as brokers
 from fleet.broker import LocalBroker, free_port
 from fleet.processes import spawn, stop
@@ -69,6 +70,7 @@ def _record_fleet(version: Version, work: Path, target: Path) -> None:
         fleet.devices["device-2"].hold(3)
         start(fleet, version, "aggregator", *DEVICES)
         reach(fleet, 2)
+        fleet.until(lambda: _exported(wiretap) == 1, "the model of round 1 is published")
         for name in ("aggregator", "device-0", "device-1"):
             assert fleet.terminate(name) == 0
         fleet.kill("device-2")
@@ -81,6 +83,12 @@ def _record_fleet(version: Version, work: Path, target: Path) -> None:
             for file in ("agent.db", "agent.db-wal", "model.held"):
                 if (device.folder / "state" / file).exists():
                     shutil.copy(device.folder / "state" / file, target / name)
+
+
+def _exported(wiretap: Wiretap) -> int | None:
+    """The round whose exported model was announced last."""
+    payload = wiretap.latest.get(wiretap.topics.export)
+    return unseal(payload, Export).round if payload else None
 
 
 def _record_federation(version: Version, work: Path, target: Path) -> None:
