@@ -12,6 +12,7 @@ from aggregator import events as on
 from aggregator.ability import lacks, learn
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
+from aggregator.claims import Known, behind_text, incredible_text, judge
 from aggregator.federation import Federation, Phase, Step
 from aggregator.presence import is_of_key
 from fedge.frames import Refused, cost, offer
@@ -207,8 +208,9 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         change = _with if can_be_awaited(state, device) else _without
         state = replace(state, awaited=change(state.awaited, device))
     seen = RoundId(status.generation, status.round)
-    if seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None):
-        state, behind = _behind(state, device, seen)
+    newer = seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
+    if newer or device in state.ahead:
+        state, behind = _behind(state, device, seen if newer else None)
         effects += behind
     if state.signers and status.signer is not None and status.signer not in state.signers:
         state, estranged = _estranged(state, device, status.signer)
@@ -230,15 +232,25 @@ def _declines(state: Federation, device: str) -> bool:
     return declined is not None and (round_of(declined), declined.attempt) == (state.round, state.attempt)
 
 
-def _behind(state: Federation, device: str, seen: RoundId) -> Step:
-    """A device has seen more than this ledger knows: one may lie, half of the fleet is believed."""
-    if device in state.ahead:
+def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
+    """A device claims to have seen more than this ledger knows, or takes it back: who is believed?"""
+    before = state.ahead.get(device)
+    ahead = {name: claim for name, claim in state.ahead.items() if name != device}
+    state = replace(state, ahead=ahead if seen is None else {**ahead, device: seen})
+    if seen is None or seen == before:
         return state, []
-    state = replace(state, ahead=state.ahead | {device})
-    text = f"{device} has seen round {seen}, this ledger only knows {state.round}"
-    if 2 * len(state.ahead) < len(state.fleet):
-        return state, [do.Say("error", f"{text}: it will not take part")]
-    return state, [do.GiveUp(behind_text(f"{len(state.ahead)} devices ({text})"), gave_way=False)]
+    young = state.young and state.round.round == 0
+    known = Known(state.round, state.voters | state.fleet, young, state.roster)
+    verdict = judge(known, state.fleet, state.ahead)
+    if verdict.outcome == "behind":
+        return state, [do.GiveUp(behind_text(verdict.text), gave_way=False)]
+    if device not in verdict.incredible:
+        text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
+        return state, [do.Say("error", text)] if before is None else []
+    if device in state.incredible:
+        return state, []
+    state = replace(state, incredible=state.incredible | {device})
+    return state, [do.Say("warning", incredible_text({device: seen}, state.round))]
 
 
 def _estranged(state: Federation, device: str, believed: bytes) -> Step:
@@ -251,16 +263,6 @@ def _estranged(state: Federation, device: str, believed: bytes) -> Step:
         "or another one pinned there?"
     )
     return replace(state, estranged=state.estranged | {device}), [do.Say("error", text)]
-
-
-def behind_text(who: str) -> str:
-    """What to tell an operator whose ledger is older than the fleet, with the ways on."""
-    return (
-        f"this ledger is older than what the fleet has seen: {who}. Was the state folder wiped, or restored "
-        "from an old backup? Either restore the newest copy of it, or run once with --new-generation to "
-        "begin anew with the devices following (to go on with the model of this ledger instead: "
-        "`fedge-aggregator new-generation --keep-model`)"
-    )
 
 
 def awaited(state: Federation) -> Federation:

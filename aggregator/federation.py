@@ -86,8 +86,14 @@ class Federation:
     """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
     """Online, chosen, and neither answered nor declined."""
-    ahead: frozenset[str] = frozenset()
-    """Devices that have seen rounds this ledger does not know."""
+    voters: frozenset[str] = frozenset()
+    """Every device that the ledger knew when it was taken up."""
+    young: bool = False
+    """No round was closed in the ledger then."""
+    ahead: Mapping[str, RoundId] = field(default_factory=dict)
+    """Devices that claim to have seen rounds this ledger does not know, and which."""
+    incredible: frozenset[str] = frozenset()
+    """Those of which it was said that they claim what cannot be."""
     rival: Service | None = None
     """What another aggregator last said, if it said that it is online."""
     progress: Progress = field(default_factory=Progress)

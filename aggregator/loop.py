@@ -21,7 +21,6 @@ from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.link import Link
 from fedge.store import lock, make_folder
 from fedge.systemd import ServiceManager, Watchdog
-from fedge.topics import Topics
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -117,7 +116,6 @@ class Loop:
         state = open_federation(
             self._settings,
             self._ledger,
-            Topics(self._settings.federation.name),
             os.urandom(16),
             self._inbox,
             self._watchdog,

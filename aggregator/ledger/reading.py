@@ -77,6 +77,15 @@ class LedgerReader:
         last = self.last_closed(life.generation)
         return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
 
+    def has_closed(self) -> bool:
+        """Whether a round of any generation was closed in it."""
+        return self._one("SELECT 1 FROM rounds WHERE closed_at IS NOT NULL LIMIT 1") is not None
+
+    def devices(self) -> frozenset[str]:
+        """Those that have told their status."""
+        rows = self._all("SELECT device FROM devices WHERE version IS NOT NULL")
+        return frozenset(row[0] for row in rows)
+
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
         """A round's kind, attempt, cohorts and time, closed or not."""
         row = self._one(

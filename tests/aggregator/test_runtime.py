@@ -18,6 +18,7 @@ from aggregator.opening import open_ledger, take_up
 from aggregator.presence import Watch
 from aggregator.rounds import BEAT_S
 from aggregator.runtime import Runtime
+from aggregator.takeover import TakeUp
 from fedge.errors import DamagedState, StateError
 from fedge.link import Link, MessageArrived, Publication
 from fedge.messages import Receipt, pack, unpack
@@ -47,7 +48,7 @@ class Served:
 
     def start(self) -> None:
         """Take up where the ledger stands, and announce the round."""
-        state = take_up(self.settings, self.ledger, OURS, Watch(0.0), new_generation=False)
+        state = take_up(self.settings, self.ledger, OURS, TakeUp(Watch(0.0)))
         link = Link(self.settings.broker, "aggregator", lambda _: None)
         link.reply = self.said.append  # type: ignore[method-assign]
         self.runtime = Runtime(
