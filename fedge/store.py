@@ -173,6 +173,10 @@ def quarantine(path: Path) -> Path:
     return aside
 
 
+READ_TEXT = partial(str, encoding="utf-8", errors="replace")
+"""How text is read: a flipped bit shows in what it means, and is no error of the database."""
+
+
 def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """Open or create a database; transactions begin with an explicit BEGIN and end durably.
 
@@ -187,7 +191,7 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        connection.text_factory = READ_TEXT
         try:
             found = _examine(connection, path)
             _migrate(connection, path, found, migrations)

@@ -50,6 +50,7 @@ ALTER TABLE rounds ADD COLUMN rule TEXT;
 UPDATE rounds SET rule = CASE kind WHEN 'train' THEN 'mean/1' WHEN 'survey' THEN 'survey/1' END
     WHERE closed_at IS NOT NULL
 """,
+    "ALTER TABLE devices ADD COLUMN can TEXT",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4

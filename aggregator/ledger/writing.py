@@ -192,14 +192,15 @@ class Ledger(LedgerReader):
         declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
         self._run(
             "INSERT INTO devices"
-            " (device, online, version, samples, holds, generation, round, declined, seen_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
+            " (device, online, version, samples, holds, generation, round, declined, seen_at, can)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
             " WHEN (online, version, samples, holds, generation, round, declined) IS NOT"
             " (excluded.online, excluded.version, excluded.samples, excluded.holds, excluded.generation,"
             " excluded.round, excluded.declined) THEN excluded.seen_at ELSE seen_at END,"
             " online = excluded.online,"
             " version = excluded.version, samples = excluded.samples, holds = excluded.holds,"
-            " generation = excluded.generation, round = excluded.round, declined = excluded.declined",
+            " generation = excluded.generation, round = excluded.round, declined = excluded.declined,"
+            " can = excluded.can",
             device,
             status.online,
             status.version,
@@ -209,6 +210,7 @@ class Ledger(LedgerReader):
             status.round,
             declined,
             now,
+            json.dumps(status.can) if status.can is not None else None,
         )
 
     def count_refusal(self, device: str, reason: Reason) -> None:

@@ -19,18 +19,28 @@ DEVICES = ("device-0", "device-1", "device-2")
 """Those of `federations.steady`."""
 
 # What a version to come may do within v1 of the protocol: say more in every message, at every depth. Only a
-# network has no unknown fields: who does not know one cannot compute the layer it belongs to.
+# network and a plan have no fields to pass over: who does not know one of theirs declines.
 FUTURE = """
 from fedge import wire
 
 def more(value):
     if isinstance(value, dict):
-        grown = {key: part if key == "network" else more(part) for key, part in value.items()}
+        grown = {key: part if key in ("network", "plan") else more(part) for key, part in value.items()}
         return {**grown, "said_by_the_future": 1.5}
     return [more(part) for part in value] if isinstance(value, list | tuple) else value
 
 said = wire.encode
 wire.encode = lambda message: said(more(message))
+"""
+# A version to come that can more: a plan with a proximal term, and another codec.
+ABLE = """
+import fedge.codecs, fedge.plan
+
+class Plan(fedge.plan.Plan):
+    proximal: float | None = None
+
+fedge.plan.Plan = Plan
+fedge.codecs.CODECS = {**fedge.codecs.CODECS, "half": fedge.codecs.float32}
 """
 RUN = """
 import runpy, sys
@@ -59,6 +69,7 @@ class Version:
 
 TODAY = Version("today's")
 TO_COME = Version("a later one", FUTURE)
+ABLE_TO_MORE = Version("a later one that can more", ABLE)
 
 
 def checked_out(commit: str, folder: Path) -> Version | None:
