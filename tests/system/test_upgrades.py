@@ -285,6 +285,8 @@ def test_every_message_of_0_2_0_is_read_whole(name: str) -> None:
     assert {key: read.get(key) for key in fields} == fields
 
 
+BEYOND_0_2_0 = {"round_requiring.msgpack"}
+"""Rounds that require what it cannot do: no such device is awaited."""
 READ_ALL = """
 import msgpack
 from pathlib import Path
@@ -310,7 +312,7 @@ def test_every_message_of_this_version_is_read_by_0_2_0(version_0_2_0: Version) 
         *map(str, GOLDEN.glob("*.msgpack")),
     ]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert not told
+    assert {line.split()[0] for line in told.splitlines()} == BEYOND_0_2_0, told
 
 
 def test_all_that_was_said_in_a_fleet_of_0_2_0_is_understood() -> None:
