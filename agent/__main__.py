@@ -38,6 +38,7 @@ EXAMPLES = """examples:
   fedge-agent predict new.csv                use the newest model on a file, without a network
   fedge-agent join TOKEN --device pi-1       get an identity; the key is made here and stays here
   fedge-agent renew --config agent.toml      renew the certificate, if it is time
+  fedge-agent forget-rounds                  follow again, after a round was announced that cannot be true
   sudo fedge-agent install pi-1.fedge        install as a service, or upgrade
 
 exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed, or nobody answered,

@@ -1,4 +1,4 @@
-"""`fedge-agent install` and `uninstall`: options. What does it is loaded late: the agent stays light."""
+"""`fedge-agent install`, `uninstall`, `forget-rounds`: options. What does the work is loaded late."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ P = TypeVar("P", bound=argparse.ArgumentParser)
 
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
-    """Add the two commands to the program's."""
+    """Add the three commands to the program's."""
     install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
     install_parser.add_argument(
         "source",
@@ -31,12 +31,33 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         "--purge", action="store_true", help="remove configuration, key and state too"
     )
     uninstall_parser.set_defaults(run=_uninstall)
+    forget = commands.add_parser(
+        "forget-rounds",
+        help="follow again, after a round was announced that cannot be true",
+        description="Makes this device forget the newest round it has seen, and the update saved for it. "
+        "A device never goes back: where models are not signed, and somebody has announced round 1.5000 to "
+        "it, it ignores round 1.7, and the aggregator's log names it. Identity, keys, model and counters "
+        "stay. Stop the agent, run this while the aggregator serves, and start the agent: it follows what is "
+        "announced then, and until something is, an old announcement that is played to it again. So look "
+        "first who could write that round. Where models are signed, `fedge rotate-key` on the server reaches "
+        "all devices, and this is not needed.",
+    )
+    forget.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    forget.set_defaults(run=_forget_rounds)
 
 
 def _install(options: argparse.Namespace) -> int:
     from agent.installation import run_install
 
     return run_install(options)
+
+
+def _forget_rounds(options: argparse.Namespace) -> int:
+    from agent.forgetting import forget_rounds
+    from agent.place import load
+
+    print(forget_rounds(load(options.config)))
+    return 0
 
 
 def _uninstall(options: argparse.Namespace) -> int:

@@ -83,6 +83,14 @@ class Memory:
         with self._clear_errors():
             self._db.execute(_SAVE_SEEN, (*attempt.round, attempt.number, _proof_of_seen(attempt)))
 
+    def forget_rounds(self) -> None:
+        """Forget which announcement was seen, and the update made for one; all else stays."""
+        with self._clear_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            for table in ("seen", "outbox", "verdict"):
+                self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these three names
+            self._db.execute("COMMIT")
+
     def saved(self) -> Saved | None:
         """What is known of the newest update."""
         with self._clear_errors():

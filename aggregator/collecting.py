@@ -9,8 +9,10 @@ from typing import Literal
 
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator.ability import lacks, learn
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
+from aggregator.claims import Known, behind_text, incredible_text, judge
 from aggregator.federation import Federation, Phase, Step
 from aggregator.presence import is_of_key
 from fedge.frames import Refused, cost, offer
@@ -81,6 +83,13 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
         return _refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
+    unable = lacks(state, device)
+    if unable:
+        detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
+        return _refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
+    if unable is None:
+        receipt = _receipt(state, frame.id, "retry", Reason.UNSUPPORTED, after_s=BUSY_RETRY_S)
+        return state, [do.SendReceipt(device, receipt)]
     if frame.size > state.largest_update:
         detail = f"{frame.size} bytes; an update of this task has at most {state.largest_update}"
         return _refuse(state, device, frame.id, Reason.OVERSIZE, detail)
@@ -171,6 +180,7 @@ def _terms(state: Federation) -> Terms:
         task=state.task_message,
         cohorts=state.cohorts,
         max_samples=state.max_samples,
+        codec=state.plan.codec,
     )
 
 
@@ -183,6 +193,8 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         fleet=_with(state.fleet, device),
         online=(_with if status.online else _without)(state.online, device),
     )
+    state, more = learn(state, device, status.can)
+    effects += more
     if status.declined != state.declined.get(device):
         declined = dict(state.declined)
         declined.pop(device, None)
@@ -196,8 +208,9 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         change = _with if can_be_awaited(state, device) else _without
         state = replace(state, awaited=change(state.awaited, device))
     seen = RoundId(status.generation, status.round)
-    if seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None):
-        state, behind = _behind(state, device, seen)
+    newer = seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
+    if newer or device in state.ahead:
+        state, behind = _behind(state, device, seen if newer else None)
         effects += behind
     if state.signers and status.signer is not None and status.signer not in state.signers:
         state, estranged = _estranged(state, device, status.signer)
@@ -219,15 +232,25 @@ def _declines(state: Federation, device: str) -> bool:
     return declined is not None and (round_of(declined), declined.attempt) == (state.round, state.attempt)
 
 
-def _behind(state: Federation, device: str, seen: RoundId) -> Step:
-    """A device has seen more than this ledger knows: one may lie, half of the fleet is believed."""
-    if device in state.ahead:
+def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
+    """A device claims to have seen more than this ledger knows, or takes it back: who is believed?"""
+    before = state.ahead.get(device)
+    ahead = {name: claim for name, claim in state.ahead.items() if name != device}
+    state = replace(state, ahead=ahead if seen is None else {**ahead, device: seen})
+    if seen is None or seen == before:
         return state, []
-    state = replace(state, ahead=state.ahead | {device})
-    text = f"{device} has seen round {seen}, this ledger only knows {state.round}"
-    if 2 * len(state.ahead) < len(state.fleet):
-        return state, [do.Say("error", f"{text}: it will not take part")]
-    return state, [do.GiveUp(behind_text(f"{len(state.ahead)} devices ({text})"), gave_way=False)]
+    young = state.young and state.round.round == 0
+    known = Known(state.round, state.voters | state.fleet, young, state.roster)
+    verdict = judge(known, state.fleet, state.ahead)
+    if verdict.outcome == "behind":
+        return state, [do.GiveUp(behind_text(verdict.text), gave_way=False)]
+    if device not in verdict.incredible:
+        text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
+        return state, [do.Say("error", text)] if before is None else []
+    if device in state.incredible:
+        return state, []
+    state = replace(state, incredible=state.incredible | {device})
+    return state, [do.Say("warning", incredible_text({device: seen}, state.round))]
 
 
 def _estranged(state: Federation, device: str, believed: bytes) -> Step:
@@ -242,16 +265,6 @@ def _estranged(state: Federation, device: str, believed: bytes) -> Step:
     return replace(state, estranged=state.estranged | {device}), [do.Say("error", text)]
 
 
-def behind_text(who: str) -> str:
-    """What to tell an operator whose ledger is older than the fleet, with the ways on."""
-    return (
-        f"this ledger is older than what the fleet has seen: {who}. Was the state folder wiped, or restored "
-        "from an old backup? Either restore the newest copy of it, or run once with --new-generation to "
-        "begin anew with the devices following (to go on with the model of this ledger instead: "
-        "`fedge-aggregator new-generation --keep-model`)"
-    )
-
-
 def awaited(state: Federation) -> Federation:
     """Work out anew who can still be hoped for."""
     hoped = frozenset(device for device in state.online if can_be_awaited(state, device))
@@ -263,5 +276,7 @@ def can_be_awaited(state: Federation, device: str) -> bool:
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
     if state.roster is not None and device not in state.roster:
+        return False
+    if lacks(state, device) != ():
         return False
     return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

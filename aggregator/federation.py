@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from aggregator.answers import Answer
 from aggregator.effects import Effect
 from aggregator.stopping import Progress, Stopping
+from fedge.capabilities import required
 from fedge.frames import Partial
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Decline, Service, Task
@@ -78,12 +80,20 @@ class Federation:
     fleet: frozenset[str] = frozenset()
     """Every device that has told its status, online or not."""
     online: frozenset[str] = frozenset()
+    abilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """What each device can that has told its status, as names of `fedge.capabilities`."""
     declined: Mapping[str, Decline] = field(default_factory=dict)
     """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
     """Online, chosen, and neither answered nor declined."""
-    ahead: frozenset[str] = frozenset()
-    """Devices that have seen rounds this ledger does not know."""
+    voters: frozenset[str] = frozenset()
+    """Every device that the ledger knew when it was taken up."""
+    young: bool = False
+    """No round was closed in the ledger then."""
+    ahead: Mapping[str, RoundId] = field(default_factory=dict)
+    """Devices that claim to have seen rounds this ledger does not know, and which."""
+    incredible: frozenset[str] = frozenset()
+    """Those of which it was said that they claim what cannot be."""
     rival: Service | None = None
     """What another aggregator last said, if it said that it is online."""
     progress: Progress = field(default_factory=Progress)
@@ -97,6 +107,11 @@ class Federation:
     def enough(self) -> int:
         """Admitted updates that it takes to close."""
         return max(self.rules.quorum, self.insufficient + 1)
+
+    @cached_property
+    def requires(self) -> frozenset[str]:
+        """What the round requires of a device, as names of `fedge.capabilities`."""
+        return required(self.kind, self.plan if self.kind == "train" else None, self.task_message.network)
 
     @property
     def largest_update(self) -> int:

@@ -1,38 +1,29 @@
 """How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
 
 import logging
-import os
-import time
-from dataclasses import replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
-from aggregator.collecting import behind_text
+from aggregator.claims import Known
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import begin, go_on, require_same
 from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
-from aggregator.presence import Watch
 from aggregator.stopping import Progress, Stopping
-from fedge import ed25519
-from fedge.errors import ConfigError, DamagedState, GaveWay, ProtocolError
+from aggregator.takeover import TakeUp
+from aggregator.watching import Stopped, watch
+from fedge.errors import ConfigError, DamagedState
 from fedge.frames import cost
-from fedge.freshness import SERVICE_EXPIRY_S, RoundId, age_s
-from fedge.link import Answered, Link, LinkDown, LinkUp, MessageArrived
-from fedge.messages import MAX_COUNTER, MAX_SIZE, Manifest, Service, Signed, Status, Task, unpack
+from fedge.freshness import RoundId
+from fedge.messages import MAX_SIZE, Task, unpack
 from fedge.plan import Plan
 from fedge.store import quarantine
 from fedge.systemd import Watchdog
-from fedge.topics import Topics
-from fedge.trust import Signer, authenticate
+from fedge.trust import Signer
 
 log = logging.getLogger("fedge.aggregator")
-
-
-class Stopped(Exception):  # noqa: N818 (an outcome)
-    """Asked to stop while watching."""
 
 
 def open_ledger(path: Path) -> Ledger:
@@ -60,7 +51,6 @@ def begin_anew(path: Path, error: DamagedState) -> Ledger:
 def open_federation(
     settings: FederationSettings,
     ledger: Ledger,
-    topics: Topics,
     instance: bytes,
     inbox: "SimpleQueue[Any]",
     watchdog: Watchdog,
@@ -73,22 +63,31 @@ def open_federation(
 
     Raises:
         GaveWay: another aggregator is alive.
+        Undecided: too few devices have spoken to say whether the ledger is older than the fleet.
         ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
     """
     try:
-        watch = _watch(settings, topics, inbox, watchdog, signer)
+        seen = watch(
+            settings, known(settings, ledger), inbox, watchdog, signer, new_generation=new_generation
+        )
     except Stopped:
         return None
-    return take_up(settings, ledger, instance, watch, new_generation=new_generation, keep_model=keep_model)
+    return take_up(settings, ledger, instance, seen, keep_model=keep_model)
+
+
+def known(settings: FederationSettings, ledger: LedgerReader) -> Known:
+    """What a ledger knows of the fleet."""
+    devices = settings.federation.devices
+    roster = frozenset(devices) if devices is not None else None
+    return Known(ledger.newest_round(), ledger.devices(), not ledger.has_closed(), roster)
 
 
 def take_up(
     settings: FederationSettings,
     ledger: Ledger,
     instance: bytes,
-    watch: Watch,
+    seen: TakeUp,
     *,
-    new_generation: bool,
     keep_model: bool = False,
 ) -> Federation:
     """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
@@ -96,35 +95,26 @@ def take_up(
     `keep_model`: a new generation begins with the ledger's newest model, not with a survey.
 
     Raises:
-        ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
+        ConfigError: another task was learnt in this ledger, or there is no model to keep.
     """
-    topics = Topics(settings.federation.name)
     life = ledger.life()
-    if new_generation:
-        generation = max(watch.newest().generation, life.generation if life else 0) + 1
-        if generation > MAX_COUNTER:
-            raise ConfigError(
-                f"generation {generation - 1} was announced or seen, and none can follow it: clear the "
-                f"retained {topics.round!r} and the statuses under {topics.all_statuses!r} that name it"
-            )
+    if seen.generation is not None:
         if keep_model and life is None:
             raise ConfigError("this ledger is new: it holds no model to keep")
         if keep_model and life is not None:
-            life = go_on(settings, ledger, life, generation)
+            life = go_on(settings, ledger, life, seen.generation)
         else:
-            life = begin(settings, ledger, life.ledger if life else instance, generation)
-        log.info("generation %d begins", generation)
-    elif (ahead := watch.ahead_of(ledger.newest_round())) is not None:
-        raise ConfigError(behind_text(ahead))
+            life = begin(settings, ledger, life.ledger if life else instance, seen.generation)
+        log.info("generation %d begins", seen.generation)
     elif life is None:
         life = begin(settings, ledger, instance, 1)
     else:
         require_same(life, settings)
-    return _load(settings, ledger, life, instance, watch)
+    return _load(settings, ledger, life, instance, seen)
 
 
 def _load(
-    settings: FederationSettings, ledger: LedgerReader, life: Life, instance: bytes, watch: Watch
+    settings: FederationSettings, ledger: LedgerReader, life: Life, instance: bytes, seen: TakeUp
 ) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
@@ -141,7 +131,7 @@ def _load(
     blobs = {blob.digest: blob for blob in ledger.slots().values()}
     task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
     assert task_digest is not None
-    rules = settings.rounds
+    rules, devices = settings.rounds, known(settings, ledger)
     task = unpack(ledger.content(task_digest), Task, max_bytes=MAX_SIZE)
     answers = {} if done else ledger.answers(round_id)
     partials = ledger.partials()
@@ -150,7 +140,7 @@ def _load(
         stopping=stopping,
         plan=Plan(**settings.plan.model_dump()),
         seed=settings.federation.seed,
-        roster=frozenset(settings.federation.devices) if settings.federation.devices is not None else None,
+        roster=devices.roster,
         max_samples=settings.federation.max_samples,
         ledger=life.ledger,
         instance=instance,
@@ -169,112 +159,11 @@ def _load(
         before=ledger.answers(round_id if done else round_id._replace(round=round_id.round - 1)),
         partials=partials,
         spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
-        fleet=frozenset(watch.devices),
-        online=watch.online,
+        fleet=frozenset(seen.watch.devices),
+        voters=devices.devices,
+        young=devices.young,
+        incredible=seen.incredible,
+        online=seen.watch.online,
+        abilities=ledger.abilities(),
         progress=progress,
     )
-
-
-def _watch(
-    settings: FederationSettings,
-    topics: Topics,
-    inbox: "SimpleQueue[Any]",
-    watchdog: Watchdog,
-    signer: Signer | None = None,
-) -> Watch:
-    """Look on under a name of our own, so that nobody's session is taken.
-
-    Raises:
-        GaveWay: another aggregator is alive.
-        Stopped: something else than the link's events came into the inbox: a request to stop.
-    """
-    link = _looking_around(settings, inbox)
-    link.open()
-    watch: Watch | None = None
-    waiting = subscribed = False
-    try:
-        while watch is None or not subscribed or time.monotonic() < watch.over_s():
-            watchdog.look(link.pulse)
-            left_s = max(0.0, watch.over_s() - time.monotonic()) if watch and subscribed else None
-            try:
-                event = inbox.get(timeout=watchdog.wait_s(left_s))
-            except Empty:
-                continue
-            match event:
-                case LinkUp():
-                    link.handle_up(event)
-                    link.subscribe(topics.service, topics.round, topics.all_statuses)
-                    watch = Watch(time.monotonic())
-                case LinkDown():
-                    link.handle_down()
-                    log.warning("not connected: %s", event.reason)
-                    watch, subscribed = None, False
-                case Answered(subscription=True) if watch is not None:
-                    link.settle(event)
-                    watch, subscribed = replace(watch, seen_s=time.monotonic()), True
-                case Answered():
-                    link.settle(event)
-                case MessageArrived() if watch is not None:
-                    watch = take_in(watch, topics, event, time.monotonic(), signer)
-                case MessageArrived():
-                    pass
-                case _:
-                    raise Stopped
-            if watch is not None and watch.moved and watch.other is not None:
-                raise GaveWay(
-                    f"another aggregator serves federation {settings.federation.name!r} "
-                    f"at {settings.broker.url} (instance {watch.other.instance.hex()[:8]}): giving way to it"
-                )
-            if watch is not None and watch.other is not None and not waiting:
-                waiting = True
-                log.info("another aggregator says it is online; watching whether it is alive")
-    finally:
-        link.close()
-        _drain(inbox)
-    return watch
-
-
-def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> Link:
-    """The link to look around with: as `[watch]`, or as the aggregator under a random client id."""
-    name = f"{settings.federation.name}__watch"
-    if settings.watch is None:
-        return Link(settings.broker, f"{name}-{os.urandom(4).hex()}", inbox.put)
-    credentials = {"certificate": settings.watch.certificate, "key": settings.watch.key}
-    return Link(settings.broker.model_copy(update=credentials), name, inbox.put)
-
-
-def take_in(
-    watch: Watch, topics: Topics, message: MessageArrived, now_s: float, signer: Signer | None = None
-) -> Watch:
-    """Take in a message that was seen while watching; with a `signer`, of announcements only its own."""
-    address = topics.parse(message.topic)
-    try:
-        match address.kind if address is not None else None:
-            case "service" if message.payload:
-                lain_s = age_s(SERVICE_EXPIRY_S, message.expiry_left_s)
-                return watch.service(unpack(message.payload, Service), now_s, lain_s)
-            case "round" if message.payload:
-                envelope = unpack(message.payload, Signed)
-                if signer is not None:
-                    authenticate(envelope, "round", topics, signer.keys, ed25519.verify)
-                return watch.manifest(unpack(envelope.body, Manifest), now_s)
-            case "status" if message.payload and address is not None and address.device is not None:
-                key = signer.public if signer is not None else None
-                return watch.status(address.device, unpack(message.payload, Status), now_s, key)
-    except ProtocolError as error:
-        log.warning("ignored a message on %s: %s", message.topic, error)
-    return watch
-
-
-def _drain(inbox: "SimpleQueue[Any]") -> None:
-    """Forget the closed link's last events, and nothing else."""
-    kept = []
-    while True:
-        try:
-            event = inbox.get_nowait()
-        except Empty:
-            break
-        if not isinstance(event, LinkUp | LinkDown | Answered | MessageArrived):
-            kept.append(event)
-    for event in kept:
-        inbox.put(event)

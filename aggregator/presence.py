@@ -1,4 +1,4 @@
-"""Before taking over a federation: is another aggregator alive, and has the fleet seen more than we know?
+"""Before taking over a federation: is another aggregator alive, and what has been announced and seen?
 
 Pure. A will may not have been sent yet, so an `online` that does not move is not believed for longer than
 `PATIENCE_S`, counted from when it was said: whoever was killed and looks anew waits only for what is left of
@@ -8,23 +8,22 @@ that. A beat that moves is believed.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from aggregator.claims import NOTHING
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Manifest, Service, Status
 
 PATIENCE_S = 15.0
 QUIET_S = 0.4
 """Retained messages come right after the subscription: when none has come for so long, all have."""
-NOTHING = RoundId(0, 0)
-"""No round has been seen."""
 
 
 def is_of_key(status: Status, key: bytes | None) -> bool:
     """Whether the round that a device has seen says something about the ledger of who signs with `key`.
 
-    A key that was stolen can announce rounds that none can follow; under the next one devices begin anew.
-    Those that pin no key, or where nothing is signed, go by numbers alone.
+    A key that was stolen can announce rounds that none can follow; under the next one devices begin anew. A
+    device that pins no key takes whatever is announced. Where nothing is signed, numbers are all there is.
     """
-    return key is None or status.signer is None or status.signer == key
+    return key is None or status.signer == key
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ class Watch:
     done: bool = False
     """That manifest says that learning is done."""
     devices: Mapping[str, RoundId] = field(default_factory=dict)
-    """What each device has seen."""
-    under_another_key: RoundId = NOTHING
-    """The newest round that a device has seen of a signing key which is not ours."""
+    """What each device claims to have seen; nothing, where that is of a signing key which is not ours."""
     online: frozenset[str] = frozenset()
 
     def service(self, service: Service, now_s: float, age_s: float = 0.0) -> "Watch":
@@ -70,13 +67,11 @@ class Watch:
     def status(self, device: str, status: Status, now_s: float, key: bytes | None = None) -> "Watch":
         """Take in a device's status; `key`: the public key that we sign with."""
         seen = RoundId(status.generation, status.round)
-        ours = is_of_key(status, key)
         others = self.online - {device}
         return replace(
             self,
             seen_s=now_s,
-            devices={**self.devices, device: seen if ours else NOTHING},
-            under_another_key=max(self.under_another_key, NOTHING if ours else seen),
+            devices={**self.devices, device: seen if is_of_key(status, key) else NOTHING},
             online=others | {device} if status.online else others,
         )
 
@@ -85,25 +80,14 @@ class Watch:
         waiting = self.other_since_s + PATIENCE_S if self.other is not None else 0.0
         return max(self.seen_s + QUIET_S, waiting)
 
-    def newest(self) -> RoundId:
-        """The newest round that anybody has seen, of our signing key if we have one."""
-        return max([self.announced or NOTHING, *self.devices.values()])
-
-    def ahead_of(self, known: RoundId | None) -> str | None:
-        """Who has seen rounds that a ledger does not know, in words; `known` is its newest, None: it is new.
-
-        A new ledger must not begin over the fleet's memory, whoever tells of it. To an old one a single
-        device may lie: half of them are believed, and a manifest always.
-        """
+    def announced_beyond(self, known: RoundId | None) -> str | None:
+        """What the announcement says that a ledger does not know, in words; `known`: its newest round."""
+        if self.announced is None:
+            return None
         if known is None:
-            newest = max(self.newest(), self.under_another_key)
-            return f"round {newest} was announced, and this ledger is new" if newest > NOTHING else None
-        if self.announced is not None and self.announced > known:
+            return f"round {self.announced} was announced, and this ledger is new"
+        if self.announced > known:
             return f"round {self.announced} was announced, this ledger only knows {known}"
         if self.announced == known and self.done:
             return f"round {self.announced} was announced as done, in this ledger it is open"
-        ahead = sorted(device for device, seen in self.devices.items() if seen > known)
-        if not ahead or 2 * len(ahead) < len(self.devices):
-            return None
-        names = ", ".join(ahead[:5]) + (", …" if len(ahead) > 5 else "")
-        return f"{len(ahead)} of {len(self.devices)} devices have seen rounds after {known}: {names}"
+        return None

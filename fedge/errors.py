@@ -7,6 +7,7 @@
 | 69   | `DeploymentError` | nothing: it ends an installation, which says what to do              |
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
 | 75   | `GaveWay`         | restart later: somebody else already does this work                  |
+| 75   | `Undecided`       | restart later: too little was heard to decide, and more may be       |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
 """
 
@@ -64,6 +65,10 @@ class GaveWay(FedgeError):  # noqa: N818 (an outcome rather than an error: someb
     """Another process already does this work; the text says which and where."""
 
     exit_code = os.EX_TEMPFAIL
+
+
+class Undecided(GaveWay):
+    """Too little was heard to decide, and more may still be; the text says of whom."""
 
 
 class ProtocolError(FedgeError, ValueError):

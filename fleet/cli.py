@@ -141,6 +141,9 @@ def world(
     ] = "0:1000",
     devices: Annotated[int, typer.Option(help="Devices in each.", min=2)] = 5,
     rounds: Annotated[int, typer.Option(help="Rounds of training in each.", min=1)] = 5,
+    lies: Annotated[
+        str, typer.Option(help="What liars say: known lies, or all: anything in any field (unbounded yet).")
+    ] = "known",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run the programs in simulated worlds where all goes wrong; exits with 1 if an invariant breaks."""
@@ -155,7 +158,9 @@ def world(
         raise typer.BadParameter(
             f"{seeds!r}: is no world; END is the first one left out", param_hint="--seeds"
         )
-    tally = run(chosen, Size(devices, rounds))
+    if lies not in ("known", "all"):
+        raise typer.BadParameter(f"{lies!r}: expected known or all", param_hint="--lies")
+    tally = run(chosen, Size(devices, rounds, lies="all" if lies == "all" else "known"))
     if as_json:
         typer.echo(json.dumps(tally.as_json()))
     else:

@@ -16,7 +16,6 @@ from fedge.errors import ConfigError, GaveWay
 from fedge.freshness import RoundId
 from fedge.store import give_to_owner, lock, make_folder
 from fedge.systemd import ServiceManager, Watchdog
-from fedge.topics import Topics
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -67,7 +66,6 @@ def begin_next(settings: FederationSettings, *, keep_model: bool) -> RoundId:
             state = open_federation(
                 settings,
                 ledger,
-                Topics(settings.federation.name),
                 os.urandom(16),
                 inbox,
                 Watchdog(ServiceManager()),

@@ -94,6 +94,7 @@ class Broker:
         queue_limit: int,
     ) -> None:
         self.up = True
+        self.up_since_s = 0.0
         self.retained: dict[str, Message] = {}
         self.sessions: dict[str, Session] = {}
         self.will_delay_s = 0.0
@@ -124,7 +125,8 @@ class Broker:
     def start(self, disk: Disk | None) -> None:
         """Come back with what the disk has; None: with nothing."""
         disk = disk or Disk({}, {})
-        self.up, self.retained, self.sessions = True, dict(disk.retained), dict(disk.sessions)
+        self.up, self.up_since_s = True, self._now_s()
+        self.retained, self.sessions = dict(disk.retained), dict(disk.sessions)
         for session in self.sessions.values():
             session.ends_s = self._now_s() + session.keep_s
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from fleet.world.faults import KINDS
 from fleet.world.hosts import AggregatorHost, DeviceHost
+from fleet.world.liars import Lies
 from fleet.world.world import Outcome, World
 
 TRACE_SHOWN = 60
@@ -23,10 +24,12 @@ class Size:
     rounds: int = 5
     make_device: Callable[..., DeviceHost] = DeviceHost
     make_aggregator: Callable[..., AggregatorHost] = AggregatorHost
+    lies: Lies = "known"
 
     def world(self, seed: int, prefix: int | None = None) -> World:
         """One of them; `prefix`: only so many of its faults happen."""
-        return World(seed, self.devices, self.rounds, prefix, self.make_device, self.make_aggregator)
+        makers = (self.make_device, self.make_aggregator)
+        return World(seed, self.devices, self.rounds, prefix, *makers, lies=self.lies)
 
 
 @dataclass

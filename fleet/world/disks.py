@@ -5,6 +5,7 @@ memory outlives the programs that open it, and in the end lies blank for a host 
 anew, and to prepare all its statements, would take a third of a world's time.
 """
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,17 +18,22 @@ from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import Frame
 from fedge.store import Connect, open_database
-from fleet.world.oracle import Oracle, SpooledFrame
+from fleet.world.books import Book, SpooledFrame
+from fleet.world.oracle import Oracle
 from fleet.world.power import Power, Tripwire
 
 S = TypeVar("S", bound=Memory | Ledger)
 
 
 class Disk:
-    """One host's database; `path` is a real file, None keeps it in memory."""
+    """One host's database; `path` is a real file, None keeps it in memory.
 
-    def __init__(self, power: Power, path: Path | None) -> None:
+    `book`: what was promised with it, if it is a ledger's.
+    """
+
+    def __init__(self, power: Power, path: Path | None, book: Book | None = None) -> None:
         self._power, self._path = power, path
+        self.book = book or Book()
         self._store: Memory | Ledger | None = None
         self._db: sqlite3.Connection | None = None
         self._layout: tuple[str, ...] = ()
@@ -63,9 +69,11 @@ class Disk:
             self._db = None
 
     def copy(self, power: Power, path: Path | None) -> "Disk":
-        """Another disk with the same content, as of a cloned SD card."""
-        clone = Disk(power, path)
-        if self._db is not None:
+        """Another disk with the same content, as of a cloned SD card or a backup."""
+        clone = Disk(power, path, self.book.copy())
+        if self._db is None and path is not None and self._path is not None and self._path.exists():
+            shutil.copy(self._path, path)
+        elif self._db is not None:
             if path is None:
                 self._db.backup(clone._connect(Path(":memory:"), self._layout))
             else:
@@ -73,6 +81,10 @@ class Disk:
                 self._db.backup(target)
                 target.close()
         return clone
+
+    def plug_into(self, power: Power) -> None:
+        """It is in another machine from now on."""
+        self._power = power
 
     def _connect(self, path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         self._layout = tuple(migrations)
@@ -114,9 +126,9 @@ class WatchedMemory(Memory):
 class WatchedLedger(Ledger):
     """A ledger that tells the oracle what is durable."""
 
-    def __init__(self, path: Path, connect: Connect, power: Power, oracle: Oracle) -> None:
+    def __init__(self, path: Path, connect: Connect, power: Power, oracle: Oracle, book: Book) -> None:
         super().__init__(path, connect)
-        self._power, self._oracle = power, oracle
+        self._power, self._oracle, self._book = power, oracle, book
         self._answered: set[RoundId] = set()
         self._frames: set[SpooledFrame] = set()
 
@@ -128,7 +140,10 @@ class WatchedLedger(Ledger):
         with super().transaction():
             yield
         if self._db.total_changes != before:
-            self._power.spare(lambda: self._oracle.ledger_committed(self, self._answered, self._frames))
+            self._power.spare(lambda: self._look(self._answered, self._frames))
+
+    def _look(self, answered: set[RoundId], frames: set[SpooledFrame]) -> None:
+        self._oracle.ledger_committed(self, self._book, answered, frames)
 
     def spool(self, device: str, frame: Frame) -> None:
         """As `Ledger.spool`."""

@@ -12,6 +12,9 @@ LATEST_CUT_S = 15.0
 SHORT_LIFE_S = 12.0
 """Between two deaths of a crash loop."""
 
+SECOND_S = 240.0
+"""Two aggregators are left to themselves for so long at most."""
+
 KINDS = {
     "kill": 6,  # 24-27, 43, 44: a program dies between any two of its effects
     "power cut": 6,  # 34: the same, and the broker is not told
@@ -30,6 +33,13 @@ KINDS = {
     "lies": 4,  # 49, 54, 61-63, 66: garbage, NaN, foreign names, replays
     "night": 1,  # 7, 8: every program is off for days
     "long sleep": 1,  # 8, 15: one device is off for days
+    "new generation": 2,  # the aggregator is started with --new-generation, or goes on with its model
+    "ledger wiped": 1,  # the state folder of the aggregator is empty
+    "ledger restored": 2,  # it is an older copy
+    "device wiped": 2,  # the same of a device
+    "device restored": 2,
+    "aggregator moved": 2,  # another machine serves, with the newest copy
+    "second aggregator": 3,  # another one is started with its own ledger, a copy, or while the first is lost
 }
 """Every kind, with its weight in the draw."""
 
@@ -66,10 +76,12 @@ def schedule(rng: random.Random, devices: int) -> list[Fault]:
     for kind in rng.choices(kinds, weights, k=rng.randint(0, 8)):
         seconds = rng.choice((0.3, 2.0, 10.0, 60.0))
         host = rng.randrange(-1, devices) if rng.random() < 0.7 else -1
-        if kind in ("clone", "sensor away", "long sleep"):
+        if kind in ("clone", "sensor away", "long sleep", "device wiped", "device restored"):
             host = rng.randrange(devices)
         if kind == "crash loop":
             seconds = rng.uniform(30.0, 90.0)
+        if kind == "second aggregator":
+            seconds = rng.choice((20.0, 60.0, SECOND_S))
         if kind in ("night", "long sleep"):
             if slept:
                 continue

@@ -4,20 +4,27 @@ import random
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from agent.config import AgentSettings
 from agent.opening import open_device
 from agent.runtime import Runtime as Agent
+from aggregator.claims import HEARING_S
+from aggregator.closer import close
+from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exported, Job
-from aggregator.opening import take_in, take_up
-from aggregator.presence import Watch
+from aggregator.opening import known, take_up
 from aggregator.runtime import Runtime as Aggregator
+from aggregator.takeover import TakeUp
+from aggregator.watching import Watching
 from fedge.errors import ConfigError, GaveWay, StateError
-from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.freshness import RoundId
+from fedge.link import MessageArrived, Publication
 from fedge.topics import Topics
 from fedge.trust import Signer
 from fleet.world.broker import Broker
@@ -32,6 +39,8 @@ from fleet.world.trainers import Bench, RealTrainer, StandIn
 RESTART_S = 2.0
 """So long a service manager waits before it starts a program again."""
 GAVE_WAY_S = 30.0
+CLOSING_S = (0.0, 0.1, 1.0, 30.0)
+"""Until a job reads the ledger, and from then on until it is done: at most one of these each."""
 SESSION_S = 86_400
 
 
@@ -62,6 +71,8 @@ class Host:
         self.asleep = False
         """It has been put away for long: nothing but its alarm starts it."""
         self.slept = False
+        self.gone = False
+        """It is put away for good."""
         self.boots = 0
         self.restarts_after_s = RESTART_S
         self._inbox: deque[Any] = deque()
@@ -73,7 +84,7 @@ class Host:
 
     def start(self) -> None:
         """Switch it on, unless it is."""
-        if self.alive or self.asleep:
+        if self.alive or self.asleep or self.gone:
             return
         self.alive = True
         self.boots += 1
@@ -159,6 +170,14 @@ class Host:
             self.acknowledging,
         )
 
+    def last_words(self) -> Publication | None:
+        """What the program says when it ends by itself."""
+        return None
+
+    def gives_up(self, error: ConfigError) -> None:
+        """The program wants a human to decide."""
+        raise Violation(f"{self.name} gives up: {error}") from error
+
     def says(self, piece: Publication) -> None:
         """A publication leaves the host."""
 
@@ -225,10 +244,10 @@ class Host:
             self.scene.tell(self.name, f"ends: {error}")
             self.scene.clock.after(RESTART_S, self.start)
         except GaveWay as error:
-            self.end(str(error))
+            self.end(str(error), self.last_words())
             self.scene.clock.after(GAVE_WAY_S, self.start)
         except ConfigError as error:
-            raise Violation(f"{self.name} gives up: {error}") from error
+            self.gives_up(error)
         except Exception as error:
             raise Violation(f"{self.name} breaks:\n{traceback.format_exc()}") from error
         finally:
@@ -316,26 +335,54 @@ class DeviceHost(Host):
 class AggregatorHost(Host):
     """The machine of the aggregator: it watches the federation first, then serves it."""
 
-    def __init__(self, scene: Scene, settings: FederationSettings, path: Path | None) -> None:
-        super().__init__("aggregator", scene, path)
+    def __init__(
+        self, scene: Scene, settings: FederationSettings, path: Path | None, name: str = "aggregator"
+    ) -> None:
+        super().__init__(name, scene, path)
         self.settings = settings
         self.ledger: WatchedLedger | None = None
         self.runtime: Aggregator | None = None
         self.done = False
-        self._watch: Watch | None = None
-        self._subscribed_s: float | None = None
-        """Since when it has seen what there is to see, in the world's time."""
+        self.serves_since_s = inf
+        """In the world's time; for ever to come, if it does not."""
+        self.new_generation = False
+        """It is told to begin one when it starts next."""
+        self.keep_model = False
+        self.key_number = 1
+        """Which of its keys it signs with: another one after each life in which it served."""
+        self.must_decide: Callable[[AggregatorHost, ConfigError], None] | None = None
+        """Whom it asks when a human has to decide."""
+        self._watching: Watching | None = None
         self._roused = False
 
     def begin(self) -> None:
         """As `aggregator.loop`: watch."""
-        self.runtime, self._watch, self._subscribed_s, self._roused = None, None, None, False
+        if self.runtime is not None:
+            self.key_number += 1
+        self.runtime, self._watching, self._roused = None, None, False
+        self.serves_since_s = inf
+        book = self.disk.book
         self.ledger = self.disk.mount(
-            lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle)
+            lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle, book)
         )
-        name = f"{self.settings.federation.name}__watch-{self.boots}"
+        name = f"{self.settings.federation.name}__watch-{self.name}-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
+        memory = known(self.settings, self.ledger)
+        self._watching = Watching(
+            self.settings, self.link, memory, self.now_s, self._signer, new_generation=self.new_generation
+        )
         self.link.open()
+
+    def last_words(self) -> Publication | None:
+        """As `aggregator.loop`."""
+        return self.runtime.last_words() if self.runtime is not None else None
+
+    def gives_up(self, error: ConfigError) -> None:
+        """Ask the operator."""
+        if self.must_decide is None:
+            super().gives_up(error)
+        else:
+            self.must_decide(self, error)
 
     def rouse(self) -> None:
         """It takes what has come within a few milliseconds in one turn, as a busy program does."""
@@ -358,9 +405,10 @@ class AggregatorHost(Host):
     def turn(self, events: list[Any]) -> None:
         """As `aggregator.loop`: one turn of watching or serving."""
         if self.runtime is None:
-            for event in events:
-                self._look(event)
-            self._serve_if_seen_enough()
+            assert self._watching is not None
+            self._watching.turn(events)
+            if self._watching.seen is not None:
+                self._serve(self._watching.seen)
             return
         self.runtime.turn(events)
         if self.runtime.has_nothing_left_to_say:
@@ -381,58 +429,35 @@ class AggregatorHost(Host):
         """When the watching is over, or what the runtime says."""
         if self.runtime is not None:
             return self.runtime.due_s()
-        if self._watch is None or self._subscribed_s is None:
-            return None
-        return self._watch.over_s()
+        return self._watching.due_s() if self._watching is not None else None
 
     def says(self, piece: Publication) -> None:
         """Tell the oracle."""
         assert self.ledger is not None
-        self.scene.oracle.aggregator_says(self.ledger, piece)
+        self.scene.oracle.aggregator_says(self.ledger, self.disk.book, piece)
 
     def handed(self, piece: Publication) -> None:
         """Tell the oracle."""
-        self.scene.oracle.aggregator_answers(piece)
+        self.scene.oracle.aggregator_answers(self.disk.book, piece)
 
     def acknowledging(self, message: MessageArrived) -> None:
         """Tell the oracle."""
         if self.runtime is not None:
-            self.scene.oracle.aggregator_acknowledges(message)
+            self.scene.oracle.aggregator_acknowledges(self.disk.book, message)
 
-    def _look(self, event: LinkEvent) -> None:
-        """As `aggregator.opening`."""
-        link, now_s = self.link, self.now_s()
-        assert link is not None
-        match event:
-            case LinkUp():
-                link.handle_up(event)
-                topics = self.scene.topics
-                link.subscribe(topics.service, topics.round, topics.all_statuses)
-                self._watch = Watch(now_s)
-            case LinkDown():
-                link.handle_down()
-                self._watch, self._subscribed_s = None, None
-            case Answered(subscription=subscription):
-                link.settle(event)
-                if subscription and self._watch is not None:
-                    self._watch = replace(self._watch, seen_s=now_s)
-                    self._subscribed_s = self.scene.clock.now_s
-            case MessageArrived() if self._watch is not None:
-                self._watch = take_in(self._watch, self.scene.topics, event, now_s, self._signer)
-        if self._watch is not None and self._watch.moved and self._watch.other is not None:
-            raise GaveWay("another aggregator serves this federation")
-
-    def _serve_if_seen_enough(self) -> None:
-        watch = self._watch
-        if watch is None or self._subscribed_s is None or self.now_s() < watch.over_s():
-            return
+    def _serve(self, seen: TakeUp) -> None:
+        """As `aggregator.loop`."""
         self._watched()
         assert self.link is not None
         assert self.ledger is not None
         self.link.close()
         self._inbox.clear()
         instance = self.scene.rng.randbytes(16)
-        state = take_up(self.settings, self.ledger, instance, watch, new_generation=False)
+        before, has_model = self.known()
+        state = take_up(self.settings, self.ledger, instance, seen, keep_model=self.keep_model and has_model)
+        if not self.new_generation:
+            self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
+        self.new_generation = self.keep_model = False
         post = self.poster()
         self.link = VirtualLink(
             self.place(),
@@ -442,28 +467,65 @@ class AggregatorHost(Host):
             keep_session_s=SESSION_S,
             manual_ack=True,
         )
-        runtime = self.aggregator(state, self._exporter(post))
-        self.runtime = runtime
+        runtime = self.aggregator(state, self._closer(post), self._exporter(post))
+        self.runtime, self.serves_since_s = runtime, self.scene.clock.now_s
         runtime.begin()
         self.link.open()
 
+    def known(self) -> tuple[RoundId | None, bool]:
+        """The newest round that its ledger knows, and whether its generation has a model."""
+        found: list[tuple[RoundId | None, bool]] = []
+
+        def look() -> None:
+            assert self.ledger is not None
+            newest = self.ledger.newest_round()
+            found.append((newest, newest is not None and newest.round > 0))
+
+        self.power.spare(look)
+        return found[0]
+
     def _watched(self) -> None:
         """It watched until now."""
-        if self.runtime is None and self._subscribed_s is not None:
-            self.scene.oracle.aggregator_watched(self._subscribed_s)
+        since_s = self._watching.subscribed_s if self._watching is not None else None
+        if self._watching is not None and self.runtime is None and since_s is not None:
+            since_s += HEARING_S if self._watching.listens else 0.0
+            self.scene.oracle.aggregator_watched(since_s + self._zero_s)
 
-    def aggregator(self, state: Any, export: Callable[[Job], None]) -> Aggregator:
+    def aggregator(
+        self, state: Any, close: Callable[[ClosingJob], None], export: Callable[[Job], None]
+    ) -> Aggregator:
         """Production's runtime on this host's parts."""
         assert self.ledger is not None
         assert self.link is not None
         return Aggregator(
-            self.settings, state, self.ledger, self.link, export, self.now_s, signer=self._signer
+            self.settings, state, self.ledger, self.link, close, export, self.now_s, signer=self._signer
         )
 
     @property
     def _signer(self) -> Signer | None:
         """Its key is changed whenever it is off."""
-        return signer(self.scene.topics, self.boots) if self.settings.signing.key is not None else None
+        return signer(self.scene.topics, self.key_number) if self.settings.signing.key is not None else None
+
+    def _closer(self, post: Callable[[Any], None]) -> Callable[[ClosingJob], None]:
+        """Production's work: it reads the ledger some time later, and is done some time after that.
+
+        The power may fail at each of its looks into the ledger; with the host the job is lost.
+        """
+        ledger, boot, rng = self.ledger, self.boots, self.scene.rng
+        assert ledger is not None
+
+        def later(action: Callable[[], None]) -> None:
+            self.scene.clock.after(rng.choice(CLOSING_S) * rng.random(), action)
+
+        def work(job: ClosingJob) -> None:
+            closed = close(lambda: nullcontext(ledger), job)
+            later(lambda: post(closed))
+
+        def begin(job: ClosingJob) -> None:
+            if self.alive and boot == self.boots:
+                self._guarded(lambda: work(job))
+
+        return lambda job: later(lambda: begin(job))
 
     def _exporter(self, post: Callable[[Exported], None]) -> Callable[[Job], None]:
         """One at a time, as in production."""

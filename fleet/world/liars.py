@@ -3,18 +3,23 @@
 import hashlib
 import random
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
-from fedge.link import LinkDown, LinkEvent, LinkUp, Publication
+from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, Publication, Sent
 from fedge.messages import Frame, Manifest, Update, pack
 from fedge.topics import Topics
+from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
 from fleet.world.oracle import Made
 
 NAME = "liar"
+EXAGGERATIONS = 30
+Lies = Literal["known", "all"]
+"""Which ones are told: those whose influence the invariants bound, or anything in any field."""
 
 
 class Liar:
@@ -26,6 +31,7 @@ class Liar:
         self._topics, self._rng, self._made = topics, rng, made
         self._lies: list[bytes] = []
         self._forgeries: list[bytes] = []
+        self._extremes: list[Publication] = []
         self._link = VirtualLink(place, NAME, self._hear)
 
     def lie(self, manifest: Manifest | None, heard: list[bytes], number: int, forgeries: list[bytes]) -> None:
@@ -37,8 +43,24 @@ class Liar:
         self._lies = self._invent(manifest, heard, number)
         self._link.open()
 
+    def exaggerate(self, manifest: Manifest | None) -> None:
+        """Say so many extreme things of itself and of its work in the round of `manifest`."""
+        drawn = [draw(NAME, manifest, self._rng) for _ in range(EXAGGERATIONS)]
+        for lie in drawn:
+            if lie.made is not None:
+                self._made(lie.digest, lie.made)
+        self._extremes = [piece for lie in drawn for piece in lie.publications(self._topics)]
+        self._link.open()
+
     def _hear(self, event: LinkEvent) -> None:
-        if isinstance(event, LinkUp):
+        if isinstance(event, LinkUp) and self._extremes:
+            self._link.handle_up(event)
+            self._link.send(self._extremes, self)
+        elif isinstance(event, Answered):
+            self._link.settle(event)
+        elif isinstance(event, Sent):
+            self._link.close()
+        elif isinstance(event, LinkUp):
             self._link.handle_up(event)
             self._link.send(Publication(self._topics.update(NAME), lie) for lie in self._lies)
             if self._forgeries:

@@ -29,15 +29,25 @@ PATIENCE_S = 1.5 * BROKER.keepalive_s
 NOTICED_S = 2.0 * BROKER.keepalive_s
 """So long a client waits for a silent broker."""
 MAX_PACKET = 2**20
+SLOW_S = 2.0
+"""A packet's way on a slow network."""
 
 
 @dataclass
 class Weather:
     """What a host's packets go through."""
 
-    delay_s: float = 0.01
+    usual_s: float = 0.01
+    """A packet's way, when nothing slows it down."""
+    slowed: int = 0
+    """So many things slow it down."""
     dark_until_s: float = 0.0
     """Until then packets go nowhere and nobody is told."""
+
+    @property
+    def delay_s(self) -> float:
+        """How long a packet takes now."""
+        return SLOW_S if self.slowed else self.usual_s
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
@@ -32,15 +33,10 @@ from fedge.messages import (
     unpack,
 )
 from fedge.topics import Topics, lane_of
+from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
 from fleet.world.shortcuts import decode
 
-SpooledFrame = tuple[str, bytes, int]
-"""Device, digest, number."""
-
-
-GENERATION = 1
-"""No world begins a second one."""
 LATENESS_S = 5.0
 """What a message may take on its way."""
 SILENCE_S = 15.0
@@ -79,67 +75,64 @@ class Oracle:
 
     def __init__(self, topics: Topics, now_s: Callable[[], float], quorum: int) -> None:
         self.made: dict[bytes, Made] = {}
-        self.closed: dict[RoundId, bytes] = {}
-        """The model of each closed round."""
-        self.part: dict[RoundId, frozenset[str]] = {}
-        """Whose updates are in it."""
         self.closed_s = 0.0
         """When the last round was closed."""
         self.announced: list[Announced] = []
         self._lasts_s: dict[str, float] = {}
         """When the seconds of an announced round and attempt have run out."""
         self._topics, self._now_s, self._quorum = topics, now_s, quorum
-        self._promised: dict[RoundId, dict[str, bytes]] = {}
-        self._answers: dict[tuple[str, bytes], str] = {}
-        """Durable verdicts."""
-        self._answered: set[tuple[str, bytes]] = set()
+        self.several_until_s = -inf
+        """Until then several aggregators may have been at work, each over the other's frames."""
         self._receipts: dict[tuple[str, bytes], set[str]] = {}
-        self._counted: dict[bytes, RoundId] = {}
         self._said: dict[tuple[str, RoundId], bytes] = {}
         self._outbox: dict[str, set[bytes]] = {}
         self._newest_heard: dict[str, RoundId] = {}
         self._heard_in_time: dict[str, set[RoundId]] = {}
-        self._spooled: set[SpooledFrame] = set()
         self._genuine: set[bytes] = set()
         """Announcements as the aggregator said them."""
+        self._orphaned: set[bytes] = set()
+        """Those of a ledger that is lost."""
         self._online_s = -inf
         """When an aggregator last said that it is online, as the broker heard it."""
         self._address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
 
     # ── the aggregator ─────────────────────────────────────────────────────────────────────────────
 
-    def ledger_committed(self, ledger: LedgerReader, rounds: set[RoundId], frames: set[SpooledFrame]) -> None:
+    def ledger_committed(
+        self, ledger: LedgerReader, book: Book, rounds: set[RoundId], frames: set[SpooledFrame]
+    ) -> None:
         """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
         for round_id in rounds:
             for device, answer in ledger.answers(round_id).items():
-                self._answers[device, answer.digest] = answer.verdict
-        closed = ledger.last_closed(GENERATION)
-        if closed is not None and closed != max(self.closed, default=None):
-            self._round_closed(ledger, closed)
+                book.answers[device, answer.digest] = answer.verdict
+        life = ledger.life()
+        closed = ledger.last_closed(life.generation) if life is not None else None
+        if closed is not None and closed != max(book.closed, default=None):
+            self._round_closed(ledger, book, closed)
             for device, partial in ledger.partials().items():
                 held = {(device, partial.id, i) for i in range(partial.n) if partial.have >> i & 1}
-                if held & self._spooled - frames:  # what came with this transaction came after the closing
+                if held & book.spooled - frames:  # what came with this transaction came after the closing
                     raise Violation(f"round {closed} is closed, and the partial update of {device} is kept")
-        self._spooled |= frames
+        book.spooled |= frames
 
-    def aggregator_says(self, ledger: LedgerReader, piece: Publication) -> None:
+    def aggregator_says(self, ledger: LedgerReader, book: Book, piece: Publication) -> None:
         """A publication leaves the aggregator."""
         address = self._address(piece.topic)
         if address is None or not piece.payload:
             return
         if address.kind == "receipt" and address.device is not None:
-            self._promise(address.device, decode(piece.payload, Receipt))
+            self._promise(book, address.device, decode(piece.payload, Receipt))
         elif address.kind == "round":
             self._genuine.add(piece.payload)
-            self._announce(ledger, _opened(piece.payload))
+            self._announce(ledger, book, _opened(piece.payload))
 
-    def aggregator_answers(self, piece: Publication) -> None:
+    def aggregator_answers(self, book: Book, piece: Publication) -> None:
         """An answer is on its way: of what the aggregator refuses or asks for again it keeps no more."""
         address = self._address(piece.topic)
         if address is not None and address.kind == "receipt" and address.device is not None:
-            self._answered.add((address.device, decode(piece.payload, Receipt).update))
+            book.answered.add((address.device, decode(piece.payload, Receipt).update))
 
-    def aggregator_acknowledges(self, message: MessageArrived) -> None:
+    def aggregator_acknowledges(self, book: Book, message: MessageArrived) -> None:
         """A PUBACK leaves the aggregator: the frame is spooled, or was answered."""
         address = self._address(message.topic)
         if address is None or address.kind != "update" or address.device is None:
@@ -149,9 +142,9 @@ class Oracle:
         except ProtocolError:
             return
         key = (address.device, frame.id)
-        if key in self._answers or key in self._answered:
+        if key in book.answers or key in book.answered:
             return
-        if (*key, frame.i) not in self._spooled:
+        if (*key, frame.i) not in book.spooled:
             raise Violation(
                 f"frame {frame.i} of {address.device}'s update {_short(frame.id)} is acknowledged, and a "
                 "crash now would forget it"
@@ -165,28 +158,27 @@ class Oracle:
                 f"said was {self._now_s() - self._online_s:.1f} s ago"
             )
 
-    def _promise(self, device: str, receipt: Receipt) -> None:
+    def _promise(self, book: Book, device: str, receipt: Receipt) -> None:
         self._receipts.setdefault((device, receipt.update), set()).add(receipt.verdict)
         if receipt.verdict != "admitted":
             return
-        if self._answers.get((device, receipt.update)) != "admitted":
+        if book.answers.get((device, receipt.update)) != "admitted":
             raise Violation(
                 f"{device} is told that its update {_short(receipt.update)} counts, and a crash now would "
                 "forget it"
             )
-        promised = self._promised.setdefault(round_of(receipt), {})
+        promised = book.promised.setdefault(round_of(receipt), {})
         if promised.setdefault(device, receipt.update) != receipt.update:
             raise Violation(f"{device} is told of two updates that both count in round {round_of(receipt)}")
-        closed = self.part.get(round_of(receipt))
+        closed = book.part.get(round_of(receipt))
         if closed is not None and device not in closed:
             raise Violation(
                 f"{device} is told that it counts in round {round_of(receipt)}, closed without it"
             )
 
-    def _announce(self, ledger: LedgerReader, manifest: Manifest) -> None:
+    def _announce(self, ledger: LedgerReader, book: Book, manifest: Manifest) -> None:
         here = round_of(manifest)
-        if self.announced:
-            before = self.announced[-1].manifest
+        if (before := book.last) is not None:
             if (*here, manifest.attempt) < (*round_of(before), before.attempt):
                 raise Violation(f"round {here}.{manifest.attempt} is announced after {_name(before)}")
             if here == round_of(before) and manifest.state == before.state:
@@ -195,7 +187,7 @@ class Oracle:
                         raise Violation(f"the {what} of round {here} is announced anew, and is another")
         if manifest.model is not None:
             base = here if manifest.state == "done" else here._replace(round=here.round - 1)
-            if self.closed.get(base) != manifest.model.digest:
+            if book.closed.get(base) != manifest.model.digest:
                 raise Violation(
                     f"round {here} announces the model {_short(manifest.model.digest)} after round {base}, "
                     "and a crash now would forget it"
@@ -203,38 +195,65 @@ class Oracle:
         saved = ledger.round_as_saved(here)
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
+        book.last = manifest
         self.announced.append(Announced(self._now_s(), manifest))
         lasts_s = self._now_s() + manifest.seconds_left
         self._lasts_s[_name(manifest)] = max(lasts_s, self._lasts_s.get(_name(manifest), 0.0))
 
-    def _round_closed(self, ledger: LedgerReader, round_id: RoundId) -> None:
-        if self.closed and round_id <= max(self.closed):
-            raise Violation(f"round {round_id} is closed after round {max(self.closed)}")
+    def _round_closed(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
+        if book.closed and round_id <= max(book.closed):
+            raise Violation(f"round {round_id} is closed after round {max(book.closed)}")
         counted = {
             d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"
         }
-        for device, digest in self._promised.get(round_id, {}).items():
+        for device, digest in book.promised.get(round_id, {}).items():
             if device not in counted or counted[device].digest != digest:
                 raise Violation(f"{device} was told that it counts in round {round_id}, and it does not")
-        if len(counted) < self._quorum:
+        saved = ledger.round_as_saved(round_id)
+        kept = saved is not None and saved.kind == KEPT
+        if len(counted) < self._quorum and not kept:
             raise Violation(f"round {round_id} is closed with {len(counted)} updates of {self._quorum}")
         for device, answer in counted.items():
             made = self.made.get(answer.digest)
             if made is None or (made.device, made.round) != (device, round_id):
                 raise Violation(f"an update of {made} counts as {device}'s in round {round_id}")
-            if answer.digest in self._counted:
+            if answer.digest in book.counted:
                 raise Violation(f"{device}'s update of round {round_id} counts twice")
             if answer.samples != made.message.samples:
                 raise Violation(f"{device} has {made.message.samples} samples, {answer.samples} are counted")
-            self._counted[answer.digest] = round_id
+            book.counted[answer.digest] = round_id
         digest, body = _newest_model(ledger, round_id)
         if round_id.round:
             expected = plain_mean([self.made[answer.digest].message for answer in counted.values()])
             if CODECS["float32"].encode(expected) != body:
                 raise Violation(f"the model of round {round_id} is not the mean of what was admitted")
-        self.closed[round_id] = digest
-        self.part[round_id] = frozenset(counted)
+        if kept and body != book.body:
+            raise Violation(f"generation {round_id.generation} goes on with another model than the newest")
+        book.closed[round_id], book.body = digest, body
+        book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
+
+    def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
+        """It takes up a round; its ledger knew this one: not if a newer one has long been announced."""
+        said = retained.get(self._topics.round)
+        if said is None or said.payload not in self._genuine:
+            return
+        newest = round_of(_opened(said.payload))
+        lain_s = self._now_s() - next(
+            seen.at_s for seen in reversed(self.announced) if round_of(seen.manifest) == newest
+        )
+        if lain_s > LATENESS_S and (known is None or known < newest):
+            raise Violation(f"an aggregator takes up round {known}, and round {newest} is announced")
+
+    def ledger_replaced(self) -> None:
+        """Whoever serves next may not know in which slots that lies which is announced."""
+        self._orphaned |= self._genuine
+
+    @property
+    def newest(self) -> Manifest | None:
+        """The newest round that was ever announced, as it was announced last."""
+        said = [seen.manifest for seen in self.announced]
+        return max(said, key=lambda manifest: (*round_of(manifest), manifest.attempt), default=None)
 
     # ── devices ────────────────────────────────────────────────────────────────────────────────────
 
@@ -248,6 +267,17 @@ class Oracle:
             raise Violation(
                 f"{device} believes that its update {_short(digest)} is {verdict}; nobody said so"
             )
+
+    def outbox(self, device: str) -> frozenset[bytes]:
+        """What is durable on a device now."""
+        return frozenset(self._outbox.get(device, ()))
+
+    def device_replaced(self, device: str, outbox: frozenset[bytes]) -> None:
+        """Its state is wiped, or an older copy of it: with this in the outbox, and no memory of the rest."""
+        self._outbox[device] = set(outbox)
+        self._said = {key: digest for key, digest in self._said.items() if key[0] != device}
+        self._newest_heard.pop(device, None)
+        self._heard_in_time.pop(device, None)
 
     def device_says(self, device: str, piece: Publication, *, honest: bool = True) -> None:
         """A publication leaves a device; of one that was cloned, two lives may differ."""
@@ -297,7 +327,7 @@ class Oracle:
         if address.kind not in ("round", "task", "model"):
             return
         said = retained.get(self._topics.round)
-        if said is None:
+        if said is None or said.payload in self._orphaned or self._now_s() < self.several_until_s:
             return
         manifest = _opened(said.payload)
         for kind, blob, frame in (

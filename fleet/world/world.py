@@ -27,8 +27,9 @@ from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
 from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Host, Scene
-from fleet.world.liars import Liar
+from fleet.world.liars import Liar, Lies
 from fleet.world.link import Place, Weather
+from fleet.world.operator import Operator
 from fleet.world.oracle import Oracle, Violation
 from fleet.world.power import Power
 from fleet.world.signing import forgeries, key
@@ -115,6 +116,7 @@ class World:
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
         short: with `fleet.world.shortcuts`.
+        lies: "known" ones, or "all": anything in any field, which no invariant bounds yet.
     """
 
     def __init__(
@@ -127,9 +129,10 @@ class World:
         make_aggregator: Callable[..., AggregatorHost] = AggregatorHost,
         *,
         short: bool = True,
+        lies: Lies = "known",
     ) -> None:
         self.seed = seed
-        self._short = short
+        self._short, self._lies = short, lies
         drawn = random.Random(f"what world {seed} is like")  # nosec B311 # a simulation, not a secret
         self.terms = terms(drawn, seed, devices, rounds)
         everything = schedule(drawn, devices)
@@ -167,8 +170,8 @@ class World:
                 violation = str(found)
                 self._tell("oracle", violation)
             finally:
-                for host in self._hosts:
-                    host.disk.discard()
+                for disk in dict.fromkeys([*self._operator.disks, *(host.disk for host in self._hosts)]):
+                    disk.discard()
         return Outcome(
             self.seed,
             self._clock.events,
@@ -183,13 +186,22 @@ class World:
 
     @property
     def _hosts(self) -> list[Host]:
-        return [*self._devices, *self._clones, self._aggregator]
+        return [*self._devices, *self._clones, *self._operator.hosts]
+
+    @property
+    def _aggregator(self) -> AggregatorHost:
+        return self._operator.main
 
     def _build(self, folder: Path) -> None:
         wanted = self.terms
-        path = folder / "ledger.db" if wanted.real else None
-        self._aggregator = self._make_aggregator(self._scene, _federation(wanted), path)
-        self._aggregator.weather.delay_s = wanted.delays_s[-1]
+        settings = _federation(wanted)
+        self._operator = Operator(
+            self._scene,
+            folder if wanted.real else None,
+            lambda name, path: self._make_aggregator(self._scene, settings, path, name),
+            signed=wanted.signed,
+        )
+        self._aggregator.weather.usual_s = wanted.delays_s[-1]
         for number in range(wanted.devices):
             device = self._device(f"d{number}", number, folder / f"d{number}")
             self._devices.append(device)
@@ -208,7 +220,7 @@ class World:
         settings = _agent(f"d{number}", folder if real else None, pin)
         host = self._make_device(name, number, self._scene, settings, folder, real=real)
         host.training_s = wanted.training_s[number]
-        host.weather.delay_s = wanted.delays_s[number]
+        host.weather.usual_s = wanted.delays_s[number]
         return host
 
     def _go(self) -> None:
@@ -231,7 +243,7 @@ class World:
                 elif clock.now_s > all_back_s + SETTLED_S:
                     settled_s = clock.now_s
                     self._tell("world", "settled")
-                late = clock.now_s > max(calm_s, self._awake_s) + SETTLE_S
+                late = clock.now_s > max(calm_s, self._awake_s, self._operator.acted_s) + SETTLE_S
                 if late and settled_s is None and self._aggregator.alive:
                     raise Violation(
                         f"{SETTLE_S:.0f} s into the calm not everybody is back: {self._lacking()}"
@@ -240,7 +252,7 @@ class World:
                 self._aggregator.stop()
                 continue
             limit_s = PROGRESS_S + 2 * self.terms.deadline_s
-            since_s = max(calm_s, self._awake_s, self._oracle.closed_s)
+            since_s = max(calm_s, self._awake_s, self._operator.acted_s, self._oracle.closed_s)
             if clock.now_s > since_s + limit_s + (SETTLE_S if self._aggregator.done else 0.0):
                 raise Violation(f"in the calm, nothing has come of {limit_s:.0f} s: {self._lacking()}")
         if settled_s is not None:
@@ -269,7 +281,7 @@ class World:
         self._tell("world", "calm")
         for clone in self._clones:
             clone.die(silently=False)
-            clone.asleep = True
+            clone.gone = True
         self._broker.will_delay_s, self._broker.says_twice = 0.0, lambda: False
         if not self._broker.up:
             self._broker.start(self._disk)
@@ -278,7 +290,6 @@ class World:
             host.start()
         for device in self._devices:
             device.willing = True
-            device.weather.delay_s = self.terms.delays_s[device.number]
 
     def _ended(self, *, but_the_sleepers: bool = False) -> bool:
         return self._aggregator.done and not self._lacking(but_the_sleepers=but_the_sleepers)
@@ -286,8 +297,9 @@ class World:
     def _lacking(self, *, but_the_sleepers: bool = False) -> str:
         """What is still to come."""
         if not self._aggregator.done:
-            return f"{len(self._oracle.closed)} rounds of {self.terms.rounds + 1} are closed"
-        final = self._oracle.closed[max(self._oracle.closed)]
+            return f"{len(self._operator.book.closed)} rounds are closed"
+        closed = self._operator.book.closed
+        final = closed[max(closed)]
         for device in self._devices:
             if device.asleep and but_the_sleepers:
                 continue
@@ -311,7 +323,7 @@ class World:
         first: dict[tuple[int, int], float] = {}
         for seen in self._oracle.announced:
             first.setdefault(round_of(seen.manifest), seen.at_s)
-        for round_id, part in self._oracle.part.items():
+        for round_id, part in self._operator.book.part.items():
             if first.get(round_id, 0.0) >= since_s and able - part:
                 raise Violation(f"all are back, and round {round_id} goes without {sorted(able - part)}")
 
@@ -344,8 +356,8 @@ class World:
                 self._broker.says_twice = lambda: rng.random() < 0.3
                 over(fault.seconds, lambda: setattr(self._broker, "says_twice", lambda: False))
             case "slow network":
-                before_s, host.weather.delay_s = host.weather.delay_s, 2.0
-                over(fault.seconds, lambda: setattr(host.weather, "delay_s", before_s))
+                host.weather.slowed += 1  # one may begin before another is over
+                over(fault.seconds, lambda: setattr(host.weather, "slowed", host.weather.slowed - 1))
             case "sensor away":
                 self._devices[fault.host].willing = False
                 over(fault.seconds, lambda: setattr(self._devices[fault.host], "willing", True))
@@ -356,6 +368,8 @@ class World:
                     self._put_away(each, fault.seconds)
             case "long sleep":
                 self._put_away(host, fault.seconds)
+            case _:
+                self._operator.happen(fault, self._devices[fault.host])
 
     def _cut(self, host: Host, fault: Fault) -> None:
         """Kill it between two of its next effects, or at the latest a little later."""
@@ -425,8 +439,11 @@ class World:
         said = self._oracle.announced
         manifest: Manifest | None = said[-1].manifest if said else None
         liar = Liar(place, TOPICS, self._rng, self._oracle.made.__setitem__)
+        if self._lies == "all":
+            liar.exaggerate(manifest)
+            return
         forged = (
-            forgeries(TOPICS, manifest, self._aggregator.boots, self._rng)
+            forgeries(TOPICS, manifest, self._aggregator.key_number, self._rng)
             if self.terms.signed and manifest is not None
             else []
         )
@@ -435,9 +452,10 @@ class World:
     def _put_away(self, host: Host, seconds: float | None) -> None:
         """Switch a host off for so long; None: for ever."""
         host.die(silently=True)
-        host.asleep = host.slept = True
         if seconds is None:
+            host.gone = True
             return
+        host.asleep = host.slept = True
 
         def wake() -> None:
             host.asleep = False

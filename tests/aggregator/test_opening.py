@@ -1,6 +1,8 @@
 """How an aggregator begins: what it saw of the federation against what its ledger knows."""
 
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread, Timer
@@ -10,19 +12,21 @@ import numpy as np
 import pytest
 
 from aggregator import effects as do
-from aggregator import opening, presence
+from aggregator import opening, presence, takeover, watching
 from aggregator.answers import Answer
+from aggregator.claims import HEARING_S, Known
 from aggregator.closing import blob_of, model_message, weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase
 from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import open_federation
 from aggregator.presence import Watch
 from aggregator.replay import replay
 from fedge import ed25519
-from fedge.errors import ConfigError, DataError, GaveWay
+from fedge.errors import ConfigError, DataError, GaveWay, Undecided
 from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
@@ -84,7 +88,6 @@ class Place:
         state = open_federation(
             self.settings(),
             self.ledger,
-            self.topics,
             INSTANCE,
             self.inbox,
             UNWATCHED,
@@ -94,10 +97,12 @@ class Place:
         assert state is not None
         return state
 
-    def close_round(self, state: Federation) -> None:
+    def close_round(self, state: Federation, devices: int = 3) -> None:
         """As the runtime does: the model, the closed round, all in one."""
         number = state.round.round
         with self.ledger.transaction():
+            for i in range(devices):
+                self.ledger.save_status(f"pi-{i}", status(), 0.0)
             self.ledger.save_round(state.round, state.kind, 0, (EVERYBODY,), 0.0)
             model = blob(f"model {state.round}", slot=number % 2)
             if number == 0:
@@ -106,7 +111,7 @@ class Place:
                 self.ledger.save_content("task", state.round, surveyed, task)
             self.ledger.save_content("model", state.round, model, b"model")
             summary = {} if number == 0 else {"weight_change": 0.5, "accuracy": number / 10}
-            self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0)
+            self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0, "mean/1")
 
 
 @pytest.fixture
@@ -118,10 +123,21 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Watch], None]:
-    """Say what is seen of the federation, without a broker."""
+    """Say what is seen of the federation, without a broker; nobody else comes while it is waited for."""
 
     def say(watch: Watch) -> None:
-        monkeypatch.setattr(opening, "_watch", lambda *_: watch)
+        def conclude(
+            settings: FederationSettings, known: Known, *_: object, new_generation: bool
+        ) -> takeover.TakeUp | None:
+            link: Any = None
+            found = watching.Watching(
+                settings, link, known, lambda: presence.PATIENCE_S + HEARING_S, new_generation=new_generation
+            )
+            found._state = replace(found._state, watch=watch, subscribed_s=0.0, first_s=0.0)
+            found.turn([])
+            return found.seen
+
+        monkeypatch.setattr(opening, "watch", conclude)
 
     say(Watch(0.0))
     return say
@@ -230,13 +246,13 @@ def test_an_open_round_is_closed_before_a_rule_that_was_changed_ends_learning(
 
 
 @pytest.mark.parametrize(
-    "watch", [fleet(7), fleet(7, 7, online=False), Watch(0.0).manifest(manifest(RoundId(1, 7)), 0.0)]
+    "watch", [fleet(7, 7, online=False), Watch(0.0).manifest(manifest(RoundId(1, 7)), 0.0)]
 )
 def test_a_wiped_folder_is_noticed_and_both_ways_on_are_named(place: Place, seen: Seen, watch: Watch) -> None:
     seen(watch)
     with pytest.raises(ConfigError) as caught:
         place.open()
-    for words in ("round 1.7", "this ledger is new", "estore", "--new-generation"):
+    for words in ("1.7", "this ledger is new", "estore", "--new-generation"):
         assert words in str(caught.value)
     assert place.ledger.life() is None  # nothing was begun
 
@@ -248,7 +264,7 @@ def test_an_old_backup_is_noticed(place: Place, seen: Seen) -> None:
     seen(fleet(1, 1))
     assert place.open().round == (1, 1)  # as new as the fleet
     seen(fleet(3, 3, 1))
-    with pytest.raises(ConfigError, match=r"2 of 3 devices have seen rounds after 1\.1: pi-0, pi-1"):
+    with pytest.raises(ConfigError, match=r"2 of the 3 devices .* after 1\.1: pi-0 \(1\.3\), pi-1"):
         place.open()
 
 
@@ -262,13 +278,55 @@ def test_a_backup_one_round_old_is_noticed_by_the_end_of_learning(place: Place, 
         place.open()
 
 
-def test_one_liar_among_three_does_not_stop_an_old_ledger(place: Place, seen: Seen) -> None:
+@pytest.mark.parametrize("closed", [0, 1])
+@pytest.mark.parametrize("last", [2**31 - 2, 2**31 - 1])
+def test_one_liar_among_three_does_not_stop_a_ledger_and_burns_no_number(
+    place: Place, seen: Seen, closed: int, last: int, caplog: pytest.LogCaptureFixture
+) -> None:
     place.open()
-    lie = status(seen=RoundId(2**31 - 1, 0))
-    seen(fleet(0, 0).status("liar", lie, 0.0))
-    assert place.open().round == (1, 0)
-    # … but no generation can follow the one it claims.
-    with pytest.raises(ConfigError, match="generation 2147483647 was announced or seen"):
+    for _ in range(closed):
+        place.close_round(place.open())
+    seen(fleet(0, 0).status("pi-2", status(seen=RoundId(last, 0)), 0.0))
+    state = place.open()
+    assert (state.round, state.incredible) == ((1, closed), {"pi-2"})
+    (line,) = [line for line in caplog.messages if "not believed" in line]
+    assert f"pi-2 ({last}.0)" in line
+    assert place.open(new_generation=True).round == (2, 0)
+    assert place.open(new_generation=True).round == (3, 0)
+
+
+def test_two_of_many_that_are_not_there_yet_are_no_reason_for_a_human(place: Place, seen: Seen) -> None:
+    """The broker lost its memory, and they came first."""
+    place.close_round(place.open(), devices=6)
+    seen(fleet(5))
+    assert place.open().round == (1, 1)
+    seen(fleet(5, 5))
+    with pytest.raises(Undecided, match="not heard yet: pi-2, pi-3, pi-4, pi-5") as caught:
+        place.open()
+    assert caught.value.exit_code == os.EX_TEMPFAIL
+    seen(fleet(5, 5, 0))
+    assert place.open().round == (1, 1)
+
+
+def test_a_forged_announcement_stops_and_says_so_but_burns_no_number(
+    place: Place, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.close_round(place.open())
+    seen(Watch(0.0).manifest(manifest(RoundId(2**31 - 2, 7)), 0.0))
+    with pytest.raises(ConfigError, match=r"clear the retained 'fedge/v1/greenhouse/round'"):
+        place.open()
+    assert place.open(new_generation=True).round == (2, 0)
+    assert "Devices that have followed it take part again after `fedge-agent forget-rounds`" in caplog.text
+    # one of a fleet that has only learnt on for long is not taken for a forgery
+    seen(Watch(0.0).manifest(manifest(RoundId(4, 9_000)), 0.0))
+    assert place.open(new_generation=True).round == (5, 0)
+
+
+def test_a_generation_that_none_can_follow_is_told(place: Place, seen: Seen) -> None:
+    place.open()
+    with place.ledger.transaction():
+        place.ledger.begin_life(Life(b"l" * 16, 2**31 - 1, "{}"))
+    with pytest.raises(ConfigError, match=r"generation 2147483647 .* none can follow it"):
         place.open(new_generation=True)
 
 
@@ -297,8 +355,10 @@ def test_a_new_generation_with_the_same_model_begins_anew_and_again(place: Place
 
 def test_a_new_generation_is_after_all_that_anybody_has_seen(place: Place, seen: Seen) -> None:
     place.open()
-    seen(fleet(3, generation=5))
-    assert place.open(new_generation=True).round == (6, 0)
+    seen(fleet(3, generation=2))
+    assert place.open(new_generation=True).round == (3, 0)
+    seen(fleet(3, 4, generation=7))
+    assert place.open(new_generation=True).round == (8, 0)
 
 
 # ── the next generation, with the model of this one ────────────────────────────────────────────────
@@ -314,7 +374,7 @@ def learn_by_hand(place: Place) -> np.ndarray:
     blob = blob_of(data, slot=1)
     with place.ledger.transaction():
         place.ledger.save_content("model", state.round, blob, data)
-        place.ledger.close_round(state.round, blob.digest, 2, 20, {"weight_change": 0.5}, 0.0)
+        place.ledger.close_round(state.round, blob.digest, 2, 20, {"weight_change": 0.5}, 0.0, "mean/1")
     return vector
 
 
@@ -334,6 +394,7 @@ def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, s
     assert [(row.kind, row.attempt, row.devices) for row in read_rounds(place.folder / FILE)] == [
         ("kept", 0, 0)
     ]
+    assert place.ledger.rule(RoundId(2, 0)) is None, "no rule made it"
     with pytest.raises(DataError, match=r"round 2\.0 was computed of is not there .*; none is kept"):
         replay(place.folder / FILE, 0, seed=0)
 
@@ -398,8 +459,9 @@ def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
         (topics.status("liar"), b"garbage"),
         (Topics("elsewhere").status("pi-1"), pack(status(seen=RoundId(9, 9)))),
     )
-    watch = opening._watch(town.settings(), topics, town.inbox, UNWATCHED)
-    assert (watch.announced, watch.newest()) == ((1, 4), (1, 4))
+    known = Known(RoundId(1, 4))
+    watch = watching.watch(town.settings(), known, town.inbox, UNWATCHED).watch
+    assert (watch.announced, watch.devices["pi-7"]) == ((1, 4), (1, 3))
     assert (len(watch.devices), len(watch.online)) == (50, 25)
     with pytest.raises(ConfigError, match=r"round 1\.4 was announced, and this ledger is new"):
         town.open()
@@ -422,11 +484,13 @@ def test_fault_72_with_a_signing_key_only_its_own_announcements_are_believed(
     ):
         caplog.clear()
         heard = MessageArrived(topics.round, payload, True, None, 1, 1)
-        assert opening.take_in(Watch(0.0), topics, heard, 1.0, ours) == Watch(0.0)
+        assert watching.understood(topics, heard, 1.0, ours) is None
         (line,) = caplog.messages
         assert line.startswith("ignored a message on fedge/v1/lab/round: ")
     heard = MessageArrived(topics.round, ours.seal(manifest(RoundId(1, 4)), "round"), True, None, 1, 1)
-    assert opening.take_in(Watch(0.0), topics, heard, 1.0, ours).announced == (1, 4)
+    assert watching.understood(topics, heard, 1.0, ours) == takeover.ManifestSeen(
+        1.0, manifest(RoundId(1, 4))
+    )
 
 
 @pytest.mark.system
@@ -456,7 +520,7 @@ def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
 def test_what_was_said_long_ago_is_not_waited_for(town: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker says how old it is: without that, this would take a day."""
     monkeypatch.setattr(presence, "PATIENCE_S", 86_400.0)
-    monkeypatch.setattr(opening, "SERVICE_EXPIRY_S", 100_000)
+    monkeypatch.setattr(watching, "SERVICE_EXPIRY_S", 100_000)
     retain(town, (town.topics.service, pack(service(SMALLER, beat=1))), expiry_s=100_000 - 86_400)
     assert town.open().round == (1, 0)
 
@@ -488,15 +552,17 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
         def settle(self, _event: object) -> None: ...
         def close(self) -> None: ...
 
-    monkeypatch.setattr(opening, "Link", SlowLink)
-    assert opening._watch(place.settings(), place.topics, place.inbox, UNWATCHED).newest() == (1, 7)
+    monkeypatch.setattr(watching, "Link", SlowLink)
+    known = Known(RoundId(1, 7), frozenset("a"), young=False)
+    found = watching.watch(place.settings(), known, place.inbox, UNWATCHED)
+    assert found.watch.devices == {"a": (1, 7)}
 
 
 @pytest.mark.system
 def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
     town.inbox.put("stop")
     opened = open_federation(
-        town.settings(), town.ledger, town.topics, INSTANCE, town.inbox, UNWATCHED, new_generation=False
+        town.settings(), town.ledger, INSTANCE, town.inbox, UNWATCHED, new_generation=False
     )
     assert opened is None
     assert town.ledger.life() is None
@@ -507,6 +573,6 @@ def test_what_is_asked_meanwhile_is_kept_for_the_loop(town: Place) -> None:
     """A signal that comes in the last moment of watching must not be lost with the link's own events."""
     for event in (LinkUp(1, False, 100), "stop", Answered(1, None)):
         town.inbox.put(event)
-    opening._drain(town.inbox)
+    watching._drain(town.inbox)
     assert town.inbox.get_nowait() == "stop"
     assert town.inbox.empty()

@@ -1,7 +1,5 @@
 """What is seen of a federation before it is taken over."""
 
-from dataclasses import replace
-
 import pytest
 
 from aggregator.presence import PATIENCE_S, QUIET_S, Watch
@@ -75,51 +73,44 @@ def test_who_is_online_is_what_was_said_last() -> None:
     assert set(watch.devices) == {"pi-0", "pi-1", "pi-2"}
 
 
-def test_the_newest_round_is_the_one_anybody_has_seen() -> None:
-    assert Watch(0.0).newest() == (0, 0)
-    assert fleet(3, 7, 5).newest() == (1, 7)
-    assert fleet(3).manifest(manifest(RoundId(2, 1)), 0.0).newest() == (2, 1)
+@pytest.mark.parametrize(
+    ("announced", "done", "known", "expected"),
+    [
+        (None, False, None, None),
+        (RoundId(1, 4), False, None, "round 1.4 was announced, and this ledger is new"),
+        (RoundId(1, 4), False, RoundId(1, 3), "round 1.4 was announced, this ledger only knows 1.3"),
+        (RoundId(1, 4), False, RoundId(1, 4), None),
+        (RoundId(1, 4), True, RoundId(1, 4), "round 1.4 was announced as done, in this ledger it is open"),
+        (RoundId(1, 9), False, RoundId(2, 0), None),
+        (RoundId(2, 0), False, RoundId(1, 9), "round 2.0 was announced, this ledger only knows 1.9"),
+    ],
+)
+def test_an_announcement_beyond_the_ledger_is_told(
+    announced: RoundId | None, done: bool, known: RoundId | None, expected: str | None
+) -> None:
+    watch = Watch(0.0)
+    if announced is not None:
+        state = "done" if done else "open"
+        watch = watch.manifest(manifest(announced).model_copy(update={"state": state}), 0.0)
+    assert watch.announced_beyond(known) == expected
 
 
 @pytest.mark.parametrize(
-    ("watch", "known", "expected"),
+    ("signer", "key", "counts"),
     [
-        (Watch(0.0), None, None),
-        (fleet(0, 0), RoundId(1, 0), None),
-        (fleet(1), None, "round 1.1 was announced, and this ledger is new"),
-        (Watch(0.0).manifest(manifest(RoundId(1, 4)), 0.0), None, "round 1.4 was announced, and this"),
-        (Watch(0.0).manifest(manifest(RoundId(1, 4)), 0.0), RoundId(1, 3), "this ledger only knows 1.3"),
-        (Watch(0.0).manifest(manifest(RoundId(1, 4)), 0.0), RoundId(1, 4), None),
-        (Watch(0.0).manifest(manifest(RoundId(1, 9)), 0.0), RoundId(2, 0), None),
-        (fleet(9, 3, 3), RoundId(1, 3), None),  # one of three may lie
-        (fleet(9, 3), RoundId(1, 3), "1 of 2 devices have seen rounds after 1.3: pi-0"),
-        (fleet(4, 4, 3, 3), RoundId(1, 3), "2 of 4 devices have seen rounds after 1.3: pi-0, pi-1"),
-        (fleet(*[4] * 8), RoundId(1, 3), "pi-3, pi-4, …"),
+        (None, None, True),
+        (b"s" * 32, None, True),
+        (b"o" * 32, b"o" * 32, True),
+        (b"s" * 32, b"o" * 32, False),
+        (None, b"o" * 32, False),
     ],
 )
-def test_who_is_ahead_of_the_ledger(watch: Watch, known: RoundId | None, expected: str | None) -> None:
-    found = watch.ahead_of(known)
-    assert (found is None) == (expected is None)
-    assert found is None or (expected is not None and expected in found)
-
-
-def test_what_another_key_has_announced_says_nothing_of_an_old_ledger() -> None:
-    """A stolen key announced the last round there can be; its successor goes on where the ledger stands."""
-    stolen, ours = b"s" * 32, b"o" * 32
+def test_where_models_are_signed_only_rounds_seen_under_our_key_count(
+    signer: bytes | None, key: bytes | None, counts: bool
+) -> None:
+    """A stolen key announced the last round there can be; who pins none takes whatever is announced."""
     last = RoundId(2**31 - 1, 2**31 - 1)
-    told = status(seen=last).model_copy(update={"signer": stolen})
-    watch = Watch(0.0).status("a", told, 0.0, ours).status("b", told, 0.0, ours)
-    assert watch.ahead_of(RoundId(1, 3)) is None
-    assert watch.newest() == (0, 0), "so a generation can follow"
-    found = watch.ahead_of(None)
-    assert found is not None, "but a new ledger begins over nobody's memory"
-    assert "this ledger is new" in found
-    for signer, key in ((ours, ours), (None, ours), (stolen, None)):
-        watch = Watch(0.0).status("a", told.model_copy(update={"signer": signer}), 0.0, key)
-        assert watch.ahead_of(RoundId(1, 3)) is not None
-
-
-def test_a_new_generation_is_ahead_of_all_rounds_before_it() -> None:
-    watch = replace(fleet(500), announced=RoundId(1, 501))
-    assert watch.ahead_of(RoundId(2, 0)) is None
-    assert watch.ahead_of(RoundId(1, 500)) is not None
+    told = status(seen=last).model_copy(update={"signer": signer})
+    watch = Watch(0.0).status("a", told, 0.0, key)
+    assert watch.devices == {"a": last if counts else (0, 0)}
+    assert watch.online == {"a"}, "it takes part"

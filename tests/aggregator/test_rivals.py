@@ -63,17 +63,20 @@ def test_another_aggregator_that_left_leaves_our_presence_to_be_said_again() -> 
     assert story.tell(on.ServiceSeen(service(SMALLER, beat=5))) == []  # counted anew
 
 
-def test_when_half_of_the_fleet_has_seen_more_both_ways_on_are_named() -> None:
+def test_when_more_than_half_of_the_fleet_has_seen_more_both_ways_on_are_named() -> None:
     story = running("a", "b", "c", "d")
     newer = RoundId(1, 7)
     (_, said) = story.sees("a", status(seen=newer))
     assert isinstance(said, do.Say)
     assert "1.7" in said.text
     assert of(do.GiveUp, story.sees("a", status(seen=newer))) == []  # it is counted once
-    (give_up,) = of(do.GiveUp, story.sees("b", status(online=False, seen=newer)))
+    assert (
+        of(do.GiveUp, story.sees("b", status(online=False, seen=newer))) == []
+    )  # half is not more than half
+    (give_up,) = of(do.GiveUp, story.sees("c", status(online=False, seen=RoundId(1, 8))))
     assert not give_up.gave_way
-    for way in ("restore", "--new-generation"):
-        assert way in give_up.text
+    for words in ("3 of the 4 devices", "a (1.7), b (1.7), c (1.8)", "restore", "--new-generation"):
+        assert words in give_up.text
 
 
 def test_what_another_key_has_announced_is_no_sign_of_an_old_ledger() -> None:
@@ -82,10 +85,12 @@ def test_what_another_key_has_announced_is_no_sign_of_an_old_ledger() -> None:
     newer = status(seen=RoundId(1, 7))
     for device in ("a", "b"):
         assert of(do.GiveUp, story.sees(device, newer.model_copy(update={"signer": b"0" * 32}))) == []
-    assert story.state.ahead == frozenset()
+    assert story.state.ahead == {}
     assert of(do.Say, story.log[-2:]) == [], "it has not heard of the change yet"
     assert story.sees("a", newer.model_copy(update={"signer": b"1" * 32}))
-    assert story.state.ahead == {"a"}
+    assert story.state.ahead == {"a": (1, 7)}
+    assert story.sees("a", newer)  # it has lost its pin, and says nothing of our rounds any more
+    assert story.state.ahead == {}
 
 
 def test_a_device_that_believes_a_foreign_key_is_named_once() -> None:
@@ -103,3 +108,46 @@ def test_one_liar_is_outvoted_also_by_those_who_sleep() -> None:
     for device in ("b", "c", "d"):
         story.sees(device, status(online=False))
     assert not of(do.GiveUp, story.sees("a", status(seen=RoundId(9, 9))))
+
+
+def test_devices_that_the_ledger_knows_have_a_voice_before_they_have_spoken() -> None:
+    """After the broker lost its memory the liar comes back first."""
+    story = running(voters=frozenset("abcdef"))
+    (_, said) = story.sees("a", status(seen=RoundId(1, 7)))
+    assert isinstance(said, do.Say)
+    assert not of(do.GiveUp, story.sees("b", status(seen=RoundId(1, 7))))
+
+
+def test_in_a_fleet_of_two_one_does_not_stop_the_aggregator() -> None:
+    story = running("a", "b")
+    assert not of(do.GiveUp, story.sees("a", status(seen=RoundId(1, 7))))
+    assert of(do.GiveUp, story.sees("b", status(seen=RoundId(1, 7))))
+
+
+def test_what_cannot_be_is_no_evidence_and_is_named_once() -> None:
+    story = running("a", "b")
+    lie = RoundId(2**31 - 2, 0)
+    (said,) = of(do.Say, story.sees("a", status(seen=lie)))
+    assert (said.level, "a (2147483646.0)" in said.text) == ("warning", True)
+    assert of(do.Say, story.sees("a", status(seen=lie._replace(round=9)))) == []
+    assert not of(do.GiveUp, story.sees("b", status(seen=lie)))
+    again = running("a", incredible=frozenset("a"))
+    assert of(do.Say, again.sees("a", status(seen=lie))) == [], "it was said when this was taken up"
+
+
+def test_a_young_ledger_stops_when_two_devices_have_a_memory() -> None:
+    beginning = RoundId(1, 0)
+    story = running("a", round=beginning, kind="survey", model=None, young=True)
+    assert not of(do.GiveUp, story.sees("a", status(seen=RoundId(5, 9_000))))
+    (give_up,) = of(do.GiveUp, story.sees("b", status(seen=RoundId(5, 9_001))))
+    assert "a (5.9000), b (5.9001)" in give_up.text
+
+
+def test_a_claim_that_is_taken_back_or_overtaken_counts_no_more() -> None:
+    story = running("a", "b", "c")
+    story.sees("a", status(seen=RoundId(1, 7)))
+    story.sees("a", status(seen=RoundId(1, 0)))
+    assert story.state.ahead == {}
+    assert not of(do.GiveUp, story.sees("b", status(seen=RoundId(1, 7))))
+    story.state = replace(story.state, round=RoundId(1, 7))
+    assert not of(do.GiveUp, story.sees("c", status(seen=RoundId(1, 8))))

@@ -1,0 +1,56 @@
+"""`fedge-agent forget-rounds`: a device follows again that has seen a round which cannot be true.
+
+No message can do this: whoever could send it could have devices forget, and then play old models to them.
+"""
+
+import os
+
+from agent.config import AgentSettings
+from agent.device import NEVER
+from agent.memory import FILE, Memory
+from fedge.errors import DamagedState, GaveWay, StateError
+from fedge.store import give_to_owner, lock
+
+
+def forget_rounds(settings: AgentSettings) -> str:
+    """Forget the newest round seen, and the update saved for one; returns what was done, in words.
+
+    Identity, keys, the model in its file, boot ids and the day's bytes stay. Done again it changes nothing.
+
+    Raises:
+        GaveWay: an agent works with this state folder.
+        StateError: the memory cannot be read or written; nothing was forgotten then.
+    """
+    folder = settings.state.folder
+    path = folder / FILE
+    if not path.is_file():
+        return f"{path}: is not there: this device has seen no round, and nothing is to be forgotten"
+    try:
+        held = lock(folder)
+    except GaveWay as error:
+        raise GaveWay(f"{error}: stop the agent, run this again, and start it") from None
+    try:
+        try:
+            memory = Memory(path)
+        except DamagedState as error:
+            text = f"{error}; an agent that is started puts it aside, and begins with an empty memory"
+            raise StateError(text) from None
+        try:
+            seen, saved = memory.seen(), memory.saved()
+            memory.forget_rounds()
+        finally:
+            memory.close()
+        give_to_owner(folder, path, folder / "lock")
+    finally:
+        os.close(held)
+    return _told(
+        None if seen == NEVER else f"that round {seen.round} was seen",
+        None if saved is None else f"the update saved for round {saved.round}",
+    )
+
+
+def _told(*forgotten: str | None) -> str:
+    what = " and ".join(text for text in forgotten if text is not None)
+    if not what:
+        return "nothing was to be forgotten: this device has seen no round"
+    return f"forgotten: {what}. Once started, this device follows whatever round is announced next"

@@ -1,0 +1,206 @@
+"""Looking on before serving: the machine of `aggregator.takeover` at work on a link.
+
+`Watching` has no thread and never waits: `watch` turns it in production, a host of the simulated world there.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from aggregator import takeover
+from aggregator.claims import Known
+from aggregator.config import FederationSettings
+from aggregator.takeover import Takeover, TakeUp
+from fedge import ed25519
+from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
+from fedge.freshness import SERVICE_EXPIRY_S, age_s
+from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived
+from fedge.messages import Manifest, Service, Signed, Status, unpack
+from fedge.systemd import Watchdog
+from fedge.topics import Topics
+from fedge.trust import Signer, authenticate
+
+log = logging.getLogger("fedge.aggregator")
+
+
+class Stopped(Exception):  # noqa: N818 (an outcome)
+    """Asked to stop while watching."""
+
+
+class Watching:
+    """The takeover at work on a link, which its owner opens and closes.
+
+    Args:
+        settings: the configuration.
+        link: to the broker, under a name that is nobody's, so that nobody's session is taken.
+        known: what the ledger knows, from `aggregator.opening.known`.
+        now_s: monotonic seconds.
+        signer: where announcements are signed; then only its own are believed.
+        new_generation: the next generation is to begin, whatever the ledger knows.
+    """
+
+    def __init__(
+        self,
+        settings: FederationSettings,
+        link: Link,
+        known: Known,
+        now_s: Callable[[], float] = time.monotonic,
+        signer: Signer | None = None,
+        *,
+        new_generation: bool = False,
+    ) -> None:
+        self._link = link
+        self._now_s = now_s
+        self._signer = signer
+        self._topics = Topics(settings.federation.name)
+        key = signer.public if signer is not None else None
+        self._state = Takeover(
+            settings.federation.name, settings.broker.url, key, known, new_generation=new_generation
+        )
+        self.seen: TakeUp | None = None
+        """What was seen, once it is enough and the ledger fits."""
+
+    @property
+    def subscribed_s(self) -> float | None:
+        """Since when what is retained has been coming, by `now_s`; None: it is not."""
+        return self._state.subscribed_s
+
+    @property
+    def listens(self) -> bool:
+        """Whether devices that have not spoken were waited for."""
+        return self._state.listens
+
+    def due_s(self) -> float | None:
+        """When `turn` wants to be called next, even if nothing happens; None: only for an event."""
+        return takeover.due_s(self._state)
+
+    def turn(self, events: Sequence[LinkEvent]) -> None:
+        """Handle what happened, in order, and then that time has passed.
+
+        Raises:
+            GaveWay: another aggregator is alive.
+            Undecided: too few devices have spoken to say whether the ledger fits.
+            ConfigError: the fleet has seen more than the ledger knows, or no generation can follow.
+        """
+        for event in events:
+            for seen in self._understood(event):
+                self._step(seen)
+        self._step(takeover.Tick(self._now_s()))
+
+    def _understood(self, event: LinkEvent) -> Iterator[takeover.Event]:
+        match event:
+            case LinkUp():
+                self._link.handle_up(event)
+                yield takeover.LinkUp(self._now_s())
+            case LinkDown():
+                self._link.handle_down()
+                yield takeover.LinkDown(event.reason)
+            case Answered():
+                self._link.settle(event)
+                if event.subscription:
+                    yield takeover.Subscribed(self._now_s())
+            case MessageArrived():
+                seen = understood(self._topics, event, self._now_s(), self._signer)
+                if seen is not None:
+                    yield seen
+
+    def _step(self, event: takeover.Event) -> None:
+        self._state, effects = takeover.step(self._state, event)
+        for effect in effects:
+            match effect:
+                case takeover.Subscribe():
+                    topics = self._topics
+                    self._link.subscribe(topics.service, topics.round, topics.all_statuses)
+                case takeover.Say(level, text):
+                    log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
+                case takeover.GiveWay(text):
+                    raise GaveWay(text)
+                case takeover.GiveUp(text, later):
+                    raise (Undecided if later else ConfigError)(text)
+                case takeover.TakeUp():
+                    self.seen = effect
+
+
+def understood(
+    topics: Topics, message: MessageArrived, now_s: float, signer: Signer | None = None
+) -> takeover.Event | None:
+    """What a message says to who looks on; with a `signer`, of announcements only its own are heard."""
+    address = topics.parse(message.topic)
+    try:
+        match address.kind if address is not None else None:
+            case "service" if message.payload:
+                lain_s = age_s(SERVICE_EXPIRY_S, message.expiry_left_s)
+                return takeover.ServiceSeen(now_s, unpack(message.payload, Service), lain_s)
+            case "round" if message.payload:
+                envelope = unpack(message.payload, Signed)
+                if signer is not None:
+                    authenticate(envelope, "round", topics, signer.keys, ed25519.verify)
+                return takeover.ManifestSeen(now_s, unpack(envelope.body, Manifest))
+            case "status" if message.payload and address is not None and address.device is not None:
+                return takeover.StatusSeen(now_s, address.device, unpack(message.payload, Status))
+    except ProtocolError as error:
+        log.warning("ignored a message on %s: %s", message.topic, error)
+    return None
+
+
+def watch(
+    settings: FederationSettings,
+    known: Known,
+    inbox: "SimpleQueue[Any]",
+    watchdog: Watchdog,
+    signer: Signer | None = None,
+    *,
+    new_generation: bool = False,
+) -> TakeUp:
+    """Look on at the broker until enough has been seen. The only place here that waits.
+
+    Raises:
+        GaveWay, Undecided, ConfigError: as `Watching.turn`.
+        Stopped: something else than the link's events came into the inbox: a request to stop.
+    """
+    link = _looking_around(settings, inbox)
+    watching = Watching(settings, link, known, signer=signer, new_generation=new_generation)
+    link.open()
+    try:
+        while watching.seen is None:
+            watchdog.look(link.pulse)
+            due_s = watching.due_s()
+            left_s = None if due_s is None else max(0.0, due_s - time.monotonic())
+            try:
+                event = inbox.get(timeout=watchdog.wait_s(left_s))
+            except Empty:
+                watching.turn([])
+                continue
+            if not isinstance(event, LinkEvent):
+                raise Stopped
+            watching.turn([event])
+    finally:
+        link.close()
+        _drain(inbox)
+    return watching.seen
+
+
+def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> Link:
+    """The link to look around with: as `[watch]`, or as the aggregator under a random client id."""
+    name = f"{settings.federation.name}__watch"
+    if settings.watch is None:
+        return Link(settings.broker, f"{name}-{os.urandom(4).hex()}", inbox.put)
+    credentials = {"certificate": settings.watch.certificate, "key": settings.watch.key}
+    return Link(settings.broker.model_copy(update=credentials), name, inbox.put)
+
+
+def _drain(inbox: "SimpleQueue[Any]") -> None:
+    """Forget the closed link's last events, and nothing else."""
+    kept = []
+    while True:
+        try:
+            event = inbox.get_nowait()
+        except Empty:
+            break
+        if not isinstance(event, LinkEvent):
+            kept.append(event)
+    for event in kept:
+        inbox.put(event)

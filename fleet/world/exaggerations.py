@@ -1,0 +1,131 @@
+"""Messages of a device in which one field or two are extreme: everything that a liar may write."""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fedge import wire
+from fedge.errors import ProtocolError
+from fedge.frames import split
+from fedge.freshness import RoundId, round_of
+from fedge.link import Publication
+from fedge.messages import (
+    MAX_SIZE,
+    VERSION,
+    Frame,
+    Manifest,
+    Message,
+    Status,
+    Survey,
+    Update,
+    pack,
+    unpack,
+)
+from fedge.moments import Moments
+from fedge.topics import Topics
+from fleet.world.extremes import Extreme, extremes, frames
+from fleet.world.oracle import Made
+
+KINDS: tuple[type[Message], ...] = (Status, Update, Survey, Frame)
+
+
+@dataclass(frozen=True)
+class Exaggeration:
+    """A message with something extreme in it; `inside`: its decoder takes it."""
+
+    device: str
+    kind: type[Message]
+    extremes: tuple[Extreme, ...]
+    payload: bytes
+
+    @property
+    def inside(self) -> bool:
+        """Whether all that is extreme is within the limits of the messages."""
+        return all(extreme.inside for extreme in self.extremes)
+
+    @property
+    def digest(self) -> bytes:
+        """By which an update or survey is known."""
+        return hashlib.sha256(self.payload).digest()
+
+    @property
+    def made(self) -> Made | None:
+        """What an oracle must know of it, if it may count."""
+        if not issubclass(self.kind, Update | Survey):
+            return None
+        try:
+            said = unpack(self.payload, self.kind, max_bytes=MAX_SIZE)
+        except ProtocolError:
+            return None
+        return Made(said.device, RoundId(said.generation, said.round), said)
+
+    def publications(self, topics: Topics) -> Iterator[Publication]:
+        """How it is said: on no other topics may a device write."""
+        if self.kind is Status:
+            yield Publication(topics.status(self.device), self.payload, retain=True)
+        elif self.kind is Frame:
+            yield Publication(topics.update(self.device), self.payload)
+        else:
+            pieces = split(self.payload)
+            yield from (Publication(topics.update(self.device), pieces[i]) for i in range(len(pieces)))
+
+
+def draw(device: str, manifest: Manifest | None, rng: random.Random) -> Exaggeration:
+    """Something extreme about the round of `manifest`; in one of three, two fields are at once."""
+    kind = rng.choice(KINDS)
+    honest = _honest(kind, device, manifest)
+    known = _extremes(honest)
+    fields = sorted({extreme.field for extreme in known})
+    wanted = rng.sample(fields, 1 if kind is Frame or rng.random() < 2 / 3 else 2)
+    return _say(device, honest, *(rng.choice([e for e in known if e.field == field]) for field in wanted))
+
+
+def every(device: str, manifest: Manifest | None) -> Iterator[Exaggeration]:
+    """Each extreme of each field, one at a time."""
+    for kind in KINDS:
+        honest = _honest(kind, device, manifest)
+        for extreme in _extremes(honest):
+            yield _say(device, honest, extreme)
+
+
+def _extremes(honest: Message) -> list[Extreme]:
+    return list(frames(honest) if isinstance(honest, Frame) else extremes(type(honest)))
+
+
+def _say(device: str, honest: Message, *said: Extreme) -> Exaggeration:
+    fields: dict[str, Any] = honest.model_dump(exclude_none=True)
+    fields.update({extreme.field: extreme.value for extreme in said})
+    payload = wire.encode({"v": VERSION, "type": honest.TYPE, **fields})
+    return Exaggeration(device, type(honest), said, payload)
+
+
+def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Message:
+    """What an honest device could say, and would be believed."""
+    here = round_of(manifest) if manifest is not None else RoundId(1, 0)
+    task = manifest.task.digest if manifest is not None else bytes(32)
+    model = manifest.model.digest if manifest is not None and manifest.model is not None else bytes(32)
+    where: dict[str, Any] = {"generation": here.generation, "round": here.round, "device": device}
+    if kind is Status:
+        return Status(
+            online=True,
+            boot=bytes(16),
+            connection=1,
+            version="0",
+            generation=here.generation,
+            round=here.round,
+        )
+    if kind is Survey:
+        moments = Moments.from_bytes(_COLUMN, 1)
+        return Survey(**where, base=task, samples=100, features=moments.to_bytes())
+    update = Update(**where, base=model, samples=100, steps=1, kind="weights", codec="float32", body=_WEIGHTS)
+    if kind is Update:
+        return update
+    payload = pack(update)
+    digest = hashlib.sha256(payload).digest()
+    return Frame(id=digest, i=0, n=1, size=len(payload), data=payload)
+
+
+_WEIGHTS = bytes.fromhex("0000803f") * 4
+_COLUMN = b"".join(bytes.fromhex(double) for double in ("0000000000005940", "0" * 16, "000000000000f03f"))

@@ -1,0 +1,117 @@
+"""A liar can say each extreme of each field that a device may write, and only where it is asked to."""
+
+import hashlib
+import random
+
+import pytest
+
+from fedge.errors import ProtocolError
+from fedge.freshness import RoundId
+from fedge.messages import MAX_SIZE, Blob, Cohort, Frame, Manifest, Status, Survey, Update, unpack
+from fedge.plan import Plan
+from fedge.topics import Topics
+from fleet.world import campaign
+from fleet.world.exaggerations import KINDS, Exaggeration, draw, every
+from fleet.world.extremes import extremes
+from fleet.world.world import World
+
+BLOB = Blob(digest=b"\x07" * 32, slot=0, frames=1, size=9)
+MANIFEST = Manifest(
+    generation=1,
+    round=3,
+    kind="train",
+    state="open",
+    seed=0,
+    task=BLOB,
+    model=BLOB,
+    plan=Plan(epochs=1, batch_size=1),
+    cohort=Cohort(fraction=1.0, seed=0),
+    seconds_left=10.0,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_field_has_extremes_within_the_limits_and_beyond(kind: type) -> None:
+    known = extremes(kind)
+    assert {extreme.field for extreme in known} == set(kind.model_fields)  # type: ignore[attr-defined]
+    for field in kind.model_fields:  # type: ignore[attr-defined]
+        here = {extreme.inside for extreme in known if extreme.field == field}
+        assert True in here, field
+        assert False in here, field
+
+
+def test_the_extremes_are_those_that_hurt() -> None:
+    found = {kind: {(e.field, repr(e.value), e.inside) for e in extremes(kind)} for kind in KINDS}
+    for field in ("generation", "round", "connection", "samples"):
+        for value in (0, 1, 2**31 - 1, 2**31 - 2):
+            assert (field, str(value), True) in found[Status]
+        assert (field, "-1", False) in found[Status]
+        assert (field, str(2**31), False) in found[Status]
+    for value in (0, 1, -1, -(2**63), 2**64 - 1):
+        assert ("samples", str(value), True) in found[Update]
+    assert ("metrics", "{'loss_before': nan}", False) in found[Update]
+    assert ("metrics", "{'loss_before': -1.7976931348623157e+308}", True) in found[Update]
+    assert ("signer", repr(b"\xff" * 32), True) in found[Status]
+    declines = [e.value for e in extremes(Status) if e.field == "declined" and e.inside and e.value]
+    assert {"new" * 13, "failed"} <= {decline["reason"] for decline in declines}
+    assert {0, 2**31 - 1} <= {decline["attempt"] for decline in declines}
+    assert 500 in {len(decline["detail"]) for decline in declines}
+
+
+def test_what_is_within_the_limits_is_taken_by_the_decoder_and_nothing_else() -> None:
+    count = 0
+    for lie in every("liar", MANIFEST):
+        count += 1
+        assert _taken(lie) == lie.inside, lie.extremes
+    assert count > 300
+
+
+def _taken(lie: Exaggeration) -> bool:
+    try:
+        unpack(lie.payload, lie.kind, max_bytes=MAX_SIZE)
+    except ProtocolError:
+        return False
+    return True
+
+
+def test_what_may_count_is_known_to_the_oracle() -> None:
+    for lie in every("liar", MANIFEST):
+        expected = lie.inside and lie.kind in (Update, Survey)
+        assert (lie.made is not None) == expected
+        if lie.made is not None and not {e.field for e in lie.extremes} & {"generation", "round", "device"}:
+            assert (lie.made.device, lie.made.round) == ("liar", RoundId(1, 3))
+
+
+def test_it_writes_on_its_own_topics_alone_and_says_whole_messages() -> None:
+    topics, rng = Topics("world"), random.Random(0)
+    kinds = set()
+    for _ in range(300):
+        lie = draw("liar", MANIFEST, rng)
+        kinds.add(lie.kind)
+        said = list(lie.publications(topics))
+        assert {piece.topic for piece in said} <= {topics.status("liar"), topics.update("liar")}
+        if lie.kind in (Update, Survey):
+            whole = b"".join(unpack(piece.payload, Frame).data for piece in said)
+            assert hashlib.sha256(whole).digest() == lie.digest
+    assert kinds == set(KINDS)
+
+
+def _with_lies(seeds: range) -> list[int]:
+    return [seed for seed in seeds if any(f.kind == "lies" for f in World(seed, 5, 5).schedule)]
+
+
+def test_the_lies_of_before_stay_as_they_are_and_others_are_told_only_where_asked_for() -> None:
+    liar = next(iter(_with_lies(range(100))))
+    quiet = next(seed for seed in range(100) if seed not in _with_lies(range(100)))
+    assert World(quiet, 5, 5).run().digest == World(quiet, 5, 5, lies="all").run().digest
+    usual, all_of_them = World(liar, 5, 5).run(), World(liar, 5, 5, lies="all").run()
+    assert usual.violation is None
+    assert usual.digest == World(liar, 5, 5, lies="known").run().digest != all_of_them.digest
+    assert campaign.Size().lies == "known"
+
+
+def test_each_kind_of_exaggeration_reaches_the_programs_of_a_world() -> None:
+    """What these do to a federation is bounded by no invariant yet; but no program breaks of them."""
+    for seed in _with_lies(range(100))[:8]:
+        found = World(seed, 5, 5, lies="all").run()
+        assert "breaks" not in (found.violation or ""), found.violation

@@ -1,0 +1,73 @@
+"""Generations, lost and restored state, several aggregators: each by itself where all else is well."""
+
+import pytest
+
+from fleet.world.faults import Fault
+from fleet.world.world import REAL_ONE_IN, SIGNED_ONE_IN, Outcome, World
+
+REAL, SIGNED = REAL_ONE_IN - 1, SIGNED_ONE_IN - 1
+
+
+def _lived(seed: int, *faults: Fault) -> tuple[World, Outcome, str]:
+    world = World(seed, 4, 4)
+    world.schedule = faults
+    outcome = world.run()
+    assert outcome.violation is None, outcome.violation
+    return world, outcome, "\n".join(outcome.trace)
+
+
+def _generation(world: World) -> int:
+    return max(world._operator.book.closed).generation
+
+
+@pytest.mark.parametrize("seed", [0, REAL, SIGNED])
+@pytest.mark.parametrize("keep_model", [False, True])
+def test_a_new_generation_is_followed_to_its_end(seed: int, *, keep_model: bool) -> None:
+    world, _, trace = _lived(seed, Fault(40.0, "new generation", -1, 0.3, 1 if keep_model else 0))
+    assert _generation(world) == 2
+    assert "with --new-generation" in trace
+    closed = world._operator.book.closed
+    assert {number for generation, number in closed if generation == 2} == set(range(5))
+
+
+@pytest.mark.parametrize("seed", [2, REAL, SIGNED])
+def test_a_wiped_ledger_is_noticed_and_begun_anew(seed: int) -> None:
+    world, _, trace = _lived(seed, Fault(60.0, "ledger wiped", -1, 0.3, 0))
+    assert "and this ledger is new" in trace
+    assert _generation(world) == 2
+
+
+def test_an_older_copy_is_noticed_and_the_newest_restored_or_a_generation_begun() -> None:
+    ways = set()
+    for seed in (*range(6), SIGNED):
+        world, _, trace = _lived(seed, Fault(20.0, "ledger restored", -1, 60.0, 0))
+        if "older than what the fleet has seen" in trace:
+            ways.add(_generation(world))
+    assert ways == {1, 2}
+
+
+@pytest.mark.parametrize("seed", [4, REAL, SIGNED])
+@pytest.mark.parametrize("kind", ["device wiped", "device restored"])
+def test_a_device_with_another_state_takes_part_again(seed: int, kind: str) -> None:
+    world, _, trace = _lived(seed, Fault(25.0, kind, 1, 10.0, 0))
+    assert "gives d1 another state" in trace
+    assert _generation(world) == 1
+
+
+@pytest.mark.parametrize("seed", [6, REAL])
+def test_an_aggregator_that_moves_goes_on_where_it_was(seed: int) -> None:
+    world, _, trace = _lived(seed, Fault(30.0, "aggregator moved", -1, 2.0, 0))
+    assert "aggregator 2: ends: learning is done" in trace
+    assert _generation(world) == 1
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_of_two_aggregators_one_gives_way(kind: int) -> None:
+    """With its own ledger, with a copy, and with a copy while the first one is cut off."""
+    gave_way, served = 0, 0
+    for seed in range(2):
+        _, _, trace = _lived(seed, Fault(20.0, "second aggregator", -1, 240.0, kind))
+        gave_way += "giving way to it" in trace
+        served += "aggregator 2: says" in trace
+    assert gave_way
+    assert kind < 2 or served
