@@ -25,7 +25,7 @@ demo: $(VENV)/demo.installed
 
 # What is pure runs on every core; then what starts programs and brokers, one test after the other.
 test: check
-	$(BIN)/pytest -m "not (system or chaos or deploy or long)" --numprocesses auto
+	$(BIN)/pytest -m "not (system or chaos or deploy or long)" --numprocesses auto --dist worksteal
 	$(BIN)/pytest -m "system and not (chaos or deploy or long)"
 
 # Real processes killed at random (SEED, ROUNDS), then bad links, wrong clocks, full queues; some need root.

@@ -30,6 +30,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if hasattr(
+        terminalreporter.config, "workerinput"
+    ):  # one of several workers: the one that began them tells
+        return
     failed = {report.nodeid for kind in ("failed", "error") for report in terminalreporter.getreports(kind)}
     first = {report.nodeid: report for report in terminalreporter.getreports("rerun")}
     flaky = {name: report for name, report in first.items() if name not in failed}

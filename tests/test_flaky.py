@@ -70,7 +70,7 @@ def pytest_run(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]
     (folder / "pytest.ini").write_text(INI)
     (folder / "test_tiny.py").write_text(TESTS)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FEDGE_FLAKY": str(folder / "flaky")}
-    command = [sys.executable, "-m", "pytest", "-p", "tests.flaky", *options]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.flaky", "-p", "no:hypothesispytest", *options]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -40,7 +40,7 @@ class Source:
     def is_debian(self) -> bool:
         """Whether it looks like the archive: others have a release of that name too, also below `/debian`."""
         plain = any(suite in RELEASES for suite in self.suites)
-        return plain and "main" in self.components and "security" not in self.uri
+        return plain and "main" in self.components
 
     @property
     def is_surely_debian(self) -> bool:
@@ -50,7 +50,7 @@ class Source:
 
 
 def mirror(apt: Path = APT, environment: Mapping[str, str] = os.environ) -> str:
-    """The address of the Debian archive that this machine uses, without the archive of security updates.
+    """The address of the Debian archive that this machine uses; that of security updates has other suites.
 
     Raises:
         NoMirrorError: none of its sources is one.

@@ -57,7 +57,7 @@ def apt(folder: Path, **files: str) -> Path:
         ),
         (
             {
-                "one_sources": "Types: deb deb-src\nURIs:\n  http://mirror.example/d\n"
+                "one_sources": "Types: deb deb-src\nURIs:\n# old\n  http://mirror.example/d\n"
                 "Suites: sid\nComponents:\n main\n"
             },
             "http://mirror.example/d",
@@ -88,10 +88,11 @@ def test_a_list_of_mirrors_stands_for_its_first(tmp_path: Path) -> None:
         {},
         {"sources_list": "deb http://mirror.example/ubuntu noble main universe\n"},
         {"shop_list": "deb https://shop.example/apt stable-tools main\n"},
+        {"sources_list": "deb http://mirror.example/debian sid contrib # main\n"},
         {"disc_list": "deb cdrom:[Debian 12]/ bookworm main\n"},
         {"debian_sources": DEB822.partition("\n\n")[2]},
     ],
-    ids=["nothing", "another system", "a shop", "a disc", "security alone"],
+    ids=["nothing", "another system", "a shop", "a part", "a disc", "security alone"],
 )
 def test_a_machine_without_one_is_asked_to_name_it(files: dict[str, str], tmp_path: Path) -> None:
     folder = apt(tmp_path, **files)
