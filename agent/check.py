@@ -31,6 +31,9 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         StateError: the state folder cannot be read.
     """
     samples = {name: open_source(data).read() for name, data in settings.offered.items()}
+    for found in samples.values():
+        if found.nameless is not None:  # no task is at hand that might ask for such names
+            raise found.nameless
     default, *others = samples.values()
     understood = {
         "device": settings.device,
@@ -92,7 +95,7 @@ def _declines(settings: AgentSettings) -> dict[str, str]:
     against = chain(
         objections(settings.manners, readings), beyond_budget(settings.limits, readings.spent, expected=1)
     )
-    return {objection.reason: objection.detail for objection in against}
+    return {objection.reason: objection.full for objection in against}
 
 
 def _chosen(section: BaseModel) -> dict[str, Any]:

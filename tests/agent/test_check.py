@@ -60,7 +60,9 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
     assert understood["limits"] == {"epochs": 20, "bytes_per_day": 1000, "sources": ["heart"]}
     assert understood["manners"] == {"hours": "22:00-06:00", "mains": True, "load": 0.0}
     assert set(understood["declines"]) == {"clock_not_synchronised", "on_battery", "too_busy"}
-    assert understood["declines"]["on_battery"] == "battery BAT0 is being discharged, [manners] mains is set"
+    assert understood["declines"]["on_battery"] == (
+        "a battery is being discharged, [manners] mains is set, it is BAT0"
+    )
     (battery / "status").write_text("Charging")
     assert "on_battery" not in checked(tmp_path, OWNER)["declines"]
 
