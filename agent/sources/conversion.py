@@ -66,7 +66,11 @@ def plain(source: str, key: str, value: Any) -> Plain:
 
 
 def _plain(value: Any) -> Plain:
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and not hasattr(value, "__array__"):
+    if (
+        isinstance(value, Sequence)
+        and not isinstance(value, str | bytes | memoryview)
+        and not hasattr(value, "__array__")
+    ):
         return _sequence(value)
     if not isinstance(value, np.ndarray):
         _check_units(value, type(value))
@@ -78,16 +82,15 @@ def _plain(value: Any) -> Plain:
                 f"is a {type(value).__name__}, which is more than its numbers; "
                 "hand over a plain numpy.ndarray"
             )
-    missing = np.array(np.ma.getmaskarray(value), dtype=bool)
-    data = np.asarray(np.ma.getdata(value))
-    if data.dtype.kind not in "OT":
-        return Plain(data, missing)
-    return _objects(data, missing)
+    if not isinstance(value, np.ma.MaskedArray) or value.dtype.names is not None:  # a record is no number
+        return _unmasked(np.asarray(value))
+    data, missing = np.asarray(value.data), np.array(np.ma.getmaskarray(value))
+    return _objects(data, missing) if data.dtype.kind in "OT" else Plain(data, missing)
 
 
 def _check_units(value: Any, holder: Any) -> None:
     """Refuse a quantity: the number alone would be taken for whatever unit the other devices use."""
-    if any(hasattr(holder, name) for name in ("unit", "units")) and not hasattr(type(value), "dtypes"):
+    if any(getattr(holder, name, None) is not None for name in ("unit", "units")):
         raise _Refused(
             f"is a {type(value).__name__} with a unit; convert it to the unit that all devices use, "
             "and hand over its plain numbers"
@@ -97,7 +100,7 @@ def _check_units(value: Any, holder: Any) -> None:
 def _sequence(value: Sequence[Any]) -> Plain:
     kinds = _kinds(value)
     if not kinds or all(issubclass(kind, NUMBERS[:5]) for kind in kinds) or kinds <= {str, np.str_}:
-        return _nothing_missing(_array(value))
+        return _unmasked(_array(value))
     if any(hasattr(kind, "__array__") and not issubclass(kind, np.generic) for kind in kinds) and (
         np.ma.core.MaskedConstant not in kinds
     ):
@@ -106,8 +109,7 @@ def _sequence(value: Sequence[Any]) -> Plain:
             raise _Refused("is no array: its rows differ in length")
         data = np.array([part.data for part in parts])
         return Plain(data, np.array([part.missing for part in parts]))
-    data = _array(value, dtype=object)
-    return _objects(data, np.zeros(data.shape, dtype=bool))
+    return _unmasked(_array(value, dtype=object))
 
 
 def _kinds(value: Iterable[Any]) -> set[type]:
@@ -130,24 +132,26 @@ def _array(value: Any, dtype: Any = None) -> NDArray[Any]:
     return found
 
 
-def _nothing_missing(data: NDArray[Any]) -> Plain:
-    return Plain(data, np.zeros(data.shape, dtype=bool))
+def _unmasked(data: NDArray[Any]) -> Plain:
+    missing = np.zeros(data.shape, dtype=bool)
+    return _objects(data, missing) if data.dtype.kind in "OT" else Plain(data, missing)
 
 
 def _objects(data: NDArray[Any], missing: NDArray[np.bool_]) -> Plain:
     """Python's own objects: numbers, or text, each with some missing."""
-    items = data.ravel().tolist()
-    absent = missing.ravel().copy()
-    for i, item in enumerate(items):
-        absent[i] = absent[i] or _is_missing(item)
+    items: list[Any] = data.ravel().tolist()
+    if set(map(type, items)) == {float}:  # the many
+        found = data.astype(np.float64)
+        return Plain(found, missing | np.isnan(found))
+    absent = missing.ravel() | np.fromiter(map(_is_missing, items), bool, len(items))
     present = [item for item, gone in zip(items, absent, strict=True) if not gone]
     if all(isinstance(item, str) for item in present):
         filled: Any = ["" if gone else item for item, gone in zip(items, absent, strict=True)]
         # Without a single text among them nothing says that they were meant to be text.
         found = np.array(filled, dtype=np.str_) if present else np.full(len(items), np.nan)
-    elif all(isinstance(item, bool | int | np.integer | np.bool_) for item in present):
+    elif all(isinstance(item, bool | int | np.integer | np.bool_) and abs(item) < 2**63 for item in present):
         filled = [0 if gone else int(item) for item, gone in zip(items, absent, strict=True)]
-        found = np.array(filled, dtype=np.int64 if all(abs(item) < 2**63 for item in filled) else np.float64)
+        found = np.array(filled, dtype=np.int64)
     elif all(isinstance(item, NUMBERS) for item in present):
         found = np.array(
             [np.nan if gone else _number(item) for item, gone in zip(items, absent, strict=True)]
