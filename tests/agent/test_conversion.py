@@ -124,6 +124,8 @@ def read(X: Any, y: Any = None, series: Any = None) -> Samples:
         deque([[1, NAN], [3, 4]]),
         UserList([[1, None], [3, 4]]),
         (np.array([1, NAN]), [3, 4]),
+        [np.ma.array([1, -999], mask=[0, 1]), [3, 4]],
+        [[1, np.ma.masked], np.ma.array([3, 4])],
     ],
     ids=lambda X: type(X).__name__,
 )
