@@ -108,7 +108,8 @@ def _labels(samples: Samples) -> dict[str, int] | None:
     """How often each class stands in the data; None if the answers are not classes."""
     if samples.y is None or samples.y.ndim != 1 or samples.y.dtype.kind == "f":
         return None
-    names, counts = np.unique(samples.y, return_counts=True)
+    answered = samples.y if samples.unanswered is None else samples.y[~samples.unanswered]
+    names, counts = np.unique(answered, return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 

@@ -101,9 +101,8 @@ def _sequence(value: Sequence[Any]) -> Plain:
     kinds = _kinds(value)
     if not kinds or all(issubclass(kind, NUMBERS[:5]) for kind in kinds) or kinds <= {str, np.str_}:
         return _unmasked(_array(value))
-    if any(hasattr(kind, "__array__") and not issubclass(kind, np.generic) for kind in kinds) and (
-        np.ma.core.MaskedConstant not in kinds
-    ):
+    scalars = (np.generic, np.ma.core.MaskedConstant)
+    if any(hasattr(kind, "__array__") and not issubclass(kind, scalars) for kind in kinds):
         parts = [_plain(part) for part in value]
         if len({part.data.shape for part in parts}) > 1:
             raise _Refused("is no array: its rows differ in length")
@@ -149,7 +148,7 @@ def _objects(data: NDArray[Any], missing: NDArray[np.bool_]) -> Plain:
         filled: Any = ["" if gone else item for item, gone in zip(items, absent, strict=True)]
         # Without a single text among them nothing says that they were meant to be text.
         found = np.array(filled, dtype=np.str_) if present else np.full(len(items), np.nan)
-    elif all(isinstance(item, bool | int | np.integer | np.bool_) and abs(item) < 2**63 for item in present):
+    elif all(map(_is_whole, present)):
         filled = [0 if gone else int(item) for item, gone in zip(items, absent, strict=True)]
         found = np.array(filled, dtype=np.int64)
     elif all(isinstance(item, NUMBERS) for item in present):
@@ -170,6 +169,10 @@ def _is_missing(item: Any) -> bool:
     if item is None or item is np.ma.masked or type(item).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(item, float | np.floating | Decimal) and item != item
+
+
+def _is_whole(item: Any) -> bool:
+    return isinstance(item, bool | int | np.integer | np.bool_) and abs(int(item)) < 2**63
 
 
 def _number(item: Any) -> float:

@@ -15,7 +15,7 @@ def foreign(what: str, public: Public) -> Iterator[None]:
 
     Also what is no `Exception` ends here: a sensor's library may raise `asyncio.CancelledError`, and a
     function `SystemExit`. Only Ctrl-C goes on, which reaches the main thread alone; elsewhere the code itself
-    has raised a `KeyboardInterrupt`. So does a lack of memory, which is nobody's mistake.
+    has raised a `KeyboardInterrupt`.
 
     Args:
         what: begins the message: `sensors:read`.
@@ -26,7 +26,7 @@ def foreign(what: str, public: Public) -> Iterator[None]:
     """
     try:
         yield
-    except (DataError, MemoryError):
+    except DataError:
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():

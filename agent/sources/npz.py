@@ -1,7 +1,6 @@
 """Samples from one NumPy archive, as `numpy.savez` writes it."""
 
 import zipfile
-import zlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,16 +61,19 @@ class NpzSource:
                 f"{self.path}: not a NumPy archive, damaged or cut short; write it with numpy.savez",
                 public("the file is no NumPy archive, damaged or cut short"),
             ) from None
-        except (zlib.error, EOFError, RuntimeError):
-            raise DataError(
-                f"{self.path}: array {name}: is damaged; write the file again",
-                public("an array of the archive is damaged"),
-            ) from None
         except OSError as error:
             raise unreadable(self.path, error) from None
         except ValueError:
             raise DataError(
                 f"{self.path}: array {name}: holds Python objects or is damaged; save text or numbers",
                 public("an array of the archive holds Python objects or is damaged"),
+            ) from None
+        except MemoryError:
+            told = public("an array of the archive does not fit into the memory")
+            raise DataError(f"{self.path}: array {name}: does not fit into the memory", told) from None
+        except Exception:  # zipfile, its decompressors and NumPy raise what they like
+            raise DataError(
+                f"{self.path}: array {name}: is damaged; write the file again",
+                public("an array of the archive is damaged"),
             ) from None
         return arrays
