@@ -47,12 +47,16 @@ class FrameArrived:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A task or model is here, whole and with the right digest; `source`: what a task names."""
+    """A task or model is here, whole and with the right digest.
+
+    `source`: what a task names. `unknown`: what of it this program does not know.
+    """
 
     now_s: float
     kind: str
     digest: bytes
     source: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

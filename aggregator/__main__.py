@@ -32,6 +32,7 @@ from aggregator.keeping import backup, new_generation, place, restore
 from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError
 from fedge.logs import tell
+from fedge.nn.spec import Dense
 from fedge.trust import fingerprint
 
 EXAMPLES = """examples:
@@ -135,7 +136,8 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "outputs": list(task.outputs),
         "learns": "classification" if task.classes else "regression",
         "layers": [
-            layer.type if layer.type != "dense" else f"dense {layer.units}" for layer in task.network.layers
+            f"dense {layer.units}" if isinstance(layer, Dense) else layer.type
+            for layer in task.network.layers
         ],
         "weights": task.network.schema.size,
         "plan": settings.plan.model_dump(),

@@ -1,24 +1,27 @@
 """What closing a round computes: the mean of the admitted updates, or the survey's frozen layers.
 
-The same ledger gives the same model, bit for bit.
+The same ledger gives the same model, bit for bit. To compute only reads the ledger, and may take long
+(`aggregator.closer` gives it a thread); to save what came of it is the loop's, and is done at once.
 """
 
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import events as on
+from aggregator import survey
 from aggregator.answers import Answer
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.rules import mean
 from aggregator.rules.mean import Contribution, finish, partial
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
@@ -39,8 +42,38 @@ SURVEY_MARK = b"\xa4type\xa6survey"
 
 
 @dataclass(frozen=True)
+class ClosingJob:
+    """One round to close: what its model is computed of, besides the updates in the ledger."""
+
+    round: RoundId
+    kind: Literal["survey", "train"]
+    task: Task
+    task_blob: Blob
+    model: Blob | None
+    """What the round's updates began from; none before the survey is closed."""
+    seed: int
+    chosen: float
+    """Which share of the fleet the round's last attempt has chosen."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A round's new model as it is stored and announced, and what the round brought."""
+
+    task: Task
+    task_blob: Blob
+    task_data: bytes | None
+    """The task, if this round has changed it."""
+    model: Blob
+    model_data: bytes
+    devices: int
+    samples: int
+    summary: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Averaged:
-    """A round's new model, and what the round brought."""
+    """A round's new vector, and what the round brought."""
 
     vector: Vector
     devices: int
@@ -69,14 +102,17 @@ def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Su
     return unpack(whole, Update, max_bytes=MAX_SIZE)
 
 
-def surveyed(ledger: LedgerReader, round_id: RoundId, task: Task) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys.
+def surveyed(
+    ledger: LedgerReader, round_id: RoundId, task: Task, go_on: Callable[[], None] = lambda: None
+) -> Task | Unmeasured:
+    """The task with its frozen layers, from the admitted surveys; `go_on` as in `mean_of`.
 
     Raises:
         DamagedState: an admitted survey is missing or damaged.
     """
     surveys: dict[str, Measured] = {}
     for device, answer in admitted(ledger, round_id).items():
+        go_on()
         message = _read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
         measured = check(message, task, answer.samples) if isinstance(message, Survey) else None
@@ -86,21 +122,27 @@ def surveyed(ledger: LedgerReader, round_id: RoundId, task: Task) -> Task | Unme
     return standardize(task, surveys)
 
 
-def averaged(ledger: LedgerReader, round_id: RoundId, base: Vector) -> Averaged:
+def averaged(
+    ledger: LedgerReader, round_id: RoundId, base: Vector, go_on: Callable[[], None] = lambda: None
+) -> Averaged:
     """The mean of the admitted updates, and what they told; `base` of shape (p,) is what they began from.
 
     Raises:
         DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
     """
-    vector, samples = mean_of(ledger, round_id, len(base))
+    vector, samples = mean_of(ledger, round_id, len(base), go_on)
     answers = admitted(ledger, round_id)
     summary = summarize(answers)
     summary["weight_change"] = _change(base, vector)
     return Averaged(vector, len(answers), samples, summary)
 
 
-def mean_of(ledger: LedgerReader, round_id: RoundId, size: int) -> tuple[Vector, int]:
+def mean_of(
+    ledger: LedgerReader, round_id: RoundId, size: int, go_on: Callable[[], None] = lambda: None
+) -> tuple[Vector, int]:
     """The mean of the admitted updates of shape (size,) (law 5), one update in memory at a time, and Σ n_k.
+
+    `go_on` is called before each update is read; what it raises ends the work.
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
@@ -108,6 +150,7 @@ def mean_of(ledger: LedgerReader, round_id: RoundId, size: int) -> tuple[Vector,
 
     def contributions() -> Iterator[Contribution]:
         for device, answer in admitted(ledger, round_id).items():
+            go_on()
             update = _read(ledger, device, answer)
             if not isinstance(update, Update) or update.samples != answer.samples:
                 raise _damaged(device, f"another update, for round {round_id}")
@@ -178,49 +221,79 @@ def _damaged(device: str, found: str) -> DamagedState:
     return DamagedState(f"{FILE} does not hold what {device} was told counts: {found}")
 
 
-def close_round(
-    ledger: Ledger, state: Federation, round_id: RoundId, now_s: float, seconds: float, keep: StateSection
-) -> on.RoundClosed | on.CloseFailed:
-    """Compute the new model and save it with the closed round, inside the caller's transaction.
+def job_of(state: Federation) -> ClosingJob:
+    """What closing the round of this state is about."""
+    return ClosingJob(
+        round=state.round,
+        kind=state.kind,
+        task=state.task_message,
+        task_blob=state.task,
+        model=state.model,
+        seed=state.seed,
+        chosen=state.cohorts[-1].fraction,
+    )
+
+
+def compute(
+    ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None] = lambda: None
+) -> Computed | Unmeasured:
+    """Compute a round's model of what is admitted in the ledger; nothing is changed there.
+
+    `go_on` is called before each update is read; what it raises ends the work.
+
+    Raises:
+        DamagedState: what was admitted is missing or damaged.
+    """
+    round_id, task, task_blob, task_data = job.round, job.task, job.task_blob, None
+    if job.kind == "survey":
+        found = surveyed(ledger, round_id, task, go_on)
+        if isinstance(found, Unmeasured):
+            return found
+        counted = admitted(ledger, round_id).values()
+        task = _spread(found, len(counted) / job.chosen)
+        task_data = pack(task)
+        task_blob = blob_of(task_data, 1 - job.task_blob.slot)
+        vector = first_weights(task, job.seed, round_id.generation)
+        result = Averaged(vector, len(counted), sum(answer.samples for answer in counted), {})
+    else:
+        assert job.model is not None
+        base = weights_of(ledger, job.model, task.network.schema.size)
+        result = averaged(ledger, round_id, base, go_on)
+    data = model_message(round_id, result.vector)
+    model = blob_of(data, 1 - job.model.slot if job.model else 0)
+    summary = {**result.summary, "bytes_up": ledger.update_bytes(round_id)}
+    return Computed(task, task_blob, task_data, model, data, result.devices, result.samples, summary)
+
+
+def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, keep: StateSection) -> None:
+    """Save the new model with the closed round, inside the caller's transaction.
 
     Args:
-        ledger: holds the admitted updates.
-        state: of the round that closes.
-        round_id: which it is.
-        now_s: monotonic seconds.
+        ledger: of the aggregator that closes the round.
+        job: which round it is.
+        computed: what came of it.
         seconds: how long the round took, for its summary.
         keep: what older rounds were computed of is freed beyond these bounds.
     """
-    task, task_blob = state.task_message, state.task
-    if state.kind == "survey":
-        found = surveyed(ledger, round_id, task)
-        if isinstance(found, Unmeasured):
-            return on.CloseFailed(now_s, round_id, str(found))
-        task = _spread(found, state)
-        task_blob = blob_of(pack(task), 1 - state.task.slot)
-        ledger.save_content("task", round_id, task_blob, pack(task))
-        vector = first_weights(task, state.seed, round_id.generation)
-        counted = admitted(ledger, round_id).values()
-        result = Averaged(vector, len(counted), sum(answer.samples for answer in counted), {})
-    else:
-        assert state.model is not None
-        result = averaged(ledger, round_id, weights_of(ledger, state.model, state.weights))
-    data = model_message(round_id, result.vector)
-    model = blob_of(data, 1 - state.model.slot if state.model else 0)
-    summary = {**result.summary, "seconds": seconds, "bytes_up": ledger.update_bytes(round_id)}
-    ledger.save_content("model", round_id, model, data)
-    ledger.close_round(round_id, model.digest, result.devices, result.samples, summary, time.time())
+    round_id, summary = job.round, {**computed.summary, "seconds": seconds}
+    if computed.task_data is not None:
+        ledger.save_content("task", round_id, computed.task_blob, computed.task_data)
+    ledger.save_content("model", round_id, computed.model, computed.model_data)
+    ledger.close_round(
+        round_id,
+        computed.model.digest,
+        computed.devices,
+        computed.samples,
+        summary,
+        time.time(),
+        survey.RULE if job.kind == "survey" else mean.RULE,
+    )
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
-    progress = state.progress
-    if state.kind == "train":
-        progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
-    log.info("%s", _story(round_id, state.kind, result, summary))
-    return on.RoundClosed(now_s, round_id, task_blob, task, model, progress)
+    log.info("%s", _story(job, computed, summary))
 
 
-def _spread(task: Task, state: Federation) -> Task:
+def _spread(task: Task, devices: float) -> Task:
     """Let as many devices as the survey speaks of come back without a rush; few configurations say it."""
-    devices = state.admitted / state.cohorts[-1].fraction
     spread_s = max(task.reconnect_spread_s, reconnect_spread_s(devices))
     return task.model_copy(update={"reconnect_spread_s": spread_s})
 
@@ -243,8 +316,8 @@ def blob_of(data: bytes, slot: int) -> Blob:
     return Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(data))
 
 
-def _story(round_id: RoundId, kind: str, result: Averaged, summary: dict[str, float]) -> str:
-    parts = [f"round {round_id}: {kind} closed, {result.devices} devices, {result.samples} samples"]
+def _story(job: ClosingJob, computed: Computed, summary: dict[str, float]) -> str:
+    parts = [f"round {job.round}: {job.kind} closed, {computed.devices} devices, {computed.samples} samples"]
     if "accuracy" in summary:
         parts.append(f"accuracy so far {summary['accuracy']:.3f}")
     if "loss" in summary:

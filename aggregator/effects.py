@@ -124,7 +124,10 @@ class SendReceipt:
 
 @dataclass(frozen=True)
 class CloseRound:
-    """Compute the model from the admitted updates and save it: `RoundClosed` or `CloseFailed`."""
+    """Compute the model from the admitted updates, and save it: `RoundClosed` or `CloseFailed`.
+
+    It is computed off the loop's thread, and may take long.
+    """
 
     round: RoundId
     kind: str

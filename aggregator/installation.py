@@ -28,7 +28,8 @@ QUARANTINE = Path("/usr/local/sbin/quarantine-db")
 REGISTRAR = "fedge-registrar"
 """The user who alone reads the authority's key."""
 AGGREGATOR = "fedge-aggregator@.service"
-TEMPLATES = (AGGREGATOR, "fedge-registrar@.service")
+REGISTRY = "fedge-registrar@.service"
+TEMPLATES = (AGGREGATOR, REGISTRY)
 RENEWAL = "fedge-renew-server@.timer"
 RELOAD = "fedge-broker-reload.path"
 UNITS = (
@@ -120,6 +121,7 @@ def install(source: Path | None, wheel: Path | None) -> None:
             SERVER.switch(environment)
         again = changed or environment != before
         try:
+            tell_brokers(environment, folder)
             _start(folder, again=again)
         except DeploymentError:
             if before is not None and environment != before:
@@ -260,6 +262,20 @@ def point_broker(folder: Path, link: Path = BROKER) -> None:
     if not link.exists():
         link.unlink(missing_ok=True)
         link.symlink_to(broker)
+
+
+def tell_brokers(environment: Path, folder: Path | None) -> None:
+    """Write the access lists as this version has them, before anything of it speaks: it may have more topics.
+
+    Raises:
+        DeploymentError: one cannot be written.
+    """
+    prefix, _, suffix = REGISTRY.partition("@")
+    names = [unit[len(prefix) + 1 : -len(suffix)] for unit in units.instances(REGISTRY)]
+    given = [] if folder is None else [folder]
+    for each in dict.fromkeys([*given, *(FEDERATIONS / name for name in names)]):
+        say(f"write the access list of {each.name}")
+        run([environment / "bin/fedge", "init", each.name, "--folder", each])
 
 
 def _start(folder: Path | None, *, again: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 
+from aggregator.closer import Closer
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exporter
 from aggregator.federation import Federation
@@ -70,6 +71,7 @@ class Loop:
         self._ledger = open_ledger(self._path)
         self._stopped = False
         self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
+        self._closer = Closer(self._path, self._inbox.put)
         self._manager = ServiceManager()
         self._watchdog = Watchdog(self._manager)
         self._tally = Tally()
@@ -105,6 +107,7 @@ class Loop:
                 pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
         finally:
             self._manager.stopping()
+            self._closer.end()
             self._ledger.close()
             os.close(self._lock)
             log.info("stopped")
@@ -153,6 +156,7 @@ class Loop:
             state,
             self._ledger,
             link,
+            self._closer.submit,
             exporter.submit,
             tally=self._tally,
             signer=self._signer,
@@ -162,7 +166,7 @@ class Loop:
             self._now = runtime.now
             link.open()
             while not (runtime.has_nothing_left_to_say and self._exit_when_done):
-                self._watchdog.look(link.pulse, exporter.pulse)
+                self._watchdog.look(link.pulse, self._closer.pulse, exporter.pulse)
                 events = self._next(runtime)
                 runtime.turn([event for event in events if not isinstance(event, Stop)])
                 if any(isinstance(event, Stop) for event in events):
@@ -170,6 +174,7 @@ class Loop:
                     return
         finally:
             self._now = lambda: None
+            self._closer.cancel()
             exporter.close()
             link.close(runtime.last_words())
 

@@ -171,6 +171,7 @@ def _load(
         spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
         fleet=frozenset(watch.devices),
         online=watch.online,
+        abilities=ledger.abilities(),
         progress=progress,
     )
 

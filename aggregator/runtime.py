@@ -8,20 +8,21 @@ announcements (law 4).
 import hashlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import rounds
-from aggregator.closing import blob_of, close_round, read_update, weights_of
+from aggregator.closer import Closed
+from aggregator.closing import ClosingJob, Computed, blob_of, job_of, read_update, save, weights_of
 from aggregator.config import FederationSettings
 from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.exporting import Exported, Job
 from aggregator.federation import Federation, Phase, service
 from aggregator.ledger.writing import Ledger
+from aggregator.survey import Unmeasured
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, GaveWay, ProtocolError
 from fedge.failpoints import after, before
@@ -34,7 +35,7 @@ from fedge.trust import SignedKind, Signer
 
 log = logging.getLogger("fedge.aggregator")
 
-Happening = Event | LinkEvent | Exported
+Happening = Event | LinkEvent | Exported | Closed
 """What the inbox brings."""
 
 
@@ -56,13 +57,14 @@ class _Export:
 
 
 class Runtime:
-    """The core at work on real things: a ledger, a link, an exporter. It has no thread and never waits.
+    """The core at work on real things: ledger, link, closer, exporter. It has no thread and never waits.
 
     Args:
         settings: the configuration.
         state: from `aggregator.opening`.
         ledger: what must survive.
         link: to the broker.
+        close: begins to compute a round's model; its `Closed` comes back as an event.
         export: begins an export; its `Exported` comes back as an event.
         now_s: monotonic seconds.
         tally: where to count what is decided.
@@ -75,6 +77,7 @@ class Runtime:
         state: Federation,
         ledger: Ledger,
         link: Link,
+        close: Callable[[ClosingJob], None],
         export: Callable[[Job], None],
         now_s: Callable[[], float] = time.monotonic,
         tally: Tally | None = None,
@@ -84,12 +87,14 @@ class Runtime:
         self._state = replace(state, signers=signer.keys if signer is not None else ())
         self._ledger = ledger
         self._link = link
+        self._close = close
         self._export = export
         self._now_s = now_s
         self._tally = tally or Tally()
         self._signer = signer
         self._topics = Topics(settings.federation.name)
-        self._closing: deque[do.CloseRound] = deque()
+        self._closing: ClosingJob | None = None
+        """Whose result is waited for: that of any other job comes too late."""
         self._published: set[tuple[str, bytes]] = set()
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
@@ -100,7 +105,7 @@ class Runtime:
 
     def due_s(self) -> float:
         """When `turn` wants to be called next, even if nothing happens."""
-        return self._now_s() if self._closing else rounds.due_s(self._state)
+        return rounds.due_s(self._state)
 
     def now(self) -> Now:
         """The present, for those who only look on, from any thread."""
@@ -124,7 +129,7 @@ class Runtime:
 
     def end(self) -> None:
         """Keep how long the round has lasted: a stop is no gift of time."""
-        if self._state.phase is Phase.COLLECTING:
+        if self._state.phase in (Phase.COLLECTING, Phase.CLOSING):
             with self._ledger.transaction():
                 self._ledger.save_elapsed(self._state.round, self._state.elapsed(self._now_s()))
 
@@ -132,14 +137,12 @@ class Runtime:
         """Handle what happened, in order, and then that time has passed.
 
         Raises:
-            StateError: the ledger cannot be written; nothing of this turn has been seen outside.
+            StateError: the ledger cannot be written, or what a round is closed of cannot be read; nothing of
+                this turn has been seen outside.
             GaveWay, ConfigError: the core has given up.
         """
         visible: list[Effect | MessageArrived] = []
         with self._ledger.transaction():
-            if self._closing:  # in a turn of its own: what was admitted has been acknowledged
-                closing = self._closing.popleft()
-                visible += self._step(self._close(closing.round))
             for event in events:
                 visible += self._take(event)
             # In each turn, for whoever sends without a pause could else stop the deadline and the beat.
@@ -147,17 +150,6 @@ class Runtime:
             before("Commit")
         after("Commit")
         self._show(visible)
-
-    def _close(self, round_id: RoundId) -> Event:
-        now_s = self._now_s()
-        seconds, keep = now_s - self._round_began_s, self._settings.state
-        before("Average")
-        closed = close_round(self._ledger, self._state, round_id, now_s, seconds, keep)
-        after("Average")
-        if isinstance(closed, on.RoundClosed):
-            self._round_began_s = now_s
-            self._tally.closed(self._ledger.summary(round_id))
-        return closed
 
     def _take(self, event: Happening) -> Iterator[Effect | MessageArrived]:
         """Step for one event, perform its durable effects, and yield the others."""
@@ -188,6 +180,9 @@ class Runtime:
                 yield from self._step(on.ExportPublished(export.round))
             case Sent():
                 log.error("the broker refuses: %s", event.refusal)
+            case Closed():
+                if (closed := self._closed(event)) is not None:
+                    yield from self._step(closed)
             case Exported():
                 before("PublishExport")
                 self._publish_export(event)
@@ -238,6 +233,39 @@ class Runtime:
                 yield from self._step(on.ServiceSeen(unpack(message.payload, Service)))
             case _:
                 pass
+
+    # ── closing ────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_to_close(self) -> None:
+        """Hand out the job, after the commit: all that counts can be read over any connection."""
+        self._closing = job_of(self._state)
+        self._close(self._closing)
+
+    def _closed(self, closed: Closed) -> Event | None:
+        """Save what was computed, inside the turn's transaction; None: it was of another round or life."""
+        job = closed.job
+        if job is not self._closing:
+            return None
+        self._closing = None
+        now_s = self._now_s()
+        match closed.outcome:
+            case Computed() as computed:
+                save(self._ledger, job, computed, now_s - self._round_began_s, self._settings.state)
+                summary = self._ledger.summary(job.round)
+                self._round_began_s = now_s
+                self._tally.closed(summary)
+                progress = self._state.progress
+                if job.kind == "train":
+                    progress = progress.after(
+                        summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"]
+                    )
+                return on.RoundClosed(
+                    now_s, job.round, computed.task_blob, computed.task, computed.model, progress
+                )
+            case Unmeasured() as unmeasured:
+                return on.CloseFailed(now_s, job.round, str(unmeasured))
+            case error:
+                raise error
 
     # ── effects that must be durable, inside the turn's transaction ────────────────────────────────
 
@@ -318,7 +346,7 @@ class Runtime:
                 if model is not None:
                     self._clear("model", 1 - model)
             case do.CloseRound():
-                self._closing.append(effect)
+                self._begin_to_close()
             case do.ExportModel(round_id):
                 self._begin_export(round_id)
             case do.Finish(why):

@@ -7,7 +7,7 @@ state; before, the old one; never a mixture.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -173,13 +173,17 @@ def quarantine(path: Path) -> Path:
     return aside
 
 
+READ_TEXT = partial(str, encoding="utf-8", errors="replace")
+"""How text is read: a flipped bit shows in what it means, and is no error of the database."""
+
+
 def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """Open or create a database; transactions begin with an explicit BEGIN and end durably.
 
     Args:
         path: the file; its WAL lies beside it.
         migrations: scripts of SQL statements; the n-th, counted from 0, turns layout n into layout n + 1.
-            Each is one transaction: a power cut leaves a whole layout, and the next start goes on from it.
+            Those that are missing are one transaction: a power cut leaves the layout that was there.
 
     Raises:
         DamagedState: the file is no database of ours, or its pages do not hold together.
@@ -187,7 +191,7 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        connection.text_factory = READ_TEXT
         try:
             found = _examine(connection, path)
             _migrate(connection, path, found, migrations)
@@ -247,13 +251,33 @@ def _examine(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, found: int, migrations: Sequence[str]) -> None:
+    """Take all missing steps in one transaction: whatever ends it leaves the older program's database."""
+    if found == len(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    # Another process that was started at the same moment may have done it since we looked.
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > len(migrations):
         raise StateError(
             f"{path}: has layout {found}, this program knows up to {len(migrations)}: install the newer "
-            "program that wrote it, or move the file away to start anew"
+            "program that wrote it, restore the backup from before the upgrade, or move the file away to "
+            "start anew"
         )
-    for layout, statements in enumerate(migrations[found:], found + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {statements}; PRAGMA user_version={layout};"
-            f" PRAGMA application_id={_MARK + layout}; COMMIT"
-        )
+    for script in migrations[found:]:
+        for statement in _statements(script):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={len(migrations)}")
+    connection.execute(f"PRAGMA application_id={_MARK + len(migrations)}")
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: `executescript` would end our transaction."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement:
+        yield statement  # SQLite says what is wrong with it

@@ -123,7 +123,10 @@ class Founding:
 
 
 def found(folder: FederationFolder, founding: Founding, beside: FederationFolder | None = None) -> list[Path]:
-    """Make all files of a federation that are not there yet; returns those that were made.
+    """Make all files of a federation that are not there yet, and write the broker's lists anew.
+
+    Returns:
+        What was made; also the access list, where it was there and is another one now.
 
     Args:
         folder: where; made if need be.
@@ -192,7 +195,10 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         made.file(folder.device_settings, _DEVICE, PUBLIC)
         new = [path for path in made.paths if path.parent == folder.registrar]
         give_to_owner(folder.registrar, *new)  # installed, it is another user's, who has to read them
-        publish(folder, register)
+        before = read(folder.acl) if folder.acl.exists() else None
+        publish(folder, register)  # a newer version may have topics that the list does not know
+        if before is not None and read(folder.acl) != before:
+            made.paths.append(folder.acl)
     return made.paths
 
 

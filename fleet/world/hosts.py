@@ -4,6 +4,7 @@ import random
 import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from agent.config import AgentSettings
 from agent.opening import open_device
 from agent.runtime import Runtime as Agent
+from aggregator.closer import close
+from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exported, Job
 from aggregator.opening import take_in, take_up
@@ -32,6 +35,8 @@ from fleet.world.trainers import Bench, RealTrainer, StandIn
 RESTART_S = 2.0
 """So long a service manager waits before it starts a program again."""
 GAVE_WAY_S = 30.0
+CLOSING_S = (0.0, 0.1, 1.0, 30.0)
+"""To compute a model takes at most one of these."""
 SESSION_S = 86_400
 
 
@@ -442,7 +447,7 @@ class AggregatorHost(Host):
             keep_session_s=SESSION_S,
             manual_ack=True,
         )
-        runtime = self.aggregator(state, self._exporter(post))
+        runtime = self.aggregator(state, self._closer(post), self._exporter(post))
         self.runtime = runtime
         runtime.begin()
         self.link.open()
@@ -452,18 +457,35 @@ class AggregatorHost(Host):
         if self.runtime is None and self._subscribed_s is not None:
             self.scene.oracle.aggregator_watched(self._subscribed_s)
 
-    def aggregator(self, state: Any, export: Callable[[Job], None]) -> Aggregator:
+    def aggregator(
+        self, state: Any, close: Callable[[ClosingJob], None], export: Callable[[Job], None]
+    ) -> Aggregator:
         """Production's runtime on this host's parts."""
         assert self.ledger is not None
         assert self.link is not None
         return Aggregator(
-            self.settings, state, self.ledger, self.link, export, self.now_s, signer=self._signer
+            self.settings, state, self.ledger, self.link, close, export, self.now_s, signer=self._signer
         )
 
     @property
     def _signer(self) -> Signer | None:
         """Its key is changed whenever it is off."""
         return signer(self.scene.topics, self.boots) if self.settings.signing.key is not None else None
+
+    def _closer(self, post: Callable[[Any], None]) -> Callable[[ClosingJob], None]:
+        """Production's work, at some later time; the power may fail at each of its looks into the ledger."""
+        ledger, boot, rng = self.ledger, self.boots, self.scene.rng
+        assert ledger is not None
+
+        def work(job: ClosingJob) -> None:
+            if self.alive and boot == self.boots:
+                self._guarded(lambda: post(close(lambda: nullcontext(ledger), job)))
+
+        def begin(job: ClosingJob) -> None:
+            after_s = rng.choice(CLOSING_S) * rng.random()
+            self.scene.clock.after(after_s, lambda: work(job))
+
+        return begin
 
     def _exporter(self, post: Callable[[Exported], None]) -> Callable[[Job], None]:
         """One at a time, as in production."""

@@ -25,6 +25,7 @@ from agent.lifecycle import (
     step,
 )
 from agent.manners import Readings
+from fedge.capabilities import CAN
 from fedge.disclosure import Public, withheld
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import Blob, Cohort, Manifest, Receipt, Status, pack, unpack
@@ -117,7 +118,9 @@ def test_a_new_connection_greets_first_and_then_says_who_is_there() -> None:
     state, effects = step(FRESH, on.LinkUp(0.0, 1))
     assert effects == [do.Greet(), online(state)]
     assert isinstance(effects[1], do.PublishStatus)
-    assert effects[1].status == Status(online=True, boot=BOOT, connection=1, version="0")
+    assert effects[1].status == Status(
+        online=True, boot=BOOT, connection=1, version="0", can=tuple(sorted(CAN))
+    )
     assert (state.link_up, state.returned) == (True, False)
     state, effects = story(state, on.LinkDown(), on.LinkUp(1.0, 2))
     assert effects == [do.Greet(), online(state)]

@@ -5,6 +5,8 @@ import grp
 import os
 import pwd
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,55 @@ def test_the_certificates_of_every_federation_that_runs_are_looked_at_daily(
     installation._start(None, again=True)
     timers = [arguments[-1] for arguments in told if "--now" in arguments]
     assert timers == ["fedge-renew-server@the-aggregator.timer", "fedge-renew-server@harbour.timer"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_access_lists_are_written_before_anything_of_the_new_version_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """Of the federation that is installed, and of all whose registrar runs; by the new version's program."""
+    done: list[str] = []
+    folder, harbour = installation.FEDERATIONS / "greenhouse", installation.FEDERATIONS / "harbour"
+
+    class Server:
+        link = current = tmp_path / "server.1"
+
+        @contextmanager
+        def next(self, _wheel: None) -> Iterator[Path]:
+            yield tmp_path / "server.2"
+
+        def switch(self, environment: Path) -> None:
+            done.append(f"switch to {environment.name}")
+
+        def tidy(self) -> None:
+            pass
+
+    def run(command: list[str | Path]) -> str:
+        done.append(" ".join(str(word) for word in command))
+        return ""
+
+    running = {
+        "fedge-registrar@.service": ["fedge-registrar@greenhouse.service", "fedge-registrar@harbour.service"]
+    }
+    for name in ("require_root", "hand_over", "point_broker"):
+        monkeypatch.setattr(installation, name, lambda _: None)
+    monkeypatch.setattr(installation, "look_up", lambda source: source)
+    monkeypatch.setattr(installation, "take_in", lambda source: source)
+    monkeypatch.setattr(installation, "find", lambda name: name)
+    monkeypatch.setattr(installation, "SERVER", Server())
+    monkeypatch.setattr(installation, "run", run)
+    monkeypatch.setattr(installation, "_start", lambda *_, **__: done.append("start"))
+    monkeypatch.setattr(units, "instances", lambda template: running.get(template, []))
+    monkeypatch.setattr(units, "place", lambda *_: False)
+    monkeypatch.setattr(units, "place_units", lambda *_: False)
+    installation.install(folder if given else None, None)
+    fedge = tmp_path / "server.2/bin/fedge"
+    assert done[-4:] == [
+        "switch to server.2",
+        f"{fedge} init greenhouse --folder {folder}",
+        f"{fedge} init harbour --folder {harbour}",
+        "start",
+    ]
 
 
 def test_owners_change_of_files_and_never_through_links(

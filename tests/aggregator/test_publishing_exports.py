@@ -95,7 +95,9 @@ def settings(tmp_path: Path) -> FederationSettings:
 
 
 def started(settings: FederationSettings, ledger: Ledger, broker: Broker) -> Runtime:
-    runtime = Runtime(settings, federation(), ledger, cast(Link, broker), lambda _job: None)
+    runtime = Runtime(
+        settings, federation(), ledger, cast(Link, broker), lambda _job: None, lambda _job: None
+    )
     runtime.turn([LinkUp(1, session_present=False, max_packet=2**20)])
     return runtime
 

@@ -1,20 +1,26 @@
-"""The aggregator's shell, with a real ledger and a link that is never opened."""
+"""The aggregator's shell, with a real ledger, a link that is never opened and a closer driven by hand."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aggregator import events as on
+from aggregator.closer import Closed, close
+from aggregator.closing import ClosingJob
+from aggregator.collecting import BUSY_RETRY_S
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import read_only
 from aggregator.opening import open_ledger, take_up
 from aggregator.presence import Watch
 from aggregator.rounds import BEAT_S
 from aggregator.runtime import Runtime
-from fedge.link import Link, MessageArrived
-from fedge.messages import pack
+from fedge.errors import DamagedState, StateError
+from fedge.link import Link, MessageArrived, Publication
+from fedge.messages import Receipt, pack, unpack
 from fedge.moments import Moments
 from fedge.topics import Topics
 from tests.aggregator.stories import DEADLINE_S, OURS, SURVEY, frames, survey
@@ -33,26 +39,50 @@ class Served:
         )
         self.now_s = 1_000.0
         self.ledger = open_ledger(folder / FILE)
+        self.path = folder / FILE
+        self.jobs: list[ClosingJob] = []
+        """What the closer was given."""
+        self.said: list[Publication] = []
         self.start()
 
     def start(self) -> None:
         """Take up where the ledger stands, and announce the round."""
         state = take_up(self.settings, self.ledger, OURS, Watch(0.0), new_generation=False)
         link = Link(self.settings.broker, "aggregator", lambda _: None)
+        link.reply = self.said.append  # type: ignore[method-assign]
         self.runtime = Runtime(
-            self.settings, state, self.ledger, link, lambda _: None, now_s=lambda: self.now_s
+            self.settings,
+            state,
+            self.ledger,
+            link,
+            self.jobs.append,
+            lambda _: None,
+            now_s=lambda: self.now_s,
         )
         self.runtime.begin()
         self.runtime.turn([on.BlobsPublished(self.now_s, state.round, None)])
 
+    def closed(self) -> Closed:
+        """What the closer makes of its last job."""
+        return close(lambda: read_only(self.path), self.jobs[-1])
+
     def surveyed(self, device: str, *, amps: int = 100) -> None:
-        """A device sends its survey, with so many values of the second column; then a turn without news."""
+        """A device sends its survey, with so many values of the second column."""
         state = self.runtime.now().state
         columns = Moments(np.array([100.0, amps]), np.zeros(2), np.zeros(2)).to_bytes()
         (frame,) = frames(survey(device, state.round, base=state.task.digest, features=columns))
         message = MessageArrived(Topics("lab").update(device), pack(frame), False, None, 1, 1)
         self.runtime.turn([message])
-        self.runtime.turn([])
+
+    def closing(self) -> None:
+        """Enough have answered: the survey is being closed."""
+        for device in ("pi-1", "pi-2"):
+            self.surveyed(device)
+        assert len(self.jobs) == 1
+
+    @property
+    def phase(self) -> str:
+        return self.runtime.now().state.phase
 
 
 @pytest.fixture
@@ -76,9 +106,11 @@ def test_a_close_that_failed_does_not_begin_a_rounds_time_anew(served: Served) -
     served.now_s += 5
     for device in ("pi-1", "pi-2"):
         served.surveyed(device, amps=0)
+    served.runtime.turn([served.closed()])
     assert served.runtime.now().state.attempt == 1
     served.now_s += 3
     served.surveyed("pi-3")
+    served.runtime.turn([served.closed()])
     assert served.ledger.summary(SURVEY)["seconds"] == 8
 
 
@@ -90,4 +122,97 @@ def test_a_rounds_time_goes_on_after_a_restart(served: Served) -> None:
     served.now_s += 3
     for device in ("pi-1", "pi-2"):
         served.surveyed(device)
+    served.runtime.turn([served.closed()])
     assert served.ledger.summary(SURVEY)["seconds"] == 8
+
+
+def test_while_a_round_is_closed_time_passes_and_devices_are_answered(served: Served) -> None:
+    served.closing()
+    before = served.runtime.now().state
+    for _ in range(60):
+        served.now_s += 1
+        served.runtime.turn([])
+    served.surveyed("pi-3")
+    receipt = unpack(served.said[-1].payload, Receipt)
+    state = served.runtime.now().state
+    assert (state.phase, state.beat - before.beat) == ("closing", 60 / BEAT_S)
+    assert (receipt.verdict, receipt.after_s) == ("retry", BUSY_RETRY_S)
+    assert served.ledger.answers(SURVEY).keys() == {"pi-1", "pi-2"}
+    served.runtime.turn([served.closed()])
+    assert served.phase == "preparing"
+    assert served.ledger.last_closed(1) == SURVEY
+    assert served.ledger.summary(SURVEY)["seconds"] == 60
+    assert len(served.jobs) == 1
+
+
+def test_all_that_counts_can_be_read_over_another_connection_when_the_job_begins(served: Served) -> None:
+    found: list[Closed] = []
+
+    def at_once(job: ClosingJob) -> None:
+        served.jobs.append(job)
+        found.append(served.closed())
+
+    served.runtime._close = at_once
+    served.closing()
+    served.runtime.turn(found)
+    assert served.ledger.last_closed(1) == SURVEY
+    assert served.runtime._tally.rounds == 1
+
+
+def test_what_was_computed_for_another_runtime_is_dropped(served: Served) -> None:
+    """Of the same round even: the ledger could not be written, and its last word was taken up again."""
+    served.closing()
+    late = served.closed()
+    served.start()
+    assert served.jobs[1] == served.jobs[0], "the same is computed once more"
+    served.runtime.turn([late])
+    assert served.phase == "closing"
+    assert served.ledger.last_closed(1) is None
+    served.runtime.turn([served.closed()])
+    assert served.ledger.last_closed(1) == SURVEY
+
+
+def test_what_was_computed_of_another_round_or_twice_is_dropped(served: Served) -> None:
+    served.closing()
+    closed = served.closed()
+    for round_id in (SURVEY._replace(round=1), SURVEY._replace(generation=2)):
+        served.runtime.turn([Closed(replace(closed.job, round=round_id), closed.outcome)])
+        assert served.ledger.last_closed(1) is None
+    served.runtime.turn([closed])
+    state = served.runtime.now().state
+    served.runtime.turn([closed])
+    assert served.runtime.now().state == state
+    assert served.runtime._tally.rounds == 1
+
+
+@pytest.mark.parametrize(
+    "error", [StateError("full"), DamagedState("bits"), MemoryError("vast"), ValueError("a bug")]
+)
+def test_what_a_job_dies_of_ends_the_turn_and_nothing_of_it_is_kept(served: Served, error: Exception) -> None:
+    served.closing()
+    topic, silence = Topics("lab").update("liar"), len(served.said)
+    with pytest.raises(type(error)) as caught:
+        served.runtime.turn(
+            [MessageArrived(topic, b"garbage", False, None, 1, 1), Closed(served.jobs[-1], error)]
+        )
+    assert caught.value is error
+    assert len(served.said) == silence
+    served.start()
+    assert served.jobs[1] == served.jobs[0]
+    served.runtime.turn([served.closed()])
+    assert served.ledger.last_closed(1) == SURVEY
+
+
+def test_a_stop_while_a_round_is_closed_is_no_gift_of_time(served: Served) -> None:
+    served.now_s += 5
+    served.closing()
+    served.now_s += BEAT_S
+    served.runtime.turn([])
+    saved = served.ledger.round_as_saved(SURVEY)
+    assert saved is not None
+    assert saved.elapsed_s == 15
+    served.now_s += 2
+    served.runtime.end()
+    saved = served.ledger.round_as_saved(SURVEY)
+    assert saved is not None
+    assert saved.elapsed_s == 17

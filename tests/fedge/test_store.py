@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fedge import store
 from fedge.errors import DamagedState, GaveWay, StateError
 from fedge.store import atomic_write, lock, make_folder, open_database, quarantine, remove
 
@@ -268,6 +270,58 @@ def test_fault_34_a_kill_in_mid_migration_leaves_the_whole_layout_before(tmp_pat
     database = open_database(path, (*FIRST, ADD_COLOUR))
     assert database.execute("SELECT * FROM things").fetchall() == [("pump", None)]
     database.close()
+
+
+def test_a_kill_between_two_steps_leaves_what_the_older_program_can_still_open(tmp_path: Path) -> None:
+    """All steps are one transaction: an upgrade that fails half way can be taken back."""
+    path = tmp_path / "x.db"
+    database = open_database(path, FIRST)
+    database.execute("INSERT INTO things VALUES ('pump')")
+    database.close()
+    steps = [
+        *FIRST,
+        f"{ADD_COLOUR}; DELETE FROM things",
+        "CREATE TABLE places (name TEXT); SELECT 1 AS 'KILL'",
+    ]
+    ended = subprocess.run([sys.executable, "-c", MIGRATE, str(path), *steps], check=False)
+    assert ended.returncode == -9
+    with pytest.raises(StateError, match="no such table: nowhere"):
+        open_database(path, (*steps[:2], "CREATE TABLE places (name TEXT); DROP TABLE nowhere"))
+    database = open_database(path, FIRST)
+    assert database.execute("SELECT * FROM things").fetchall() == [("pump",)]
+    database.close()
+
+
+def test_two_programs_that_start_at_once_migrate_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has looked at the layout before the first changed it."""
+    path = tmp_path / "x.db"
+    open_database(path, FIRST).close()
+    examine = store._examine
+
+    def slowly(connection: sqlite3.Connection, path: Path) -> int:
+        found = examine(connection, path)
+        monkeypatch.undo()
+        open_database(path, (*FIRST, ADD_COLOUR)).close()
+        return found
+
+    monkeypatch.setattr(store, "_examine", slowly)
+    database = open_database(path, (*FIRST, ADD_COLOUR))
+    assert database.execute("PRAGMA user_version").fetchone() == (2,)
+    database.close()
+    monkeypatch.setattr(store, "_examine", slowly)
+    with pytest.raises(StateError, match="has layout 2, this program knows up to 1"):
+        open_database(path, FIRST)
+
+
+def test_what_ends_a_statement_does_not_end_it_within_a_text(tmp_path: Path) -> None:
+    steps = (SCHEMA, "INSERT INTO things VALUES ('a; b'); -- why; so\nINSERT INTO things VALUES ('c');")
+    database = open_database(tmp_path / "x.db", steps)
+    assert database.execute("SELECT name FROM things").fetchall() == [("a; b",), ("c",)]
+    database.close()
+    with pytest.raises(StateError, match="unrecognized token"):
+        open_database(tmp_path / "x.db", (*steps, "INSERT INTO things VALUES ('never closed)"))
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:

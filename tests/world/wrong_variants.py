@@ -237,6 +237,17 @@ def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
 
 
+@variant
+def an_update_admitted_while_the_round_closes(patch: Patch) -> None:
+    def admit(state: Federation, event: Any) -> Step:
+        if state.phase is not Phase.CLOSING:
+            return collecting.update_read(state, event)
+        after, effects = collecting.update_read(replace(state, phase=Phase.COLLECTING), event)
+        return replace(after, phase=Phase.CLOSING), effects
+
+    patch.setattr(rounds, "update_read", admit)
+
+
 SEEDS = {
     "receipt_before_the_ledgers_fsync": 0,
     "update_published_before_saved": 0,
@@ -255,5 +266,6 @@ SEEDS = {
     "a_kept_session_taken_for_kept_frames": 36,
     "a_stale_online_watched_anew": 37,
     "signatures_not_checked": 116,
+    "an_update_admitted_while_the_round_closes": 0,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""
