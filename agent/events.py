@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.manners import UNMEASURED, Readings
+from fedge.disclosure import Public, withheld
 from fedge.freshness import RoundId
 from fedge.messages import Manifest, Receipt, Status
 from fedge.reasons import Reason
@@ -76,6 +77,14 @@ class Failed:
     round: RoundId
     reason: Reason
     detail: str
+    """For the device's own log: it may name files, columns, and what other programs said."""
+    public: Public | None = None
+    """What is told to others; None: nothing but the reason."""
+
+    @property
+    def told(self) -> Public:
+        """What leaves the device."""
+        return self.public or withheld(self.reason)
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ def _decline(state: Device, manifest: Manifest, objection: Objection) -> Step:
     if state.declined is not None and state.declined.reason == objection.reason:
         return state, []
     state = replace(state, declined=_declined(manifest, objection.reason, objection.detail))
-    text = f"round {round_of(manifest)}: declined ({objection.reason}): {objection.detail}"
+    text = f"round {round_of(manifest)}: declined ({objection.reason}): {objection.full}"
     return state, [do.Say("info", text), do.PublishStatus(status(state))]
 
 
@@ -377,7 +377,7 @@ def _failed(state: Device, event: on.Failed) -> Step:
     )
     if not (at_work or unsaved) or state.manifest is None:
         return state, []
-    declined = _declined(state.manifest, event.reason, event.detail)
+    declined = _declined(state.manifest, event.reason, event.told)
     state = replace(state, work=Idle(), declined=declined)
     if unsaved:  # nor was the model kept, which comes after the update
         state = replace(state, saved=None, kept=None)

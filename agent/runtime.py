@@ -26,6 +26,7 @@ from agent.trainer import Job, Trainer
 from fedge import ed25519
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.codecs import CODECS
+from fedge.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
@@ -238,7 +239,8 @@ class Runtime:
                     self._step(on.SignersUnsaved())
                     return
                 if isinstance(effect, do.SaveUpdate):
-                    self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error)))
+                    unsaved = public("what was learnt cannot be written to this device's disk")
+                    self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error), unsaved))
                     return
                 if isinstance(effect, do.KeepModel):
                     self._step(on.KeepFailed(self._now_s()))

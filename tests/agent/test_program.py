@@ -405,7 +405,8 @@ def test_fault_35_an_update_that_cannot_be_saved_is_never_published(
     assert isinstance(heard, Status), "not an update"
     assert heard.declined is not None
     assert heard.declined.reason == Reason.FAILED
-    assert "agent.db" in heard.declined.detail
+    assert heard.declined.detail == "what was learnt cannot be written to this device's disk"
+    agent.says("agent.db")
 
     resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (hard, hard))  # there is room again
     aggregator.announce(task(units=100), attempt=1)
