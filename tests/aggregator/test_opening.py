@@ -22,7 +22,7 @@ from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
-from aggregator.opening import open_federation
+from aggregator.opening import known, open_federation
 from aggregator.presence import Watch
 from aggregator.replay import replay
 from fedge import ed25519
@@ -32,6 +32,7 @@ from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
 from fedge.liveness import Pulse
 from fedge.messages import Cohort, Task, pack, seal, unpack
+from fedge.reasons import Reason
 from fedge.settings import BrokerSettings
 from fedge.systemd import ServiceManager, Watchdog
 from fedge.topics import Topics
@@ -127,11 +128,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Watch], None]:
 
     def say(watch: Watch) -> None:
         def conclude(
-            settings: FederationSettings, known: Known, *_: object, new_generation: bool
+            settings: FederationSettings, ledger: Known, *_: object, new_generation: bool
         ) -> takeover.TakeUp | None:
             link: Any = None
             found = watching.Watching(
-                settings, link, known, lambda: presence.PATIENCE_S + HEARING_S, new_generation=new_generation
+                settings, link, ledger, lambda: presence.PATIENCE_S + HEARING_S, new_generation=new_generation
             )
             found._state = replace(found._state, watch=watch, subscribed_s=0.0, first_s=0.0)
             found.turn([])
@@ -308,6 +309,20 @@ def test_two_of_many_that_are_not_there_yet_are_no_reason_for_a_human(place: Pla
     assert place.open().round == (1, 1)
 
 
+def test_what_a_ledger_knows_of_its_fleet(place: Place, seen: Seen) -> None:
+    settings = place.settings()
+    assert known(settings, place.ledger) == Known()
+    state = place.open()
+    with place.ledger.transaction():
+        place.ledger.save_status("pi-0", status(online=False), 0.0)
+        place.ledger.count_refusal("who never told its status", Reason.MALFORMED)
+    assert known(settings, place.ledger) == Known(RoundId(1, 0), frozenset({"pi-0"}))
+    place.close_round(state, devices=2)
+    assert known(settings, place.ledger) == Known(RoundId(1, 1), frozenset({"pi-0", "pi-1"}), young=False)
+    place.open(new_generation=True)
+    assert not known(settings, place.ledger).young, "it has a past"
+
+
 def test_a_forged_announcement_stops_and_says_so_but_burns_no_number(
     place: Place, seen: Seen, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -459,8 +474,8 @@ def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
         (topics.status("liar"), b"garbage"),
         (Topics("elsewhere").status("pi-1"), pack(status(seen=RoundId(9, 9)))),
     )
-    known = Known(RoundId(1, 4))
-    watch = watching.watch(town.settings(), known, town.inbox, UNWATCHED).watch
+    ledger = Known(RoundId(1, 4))
+    watch = watching.watch(town.settings(), ledger, town.inbox, UNWATCHED).watch
     assert (watch.announced, watch.devices["pi-7"]) == ((1, 4), (1, 3))
     assert (len(watch.devices), len(watch.online)) == (50, 25)
     with pytest.raises(ConfigError, match=r"round 1\.4 was announced, and this ledger is new"):
@@ -553,8 +568,8 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
         def close(self) -> None: ...
 
     monkeypatch.setattr(watching, "Link", SlowLink)
-    known = Known(RoundId(1, 7), frozenset("a"), young=False)
-    found = watching.watch(place.settings(), known, place.inbox, UNWATCHED)
+    ledger = Known(RoundId(1, 7), frozenset("a"), young=False)
+    found = watching.watch(place.settings(), ledger, place.inbox, UNWATCHED)
     assert found.watch.devices == {"a": (1, 7)}
 
 

@@ -45,7 +45,7 @@ def test_a_device_that_claims_the_last_generation_stops_nothing_and_burns_no_num
     for number in range(3):
         fleet.device(f"device-{number}", *motions(number))
     fleet.start_devices()
-    configure(fleet, 1, target=3)
+    configure(fleet, 1, quorum=3)
     learn(fleet, "first")
     assert closed(fleet) == [(1, 0, 3), (1, 1, 3)]
 
@@ -70,11 +70,43 @@ def test_a_device_that_claims_the_last_generation_stops_nothing_and_burns_no_num
     assert check_books(fleet) == 2
 
 
+def test_after_the_broker_lost_its_memory_the_first_to_come_back_does_not_decide(
+    fleet: FleetOfProcesses,
+) -> None:
+    for number in range(3):
+        fleet.device(f"device-{number}", *motions(number))
+    fleet.start_devices()
+    configure(fleet, 1, quorum=3)
+    learn(fleet, "first")
+    for name in fleet.devices:
+        fleet.terminate(name)
+
+    with Wiretap(fleet) as tap:
+        fleet.until(lambda: (s := tap.status("device-2")) is not None and not s.online, "device 2 has left")
+        said = tap.status("device-2")
+        assert said is not None
+        for topic in list(tap.latest):
+            tap.say(topic, b"", retain=True)
+        lie = said.model_copy(update={"round": 500})
+        tap.say(tap.topics.status("device-2"), pack(lie), retain=True)
+
+        configure(fleet, 2)
+        fleet.start_aggregator("--exit-when-done")
+        fleet.until(lambda: "s at most for others" in fleet.log(), "the others are waited for")
+        (line,) = [line for line in fleet.log().splitlines() if "s at most for others" in line]
+        assert "1 of the 3 devices that this ledger knows say" in line
+        assert "device-2 (1.500)" in line
+        fleet.start_devices("device-0", "device-1")
+        assert fleet.ends() == 0, fleet.log()
+    assert closed(fleet)[-1] == (1, 2, 2)
+    assert check_books(fleet) == 2
+
+
 def test_a_device_that_has_seen_a_forged_round_comes_back_when_it_forgets(fleet: FleetOfProcesses) -> None:
     for number in range(3):
         fleet.device(f"device-{number}", *motions(number))
     fleet.start_devices()
-    configure(fleet, 1, target=3)
+    configure(fleet, 1, quorum=3)
     learn(fleet, "first")
 
     def forget_rounds() -> "subprocess.CompletedProcess[str]":
