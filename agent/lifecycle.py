@@ -131,7 +131,13 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     state = _measured(state, now_s, event.readings)
     current = state.manifest
     closes_s = now_s + event.left_s
-    if current is not None and announced == state.seen:
+    same_work = current is None or (manifest.task, manifest.model) == (current.task, current.model)
+    both_open = current is not None and (current.state, manifest.state) == ("open", "open")
+    if current is not None and both_open and round_of(current) == announced.round and not same_work:
+        # Another aggregator's round of that number, which has another history: what was made for the one
+        # before is no answer to this one.
+        state = replace(state, saved=None)
+    elif current is not None and announced == state.seen:
         if manifest.state != current.state:
             return state, effects
         state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
@@ -141,6 +147,7 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
         return state, effects + more
 
     same_round = current is not None and round_of(current) == announced.round and manifest.state == "open"
+    same_round = same_round and same_work
     state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
     match state.work:
         # Another attempt of the round it works on: what it does stays right.
@@ -404,6 +411,10 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         state = replace(state, work=Idle())
     if saved.verdict is not None:
         return state, []
+    if receipt.reason is Reason.WRONG_BASE:
+        # Made from another aggregator's model: this round may still be answered, once it is announced again.
+        text = f"round {saved.round}: the update was made from another model than is announced: forgotten"
+        return replace(state, saved=None), [do.Say("warning", text)]
     state = replace(state, saved=replace(saved, verdict=receipt.verdict))
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
     if receipt.verdict == "refused":

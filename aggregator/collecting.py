@@ -147,7 +147,9 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         return state, dropped + more
     verdict = admit(_terms(state), device, message)
     if not isinstance(verdict, Admitted):
-        in_round = round_of(message) == state.round and message.device == device
+        # One made from another model is of another history of this round, and no answer in this one.
+        in_history = verdict.reason is not Reason.WRONG_BASE
+        in_round = round_of(message) == state.round and message.device == device and in_history
         state, more = _refuse(state, device, digest, verdict.reason, verdict.detail)
         if in_round:  # its one answer in this round; said again it gets the same verdict
             answer = Answer(digest, "refused", verdict.reason, verdict.detail)

@@ -49,7 +49,11 @@ def begin(settings: FederationSettings, ledger: Ledger, name: bytes, generation:
     """Begin a generation with a survey, in the ledger of that name."""
     life = Life(name, generation, learnt(settings))
     data = pack(settings.task())
-    free = 1 - max((slot for kind, slot in ledger.slots() if kind == "task"), default=1)
+    blobs: dict[bytes, Blob] = {blob.digest: blob for blob in ledger.slots().values()}
+    before = ledger.life()
+    announced = ledger.newest("task", before.generation) if before is not None else None
+    # Not over the task that is announced: a device that wakes now must be able to read it.
+    free = 1 - blobs[announced].slot if announced in blobs else 0
     with ledger.transaction():
         ledger.begin_life(life)
         ledger.save_content("task", RoundId(generation, 0), blob_of(data, free), data)

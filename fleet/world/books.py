@@ -39,10 +39,6 @@ class Book:
         book.promised = {round_id: dict(devices) for round_id, devices in self.promised.items()}
         return book
 
-    def __len__(self) -> int:
-        """How far it is, for who wants the newest of several."""
-        return len(self.closed)
-
     @property
     def newest(self) -> RoundId:
         """The newest round it speaks of."""

@@ -33,7 +33,7 @@ class Disk:
 
     def __init__(self, power: Power, path: Path | None, book: Book | None = None) -> None:
         self._power, self._path = power, path
-        self.book = book or Book()
+        self.book = book if book is not None else Book()
         self._store: Memory | Ledger | None = None
         self._db: sqlite3.Connection | None = None
         self._layout: tuple[str, ...] = ()

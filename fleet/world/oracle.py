@@ -32,6 +32,7 @@ from fedge.messages import (
     Update,
     unpack,
 )
+from fedge.reasons import Reason
 from fedge.topics import Topics, lane_of
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
@@ -85,6 +86,10 @@ class Oracle:
         """Until then several aggregators may have been at work, each over the other's frames."""
         self._receipts: dict[tuple[str, bytes], set[str]] = {}
         self._said: dict[tuple[str, RoundId], bytes] = {}
+        self._void: set[bytes] = set()
+        """Updates that were refused because they were made from another aggregator's model."""
+        self._bases: dict[tuple[str, RoundId], tuple[bytes, bytes | None]] = {}
+        """What each device has heard that a round is made from."""
         self._outbox: dict[str, set[bytes]] = {}
         self._newest_heard: dict[str, RoundId] = {}
         self._heard_in_time: dict[str, set[RoundId]] = {}
@@ -160,6 +165,8 @@ class Oracle:
 
     def _promise(self, book: Book, device: str, receipt: Receipt) -> None:
         self._receipts.setdefault((device, receipt.update), set()).add(receipt.verdict)
+        if receipt.reason is Reason.WRONG_BASE:
+            self._void.add(receipt.update)
         if receipt.verdict != "admitted":
             return
         if book.answers.get((device, receipt.update)) != "admitted":
@@ -288,6 +295,8 @@ class Oracle:
         if frame.id not in self._outbox.get(device, ()):
             raise Violation(f"{device} publishes an update that a crash now would forget")
         made = self.made[frame.id]
+        if self._said.get((device, made.round)) in self._void:
+            del self._said[device, made.round]
         if self._said.setdefault((device, made.round), frame.id) != frame.id:
             raise Violation(f"{device} publishes two different updates of round {made.round}")
         if frame.i == 0 and made.round < self._newest_heard.get(device, made.round):
@@ -301,6 +310,10 @@ class Oracle:
             return  # a forgery, and nothing may follow from it
         manifest = _opened(payload)
         here = round_of(manifest)
+        base = (manifest.task.digest, manifest.model.digest if manifest.model is not None else None)
+        if self._bases.get((device, here), base) != base:  # of another aggregator, which has another history
+            self._said.pop((device, here), None)
+        self._bases[device, here] = base
         self._newest_heard[device] = max(here, self._newest_heard.get(device, here))
         if self._now_s() <= self._over_s(manifest) + LATENESS_S:
             self._heard_in_time.setdefault(device, set()).add(here)

@@ -245,6 +245,26 @@ def test_a_verdict_is_saved_and_ends_the_reporting(verdict: str) -> None:
     assert story(state, announced(manifest()))[1] == [], "and its round is over for this device"
 
 
+def test_a_round_of_the_same_number_from_another_model_is_answered_anew() -> None:
+    """Two aggregators with copies of one ledger were at work: each has a history of its own."""
+    other = manifest(model=blob("another model"))
+    for state in (WORKING, REPORTING, ANSWERED):
+        asked, effects = step(state, announced(other))
+        assert isinstance(asked.work, Fetching)
+        assert asked.saved is None
+        assert (do.CancelWork(RoundId(1, 1)) in effects) == (state is WORKING)
+    over, _ = step(ANSWERED, announced(manifest(state="done", attempt=1, model=blob("model 1.2"))))
+    assert over.saved == ANSWERED.saved, "the end is announced with the final model, and with no new question"
+
+
+def test_an_update_made_from_another_model_is_forgotten_and_the_next_attempt_answered() -> None:
+    state, effects = step(REPORTING, receipt("refused", reason=Reason.WRONG_BASE))
+    assert (state.saved, state.work) == (None, Idle())
+    assert [type(effect) for effect in effects] == [do.Say]
+    again, _ = step(state, announced(manifest(attempt=1)))
+    assert isinstance(again.work, Working)
+
+
 def test_a_verdict_on_an_earlier_round_is_saved_and_disturbs_nothing() -> None:
     waiting, _ = step(REPORTING, announced(manifest(2)))
     assert isinstance(waiting.work, Fetching)

@@ -87,6 +87,16 @@ def test_an_update_of_a_round_long_closed_is_stale_and_does_not_spend_the_answer
     assert receipts(story.answers("a")) == [("a", "admitted", None)]
 
 
+def test_an_update_made_from_another_model_does_not_spend_the_answer() -> None:
+    """It was made for another aggregator, which had a copy of this ledger."""
+    story = running("a", "b")
+    other = update("a").model_copy(update={"base": b"b" * 32})
+    effects = story.send("a", other)
+    assert receipts(effects) == [("a", "refused", Reason.WRONG_BASE)]
+    assert not of(do.SaveAnswer, effects)
+    assert receipts(story.answers("a")) == [("a", "admitted", None)]
+
+
 def test_an_update_in_another_devices_name_does_not_spend_anybodys_answer() -> None:
     story = running("a", "b", "c")
     assert receipts(story.send("b", update("a"))) == [("b", "refused", Reason.FOREIGN_DEVICE)]

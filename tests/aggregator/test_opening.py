@@ -368,6 +368,17 @@ def test_a_new_generation_with_the_same_model_begins_anew_and_again(place: Place
         assert place.open().model == blob(f"model {generation}.0", 0)
 
 
+def test_a_new_generations_task_is_not_written_over_the_one_that_is_announced(
+    place: Place, seen: Seen
+) -> None:
+    place.open()
+    place.open(new_generation=True)
+    for _ in range(3):
+        place.close_round(place.open())
+        announced = place.open().task
+        assert place.open(new_generation=True).task.slot != announced.slot
+
+
 def test_a_new_generation_is_after_all_that_anybody_has_seen(place: Place, seen: Seen) -> None:
     place.open()
     seen(fleet(3, generation=2))
