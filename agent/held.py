@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedge import wire
 from fedge.errors import DamagedState, ProtocolError, StateError
+from fedge.files import read_file
 from fedge.messages import Model, Task, unpack
 from fedge.store import atomic_write
 
@@ -51,7 +52,7 @@ def read(path: Path) -> Held | None:
         StateError: it cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:
