@@ -275,7 +275,8 @@ def _walk(path: Path, make: int | None) -> int:
             os.close(here)
             here = there
             if not stat.S_ISDIR(found.st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                number = errno.ENOTDIR if make is None or names else errno.EEXIST  # as the system says it
+                raise OSError(number, os.strerror(number))
     except BaseException:
         os.close(here)
         raise
