@@ -42,15 +42,33 @@ def run(program: str, work: Callable[[], T]) -> T | int:
     try:
         if ours:
             signal.signal(signal.SIGINT, _interrupt)
-        return work()
-    except KeyboardInterrupt:
-        _say(f"{program}: stopped\n")
-        if ours:
-            _leave()  # not through threads and handlers that were cut off
-        return CODE
+        result = work()
+    except BaseException as error:
+        said = isinstance(error, SystemExit) and error.code == CODE
+        if said or not (_comes_of_one(error) or _is_put_off()):
+            raise
+    else:
+        if not _is_put_off():
+            return result
     finally:
         if ours and signal.getsignal(signal.SIGINT) is _interrupt:
             signal.signal(signal.SIGINT, _end)  # what is left is the end of the interpreter
+    _say(f"{program}: stopped\n")
+    if ours:
+        _leave()  # not through threads and handlers that were cut off
+    return CODE
+
+
+def _comes_of_one(error: BaseException | None) -> bool:
+    """Whether it is an interrupt, or what went wrong when that was put in order."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _is_put_off() -> bool:
+    """Whether one came in an import, and is still to be raised; it is not any more."""
+    return signal.setitimer(signal.ITIMER_REAL, 0)[0] > 0
 
 
 def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
