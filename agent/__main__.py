@@ -50,7 +50,8 @@ EXAMPLES = """examples:
 
 exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed, or nobody answered,
             74 the state folder cannot be used, or the output not be written, 75 another agent works with this
-            state folder, 78 the configuration is wrong, or what was asked for is refused"""
+            state folder, 78 the configuration is wrong, or what was asked for is refused, 130 Ctrl-C before
+            it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:

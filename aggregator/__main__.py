@@ -52,7 +52,7 @@ EXAMPLES = """examples:
   fedge-aggregator new-generation --keep-model           go on with a restored model, the devices following
 
 exit codes: 0 stopped or done, 64 usage, 74 the state folder cannot be used, 75 another aggregator is at work,
-            78 the configuration is wrong, or a human has to decide"""
+            78 the configuration is wrong, or a human has to decide, 130 Ctrl-C before it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:

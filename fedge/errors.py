@@ -8,6 +8,7 @@
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
 | 75   | `GaveWay`         | restart later: somebody else already does this work                  |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
+| 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; what serves ends with 0 then       |
 """
 
 import os

@@ -19,6 +19,7 @@ CODE = 128 + signal.SIGINT
 """What a shell says of a program that SIGINT has ended."""
 AGAIN_S = 0.01
 _IMPORTING = "<frozen importlib"
+_put_off = False
 
 
 T = TypeVar("T")
@@ -67,8 +68,13 @@ def _comes_of_one(error: BaseException | None) -> bool:
 
 
 def _is_put_off() -> bool:
-    """Whether one came in an import, and is still to be raised; it is not any more."""
-    return signal.setitimer(signal.ITIMER_REAL, 0)[0] > 0
+    """Whether one came in an import, and was still to be raised; it is not any more."""
+    global _put_off
+    if not _put_off:
+        return False
+    _put_off = False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return True
 
 
 def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
@@ -77,7 +83,8 @@ def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
-    if _is_importing(frame):
+    global _put_off
+    if _put_off := _is_importing(frame):
         signal.signal(signal.SIGALRM, _interrupt)
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         return
