@@ -71,6 +71,8 @@ COMMANDS = [
     ("fleet", "world", "--seeds", "0:2", "--devices", "2", "--rounds", "1"),
     ("fleet", "demo", "--devices", "0"),
 ]
+QUICK = [COMMANDS[0], COMMANDS[5], COMMANDS[8]]
+"""One of each program; the others are run with the chaos."""
 SERVING = [("agent",), ("aggregator",)]
 
 
@@ -120,7 +122,7 @@ def interrupt(command: tuple[str, ...], place: Path, moments: int, codes: set[in
             assert len(said) == 1, where
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", QUICK, ids=" ".join)
 def test_ctrl_c_ends_a_command_with_130_and_a_sentence(command: tuple[str, ...], place: Path) -> None:
     interrupt(command, place, 3, {interrupts.CODE})
 
@@ -135,13 +137,13 @@ def test_ctrl_c_ends_what_serves_with_0_and_what_is_not_yet_at_it_with_130(
 @pytest.mark.chaos
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_ctrl_c_at_any_moment_of_a_command(command: tuple[str, ...], place: Path) -> None:
-    interrupt(command, place, 40, {interrupts.CODE})
+    interrupt(command, place, 20, {interrupts.CODE})
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("command", SERVING, ids=" ".join)
 def test_ctrl_c_at_any_moment_of_what_serves(command: tuple[str, ...], place: Path) -> None:
-    interrupt(command, place, 40, {0, interrupts.CODE})
+    interrupt(command, place, 20, {0, interrupts.CODE})
 
 
 def test_who_ignores_it_hands_that_on() -> None:
