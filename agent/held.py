@@ -7,6 +7,7 @@ from pathlib import Path
 from fedge import __version__, wire
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
+from fedge.files import read_file
 from fedge.messages import Model, Task, unpack
 from fedge.store import atomic_write
 
@@ -57,7 +58,7 @@ def read(path: Path) -> Held | None:
         StateError: it cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:

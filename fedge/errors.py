@@ -9,6 +9,7 @@
 | 75   | `GaveWay`         | restart later: somebody else already does this work                  |
 | 75   | `Undecided`       | restart later: too little was heard to decide, and more may be       |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
+| 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; what serves ends with 0 then       |
 """
 
 import os

@@ -17,7 +17,7 @@ from fedge.frames import Partial, offer
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
-from fedge.store import READ_TEXT, database_error
+from fedge.store import database_error, open_read_only
 
 
 @dataclass(frozen=True)
@@ -293,8 +293,7 @@ def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not path.is_file():
         raise StateError(f"{path}: there is no ledger; it is made when the aggregator first runs")
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    db.text_factory = READ_TEXT
+    db = open_read_only(path)
     try:
         yield db
     except sqlite3.Error as error:
