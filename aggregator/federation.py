@@ -97,6 +97,8 @@ class Federation:
     rival: Service | None = None
     """What another aggregator last said, if it said that it is online."""
     progress: Progress = field(default_factory=Progress)
+    pushed_out: int = 0
+    """How often another client has taken our name at the broker."""
     link_up: bool = False
     exported: RoundId | None = None
     """The round whose exported model the broker holds."""
