@@ -122,7 +122,7 @@ def test_a_bundle(folder: FederationFolder, tmp_path: Path, judged: Judge) -> No
     }
 
 
-@pytest.mark.parametrize("name", ["identity.pem", "ca.pem", "agent.toml", "signing.pub", "renewal.password"])
+@pytest.mark.parametrize("name", ["identity.pem", "ca.pem", "signing.pub", "renewal.password"])
 def test_a_file_of_a_device(folder: FederationFolder, tmp_path: Path, judged: Judge, name: str) -> None:
     home = tmp_path / "home"
     assert judged(agent.__main__.main, ["join", str(folder.bundle("pi-1")), "--folder", str(home)], "") == 0
