@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from typing import Literal
 
 from aggregator.answers import Answer
@@ -110,7 +109,7 @@ class Federation:
         """Admitted updates that it takes to close."""
         return max(self.rules.quorum, self.insufficient + 1)
 
-    @cached_property
+    @property
     def requires(self) -> frozenset[str]:
         """What the round requires of a device, as names of `fedge.capabilities`."""
         return required(self.kind, self.plan if self.kind == "train" else None, self.task_message.network)
