@@ -23,8 +23,10 @@ help:
 demo: $(VENV)/demo.installed
 	$(BIN)/fedge demo $(DEMO)
 
+# What is pure runs on every core; then what starts programs and brokers, one test after the other.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not (system or chaos or deploy or long)" --numprocesses auto --dist worksteal
+	$(BIN)/pytest -m "system and not (chaos or deploy or long)"
 
 # Real processes killed at random (SEED, ROUNDS), then bad links, wrong clocks, full queues; some need root.
 SEED   ?= 1
@@ -46,12 +48,21 @@ deploy: $(VENV)/dev.installed
 long: $(VENV)/dev.installed
 	$(BIN)/pytest -m long --timeout 7200
 
+CHECKS := check-types check-security check-format check-lint check-imports check-advisories
+.PHONY: $(CHECKS)
 check: $(VENV)/dev.installed
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync --keep-going $(CHECKS)
+check-types:
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+check-security:
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive .ci fedge agent aggregator fleet deploy benchmarks examples
+check-format:
+	$(BIN)/ruff format --check .
+check-lint:
+	$(BIN)/ruff check .
+check-imports:
+	$(BIN)/lint-imports
+check-advisories:
 	$(BIN)/python .ci/audit.py requirements.lock
 
 format: $(VENV)/dev.installed

@@ -1,6 +1,15 @@
 """`fedge-agent`: the device's program. The composition root: everything is put together here."""
 
 import os
+import sys
+
+if not __package__:  # run out of the wheel itself; see below
+    sys.path[0] = __file__.rsplit("/", 2)[0]
+
+from fedge import interrupts
+
+if __name__ == "__main__" or sys.argv[0].endswith("/fedge-agent"):  # as a program, not a module
+    interrupts.prepare()
 
 # One BLAS thread, set before NumPy loads: small matrices are slower on several, and the order of a sum,
 # and with it the last bits of the model, must not depend on the machine's load.
@@ -10,7 +19,6 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import logging
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,11 +51,16 @@ EXAMPLES = """examples:
 
 exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed, or nobody answered,
             74 the state folder cannot be used, or the output not be written, 75 another agent works with this
-            state folder, 78 the configuration is wrong, or what was asked for is refused"""
+            state folder, 78 the configuration is wrong, or what was asked for is refused, 130 Ctrl-C before
+            it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns its exit code."""
+    return interrupts.run("fedge-agent", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
     tell(verbose=options.verbose)
     try:

@@ -1,15 +1,18 @@
-"""What a device's owner allows it at this moment: limits and manners against its state. Pure."""
+"""What a device can do, and what its owner allows it at this moment, against its state. Pure."""
 
 from collections.abc import Iterator
 
 from agent.device import Device
 from agent.limits import Objection, beyond_budget, beyond_plan, beyond_sources, expected_bytes
 from agent.manners import objections
+from fedge.capabilities import lacking, of_manifest
 from fedge.messages import Manifest
+from fedge.reasons import Reason
 
 
 def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]:
     """All that speaks against the work of a round, by what is known of it so far."""
+    yield from beyond_program(state, manifest)
     yield from beyond_plan(state.limits, manifest)
     if not state.lacks_task:
         yield from objections_to_source(state)
@@ -18,14 +21,28 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
     yield from beyond_budget(state.limits, state.readings.spent, expected)
 
 
+def beyond_program(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """What a round asks that this program cannot do, by what is known of it so far."""
+    needed = of_manifest(manifest)
+    if not state.lacks_task:
+        needed |= frozenset(state.task_unknown)
+    if manifest.model is not None and not state.lacks_model:
+        needed |= frozenset(state.model_unknown)
+    if names := lacking(needed, state.can):
+        detail = f"this program (Fedge {state.version}) cannot do {', '.join(names)}; upgrade it"
+        yield Objection(Reason.UNSUPPORTED, detail)
+
+
 def objections_to_source(state: Device) -> Iterator[Objection]:
     """All that speaks against the source which the task at hand names."""
     yield from beyond_sources(state.limits, state.offered, state.source)
 
 
 def can_follow(state: Device) -> bool:
-    """Whether what is still to be fetched, only to follow the model, is within today's budget."""
+    """Whether this program can use the announced model, and today's budget allows to fetch what it lacks."""
     assert state.manifest is not None
+    if next(beyond_program(state, state.manifest), None) is not None:
+        return False  # it could not use it
     expected = expected_bytes(state.manifest, task=state.lacks_task, model=state.lacks_model, update=False)
     return _can_afford(state, expected)
 

@@ -31,6 +31,9 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         StateError: the state folder cannot be read.
     """
     samples = {name: open_source(data).read() for name, data in settings.offered.items()}
+    for found in samples.values():
+        if found.nameless is not None:  # no task is at hand that might ask for such names
+            raise found.nameless
     default, *others = samples.values()
     understood = {
         "device": settings.device,
@@ -92,7 +95,7 @@ def _declines(settings: AgentSettings) -> dict[str, str]:
     against = chain(
         objections(settings.manners, readings), beyond_budget(settings.limits, readings.spent, expected=1)
     )
-    return {objection.reason: objection.detail for objection in against}
+    return {objection.reason: objection.full for objection in against}
 
 
 def _chosen(section: BaseModel) -> dict[str, Any]:
@@ -105,7 +108,8 @@ def _labels(samples: Samples) -> dict[str, int] | None:
     """How often each class stands in the data; None if the answers are not classes."""
     if samples.y is None or samples.y.ndim != 1 or samples.y.dtype.kind == "f":
         return None
-    names, counts = np.unique(samples.y, return_counts=True)
+    answered = samples.y if samples.unanswered is None else samples.y[~samples.unanswered]
+    names, counts = np.unique(answered, return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 

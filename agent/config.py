@@ -36,7 +36,7 @@ class DataSettings(Section):
 
 
 class CsvSettings(DataSettings):
-    """`[data] source = "csv"`: text with a header line."""
+    """`[data] source = "csv"`: text with a header line, or with `columns`."""
 
     source: Literal["csv"]
     """Where samples come from."""
@@ -46,6 +46,18 @@ class CsvSettings(DataSettings):
     """The column of class names, for a classification; a regression's targets are columns by their names."""
     series: str | None = Field(default=None, min_length=1)
     """The column naming the recording a row belongs to; without it each file is one."""
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The columns' names in order, for files without a header line; one that repeats them is skipped."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        columns = self.columns
+        if columns is not None:
+            if any(name != name.strip() or not name for name in columns) or len(set(columns)) != len(columns):
+                raise ValueError("columns: every name differs, is not empty, and has no space around it")
+            if self.series is not None and self.series not in columns:
+                raise ValueError(f"series: there is no {self.series!r} among the columns")
+        return self
 
 
 class NpzSettings(DataSettings):

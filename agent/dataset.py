@@ -8,26 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import DataSettings
-from agent.sources.samples import Samples, listing
+from agent.sources.samples import Samples
+from fedge.disclosure import Known, Public, listing, public, withheld
 from fedge.errors import DataError
 from fedge.messages import Task
 from fedge.nn.spec import Standardize
 from fedge.reasons import Reason
 
-MAX_DETAIL = 500
-"""Characters of a reason that fit into a message."""
-
 _MISSING, _UNKNOWN = -1, -2
 
 
 class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an error)
-    """These samples cannot serve this task: what a device says when it declines."""
+    """These samples cannot serve this task: why a device declines."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, reason: Reason, text: str, told: Public | None = None) -> None:
+        super().__init__(text, told or withheld(reason))
         self.reason = reason
-        self.detail = detail if len(detail) <= MAX_DETAIL else f"{detail[: MAX_DETAIL - 1]}…"
-        """The text, short enough for a message."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +55,17 @@ def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
     keep = settle_missing(X, samples, task, settings, unanswered)
     training, held = divide(samples.series[keep], settings.holdout, settings.gap)
     if len(training) < settings.minimum:
-        raise Unfit(
-            Reason.TOO_FEW_SAMPLES,
-            f"{samples.name}: {len(training)} samples for training, the minimum is {settings.minimum}; "
-            f"of {len(samples.X)} rows {len(samples.X) - len(keep)} were dropped for missing values, "
-            f"{len(held)} are held out, {len(keep) - len(training) - len(held)} lie in gaps",
+        told = public(
+            "{training} samples for training, the minimum is {minimum}; of {rows} rows {dropped} were "
+            "dropped for missing values, {held} are held out, {gaps} lie in gaps",
+            training=len(training),
+            minimum=settings.minimum,
+            rows=len(samples.X),
+            dropped=len(samples.X) - len(keep),
+            held=len(held),
+            gaps=len(keep) - len(training) - len(held),
         )
+        raise Unfit(Reason.TOO_FEW_SAMPLES, f"{samples.name}: {told}", told)
     return Dataset(X[keep[training]], y[keep[training]], X[keep[held]], y[keep[held]])
 
 
@@ -76,12 +77,14 @@ def features(samples: Samples, task: Task) -> NDArray[np.float32]:
             of the task holds something else than finite numbers.
     """
     if samples.columns is None and samples.X.shape[1] != len(task.features):
-        raise Unfit(
-            Reason.WRONG_INPUT,
-            f"{samples.name}: X has {samples.X.shape[1]} columns, the task {len(task.features)} features: "
-            f"{listing(task.features)}",
+        told = public(
+            "X has {columns} columns, the task {wanted} features: {names}",
+            columns=samples.X.shape[1],
+            wanted=len(task.features),
+            names=Known(*task.features),
         )
-    return _columns(samples, task.features if samples.columns else None, "features")
+        raise Unfit(Reason.WRONG_INPUT, f"{samples.name}: {told}", told)
+    return _columns(samples, task.features if samples.columns else None, public("features"))
 
 
 def settle_missing(
@@ -108,10 +111,12 @@ def settle_missing(
     lacking = rows if unanswered is None else rows | unanswered
     if settings.missing == "refuse" and lacking.any():
         row = int(lacking.argmax())
-        what = _input_name(samples, task, int(absent[row].argmax())) if rows[row] else "the answer"
+        what = _input_name(samples, task, int(absent[row].argmax())) if rows[row] else public("the answer")
+        told = public("{what} is missing", what=what)
         raise Unfit(
             Reason.BAD_DATA,
-            f'{samples.place(row)}: {what} is missing; complete it, or set [data] missing = "drop" or "fill"',
+            f'{samples.place(row)}: {told}; complete it, or set [data] missing = "drop" or "fill"',
+            public("{place}: {told}", place=samples.public_place(row), told=told),
         )
     if settings.missing == "fill":
         first = task.network.layers[0]
@@ -142,11 +147,16 @@ def divide(series: NDArray[np.int64], holdout: float, gap: int) -> tuple[NDArray
     return np.flatnonzero(training), np.flatnonzero(held)
 
 
-def _input_name(samples: Samples, task: Task, j: int) -> str:
-    return f"column {task.features[j]!r}" if samples.columns else f"column {j} ({task.features[j]})"
+def _input_name(samples: Samples, task: Task, j: int) -> Public:
+    name = Known(task.features[j])
+    return (
+        public("column {name!r}", name=name)
+        if samples.columns
+        else public("column {j} ({name})", j=j, name=name)
+    )
 
 
-def _columns(samples: Samples, names: tuple[str, ...] | None, role: str) -> NDArray[np.float32]:
+def _columns(samples: Samples, names: tuple[str, ...] | None, role: Public) -> NDArray[np.float32]:
     """Copy columns by name, in order; None: all as they are."""
     if names is None:
         chosen = list(range(samples.X.shape[1]))
@@ -154,15 +164,27 @@ def _columns(samples: Samples, names: tuple[str, ...] | None, role: str) -> NDAr
         where = {name: j for j, name in enumerate(samples.columns or ())}
         lacking = [name for name in names if name not in where]
         if lacking:
-            raise Unfit(
-                Reason.WRONG_INPUT,
-                f"{samples.name}: there is no column {lacking[0]!r} ({len(lacking)} of the task's "
-                f"{len(names)} {role} are missing); the columns are {listing(samples.columns or ())}",
+            if samples.nameless is not None:
+                raise Unfit(Reason.BAD_DATA, str(samples.nameless), samples.nameless.public)
+            told = public(
+                "there is no column {name!r} ({lacking} of the task's {count} {role} are missing)",
+                name=Known(lacking[0]),
+                lacking=len(lacking),
+                count=len(names),
+                role=role,
             )
+            shown = listing(samples.columns or ())
+            raise Unfit(Reason.WRONG_INPUT, f"{samples.name}: {told}; the columns are {shown}", told)
         chosen = [where[name] for name in names]
-    for j in chosen:
-        if j in samples.faults:
-            raise Unfit(Reason.BAD_DATA, samples.faults[j])
+    for i, j in enumerate(chosen):
+        if (fault := samples.faults.get(j)) is not None:
+            column = (
+                public("column {j}", j=j)
+                if names is None
+                else public("column {name!r}", name=Known(names[i]))
+            )
+            told = public("{place}, {column}: {what}", place=fault.place, column=column, what=fault.what)
+            raise Unfit(Reason.BAD_DATA, fault.text, told)
     return samples.X[:, chosen]
 
 
@@ -175,13 +197,16 @@ def _classes(samples: Samples, classes: tuple[str, ...]) -> tuple[NDArray[np.int
     if y is None:
         shown = f"; the columns are {listing(samples.columns)}" if samples.columns else ""
         raise Unfit(
-            Reason.WRONG_INPUT, f"{samples.name}: there is no {samples.answer} with each row's class{shown}"
+            Reason.WRONG_INPUT,
+            f"{samples.name}: there is no {samples.answer} with each row's class{shown}",
+            public("there is no column or array with each row's class"),
         )
     if y.ndim != 1 or y.dtype.kind == "f":
         raise Unfit(
             Reason.WRONG_INPUT,
             f"{samples.name}: {samples.answer} must be class names or integers of shape (samples,) for a "
             f"classification, got {y.dtype} of shape {y.shape}",
+            public("the answers must be class names or integers of shape (samples,) for a classification"),
         )
     indices = {name: index for index, name in enumerate(classes)}
     if y.dtype.kind != "U" and not any(re.fullmatch(r"-?\d+", name) for name in classes):
@@ -190,12 +215,20 @@ def _classes(samples: Samples, classes: tuple[str, ...]) -> tuple[NDArray[np.int
     found = np.array(
         [indices.get(text, _UNKNOWN) if text else _MISSING for text in map(str, values)], dtype=np.int64
     )[inverse.reshape(-1)]
+    if samples.unanswered is not None:
+        found[samples.unanswered] = _MISSING
     unknown = found == _UNKNOWN
     if unknown.any():
+        row = int(unknown.argmax())
+        told = public(
+            "names none of the task's classes ({rows} such rows); they are {classes}",
+            rows=int(unknown.sum()),
+            classes=Known(*classes),
+        )
         raise Unfit(
             Reason.BAD_DATA,
-            f"{samples.place(int(unknown.argmax()))}: {samples.answer} names none of the task's classes "
-            f"({int(unknown.sum())} such rows); they are {listing(classes)}",
+            f"{samples.place(row)}: {samples.answer} {told}",
+            public("{place}: the answer {told}", place=samples.public_place(row), told=told),
         )
     return found, found == _MISSING
 
@@ -206,24 +239,34 @@ def _targets(samples: Samples, targets: tuple[str, ...]) -> tuple[NDArray[np.flo
     named = set(targets) <= set(samples.columns or ())
     if named or y is None or y.dtype.kind == "U":
         if samples.columns is None:
-            what = "there is none" if y is None else "it is text"
-            raise Unfit(
-                Reason.WRONG_INPUT, f"{samples.name}: y must hold the targets {listing(targets)}; {what}"
+            told = public(
+                "y must hold the targets {targets}; {what}",
+                targets=Known(*targets),
+                what=public("there is none") if y is None else public("it is text"),
             )
-        found = _columns(samples, targets, "targets")
+            raise Unfit(Reason.WRONG_INPUT, f"{samples.name}: {told}", told)
+        found = _columns(samples, targets, public("targets"))
         return found, _any(np.isnan(found))
     if y.size != len(y) * len(targets):
+        wanted = public(
+            "the task has {count} targets: {targets}", count=len(targets), targets=Known(*targets)
+        )
         raise Unfit(
             Reason.WRONG_INPUT,
-            f"{samples.name}: y has shape {y.shape}, the task has {len(targets)} targets: {listing(targets)}",
+            f"{samples.name}: y has shape {y.shape}, {wanted}",
+            public("y has {count} numbers in a row, {wanted}", count=y.size // len(y), wanted=wanted),
         )
     with np.errstate(over="ignore"):
         found = y.reshape(len(y), len(targets)).astype(np.float32)
+    if samples.unanswered is not None:
+        found[samples.unanswered] = np.nan
     beyond = _any(np.isinf(found))
     if beyond.any():
+        row, told = int(beyond.argmax()), public("y is infinite, or too large for a float32")
         raise Unfit(
             Reason.BAD_DATA,
-            f"{samples.place(int(beyond.argmax()))}: y is infinite, or too large for a float32",
+            f"{samples.place(row)}: {told}",
+            public("{place}: {told}", place=samples.public_place(row), told=told),
         )
     return found, _any(np.isnan(found))
 

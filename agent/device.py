@@ -5,6 +5,7 @@ from math import inf
 
 from agent.config import DEFAULT_SOURCE, LimitsSettings, MannersSettings
 from agent.manners import UNMEASURED, Readings
+from fedge.capabilities import CAN
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import Decline, Manifest
 from fedge.trust import Signers
@@ -72,6 +73,8 @@ class Device:
     """When this device takes up work."""
     offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
     """The names of its sources."""
+    can: frozenset[str] = CAN
+    """What this program can do, as names of `fedge.capabilities`."""
     own_boots: frozenset[bytes] = frozenset()
     """Boot ids this state folder has had before: their wills and statuses are our own."""
     link_up: bool = False
@@ -91,8 +94,12 @@ class Device:
     """Digest of the task at hand."""
     source: str | None = None
     """The source that this task names."""
+    task_unknown: tuple[str, ...] = ()
+    """What of this task the program does not know."""
     model: bytes | None = None
     """Digest of the model at hand."""
+    model_unknown: tuple[str, ...] = ()
+    """What of this model the program does not know."""
     kept: bytes | None = None
     """Digest of the model in the file."""
     followed_s: float = -inf

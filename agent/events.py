@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.manners import UNMEASURED, Readings
+from fedge.disclosure import Public, withheld
 from fedge.freshness import RoundId
 from fedge.messages import Manifest, Receipt, Status
 from fedge.reasons import Reason
@@ -46,12 +47,16 @@ class FrameArrived:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A task or model is here, whole and with the right digest; `source`: what a task names."""
+    """A task or model is here, whole and with the right digest.
+
+    `source`: what a task names. `unknown`: what of it this program does not know.
+    """
 
     now_s: float
     kind: str
     digest: bytes
     source: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,14 @@ class Failed:
     round: RoundId
     reason: Reason
     detail: str
+    """For the device's own log: it may name files, columns, and what other programs said."""
+    public: Public | None = None
+    """What is told to others; None: nothing but the reason."""
+
+    @property
+    def told(self) -> Public:
+        """What leaves the device."""
+        return self.public or withheld(self.reason)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedge import wire
-from fedge.errors import DamagedState, ProtocolError, StateError
+from fedge import __version__, wire
+from fedge.capabilities import unknown_in_model, unknown_in_task
+from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
+from fedge.files import read_file
 from fedge.messages import Model, Task, unpack
 from fedge.store import atomic_write
 
@@ -25,6 +27,11 @@ class Held:
     model: bytes
     model_digest: bytes
     decoded_model: Model
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What of it this program does not know, as names: a newer one wrote the file."""
+        return unknown_in_task(self.decoded_task) + unknown_in_model(self.decoded_model)
 
 
 def save(path: Path, task: bytes, model: bytes) -> None:
@@ -51,7 +58,7 @@ def read(path: Path) -> Held | None:
         StateError: it cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -80,10 +87,14 @@ def load(path: Path) -> tuple[Task, Model]:
 
     Raises:
         StateError: there is none yet, it cannot be read, or is damaged.
+        ConfigError: a newer program wrote it, and this one cannot compute it.
     """
     held = read(path)
     if held is None:
         raise StateError(f"{path}: no model has been followed yet; run the agent until it has fetched one")
+    if held.unknown:
+        names = ", ".join(held.unknown)
+        raise ConfigError(f"{path}: this program (Fedge {__version__}) cannot do {names}; upgrade it")
     return held.decoded_task, held.decoded_model
 
 

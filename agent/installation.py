@@ -17,6 +17,8 @@ from fedge.deployment import units
 from fedge.deployment.machine import require_root, run, say
 from fedge.deployment.program import AGENT
 from fedge.errors import ConfigError, DataError, DeploymentError
+from fedge.files import read_file
+from fedge.store import make_folder
 from fedge.topics import DEVICE_ID
 
 CONFIGURATIONS = Path("/etc/fedge/agents")
@@ -111,7 +113,7 @@ def read_source(source: Path) -> dict[str, bytes]:
     try:
         if source.is_dir():
             known = sorted(bundle.REQUIRED | {bundle.IDENTITY})
-            files = {name: (source / name).read_bytes() for name in known if (source / name).is_file()}
+            files = {name: read_file(source / name) for name in known if (source / name).is_file()}
         else:
             files = bundle.unpack(source.read_bytes())
     except OSError as error:
@@ -149,7 +151,7 @@ def refuse_another(folder: Path, federation: str, device: str) -> None:
         ConfigError: the folder is of another device or federation, or does not say of which.
     """
     try:
-        installed = identity_of((folder / bundle.AGENT).read_bytes(), folder)
+        installed = identity_of(read_file(folder / bundle.AGENT), folder)
     except FileNotFoundError:
         return
     if installed != (federation, device):
@@ -168,13 +170,13 @@ def configure(folder: Path, files: dict[str, bytes]) -> bool:
     """
     digest = hashlib.sha256(files[bundle.IDENTITY] + files[bundle.CA]).hexdigest().encode()
     mark = folder / KEPT_DIGEST
-    same = mark.is_file() and mark.read_bytes() == digest
+    same = mark.is_file() and read_file(mark) == digest
     kept = {name for name in files if (same or name == bundle.AGENT) and (folder / name).exists()}
     if same and kept == files.keys():
         say(f"{folder} stays as it is")
         return False
     say(f"write {folder}")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    make_folder(folder, mode=0o755)
     for name in sorted(files.keys() - kept):
         units.place(folder / name, files[name], 0o600 if name in bundle.SECRETS else 0o644)
     units.place(mark, digest)
@@ -187,7 +189,7 @@ def _join(environment: Path, folder: Path, claim: Claim) -> bool:
         say(f"{folder} stays as it is")
         return False
     say(f"join {claim.federation} as {claim.device}")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    make_folder(folder, mode=0o755)
     command: list[str | Path] = [
         environment / "bin/fedge-agent",
         "join",

@@ -7,11 +7,12 @@ in the order they are listed: what must be durable comes before what can be seen
 
 from dataclasses import replace
 from hashlib import sha256
+from itertools import chain
 from math import inf
 
 from agent import effects as do
 from agent import events as on
-from agent.allowance import can_follow, objections_to_source, objections_to_work, used_up
+from agent.allowance import beyond_program, can_follow, objections_to_source, objections_to_work, used_up
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
@@ -44,6 +45,7 @@ def status(state: Device, *, online: bool = True) -> Status:
         holds=state.kept,
         declined=state.declined,
         signer=state.signers[-1] if state.signers else None,
+        can=tuple(sorted(state.can)),
     )
 
 
@@ -220,7 +222,7 @@ def _decline(state: Device, manifest: Manifest, objection: Objection) -> Step:
     if state.declined is not None and state.declined.reason == objection.reason:
         return state, []
     state = replace(state, declined=_declined(manifest, objection.reason, objection.detail))
-    text = f"round {round_of(manifest)}: declined ({objection.reason}): {objection.detail}"
+    text = f"round {round_of(manifest)}: declined ({objection.reason}): {objection.full}"
     return state, [do.Say("info", text), do.PublishStatus(status(state))]
 
 
@@ -320,11 +322,15 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
     assert manifest is not None
     if to_work:
         # The task is known by now. What may pass is not asked again: what was begun is finished.
-        objection = next(objections_to_source(state), None)
+        objection = next(chain(beyond_program(state, manifest), objections_to_source(state)), None)
         if objection is not None:
             state, effects = _decline(replace(state, work=Idle()), manifest, objection)
             return state, [do.SaveSeen(state.seen), *effects]
         return replace(state, work=Working(round_of(manifest))), [do.StartWork(manifest)]
+    objection = next(beyond_program(state, manifest), None)
+    if objection is not None:
+        text = f"round {round_of(manifest)}: its model is not followed: {objection.detail}"
+        return replace(state, work=Idle()), [do.Say("warning", text)]
     state, effects = _keep(replace(state, work=Idle()), now_s)
     if manifest.state == "done":
         effects.append(do.PublishStatus(status(state)))
@@ -344,9 +350,9 @@ def _fetched(state: Device, event: on.Fetched) -> Step:
         return state, []
     manifest = state.manifest
     if event.kind == "task" and event.digest == manifest.task.digest:
-        state = replace(state, task=event.digest, source=event.source)
+        state = replace(state, task=event.digest, source=event.source, task_unknown=event.unknown)
     elif event.kind == "model" and manifest.model is not None and event.digest == manifest.model.digest:
-        state = replace(state, model=event.digest)
+        state = replace(state, model=event.digest, model_unknown=event.unknown)
     if state.lacks_task or state.lacks_model:
         return state, []
     assert isinstance(state.work, Fetching)
@@ -378,7 +384,7 @@ def _failed(state: Device, event: on.Failed) -> Step:
     )
     if not (at_work or unsaved) or state.manifest is None:
         return state, []
-    declined = _declined(state.manifest, event.reason, event.detail)
+    declined = _declined(state.manifest, event.reason, event.told)
     state = replace(state, work=Idle(), declined=declined)
     if unsaved:  # nor was the model kept, which comes after the update
         state = replace(state, saved=None, kept=None)

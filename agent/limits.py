@@ -10,10 +10,21 @@ from fedge.reasons import Reason
 
 @dataclass(frozen=True)
 class Objection:
-    """Why this device does not take part: what it says when it declines."""
+    """Why this device does not take part: what it says when it declines.
+
+    It speaks of what is asked, what its owner allows and what was measured, and of nothing else.
+    """
 
     reason: Reason
     detail: str
+    """What others are told."""
+    more: str = ""
+    """What only the device's own log and `--check` add."""
+
+    @property
+    def full(self) -> str:
+        """What the device's owner is told."""
+        return f"{self.detail}, {self.more}" if self.more else self.detail
 
 
 def beyond_plan(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objection]:
@@ -28,11 +39,11 @@ def beyond_sources(limits: LimitsSettings, offered: frozenset[str], asked: str |
     """Why the source a task asks for is not used; `asked` None: it names none, and means the default."""
     name = asked or DEFAULT_SOURCE
     if name not in offered:
-        detail = f"the task asks for the source {name!r}, this device has {_names(offered)}"
-        yield Objection(Reason.UNKNOWN_SOURCE, detail)
+        detail = f"the task asks for the source {name!r}, which this device does not have"
+        yield Objection(Reason.UNKNOWN_SOURCE, detail, f"it has {_names(offered)}")
     elif limits.sources is not None and name not in limits.sources:
-        detail = f"the task asks for the source {name!r}, [limits] sources allows {_names(limits.sources)}"
-        yield Objection(Reason.FORBIDDEN_SOURCE, detail)
+        detail = f"the task asks for the source {name!r}, which [limits] sources does not allow"
+        yield Objection(Reason.FORBIDDEN_SOURCE, detail, f"it allows {_names(limits.sources)}")
 
 
 def expected_bytes(manifest: Manifest, *, task: bool, model: bool, update: bool) -> int:

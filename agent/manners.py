@@ -50,7 +50,9 @@ def objections(manners: MannersSettings, readings: Readings) -> Iterator[Objecti
     yield from _outside_hours(manners, readings)
     if manners.mains and readings.battery is not None:
         yield Objection(
-            Reason.ON_BATTERY, f"battery {readings.battery} is being discharged, [manners] mains is set"
+            Reason.ON_BATTERY,
+            "a battery is being discharged, [manners] mains is set",
+            f"it is {readings.battery}",  # which may hold a serial number
         )
     if manners.temperature_c is not None:
         limit = f"[manners] temperature_c is {manners.temperature_c:g}"

@@ -23,7 +23,7 @@ from agent.device import Saved
 from fedge.ed25519 import PUBLIC_BYTES
 from fedge.errors import DamagedState
 from fedge.freshness import Attempt, RoundId
-from fedge.store import Connect, database_error, open_database
+from fedge.store import Connect, database_error, open_database, open_read_only
 from fedge.trust import Signers
 
 FILE = "agent.db"
@@ -205,7 +205,7 @@ def read_moved(path: Path) -> tuple[str, int]:
     if not path.is_file():
         return "", 0
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        with closing(open_read_only(path)) as db:
             if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'moved'").fetchone() is None:
                 return "", 0  # of an older program
             row = db.execute("SELECT day, bytes FROM moved").fetchone()

@@ -75,6 +75,10 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         log.error("%s; put aside as %s", error, quarantine(file).name)
     except StateError as error:
         log.warning("%s; it will be fetched again", error)
+    if kept is not None and kept.unknown:
+        names = ", ".join(kept.unknown)
+        log.warning("%s: written by a newer program, with %s: left as it is, and not used", file, names)
+        kept = None
     signers = _signers(settings, memory)
     state = Device(
         device=settings.device,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent import held
-from agent.config import DEFAULT_SOURCE, AgentSettings
+from agent.config import DEFAULT_SOURCE, AgentSettings, CsvSettings, DataSettings
 from agent.dataset import features, settle_missing
 from agent.sources import CsvSource, NpzSource, Source
 from fedge.codecs import CODECS
@@ -33,18 +34,26 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
     path = settings.state.folder / held.FILE
     task, model = held.load(path)
     weights = _weights(path, task, model)
-    source: Source = NpzSource(file) if file.suffix == ".npz" else CsvSource(file, growing=False)
-    samples = source.read()
+    data = settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
+    samples = _source(file, data, task).read()
     X = features(samples, task)
-    rows = settle_missing(
-        X, samples, task, settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
-    )
+    rows = settle_missing(X, samples, task, data)
     with np.errstate(over="ignore", invalid="ignore"):
         answers = Network(task.network).predict(weights, X[rows])
     if as_json:
         _write_json(out, task, model, rows, answers)
     else:
         _write_csv(out, task, rows, answers)
+
+
+def _source(file: Path, data: DataSettings, task: Task) -> Source:
+    """A CSV has the columns that its first line names; those of `[data]` only if that is not a header."""
+    if file.suffix == ".npz":
+        return NpzSource(file)
+    source = CsvSource(file, growing=False)
+    if not isinstance(data, CsvSettings) or data.columns is None or set(task.features) <= source.first_line():
+        return source
+    return replace(source, columns=data.columns)
 
 
 def _weights(path: Path, task: Task, model: Model) -> NDArray[np.float32]:

@@ -24,7 +24,9 @@ from agent.opening import Opened
 from agent.refusals import Refusals
 from agent.trainer import Job, Trainer
 from fedge import ed25519
+from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.codecs import CODECS
+from fedge.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
@@ -193,15 +195,23 @@ class Runtime:
             self._assembler.drop(address.kind)
             raise ProtocolError(whole.detail, whole.reason)
         if whole is not None:
-            if address.kind == "task":
-                self._task = (whole, unpack(whole, Task, max_bytes=MAX_SIZE))
-                self._link.spread_s = self._task[1].reconnect_spread_s
-            else:
-                self._model = (whole, _weights(unpack(whole, Model, max_bytes=MAX_SIZE)))
-            source = self._task[1].source if self._task is not None else None
-            self._step(on.Fetched(self._now_s(), address.kind, frame.id, source))
+            self._step(self._fetched(address.kind, frame.id, whole))
         elif self._assembler.count(address.kind, frame.id) > held:
             self._step(on.FrameArrived(self._now_s()))
+
+    def _fetched(self, kind: str, digest: bytes, whole: bytes) -> on.Fetched:
+        """Read a task or a model; of what this program does not know only the names are told."""
+        now_s = self._now_s()
+        if kind == "model":
+            model = unpack(whole, Model, max_bytes=MAX_SIZE)
+            unknown = unknown_in_model(model)
+            if not unknown:
+                self._model = (whole, _weights(model))
+            return on.Fetched(now_s, kind, digest, unknown=unknown)
+        task = unpack(whole, Task, max_bytes=MAX_SIZE)
+        self._task = (whole, task)
+        self._link.spread_s = task.reconnect_spread_s
+        return on.Fetched(now_s, kind, digest, task.source, unknown_in_task(task))
 
     def _readings(self) -> Readings:
         return UNMEASURED if self._conditions is None else self._conditions.read()
@@ -229,7 +239,8 @@ class Runtime:
                     self._step(on.SignersUnsaved())
                     return
                 if isinstance(effect, do.SaveUpdate):
-                    self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error)))
+                    unsaved = public("what was learnt cannot be written to this device's disk")
+                    self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error), unsaved))
                     return
                 if isinstance(effect, do.KeepModel):
                     self._step(on.KeepFailed(self._now_s()))

@@ -22,6 +22,7 @@ from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
 from agent.sources import Source
 from fedge.codecs import CODECS
+from fedge.disclosure import public
 from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
@@ -62,6 +63,7 @@ class Trainer:
         self._post = post
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._current: Job | None = None
+        self._answered: Job | None = None
         self._data: tuple[object, bytes, Dataset] | None = None
         self._network: tuple[bytes, Network] | None = None
         self._thread: threading.Thread | None = None
@@ -74,7 +76,9 @@ class Trainer:
         self._current = job
         self.pulse.expect(self._patience_s)
         self._jobs.put(job)
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
+            if self._thread is not None:
+                log.error("the worker's thread has died; another one takes its place")
             self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
             self._thread.start()
 
@@ -84,12 +88,31 @@ class Trainer:
             self._current.cancelled.set()
 
     def _run(self) -> None:
+        """Go on whatever is raised: who waits for the outcome of a job would else wait for ever.
+
+        It is no wish to end the program: signals, and with them Ctrl-C, reach the main thread alone. But
+        libraries raise `asyncio.CancelledError`, `SystemExit` and others that are no `Exception`, and another
+        thread can have them raised here, at any place.
+        """
         while True:
-            job = self._jobs.get()
-            self.pulse.within(self._patience_s)
-            if not job.cancelled.is_set() and (outcome := self.work(job)) is not None:
+            try:
+                self._take()
+            except BaseException as error:
+                job = self._current
+                if job is not None and job is not self._answered:
+                    self._answered = job
+                    self._post(_failed(round_of(job.manifest), error))
+                self.pulse.rest()
+
+    def _take(self) -> None:
+        job = self._jobs.get()
+        self.pulse.within(self._patience_s)
+        if not job.cancelled.is_set():
+            outcome = self.work(job)
+            self._answered = job
+            if outcome is not None:
                 self._post(outcome)
-            self.pulse.rest()
+        self.pulse.rest()
 
     def _is_cancelled(self, job: Job) -> bool:
         """Asked before each step of training, which is a sign of life."""
@@ -112,18 +135,18 @@ class Trainer:
             log.debug("round %s: cancelled", round_id)
             return None
         except Unfit as unfit:
-            return Failed(round_id, unfit.reason, unfit.detail)
+            return Failed(round_id, unfit.reason, str(unfit), unfit.public)
         except DataError as error:
-            return Failed(round_id, Reason.BAD_DATA, str(error))
+            return Failed(round_id, Reason.BAD_DATA, str(error), error.public)
         except Diverged as error:
-            return Failed(round_id, Reason.TRAINING_DIVERGED, str(error))
+            return Failed(round_id, Reason.TRAINING_DIVERGED, str(error), error.public)
         except TooLong as error:
-            return Failed(round_id, Reason.TOO_LONG, str(error))
+            return Failed(round_id, Reason.TOO_LONG, str(error), error.public)
         except MemoryError:
-            return Failed(round_id, Reason.FAILED, "not enough memory for this model and its data")
+            told = public("not enough memory for this model and its data")
+            return Failed(round_id, Reason.FAILED, told, told)
         except Exception as error:
-            log.exception("round %s: the worker failed", round_id)
-            return Failed(round_id, Reason.FAILED, f"{type(error).__name__}: {error}")
+            return _failed(round_id, error)
 
     def _work(self, job: Job, round_id: RoundId) -> Done:
         started_s = time.monotonic()
@@ -208,3 +231,9 @@ class Trainer:
             body=CODECS[manifest.plan.codec].encode(trained.vector),
             metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
         )
+
+
+def _failed(round_id: RoundId, error: BaseException) -> Failed:
+    """What nobody has foreseen. Its own text may hold anything, so it stays in the log."""
+    log.error("round %s: the worker failed", round_id, exc_info=error)
+    return Failed(round_id, Reason.FAILED, f"the worker failed: {type(error).__name__}")

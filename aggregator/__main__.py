@@ -1,6 +1,15 @@
 """`fedge-aggregator`: the service's program. The composition root: everything is put together here."""
 
 import os
+import sys
+
+if not __package__:  # run out of the wheel itself; see below
+    sys.path[0] = __file__.rsplit("/", 2)[0]
+
+from fedge import interrupts
+
+if __name__ == "__main__" or sys.argv[0].endswith("/fedge-aggregator"):  # as a program, not a module
+    interrupts.prepare()
 
 # One BLAS thread, set before NumPy loads, as in the agent: the same bits whatever the machine does.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -13,7 +22,6 @@ import argparse
 import json
 import logging
 import signal
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -32,6 +40,7 @@ from aggregator.keeping import backup, new_generation, place, restore
 from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError
 from fedge.logs import tell
+from fedge.nn.spec import Dense
 from fedge.trust import fingerprint
 
 EXAMPLES = """examples:
@@ -44,11 +53,16 @@ EXAMPLES = """examples:
   fedge-aggregator new-generation --keep-model           go on with a restored model, the devices following
 
 exit codes: 0 stopped or done, 64 usage, 74 the state folder cannot be used, 75 another aggregator is at work,
-            or too little was heard to decide, 78 the configuration is wrong, or a human has to decide"""
+            or too little was heard to decide, 78 the configuration is wrong, or a human has to decide,
+            130 Ctrl-C before it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns its exit code."""
+    return interrupts.run("fedge-aggregator", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
     tell(verbose=options.verbose)
     try:
@@ -135,7 +149,8 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "outputs": list(task.outputs),
         "learns": "classification" if task.classes else "regression",
         "layers": [
-            layer.type if layer.type != "dense" else f"dense {layer.units}" for layer in task.network.layers
+            f"dense {layer.units}" if isinstance(layer, Dense) else layer.type
+            for layer in task.network.layers
         ],
         "weights": task.network.schema.size,
         "plan": settings.plan.model_dump(),

@@ -34,6 +34,8 @@ class Terms:
     cohorts: tuple[Cohort, ...]
     """Who was chosen, by attempt: who was asked once may answer."""
     max_samples: int
+    codec: str = "float32"
+    """How the plan wants vectors to be encoded."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ def _judge_vector(terms: Terms, update: Update) -> Admitted | Refusal:
         )
     if update.kind != "weights":
         return Refusal(Reason.WRONG_KIND, f"an update of kind {update.kind!r}: the plan asks for weights")
+    if update.codec not in CODECS or update.codec != terms.codec:
+        detail = f"encoded as {update.codec!r}: the plan asks for {terms.codec!r}"
+        return Refusal(Reason.WRONG_KIND if update.codec in CODECS else Reason.UNSUPPORTED, detail)
     try:
         vector: NDArray[Any] = CODECS[update.codec].decode(update.body, terms.weights)
     except ProtocolError as error:

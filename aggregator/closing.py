@@ -14,12 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator import survey
 from aggregator.answers import Answer
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.rules import mean
 from aggregator.rules.mean import Contribution, finish, partial
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
@@ -278,7 +280,13 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         ledger.save_content("task", round_id, computed.task_blob, computed.task_data)
     ledger.save_content("model", round_id, computed.model, computed.model_data)
     ledger.close_round(
-        round_id, computed.model.digest, computed.devices, computed.samples, summary, time.time()
+        round_id,
+        computed.model.digest,
+        computed.devices,
+        computed.samples,
+        summary,
+        time.time(),
+        survey.RULE if job.kind == "survey" else mean.RULE,
     )
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
     log.info("%s", _story(job, computed, summary))

@@ -9,6 +9,7 @@ from typing import Literal
 
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator.ability import lacks, learn
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
 from aggregator.claims import Known, behind_text, incredible_text, judge
@@ -82,6 +83,13 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
         return _refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
+    unable = lacks(state, device)
+    if unable:
+        detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
+        return _refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
+    if unable is None:
+        receipt = _receipt(state, frame.id, "retry", Reason.UNSUPPORTED, after_s=BUSY_RETRY_S)
+        return state, [do.SendReceipt(device, receipt)]
     if frame.size > state.largest_update:
         detail = f"{frame.size} bytes; an update of this task has at most {state.largest_update}"
         return _refuse(state, device, frame.id, Reason.OVERSIZE, detail)
@@ -174,6 +182,7 @@ def _terms(state: Federation) -> Terms:
         task=state.task_message,
         cohorts=state.cohorts,
         max_samples=state.max_samples,
+        codec=state.plan.codec,
     )
 
 
@@ -186,6 +195,8 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         fleet=_with(state.fleet, device),
         online=(_with if status.online else _without)(state.online, device),
     )
+    state, more = learn(state, device, status.can)
+    effects += more
     if status.declined != state.declined.get(device):
         declined = dict(state.declined)
         declined.pop(device, None)
@@ -267,5 +278,7 @@ def can_be_awaited(state: Federation, device: str) -> bool:
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
     if state.roster is not None and device not in state.roster:
+        return False
+    if lacks(state, device) != ():
         return False
     return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from fedge.codecs import CODECS
 from fedge.messages import SourceName, Task
 from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
@@ -103,6 +104,13 @@ class PlanSection(Plan):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     _numbers = field_validator("*", mode="before")(number_of)
+
+    @field_validator("codec")
+    @classmethod
+    def _known(cls, codec: str) -> str:
+        if codec not in CODECS:
+            raise ValueError(f"unknown value {codec!r}; accepted: {', '.join(CODECS)}")
+        return codec
 
 
 class RoundsSection(Section):

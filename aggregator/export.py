@@ -23,7 +23,17 @@ from safetensors.numpy import save
 from fedge import store
 from fedge.messages import Task
 from fedge.nn import Network
-from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
+from fedge.nn.spec import (
+    Dense,
+    LayerSpec,
+    NetworkSpec,
+    ReLU,
+    Rescale,
+    Sigmoid,
+    Standardize,
+    Tanh,
+    UnknownLayer,
+)
 
 ort.disable_telemetry_events()  # this wheel has some; nothing here tells anybody anything
 
@@ -226,6 +236,8 @@ def _operators(layer: LayerSpec, dense: int) -> list[tuple[str, list[str]]]:
             return [("Sub", ["standardize.mean"]), ("Div", ["standardize.scale"])]
         case Rescale():
             return [("Mul", ["rescale.scale"]), ("Add", ["rescale.mean"])]
+        case UnknownLayer():
+            raise ValueError(f"no ONNX operator is known for a layer {layer.type!r}")
 
 
 def _tensors(spec: NetworkSpec, vector: Vector) -> dict[str, NDArray[np.float32]]:

@@ -8,6 +8,7 @@ from typing import Literal
 from aggregator.answers import Answer
 from aggregator.effects import Effect
 from aggregator.stopping import Progress, Stopping
+from fedge.capabilities import required
 from fedge.frames import Partial
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Decline, Service, Task
@@ -78,6 +79,8 @@ class Federation:
     fleet: frozenset[str] = frozenset()
     """Every device that has told its status, online or not."""
     online: frozenset[str] = frozenset()
+    abilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """What each device can that has told its status, as names of `fedge.capabilities`."""
     declined: Mapping[str, Decline] = field(default_factory=dict)
     """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
@@ -105,6 +108,11 @@ class Federation:
     def enough(self) -> int:
         """Admitted updates that it takes to close."""
         return max(self.rules.quorum, self.insufficient + 1)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the round requires of a device, as names of `fedge.capabilities`."""
+        return required(self.kind, self.plan if self.kind == "train" else None, self.task_message.network)
 
     @property
     def largest_update(self) -> int:

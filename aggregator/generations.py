@@ -84,5 +84,5 @@ def go_on(settings: FederationSettings, ledger: Ledger, before: Life, generation
         ledger.save_content("task", beginning, blobs[task_digest], task)
         ledger.save_content("model", beginning, model, data)
         ledger.save_round(beginning, KEPT, 0, (), now)
-        ledger.close_round(beginning, model.digest, 0, 0, {}, now)
+        ledger.close_round(beginning, model.digest, 0, 0, {}, now, None)
     return life

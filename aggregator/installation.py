@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from fedge import files
 from fedge.deployment import units
 from fedge.deployment.machine import find, need_package, require_root, run, say
 from fedge.deployment.program import SERVER
 from fedge.errors import ConfigError, DeploymentError
-from fedge.store import share_with_group
+from fedge.files import give, permit, point, read_file
+from fedge.store import make_folder
 from fedge.topics import DEVICE_ID
 
 FEDERATIONS = Path("/etc/fedge/federations")
@@ -28,7 +30,8 @@ QUARANTINE = Path("/usr/local/sbin/quarantine-db")
 REGISTRAR = "fedge-registrar"
 """The user who alone reads the authority's key."""
 AGGREGATOR = "fedge-aggregator@.service"
-TEMPLATES = (AGGREGATOR, "fedge-registrar@.service")
+REGISTRY = "fedge-registrar@.service"
+TEMPLATES = (AGGREGATOR, REGISTRY)
 RENEWAL = "fedge-renew-server@.timer"
 RELOAD = "fedge-broker-reload.path"
 UNITS = (
@@ -120,6 +123,7 @@ def install(source: Path | None, wheel: Path | None) -> None:
             SERVER.switch(environment)
         again = changed or environment != before
         try:
+            tell_brokers(environment, folder)
             _start(folder, again=again)
         except DeploymentError:
             if before is not None and environment != before:
@@ -169,15 +173,15 @@ def take_in(source: Path, federations: Path = FEDERATIONS) -> Path:
     if (source / "broker").is_symlink():
         raise ConfigError(f"{source} shares a broker: make it with fedge init {name} … --folder {folder}")
     say(f"move {source} to {folder}")
-    federations.mkdir(parents=True, exist_ok=True, mode=0o755)
+    make_folder(federations, mode=0o755)
     mask = os.umask(0o077)  # to another disk it copies, and a copy has the modes only when it is whole
     try:
         shutil.move(source, folder)
     finally:
         os.umask(mask)
-    folder.chmod(0o755)
+    permit(folder, 0o755)
     conf = folder / "broker" / "mosquitto.conf"
-    text = conf.read_text(encoding="utf-8").replace(f" {source}/broker", f" {folder}/broker")
+    text = read_file(conf).decode().replace(f" {source}/broker", f" {folder}/broker")
     units.place(conf, text.encode(), 0o640)
     return folder
 
@@ -190,7 +194,7 @@ def federation_of(folder: Path) -> str:
     """
     settings = folder / "federation.toml"
     try:
-        name = tomllib.loads(settings.read_text(encoding="utf-8-sig"))["federation"]["name"]
+        name = tomllib.loads(read_file(settings).decode("utf-8-sig"))["federation"]["name"]
     except OSError as error:
         raise ConfigError(
             f"{settings}: {error.strerror}; `fedge init NAME` makes a federation's folder"
@@ -226,22 +230,14 @@ def hand_over(folder: Path) -> None:
     user, group = pwd.getpwnam(REGISTRAR), grp.getgrnam("mosquitto").gr_gid
     registrar, broker = folder / "registrar", folder / "broker"
     try:
-        for path in (registrar.resolve(), *registrar.iterdir()):
-            _chown(path, user.pw_uid, user.pw_gid)
-        for path in (broker.resolve(), *broker.iterdir()):
-            _chown(path, -1, group)
+        files.hand_over(registrar, user.pw_uid, user.pw_gid)
         # It writes the lists there; what it makes belongs to the broker's group.
-        _chown(broker.resolve(), user.pw_uid, -1)
-        broker.chmod(0o2750)
-        share_with_group(broker / "identity.pem")  # Mosquitto reads it as its own user
-        _chown(broker / "data", pwd.getpwnam("mosquitto").pw_uid, group)
+        files.hand_over(broker, -1, group)
+        files.hand_over(broker, user.pw_uid, group, all_in_it=False, mode=0o2750)
+        permit(broker / "identity.pem", 0o640)  # Mosquitto reads it as its own user
+        give(broker / "data", pwd.getpwnam("mosquitto").pw_uid, group)
     except OSError as error:
-        raise DeploymentError(f"{folder}: cannot be handed over: {error}") from None
-
-
-def _chown(path: Path, user: int, group: int) -> None:
-    """Change whose a file is, never what a link points at: who owns its folder can put one there."""
-    os.chown(path, user, group, follow_symlinks=False)
+        raise DeploymentError(f"{folder}: cannot be handed over: {error.strerror}") from None
 
 
 def point_broker(folder: Path, link: Path = BROKER) -> None:
@@ -258,8 +254,21 @@ def point_broker(folder: Path, link: Path = BROKER) -> None:
             f"fedge init {folder.name} --beside {other} --folder {folder}"
         )
     if not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(broker)
+        point(link, broker)
+
+
+def tell_brokers(environment: Path, folder: Path | None) -> None:
+    """Write the access lists as this version has them, before anything of it speaks: it may have more topics.
+
+    Raises:
+        DeploymentError: one cannot be written.
+    """
+    prefix, _, suffix = REGISTRY.partition("@")
+    names = [unit[len(prefix) + 1 : -len(suffix)] for unit in units.instances(REGISTRY)]
+    given = [] if folder is None else [folder]
+    for each in dict.fromkeys([*given, *(FEDERATIONS / name for name in names)]):
+        say(f"write the access list of {each.name}")
+        run([environment / "bin/fedge", "init", each.name, "--folder", each])
 
 
 def _start(folder: Path | None, *, again: bool) -> None:
@@ -349,12 +358,18 @@ def uninstall(name: str, *, purge: bool) -> None:
 
 
 def _give_back(folders: Iterable[Path]) -> None:
-    """Make root the owner of what the registrar's user had, and remove that user."""
+    """Make root the owner of what the registrar's user had, and remove that user.
+
+    Raises:
+        DeploymentError: it cannot be done.
+    """
     for folder in folders:
         registrar = folder / "registrar"
-        _chown((folder / "broker").resolve(), 0, -1)
-        for path in (registrar.resolve(), *registrar.iterdir()):
-            _chown(path, 0, 0)
+        try:
+            files.hand_over(registrar, 0, 0)
+            files.hand_over(folder / "broker", 0, -1, all_in_it=False)
+        except OSError as error:
+            raise DeploymentError(f"{folder}: cannot be given back to root: {error.strerror}") from None
     run(["userdel", REGISTRAR])
 
 

@@ -164,5 +164,6 @@ def _load(
         young=devices.young,
         incredible=seen.incredible,
         online=seen.watch.online,
+        abilities=ledger.abilities(),
         progress=progress,
     )

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aggregator import survey
 from aggregator.closing import admitted, first_weights, mean_of, model_message, surveyed
 from aggregator.ledger.reading import LedgerReader, read_only
+from aggregator.rules import mean
 from aggregator.survey import Unmeasured
+from fedge import __version__
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Task, unpack
@@ -19,6 +22,8 @@ class Replayed:
 
     round: RoundId
     kind: str
+    rule: str
+    """Name and version of the rule that closed it, as in `mean/1`."""
     announced: bytes
     """Digest of the model that the round closed with."""
     computed: bytes
@@ -41,7 +46,8 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         seed: of the federation: the first weights, which the survey closes with, are a function of it.
 
     Raises:
-        DataError: there is no such round, it is still open, or what it was computed of has been freed.
+        DataError: there is no such round, it is still open, what it was computed of has been freed, or this
+            program does not know the rule that closed it.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
     with read_only(path) as ledger:
@@ -52,7 +58,8 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         round_id = RoundId(life.generation, number)
         kind, announced = _kept(ledger, path, round_id)
         task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
-        if kind == "survey":
+        rule = _known_rule(ledger, path, round_id)
+        if rule == survey.RULE:
             found = surveyed(ledger, round_id, task)
             if isinstance(found, Unmeasured):
                 raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
@@ -61,7 +68,18 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             vector, _ = mean_of(ledger, round_id, task.network.schema.size)
         computed = hashlib.sha256(model_message(round_id, vector)).digest()
         samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
-        return Replayed(round_id, kind, announced, computed, samples)
+        return Replayed(round_id, kind, rule, announced, computed, samples)
+
+
+def _known_rule(ledger: LedgerReader, path: Path, round_id: RoundId) -> str:
+    """The rule that closed a round, if it is one of ours: another would give another model."""
+    rule, known = ledger.rule(round_id), (mean.RULE, survey.RULE)
+    if rule is None or rule not in known:
+        raise DataError(
+            f"{path}: round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only "
+            f"{' and '.join(known)}: replay it with the version that closed it, or a newer one"
+        )
+    return rule
 
 
 def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, bytes]:

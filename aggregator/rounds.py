@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator.ability import lacks, unable
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
 from fedge.freshness import RoundId
@@ -98,7 +99,9 @@ def _blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
     if state.phase is Phase.PREPARING:
         state = replace(state, phase=Phase.COLLECTING, since_s=event.now_s)
         state = awaited(state)
-    effects = _manifest_effects(state, event.now_s)
+        effects = [*unable(state), *_manifest_effects(state, event.now_s)]
+    else:
+        effects = _manifest_effects(state, event.now_s)
     effects.append(do.ClearSlots(state.task.slot, state.model.slot if state.model else None))
     effects += _export(state)
     state, more = _close_if_due(state, event.now_s)
@@ -134,6 +137,7 @@ def _manifest_effects(state: Federation, now_s: float) -> list[do.Effect]:
         plan=state.plan if state.kind == "train" else None,
         cohort=state.cohorts[-1],
         seconds_left=left_s,
+        requires=tuple(sorted(state.requires)),
     )
     return [do.PublishManifest(manifest)]
 
@@ -155,13 +159,14 @@ def _draw(state: Federation) -> Step:
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
-    wanted = min(state.rules.target or state.rules.quorum, len(state.online))
+    able = [device for device in state.online if lacks(state, device) == ()]
+    wanted = min(state.rules.target or state.rules.quorum, len(able))
     best: tuple[int, Cohort] | None = None
     for draw in range(DRAWS if fraction < 1 else 1):
         text = f"{state.seed}|{state.round.generation}|{state.round.round}|{attempt}|{draw}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         cohort = Cohort(fraction=fraction, seed=seed)
-        reached = sum(chosen(cohort, *state.round, attempt, device) for device in state.online)
+        reached = sum(chosen(cohort, *state.round, attempt, device) for device in able)
         if best is None or reached > best[0]:
             best = (reached, cohort)
         if reached >= wanted:

@@ -21,6 +21,9 @@ from fedge.topics import lane_of
 
 Affine = TypeVar("Affine", Standardize, Rescale)
 
+RULE = "survey/1"
+"""What a closed survey names; whatever gives another bit of the first model is another version."""
+
 MIN_SAMPLES = 20
 """Statistics of fewer samples would come close to telling a sample."""
 

@@ -1,7 +1,7 @@
 """The names `agent`, `aggregator` and `fleet` are others' too: notice when a package is not ours."""
 
 import importlib.util
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions
 from pathlib import Path
 
 import fedge
@@ -14,14 +14,33 @@ ADVICE = "install Fedge into an environment of its own"
 def collisions() -> list[str]:
     """One sentence for each of our packages that another distribution has taken or may have overwritten."""
     root = Path(fedge.__file__).parent.parent
-    owners = packages_distributions()
+    others = _others()
     found = []
     for name in NAMES:
         spec = importlib.util.find_spec(name)
         where = Path(spec.origin).parent if spec is not None and spec.origin else None
-        others = sorted({owner for owner in owners.get(name, ()) if owner.lower() != OURS})
         if where != root / name:
             found.append(f"the package {name!r} that Python finds is {where}, not Fedge's {root / name}")
-        elif others:
-            found.append(f"{', '.join(others)} has a package {name!r} too, in the same place as Fedge's")
+        elif others[name]:
+            found.append(
+                f"{', '.join(sorted(others[name]))} has a package {name!r} too, in the same place as Fedge's"
+            )
+    return found
+
+
+def _others() -> dict[str, set[str]]:
+    """The other distributions that have a package or a module of our names.
+
+    Asked of the text of their lists: `packages_distributions` makes a path of each installed file, of which
+    there are thousands, and takes seconds on a small machine.
+    """
+    found: dict[str, set[str]] = {name: set() for name in NAMES}
+    for distribution in distributions():
+        packages = (distribution.read_text("top_level.txt") or "").split()
+        files = "\n" + (distribution.read_text("RECORD") or "")
+        for name in NAMES:
+            if name in packages or f"\n{name}/" in files or f"\n{name}.py," in files:
+                owner = str(distribution.metadata["Name"])
+                if owner.lower() != OURS:
+                    found[name].add(owner)
     return found

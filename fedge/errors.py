@@ -9,10 +9,12 @@
 | 75   | `GaveWay`         | restart later: somebody else already does this work                  |
 | 75   | `Undecided`       | restart later: too little was heard to decide, and more may be       |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
+| 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; what serves ends with 0 then       |
 """
 
 import os
 
+from fedge.disclosure import Public, withheld
 from fedge.reasons import Reason
 
 
@@ -34,9 +36,17 @@ class ConfigError(FedgeError):
 
 
 class DataError(FedgeError):
-    """Local data cannot be used. The text names the file and, where there is one, the row or column."""
+    """Local data cannot be used. The text names the file and, where there is one, the row or column.
+
+    The text is for the device's own log and `--check`, and never leaves it; what may is `public`.
+    """
 
     exit_code = os.EX_DATAERR
+
+    def __init__(self, text: str, public: Public | None = None) -> None:
+        super().__init__(text)
+        self.public = public or withheld(Reason.BAD_DATA)
+        """What is told of it to others: no file, no content, no name that the task did not ask for."""
 
 
 class Unanswered(FedgeError):  # noqa: N818 (an outcome: nothing was decided)

@@ -19,6 +19,7 @@ from pydantic import (
 
 from fedge import wire
 from fedge.errors import ProtocolError, printable
+from fedge.names import Capabilities, WireName
 from fedge.nn.spec import MAX_WIDTH, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason as Reason  # re-exported: messages carry it
@@ -109,6 +110,8 @@ class Task(Message):
 
     @model_validator(mode="after")
     def _check(self) -> "Task":
+        if not self.network.computable:
+            return self
         if len(self.features) != self.network.inputs:
             raise ValueError(f"{len(self.features)} feature names for {self.network.inputs} inputs")
         wanted, other = (
@@ -135,7 +138,7 @@ class Model(Message):
 
     generation: Generation
     round: Counter
-    codec: Literal["float32"] = "float32"
+    codec: WireName = "float32"
     body: bytes
 
 
@@ -170,8 +173,10 @@ class Manifest(Message):
     generation: Generation
     round: Counter
     attempt: Counter = 0
-    kind: Literal["survey", "train"]
-    state: Literal["open", "closed", "paused", "done"]
+    kind: WireName
+    """`survey`, `train`: what the round asks for (`fedge.capabilities.PHASES`)."""
+    state: WireName
+    """`open`, `closed`, `paused`, `done` (`fedge.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)
     """The federation's seed, from which a device derives the order it shuffles in."""
     task: Blob
@@ -181,6 +186,8 @@ class Manifest(Message):
     cohort: Cohort
     seconds_left: Seconds
     """True at the moment of publishing; subtract the age of the retained message."""
+    requires: Capabilities | None = None
+    """What a device must be able to do, as names of `fedge.capabilities`; none listed: what 0.2.0 can."""
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":
@@ -201,8 +208,9 @@ class Update(Message):
     samples: int
     """n_k, training samples without the held-out part; its bounds are admission's to judge."""
     steps: int = Field(ge=0, le=2**63 - 1)
-    kind: Literal["weights", "delta"]
-    codec: Literal["float32"]
+    kind: WireName
+    """`weights`, `delta`: what the vector is."""
+    codec: WireName
     body: bytes
     metrics: Metrics = Field(default_factory=dict)
 
@@ -282,6 +290,8 @@ class Status(Message):
     declined: Decline | None = None
     signer: PublicKey | None = None
     """The signing key that it believes, and that has announced what it has seen; none: it pins no key."""
+    can: Capabilities | None = None
+    """What it can do, as names of `fedge.capabilities`; none listed: what a device of 0.2.0 can."""
 
 
 class Service(Message):

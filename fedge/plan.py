@@ -1,8 +1,8 @@
 """What the aggregator asks of a chosen device in one training round."""
 
-from typing import Literal
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pydantic import BaseModel, ConfigDict, Field
+from fedge.names import WireName, mark_unknown, tidy
 
 MAX_EPOCHS = 1_000
 
@@ -13,9 +13,13 @@ class Plan(BaseModel):
     FedAvg is any such plan (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from
     Decentralized Data", AISTATS, Algorithm 1). FedSGD is its smallest case, one step on all samples at once
     (`epochs=1, batch_size=0`): averaging w - α·g_k by n_k is one step along the fleet's average gradient.
+
+    Each field changes what is computed, so a field that is not known is kept, to be refused by its name. A
+    field that is added later is None where it asks for nothing: it is not sent then, and older devices can
+    take part.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     epochs: int = Field(default=5, ge=1, le=MAX_EPOCHS)
     """E, passes over the local training samples."""
@@ -27,8 +31,15 @@ class Plan(BaseModel):
     """μ of v ← μ v + g, w ← w - α v."""
     weight_decay: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """λ of g ← g + λ w."""
-    codec: Literal["float32"] = "float32"
+    codec: WireName = "float32"
     """How the update's vector becomes bytes; a name in `fedge.codecs`."""
+
+    _settled = model_validator(mode="after")(mark_unknown)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The fields that this program does not know, as names."""
+        return tidy(self.model_extra or ())
 
     def steps(self, samples: int) -> int:
         """How often so many samples change the weights.

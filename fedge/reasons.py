@@ -24,6 +24,8 @@ class Reason(StrEnum):
     BAD_SAMPLE_COUNT = "bad_sample_count"
     IMPLAUSIBLE = "implausible"
     ALREADY_ANSWERED = "already_answered"
+    UNSUPPORTED = "unsupported"
+    """A name of what a round requires that this program, or this device, does not know."""
     # Of what claims to come from the aggregator (see fedge/trust.py):
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad_signature"

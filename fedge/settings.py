@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fedge.errors import ConfigError
 from fedge.explain import Variables, explain
+from fedge.files import read_file
 
 SCHEMES = {"mqtt": 1883, "mqtts": 8883}
 
@@ -213,7 +214,7 @@ class FileSettings(Section):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; examples/ has one to start from") from None
     except OSError as error:

@@ -4,59 +4,45 @@ After `atomic_write` returns, or a transaction of `open_database` has committed,
 state; before, the old one; never a mixture.
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from fedge.errors import DamagedState, GaveWay, StateError
+from fedge.files import written
+from fedge.folders import Folder, adopt, opened
+from fedge.pinning import pinned
 
 
 def atomic_write(
-    path: Path, data: bytes | memoryview, *, mode: int = 0o644, owner: tuple[int, int] | None = None
+    path: Path,
+    data: bytes | memoryview,
+    *,
+    mode: int = 0o644,
+    exact: bool = False,
+    owner: tuple[int, int] | None = None,
 ) -> None:
     """Replace the file by `data`: temporary file, fsync, rename, fsync of the folder.
+
+    A link in its place is replaced itself, and never written through (`fedge.folders`).
 
     Args:
         path: the file; it need not be there.
         data: its whole new content.
         mode: its permissions, of which the process's mask is taken away.
+        exact: they are just these, whatever the mask.
         owner: user and group id, for root who writes somebody else's file; without it the writer's own.
 
     Raises:
         StateError: the disk is full, read-only or failing; the old file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        descriptor = _open_new(temporary, mode)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, to set the mode at creation)
-            if owner is not None and os.geteuid() == 0:
-                os.fchown(descriptor, *owner)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StateError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _open_new(path: Path, mode: int) -> int:
-    """Create a file to write to; what lies there goes first, and is never written to or followed as a link.
-
-    Root writes in folders of services, which could put a link there to any file of the system.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, mode)
-    except FileExistsError:
-        path.unlink()
-        return os.open(path, flags, mode)
+    with written(path, mode=mode, exact=exact, owner=owner) as file:
+        file.write(data)
 
 
 def remove(path: Path) -> None:
@@ -66,20 +52,13 @@ def remove(path: Path) -> None:
         StateError: the disk is read-only or failing.
     """
     try:
-        if path.exists():
-            path.unlink(missing_ok=True)
-            sync_folder(path.parent)
+        with opened(path.parent) as folder:
+            if folder.unlink(path.name):
+                folder.sync()
+    except FileNotFoundError:
+        pass  # with its folder
     except OSError as error:
         raise StateError(f"{path}: cannot be removed: {error.strerror or error}") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable (renames, new files, deletions)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
@@ -89,34 +68,42 @@ def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
         StateError: it cannot be made or written to; the text says so before anything is lost.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=mode)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError("not writable by this user")
+        with opened(folder, make=mode):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable by this user")
     except OSError as error:
         raise StateError(f"{folder}: this folder cannot be used: {error.strerror or error}") from error
     return folder
 
 
 def give_to_owner(folder: Path, *files: Path) -> None:
-    """Let the owner of a folder own these files in it: root has worked there in the place of a service."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        for file in files:
-            with suppress(FileNotFoundError):
-                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
-def share_with_group(file: Path) -> None:
-    """Let a file's group read it; a link is never followed, as who owns the folder can put one there.
+    """Let the owner of a folder own these files in it: root has worked there in the place of a service.
 
     Raises:
-        OSError: it is not there, is a link, or is somebody else's.
+        StateError: one of them is not a file of this folder alone.
     """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe there blocks nobody
+    if os.geteuid() != 0:
+        return
     try:
-        os.fchmod(descriptor, 0o640)
-    finally:
-        os.close(descriptor)
+        with opened(folder) as held:
+            for file in files:
+                held.give(file.name, *held.owner)
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be given to its owner: {error.strerror}") from error
+
+
+def move(path: Path, to: Path) -> None:
+    """Rename a file within its folder, durably; what lay there is replaced.
+
+    Raises:
+        StateError: the disk is read-only or failing.
+    """
+    try:
+        with opened(path.parent) as folder:
+            folder.rename(path.name, to.name)
+            folder.sync()
+    except OSError as error:
+        raise StateError(f"{to}: cannot be put in its place: {error.strerror}") from error
 
 
 def lock(folder: Path) -> int:
@@ -131,7 +118,8 @@ def lock(folder: Path) -> int:
     """
     path = folder / "lock"
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with opened(folder) as held:
+            descriptor = _open_lock(held, path.name)
     except OSError as error:
         raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
     try:
@@ -149,6 +137,13 @@ def lock(folder: Path) -> int:
     return descriptor
 
 
+def _open_lock(folder: Folder, name: str) -> int:
+    """The file that is locked, which is the folder's owner's also if root makes it."""
+    with folder.file(name, os.O_RDWR | os.O_CREAT) as descriptor:
+        adopt(folder, descriptor)
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)  # which holds the same lock
+
+
 def quarantine(path: Path) -> Path:
     """Put a damaged file aside under the next free name `*.quarantine-N`, with its WAL if it is a database.
 
@@ -158,19 +153,19 @@ def quarantine(path: Path) -> Path:
     Raises:
         StateError: the disk is read-only or failing.
     """
-    number = 1
-    while (aside := path.with_name(f"{path.name}.quarantine-{number}")).exists():
-        number += 1
     try:
-        # The WAL goes first: left alone beside a new database it would be played into that one.
-        for suffix in ("-wal", "-shm", ""):
-            source = path.with_name(path.name + suffix)
-            if source.exists():
-                source.rename(aside.with_name(aside.name + suffix))
-        sync_folder(path.parent)
+        with opened(path.parent) as folder:
+            number = 1
+            while folder.find(aside := f"{path.name}.quarantine-{number}") is not None:
+                number += 1
+            # The WAL goes first: left alone beside a new database it would be played into that one.
+            for suffix in ("-wal", "-shm", ""):
+                if folder.find(path.name + suffix) is not None:
+                    folder.rename(path.name + suffix, aside + suffix)
+            folder.sync()
     except OSError as error:
         raise StateError(f"{path}: cannot be put aside: {error.strerror or error}") from error
-    return aside
+    return path.with_name(aside)
 
 
 READ_TEXT = partial(str, encoding="utf-8", errors="replace")
@@ -183,14 +178,15 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     Args:
         path: the file; its WAL lies beside it.
         migrations: scripts of SQL statements; the n-th, counted from 0, turns layout n into layout n + 1.
-            Each is one transaction: a power cut leaves a whole layout, and the next start goes on from it.
+            Those that are missing are one transaction: a power cut leaves the layout that was there.
 
     Raises:
         DamagedState: the file is no database of ours, or its pages do not hold together.
         StateError: it cannot be opened or written, or a newer program made it.
     """
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        with pinned(path, make=True):
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.text_factory = READ_TEXT
         try:
             found = _examine(connection, path)
@@ -200,6 +196,38 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
             raise
     except sqlite3.Error as error:
         raise database_error(path, error) from error
+    return connection
+
+
+def make_private(path: Path) -> None:
+    """Let a database be its owner's alone before it is opened; it is made if it is not there.
+
+    Raises:
+        StateError: it is not a file of its folder, or cannot be made.
+    """
+    try:
+        with opened(path.parent) as folder:
+            found = folder.find(path.name)
+            if found is not None and found.st_mode & 0o777 == 0o600 and os.geteuid() != 0:
+                return
+            with folder.file(path.name, os.O_RDWR | os.O_CREAT) as descriptor:
+                os.fchmod(descriptor, 0o600)
+                if found is None:
+                    adopt(folder, descriptor)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A database that is there, in which every attempt to change something fails.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+        StateError: it is not a file of its folder.
+    """
+    with pinned(path, make=False):
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    connection.text_factory = READ_TEXT
     return connection
 
 
@@ -251,13 +279,33 @@ def _examine(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, found: int, migrations: Sequence[str]) -> None:
+    """Take all missing steps in one transaction: whatever ends it leaves the older program's database."""
+    if found == len(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    # Another process that was started at the same moment may have done it since we looked.
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > len(migrations):
         raise StateError(
             f"{path}: has layout {found}, this program knows up to {len(migrations)}: install the newer "
-            "program that wrote it, or move the file away to start anew"
+            "program that wrote it, restore the backup from before the upgrade, or move the file away to "
+            "start anew"
         )
-    for layout, statements in enumerate(migrations[found:], found + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {statements}; PRAGMA user_version={layout};"
-            f" PRAGMA application_id={_MARK + layout}; COMMIT"
-        )
+    for script in migrations[found:]:
+        for statement in _statements(script):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={len(migrations)}")
+    connection.execute(f"PRAGMA application_id={_MARK + len(migrations)}")
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: `executescript` would end our transaction."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement:
+        yield statement  # SQLite says what is wrong with it

@@ -3,6 +3,11 @@
 import os
 import sys
 
+from fedge import interrupts
+
+if __name__ == "__main__" or sys.argv[0].endswith("/fedge"):  # as a program, not a module
+    interrupts.prepare()
+
 from fleet.threads import ONE_THREAD
 
 EXTRAS = {
@@ -18,7 +23,7 @@ def main() -> None:
     try:
         from fleet.cli import app
 
-        app()
+        interrupts.run("fedge", app)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)

@@ -16,6 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 import fedge
+from fedge import interrupts
 from fedge.collision import ADVICE, collisions
 from fedge.errors import FedgeError
 from fleet import cli_identities, cli_registrar, cli_signing, cli_simulation
@@ -28,7 +29,7 @@ TYPERS_USAGE = 2
 
 
 class Commands(TyperGroup):
-    """All commands; a wrong call ends with the code of sysexits.h, as that of the other programs does."""
+    """All commands; a wrong call and Ctrl-C end with the codes that those of the other programs end with."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run one of them."""
@@ -37,6 +38,9 @@ class Commands(TyperGroup):
         except SystemExit as end:
             if end.code == TYPERS_USAGE:
                 sys.exit(os.EX_USAGE)
+            why = end.__context__
+            if isinstance(why, typer.Abort) or (isinstance(why, typer.Exit) and end.code == interrupts.CODE):
+                raise KeyboardInterrupt from None  # which typer made that of, without a word
             raise
 
 

@@ -40,6 +40,7 @@ def init(
 ) -> None:
     """Make a federation's folder: authority, identities, signing key, configuration; overwrites nothing.
 
+    Run again it completes what is missing, and tells the broker of topics that a newer version has.
     To replace a key that others saw, remove its file and run this again: its certificate counts no more.
     """
     from fleet.identities.folder import FederationFolder
@@ -58,7 +59,7 @@ def init(
         typer.echo(path)
     if not made:
         typer.echo(f"{root} is complete; nothing was changed")
-    elif not host and beside is None:
+    elif not host and beside is None and FederationFolder(root).registrar_settings in made:
         typer.echo(
             "only this machine reaches the broker as localhost: for devices elsewhere use --host", err=True
         )

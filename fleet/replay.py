@@ -16,7 +16,8 @@ def run(config: Path, number: int) -> Replayed:
 
     Raises:
         ConfigError: the configuration is wrong.
-        DataError: there is no such round, it is still open, or what it was computed of has been freed.
+        DataError: there is no such round, it is still open, what it was computed of has been freed, or its
+            rule is not known.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
     settings = load(config)
@@ -29,6 +30,7 @@ def as_json(replayed: Replayed) -> dict[str, Any]:
         "generation": replayed.round.generation,
         "round": replayed.round.round,
         "kind": replayed.kind,
+        "rule": replayed.rule,
         "same": replayed.same,
         "announced": replayed.announced.hex(),
         "computed": replayed.computed.hex(),
@@ -44,7 +46,7 @@ def show(replayed: Replayed, console: Console) -> None:
     for device, samples in sorted(replayed.samples.items()):
         table.add_row(device, str(samples))
     console.print(table)
-    what = f"round {replayed.round} ({replayed.kind}, {len(replayed.samples)} devices): "
+    what = f"round {replayed.round} ({replayed.kind}, {replayed.rule}, {len(replayed.samples)} devices): "
     if replayed.same:
         verdict = f"the same model to the bit, {replayed.announced.hex()[:16]}…"
     else:

@@ -523,7 +523,7 @@ UPDATES: dict[str, tuple[bytes, str, str]] = {
     "a short id": (frame(id=b"x"), "(malformed): frame: id: ", "should have at least 32 bytes"),
     "a forgotten key": (framed(samples=None), "(malformed): update: samples: ", "Field required"),
     "text for a number": (framed(samples="4"), "(malformed): update: samples: ", "should be a valid integer"),
-    "a strange codec": (framed(codec="zip"), "(malformed): update: codec: ", "should be 'float32'"),
+    "a strange codec": (framed(codec="zip"), "(unsupported): encoded as 'zip': ", "asks for 'float32'"),
     "metrics without bounds": (
         framed(metrics={"loss": float("inf")}),
         "(malformed): update: metrics.loss: ",
@@ -614,11 +614,11 @@ MESSAGES: dict[str, tuple[Message, dict[str, Any], str, str]] = {
         "round: round: ",
         "should be less than or equal to 2147483647",
     ),
-    "an unknown state": (
+    "a state that is no name": (
         MANIFEST,
-        {"state": "half-open"},
+        {"state": "half open"},
         "round: state: ",
-        "'open', 'closed', 'paused' or 'done'",
+        "should match pattern",
     ),
     "more than all": (
         MANIFEST,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from agent.enrolment.certificates import KeyAndRequest
 from fedge.errors import StateError
-from fedge.store import atomic_write, lock, make_folder, sync_folder
+from fedge.files import sync_folder
+from fedge.store import atomic_write, lock, make_folder
 
 REQUEST = "request.pem"
 

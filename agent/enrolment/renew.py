@@ -13,7 +13,8 @@ from agent.enrolment.certificates import Present, belong
 from agent.enrolment.exchange import ask
 from agent.enrolment.pending import pending
 from fedge.bundle import broker_url
-from fedge.errors import ConfigError, StateError
+from fedge.errors import ConfigError
+from fedge.files import describe_file
 from fedge.provisioning import Renew, identity, renewal_statement, renewal_user
 from fedge.settings import BrokerSettings
 from fedge.store import atomic_write
@@ -95,8 +96,5 @@ def _files(settings: AgentSettings) -> tuple[Path, Path]:
 
 def _replace(path: Path, pem: bytes) -> None:
     """Put the new identity in place; whoever could read the old one can read it."""
-    try:
-        was = path.stat()
-    except OSError as error:
-        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+    was = describe_file(path)
     atomic_write(path, pem, mode=0o600, owner=(was.st_uid, was.st_gid))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.disclosure import Public, public
 from fedge.nn import Network
 from fedge.plan import Plan
 
@@ -21,6 +22,11 @@ Array = NDArray[Any]
 
 class Diverged(Exception):  # noqa: N818 (what happened, as the runtime reports it)
     """The loss or the weights are no longer finite; the text says after how many steps."""
+
+    def __init__(self, public: Public) -> None:
+        super().__init__(public)
+        self.public = public
+        """The same text: it may be told to others."""
 
 
 class Cancelled(Exception):  # noqa: N818 (what happened, as the runtime reports it)
@@ -82,8 +88,14 @@ def train(
         loss_after = network.loss(vector, X, y)
     if not isfinite(loss_before) or not isfinite(loss_after):
         raise Diverged(
-            f"the loss went from {loss_before:g} to {loss_after:g} in {steps} steps: "
-            f"lower the learning rate {plan.learning_rate:g}"
+            public(
+                "the loss went from {before:g} to {after:g} in {steps} steps: "
+                "lower the learning rate {rate:g}",
+                before=loss_before,
+                after=loss_after,
+                steps=steps,
+                rate=plan.learning_rate,
+            )
         )
     return Trained(vector, steps, loss_before, loss_after)
 
@@ -123,7 +135,13 @@ def descend(
                 np.subtract(part, change, part)
             steps += 1
         if not np.isfinite(vector).all():
-            raise Diverged(f"weights are not finite after {steps} steps: lower the learning rate {rate:g}")
+            raise Diverged(
+                public(
+                    "weights are not finite after {steps} steps: lower the learning rate {rate:g}",
+                    steps=steps,
+                    rate=rate,
+                )
+            )
     return steps
 
 

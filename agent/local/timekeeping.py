@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from fedge.disclosure import Public, public
+
 EARLY = 0.1
 """The part of the limit after which it is foreseen how long all would take."""
 FAR_TOO_LONG = 2.0
@@ -11,6 +13,11 @@ FAR_TOO_LONG = 2.0
 
 class TooLong(Exception):  # noqa: N818 (what happened, as the runtime reports it)
     """Training takes longer than the owner allows; the text names the limit and what all of it would take."""
+
+    def __init__(self, public: Public) -> None:
+        super().__init__(public)
+        self.public = public
+        """The same text: it may be told to others."""
 
 
 class Timekeeper:
@@ -60,9 +67,13 @@ class Timekeeper:
     def _foreseen_s(self, passed_s: float) -> float:
         return passed_s * self._steps / self._taken
 
-    def _told(self, passed_s: float) -> str:
-        return (
-            f"the plan asks for about {self._foreseen_s(passed_s):.1f} s of training "
-            f"({self._taken} of {self._steps} steps took {passed_s:.1f} s), "
-            f"[limits] seconds is {self._limit_s:g}"
+    def _told(self, passed_s: float) -> Public:
+        return public(
+            "the plan asks for about {foreseen_s:.1f} s of training "
+            "({taken} of {steps} steps took {passed_s:.1f} s), [limits] seconds is {limit_s:g}",
+            foreseen_s=self._foreseen_s(passed_s),
+            taken=self._taken,
+            steps=self._steps,
+            passed_s=passed_s,
+            limit_s=self._limit_s,
         )

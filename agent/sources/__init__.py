@@ -15,7 +15,7 @@ def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
     """The source that `[data]` describes."""
     match data:
         case CsvSettings():
-            return CsvSource(data.path, data.label, data.series)
+            return CsvSource(data.path, data.label, data.series, data.columns)
         case NpzSettings():
             return NpzSource(data.path)
         case PythonSettings():

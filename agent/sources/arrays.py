@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sources.samples import Samples, number
+from agent.sources.conversion import Plain, plain
+from agent.sources.samples import Fault, Samples, number
+from fedge.disclosure import Known, public
 from fedge.errors import DataError
 
 
@@ -16,90 +18,121 @@ def samples_from_arrays(
 
     Args:
         name: the source, which error messages begin with.
-        X: numbers of shape (n, d), NaN where missing.
-        y: labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t).
+        X: numbers of shape (n, d); NaN, None or masked where missing.
+        y: labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t). May be missing too.
         series: text or integers of shape (n,); None: all rows are one recording.
         features: names of the d columns, all different.
 
     Raises:
         DataError: a wrong shape, kind or length; names the array.
     """
-    X = _array(name, "X", X)
-    if X.ndim != 2 or X.dtype.kind not in "fiub":
-        raise DataError(f"{name}: X must be numbers of shape (samples, features), got {_seen(X)}")
-    if len(X) == 0:
-        raise DataError(f"{name}: X has no rows, its shape is {X.shape}")
-    if X.shape[1] == 0:
-        raise DataError(f"{name}: X has no columns, its shape is {X.shape}")
-    if y is not None:
-        y = _text(name, "y", _array(name, "y", y))
-        if y.dtype.kind not in "fiubU" or not (y.ndim == 1 or (y.ndim == 2 and y.dtype.kind in "fiub")):
-            raise DataError(
-                f"{name}: y must be labels of shape (samples,) or numbers of shape (samples, targets), "
-                f"got {_seen(y)}"
-            )
-        _check_length(name, "y", y, X)
+    rows = _numbers(name, X)
+    answers = None if y is None else _answers(name, y)
+    if answers is not None:
+        _check_length(name, "y", answers.data, rows)
     if series is not None:
-        series = _text(name, "series", _array(name, "series", series))
-        if series.ndim != 1 or series.dtype.kind not in "iuU":
-            raise DataError(
-                f"{name}: series must be names or integers of shape (samples,), got {_seen(series)}"
-            )
-        _check_length(name, "series", series, X)
+        series = _series(name, series)
+        _check_length(name, "series", series, rows)
     with np.errstate(over="ignore"):
-        X32 = np.array(X, dtype=np.float32, order="C")  # a copy: a function may go on using its own
-    columns = None if features is None else _columns(name, features, X.shape[1])
-    beyond = np.isinf(X32)
-    faults = {
-        int(j): f"{name}: row {beyond[:, j].argmax()}, column {columns[j] if columns else int(j)!r}: "
-        "infinite, or too large for a float32"
-        for j in np.flatnonzero(beyond.any(axis=0))
-    }
+        X32 = np.array(rows, dtype=np.float32, order="C")  # a copy: a function may go on using its own
+    columns = None if features is None else _columns(name, features, rows.shape[1])
     return Samples(
         name=name,
         X=X32,
         columns=columns,
-        y=None if y is None else np.array(y),
+        y=None if answers is None else answers.data,
         answer="y",
-        series=np.zeros(len(X), dtype=np.int64) if series is None else number(series),
-        blocks=((name, len(X)),),
-        faults=faults,
+        series=np.zeros(len(rows), dtype=np.int64) if series is None else number(series),
+        blocks=((name, len(rows)),),
+        faults=_faults(name, X32, columns),
+        unanswered=None if answers is None or not answers.missing.any() else answers.missing,
     )
 
 
-def _array(name: str, key: str, value: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError):
-        raise DataError(f"{name}: {key} is no array: its rows differ in length") from None
+def _numbers(name: str, value: Any) -> NDArray[Any]:
+    """The features, with NaN where missing."""
+    X = plain(name, "X", value)
+    data = X.data
+    if data.ndim != 2 or data.dtype.kind not in "fiub":
+        told = public("X must be numbers of shape (samples, features)")
+        raise DataError(f"{name}: {told}, got {_seen(data)}", told)
+    if data.size == 0:
+        told = public("X has no rows") if len(data) == 0 else public("X has no columns")
+        raise DataError(f"{name}: {told}, its shape is {data.shape}", told)
+    return X.filled()
+
+
+def _answers(name: str, value: Any) -> Plain:
+    """Labels or targets, and where they are missing; in numbers that can say so themselves it is NaN."""
+    y = plain(name, "y", value)
+    data = _text(name, "y", y.data)
+    if data.dtype.kind not in "fiubU" or not (
+        data.ndim == 1 or (data.ndim == 2 and data.dtype.kind in "fiub")
+    ):
+        told = public("y must be labels of shape (samples,) or numbers of shape (samples, targets)")
+        raise DataError(f"{name}: {told}, got {_seen(data)}", told)
+    if data.ndim == 1 and data.dtype.kind != "f":
+        return Plain(np.array(data), y.missing)
+    filled = Plain(data, y.missing).filled()
+    return Plain(np.array(filled), np.zeros(len(filled), dtype=bool))
+
+
+def _series(name: str, value: Any) -> NDArray[Any]:
+    series = plain(name, "series", value)
+    data = _text(name, "series", series.data)
+    if data.ndim != 1 or data.dtype.kind not in "iuU" or series.missing.any():
+        told = public("series must be names or integers of shape (samples,), none of them missing")
+        raise DataError(f"{name}: {told}, got {_seen(data)}", told)
+    return data
+
+
+def _faults(name: str, X: NDArray[np.float32], columns: tuple[str, ...] | None) -> dict[int, Fault]:
+    """The columns that hold an infinite value, with its place."""
+    beyond = np.isinf(X)
+    what = public("infinite, or too large for a float32")
+    faults = {}
+    for j in np.flatnonzero(beyond.any(axis=0)):
+        place = public("row {row}", row=int(beyond[:, j].argmax()))
+        text = f"{name}: {place}, column {columns[j] if columns else int(j)!r}: {what}"
+        faults[int(j)] = Fault(text, place, what)
+    return faults
 
 
 def _text(name: str, key: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Bytes as text, and Python's own text objects as NumPy's; other arrays as they are."""
-    if array.dtype.kind in "OT" and all(isinstance(item, str) for item in array.flat):
-        return array.astype(np.str_)
+    """Bytes as text; other arrays as they are."""
     if array.dtype.kind != "S":
         return array
     try:
         return np.char.decode(array, "utf-8")
     except UnicodeDecodeError:
-        raise DataError(f"{name}: {key} holds bytes that are not UTF-8 text") from None
+        told = public("{key} holds bytes that are not UTF-8 text", key=Known(key))
+        raise DataError(f"{name}: {told}", told) from None
 
 
 def _columns(name: str, features: Any, width: int) -> tuple[str, ...]:
-    array = _text(name, "features", _array(name, "features", features))
+    array = _text(name, "features", plain(name, "features", features).data)
     if array.ndim != 1 or array.dtype.kind != "U" or len(array) != width:
-        raise DataError(f"{name}: features must be the names of X's {width} columns, got {_seen(array)}")
+        told = public("features must be the names of X's {width} columns", width=width)
+        raise DataError(f"{name}: {told}, got {_seen(array)}", told)
     columns = tuple(str(column) for column in array)
-    if len(set(columns)) != len(columns):
-        twice = next(column for column in columns if columns.count(column) > 1)
-        raise DataError(f"{name}: features: {twice!r} stands twice; give each column its own name")
+    for j, column in enumerate(columns):
+        if (i := columns.index(column)) != j:
+            raise DataError(
+                f"{name}: features: {column!r} stands twice; give each column its own name",
+                public("features: columns {i} and {j} have one name", i=i, j=j),
+            )
     return columns
 
 
 def _check_length(name: str, key: str, array: NDArray[Any], X: NDArray[Any]) -> None:
     if len(array) != len(X):
-        raise DataError(f"{name}: {key} has {len(array)} rows, X has {len(X)}; they must belong together")
+        told = public(
+            "{key} has {rows} rows, X has {samples}; they must belong together",
+            key=Known(key),
+            rows=len(array),
+            samples=len(X),
+        )
+        raise DataError(f"{name}: {told}", told)
 
 
 def _seen(array: NDArray[Any]) -> str:

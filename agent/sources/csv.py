@@ -1,8 +1,6 @@
 """Samples from CSV: one file, or a folder of them that may be growing while it is read."""
 
-import csv
-import io
-from collections.abc import Container, Hashable, Iterator, Sequence
+from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,7 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sources.samples import Samples, listing, number, unreadable
+from agent.sources.header import looks_like_data, nameless, read_header
+from agent.sources.rows import read_rows, without_names
+from agent.sources.samples import Fault, Samples, number, unreadable
+from fedge.disclosure import Public, listing, public
 from fedge.errors import DataError
 
 MISSING = frozenset({"", "-", "?", "na", "n/a", "nan", "none", "null"})
@@ -22,7 +23,7 @@ BLOCK = 4_096
 
 @dataclass(frozen=True)
 class CsvSource:
-    """Comma-separated text in UTF-8 with a header line, as RFC 4180 has it.
+    """Comma-separated text in UTF-8 with a header line, as RFC 4180 has it; or without, and with `columns`.
 
     Columns are told apart by their names. A column of text is no error unless the task asks for it. An empty
     line is no row; where there is only one column, "" is a row whose value is missing.
@@ -34,6 +35,8 @@ class CsvSource:
     """The column of class names; without such a column there are no answers."""
     series: str | None = None
     """The column naming the recording a row belongs to; None: each file is one."""
+    columns: tuple[str, ...] | None = None
+    """Names of the columns, in order, of files without a header; one that repeats these names is no row."""
     growing: bool = True
     """Whether a last line without its end is still being written, and waits."""
 
@@ -52,17 +55,29 @@ class CsvSource:
             DataError: no file, not UTF-8, not CSV, no rows; names the file, the line and the column.
         """
         files = self._files()
-        tables = [_parse(file, self.growing, {self.label, self.series}) for file in files]
+        tables = [_parse(file, self.growing, self.columns, {self.label, self.series}) for file in files]
         filled = [table for table in tables if table is not None and len(table.X)]
         if not filled:
-            what = (
-                "has a header but no rows yet"
+            told = (
+                public("has no rows yet")
+                if self.columns is not None
+                else public("has a header but no rows yet")
                 if any(tables)
-                else "is empty; it must begin with a header line"
+                else public("is empty; it must begin with a header line")
             )
-            more = f" (nor have {len(files) - 1} more files rows)" if len(files) > 1 else ""
-            raise DataError(f"{files[0]}: {what}{more}")
+            if len(files) > 1:
+                told = public("{told} (nor have {more} more files rows)", told=told, more=len(files) - 1)
+            raise DataError(f"{files[0]}: {told}", public("the file {told}", told=told))
         return self._join(filled)
+
+    def first_line(self) -> frozenset[str]:
+        """The cells of the first file's first line.
+
+        Raises:
+            DataError: no file, not UTF-8, not CSV.
+        """
+        _, row = next(read_rows(self._files()[0], self.growing), (0, []))
+        return frozenset(cell.strip() for cell in row)
 
     def _files(self) -> list[Path]:
         try:
@@ -76,20 +91,23 @@ class CsvSource:
         except OSError as error:
             raise unreadable(self.path, error) from None
         if not files:
-            raise DataError(f"{self.path}: the folder holds no file whose name ends in .csv")
+            told = public("the folder holds no file whose name ends in .csv")
+            raise DataError(f"{self.path}: {told}", told)
         return files
 
     def _join(self, tables: "list[_Table]") -> Samples:
         first = tables[0]
         for table in tables:
             _check_header(table, first)
+        unnamed = next((table.nameless for table in tables if table.nameless is not None), None)
         if self.series is not None and self.series not in first.header:
-            raise DataError(
+            raise unnamed or DataError(
                 f"{first.file}: line 1: there is no column {self.series!r}, which [data] series names; "
-                f"the columns are {listing(first.header)}"
+                f"the columns are {listing(first.header)}",
+                public("line 1: there is no column of the name in [data] series"),
             )
         sizes = [len(table.X) for table in tables]
-        faults: dict[int, str] = {}
+        faults: dict[int, Fault] = {}
         for table in reversed(tables):
             faults |= {first.header.index(name): fault for name, fault in table.faults.items()}
         texts = {name: [text for table in tables for text in table.texts[name]] for name in first.texts}
@@ -109,6 +127,7 @@ class CsvSource:
             blocks=tuple(zip([str(table.file) for table in tables], sizes, strict=True)),
             lines=np.concatenate([table.lines for table in tables]),
             faults=faults,
+            nameless=unnamed,
         )
 
 
@@ -122,19 +141,30 @@ class _Table:
     texts: dict[str, list[str]]
     lines: NDArray[np.int64]
     """The line each row begins in, counted from 1."""
-    faults: dict[str, str]
+    faults: dict[str, Fault]
+    nameless: DataError | None
+    """Set where the header looks like data."""
 
 
-def _parse(file: Path, growing: bool, wanted: Container[str | None]) -> _Table | None:
+def _parse(
+    file: Path, growing: bool, columns: tuple[str, ...] | None, wanted: Container[str | None]
+) -> _Table | None:
     """Read one file, with the `wanted` columns as text too; None: it has no complete line."""
-    rows = _rows(file, _data(file, growing))
-    header = _header(file, *next(rows, (0, [])))
-    if not header:
-        return None
+    rows = read_rows(file, growing, columns)
+    unnamed = None
+    if columns is None:
+        line, first = next(rows, (0, []))
+        header = read_header(file, line, first)
+        if not header:
+            return None
+        if looks_like_data(header):
+            unnamed = nameless(file, line)
+    else:
+        header, rows = columns, without_names(file, rows, columns)
     texts: dict[str, list[str]] = {name: [] for name in header if name in wanted}
     blocks: list[NDArray[np.float32]] = [np.empty((0, len(header)), dtype=np.float32)]
     lines: list[int] = []
-    faults: dict[str, str] = {}
+    faults: dict[str, Fault] = {}
     while block := list(islice(rows, BLOCK)):  # text takes 15 times the memory of the numbers it stands for
         block_lines = [line for line, _ in block]
         lines += block_lines
@@ -144,65 +174,13 @@ def _parse(file: Path, growing: bool, wanted: Container[str | None]) -> _Table |
         ):
             blocks[-1][:, j], bad = _numbers(cells)
             if bad is not None:
-                faults.setdefault(name, f"{file}: line {block_lines[bad[0]]}, column {name!r}: {bad[1]}")
+                place = public("line {line}", line=block_lines[bad[0]])
+                text = f"{file}: {place}, column {name!r}: {bad[1]}"
+                faults.setdefault(name, Fault(text, place, bad[1]))
             if name in texts:
                 texts[name] += [cell.strip() for cell in cells]
-    return _Table(file, header, np.concatenate(blocks), texts, np.array(lines, dtype=np.int64), faults)
-
-
-def _rows(file: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """The header and the rows, all of the header's length, each with the line it begins in."""
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, strict=True, skipinitialspace=True)
-    columns = 0
-    line = 1
-    try:
-        for row in reader:
-            if row and (row != [""] or columns == 1):
-                columns = columns or len(row)
-                if len(row) != columns:
-                    raise DataError(
-                        f"{file}: line {line}: has {len(row)} cells, the header has {columns} columns; "
-                        "complete or delete the line"
-                    )
-                yield line, row
-            line = reader.line_num + 1
-    except UnicodeDecodeError:
-        line = _undecodable(data)
-        raise DataError(f"{file}: line {line}: not UTF-8; save the file as CSV in UTF-8") from None
-    except csv.Error as error:
-        hint = "; look for a quote that is not closed" if b'"' in data else ""
-        raise DataError(f"{file}: line {line}: not CSV: {error}{hint}") from None
-
-
-def _data(file: Path, growing: bool) -> bytes:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise unreadable(file, error) from None
-    if growing:
-        data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
-    return data
-
-
-def _undecodable(data: bytes) -> int:
-    """The line that holds the first byte that is not UTF-8."""
-    try:
-        data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return data.count(b"\n", 0, error.start) + 1
-    return 1
-
-
-def _header(file: Path, line: int, row: list[str]) -> tuple[str, ...]:
-    """The names in the first row; none where there is no row."""
-    names = tuple(name.strip() for name in row)
-    if len(names) == 1 and (other := next((sign for sign in ";\t|" if sign in names[0]), None)):
-        raise DataError(f"{file}: line {line}: columns are separated by {other!r}; separate them by commas")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{file}: line {line}: column {twice[0]!r} stands twice; give each its own name")
-    return names
+    numbers = np.array(lines, dtype=np.int64)
+    return _Table(file, header, np.concatenate(blocks), texts, numbers, faults, unnamed)
 
 
 def _check_header(table: _Table, first: _Table) -> None:
@@ -210,13 +188,18 @@ def _check_header(table: _Table, first: _Table) -> None:
         *((name, table, first) for name in table.header if name not in first.header),
         *((name, first, table) for name in first.header if name not in table.header),
     ):
-        raise DataError(
-            f"{other.file}: line 1: there is no column {name!r}, which {one.file} has; "
-            "all files of a folder have the same columns"
+        raise (
+            other.nameless
+            or one.nameless
+            or DataError(
+                f"{other.file}: line 1: there is no column {name!r}, which {one.file} has; "
+                "all files of a folder have the same columns",
+                public("the files of the folder have different columns"),
+            )
         )
 
 
-def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float32], tuple[int, str] | None]:
+def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float32], tuple[int, Public] | None]:
     """One column's values, NaN where missing; and the first cell that is no finite float32, and why."""
     try:
         values = np.array([_number(cell) for cell in cells])
@@ -227,12 +210,13 @@ def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float32], tuple[int, str]
                 values[i] = _number(cell)
             except ValueError:
                 if cell.strip().lower() not in MISSING:
-                    hint = "; write decimals with a point" if "," in cell else ""
-                    return values.astype(np.float32), (i, f"not a number{hint}")
+                    decimal_comma = public("not a number; write decimals with a point")
+                    told = decimal_comma if "," in cell else public("not a number")
+                    return values.astype(np.float32), (i, told)
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     if np.isinf(narrow).any():
-        return narrow, (int(np.isinf(narrow).argmax()), "infinite, or too large for a float32")
+        return narrow, (int(np.isinf(narrow).argmax()), public("infinite, or too large for a float32"))
     return narrow, None
 
 

@@ -2,14 +2,15 @@
 
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.sources.arrays import samples_from_arrays
+from agent.sources.foreign import foreign
 from agent.sources.samples import Samples
+from fedge.disclosure import public
 from fedge.errors import DataError
 
 
@@ -35,42 +36,39 @@ class FunctionSource:
             DataError: it cannot be imported, raises, or returns something else; names module and function.
         """
         function = self._function()
-        try:
+        with foreign(f"{self.callable}:", public("the function that reads the data raised an exception")):
             returned = function()
-        except (Exception, SystemExit) as error:
-            raise DataError(f"{self.callable}: raised {_summary(error)}") from error
         if not isinstance(returned, tuple | list) or len(returned) not in (2, 3):
             what = f"a {type(returned).__name__}"
             if isinstance(returned, tuple | list):
                 what += f" of {len(returned)}"
-            raise DataError(f"{self.callable}: must return (X, y) or (X, y, series), got {what}")
+            raise DataError(
+                f"{self.callable}: must return (X, y) or (X, y, series), got {what}",
+                public("the function that reads the data must return (X, y) or (X, y, series)"),
+            )
         return samples_from_arrays(self.callable, *returned)
 
     def _function(self) -> Callable[[], Any]:
         module_name, _, function_name = self.callable.partition(":")
+        told = public("the module of the function that reads the data cannot be imported")
         if self.path is not None and str(self.path) not in sys.path:
             sys.path.append(str(self.path))
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            where = f"{self.path} or the installed packages" if self.path else "the installed packages"
-            raise DataError(
-                f"{self.callable}: there is no module {error.name!r} in {where}; "
-                "[data] path names the folder to look in"
-            ) from error
-        except (Exception, SystemExit) as error:
-            raise DataError(f"{self.callable}: importing {module_name} raised {_summary(error)}") from error
+        with foreign(f"{self.callable}: importing {module_name}", told):
+            try:
+                module = importlib.import_module(module_name)
+            except ModuleNotFoundError as error:
+                where = f"{self.path} or the installed packages" if self.path else "the installed packages"
+                raise DataError(
+                    f"{self.callable}: there is no module {error.name!r} in {where}; "
+                    "[data] path names the folder to look in",
+                    told,
+                ) from error
         function = getattr(module, function_name, None)
         if not callable(function):
             problem = "is not a function" if hasattr(module, function_name) else "does not exist"
             found = getattr(module, "__file__", None) or "a built-in module"
-            raise DataError(f"{self.callable}: {function_name} {problem} in {found}")
+            raise DataError(
+                f"{self.callable}: {function_name} {problem} in {found}",
+                public("the function that reads the data does not exist"),
+            )
         return function  # type: ignore[no-any-return]
-
-
-def _summary(error: BaseException) -> str:
-    """Kind and place of an exception; its text may quote samples, and stays in the chained traceback."""
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__} at {error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}"

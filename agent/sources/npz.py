@@ -1,7 +1,6 @@
 """Samples from one NumPy archive, as `numpy.savez` writes it."""
 
 import zipfile
-import zlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from agent.sources.arrays import samples_from_arrays
-from agent.sources.samples import Samples, listing, unreadable
+from agent.sources.samples import Samples, unreadable
+from fedge.disclosure import listing, public
 from fedge.errors import DataError
 
 
@@ -40,7 +40,8 @@ class NpzSource:
         arrays = self._load()
         if "X" not in arrays:
             raise DataError(
-                f"{self.path}: holds no array X; its arrays are {listing(sorted(arrays)) or 'none'}"
+                f"{self.path}: holds no array X; its arrays are {listing(sorted(arrays)) or 'none'}",
+                public("the archive holds no array X, but {count} others", count=len(arrays)),
             )
         return samples_from_arrays(
             str(self.path), arrays["X"], arrays.get("y"), arrays.get("series"), arrays.get("features")
@@ -57,14 +58,22 @@ class NpzSource:
                     arrays[name] = archive[name] if wanted else None
         except zipfile.BadZipFile:
             raise DataError(
-                f"{self.path}: not a NumPy archive, damaged or cut short; write it with numpy.savez"
+                f"{self.path}: not a NumPy archive, damaged or cut short; write it with numpy.savez",
+                public("the file is no NumPy archive, damaged or cut short"),
             ) from None
-        except (zlib.error, EOFError, RuntimeError):
-            raise DataError(f"{self.path}: array {name}: is damaged; write the file again") from None
         except OSError as error:
             raise unreadable(self.path, error) from None
         except ValueError:
             raise DataError(
-                f"{self.path}: array {name}: holds Python objects or is damaged; save text or numbers"
+                f"{self.path}: array {name}: holds Python objects or is damaged; save text or numbers",
+                public("an array of the archive holds Python objects or is damaged"),
+            ) from None
+        except MemoryError:
+            told = public("an array of the archive does not fit into the memory")
+            raise DataError(f"{self.path}: array {name}: does not fit into the memory", told) from None
+        except Exception:  # zipfile, its decompressors and NumPy raise what they like
+            raise DataError(
+                f"{self.path}: array {name}: is damaged; write the file again",
+                public("an array of the archive is damaged"),
             ) from None
         return arrays

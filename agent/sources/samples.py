@@ -1,7 +1,8 @@
 """What a source hands over: rows as they stand in the data, before any task has chosen among them.
 
-Error messages about data name places, never contents: they travel to the aggregator when a device
-declines, and no sample may leave the device.
+Error messages about data name places, never values. They have two texts: the full one names files and
+columns, and stays here; what travels to the aggregator when a device declines is `public`, see
+fedge.disclosure.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,9 +13,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.disclosure import Public, public
 from fedge.errors import DataError
 
-MAX_NAMES_SHOWN = 8
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a column cannot be used."""
+
+    text: str
+    """Names the file, the place in it, and the column."""
+    place: Public
+    """Where it is, as others are told."""
+    what: Public
+    """What is wrong there, as others are told. Of the column they are told the task's name."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +50,12 @@ class Samples:
     """Where the rows came from, in order: a file's name and how many of the rows are its own."""
     lines: NDArray[np.int64] | None = None
     """Shape (n,): each row's line in its file; None: rows are counted from 0."""
-    faults: Mapping[int, str] = field(default_factory=dict)
+    faults: Mapping[int, Fault] = field(default_factory=dict)
     """Columns that cannot be used, and the first reason why; whether one matters is the task's to say."""
+    unanswered: NDArray[np.bool_] | None = None
+    """Shape (n,): rows whose answer is missing where `y` itself cannot say so; None: `y` says it all."""
+    nameless: DataError | None = None
+    """Set where `columns` look like values: what to say unless the task asks for names such as these."""
 
     def place(self, row: int) -> str:
         """Where a row is: `data/a.csv: line 7`."""
@@ -51,6 +67,12 @@ class Samples:
                 )
             first += rows
         raise IndexError(f"row {row} of {first}")
+
+    def public_place(self, row: int) -> Public:
+        """Where a row is, as others are told: without the file's name."""
+        if self.lines is None:
+            return public("row {row}", row=row)
+        return public("line {line}", line=int(self.lines[row]))
 
 
 class Source(Protocol):
@@ -71,17 +93,14 @@ class Source(Protocol):
         """
 
 
-def listing(names: Sequence[str]) -> str:
-    """Names for an error message, the first few of many."""
-    shown = ", ".join(names[:MAX_NAMES_SHOWN])
-    return shown if len(names) <= MAX_NAMES_SHOWN else f"{shown} and {len(names) - MAX_NAMES_SHOWN} more"
-
-
 def unreadable(path: Path, error: OSError) -> DataError:
     """What to say of a file or folder that the system does not let us read."""
     if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: there is no such file or folder; check the path")
-    return DataError(f"{path}: cannot be read: {error.strerror or error}")
+        return DataError(
+            f"{path}: there is no such file or folder; check the path",
+            public("the file or folder of the data is not there"),
+        )
+    return DataError(f"{path}: cannot be read: {error.strerror or error}", public("the data cannot be read"))
 
 
 def number(names: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:

@@ -9,16 +9,17 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggregator.ledger.layout import FILE
 from fedge.errors import StateError
+from fedge.files import reading, written
 from fedge.messages import MAX_COUNTER
-from fedge.store import sync_folder
 
 ABOUT = "backup.json"
 LARGEST_ABOUT = 65_536
@@ -48,32 +49,26 @@ class About(BaseModel):
 
 def digest_of(path: Path) -> tuple[int, str]:
     """Size in bytes and SHA-256 in hex of a file."""
-    with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    with reading(path) as file:
+        return os.fstat(file.fileno()).st_size, hashlib.file_digest(
+            cast(BufferedReader, file), "sha256"
+        ).hexdigest()
 
 
 def write(path: Path, about: About, database: Path) -> None:
     """Write a backup, or replace the one of that name, as a whole and durably; only its owner reads it.
 
     Raises:
-        OSError: it cannot be written; an older file is untouched.
+        StateError: it cannot be written; an older file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file, database.open("rb") as ledger:  # noqa: PTH123 (a descriptor)
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                text = about.model_dump_json(indent=2).encode() + b"\n"
-                tar.addfile(_entry(ABOUT, len(text)), io.BytesIO(text))
-                tar.addfile(_entry(FILE, about.size), ledger)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with (
+        written(path, mode=0o600) as file,
+        reading(database) as ledger,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        text = about.model_dump_json(indent=2).encode() + b"\n"
+        tar.addfile(_entry(ABOUT, len(text)), io.BytesIO(text))
+        tar.addfile(_entry(FILE, about.size), ledger)
 
 
 def read_about(path: Path) -> About:
@@ -94,17 +89,11 @@ def extract(path: Path, target: Path) -> About:
     """
     with _opened(path) as (about, ledger):
         found, size = hashlib.sha256(), 0
-        try:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, to set the mode at creation)
-                while chunk := ledger.read(CHUNK):
-                    file.write(chunk)
-                    found.update(chunk)
-                    size += len(chunk)
-                file.flush()
-                os.fsync(descriptor)
-        except OSError as error:
-            raise StateError(f"{target}: cannot be written: {error.strerror or error}") from error
+        with written(target, mode=0o600) as file:
+            while chunk := ledger.read(CHUNK):
+                file.write(chunk)
+                found.update(chunk)
+                size += len(chunk)
         if (size, found.hexdigest()) != (about.size, about.sha256):
             raise StateError(f"{path}: is damaged (the ledger in it does not match its SHA-256)")
         return about
@@ -114,7 +103,7 @@ def extract(path: Path, target: Path) -> About:
 def _opened(path: Path) -> Iterator[tuple[About, IO[bytes]]]:
     """What it says of itself, and its ledger to read from; nothing is unpacked under its own name."""
     try:
-        with tarfile.open(path, "r:") as tar:
+        with reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             first, second = tar.next(), tar.next()
             names = [entry.name for entry in (first, second) if entry is not None and entry.isreg()]
             if first is None or second is None or names != [ABOUT, FILE] or first.size > LARGEST_ABOUT:

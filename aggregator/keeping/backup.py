@@ -15,7 +15,9 @@ from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from fedge import __version__
 from fedge.errors import StateError
-from fedge.store import database_error
+from fedge.folders import opened
+from fedge.pinning import pinned
+from fedge.store import database_error, open_read_only
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,6 +49,8 @@ def backup(settings: FederationSettings, file: Path) -> About:
         archive.read_about(file)  # nobody's work is replaced by a mistyped name
     source = settings.state.folder / FILE
     try:
+        with opened(file.parent):
+            pass  # root is not led elsewhere by a link
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
             copy = Path(folder) / FILE
             _copy(source, copy)
@@ -63,12 +67,17 @@ def _copy(source: Path, target: Path) -> None:
         raise StateError(f"{source}: there is no ledger; it is made when the aggregator first runs")
     try:
         with (
-            closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as reading,
-            closing(sqlite3.connect(target)) as writing,
+            closing(open_read_only(source)) as reading,
+            closing(_open_new(target)) as writing,
         ):
             reading.backup(writing)
     except sqlite3.Error as error:
         raise database_error(source, error) from error
+
+
+def _open_new(path: Path) -> sqlite3.Connection:
+    with pinned(path, make=True):
+        return sqlite3.connect(path)
 
 
 def _describe(federation: str, copy: Path) -> About:

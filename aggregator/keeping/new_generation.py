@@ -75,7 +75,7 @@ def begin_next(settings: FederationSettings, *, keep_model: bool) -> RoundId:
             )
         finally:
             ledger.close()
-        give_to_owner(folder, folder / FILE, folder / "lock")
+        give_to_owner(folder, folder / FILE)
     finally:
         os.close(held)
     if state is None:

@@ -13,7 +13,7 @@ from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.freshness import RoundId
-from fedge.store import give_to_owner, lock, make_folder, quarantine, remove, sync_folder
+from fedge.store import give_to_owner, lock, make_folder, move, quarantine, remove
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,12 +64,11 @@ def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[A
             if not force:
                 _refuse_over_newer(path, about)
             # A log that is left over would be played into the restored ledger.
-            aside = quarantine(path) if any(file.exists() for file in _files(path)) else None
-            temporary.rename(path)
-            sync_folder(folder)
+            aside = quarantine(path) if any(map(os.path.lexists, _files(path))) else None
+            give_to_owner(folder, temporary)
+            move(temporary, path)
         finally:
             _clear(temporary)
-        give_to_owner(folder, path, folder / "lock")
         return about, aside
     finally:
         os.close(held)

@@ -45,5 +45,15 @@ CREATE TABLE devices (
 ALTER TABLE rounds ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 UPDATE rounds SET attempt = max(0, json_array_length(cohorts) - 1)
 """,
+    """
+ALTER TABLE rounds ADD COLUMN rule TEXT;
+UPDATE rounds SET rule = CASE kind WHEN 'train' THEN 'mean/1' WHEN 'survey' THEN 'survey/1' END
+    WHERE closed_at IS NOT NULL
+""",
+    "ALTER TABLE devices ADD COLUMN can TEXT",
 )
 """The layouts, from the first on; see docs/state.md."""
+NAMES_RULES = 4
+"""The first layout whose rounds name the rule that closed them."""
+RULES_BEFORE = {"train": "mean/1", "survey": "survey/1"}
+"""The rule of a round of an earlier layout, by its kind."""

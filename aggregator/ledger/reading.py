@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer
-from aggregator.ledger.layout import KEPT
+from aggregator.ledger.layout import KEPT, NAMES_RULES, RULES_BEFORE
+from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
-from fedge.store import READ_TEXT, database_error
+from fedge.store import database_error, open_read_only
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,17 @@ class LedgerReader:
         )
         return {number: (kind, model) for number, kind, model in rows}
 
+    def rule(self, round_id: RoundId) -> str | None:
+        """Name and version of the rule that closed a round; None while it is open, or if it was only kept."""
+        if self._one("PRAGMA user_version")[0] < NAMES_RULES:  # only looked at, so it is not migrated
+            row = self._one(
+                "SELECT kind FROM rounds WHERE generation = ? AND round = ? AND closed_at IS NOT NULL",
+                *round_id,
+            )
+            return RULES_BEFORE.get(row[0]) if row else None
+        row = self._one("SELECT rule FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return row[0] if row else None
+
     def summaries(self, generation: int) -> list[dict[str, Any]]:
         """What the closed training rounds of a generation brought, in order."""
         rows = self._all(
@@ -175,6 +187,12 @@ class LedgerReader:
             *round_id,
         )
         return int(row[0]) if row else 0
+
+    def abilities(self) -> dict[str, frozenset[str]]:
+        """What each device can that has told its status, as names of `fedge.capabilities`."""
+        rows = self._all("SELECT device, can FROM devices WHERE version IS NOT NULL")
+        with self._sound("what the devices can"):
+            return {device: told(tuple(json.loads(can)) if can is not None else None) for device, can in rows}
 
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 
@@ -275,8 +293,7 @@ def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not path.is_file():
         raise StateError(f"{path}: there is no ledger; it is made when the aggregator first runs")
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    db.text_factory = READ_TEXT
+    db = open_read_only(path)
     try:
         yield db
     except sqlite3.Error as error:

@@ -82,17 +82,25 @@ class Ledger(LedgerReader):
         self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
 
     def close_round(
-        self, round_id: RoundId, model: bytes, devices: int, samples: int, summary: dict[str, Any], now: float
+        self,
+        round_id: RoundId,
+        model: bytes,
+        devices: int,
+        samples: int,
+        summary: dict[str, Any],
+        now: float,
+        rule: str | None,
     ) -> None:
-        """Close a round with the digest of its model."""
+        """Close a round with the digest of its model, and the name of the rule that made it, if one did."""
         self._run(
-            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?"
+            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?"
             " WHERE generation = ? AND round = ?",
             now,
             model,
             devices,
             samples,
             json.dumps(summary),
+            rule,
             *round_id,
         )
 
@@ -184,14 +192,15 @@ class Ledger(LedgerReader):
         declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
         self._run(
             "INSERT INTO devices"
-            " (device, online, version, samples, holds, generation, round, declined, seen_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
+            " (device, online, version, samples, holds, generation, round, declined, seen_at, can)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
             " WHEN (online, version, samples, holds, generation, round, declined) IS NOT"
             " (excluded.online, excluded.version, excluded.samples, excluded.holds, excluded.generation,"
             " excluded.round, excluded.declined) THEN excluded.seen_at ELSE seen_at END,"
             " online = excluded.online,"
             " version = excluded.version, samples = excluded.samples, holds = excluded.holds,"
-            " generation = excluded.generation, round = excluded.round, declined = excluded.declined",
+            " generation = excluded.generation, round = excluded.round, declined = excluded.declined,"
+            " can = excluded.can",
             device,
             status.online,
             status.version,
@@ -201,6 +210,7 @@ class Ledger(LedgerReader):
             status.round,
             declined,
             now,
+            json.dumps(status.can) if status.can is not None else None,
         )
 
     def count_refusal(self, device: str, reason: Reason) -> None:

@@ -31,6 +31,8 @@ from fedge.topics import lane_of
 
 Vector = NDArray[np.float64]
 
+RULE = "mean/1"
+"""What a closed round names; whatever gives another bit of any mean is another version."""
 LANES = range(256)
 MAX_SAMPLES = 2**53
 """The largest n_k: up to here every whole number is a float64."""

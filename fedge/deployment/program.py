@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 from fedge import __version__
 from fedge.deployment.machine import need_package, run, say
 from fedge.errors import DeploymentError
+from fedge.files import point
+from fedge.store import make_folder
 
 BASE = Path("/opt/fedge")
 BIN = Path("/usr/local/bin")
@@ -63,7 +65,7 @@ class Program:
         number = 1 + max((int(path.suffix[1:]) for path in self.all), default=0)
         path = self.base / f"{self.name}.{number}"
         try:
-            self.base.mkdir(mode=0o755, parents=True, exist_ok=True)
+            make_folder(self.base, mode=0o755)
             say(f"make {path} with {requirement}")
             options = ["--system-site-packages"] if system_site_packages else []
             run([sys.executable, "-m", "venv", *options, path])
@@ -98,7 +100,7 @@ class Program:
         """Make this environment the one in use, at once and for good, and link its commands."""
         os.sync()  # a power cut must not find the link renamed and the files empty
         _point(self.link, Path(path.name))
-        self.bin.mkdir(parents=True, exist_ok=True)
+        make_folder(self.bin, mode=0o755)
         for command in self.commands:
             _point(self.bin / command, self.link / "bin" / command)
 
@@ -155,7 +157,4 @@ def _point(link: Path, target: Path) -> None:
     """
     if link.exists() and not link.is_symlink():
         raise DeploymentError(f"{link}: is no link of ours; move it away")
-    new = link.with_name(f".{link.name}.new")
-    new.unlink(missing_ok=True)
-    new.symlink_to(target)
-    new.replace(link)
+    point(link, target)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fedge.deployment.machine import run
 from fedge.errors import DeploymentError
-from fedge.store import atomic_write
+from fedge.files import read_file
+from fedge.store import atomic_write, make_folder
 
 SYSTEM = Path("/etc/systemd/system")
 STATE = Path("/var/lib")
@@ -32,11 +33,10 @@ def shipped(path: str) -> bytes:
 
 def place(path: Path, data: bytes, mode: int = 0o644) -> bool:
     """Write a file of the system if it is not so already; returns whether it was written."""
-    if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+    if path.is_file() and read_file(path) == data and path.stat().st_mode & 0o777 == mode:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, data, mode=mode)
-    path.chmod(mode)
+    make_folder(path.parent, mode=0o755)
+    atomic_write(path, data, mode=mode, exact=True)
     return True
 
 

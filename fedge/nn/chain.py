@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fedge.nn.layers import Dense, Piece, build
 from fedge.nn.losses import LOSSES, Loss
-from fedge.nn.spec import NetworkSpec, Rescale, Standardize
+from fedge.nn.spec import NetworkSpec, Rescale, Standardize, UnknownLayer
 
 Array = NDArray[Any]
 
@@ -22,7 +22,9 @@ class Chain:
 
     def __init__(self, spec: NetworkSpec, rows: int, dtype: np.dtype[Any]) -> None:
         self._shape, self._dtype = (spec.schema.size,), dtype
-        core = tuple(layer for layer in spec.layers if not isinstance(layer, Standardize | Rescale))
+        core = tuple(
+            layer for layer in spec.layers if not isinstance(layer, Standardize | Rescale | UnknownLayer)
+        )
         self._layers = build(core, spec.inputs, rows, dtype)
         self._loss: Loss = LOSSES[spec.loss](rows, spec.outputs, dtype)
         lowest = next(i for i, layer in enumerate(self._layers) if isinstance(layer, Dense))

@@ -4,12 +4,15 @@ A spec holds everything but the trained weights, the constants of its frozen lay
 flat vector together are the whole model: enough to predict, to train, and to export.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from fedge.names import WireName, mark_unknown, tidy
 from fedge.schema import Schema
 
 MAX_WIDTH = 65_536
@@ -81,12 +84,61 @@ class Rescale(_Affine):
     type: Literal["rescale"] = "rescale"
 
 
+class UnknownLayer(BaseModel):
+    """A layer of a newer program, or one with fields that this program does not know: not computed here."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    type: WireName
+
+    _settled = model_validator(mode="after")(mark_unknown)
+
+
+LAYERS: Mapping[str, type[_Layer]] = MappingProxyType(
+    {
+        "dense": Dense,
+        "relu": ReLU,
+        "tanh": Tanh,
+        "sigmoid": Sigmoid,
+        "standardize": Standardize,
+        "rescale": Rescale,
+    }
+)
+"""Every layer by its name on the wire."""
+LOSSES = ("cross-entropy", "mse")
+
+
+def _which(layer: Any) -> str:
+    """The name of a layer that this program knows with all its fields, else `unknown`."""
+    name = layer.get("type") if isinstance(layer, dict) else getattr(layer, "type", None)
+    if not isinstance(name, str) or (known := LAYERS.get(name)) is None:
+        return "unknown"
+    whole = layer.keys() <= known.model_fields.keys() if isinstance(layer, dict) else type(layer) is known
+    return name if whole else "unknown"
+
+
 LayerSpec = Annotated[
-    Dense | ReLU | Tanh | Sigmoid | Standardize | Rescale,
-    Field(discriminator="type"),
+    Annotated[Dense, Tag("dense")]
+    | Annotated[ReLU, Tag("relu")]
+    | Annotated[Tanh, Tag("tanh")]
+    | Annotated[Sigmoid, Tag("sigmoid")]
+    | Annotated[Standardize, Tag("standardize")]
+    | Annotated[Rescale, Tag("rescale")]
+    | Annotated[UnknownLayer, Tag("unknown")],
+    Discriminator(_which),
 ]
+
+
+def names_of(layer: LayerSpec) -> tuple[str, ...]:
+    """What a program must know to compute a layer: its type or, if that is known, each field that is not."""
+    known = LAYERS.get(layer.type)
+    if known is None or not isinstance(layer, UnknownLayer):
+        return (layer.type,)
+    unknown = set(layer.model_extra or ()) - known.model_fields.keys()
+    return tuple(f"{layer.type}.{name}" for name in tidy(unknown))
+
+
 TrainableSpec = Annotated[Dense | ReLU | Tanh | Sigmoid, Field(discriminator="type")]
-Loss = Literal["cross-entropy", "mse"]
 
 
 class NetworkSpec(BaseModel):
@@ -94,16 +146,32 @@ class NetworkSpec(BaseModel):
 
     With `loss="cross-entropy"` the outputs are logits, one a class; with `loss="mse"` they are the targets.
     `Standardize` may stand first and `Rescale` last, behind the loss, which is measured in standard units.
+    A network of a newer program may hold what this one does not know: it can be passed on, but not computed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     inputs: int = Field(ge=1, le=MAX_WIDTH)
     layers: tuple[LayerSpec, ...] = Field(min_length=1, max_length=MAX_LAYERS, strict=False)
-    loss: Loss
+    loss: WireName
+
+    _settled = model_validator(mode="after")(mark_unknown)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The fields that this program does not know, as names."""
+        return tidy(self.model_extra or ())
+
+    @property
+    def computable(self) -> bool:
+        """Whether this program knows all of it."""
+        layers = not any(isinstance(layer, UnknownLayer) for layer in self.layers)
+        return layers and self.loss in LOSSES and not self.model_extra
 
     @model_validator(mode="after")
     def _check(self) -> "NetworkSpec":
+        if not self.computable:
+            return self
         core = self.layers
         if isinstance(core[0], Standardize):
             if len(core[0].means) != self.inputs:
@@ -130,7 +198,13 @@ class NetworkSpec(BaseModel):
 
     @property
     def schema(self) -> Schema:  # type: ignore[override]  # (pydantic's own `schema` is deprecated)
-        """The trained parameters: `{i}.weight` (fan-in, units) and `{i}.bias` (units,) of dense layer i."""
+        """The trained parameters: `{i}.weight` (fan-in, units) and `{i}.bias` (units,) of dense layer i.
+
+        Raises:
+            ValueError: the network holds what this program does not know.
+        """
+        if not self.computable:
+            raise ValueError("this network holds what this version of Fedge does not know; use a newer one")
         parameters: list[tuple[str, tuple[int, ...]]] = []
         width = self.inputs
         for layer in self.layers:

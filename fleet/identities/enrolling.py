@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import ConfigError
+from fedge.files import create
 from fedge.provisioning import SALT_BYTES, Verifier, may_name_a_device
 from fedge.store import atomic_write, remove
 from fleet.identities.authority import Authority, Issued, make_key, public_key, read_request, utc_now
 from fleet.identities.bundle import make_bundle
 from fleet.identities.dismissing import dismiss
-from fleet.identities.folder import SECRET, FederationFolder, create, read
+from fleet.identities.folder import SECRET, FederationFolder, read
 from fleet.identities.identity import Identity, Role
 from fleet.identities.publishing import Signalled, publish
 from fleet.identities.register import Register
@@ -105,7 +106,7 @@ def admit_observer(folder: FederationFolder) -> Signalled:
                 register.revoke_certificates(identity)
                 register.enrol(identity)
                 register.add_certificate(identity, issued)
-            create(folder.observer_identity, key + issued.pem, SECRET)
+            create(folder.observer_identity, key + issued.pem, mode=SECRET)
         return publish(folder, register)
 
 

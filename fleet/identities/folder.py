@@ -1,13 +1,11 @@
 """Where everything of a federation lies on its server, and who may read it."""
 
-import os
 import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import ConfigError, StateError
-from fedge.store import sync_folder
+from fedge.files import read_file
 
 SECRET, SHARED, PUBLIC = 0o600, 0o640, 0o644
 """Modes: for the owner alone, for the broker's group too, for everybody."""
@@ -153,7 +151,7 @@ class FederationFolder:
             ConfigError: this is no federation's folder.
         """
         try:
-            name = tomllib.loads(self.settings.read_text(encoding="utf-8-sig"))["federation"]["name"]
+            name = tomllib.loads(read_file(self.settings).decode("utf-8-sig"))["federation"]["name"]
         except FileNotFoundError:
             raise ConfigError(
                 f"{self.root}: there is no federation.toml: `fedge init NAME` makes a federation's folder, "
@@ -166,38 +164,6 @@ class FederationFolder:
         return str(name)
 
 
-def create(path: Path, data: bytes | str, mode: int) -> bool:
-    """Write a new file whole and durably; one that is there already stays as it is.
-
-    Returns:
-        Whether it was written.
-
-    Raises:
-        StateError: the disk is full, read-only or failing.
-    """
-    if path.exists():
-        return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, SECRET)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, to set the mode at creation)
-            file.write(data.encode() if isinstance(data, str) else data)
-            os.fchmod(descriptor, mode)
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StateError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return True
-
-
 def read(path: Path) -> bytes:
     """A file of the folder.
 
@@ -205,7 +171,7 @@ def read(path: Path) -> bytes:
         StateError: it is not there or may not be read; says who may.
     """
     try:
-        return path.read_bytes()
+        return read_file(path)
     except PermissionError:
         raise StateError(f"{path}: may not be read by this user; its owner, or root, may") from None
     except OSError as error:

@@ -17,9 +17,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedge.errors import ConfigError, StateError
-from fedge.store import give_to_owner, make_folder, share_with_group
+from fedge.files import create, give, hand_over, permit, point
+from fedge.store import give_to_owner, make_folder
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
-from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, create, read
+from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, read
 from fleet.identities.identity import Identity, Role
 from fleet.identities.mosquitto import conf_text
 from fleet.identities.publishing import publish
@@ -123,7 +124,10 @@ class Founding:
 
 
 def found(folder: FederationFolder, founding: Founding, beside: FederationFolder | None = None) -> list[Path]:
-    """Make all files of a federation that are not there yet; returns those that were made.
+    """Make all files of a federation that are not there yet, and write the broker's lists anew.
+
+    Returns:
+        What was made; where nothing had to be, the access list if it is another one now.
 
     Args:
         folder: where; made if need be.
@@ -192,7 +196,10 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         made.file(folder.device_settings, _DEVICE, PUBLIC)
         new = [path for path in made.paths if path.parent == folder.registrar]
         give_to_owner(folder.registrar, *new)  # installed, it is another user's, who has to read them
-        publish(folder, register)
+        before = read(folder.acl) if folder.acl.exists() else None
+        publish(folder, register)  # a newer version may have topics that the list does not know
+        if not made.paths and before is not None and read(folder.acl) != before:
+            made.paths.append(folder.acl)
     return made.paths
 
 
@@ -201,7 +208,7 @@ class _Made:
         self.paths: list[Path] = []
 
     def file(self, path: Path, data: bytes | str, mode: int) -> None:
-        if create(path, data, mode):
+        if create(path, data.encode() if isinstance(data, str) else data, mode=mode):
             self.paths.append(path)
 
     def identity(
@@ -239,13 +246,15 @@ def hand_to_broker(folder: FederationFolder) -> None:
     with suppress(KeyError):  # Mosquitto is not installed, or runs elsewhere as somebody else
         group = grp.getgrnam(BROKER_GROUP).gr_gid
         try:
-            for path in (folder.broker.resolve(), *folder.broker.iterdir()):
-                os.chown(path, -1, group, follow_symlinks=False)  # who writes there could put a link there
-            folder.broker.chmod(0o2750)  # files made in it later belong to its group
+            hand_over(folder.broker, -1, group, mode=0o2750)  # files made in it later belong to its group
             with suppress(FileNotFoundError):  # made later
-                share_with_group(folder.broker_identity)
-            os.chown(folder.broker_data, pwd.getpwnam(BROKER_GROUP).pw_uid, group, follow_symlinks=False)
-        except (OSError, LookupError) as error:
+                permit(folder.broker_identity, SHARED)
+            give(folder.broker_data, pwd.getpwnam(BROKER_GROUP).pw_uid, group)
+        except OSError as error:
+            raise StateError(
+                f"{folder.broker}: cannot be handed to {BROKER_GROUP}: {error.strerror}"
+            ) from None
+        except LookupError as error:
             raise StateError(f"{folder.broker}: cannot be handed to {BROKER_GROUP}: {error}") from None
 
 
@@ -301,7 +310,7 @@ def _make_folders(folder: FederationFolder, beside: FederationFolder | None) -> 
             raise ConfigError(f"{link}: is there already and is not that of {beside.root}")
         if not link.is_symlink():
             try:
-                link.symlink_to(os.path.relpath(target.resolve(), folder.root.resolve()))
+                point(link, Path(os.path.relpath(target.resolve(), folder.root.resolve())))
             except OSError as error:
                 raise StateError(f"{link}: cannot be made: {error.strerror}") from error
 

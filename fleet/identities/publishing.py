@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from fedge.errors import StateError
+from fedge.files import read_file
 from fedge.provisioning import claim_user, renewal_user
 from fedge.store import atomic_write
 from fleet.identities.acl import Petitioner, acl_text
@@ -81,7 +82,7 @@ def signal_broker(pid_file: Path) -> Signalled:
         StateError: the file is there and cannot be read as a number.
     """
     try:
-        pid = int(pid_file.read_text())
+        pid = int(read_file(pid_file, 32))
         command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         if "mosquitto" not in {Path(word).name for word in command}:
             return Signalled.NOT_RUNNING  # the number is somebody else's by now
@@ -92,8 +93,10 @@ def signal_broker(pid_file: Path) -> Signalled:
         return Signalled.NOT_RUNNING
     except PermissionError:
         return Signalled.NOT_ALLOWED
-    except (OSError, ValueError) as error:
-        raise StateError(f"{pid_file}: cannot be read as a process id: {error}") from None
+    except ValueError:
+        raise StateError(f"{pid_file}: cannot be read as a process id: it holds no number") from None
+    except OSError as error:
+        raise StateError(f"{pid_file}: cannot be read as a process id: {error.strerror}") from None
     return Signalled.YES
 
 
@@ -129,5 +132,4 @@ def _wait_until_it_rests(pid: int) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """Replace a file that the broker's group reads (the folder hands its group on)."""
-    atomic_write(path, data, mode=SHARED)
-    path.chmod(SHARED)
+    atomic_write(path, data, mode=SHARED, exact=True)

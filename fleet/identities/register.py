@@ -10,7 +10,7 @@ from typing import Any
 
 from fedge.errors import ConfigError, StateError
 from fedge.provisioning import SALT_BYTES, Verifier
-from fedge.store import database_error, open_database
+from fedge.store import database_error, make_private, open_database
 from fleet.identities.authority import BACKDATED, Issued, Revoked
 from fleet.identities.identity import Identity
 
@@ -74,8 +74,8 @@ class Register:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        make_private(path)
         self._db = open_database(path, MIGRATIONS)
-        path.chmod(0o600)
         self._db.execute("PRAGMA foreign_keys=ON")
 
     def close(self) -> None:

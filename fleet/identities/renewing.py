@@ -3,12 +3,12 @@
 A timer runs it every day on an installed server (fedge-renew-server@.timer).
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import StateError
+from fedge.files import describe_file
 from fedge.store import atomic_write
 from fleet.identities.authority import (
     Authority,
@@ -131,9 +131,6 @@ def _certificate(path: Path) -> bytes:
 
 def _replace(path: Path, data: bytes) -> None:
     """Replace a file; owner and mode are right with the rename, so that the program it is for can read it."""
-    before = path.stat()
-    mask = os.umask(0)
-    try:
-        atomic_write(path, data, mode=before.st_mode & 0o777, owner=(before.st_uid, before.st_gid))
-    finally:
-        os.umask(mask)
+    before = describe_file(path)
+    owner = before.st_uid, before.st_gid
+    atomic_write(path, data, mode=before.st_mode & 0o777, exact=True, owner=owner)

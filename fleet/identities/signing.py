@@ -1,15 +1,15 @@
 """The federation's signing key: made once, beside its public half, and changed so that devices can follow."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from aggregator.signing import key_file, read_signer
 from fedge import ed25519
+from fedge.files import create, describe_file
 from fedge.store import atomic_write
 from fedge.topics import Topics
 from fedge.trust import lengthened, succession
-from fleet.identities.folder import SECRET, create
+from fleet.identities.folder import SECRET
 
 
 def make_signing_key(path: Path) -> bytes:
@@ -24,7 +24,7 @@ def make_signing_key(path: Path) -> bytes:
     """
     ed25519.require("a signing key", "secure")
     if not path.exists():
-        create(path, ed25519.generate().to_pem(), SECRET)
+        create(path, ed25519.generate().to_pem(), mode=SECRET)
     return ed25519.public_pem(ed25519.read_signing_key(path).public)
 
 
@@ -49,9 +49,12 @@ def rotate_signing_key(path: Path, public: Path, federation: str) -> Rotation:
     signer = read_signer(path, topics)
     key = ed25519.generate()
     link = succession(topics, signer.public, signer.sign, key.public)
-    owner = path.stat()
-    atomic_write(path, key_file(key.to_pem(), lengthened(signer.chain, link)), mode=SECRET)
-    if os.geteuid() == 0:  # on behalf of the user whom the aggregator runs as
-        os.chown(path, owner.st_uid, owner.st_gid)
+    was = describe_file(path)  # root works on behalf of the user whom the aggregator runs as
+    atomic_write(
+        path,
+        key_file(key.to_pem(), lengthened(signer.chain, link)),
+        mode=SECRET,
+        owner=(was.st_uid, was.st_gid),
+    )
     atomic_write(public, ed25519.public_pem(key.public))
     return Rotation(signer.public, key.public)

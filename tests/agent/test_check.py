@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.check import _labels as labels_of
 from agent.check import check
 from agent.conditions import ROOT_VARIABLE
-from agent.config import AgentSettings
+from agent.config import AgentSettings, PythonSettings
 from agent.memory import FILE, Memory
+from agent.sources import open_source
 
 OWNER = """
 [limits]
@@ -60,7 +62,9 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
     assert understood["limits"] == {"epochs": 20, "bytes_per_day": 1000, "sources": ["heart"]}
     assert understood["manners"] == {"hours": "22:00-06:00", "mains": True, "load": 0.0}
     assert set(understood["declines"]) == {"clock_not_synchronised", "on_battery", "too_busy"}
-    assert understood["declines"]["on_battery"] == "battery BAT0 is being discharged, [manners] mains is set"
+    assert understood["declines"]["on_battery"] == (
+        "a battery is being discharged, [manners] mains is set, it is BAT0"
+    )
     (battery / "status").write_text("Charging")
     assert "on_battery" not in checked(tmp_path, OWNER)["declines"]
 
@@ -99,3 +103,15 @@ def test_the_bytes_of_today_are_those_in_the_devices_database(tmp_path: Path, ro
     )
     memory.close()
     assert "over_byte_budget" in checked(tmp_path, limits)["declines"], "nor does it matter who runs"
+
+
+def test_a_missing_label_is_no_class(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "masking.py").write_text(
+        "import numpy as np\n"
+        "def read():\n"
+        "    return np.zeros((40, 2)), np.ma.array([0, 1] * 20, mask=[True] + [False] * 39)\n"
+    )
+    source = '[sources.masked]\nsource = "python"\ncallable = "masking:read"\npath = "."'
+    samples = open_source(PythonSettings(source="python", callable="masking:read", path=tmp_path)).read()
+    assert labels_of(samples) == {"0": 19, "1": 20}
+    assert checked(tmp_path, source)["sources"] == {"data": 40, "masked": 40}

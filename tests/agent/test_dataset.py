@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import CsvSettings, DataSettings
-from agent.dataset import MAX_DETAIL, Dataset, Unfit, divide, features, fit
+from agent.dataset import Dataset, Unfit, divide, features, fit
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
-from fedge.messages import Decline, Task
+from fedge.messages import MAX_DETAIL, Decline, Task, detail_of
 from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
 from fedge.reasons import Reason
 
@@ -53,7 +53,7 @@ def unfit(samples: Samples, task: Task, settings: DataSettings = ALL) -> tuple[R
     with pytest.raises(Unfit) as caught:
         fit(samples, task, settings)
     assert caught.value.exit_code == 65
-    return caught.value.reason, caught.value.detail
+    return caught.value.reason, str(caught.value)
 
 
 # Columns
@@ -320,11 +320,11 @@ def test_the_cut_does_not_suffer_from_binary_fractions(percent: int) -> None:
 
 def test_a_detail_always_fits_into_a_message() -> None:
     names = tuple(f"{'long' * 40}{i}" for i in range(300))
-    reason, detail = unfit(
-        samples_from_arrays("f", np.ones((N, 2)), [0] * N), classifier("a", "b", features=names)
-    )
-    assert len(detail) <= MAX_DETAIL
-    Decline(generation=1, round=0, attempt=0, reason=reason, detail=detail)
+    with pytest.raises(Unfit) as caught:
+        fit(samples_from_arrays("f", np.ones((N, 2)), [0] * N), classifier("a", "b", features=names), ALL)
+    detail = detail_of(caught.value.public)
+    assert len(detail) == MAX_DETAIL
+    Decline(generation=1, round=0, attempt=0, reason=caught.value.reason, detail=detail)
 
 
 def test_no_value_of_the_data_is_told(tmp_path: Path) -> None:

@@ -42,18 +42,20 @@ def test_sources() -> None:
     (objection,) = beyond_sources(open_to_all, offered, "camera")
     assert (objection.reason, objection.detail) == (
         Reason.UNKNOWN_SOURCE,
-        "the task asks for the source 'camera', this device has data, heart",
+        "the task asks for the source 'camera', which this device does not have",
     )
+    assert objection.full == f"{objection.detail}, it has data, heart", "its owner is told the others"
     limits = LimitsSettings(sources=("heart",))
     assert not list(beyond_sources(limits, offered, "heart"))
     for asked in (None, "data"):
         (objection,) = beyond_sources(limits, offered, asked)
         assert (objection.reason, objection.detail) == (
             Reason.FORBIDDEN_SOURCE,
-            "the task asks for the source 'data', [limits] sources allows heart",
+            "the task asks for the source 'data', which [limits] sources does not allow",
         )
+        assert objection.full == f"{objection.detail}, it allows heart"
     (objection,) = beyond_sources(LimitsSettings(sources=()), offered, None)
-    assert objection.detail.endswith("allows none")
+    assert objection.full.endswith("allows none")
 
 
 def test_expected_bytes() -> None:

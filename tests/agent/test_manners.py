@@ -34,7 +34,7 @@ BROKEN: dict[str, tuple[dict[str, Any], Readings, Reason, str]] = {
         {"mains": True},
         Readings(battery="BAT0"),
         Reason.ON_BATTERY,
-        "battery BAT0 is being discharged, [manners] mains is set",
+        "a battery is being discharged, [manners] mains is set",
     ),
     "hot": (
         {"temperature_c": 60},

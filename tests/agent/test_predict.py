@@ -225,6 +225,19 @@ def test_the_rule_is_that_of_the_source_which_the_task_names(tmp_path: Path) -> 
         predicted(tmp_path, "u,v\n,0\n", "refuse")
 
 
+def test_a_file_without_a_header_has_the_columns_of_the_configuration(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, STEP)
+    settings = settings_in(tmp_path)
+    data = settings.data.model_copy(update={"columns": ("v", "u")})
+    settings = settings.model_copy(update={"data": data})
+    expected = ["row,class,probability", "0,run,0.9"]
+    for content in ("0,12\n", "v,u\n0,12\n", "other,u,v\n7,12,0\n"):
+        (tmp_path / "new.csv").write_text(content)
+        out = io.StringIO()
+        predict(settings, tmp_path / "new.csv", out, False)
+        assert out.getvalue().splitlines() == expected, content
+
+
 def test_wrong_files_are_explained(tmp_path: Path) -> None:
     hold(tmp_path, CLASSIFIER, STEP)
     with pytest.raises(DataError, match=r"new\.csv: there is no column 'v' \(1 of the task's 2 features"):

@@ -62,6 +62,8 @@ REFUSED = [
         "a update where the round asks for kind 'survey'",
     ),
     (TERMS, "a", sent(kind="delta"), Reason.WRONG_KIND, "kind 'delta': the plan asks for weights"),
+    (TERMS, "a", sent(codec="topk"), Reason.UNSUPPORTED, "encoded as 'topk': the plan asks for 'float32'"),
+    (replace(TERMS, codec="topk"), "a", sent(), Reason.WRONG_KIND, "'float32': the plan asks for 'topk'"),
     (replace(TERMS, cohorts=(NOBODY,)), "a", sent(), Reason.NOT_CHOSEN, "'a' is not chosen for round 3.5"),
     (replace(TERMS, cohorts=()), "a", sent(), Reason.NOT_CHOSEN, "'a' is not chosen for round 3.5"),
     (TERMS, "a", sent(base=bytes(32)), Reason.WRONG_BASE, "made from 000000000000…, the round's is "),

@@ -5,6 +5,8 @@ import grp
 import os
 import pwd
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,7 +86,11 @@ def test_secrets_that_move_to_another_disk_are_never_open_to_others(
     modes: dict[str, int] = {}
     copystat = shutil.copystat
 
-    def rename(_source: str, _target: str) -> None:
+    real = os.rename
+
+    def rename(source: str, target: str, **folders: int) -> None:
+        if folders:  # within one
+            return real(source, target, **folders)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     def noted(origin: str, copy: str, **options: bool) -> None:
@@ -153,6 +159,55 @@ def test_the_certificates_of_every_federation_that_runs_are_looked_at_daily(
     assert timers == ["fedge-renew-server@the-aggregator.timer", "fedge-renew-server@harbour.timer"]
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_the_access_lists_are_written_before_anything_of_the_new_version_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """Of the federation that is installed, and of all whose registrar runs; by the new version's program."""
+    done: list[str] = []
+    folder, harbour = installation.FEDERATIONS / "greenhouse", installation.FEDERATIONS / "harbour"
+
+    class Server:
+        link = current = tmp_path / "server.1"
+
+        @contextmanager
+        def next(self, _wheel: None) -> Iterator[Path]:
+            yield tmp_path / "server.2"
+
+        def switch(self, environment: Path) -> None:
+            done.append(f"switch to {environment.name}")
+
+        def tidy(self) -> None:
+            pass
+
+    def run(command: list[str | Path]) -> str:
+        done.append(" ".join(str(word) for word in command))
+        return ""
+
+    running = {
+        "fedge-registrar@.service": ["fedge-registrar@greenhouse.service", "fedge-registrar@harbour.service"]
+    }
+    for name in ("require_root", "hand_over", "point_broker"):
+        monkeypatch.setattr(installation, name, lambda _: None)
+    monkeypatch.setattr(installation, "look_up", lambda source: source)
+    monkeypatch.setattr(installation, "take_in", lambda source: source)
+    monkeypatch.setattr(installation, "find", lambda name: name)
+    monkeypatch.setattr(installation, "SERVER", Server())
+    monkeypatch.setattr(installation, "run", run)
+    monkeypatch.setattr(installation, "_start", lambda *_, **__: done.append("start"))
+    monkeypatch.setattr(units, "instances", lambda template: running.get(template, []))
+    monkeypatch.setattr(units, "place", lambda *_: False)
+    monkeypatch.setattr(units, "place_units", lambda *_: False)
+    installation.install(folder if given else None, None)
+    fedge = tmp_path / "server.2/bin/fedge"
+    assert done[-4:] == [
+        "switch to server.2",
+        f"{fedge} init greenhouse --folder {folder}",
+        f"{fedge} init harbour --folder {harbour}",
+        "start",
+    ]
+
+
 def test_owners_change_of_files_and_never_through_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,23 +220,22 @@ def test_owners_change_of_files_and_never_through_links(
     for part in ("registrar", "broker"):
         (folder / part / "link").symlink_to(tmp_path / "nowhere")
     ours, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
-    chown, given = os.chown, set[str]()
+    given = set[str]()
 
-    def noted(path: Path, _user: int, _group: int, **options: bool) -> None:
-        chown(path, -1, -1, **options)
-        given.add(str(path.relative_to(folder)))
+    def noted(descriptor: int, _user: int, _group: int) -> None:
+        given.add(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(folder)))
 
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: ours)
     monkeypatch.setattr(grp, "getgrnam", lambda _name: group)
     monkeypatch.setattr(installation, "run", lambda _command: "")
-    monkeypatch.setattr(os, "chown", noted)
+    monkeypatch.setattr(os, "fchown", noted)
     hand_over(folder)
     assert identity.stat().st_mode & 0o777 == 0o640, "the broker's key is its group's to read"
-    broker = {"broker", "broker/mosquitto.conf", "broker/identity.pem", "broker/data", "broker/link"}
-    assert given == {"registrar", "registrar/link"} | broker
+    broker = {"broker", "broker/mosquitto.conf", "broker/identity.pem"}
+    assert given == {"registrar"} | broker
     given.clear()
     installation._give_back([folder])
-    assert given == {"broker", "registrar", "registrar/link"}
+    assert given == {"broker", "registrar"}
     other = tmp_path / "other.key"
     other.touch(0o600)
     identity.unlink()

@@ -13,7 +13,7 @@ import pytest
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import MIGRATIONS
-from aggregator.ledger.reading import Life
+from aggregator.ledger.reading import Life, read_only
 from aggregator.ledger.views import read_devices, read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
@@ -64,7 +64,9 @@ def model_of(round_id: RoundId) -> Blob:
 def close(ledger: Ledger, round_id: RoundId, **summary: float) -> None:
     ledger.save_round(round_id, "train", 1, COHORTS, 0.0)
     ledger.save_content("model", round_id, model_of(round_id), f"model of {round_id}".encode())
-    ledger.close_round(round_id, model_of(round_id).digest, 2, 20, {"weight_change": 0.5, **summary}, 1.0)
+    ledger.close_round(
+        round_id, model_of(round_id).digest, 2, 20, {"weight_change": 0.5, **summary}, 1.0, "mean/1"
+    )
 
 
 def count(path: Path, table: str) -> int:
@@ -238,6 +240,22 @@ def test_the_attempts_of_an_older_layout_are_counted_by_their_cohorts(path: Path
     with closing(Ledger(path)) as ledger:
         saved = [ledger.round_as_saved(RoundId(1, number)) for number in (0, 1)]
     assert [(row.attempt, len(row.cohorts)) for row in saved if row] == [(0, 0), (1, 2)]
+
+
+def test_the_closed_rounds_of_an_older_layout_get_the_rules_there_were(path: Path) -> None:
+    rounds = ((1, 0, "survey", 1.0), (1, 1, "train", 2.0), (1, 2, "train", None), (2, 0, "kept", 3.0))
+    with closing(open_database(path, MIGRATIONS[:3])) as db:
+        db.executemany(
+            "INSERT INTO rounds (generation, round, kind, cohorts, opened_at, closed_at)"
+            " VALUES (?, ?, ?, '[]', 0, ?)",
+            rounds,
+        )
+    told = {RoundId(1, 0): "survey/1", RoundId(1, 1): "mean/1", RoundId(1, 2): None, RoundId(2, 0): None}
+    with read_only(path) as reader:
+        assert {round_id: reader.rule(round_id) for round_id in told} == told, "only looked at"
+    with closing(Ledger(path)) as ledger:
+        assert {round_id: ledger.rule(round_id) for round_id in told} == told, "migrated"
+        assert ledger.rule(RoundId(9, 9)) is None
 
 
 def test_the_first_verdict_stays(ledger: Ledger) -> None:

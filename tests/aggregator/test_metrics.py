@@ -135,6 +135,7 @@ def test_there_are_as_many_series_with_a_thousand_devices_as_with_one() -> None:
     assert len(values(many.tally, Now(many.state, 0, 0))) == len(values(few.tally, Now(few.state, 0, 0)))
 
 
+@pytest.mark.system
 def test_it_is_served_until_the_context_is_left() -> None:
     address = ("127.0.0.1", free_port())
     url = f"http://127.0.0.1:{address[1]}/metrics"

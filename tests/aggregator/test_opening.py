@@ -112,7 +112,7 @@ class Place:
                 self.ledger.save_content("task", state.round, surveyed, task)
             self.ledger.save_content("model", state.round, model, b"model")
             summary = {} if number == 0 else {"weight_change": 0.5, "accuracy": number / 10}
-            self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0)
+            self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0, "mean/1")
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ def learn_by_hand(place: Place) -> np.ndarray:
     blob = blob_of(data, slot=1)
     with place.ledger.transaction():
         place.ledger.save_content("model", state.round, blob, data)
-        place.ledger.close_round(state.round, blob.digest, 2, 20, {"weight_change": 0.5}, 0.0)
+        place.ledger.close_round(state.round, blob.digest, 2, 20, {"weight_change": 0.5}, 0.0, "mean/1")
     return vector
 
 
@@ -420,6 +420,7 @@ def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, s
     assert [(row.kind, row.attempt, row.devices) for row in read_rounds(place.folder / FILE)] == [
         ("kept", 0, 0)
     ]
+    assert place.ledger.rule(RoundId(2, 0)) is None, "no rule made it"
     with pytest.raises(DataError, match=r"round 2\.0 was computed of is not there .*; none is kept"):
         replay(place.folder / FILE, 0, seed=0)
 
@@ -474,6 +475,7 @@ def retain(town: Place, *publications: tuple[str, bytes], expiry_s: int | None =
         link.close()
 
 
+@pytest.mark.system
 def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
     topics = town.topics
     retain(
@@ -517,6 +519,7 @@ def test_fault_72_with_a_signing_key_only_its_own_announcements_are_believed(
     )
 
 
+@pytest.mark.system
 def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
     retain(town, (town.topics.service, pack(service(SMALLER, beat=1))))
     alive = Thread(
@@ -530,6 +533,7 @@ def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
     alive.join()
 
 
+@pytest.mark.system
 def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
     town: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -538,6 +542,7 @@ def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
     assert town.open().round == (1, 0)
 
 
+@pytest.mark.system
 def test_what_was_said_long_ago_is_not_waited_for(town: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker says how old it is: without that, this would take a day."""
     monkeypatch.setattr(presence, "PATIENCE_S", 86_400.0)
@@ -579,6 +584,7 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
     assert found.watch.devices == {"a": (1, 7)}
 
 
+@pytest.mark.system
 def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
     town.inbox.put("stop")
     opened = open_federation(
@@ -588,6 +594,7 @@ def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
     assert town.ledger.life() is None
 
 
+@pytest.mark.system
 def test_what_is_asked_meanwhile_is_kept_for_the_loop(town: Place) -> None:
     """A signal that comes in the last moment of watching must not be lost with the link's own events."""
     for event in (LinkUp(1, False, 100), "stop", Answered(1, None)):

@@ -16,6 +16,7 @@ from aggregator.ledger.reading import Life, read_only
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
+from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError, StateError
 from fedge.freshness import RoundId
@@ -39,7 +40,9 @@ def close(ledger: Ledger, round_id: RoundId, vector: np.ndarray, kind: str = "tr
     data = model_message(round_id, vector)
     ledger.save_round(round_id, kind, 0, (EVERYBODY,), 0.0)
     ledger.save_content("model", round_id, blob_of(data, round_id.round % 2), data)
-    ledger.close_round(round_id, blob_of(data, 0).digest, 3, 60, {}, 1.0)
+    ledger.close_round(
+        round_id, blob_of(data, 0).digest, 3, 60, {}, 1.0, "survey/1" if kind == "survey" else "mean/1"
+    )
 
 
 def survey_round(ledger: Ledger, generation: int) -> None:
@@ -97,9 +100,23 @@ def test_every_kept_round_is_the_same_to_the_bit(learnt: Ledger, path: Path) -> 
         again = replay(path, number, SEED)
         assert again.same
         assert (again.round, again.kind) == (RoundId(2, number), "train" if number else "survey")
+        assert again.rule == ("mean/1" if number else "survey/1")
         assert set(again.samples) == set(DEVICES), "who was refused is not in it"
     answers = learnt.answers(RoundId(2, 3))
     assert dict(again.samples) == {device: answers[device].samples for device in DEVICES}
+
+
+def test_a_rule_that_this_program_does_not_know_is_named_and_not_guessed(learnt: Ledger, path: Path) -> None:
+    for rule in ("mean/2", "median/1", None):
+        with learnt.transaction():
+            learnt._run("UPDATE rounds SET rule = ? WHERE round = 2", rule)
+        with pytest.raises(
+            DataError,
+            match=rf"round 2\.2 was closed by the rule '?{rule}'?, and fedge {__version__} knows only "
+            "mean/1 and survey/1: replay it with the version that closed it, or a newer one",
+        ):
+            replay(path, 2, SEED)
+        assert replay(path, 3, SEED).same
 
 
 def test_looking_changes_nothing(learnt: Ledger, path: Path) -> None:
@@ -169,7 +186,7 @@ def fedge_replay(folder: Path, *options: str) -> "subprocess.CompletedProcess[st
 def test_fedge_replay_tells_people_and_programs(learnt: Ledger, path: Path, tmp_path: Path) -> None:
     told = fedge_replay(tmp_path, "3")
     assert told.returncode == 0, told.stderr
-    assert "round 2.3 (train, 3 devices): the same model to the bit, " in told.stdout
+    assert "round 2.3 (train, mean/1, 3 devices): the same model to the bit, " in told.stdout
     assert all(device in told.stdout for device in DEVICES)
     again = replay(path, 3, SEED)
     printed = json.loads(fedge_replay(tmp_path, "3", "--json").stdout)
@@ -177,6 +194,7 @@ def test_fedge_replay_tells_people_and_programs(learnt: Ledger, path: Path, tmp_
         "generation": 2,
         "round": 3,
         "kind": "train",
+        "rule": "mean/1",
         "same": True,
         "announced": again.announced.hex(),
         "computed": again.announced.hex(),
@@ -187,7 +205,7 @@ def test_fedge_replay_tells_people_and_programs(learnt: Ledger, path: Path, tmp_
         learnt._run("UPDATE answers SET verdict = 'refused' WHERE round = 3 AND device = 'pi-1'")
     differs = fedge_replay(tmp_path, "3")
     assert differs.returncode == 1
-    assert "round 2.3 (train, 2 devices): not the same model: " in differs.stdout
+    assert "round 2.3 (train, mean/1, 2 devices): not the same model: " in differs.stdout
     unknown = fedge_replay(tmp_path, "9", "--json")
     assert (unknown.returncode, unknown.stdout) == (65, "")
     assert "round 2.9 is not closed; the last closed one is 2.3" in unknown.stderr

@@ -30,9 +30,10 @@ up)
     mountpoint -q /proc/sys/fs/binfmt_misc || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
     [ -e /proc/sys/fs/binfmt_misc/$processor ] || update-binfmts --enable $processor
     not_mounted
+    mirror=$("$(dirname "$0")/mirror.py")
     rm -rf --one-file-system "$root"
     debootstrap --arch="$arch" --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
-        bookworm "$root" >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; exit 1; }
+        bookworm "$root" "$mirror" >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; exit 1; }
     # The authorities that this machine trusts, a proxy's among them.
     rm -rf "$root/etc/ssl/certs"
     cp -rL /etc/ssl/certs "$root/etc/ssl/certs"

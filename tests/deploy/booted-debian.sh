@@ -32,9 +32,10 @@ build() {
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd-container debootstrap iptables iproute2 >/dev/null
     fi
     if [ ! -e "$BASE/built" ]; then
+        mirror=$("$(dirname "$0")/mirror.py")
         rm -rf "$BASE"
         debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,python3,ca-certificates,iproute2,sudo \
-            bookworm "$BASE" >"$ROOT.log" 2>&1
+            bookworm "$BASE" "$mirror" >"$ROOT.log" 2>&1
         # What this machine trusts, and where its pip looks, holds inside too.
         rm -rf "$BASE/etc/ssl/certs"; cp -rL /etc/ssl/certs "$BASE/etc/ssl/certs"
         [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$BASE/etc/pip.conf"

@@ -49,9 +49,10 @@ derive() {
 install="apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
 
 if ! exists "$python"; then
+    mirror=$("$(dirname "$0")/mirror.py")
     rm -rf "$work/root"
     debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
-        bookworm "$work/root" >"$work/log" 2>&1
+        bookworm "$work/root" "$mirror" >"$work/log" 2>&1
     for name in python python3; do ln -sf /usr/bin/python3 "$work/root/usr/local/bin/$name"; done
     ln -sf /usr/bin/pip3 "$work/root/usr/local/bin/pip"
     rm -f "$work"/root/usr/lib/python3*/EXTERNALLY-MANAGED

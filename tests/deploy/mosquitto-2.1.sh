@@ -4,17 +4,19 @@
 #
 #   PATH=$(tests/deploy/mosquitto-2.1.sh):$PATH pytest -m system
 #
-# Prints the folder to put first on the PATH. Needs apt (any Debian or Ubuntu) and no root. Some 10 s, once.
+# Prints the folder to put first on the PATH. Needs apt, and the Debian archive that mirror.py finds or is told;
+# no root. Some 10 s, once.
 set -euo pipefail
 root=${MOSQUITTO_21:-/var/tmp/fedge-mosquitto-2.1}
 suite=forky
 arch=$(dpkg --print-architecture)
 
 if [ ! -e "$root/bin/mosquitto" ]; then
+    mirror=$("$(dirname "$0")/mirror.py")
     rm -rf "$root"
     mkdir -p "$root"/{lists/partial,debs/partial,tree,bin}
     : >"$root/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main" >"$root/sources.list"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$root/sources.list"
     options=(-qq -o "Dir::Etc::SourceList=$root/sources.list" -o Dir::Etc::SourceParts=/dev/null
         -o "Dir::State::Lists=$root/lists" -o "Dir::State::status=$root/status" -o "Dir::Cache=$root/cache"
         -o "Dir::Cache::Archives=$root/debs" -o APT::Install-Recommends=false -o Debug::NoLocking=true

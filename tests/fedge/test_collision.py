@@ -52,12 +52,39 @@ def test_a_package_of_ours_that_is_found_elsewhere_is_told(tmp_path: Path) -> No
     assert "aggregator" not in result.stdout
 
 
-def test_a_distribution_with_a_package_of_the_same_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collision, "packages_distributions", lambda: {"fleet": ["fedge", "cars"]})
+def install_cars(site: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str) -> None:
+    """Another distribution, with what its installer says of its files."""
+    info = site / "cars-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cars\nVersion: 1.0\n")
+    (info / file).write_text(text)
+    monkeypatch.syspath_prepend(str(site))
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("RECORD", "cars/__init__.py,,\nfleet/__init__.py,sha256=x,0\n"),
+        ("RECORD", "fleet.py,sha256=x,0\n"),
+        ("top_level.txt", "cars\nfleet\n"),
+    ],
+)
+def test_a_distribution_with_a_package_of_the_same_name_is_told(
+    file: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_cars(tmp_path, monkeypatch, file, text)
     (sentence,) = collision.collisions()
     assert sentence == "cars has a package 'fleet' too, in the same place as Fedge's"
     result = CliRunner().invoke(app, ["demo", "--devices", "21"])
     assert "warning: cars has a package 'fleet' too" in result.stderr
+
+
+def test_names_that_only_begin_or_end_like_ours_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = "fleets/__init__.py,,\ncars/fleet/__init__.py,,\nfleet_of_cars.py,,\ncars/agent.py,,\n"
+    install_cars(tmp_path, monkeypatch, "RECORD", names)
+    assert collision.collisions() == []
 
 
 @pytest.mark.parametrize(("main", "settings"), [(agent, DEVICE), (aggregator, FEDERATION)])
@@ -68,7 +95,7 @@ def test_a_check_of_the_configuration_tells_it_beside_the_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(collision, "packages_distributions", lambda: {"fleet": ["fedge", "cars"]})
+    install_cars(tmp_path, monkeypatch, "RECORD", "fleet/__init__.py,,\n")
     config = tmp_path / "settings.toml"
     config.write_text(settings)
     (tmp_path / "data.csv").write_text("u,v,state\n1,2,a\n2,1,b\n" * 5)

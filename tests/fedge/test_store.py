@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fedge import store
 from fedge.errors import DamagedState, GaveWay, StateError
 from fedge.store import atomic_write, lock, make_folder, open_database, quarantine, remove
 
@@ -60,19 +62,19 @@ def test_data_is_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "model"
     atomic_write(path, b"old")
     happened: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, rename = os.fsync, os.rename
 
     def noted_fsync(descriptor: int) -> None:
         target = Path(f"/proc/self/fd/{descriptor}").readlink()
         happened.append("fsync folder" if target == tmp_path.resolve() else "fsync file")
         fsync(descriptor)
 
-    def noted_replace(self: Path, target: Path) -> Path:
+    def noted_rename(*names: str, **folders: int) -> None:
         happened.append("rename")
-        return replace(self, target)
+        rename(*names, **folders)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(os, "rename", noted_rename)
     atomic_write(path, b"new")
     assert happened == ["fsync file", "rename", "fsync folder"]
 
@@ -270,6 +272,58 @@ def test_fault_34_a_kill_in_mid_migration_leaves_the_whole_layout_before(tmp_pat
     database.close()
 
 
+def test_a_kill_between_two_steps_leaves_what_the_older_program_can_still_open(tmp_path: Path) -> None:
+    """All steps are one transaction: an upgrade that fails half way can be taken back."""
+    path = tmp_path / "x.db"
+    database = open_database(path, FIRST)
+    database.execute("INSERT INTO things VALUES ('pump')")
+    database.close()
+    steps = [
+        *FIRST,
+        f"{ADD_COLOUR}; DELETE FROM things",
+        "CREATE TABLE places (name TEXT); SELECT 1 AS 'KILL'",
+    ]
+    ended = subprocess.run([sys.executable, "-c", MIGRATE, str(path), *steps], check=False)
+    assert ended.returncode == -9
+    with pytest.raises(StateError, match="no such table: nowhere"):
+        open_database(path, (*steps[:2], "CREATE TABLE places (name TEXT); DROP TABLE nowhere"))
+    database = open_database(path, FIRST)
+    assert database.execute("SELECT * FROM things").fetchall() == [("pump",)]
+    database.close()
+
+
+def test_two_programs_that_start_at_once_migrate_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has looked at the layout before the first changed it."""
+    path = tmp_path / "x.db"
+    open_database(path, FIRST).close()
+    examine = store._examine
+
+    def slowly(connection: sqlite3.Connection, path: Path) -> int:
+        found = examine(connection, path)
+        monkeypatch.undo()
+        open_database(path, (*FIRST, ADD_COLOUR)).close()
+        return found
+
+    monkeypatch.setattr(store, "_examine", slowly)
+    database = open_database(path, (*FIRST, ADD_COLOUR))
+    assert database.execute("PRAGMA user_version").fetchone() == (2,)
+    database.close()
+    monkeypatch.setattr(store, "_examine", slowly)
+    with pytest.raises(StateError, match="has layout 2, this program knows up to 1"):
+        open_database(path, FIRST)
+
+
+def test_what_ends_a_statement_does_not_end_it_within_a_text(tmp_path: Path) -> None:
+    steps = (SCHEMA, "INSERT INTO things VALUES ('a; b'); -- why; so\nINSERT INTO things VALUES ('c');")
+    database = open_database(tmp_path / "x.db", steps)
+    assert database.execute("SELECT name FROM things").fetchall() == [("a; b",), ("c",)]
+    database.close()
+    with pytest.raises(StateError, match="unrecognized token"):
+        open_database(tmp_path / "x.db", (*steps, "INSERT INTO things VALUES ('never closed)"))
+
+
 def test_a_database_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     open_database(path, (*FIRST, ADD_COLOUR)).close()
@@ -304,7 +358,9 @@ def test_a_layout_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="unable to open database file"):
+    with pytest.raises(
+        StateError, match=r"gone/x\.db: (unable to open database file|cannot be opened: No such file)"
+    ):
         open_database(tmp_path / "gone" / "x.db", FIRST)
     with full_disk(0), pytest.raises(StateError, match=r"x\.db: ") as error:
         open_database(tmp_path / "x.db", FIRST)
@@ -389,15 +445,16 @@ def test_a_power_cut_while_putting_aside_never_leaves_a_wal_alone(
     path = tmp_path / "x.db"
     for suffix in ("", "-wal", "-shm"):
         (tmp_path / f"x.db{suffix}").write_text(suffix)
-    rename = Path.rename
+    rename = os.rename
     seen: list[set[str]] = []
 
-    def watched(source: Path, target: Path) -> Path:
+    def watched(*moved: str, **folders: int) -> None:
         seen.append(names(tmp_path))
-        return rename(source, target)
+        rename(*moved, **folders)
 
-    monkeypatch.setattr(Path, "rename", watched)
+    monkeypatch.setattr(os, "rename", watched)
     quarantine(path)
+    assert len(seen) == 3
     assert all("x.db" in present for present in seen)
 
 
@@ -405,9 +462,9 @@ def test_a_disk_that_does_not_let_it_be_put_aside(tmp_path: Path, monkeypatch: p
     path = tmp_path / "x.db"
     path.write_bytes(b"x")
 
-    def read_only(*_: object) -> None:
+    def read_only(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Path, "rename", read_only)
+    monkeypatch.setattr(os, "rename", read_only)
     with pytest.raises(StateError, match=r"x\.db: cannot be put aside: Read-only file system"):
         quarantine(path)

@@ -56,6 +56,7 @@ def publish(
     link.publish(topic, payload, 1, retain, properties).wait_for_publish(60)
 
 
+@pytest.mark.system
 def test_retained_messages_wills_and_expiry(kind: str, tmp_path: Path) -> None:
     with brokers.start(kind, tmp_path) as broker:
         assert broker.name == kind
@@ -77,6 +78,7 @@ def test_retained_messages_wills_and_expiry(kind: str, tmp_path: Path) -> None:
             assert found["will/a"].payload == b"gone"
 
 
+@pytest.mark.system
 def test_a_kept_session_gets_a_round_of_updates_it_slept_through(kind: str, tmp_path: Path) -> None:
     count, size = 100, 120_000  # 12 MB: more than a limit left at its default lets through
     with brokers.start(kind, tmp_path) as broker:
@@ -94,6 +96,7 @@ def test_a_kept_session_gets_a_round_of_updates_it_slept_through(kind: str, tmp_
             assert topics == {f"update/{index}" for index in range(count)}
 
 
+@pytest.mark.system
 def test_it_comes_back_on_the_same_port_after_a_sigkill(kind: str, tmp_path: Path) -> None:
     with brokers.start(kind, tmp_path) as broker:
         url = broker.url
@@ -139,6 +142,7 @@ def test_a_broker_that_cannot_be_is_refused(kind: str, message: str, tmp_path: P
         brokers.start(kind, tmp_path)
 
 
+@pytest.mark.system
 def test_a_port_in_use_is_refused(kind: str, tmp_path: Path) -> None:
     with brokers.start(kind, tmp_path / "one") as first:
         port = int(first.url.rsplit(":", 1)[1])

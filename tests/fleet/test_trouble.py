@@ -66,6 +66,7 @@ def test_it_waits_between_episodes_and_ends_when_asked_to() -> None:
     assert slept == [first.wait_s, first.lasts_s, second.wait_s, second.lasts_s]
 
 
+@pytest.mark.system
 def test_the_command_carries_bytes_to_the_same_port_and_ends_at_sigterm() -> None:
     port = free_port()
     with socket.create_server(("127.0.0.2", port)) as server:

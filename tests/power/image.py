@@ -13,12 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import fleet
+from tests.deploy.mirror import mirror
 
 ROOT = Path(fleet.__file__).parents[1]
 FOLDER = Path(os.environ.get("FEDGE_POWER_FOLDER", "/var/tmp/fedge-power"))
 """Where images are kept, one a recipe: a few hundred MB."""
 PACKAGES = ("linux-image-cloud-amd64", "python3", "mosquitto", "iproute2", "kmod")
-MIRROR = "http://deb.debian.org/debian"
 RELEASE, PYTHON = "bookworm", "3.11"
 SIZE = "1500M"
 INIT = Path(__file__).with_name("init.sh")
@@ -73,7 +73,7 @@ def _build(made: Image, folder: Path, requirements: list[str]) -> None:
         def run(*command: str | Path) -> None:
             subprocess.run(command, stdout=log, stderr=log, check=True)
 
-        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, MIRROR)
+        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, mirror())
         run(sys.executable, "-m", "pip", "install", "--target", packages, *wheels, *requirements)
         shutil.copyfile(INIT, root / "init.sh")
         (root / "init.sh").chmod(0o755)

@@ -10,6 +10,7 @@ from fleet import broker as brokers
 from fleet.broker import Broker
 from tests.system.federations import undisturbed
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.versions import Version, recorded
 
 
 def _kinds() -> list[str]:
@@ -36,3 +37,9 @@ def undisturbed_model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("undisturbed")
     with brokers.start(_kinds()[0], folder / "broker") as broker, FleetOfProcesses(folder, broker) as fleet:
         return undisturbed(fleet)
+
+
+@pytest.fixture(scope="session")
+def version_0_2_0(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """The programs of version 0.2.0: `tests.system.versions.start` runs them."""
+    return recorded("0.2.0", tmp_path_factory.mktemp("version-0.2.0") / "programs")

@@ -171,5 +171,11 @@ def test_a_federation_learns_from_the_source_that_it_names(owners: Owners) -> No
     assert {device.reads for device in fleet.devices.values()} == {0}, "nobody's [data] was read"
     assert fleet.admitted(2) == {"heart-0", "heart-1"}
     asked, log = "the task asks for the source 'heart'", fleet.log()
-    assert f"round 1.2: without declines (unknown_source): {asked}, this device has data" in log
-    assert f"round 1.2: private declines (forbidden_source): {asked}, [limits] sources allows data" in log
+    without, private = (
+        f"{asked}, which this device does not have",
+        f"{asked}, which [limits] sources does not allow",
+    )
+    assert f"round 1.2: without declines (unknown_source): {without}" in log
+    assert f"round 1.2: private declines (forbidden_source): {private}" in log
+    assert f"{without}, it has data" in fleet.log("without"), "its owner is told what there is"
+    assert f"{private}, it allows data" in fleet.log("private")

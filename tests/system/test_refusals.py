@@ -110,7 +110,7 @@ GARBAGE: dict[str, tuple[Make, Reason, str]] = {
     "text-as-number": (changed(samples="many"), Reason.MALFORMED, "update: samples: "),
     "number-as-bytes": (changed(body=17), Reason.MALFORMED, "update: body: "),
     "half-samples": (changed(samples=20.5), Reason.MALFORMED, "update: samples: "),
-    "unknown-codec": (changed(codec="zip"), Reason.MALFORMED, "update: codec: "),
+    "unknown-codec": (changed(codec="zip"), Reason.UNSUPPORTED, "encoded as 'zip'"),
     "not-a-number": (
         changed(body=numbers(np.nan, at=7)),
         Reason.NOT_FINITE,

@@ -1,32 +1,90 @@
 """Aggregator and devices of different versions learn together, whoever is upgraded first.
 
 `recorded/` has what lay on the disks of a version's programs, stopped in the middle of round 2 of
-`federations.steady`: made by `python -m tests.system.test_upgrades COMMIT FOLDER`.
+`federations.steady`, and the programs themselves: made by `python -m tests.system.recording`.
 """
 
+import json
+import os
 import shutil
-import signal
+import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgpack
 import pytest
 
+from agent.config import AgentSettings
+from agent.enrolment.certificates import Present
+from agent.enrolment.join import join_with_bundle
+from agent.held import load as load_held
+from agent.held import read as read_held
+from agent.memory import Memory
+from aggregator.export import Origin, write
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.writing import Ledger
+from aggregator.replay import replay
+from fedge.codecs import CODECS
+from fedge.ed25519 import read_public_key, verify
+from fedge.frames import join
+from fedge.freshness import RoundId
+from fedge.messages import (
+    MAX_SIZE,
+    Export,
+    Frame,
+    Manifest,
+    Message,
+    Model,
+    Receipt,
+    Service,
+    Signed,
+    Status,
+    Survey,
+    Task,
+    Update,
+    pack,
+    unpack,
+)
+from fedge.provisioning import Enrol, Issued, Renew
+from fedge.token import Token
+from fedge.topics import Topics
+from fedge.trust import authenticate
 from fleet import broker as brokers
 from fleet.broker import Broker
-from tests.system.audit import check_books, check_stores
+from fleet.identities.claims import Claims
+from fleet.identities.register import Register
+from tests.system.audit import check_books, check_ledger, check_stores
 from tests.system.federations import steady
-from tests.system.fleet_of_processes import FleetOfProcesses
-from tests.system.versions import TO_COME, TODAY, Version, checked_out
+from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
+from tests.system.installed import FEDERATION, MEMBERS, installed
+from tests.system.signing import Keys
+from tests.system.versions import DEVICES, RECORDED, ROOT, TO_COME, TODAY, Version, checked_out, reach, start
 
 pytestmark = pytest.mark.system
 
 FIRST = "e7b4c85"
 """Version 0.1.0 as it was before anything here was secured, installed or kept."""
-DEVICES = ("device-0", "device-1", "device-2")
-RECORDED = Path(__file__).parent / "recorded"
+
+
+LEFT = RECORDED / "0.2.0"
+GOLDEN = ROOT / "tests" / "fedge" / "golden"
+KINDS = {kind.TYPE: kind for kind in (*Message.__subclasses__(), Enrol, Issued, Renew)}
+VERSIONS = sorted(folder.name for folder in RECORDED.iterdir())
+
+
+@contextmanager
+def left_behind(version: str, folder: Path, broker: Broker) -> Iterator[FleetOfProcesses]:
+    """The fleet of `federations.steady` as a version left it, in the middle of round 2."""
+    left = RECORDED / version
+    keys = Keys(left, "recorded") if (left / "signing.key").exists() else None
+    with FleetOfProcesses(folder, broker, keys) as fleet:
+        steady(fleet)
+        shutil.copytree(left / "aggregator", fleet.state)
+        for name, device in fleet.devices.items():
+            shutil.copytree(left / name, device.folder / "state")
+        yield fleet
 
 
 @pytest.fixture
@@ -36,26 +94,14 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-def start(fleet: FleetOfProcesses, version: Version, *names: str) -> None:
-    """Start these programs, or start them again in this version."""
-    for name in names:
-        if name in fleet.programs:
-            # 0.1.0 could be aborted when it was ended in the middle of an export.
-            assert fleet.terminate(name) in (0, -signal.SIGABRT)
-        if name == "aggregator":
-            config = fleet.folder / "federation.toml"
-            fleet.start_program(name, version.command("aggregator", config, "--exit-when-done"))
-        else:
-            fleet.start_program(name, version.command("agent", fleet.devices[name].config))
+def finish(fleet: FleetOfProcesses, model: bytes | None = None, *, more_is_said: bool = False) -> None:
+    """Let learning end, and look at everybody's books.
 
-
-def reach(fleet: FleetOfProcesses, number: int) -> None:
-    """Let learning go on to where a round lacks nothing but device-2, which is held in it."""
-    fleet.devices["device-2"].hold(number + 1)  # the first reading is the survey's
-    fleet.until(lambda: fleet.admitted(number) == {"device-0", "device-1"}, f"round {number} waits")
-
-
-def finish(fleet: FleetOfProcesses, model: bytes | None = None) -> None:
+    Args:
+        fleet: of `federations.steady`, with device-2 held.
+        model: the digest that its final model has to have.
+        more_is_said: of models too, so that ours of the same weights have other digests.
+    """
     fleet.devices["device-2"].release()
     assert fleet.ends() == 0
     final = fleet.final_model()
@@ -63,6 +109,9 @@ def finish(fleet: FleetOfProcesses, model: bytes | None = None) -> None:
     fleet.until(lambda: all(d.held_model() == final for d in fleet.devices.values()), "all devices hold it")
     check_stores(fleet)
     assert check_books(fleet) == 4
+    again = [replay(fleet.ledger, number, seed=7) for number in range(5)]
+    assert all(each.same for each in again) or more_is_said
+    assert [each.rule for each in again] == ["survey/1", *["mean/1"] * 4]
     for name in ("aggregator", *DEVICES):
         assert not [word for word in ("Traceback", "refused", "ERROR") if word in fleet.log(name)], name
 
@@ -78,21 +127,253 @@ def test_a_later_version_works_with_this_one(fleet: FleetOfProcesses, undisturbe
     start(fleet, TO_COME, "device-0", "device-1")
     start(fleet, TODAY, "aggregator")
     reach(fleet, 3)
+    finish(fleet, undisturbed_model, more_is_said=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.replace(".", "_"))
+def test_what_an_earlier_version_left_on_disk_is_taken_up(
+    broker: Broker, tmp_path: Path, version: str
+) -> None:
+    with left_behind(version, tmp_path / "fleet", broker) as fleet:
+        before = fleet.answers(2)
+        assert set(before) == {"device-0", "device-1"}
+        fleet.devices["device-2"].hold(9)
+        start(fleet, TODAY, "aggregator", *DEVICES)
+        finish(fleet)
+        assert {name: fleet.answers(2)[name] for name in before} == before  # nobody was asked again
+
+
+# ── 0.2.0 and this version, on the wire ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "of_0_2_0",
+    [("aggregator",), DEVICES, ("device-0",)],
+    ids=lambda names: "+".join(names),
+)
+def test_0_2_0_takes_part_with_this_version_in_signed_rounds(
+    broker: Broker,
+    tmp_path: Path,
+    version_0_2_0: Version,
+    undisturbed_model: bytes,
+    of_0_2_0: tuple[str, ...],
+) -> None:
+    """Whoever is of 0.2.0, and the others of this version: nothing is refused, and no bit is another one."""
+    with FleetOfProcesses(tmp_path / "fleet", broker, Keys.made(tmp_path, "both")) as fleet:
+        steady(fleet)
+        fleet.devices["device-2"].hold(2)
+        start(fleet, version_0_2_0, *of_0_2_0)
+        start(fleet, TODAY, *sorted({"aggregator", *DEVICES} - set(of_0_2_0)))
+        reach(fleet, 1)
+        finish(fleet, undisturbed_model)
+
+
+@pytest.mark.parametrize("order", [("aggregator", *DEVICES), (*DEVICES, "aggregator")], ids=lambda o: o[0])
+def test_0_2_0_is_upgraded_in_the_middle_of_learning(
+    fleet: FleetOfProcesses, version_0_2_0: Version, undisturbed_model: bytes, order: tuple[str, ...]
+) -> None:
+    steady(fleet)
+    fleet.devices["device-2"].hold(2)
+    start(fleet, version_0_2_0, "aggregator", *DEVICES)
+    reach(fleet, 1)
+    start(fleet, TODAY, order[0])
+    reach(fleet, 2)
+    start(fleet, TODAY, order[1])
+    reach(fleet, 3)
+    start(fleet, TODAY, *order[2:])
     finish(fleet, undisturbed_model)
 
 
-@pytest.mark.parametrize("version", sorted(folder.name for folder in RECORDED.iterdir()))
-def test_what_an_earlier_version_left_on_disk_is_taken_up(fleet: FleetOfProcesses, version: str) -> None:
-    steady(fleet)
-    shutil.copytree(RECORDED / version / "aggregator", fleet.state)
-    for name, device in fleet.devices.items():
-        shutil.copytree(RECORDED / version / name, device.folder / "state")
-    before = fleet.answers(2)
-    assert set(before) == {"device-0", "device-1"}
-    fleet.devices["device-2"].hold(9)
-    start(fleet, TODAY, "aggregator", *DEVICES)
-    finish(fleet)
-    assert {name: fleet.answers(2)[name] for name in before} == before  # nobody was asked again
+def test_0_2_0_goes_on_from_its_backup_and_from_nothing_newer(
+    broker: Broker, tmp_path: Path, version_0_2_0: Version
+) -> None:
+    """As docs/keeping.md says: what this version has migrated the older one refuses, and leaves whole."""
+    backup = tmp_path / "before.backup"
+    with left_behind("0.2.0", tmp_path / "fleet", broker) as fleet:
+        config = fleet.folder / "federation.toml"
+
+        def aggregator(*options: str) -> "subprocess.CompletedProcess[str]":
+            command = version_0_2_0.command("aggregator", config, *options)
+            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+
+        assert aggregator("backup", str(backup)).returncode == 0
+        Ledger(fleet.ledger).close()  # as the first start of this version does
+        migrated = fleet.ledger.read_bytes()
+        refused = aggregator()
+        assert refused.returncode == os.EX_IOERR
+        assert "has layout" in refused.stderr
+        assert "install the newer program" in refused.stderr
+        assert fleet.ledger.read_bytes() == migrated
+        assert aggregator("restore", str(backup), "--force").returncode == 0
+        fleet.devices["device-2"].hold(9)
+        start(fleet, version_0_2_0, "aggregator", *DEVICES)
+        finish(fleet)
+
+
+# ── what 0.2.0 left, read by this version ──────────────────────────────────────────────────────────
+
+
+def test_the_recorded_programs_of_0_2_0_are_those_that_run(version_0_2_0: Version) -> None:
+    code = (
+        "import agent, aggregator, fedge, fleet\n"
+        "print(fedge.__version__, *(each.__file__ for each in (agent, aggregator, fedge, fleet)))"
+    )
+    command = [sys.executable, "-c", version_0_2_0.preparation + code]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert told[0] == "0.2.0"
+    assert not [place for place in told[1:] if Path(place).is_relative_to(ROOT)]
+
+
+@pytest.mark.parametrize("migrated", [False, True], ids=["as_it_lay", "migrated"])
+def test_the_rounds_that_0_2_0_closed_are_replayed_to_the_bit(tmp_path: Path, migrated: bool) -> None:
+    path = shutil.copytree(LEFT / "aggregator", tmp_path / "state") / "ledger.db"
+    if migrated:
+        Ledger(path).close()
+    before = path.read_bytes()
+    for number, kind, rule in ((0, "survey", "survey/1"), (1, "train", "mean/1")):
+        again = replay(path, number, seed=7)
+        assert (again.kind, again.rule, again.same) == (kind, rule, True)
+        assert set(again.samples) == set(DEVICES)
+    assert path.read_bytes() == before
+    assert check_ledger(path) == 1, "and so a plain reading of the rule finds"
+    (tmp_path / "federation.toml").write_text(
+        '[federation]\nname = "recorded"\nseed = 7\n[model]\nfeatures = 5\nclasses = ["a", "b"]\n'
+    )
+    command = [sys.executable, "-m", "fleet", "replay", "1", "--config", str(tmp_path / "federation.toml")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "round 1.1 (train, mean/1, 3 devices): the same model to the bit" in told
+
+
+def test_the_memory_of_the_devices_of_0_2_0_is_read(tmp_path: Path) -> None:
+    pinned = read_public_key(LEFT / "pinned.pub")
+    with read_only(shutil.copytree(LEFT / "aggregator", tmp_path / "state") / "ledger.db") as ledger:
+        answers, rounds = ledger.answers(RoundId(1, 2)), ledger.kept_rounds(1)
+    for name in DEVICES:
+        home = shutil.copytree(LEFT / name, tmp_path / name)
+        with closing(Memory(home / "agent.db")) as memory:
+            assert memory.signers() == (pinned,)
+            saved = memory.saved()
+            assert saved is not None
+            if name != "device-2":  # that one was killed at work on round 2
+                assert memory.seen().round == saved.round == RoundId(1, 2)
+                assert saved.digest == answers[name].digest
+                assert saved.verdict == "admitted"
+                payload = memory.payload(saved.digest)
+                assert payload is not None
+                assert unpack(payload, Update, max_bytes=MAX_SIZE).device == name
+        held = read_held(home / "model.held")
+        assert held is not None
+        assert held.model_digest == rounds[held.decoded_model.round][1]
+
+
+def test_the_model_that_0_2_0_exported_is_what_this_version_exports(tmp_path: Path) -> None:
+    task, model = load_held(LEFT / "device-0" / "model.held")
+    vector = CODECS[model.codec].decode(model.body, task.network.schema.size)
+    manifest = json.loads((LEFT / "export" / "manifest.json").read_text())
+    origin = Origin("recorded", model.generation, model.round, manifest["model"])
+    write(tmp_path, task, vector, origin, manifest["metrics"])
+    for name in ("model.safetensors", "model.onnx"):
+        assert (tmp_path / name).read_bytes() == (LEFT / "export" / name).read_bytes(), name
+    assert json.loads((tmp_path / "manifest.json").read_text())["files"] == manifest["files"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (LEFT / "messages").glob("*")))
+def test_every_message_of_0_2_0_is_read_whole(name: str) -> None:
+    said = (LEFT / "messages" / f"{name}.msgpack").read_bytes()
+    fields = msgpack.unpackb(said)
+    read = msgpack.unpackb(pack(unpack(said, KINDS[fields["type"]])))
+    assert {key: read.get(key) for key in fields} == fields
+
+
+BEYOND_0_2_0 = {"round_requiring.msgpack"}
+"""Rounds that require what it cannot do: no such device is awaited."""
+READ_ALL = """
+import msgpack
+from pathlib import Path
+from fedge.errors import ProtocolError
+from fedge.messages import Message, unpack
+import fedge.provisioning
+
+kinds = {kind.TYPE: kind for kind in Message.__subclasses__()}
+for file in map(Path, sys.argv[1:]):
+    said = file.read_bytes()
+    try:
+        unpack(said, kinds[msgpack.unpackb(said)["type"]])
+    except (ProtocolError, KeyError) as error:
+        print(file.name, repr(error))
+"""
+
+
+def test_every_message_of_this_version_is_read_by_0_2_0(version_0_2_0: Version) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        version_0_2_0.preparation + READ_ALL,
+        *map(str, GOLDEN.glob("*.msgpack")),
+    ]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in told.splitlines()} == BEYOND_0_2_0, told
+
+
+def test_all_that_was_said_in_a_fleet_of_0_2_0_is_understood() -> None:
+    """As the programs take it: by topic, out of the envelope whose signature holds, out of the frames."""
+    topics, signers = Topics("recorded"), (read_public_key(LEFT / "pinned.pub"),)
+    frames: dict[tuple[str, bytes], dict[int, bytes]] = {}
+    heard, exported = set(), []
+    for topic, payload in msgpack.unpackb((LEFT / "wire.msgpack").read_bytes()):
+        address = topics.parse(topic)
+        assert address is not None, topic
+        if not payload:  # a slot that is cleared
+            continue
+        if address.kind in ("round", "export") and address.slot is None:
+            kind = Manifest if address.kind == "round" else Export
+            envelope = unpack(payload, Signed)
+            assert authenticate(envelope, address.kind, topics, signers, verify) == signers
+            heard.add(type(unpack(envelope.body, kind)))
+        elif address.kind in ("task", "model", "export", "update"):
+            frame = unpack(payload, Frame)
+            pieces = frames.setdefault((address.kind, frame.id), {})
+            pieces[frame.i] = frame.data
+            if len(pieces) == frame.n:
+                whole = join(frame.id, (pieces[i] for i in range(frame.n)))
+                assert isinstance(whole, bytes)
+                if address.kind == "export":
+                    exported.append(whole)
+                else:
+                    heard.add(type(unpack(whole, KINDS[msgpack.unpackb(whole)["type"]], max_bytes=MAX_SIZE)))
+        else:
+            heard.add(type(unpack(payload, KINDS[address.kind])))
+    assert heard == {Manifest, Export, Task, Model, Survey, Update, Receipt, Status, Service}
+    assert exported[-1] == (LEFT / "export" / "model.onnx").read_bytes()
+
+
+def test_the_folders_of_the_devices_of_0_2_0_are_taken_up(tmp_path: Path) -> None:
+    """Bundles by `join`, of both kinds; a device that has joined; and a token."""
+    bundles = LEFT / "federation" / "devices"
+    shutil.copytree(LEFT / "homes", tmp_path, dirs_exist_ok=True)
+    for device in ("pi-1", "pi-2"):  # the second made its key itself, and carried the request
+        join_with_bundle(bundles / f"{device}.fedge", tmp_path / device)
+    for device in MEMBERS:
+        settings = AgentSettings.load(tmp_path / device / "agent.toml", {})
+        assert (settings.federation, settings.device) == (FEDERATION, device)
+        assert Present.read(tmp_path / device / "identity.pem").common_name == f"{FEDERATION}_{device}"
+        assert (tmp_path / device / "renewal.password").read_text().strip()
+    token = Token.read((LEFT / "token").read_text())
+    assert (token.federation, token.ca) == (FEDERATION, (LEFT / "federation" / "ca.pem").read_text())
+
+
+def test_the_register_of_0_2_0_is_read(tmp_path: Path) -> None:
+    folder = installed("0.2.0", tmp_path / FEDERATION)
+    with Register(folder.register) as register:
+        members = {member.identity.name: member for member in register.members()}
+        claims = Claims(register).of(FEDERATION)
+    devices = {name: member for name, member in members.items() if member.identity.device is not None}
+    assert set(devices) == {f"{FEDERATION}_{device}" for device in (*MEMBERS, "pi-3")}
+    gone = {name for name, member in devices.items() if member.revoked_at is not None}
+    assert gone == {f"{FEDERATION}_pi-3"}
+    assert all(member.renewal is not None for member in devices.values())
+    (claim,) = claims
+    assert (claim.claim.uses, claim.claim.used) == (2, 1)
 
 
 @pytest.mark.long
@@ -113,31 +394,3 @@ def test_the_first_version_is_upgraded_in_the_middle_of_learning(
     reach(fleet, 3)
     start(fleet, TODAY, *order[2:])
     finish(fleet, undisturbed_model)
-
-
-def record(commit: str, target: Path) -> None:
-    """Keep what the programs of a commit have on disk in the middle of round 2."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        version = checked_out(commit, folder / "source")
-        assert version is not None, commit
-        broker = stack.enter_context(brokers.start("auto", folder / "broker"))
-        fleet = stack.enter_context(FleetOfProcesses(folder / "fleet", broker))
-        steady(fleet)
-        fleet.devices["device-2"].hold(3)
-        start(fleet, version, "aggregator", *DEVICES)
-        reach(fleet, 2)
-        for name in ("aggregator", "device-0", "device-1"):
-            assert fleet.terminate(name) == 0
-        fleet.kill("device-2")
-        (target / "aggregator").mkdir(parents=True)
-        shutil.copy(fleet.ledger, target / "aggregator")
-        for name, device in fleet.devices.items():
-            (target / name).mkdir()
-            for file in device.folder.glob("state/agent.db*[!m]"):  # the shared memory is no state
-                shutil.copy(file, target / name)
-            shutil.copy(device.folder / "state" / "model.held", target / name)
-
-
-if __name__ == "__main__":
-    record(sys.argv[1], Path(sys.argv[2]))

@@ -1,25 +1,46 @@
-"""Programs of other versions: an earlier one, out of this repository's history, and one still to come."""
+"""Programs of other versions: recorded ones, those of this repository's history, and one still to come.
 
+`recorded("0.2.0", folder)` is what most tests want: real programs of that version, out of its wheel.
+"""
+
+import signal
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.system.fleet_of_processes import FleetOfProcesses
+
 ROOT = Path(__file__).parents[2]
+RECORDED = Path(__file__).parent / "recorded"
+"""A folder for each version, made by `tests.system.recording`."""
+DEVICES = ("device-0", "device-1", "device-2")
+"""Those of `federations.steady`."""
 
 # What a version to come may do within v1 of the protocol: say more in every message, at every depth. Only a
-# network has no unknown fields: who does not know one cannot compute the layer it belongs to.
+# network and a plan have no fields to pass over: who does not know one of theirs declines.
 FUTURE = """
 from fedge import wire
 
 def more(value):
     if isinstance(value, dict):
-        grown = {key: part if key == "network" else more(part) for key, part in value.items()}
+        grown = {key: part if key in ("network", "plan") else more(part) for key, part in value.items()}
         return {**grown, "said_by_the_future": 1.5}
     return [more(part) for part in value] if isinstance(value, list | tuple) else value
 
 said = wire.encode
 wire.encode = lambda message: said(more(message))
+"""
+# A version to come that can more: a plan with a proximal term, and another codec.
+ABLE = """
+import fedge.codecs, fedge.plan
+
+class Plan(fedge.plan.Plan):
+    proximal: float | None = None
+
+fedge.plan.Plan = Plan
+fedge.codecs.CODECS = {**fedge.codecs.CODECS, "half": fedge.codecs.float32}
 """
 RUN = """
 import runpy, sys
@@ -38,12 +59,17 @@ class Version:
     """Python that runs before the program."""
 
     def command(self, module: str, config: Path, *options: str) -> list[str]:
-        program = self.preparation + RUN
-        return [sys.executable, "-c", program, module, "--config", str(config), *options]
+        """`agent` or `aggregator` with a configuration."""
+        return self.program(module, "--config", str(config), *options)
+
+    def program(self, module: str, *arguments: str) -> list[str]:
+        """Any of the three programs: `agent`, `aggregator` or `fleet` with what follows its name."""
+        return [sys.executable, "-c", self.preparation + RUN, module, *arguments]
 
 
 TODAY = Version("today's")
 TO_COME = Version("a later one", FUTURE)
+ABLE_TO_MORE = Version("a later one that can more", ABLE)
 
 
 def checked_out(commit: str, folder: Path) -> Version | None:
@@ -54,4 +80,36 @@ def checked_out(commit: str, folder: Path) -> Version | None:
         return None
     folder.mkdir()
     subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
-    return Version(commit, f"import sys\nsys.path.insert(0, {str(folder)!r})\n")
+    return _at(commit, folder)
+
+
+def recorded(version: str, folder: Path) -> Version:
+    """The programs of a recorded version, unpacked into a folder; a folder that is there is used as it is."""
+    if not folder.exists():
+        (wheel,) = (RECORDED / version).glob("*.whl")
+        with zipfile.ZipFile(wheel) as packed:
+            packed.extractall(folder)
+    return _at(version, folder)
+
+
+def _at(name: str, folder: Path) -> Version:
+    return Version(name, f"import sys\nsys.path.insert(0, {str(folder)!r})\n")
+
+
+def start(fleet: FleetOfProcesses, version: Version, *names: str) -> None:
+    """Start these programs, or start them again in this version: `aggregator`, or devices by name."""
+    for name in names:
+        if name in fleet.programs:
+            # 0.1.0 could be aborted when it was ended in the middle of an export.
+            assert fleet.terminate(name) in (0, -signal.SIGABRT)
+        if name == "aggregator":
+            config = fleet.folder / "federation.toml"
+            fleet.start_program(name, version.command("aggregator", config, "--exit-when-done"))
+        else:
+            fleet.start_program(name, version.command("agent", fleet.devices[name].config))
+
+
+def reach(fleet: FleetOfProcesses, number: int) -> None:
+    """Let learning go on to where a round lacks nothing but device-2, which is held in it."""
+    fleet.devices["device-2"].hold(number + 1)  # the first reading is the survey's
+    fleet.until(lambda: fleet.admitted(number) == {"device-0", "device-1"}, f"round {number} waits")

@@ -21,6 +21,8 @@ class Wiretap:
         self.topics = Topics(fleet.name)
         self.latest: dict[str, bytes] = {}
         """The last message of each topic, retained ones from before included."""
+        self.heard: list[tuple[str, bytes]] = []
+        """Topic and payload of every message, in the order in which they came."""
         self.receipts: dict[tuple[str, bytes], Receipt] = {}
         """By device and update, the last one."""
         self._fleet = fleet
@@ -87,6 +89,7 @@ class Wiretap:
     def _hear(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         payload = bytes(message.payload)
         self.latest[message.topic] = payload
+        self.heard.append((message.topic, payload))
         address = self.topics.parse(message.topic)
         if address is not None and address.kind == "receipt" and address.device is not None:
             receipt = unpack(payload, Receipt)

@@ -39,7 +39,7 @@ def crash_at(step: int, program: ModuleType, monkeypatch: pytest.MonkeyPatch) ->
         patched.setattr(os, "fsync", lambda _descriptor: None)  # the disk itself lives on, and is slow
         for owner, name in [
             (os, "open"), (os, "fsync"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"),
-            (Path, "replace"), (Path, "mkdir"), (shutil, "rmtree"), (program, "ask"),
+            (os, "rename"), (os, "link"), (Path, "mkdir"), (shutil, "rmtree"), (program, "ask"),
         ]:  # fmt: skip
             patched.setattr(owner, name, counted(name, getattr(owner, name)))
         yield done

@@ -108,7 +108,7 @@ def test_a_crash_anywhere_leaves_nothing_or_all_and_the_next_run_ends_it(
         )
         shutil.rmtree(home)
     assert not crashed
-    assert {"ask", "replace", "fsync"} <= set(done)
+    assert {"ask", "rename", "fsync"} <= set(done)
     print(f"crashed at each of {step} steps")
 
 

@@ -128,7 +128,7 @@ def test_a_crash_anywhere_leaves_the_old_identity_or_the_new_and_the_next_run_en
         shutil.rmtree(home)
         shutil.copytree(kept, home)
     assert not crashed
-    assert {"ask", "replace", "fsync", "rmtree"} <= set(done)
+    assert {"ask", "rename", "fsync", "rmtree"} <= set(done)
     assert outcomes == sorted(outcomes, reverse=True), "first the old, then the new"
     assert outcomes[0] == "old"
     assert outcomes.count("new") > 1

@@ -73,13 +73,14 @@ def test_whom_it_is_for_can_read_it_at_once_whoever_renews_it(
     folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A power cut must not leave the broker with a file that root alone reads."""
-    rename, modes = Path.rename, dict[Path, int]()
+    rename, modes = os.rename, dict[str, int]()
 
-    def noted(path: Path, target: Path) -> Path:
-        modes[target] = stat.S_IMODE(path.stat().st_mode)
-        return rename(path, target)
+    def noted(name: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        place = Path(f"/proc/self/fd/{dst_dir_fd}").readlink() / target
+        modes[str(place.relative_to(folder.root))] = stat.S_IMODE(os.stat(name, dir_fd=src_dir_fd).st_mode)
+        rename(name, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    monkeypatch.setattr(Path, "replace", noted)
+    monkeypatch.setattr(os, "rename", noted)
     folder.broker_identity.chmod(0o640)
     before = os.umask(0o077)
     try:
@@ -87,7 +88,7 @@ def test_whom_it_is_for_can_read_it_at_once_whoever_renews_it(
         assert os.umask(before) == 0o077, "what comes after has the mask of before"
     finally:
         os.umask(before)
-    assert (modes[folder.broker_identity], modes[folder.watch_identity]) == (0o640, 0o600)
+    assert (modes["broker/identity.pem"], modes["aggregator/watch.pem"]) == (0o640, 0o600)
 
 
 def test_a_run_that_was_cut_short_of_telling_the_broker_is_made_up_for(

@@ -1,0 +1,42 @@
+"""Code that is not ours, at work on a device's data: whatever it raises is an error of the data."""
+
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fedge.disclosure import Public
+from fedge.errors import DataError
+
+
+@contextmanager
+def foreign(what: str, public: Public) -> Iterator[None]:
+    """Run code of the owner's, or of a library's.
+
+    Also what is no `Exception` ends here: a sensor's library may raise `asyncio.CancelledError`, and a
+    function `SystemExit`. Only Ctrl-C goes on, which reaches the main thread alone; elsewhere the code itself
+    has raised a `KeyboardInterrupt`.
+
+    Args:
+        what: begins the message: `sensors:read`.
+        public: what others are told.
+
+    Raises:
+        DataError: it raised something; the text tells its kind and place, not its words.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
+        raise DataError(f"{what} raised {summary(error)}", public) from error
+
+
+def summary(error: BaseException) -> str:
+    """Kind and place of an exception; its text may quote samples, and stays in the chained traceback."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__} at {error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}"

@@ -1,0 +1,90 @@
+"""The first line of a CSV: the names of its columns, or values already?
+
+A line of values is told from a line of names by its numbers. Names may be numbers too: 0, 1, 2 … as pandas
+writes them, or years. So a first line is taken for names, unless one of these holds:
+
+* a cell is a number with a sign, a point or an exponent;
+* its whole numbers do not go up by one, or begin at 10,000 or above;
+* a cell is a date with a time of day.
+
+Who really has such names asks for them in the task, or writes them into `[data] columns`.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedge.disclosure import public
+from fedge.errors import DataError
+
+LARGEST_NAME = 9_999
+"""A column may be called by its number or a year; a number above is rather a time stamp."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"0|[1-9][0-9]*")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+_LINE_PROTOCOL = re.compile(r"[^\s,=]+(,[^\s,=]+=[^\s,=]+)* [^\s,=]+=[^\s,]+(,[^\s,=]+=[^\s,]+)* -?\d{9,}")
+
+
+def looks_like_data(cells: Sequence[str]) -> bool:
+    """Whether these are values rather than the names of columns.
+
+    >>> looks_like_data(["time", "PM2.5", "label"]), looks_like_data(["0", "1", "2", "label"])
+    (False, False)
+    >>> looks_like_data(["1458229140", "weather", "garden"]), looks_like_data(["21.7", "walk"])
+    (True, True)
+    """
+    numbers = [cell for cell in cells if _NUMBER.fullmatch(cell)]
+    if not all(_WHOLE.fullmatch(cell) for cell in numbers):
+        return True
+    if any(_TIME.fullmatch(cell) for cell in cells):
+        return True
+    if not numbers:
+        return False
+    first = int(numbers[0]) if len(numbers[0]) < 10 else LARGEST_NAME + 1
+    return first > LARGEST_NAME or numbers != [str(first + i) for i in range(len(numbers))]
+
+
+def nameless(file: Path, line: int) -> DataError:
+    """What to say of a first line that holds values."""
+    return DataError(
+        f"{file}: line {line} looks like data; name the columns: `[data] columns = […]`, even if these are "
+        "their names",
+        public("line {line} looks like data; name the columns: `[data] columns`", line=line),
+    )
+
+
+def read_header(file: Path, line: int, row: Sequence[str]) -> tuple[str, ...]:
+    """The names in the first row; none where there is no row.
+
+    Raises:
+        DataError: it cannot be a header: no commas, or a name that stands twice.
+    """
+    names = tuple(name.strip() for name in row)
+    if _LINE_PROTOCOL.fullmatch(",".join(names)):
+        raise DataError(
+            f"{file}: line {line}: this is InfluxDB's line protocol, not CSV; have CSV written "
+            '(Telegraf: data_format = "csv")',
+            public("line {line} is InfluxDB's line protocol, not CSV", line=line),
+        )
+    if len(names) == 1 and (other := _separator(names[0])):
+        raise DataError(
+            f"{file}: line {line}: columns are separated by {other!r}; separate them by commas",
+            public("line {line}: columns are not separated by commas", line=line),
+        )
+    for j, name in enumerate(names):
+        if (i := names.index(name)) != j:
+            if looks_like_data(names):
+                raise nameless(file, line)
+            raise DataError(
+                f"{file}: line {line}: column {name!r} stands twice; give each its own name",
+                public("line {line}: columns {i} and {j} have one name", line=line, i=i + 1, j=j + 1),
+            )
+    return names
+
+
+def _separator(cell: str) -> str | None:
+    """What seems to stand between the cells of a line without commas."""
+    words = cell.split()
+    if len(words) > 1 and all(map(_NUMBER.fullmatch, words)) and "\t" not in cell:
+        return " "
+    return next((sign for sign in ";\t|" if sign in cell), None)

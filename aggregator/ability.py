@@ -1,0 +1,46 @@
+"""Which devices can do what a round requires: the others are neither awaited nor admitted. Pure."""
+
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator.federation import Federation, Phase, Step
+from fedge.capabilities import BASE, lacking, told
+
+NAMED = 5
+"""Devices that one line names at most."""
+
+
+def lacks(state: Federation, device: str) -> tuple[str, ...] | None:
+    """What the open round requires and a device cannot; None: it has not told what it can, and it matters."""
+    can = state.abilities.get(device)
+    found = lacking(state.requires, BASE if can is None else can)
+    return None if found and can is None else found
+
+
+def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
+    """Take in what a device says that it can; where that is too little for the open round, say so."""
+    can = told(said)
+    before = state.abilities.get(device)
+    if before == can:
+        return state, []
+    state = replace(state, abilities={**state.abilities, device: can})
+    if state.phase is not Phase.COLLECTING or not (names := lacking(state.requires, can)):
+        return state, []
+    text = f"round {state.round}: {device} cannot do {', '.join(names)}: it is neither awaited nor admitted"
+    return state, [do.Say("warning", text)]
+
+
+def unable(state: Federation) -> list[do.Effect]:
+    """What to say at the beginning of a round of the devices online that cannot do what it requires."""
+    found = {device: lack for device in sorted(state.online) if (lack := lacks(state, device))}
+    if not found:
+        return []
+    names = ", ".join(sorted({name for each in found.values() for name in each}))
+    devices = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")
+    text = (
+        f"round {state.round}: {len(found)} of {len(state.online)} devices online cannot do {names}: "
+        f"{devices}; they are neither awaited nor admitted until they are upgraded"
+    )
+    if (able := len(state.online) - len(found)) < state.enough:
+        text += f". The other {able} are fewer than the {state.enough} that it takes to close the round"
+    return [do.Say("warning", text)]

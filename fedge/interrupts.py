@@ -1,0 +1,126 @@
+"""Ctrl-C at any moment: one sentence and exit code 130, never a traceback.
+
+Each program imports this before anything else, so that only Python's own start comes before it. Until the
+program begins its work nothing has to be put in order, and SIGINT ends it at once. From then on SIGINT is a
+KeyboardInterrupt, so that what was begun is put in order, but never in the middle of an import, as modules
+take one for all kinds of errors. A second one waits for nothing. Whoever stops in an orderly way at SIGINT,
+as agent and aggregator do once they serve, sets a handler of their own.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+CODE = 128 + signal.SIGINT
+"""What a shell says of a program that SIGINT has ended."""
+AGAIN_S = 0.01
+_IMPORTING = "<frozen importlib"
+_put_off = False
+
+
+T = TypeVar("T")
+
+
+def prepare() -> None:
+    """Let SIGINT end the program at once, unless whoever started it had it ignored, or handles it himself."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+        sys.unraisablehook, sys.excepthook = _unraisable, _uncaught
+
+
+def run(program: str, work: Callable[[], T]) -> T | int:
+    """Do a program's work; returns what it returns, or 130 if it was interrupted.
+
+    Args:
+        program: its name, for the sentence.
+        work: what it does.
+    """
+    ours = signal.getsignal(signal.SIGINT) is _end
+    try:
+        if ours:
+            signal.signal(signal.SIGINT, _interrupt)
+        result = work()
+    except BaseException as error:
+        said = isinstance(error, SystemExit) and error.code == CODE
+        if said or not (_comes_of_one(error) or _is_put_off()):
+            raise
+    else:
+        if not _is_put_off():
+            return result
+    finally:
+        if ours and signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, _end)  # what is left is the end of the interpreter
+    _say(f"{program}: stopped\n")
+    if ours:
+        _leave()  # not through threads and handlers that were cut off
+    return CODE
+
+
+def _comes_of_one(error: BaseException | None) -> bool:
+    """Whether it is an interrupt, or what went wrong when that was put in order."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _is_put_off() -> bool:
+    """Whether one came in an import, and was still to be raised; it is not any more."""
+    global _put_off
+    if not _put_off:
+        return False
+    _put_off = False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return True
+
+
+def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
+    _say("stopped\n")
+    os._exit(CODE)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    global _put_off
+    if _put_off := _is_importing(frame):
+        signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        return
+    signal.signal(signal.SIGINT, _end)
+    raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_IMPORTING):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _unraisable(unraisable: Any) -> None:
+    """A KeyboardInterrupt that nobody can catch, as it was raised while an object went."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        _end()
+    sys.__unraisablehook__(unraisable)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """One that came in the moment when `run` itself begins or ends."""
+    if issubclass(kind, KeyboardInterrupt):
+        _end()
+    sys.__excepthook__(kind, error, trace)
+
+
+def _leave() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(CODE)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, text.encode())

@@ -1,0 +1,52 @@
+"""Databases that root opens where a service's user may have put links: the file that is meant, or none."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fedge.errors import StateError
+from fedge.folders import Misplaced, adopt, located
+
+
+@contextmanager
+def pinned(path: Path, *, make: bool) -> Iterator[None]:
+    """While root has SQLite open a database: make sure that it opens this one, and nothing by a link.
+
+    SQLite follows a link in the database's place, and makes what it points at; beside the database it follows
+    none. So a new file is made before, and afterwards it is looked at which file was opened.
+
+    Raises:
+        StateError: a service's user may be at work; nothing was changed.
+    """
+    if os.geteuid() != 0 or str(path) == ":memory:":
+        yield
+        return
+    try:
+        with located(path) as (folder, name):
+            if not folder.is_shared:
+                yield
+                return
+            if make and folder.find(name) is None:
+                with folder.file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL) as descriptor:
+                    adopt(folder, descriptor)
+            for other in (f"{name}{suffix}" for suffix in ("-wal", "-shm", "-journal")):
+                if (found := folder.find(other)) is not None:
+                    folder.examine(other, found)
+            with folder.pin(name) as place:
+                before = _times_open(place)
+                yield
+                if _times_open(place) == before:
+                    raise Misplaced(f"{name} was replaced by a link meanwhile")
+    except OSError as error:
+        raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+def _times_open(place: int) -> int:
+    """How often this process has the file open that a descriptor stands for."""
+    this, count = os.fstat(place), 0
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 (names are numbers)
+        with suppress(OSError):
+            found = os.fstat(int(name))
+            count += (found.st_dev, found.st_ino) == (this.st_dev, this.st_ino)
+    return count

@@ -1,0 +1,218 @@
+"""Nothing of a device's data is published but names that the task asks for, numbers and reasons.
+
+Every source is fed marks that stand nowhere else: in cells, headers, labels, names of files, folders, arrays
+and series, in the words of exceptions and in the names of their classes. Then a round is declined as on a
+device: by the trainer's thread and the core. No mark may be in what is published; the device's own log tells
+the details.
+"""
+
+import ast
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent import effects as do
+from agent import lifecycle
+from agent.__main__ import main
+from agent.config import AgentSettings
+from agent.dataset import fit
+from agent.device import Working
+from agent.events import Done, Failed
+from agent.lifecycle import step
+from agent.limits import Objection
+from agent.manners import Readings
+from agent.sources import open_source, open_sources
+from agent.trainer import Job, Trainer
+from fedge.disclosure import Known, public, withheld
+from fedge.errors import DataError
+from fedge.freshness import RoundId
+from fedge.messages import Blob, Cohort, Manifest, Status, Task, pack, unpack
+from fedge.nn.spec import Dense, NetworkSpec
+from fedge.reasons import Reason
+from tests.agent.canaries import CASES, CLASSES, FOLDER, MARKS, Case, lay_out
+from tests.agent.test_lifecycle import HOLDS, WORKING, announced
+from tests.agent.test_lifecycle import manifest as announcement
+
+PATIENCE_S = 120.0
+ROOT = Path(__file__).parent.parent.parent
+
+
+def survey(**learns: Any) -> Job:
+    names = learns.get("classes") or learns["targets"]
+    loss: Any = "cross-entropy" if "classes" in learns else "mse"
+    network = NetworkSpec(inputs=2, layers=(Dense(units=len(names)),), loss=loss)
+    manifest = Manifest(
+        generation=1,
+        round=1,
+        kind="survey",
+        state="open",
+        seconds_left=60.0,
+        seed=0,
+        task=Blob(digest=bytes(32), slot=0, frames=1, size=1),
+        cohort=Cohort(fraction=1.0, seed=0),
+    )
+    return Job(manifest, Task(network=network, features=("heat", "rain"), **learns), None, {})
+
+
+def outcome(settings: AgentSettings, job: Job) -> Done | Failed:
+    """What comes of the work, on the trainer's own thread."""
+    found: SimpleQueue[Done | Failed] = SimpleQueue()
+    Trainer(settings, open_sources(settings), found.put).start(job)
+    return found.get(timeout=PATIENCE_S)
+
+
+def published(effects: list[do.Effect]) -> bytes:
+    return b"".join(pack(effect.status) for effect in effects if isinstance(effect, do.PublishStatus))
+
+
+def assert_no_mark(payload: bytes) -> None:
+    assert not [mark for mark in MARKS if mark in payload.lower()], payload
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_what_is_declined_for_data_names_nothing_of_them(tmp_path: Path, case: Case) -> None:
+    failed = outcome(lay_out(tmp_path, case), survey(**case.learns))
+    assert isinstance(failed, Failed), failed
+    assert failed.reason == case.reason, failed
+    state, effects = step(WORKING, failed)
+    payload = published(effects) + pack(lifecycle.status(state, online=False))
+    assert_no_mark(payload)
+    assert case.said in unpack(published(effects), Status).declined.detail  # type: ignore[union-attr]
+    (said,) = (effect.text for effect in effects if isinstance(effect, do.Say))
+    assert case.log in said, "the device's own log has the details"
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_check_tells_the_owner(
+    tmp_path: Path, case: Case, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = lay_out(tmp_path, case)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr("fedge.collision.collisions", list)  # which takes long
+    monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)
+    code = main(["--config", str(tmp_path / FOLDER / "agent.toml"), "--check"])
+    if code == 130:  # as if by Ctrl-C: this is the main thread
+        assert "KeyboardInterrupt" in case.log
+        return
+    if code == 0:  # only a task can tell what is wrong
+        job = survey(**case.learns)
+        with pytest.raises(DataError) as caught:
+            fit(open_source(settings.data).read(), job.task, settings.data)
+        assert case.log in str(caught.value)
+        return
+    assert code == 65
+    said = capsys.readouterr().err
+    assert case.log in said
+    assert "Traceback" not in said
+
+
+class Odd(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise RuntimeError("canary")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("canary of anna"), Odd(), BaseException("canary")], ids=["runtime", "odd", "base"]
+)
+def test_what_nobody_has_foreseen_is_told_without_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    def fails(*_: object) -> Any:
+        raise error
+
+    monkeypatch.setattr("agent.trainer.fit", fails)
+    settings = lay_out(tmp_path, CASES["too few"])
+    failed = outcome(settings, survey(**CLASSES))
+    assert isinstance(failed, Failed)
+    assert (failed.reason, failed.told) == (Reason.FAILED, withheld(Reason.FAILED))
+    _, effects = step(WORKING, failed)
+    assert_no_mark(published(effects))
+    assert type(error).__name__ in caplog.text
+    assert "Traceback" in caplog.text
+
+
+# ── what is declined for other reasons ─────────────────────────────────────────────────────────────
+
+
+def test_the_names_of_other_sources_stay_here() -> None:
+    state = replace(HOLDS, source="heart", offered=frozenset({"data", "canary"}))
+    for state_ in (
+        state,
+        replace(state, source="data", limits=state.limits.model_copy(update={"sources": ("canary",)})),
+    ):
+        declined, effects = step(state_, announced(announcement()))
+        assert declined.declined is not None
+        assert_no_mark(published(effects))
+        assert any("canary" in effect.text for effect in effects if isinstance(effect, do.Say))
+
+
+def test_the_name_of_a_battery_stays_here() -> None:
+    state = replace(HOLDS, manners=HOLDS.manners.model_copy(update={"mains": True}))
+    event = replace(announced(announcement()), readings=Readings(battery="canary-00:11:22"))
+    _, effects = step(state, event)
+    assert b"on_battery" in published(effects)
+    assert_no_mark(published(effects))
+
+
+# ── it cannot be forgotten ─────────────────────────────────────────────────────────────────────────
+
+
+def test_who_writes_no_public_text_gives_nothing_away() -> None:
+    assert DataError("canary").public == withheld(Reason.BAD_DATA)
+    for reason in Reason:
+        failed = Failed(RoundId(1, 1), reason, "canary")
+        assert failed.told == withheld(reason)
+        _, effects = step(replace(WORKING, work=Working(RoundId(1, 1))), failed)
+        assert_no_mark(published(effects))
+        assert Objection(reason, "told", "canary").detail == "told"
+
+
+def test_a_public_text_is_made_of_numbers_and_known_names() -> None:
+    place = public("line {line}", line=np.int64(7))
+    assert public("{place}: {name!r}, {share:.1f}", place=place, name=Known("rain"), share=0.25) == (
+        "line 7: 'rain', 0.2"
+    )
+    assert public("{names}", names=Known(*"abcdefghij")) == "a, b, c, d, e, f, g, h and 2 more"
+    assert public("{name}", name=Known("{secret}")) == "{secret}", "a name is no template"
+    for value in ("text", b"bytes", Path("path"), ["list"], None, ValueError("canary")):
+        with pytest.raises(TypeError, match="may not leave the device"):
+            public("{value}", value=value)  # type: ignore[arg-type]
+
+
+def calls(name: str) -> list[tuple[Path, ast.Call]]:
+    return [
+        (file.relative_to(ROOT), node)
+        for package in ("agent", "fedge")
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+    ]
+
+
+def test_the_sentences_are_literals_and_nothing_else_makes_them() -> None:
+    sentences = calls("public")
+    assert len(sentences) > 30
+    for file, call in sentences:
+        (sentence,) = call.args
+        assert isinstance(sentence, ast.Constant), f"{file}:{call.lineno}: a text that is put together"
+    assert [str(file) for file, _ in calls("Public")] == ["fedge/disclosure.py"]
+
+
+KNOWN: dict[str, Callable[[str], bool]] = {
+    # Where a name is called known, and what it is made of: the task's, or a word of the program's own.
+    "agent/dataset.py": lambda said: said in TASKS,
+    "agent/sources/arrays.py": lambda said: said == "key",
+    "agent/sources/conversion.py": lambda said: said == "key",
+}
+TASKS = ("*task.features", "task.features[j]", "lacking[0]", "names[i]", "*classes", "*targets")
+
+
+def test_only_names_of_the_task_are_called_known() -> None:
+    for file, call in calls("Known"):
+        assert KNOWN[str(file)](", ".join(map(ast.unparse, call.args))), f"{file}:{call.lineno}"

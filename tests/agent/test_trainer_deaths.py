@@ -1,0 +1,131 @@
+"""Whatever ends the worker's thread: each job is answered, and the next one is done."""
+
+import asyncio
+import ctypes
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import numpy as np
+import pytest
+
+from agent.events import Done, Failed
+from agent.sources import Samples
+from agent.sources.arrays import samples_from_arrays
+from agent.trainer import Job, Trainer
+from fedge.disclosure import withheld
+from fedge.reasons import Reason
+from tests.agent.test_trainer_pulse import PATIENCE_S, job, settings, until
+
+Outcomes = SimpleQueue[Done | Failed]
+
+
+dies = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+class Bed:
+    """A source that first does something else, and then has samples."""
+
+    def __init__(self, *first: Callable[[], object]) -> None:
+        self._first = list(first)
+        self.threads: list[threading.Thread] = []
+
+    def fingerprint(self) -> object:
+        self.threads.append(threading.current_thread())
+        return object()
+
+    def read(self) -> Samples:
+        if self._first:
+            self._first.pop(0)()
+        return samples_from_arrays("bed", np.arange(80.0).reshape(40, 2), [0, 1] * 20)
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def fails() -> None:
+        raise error
+
+    return fails
+
+
+def in_thread(thread: threading.Thread, error: type[BaseException]) -> None:
+    """Have an exception raised there, as libraries do that end what takes too long."""
+    assert thread.ident is not None
+    assert (
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error)) == 1
+    )
+
+
+def trainer(folder: Path, bed: Bed) -> tuple[Trainer, Outcomes]:
+    outcomes: Outcomes = SimpleQueue()
+    return Trainer(settings(folder, 600.0), {"data": bed}, outcomes.put), outcomes
+
+
+def do(worker: Trainer, outcomes: Outcomes, work: Job | None = None) -> Done | Failed:
+    worker.start(work or job())
+    return outcomes.get(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncio.CancelledError("x"),
+        GeneratorExit("x"),
+        KeyboardInterrupt("x"),
+        SystemExit(3),
+        BaseException("x"),
+        RuntimeError("x"),
+        RecursionError("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_source_raises_is_a_decline_and_the_next_job_is_done(
+    tmp_path: Path, error: BaseException
+) -> None:
+    bed = Bed(raising(error))
+    worker, outcomes = trainer(tmp_path, bed)
+    failed = do(worker, outcomes)
+    assert isinstance(failed, Failed)
+    assert (failed.reason, failed.told) == (Reason.FAILED, withheld(Reason.FAILED))
+    assert failed.detail == f"the worker failed: {type(error).__name__}"
+    assert isinstance(do(worker, outcomes), Done)
+    until(lambda: worker.pulse.overdue_s() == 0.0)
+    assert bed.threads[0] is bed.threads[1], "the thread lives on"
+
+
+def test_an_exception_that_another_thread_has_raised_here_is_a_decline(tmp_path: Path) -> None:
+    bed = Bed()
+    worker, outcomes = trainer(tmp_path, bed)
+    assert isinstance(do(worker, outcomes), Done)
+    in_thread(bed.threads[0], SystemExit)  # while it waits: it is raised when the next job is here
+    assert isinstance(do(worker, outcomes), Failed)
+    assert isinstance(do(worker, outcomes), Done)
+    with pytest.raises(Empty):
+        outcomes.get_nowait()
+
+
+@dies
+def test_a_job_is_answered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, outcomes = trainer(tmp_path, Bed())
+    monkeypatch.setattr(worker.pulse, "rest", raising(SystemExit()))  # after it is answered
+    assert isinstance(do(worker, outcomes), Done)
+    until(lambda: not worker._thread.is_alive())  # type: ignore[union-attr]
+    with pytest.raises(Empty):
+        outcomes.get_nowait()
+    monkeypatch.undo()
+    assert isinstance(do(worker, outcomes), Done), "a dead worker is replaced when work begins"
+
+
+@dies
+def test_a_worker_that_died_is_replaced_when_work_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bed = Bed()
+    worker, outcomes = trainer(tmp_path, bed)
+    monkeypatch.setattr(worker, "_take", raising(SystemExit()))
+    monkeypatch.setattr(worker.pulse, "rest", raising(SystemExit()))
+    assert isinstance(do(worker, outcomes), Failed)
+    until(lambda: not worker._thread.is_alive())  # type: ignore[union-attr]
+    monkeypatch.undo()
+    assert isinstance(do(worker, outcomes), Done)
+    assert "another one takes its place" in caplog.text

@@ -1,0 +1,128 @@
+"""A device that cannot do what a round requires says so at once, by name, and does nothing else."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import effects as do
+from agent import events as on
+from agent import held, lifecycle
+from agent.device import Device, Fetching, Idle
+from agent.lifecycle import step
+from fedge.capabilities import CAN
+from fedge.messages import Model, Task, pack
+from fedge.nn.spec import Dense, NetworkSpec, UnknownLayer
+from fedge.plan import Plan
+from fedge.reasons import Reason
+from tests.agent.test_lifecycle import (
+    CONNECTED,
+    FOLLOW_S,
+    HOLDS,
+    TASK,
+    announced,
+    manifest,
+    model_of,
+    story,
+)  # fmt: skip
+
+
+def unknown_plan() -> Plan:
+    return Plan.model_validate({"proximal": 0.1})
+
+
+STRANGE: list[tuple[dict[str, Any], str]] = [
+    ({"requires": ("codec:topk", "phase:train")}, "codec:topk"),
+    ({"plan": unknown_plan()}, "plan:proximal"),
+    ({"plan": Plan(codec="topk")}, "codec:topk"),
+    ({"kind": "evaluate"}, "phase:evaluate"),
+    ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
+]
+
+
+@pytest.mark.parametrize(("fields", "names"), STRANGE)
+@pytest.mark.parametrize("before", [CONNECTED, HOLDS], ids=["nothing at hand", "all at hand"])
+def test_what_a_manifest_asks_and_the_program_cannot_is_declined_at_once(
+    before: Device, fields: dict[str, Any], names: str
+) -> None:
+    state, effects = step(before, announced(manifest(**fields)))
+    assert isinstance(state.work, Idle)
+    assert state.declined is not None
+    assert state.declined.reason is Reason.UNSUPPORTED
+    assert names in state.declined.detail
+    assert [type(effect) for effect in effects] == [do.SaveSeen, do.Say, do.PublishStatus]
+    later, effects = story(state, on.Tick(FOLLOW_S + 1.0))
+    assert effects == [], "a model that it cannot use is not fetched either"
+    assert lifecycle.due_s(later) is None or lifecycle.due_s(later) > FOLLOW_S + 1.0  # type: ignore[operator]
+
+
+def test_a_device_that_can_more_takes_part() -> None:
+    able = replace(CONNECTED, can=CAN | {"codec:topk"})
+    state, _ = step(able, announced(manifest(requires=("codec:topk",))))
+    assert isinstance(state.work, Fetching)
+    assert "codec:topk" in (lifecycle.status(state).can or ())
+
+
+def test_a_state_that_is_not_known_is_no_open_round() -> None:
+    state, effects = step(HOLDS, announced(manifest(state="frozen")))
+    assert isinstance(state.work, Idle)
+    assert not [effect for effect in effects if isinstance(effect, do.StartWork)]
+
+
+def test_who_is_not_chosen_declines_nothing() -> None:
+    state, _ = step(HOLDS, announced(manifest(chosen=False, requires=("codec:topk",))))
+    assert state.declined is None
+
+
+@pytest.mark.parametrize("kind", ["task", "model"])
+def test_what_only_the_task_or_the_model_tells_is_declined_when_it_is_read(kind: str) -> None:
+    before = replace(HOLDS, **{kind: b"another"})
+    digest = TASK if kind == "task" else model_of(1)
+    name = "layer:conv1d" if kind == "task" else "codec:topk"
+    state, _ = step(before, announced(manifest()))
+    assert isinstance(state.work, Fetching)
+    state, effects = step(state, on.Fetched(1.0, kind, digest, unknown=(name,)))
+    assert state.declined is not None
+    assert (state.declined.reason, name in state.declined.detail) == (Reason.UNSUPPORTED, True)
+    assert not [effect for effect in effects if isinstance(effect, do.StartWork | do.KeepModel)]
+    state, effects = step(state, announced(manifest(2)))
+    if kind == "task":  # the same task: nothing is fetched to learn it again
+        assert not [effect for effect in effects if isinstance(effect, do.Fetch)]
+    assert (state.declined is not None) == (kind == "task"), "the next model may be of another codec"
+
+
+def test_a_model_that_cannot_be_used_is_not_kept_by_who_only_follows() -> None:
+    before = replace(CONNECTED, followed_s=-FOLLOW_S)
+    state, effects = step(before, announced(manifest(chosen=False)))
+    assert [effect for effect in effects if isinstance(effect, do.Fetch)]
+    state, _ = step(state, on.Fetched(1.0, "task", TASK, unknown=("layer:conv1d",)))
+    state, effects = step(state, on.Fetched(1.0, "model", model_of(1)))
+    assert isinstance(state.work, Idle)
+    assert not [effect for effect in effects if isinstance(effect, do.KeepModel)]
+    assert [e.level for e in effects if isinstance(e, do.Say)] == ["warning"]
+    assert step(state, on.Tick(2 * FOLLOW_S))[1] == [], "nor fetched again and again"
+
+
+def strange_file(path: Path) -> None:
+    network = NetworkSpec(
+        inputs=1, layers=(UnknownLayer(type="conv1d"), Dense(units=2)), loss="cross-entropy"
+    )
+    task = Task(network=network, features=("x",), classes=("a", "b"))
+    held.save(path, pack(task), pack(Model(generation=1, round=3, body=bytes(16))))
+
+
+def test_a_model_file_of_a_newer_program_is_left_alone_and_said(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "data.csv").write_text("x,label\n1,a\n2,b\n")
+    strange_file(tmp_path / "state" / held.FILE)
+    config = tmp_path / "agent.toml"
+    config.write_text('federation = "f"\ndevice = "d"\n[data]\nsource = "csv"\npath = "data.csv"\n')
+    command = [sys.executable, "-m", "agent", "--config", str(config), "predict", str(tmp_path / "data.csv")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (78, "")
+    assert "layer:conv1d" in ran.stderr
+    assert "upgrade" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,164 @@
+"""Who cannot do what a round requires is neither awaited nor admitted, and the operator is told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aggregator import effects as do
+from aggregator.answers import Answer
+from aggregator.effects import Effect
+from aggregator.federation import Federation
+from aggregator.ledger.writing import Ledger
+from fedge.capabilities import BASE, CAN
+from fedge.messages import Frame, Status
+from fedge.nn.spec import Dense, NetworkSpec, Standardize
+from fedge.plan import Plan
+from fedge.reasons import Reason
+from tests.aggregator.stories import (
+    OPEN,
+    SURVEY,
+    TASK,
+    Story,
+    federation,
+    frames,
+    kinds,
+    of,
+    only_manifest,
+    receipts,
+    rules,
+    running,
+    status,
+    update,
+)  # fmt: skip
+
+NEW = tuple(sorted(CAN | {"codec:topk"}))
+TOPK = Plan(codec="topk")
+
+
+def able(**changes: object) -> Status:
+    return status().model_copy(update={"can": NEW, **changes})
+
+
+def with_answer(state: Federation, device: str) -> Federation:
+    """A device's update counts; no codec of this program makes one that this round would admit."""
+    answers = {**state.answers, device: Answer(b"d" * 32, "admitted", samples=10)}
+    return replace(state, answers=answers, admitted=len(answers), awaited=state.awaited - {device})
+
+
+def said(effects: list[Effect]) -> str:
+    return "\n".join(effect.text for effect in of(do.Say, effects))
+
+
+def mixed(*old: str, new: tuple[str, ...] = (), **changes: object) -> tuple[Story, list[Effect]]:
+    """A round that requires top-k, with devices of 0.2.0 and newer ones online."""
+    story = Story(federation(plan=TOPK, rules=rules(target=None), **changes))
+    story.start()
+    story.link_up()
+    for device in old:
+        story.sees(device)
+    for device in new:
+        story.sees(device, able())
+    return story, story.published()
+
+
+def test_a_manifest_lists_what_its_round_requires() -> None:
+    _, effects = mixed("a")
+    required = only_manifest(effects).requires
+    assert required == ("codec:topk", "layer:dense", "local:sgd", "phase:train")
+
+
+def test_a_survey_requires_no_codec() -> None:
+    story = Story(federation(plan=TOPK, round=SURVEY, kind="survey", model=None))
+    effects = story.announce("a", "b")
+    assert only_manifest(effects).requires == ("layer:dense", "phase:survey")
+    assert said(effects) == ""
+
+
+def test_the_operator_is_told_at_the_start_how_many_cannot_and_which() -> None:
+    _, effects = mixed("a", "b", new=("c", "d"))
+    assert "round 1.1: 2 of 4 devices online cannot do codec:topk: a, b" in said(effects)
+    assert "fewer than" not in said(effects)
+    assert kinds(effects).index(do.Say) < kinds(effects).index(do.PublishManifest)
+    _, effects = mixed("a", "b", new=("c",))
+    assert "The other 1 are fewer than the 2" in said(effects)
+
+
+def test_who_cannot_is_not_awaited_so_that_the_round_closes_without_it() -> None:
+    story, _ = mixed("a", "b", new=("c", "d"))
+    assert story.state.awaited == {"c", "d"}
+    for device in ("c", "d"):
+        story.state = with_answer(story.state, device)
+    story.later(0.0)
+    assert story.phase() == "closing"
+
+
+def test_who_cannot_is_not_admitted_and_may_answer_once_it_is_upgraded() -> None:
+    story, _ = mixed("a", new=("c", "d"))
+    effects = story.send("a", update("a"))
+    assert receipts(effects) == [("a", "refused", Reason.UNSUPPORTED)]
+    assert of(do.SpoolFrame, effects) == []
+    assert of(do.SaveAnswer, effects) == [], "the device's one answer is still to come"
+    story.sees("a", able(version="0.3.0"))
+    assert "a" in story.state.awaited
+    assert of(do.SpoolFrame, story.frame("a", first_frame("a"))) != []
+
+
+def first_frame(device: str) -> Frame:
+    return frames(update(device, codec="topk"))[0]
+
+
+def test_who_has_not_told_what_it_can_is_asked_to_come_again_where_it_matters() -> None:
+    story, _ = mixed(new=("c", "d"))
+    effects = story.frame("stranger", first_frame("stranger"))
+    assert receipts(effects) == [("stranger", "retry", Reason.UNSUPPORTED)]
+    plain = running("a", "b")
+    assert of(do.SpoolFrame, plain.frame("stranger", first_frame("stranger"))) != []
+
+
+def test_a_device_that_comes_later_and_cannot_is_told_once() -> None:
+    story, _ = mixed(new=("c", "d"))
+    effects = story.sees("late")
+    assert "late cannot do codec:topk" in said(effects)
+    assert "late" not in story.state.awaited
+    assert said(story.sees("late", status(online=False))) == ""
+
+
+def test_a_fleet_of_0_2_0_is_told_nothing_and_takes_part_as_before() -> None:
+    story = running("a", "b", "c")
+    assert "cannot" not in said(story.log)
+    assert story.state.awaited == {"a", "b", "c"}
+
+
+def test_the_draw_of_a_cohort_counts_those_only_who_can() -> None:
+    old = tuple(f"old-{i}" for i in range(50))
+    new = tuple(f"new-{i}" for i in range(6))
+    story = Story(federation(plan=TOPK, rules=rules(fraction=0.3, target=2), round=OPEN))
+    abilities = {**dict.fromkeys(old, BASE), **dict.fromkeys(new, frozenset(NEW))}
+    online = frozenset((*old, *new))
+    story.state = replace(story.state, online=online, abilities=abilities)
+    story.start()
+    story.link_up()
+    story.published()
+    assert len(story.state.awaited) >= 2
+    assert story.state.awaited <= set(new)
+
+
+@pytest.mark.parametrize(
+    "layers", [(Dense(units=3),), (Standardize(mean=bytes(8), scale=b"\0\0\x80?" * 2), Dense(units=3))]
+)
+def test_layers_are_required_as_the_task_has_them(layers: tuple[Dense | Standardize, ...]) -> None:
+    task = TASK.model_copy(update={"network": NetworkSpec(inputs=2, layers=layers, loss="cross-entropy")})
+    state = federation(task_message=task)
+    assert {f"layer:{layer.type}" for layer in layers} <= state.requires
+
+
+def test_what_a_device_can_is_known_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(path)
+    with ledger.transaction():
+        ledger.save_status("new", able(), 0.0)
+        ledger.save_status("old", status(), 0.0)
+        ledger.count_refusal("stranger", Reason.MALFORMED)
+    ledger.close()
+    assert Ledger(path).abilities() == {"new": frozenset(NEW), "old": frozenset(CAN)}

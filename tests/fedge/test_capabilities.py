@@ -1,0 +1,59 @@
+"""What a round requires and what a program can, by the same names."""
+
+import pytest
+from pydantic import TypeAdapter, create_model
+
+from fedge import capabilities
+from fedge.capabilities import BASE, CAN, lacking, of_manifest, required, told, unknown_in_model
+from fedge.messages import Model, unpack
+from fedge.names import Capabilities, tidy
+from fedge.nn.spec import Dense, NetworkSpec, ReLU
+from fedge.plan import Plan
+from tests.fedge.test_messages import EXAMPLES, changed, payloads
+
+NETWORK = NetworkSpec(inputs=2, layers=(Dense(units=3), ReLU(), Dense(units=2)), loss="cross-entropy")
+
+
+def test_what_this_program_can_fits_into_a_status() -> None:
+    names = TypeAdapter(Capabilities).validate_python(tuple(sorted(CAN)))
+    assert told(names) == CAN
+
+
+def test_a_device_of_0_2_0_says_nothing_and_can_what_it_could() -> None:
+    assert told(None) == BASE
+    assert BASE <= CAN, "what was once there stays, or old federations end"
+    assert told(()) == frozenset(), "a device that says that it can nothing is believed"
+
+
+def test_plain_federated_averaging_requires_no_more_than_0_2_0_can() -> None:
+    assert required("survey", None, NETWORK) <= BASE
+    assert required("train", Plan(momentum=0.9, weight_decay=0.1), NETWORK) == {
+        "phase:train", "local:sgd", "codec:float32", "layer:dense", "layer:relu",
+    }  # fmt: skip
+
+
+def test_a_plan_field_added_later_is_required_where_it_asks_for_something(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = create_model("Later", __base__=Plan, proximal=(float | None, None))
+    monkeypatch.setattr(capabilities, "Plan", later)
+    assert lacking(required("train", later(proximal=0.1), NETWORK), CAN) == ("plan:proximal",)
+    assert lacking(required("train", later(), NETWORK), CAN) == ()
+
+
+def test_a_manifest_requires_what_it_lists_and_what_it_says() -> None:
+    manifest = EXAMPLES["round"].model_copy(
+        update={"kind": "evaluate", "state": "frozen", "requires": ("rule:median",), "plan": Plan(codec="x")}
+    )
+    found = lacking(of_manifest(manifest), CAN)  # type: ignore[arg-type]
+    assert found == ("codec:x", "phase:evaluate", "rule:median", "state:frozen")
+
+
+def test_a_model_in_an_unknown_codec_is_told_by_its_name() -> None:
+    assert unknown_in_model(unpack(changed("model", codec="topk"), Model)) == ("codec:topk",)
+    assert unknown_in_model(unpack(payloads["model"], Model)) == ()
+
+
+def test_a_key_of_somebody_else_is_no_more_than_a_name() -> None:
+    assert tidy(["Sam's weights\n", "", "x" * 100]) == ("-", "sam-s-weights", "x" * 40)
+    assert len(tidy(str(i) for i in range(1_000))) == 64

@@ -1,0 +1,84 @@
+"""Devices of 0.2.0, of today and of a version to come in one federation: no round is lost, and none waits."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedge import __version__
+from tests.system.audit import check_books
+from tests.system.federations import CLASSIFIER, motions
+from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.system.versions import ABLE_TO_MORE, TODAY, Version, recorded
+
+pytestmark = pytest.mark.system
+
+ROUNDS = 3
+OLD, NEW = ("old-0", "old-1"), ("new-0", "new-1")
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Version:
+    return recorded("0.2.0", tmp_path / "0.2.0")
+
+
+def learn(
+    fleet: FleetOfProcesses, plan: Mapping[str, Any], devices: Mapping[str, Version], by: Version
+) -> None:
+    """Learn to the end; a round that waited for somebody would wait for longer than the test does."""
+    fleet.configure(
+        federation={"seed": 7},
+        model=CLASSIFIER,
+        plan={"epochs": 1, **plan},
+        rounds={"quorum": 2, "deadline_s": 3_600.0},
+        stopping={"rounds": ROUNDS},
+    )
+    for number, (name, version) in enumerate(devices.items()):
+        fleet.device(name, *motions(number))
+        fleet.start_program(name, version.command("agent", fleet.devices[name].config))
+    fleet.until(lambda: all("connected to" in fleet.log(name) for name in devices), "all are online")
+    config = fleet.folder / "federation.toml"
+    fleet.start_program("aggregator", by.command("aggregator", config, "--exit-when-done"))
+    assert fleet.ends() == 0
+    assert len(fleet.rounds()) == ROUNDS + 1
+    assert [row.attempt for row in fleet.rounds()] == [0] * (ROUNDS + 1)
+    assert check_books(fleet) == ROUNDS
+    assert "Traceback" not in fleet.log()
+
+
+def test_devices_of_0_2_0_and_of_today_learn_together(fleet: FleetOfProcesses, before: Version) -> None:
+    learn(fleet, {}, dict.fromkeys(OLD, before) | dict.fromkeys(NEW, TODAY), TODAY)
+    for number in range(ROUNDS + 1):
+        assert fleet.admitted(number) == {*OLD, *NEW}
+    assert "cannot do" not in fleet.log()
+
+
+@pytest.mark.parametrize("plan", [{"proximal": 0.1}, {"codec": "half"}], ids=["plan field", "codec"])
+def test_who_cannot_do_what_a_plan_requires_is_neither_awaited_nor_admitted(
+    fleet: FleetOfProcesses, before: Version, plan: Mapping[str, Any]
+) -> None:
+    learn(fleet, plan, dict.fromkeys(OLD, before) | dict.fromkeys(NEW, ABLE_TO_MORE), ABLE_TO_MORE)
+    ((name, value),) = plan.items()
+    missing = f"codec:{value}" if name == "codec" else f"plan:{name}"
+    assert fleet.admitted(0) == {*OLD, *NEW}, "each of them can describe its columns"
+    for number in range(1, ROUNDS + 1):
+        assert fleet.admitted(number) == set(NEW)
+        said = f"round 1.{number}: 2 of 4 devices online cannot do {missing}: old-0, old-1"
+        assert said in fleet.log()
+
+
+@pytest.mark.parametrize("plan", [{"proximal": 0.1}, {"codec": "half"}], ids=["plan field", "codec"])
+def test_a_device_of_today_declines_what_a_version_to_come_asks(
+    fleet: FleetOfProcesses, plan: Mapping[str, Any]
+) -> None:
+    learn(fleet, plan, dict.fromkeys(OLD, TODAY) | dict.fromkeys(NEW, ABLE_TO_MORE), ABLE_TO_MORE)
+    ((name, value),) = plan.items()
+    missing = f"codec:{value}" if name == "codec" else f"plan:{name}"
+    for device in OLD:
+        declined = f"declined (unsupported): this program (Fedge {__version__}) cannot do {missing}"
+        assert f"round 1.1: {declined}" in fleet.log(device)
+        assert "malformed" not in fleet.log(device)
+        assert "train begins" not in fleet.log(device)
+    for number in range(1, ROUNDS + 1):
+        assert fleet.admitted(number) == set(NEW)

@@ -1,0 +1,320 @@
+"""Root works in folders of services, whose users have put links wherever the work could be led elsewhere.
+
+Each case plants one thing, runs one command's function, and looks at what lies outside: content, owner and
+mode are as they were, and nothing new stands beside it. The command may refuse in one sentence, or replace
+a link itself.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from aggregator import installation
+from aggregator.config import FederationSettings
+from aggregator.keeping.backup import backup
+from aggregator.keeping.new_generation import begin_next
+from aggregator.keeping.restore import restore
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.writing import Ledger
+from aggregator.opening import begin
+from aggregator.replay import replay
+from fedge import store
+from fedge.errors import FedgeError
+from fleet.identities import founding
+from fleet.identities.enrolling import admit_observer, enroll, revoke
+from fleet.identities.folder import FederationFolder
+from fleet.identities.founding import Founding, found
+from fleet.identities.listing import listing
+from fleet.identities.renewing import renew
+from fleet.identities.signing import rotate_signing_key
+from fleet.identities.tokens import promise
+
+SERVICE, BROKER = 41_001, 41_002
+"""Users that need no name."""
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="a service's user is another one only for root")
+SECRET = b"root:precious:0:0"
+NEW = Founding("greenhouse", ["broker.example"])
+
+
+class Outside:
+    """What a link leads to: a file of root's, and the folder it lies in."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o755)
+        self.folder, self.file = folder, folder / "shadow"
+        self.file.write_bytes(SECRET)
+        self.file.chmod(0o640)
+        self._before = self._seen()
+
+    def _seen(self) -> tuple[object, ...]:
+        found, around = self.file.lstat(), self.folder.lstat()
+        return (
+            self.file.read_bytes(), found.st_mode, found.st_uid, found.st_gid, found.st_ino,
+            around.st_mode, around.st_uid, around.st_gid, sorted(path.name for path in self.folder.iterdir()),
+        )  # fmt: skip
+
+    def is_as_it_was(self) -> bool:
+        return self._seen() == self._before
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Outside:
+    return Outside(tmp_path / "etc")
+
+
+def attempt(work: Callable[[], object]) -> str | None:
+    """Do it; returns what it was refused with, which is one sentence."""
+    try:
+        work()
+    except FedgeError as error:
+        text = str(error)
+        assert "\n" not in text, text
+        assert SECRET.decode() not in text
+        return text
+    return None
+
+
+PLANTED: dict[str, Callable[[Path, Outside], None]] = {
+    "link": lambda path, outside: path.symlink_to(outside.file),
+    "dangling": lambda path, outside: path.symlink_to(outside.folder / "cron"),
+    "hard": lambda path, outside: path.hardlink_to(outside.file),
+    "folder": lambda path, outside: path.symlink_to(outside.folder),
+    "pipe": lambda path, outside: os.mkfifo(path),
+}
+
+
+def plant(path: Path, kind: str, outside: Outside) -> None:
+    """Put it there in the place of whatever there is, as the folder's owner can."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    PLANTED[kind](path, outside)
+    if kind != "hard":
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+# ── the federation's folder ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pristine") / "greenhouse"
+    folder = FederationFolder(root)
+    found(folder, NEW)
+    enroll(folder, "pi-1")
+    return root
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FederationFolder:
+    """As it is when it was installed: `registrar/` and `broker/` belong to the registrar's user."""
+    monkeypatch.setattr(founding, "BROKER_GROUP", "root")  # there is such a group everywhere
+    root = tmp_path / "greenhouse"
+    shutil.copytree(pristine, root)
+    for part, owner in (("registrar", SERVICE), ("broker", SERVICE)):
+        for path in (root / part, *(root / part).iterdir()):
+            os.chown(path, owner, owner)
+    os.chown(root / "broker" / "data", BROKER, BROKER)
+    return FederationFolder(root)
+
+
+def sign_anew(folder: FederationFolder) -> None:
+    rotate_signing_key(folder.signing_key, folder.signing_public, "greenhouse")
+
+
+WORK: dict[str, Callable[[FederationFolder], object]] = {
+    "init": lambda folder: found(folder, NEW),
+    "enroll": lambda folder: enroll(folder, "pi-2"),
+    "observer": admit_observer,
+    "token": lambda folder: promise(folder, 1, timedelta(hours=1)),
+    "revoke": lambda folder: revoke(folder, "pi-1"),
+    "renew": lambda folder: renew(folder, force=True),
+    "devices": listing,
+    "rotate-key": sign_anew,
+}
+OF_SERVICES = (
+    "registrar/ca.key", "registrar/identity.pem", "registrar/registrar.toml", "registrar/registrar.db",
+    "registrar/registrar.db-wal", "registrar/registrar.db-shm", "registrar/registrar.db-journal",
+    "broker/acl", "broker/passwords", "broker/crl.pem", "broker/ca.pem", "broker/identity.pem",
+    "broker/mosquitto.conf", "broker/data", "broker/data/mosquitto.pid",
+)  # fmt: skip
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize("name", OF_SERVICES)
+def test_no_command_is_led_out_of_the_folder_by_what_stands_for_a_file(
+    folder: FederationFolder, outside: Outside, name: str, kind: str
+) -> None:
+    for work in WORK.values():
+        if (folder.root / name).parent.is_dir() and (folder.root / name).parent.resolve() != outside.folder:
+            plant(folder.root / name, kind, outside)
+        attempt(lambda work=work: work(folder))  # type: ignore[misc]
+        assert outside.is_as_it_was(), work
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize("work", WORK)
+def test_no_command_is_led_out_by_a_name_that_it_writes_to_first(
+    folder: FederationFolder, outside: Outside, work: str, kind: str
+) -> None:
+    for name in OF_SERVICES[:12]:
+        path = folder.root / name
+        for temporary in (f".{path.name}.new", f".{path.name}.{os.getpid()}", f"{path.name}.tmp"):
+            plant(path.with_name(temporary), kind, outside)
+        if work == "init" and not name.endswith((".db", ".key", ".toml")):
+            path.unlink(missing_ok=True)  # so that it is made anew
+    refused = attempt(lambda: WORK[work](folder))
+    if work == "init" and kind in ("hard", "pipe"):  # it hands over all that is there
+        assert refused is not None
+        assert "move it away" in refused
+    else:
+        assert refused is None, "what lies beside is no hindrance"
+    assert outside.is_as_it_was()
+
+
+@ROOT_ONLY
+def test_what_a_link_points_at_is_not_told_to_everybody(folder: FederationFolder, outside: Outside) -> None:
+    """`ca.pem` of the folder is public, and made from that in `broker/`."""
+    folder.ca.unlink()
+    plant(folder.broker_ca, "link", outside)
+    refused = attempt(lambda: found(folder, NEW))
+    assert refused is not None
+    assert "ca.pem is a link" in refused
+    assert "look who put it there" in refused
+    assert not folder.ca.exists()
+
+
+@ROOT_ONLY
+def test_a_link_of_roots_own_is_followed_where_only_root_could_put_it(
+    folder: FederationFolder, tmp_path: Path
+) -> None:
+    """As `registrar/` and `broker/` of a federation that shares another's."""
+    second = FederationFolder(tmp_path / "harbour")
+    assert attempt(lambda: found(second, Founding("harbour", ["broker.example"]), folder)) is None
+    assert second.broker.is_symlink()
+    assert attempt(lambda: enroll(second, "pi-1")) is None
+    assert "harbour_pi-1" in folder.acl.read_text()
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize("part", ["registrar", "broker"])
+def test_installing_again_gives_nothing_away_that_was_linked_there(
+    folder: FederationFolder, outside: Outside, part: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "REGISTRAR", "root")
+    monkeypatch.setattr(installation, "run", lambda _command: "")
+    for name in ("extra", "identity.pem"):
+        plant(folder.root / part / name, kind, outside)
+    for work in (installation.hand_over, lambda root: installation._give_back([root])):
+        attempt(lambda work=work: work(folder.root))  # type: ignore[misc]
+        assert outside.is_as_it_was()
+
+
+# ── the aggregator's state folder ──────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> FederationSettings:
+    toml = tmp_path / "federation.toml"
+    toml.write_text(
+        '[federation]\nname = "greenhouse"\n[model]\nfeatures = 2\nclasses = ["a", "b"]\n'
+        '[state]\nfolder = "state"\n'
+    )
+    settings = FederationSettings.load(toml, {})
+    state = store.make_folder(settings.state.folder)
+    ledger = Ledger(state / FILE)
+    begin(settings, ledger, bytes(16), 1)
+    ledger.close()
+    return settings
+
+
+@pytest.fixture
+def state(settings: FederationSettings) -> Iterator[Path]:
+    state = settings.state.folder
+    if os.geteuid() == 0:
+        for path in (state, *state.iterdir()):
+            os.chown(path, SERVICE, SERVICE)
+    return state
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize(
+    "name", [FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal", f".{FILE}.restored", "lock"]
+)
+def test_no_command_for_the_ledger_is_led_out_of_the_state_folder(
+    settings: FederationSettings,
+    state: Path,
+    tmp_path: Path,
+    outside: Outside,
+    name: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = tmp_path / "kept.backup"
+    backup(settings, kept)
+    monkeypatch.setattr("aggregator.opening.open_federation", lambda *_, **__: None)
+    work: list[Callable[[], object]] = [
+        lambda: backup(settings, tmp_path / "new.backup"),
+        lambda: replay(state / FILE, 0, 1),
+        lambda: restore(settings, kept, force=True),
+        lambda: begin_next(settings, keep_model=False),
+    ]
+    for each in work:
+        plant(state / name, kind, outside)
+        attempt(each)
+        assert outside.is_as_it_was()
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_backup_into_a_folder_of_the_service_is_written_there_or_nowhere(
+    settings: FederationSettings, state: Path, outside: Outside, kind: str
+) -> None:
+    file = state / "new.backup"
+    for name in (".new.backup.new", f".new.backup.{os.getpid()}"):
+        plant(state / name, kind, outside)
+    assert attempt(lambda: backup(settings, file)) is None
+    assert file.stat().st_mode & 0o777 == 0o600
+    plant(file, kind, outside)
+    assert attempt(lambda: backup(settings, file)) is not None or not file.is_symlink()
+    assert outside.is_as_it_was()
+    inner = state / "inner"
+    plant(inner, "folder", outside)
+    refused = attempt(lambda: backup(settings, inner / "new.backup"))
+    assert refused is not None
+    assert "inner is a link of user 41001's, which root does not follow" in refused
+    assert outside.is_as_it_was()
+
+
+@ROOT_ONLY
+def test_what_is_restored_belongs_to_the_service(
+    settings: FederationSettings, state: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.backup"
+    backup(settings, kept)
+    restore(settings, kept, force=True)
+    assert {path.name: path.stat().st_uid for path in state.iterdir()}.pop(FILE) == SERVICE
+    assert {path.stat().st_uid for path in state.iterdir()} == {SERVICE}
+
+
+# ── files, for whoever runs the program ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard"])
+def test_a_link_is_replaced_itself(tmp_path: Path, outside: Outside, kind: str) -> None:
+    path = tmp_path / "model"
+    PLANTED[kind](path, outside)
+    store.atomic_write(path, b"new", mode=0o600)
+    assert path.read_bytes() == b"new"
+    assert not path.is_symlink()
+    assert outside.file.read_bytes() == SECRET
+    assert outside.file.stat().st_mode & 0o777 == 0o640
