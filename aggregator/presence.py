@@ -7,6 +7,7 @@ that. A beat that moves is believed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from aggregator.claims import NOTHING
 from fedge.freshness import RoundId, round_of
@@ -15,6 +16,8 @@ from fedge.messages import Manifest, Service, Status
 PATIENCE_S = 15.0
 QUIET_S = 0.4
 """Retained messages come right after the subscription: when none has come for so long, all have."""
+RETAINED_S = 60.0
+"""So long after the subscription they have come anyway, though somebody never stops talking."""
 
 
 def is_of_key(status: Status, key: bytes | None) -> bool:
@@ -75,10 +78,10 @@ class Watch:
             online=others | {device} if status.online else others,
         )
 
-    def over_s(self) -> float:
-        """When enough has been seen."""
+    def over_s(self, latest_s: float = inf) -> float:
+        """When enough has been seen; `latest_s`: by then all that is retained has come."""
         waiting = self.other_since_s + PATIENCE_S if self.other is not None else 0.0
-        return max(self.seen_s + QUIET_S, waiting)
+        return max(min(self.seen_s + QUIET_S, latest_s), waiting)
 
     def announced_beyond(self, known: RoundId | None) -> str | None:
         """What the announcement says that a ledger does not know, in words; `known`: its newest round."""
