@@ -16,6 +16,7 @@ from agent.allowance import beyond_program, can_follow, objections_to_source, ob
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
+from fedge.capabilities import STATES
 from fedge.freshness import Attempt, round_of
 from fedge.messages import Decline, Manifest, Status, detail_of
 from fedge.reasons import Reason
@@ -196,6 +197,11 @@ def _decide(state: Device, now_s: float) -> Step:
         if in_time and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
             objection = next(objections_to_work(state, manifest), None)
             return _take_up(state, now_s) if objection is None else _decline(state, manifest, objection)
+    elif manifest.state not in STATES and not _refuses(state):
+        # A newer program asks for something: who is meant says that it will not come.
+        objection = next(beyond_program(state, manifest), None)
+        if objection is not None and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
+            return _decline(state, manifest, objection)
     may_follow = _may_follow(state) and can_follow(state)
     if may_follow and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
         return _fetch(state, now_s, to_work=False)

@@ -39,6 +39,7 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
     ({"plan": unknown_plan()}, "plan:proximal"),
     ({"plan": Plan(codec="topk")}, "codec:topk"),
     ({"kind": "evaluate"}, "phase:evaluate"),
+    ({"state": "frozen"}, "state:frozen"),
     ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
 ]
 
