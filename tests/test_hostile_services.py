@@ -19,6 +19,7 @@ from aggregator.keeping.backup import backup
 from aggregator.keeping.new_generation import begin_next
 from aggregator.keeping.restore import restore
 from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import begin
 from aggregator.replay import replay
@@ -304,6 +305,21 @@ def test_what_is_restored_belongs_to_the_service(
     restore(settings, kept, force=True)
     assert {path.name: path.stat().st_uid for path in state.iterdir()}.pop(FILE) == SERVICE
     assert {path.stat().st_uid for path in state.iterdir()} == {SERVICE}
+
+
+@ROOT_ONLY
+def test_root_reads_a_ledger_again_and_again_that_it_has_open(
+    settings: FederationSettings, state: Path
+) -> None:
+    """As the closer does it for each round, where root runs the aggregator in a folder of somebody else's.
+
+    SQLite keeps a descriptor that was closed while another connection had locks, and takes it again.
+    """
+    ledger = Ledger(state / FILE)
+    for _ in range(3):
+        with read_only(state / FILE) as reader:
+            assert reader.life() is not None
+    ledger.close()
 
 
 # ── files, for whoever runs the program ────────────────────────────────────────────────────────────
