@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from typing import Literal
 
 from aggregator.answers import Answer
@@ -97,6 +96,8 @@ class Federation:
     rival: Service | None = None
     """What another aggregator last said, if it said that it is online."""
     progress: Progress = field(default_factory=Progress)
+    pushed_out: int = 0
+    """How often another client has taken our name at the broker."""
     link_up: bool = False
     exported: RoundId | None = None
     """The round whose exported model the broker holds."""
@@ -108,7 +109,7 @@ class Federation:
         """Admitted updates that it takes to close."""
         return max(self.rules.quorum, self.insufficient + 1)
 
-    @cached_property
+    @property
     def requires(self) -> frozenset[str]:
         """What the round requires of a device, as names of `fedge.capabilities`."""
         return required(self.kind, self.plan if self.kind == "train" else None, self.task_message.network)

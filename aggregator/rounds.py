@@ -25,6 +25,8 @@ from fedge.messages import Cohort, Manifest
 from fedge.selection import chosen
 
 BEAT_S = 10.0
+PUSHES = 2
+"""Who was pushed out of its connection so often has a living rival."""
 DRAWS = 32
 """How often the cohort's seed is drawn to find enough devices that are online."""
 
@@ -52,7 +54,7 @@ def step(state: Federation, event: on.Event) -> Step:
         case on.LinkUp():
             return _link_up(state)
         case on.LinkDown():
-            return replace(state, link_up=False), []
+            return replace(state, link_up=False, pushed_out=state.pushed_out + event.taken_over), []
         case on.BlobsPublished():
             return _blobs_published(state, event)
         case on.FrameArrived():
@@ -179,13 +181,16 @@ def _service_seen(state: Federation, event: on.ServiceSeen) -> Step:
         # Our own will of an older connection must not stand as the last word.
         repair: list[do.Effect] = [] if seen.online else [do.PublishService(service(state))]
         return state, repair
-    if not seen.online:
+    # Each of two that use our name pushes the other out, whose will is then all that is heard of it: so it
+    # lives, though its beat is never seen to move. Once may be the end of one that has died since.
+    pushes = state.pushed_out >= PUSHES
+    if not seen.online and not pushes:
         return replace(state, rival=None), [do.PublishService(service(state))]
     # What it said may be left over from before a power cut, or wait in our session: only a beat that moves
     # is alive. Of two that live the smaller instance stays.
     known = state.rival is not None and state.rival.instance == seen.instance
-    alive = known and state.rival != seen
-    state = replace(state, rival=seen)
+    alive = pushes or (known and state.rival != seen)
+    state = replace(state, rival=seen if seen.online else None)
     if not alive:
         return state, []
     if seen.instance > state.instance:

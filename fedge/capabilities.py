@@ -51,6 +51,7 @@ CAN = frozenset(
 """What this program can."""
 
 
+@lru_cache(maxsize=16)
 def required(phase: str, plan: Plan | None, network: NetworkSpec) -> frozenset[str]:
     """What a round requires of a device, to be listed in its manifest."""
     return frozenset({f"phase:{phase}", *_of_network(network), *(_of_plan(plan) if plan is not None else ())})

@@ -123,6 +123,20 @@ def test_a_bundle(folder: FederationFolder, tmp_path: Path, judged: Judge) -> No
     }
 
 
+@pytest.mark.parametrize("name", ["identity.pem", "ca.pem", "signing.pub", "renewal.password"])
+def test_a_file_of_a_device(folder: FederationFolder, tmp_path: Path, judged: Judge, name: str) -> None:
+    home = tmp_path / "home"
+    assert judged(agent.__main__.main, ["join", str(folder.bundle("pi-1")), "--folder", str(home)], "") == 0
+    (home / "data.csv").write_text("x,state\n1,a\n2,b\n" * 5)
+    path, config = home / name, str(home / "agent.toml")
+    for what, damage in damaged(path.read_bytes(), 7, 2):
+        put(path, damage)
+        judged(agent.__main__.main, ["--config", config, "--check"], f"check: {what}")
+        if name == "identity.pem":
+            code = judged(agent.__main__.main, ["renew", "--config", config], f"renew: {what}")
+            assert code in {0, 78}
+
+
 def test_a_token(
     folder: FederationFolder, tmp_path: Path, judged: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ boards without wheels: what came after it, such as keys that compare and dates w
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -111,13 +112,16 @@ class Present:
             pem = path.read_bytes()
             key = serialization.load_pem_private_key(pem, password=None)
             certificate = x509.load_pem_x509_certificate(pem)
+            ours = isinstance(key, ec.EllipticCurvePrivateKey) and belong(key, certificate)
+            present = cls(cast(ec.EllipticCurvePrivateKey, key), certificate)
+            _ = present.common_name, present.life  # which are looked at no sooner than they are asked for
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
             raise ConfigError(f"{path}: holds no private key followed by its certificate, in PEM") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not belong(key, certificate):
+        if not ours:
             raise ConfigError(f"{path}: the certificate is not this key's")
-        return cls(key, certificate)
+        return present
 
     @property
     def der(self) -> bytes:

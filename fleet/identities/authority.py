@@ -22,6 +22,11 @@ from fleet.identities.identity import check_common_name
 
 BACKDATED = timedelta(days=1)
 """How far before now a certificate begins."""
+UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What `cryptography` raises for bytes that were changed."""
 MAX_REQUEST = 16_384
 """The longest certificate request that is read, in bytes; ours have some 500."""
 
@@ -94,10 +99,11 @@ class Authority:
         """
         try:
             certificate = x509.load_pem_x509_certificate(certificate_pem)
-        except ValueError as error:
-            raise ConfigError(f"the authority's certificate is no PEM: {error}") from None
+            public = certificate.public_key()
+        except UNREADABLE as error:
+            raise ConfigError(f"the authority's certificate is no PEM: {_brief(error)}") from None
         key = _private_key(key_pem)
-        if certificate.public_key() != key.public_key():
+        if public != key.public_key():
             raise ConfigError("the authority's certificate and its key do not belong together")
         return cls(certificate, key)
 
@@ -206,15 +212,15 @@ def describe(certificate_pem: bytes) -> Issued:
     """
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-    except ValueError as error:
-        raise ConfigError(f"no certificate in PEM: {error}") from None
-    return Issued(
-        pem=certificate_pem,
-        common_name=_common_name(certificate.subject),
-        serial=f"{certificate.serial_number:x}",
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-    )
+        return Issued(
+            pem=certificate_pem,
+            common_name=_common_name(certificate.subject),
+            serial=f"{certificate.serial_number:x}",
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+        )
+    except UNREADABLE as error:
+        raise ConfigError(f"no certificate in PEM: {_brief(error)}") from None
 
 
 def unnamed(wanted: Iterable[str], certificate_pem: bytes) -> list[str]:
@@ -238,9 +244,14 @@ def hosts(certificate_pem: bytes) -> list[str]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    except ValueError as error:
-        raise ConfigError(f"no certificate in PEM: {error}") from None
+    except UNREADABLE as error:
+        raise ConfigError(f"no certificate in PEM: {_brief(error)}") from None
     return [str(name.value) for name in names]
+
+
+def _brief(error: Exception) -> str:
+    """What a parser complains of, in one line."""
+    return " ".join(str(error).split())
 
 
 def read_request(data: bytes) -> Request:
@@ -257,8 +268,8 @@ def read_request(data: bytes) -> Request:
         key = request.public_key()
         signed = request.is_signature_valid
         common_name = _common_name(request.subject)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
-        raise ConfigError(f"no certificate request: {error}") from None
+    except UNREADABLE as error:
+        raise ConfigError(f"no certificate request: {_brief(error)}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError(
             "the request's key is not ECDSA P-256 (openssl: -newkey ec:<(openssl ecparam -name P-256))"
@@ -272,7 +283,7 @@ def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"no private key in PEM: {error}") from None
+        raise ConfigError(f"no private key in PEM: {_brief(error)}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError("the private key is not ECDSA P-256")
     return key

@@ -70,7 +70,7 @@ def run(seeds: Iterable[int], size: Size | None = None, most_violations: int = 3
     """Run these worlds; ends early after so many violations."""
     size = size or Size()
     tally = Tally()
-    with _quiet():
+    with quiet():
         for seed in seeds:
             began_s = time.process_time()
             outcome = size.world(seed).run()
@@ -110,7 +110,7 @@ def story(outcome: Outcome) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The programs tell their owners of every refusal; here there are thousands, and nobody owns them."""
     gc.disable()  # a world's rubbish goes with it, and looking for more takes a tenth of the time
     loggers = [logging.getLogger(name) for name in ("fedge", "agent", "aggregator")]

@@ -219,7 +219,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         write(tmp_path / "nowhere", CLASSIFIER, weights(CLASSIFIER), ORIGIN)
 
 
-def fail(*_: object) -> None:
+def fail(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

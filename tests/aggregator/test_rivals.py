@@ -46,6 +46,22 @@ def test_of_two_whose_beat_moves_the_smaller_instance_stays() -> None:
     assert SMALLER.hex()[:8] in effect.text
 
 
+@pytest.mark.parametrize("online", [True, False])
+def test_two_that_push_each_other_out_of_the_broker_see_no_beat_and_one_gives_way(*, online: bool) -> None:
+    """Both have one name there: what each hears of the other is its will, and what it says anew."""
+    stories = {name: running("a", instance=name) for name in (SMALLER, LARGER)}
+    gave_way = set()
+    for pushes in range(2):
+        for name, other in ((SMALLER, LARGER), (LARGER, SMALLER)):
+            stories[name].tell(on.LinkDown("taken over", taken_over=True))
+            stories[name].tell(on.LinkUp(10.0))
+            effects = stories[name].tell(on.ServiceSeen(service(other, beat=4, online=online)))
+            gave_way |= {name for _ in of(do.GiveUp, effects)}
+            assert kinds(effects) != [] or online
+            assert gave_way <= ({LARGER} if pushes else set())
+    assert gave_way == {LARGER}
+
+
 def test_two_aggregators_never_give_way_to_each_other() -> None:
     stories = {name: running("a", instance=name) for name in (SMALLER, LARGER)}
     gave_way = set()

@@ -15,7 +15,7 @@ from fleet.world import campaign, world
 from fleet.world.world import REAL_ONE_IN, World
 from tests.world.wrong_variants import BOUND, SEEDS, VARIANTS, caught
 
-MANY = 60
+MANY = 40
 """How many worlds the programs are run in here; CI also runs `make world WORLDS=0:2000`."""
 PAGE = (Path(__file__).parents[2] / "docs" / "world.md").read_text(encoding="utf-8")
 
@@ -31,7 +31,7 @@ def test_in_many_worlds_nothing_is_lost_and_nothing_counted_twice() -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_deliberate_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     VARIANTS[name](monkeypatch)
-    assert caught(name).violations, f"{name}: not found in the first {BOUND} worlds"
+    assert caught(name) is not None, f"{name}: not found in the first {BOUND} worlds"
 
 
 def test_at_least_fourteen_mistakes_are_tried() -> None:
@@ -91,7 +91,9 @@ def test_a_connection_that_is_reset_while_it_is_made_is_made_again_only_once() -
 def test_a_violation_is_told_with_the_fewest_faults_that_cause_it(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "a_kept_session_taken_for_kept_frames"
     VARIANTS[name](monkeypatch)
-    tally = caught(name)
+    first = caught(name)
+    assert first is not None
+    tally = campaign.run([first.seed])
     (found,) = tally.violations
     assert found.schedule
     assert World(found.seed, 5, 5, prefix=len(found.schedule) - 1).run().violation is None
