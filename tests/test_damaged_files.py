@@ -6,8 +6,8 @@ bytes flipped, is of another kind, empty, a folder, or not there.
 
 import io
 import random
-import tarfile
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import islice
