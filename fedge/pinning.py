@@ -14,8 +14,8 @@ def pinned(path: Path, *, make: bool) -> Iterator[str]:
     """While root has SQLite open a database: make sure that it opens this one, and nothing by a link.
 
     SQLite follows a link in the database's place, and makes what it points at; beside the database it follows
-    none. So a new file is made before, and afterwards it is looked at which file was opened. So it is in folders
-    of root's: one that lies in a folder of a service can be exchanged meanwhile.
+    none. So a new file is made before, and afterwards it is looked at which file was opened; in a folder of
+    root's too, for one that lies in a folder of a service can be exchanged meanwhile.
 
     Yields:
         What SQLite is to open, as a URI: root has it make nothing.
