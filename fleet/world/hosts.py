@@ -347,6 +347,8 @@ class AggregatorHost(Host):
         self.new_generation = False
         """It is told to begin one when it starts next."""
         self.keep_model = False
+        self._told_in: int | None = None
+        """The generation in which it was told so; it is told once."""
         self.key_number = 1
         """Which of its keys it signs with: another one after each life in which it served."""
         self.must_decide: Callable[[AggregatorHost, ConfigError], None] | None = None
@@ -364,6 +366,11 @@ class AggregatorHost(Host):
         self.ledger = self.disk.mount(
             lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle, book)
         )
+        if self.new_generation:
+            newest, _ = self.known()
+            now = newest.generation if newest is not None else 0
+            self._told_in = now if self._told_in is None else self._told_in
+            self.new_generation = now == self._told_in
         name = f"{self.settings.federation.name}__watch-{self.name}-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
         memory = known(self.settings, self.ledger)
@@ -458,7 +465,7 @@ class AggregatorHost(Host):
         told = said and MessageArrived(said.topic, said.payload, True, None, 0, 0)
         if not self.new_generation and told and understood(self.scene.topics, told, 0.0, self._signer):
             self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
-        self.new_generation = self.keep_model = False
+        self.new_generation, self.keep_model, self._told_in = False, False, None
         post = self.poster()
         self.link = VirtualLink(
             self.place(),
