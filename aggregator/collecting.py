@@ -84,6 +84,8 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if answer is not None:
         return _refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
     unable = lacks(state, device)
+    if unable != () and frame.i > 0:
+        return state, []  # the first one is answered, and whoever hears nothing sends that one again
     if unable:
         detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
         return _refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
