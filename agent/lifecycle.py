@@ -132,7 +132,7 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     state = _measured(state, now_s, event.readings)
     current = state.manifest
     closes_s = now_s + event.left_s
-    same_work = current is None or (manifest.task, manifest.model) == (current.task, current.model)
+    same_work = current is None or _made_from(manifest) == _made_from(current)
     both_open = current is not None and (current.state, manifest.state) == ("open", "open")
     if current is not None and both_open and round_of(current) == announced.round and not same_work:
         # Another aggregator's round of that number, which has another history: what was made for the one
@@ -463,6 +463,11 @@ def _status_seen(state: Device, event: on.StatusSeen) -> Step:
         f"give one of them its own; leaving for {pause_s:.0f} s"
     )
     return replace(state, link_up=False), [do.Say("error", text), do.Withdraw(pause_s)]
+
+
+def _made_from(manifest: Manifest) -> tuple[bytes, bytes | None]:
+    """What the answers to an announcement are made from, wherever it lies."""
+    return manifest.task.digest, manifest.model.digest if manifest.model is not None else None
 
 
 def _attempt_of(manifest: Manifest) -> Attempt:

@@ -15,7 +15,10 @@ from fedge.messages import Manifest, Service, Status
 
 PATIENCE_S = 15.0
 QUIET_S = 0.4
-"""Retained messages come right after the subscription: when none has come for so long, all have."""
+"""Retained messages come right after the subscription: when none has come for so long, all have.
+
+On a line on which the broker's answer took longer, twice as long as that.
+"""
 RETAINED_S = 60.0
 """So long after the subscription they have come anyway, though somebody never stops talking."""
 
@@ -35,6 +38,8 @@ class Watch:
 
     seen_s: float
     """When the last message came."""
+    quiet_s: float = QUIET_S
+    """So long nothing must have come: longer on a slow line."""
     other: Service | None = None
     """Another aggregator that says it is online."""
     other_since_s: float = 0.0
@@ -48,6 +53,11 @@ class Watch:
     devices: Mapping[str, RoundId] = field(default_factory=dict)
     """What each device claims to have seen; nothing, where that is of a signing key which is not ours."""
     online: frozenset[str] = frozenset()
+
+    def subscribed(self, now_s: float) -> "Watch":
+        """Take in the broker's answer: what is retained may come as much later as that took, and more."""
+        quiet_s = min(PATIENCE_S, max(QUIET_S, 2 * (now_s - self.seen_s)))
+        return replace(self, seen_s=now_s, quiet_s=quiet_s)
 
     def service(self, service: Service, now_s: float, age_s: float = 0.0) -> "Watch":
         """Take in the `service` topic; `age_s`: how long the message has lain at the broker."""
@@ -81,7 +91,7 @@ class Watch:
     def over_s(self, latest_s: float = inf) -> float:
         """When enough has been seen; `latest_s`: by then all that is retained has come."""
         waiting = self.other_since_s + PATIENCE_S if self.other is not None else 0.0
-        return max(min(self.seen_s + QUIET_S, latest_s), waiting)
+        return max(min(self.seen_s + self.quiet_s, latest_s), waiting)
 
     def announced_beyond(self, known: RoundId | None) -> str | None:
         """What the announcement says that a ledger does not know, in words; `known`: its newest round."""

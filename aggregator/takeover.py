@@ -198,7 +198,7 @@ def _seen(state: Takeover, watch: Watch, event: Subscribed | ServiceSeen | Manif
     match event:
         case Subscribed(now_s):
             first_s = now_s if state.first_s is None else state.first_s
-            watch = replace(watch, seen_s=now_s)
+            watch = watch.subscribed(now_s)
             return replace(state, watch=watch, subscribed_s=now_s, first_s=first_s), []
         case ServiceSeen(now_s, service, age_s):
             return _judged(replace(state, watch=watch.service(service, now_s, age_s)))

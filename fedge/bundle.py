@@ -112,6 +112,8 @@ def unpack(data: bytes) -> dict[str, bytes]:
                 files[entry.name] = content.read()
     except (tarfile.TarError, EOFError) as error:
         raise ConfigError(f"no bundle of `fedge enroll`, or damaged: {error}") from None
+    except ValueError:  # tarfile lets some of int() and seek() through; the text of it may hold a key's
+        raise ConfigError("no bundle of `fedge enroll`, or damaged: its headers make no sense") from None
     _check(files)
     return files
 

@@ -137,7 +137,8 @@ class Folder:
         while True:
             temporary = f".{name}.{secrets.token_hex(8)}.new"
             descriptor = os.open(temporary, flags, mode, dir_fd=self.descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with suppress(OSError):  # on a disk that knows no locks nobody can sweep either
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             found = self.find(temporary)
             if found is not None and found.st_ino == os.fstat(descriptor).st_ino:
                 return temporary, descriptor

@@ -10,23 +10,28 @@ from fedge.folders import Misplaced, adopt, located
 
 
 @contextmanager
-def pinned(path: Path, *, make: bool) -> Iterator[None]:
+def pinned(path: Path, *, make: bool) -> Iterator[str]:
     """While root has SQLite open a database: make sure that it opens this one, and nothing by a link.
 
     SQLite follows a link in the database's place, and makes what it points at; beside the database it follows
-    none. So a new file is made before, and afterwards it is looked at which file was opened.
+    none. So a new file is made before, and afterwards it is looked at which file was opened; in a folder of
+    root's too, for one that lies in a folder of a service can be exchanged meanwhile.
+
+    Yields:
+        What SQLite is to open, as a URI: root has it make nothing.
 
     Raises:
         StateError: a service's user may be at work; nothing was changed.
     """
-    if os.geteuid() != 0 or str(path) == ":memory:":
-        yield
+    if str(path) == ":memory:":
+        yield str(path)
+        return
+    address = path.absolute().as_uri()
+    if os.geteuid() != 0:
+        yield f"{address}?mode={'rwc' if make else 'ro'}"
         return
     try:
         with located(path) as (folder, name):
-            if not folder.is_shared:
-                yield
-                return
             if make and folder.find(name) is None:
                 with folder.file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL) as descriptor:
                     adopt(folder, descriptor)
@@ -35,15 +40,18 @@ def pinned(path: Path, *, make: bool) -> Iterator[None]:
                     folder.examine(other, found)
             with folder.pin(name) as place:
                 before = _times_open(place)
-                yield
-                if _times_open(place) == before:
+                yield f"{address}?mode={'rw' if make else 'ro'}"
+                # SQLite opens none anew while it still keeps a descriptor of this file that it did not close.
+                found = folder.find(name)
+                kept = before > 1 and found is not None and os.path.samestat(found, os.fstat(place))
+                if _times_open(place) == before and not kept:
                     raise Misplaced(f"{name} was replaced by a link meanwhile")
     except OSError as error:
         raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
 
 
 def _times_open(place: int) -> int:
-    """How often this process has the file open that a descriptor stands for."""
+    """How often this process has the file open that a descriptor stands for, which is one of them."""
     this, count = os.fstat(place), 0
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 (names are numbers)
         with suppress(OSError):

@@ -185,8 +185,8 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         StateError: it cannot be opened or written, or a newer program made it.
     """
     try:
-        with pinned(path, make=True):
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        with pinned(path, make=True) as address:
+            connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         connection.text_factory = READ_TEXT
         try:
             found = _examine(connection, path)
@@ -225,8 +225,8 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         sqlite3.Error: it cannot be opened.
         StateError: it is not a file of its folder.
     """
-    with pinned(path, make=False):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    with pinned(path, make=False) as address:
+        connection = sqlite3.connect(address, uri=True)
     connection.text_factory = READ_TEXT
     return connection
 

@@ -7,6 +7,7 @@ bytes flipped, is of another kind, empty, a folder, or not there.
 import io
 import random
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import islice
@@ -214,6 +215,14 @@ def test_a_backup(ledger: FederationSettings, tmp_path: Path, judged: Judge) -> 
         if what.startswith(("NUL", "other", "no ")):
             assert judged(aggregator.__main__.main, command("backup"), what) == 74
             assert path.read_bytes() == damage, "nobody's work is replaced"
+    entry = tarfile.TarInfo("ledger.db")
+    entry.pax_headers = {"GNU.sparse.map": "no number"}
+    put(path, None)
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo("backup.json"))
+        tar.addfile(entry)
+    for name in ("restore", "backup"):
+        assert judged(aggregator.__main__.main, command(name), "no number") == 74
     put(path, None)
     assert judged(aggregator.__main__.main, command("restore"), "gone") == 74
     path.mkdir()

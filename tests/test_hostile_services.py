@@ -7,9 +7,12 @@ a link itself.
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,7 @@ from aggregator.keeping.backup import backup
 from aggregator.keeping.new_generation import begin_next
 from aggregator.keeping.restore import restore
 from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import begin
 from aggregator.replay import replay
@@ -304,6 +308,54 @@ def test_what_is_restored_belongs_to_the_service(
     restore(settings, kept, force=True)
     assert {path.name: path.stat().st_uid for path in state.iterdir()}.pop(FILE) == SERVICE
     assert {path.stat().st_uid for path in state.iterdir()} == {SERVICE}
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("opens_now", [False, True], ids=["new", "there"])
+def test_no_folder_that_is_exchanged_meanwhile_leads_a_backup_elsewhere(
+    settings: FederationSettings,
+    state: Path,
+    outside: Outside,
+    opens_now: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The folder that root makes for a moment is root's own, and lies in one of the service."""
+    connect, precious = sqlite3.connect, outside.folder / FILE
+    if opens_now:
+        with closing(connect(precious)) as database:
+            database.execute("CREATE TABLE precious (name TEXT)")
+    before = {path.name: path.read_bytes() for path in precious.parent.iterdir()}
+
+    def exchanged(address: str | Path, **more: Any) -> sqlite3.Connection:
+        made = next(state.glob(".new.backup.*"), None)
+        if made is None or "mode=ro" in str(address):
+            return connect(address, **more)
+        made.rename(state / "aside")
+        made.symlink_to(precious.parent)
+        try:
+            return connect(address, **more)
+        finally:
+            made.unlink()
+            (state / "aside").rename(made)
+
+    monkeypatch.setattr(sqlite3, "connect", exchanged)
+    assert attempt(lambda: backup(settings, state / "new.backup")) is not None
+    assert {path.name: path.read_bytes() for path in precious.parent.iterdir()} == before
+
+
+@ROOT_ONLY
+def test_root_reads_a_ledger_again_and_again_that_it_has_open(
+    settings: FederationSettings, state: Path
+) -> None:
+    """As the closer does it for each round, where root runs the aggregator in a folder of somebody else's.
+
+    SQLite keeps a descriptor that was closed while another connection had locks, and takes it again.
+    """
+    ledger = Ledger(state / FILE)
+    for _ in range(3):
+        with read_only(state / FILE) as reader:
+            assert reader.life() is not None
+    ledger.close()
 
 
 # ── files, for whoever runs the program ────────────────────────────────────────────────────────────

@@ -116,6 +116,8 @@ def _opened(path: Path) -> Iterator[tuple[About, IO[bytes]]]:
         raise StateError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (tarfile.TarError, ValidationError) as error:
         raise StateError(f"{path}: is no backup of Fedge, or damaged ({_brief(error)})") from error
+    except ValueError as error:  # tarfile lets some of int() and seek() through
+        raise StateError(f"{path}: is no backup of Fedge, or damaged (its headers make no sense)") from error
 
 
 def _brief(error: Exception) -> str:

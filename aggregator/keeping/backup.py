@@ -76,8 +76,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _open_new(path: Path) -> sqlite3.Connection:
-    with pinned(path, make=True):
-        return sqlite3.connect(path)
+    with pinned(path, make=True) as address:
+        return sqlite3.connect(address, uri=True)
 
 
 def _describe(federation: str, copy: Path) -> About:

@@ -257,6 +257,12 @@ def test_a_round_of_the_same_number_from_another_model_is_answered_anew() -> Non
     assert over.saved == ANSWERED.saved, "the end is announced with the final model, and with no new question"
 
 
+def test_the_same_model_in_another_slot_is_no_other_question() -> None:
+    moved = manifest(model=blob("model 1.1").model_copy(update={"slot": 1}))
+    for state in (WORKING, REPORTING, ANSWERED):
+        assert story(state, announced(moved)) == (state, [])
+
+
 def test_an_update_made_from_another_model_is_forgotten_and_the_next_attempt_answered() -> None:
     state, effects = step(REPORTING, receipt("refused", reason=Reason.WRONG_BASE))
     assert (state.saved, state.work) == (None, Idle())

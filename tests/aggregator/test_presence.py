@@ -114,3 +114,10 @@ def test_where_models_are_signed_only_rounds_seen_under_our_key_count(
     watch = Watch(0.0).status("a", told, 0.0, key)
     assert watch.devices == {"a": last if counts else (0, 0)}
     assert watch.online == {"a"}, "it takes part"
+
+
+def test_on_a_slow_line_what_is_retained_is_waited_for_longer() -> None:
+    """On packets that took up to 3 s, an older ledger was taken up as if nothing were retained."""
+    assert Watch(100.0).subscribed(100.01).over_s() == 100.01 + QUIET_S
+    assert Watch(100.0).subscribed(104.0).over_s() == 112.0
+    assert Watch(100.0).subscribed(190.0).over_s() == 190.0 + PATIENCE_S

@@ -39,6 +39,13 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
     return entry
 
 
+def saying(name: str, text: str) -> tarfile.TarInfo:
+    """A file with a header of its own."""
+    entry = tarfile.TarInfo("extra.txt")
+    entry.pax_headers = {name: text}
+    return entry
+
+
 def test_what_is_packed_is_unpacked() -> None:
     assert bundle.unpack(bundle.pack(FILES)) == FILES
     by_request = {
@@ -74,6 +81,7 @@ def test_a_file_that_is_missing_is_named(name: str) -> None:
         pytest.param(all_and(link("more", "", tarfile.FIFOTYPE)), id="a pipe"),
         pytest.param(all_and(tarfile.TarInfo("big"), bytes(bundle.MAX_FILE + 1)), id="a long file"),
         pytest.param(tar(*((tarfile.TarInfo(n), d) for n, d in FILES.items()), mode="w:gz"), id="compressed"),
+        pytest.param(all_and(saying("GNU.sparse.map", "a")), id="no number"),
         pytest.param(bundle.pack(FILES)[:1_000], id="cut short"),
         pytest.param(bytes(bundle.MAX_BUNDLE + 1), id="endless"),
         pytest.param(b"", id="empty"),

@@ -191,6 +191,19 @@ def test_a_lock_that_cannot_be_is_a_fault_of_the_folder(
         lock(tmp_path)
 
 
+def test_a_file_is_written_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a home on a network's disk: only what sweeps up after a power cut needs them."""
+
+    def no_locks(_descriptor: int, _how: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    for content in (b"first", b"second"):
+        atomic_write(tmp_path / "model", content)
+    assert (tmp_path / "model").read_bytes() == b"second"
+    assert names(tmp_path) == {"model"}
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("somebody else's")
     (tmp_path / "lock").symlink_to(tmp_path / "other")
