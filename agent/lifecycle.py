@@ -144,6 +144,11 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
         state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
         if not isinstance(state.work, Idle):
             return state, effects
+        asks_anew = (manifest.plan, manifest.requires) != (current.plan, current.requires)
+        if asks_anew and state.declined is not None:  # it was restarted with a plan that was mended
+            state, more = _decide(replace(state, manifest=manifest, declined=None), now_s)
+            effects += [] if state.declined is not None else [do.PublishStatus(status(state))]
+            return state, effects + more
         state, more = _decide(state, now_s)
         return state, effects + more
 

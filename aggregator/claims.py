@@ -184,6 +184,21 @@ def incredible_text(claims: Mapping[str, RoundId], known: RoundId | None) -> str
     )
 
 
+def outdated_text(incredible: Mapping[str, RoundId], known: Known) -> str:
+    """What to add for an operator where most devices claim what cannot be: this may be a very old copy.
+
+    It stays a hint: as many could say that the fleet has seen what none can follow.
+    """
+    own = (known.round or NOTHING).generation
+    reached = [device for device, claim in incredible.items() if claim.generation <= own + 1]
+    if not known.voters or 2 * len(known.voters.intersection(reached)) <= len(known.voters):
+        return ""
+    return (
+        f". So say {len(known.voters.intersection(reached))} of the {len(known.voters)} devices that this "
+        "ledger knows: if it is an old copy, restore the newest one, or run once with --new-generation"
+    )
+
+
 def behind_text(who: str) -> str:
     """What to tell an operator whose ledger is older than the fleet, with the ways on."""
     return (

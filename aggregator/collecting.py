@@ -12,7 +12,7 @@ from aggregator import events as on
 from aggregator.ability import lacks, learn
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
-from aggregator.claims import Known, behind_text, incredible_text, judge
+from aggregator.claims import Known, behind_text, incredible_text, judge, outdated_text
 from aggregator.federation import Federation, Phase, Step
 from aggregator.presence import is_of_key
 from fedge.frames import Refused, cost, offer
@@ -84,6 +84,8 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if answer is not None:
         return _refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
     unable = lacks(state, device)
+    if unable != () and frame.i > 0:
+        return state, []  # the first one is answered, and whoever hears nothing sends that one again
     if unable:
         detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
         return _refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
@@ -252,7 +254,8 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
     if device in state.incredible:
         return state, []
     state = replace(state, incredible=state.incredible | {device})
-    return state, [do.Say("warning", incredible_text({device: seen}, state.round))]
+    text = incredible_text({device: seen}, state.round) + outdated_text(verdict.incredible, known)
+    return state, [do.Say("warning", text)]
 
 
 def _estranged(state: Federation, device: str, believed: bytes) -> Step:

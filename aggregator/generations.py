@@ -10,8 +10,10 @@ from typing import Any
 from aggregator.closing import blob_of, model_message, weights_of
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.reading import Life
+from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
+from fedge import __version__
+from fedge.capabilities import unknown_in_task
 from fedge.errors import ConfigError
 from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Blob, Task, pack, unpack
@@ -45,6 +47,21 @@ def require_same(life: Life, settings: FederationSettings) -> None:
     )
 
 
+def task_of(ledger: LedgerReader, digest: bytes) -> Task:
+    """A task of the ledger.
+
+    Raises:
+        ConfigError: a newer program wrote it, with what this one cannot compute.
+    """
+    task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
+    if names := unknown_in_task(task):
+        raise ConfigError(
+            f"the task in this ledger has {', '.join(names)}, which this program (Fedge {__version__}) "
+            "cannot do: install the newer one again, or restore the backup made before it was installed"
+        )
+    return task
+
+
 def begin(settings: FederationSettings, ledger: Ledger, name: bytes, generation: int) -> Life:
     """Begin a generation with a survey, in the ledger of that name."""
     life = Life(name, generation, learnt(settings))
@@ -74,7 +91,7 @@ def go_on(settings: FederationSettings, ledger: Ledger, before: Life, generation
     beginning = RoundId(generation, 0)
     blobs: dict[bytes, Blob] = {blob.digest: blob for blob in ledger.slots().values()}
     task = ledger.content(task_digest)
-    size = unpack(task, Task, max_bytes=MAX_SIZE).network.schema.size
+    size = task_of(ledger, task_digest).network.schema.size
     old = blobs[model_digest]
     data = model_message(beginning, weights_of(ledger, old, size))
     model = blob_of(data, 1 - old.slot)

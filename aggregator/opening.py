@@ -8,7 +8,7 @@ from typing import Any
 from aggregator.claims import Known
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
-from aggregator.generations import begin, go_on, require_same
+from aggregator.generations import begin, go_on, require_same, task_of
 from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.stopping import Progress, Stopping
@@ -17,7 +17,6 @@ from aggregator.watching import Stopped, watch
 from fedge.errors import ConfigError, DamagedState
 from fedge.frames import cost
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Task, unpack
 from fedge.plan import Plan
 from fedge.store import quarantine
 from fedge.systemd import Watchdog
@@ -132,7 +131,7 @@ def _load(
     task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
     assert task_digest is not None
     rules, devices = settings.rounds, known(settings, ledger)
-    task = unpack(ledger.content(task_digest), Task, max_bytes=MAX_SIZE)
+    task = task_of(ledger, task_digest)
     answers = {} if done else ledger.answers(round_id)
     partials = ledger.partials()
     return Federation(

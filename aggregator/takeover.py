@@ -242,7 +242,8 @@ def _concluded(state: Takeover, watch: Watch, now_s: float) -> Step:
 
     effects: list[Effect] = []
     if verdict.incredible:
-        effects.append(Say("warning", claims.incredible_text(verdict.incredible, known.round)))
+        said = claims.incredible_text(verdict.incredible, known.round)
+        effects.append(Say("warning", said + claims.outdated_text(verdict.incredible, known)))
     if state.new_generation:
         effects += _next(state, watch, verdict)
     elif beyond is not None:

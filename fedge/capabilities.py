@@ -13,6 +13,7 @@ half understands, whatever the manifest lists.
 | `loss:NAME`, `network:NAME` | another loss, another part of a network |
 | `plan:NAME` | a field of the plan (`fedge.plan`) that came after 0.2.0 |
 | `state:NAME` | a state of the round |
+| `task:unreadable`, `model:unreadable` | what was announced cannot be read |
 """
 
 from collections.abc import Iterator

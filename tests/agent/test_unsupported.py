@@ -147,3 +147,17 @@ def test_after_an_upgrade_the_work_of_the_older_program_is_done_again(verdict: s
     ):
         assert known[0].saved is not None, "what the program itself made, or 0.2.0 understood, stays"
         assert not [effect for effect in known[1] if isinstance(effect, do.StartWork)]
+
+
+def test_a_plan_that_was_mended_in_the_middle_of_a_round_is_judged_anew() -> None:
+    state, _ = step(HOLDS, announced(manifest(plan=unknown_plan())))
+    assert state.declined is not None
+    same, effects = step(state, announced(manifest(plan=unknown_plan())))
+    assert (same.declined, effects) == (state.declined, []), "said again"
+    still, effects = step(state, announced(manifest(plan=Plan(codec="topk"))))
+    assert still.declined is not None
+    assert "codec:topk" in still.declined.detail
+    assert [type(effect) for effect in effects] == [do.Say, do.PublishStatus]
+    mended, effects = step(state, announced(manifest()))
+    assert mended.declined is None
+    assert [type(effect) for effect in effects] == [do.PublishStatus, do.StartWork]

@@ -104,6 +104,15 @@ def test_who_cannot_is_not_admitted_and_may_answer_once_it_is_upgraded() -> None
     assert of(do.SpoolFrame, story.frame("a", first_frame("a"))) != []
 
 
+@pytest.mark.parametrize("device", ["a", "stranger"])
+def test_of_an_update_that_cannot_count_only_the_first_frame_is_answered(device: str) -> None:
+    """One of 0.2.0 sends all of it in each round: a line in the log for each frame would fill it."""
+    story, _ = mixed("a", new=("c", "d"))
+    pieces = [Frame(id=bytes(32), i=i, n=3, size=300, data=bytes(100)) for i in range(3)]
+    assert [len(receipts(story.frame(device, piece))) for piece in pieces] == [1, 0, 0]
+    assert len(receipts(story.frame(device, pieces[0]))) == 1, "whoever missed the receipt asks with it"
+
+
 def first_frame(device: str) -> Frame:
     return frames(update(device, codec="topk"))[0]
 

@@ -14,6 +14,7 @@ from aggregator.claims import (
     is_near,
     judge,
     next_generation,
+    outdated_text,
 )
 from fedge.freshness import RoundId
 from fedge.messages import MAX_COUNTER
@@ -102,6 +103,18 @@ def test_who_said_what_is_named() -> None:
     said = incredible_text({"liar": LAST}, HERE)
     for words in ("liar (2147483646.0)", "knows 1.3", "forget-rounds", "rotate-key"):
         assert words in said
+
+
+def test_where_most_claim_too_much_the_ledger_may_be_a_very_old_copy() -> None:
+    known = old("abcd")
+    far = dict.fromkeys("abc", RoundId(1, 5_000))
+    assert heard(known, "abcd", **far).outcome == "fits", "a hint, and no proof"
+    hint = outdated_text(far, known)
+    for words in ("3 of the 4 devices", "old copy", "--new-generation"):
+        assert words in hint
+    assert outdated_text({"a": far["a"], "b": far["b"]}, known) == "", "half of them are not most"
+    assert outdated_text(dict.fromkeys("abcd", LAST), known) == "", "no generation of ours follows that one"
+    assert outdated_text(dict.fromkeys("wxyz", RoundId(1, 5_000)), known) == "", "who are they?"
 
 
 def test_of_a_roster_only_those_count_who_are_in_it() -> None:

@@ -32,6 +32,7 @@ from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
 from fedge.liveness import Pulse
 from fedge.messages import Cohort, Task, pack, seal, unpack
+from fedge.nn.spec import UnknownLayer
 from fedge.reasons import Reason
 from fedge.settings import BrokerSettings
 from fedge.systemd import ServiceManager, Watchdog
@@ -354,6 +355,17 @@ def test_a_changed_model_is_refused_by_name_until_a_new_generation(place: Place,
     assert (state.round, state.kind, state.model) == ((2, 0), "survey", None)
     assert len(state.task_message.features) == 3
     assert place.open().round == (2, 0)
+
+
+def test_a_task_of_a_newer_program_is_not_gone_on_with(place: Place, seen: Seen) -> None:
+    seen(Watch(0.0))
+    state = place.open()
+    network = state.task_message.network
+    layers = (*network.layers[:-1], UnknownLayer(type="dropout"), network.layers[-1])
+    newer = state.task_message.model_copy(update={"network": network.model_copy(update={"layers": layers})})
+    place.ledger.save_content("task", state.round, blob_of(pack(newer), 1), pack(newer))
+    with pytest.raises(ConfigError, match=r"layer:dropout.*\(Fedge .*\) cannot do.*install the newer"):
+        place.open()
 
 
 def test_a_new_generation_with_the_same_model_begins_anew_and_again(place: Place, seen: Seen) -> None:
