@@ -97,7 +97,13 @@ class Folder:
         if found is None or stat.S_ISLNK(found.st_mode):
             return
         with self.file(name) as descriptor:
-            os.fchown(descriptor, user, group)
+            found = os.fstat(descriptor)
+            wanted = (found.st_uid if user == -1 else user, found.st_gid if group == -1 else group)
+            if wanted != (
+                found.st_uid,
+                found.st_gid,
+            ):  # what is right may be an owner that this root cannot name
+                os.fchown(descriptor, user, group)
 
     def permit(self, name: str, mode: int) -> None:
         """Set the permissions of a file or folder."""
@@ -215,7 +221,7 @@ class Folder:
 def adopt(folder: Folder, descriptor: int) -> None:
     """Let what root opened in a folder be its owner's, who has to work with it."""
     if os.geteuid() == ROOT:
-        with suppress(PermissionError):  # in a container without that right
+        with suppress(OSError):  # in a container without that right, or without that user
             os.fchown(descriptor, *folder.owner)
 
 
