@@ -345,13 +345,20 @@ def test_no_folder_that_is_exchanged_meanwhile_leads_a_backup_elsewhere(
 
 
 @ROOT_ONLY
+@pytest.mark.parametrize("proc", [True, False], ids=["proc", "no_proc"])
 def test_root_reads_a_ledger_again_and_again_that_it_has_open(
-    settings: FederationSettings, state: Path
+    state: Path, proc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the closer does it for each round, where root runs the aggregator in a folder of somebody else's.
 
     SQLite keeps a descriptor that was closed while another connection had locks, and takes it again.
     """
+
+    def nothing(path: object) -> list[str]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    if not proc:
+        monkeypatch.setattr("fedge.pinning.os.listdir", nothing)
     ledger = Ledger(state / FILE)
     for _ in range(3):
         with read_only(state / FILE) as reader:
