@@ -97,13 +97,12 @@ class Folder:
         if found is None or stat.S_ISLNK(found.st_mode):
             return
         with self.file(name) as descriptor:
-            found = os.fstat(descriptor)
-            wanted = (found.st_uid if user == -1 else user, found.st_gid if group == -1 else group)
-            if wanted != (
-                found.st_uid,
-                found.st_gid,
-            ):  # what is right may be an owner that this root cannot name
+            try:
                 os.fchown(descriptor, user, group)
+            except OSError:
+                found = os.fstat(descriptor)
+                if user not in (found.st_uid, -1) or group not in (found.st_gid, -1):
+                    raise  # else it is right, and an owner that root of this container cannot name
 
     def permit(self, name: str, mode: int) -> None:
         """Set the permissions of a file or folder."""
