@@ -20,6 +20,8 @@ class Saved:
     round: RoundId
     digest: bytes
     verdict: str | None = None
+    ours: bool = True
+    """Made since this program started; else an older one may have made it, which could less."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from agent.allowance import beyond_program, can_follow, objections_to_source, ob
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
+from fedge.capabilities import BASE, STATES, lacking, of_manifest
 from fedge.freshness import Attempt, round_of
 from fedge.messages import Decline, Manifest, Status, detail_of
 from fedge.reasons import Reason
@@ -187,6 +188,8 @@ def _decide(state: Device, now_s: float) -> Step:
         return state, []
     announced = round_of(manifest)
     if manifest.state == "open":
+        if _half_understood(state, manifest):
+            state = replace(state, saved=None)
         if state.saved is not None and state.saved.round == announced:
             if state.saved.verdict is not None:
                 return _say_again(state, manifest, now_s)
@@ -196,10 +199,22 @@ def _decide(state: Device, now_s: float) -> Step:
         if in_time and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
             objection = next(objections_to_work(state, manifest), None)
             return _take_up(state, now_s) if objection is None else _decline(state, manifest, objection)
+    elif manifest.state not in STATES and not _refuses(state):
+        # A newer program asks for something: who is meant says that it will not come.
+        objection = next(beyond_program(state, manifest), None)
+        if objection is not None and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
+            return _decline(state, manifest, objection)
     may_follow = _may_follow(state) and can_follow(state)
     if may_follow and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
         return _fetch(state, now_s, to_work=False)
     return state, []
+
+
+def _half_understood(state: Device, manifest: Manifest) -> bool:
+    """Whether the saved update may be of a program before an upgrade, which knew not all that is asked."""
+    saved = state.saved
+    before = saved is not None and not saved.ours and saved.verdict != "admitted"
+    return before and bool(lacking(of_manifest(manifest), BASE))
 
 
 def _refuses(state: Device) -> bool:

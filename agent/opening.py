@@ -1,7 +1,7 @@
 """How a device begins: with what its disk has of the time before."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         names = ", ".join(kept.unknown)
         log.warning("%s: written by a newer program, with %s: left as it is, and not used", file, names)
         kept = None
-    signers = _signers(settings, memory)
+    signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,
         boot=boot,
@@ -91,7 +91,7 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         own_boots=memory.add_boot(boot),
         signers=signers,
         seen=memory.seen(),
-        saved=memory.saved(),
+        saved=replace(saved, ours=False) if saved is not None else None,
         task=kept.task_digest if kept else None,
         source=kept.decoded_task.source if kept else None,
         model=kept.model_digest if kept else None,

@@ -201,7 +201,14 @@ class Runtime:
 
     def _fetched(self, kind: str, digest: bytes, whole: bytes) -> on.Fetched:
         """Read a task or a model; of what this program does not know only the names are told."""
-        now_s = self._now_s()
+        try:
+            return self._understood(self._now_s(), kind, digest, whole)
+        except ProtocolError as error:
+            # Its digest is the announced one: fetched again, it would be no other.
+            log.warning("the %s that was announced cannot be read: %s", kind, error)
+            return on.Fetched(self._now_s(), kind, digest, unknown=(f"{kind}:unreadable",))
+
+    def _understood(self, now_s: float, kind: str, digest: bytes, whole: bytes) -> on.Fetched:
         if kind == "model":
             model = unpack(whole, Model, max_bytes=MAX_SIZE)
             unknown = unknown_in_model(model)

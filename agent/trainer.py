@@ -83,7 +83,7 @@ class Trainer:
             self._thread.start()
 
     def cancel(self) -> None:
-        """Stop the job under way at its next batch; it posts nothing then."""
+        """Stop the job under way at its next batch; it posts nothing then, however it ends."""
         if self._current is not None:
             self._current.cancelled.set()
 
@@ -99,7 +99,8 @@ class Trainer:
                 self._take()
             except BaseException as error:
                 job = self._current
-                if job is not None and job is not self._answered:
+                # One that is still to be taken has not failed: it was the one before, which was cancelled.
+                if job is not None and job is not self._answered and self._jobs.empty():
                     self._answered = job
                     self._post(_failed(round_of(job.manifest), error))
                 self.pulse.rest()
@@ -110,7 +111,7 @@ class Trainer:
         if not job.cancelled.is_set():
             outcome = self.work(job)
             self._answered = job
-            if outcome is not None:
+            if outcome is not None and not job.cancelled.is_set():
                 self._post(outcome)
         self.pulse.rest()
 

@@ -7,6 +7,7 @@ that. A beat that moves is believed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from aggregator.claims import NOTHING
 from fedge.freshness import RoundId, round_of
@@ -18,6 +19,8 @@ QUIET_S = 0.4
 
 On a line on which the broker's answer took longer, twice as long as that.
 """
+RETAINED_S = 60.0
+"""So long after the subscription they have come anyway, though somebody never stops talking."""
 
 
 def is_of_key(status: Status, key: bytes | None) -> bool:
@@ -85,10 +88,10 @@ class Watch:
             online=others | {device} if status.online else others,
         )
 
-    def over_s(self) -> float:
-        """When enough has been seen."""
+    def over_s(self, latest_s: float = inf) -> float:
+        """When enough has been seen; `latest_s`: by then all that is retained has come."""
         waiting = self.other_since_s + PATIENCE_S if self.other is not None else 0.0
-        return max(self.seen_s + self.quiet_s, waiting)
+        return max(min(self.seen_s + self.quiet_s, latest_s), waiting)
 
     def announced_beyond(self, known: RoundId | None) -> str | None:
         """What the announcement says that a ledger does not know, in words; `known`: its newest round."""

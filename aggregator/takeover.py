@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from aggregator import claims
 from aggregator.claims import HEARING_S, NOTHING, Known, Verdict
-from aggregator.presence import Watch
+from aggregator.presence import RETAINED_S, Watch
 from fedge.freshness import RoundId
 from fedge.messages import MAX_COUNTER, Manifest, Service, Status
 from fedge.topics import Topics
@@ -168,7 +168,7 @@ def due_s(state: Takeover) -> float | None:
     """When a `Tick` is wanted, even if nothing happens; None: only what happens counts."""
     if state.watch is None or state.subscribed_s is None or state.over:
         return None
-    return max(state.watch.over_s(), state.hold_s)
+    return max(state.watch.over_s(state.subscribed_s + RETAINED_S), state.hold_s)
 
 
 def step(state: Takeover, event: Event) -> Step:

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from aggregator import takeover
-from aggregator.claims import Known
+from aggregator.claims import HEARING_S, Known
 from aggregator.config import FederationSettings
 from aggregator.takeover import Takeover, TakeUp
 from fedge import ed25519
@@ -69,9 +69,10 @@ class Watching:
         return self._state.subscribed_s
 
     @property
-    def listens(self) -> bool:
-        """Whether devices that have not spoken were waited for."""
-        return self._state.listens
+    def patience_s(self) -> float:
+        """How long it looks on although nobody else is at work: for a slow line, and for silent devices."""
+        quiet_s = self._state.watch.quiet_s if self._state.watch is not None else 0.0
+        return quiet_s + (HEARING_S if self._state.listens else 0.0)
 
     def due_s(self) -> float | None:
         """When `turn` wants to be called next, even if nothing happens; None: only for an event."""

@@ -99,7 +99,12 @@ def _check_units(value: Any, holder: Any) -> None:
 
 def _sequence(value: Sequence[Any]) -> Plain:
     kinds = _kinds(value)
-    if not kinds or all(issubclass(kind, NUMBERS[:5]) for kind in kinds) or kinds <= {str, np.str_}:
+    if (
+        not kinds
+        or all(issubclass(kind, NUMBERS[:5]) for kind in kinds)
+        or kinds <= {str, np.str_}
+        or kinds <= {bytes, np.bytes_}
+    ):
         return _unmasked(_array(value))
     scalars = (np.generic, np.ma.core.MaskedConstant)
     if any(hasattr(kind, "__array__") and not issubclass(kind, scalars) for kind in kinds):

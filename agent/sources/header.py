@@ -4,7 +4,7 @@ A line of values is told from a line of names by its numbers. Names may be numbe
 writes them, or years. So a first line is taken for names, unless one of these holds:
 
 * a cell is a number with a sign, a point or an exponent;
-* its whole numbers do not go up by one, or begin at 10,000 or above;
+* its whole numbers do not go up by one, or begin with another number than 0, 1 or a year;
 * a cell is a date with a time of day.
 
 Who really has such names asks for them in the task, or writes them into `[data] columns`.
@@ -17,8 +17,8 @@ from pathlib import Path
 from fedge.disclosure import public
 from fedge.errors import DataError
 
-LARGEST_NAME = 9_999
-"""A column may be called by its number or a year; a number above is rather a time stamp."""
+FIRST_NAMES = frozenset({"0", "1", *map(str, range(1_900, 2_101))})
+"""What whole numbers begin with that are names: columns are counted from 0 or 1, or called by years."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"0|[1-9][0-9]*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
@@ -40,8 +40,9 @@ def looks_like_data(cells: Sequence[str]) -> bool:
         return True
     if not numbers:
         return False
-    first = int(numbers[0]) if len(numbers[0]) < 10 else LARGEST_NAME + 1
-    return first > LARGEST_NAME or numbers != [str(first + i) for i in range(len(numbers))]
+    if numbers[0] not in FIRST_NAMES:
+        return True
+    return numbers != [str(int(numbers[0]) + i) for i in range(len(numbers))]
 
 
 def nameless(file: Path, line: int) -> DataError:

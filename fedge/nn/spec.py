@@ -23,6 +23,11 @@ MAX_WEIGHTS = 50_000_000
 class _Layer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settle(cls, layer: Any) -> Any:
+        return _asked(layer) if isinstance(layer, dict) else layer
+
 
 class Dense(_Layer):
     """x W + b, with W of shape (inputs, units) and b of shape (units,)."""
@@ -108,12 +113,19 @@ LAYERS: Mapping[str, type[_Layer]] = MappingProxyType(
 LOSSES = ("cross-entropy", "mse")
 
 
+def _asked(layer: dict[str, Any]) -> dict[str, Any]:
+    """A layer without the fields that ask for nothing: None is what they are where they do not stand."""
+    return {name: value for name, value in layer.items() if value is not None}
+
+
 def _which(layer: Any) -> str:
     """The name of a layer that this program knows with all its fields, else `unknown`."""
     name = layer.get("type") if isinstance(layer, dict) else getattr(layer, "type", None)
     if not isinstance(name, str) or (known := LAYERS.get(name)) is None:
         return "unknown"
-    whole = layer.keys() <= known.model_fields.keys() if isinstance(layer, dict) else type(layer) is known
+    whole = (
+        _asked(layer).keys() <= known.model_fields.keys() if isinstance(layer, dict) else type(layer) is known
+    )
     return name if whole else "unknown"
 
 

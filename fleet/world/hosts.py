@@ -13,7 +13,6 @@ from typing import Any
 from agent.config import AgentSettings
 from agent.opening import open_device
 from agent.runtime import Runtime as Agent
-from aggregator.claims import HEARING_S
 from aggregator.closer import close
 from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
@@ -21,7 +20,7 @@ from aggregator.exporting import Exported, Job
 from aggregator.opening import known, take_up
 from aggregator.runtime import Runtime as Aggregator
 from aggregator.takeover import TakeUp
-from aggregator.watching import Watching
+from aggregator.watching import Watching, understood
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.freshness import RoundId
 from fedge.link import MessageArrived, Publication
@@ -348,6 +347,8 @@ class AggregatorHost(Host):
         self.new_generation = False
         """It is told to begin one when it starts next."""
         self.keep_model = False
+        self._told_in: int | None = None
+        """The generation in which it was told so; it is told once."""
         self.key_number = 1
         """Which of its keys it signs with: another one after each life in which it served."""
         self.must_decide: Callable[[AggregatorHost, ConfigError], None] | None = None
@@ -365,6 +366,11 @@ class AggregatorHost(Host):
         self.ledger = self.disk.mount(
             lambda path, connect: WatchedLedger(path, connect, self.power, self.scene.oracle, book)
         )
+        if self.new_generation:
+            newest, _ = self.known()
+            now = newest.generation if newest is not None else 0
+            self._told_in = now if self._told_in is None else self._told_in
+            self.new_generation = now == self._told_in
         name = f"{self.settings.federation.name}__watch-{self.name}-{self.boots}"
         self.link = VirtualLink(self.place(), name, self.poster())
         memory = known(self.settings, self.ledger)
@@ -455,9 +461,11 @@ class AggregatorHost(Host):
         instance = self.scene.rng.randbytes(16)
         before, has_model = self.known()
         state = take_up(self.settings, self.ledger, instance, seen, keep_model=self.keep_model and has_model)
-        if not self.new_generation:
+        said = self.scene.broker.retained.get(self.scene.topics.round)
+        told = said and MessageArrived(said.topic, said.payload, True, None, 0, 0)
+        if not self.new_generation and told and understood(self.scene.topics, told, 0.0, self._signer):
             self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
-        self.new_generation = self.keep_model = False
+        self.new_generation, self.keep_model, self._told_in = False, False, None
         post = self.poster()
         self.link = VirtualLink(
             self.place(),
@@ -488,7 +496,7 @@ class AggregatorHost(Host):
         """It watched until now."""
         since_s = self._watching.subscribed_s if self._watching is not None else None
         if self._watching is not None and self.runtime is None and since_s is not None:
-            since_s += HEARING_S if self._watching.listens else 0.0
+            since_s += self._watching.patience_s
             self.scene.oracle.aggregator_watched(since_s + self._zero_s)
 
     def aggregator(

@@ -90,6 +90,8 @@ class Oracle:
         """Updates that were refused because they were made from another aggregator's model."""
         self._bases: dict[tuple[str, RoundId], tuple[bytes, bytes | None]] = {}
         """What each device has heard that a round is made from."""
+        self._changes: dict[str, int] = {}
+        """How often the signing key was changed, as far as each device has heard."""
         self._outbox: dict[str, set[bytes]] = {}
         self._newest_heard: dict[str, RoundId] = {}
         self._heard_in_time: dict[str, set[RoundId]] = {}
@@ -241,7 +243,10 @@ class Oracle:
         self.closed_s = self._now_s()
 
     def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
-        """It takes up a round; its ledger knew this one: not if a newer one has long been announced."""
+        """It takes up a round; its ledger knew this one: not if a newer one has long been announced.
+
+        What was announced with a key that was replaced since is no evidence: it might be stolen.
+        """
         said = retained.get(self._topics.round)
         if said is None or said.payload not in self._genuine:
             return
@@ -284,6 +289,7 @@ class Oracle:
         self._outbox[device] = set(outbox)
         self._said = {key: digest for key, digest in self._said.items() if key[0] != device}
         self._newest_heard.pop(device, None)
+        self._changes.pop(device, None)
         self._heard_in_time.pop(device, None)
 
     def device_says(self, device: str, piece: Publication, *, honest: bool = True) -> None:
@@ -308,8 +314,16 @@ class Oracle:
         """A manifest reaches a device; whether it is still open then decides what it may begin."""
         if payload not in self._genuine:
             return  # a forgery, and nothing may follow from it
-        manifest = _opened(payload)
+        manifest, changes = _opened(payload), len(decode(payload, Signed).chain or ())
         here = round_of(manifest)
+        if changes < self._changes.get(device, 0):
+            return  # signed with a key that this device knows to be replaced
+        if changes > self._changes.get(device, 0):  # what earlier keys have announced counts no more
+            self._changes[device] = changes
+            self._newest_heard.pop(device, None)
+            self._said = {
+                key: digest for key, digest in self._said.items() if key < (device, here) or key[0] != device
+            }
         base = (manifest.task.digest, manifest.model.digest if manifest.model is not None else None)
         if self._bases.get((device, here), base) != base:  # of another aggregator, which has another history
             self._said.pop((device, here), None)

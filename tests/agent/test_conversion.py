@@ -320,3 +320,11 @@ def test_an_archive_keeps_the_numbers_below_a_mask(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X=MASKED)
     with np.load(tmp_path / "a.npz") as archive:
         assert archive["X"][0, 1] == -999
+
+
+def test_labels_in_bytes_are_text_in_a_list_too() -> None:
+    X = [[1.0]] * 4
+    for y in ([b"walk", b"run"] * 2, np.array([b"walk", b"run"] * 2)):
+        found = read(X, y).y
+        assert found is not None
+        assert found.tolist() == ["walk", "run"] * 2

@@ -8,10 +8,13 @@ import pytest
 
 from agent import events as on
 from agent.lifecycle import FETCH_RETRY_S
+from fedge import wire
+from fedge.frames import split
 from fedge.freshness import RoundId
 from fedge.link import Publication
-from fedge.messages import Receipt, pack, seal
-from tests.agent.besieged import LAB, Device, arrived, frames, manifest, model
+from fedge.messages import Receipt, Status, pack, seal, unpack
+from fedge.reasons import Reason
+from tests.agent.besieged import FRAME_BYTES, LAB, TASK, Device, arrived, blob, frames, manifest, model
 
 
 @pytest.mark.parametrize("flooded", [False, True])
@@ -51,3 +54,29 @@ def test_no_more_of_an_update_leaves_than_is_wanted(
     elif ended_by == "a newer round":
         device.hears({LAB.round: seal(manifest(2, state="open"))})
     assert len(list(update)) == (2 if ended_by == "nothing" else 0)
+
+
+@pytest.mark.parametrize("kind", ["task", "model"])
+def test_what_was_announced_and_cannot_be_read_is_declined_and_not_fetched_again(
+    tmp_path: Path, kind: str
+) -> None:
+    """A newer program may mean something by it; who stayed silent would be waited for."""
+    if kind == "task":
+        strange = wire.encode({**wire.decode(pack(TASK)), "features": "all"})
+        said, topic = manifest(1, state="open", task=blob(strange, 0)), LAB.task
+    else:
+        strange = wire.encode({**wire.decode(model(1)), "body": bytes(7)})
+        said, topic = manifest(1, state="open", model=blob(strange, 0)), LAB.model
+    pieces = split(strange, FRAME_BYTES)
+    device = Device(tmp_path, None)
+    device.hears({**frames(1), **{topic(0, i): pieces[i] for i in range(len(pieces))}, LAB.round: seal(said)})
+    (*_, last) = [p.payload for p in device.broker.said if p.topic == LAB.status("pi-1")]
+    declined = unpack(last, Status).declined
+    assert declined is not None
+    assert (declined.reason, f"{kind}:unreadable" in declined.detail) == (Reason.UNSUPPORTED, True)
+    device.broker.subscribed.clear()
+    for _ in range(1_000):
+        device.now_s += 1
+        device.runtime.turn(None)
+        device.settle()
+    assert not device.broker.subscribed

@@ -122,10 +122,35 @@ def test_a_worker_that_died_is_replaced_when_work_begins(
 ) -> None:
     bed = Bed()
     worker, outcomes = trainer(tmp_path, bed)
-    monkeypatch.setattr(worker, "_take", raising(SystemExit()))
+
+    def takes_and_dies() -> None:
+        worker._jobs.get()
+        raise SystemExit
+
+    monkeypatch.setattr(worker, "_take", takes_and_dies)
     monkeypatch.setattr(worker.pulse, "rest", raising(SystemExit()))
     assert isinstance(do(worker, outcomes), Failed)
     until(lambda: not worker._thread.is_alive())  # type: ignore[union-attr]
     monkeypatch.undo()
     assert isinstance(do(worker, outcomes), Done)
     assert "another one takes its place" in caplog.text
+
+
+def test_what_a_cancelled_job_comes_to_is_no_answer_to_the_next(tmp_path: Path) -> None:
+    for ending in (raising(SystemExit()), raising(RuntimeError()), lambda: None):
+        begun, end = threading.Event(), threading.Event()
+
+        def held(ending: Callable[[], object] = ending, begun: threading.Event = begun) -> None:
+            begun.set()
+            assert end.wait(PATIENCE_S)  # noqa: B023 (it is called in this turn of the loop)
+            ending()
+
+        worker, outcomes = trainer(tmp_path, Bed(held))
+        worker.start(job())
+        assert begun.wait(PATIENCE_S)
+        worker.cancel()
+        worker.start(job())  # of the same round: another aggregator has announced another model
+        end.set()
+        assert isinstance(outcomes.get(timeout=PATIENCE_S), Done)
+        with pytest.raises(Empty):
+            outcomes.get_nowait()

@@ -11,9 +11,10 @@ import pytest
 from agent import effects as do
 from agent import events as on
 from agent import held, lifecycle
-from agent.device import Device, Fetching, Idle
+from agent.device import Device, Fetching, Idle, Saved
 from agent.lifecycle import step
 from fedge.capabilities import CAN
+from fedge.freshness import RoundId
 from fedge.messages import Model, Task, pack
 from fedge.nn.spec import Dense, NetworkSpec, UnknownLayer
 from fedge.plan import Plan
@@ -23,6 +24,7 @@ from tests.agent.test_lifecycle import (
     FOLLOW_S,
     HOLDS,
     TASK,
+    UPDATE,
     announced,
     manifest,
     model_of,
@@ -39,6 +41,7 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
     ({"plan": unknown_plan()}, "plan:proximal"),
     ({"plan": Plan(codec="topk")}, "codec:topk"),
     ({"kind": "evaluate"}, "phase:evaluate"),
+    ({"state": "frozen"}, "state:frozen"),
     ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
 ]
 
@@ -126,3 +129,21 @@ def test_a_model_file_of_a_newer_program_is_left_alone_and_said(tmp_path: Path) 
     assert "layer:conv1d" in ran.stderr
     assert "upgrade" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("verdict", [None, "refused"])
+def test_after_an_upgrade_the_work_of_the_older_program_is_done_again(verdict: str | None) -> None:
+    """It obeyed what it knew of the plan; it waits on the disk, or was refused (`unsupported`)."""
+    saved = Saved(RoundId(1, 1), UPDATE, verdict, ours=False)
+    upgraded = replace(HOLDS, can=CAN | {"codec:topk"}, saved=saved)
+    asked = announced(manifest(requires=("codec:topk",)))
+    _, effects = step(upgraded, asked)
+    assert [effect for effect in effects if isinstance(effect, do.StartWork)]
+    assert not [effect for effect in effects if isinstance(effect, do.PublishUpdate)]
+    for known in (
+        step(replace(upgraded, saved=replace(saved, verdict="admitted")), asked),
+        step(replace(upgraded, saved=replace(saved, ours=True)), asked),
+        step(upgraded, announced(manifest())),
+    ):
+        assert known[0].saved is not None, "what the program itself made, or 0.2.0 understood, stays"
+        assert not [effect for effect in known[1] if isinstance(effect, do.StartWork)]

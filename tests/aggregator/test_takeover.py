@@ -6,7 +6,7 @@ import pytest
 
 from aggregator import takeover as on
 from aggregator.claims import HEARING_S, Known
-from aggregator.presence import PATIENCE_S, QUIET_S, Watch
+from aggregator.presence import PATIENCE_S, QUIET_S, RETAINED_S, Watch
 from aggregator.takeover import (
     Effect,
     Event,
@@ -66,6 +66,15 @@ def test_each_message_begins_the_silence_anew_and_is_in_what_was_seen() -> None:
     _, (end,) = after(on.Tick(11.0), state=state)
     assert isinstance(end, TakeUp)
     assert (end.watch.announced, set(end.watch.devices), end.watch.online) == ((1, 4), {"a", "b"}, {"a"})
+
+
+def test_who_never_stops_talking_holds_nobody_up() -> None:
+    state, _ = after(UP, SUBSCRIBED)
+    now_s = 10.2
+    while not state.over and now_s < 10.2 + 2 * RETAINED_S:
+        now_s += QUIET_S / 2
+        state, _ = after(on.StatusSeen(now_s, "a", status()), on.Tick(now_s), state=state)
+    assert now_s == pytest.approx(10.2 + RETAINED_S, abs=QUIET_S)
 
 
 def test_an_aggregator_that_says_it_is_online_is_watched_and_told_of_once() -> None:

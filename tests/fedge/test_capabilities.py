@@ -4,8 +4,17 @@ import pytest
 from pydantic import TypeAdapter, create_model
 
 from fedge import capabilities
-from fedge.capabilities import BASE, CAN, lacking, of_manifest, required, told, unknown_in_model
-from fedge.messages import Model, unpack
+from fedge.capabilities import (
+    BASE,
+    CAN,
+    lacking,
+    of_manifest,
+    required,
+    told,
+    unknown_in_model,
+    unknown_in_task,
+)  # fmt: skip
+from fedge.messages import Model, Task, unpack
 from fedge.names import Capabilities, tidy
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 from fedge.plan import Plan
@@ -57,3 +66,12 @@ def test_a_model_in_an_unknown_codec_is_told_by_its_name() -> None:
 def test_a_key_of_somebody_else_is_no_more_than_a_name() -> None:
     assert tidy(["Sam's weights\n", "", "x" * 100]) == ("-", "sam-s-weights", "x" * 40)
     assert len(tidy(str(i) for i in range(1_000))) == 64
+
+
+def test_a_field_that_is_none_asks_for_nothing_in_a_layer_too() -> None:
+    network = {"inputs": 1, "layers": [{"type": "dense", "units": 2, "bias": None}], "loss": "cross-entropy"}
+    task = Task.model_validate({"network": network, "features": ("x",), "classes": ("a", "b")})
+    assert task.network.layers == (Dense(units=2),)
+    assert unknown_in_task(task) == ()
+    with pytest.raises(ValueError, match="2 feature names"):
+        Task.model_validate({"network": network, "features": ("x", "y"), "classes": ("a", "b")})
