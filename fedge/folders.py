@@ -97,7 +97,12 @@ class Folder:
         if found is None or stat.S_ISLNK(found.st_mode):
             return
         with self.file(name) as descriptor:
-            os.fchown(descriptor, user, group)
+            try:
+                os.fchown(descriptor, user, group)
+            except OSError:
+                found = os.fstat(descriptor)
+                if user not in (found.st_uid, -1) or group not in (found.st_gid, -1):
+                    raise  # else it is right, and an owner that root of this container cannot name
 
     def permit(self, name: str, mode: int) -> None:
         """Set the permissions of a file or folder."""
@@ -215,7 +220,7 @@ class Folder:
 def adopt(folder: Folder, descriptor: int) -> None:
     """Let what root opened in a folder be its owner's, who has to work with it."""
     if os.geteuid() == ROOT:
-        with suppress(PermissionError):  # in a container without that right
+        with suppress(OSError):  # in a container without that right, or without that user
             os.fchown(descriptor, *folder.owner)
 
 

@@ -84,11 +84,11 @@ def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
     global _put_off
+    signal.signal(signal.SIGINT, _end)  # also while an import lasts: a module may wait for a sensor
     if _put_off := _is_importing(frame):
         signal.signal(signal.SIGALRM, _interrupt)
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
         return
-    signal.signal(signal.SIGINT, _end)
     raise KeyboardInterrupt
 
 

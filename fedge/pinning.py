@@ -1,12 +1,15 @@
 """Databases that root opens where a service's user may have put links: the file that is meant, or none."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fedge.errors import StateError
 from fedge.folders import Misplaced, adopt, located
+
+MOST_LOOKED_AT = 4_096
+"""Descriptors, where they are not listed."""
 
 
 @contextmanager
@@ -53,8 +56,12 @@ def pinned(path: Path, *, make: bool) -> Iterator[str]:
 def _times_open(place: int) -> int:
     """How often this process has the file open that a descriptor stands for, which is one of them."""
     this, count = os.fstat(place), 0
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 (names are numbers)
+    try:
+        numbers: Iterable[int] = map(int, os.listdir("/proc/self/fd"))  # noqa: PTH208 (names are numbers)
+    except OSError:  # an image that is being made has no /proc; the lowest number that is free comes next
+        numbers = range(MOST_LOOKED_AT)
+    for number in numbers:
         with suppress(OSError):
-            found = os.fstat(int(name))
+            found = os.fstat(number)
             count += (found.st_dev, found.st_ino) == (this.st_dev, this.st_ino)
     return count

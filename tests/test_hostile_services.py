@@ -5,6 +5,7 @@ mode are as they were, and nothing new stands beside it. The command may refuse 
 a link itself.
 """
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -344,18 +345,45 @@ def test_no_folder_that_is_exchanged_meanwhile_leads_a_backup_elsewhere(
 
 
 @ROOT_ONLY
+@pytest.mark.parametrize("proc", [True, False], ids=["proc", "no_proc"])
 def test_root_reads_a_ledger_again_and_again_that_it_has_open(
-    settings: FederationSettings, state: Path
+    state: Path, proc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the closer does it for each round, where root runs the aggregator in a folder of somebody else's.
 
     SQLite keeps a descriptor that was closed while another connection had locks, and takes it again.
     """
+
+    def nothing(path: object) -> list[str]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    if not proc:
+        monkeypatch.setattr("fedge.pinning.os.listdir", nothing)
     ledger = Ledger(state / FILE)
     for _ in range(3):
         with read_only(state / FILE) as reader:
             assert reader.life() is not None
     ledger.close()
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP])
+def test_root_of_a_container_works_in_a_folder_whose_owner_it_cannot_name(
+    state: Path, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a user namespace without that user or group the system says EINVAL."""
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (state / FILE).unlink()
+    monkeypatch.setattr(os, "fchown", refused)
+    os.close(store.lock(state))
+    Ledger(state / FILE).close()
+    assert (state / FILE).stat().st_uid == 0
+    with pytest.raises(FedgeError, match="cannot be given to its owner"):
+        store.give_to_owner(state, state / FILE)
+    store.give_to_owner(tmp_path, tmp_path / "federation.toml")  # is right already
 
 
 # ── files, for whoever runs the program ────────────────────────────────────────────────────────────

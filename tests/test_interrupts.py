@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,38 @@ def test_ctrl_c_at_any_moment_of_a_command(command: tuple[str, ...], place: Path
 @pytest.mark.parametrize("command", SERVING, ids=" ".join)
 def test_ctrl_c_at_any_moment_of_what_serves(command: tuple[str, ...], place: Path) -> None:
     interrupt(command, place, 20, {0, interrupts.CODE})
+
+
+def test_a_second_one_ends_a_module_that_never_gets_imported(place: Path) -> None:
+    """As the module of a `python` source does that waits for its sensor."""
+    (place / "sensor.py").write_text(
+        "import time\nprint('waits', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
+    )
+    settings = AGENT.partition("source")[0] + 'source = "python"\ncallable = "sensor:read"\n'
+    (place / "agent.toml").write_text(settings)
+    with subprocess.Popen(
+        [sys.executable, "-m", "agent", "--check"],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as program:
+        assert program.stdout is not None
+        try:
+            while program.stdout.readline().strip() != "waits":
+                assert program.poll() is None
+            for _ in range(100):  # two that come at once are one
+                program.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    program.wait(1)
+                    break
+            _, said = program.communicate(timeout=60)
+        finally:
+            program.kill()
+    assert program.returncode == interrupts.CODE
+    assert said.splitlines()[-1:] == ["stopped"]
 
 
 def test_who_ignores_it_hands_that_on() -> None:
