@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from agent.device import Device
 from agent.limits import Objection, beyond_budget, beyond_plan, beyond_sources, expected_bytes
 from agent.manners import objections
-from fedge.capabilities import lacking, of_manifest
+from fedge.capabilities import lacking, of_manifest, of_model
 from fedge.messages import Manifest
 from fedge.reasons import Reason
 
@@ -23,11 +23,22 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
 
 def beyond_program(state: Device, manifest: Manifest) -> Iterator[Objection]:
     """What a round asks that this program cannot do, by what is known of it so far."""
-    needed = of_manifest(manifest)
-    if not state.lacks_task:
-        needed |= frozenset(state.task_unknown)
-    if manifest.model is not None and not state.lacks_model:
-        needed |= frozenset(state.model_unknown)
+    yield from _beyond(state, of_manifest(manifest) | _unknown(state, manifest))
+
+
+def beyond_model(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """What it takes to use a round's model that this program cannot do, by what is known of it so far."""
+    yield from _beyond(state, of_model(manifest) | _unknown(state, manifest))
+
+
+def _unknown(state: Device, manifest: Manifest) -> frozenset[str]:
+    """What task and model need, as far as they are at hand, and this program does not know."""
+    task = () if state.lacks_task else state.task_unknown
+    model = () if manifest.model is None or state.lacks_model else state.model_unknown
+    return frozenset((*task, *model))
+
+
+def _beyond(state: Device, needed: frozenset[str]) -> Iterator[Objection]:
     if names := lacking(needed, state.can):
         detail = f"this program (Fedge {state.version}) cannot do {', '.join(names)}; upgrade it"
         yield Objection(Reason.UNSUPPORTED, detail)
@@ -41,7 +52,7 @@ def objections_to_source(state: Device) -> Iterator[Objection]:
 def can_follow(state: Device) -> bool:
     """Whether this program can use the announced model, and today's budget allows to fetch what it lacks."""
     assert state.manifest is not None
-    if next(beyond_program(state, state.manifest), None) is not None:
+    if next(beyond_model(state, state.manifest), None) is not None:
         return False  # it could not use it
     expected = expected_bytes(state.manifest, task=state.lacks_task, model=state.lacks_model, update=False)
     return _can_afford(state, expected)

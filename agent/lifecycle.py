@@ -12,7 +12,14 @@ from math import inf
 
 from agent import effects as do
 from agent import events as on
-from agent.allowance import beyond_program, can_follow, objections_to_source, objections_to_work, used_up
+from agent.allowance import (
+    beyond_model,
+    beyond_program,
+    can_follow,
+    objections_to_source,
+    objections_to_work,
+    used_up,
+)
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
@@ -347,7 +354,7 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
             state, effects = _decline(replace(state, work=Idle()), manifest, objection)
             return state, [do.SaveSeen(state.seen), *effects]
         return replace(state, work=Working(round_of(manifest))), [do.StartWork(manifest)]
-    objection = next(beyond_program(state, manifest), None)
+    objection = next(beyond_model(state, manifest), None)
     if objection is not None:
         text = f"round {round_of(manifest)}: its model is not followed: {objection.detail}"
         return replace(state, work=Idle()), [do.Say("warning", text)]

@@ -163,6 +163,6 @@ def _load(
         young=devices.young,
         incredible=seen.incredible,
         online=seen.watch.online,
-        abilities=ledger.abilities(),
+        abilities={**ledger.abilities(), **seen.watch.abilities},
         progress=progress,
     )

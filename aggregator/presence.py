@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from aggregator.claims import NOTHING
+from fedge.capabilities import told
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Manifest, Service, Status
 
@@ -53,6 +54,8 @@ class Watch:
     devices: Mapping[str, RoundId] = field(default_factory=dict)
     """What each device claims to have seen; nothing, where that is of a signing key which is not ours."""
     online: frozenset[str] = frozenset()
+    abilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """What each device can, as names of `fedge.capabilities`."""
 
     def subscribed(self, now_s: float) -> "Watch":
         """Take in the broker's answer: what is retained may come as much later as that took, and more."""
@@ -86,6 +89,7 @@ class Watch:
             seen_s=now_s,
             devices={**self.devices, device: seen if is_of_key(status, key) else NOTHING},
             online=others | {device} if status.online else others,
+            abilities={**self.abilities, device: told(status.can)},
         )
 
     def over_s(self, latest_s: float = inf) -> float:

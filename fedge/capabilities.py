@@ -28,6 +28,9 @@ PHASES = ("survey", "train")
 LOCAL = ("sgd",)
 STATES = ("open", "closed", "paused", "done")
 
+OF_MODEL = frozenset({"layer", "loss", "network"})
+"""The registries that a model's own meaning lies in: who lacks no name of these can predict with it."""
+
 BASE = frozenset(
     {
         *(f"phase:{name}" for name in ("survey", "train")),
@@ -68,6 +71,11 @@ def of_manifest(manifest: Manifest) -> frozenset[str]:
             *(_of_plan(manifest.plan) if manifest.plan is not None else ()),
         }
     )
+
+
+def of_model(manifest: Manifest) -> frozenset[str]:
+    """What of that it takes to use the model, without taking part in the round."""
+    return frozenset(name for name in manifest.requires or () if name.partition(":")[0] in OF_MODEL)
 
 
 def lacking(needed: frozenset[str], can: frozenset[str]) -> tuple[str, ...]:

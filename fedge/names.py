@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field
 
-MAX_NAMES = 64
+MAX_NAMES = 256
 """Names in one list."""
 
 WireName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]

@@ -28,7 +28,6 @@ from tests.agent.test_lifecycle import (
     announced,
     manifest,
     model_of,
-    story,
 )  # fmt: skip
 
 
@@ -57,9 +56,19 @@ def test_what_a_manifest_asks_and_the_program_cannot_is_declined_at_once(
     assert state.declined.reason is Reason.UNSUPPORTED
     assert names in state.declined.detail
     assert [type(effect) for effect in effects] == [do.SaveSeen, do.Say, do.PublishStatus]
-    later, effects = story(state, on.Tick(FOLLOW_S + 1.0))
-    assert effects == [], "a model that it cannot use is not fetched either"
-    assert lifecycle.due_s(later) is None or lifecycle.due_s(later) > FOLLOW_S + 1.0  # type: ignore[operator]
+    _, effects = step(state, on.Tick(FOLLOW_S + 1.0))
+    fetched = [effect for effect in effects if isinstance(effect, do.Fetch)]
+    assert bool(fetched) == (before is CONNECTED), "with its model it can still predict"
+
+
+@pytest.mark.parametrize("name", ["layer:conv1d", "loss:huber", "network:skip"])
+def test_a_model_that_the_program_cannot_compute_is_not_fetched_either(name: str) -> None:
+    state, _ = step(CONNECTED, announced(manifest(requires=(name,))))
+    assert state.declined is not None
+    assert state.declined.reason is Reason.UNSUPPORTED
+    later, effects = step(state, on.Tick(FOLLOW_S + 1.0))
+    assert effects == []
+    assert (lifecycle.due_s(later) or FOLLOW_S * 2) > FOLLOW_S + 1.0
 
 
 def test_a_device_that_can_more_takes_part() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from aggregator.presence import PATIENCE_S, QUIET_S, Watch
+from fedge.capabilities import BASE
 from fedge.freshness import RoundId
 from fedge.messages import Manifest
 from fedge.plan import Plan
@@ -121,3 +122,9 @@ def test_on_a_slow_line_what_is_retained_is_waited_for_longer() -> None:
     assert Watch(100.0).subscribed(100.01).over_s() == 100.01 + QUIET_S
     assert Watch(100.0).subscribed(104.0).over_s() == 112.0
     assert Watch(100.0).subscribed(190.0).over_s() == 190.0 + PATIENCE_S
+
+
+def test_what_devices_can_is_known_before_the_first_round_is_drawn() -> None:
+    watch = Watch(0.0).status("old", status(), 0.0)
+    watch = watch.status("new", status().model_copy(update={"can": ("codec:topk",)}), 0.0)
+    assert watch.abilities == {"old": BASE, "new": frozenset({"codec:topk"})}
