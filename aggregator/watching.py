@@ -13,6 +13,7 @@ from typing import Any
 from aggregator import takeover
 from aggregator.claims import HEARING_S, Known
 from aggregator.config import FederationSettings
+from aggregator.presence import QUIET_S, RETAINED_S
 from aggregator.takeover import Takeover, TakeUp
 from fedge import ed25519
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
@@ -70,9 +71,10 @@ class Watching:
 
     @property
     def patience_s(self) -> float:
-        """How long it looks on although nobody else is at work: for a slow line, and for silent devices."""
-        quiet_s = self._state.watch.quiet_s if self._state.watch is not None else 0.0
-        return quiet_s + (HEARING_S if self._state.listens else 0.0)
+        """How long it looks on at most although nobody else is at work: on a slow line, for silent devices."""
+        quiet_s = self._state.watch.quiet_s if self._state.watch is not None else QUIET_S
+        retained_s = RETAINED_S if quiet_s > QUIET_S else quiet_s  # where devices never stop talking
+        return retained_s + (HEARING_S if self._state.listens else 0.0)
 
     def due_s(self) -> float | None:
         """When `turn` wants to be called next, even if nothing happens; None: only for an event."""

@@ -379,6 +379,11 @@ class AggregatorHost(Host):
         )
         self.link.open()
 
+    def tell_new_generation(self, *, keep_model: bool) -> None:
+        """Have it begin a generation when it starts next: once, however often it dies before it serves."""
+        self.new_generation, self.keep_model, self._told_in = True, keep_model, None
+        self.done = False
+
     def last_words(self) -> Publication | None:
         """As `aggregator.loop`."""
         return self.runtime.last_words() if self.runtime is not None else None

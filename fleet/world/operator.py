@@ -22,6 +22,10 @@ GIVEN_WAY_S = 120.0
 """Of two that hear each other, one has given way after so long."""
 
 
+MOST_DECISIONS = 30
+"""An aggregator that asks more often does not do what it was told, whatever it was."""
+
+
 class Operator:
     """The aggregators of one world, of which `main` is the one that is meant to serve.
 
@@ -47,6 +51,7 @@ class Operator:
         """Disks that nobody has any more."""
         self._paths = 0
         self.hosts: list[AggregatorHost] = []
+        self._decisions = 0
         self.acted_s = 0.0
         """When he did something last."""
         self.main = self._host(None)
@@ -99,6 +104,11 @@ class Operator:
         )
         if not ahead:
             raise Violation(f"{host.name} gives up, and its ledger is not behind: {error}") from error
+        self._decisions += 1
+        if self._decisions > MOST_DECISIONS:
+            raise Violation(
+                f"{host.name} asks an operator for the {self._decisions}th time: {error}"
+            ) from error
         host.end(f"{error}", host.last_words())
         self.acted_s = self._scene.clock.now_s
         copies = [disk for disk in self._attic if disk.book.newest > host.disk.book.newest]
@@ -123,7 +133,7 @@ class Operator:
 
     def _begin_anew(self, host: AggregatorHost, *, keep_model: bool) -> None:
         self._stop(host)
-        host.new_generation, host.keep_model, host.done = True, keep_model, False
+        host.tell_new_generation(keep_model=keep_model)
         self._tell(f"starts {host.name} with --new-generation" + (" and its model" if keep_model else ""))
         self._scene.clock.after(RESTART_S, host.start)
 

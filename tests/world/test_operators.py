@@ -71,3 +71,12 @@ def test_of_two_aggregators_one_gives_way(kind: int) -> None:
         served += "aggregator 2: says" in trace
     assert gave_way
     assert kind < 2 or served
+
+
+def test_an_operator_is_obeyed_though_the_generation_before_was_never_served() -> None:
+    """Else the aggregator asks, and is told, for ever: found in this world."""
+    assert World(46, 5, 5).run().violation is None
+
+
+def test_whoever_looks_on_over_a_slow_line_may_take_the_time_that_this_takes() -> None:
+    assert World(10_909, 5, 5).run().violation is None
