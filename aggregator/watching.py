@@ -71,7 +71,7 @@ class Watching:
 
     @property
     def patience_s(self) -> float:
-        """How long it looks on at most although nobody else is at work: on a slow line, for silent devices."""
+        """How long it looks on at most though nobody else is at work: on a slow line, for silent devices."""
         quiet_s = self._state.watch.quiet_s if self._state.watch is not None else QUIET_S
         retained_s = RETAINED_S if quiet_s > QUIET_S else quiet_s  # where devices never stop talking
         return retained_s + (HEARING_S if self._state.listens else 0.0)
