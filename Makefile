@@ -23,10 +23,10 @@ help:
 demo: $(VENV)/demo.installed
 	$(BIN)/fedge demo $(DEMO)
 
-# What is pure runs on every core; then what starts programs and brokers, one test after the other.
+# What is pure runs on every core; then what starts programs and brokers, which mostly waits: two at a time.
 test: check
 	$(BIN)/pytest -m "not (system or chaos or deploy or long)" --numprocesses auto --dist worksteal
-	$(BIN)/pytest -m "system and not (chaos or deploy or long)"
+	$(BIN)/pytest -m "system and not (chaos or deploy or long)" --numprocesses 2 --dist worksteal
 
 # Real processes killed at random (SEED, ROUNDS), then bad links, wrong clocks, full queues; some need root.
 SEED   ?= 1
