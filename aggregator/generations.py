@@ -12,6 +12,7 @@ from aggregator.config import FederationSettings
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
+from aggregator.presence import Watch
 from fedge import __version__
 from fedge.capabilities import unknown_in_task
 from fedge.errors import ConfigError
@@ -62,23 +63,36 @@ def task_of(ledger: LedgerReader, digest: bytes) -> Task:
     return task
 
 
-def begin(settings: FederationSettings, ledger: Ledger, name: bytes, generation: int) -> Life:
-    """Begin a generation with a survey, in the ledger of that name."""
+def begin(
+    settings: FederationSettings, ledger: Ledger, name: bytes, generation: int, announced: Blob | None = None
+) -> Life:
+    """Begin a generation with a survey, in the ledger of that name.
+
+    `announced`: the task at the broker. It is not written over: a device that wakes now must be able to read
+    it. Where none is known to be announced, the ledger's newest is taken for it.
+    """
     life = Life(name, generation, learnt(settings))
     data = pack(settings.task())
-    blobs: dict[bytes, Blob] = {blob.digest: blob for blob in ledger.slots().values()}
     before = ledger.life()
-    announced = ledger.newest("task", before.generation) if before is not None else None
-    # Not over the task that is announced: a device that wakes now must be able to read it.
-    free = 1 - blobs[announced].slot if announced in blobs else 0
+    newest = _newest(ledger, "task", before.generation) if before is not None else None
+    there = announced or newest
+    task = blob_of(data, 1 - there.slot if there is not None else 0)
     with ledger.transaction():
         ledger.begin_life(life)
-        ledger.save_content("task", RoundId(generation, 0), blob_of(data, free), data)
+        ledger.save_content("task", RoundId(generation, 0), task, data)
     return life
 
 
-def go_on(settings: FederationSettings, ledger: Ledger, before: Life, generation: int) -> Life:
+def _newest(ledger: Ledger, kind: str, generation: int) -> Blob | None:
+    """Where the newest task or model of a generation lies, or is about to."""
+    digest = ledger.newest(kind, generation)
+    return next((blob for blob in ledger.slots().values() if blob.digest == digest), None)
+
+
+def go_on(settings: FederationSettings, ledger: Ledger, before: Life, generation: int, watch: Watch) -> Life:
     """Begin a generation with the newest model of the one before in the place of its survey's.
+
+    `watch`: what is announced at the broker, and is not written over: the newest model may not have been.
 
     Raises:
         ConfigError: there is no model yet, or it is one of another network.
@@ -92,13 +106,15 @@ def go_on(settings: FederationSettings, ledger: Ledger, before: Life, generation
     blobs: dict[bytes, Blob] = {blob.digest: blob for blob in ledger.slots().values()}
     task = ledger.content(task_digest)
     size = task_of(ledger, task_digest).network.schema.size
-    old = blobs[model_digest]
+    old, place = blobs[model_digest], blobs[task_digest]
     data = model_message(beginning, weights_of(ledger, old, size))
-    model = blob_of(data, 1 - old.slot)
+    model = blob_of(data, 1 - (watch.model or old).slot)
+    if watch.task is not None and watch.task.digest != task_digest:
+        place = blob_of(task, 1 - watch.task.slot)
     now = time.time()
     with ledger.transaction():
         ledger.begin_life(life)
-        ledger.save_content("task", beginning, blobs[task_digest], task)
+        ledger.save_content("task", beginning, place, task)
         ledger.save_content("model", beginning, model, data)
         ledger.save_round(beginning, KEPT, 0, (), now)
         ledger.close_round(beginning, model.digest, 0, 0, {}, now, None)

@@ -101,12 +101,13 @@ def take_up(
         if keep_model and life is None:
             raise ConfigError("this ledger is new: it holds no model to keep")
         if keep_model and life is not None:
-            life = go_on(settings, ledger, life, seen.generation)
+            life = go_on(settings, ledger, life, seen.generation, seen.watch)
         else:
-            life = begin(settings, ledger, life.ledger if life else instance, seen.generation)
+            name = life.ledger if life else instance
+            life = begin(settings, ledger, name, seen.generation, seen.watch.task)
         log.info("generation %d begins", seen.generation)
     elif life is None:
-        life = begin(settings, ledger, instance, 1)
+        life = begin(settings, ledger, instance, 1, seen.watch.task)
     else:
         require_same(life, settings)
     return _load(settings, ledger, life, instance, seen)

@@ -12,7 +12,7 @@ from math import inf
 from aggregator.claims import NOTHING
 from fedge.capabilities import told
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Manifest, Service, Status
+from fedge.messages import Blob, Manifest, Service, Status
 
 PATIENCE_S = 15.0
 QUIET_S = 0.4
@@ -51,6 +51,10 @@ class Watch:
     """The round of the retained manifest."""
     done: bool = False
     """That manifest says that learning is done."""
+    task: Blob | None = None
+    """Where the task that it announces lies."""
+    model: Blob | None = None
+    """Where the model that it announces lies."""
     devices: Mapping[str, RoundId] = field(default_factory=dict)
     """What each device claims to have seen; nothing, where that is of a signing key which is not ours."""
     online: frozenset[str] = frozenset()
@@ -77,8 +81,14 @@ class Watch:
 
     def manifest(self, manifest: Manifest, now_s: float) -> "Watch":
         """Take in the retained `round` topic."""
-        done = manifest.state == "done"
-        return replace(self, seen_s=now_s, announced=round_of(manifest), done=done)
+        return replace(
+            self,
+            seen_s=now_s,
+            announced=round_of(manifest),
+            done=manifest.state == "done",
+            task=manifest.task,
+            model=manifest.model,
+        )
 
     def status(self, device: str, status: Status, now_s: float, key: bytes | None = None) -> "Watch":
         """Take in a device's status; `key`: the public key that we sign with."""

@@ -79,6 +79,8 @@ class Oracle:
         self.closed_s = 0.0
         """When the last round was closed."""
         self.announced: list[Announced] = []
+        self._held = (0, 0, 0)
+        """Generation, round and attempt of the newest announcement that the broker has held."""
         self._lasts_s: dict[str, float] = {}
         """When the seconds of an announced round and attempt have run out."""
         self._topics, self._now_s, self._quorum = topics, now_s, quorum
@@ -357,6 +359,10 @@ class Oracle:
         if said is None or said.payload in self._orphaned or self._now_s() < self.several_until_s:
             return
         manifest = _opened(said.payload)
+        number = (*round_of(manifest), manifest.attempt)
+        if number < self._held:
+            return  # a broker that was killed has lost the newer one: it is said again, after its frames
+        self._held = number
         for kind, blob, frame in (
             ("task", manifest.task, self._topics.task),
             ("model", manifest.model, self._topics.model),

@@ -80,3 +80,9 @@ def test_an_operator_is_obeyed_though_the_generation_before_was_never_served() -
 
 def test_whoever_looks_on_over_a_slow_line_may_take_the_time_that_this_takes() -> None:
     assert World(10_909, 5, 5).run().violation is None
+
+
+@pytest.mark.parametrize("seed", [654, 6_183])
+def test_a_generation_that_keeps_the_model_writes_over_nothing_that_is_announced(seed: int) -> None:
+    """The newest model may be saved and not announced yet: then the other slot is the announced one's."""
+    assert World(seed, 5, 5).run().violation is None
