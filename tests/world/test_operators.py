@@ -80,3 +80,9 @@ def test_an_operator_is_obeyed_though_the_generation_before_was_never_served() -
 
 def test_whoever_looks_on_over_a_slow_line_may_take_the_time_that_this_takes() -> None:
     assert World(10_909, 5, 5).run().violation is None
+
+
+@pytest.mark.parametrize("seed", [927, 6439, 6641])
+def test_several_histories_of_a_round_end_in_one(seed: int) -> None:
+    """An older copy refused its update, another history counted it, or ended with another model."""
+    assert World(seed, 5, 5).run().violation is None
