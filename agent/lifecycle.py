@@ -140,10 +140,10 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     current = state.manifest
     closes_s = now_s + event.left_s
     same_work = current is None or _made_from(manifest) == _made_from(current)
-    both_open = current is not None and (current.state, manifest.state) == ("open", "open")
-    if current is not None and both_open and round_of(current) == announced.round and not same_work:
-        # Another aggregator's round of that number, which has another history: what was made for the one
-        # before is no answer to this one.
+    same_state = current is not None and current.state == manifest.state
+    if current is not None and same_state and round_of(current) == announced.round and not same_work:
+        # Another aggregator's round or end of that number, which has another history: what was made for the
+        # one before is no answer to this one, and its final model is not this one's.
         state = replace(state, saved=None)
     elif current is not None and announced == state.seen:
         if manifest.state != current.state:
@@ -434,10 +434,19 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         # Whoever else was told to come later was told the same number of seconds.
         wait_s = max(receipt.after_s, REPORT_RETRY_S) * (1 + _fraction(saved.digest, tries) / 2)
         return replace(state, work=Reporting(receipt.missing or (0,), event.now_s + wait_s, tries)), []
-    if isinstance(state.work, Reporting):
+    asked = isinstance(state.work, Reporting)
+    if asked:
         state = replace(state, work=Idle())
-    if saved.verdict is not None:
+    other_history = asked and receipt.verdict == "refused" and receipt.reason is Reason.WRONG_BASE
+    if saved.verdict is not None and not other_history:
         return state, []
+    if receipt.verdict == "refused" and round_of(receipt) < saved.round:
+        # That ledger is an older copy, and may be replaced: only one that knows this round can judge.
+        text = (
+            f"round {saved.round}: an aggregator that only knows {round_of(receipt)} refused the update "
+            f"({receipt.reason}): it is kept until that round is announced again"
+        )
+        return state, [do.Say("warning", text)]
     if receipt.reason is Reason.WRONG_BASE:
         # Made from another aggregator's model: this round may still be answered, once it is announced again.
         text = f"round {saved.round}: the update was made from another model than is announced: forgotten"

@@ -271,6 +271,46 @@ def test_an_update_made_from_another_model_is_forgotten_and_the_next_attempt_ans
     assert isinstance(again.work, Working)
 
 
+@pytest.mark.parametrize("reason", [Reason.ALREADY_ANSWERED, Reason.FUTURE_ROUND])
+def test_an_aggregator_that_does_not_know_the_round_yet_is_no_judge_of_its_update(reason: Reason) -> None:
+    """It serves an older copy of the ledger; the newest one is restored, and asks for the update."""
+    state, effects = step(REPORTING, receipt("refused", round=0, reason=reason))
+    assert (state.saved, state.work) == (REPORTING.saved, Idle())
+    assert [type(effect) for effect in effects] == [do.Say]
+    again, effects = step(state, announced(manifest()))
+    assert isinstance(again.work, Reporting)
+    assert effects == [do.PublishUpdate(UPDATE, None)]
+    assert step(again, receipt("refused", round=2))[0].saved == Saved(RoundId(1, 1), UPDATE, "refused")
+
+
+def test_an_update_that_counted_in_another_history_is_forgotten_where_it_is_asked_for_anew() -> None:
+    """One aggregator ended with this round; another one, whose model is another, is still in it."""
+    done_elsewhere = manifest(state="done", attempt=1, model=blob("model 1.2"))
+    other = manifest(attempt=2, model=blob("another model"))
+    asking, effects = story(ANSWERED, announced(done_elsewhere), announced(other))
+    assert do.PublishUpdate(UPDATE, (0,)) in effects
+    state, _ = step(asking, receipt("refused", reason=Reason.WRONG_BASE))
+    assert (state.saved, state.work) == (None, Idle())
+    unasked, effects = step(ANSWERED, receipt("refused", reason=Reason.WRONG_BASE))
+    assert (unasked, effects) == (ANSWERED, []), "the first verdict stands"
+    again, _ = step(state, announced(other.model_copy(update={"attempt": 3})))
+    assert isinstance(again.work, Fetching)
+
+
+def test_the_end_of_another_history_is_followed() -> None:
+    """Two aggregators with copies of one ledger ended with the same round: the one that is left counts."""
+    first, second = (
+        manifest(state="done", attempt=1, model=blob(f"the end of {name}")) for name in ("one", "another")
+    )
+    held = replace(ANSWERED, manifest=first, seen=attempt(1, 1, 1), kept=digest("the end of one"))
+    state, effects = step(held, announced(second))
+    assert isinstance(state.work, Fetching)
+    assert do.Fetch(second, task=False, model=True) in effects
+    assert step(held, announced(first)) == (replace(held, closes_s=60.0), []), (
+        "said again, it asks for nothing"
+    )
+
+
 def test_a_verdict_on_an_earlier_round_is_saved_and_disturbs_nothing() -> None:
     waiting, _ = step(REPORTING, announced(manifest(2)))
     assert isinstance(waiting.work, Fetching)

@@ -86,3 +86,9 @@ def test_whoever_looks_on_over_a_slow_line_may_take_the_time_that_this_takes() -
 def test_a_generation_that_keeps_the_model_writes_over_nothing_that_is_announced(seed: int) -> None:
     """The newest model may be saved and not announced yet: then the other slot is the announced one's."""
     assert World(seed, 5, 5).run().violation is None
+
+
+@pytest.mark.parametrize("seed", [927, 6439, 6641])
+def test_several_histories_of_a_round_end_in_one(seed: int) -> None:
+    """An older copy refused its update, another history counted it, or ended with another model."""
+    assert World(seed, 5, 5).run().violation is None
