@@ -80,3 +80,9 @@ def test_an_operator_is_obeyed_though_the_generation_before_was_never_served() -
 
 def test_whoever_looks_on_over_a_slow_line_may_take_the_time_that_this_takes() -> None:
     assert World(10_909, 5, 5).run().violation is None
+
+
+@pytest.mark.parametrize("seed", [12_917, 13_314])
+def test_a_late_will_from_before_a_device_was_wiped_is_not_its_last_word(seed: int) -> None:
+    """It comes after the last round, when the device has nothing else to say."""
+    assert World(seed, 5, 5).run().violation is None
