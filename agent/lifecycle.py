@@ -465,13 +465,16 @@ def _status_seen(state: Device, event: on.StatusSeen) -> Step:
     seen = event.status
     if not state.link_up:
         return state, []
+    if event.live and not seen.online:
+        # A late will, perhaps of a boot that this state folder does not know, for it was wiped or is an older
+        # copy. Whoever's it is: its sender is gone and we are here, so it must not stand as the last word.
+        return state, [do.PublishStatus(status(state))]
     if seen.boot == state.boot or seen.boot in state.own_boots:
-        if event.live and not (seen.online and seen.boot == state.boot):
-            # The will of an older connection, late: it must not stand as the last word.
+        if event.live and seen.boot != state.boot:  # what an older boot said, late
             return state, [do.PublishStatus(status(state))]
         return state, []
     # A stranger's boot id can be left over from before this state folder, unless it spoke after we did.
-    if not (state.returned or (event.live and seen.online)):
+    if not (state.returned or event.live):
         return state, []
     pause_s = CLONE_PAUSE_S * (1 + _fraction(state.boot, state.connection))
     text = (

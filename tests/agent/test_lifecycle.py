@@ -621,9 +621,16 @@ def test_fault_10_two_devices_of_one_identity() -> None:
     assert isinstance(later[1], do.Withdraw), "it took our place while we were away"
 
 
+@pytest.mark.parametrize("returned", [False, True])
+def test_fault_17_a_late_will_from_before_its_state_was_lost_is_corrected(*, returned: bool) -> None:
+    """Its own boots of then are unknown to it: a wiped state folder, or an older copy of one."""
+    state = replace(CONNECTED, returned=returned, own_boots=frozenset())
+    assert step(state, status(OTHER_BOOT, online=False)) == (state, [online(state)])
+
+
 def test_a_stranger_left_over_from_before_is_no_clone() -> None:
     assert step(CONNECTED, status(OTHER_BOOT, live=False)) == (CONNECTED, [])
-    assert step(CONNECTED, status(OTHER_BOOT, online=False)) == (CONNECTED, [])
+    assert step(CONNECTED, status(OTHER_BOOT, online=False, live=False)) == (CONNECTED, [])
     down = replace(CONNECTED, link_up=False, returned=True)
     assert step(down, status(OTHER_BOOT)) == (down, [])
 

@@ -91,4 +91,7 @@ def test_a_generation_that_keeps_the_model_writes_over_nothing_that_is_announced
 @pytest.mark.parametrize("seed", [927, 6439, 6641])
 def test_several_histories_of_a_round_end_in_one(seed: int) -> None:
     """An older copy refused its update, another history counted it, or ended with another model."""
+@pytest.mark.parametrize("seed", [12_917, 13_314])
+def test_a_late_will_from_before_a_device_was_wiped_is_not_its_last_word(seed: int) -> None:
+    """It comes after the last round, when the device has nothing else to say."""
     assert World(seed, 5, 5).run().violation is None
