@@ -80,3 +80,8 @@ def test_an_operator_is_obeyed_though_the_generation_before_was_never_served() -
 
 def test_whoever_looks_on_over_a_slow_line_may_take_the_time_that_this_takes() -> None:
     assert World(10_909, 5, 5).run().violation is None
+
+
+def test_what_was_said_to_another_aggregator_spends_nobodys_answer() -> None:
+    """Who was chosen there was not yet chosen here, and was refused for ever: found in this world."""
+    assert World(8_762, 5, 5).run().violation is None
