@@ -51,14 +51,15 @@ def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Ref
         return Refusal(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
     if refusal := _wrong_round(terms, message):
         return refusal
-    asked = any(chosen(cohort, *terms.round, attempt, device) for attempt, cohort in enumerate(terms.cohorts))
-    if not asked:
-        return Refusal(Reason.NOT_CHOSEN, f"{device!r} is not chosen for round {terms.round}")
+    # First, for this is no answer in the round: another aggregator made another choice, of another model.
     if message.base != terms.base:
         return Refusal(
             Reason.WRONG_BASE,
             f"made from {message.base.hex()[:12]}…, the round's is {terms.base.hex()[:12]}…",
         )
+    asked = any(chosen(cohort, *terms.round, attempt, device) for attempt, cohort in enumerate(terms.cohorts))
+    if not asked:
+        return Refusal(Reason.NOT_CHOSEN, f"{device!r} is not chosen for round {terms.round}")
     if isinstance(message, Survey):
         found = check(message, terms.task, terms.max_samples)
         return Admitted(message.samples) if isinstance(found, Measured) else found

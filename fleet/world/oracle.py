@@ -87,7 +87,8 @@ class Oracle:
         self.several_until_s = -inf
         """Until then several aggregators may have been at work, each over the other's frames."""
         self._receipts: dict[tuple[str, bytes], set[str]] = {}
-        self._said: dict[tuple[str, RoundId], bytes] = {}
+        self._said: dict[tuple[str, RoundId, bytes], bytes] = {}
+        """Which update each device has published of a round, and of what that was made from."""
         self._void: set[bytes] = set()
         """Updates that were refused because they were made from another aggregator's model."""
         self._bases: dict[tuple[str, RoundId], tuple[bytes, bytes | None]] = {}
@@ -303,9 +304,10 @@ class Oracle:
         if frame.id not in self._outbox.get(device, ()):
             raise Violation(f"{device} publishes an update that a crash now would forget")
         made = self.made[frame.id]
-        if self._said.get((device, made.round)) in self._void:
-            del self._said[device, made.round]
-        if self._said.setdefault((device, made.round), frame.id) != frame.id:
+        answer = (device, made.round, made.message.base)
+        if self._said.get(answer) in self._void:
+            del self._said[answer]
+        if self._said.setdefault(answer, frame.id) != frame.id:
             raise Violation(f"{device} publishes two different updates of round {made.round}")
         if frame.i == 0 and made.round < self._newest_heard.get(device, made.round):
             raise Violation(
@@ -328,7 +330,7 @@ class Oracle:
             }
         base = (manifest.task.digest, manifest.model.digest if manifest.model is not None else None)
         if self._bases.get((device, here), base) != base:  # of another aggregator, which has another history
-            self._said.pop((device, here), None)
+            self._said = {key: digest for key, digest in self._said.items() if key[:2] != (device, here)}
         self._bases[device, here] = base
         self._newest_heard[device] = max(here, self._newest_heard.get(device, here))
         if self._now_s() <= self._over_s(manifest) + LATENESS_S:

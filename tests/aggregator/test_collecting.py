@@ -9,6 +9,7 @@ from aggregator.stopping import Stopping
 from fedge.frames import Refused, cost
 from fedge.freshness import RoundId
 from fedge.reasons import Reason
+from fedge.selection import chosen
 from tests.aggregator.stories import (
     DEADLINE_S,
     digest_of,
@@ -17,6 +18,7 @@ from tests.aggregator.stories import (
     of,
     only_receipt,
     receipts,
+    rules,
     running,
     update,
 )
@@ -95,6 +97,21 @@ def test_an_update_made_from_another_model_does_not_spend_the_answer() -> None:
     assert receipts(effects) == [("a", "refused", Reason.WRONG_BASE)]
     assert not of(do.SaveAnswer, effects)
     assert receipts(story.answers("a")) == [("a", "admitted", None)]
+
+
+def test_an_update_made_from_another_model_does_not_spend_the_answer_of_who_is_chosen_later() -> None:
+    """The other aggregator had chosen it already; here the attempt that chooses it is still to come."""
+    story = running(rules=rules(0.25))
+    late = next(
+        device
+        for device in (f"pi-{i}" for i in range(1_000))
+        if not any(chosen(c, *story.state.round, k, device) for k, c in enumerate(story.state.cohorts))
+    )
+    other = update(late, base=b"b" * 32)
+    assert receipts(story.send(late, other)) == [(late, "refused", Reason.WRONG_BASE)]
+    while story.state.cohorts[-1].fraction < 1.0:
+        story.later(DEADLINE_S)
+    assert receipts(story.answers(late)) == [(late, "admitted", None)]
 
 
 def test_an_update_in_another_devices_name_does_not_spend_anybodys_answer() -> None:
