@@ -254,7 +254,8 @@ class World:
             limit_s = PROGRESS_S + 2 * self.terms.deadline_s
             since_s = max(calm_s, self._awake_s, self._operator.acted_s, self._oracle.closed_s)
             if clock.now_s > since_s + limit_s + (SETTLE_S if self._aggregator.done else 0.0):
-                raise Violation(f"in the calm, nothing has come of {limit_s:.0f} s: {self._lacking()}")
+                lacking = self._lacking(but_the_sleepers=True) or self._lacking()
+                raise Violation(f"in the calm, nothing has come of {limit_s:.0f} s: {lacking}")
         if settled_s is not None:
             self._require_part(settled_s)
 
