@@ -451,6 +451,10 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         # Made from another aggregator's model: this round may still be answered, once it is announced again.
         text = f"round {saved.round}: the update was made from another model than is announced: forgotten"
         return replace(state, saved=None), [do.Say("warning", text)]
+    if receipt.reason is Reason.NOT_CHOSEN:
+        # Another aggregator had asked for it, or this one before it was restored: the next attempt may again.
+        text = f"round {saved.round}: the update is not asked for in this attempt: kept"
+        return state, [do.Say("warning", text)]
     state = replace(state, saved=replace(saved, verdict=receipt.verdict))
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
     if receipt.verdict == "refused":

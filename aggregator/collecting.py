@@ -149,9 +149,11 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         return state, dropped + more
     verdict = admit(_terms(state), device, message)
     if not isinstance(verdict, Admitted):
-        # One made from another model is of another history of this round, and no answer in this one.
-        in_history = verdict.reason is not Reason.WRONG_BASE
-        in_round = round_of(message) == state.round and message.device == device and in_history
+        # One made from another model is of another history of this round, and no answer in this one. Who is
+        # not chosen was asked by another aggregator with this history, or before this ledger was restored:
+        # a later attempt may ask it for just this update.
+        no_answer = verdict.reason in (Reason.WRONG_BASE, Reason.NOT_CHOSEN)
+        in_round = round_of(message) == state.round and message.device == device and not no_answer
         state, more = _refuse(state, device, digest, verdict.reason, verdict.detail)
         if in_round:  # its one answer in this round; said again it gets the same verdict
             answer = Answer(digest, "refused", verdict.reason, verdict.detail)

@@ -311,6 +311,16 @@ def test_the_end_of_another_history_is_followed() -> None:
     )
 
 
+def test_an_update_that_is_not_asked_for_yet_is_kept_and_sent_in_the_next_attempt() -> None:
+    state, effects = step(REPORTING, receipt("refused", reason=Reason.NOT_CHOSEN))
+    assert (state.saved, state.work) == (REPORTING.saved, Idle())
+    assert [type(effect) for effect in effects] == [do.Say]
+    assert due_s(state) == due_s(replace(REPORTING, work=Idle())), "until then it is silent"
+    again, effects = step(state, announced(manifest(attempt=1)))
+    assert isinstance(again.work, Reporting)
+    assert do.PublishUpdate(UPDATE, None) in effects
+
+
 def test_a_verdict_on_an_earlier_round_is_saved_and_disturbs_nothing() -> None:
     waiting, _ = step(REPORTING, announced(manifest(2)))
     assert isinstance(waiting.work, Fetching)

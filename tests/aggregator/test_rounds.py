@@ -249,16 +249,20 @@ def test_a_round_that_waits_for_days_takes_no_more_room() -> None:
     assert receipts(story.answers("stranger")) == [("stranger", "admitted", None)]
 
 
-def test_who_was_never_chosen_is_refused_and_that_is_its_answer() -> None:
+def test_who_is_not_chosen_yet_is_refused_and_may_answer_when_it_is() -> None:
+    """Another aggregator had asked it, or this one before its ledger was restored."""
     story = running("a", rules=rules(0.25))
     story.later(DEADLINE_S)
-    stranger = next(
+    late = next(
         device
         for device in (f"pi-{i}" for i in range(1_000))
         if not any(chosen(c, *OPEN, k, device) for k, c in enumerate(story.state.cohorts))
     )
-    assert receipts(story.answers(stranger)) == [(stranger, "refused", Reason.NOT_CHOSEN)]
-    assert story.state.answers[stranger].verdict == "refused"
+    effects = story.answers(late)
+    assert receipts(effects) == [(late, "refused", Reason.NOT_CHOSEN)]
+    assert not of(do.SaveAnswer, effects)
+    story.later(DEADLINE_S)
+    assert receipts(story.answers(late)) == [(late, "admitted", None)]
 
 
 def test_an_update_that_comes_while_the_round_closes_is_not_in_it_and_may_come_again() -> None:
