@@ -102,6 +102,7 @@ def terminal() -> Iterator[Terminal]:
             terminal.end()
 
 
+@pytest.mark.chaos  # takes its time
 def test_the_readmes_steps_lead_from_nothing_to_a_model_over_mutual_tls(terminal: Terminal) -> None:
     steps = [words for words in commands("## On your own devices") if words[0] not in INSTALLING]
     of_a_device = [words for words in steps if any("pump-1" in word for word in words)]

@@ -153,6 +153,7 @@ def test_fault_72_fast_forward_is_undone_by_a_change_of_the_key(fleet: FleetOfPr
         learn(fleet, 2)
 
 
+@pytest.mark.chaos  # takes its time
 def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: FleetOfProcesses) -> None:
     awake, asleep = fleet.devices
     with Wiretap(fleet) as tap:
