@@ -356,7 +356,9 @@ def test_what_is_removed_leaves_nothing_but_data(learning: Debian) -> None:
 
 def test_it_comes_back_with_all_it_had_and_is_purged(debian: Debian, wheel: Path) -> None:
     debian.sh(f"python3 {wheel.name}/aggregator install pumps")
-    debian.sh("rm -r /etc/fedge/agents/pumps /var/lib/private/fedge-agent")  # another device, with the token
+    # Another device, with the token; the folders are not there any more where this is tried again.
+    debian.sh("rm -rf /etc/fedge/agents/pumps /var/lib/private/fedge-agent")
+    debian.sh("test -s token || fedge enroll --token --uses 5 --folder /etc/fedge/federations/pumps >token")
     debian.sh(f"python3 {wheel.name}/agent install - --device pump-9 < token")
     debian.says(AGENT, COUNTS, after=len(debian.journal(AGENT)))
     assert debian.sh("stat -c '%a %U' /etc/fedge/agents/pumps/identity.pem") == "600 root"
