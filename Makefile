@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 DEMO   ?=
 
 export OPENBLAS_NUM_THREADS := 1
+# The tests start some thousand programs: without their bytecode each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test chaos world deploy long check format bench wheel lock clean
 
@@ -87,8 +89,9 @@ $(VENV)/bin/python:
 		{ echo "Fedge needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# What is never imported needs no bytecode: Python writes it where it is first needed.
 $(VENV)/%.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[$*]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint requirements.lock --editable '.[$*]'
 	@touch $@
 
 clean:

@@ -278,6 +278,7 @@ class DeviceHost(Host):
         memory = self.disk.mount(
             lambda path, connect: WatchedMemory(path, connect, self.device, self.scene.oracle)
         )
+        self.scene.oracle.device_starts(self.device, memory.seen().round)
         file = self.folder / "model.held"
         boot = self.scene.rng.randbytes(16)
         opened = open_device(self._settings, memory, file, boot, self.now_s())

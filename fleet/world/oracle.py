@@ -295,6 +295,10 @@ class Oracle:
         self._changes.pop(device, None)
         self._heard_in_time.pop(device, None)
 
+    def device_starts(self, device: str, seen: RoundId) -> None:
+        """A device remembers what it saved, and no round that it only heard of."""
+        self._newest_heard[device] = min(seen, self._newest_heard.get(device, seen))
+
     def device_says(self, device: str, piece: Publication, *, honest: bool = True) -> None:
         """A publication leaves a device; of one that was cloned, two lives may differ."""
         address = self._address(piece.topic)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
 
 from agent.local.sgd import Cancelled, Diverged, batches, descend, train
 from agent.local.shuffling import generator
@@ -61,6 +60,8 @@ class Textbook:
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits  # takes seconds, which only these tests shall pay
+
     X, y = load_digits(return_X_y=True)
     return X / 16, y
 

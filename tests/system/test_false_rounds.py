@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,10 @@ def closed(fleet: FleetOfProcesses) -> list[tuple[int, int, int]]:
     return [(row.generation, row.round, row.devices) for row in fleet.rounds() if row.closed]
 
 
+def has_left(tap: Wiretap, device: str) -> bool:
+    return (status := tap.status(device)) is not None and not status.online
+
+
 def learn(fleet: FleetOfProcesses, name: str, *options: str) -> str:
     """Learn to the end; returns what the aggregator said."""
     fleet.start_aggregator("--exit-when-done", *options, name=name)
@@ -51,7 +56,7 @@ def test_a_device_that_claims_the_last_generation_stops_nothing_and_burns_no_num
 
     fleet.terminate("device-2")
     with Wiretap(fleet) as tap:
-        fleet.until(lambda: (s := tap.status("device-2")) is not None and not s.online, "device 2 has left")
+        fleet.until(partial(has_left, tap, "device-2"), "device 2 has left")
         said = tap.status("device-2")
         assert said is not None
         lie = said.model_copy(update={"generation": LAST, "round": 7})
@@ -83,11 +88,11 @@ def test_after_the_broker_lost_its_memory_the_first_to_come_back_does_not_decide
         fleet.terminate(name)
 
     with Wiretap(fleet) as tap:
-        fleet.until(lambda: (s := tap.status("device-2")) is not None and not s.online, "device 2 has left")
+        for name in fleet.devices:
+            fleet.until(partial(has_left, tap, name), f"{name} has left")
         said = tap.status("device-2")
         assert said is not None
-        for topic in list(tap.latest):
-            tap.say(topic, b"", retain=True)
+        tap.clear()
         lie = said.model_copy(update={"round": 500})
         tap.say(tap.topics.status("device-2"), pack(lie), retain=True)
 

@@ -54,6 +54,14 @@ class Wiretap:
         """Publish, and wait for the broker's acknowledgement."""
         self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_S)
 
+    def clear(self) -> None:
+        """Make the broker forget all that is retained; what others say at the same time may stay."""
+        marker = f"fedge/v1/{self._fleet.name}/marker"  # comes after all that was retained when we subscribed
+        self.say(marker, b"")
+        self._fleet.until(lambda: marker in self.latest, "all that is retained has come")
+        for topic in list(self.latest):
+            self.say(topic, b"", retain=True)
+
     def receipt(self, device: str, digest: bytes) -> Receipt:
         """Wait for the answer to an update."""
         self._fleet.until(lambda: (device, digest) in self.receipts, f"{device} gets a receipt")

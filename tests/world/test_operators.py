@@ -103,3 +103,8 @@ def test_a_late_will_from_before_a_device_was_wiped_is_not_its_last_word(seed: i
 def test_what_was_said_to_another_aggregator_spends_nobodys_answer() -> None:
     """Who was chosen there was not yet chosen here, and was refused for ever: found in this world."""
     assert World(8_762, 5, 5).run().violation is None
+
+
+def test_a_round_that_a_device_only_heard_of_is_forgotten_when_it_loses_its_power() -> None:
+    """It answers an older one, of another aggregator, that is announced then: found in this world."""
+    assert World(30_085, 5, 5).run().violation is None
