@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo    let 20 simulated devices learn on this machine (options: make demo DEMO='--rounds 20')"
 	@echo "make test    check and test everything"
-	@echo "make chaos   kill real processes at random, and give them bad links and wrong clocks"
+	@echo "make chaos   kill real processes at random, give them bad links and wrong clocks; slow tests"
 	@echo "make world   run simulated worlds (make world WORLDS=0:1000)"
 	@echo "make deploy  install on a booted Debian and in containers, as root"
 	@echo "make long    the tests that take minutes to hours"
@@ -27,15 +27,16 @@ demo: $(VENV)/demo.installed
 
 # What is pure runs on every core; then what starts programs and brokers, which mostly waits: two at a time.
 test: check
-	$(BIN)/pytest -m "not (system or chaos or deploy or long)" --numprocesses auto --dist worksteal
-	$(BIN)/pytest -m "system and not (chaos or deploy or long)" --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m "not (system or slow or chaos or deploy or long)" --numprocesses auto --dist worksteal
+	$(BIN)/pytest -m "system and not (slow or chaos or deploy or long)" --numprocesses 2 --dist worksteal
 
-# Real processes killed at random (SEED, ROUNDS), then bad links, wrong clocks, full queues; some need root.
+# Real processes killed at random (SEED, ROUNDS), then bad links, wrong clocks, full queues, and what
+# `make test` leaves out because it takes its time; some need root.
 SEED   ?= 1
 ROUNDS ?= 50
 chaos: $(VENV)/dev.installed
 	$(BIN)/python -m tests.chaos.kills --seed $(SEED) --rounds $(ROUNDS)
-	$(BIN)/pytest -m chaos --timeout 900
+	$(BIN)/pytest -m "chaos or slow" --timeout 900
 
 # Simulated worlds, deterministic from their seeds: 100,000 take less than two hours on one core.
 WORLDS ?= 0:100000

@@ -107,6 +107,7 @@ def test_twenty_wrists_learn_together_what_none_learns_alone(tmp_path: Path) -> 
     assert outcome["onnx_max_abs_diff"] <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model_bit_for_bit(tmp_path: Path) -> None:
     files = []
     for _ in range(2):  # the second run replaces what the first has made
@@ -115,6 +116,7 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_an_agent_that_dies_is_told_with_its_log_and_the_others_end(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with learning(out) as program:

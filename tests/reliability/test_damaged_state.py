@@ -169,6 +169,7 @@ def test_fault_38_an_aggregator_with_a_damaged_ledger_does_not_begin_over_the_fl
     ends_as_if_nothing_had_happened(fleet, undisturbed_model)
 
 
+@pytest.mark.slow
 def test_fault_38_a_lost_update_is_found_out_when_it_is_to_be_averaged(fleet: FleetOfProcesses) -> None:
     in_mid_round(fleet, "device-2")
     fleet.kill("aggregator")

@@ -394,6 +394,7 @@ def impostor(tmp_path: Path) -> Iterator[Impostor]:
     made.close()
 
 
+@pytest.mark.slow
 def test_fault_73_nobody_tells_a_server_of_another_authority_anything(
     place: Production, impostor: Impostor, tmp_path: Path
 ) -> None:

@@ -102,7 +102,7 @@ def terminal() -> Iterator[Terminal]:
             terminal.end()
 
 
-@pytest.mark.chaos  # takes its time
+@pytest.mark.slow
 def test_the_readmes_steps_lead_from_nothing_to_a_model_over_mutual_tls(terminal: Terminal) -> None:
     steps = [words for words in commands("## On your own devices") if words[0] not in INSTALLING]
     of_a_device = [words for words in steps if any("pump-1" in word for word in words)]
@@ -146,6 +146,7 @@ def test_the_readmes_steps_lead_from_nothing_to_a_model_over_mutual_tls(terminal
     assert terminal.end() == [0] * (2 + len(PUMPS))
 
 
+@pytest.mark.slow
 def test_the_examples_learn_without_certificates_on_one_machine(terminal: Terminal) -> None:
     port = str(free_port())
     for file in (*terminal.folder.rglob("*.toml"), *terminal.folder.rglob("try-out.conf")):

@@ -44,6 +44,7 @@ def learn(fleet: FleetOfProcesses, name: str, *options: str) -> str:
     return fleet.log(name)
 
 
+@pytest.mark.slow
 def test_a_device_that_claims_the_last_generation_stops_nothing_and_burns_no_number(
     fleet: FleetOfProcesses,
 ) -> None:
@@ -75,7 +76,7 @@ def test_a_device_that_claims_the_last_generation_stops_nothing_and_burns_no_num
     assert check_books(fleet) == 2
 
 
-@pytest.mark.chaos  # takes its time
+@pytest.mark.slow
 def test_after_the_broker_lost_its_memory_the_first_to_come_back_does_not_decide(
     fleet: FleetOfProcesses,
 ) -> None:
@@ -108,7 +109,7 @@ def test_after_the_broker_lost_its_memory_the_first_to_come_back_does_not_decide
     assert check_books(fleet) == 2
 
 
-@pytest.mark.chaos  # takes its time
+@pytest.mark.slow
 def test_a_device_that_has_seen_a_forged_round_comes_back_when_it_forgets(fleet: FleetOfProcesses) -> None:
     for number in range(3):
         fleet.device(f"device-{number}", *motions(number))

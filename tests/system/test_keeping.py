@@ -118,7 +118,7 @@ def all_hold(fleet: FleetOfProcesses) -> None:
     fleet.until(lambda: all(d.held_model() == final for d in fleet.devices.values()), "all devices hold it")
 
 
-@pytest.mark.chaos  # takes its time
+@pytest.mark.slow
 def test_a_restored_round_goes_on_here_and_on_another_server(
     fleet: FleetOfProcesses, broker: Broker, shell: Shell, tmp_path: Path, undisturbed_model: bytes
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_restored_round_goes_on_here_and_on_another_server(
     assert all("Traceback" not in fleet.log(name) for name in ("aggregator", *fleet.devices))
 
 
-@pytest.mark.chaos  # takes its time
+@pytest.mark.slow
 def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generation(
     fleet: FleetOfProcesses, shell: Shell
 ) -> None:
@@ -211,7 +211,7 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
     assert check_books(fleet) == 3
 
 
-@pytest.mark.chaos  # takes its time
+@pytest.mark.slow
 def test_after_a_reset_and_after_a_change_of_the_classes_the_devices_follow(
     fleet: FleetOfProcesses, shell: Shell
 ) -> None:

@@ -20,6 +20,7 @@ def scrape(port: int) -> dict[tuple[str, ...], float]:
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
+@pytest.mark.slow
 def test_a_scrape_tells_how_the_federation_is_doing(fleet: FleetOfProcesses) -> None:
     port = free_port()
     fleet.configure(

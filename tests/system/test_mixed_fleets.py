@@ -54,6 +54,7 @@ def test_devices_of_0_2_0_and_of_today_learn_together(fleet: FleetOfProcesses, b
     assert "cannot do" not in fleet.log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [{"proximal": 0.1}, {"codec": "half"}], ids=["plan field", "codec"])
 def test_who_cannot_do_what_a_plan_requires_is_neither_awaited_nor_admitted(
     fleet: FleetOfProcesses, before: Version, plan: Mapping[str, Any]
@@ -68,6 +69,7 @@ def test_who_cannot_do_what_a_plan_requires_is_neither_awaited_nor_admitted(
         assert said in fleet.log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [{"proximal": 0.1}, {"codec": "half"}], ids=["plan field", "codec"])
 def test_a_device_of_today_declines_what_a_version_to_come_asks(
     fleet: FleetOfProcesses, plan: Mapping[str, Any]

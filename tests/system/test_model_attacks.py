@@ -91,6 +91,7 @@ def warnings(fleet: FleetOfProcesses, name: str, text: str) -> int:
     return sum(text in line and " WARNING " in line for line in fleet.log(name).splitlines())
 
 
+@pytest.mark.slow
 def test_fault_72_a_fleet_stays_with_its_model_and_goes_on_with_the_next(
     fleet: FleetOfProcesses, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_fault_72_a_fleet_stays_with_its_model_and_goes_on_with_the_next(
         )
 
 
+@pytest.mark.slow
 def test_fault_72_fast_forward_is_undone_by_a_change_of_the_key(fleet: FleetOfProcesses) -> None:
     """Every device has seen the last round there can be, and says so; still the fleet goes on."""
     names = list(fleet.devices)
@@ -153,7 +155,7 @@ def test_fault_72_fast_forward_is_undone_by_a_change_of_the_key(fleet: FleetOfPr
         learn(fleet, 2)
 
 
-@pytest.mark.chaos  # takes its time
+@pytest.mark.slow
 def test_fault_72_a_stolen_key_is_worth_nothing_once_it_was_changed(fleet: FleetOfProcesses) -> None:
     awake, asleep = fleet.devices
     with Wiretap(fleet) as tap:

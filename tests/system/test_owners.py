@@ -73,6 +73,7 @@ unsynchronised = (kernel_clock_error_us() or SYNCHRONISED_US) >= SYNCHRONISED_US
 """Whether this machine's own clock is not: else its kernel says so to every device here."""
 
 
+@pytest.mark.slow
 def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(owners: Owners) -> None:
     fleet = owners.fleet
     fleet.configure(

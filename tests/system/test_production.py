@@ -213,6 +213,7 @@ def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhou
         aggregator.loop_stop()
 
 
+@pytest.mark.slow
 def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tmp_path: Path) -> None:
     """Its retained status said that it is online, and it can no longer say anything else."""
     with FleetOfProcesses(tmp_path / "fleet", greenhouse.broker, greenhouse) as fleet:

@@ -116,6 +116,7 @@ def finish(fleet: FleetOfProcesses, model: bytes | None = None, *, more_is_said:
         assert not [word for word in ("Traceback", "refused", "ERROR") if word in fleet.log(name)], name
 
 
+@pytest.mark.slow
 def test_a_later_version_works_with_this_one(fleet: FleetOfProcesses, undisturbed_model: bytes) -> None:
     """The aggregator first, then two devices; then it goes back, and leaves the devices ahead."""
     steady(fleet)
@@ -146,6 +147,7 @@ def test_what_an_earlier_version_left_on_disk_is_taken_up(
 # ── 0.2.0 and this version, on the wire ────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "of_0_2_0",
     [("aggregator",), DEVICES, ("device-0",)],
@@ -168,6 +170,7 @@ def test_0_2_0_takes_part_with_this_version_in_signed_rounds(
         finish(fleet, undisturbed_model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("aggregator", *DEVICES), (*DEVICES, "aggregator")], ids=lambda o: o[0])
 def test_0_2_0_is_upgraded_in_the_middle_of_learning(
     fleet: FleetOfProcesses, version_0_2_0: Version, undisturbed_model: bytes, order: tuple[str, ...]
@@ -184,6 +187,7 @@ def test_0_2_0_is_upgraded_in_the_middle_of_learning(
     finish(fleet, undisturbed_model)
 
 
+@pytest.mark.slow
 def test_0_2_0_goes_on_from_its_backup_and_from_nothing_newer(
     broker: Broker, tmp_path: Path, version_0_2_0: Version
 ) -> None:

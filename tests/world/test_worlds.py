@@ -20,6 +20,7 @@ MANY = 40
 PAGE = (Path(__file__).parents[2] / "docs" / "world.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_in_many_worlds_nothing_is_lost_and_nothing_counted_twice() -> None:
     tally = campaign.run(range(MANY))
@@ -51,6 +52,7 @@ def test_a_world_with_real_files_and_real_training_holds() -> None:
     assert not tally.violations, campaign.story(tally.violations[0])
 
 
+@pytest.mark.slow
 def test_a_run_is_a_pure_function_of_its_seed() -> None:
     """In another process too, whose hashes of strings are others; also with real files and real training."""
     seeds = (7, REAL_ONE_IN - 1)
