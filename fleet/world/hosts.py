@@ -234,10 +234,17 @@ class Host:
         """Run a piece of the program, and let what it dies of happen."""
         self._at_work = True
         try:
-            action()
-        except PowerCut:
+            self._ending(action)
+        except PowerCut:  # in its last words, too
             self.die(silently=self.scene.rng.random() < 0.5)
             self.scene.clock.after(self.restarts_after_s, self.start)
+        finally:
+            self._at_work = False
+
+    def _ending(self, action: Callable[[], None]) -> None:
+        """Run a piece of the program, and let it end as it says."""
+        try:
+            action()
         except StateError as error:
             self.die(silently=False)
             self.scene.tell(self.name, f"ends: {error}")
@@ -249,8 +256,6 @@ class Host:
             self.gives_up(error)
         except Exception as error:
             raise Violation(f"{self.name} breaks:\n{traceback.format_exc()}") from error
-        finally:
-            self._at_work = False
 
 
 class DeviceHost(Host):

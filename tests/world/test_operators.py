@@ -108,3 +108,8 @@ def test_what_was_said_to_another_aggregator_spends_nobodys_answer() -> None:
 def test_a_round_that_a_device_only_heard_of_is_forgotten_when_it_loses_its_power() -> None:
     """It answers an older one, of another aggregator, that is announced then: found in this world."""
     assert World(30_085, 5, 5).run().violation is None
+
+
+def test_the_power_may_fail_in_a_programs_last_words() -> None:
+    """The aggregator gives up, and dies as it says that it is offline: found in this world."""
+    assert World(14_100, 5, 5).run().violation is None
