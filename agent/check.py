@@ -60,7 +60,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         if name == "declines":
             value = "; ".join(f"{reason} ({detail})" for reason, detail in value.items())
         if value not in (None, {}, ""):
-            out.write(printable(f"{name:>10}  {_shown(value)}\n"))
+            out.write(printable(f"{name:>10}  {_shown(value)}") + "\n")
     out.write("the configuration is valid\n")
 
 

@@ -1,15 +1,39 @@
-"""Logs that tell a story: one line an event, to stderr, in journald's priorities when it listens."""
+"""Logs that tell a story: one line an event, to stderr, in journald's priorities when it listens.
+
+What a record quotes may come from the network, and is shown, never obeyed: it cannot begin a line of its own,
+choose a line's priority, or command a terminal.
+"""
 
 import logging
 import os
 import sys
+from types import TracebackType
+
+from fedge.errors import printable
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
-class _Journal(logging.Formatter):
+_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class _Line(logging.Formatter):
+    """One line a record; a traceback has one for each of its own lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _Raised) -> str:  # noqa: N802 # logging's name
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
+class _Journal(_Line):
+    """Journald reads a priority at the head of each line."""
+
     def format(self, record: logging.LogRecord) -> str:
-        return f"<{PRIORITIES.get(record.levelno, 6)}>{super().format(record)}"
+        priority = PRIORITIES.get(record.levelno, 6)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
 
 
 def tell(*, verbose: bool = False) -> None:
@@ -18,7 +42,7 @@ def tell(*, verbose: bool = False) -> None:
     if "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(_Journal("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if verbose else logging.INFO)

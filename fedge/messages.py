@@ -70,10 +70,20 @@ Counter = Annotated[int, Field(ge=0, le=MAX_COUNTER)]
 Generation = Annotated[int, Field(ge=1, le=MAX_COUNTER)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 WireReason = Annotated[Reason, BeforeValidator(_known)]
-Detail = Annotated[str, Field(max_length=MAX_DETAIL)]
-"""Made by `detail_of`."""
+
+
+def detail_of(text: str) -> str:
+    """An error's text as a message carries it: one line, whatever it quotes."""
+    return printable(text)[:MAX_DETAIL]
+
+
+Detail = Annotated[str, Field(max_length=MAX_DETAIL), AfterValidator(detail_of)]
+"""One line of text, whatever the sender wrote."""
+Version = Annotated[str, Field(max_length=40, pattern=r"^[0-9A-Za-z.+!_-]*$")]
+"""Of a program."""
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Metrics = Annotated[
-    dict[Annotated[str, Field(max_length=40)], Annotated[float, Field(allow_inf_nan=False)]],
+    dict[MetricName, Annotated[float, Field(allow_inf_nan=False)]],
     Field(max_length=32),
 ]
 
@@ -280,7 +290,7 @@ class Status(Message):
     """Random, made at each start of the agent."""
     connection: Counter
     """Counts the connections of this boot, so that an old will is told from new presence."""
-    version: str = Field(max_length=40)
+    version: Version
     samples: Counter | None = None
     generation: Counter = 0
     """The highest (generation, round) this device has seen; generation 0: none yet."""
@@ -368,11 +378,6 @@ class Signed(Message):
 
 
 M = TypeVar("M", bound=Message)
-
-
-def detail_of(text: str) -> str:
-    """An error's text as a message carries it, which may name a file whose name is not UTF-8."""
-    return printable(text)[:MAX_DETAIL]
 
 
 def pack(message: Message) -> bytes:

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedge.messages import DeviceId, Digest, Message, Part
+from fedge.messages import Detail, DeviceId, Digest, Message, Part
 from fedge.topics import DEVICE_ID
 
 PORT = 8884
@@ -124,7 +124,7 @@ class Issued(Message):
     certificate: bytes | None = Field(default=None, max_length=MAX_CERTIFICATE)
     """DER; the same for the same request, however often it is asked."""
     refused: Refused | None = None
-    detail: str = Field(default="", max_length=500)
+    detail: Detail = ""
 
     @model_validator(mode="after")
     def _check(self) -> "Issued":
