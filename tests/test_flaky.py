@@ -78,6 +78,7 @@ def times(folder: Path, what: str) -> int:
     return (folder / what).stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_what_passes_the_second_time_is_named_and_nothing_else_is_hidden(
     workers: str, tmp_path: Path

@@ -123,6 +123,7 @@ def interrupt(command: tuple[str, ...], place: Path, moments: int, codes: set[in
             assert len(said) == 1, where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", QUICK, ids=" ".join)
 def test_ctrl_c_ends_a_command_with_130_and_a_sentence(command: tuple[str, ...], place: Path) -> None:
     interrupt(command, place, 3, {interrupts.CODE})
@@ -147,6 +148,7 @@ def test_ctrl_c_at_any_moment_of_what_serves(command: tuple[str, ...], place: Pa
     interrupt(command, place, 20, {0, interrupts.CODE})
 
 
+@pytest.mark.slow
 def test_a_second_one_ends_a_module_that_never_gets_imported(place: Path) -> None:
     """As the module of a `python` source does that waits for its sensor."""
     (place / "sensor.py").write_text(

@@ -119,6 +119,7 @@ def run(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_an_aggregator_without_its_extra_says_so_in_one_sentence(
     bare: dict[str, str], tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_an_aggregator_without_its_extra_says_so_in_one_sentence(
     assert run(bare, "-m", "aggregator", "--config", str(config), "--check").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_device_needs_no_extra(bare: dict[str, str], tmp_path: Path) -> None:
     code = "import agent.__main__, agent.runtime, agent.predict, fedge"
     done = run(bare, "-c", code)

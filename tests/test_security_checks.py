@@ -52,6 +52,7 @@ def audit(requirements: Path, text: str, *options: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 def test_a_known_vulnerability_fails_the_check(tmp_path: Path, advisories: str) -> None:
     service = ("--vulnerability-service", "osv", "--osv-url", advisories)
     code, said = audit(tmp_path / "r.txt", "idna==2.8\nnumpy==2.4.6\n", *service)

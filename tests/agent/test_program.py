@@ -206,6 +206,7 @@ def test_predict_needs_no_network(tmp_path: Path) -> None:
     assert run("predict", "new.csv", folder=tmp_path).returncode == 65
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--check"], ["predict", "new.csv"], ["predict", "new.csv", "--json"]])
 @pytest.mark.parametrize("rows", [1, 5_000])
 def test_output_that_cannot_be_written(arguments: list[str], rows: int, tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ def fedge_replay(folder: Path, *options: str) -> "subprocess.CompletedProcess[st
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_fedge_replay_tells_people_and_programs(learnt: Ledger, path: Path, tmp_path: Path) -> None:
     told = fedge_replay(tmp_path, "3")
     assert told.returncode == 0, told.stderr

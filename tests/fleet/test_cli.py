@@ -78,6 +78,7 @@ def test_the_program_ends_with_64_after_a_wrong_call() -> None:
     assert "No such command 'foo'" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "command", "extra"),
     [

@@ -80,6 +80,7 @@ def test_a_run_is_a_pure_function_of_its_seed() -> None:
     assert World(8, 5, 5).run().digest not in digests.pop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [8, 11, 17, 37])
 def test_a_world_goes_the_same_way_without_shortcuts(seed: int) -> None:
     assert World(seed, 5, 5).run().digest == World(seed, 5, 5, short=False).run().digest
