@@ -200,7 +200,8 @@ def metrics(
     if settings.metrics.listen is None:
         return nullcontext()
     try:
-        from aggregator.metrics import Exposition, FederationCollector
+        from aggregator.exposition import Exposition
+        from aggregator.metrics import FederationCollector
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"[metrics] needs the extra 'aggregator' (no module {error.name!r}): "

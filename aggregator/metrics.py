@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, served over HTTP: how the federation is doing, without naming a device.
+"""Metrics for Prometheus: how the federation is doing, without naming a device.
 
 Off unless `[metrics] listen` is set. The page is read-only and needs no password: who may reach the address
 may read it. Names and units follow https://prometheus.io/docs/practices/naming/.
@@ -6,17 +6,13 @@ may read it. Names and units follow https://prometheus.io/docs/practices/naming/
 
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from types import TracebackType
-from typing import Self
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from aggregator.federation import Phase
 from aggregator.tally import BOUNDS_S, Now, Tally
 from fedge import __version__
-from fedge.errors import ConfigError
 from fedge.reasons import Reason
 
 BROUGHT = {
@@ -107,39 +103,3 @@ def _present(now: Now) -> Iterator[Metric]:
     traffic.add_metric(("received",), now.received_bytes)
     traffic.add_metric(("sent",), now.sent_bytes)
     yield traffic
-
-
-class Exposition:
-    """Serves the metrics while its context is entered.
-
-    Args:
-        listen: `ADDRESS:PORT`.
-        collectors: what is shown, besides this process's own figures.
-
-    Raises:
-        ConfigError: on entering: the address cannot be listened on.
-    """
-
-    def __init__(self, listen: tuple[str, int], *collectors: Collector) -> None:
-        self._host, self._port = listen
-        self._registry = CollectorRegistry()
-        PlatformCollector(self._registry)
-        ProcessCollector(registry=self._registry)
-        for collector in collectors:
-            self._registry.register(collector)
-
-    def __enter__(self) -> Self:
-        try:
-            self._server, self._thread = start_http_server(self._port, self._host, self._registry)
-        except OSError as error:
-            raise ConfigError(
-                f"[metrics] listen: {self._host}:{self._port} cannot be listened on: {error.strerror}"
-            ) from None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -6,6 +6,7 @@ to say says it again on `LinkUp`, from durable state, so nothing waits in memory
 days away.
 """
 
+import errno
 import logging
 import math
 import random
@@ -399,7 +400,14 @@ class _Connection:
             )
         except (OSError, ValueError) as error:  # ValueError: what no resolver takes for a name
             broker = self._link.broker
-            self._reason = f"no broker answers at {broker.host}:{broker.port}: {error}"
+            full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+            who = f"{broker.host}:{broker.port}"
+            self._reason = (
+                f"{who} cannot be reached: this program, or this machine, has too many files and connections "
+                f"open (`ulimit -n`, LimitNOFILE=): {error}"
+                if full
+                else f"no broker answers at {who}: {error}"
+            )
         except Exception as error:  # an answer that paho cannot read must not end the thread
             log.exception("the connection failed")
             self._reason = f"{type(error).__name__}: {error}"

@@ -1,8 +1,11 @@
 """What is counted, under which names it is shown, and that no device is named."""
 
 import socket
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import fedge
 from aggregator import rounds
 from aggregator.events import Event
-from aggregator.metrics import Exposition, FederationCollector
+from aggregator.exposition import MOST_CONNECTIONS, Exposition
+from aggregator.metrics import FederationCollector
 from aggregator.tally import BOUNDS_S, Now, Tally
 from fedge.errors import ConfigError
 from fedge.freshness import RoundId
@@ -146,6 +150,22 @@ def test_it_is_served_until_the_context_is_left() -> None:
         assert seen["process_resident_memory_bytes",] > 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=90)
+
+
+@pytest.mark.system
+def test_connections_that_say_nothing_are_few_and_keep_nobody_out() -> None:
+    address = ("127.0.0.1", free_port())
+    threads = threading.active_count()
+    with Exposition(address, FederationCollector("pumps", Tally(), lambda: None)), ExitStack() as idle:
+        for _ in range(5 * MOST_CONNECTIONS):
+            connection = idle.enter_context(socket.create_connection(address))
+            connection.sendall(b"GET /metrics HTT")
+        with urllib.request.urlopen(f"http://127.0.0.1:{address[1]}/metrics", timeout=90) as page:
+            assert b"fedge_info" in page.read()
+        deadline_s = time.monotonic() + 90
+        while threading.active_count() > threads + 1 + MOST_CONNECTIONS:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
 
 
 def test_an_address_in_use_is_told() -> None:

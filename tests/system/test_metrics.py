@@ -1,6 +1,8 @@
 """A running aggregator's metrics, scraped as Prometheus does."""
 
+import socket
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -61,3 +63,33 @@ def test_a_scrape_tells_how_the_federation_is_doing(fleet: FleetOfProcesses) -> 
     again = scrape(port)
     assert again["fedge_accuracy_ratio",] == seen["fedge_accuracy_ratio",]
     assert again["fedge_updates_admitted_total",] == 0
+
+
+@pytest.mark.slow
+def test_whoever_reaches_it_cannot_take_the_aggregator_off_the_broker(
+    fleet: FleetOfProcesses,
+) -> None:
+    """More idle connections than it may open files; then the broker is away for a moment."""
+    port, files = free_port(), 100
+    fleet.configure(
+        model=CLASSIFIER,
+        rounds={"quorum": 2, "target": 2, "deadline_s": 300.0},
+        stopping={"rounds": 2},
+        metrics={"listen": f"127.0.0.1:{port}"},
+    )
+    for number in range(2):
+        fleet.device(f"device-{number}", *motions(number))
+    fleet.devices["device-1"].hold(3)  # in round 2
+    fleet.prefixes["aggregator"] = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
+    fleet.start_devices()
+    fleet.start_aggregator("--exit-when-done")
+    fleet.until(lambda: fleet.admitted(2) == {"device-0"}, "round 2 is open")
+    with ExitStack() as idle:
+        for _ in range(2 * files):
+            idle.enter_context(socket.create_connection(("127.0.0.1", port)))
+        assert scrape(port)["process_open_fds",] < files
+        fleet.broker.kill()
+        fleet.broker.restart()
+        fleet.devices["device-1"].release()
+        assert fleet.ends() == 0, fleet.log()
+    assert fleet.admitted(2) == {"device-0", "device-1"}
