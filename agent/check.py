@@ -19,7 +19,7 @@ from agent.memory import FILE, read_moved
 from agent.meter import Meter
 from agent.sources import Samples, open_source
 from fedge import ed25519
-from fedge.errors import printable
+from fedge.escapes import printable
 from fedge.trust import fingerprint
 
 

@@ -6,6 +6,7 @@ open, or the broker could not be reached again (it did happen: 1,020 of them, ea
 
 import socket
 from contextlib import suppress
+from io import StringIO
 from socketserver import ThreadingMixIn
 from threading import Lock, Thread
 from types import TracebackType
@@ -47,6 +48,14 @@ class _Server(ThreadingMixIn, WSGIServer):
             self._open.pop(request, None)
         super().shutdown_request(request)
 
+    def hang_up(self) -> None:
+        """End all connections."""
+        with self._lock:
+            left = list(self._open)
+        for connection in left:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: who broke off knows it, and there may be thousands of them."""
 
@@ -56,6 +65,10 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the parent's name
         """Nothing: scrapes come every few seconds."""
+
+    def get_stderr(self) -> Any:
+        """Nowhere: what a client asks must not fill the log."""
+        return StringIO()
 
 
 class Exposition:
@@ -81,15 +94,16 @@ class Exposition:
     def __enter__(self) -> Self:
         try:
             self._server = self._made()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: what no resolver takes for a name
+            what = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"[metrics] listen: {self._host}:{self._port} cannot be listened on: {error.strerror}"
+                f"[metrics] listen: {self._host}:{self._port} cannot be listened on: {what}"
             ) from None
         self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
         return self
 
-    def _made(self) -> WSGIServer:
+    def _made(self) -> _Server:
         listen = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = listen[0]
 
@@ -102,5 +116,6 @@ class Exposition:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.shutdown()
+        self._server.hang_up()
         self._server.server_close()
         self._thread.join()

@@ -9,6 +9,7 @@ text, `withheld` stands in its place, so that to forget it gives nothing away.
 from collections.abc import Sequence
 from typing import SupportsIndex
 
+from fedge.escapes import printable
 from fedge.reasons import Reason
 
 MAX_NAMES_SHOWN = 8
@@ -30,7 +31,7 @@ class Known:
         self._names = names
 
     def __str__(self) -> str:
-        return listing(self._names)
+        return listing([printable(name) for name in self._names])
 
     def __repr__(self) -> str:
         return listing([repr(name) for name in self._names])

@@ -13,22 +13,9 @@
 """
 
 import os
-import re
 
 from fedge.disclosure import Public, withheld
 from fedge.reasons import Reason
-
-_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal or a log obeys instead of showing it, and bytes of a path that are not UTF-8."""
-
-
-def printable(text: str) -> str:
-    """Text as one line that every message, terminal and log takes.
-
-    Control characters, line ends among them, marks that turn the direction of writing, and bytes of a path
-    that are not UTF-8 become escapes. Nothing changes if it is done again.
-    """
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class FedgeError(Exception):

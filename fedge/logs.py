@@ -9,7 +9,7 @@ import os
 import sys
 from types import TracebackType
 
-from fedge.errors import printable
+from fedge.escapes import printable
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -18,14 +18,15 @@ _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class _Line(logging.Formatter):
-    """One line a record; a traceback has one for each of its own lines."""
+    """One line a record; those of a traceback are indented, so that none of them looks like a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
         record.message = printable(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: _Raised) -> str:  # noqa: N802 # logging's name
-        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {printable(line)}" for line in lines)
 
 
 class _Journal(_Line):

@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from fedge import wire
-from fedge.errors import ProtocolError, printable
+from fedge.errors import ProtocolError
+from fedge.escapes import printable
 from fedge.names import Capabilities, WireName
 from fedge.nn.spec import MAX_WIDTH, NetworkSpec
 from fedge.plan import Plan

@@ -38,6 +38,8 @@ from fleet.identities.renewing import renew
 from fleet.identities.signing import rotate_signing_key
 from fleet.identities.tokens import promise
 
+pytestmark = pytest.mark.slow
+
 SERVICE, BROKER = 41_001, 41_002
 """Users that need no name."""
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="a service's user is another one only for root")

@@ -138,7 +138,11 @@ def _texts(limits: Mapping[str, Any], _known: Mapping[str, Any]) -> Iterator[tup
             yield bytes(high + 1), False
         yield 0, False
     elif "pattern" in limits:
-        yield from ((text, re.search(limits["pattern"], text) is not None) for text in TEXTS)
+        fits = re.compile(limits["pattern"])
+        yield from (
+            (text, bool(fits.search(text)) and len(text) <= limits.get("maxLength", len(text)))
+            for text in TEXTS
+        )
     else:
         size = high if high is not None else UNBOUNDED
         yield from (("x" * size, True), ("\U0001f600" * size, True), ("\x00" * size, True), ("x" * low, True))
@@ -159,15 +163,16 @@ def _objects(limits: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tu
 
 
 def _tables(limits: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[Any, bool]]:
-    most, longest = limits["maxProperties"], limits["propertyNames"]["maxLength"]
-    part = limits["additionalProperties"]
+    most = limits["maxProperties"]
+    ((names, part),) = limits["patternProperties"].items()
+    longest = max((text for text in TEXTS if re.search(names, text)), key=len)
     yield {}, True
     for value, inside in _values(part, known):
         yield from (({name: value}, inside) for name in METRICS)
-        yield {f"{i:0{longest}}": value for i in range(most)}, inside
+        yield {f"{longest[:-2]}{i:02}": value for i in range(most)}, inside
     some = next(_inside(part, known))
-    yield {f"{i}": some for i in range(most + 1)}, False
-    yield {"x" * (longest + 1): some}, False
+    yield {f"x{i}": some for i in range(most + 1)}, False
+    yield from (({text: some}, False) for text in TEXTS if not re.search(names, text))
 
 
 def _lists(limits: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[Any, bool]]:

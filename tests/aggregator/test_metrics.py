@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -176,3 +177,23 @@ def test_an_address_in_use_is_told() -> None:
             Exposition(("127.0.0.1", port)),
         ):
             pass
+
+
+@pytest.mark.system
+def test_what_a_client_asks_fills_no_log(capfd: pytest.CaptureFixture[str]) -> None:
+    address = ("127.0.0.1", free_port())
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{address[1]}/metrics", headers={"Accept": "application/openmetrics-text;version=x"}
+    )
+    with Exposition(address, FederationCollector("pumps", Tally(), lambda: None)):
+        for _ in range(3):
+            try:
+                urllib.request.urlopen(asked, timeout=90).close()
+            except urllib.error.HTTPError as error:
+                error.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_address_that_no_resolver_takes_for_a_name_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"\[metrics\] listen: a\.\.b:80 "), Exposition(("a..b", 80)):
+        pass

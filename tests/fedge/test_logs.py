@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fedge.errors import printable
+from fedge.escapes import printable
 from fedge.logs import tell
 from fedge.messages import Receipt, Status, pack, unpack
 from fedge.wire import decode, encode
@@ -41,6 +41,7 @@ def _logged(monkeypatch: pytest.MonkeyPatch, *, journal: bool) -> list[str]:
 
 def test_for_people_a_record_is_one_line_and_commands_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = _logged(monkeypatch, journal=False)
+    assert all(line.startswith("    ") for line in lines[2:])  # none of a traceback looks like a record
     assert not any(OBEYED.search(line) for line in lines)
     assert re.match(r"\d\d:\d\d:\d\d WARNING pi-1 declines: gone\\n<0>kernel: panic\\r\\x1b\[2J", lines[0])
     assert re.match(r"\d\d:\d\d:\d\d ERROR   it failed", lines[1])

@@ -230,7 +230,11 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True).map(tuple)
 seconds = st.floats(0, 1e9)
 seeds = st.integers(0, MAX_SEED)
-metrics = st.dictionaries(texts, st.floats(allow_nan=False, allow_infinity=False), max_size=5)
+metrics = st.dictionaries(
+    st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True),
+    st.floats(allow_nan=False, allow_infinity=False),
+    max_size=5,
+)
 reasons = st.sampled_from(Reason)
 successions = st.builds(Succession, old=digests, new=digests, sig=st.binary(max_size=64))
 
@@ -351,7 +355,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
         online=st.booleans(),
         boot=idents,
         connection=counters,
-        version=texts,
+        version=st.from_regex(r"[0-9A-Za-z.+!_-]{0,40}", fullmatch=True),
         samples=st.none() | counters,
         generation=counters,
         round=counters,
@@ -617,7 +621,7 @@ BROKEN: dict[str, tuple[bytes, type[Message], str]] = {
     ),
     "endless_metric_name": (changed("update", metrics={"x" * 60_000: 1.0}), Update, "update: metrics.xxx"),
     "33_metrics": (
-        changed("update", metrics={str(i): 0.0 for i in range(33)}),
+        changed("update", metrics={f"x{i}": 0.0 for i in range(33)}),
         Update,
         "update: metrics: Dictionary should have at most 32 items",
     ),

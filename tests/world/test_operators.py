@@ -5,6 +5,8 @@ import pytest
 from fleet.world.faults import Fault
 from fleet.world.world import REAL_ONE_IN, SIGNED_ONE_IN, Outcome, World
 
+pytestmark = pytest.mark.slow
+
 REAL, SIGNED = REAL_ONE_IN - 1, SIGNED_ONE_IN - 1
 
 
