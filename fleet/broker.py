@@ -9,11 +9,13 @@ A broker started here listens on the loopback interface only.
 import getpass
 import importlib.util
 import os
+import secrets
 import shutil
 import socket
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +27,8 @@ from fedge.settings import BrokerSettings
 from fleet.processes import Program, spawn, stop
 
 LOOPBACK = "127.0.0.1"
+LOWEST_PORT, FIRST_DYNAMIC_PORT = 10_000, 49_152
+"""Ports that we choose from, and the first one of RFC 6335, section 6, that programs get for a while."""
 START_S, SAVE_S = 60.0, 30.0
 """How long a broker may take until it listens, and to save its memory before it ends."""
 
@@ -230,11 +234,29 @@ def _find_mosquitto() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface that nobody listens on.
+
+    If possible it is below those that the system gives to outgoing connections: any program's next one could
+    take it before the broker listens there.
+    """
+    for _ in range(100):
+        below = _first_outgoing_port() - LOWEST_PORT
+        if below < 1_000:
+            break
+        with socket.socket() as probe, suppress(OSError):
+            port = LOWEST_PORT + secrets.randbelow(below)
+            probe.bind((LOOPBACK, port))
+            return port
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
+
+
+def _first_outgoing_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return FIRST_DYNAMIC_PORT
 
 
 def _answers(host: str, port: int, timeout_s: float = 0.5) -> bool:

@@ -153,3 +153,13 @@ def test_a_port_in_use_is_refused(kind: str, tmp_path: Path) -> None:
         first.check()
         with pytest.raises(FedgeError, match=f"port {port} is in use"):
             brokers.start(kind, tmp_path / "two", port)
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given() -> None:
+    """Else it is taken now and then: before the broker starts, or while it is away."""
+    first = brokers._first_outgoing_port()
+    if first < brokers.LOWEST_PORT + 1_000:
+        pytest.skip("this machine gives all ports to outgoing connections")
+    ports = {brokers.free_port() for _ in range(50)}
+    assert all(brokers.LOWEST_PORT <= port < first for port in ports)
+    assert len(ports) > 40
