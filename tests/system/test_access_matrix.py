@@ -245,6 +245,13 @@ def test_every_role_may_do_what_is_intended_and_nothing_else(seen: dict[str, dic
     print(f"{sum(map(len, table.values()))} pairs of role and topic, as intended")
 
 
+def test_the_page_tells_what_was_seen(seen: dict[str, dict[str, str]]) -> None:
+    text = page(seen)
+    if os.environ.get("FEDGE_WRITE_DOCS") == "1":
+        PAGE.write_text(text, encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == text, "FEDGE_WRITE_DOCS=1 writes docs/access.md anew"
+
+
 # Those who are not let in at all.
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -425,10 +432,3 @@ def page(seen: dict[str, dict[str, str]]) -> str:
         table="\n".join(f"| {' | '.join(row)} |" for row in table),
         outsiders="\n".join(f"| {who} | {port} |" for who, (port, _) in OUTSIDERS.items()),
     )
-
-
-def test_the_page_tells_what_was_seen(seen: dict[str, dict[str, str]]) -> None:
-    text = page(seen)
-    if os.environ.get("FEDGE_WRITE_DOCS") == "1":
-        PAGE.write_text(text, encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == text, "FEDGE_WRITE_DOCS=1 writes docs/access.md anew"
