@@ -148,10 +148,13 @@ def world(
     lies: Annotated[
         str, typer.Option(help="What liars say: known lies, or all: anything in any field (unbounded yet).")
     ] = "known",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that run worlds at once.", min=1, show_default="one a core")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run the programs in simulated worlds where all goes wrong; exits with 1 if an invariant breaks."""
-    from fleet.world.campaign import Size, run, story
+    from fleet.world.campaign import Size, run_parallel, story
 
     first, colon, end = seeds.partition(":")
     try:
@@ -164,13 +167,14 @@ def world(
         )
     if lies not in ("known", "all"):
         raise typer.BadParameter(f"{lies!r}: expected known or all", param_hint="--lies")
-    tally = run(chosen, Size(devices, rounds, lies="all" if lies == "all" else "known"))
+    size = Size(devices, rounds, lies="all" if lies == "all" else "known")
+    tally = run_parallel(chosen, size, jobs or len(os.sched_getaffinity(0)))
     if as_json:
         typer.echo(json.dumps(tally.as_json()))
     else:
         typer.echo(
             f"{tally.worlds} worlds, {tally.events} events, {len(tally.violations)} violations, "
-            f"{tally.worlds_per_s:.1f} worlds per second"
+            f"{tally.worlds_per_s:.1f} worlds per second and core"
         )
         for kind, times in tally.faults.items():
             typer.echo(f"{times:>8}  {kind}")

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 
 from fleet.cli import app
 from fleet.world import campaign, world
+from fleet.world.hosts import DeviceHost
+from fleet.world.oracle import Violation
 from fleet.world.world import REAL_ONE_IN, World
 from tests.world.wrong_variants import BOUND, SEEDS, VARIANTS, caught
 
@@ -134,6 +137,30 @@ def test_the_command_fails_on_a_violation(monkeypatch: pytest.MonkeyPatch) -> No
     answer = CliRunner().invoke(app, ["world", "--seeds", "0:2", "--json"])
     assert answer.exit_code == 1
     assert [one["seed"] for one in json.loads(answer.stdout)["violations"]] == [0, 1]
+
+
+def test_processes_that_share_the_worlds_see_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "PORTION", 2)
+    size = campaign.Size(devices=2, rounds=1)
+    alone, shared = campaign.run(range(5), size), campaign.run_parallel(range(5), size, jobs=2)
+    assert shared.seconds > 0
+    assert replace(shared, seconds=0.0) == replace(alone, seconds=0.0)
+
+
+def test_processes_that_share_the_worlds_bring_violations_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a world is made by goes to the processes, so a mistake does too.
+    monkeypatch.setattr(campaign, "PORTION", 1)
+    size = campaign.Size(devices=2, rounds=1, make_device=_Unmade)
+    tally = campaign.run_parallel(range(6), size, jobs=2)
+    assert [outcome.seed for outcome in tally.violations] == [0, 1, 2]
+    assert tally.worlds == 3
+
+
+class _Unmade(DeviceHost):
+    """A device that breaks the world that it is made in."""
+
+    def __init__(self, *_parts: object, **_named: object) -> None:
+        raise Violation("it cannot be made")
 
 
 def test_seeds_that_are_no_numbers_are_refused() -> None:
