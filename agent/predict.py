@@ -15,6 +15,7 @@ from agent.dataset import features, settle_missing
 from agent.sources import CsvSource, NpzSource, Source
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
+from fedge.escapes import printable
 from fedge.messages import Model, Task
 from fedge.nn import Network
 
@@ -25,7 +26,8 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
     CSV: `row,class,probability`, or `row` and the targets by name. JSON: one object with the model's
     `generation` and `round`, and `predictions` with a probability for every class, or the targets. Rows are
     counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer. Where
-    numbers are too large for the model the answer is empty, in JSON null.
+    numbers are too large for the model the answer is empty, in JSON null. On a terminal, characters in names
+    that it would obey are escaped.
 
     Raises:
         StateError: no model has been followed yet, or its file is damaged.
@@ -67,14 +69,15 @@ def _weights(path: Path, task: Task, model: Model) -> NDArray[np.float32]:
 
 def _write_csv(out: TextIO, task: Task, rows: NDArray[np.intp], answers: NDArray[Any]) -> None:
     writer = csv.writer(out, lineterminator="\n")
+    names = tuple(printable(name) for name in task.outputs) if out.isatty() else task.outputs
     if task.classes is None:
-        writer.writerow(("row", *task.outputs))
+        writer.writerow(("row", *names))
         for row, answer in zip(rows, answers, strict=True):
             writer.writerow((row, *(value if np.isfinite(value) else None for value in answer)))
         return
     writer.writerow(("row", "class", "probability"))
     for row, answer in zip(rows, answers, strict=True):
-        best = _best(task.classes, answer)
+        best = _best(names, answer)
         writer.writerow((row, best, None if best is None else answer.max()))
 
 
@@ -92,7 +95,7 @@ def _write_json(out: TextIO, task: Task, model: Model, rows: NDArray[np.intp], a
             prediction |= {"class": _best(task.classes, answer), "probabilities": named}
         predictions.append(prediction)
     document = {"generation": model.generation, "round": model.round, "predictions": predictions}
-    json.dump(document, out, ensure_ascii=False, allow_nan=False, indent=2)
+    json.dump(document, out, ensure_ascii=out.isatty(), allow_nan=False, indent=2)
     out.write("\n")
 
 

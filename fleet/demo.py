@@ -92,7 +92,7 @@ def run(options: Options, display: Display) -> Outcome:
     display.say("measuring")
     rows = read_rounds(settings.state.folder / LEDGER)
     task = settings.task()
-    fleet = _data(files, task)
+    fleet = data_of(files, task)
     onnx = settings.export.folder / export.ONNX
     if not onnx.is_file():
         raise FedgeError(f"{onnx}: was withheld; {settings.export.folder / export.MANIFEST} says why")
@@ -230,7 +230,7 @@ def _await_final_model(files: Federation, manifest: Path, agents: list[Program])
         time.sleep(POLL_S if waiting else 0)
 
 
-def _data(files: Federation, task: Task) -> dict[str, Dataset]:
+def data_of(files: Federation, task: Task) -> dict[str, Dataset]:
     """What each agent trained on and held out, read the way it reads it."""
     found = {}
     for device, config in files.agents.items():

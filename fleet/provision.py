@@ -36,13 +36,16 @@ def provision(
     rounds: int,
     seed: int,
     deadline_s: float,
+    quorum: int | None = None,
 ) -> Federation:
     """Write the files below `folder`, which exists.
 
-    Every round waits for all devices: so the same seed gives the same model, bit for bit.
+    Every round waits for all devices: so the same seed gives the same model, bit for bit. With a `quorum` it
+    waits for those who are online, and so many are enough.
     """
     broker = _broker(broker_url)
     devices = [data.device for data in dataset.devices]
+    enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
     settings = folder / FEDERATION_FILE
     _write(
         settings,
@@ -55,12 +58,7 @@ def provision(
                 "layers": [{"type": "dense", "units": dataset.hidden_units}, {"type": "relu"}],
             },
             "plan": plan.model_dump(),
-            "rounds": {
-                "fraction": 1.0,
-                "target": len(devices),
-                "quorum": len(devices),
-                "deadline_s": deadline_s,
-            },
+            "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
             "stopping": {"rounds": rounds},
             "state": {"folder": "state"},
             "export": {"folder": "export"},

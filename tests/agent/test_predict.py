@@ -160,6 +160,30 @@ def test_classes_as_json(tmp_path: Path) -> None:
     assert only["probabilities"] == pytest.approx({"walk": 0.1, "run": 0.9}, abs=1e-6)
 
 
+class Terminal(io.StringIO):
+    """What is written here, a terminal obeys."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_terminal_obeys_no_name(tmp_path: Path, as_json: bool) -> None:
+    run = "run\x9b2J\u202e\x1b]0;"
+    hold(tmp_path, CLASSIFIER.model_copy(update={"classes": ("walk", run)}), STEP)
+    (tmp_path / "new.csv").write_text("u,v\n12,0\n")
+    shown, piped = Terminal(), io.StringIO()
+    for out in (shown, piped):
+        predict(settings_in(tmp_path), tmp_path / "new.csv", out, as_json)
+    assert not set("\x9b\u202e\x1b") & set(shown.getvalue())
+    if as_json:
+        assert json.loads(shown.getvalue()) == json.loads(piped.getvalue())
+        assert json.loads(piped.getvalue())["predictions"][0]["class"] == run
+    else:
+        assert r"run\x9b2J\u202e\x1b]0;" in shown.getvalue()
+        assert run in piped.getvalue()
+
+
 def test_targets_in_their_own_units(tmp_path: Path) -> None:
     hold(tmp_path, REGRESSION, LINE)
     assert predicted(tmp_path, "u,v\n1,2\n0,0\n") == "row,speed\n0,155.0\n1,105.0\n"

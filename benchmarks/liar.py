@@ -1,0 +1,140 @@
+"""One member that lies: an agent as it is, except for what it says.
+
+    python benchmarks/liar.py LIE --config agent.toml
+
+It takes part in every round as its federation asks; `LIES` says what it makes of its messages then.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import agent.__main__
+import agent.runtime
+from agent.trainer import Job, Trainer
+from fedge.messages import Message, Status, Survey, Update, pack
+from fedge.moments import Moments
+
+LARGEST_N = 1_000_000
+"""`[federation] max_samples` as it is by default."""
+Vector = NDArray[np.float32]
+Scalar = TypeVar("Scalar", np.float32, np.float64)
+
+
+@dataclass(frozen=True)
+class Lie:
+    """What a member makes of its messages; what is None is said as it is."""
+
+    update: Callable[[Update, Vector], Update] | None = None
+    """Of its update, and of the model that it was made from, of shape (p,)."""
+    survey: Callable[[Survey], Survey] | None = None
+    status: Callable[[Status], Status] | None = None
+    silent: bool = False
+    """It is online and never answers."""
+
+
+def _weights(change: Callable[[Vector, Vector], Vector], **said: Any) -> Lie:
+    """Other weights, of the trained ones and those before, and other fields."""
+
+    def lie(update: Update, base: Vector) -> Update:
+        trained = np.frombuffer(update.body, "<f4")
+        with np.errstate(all="ignore"):
+            body = change(trained, base).astype("<f4").tobytes()
+        return update.model_copy(update={**said, "body": body})
+
+    return Lie(update=lie)
+
+
+def _figures(**figures: float) -> Lie:
+    def lie(update: Update, _base: Vector) -> Update:
+        return update.model_copy(update={"metrics": {**update.metrics, **figures}})
+
+    return Lie(update=lie)
+
+
+def _moments(change: Callable[[Moments], Moments]) -> Lie:
+    def lie(survey: Survey) -> Survey:
+        columns = len(survey.features) // 24
+        said = change(Moments.from_bytes(survey.features, columns))
+        return survey.model_copy(update={"features": said.to_bytes()})
+
+    return Lie(survey=lie)
+
+
+def _status(**said: Any) -> Lie:
+    return Lie(status=lambda status: status.model_copy(update=said))
+
+
+def _full(like: NDArray[Scalar], value: float) -> NDArray[Scalar]:
+    return np.full_like(like, value)
+
+
+LIES: dict[str, Lie] = {
+    "weights of 3e38, n_k = 1": _weights(lambda w, _: _full(w, 3e38), samples=1),
+    "weights that are NaN": _weights(lambda w, _: _full(w, np.nan)),
+    "weights that are 0": _weights(lambda w, _: _full(w, 0.0)),
+    "change times -1000": _weights(lambda w, base: base - 1000 * (w - base)),
+    "change times -10": _weights(lambda w, base: base - 10 * (w - base)),
+    "change times -10, n_k = 1,000,000": _weights(lambda w, base: base - 10 * (w - base), samples=LARGEST_N),
+    "n_k = 1,000,000": _weights(lambda w, _: w, samples=LARGEST_N),
+    "survey: means of 1e30": _moments(lambda m: Moments(m.count, _full(m.mean, 1e30), m.m2)),
+    "survey: spreads of 1e30": _moments(lambda m: Moments(m.count, m.mean, m.count * 1e60)),
+    "survey: spreads of 0": _moments(lambda m: Moments(m.count, m.mean, _full(m.m2, 0.0))),
+    "survey: NaN": _moments(lambda m: Moments(m.count, _full(m.mean, np.nan), m.m2)),
+    "accuracy 1e9": _figures(accuracy_before=1e9, accuracy_after=1e9),
+    "accuracy 1, of 1e300 rows": _figures(accuracy_before=1.0, held_out=1e300),
+    "loss -1e300": _figures(loss_before=-1e300, loss_after=-1e300, held_loss_before=-1e300),
+    "loss 1e308": _figures(loss_before=1e308, loss_after=1e308, held_loss_before=1e308),
+    "loss 0": _figures(loss_before=0.0, loss_after=0.0, held_loss_before=0.0),
+    "received 1e308 bytes": _figures(received_bytes=1e308),
+    "status: round 5000": _status(round=5000),
+    "status: the last round there is": _status(generation=2**31 - 2, round=2**31 - 2),
+    "status: 2,147,483,647 samples": _status(samples=2**31 - 1),
+    "silent": Lie(silent=True),
+}
+
+
+def tell(lie: Lie) -> None:
+    """Have the agent of this process lie."""
+    train, survey, work = Trainer._train, Trainer._survey, Trainer.work
+
+    def lying_train(self: Trainer, job: Job, *rest: Any) -> Update:
+        honest = train(self, job, *rest)
+        assert job.weights is not None
+        return honest if lie.update is None else lie.update(honest, job.weights)
+
+    def lying_survey(self: Trainer, *rest: Any) -> Survey:
+        honest = survey(self, *rest)
+        return honest if lie.survey is None else lie.survey(honest)
+
+    def lying_work(self: Trainer, job: Job) -> Any:
+        if lie.silent:
+            while not job.cancelled.wait(1.0):
+                self.pulse.within(60.0)
+            return None
+        return work(self, job)
+
+    def lying_pack(message: Message) -> bytes:
+        if isinstance(message, Status) and lie.status is not None:
+            message = lie.status(message)
+        return pack(message)
+
+    for name, lying in (("_train", lying_train), ("_survey", lying_survey), ("work", lying_work)):
+        setattr(Trainer, name, lying)
+    agent.runtime.pack = lying_pack  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    """Take the lie from the command line, and be an agent."""
+    if len(sys.argv) < 2 or sys.argv[1] not in LIES:
+        sys.exit("usage: python benchmarks/liar.py LIE --config agent.toml; LIE: " + "; ".join(LIES))
+    tell(LIES[sys.argv.pop(1)])
+    sys.exit(agent.__main__.main())
+
+
+if __name__ == "__main__":
+    main()
