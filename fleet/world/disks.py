@@ -18,6 +18,7 @@ from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import Frame
 from fedge.store import Connect, open_database
+from fedge.trust import Signers
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.oracle import Oracle
 from fleet.world.power import Power, Tripwire
@@ -108,14 +109,25 @@ def _wipe(db: sqlite3.Connection) -> None:
 class WatchedMemory(Memory):
     """A device's memory that tells the oracle what is durable."""
 
-    def __init__(self, path: Path, connect: Connect, device: str, oracle: Oracle) -> None:
+    def __init__(self, path: Path, connect: Connect, device: str, disk: Disk, oracle: Oracle) -> None:
         super().__init__(path, connect)
-        self._device, self._oracle = device, oracle
+        self._device, self._disk, self._oracle = device, disk, oracle
 
     def save_update(self, attempt: Attempt, digest: bytes, payload: bytes) -> None:
         """As `Memory.save_update`."""
         super().save_update(attempt, digest, payload)
         self._oracle.device_saved(self._device, digest)
+        self._oracle.device_saw(self._disk, attempt.round)
+
+    def save_seen(self, attempt: Attempt) -> None:
+        """As `Memory.save_seen`."""
+        super().save_seen(attempt)
+        self._oracle.device_saw(self._disk, attempt.round)
+
+    def save_signers(self, signers: Signers) -> None:
+        """As `Memory.save_signers`."""
+        super().save_signers(signers)
+        self._oracle.device_saw(self._disk, None)
 
     def save_verdict(self, digest: bytes, verdict: str) -> None:
         """As `Memory.save_verdict`."""

@@ -281,9 +281,9 @@ class DeviceHost(Host):
         """As `agent.loop`."""
         post = self.poster()
         memory = self.disk.mount(
-            lambda path, connect: WatchedMemory(path, connect, self.device, self.scene.oracle)
+            lambda path, connect: WatchedMemory(path, connect, self.device, self.disk, self.scene.oracle)
         )
-        self.scene.oracle.device_starts(self.device, memory.seen().round)
+        self.scene.oracle.device_starts(self.device, self.disk, memory.seen().round)
         file = self.folder / "model.held"
         boot = self.scene.rng.randbytes(16)
         opened = open_device(self._settings, memory, file, boot, self.now_s())
@@ -330,7 +330,7 @@ class DeviceHost(Host):
 
     def says(self, piece: Publication) -> None:
         """Tell the oracle."""
-        self.scene.oracle.device_says(self.device, piece, honest=self.honest)
+        self.scene.oracle.device_says(self.device, self.disk, piece, honest=self.honest)
 
     def _try(self) -> int:
         self.tries += 1

@@ -4,7 +4,7 @@ The oracle hears what leaves a host, what its disk has committed and what the br
 of the programs: what was said it compares with what is durable, and models it computes again by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
@@ -28,6 +28,7 @@ from fedge.messages import (
     Receipt,
     Service,
     Signed,
+    Status,
     Survey,
     Update,
     unpack,
@@ -97,6 +98,13 @@ class Oracle:
         """How often the signing key was changed, as far as each device has heard."""
         self._outbox: dict[str, set[bytes]] = {}
         self._newest_heard: dict[str, RoundId] = {}
+        self._saw: dict[Hashable, RoundId] = {}
+        """The newest round that is durable on each disk as one that its device has seen."""
+        self._started: set[str] = set()
+        self._first_disks: set[Hashable] = set()
+        """Those that devices began with; on others a model may lie that is newer than the rest."""
+        self._models: dict[bytes, RoundId] = {}
+        """The round that each model closed, by its digest."""
         self._heard_in_time: dict[str, set[RoundId]] = {}
         self._genuine: set[bytes] = set()
         """Announcements as the aggregator said them."""
@@ -242,6 +250,7 @@ class Oracle:
         if kept and body != book.body:
             raise Violation(f"generation {round_id.generation} goes on with another model than the newest")
         book.closed[round_id], book.body = digest, body
+        self._models[digest] = round_id
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
 
@@ -295,13 +304,32 @@ class Oracle:
         self._changes.pop(device, None)
         self._heard_in_time.pop(device, None)
 
-    def device_starts(self, device: str, seen: RoundId) -> None:
+    def device_saw(self, disk: Hashable, seen: RoundId | None) -> None:
+        """It is durable on a disk that its device has seen a round; None: that it has to forget them."""
+        if seen is None:
+            self._saw.pop(disk, None)
+        else:
+            self._saw[disk] = seen
+
+    def device_starts(self, device: str, disk: Hashable, seen: RoundId) -> None:
         """A device remembers what it saved, and no round that it only heard of."""
+        if device not in self._started:
+            self._first_disks.add(disk)
+        self._started.add(device)
+        if seen < (saved := self._saw.setdefault(disk, seen)):
+            raise Violation(f"{device} has saved that it saw round {saved}, and remembers {seen}")
         self._newest_heard[device] = min(seen, self._newest_heard.get(device, seen))
 
-    def device_says(self, device: str, piece: Publication, *, honest: bool = True) -> None:
+    def device_says(self, device: str, disk: Hashable, piece: Publication, *, honest: bool = True) -> None:
         """A publication leaves a device; of one that was cloned, two lives may differ."""
         address = self._address(piece.topic)
+        if address is not None and address.kind == "status" and disk in self._first_disks:
+            holds = decode(piece.payload, Status).holds
+            if holds in self._models and self._models[holds] > self._saw[disk]:
+                raise Violation(
+                    f"{device} follows the model of round {self._models[holds]}, and after a crash now would "
+                    f"begin again from round {self._saw[disk]}"
+                )
         if not honest or address is None or address.kind != "update":
             return
         frame = decode(piece.payload, Frame)

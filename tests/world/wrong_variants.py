@@ -299,6 +299,15 @@ def nobody_gives_way(patch: Patch) -> None:
     over_core(patch, takeover, bold)
 
 
+@variant
+def what_was_seen_is_not_saved(patch: Patch) -> None:
+    def careless(step: Step, state: Any, event: Any) -> Stepped:
+        after, effects = step(state, event)
+        return after, without(effects, agent_do.SaveSeen)
+
+    over_core(patch, lifecycle, careless)
+
+
 # ── a part that is wrong in itself ─────────────────────────────────────────────────────────────────
 
 
@@ -381,6 +390,7 @@ SEEDS = {
     "an_older_ledger_taken_up": 44,
     "a_ledger_given_up_that_is_not_older": 0,
     "nobody_gives_way": 1,
+    "what_was_seen_is_not_saved": 0,
     "sum_in_order_of_arrival_in_float32": 0,
     "signatures_not_checked": 8,
 }
