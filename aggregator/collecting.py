@@ -14,6 +14,7 @@ from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
 from aggregator.claims import Known, behind_text, incredible_text, judge, outdated_text
 from aggregator.federation import Federation, Phase, Step
+from aggregator.patience import is_given_up
 from aggregator.presence import is_of_key
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
@@ -279,11 +280,11 @@ def awaited(state: Federation) -> Federation:
 
 
 def can_be_awaited(state: Federation, device: str) -> bool:
-    """Whether a device may still answer."""
+    """Whether the round waits for a device: everything that speaks against it stands here."""
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
     if state.roster is not None and device not in state.roster:
         return False
-    if lacks(state, device) != ():
+    if lacks(state, device) != () or is_given_up(state, device):
         return False
     return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

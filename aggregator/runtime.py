@@ -163,7 +163,7 @@ class Runtime:
             case LinkDown():
                 log.warning("not connected: %s", event.reason)
                 self._link.handle_down()
-                yield from self._step(on.LinkDown(event.reason, event.taken_over))
+                yield from self._step(on.LinkDown(self._now_s(), event.reason, event.taken_over))
             case Answered():
                 self._link.settle(event)
             case Sent(token=_Blobs() as blobs):
@@ -296,6 +296,8 @@ class Runtime:
                 self._ledger.count_refusal(device, reason)
             case do.SaveStatus(device, status):
                 self._ledger.save_status(device, status, time.time())
+            case do.SaveMissed(device, missed):
+                self._ledger.save_missed(device, missed)
             case do.SaveRound(round_id, kind, attempt, cohorts):
                 self._ledger.save_round(round_id, kind, attempt, cohorts, time.time())
             case do.SaveElapsed(round_id, elapsed_s):

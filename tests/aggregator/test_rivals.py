@@ -53,7 +53,7 @@ def test_two_that_push_each_other_out_of_the_broker_see_no_beat_and_one_gives_wa
     gave_way = set()
     for pushes in range(2):
         for name, other in ((SMALLER, LARGER), (LARGER, SMALLER)):
-            stories[name].tell(on.LinkDown("taken over", taken_over=True))
+            stories[name].tell(on.LinkDown(10.0, "taken over", taken_over=True))
             stories[name].tell(on.LinkUp(10.0))
             effects = stories[name].tell(on.ServiceSeen(service(other, beat=4, online=online)))
             gave_way |= {name for _ in of(do.GiveUp, effects)}
