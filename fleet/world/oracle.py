@@ -224,8 +224,12 @@ class Oracle:
             address = self._address(topic)
             if address is None or address.kind != "status" or address.device in (None, *answers):
                 continue
-            device, status = address.device, decode(message.payload, Status)
+            device = address.device
             assert device is not None
+            try:
+                status = decode(message.payload, Status)
+            except ProtocolError:
+                continue  # what was heard of it before counts, and that is not known here
             if late_s >= -LATENESS_S:
                 book.absent[device] = (*book.absent.get(device, ()), round_id)
             no = status.declined
