@@ -219,7 +219,7 @@ class Oracle:
         book.tried = book.attempt
         book.given_up[round_id] = frozenset(d for d, rounds in book.absent.items() if len(rounds) >= MISSES)
         late_s = self._now_s() - book.over_s
-        waited: list[str] = []
+        waited, unreadable = list[str](), False
         for topic, message in retained.items():
             address = self._address(topic)
             if address is None or address.kind != "status" or address.device in (None, *answers):
@@ -229,14 +229,15 @@ class Oracle:
             try:
                 status = decode(message.payload, Status)
             except ProtocolError:
-                continue  # what was heard of it before counts, and that is not known here
+                unreadable = True  # what was heard of that device before counts, and this is not known here
+                continue
             if late_s >= -LATENESS_S:
                 book.absent[device] = (*book.absent.get(device, ()), round_id)
             no = status.declined
             declines = no is not None and (round_of(no), no.attempt) == (round_id, number)
             if status.online and not declines and chosen(saved.cohorts[-1], *round_id, number, device):
                 waited.append(device)
-        if late_s < -INSTANT_S or not waited:
+        if late_s < -INSTANT_S or not waited or unreadable:
             return
         before = {device: book.awaited.get(device, ()) for device in waited}
         if all(_is_enough(rounds, round_id) for rounds in before.values()):
