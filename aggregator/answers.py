@@ -1,8 +1,9 @@
-"""The verdict on what a device sent."""
+"""The verdict on what a device sent, and the record of one that did not."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedge.freshness import Attempt
 from fedge.messages import Metrics
 from fedge.reasons import Reason
 
@@ -17,3 +18,13 @@ class Answer:
     detail: str = ""
     samples: int = 0
     metrics: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Missed:
+    """How a device has let a round wait in vain."""
+
+    times: int
+    """In a row, without an admitted update between; no more are counted than matter."""
+    last: Attempt
+    """Where that was the last time."""

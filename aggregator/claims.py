@@ -27,6 +27,11 @@ HEARING_S = 60.0
 """So long are those waited for who have not spoken, from when what is retained began to come."""
 NOTHING = RoundId(0, 0)
 """No round has been seen."""
+OTHERS_MAY_COME = (
+    "No round is closed in this ledger, so nobody is known who is to be heard: looking again, and listening "
+    "for others before that is final"
+)
+"""What to add where an aggregator stops that has begun with an empty ledger."""
 SHOWN = 5
 """So many devices are named in one line."""
 

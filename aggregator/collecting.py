@@ -12,8 +12,9 @@ from aggregator import events as on
 from aggregator.ability import lacks, learn
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
-from aggregator.claims import Known, behind_text, incredible_text, judge, outdated_text
+from aggregator.claims import OTHERS_MAY_COME, Known, behind_text, incredible_text, judge, outdated_text
 from aggregator.federation import Federation, Phase, Step
+from aggregator.patience import is_given_up
 from aggregator.presence import is_of_key
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
@@ -249,7 +250,8 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
     known = Known(state.round, state.voters | state.fleet, young, state.roster)
     verdict = judge(known, state.fleet, state.ahead)
     if verdict.outcome == "behind":
-        return state, [do.GiveUp(behind_text(verdict.text), gave_way=False)]
+        text = behind_text(verdict.text) + (f". {OTHERS_MAY_COME}" if young else "")
+        return state, [do.GiveUp(text, gave_way=False, later=young)]
     if device not in verdict.incredible:
         text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
         return state, [do.Say("error", text)] if before is None else []
@@ -279,11 +281,11 @@ def awaited(state: Federation) -> Federation:
 
 
 def can_be_awaited(state: Federation, device: str) -> bool:
-    """Whether a device may still answer."""
+    """Whether the round waits for a device: everything that speaks against it stands here."""
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
     if state.roster is not None and device not in state.roster:
         return False
-    if lacks(state, device) != ():
+    if lacks(state, device) != () or is_given_up(state, device):
         return False
     return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

@@ -123,7 +123,7 @@ class RoundsSection(Section):
     quorum: int = Field(default=2, ge=1)
     """Below this many updates a round does not close but stays open, with more devices chosen."""
     deadline_s: float = Field(default=300.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
-    """How long stragglers are waited for."""
+    """How long stragglers are waited for; time without a connection to the broker does not count."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

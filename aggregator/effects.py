@@ -5,7 +5,7 @@ Those in `DURABLE` are committed before any other effect of the same turn is per
 
 from dataclasses import dataclass
 
-from aggregator.answers import Answer
+from aggregator.answers import Answer, Missed
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame, Manifest, Receipt, Service, Status
 from fedge.reasons import Reason
@@ -58,6 +58,14 @@ class SaveStatus:
 
     device: str
     status: Status
+
+
+@dataclass(frozen=True)
+class SaveMissed:
+    """Keep how a device has let rounds wait in vain; None: it answers."""
+
+    device: str
+    missed: Missed | None
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,8 @@ class GiveUp:
 
     text: str
     gave_way: bool
+    later: bool = False
+    """What may still be heard can change that."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,7 @@ class Say:
     text: str
 
 
-DURABLE = (SpoolFrame, DropSpool, SaveAnswer, CountRefusal, SaveStatus, SaveRound, SaveElapsed)
+DURABLE = (SpoolFrame, DropSpool, SaveAnswer, CountRefusal, SaveStatus, SaveMissed, SaveRound, SaveElapsed)
 
 MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
 """What the shell does that is no effect of the core, by the names of its failpoints."""
@@ -178,6 +188,7 @@ Effect = (
     | SaveAnswer
     | CountRefusal
     | SaveStatus
+    | SaveMissed
     | SaveRound
     | SaveElapsed
     | Greet

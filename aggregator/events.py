@@ -18,8 +18,9 @@ class LinkUp:
 
 @dataclass(frozen=True)
 class LinkDown:
-    """The connection is gone."""
+    """The connection is gone, or could not be made."""
 
+    now_s: float
     reason: str
     taken_over: bool = False
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from aggregator.answers import Answer
+from aggregator.answers import Answer, Missed
 from aggregator.effects import Effect
 from aggregator.stopping import Progress, Stopping
 from fedge.capabilities import required
@@ -65,7 +65,8 @@ class Federation:
     """By attempt; the last is the current one. The first that chooses everybody is that of all after it."""
     elapsed_s: float = 0.0
     since_s: float | None = None
-    """Since when the round's time runs on top of `elapsed_s`."""
+    """Since when the round's time runs on top of `elapsed_s`; None: it stands still, for the round is not
+    announced over the connection there is, or there is none."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     admitted: int = 0
     """How many of the answers count."""
@@ -84,7 +85,9 @@ class Federation:
     declined: Mapping[str, Decline] = field(default_factory=dict)
     """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
-    """Online, chosen, and neither answered nor declined."""
+    """Online, chosen, not given up, and neither answered nor declined."""
+    missed: Mapping[str, Missed] = field(default_factory=dict)
+    """Devices that let rounds wait in vain since their last update that was admitted."""
     voters: frozenset[str] = frozenset()
     """Every device that the ledger knew when it was taken up."""
     young: bool = False

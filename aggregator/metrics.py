@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from aggregator.federation import Phase
+from aggregator.patience import given_up
 from aggregator.tally import BOUNDS_S, Now, Tally
 from fedge import __version__
 from fedge.reasons import Reason
@@ -89,6 +90,11 @@ def _present(now: Now) -> Iterator[Metric]:
         ("fedge_round_updates", "Updates admitted in the open round.", state.admitted),
         ("fedge_round_quorum", "Updates that it takes to close it.", state.enough),
         ("fedge_round_awaited", "Devices online that have not answered yet.", len(state.awaited)),
+        (
+            "fedge_devices_given_up",
+            "Devices that rounds do not wait for: they let deadlines pass, or what they send is refused.",
+            len(given_up(state)),
+        ),
         ("fedge_devices_online", "Devices whose status is online.", len(state.online)),
         ("fedge_devices_known", "Devices that have ever told their status.", len(state.fleet)),
         ("fedge_model_weights", "Numbers in the model.", state.weights),

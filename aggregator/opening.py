@@ -164,6 +164,7 @@ def _load(
         young=devices.young,
         incredible=seen.incredible,
         online=seen.watch.online,
+        missed=ledger.missed(),
         abilities={**ledger.abilities(), **seen.watch.abilities},
         progress=progress,
     )

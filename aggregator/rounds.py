@@ -8,6 +8,10 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
                                                                         stopping rule ──► DONE
 
+A deadline is of the time in which the round is announced over a connection that stands: without one its time
+stands still, so that no attempt passes of which nobody could hear. Who lets deadlines pass is given up
+(`aggregator.patience`).
+
 CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
 again. If no model comes of it, the round is COLLECTING again, with the next attempt.
 """
@@ -17,6 +21,7 @@ from dataclasses import replace
 
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator import patience
 from aggregator.ability import lacks, unable
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
@@ -54,7 +59,7 @@ def step(state: Federation, event: on.Event) -> Step:
         case on.LinkUp():
             return _link_up(state)
         case on.LinkDown():
-            return replace(state, link_up=False, pushed_out=state.pushed_out + event.taken_over), []
+            return _link_down(state, event)
         case on.BlobsPublished():
             return _blobs_published(state, event)
         case on.FrameArrived():
@@ -62,7 +67,7 @@ def step(state: Federation, event: on.Event) -> Step:
         case on.GarbageArrived():
             return garbage_arrived(state, event)
         case on.UpdateRead():
-            return _then_close(update_read(state, event), event.now_s)
+            return _then_close(_update_read(state, event), event.now_s)
         case on.StatusSeen():
             return _then_close(status_seen(state, event), event.now_s)
         case on.ServiceSeen():
@@ -87,19 +92,29 @@ def _link_up(state: Federation) -> Step:
     return state, [do.Greet(), do.PublishService(service(state)), _blobs(state)]
 
 
+def _link_down(state: Federation, event: on.LinkDown) -> Step:
+    """The round's time stands still until it is announced again: nobody can hear of it, or answer."""
+    effects: list[do.Effect] = []
+    if state.since_s is not None:
+        state = replace(state, elapsed_s=state.elapsed(event.now_s), since_s=None)
+        effects.append(do.SaveElapsed(state.round, state.elapsed_s))
+    return replace(state, link_up=False, pushed_out=state.pushed_out + event.taken_over), effects
+
+
 def _blobs(state: Federation) -> do.PublishBlobs:
     return do.PublishBlobs(state.round, state.task, state.model)
 
 
 def _blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
-    if event.round != state.round:
+    if event.round != state.round or not state.link_up:
         return state, []
     if event.refusal is not None:
         return state, [do.Say("error", f"the broker refuses the model: {event.refusal}")]
+    if state.phase is not Phase.DONE and state.since_s is None:
+        state = replace(state, since_s=event.now_s)
     if state.phase is Phase.PREPARING:
-        state = replace(state, phase=Phase.COLLECTING, since_s=event.now_s)
-        state = awaited(state)
-        effects = [*unable(state), *_manifest_effects(state, event.now_s)]
+        state = awaited(replace(state, phase=Phase.COLLECTING))
+        effects = [*unable(state), *patience.too_few(state), *_manifest_effects(state, event.now_s)]
     else:
         effects = _manifest_effects(state, event.now_s)
     effects.append(do.ClearSlots(state.task.slot, state.model.slot if state.model else None))
@@ -160,7 +175,11 @@ def _cohort(state: Federation, attempt: int) -> Cohort:
     """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
     able = [device for device in state.online if lacks(state, device) == ()]
-    wanted = min(state.rules.target or state.rules.quorum, len(able))
+    wanted = state.rules.target or state.rules.quorum
+    answering = [device for device in able if not patience.is_given_up(state, device)]
+    if len(answering) >= wanted:  # else it takes the others, too
+        able = answering
+    wanted = min(wanted, len(able))
     best: tuple[int, Cohort] | None = None
     for draw in range(DRAWS if fraction < 1 else 1):
         text = f"{state.seed}|{state.round.generation}|{state.round.round}|{attempt}|{draw}"
@@ -205,6 +224,15 @@ def _service_seen(state: Federation, event: on.ServiceSeen) -> Step:
 # ── closing ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _update_read(state: Federation, event: on.UpdateRead) -> Step:
+    known = event.device in state.answers
+    state, effects = update_read(state, event)
+    if known or event.device not in state.answers:
+        return state, effects
+    state, more = patience.answered(state, event.device)
+    return state, effects + more
+
+
 def _then_close(taken: Step, now_s: float) -> Step:
     state, effects = taken
     state, closing = _close_if_due(state, now_s)
@@ -215,10 +243,11 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
     if state.phase is not Phase.COLLECTING:
         return state, []
     rules, admitted = state.rules, state.admitted
-    late = state.elapsed(now_s) >= rules.deadline_s
+    late = state.since_s is not None and state.elapsed(now_s) >= rules.deadline_s
     reached = rules.target is not None and admitted >= rules.target
     if admitted >= state.enough and (reached or late or not state.awaited):
-        return replace(state, phase=Phase.CLOSING), [do.CloseRound(state.round, state.kind)]
+        state, effects = (state, []) if reached else patience.deadline_passed(state)
+        return replace(state, phase=Phase.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
     if late:
         return _again(state, now_s, f"{admitted} of {state.enough} updates at the deadline")
     return state, []
@@ -226,10 +255,11 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
 
 def _again(state: Federation, now_s: float, why: str) -> Step:
     """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
+    announced = state.since_s is not None  # else it will be, over the next connection
     state, effects = _draw(replace(state, phase=Phase.COLLECTING))
-    state = awaited(replace(state, since_s=now_s))
+    state = awaited(replace(state, since_s=now_s if announced else None))
     effects.append(do.Say("warning", f"round {state.round}: {why}; attempt {state.attempt} begins"))
-    return state, effects + _manifest_effects(state, now_s)
+    return state, effects + (_manifest_effects(state, now_s) if announced else [])
 
 
 def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
@@ -249,6 +279,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         admitted=0,
         insufficient=0,
         before=state.answers,
+        since_s=None,
         partials={},
         spooled=0,
         awaited=frozenset(),
@@ -282,7 +313,7 @@ def _tick(state: Federation, now_s: float) -> Step:
     effects: list[do.Effect] = []
     if now_s >= state.beat_due_s:
         state = replace(state, beat=(state.beat + 1) % 2**31, beat_due_s=now_s + BEAT_S)
-        if state.phase in (Phase.COLLECTING, Phase.CLOSING):  # to close may take long
+        if state.since_s is not None and state.phase is not Phase.DONE:  # to close may take long
             effects.append(do.SaveElapsed(state.round, state.elapsed(now_s)))
         if state.link_up:
             effects.append(do.PublishService(service(state)))

@@ -24,7 +24,7 @@ from aggregator.federation import Federation, Phase, service
 from aggregator.ledger.writing import Ledger
 from aggregator.survey import Unmeasured
 from aggregator.tally import Now, Tally
-from fedge.errors import ConfigError, GaveWay, ProtocolError
+from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
 from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
@@ -139,7 +139,7 @@ class Runtime:
         Raises:
             StateError: the ledger cannot be written, or what a round is closed of cannot be read; nothing of
                 this turn has been seen outside.
-            GaveWay, ConfigError: the core has given up.
+            GaveWay, Undecided, ConfigError: the core has given up.
         """
         visible: list[Effect | MessageArrived] = []
         with self._ledger.transaction():
@@ -163,7 +163,7 @@ class Runtime:
             case LinkDown():
                 log.warning("not connected: %s", event.reason)
                 self._link.handle_down()
-                yield from self._step(on.LinkDown(event.reason, event.taken_over))
+                yield from self._step(on.LinkDown(self._now_s(), event.reason, event.taken_over))
             case Answered():
                 self._link.settle(event)
             case Sent(token=_Blobs() as blobs):
@@ -296,6 +296,8 @@ class Runtime:
                 self._ledger.count_refusal(device, reason)
             case do.SaveStatus(device, status):
                 self._ledger.save_status(device, status, time.time())
+            case do.SaveMissed(device, missed):
+                self._ledger.save_missed(device, missed)
             case do.SaveRound(round_id, kind, attempt, cohorts):
                 self._ledger.save_round(round_id, kind, attempt, cohorts, time.time())
             case do.SaveElapsed(round_id, elapsed_s):
@@ -351,8 +353,8 @@ class Runtime:
                 self._begin_export(round_id)
             case do.Finish(why):
                 log.info("learning is done: %s", why)
-            case do.GiveUp(text, gave_way):
-                raise (GaveWay if gave_way else ConfigError)(text)
+            case do.GiveUp(text, gave_way, later):
+                raise (GaveWay if gave_way else Undecided if later else ConfigError)(text)
             case do.Say(level, text):
                 log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
 

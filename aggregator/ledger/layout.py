@@ -51,9 +51,15 @@ UPDATE rounds SET rule = CASE kind WHEN 'train' THEN 'mean/1' WHEN 'survey' THEN
     WHERE closed_at IS NOT NULL
 """,
     "ALTER TABLE devices ADD COLUMN can TEXT",
+    """
+ALTER TABLE devices ADD COLUMN missed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN missed_in TEXT
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
 """The first layout whose rounds name the rule that closed them."""
+COUNTS_MISSES = 6
+"""The first layout whose devices have a number of missed deadlines."""
 RULES_BEFORE = {"train": "mean/1", "survey": "survey/1"}
 """The rule of a round of an earlier layout, by its kind."""

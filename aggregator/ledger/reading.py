@@ -9,12 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from aggregator.answers import Answer
+from aggregator.answers import Answer, Missed
 from aggregator.ledger.layout import KEPT, NAMES_RULES, RULES_BEFORE
 from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
 from fedge.store import database_error, open_read_only
@@ -194,6 +194,12 @@ class LedgerReader:
         with self._sound("what the devices can"):
             return {device: told(tuple(json.loads(can)) if can is not None else None) for device, can in rows}
 
+    def missed(self) -> dict[str, Missed]:
+        """The devices that let rounds wait in vain since their last update that was admitted."""
+        rows = self._all("SELECT device, missed, missed_in FROM devices WHERE missed > 0")
+        with self._sound("who missed deadlines"):
+            return {device: Missed(times, _attempt(last)) for device, times, last in rows}
+
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 
     def content(self, digest: bytes) -> bytes:
@@ -271,6 +277,11 @@ class LedgerReader:
             yield
         except ValueError as error:
             raise DamagedState(f"{self._path}: is damaged ({what}: {error})") from error
+
+
+def _attempt(text: str) -> Attempt:
+    generation, round_, number = json.loads(text)
+    return Attempt(RoundId(generation, round_), number)
 
 
 @contextmanager

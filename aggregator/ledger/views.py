@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from aggregator.ledger.layout import COUNTS_MISSES
 from aggregator.ledger.reading import connect_read_only
 from fedge.freshness import RoundId
 
@@ -49,6 +50,8 @@ class DeviceRow:
     last_refusal: str | None
     seen_at: float | None
     """When it last said something new of itself, in seconds since 1970; None if that was never noted."""
+    missed: int
+    """Deadlines that it let pass in a row, at most as many as make rounds wait for it no longer."""
 
 
 def read_rounds(path: Path) -> list[RoundRow]:
@@ -103,10 +106,11 @@ def read_devices(path: Path) -> list[DeviceRow]:
         StateError: there is no ledger, or it cannot be read.
     """
     with connect_read_only(path) as db:
+        counts = db.execute("PRAGMA user_version").fetchone()[0] >= COUNTS_MISSES
         rows = db.execute(
             "SELECT device, online, version, samples, holds, generation, round,"
             " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
-            " refused, last_refusal, seen_at"
+            f" refused, last_refusal, seen_at, {'missed' if counts else '0'}"
             " FROM devices d ORDER BY device"
         ).fetchall()
     return [

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aggregator.answers import Answer
+from aggregator.answers import Answer, Missed
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import LedgerReader, Life
 from fedge.freshness import RoundId
@@ -211,6 +211,18 @@ class Ledger(LedgerReader):
             declined,
             now,
             json.dumps(status.can) if status.can is not None else None,
+        )
+
+    def save_missed(self, device: str, missed: Missed | None) -> None:
+        """Keep how a device has let rounds wait in vain; None: it answers."""
+        times = missed.times if missed is not None else 0
+        last = json.dumps([*missed.last.round, missed.last.number]) if missed is not None else None
+        self._run(
+            "INSERT INTO devices (device, missed, missed_in) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET missed = excluded.missed, missed_in = excluded.missed_in",
+            device,
+            times,
+            last,
         )
 
     def count_refusal(self, device: str, reason: Reason) -> None:

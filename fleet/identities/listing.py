@@ -13,6 +13,7 @@ from rich.table import Table
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import DeviceRow, read_devices
+from aggregator.patience import MISSES
 from fedge.errors import ConfigError, StateError
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Member, Register
@@ -89,6 +90,7 @@ def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
             "revoked": _iso(entry.member.revoked_at),
             "online": entry.ledger.online if entry.ledger else None,
             "last_seen": _iso(_last_seen(entry)),
+            "missed": entry.ledger.missed if entry.ledger else None,
         }
         for entry in listed
     ]
@@ -101,12 +103,14 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
         table.add_column(column)
     for entry in listed:
         end, seen = entry.member.not_after, _last_seen(entry)
-        online = entry.ledger is not None and entry.ledger.online
+        online = ""
+        if entry.ledger is not None and entry.ledger.online:
+            online = "online" if entry.ledger.missed < MISSES else "online, not awaited"
         table.add_row(
             entry.member.identity.name,
             entry.state(now),
             f"{end:%Y-%m-%d}" if end else "",
-            "online" if online else f"{seen:%Y-%m-%d %H:%M} UTC" if seen else "",
+            online or (f"{seen:%Y-%m-%d %H:%M} UTC" if seen else ""),
         )
     console.print(table, highlight=False)
 

@@ -7,7 +7,7 @@ what is in it counts as before.
 from copy import copy
 from dataclasses import dataclass, field, fields
 
-from fedge.freshness import RoundId, round_of
+from fedge.freshness import Attempt, RoundId, round_of
 from fedge.messages import Manifest
 
 SpooledFrame = tuple[str, bytes, int]
@@ -32,6 +32,20 @@ class Book:
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
     spooled: set[SpooledFrame] = field(default_factory=set)
+    attempt: Attempt | None = None
+    """The attempt that is open."""
+    linked_s: float = 0.0
+    """How long aggregators had been connected, all in all, when it began."""
+    tried: Attempt | None = None
+    """The attempt that was closed last, whether a model came of it or not."""
+    over_s: float = 0.0
+    """When the seconds of what was announced last run out."""
+    awaited: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
+    """Rounds that waited for a device until their deadline, in vain, since its last admitted update."""
+    absent: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
+    """Rounds that lasted until their deadline and went without a device, for whatever reason, since then."""
+    given_up: dict[RoundId, frozenset[str]] = field(default_factory=dict)
+    """For which devices a round need not have waited."""
 
     def copy(self) -> "Book":
         """As it stands now."""

@@ -7,7 +7,7 @@ anew, and to prepare all its statements, would take a third of a world's time.
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from agent.memory import Memory
 from aggregator.answers import Answer
 from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Frame
+from fedge.messages import Cohort, Frame
 from fedge.store import Connect, open_database
 from fedge.trust import Signers
 from fleet.world.books import Book, SpooledFrame
@@ -143,11 +143,12 @@ class WatchedLedger(Ledger):
         self._power, self._oracle, self._book = power, oracle, book
         self._answered: set[RoundId] = set()
         self._frames: set[SpooledFrame] = set()
+        self._opened: list[Attempt] = []
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """As `Ledger.transaction`."""
-        self._answered, self._frames = set(), set()
+        self._answered, self._frames, self._opened = set(), set(), []
         before = self._db.total_changes
         with super().transaction():
             yield
@@ -156,6 +157,15 @@ class WatchedLedger(Ledger):
 
     def _look(self, answered: set[RoundId], frames: set[SpooledFrame]) -> None:
         self._oracle.ledger_committed(self, self._book, answered, frames)
+        for attempt in self._opened:
+            self._oracle.attempt_begins(self._book, attempt)
+
+    def save_round(
+        self, round_id: RoundId, kind: str, attempt: int, cohorts: Iterable[Cohort], now: float
+    ) -> None:
+        """As `Ledger.save_round`."""
+        super().save_round(round_id, kind, attempt, cohorts, now)
+        self._opened.append(Attempt(round_id, attempt))
 
     def spool(self, device: str, frame: Frame) -> None:
         """As `Ledger.spool`."""

@@ -23,7 +23,7 @@ from aggregator.takeover import TakeUp
 from aggregator.watching import Watching, understood
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.freshness import RoundId
-from fedge.link import MessageArrived, Publication
+from fedge.link import LinkDown, LinkUp, MessageArrived, Publication
 from fedge.topics import Topics
 from fedge.trust import Signer
 from fleet.world.broker import Broker
@@ -427,6 +427,9 @@ class AggregatorHost(Host):
             if self._watching.seen is not None:
                 self._serve(self._watching.seen)
             return
+        for event in events:
+            if isinstance(event, LinkUp | LinkDown):
+                self.scene.oracle.aggregator_linked(self.name, up=isinstance(event, LinkUp))
         self.runtime.turn(events)
         if self.runtime.has_nothing_left_to_say:
             self.done = True
@@ -435,7 +438,13 @@ class AggregatorHost(Host):
         """As any host, which may have watched until then."""
         if self.alive:
             self._watched()
+            self.scene.oracle.aggregator_linked(self.name, up=False)
         super().die(silently=silently)
+
+    def end(self, why: str, last_words: Publication | None = None) -> None:
+        """As any host."""
+        self.scene.oracle.aggregator_linked(self.name, up=False)
+        super().end(why, last_words)
 
     def stop(self) -> None:
         """As when it is asked to exit once learning is done."""
@@ -544,7 +553,12 @@ class AggregatorHost(Host):
             if self.alive and boot == self.boots:
                 self._guarded(lambda: work(job))
 
-        return lambda job: later(lambda: begin(job))
+        def submit(job: ClosingJob) -> None:
+            oracle, retained = self.scene.oracle, self.scene.broker.retained
+            self.power.spare(lambda: oracle.aggregator_closes(ledger, self.disk.book, retained))
+            later(lambda: begin(job))
+
+        return submit
 
     def _exporter(self, post: Callable[[Exported], None]) -> Callable[[Job], None]:
         """One at a time, as in production."""

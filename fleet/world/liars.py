@@ -10,16 +10,39 @@ import numpy as np
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
 from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, Publication, Sent
-from fedge.messages import Frame, Manifest, Update, pack
+from fedge.messages import Frame, Manifest, Status, Update, pack
 from fedge.topics import Topics
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
 from fleet.world.oracle import Made
 
 NAME = "liar"
+SILENT = "silent"
 EXAGGERATIONS = 30
 Lies = Literal["known", "all"]
 """Which ones are told: those whose influence the invariants bound, or anything in any field."""
+
+
+class Silent:
+    """Connects, says that it is online, and never anything else; again, whenever its connection was lost."""
+
+    def __init__(self, place: Place, topics: Topics) -> None:
+        self._topics = topics
+        self._link = VirtualLink(place, SILENT, self._hear)
+
+    def start(self) -> None:
+        """Connect."""
+        self._link.open()
+
+    def _hear(self, event: LinkEvent) -> None:
+        if isinstance(event, LinkUp):
+            self._link.handle_up(event)
+            status = Status(online=True, boot=bytes(16), connection=1, version="0")
+            self._link.send([Publication(self._topics.status(SILENT), pack(status), retain=True)])
+        elif isinstance(event, Answered):
+            self._link.settle(event)
+        elif isinstance(event, LinkDown):
+            self._link.handle_down()
 
 
 class Liar:

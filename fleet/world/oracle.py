@@ -17,7 +17,7 @@ from aggregator.ledger.reading import LedgerReader
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
-from fedge.freshness import RoundId, round_of
+from fedge.freshness import Attempt, RoundId, round_of
 from fedge.link import MessageArrived, Publication
 from fedge.messages import (
     MAX_SIZE,
@@ -34,6 +34,7 @@ from fedge.messages import (
     unpack,
 )
 from fedge.reasons import Reason
+from fedge.selection import chosen
 from fedge.topics import Topics, lane_of
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
@@ -41,6 +42,12 @@ from fleet.world.shortcuts import decode
 
 LATENESS_S = 5.0
 """What a message may take on its way."""
+MISSES = 2
+"""So many deadlines of rounds that had their quorum may pass in a row for one device's sake."""
+AGAIN = 10
+"""So many rounds after the last of them there may be another one."""
+INSTANT_S = 0.05
+"""What a program may take to notice that time has passed."""
 SILENCE_S = 15.0
 """Whoever says nothing for so long is no aggregator at work."""
 
@@ -73,9 +80,12 @@ class Oracle:
         topics: the federation's.
         now_s: virtual seconds.
         quorum: below which no round may close.
+        deadline_s: of each attempt.
     """
 
-    def __init__(self, topics: Topics, now_s: Callable[[], float], quorum: int) -> None:
+    def __init__(
+        self, topics: Topics, now_s: Callable[[], float], quorum: int, deadline_s: float = 0.0
+    ) -> None:
         self.made: dict[bytes, Made] = {}
         self.closed_s = 0.0
         """When the last round was closed."""
@@ -85,6 +95,11 @@ class Oracle:
         self._lasts_s: dict[str, float] = {}
         """When the seconds of an announced round and attempt have run out."""
         self._topics, self._now_s, self._quorum = topics, now_s, quorum
+        self._deadline_s = deadline_s
+        self._linked: set[str] = set()
+        """Aggregators at work that know that they are connected."""
+        self._linked_s, self._counted_s = 0.0, 0.0
+        """How long there had been any, and when that was counted."""
         self.several_until_s = -inf
         """Until then several aggregators may have been at work, each over the other's frames."""
         self._receipts: dict[tuple[str, bytes], set[str]] = {}
@@ -123,6 +138,9 @@ class Oracle:
         for round_id in rounds:
             for device, answer in ledger.answers(round_id).items():
                 book.answers[device, answer.digest] = answer.verdict
+                if answer.verdict == "admitted":
+                    book.awaited.pop(device, None)
+                    book.absent.pop(device, None)
         life = ledger.life()
         closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
@@ -176,6 +194,63 @@ class Oracle:
                 f"said was {self._now_s() - self._online_s:.1f} s ago"
             )
 
+    def aggregator_linked(self, name: str, *, up: bool) -> None:
+        """An aggregator at work knows that it is connected, or that it is not."""
+        self._linked_s, self._counted_s = self._connected_s, self._now_s()
+        (self._linked.add if up else self._linked.discard)(name)
+
+    @property
+    def _connected_s(self) -> float:
+        """How long there has been an aggregator that knew that it was connected, all in all."""
+        return self._linked_s + (self._now_s() - self._counted_s if self._linked else 0.0)
+
+    def attempt_begins(self, book: Book, attempt: Attempt) -> None:
+        """It is durable: the time of the one before has passed while it could be heard, or no model came."""
+        before = book.attempt
+        passed_s = self._connected_s - book.linked_s
+        follows = before is not None and before.round == attempt.round and before.number < attempt.number
+        if follows and book.tried != before and passed_s < self._deadline_s - INSTANT_S:
+            raise Violation(
+                f"attempt {attempt.number} of round {attempt.round} begins after {passed_s:.1f} s with a "
+                f"connection; the deadline is {self._deadline_s:.0f} s"
+            )
+        book.attempt, book.linked_s = attempt, self._connected_s
+
+    def aggregator_closes(self, ledger: LedgerReader, book: Book, retained: dict[str, Message]) -> None:
+        """It begins to close the open round; whom has it waited for until the deadline?"""
+        assert book.attempt is not None
+        round_id, number = book.attempt
+        saved, answers = ledger.round_as_saved(round_id), ledger.answers(round_id)
+        if saved is None or book.tried == book.attempt:  # said, and not begun, before a crash
+            return
+        book.tried = book.attempt
+        book.given_up[round_id] = frozenset(d for d, rounds in book.absent.items() if len(rounds) >= MISSES)
+        late_s = self._now_s() - book.over_s
+        waited, unreadable = list[str](), False
+        for topic, message in retained.items():
+            address = self._address(topic)
+            if address is None or address.kind != "status" or address.device in (None, *answers):
+                continue
+            device = address.device
+            assert device is not None
+            try:
+                status = decode(message.payload, Status)
+            except ProtocolError:
+                unreadable = True  # what was heard of that device before counts, and this is not known here
+                continue
+            if late_s >= -LATENESS_S:
+                book.absent[device] = (*book.absent.get(device, ()), round_id)
+            no = status.declined
+            declines = no is not None and (round_of(no), no.attempt) == (round_id, number)
+            if status.online and not declines and chosen(saved.cohorts[-1], *round_id, number, device):
+                waited.append(device)
+        if late_s < -INSTANT_S or not waited or unreadable:
+            return
+        before = {device: book.awaited.get(device, ()) for device in waited}
+        if all(_is_enough(rounds, round_id) for rounds in before.values()):
+            raise Violation(f"round {round_id} waits until its deadline for {before}, again")
+        book.awaited.update({device: (*rounds, round_id) for device, rounds in before.items()})
+
     def _promise(self, book: Book, device: str, receipt: Receipt) -> None:
         self._receipts.setdefault((device, receipt.update), set()).add(receipt.verdict)
         if receipt.reason is Reason.WRONG_BASE:
@@ -216,6 +291,7 @@ class Oracle:
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
         book.last = manifest
+        book.over_s = self._now_s() + manifest.seconds_left
         self.announced.append(Announced(self._now_s(), manifest))
         lasts_s = self._now_s() + manifest.seconds_left
         self._lasts_s[_name(manifest)] = max(lasts_s, self._lasts_s.get(_name(manifest), 0.0))
@@ -414,6 +490,13 @@ class Oracle:
         whole = join(blob.digest, [decode(f.payload, Frame).data for f in frames if f is not None])
         if isinstance(whole, Refused):
             raise Violation(f"the {kind} that is announced cannot be read: a device that wakes now is lost")
+
+
+def _is_enough(rounds: tuple[RoundId, ...], now: RoundId) -> bool:
+    """Whether a round may not wait for a device for which these have waited in vain."""
+    if len(rounds) < MISSES:
+        return False
+    return now.generation == rounds[-1].generation and now.round < rounds[-1].round + AGAIN
 
 
 def _opened(payload: bytes) -> Manifest:

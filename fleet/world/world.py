@@ -27,7 +27,7 @@ from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
 from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Host, Scene
-from fleet.world.liars import Liar, Lies
+from fleet.world.liars import Liar, Lies, Silent
 from fleet.world.link import Place, Weather
 from fleet.world.operator import Operator
 from fleet.world.oracle import Oracle, Violation
@@ -40,6 +40,8 @@ REAL_ONE_IN = 50
 """So many worlds to one with databases and data in files, and real SGD."""
 SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
+SILENT_ONE_IN = 6
+"""So many worlds to one with a device that is online and never answers."""
 SETTLE_S = 480.0
 """After so long in the calm nobody waits any more: keep-alives, back-offs, three pauses of a clone."""
 SETTLED_S = 10.0
@@ -68,6 +70,8 @@ class Terms:
     delays_s: tuple[float, ...]
     real: bool
     signed: bool
+    silent: bool
+    """A member is online and never answers."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         delays_s=tuple(rng.choice((0.002, 0.02, 0.2)) for _ in range(devices + 1)),
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
+        silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
     )
 
 
@@ -148,7 +153,7 @@ class World:
         self._broker = Broker(
             lambda: self._clock.now_s, self._clock.after, self._heard, self.terms.queue_limit
         )
-        self._oracle = Oracle(TOPICS, lambda: self._clock.now_s, self.terms.quorum)
+        self._oracle = Oracle(TOPICS, lambda: self._clock.now_s, self.terms.quorum, self.terms.deadline_s)
         self._scene = Scene(self._clock, self._broker, self._oracle, TOPICS, self._rng, self._tell)
         self._devices: list[DeviceHost] = []
         self._clones: list[DeviceHost] = []
@@ -207,6 +212,21 @@ class World:
             self._devices.append(device)
             self._clock.at(self._rng.uniform(0.0, 3.0), device.start)
         self._clock.at(self._rng.uniform(0.0, 3.0), self._aggregator.start)
+        if wanted.silent:
+            self._clock.at(1.0, Silent(self._outside(), TOPICS).start)
+
+    def _outside(self) -> Place:
+        """Where a client is that is none of the hosts."""
+        return Place(
+            self._clock,
+            self._broker,
+            Weather(),
+            Power(),
+            self._rng,
+            lambda _: None,
+            lambda _: None,
+            lambda _: None,
+        )
 
     def _device(self, name: str, number: int, folder: Path) -> DeviceHost:
         folder.mkdir()
@@ -325,8 +345,9 @@ class World:
         for seen in self._oracle.announced:
             first.setdefault(round_of(seen.manifest), seen.at_s)
         for round_id, part in self._operator.book.part.items():
-            if first.get(round_id, 0.0) >= since_s and able - part:
-                raise Violation(f"all are back, and round {round_id} goes without {sorted(able - part)}")
+            lacking = able - part - self._operator.book.given_up.get(round_id, frozenset())
+            if first.get(round_id, 0.0) >= since_s and lacking:
+                raise Violation(f"all are back, and round {round_id} goes without {sorted(lacking)}")
 
     # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
 
@@ -427,19 +448,9 @@ class World:
         self._clock.after(fault.seconds, lambda: self._put_away(clone, None))
 
     def _lie(self, fault: Fault) -> None:
-        place = Place(
-            self._clock,
-            self._broker,
-            Weather(),
-            Power(),
-            self._rng,
-            lambda _: None,
-            lambda _: None,
-            lambda _: None,
-        )
         said = self._oracle.announced
         manifest: Manifest | None = said[-1].manifest if said else None
-        liar = Liar(place, TOPICS, self._rng, self._oracle.made.__setitem__)
+        liar = Liar(self._outside(), TOPICS, self._rng, self._oracle.made.__setitem__)
         if self._lies == "all":
             liar.exaggerate(manifest)
             return

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.answers import Answer
+from aggregator.answers import Answer, Missed
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import Life, read_only
 from aggregator.ledger.views import read_devices, read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
 from fedge.store import open_database
@@ -409,6 +409,26 @@ def test_a_device_is_shown_with_what_it_said_and_what_became_of_it(ledger: Ledge
     assert a.seen_at == 200.0, "what is only retained says nothing new"
     assert (stranger.version, stranger.refused, stranger.admitted) == (None, 1, 0)
     assert stranger.seen_at is None
+
+
+def test_who_let_rounds_wait_is_remembered_until_it_answers(ledger: Ledger, path: Path) -> None:
+    missed = Missed(2, Attempt(RoundId(1, 7), 3))
+    with ledger.transaction():
+        for device in ("a", "b"):
+            ledger.save_status(device, status(), 100.0)
+            ledger.save_missed(device, missed)
+        ledger.save_missed("b", None)
+        ledger.save_missed("stranger", missed)
+        ledger.save_status("a", status(online=False), 200.0)
+    assert ledger.missed() == {"a": missed, "stranger": missed}
+    assert [(row.device, row.missed) for row in read_devices(path)] == [("a", 2), ("b", 0), ("stranger", 2)]
+    assert ledger.devices() == {"a", "b"}
+
+
+def test_a_ledger_of_an_older_program_is_shown_before_it_is_migrated(path: Path) -> None:
+    with closing(open_database(path, MIGRATIONS[:5])) as db:
+        db.execute("INSERT INTO devices (device, online) VALUES ('a', 1)")
+    assert [(row.device, row.online, row.missed) for row in read_devices(path)] == [("a", True, 0)]
 
 
 def test_a_ledger_that_is_not_there_is_named(tmp_path: Path) -> None:

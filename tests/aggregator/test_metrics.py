@@ -15,12 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import fedge
 from aggregator import rounds
+from aggregator.answers import Missed
 from aggregator.events import Event
 from aggregator.exposition import MOST_CONNECTIONS, Exposition
 from aggregator.metrics import FederationCollector
 from aggregator.tally import BOUNDS_S, Now, Tally
 from fedge.errors import ConfigError
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Decline
 from fedge.reasons import Reason
 from fleet.broker import free_port
@@ -129,6 +130,12 @@ def test_the_present_is_shown_without_naming_a_device() -> None:
     assert seen["fedge_broker_connected",] == 1
     assert seen["fedge_mqtt_bytes_total", "received"] == 10
     assert not [key for key in seen if any("pi-" in part for part in key)]
+
+
+def test_who_is_given_up_is_counted() -> None:
+    missed = {f"pi-{times}": Missed(times, Attempt(RoundId(1, 0), 0)) for times in (1, 2)}
+    seen = values(Tally(), Now(federation(missed=missed), 0, 0))
+    assert seen["fedge_devices_given_up",] == 1
 
 
 def test_there_are_as_many_series_with_a_thousand_devices_as_with_one() -> None:

@@ -53,7 +53,7 @@ def test_two_that_push_each_other_out_of_the_broker_see_no_beat_and_one_gives_wa
     gave_way = set()
     for pushes in range(2):
         for name, other in ((SMALLER, LARGER), (LARGER, SMALLER)):
-            stories[name].tell(on.LinkDown("taken over", taken_over=True))
+            stories[name].tell(on.LinkDown(10.0, "taken over", taken_over=True))
             stories[name].tell(on.LinkUp(10.0))
             effects = stories[name].tell(on.ServiceSeen(service(other, beat=4, online=online)))
             gave_way |= {name for _ in of(do.GiveUp, effects)}
@@ -90,7 +90,7 @@ def test_when_more_than_half_of_the_fleet_has_seen_more_both_ways_on_are_named()
         of(do.GiveUp, story.sees("b", status(online=False, seen=newer))) == []
     )  # half is not more than half
     (give_up,) = of(do.GiveUp, story.sees("c", status(online=False, seen=RoundId(1, 8))))
-    assert not give_up.gave_way
+    assert (give_up.gave_way, give_up.later) == (False, False)
     for words in ("3 of the 4 devices", "a (1.7), b (1.7), c (1.8)", "restore", "--new-generation"):
         assert words in give_up.text
 
@@ -157,6 +157,7 @@ def test_a_young_ledger_stops_when_two_devices_have_a_memory() -> None:
     assert not of(do.GiveUp, story.sees("a", status(seen=RoundId(5, 9_000))))
     (give_up,) = of(do.GiveUp, story.sees("b", status(seen=RoundId(5, 9_001))))
     assert "a (5.9000), b (5.9001)" in give_up.text
+    assert give_up.later, "others may come and say that there is nothing"
 
 
 def test_a_claim_that_is_taken_back_or_overtaken_counts_no_more() -> None:

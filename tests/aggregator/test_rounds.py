@@ -87,7 +87,7 @@ def test_a_broker_that_refuses_the_model_is_named_and_nothing_is_announced() -> 
     assert isinstance(said, do.Say)
     assert "packet too large" in said.text
     assert story.phase() == "preparing"
-    story.tell(on.LinkDown("the broker restarts"))
+    story.tell(on.LinkDown(story.now_s, "the broker restarts"))
     assert kinds(story.link_up())[-1] is do.PublishBlobs
 
 
@@ -96,7 +96,7 @@ def test_a_broker_that_comes_back_gets_everything_again_with_the_time_that_is_le
     story = running("a", "b", "c")
     story.tell(on.ExportPublished(RoundId(1, 0)))
     story.now_s += 20
-    story.tell(on.LinkDown("the broker was killed before it had saved"))
+    story.tell(on.LinkDown(story.now_s, "the broker was killed before it had saved"))
     assert kinds(story.link_up()) == [*HELLO, do.PublishBlobs]
     effects = story.published()
     assert kinds(effects) == [do.PublishManifest, do.ClearSlots, do.ExportModel]
@@ -309,10 +309,65 @@ def test_a_round_that_closes_without_a_link_is_announced_when_it_comes_back() ->
     story = running("a", "b", "c")
     for device in ("a", "b", "c"):
         story.answers(device)
-    story.tell(on.LinkDown("the broker is away"))
+    story.tell(on.LinkDown(story.now_s, "the broker is away"))
     assert kinds(story.closed()) == [do.SaveRound]
     assert kinds(story.link_up()) == [*HELLO, do.PublishBlobs]
     assert only_manifest(story.published()).round == 2
+
+
+def test_time_without_a_link_counts_towards_no_deadline() -> None:
+    story = running("a", "b", "c", rules=rules(fraction=0.5))
+    story.answers(chosen_in(story.state, 0))
+    cohorts = story.state.cohorts
+    story.later(20)
+    story.tell(on.LinkDown(story.now_s, "the broker is away"))
+    for _ in range(7):
+        assert story.later(DEADLINE_S) == []
+        story.tell(on.LinkDown(story.now_s, "it cannot be reached"))
+    assert rounds.due_s(story.state) == story.state.beat_due_s
+    story.link_up()
+    assert story.later(DEADLINE_S) != [], "the beat; it is not announced yet"
+    assert (story.state.attempt, story.state.cohorts, story.state.admitted) == (0, cohorts, 1)
+    manifest = only_manifest(story.published())
+    assert (manifest.attempt, manifest.cohort, manifest.seconds_left) == (0, cohorts[0], DEADLINE_S - 20)
+    story.later(DEADLINE_S - 21)
+    assert story.state.attempt == 0
+    story.later(1)
+    assert story.state.attempt == 1
+
+
+def test_a_deadline_that_ends_as_the_link_goes_is_followed_when_it_is_back() -> None:
+    story = running("a", "b", "c")
+    story.now_s += DEADLINE_S
+    story.tell(on.LinkDown(story.now_s, "gone"))
+    assert story.later(0) == [] or story.state.attempt == 0
+    story.link_up()
+    assert [effect.manifest.attempt for effect in of(do.PublishManifest, story.published())] == [0, 1]
+
+
+def test_a_restart_without_a_link_counts_no_time_either() -> None:
+    story = running("a", "b", "c")
+    story.later(20)
+    (kept,) = story.tell(on.LinkDown(story.now_s, "the broker is away"))
+    assert kept == do.SaveElapsed(OPEN, 20)
+    again = Story(replace(federation(), cohorts=story.state.cohorts, elapsed_s=20))
+    again.start()
+    again.later(7 * DEADLINE_S)
+    again.link_up()
+    again.later(7 * DEADLINE_S)
+    assert only_manifest(again.published()).seconds_left == DEADLINE_S - 20
+
+
+def test_a_close_that_fails_without_a_link_is_announced_when_it_comes_back() -> None:
+    story = closing()
+    story.tell(on.LinkDown(story.now_s, "the broker is away"))
+    effects = story.tell(on.CloseFailed(story.now_s, OPEN, "no column varies"))
+    assert kinds(effects) == [do.SaveRound, do.Say]
+    story.later(7 * DEADLINE_S)
+    assert (story.phase(), story.state.attempt) == ("collecting", 1)
+    story.link_up()
+    manifest = only_manifest(story.published())
+    assert (manifest.attempt, manifest.seconds_left) == (1, DEADLINE_S)
 
 
 def test_a_close_that_fails_keeps_what_was_admitted_and_waits_for_more() -> None:
@@ -398,9 +453,9 @@ def test_the_beat_is_published_and_the_time_saved() -> None:
 
 def test_without_a_link_nothing_is_said() -> None:
     story = running("a")
-    story.tell(on.LinkDown("cable"))
-    story.now_s += rounds.BEAT_S
-    assert kinds(story.later(0)) == [do.SaveElapsed]
+    assert kinds(story.tell(on.LinkDown(story.now_s, "cable"))) == [do.SaveElapsed]
+    assert kinds(story.tell(on.LinkDown(story.now_s, "still cable"))) == []
+    assert kinds(story.later(rounds.BEAT_S)) == []
 
 
 # ── the end of learning ────────────────────────────────────────────────────────────────────────────

@@ -63,7 +63,7 @@ def happen(story: Story, what: tuple[object, ...]) -> None:
         case ("up",):
             story.link_up()
         case ("down",):
-            story.tell(on.LinkDown(""))
+            story.tell(on.LinkDown(story.now_s, ""))
         case ("published", int(shift)):
             round_id = story.state.round._replace(round=story.state.round.round + shift)
             story.tell(on.BlobsPublished(story.now_s, round_id, None))
@@ -86,6 +86,7 @@ def check_state(before: Federation, now: Federation) -> None:
         assert now.cohorts[: len(before.cohorts)] == before.cohorts
     assert now.admitted == sum(answer.verdict == "admitted" for answer in now.answers.values())
     assert now.spooled == sum(cost(partial.size, partial.n) for partial in now.partials.values())
+    assert now.link_up or now.since_s is None
     assert now.awaited <= now.online
     assert now.awaited.isdisjoint(now.answers)
 

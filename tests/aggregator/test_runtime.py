@@ -1,5 +1,6 @@
 """The aggregator's shell, with a real ledger, a link that is never opened and a closer driven by hand."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,13 @@ from aggregator.presence import Watch
 from aggregator.rounds import BEAT_S
 from aggregator.runtime import Runtime
 from aggregator.takeover import TakeUp
-from fedge.errors import DamagedState, StateError
+from fedge.errors import DamagedState, FedgeError, StateError
+from fedge.freshness import RoundId
 from fedge.link import Link, MessageArrived, Publication
 from fedge.messages import Receipt, pack, unpack
 from fedge.moments import Moments
 from fedge.topics import Topics
-from tests.aggregator.stories import DEADLINE_S, OURS, SURVEY, frames, survey
+from tests.aggregator.stories import DEADLINE_S, OURS, SURVEY, frames, status, survey
 
 
 class Served:
@@ -61,7 +63,7 @@ class Served:
             now_s=lambda: self.now_s,
         )
         self.runtime.begin()
-        self.runtime.turn([on.BlobsPublished(self.now_s, state.round, None)])
+        self.runtime.turn([on.LinkUp(self.now_s), on.BlobsPublished(self.now_s, state.round, None)])
 
     def closed(self) -> Closed:
         """What the closer makes of its last job."""
@@ -84,6 +86,12 @@ class Served:
     @property
     def phase(self) -> str:
         return self.runtime.now().state.phase
+
+
+def says(served: Served, device: str, seen: RoundId) -> None:
+    """A device's status tells which round it has seen last."""
+    message = MessageArrived(Topics("lab").status(device), pack(status(seen=seen)), False, None, 1, 1)
+    served.runtime.turn([message])
 
 
 @pytest.fixture
@@ -217,3 +225,22 @@ def test_a_stop_while_a_round_is_closed_is_no_gift_of_time(served: Served) -> No
     saved = served.ledger.round_as_saved(SURVEY)
     assert saved is not None
     assert saved.elapsed_s == 17
+
+
+@pytest.mark.parametrize(("young", "code"), [(True, os.EX_TEMPFAIL), (False, os.EX_CONFIG)])
+def test_what_others_may_still_change_is_no_end_for_a_human_to_look_at(
+    served: Served, young: bool, code: int
+) -> None:
+    """An empty ledger that began while the broker had lost its memory too, and then hears who has one."""
+    if not young:
+        for device in ("pi-1", "pi-2"):
+            says(served, device, RoundId(0, 0))
+        served.closing()
+        served.runtime.turn([served.closed()])
+        served.start()
+    newer = RoundId(1, 500)
+    says(served, "pi-1", newer)
+    with pytest.raises(FedgeError, match=r"pi-1 \(1\.500\), pi-2 \(1\.500\)") as caught:
+        says(served, "pi-2", newer)
+    assert caught.value.exit_code == code
+    assert ("listening for others" in str(caught.value)) == young

@@ -110,6 +110,41 @@ def test_after_the_broker_lost_its_memory_the_first_to_come_back_does_not_decide
 
 
 @pytest.mark.slow
+def test_in_a_fleet_of_two_one_stops_the_aggregator_neither_when_it_starts_nor_while_it_runs(
+    fleet: FleetOfProcesses,
+) -> None:
+    for number in range(2):
+        fleet.device(f"device-{number}", *motions(number))
+    fleet.start_devices()
+    configure(fleet, 1)
+    learn(fleet, "first")
+    assert closed(fleet) == [(1, 0, 2), (1, 1, 2)]
+
+    fleet.terminate("device-1")
+    with Wiretap(fleet) as tap:
+        fleet.until(partial(has_left, tap, "device-1"), "device 1 has left")
+        said = tap.status("device-1")
+        assert said is not None
+        tap.clear()  # the broker loses its memory, and the liar comes back first
+        fleet.terminate("device-0")
+        topic = tap.topics.status("device-1")
+        tap.say(topic, pack(said.model_copy(update={"round": 500})), retain=True)
+        configure(fleet, 2, quorum=1)
+        fleet.devices["device-0"].hold(fleet.devices["device-0"].reads + 1)
+        fleet.start_devices("device-0")
+        fleet.start_aggregator("--exit-when-done")
+        fleet.until(lambda: any(row.round == 2 for row in fleet.rounds()), "round 2 is open")
+        for generation, number in ((1, 5_000), (2, 0), (1, 501), (1, 500)):
+            lie = said.model_copy(update={"generation": generation, "round": number})
+            tap.say(topic, pack(lie), retain=True)
+        fleet.until(lambda: "device-1 has seen round 1.50" in fleet.log(), "it is heard, and said")
+        fleet.devices["device-0"].release()
+        assert fleet.ends() == 0, fleet.log()
+    assert closed(fleet)[-1] == (1, 2, 1)
+    assert check_books(fleet) == 2
+
+
+@pytest.mark.slow
 def test_a_device_that_has_seen_a_forged_round_comes_back_when_it_forgets(fleet: FleetOfProcesses) -> None:
     for number in range(3):
         fleet.device(f"device-{number}", *motions(number))

@@ -308,6 +308,25 @@ def what_was_seen_is_not_saved(patch: Patch) -> None:
     over_core(patch, lifecycle, careless)
 
 
+@variant
+def who_never_answers_awaited_for_ever(patch: Patch) -> None:
+    def patient(step: Step, state: Any, event: Any) -> Stepped:
+        return step(replace(state, missed={}), event)
+
+    over_core(patch, rounds, patient)
+
+
+@variant
+def deadlines_that_run_without_a_link(patch: Patch) -> None:
+    def hurried(step: Step, state: Any, event: Any) -> Stepped:
+        after, effects = step(state, event)
+        if isinstance(event, on.LinkDown):
+            after = replace(after, elapsed_s=state.elapsed_s, since_s=state.since_s)
+        return after, effects
+
+    over_core(patch, rounds, hurried)
+
+
 # ── a part that is wrong in itself ─────────────────────────────────────────────────────────────────
 
 
@@ -380,17 +399,19 @@ SEEDS = {
     "admitted_updates_dropped_after_a_missed_quorum": 10,
     "no_deduplication": 1,
     "new_model_written_over_the_old_slot": 0,
-    "stale_manifests_seconds_believed": 49,
+    "stale_manifests_seconds_believed": 8,
     "late_wills_offline_believed": 529,
     "partial_message_kept_over_rounds": 2,
     "old_outbox_answers_a_new_round": 0,
     "a_kept_session_taken_for_kept_frames": 276,
     "an_update_admitted_while_the_round_closes": 3,
     "a_stale_online_watched_anew": 19,
-    "an_older_ledger_taken_up": 44,
+    "an_older_ledger_taken_up": 25,
     "a_ledger_given_up_that_is_not_older": 0,
     "nobody_gives_way": 1,
     "what_was_seen_is_not_saved": 0,
+    "who_never_answers_awaited_for_ever": 1,
+    "deadlines_that_run_without_a_link": 2,
     "sum_in_order_of_arrival_in_float32": 0,
     "signatures_not_checked": 8,
 }

@@ -1,16 +1,20 @@
 """`fedge enroll` and `fedge revoke`: what the device gets, and what the broker is told."""
 
 import stat
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from rich.console import Console
 
+from aggregator.answers import Missed
 from aggregator.ledger.writing import Ledger
 from fedge import bundle
 from fedge.errors import ConfigError
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Status
 from fedge.provisioning import Verifier
 from fleet.identities import enrolling, publishing
@@ -20,7 +24,7 @@ from fleet.identities.enrolling import admit_observer, enroll, revoke
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
 from fleet.identities.identity import Identity
-from fleet.identities.listing import as_json, listing
+from fleet.identities.listing import as_json, listing, show
 from fleet.identities.publishing import Signalled
 from fleet.identities.register import Register
 
@@ -195,6 +199,24 @@ def test_the_list_says_when_a_device_was_last_seen(
     ledger.close()
     (row,) = (row for row in as_json(listing(folder), utc_now()) if row["device"] == "pi-1")
     assert (row["online"], row["last_seen"]) == (False, "2027-01-15T08:00:00+00:00")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_list_says_whom_rounds_do_not_wait_for(folder: FederationFolder, times: int) -> None:
+    enroll(folder, "pi-1")
+    (folder.root / "state").mkdir(parents=True)
+    ledger = Ledger(folder.root / "state" / "ledger.db")
+    with ledger.transaction():
+        ledger.save_status("pi-1", Status(online=True, boot=bytes(16), connection=1, version="1"), 1.0)
+        ledger.save_missed("pi-1", Missed(times, Attempt(RoundId(1, 2), 0)))
+    ledger.close()
+    listed = listing(folder)
+    (row,) = (row for row in as_json(listed, utc_now()) if row["device"] == "pi-1")
+    assert row["missed"] == times
+    console = Console(file=StringIO(), width=200)
+    show(listed, utc_now(), console)
+    assert isinstance(console.file, StringIO)
+    assert ("online, not awaited" in console.file.getvalue()) == (times == 2)
 
 
 def test_the_list_names_everybody(folder: FederationFolder) -> None:

@@ -1,0 +1,116 @@
+"""Whom rounds wait for no longer: who is online and lets deadlines pass, or sends what is refused. Pure.
+
+A round that has its quorum waits for each device that is online, chosen, and has neither answered nor
+declined. One that is only said to be online could so hold up every round until its deadline. So a device is
+given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
+
+* a round that had its quorum waited for it until the deadline, in vain;
+* a round waited for it, and its one answer was refused.
+
+Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.
+Nothing else changes for a device that was given up: it is chosen as before and its update is admitted. It is
+awaited once more in the tenth round after its last miss, and in the first of a new generation. To decline is
+no miss, and neither is to be offline.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator.answers import Missed
+from aggregator.federation import Federation, Step
+from fedge.freshness import Attempt
+
+MISSES = 2
+"""So many misses in a row, and a device is given up."""
+AGAIN = 10
+"""So many rounds after its last miss it is awaited once more."""
+NAMED = 5
+"""Devices that one line names at most."""
+
+
+def is_given_up(state: Federation, device: str) -> bool:
+    """Whether the open round does not wait for a device."""
+    missed = state.missed.get(device)
+    if missed is None or missed.times < MISSES:
+        return False
+    last = missed.last.round
+    return state.round.generation == last.generation and state.round.round < last.round + AGAIN
+
+
+def given_up(state: Federation) -> list[str]:
+    """The devices that the open round does not wait for, by name."""
+    return [device for device in sorted(state.missed) if is_given_up(state, device)]
+
+
+def deadline_passed(state: Federation) -> Step:
+    """A round closes that has waited for these until its deadline, if there are any: a miss for each."""
+    state, effects, counted = _count(state, sorted(state.awaited))
+    if not counted:
+        return state, effects
+    said = f"round {state.round}: the deadline has passed, and {_listing(counted)} did not answer"
+    lost = [device for device in counted if is_given_up(state, device)]
+    if lost:
+        said += f". After {MISSES} misses rounds no longer wait for {_listing(lost)}, {_until(state)}"
+    return state, [*effects, do.Say("warning" if lost else "info", said)]
+
+
+def answered(state: Federation, device: str) -> Step:
+    """A device's one answer in the open round was judged."""
+    answer, missed = state.answers[device], state.missed.get(device)
+    if answer.verdict != "admitted":
+        if is_given_up(state, device):
+            return state, []
+        state, effects, counted = _count(state, [device])
+        if counted and is_given_up(state, device):
+            said = (
+                f"round {state.round}: rounds no longer wait for {device}, whose answer was refused "
+                f"({answer.reason}): {MISSES} misses. It is awaited again {_until(state)}"
+            )
+            effects.append(do.Say("warning", said))
+        return state, effects
+    if missed is None:
+        return state, []
+    state = replace(state, missed={name: each for name, each in state.missed.items() if name != device})
+    effects = [do.SaveMissed(device, None)]
+    if missed.times >= MISSES:
+        effects.append(do.Say("info", f"round {state.round}: {device} answers; rounds wait for it again"))
+    return state, effects
+
+
+def too_few(state: Federation) -> list[do.Effect]:
+    """What to say at the beginning of a round that cannot close without those it does not wait for."""
+    lost = [device for device in given_up(state) if device in state.online]
+    others = len(state.online) - len(lost)
+    if not lost or others >= state.enough:
+        return []
+    said = (
+        f"round {state.round}: it does not wait for {_listing(lost)}, who missed deadlines, and the other "
+        f"{others} devices online are fewer than the {state.enough} that it takes to close it: it stays open "
+        "until its deadline"
+    )
+    return [do.Say("warning", said)]
+
+
+def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[do.Effect], list[str]]:
+    """Count a miss for each of these that has none yet in the open attempt."""
+    here = Attempt(state.round, state.attempt)
+    new: dict[str, Missed] = {}
+    for device in devices:
+        before = state.missed.get(device)
+        if before is None or before.last != here:
+            new[device] = Missed(min(MISSES, 1 + (before.times if before is not None else 0)), here)
+    if new:
+        state = replace(state, missed={**state.missed, **new})
+    return state, [do.SaveMissed(device, missed) for device, missed in new.items()], list(new)
+
+
+def _until(state: Federation) -> str:
+    return (
+        f"until an update is admitted or round {state.round._replace(round=state.round.round + AGAIN)} opens"
+    )
+
+
+def _listing(devices: list[str]) -> str:
+    more = len(devices) - NAMED
+    return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,229 @@
+"""Whom rounds no longer wait for: who is online and lets deadlines pass, and how it comes back."""
+
+from dataclasses import replace
+
+import pytest
+
+from aggregator import effects as do
+from aggregator.answers import Missed
+from aggregator.federation import Phase
+from aggregator.patience import AGAIN, MISSES, given_up
+from fedge.freshness import Attempt, RoundId
+from tests.aggregator.stories import (
+    DEADLINE_S,
+    OPEN,
+    Story,
+    decline,
+    federation,
+    of,
+    receipts,
+    rules,
+    running,
+    status,
+    update,
+)
+
+FLEET = ("a", "b", "silent")
+
+
+def fleet(*devices: str, **changes: object) -> Story:
+    """Round 1.1 of a federation without a target, in which many rounds are to come."""
+    stopping = replace(federation().stopping, rounds=100)
+    return running(*(devices or FLEET), **{"rules": rules(target=None), "stopping": stopping, **changes})
+
+
+def begin(story: Story) -> None:
+    """The round that follows is announced."""
+    story.closed()
+    story.published()
+    assert story.phase() == "collecting"
+
+
+def finish(story: Story, *devices: str) -> bool:
+    """These answer, and the round closes: at once, or only at its deadline (False)."""
+    for device in devices or ("a", "b"):
+        story.answers(device)
+    if at_once := story.phase() == "closing":
+        return at_once
+    story.later(DEADLINE_S)
+    assert story.phase() == "closing"
+    return False
+
+
+def rounds_of(story: Story, number: int, *devices: str) -> list[bool]:
+    """Which of so many rounds close as soon as these devices have answered."""
+    closed = []
+    for _ in range(number):
+        closed.append(finish(story, *devices))
+        begin(story)
+    return closed
+
+
+def said(story: Story, word: str) -> list[str]:
+    return [one.text for one in of(do.Say, story.log) if word in one.text]
+
+
+def test_who_is_silent_delays_two_rounds_and_then_one_of_ten() -> None:
+    story = fleet()
+    assert rounds_of(story, 2 + 3 * AGAIN) == [
+        *[False] * MISSES,
+        *[*[True] * (AGAIN - 1), False] * 3,
+    ]
+    (first, *others) = said(story, "no longer wait for")
+    assert first.startswith("round 1.2: the deadline has passed, and silent did not answer")
+    assert first.endswith("no longer wait for silent, until an update is admitted or round 1.12 opens")
+    assert len(others) == 3
+    (before,) = said(story, "round 1.1: the deadline")
+    assert before.endswith("and silent did not answer")
+    assert given_up(story.state) == ["silent"]
+
+
+def test_who_was_given_up_is_admitted_when_it_answers_and_then_awaited_again() -> None:
+    story = fleet()
+    rounds_of(story, MISSES)
+    assert "silent" not in story.state.awaited
+    story.answers("a")
+    assert receipts(story.answers("silent")) == [("silent", "admitted", None)]
+    assert said(story, "silent answers")
+    assert of(do.SaveMissed, story.log)[-1] == do.SaveMissed("silent", None)
+    assert story.state.missed == {}
+    story.answers("b")
+    begin(story)
+    assert story.state.awaited == set(FLEET)
+    assert rounds_of(story, 4) == [False, False, True, True]
+
+
+def test_a_slow_device_is_not_excluded_for_ever() -> None:
+    """Rounds that others close at once are too short for it; the tenth waits, and from then on all do."""
+    story = fleet()
+    assert rounds_of(story, MISSES + AGAIN - 1)[MISSES:] == [True] * (AGAIN - 1)
+    assert finish(story, *FLEET), "it is awaited, and answers"
+    begin(story)
+    assert story.state.awaited == set(FLEET)
+
+
+def test_two_misses_are_two_in_a_row() -> None:
+    story = fleet()
+    for _ in range(5):
+        assert not finish(story)
+        begin(story)
+        assert finish(story, *FLEET)
+        begin(story)
+    assert not said(story, "no longer wait for")
+
+
+def test_to_decline_or_to_be_offline_is_no_miss() -> None:
+    story = fleet("a", "b", "declines", "sleeps")
+    for _ in range(4):
+        here = story.state.round
+        story.sees("declines", status(declined=decline(here)))
+        story.sees("sleeps", status(online=False))
+        assert finish(story)
+        begin(story)
+        story.sees("sleeps")
+    assert story.state.missed == {}
+    assert story.state.awaited == {"a", "b", "declines", "sleeps"}
+
+
+def test_who_is_not_chosen_or_not_able_or_not_listed_misses_nothing() -> None:
+    story = fleet(roster=frozenset("ab"))
+    assert rounds_of(story, 4) == [True] * 4
+    assert story.state.missed == {}
+
+
+@pytest.mark.parametrize("target", [None, 2])
+def test_a_target_that_is_reached_at_the_deadline_blames_nobody(target: int | None) -> None:
+    story = running(*FLEET, rules=rules(target=target))
+    story.answers("a")
+    story.now_s += DEADLINE_S
+    story.answers("b")
+    assert story.phase() == "closing"
+    assert (story.state.missed == {}) == (target == 2)
+
+
+def test_whose_answers_are_refused_is_given_up_too() -> None:
+    story = fleet()
+    for number in range(1, MISSES + 1):
+        (verdict,) = receipts(story.answers("silent", samples=5_000))
+        assert verdict[1:] == ("refused", "bad_sample_count")
+        assert story.state.missed["silent"] == Missed(number, Attempt(story.state.round, 0))
+        assert finish(story)
+        begin(story)
+    (words,) = said(story, "no longer wait for silent")
+    assert "whose answer was refused (bad_sample_count)" in words
+    assert story.state.awaited == {"a", "b"}
+    story.answers("silent", samples=5_000)
+    assert story.state.missed["silent"].last.round == RoundId(1, 2), "it is not counted on"
+
+
+def test_what_spends_no_answer_is_no_miss_before_the_deadline() -> None:
+    story = fleet()
+    story.send("silent", update("silent", OPEN, b"x" * 32))
+    assert story.state.missed == {}
+    assert "silent" in story.state.awaited
+
+
+def test_a_round_that_needs_it_stays_open_until_its_deadline_and_says_so() -> None:
+    story = fleet()
+    rounds_of(story, MISSES)
+    story.sees("b", status(online=False))
+    story.answers("a")
+    story.sees("b")
+    story.answers("b")
+    story.sees("b", status(online=False))
+    begin(story)
+    (words,) = said(story, "fewer than the 2")
+    assert words.startswith("round 1.4: it does not wait for silent")
+    story.answers("a")
+    assert story.phase() == "collecting"
+    story.later(DEADLINE_S)
+    assert (story.phase(), story.state.attempt) == ("collecting", 1)
+    story.answers("silent")
+    assert story.phase() == "closing"
+
+
+def test_below_quorum_nobody_is_blamed() -> None:
+    """There all may be slow: their training may last longer than several deadlines."""
+    story = fleet()
+    for _ in range(5):
+        story.later(DEADLINE_S)
+    assert (story.state.attempt, story.state.missed) == (5, {})
+    assert not finish(story, "a", "b")
+    assert story.state.missed == {"silent": Missed(1, Attempt(OPEN, 5))}
+
+
+def test_a_deadline_that_passes_once_more_after_a_restart_counts_once() -> None:
+    story = fleet()
+    story.answers("a")
+    story.answers("b")
+    story.later(DEADLINE_S)
+    # It was killed while it closed: the same deadline passes once more.
+    again = Story(replace(story.state, phase=Phase.PREPARING, elapsed_s=DEADLINE_S, since_s=None))
+    again.announce(*FLEET)
+    assert again.phase() == "closing"
+    assert again.state.missed == {"silent": Missed(1, Attempt(OPEN, 0))}
+
+
+def test_a_new_generation_waits_once_more() -> None:
+    missed = {"silent": Missed(MISSES, Attempt(RoundId(1, 50), 0))}
+    story = fleet(round=RoundId(2, 1), missed=missed)
+    assert rounds_of(story, 3) == [False, True, True]
+
+
+def test_what_is_remembered_does_not_grow_with_the_rounds() -> None:
+    story = fleet()
+    rounds_of(story, 40)
+    assert len(story.state.missed) == 1
+
+
+def test_a_cohort_is_drawn_of_those_who_answer() -> None:
+    names = [f"d-{number}" for number in range(40)]
+    silent = names[:20]
+    missed = {name: Missed(MISSES, Attempt(RoundId(1, 0), 0)) for name in silent}
+    reached = []
+    for seed in range(30):
+        online = frozenset(names)
+        drawn = fleet(*names, rules=rules(fraction=0.3, target=8), missed=missed, seed=seed, online=online)
+        reached.append(len(drawn.state.awaited))
+        assert drawn.state.awaited.isdisjoint(silent)
+    assert min(reached) >= 6
