@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.answers import Answer
 from aggregator.effects import Effect
 from aggregator.stopping import Progress, Stopping
@@ -33,6 +36,9 @@ class Rules:
     target: int | None
     quorum: int
     deadline_s: float
+    max_norm: float = 100.0
+    clip_norm: float = 10.0
+    max_weight: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class Federation:
     estranged: frozenset[str] = frozenset()
     """Devices that believe a key which is none of ours."""
     model: Blob | None = None
+    base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """The weights of `model`, of shape (p,): what the round's updates begin from."""
+    usual_norm: float = 0.0
+    """The longest median distance from the model in the closed rounds of the generation; 0: none is known."""
     phase: Phase = Phase.PREPARING
     attempt: int = 0
     """How often the round's deadline has passed below quorum."""
@@ -85,6 +95,8 @@ class Federation:
     """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
     """Online, chosen, and neither answered nor declined."""
+    blamed: RoundId | None = None
+    """The round of which it was said last that its model is bad."""
     voters: frozenset[str] = frozenset()
     """Every device that the ledger knew when it was taken up."""
     young: bool = False
@@ -108,6 +120,11 @@ class Federation:
     def enough(self) -> int:
         """Admitted updates that it takes to close."""
         return max(self.rules.quorum, self.insufficient + 1)
+
+    @property
+    def furthest(self) -> float | None:
+        """How far from the model an update may be that is admitted; None: as far as it likes."""
+        return self.rules.max_norm * self.usual_norm or None
 
     @property
     def requires(self) -> frozenset[str]:

@@ -9,7 +9,8 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
                                                                         stopping rule ──► DONE
 
 CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
-again. If no model comes of it, the round is COLLECTING again, with the next attempt.
+again. If no model comes of it, the round is COLLECTING again, with the next attempt. If some updates make the
+mean unusable, they are set aside; with enough others the round stays CLOSING, and is computed of those.
 """
 
 import hashlib
@@ -21,12 +22,15 @@ from aggregator.ability import lacks, unable
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
 from fedge.freshness import RoundId
-from fedge.messages import Cohort, Manifest
+from fedge.messages import Cohort, Manifest, detail_of
+from fedge.reasons import Reason
 from fedge.selection import chosen
 
 BEAT_S = 10.0
 PUSHES = 2
 """Who was pushed out of its connection so often has a living rival."""
+NAMED = 20
+"""So many devices are named in one line."""
 DRAWS = 32
 """How often the cohort's seed is drawn to find enough devices that are online."""
 
@@ -73,6 +77,8 @@ def step(state: Federation, event: on.Event) -> Step:
             return _round_closed(state, event)
         case on.CloseFailed():
             return _close_failed(state, event)
+        case on.MeanUnusable():
+            return _mean_unusable(state, event)
         case on.Tick():
             return _tick(state, event.now_s)
 
@@ -243,6 +249,8 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         task=event.task,
         task_message=event.task_message,
         model=event.model,
+        base=event.base,
+        usual_norm=max(state.usual_norm, event.median_norm),
         progress=event.progress,
         weights=event.task_message.network.schema.size,
         answers={},
@@ -268,6 +276,32 @@ def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
     return _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
+
+
+def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
+    if event.round != state.round or state.phase is not Phase.CLOSING:
+        return state, []
+    effects: list[do.Effect] = []
+    answers = dict(state.answers)
+    detail = detail_of(f"{event.detail}, because of this one: it does not count")
+    for device in event.devices:
+        answers[device] = replace(answers[device], verdict="refused", reason=Reason.SET_ASIDE, detail=detail)
+        effects.append(do.SetAside(state.round, device, answers[device]))
+        effects.append(do.CountRefusal(device, Reason.SET_ASIDE))
+    state = replace(state, answers=answers, admitted=state.admitted - len(event.devices))
+    more_of_them = f" and {len(event.devices) - NAMED} more" if len(event.devices) > NAMED else ""
+    text = (
+        f"round {state.round}: {event.detail}; set aside, for it is because of them: "
+        f"{', '.join(event.devices[:NAMED])}{more_of_them}; what they sent in this round does not count"
+    )
+    if state.admitted == 0:
+        text += "; if that goes on with all of them, lower [plan] learning_rate"
+    effects.append(do.Say("error", text))
+    if state.admitted >= state.enough:
+        return state, [*effects, do.CloseRound(state.round, state.kind)]
+    why = f"{state.admitted} of {state.enough} updates are left"
+    state, more = _again(state, event.now_s, why)
+    return state, effects + more
 
 
 def _finished(state: Federation) -> str | None:

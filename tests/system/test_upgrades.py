@@ -111,7 +111,8 @@ def finish(fleet: FleetOfProcesses, model: bytes | None = None, *, more_is_said:
     assert check_books(fleet) == 4
     again = [replay(fleet.ledger, number, seed=7) for number in range(5)]
     assert all(each.same for each in again) or more_is_said
-    assert [each.rule for each in again] == ["survey/1", *["mean/1"] * 4]
+    assert again[0].rule == "survey/1"
+    assert {each.rule for each in again[1:]} <= {"mean/1", "mean/2"}, "each by the program that closed it"
     for name in ("aggregator", *DEVICES):
         assert not [word for word in ("Traceback", "refused", "ERROR") if word in fleet.log(name)], name
 
@@ -278,7 +279,8 @@ def test_the_model_that_0_2_0_exported_is_what_this_version_exports(tmp_path: Pa
     write(tmp_path, task, vector, origin, manifest["metrics"])
     for name in ("model.safetensors", "model.onnx"):
         assert (tmp_path / name).read_bytes() == (LEFT / "export" / name).read_bytes(), name
-    assert json.loads((tmp_path / "manifest.json").read_text())["files"] == manifest["files"]
+    marked = {name: {"generation": 1, "round": 1, **said} for name, said in manifest["files"].items()}
+    assert json.loads((tmp_path / "manifest.json").read_text())["files"] == marked
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (LEFT / "messages").glob("*")))

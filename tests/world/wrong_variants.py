@@ -17,7 +17,7 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import closing, rounds, takeover
+from aggregator import averaging, rounds, takeover
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.federation import Phase
@@ -311,8 +311,8 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
             total += np.float32(contribution.samples) * contribution.vector
         return total / np.float32(samples), samples
 
-    patch.setattr(closing, "partial", list)
-    patch.setattr(closing, "finish", finish)
+    patch.setattr(averaging, "partial", list)
+    patch.setattr(averaging, "finish", finish)
 
 
 @variant
