@@ -7,7 +7,7 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,7 +23,7 @@ from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
-from aggregator.rules.bounds import Factors
+from aggregator.rules.bounds import Factors, distance
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
 from fedge.frames import split
@@ -139,6 +139,7 @@ def averaged(
     summary = summarize(updates.answers)
     summary["weight_change"] = _change(base, found.vector)
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
+    summary["moved"] = distance(base, found.vector)
     if len(found.devices) > 1:  # of one, it would be what that one says
         summary["median_norm"] = found.bounds.median_norm
     return Averaged(
@@ -146,9 +147,15 @@ def averaged(
     )
 
 
-def longest_median(summaries: Iterable[Mapping[str, float]]) -> float:
-    """The longest median difference of these closed rounds; 0: there is none."""
-    return max((summary.get("median_norm", 0.0) for summary in summaries), default=0.0)
+def usual_distance(summaries: Sequence[Mapping[str, float]]) -> float:
+    """How far from its base an update usually is, by the closed rounds of a generation; 0: none tells.
+
+    That is the longest of their medians, not the last one: a fleet that has learnt all there is hardly moves
+    any more, and what it then sees for the first time must not be refused. Nor must it be refused to undo
+    what the last round did, however far that moved the model.
+    """
+    longest = max((summary.get("median_norm", 0.0) for summary in summaries), default=0.0)
+    return max(longest, summaries[-1].get("moved", 0.0)) if longest else 0.0
 
 
 def _bounded(factors: Factors, found: Mean) -> list[str]:

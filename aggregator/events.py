@@ -100,8 +100,8 @@ class RoundClosed:
     progress: Progress
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
-    median_norm: float = 0.0
-    """Of the differences of its updates from what they began from; 0: it is not told."""
+    usual_distance: float = 0.0
+    """How far from its base an update usually is, by all rounds so far; 0: not known."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ class Federation:
     model: Blob | None = None
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The weights of `model`, of shape (p,): what the round's updates begin from."""
-    usual_norm: float = 0.0
-    """The longest median distance from the model in the closed rounds of the generation; 0: none is known."""
+    usual_distance: float = 0.0
+    """How far from its base an update of this generation usually is (`aggregator.closing`); 0: not known."""
     phase: Phase = Phase.PREPARING
     attempt: int = 0
     """How often the round's deadline has passed below quorum."""
@@ -124,7 +124,7 @@ class Federation:
     @property
     def furthest(self) -> float | None:
         """How far from the model an update may be that is admitted; None: as far as it likes."""
-        return self.rules.max_norm * self.usual_norm or None
+        return self.rules.max_norm * self.usual_distance or None
 
     @property
     def requires(self) -> frozenset[str]:

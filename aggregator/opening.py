@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from aggregator.claims import Known
-from aggregator.closing import longest_median, weights_of
+from aggregator.closing import usual_distance, weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import begin, go_on, require_same, task_of
@@ -162,7 +162,7 @@ def _load(
         weights=task.network.schema.size,
         model=model,
         base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
-        usual_norm=longest_median(summaries),
+        usual_distance=usual_distance(summaries),
         phase=Phase.DONE if done else Phase.PREPARING,
         attempt=saved.attempt if saved else 0,
         cohorts=saved.cohorts if saved else (),

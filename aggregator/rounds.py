@@ -250,7 +250,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         task_message=event.task_message,
         model=event.model,
         base=event.base,
-        usual_norm=max(state.usual_norm, event.median_norm),
+        usual_distance=event.usual_distance,
         progress=event.progress,
         weights=event.task_message.network.schema.size,
         answers={},

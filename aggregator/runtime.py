@@ -16,7 +16,7 @@ from aggregator import events as on
 from aggregator import rounds
 from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
-from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, weights_of
+from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, usual_distance, weights_of
 from aggregator.config import FederationSettings
 from aggregator.effects import Effect
 from aggregator.events import Event
@@ -272,7 +272,7 @@ class Runtime:
                     computed.model,
                     progress,
                     computed.vector,
-                    summary.get("median_norm", 0.0),
+                    usual_distance(self._ledger.summaries(job.round.generation)),
                 )
             case Unmeasured() as unmeasured:
                 return on.CloseFailed(now_s, job.round, str(unmeasured))

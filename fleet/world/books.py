@@ -33,6 +33,8 @@ class Book:
     """Updates that were admitted, and then made the mean unusable."""
     usual: dict[int, float] = field(default_factory=dict)
     """The longest median distance of a round's updates from their base, by generation."""
+    moved: float = 0.0
+    """How far the last round moved the model."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
     spooled: set[SpooledFrame] = field(default_factory=set)

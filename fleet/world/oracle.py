@@ -254,7 +254,8 @@ class Oracle:
         """The model of a training round is the mean within its bounds, and usable."""
         base = twins.numbers(book.body)
         parts = twins.counted(self._updates(counted.values()), base)
-        furthest = twins.MAX_NORM * book.usual.get(round_id.generation, 0.0)
+        usual = book.usual.get(round_id.generation, 0.0)
+        furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
         norms = sorted(part.norm for part in parts)
         if 0 < furthest < norms[-1]:
             raise Violation(f"an update counts in round {round_id} that is {norms[-1]} from its base")
@@ -263,9 +264,9 @@ class Oracle:
             raise Violation(f"the model of round {round_id} is not the mean of what was admitted")
         if not self._judge(ledger, round_id, base)(expected):
             raise Violation(f"the model of round {round_id} is not usable")
+        book.moved = twins.length(base, expected)
         if len(norms) > 1:
-            usual = max(norms[(len(norms) - 1) // 2], book.usual.get(round_id.generation, 0.0))
-            book.usual[round_id.generation] = usual
+            book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
 
     def _set_aside(
         self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Answer]
@@ -291,6 +292,11 @@ class Oracle:
         digest = ledger.newest("task", round_id.generation)
         assert digest is not None
         return twins.judge(decode(ledger.content(digest), Task), base)
+
+    def set_aside(self, book: Book, round_id: RoundId) -> frozenset[str]:
+        """Whose updates were set aside in a round."""
+        made = [self.made[digest] for digest in book.set_aside]
+        return frozenset(one.device for one in made if one.round == round_id)
 
     def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
         """It takes up a round; its ledger knew this one: not if a newer one has long been announced.

@@ -8,7 +8,7 @@ import hashlib
 import random
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,11 +33,19 @@ from fleet.world.operator import Operator
 from fleet.world.oracle import Oracle, Violation
 from fleet.world.power import Power
 from fleet.world.signing import forgeries, key
+from fleet.world.trainers import Odd
 
 NAME = "world"
 TOPICS = Topics(NAME)
 REAL_ONE_IN = 50
 """So many worlds to one with databases and data in files, and real SGD."""
+ODD_OF = 8
+ODD: Mapping[int, Mapping[int, Odd]] = {
+    2: {0: "many samples", 1: "far away"},
+    4: {0: "as large as can be"},
+    6: {0: "many samples", 1: "far away", 2: "as large as can be"},
+}
+"""Of so many worlds these, by the rest of their seed, have such devices."""
 SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
 SETTLE_S = 480.0
@@ -68,6 +76,8 @@ class Terms:
     delays_s: tuple[float, ...]
     real: bool
     signed: bool
+    odd: Mapping[int, Odd]
+    """What is unusual about which device."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         delays_s=tuple(rng.choice((0.002, 0.02, 0.2)) for _ in range(devices + 1)),
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
+        odd=ODD.get(seed % ODD_OF, {}),
     )
 
 
@@ -219,7 +230,7 @@ class World:
             pin.write_bytes(public_pem(key("0").public))
         settings = _agent(f"d{number}", folder if real else None, pin)
         host = self._make_device(name, number, self._scene, settings, folder, real=real)
-        host.training_s = wanted.training_s[number]
+        host.training_s, host.odd = wanted.training_s[number], wanted.odd.get(number, "")
         host.weather.usual_s = wanted.delays_s[number]
         return host
 
@@ -325,8 +336,9 @@ class World:
         for seen in self._oracle.announced:
             first.setdefault(round_of(seen.manifest), seen.at_s)
         for round_id, part in self._operator.book.part.items():
-            if first.get(round_id, 0.0) >= since_s and able - part:
-                raise Violation(f"all are back, and round {round_id} goes without {sorted(able - part)}")
+            absent = able - part - self._oracle.set_aside(self._operator.book, round_id)
+            if first.get(round_id, 0.0) >= since_s and absent:
+                raise Violation(f"all are back, and round {round_id} goes without {sorted(absent)}")
 
     # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
 
@@ -503,7 +515,7 @@ def _federation(wanted: Terms) -> FederationSettings:
         rounds["target"] = wanted.target
     return FederationSettings.model_validate(
         {
-            "federation": {"name": NAME, "max_samples": 1_000},
+            "federation": {"name": NAME, "max_samples": 1_000_000},
             "model": {"features": ("x",), "classes": ("low", "high")},
             "plan": {"epochs": 1, "batch_size": 16},
             "rounds": rounds,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agent.local.sgd import train
-from aggregator.closing import first_weights, longest_median
+from aggregator.closing import first_weights, usual_distance
 from aggregator.config import RoundsSection
 from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
@@ -53,7 +53,7 @@ def test_devices_with_20_to_20000_samples_are_all_admitted(hidden: tuple[Dense |
         if summaries:
             last = summaries[-1]["median_norm"]
             furthest_seen = max(furthest_seen, max(norms) / last)
-            assert max(norms) <= DEFAULTS.max_norm * longest_median(summaries)
+            assert max(norms) <= DEFAULTS.max_norm * usual_distance(summaries)
             assert max(norms) <= DEFAULTS.max_norm * last, "nor by that of the last round alone"
         found = bounds(norms, COUNTS, Factors(DEFAULTS.clip_norm, DEFAULTS.max_weight))
         summaries.append({"median_norm": found.median_norm})

@@ -2,17 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator.closing import usual_distance
 from aggregator.effects import Effect
+from fedge.codecs import CODECS
 from fedge.freshness import RoundId
 from fedge.messages import Decline
 from fedge.reasons import Reason
 from tests.aggregator.stories import (
     DEADLINE_S,
     OPEN,
+    P,
     Story,
     blob,
     frames,
@@ -169,28 +173,41 @@ def test_one_that_can_or_has_another_reason_shows_that_it_is_not_the_model() -> 
 
 
 def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
-    """By the longest median so far: a fleet that has learnt all there is may be taught something new."""
     story = running("a", "b", "c")
     assert story.state.furthest is None
-    for norm, furthest in ((2.0, 200.0), (1e-9, 200.0), (0.0, 200.0), (3.0, 300.0)):
-        state = story.state
-        for device in ("a", "b", "c"):
-            story.answers(device)
-        story.tell(
-            on.RoundClosed(
-                story.now_s,
-                state.round,
-                state.task,
-                state.task_message,
-                blob(f"model of round {state.round}", slot=state.round.round % 2),
-                state.progress,
-                median_norm=norm,
-            )
+    state = story.state
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    story.tell(
+        on.RoundClosed(
+            story.now_s,
+            state.round,
+            state.task,
+            state.task_message,
+            blob("model of round 1", slot=1),
+            state.progress,
+            base=np.zeros(P, np.float32),
+            usual_distance=2.0,
         )
-        assert story.state.furthest == furthest
-        story.published()
+    )
+    story.published()
+    assert story.state.furthest == 200.0
+    far = CODECS["float32"].encode(np.full(P, 100.0, np.float32))
+    assert receipts(story.answers("a", body=far)) == [("a", "refused", Reason.TOO_FAR)]
+    near = CODECS["float32"].encode(np.full(P, 50.0, np.float32))
+    assert receipts(story.answers("b", body=near)) == [("b", "admitted", None)]
+
+
+def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
+    """A fleet that has learnt all may be taught something new, and one that was led astray may return."""
+    rounds = [{"median_norm": 2.0, "moved": 1.0}, {"median_norm": 1e-9, "moved": 1e-9}]
+    assert usual_distance([]) == 0
+    assert usual_distance([{"moved": 5.0}]) == 0, "a round of one says nothing"
+    assert usual_distance(rounds) == 2
+    assert usual_distance([*rounds, {"median_norm": 1.0, "moved": 1e30}]) == 1e30
+    assert usual_distance([*rounds, {"median_norm": 1.0, "moved": 1e30}, rounds[0]]) == 2
 
 
 def test_without_a_factor_there_is_no_bound() -> None:
-    story = running("a", rules=replace(rules(), max_norm=0.0), usual_norm=5.0)
+    story = running("a", rules=replace(rules(), max_norm=0.0), usual_distance=5.0)
     assert story.state.furthest is None
