@@ -234,7 +234,15 @@ def _again(state: Federation, now_s: float, why: str) -> Step:
     """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
     state, effects = _draw(replace(state, phase=Phase.COLLECTING))
     state = awaited(replace(state, since_s=now_s))
-    effects.append(do.Say("warning", f"round {state.round}: {why}; attempt {state.attempt} begins"))
+    text = f"round {state.round}: {why}; attempt {state.attempt} begins"
+    far = [d for d, answer in sorted(state.answers.items()) if answer.reason is Reason.TOO_FAR]
+    if 2 * len(far) > len(state.answers):
+        text += (
+            f". Of {len(state.answers)} updates {len(far)} were too far from the model: if they are right, "
+            "stop the aggregator and run `fedge-aggregator new-generation --keep-model`, whose first round "
+            "has no such bound, or first set a larger [rounds] max_norm"
+        )
+    effects.append(do.Say("warning", text))
     return state, effects + _manifest_effects(state, now_s)
 
 

@@ -198,6 +198,19 @@ def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
     assert receipts(story.answers("b", body=near)) == [("b", "admitted", None)]
 
 
+def test_if_most_are_too_far_the_way_out_is_told() -> None:
+    far = CODECS["float32"].encode(np.full(P, 100.0, np.float32))
+    start = {"base": np.zeros(P, np.float32), "usual_distance": 1.0}
+    story = running("a", "b", "c", **start)
+    story.answers("a", body=far)
+    story.answers("b", body=CODECS["float32"].encode(np.zeros(P, np.float32)))
+    assert "too far" not in of(do.Say, story.later(DEADLINE_S))[0].text, "one of two"
+    story.answers("c", body=far)
+    (said,) = of(do.Say, story.later(DEADLINE_S))
+    assert "attempt 2 begins. Of 3 updates 2 were too far from the model" in said.text
+    assert "new-generation --keep-model" in said.text
+
+
 def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
     """A fleet that has learnt all may be taught something new, and one that was led astray may return."""
     rounds = [{"median_norm": 2.0, "moved": 1.0}, {"median_norm": 1e-9, "moved": 1e-9}]

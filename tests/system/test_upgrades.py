@@ -22,10 +22,12 @@ from agent.enrolment.join import join_with_bundle
 from agent.held import load as load_held
 from agent.held import read as read_held
 from agent.memory import Memory
+from aggregator.averaging import Updates, bounded_mean
 from aggregator.export import Origin, write
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
+from aggregator.rules.bounds import Factors
 from fedge.codecs import CODECS
 from fedge.ed25519 import read_public_key, verify
 from fedge.frames import join
@@ -269,6 +271,20 @@ def test_the_memory_of_the_devices_of_0_2_0_is_read(tmp_path: Path) -> None:
         held = read_held(home / "model.held")
         assert held is not None
         assert held.model_digest == rounds[held.decoded_model.round][1]
+
+
+def test_where_no_bound_is_reached_the_mean_of_0_2_0_is_todays_to_the_bit() -> None:
+    with read_only(LEFT / "aggregator" / "ledger.db") as ledger:
+        before, model = (ledger.model(RoundId(1, number)) for number in (0, 1))
+        assert before is not None
+        assert model is not None
+        base, mean = (
+            unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE).body for digest in (before, model)
+        )
+        start = CODECS["float32"].decode(base, len(base) // 4)
+        found = bounded_mean(Updates(ledger, RoundId(1, 1), len(start)), start, Factors())
+    assert CODECS["float32"].encode(found.vector) == mean
+    assert (set(found.bounds.scales), found.bounds.weights) == ({1.0}, found.samples)
 
 
 def test_the_model_that_0_2_0_exported_is_what_this_version_exports(tmp_path: Path) -> None:
