@@ -1,16 +1,18 @@
 """What one update must be to count: `admit(terms, device, message) -> Admitted | Refusal`. Pure.
 
 Bytes have passed `wire` (limits) and `messages` (types) before; here their meaning is judged. Nothing from
-the network is trusted: a device can only ever add one finite vector of the right length, with a weight
-within bounds, to the round it was chosen for.
+the network is trusted: a device can only ever add one finite vector of the right length, not too far from the
+model, with a weight within bounds, to the round it was chosen for. All these bounds are fixed when the round
+opens: whoever is told "admitted" depends on nobody else. What depends on the others is bounded at closing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.rules.bounds import distance
 from aggregator.survey import Measured, Refusal, check
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
@@ -36,6 +38,10 @@ class Terms:
     max_samples: int
     codec: str = "float32"
     """How the plan wants vectors to be encoded."""
+    start: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """The model's weights, of shape (p,)."""
+    furthest: float | None = None
+    """The largest ‖w - start‖; None: no bound."""
 
 
 @dataclass(frozen=True)
@@ -102,4 +108,12 @@ def _judge_vector(terms: Terms, update: Update) -> Admitted | Refusal:
     if suspicious and not np.isfinite(vector).all():
         worst = int(np.argmax(~np.isfinite(vector)))
         return Refusal(Reason.NOT_FINITE, f"weight {worst} is {vector[worst]}")
+    if terms.start is not None and terms.furthest is not None:
+        norm = distance(terms.start, vector)
+        if norm > terms.furthest:
+            return Refusal(
+                Reason.TOO_FAR,
+                f"the weights are {norm:.3g} from the model's, at most {terms.furthest:.3g} is admitted "
+                "([rounds] max_norm): look for samples out of range in the device's data",
+            )
     return Admitted(update.samples)

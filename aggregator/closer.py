@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from aggregator.averaging import Unusable
 from aggregator.closing import ClosingJob, Computed, compute
 from aggregator.ledger.reading import LedgerReader, read_only
 from aggregator.survey import Unmeasured
@@ -28,7 +29,7 @@ class Closed:
     """What became of a job; an error is for the loop to die of, as if it had computed by itself."""
 
     job: ClosingJob
-    outcome: Computed | Unmeasured | BaseException
+    outcome: Computed | Unmeasured | Unusable | BaseException
 
 
 class Cancelled(Exception):  # noqa: N818 (an outcome)

@@ -7,8 +7,8 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from aggregator import survey
 from aggregator.answers import Answer
+from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
-from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
-from aggregator.rules import mean
-from aggregator.rules.mean import Contribution, finish, partial
+from aggregator.probes import Samples, Trial
+from aggregator.rules import bounds
+from aggregator.rules.bounds import Factors, distance
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
-from fedge.errors import DamagedState
-from fedge.frames import Refused, join, split
+from fedge.frames import split
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, Update, pack, unpack
+from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, pack, unpack
 from fedge.nn import initialize
 
 log = logging.getLogger("fedge.aggregator")
@@ -37,8 +37,8 @@ Vector = NDArray[np.float32]
 
 MAX_BYTES_TOLD = 2.0**50
 """More than a device can have received in a round."""
-SURVEY_MARK = b"\xa4type\xa6survey"
-"""How msgpack spells the type of a survey, at the head of its map."""
+NAMED = 5
+"""So many devices are named in one line."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class ClosingJob:
     seed: int
     chosen: float
     """Which share of the fleet the round's last attempt has chosen."""
+    factors: Factors = field(default_factory=Factors)
+    """How far one update may move the mean."""
+    samples: Samples | None = field(default=None, compare=False, repr=False)
+    """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ class Computed:
     devices: int
     samples: int
     summary: dict[str, float]
+    vector: Vector = field(compare=False, repr=False)
+    """The model's weights, of shape (p,)."""
+    bounded: tuple[str, ...] = ()
+    """What the operator is told of those who count for less than they sent."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Averaged:
     devices: int
     samples: int
     summary: dict[str, float]
+    bounded: tuple[str, ...] = ()
 
 
 def first_weights(task: Task, seed: int, generation: int) -> Vector:
@@ -86,20 +95,6 @@ def first_weights(task: Task, seed: int, generation: int) -> Vector:
     digest = hashlib.sha256(f"first weights|{seed}|{generation}".encode()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     return initialize(task.network, generator).astype(np.float32, copy=False)
-
-
-def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Refused:
-    """Put an update's frames together again, check its digest, and read it.
-
-    Raises:
-        ProtocolError: the bytes are no update and no survey.
-    """
-    whole = join(digest, ledger.pieces(device, digest))
-    if isinstance(whole, Refused):
-        return whole
-    if SURVEY_MARK in whole[:64]:
-        return unpack(whole, Survey, max_bytes=MAX_SIZE)
-    return unpack(whole, Update, max_bytes=MAX_SIZE)
 
 
 def surveyed(
@@ -113,51 +108,81 @@ def surveyed(
     surveys: dict[str, Measured] = {}
     for device, answer in admitted(ledger, round_id).items():
         go_on()
-        message = _read(ledger, device, answer)
+        message = read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
         measured = check(message, task, answer.samples) if isinstance(message, Survey) else None
         if not isinstance(measured, Measured):
-            raise _damaged(device, f"no survey that holds, for round {round_id}")
+            raise damaged(device, f"no survey that holds, for round {round_id}")
         surveys[device] = measured
     return standardize(task, surveys)
 
 
 def averaged(
-    ledger: LedgerReader, round_id: RoundId, base: Vector, go_on: Callable[[], None] = lambda: None
-) -> Averaged:
+    ledger: LedgerReader, job: ClosingJob, base: Vector, go_on: Callable[[], None] = lambda: None
+) -> Averaged | Unusable:
     """The mean of the admitted updates, and what they told; `base` of shape (p,) is what they began from.
 
     Raises:
         DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
     """
-    vector, samples = mean_of(ledger, round_id, len(base), go_on)
-    answers = admitted(ledger, round_id)
-    summary = summarize(answers)
-    summary["weight_change"] = _change(base, vector)
-    return Averaged(vector, len(answers), samples, summary)
+    updates = Updates(ledger, job.round, len(base), go_on)
+    trial = Trial(job.task.network, base, job.samples)
+    if not trial.base_is_usable:
+        log.error(
+            "round %s: the model that it began from computes nothing finite, on none of the probe inputs: "
+            "begin a new generation (docs/keeping.md)",
+            job.round,
+        )
+    found = usable_mean(updates, base, job.factors, trial)
+    if isinstance(found, Unusable):
+        return found
+    summary = summarize(updates.answers)
+    summary["weight_change"] = _change(base, found.vector)
+    summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
+    summary["moved"] = distance(base, found.vector)
+    if len(found.devices) > 1:  # of one, it would be what that one says
+        summary["median_norm"] = found.bounds.median_norm
+    return Averaged(
+        found.vector, len(found.devices), sum(found.samples), summary, tuple(_bounded(job.factors, found))
+    )
 
 
-def mean_of(
-    ledger: LedgerReader, round_id: RoundId, size: int, go_on: Callable[[], None] = lambda: None
-) -> tuple[Vector, int]:
-    """The mean of the admitted updates of shape (size,) (law 5), one update in memory at a time, and Σ n_k.
+def usual_distance(summaries: Sequence[Mapping[str, float]]) -> float:
+    """How far from its base an update usually is, by the closed rounds of a generation; 0: none tells.
 
-    `go_on` is called before each update is read; what it raises ends the work.
-
-    Raises:
-        DamagedState: an admitted update is missing or damaged.
+    That is the longest of their medians, not the last one: a fleet that has learnt all there is hardly moves
+    any more, and what it then sees for the first time must not be refused. Nor must it be refused to undo
+    what the last round did, however far that moved the model.
     """
+    longest = max((summary.get("median_norm", 0.0) for summary in summaries), default=0.0)
+    return max(longest, summaries[-1].get("moved", 0.0)) if longest else 0.0
 
-    def contributions() -> Iterator[Contribution]:
-        for device, answer in admitted(ledger, round_id).items():
-            go_on()
-            update = _read(ledger, device, answer)
-            if not isinstance(update, Update) or update.samples != answer.samples:
-                raise _damaged(device, f"another update, for round {round_id}")
-            vector = CODECS[update.codec].decode(update.body, size)
-            yield Contribution(device, answer.samples, vector)
 
-    return finish(partial(contributions()))
+def _bounded(factors: Factors, found: Mean) -> list[str]:
+    """Who counts for less than it sent, in a line for each bound."""
+    shortened = [d for d, scale in zip(found.devices, found.bounds.scales, strict=True) if scale < 1]
+    lighter = [
+        f"{d} (n_k = {sent})"
+        for d, sent, counts in zip(found.devices, found.samples, found.bounds.weights, strict=True)
+        if counts < sent
+    ]
+    lines = []
+    if shortened:
+        lines.append(
+            f"the differences of {_names(shortened)} are clipped to {factors.clip_norm:g} times the median "
+            f"norm of {found.bounds.median_norm:.3g}"
+        )
+    if lighter:
+        lines.append(
+            f"{_names(lighter)} counts as {max(found.bounds.weights)} samples, {factors.max_weight:g} times "
+            f"the median n_k of {found.bounds.median_samples}"
+        )
+    return lines
+
+
+def _names(devices: Sequence[str]) -> str:
+    more = len(devices) - NAMED
+    return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
@@ -205,22 +230,6 @@ def _change(base: Vector, vector: Vector) -> float:
     return float(np.linalg.norm(difference)) / max(before, 1e-38)
 
 
-def admitted(ledger: LedgerReader, round_id: RoundId) -> dict[str, Answer]:
-    """The answers of the devices that count in a round, in the order of the sum."""
-    return {d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"}
-
-
-def _read(ledger: LedgerReader, device: str, answer: Answer) -> Update | Survey:
-    message = read_update(ledger, device, answer.digest)
-    if isinstance(message, Refused):
-        raise _damaged(device, message.detail)
-    return message
-
-
-def _damaged(device: str, found: str) -> DamagedState:
-    return DamagedState(f"{FILE} does not hold what {device} was told counts: {found}")
-
-
 def job_of(state: Federation) -> ClosingJob:
     """What closing the round of this state is about."""
     return ClosingJob(
@@ -231,12 +240,13 @@ def job_of(state: Federation) -> ClosingJob:
         model=state.model,
         seed=state.seed,
         chosen=state.cohorts[-1].fraction,
+        factors=Factors(state.rules.clip_norm, state.rules.max_weight),
     )
 
 
 def compute(
     ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None] = lambda: None
-) -> Computed | Unmeasured:
+) -> Computed | Unmeasured | Unusable:
     """Compute a round's model of what is admitted in the ledger; nothing is changed there.
 
     `go_on` is called before each update is read; what it raises ends the work.
@@ -258,11 +268,25 @@ def compute(
     else:
         assert job.model is not None
         base = weights_of(ledger, job.model, task.network.schema.size)
-        result = averaged(ledger, round_id, base, go_on)
+        averages = averaged(ledger, job, base, go_on)
+        if isinstance(averages, Unusable):
+            return averages
+        result = averages
     data = model_message(round_id, result.vector)
     model = blob_of(data, 1 - job.model.slot if job.model else 0)
     summary = {**result.summary, "bytes_up": ledger.update_bytes(round_id)}
-    return Computed(task, task_blob, task_data, model, data, result.devices, result.samples, summary)
+    return Computed(
+        task,
+        task_blob,
+        task_data,
+        model,
+        data,
+        result.devices,
+        result.samples,
+        summary,
+        result.vector,
+        result.bounded,
+    )
 
 
 def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, keep: StateSection) -> None:
@@ -286,9 +310,11 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         computed.samples,
         summary,
         time.time(),
-        survey.RULE if job.kind == "survey" else mean.RULE,
+        survey.RULE if job.kind == "survey" else bounds.RULE,
     )
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
+    for line in computed.bounded:
+        log.warning("round %s: %s", round_id, line)
     log.info("%s", _story(job, computed, summary))
 
 

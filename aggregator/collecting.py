@@ -12,6 +12,7 @@ from aggregator import events as on
 from aggregator.ability import lacks, learn
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
+from aggregator.bad_models import blame
 from aggregator.claims import OTHERS_MAY_COME, Known, behind_text, incredible_text, judge, outdated_text
 from aggregator.federation import Federation, Phase, Step
 from aggregator.patience import is_given_up
@@ -188,6 +189,8 @@ def _terms(state: Federation) -> Terms:
         cohorts=state.cohorts,
         max_samples=state.max_samples,
         codec=state.plan.codec,
+        start=state.base,
+        furthest=state.furthest,
     )
 
 
@@ -211,6 +214,8 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         if status.declined is not None and _declines(state, device) and device in state.awaited:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
             effects.append(do.Say("info", f"round {state.round}: {said}"))
+            state, more = blame(state)
+            effects += more
     if state.phase is Phase.COLLECTING:
         change = _with if can_be_awaited(state, device) else _without
         state = replace(state, awaited=change(state.awaited, device))

@@ -124,9 +124,20 @@ class RoundsSection(Section):
     """Below this many updates a round does not close but stays open, with more devices chosen."""
     deadline_s: float = Field(default=300.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
     """How long stragglers are waited for; time without a connection to the broker does not count."""
+    max_norm: float = Field(default=100.0, ge=0, le=1e9, allow_inf_nan=False)
+    """How far from the model an update may be, in median distances of closed rounds; 0: any."""
+    clip_norm: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
+    """How far an update counts, in median distances of its round of five updates or more; 0: all of it."""
+    max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
+    """How much an n_k counts at most, in median n_k of its round; 0: whatever a device says is believed."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for name in ("max_norm", "clip_norm", "max_weight"):
+            if 0 < (factor := getattr(self, name)) < 1:
+                raise ValueError(
+                    f"{name}: a multiple of a median is 1 or more, got {factor:g}; 0 switches this bound off"
+                )
         if self.target is not None and self.target < self.quorum:
             raise ValueError(f"target: must be at least the quorum of {self.quorum}, got {self.target}")
         return self

@@ -45,6 +45,16 @@ class SaveAnswer:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """Take back that an update of the round that is open counts."""
+
+    round: RoundId
+    device: str
+    answer: Answer
+    """The verdict from now on."""
+
+
+@dataclass(frozen=True)
 class CountRefusal:
     """Count what a device sent in vain."""
 
@@ -132,7 +142,8 @@ class SendReceipt:
 
 @dataclass(frozen=True)
 class CloseRound:
-    """Compute the model from the admitted updates, and save it: `RoundClosed` or `CloseFailed`.
+    """Compute the model from the admitted updates, and save it: `RoundClosed`, `CloseFailed` or
+    `MeanUnusable`.
 
     It is computed off the loop's thread, and may take long.
     """
@@ -176,7 +187,17 @@ class Say:
     text: str
 
 
-DURABLE = (SpoolFrame, DropSpool, SaveAnswer, CountRefusal, SaveStatus, SaveMissed, SaveRound, SaveElapsed)
+DURABLE = (
+    SpoolFrame,
+    DropSpool,
+    SaveAnswer,
+    SetAside,
+    CountRefusal,
+    SaveStatus,
+    SaveMissed,
+    SaveRound,
+    SaveElapsed,
+)
 
 MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
 """What the shell does that is no effect of the core, by the names of its failpoints."""
@@ -186,6 +207,7 @@ Effect = (
     | DropSpool
     | ReadUpdate
     | SaveAnswer
+    | SetAside
     | CountRefusal
     | SaveStatus
     | SaveMissed

@@ -1,6 +1,9 @@
 """What can happen to a federation: everything that its decisions depend on comes in as one of these."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.stopping import Progress
 from fedge.frames import Refused
@@ -96,6 +99,10 @@ class RoundClosed:
     task_message: Task
     model: Blob
     progress: Progress
+    base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """The model's weights, of shape (p,)."""
+    usual_distance: float = 0.0
+    """How far from its base an update usually is, by all rounds so far; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,16 @@ class CloseFailed:
 
     now_s: float
     round: RoundId
+    detail: str
+
+
+@dataclass(frozen=True)
+class MeanUnusable:
+    """The mean of the admitted updates is no model; without those of `devices` it would be one."""
+
+    now_s: float
+    round: RoundId
+    devices: tuple[str, ...]
     detail: str
 
 
@@ -126,5 +143,6 @@ Event = (
     | ExportPublished
     | RoundClosed
     | CloseFailed
+    | MeanUnusable
     | Tick
 )

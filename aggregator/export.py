@@ -1,7 +1,8 @@
 """The model as files for others: safetensors, ONNX with a proof that it computes the same, and a manifest.
 
 The ONNX file takes raw features and gives probabilities or raw targets. It is written only after onnxruntime
-has computed with it what our own forward pass computes; else it is withheld, and the reason is told.
+has computed with it what our own forward pass computes; else it is withheld, the reason is told, and the last
+good one stays.
 Operators: https://onnx.ai/onnx/operators, opset 17. Metadata: onnx.proto, `ModelProto.metadata_props`.
 """
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from safetensors.numpy import save
 
+from aggregator.probes import probes
 from fedge import store
 from fedge.messages import Task
 from fedge.nn import Network
@@ -44,9 +46,9 @@ IR_VERSION = 8
 """Pinned: the defaults of the onnx package are newer than what released runtimes load."""
 
 MAX_DIFFERENCE = 1e-5
-RANDOM_ROWS = 64
 
 Vector = NDArray[np.float32]
+_Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ def write(
 ) -> Exported:
     """Write `model.safetensors`, `model.onnx` and, last, `manifest.json` with their SHA-256 into `folder`.
 
-    The ONNX file is compared with our forward pass on random samples drawn from the statistics of the
-    Standardize layer, and on `samples`. A difference counts absolutely for probabilities, and for targets as
-    a share of their scale (`_output_scales`). Above 1e-5 the file is withheld, and one from an earlier round
-    is removed, so that the folder never holds two models.
+    The ONNX file is compared with our forward pass on the probes (`aggregator.probes`). A difference counts
+    absolutely for probabilities, and for targets as a share of their scale (`_output_scales`). Above 1e-5 the
+    file is withheld, and that of the last round in which it was good stays: the manifest says of each file
+    which round's it is. A file that is no such model is removed.
 
     Args:
         folder: exists; each file in it is replaced as a whole.
@@ -99,13 +101,17 @@ def write(
         StateError: the disk is full, read-only or failing; no file is left half written.
     """
     made = _make_onnx(task, vector, origin, samples)
-    files = {SAFETENSORS: to_safetensors(task, vector, origin)}
+    contents = {SAFETENSORS: to_safetensors(task, vector, origin)}
     if made.onnx is not None:
-        files[ONNX] = made.onnx
-    for name, content in files.items():
+        contents[ONNX] = made.onnx
+    files = {name: _entry(origin, content) for name, content in contents.items()}
+    kept = _kept(folder) if made.onnx is None else None
+    if kept is not None:
+        files[ONNX] = kept
+    for name, content in contents.items():
         store.atomic_write(folder / name, content)
     store.atomic_write(folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files))
-    if made.onnx is None:
+    if ONNX not in files:
         store.remove(folder / ONNX)
     return made
 
@@ -175,10 +181,7 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
 def _make_onnx(task: Task, vector: Vector, origin: Origin, samples: NDArray[np.float32] | None) -> Exported:
     try:
         content = to_onnx(task, vector, origin)
-        X = _random_samples(task.network)
-        if samples is not None:
-            X = np.concatenate((X, samples.astype(np.float32, copy=False)))
-        difference = _difference(task.network, vector, content, X)
+        difference = _difference(task.network, vector, content, probes(task.network, samples))
     except Exception as error:  # an engine's trouble withholds a file, and never stops learning
         return Exported(None, f"{type(error).__name__}: {error}"[:500], math.nan)
     if not difference <= MAX_DIFFERENCE:
@@ -215,12 +218,6 @@ def _output_scales(spec: NetworkSpec, outputs: NDArray[Any]) -> NDArray[Any]:
     return np.where(largest == 0, 1.0, largest)
 
 
-def _random_samples(spec: NetworkSpec) -> NDArray[np.float32]:
-    X = np.random.default_rng(0).standard_normal((RANDOM_ROWS, spec.inputs), dtype=np.float32)
-    first = spec.layers[0]
-    return X * first.scales + first.means if isinstance(first, Standardize) else X
-
-
 def _operators(layer: LayerSpec, dense: int) -> list[tuple[str, list[str]]]:
     """The ONNX operators of a layer with the names of their constants; it is the dense-th dense one."""
     match layer:
@@ -254,7 +251,7 @@ def _columns(task: Task) -> dict[str, tuple[str, ...]]:
 
 
 def _manifest(
-    task: Task, origin: Origin, metrics: Mapping[str, float], made: Exported, files: Mapping[str, bytes]
+    task: Task, origin: Origin, metrics: Mapping[str, float], made: Exported, files: Mapping[str, _Entry]
 ) -> bytes:
     manifest = {
         **asdict(origin),
@@ -262,12 +259,31 @@ def _manifest(
         "metrics": {name: _number(value) for name, value in metrics.items()},
         "onnx_max_abs_diff": _number(made.max_abs_diff),
         **({"withheld": {ONNX: made.withheld}} if made.withheld else {}),
-        "files": {
-            name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-            for name, content in files.items()
-        },
+        "files": files,
     }
     return (json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _entry(origin: Origin, content: bytes) -> _Entry:
+    """What the manifest says of a file: which round's it is, and its digest."""
+    return {
+        "generation": origin.generation,
+        "round": origin.round,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+    }
+
+
+def _kept(folder: Path) -> _Entry | None:
+    """The ONNX file that lies there, by what it says of itself; None: there is none that says so."""
+    try:
+        content = (folder / ONNX).read_bytes()
+        model = onnx.load_model_from_string(content)
+        said = {each.key: each.value for each in model.metadata_props}
+        origin = Origin(said["federation"], int(said["generation"]), int(said["round"]), said["model"])
+        return _entry(origin, content)
+    except Exception:  # whatever lies there, it is no model of ours
+        return None
 
 
 def _number(value: float) -> float | None:

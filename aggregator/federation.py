@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.answers import Answer, Missed
 from aggregator.effects import Effect
 from aggregator.stopping import Progress, Stopping
@@ -33,6 +36,9 @@ class Rules:
     target: int | None
     quorum: int
     deadline_s: float
+    max_norm: float = 100.0
+    clip_norm: float = 10.0
+    max_weight: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class Federation:
     estranged: frozenset[str] = frozenset()
     """Devices that believe a key which is none of ours."""
     model: Blob | None = None
+    base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """The weights of `model`, of shape (p,): what the round's updates begin from."""
+    usual_distance: float = 0.0
+    """How far from its base an update of this generation usually is (`aggregator.closing`); 0: not known."""
     phase: Phase = Phase.PREPARING
     attempt: int = 0
     """How often the round's deadline has passed below quorum."""
@@ -88,6 +98,8 @@ class Federation:
     """Online, chosen, not given up, and neither answered nor declined."""
     missed: Mapping[str, Missed] = field(default_factory=dict)
     """Devices that let rounds wait in vain since their last update that was admitted."""
+    blamed: RoundId | None = None
+    """The round of which it was said last that its model is bad."""
     voters: frozenset[str] = frozenset()
     """Every device that the ledger knew when it was taken up."""
     young: bool = False
@@ -111,6 +123,11 @@ class Federation:
     def enough(self) -> int:
         """Admitted updates that it takes to close."""
         return max(self.rules.quorum, self.insufficient + 1)
+
+    @property
+    def furthest(self) -> float | None:
+        """How far from the model an update may be that is admitted; None: as far as it likes."""
+        return self.rules.max_norm * self.usual_distance or None
 
     @property
     def requires(self) -> frozenset[str]:

@@ -158,6 +158,7 @@ class Loop:
             exporter.submit,
             tally=self._tally,
             signer=self._signer,
+            samples=self._samples,
         )
         try:
             runtime.begin()

@@ -6,6 +6,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from aggregator.claims import Known
+from aggregator.closing import usual_distance, weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import begin, go_on, require_same, task_of
@@ -119,7 +120,8 @@ def _load(
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
     progress = Progress()
-    for summary in ledger.summaries(life.generation):
+    summaries = ledger.summaries(life.generation)
+    for summary in summaries:
         progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
     last = ledger.last_closed(life.generation)
     round_id = RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
@@ -131,12 +133,21 @@ def _load(
     blobs = {blob.digest: blob for blob in ledger.slots().values()}
     task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
     assert task_digest is not None
+    model = blobs[model_digest] if model_digest else None
     rules, devices = settings.rounds, known(settings, ledger)
     task = task_of(ledger, task_digest)
     answers = {} if done else ledger.answers(round_id)
     partials = ledger.partials()
     return Federation(
-        rules=Rules(rules.fraction, rules.target, rules.quorum, rules.deadline_s),
+        rules=Rules(
+            rules.fraction,
+            rules.target,
+            rules.quorum,
+            rules.deadline_s,
+            rules.max_norm,
+            rules.clip_norm,
+            rules.max_weight,
+        ),
         stopping=stopping,
         plan=Plan(**settings.plan.model_dump()),
         seed=settings.federation.seed,
@@ -149,7 +160,9 @@ def _load(
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
-        model=blobs[model_digest] if model_digest else None,
+        model=model,
+        base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
+        usual_distance=usual_distance(summaries),
         phase=Phase.DONE if done else Phase.PREPARING,
         attempt=saved.attempt if saved else 0,
         cohorts=saved.cohorts if saved else (),

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator import survey
-from aggregator.closing import admitted, first_weights, mean_of, model_message, surveyed
+from aggregator.averaging import Updates, admitted, bounded_mean, mean_of
+from aggregator.closing import Vector, first_weights, model_message, surveyed
 from aggregator.ledger.reading import LedgerReader, read_only
-from aggregator.rules import mean
+from aggregator.rules import bounds, mean
+from aggregator.rules.bounds import Factors
 from aggregator.survey import Unmeasured
 from fedge import __version__
+from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Task, unpack
+from fedge.messages import MAX_SIZE, Model, Task, unpack
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Replayed:
     computed: bytes
     """Digest of the model that its updates give."""
     samples: Mapping[str, int]
-    """n_k of each device that counts, in the order of the sum."""
+    """n_k of each device that counts, in the order of the sum, as it says it."""
 
     @property
     def same(self) -> bool:
@@ -64,8 +67,12 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             if isinstance(found, Unmeasured):
                 raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
             vector = first_weights(found, seed, life.generation)
-        else:
+        elif rule == mean.RULE:
             vector, _ = mean_of(ledger, round_id, task.network.schema.size)
+        else:
+            base = _base(ledger, path, round_id, task.network.schema.size)
+            updates = Updates(ledger, round_id, len(base))
+            vector = bounded_mean(updates, base, _factors(ledger, path, round_id)).vector
         computed = hashlib.sha256(model_message(round_id, vector)).digest()
         samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
         return Replayed(round_id, kind, rule, announced, computed, samples)
@@ -73,13 +80,32 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
 
 def _known_rule(ledger: LedgerReader, path: Path, round_id: RoundId) -> str:
     """The rule that closed a round, if it is one of ours: another would give another model."""
-    rule, known = ledger.rule(round_id), (mean.RULE, survey.RULE)
+    rule, known = ledger.rule(round_id), (mean.RULE, bounds.RULE, survey.RULE)
     if rule is None or rule not in known:
         raise DataError(
             f"{path}: round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only "
-            f"{' and '.join(known)}: replay it with the version that closed it, or a newer one"
+            f"{', '.join(known[:-1])} and {known[-1]}: replay it with the version that closed it, or a "
+            "newer one"
         )
     return rule
+
+
+def _factors(ledger: LedgerReader, path: Path, round_id: RoundId) -> Factors:
+    """The factors that a round was closed with: its own, whatever the settings have become since."""
+    summary = ledger.summary(round_id)
+    try:
+        return Factors(float(summary["clip_norm"]), float(summary["max_weight"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedState(f"{path}: is damaged (the factors of round {round_id}: {error!r})") from None
+
+
+def _base(ledger: LedgerReader, path: Path, round_id: RoundId, size: int) -> Vector:
+    """The model that the updates of a round began from, of shape (size,): that of the round before."""
+    digest = ledger.model(round_id._replace(round=round_id.round - 1))
+    if digest is None:
+        raise DamagedState(f"{path}: is damaged (round {round_id} is closed, and the one before is not)")
+    message = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
+    return CODECS[message.codec].decode(message.body, size)
 
 
 def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, bytes]:

@@ -13,7 +13,8 @@ stands still, so that no attempt passes of which nobody could hear. Who lets dea
 (`aggregator.patience`).
 
 CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
-again. If no model comes of it, the round is COLLECTING again, with the next attempt.
+again. If no model comes of it, the round is COLLECTING again, with the next attempt. If some updates make the
+mean unusable, they are set aside; with enough others the round stays CLOSING, and is computed of those.
 """
 
 import hashlib
@@ -26,12 +27,15 @@ from aggregator.ability import lacks, unable
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
 from fedge.freshness import RoundId
-from fedge.messages import Cohort, Manifest
+from fedge.messages import Cohort, Manifest, detail_of
+from fedge.reasons import Reason
 from fedge.selection import chosen
 
 BEAT_S = 10.0
 PUSHES = 2
 """Who was pushed out of its connection so often has a living rival."""
+NAMED = 20
+"""So many devices are named in one line."""
 DRAWS = 32
 """How often the cohort's seed is drawn to find enough devices that are online."""
 
@@ -78,6 +82,8 @@ def step(state: Federation, event: on.Event) -> Step:
             return _round_closed(state, event)
         case on.CloseFailed():
             return _close_failed(state, event)
+        case on.MeanUnusable():
+            return _mean_unusable(state, event)
         case on.Tick():
             return _tick(state, event.now_s)
 
@@ -258,7 +264,15 @@ def _again(state: Federation, now_s: float, why: str) -> Step:
     announced = state.since_s is not None  # else it will be, over the next connection
     state, effects = _draw(replace(state, phase=Phase.COLLECTING))
     state = awaited(replace(state, since_s=now_s if announced else None))
-    effects.append(do.Say("warning", f"round {state.round}: {why}; attempt {state.attempt} begins"))
+    text = f"round {state.round}: {why}; attempt {state.attempt} begins"
+    far = [d for d, answer in sorted(state.answers.items()) if answer.reason is Reason.TOO_FAR]
+    if 2 * len(far) > len(state.answers):
+        text += (
+            f". Of {len(state.answers)} updates {len(far)} were too far from the model: if they are right, "
+            "stop the aggregator and run `fedge-aggregator new-generation --keep-model`, whose first round "
+            "has no such bound, or first set a larger [rounds] max_norm"
+        )
+    effects.append(do.Say("warning", text))
     return state, effects + (_manifest_effects(state, now_s) if announced else [])
 
 
@@ -273,6 +287,8 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         task=event.task,
         task_message=event.task_message,
         model=event.model,
+        base=event.base,
+        usual_distance=event.usual_distance,
         progress=event.progress,
         weights=event.task_message.network.schema.size,
         answers={},
@@ -299,6 +315,32 @@ def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
     return _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
+
+
+def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
+    if event.round != state.round or state.phase is not Phase.CLOSING:
+        return state, []
+    effects: list[do.Effect] = []
+    answers = dict(state.answers)
+    detail = detail_of(f"{event.detail}, because of this one: it does not count")
+    for device in event.devices:
+        answers[device] = replace(answers[device], verdict="refused", reason=Reason.SET_ASIDE, detail=detail)
+        effects.append(do.SetAside(state.round, device, answers[device]))
+        effects.append(do.CountRefusal(device, Reason.SET_ASIDE))
+    state = replace(state, answers=answers, admitted=state.admitted - len(event.devices))
+    more_of_them = f" and {len(event.devices) - NAMED} more" if len(event.devices) > NAMED else ""
+    text = (
+        f"round {state.round}: {event.detail}; set aside, for it is because of them: "
+        f"{', '.join(event.devices[:NAMED])}{more_of_them}; what they sent in this round does not count"
+    )
+    if state.admitted == 0:
+        text += "; if that goes on with all of them, lower [plan] learning_rate"
+    effects.append(do.Say("error", text))
+    if state.admitted >= state.enough:
+        return state, [*effects, do.CloseRound(state.round, state.kind)]
+    why = f"{state.admitted} of {state.enough} updates are left"
+    state, more = _again(state, event.now_s, why)
+    return state, effects + more
 
 
 def _finished(state: Federation) -> str | None:

@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import rounds
+from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
-from aggregator.closing import ClosingJob, Computed, blob_of, job_of, read_update, save, weights_of
+from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, usual_distance, weights_of
 from aggregator.config import FederationSettings
 from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.exporting import Exported, Job
 from aggregator.federation import Federation, Phase, service
 from aggregator.ledger.writing import Ledger
+from aggregator.probes import Samples
 from aggregator.survey import Unmeasured
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
@@ -69,6 +71,7 @@ class Runtime:
         now_s: monotonic seconds.
         tally: where to count what is decided.
         signer: signs what is announced; without one it goes out unsigned.
+        samples: raw samples (n, d) on which each model must compute finite outputs, if there are some.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Runtime:
         now_s: Callable[[], float] = time.monotonic,
         tally: Tally | None = None,
         signer: Signer | None = None,
+        samples: Samples | None = None,
     ) -> None:
         self._settings = settings
         self._state = replace(state, signers=signer.keys if signer is not None else ())
@@ -92,6 +96,7 @@ class Runtime:
         self._now_s = now_s
         self._tally = tally or Tally()
         self._signer = signer
+        self._samples = samples
         self._topics = Topics(settings.federation.name)
         self._closing: ClosingJob | None = None
         """Whose result is waited for: that of any other job comes too late."""
@@ -238,7 +243,7 @@ class Runtime:
 
     def _begin_to_close(self) -> None:
         """Hand out the job, after the commit: all that counts can be read over any connection."""
-        self._closing = job_of(self._state)
+        self._closing = replace(job_of(self._state), samples=self._samples)
         self._close(self._closing)
 
     def _closed(self, closed: Closed) -> Event | None:
@@ -260,10 +265,19 @@ class Runtime:
                         summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"]
                     )
                 return on.RoundClosed(
-                    now_s, job.round, computed.task_blob, computed.task, computed.model, progress
+                    now_s,
+                    job.round,
+                    computed.task_blob,
+                    computed.task,
+                    computed.model,
+                    progress,
+                    computed.vector,
+                    usual_distance(self._ledger.summaries(job.round.generation)),
                 )
             case Unmeasured() as unmeasured:
                 return on.CloseFailed(now_s, job.round, str(unmeasured))
+            case Unusable() as unusable:
+                return on.MeanUnusable(now_s, job.round, unusable.devices, str(unusable))
             case error:
                 raise error
 
@@ -292,6 +306,8 @@ class Runtime:
                 self._ledger.drop_spool(device, digest)
             case do.SaveAnswer(round_id, device, answer):
                 self._ledger.save_answer(round_id, device, answer)
+            case do.SetAside(round_id, device, answer):
+                self._ledger.set_aside(round_id, device, answer)
             case do.CountRefusal(device, reason):
                 self._ledger.count_refusal(device, reason)
             case do.SaveStatus(device, status):

@@ -4,7 +4,8 @@
 
 The peer in the same run is a bare loop over the updates: float64 products and accumulator, one buffer each,
 nothing else. Prints the bytes of updates averaged per second as a share of the bare loop's, and the peak of
-memory for five times as many updates as a multiple of the peak for these.
+memory for five times as many updates as a multiple of the peak for these; and the same share within bounds,
+where the distances are measured first, and one in ten updates is clipped.
 """
 
 import os
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.rules import mean
+from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution
 
 REPEATS = 5
@@ -44,6 +46,15 @@ def ours(contributions: Iterator[Contribution], weights: int) -> NDArray[np.floa
     return vector
 
 
+def bounded(contributions: Callable[[], Iterator[Contribution]], weights: int) -> NDArray[np.float32]:
+    base = np.zeros(weights, np.float32)
+    norms, samples = zip(*((distance(base, c.vector), c.samples) for c in contributions()), strict=True)
+    found = bounds(norms, samples, Factors())
+    scales = (0.1 if k % 10 == 0 else scale for k, scale in enumerate(found.scales))
+    counted = zip(contributions(), scales, found.weights, strict=True)
+    return ours((Contribution(c.device, n, clipped(base, c.vector, s)) for c, s, n in counted), weights)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--updates", type=int, default=1_000)
@@ -63,6 +74,11 @@ def main() -> None:
         average(stream(updates), weights)
         return time.perf_counter() - begin
 
+    def seconds_bounded() -> float:
+        begin = time.perf_counter()
+        bounded(lambda: stream(updates), weights)
+        return time.perf_counter() - begin
+
     def peak_bytes(count: int) -> int:
         tracemalloc.start()
         ours(stream(count), weights)
@@ -71,10 +87,9 @@ def main() -> None:
         return peak
 
     seconds(bare_loop), seconds(ours)
-    pairs = [
-        (seconds(bare_loop), seconds(ours)) for _ in range(REPEATS)
-    ]  # by turns: both meet the same noise
-    bare, own = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+    # By turns: all meet the same noise.
+    runs = [(seconds(bare_loop), seconds(ours), seconds_bounded()) for _ in range(REPEATS)]
+    bare, own = median(run[0] for run in runs), median(run[1] for run in runs)
     peak, peak_of_more = peak_bytes(updates), peak_bytes(5 * updates)
     difference = np.abs(ours(stream(updates), weights) - bare_loop(stream(updates), weights)).max()
     print(
@@ -84,7 +99,8 @@ def main() -> None:
                 "weights": weights,
                 "bare_loop_gb_per_s": round(updates * weights * 4 / bare / 1e9, 2),
                 "mean_gb_per_s": round(updates * weights * 4 / own / 1e9, 2),
-                "share_of_bare_loop": round(median(pair[0] / pair[1] for pair in pairs), 3),
+                "share_of_bare_loop": round(median(run[0] / run[1] for run in runs), 3),
+                "share_within_bounds": round(median(run[0] / run[2] for run in runs), 3),
                 "peak_mb": round(peak / 1e6, 1),
                 "peak_float64_vectors": round(peak / (8 * weights), 2),
                 "peak_of_five_times_as_many_by_peak": round(peak_of_more / peak, 3),

@@ -84,9 +84,17 @@ def train(
     vector = np.array(w, network.dtype)
     with np.errstate(all="ignore"):  # what is infinite or undefined is looked for here, and once an epoch
         loss_before = network.loss(vector, X, y)
+        if not isfinite(loss_before):
+            raise Diverged(
+                public(
+                    "the loss is {before:g} before the first step: the model is bad, or samples are out of "
+                    "range here; the learning rate is not to blame",
+                    before=loss_before,
+                )
+            )
         steps = descend(network, vector, X, y, plan, rng, cancelled)
         loss_after = network.loss(vector, X, y)
-    if not isfinite(loss_before) or not isfinite(loss_after):
+    if not isfinite(loss_after):
         raise Diverged(
             public(
                 "the loss went from {before:g} to {after:g} in {steps} steps: "

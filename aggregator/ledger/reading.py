@@ -103,11 +103,17 @@ class LedgerReader:
         rows = self._all(
             "SELECT r.round, r.kind, r.model FROM rounds r JOIN contents c ON c.digest = r.model"
             " AND (c.generation, c.round) = (r.generation, r.round)"
-            " WHERE r.generation = ? AND r.kind != ? ORDER BY r.round",
+            " WHERE r.generation = ? AND r.kind != ? AND EXISTS (SELECT 1 FROM answers a"
+            " WHERE (a.generation, a.round) = (r.generation, r.round)) ORDER BY r.round",
             generation,
             KEPT,
         )
         return {number: (kind, model) for number, kind, model in rows}
+
+    def model(self, round_id: RoundId) -> bytes | None:
+        """The digest of the model that a round closed with."""
+        row = self._one("SELECT model FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return row[0] if row else None
 
     def rule(self, round_id: RoundId) -> str | None:
         """Name and version of the rule that closed a round; None while it is open, or if it was only kept."""

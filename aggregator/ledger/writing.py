@@ -117,7 +117,10 @@ class Ledger(LedgerReader):
             self.forget_rounds_before(newest._replace(round=oldest))
 
     def forget_rounds_before(self, round_id: RoundId) -> None:
-        """Free what older rounds were computed of; their rows of figures stay."""
+        """Free what older rounds were computed of; their rows of figures stay.
+
+        The model of the last of them stays too: this round's updates began from it.
+        """
         self._run(
             "DELETE FROM frames WHERE (device, digest) IN (SELECT device, digest FROM answers"
             " WHERE generation < ?1 OR (generation = ?1 AND round < ?2))",
@@ -125,7 +128,7 @@ class Ledger(LedgerReader):
         )
         self._run(
             "DELETE FROM contents WHERE kind = 'model'"
-            " AND (generation < ?1 OR (generation = ?1 AND round < ?2))",
+            " AND (generation < ?1 OR (generation = ?1 AND round < ?2 - 1))",
             *round_id,
         )
         self._run("DELETE FROM answers WHERE generation < ?1 OR (generation = ?1 AND round < ?2)", *round_id)
@@ -166,6 +169,20 @@ class Ledger(LedgerReader):
             answer.detail,
             answer.samples,
             json.dumps(answer.metrics),
+        )
+
+    def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
+        """Take back that an update counts: it never does again. Its frames stay as long as its round's."""
+        self._run(
+            "UPDATE answers SET verdict = ?, reason = ?, detail = ?"
+            " WHERE generation = ? AND round = ? AND lane = ? AND device = ? AND digest = ?",
+            answer.verdict,
+            answer.reason,
+            answer.detail,
+            *round_id,
+            lane_of(device),
+            device,
+            answer.digest,
         )
 
     # ── what is published ──────────────────────────────────────────────────────────────────────────

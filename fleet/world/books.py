@@ -29,6 +29,12 @@ class Book:
     promised: dict[RoundId, dict[str, bytes]] = field(default_factory=dict)
     answers: dict[tuple[str, bytes], str] = field(default_factory=dict)
     """Durable verdicts."""
+    set_aside: set[bytes] = field(default_factory=set)
+    """Updates that were admitted, and then made the mean unusable."""
+    usual: dict[int, float] = field(default_factory=dict)
+    """The longest median distance of a round's updates from their base, by generation."""
+    moved: float = 0.0
+    """How far the last round moved the model."""
     answered: set[tuple[str, bytes]] = field(default_factory=set)
     counted: dict[bytes, RoundId] = field(default_factory=dict)
     spooled: set[SpooledFrame] = field(default_factory=set)

@@ -176,3 +176,8 @@ class WatchedLedger(Ledger):
         """As `Ledger.save_answer`."""
         super().save_answer(round_id, device, answer)
         self._answered.add(round_id)
+
+    def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
+        """As `Ledger.set_aside`."""
+        super().set_aside(round_id, device, answer)
+        self._answered.add(round_id)

@@ -33,7 +33,7 @@ from fleet.world.link import PATIENCE_S, Place, VirtualLink, Weather
 from fleet.world.oracle import Oracle, Violation
 from fleet.world.power import Power, PowerCut
 from fleet.world.signing import signer
-from fleet.world.trainers import Bench, RealTrainer, StandIn
+from fleet.world.trainers import Bench, Odd, RealTrainer, StandIn
 
 RESTART_S = 2.0
 """So long a service manager waits before it starts a program again."""
@@ -271,6 +271,7 @@ class DeviceHost(Host):
         """Nobody else has this identity, and had it."""
         self.willing = True
         self.training_s = 1.0
+        self.odd: Odd = ""
         self.tries = 0
         self.folder = folder
         self.runtime: Agent | None = None
@@ -305,7 +306,9 @@ class DeviceHost(Host):
         )
         trainer: Any
         trainer = (
-            RealTrainer(bench, self.number, self._settings) if self._real else StandIn(bench, self.number)
+            RealTrainer(bench, self.number, self._settings)
+            if self._real
+            else StandIn(bench, self.number, self.odd)
         )
         runtime = self.agent(opened, memory, file, trainer)
         self.runtime = runtime

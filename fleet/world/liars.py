@@ -106,7 +106,8 @@ class Liar:
         here = round_of(manifest)
         samples = (2**62, 0, -5, 100)[number % 4]
         device = "d0" if number % 8 == 4 else NAME
-        weights = np.full(4, np.nan if number % 8 == 5 else 1.0, np.float32)
+        far = number % 8 == 7 and here.round % 2 == 0
+        weights = np.full(4, np.nan if number % 8 == 5 else 3e38 if far else 1.0, np.float32)
         if number % 8 == 6:
             here = here._replace(round=max(0, here.round - 1))
         update = Update(

@@ -4,17 +4,14 @@ The oracle hears what leaves a host, what its disk has committed and what the br
 of the programs: what was said it compares with what is durable, and models it computes again by itself.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 
-import numpy as np
-from numpy.typing import NDArray
-
+from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader
-from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
 from fedge.freshness import Attempt, RoundId, round_of
@@ -30,12 +27,14 @@ from fedge.messages import (
     Signed,
     Status,
     Survey,
+    Task,
     Update,
     unpack,
 )
 from fedge.reasons import Reason
 from fedge.selection import chosen
-from fedge.topics import Topics, lane_of
+from fedge.topics import Topics
+from fleet.world import twins
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
 from fleet.world.shortcuts import decode
@@ -136,7 +135,9 @@ class Oracle:
     ) -> None:
         """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
         for round_id in rounds:
-            for device, answer in ledger.answers(round_id).items():
+            answers = ledger.answers(round_id)
+            self._set_aside(ledger, book, round_id, answers)
+            for device, answer in answers.items():
                 book.answers[device, answer.digest] = answer.verdict
                 if answer.verdict == "admitted":
                     book.awaited.pop(device, None)
@@ -255,8 +256,8 @@ class Oracle:
         self._receipts.setdefault((device, receipt.update), set()).add(receipt.verdict)
         if receipt.reason is Reason.WRONG_BASE:
             self._void.add(receipt.update)
-        if receipt.verdict != "admitted":
-            return
+        if receipt.verdict != "admitted" or receipt.update in book.set_aside:
+            return  # that one was said before it was set aside, and waited
         if book.answers.get((device, receipt.update)) != "admitted":
             raise Violation(
                 f"{device} is told that its update {_short(receipt.update)} counts, and a crash now would "
@@ -303,6 +304,8 @@ class Oracle:
             d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"
         }
         for device, digest in book.promised.get(round_id, {}).items():
+            if digest in book.set_aside:
+                continue
             if device not in counted or counted[device].digest != digest:
                 raise Violation(f"{device} was told that it counts in round {round_id}, and it does not")
         saved = ledger.round_as_saved(round_id)
@@ -313,6 +316,8 @@ class Oracle:
             made = self.made.get(answer.digest)
             if made is None or (made.device, made.round) != (device, round_id):
                 raise Violation(f"an update of {made} counts as {device}'s in round {round_id}")
+            if answer.digest in book.set_aside:
+                raise Violation(f"{device}'s update of round {round_id} counts, and was set aside")
             if answer.digest in book.counted:
                 raise Violation(f"{device}'s update of round {round_id} counts twice")
             if answer.samples != made.message.samples:
@@ -320,15 +325,63 @@ class Oracle:
             book.counted[answer.digest] = round_id
         digest, body = _newest_model(ledger, round_id)
         if round_id.round:
-            expected = plain_mean([self.made[answer.digest].message for answer in counted.values()])
-            if CODECS["float32"].encode(expected) != body:
-                raise Violation(f"the model of round {round_id} is not the mean of what was admitted")
+            self._trained(ledger, book, round_id, counted, body)
         if kept and body != book.body:
             raise Violation(f"generation {round_id.generation} goes on with another model than the newest")
         book.closed[round_id], book.body = digest, body
         self._models[digest] = round_id
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
+
+    def _trained(
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Answer], body: bytes
+    ) -> None:
+        """The model of a training round is the mean within its bounds, and usable."""
+        base = twins.numbers(book.body)
+        parts = twins.counted(self._updates(counted.values()), base)
+        usual = book.usual.get(round_id.generation, 0.0)
+        furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
+        norms = sorted(part.norm for part in parts)
+        if 0 < furthest < norms[-1]:
+            raise Violation(f"an update counts in round {round_id} that is {norms[-1]} from its base")
+        expected = twins.mean(parts)
+        if expected != twins.numbers(body):
+            raise Violation(f"the model of round {round_id} is not the mean of what was admitted")
+        if not self._judge(ledger, round_id, base)(expected):
+            raise Violation(f"the model of round {round_id} is not usable")
+        book.moved = twins.length(base, expected)
+        if len(norms) > 1:
+            book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
+
+    def _set_aside(
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Answer]
+    ) -> None:
+        """Only what makes the mean unusable is taken back, and all of it."""
+        before = {d: a for d, a in answers.items() if book.answers.get((d, a.digest)) == "admitted"}
+        gone = {device for device, answer in before.items() if answer.verdict != "admitted"}
+        if not gone:
+            return
+        if any(before[device].reason is not Reason.SET_ASIDE for device in gone):
+            raise Violation(f"in round {round_id} it is taken back that updates of {gone} count")
+        base = twins.numbers(book.body)
+        caused = twins.causes(self._updates(before.values()), base, self._judge(ledger, round_id, base))
+        if gone != caused:
+            raise Violation(f"in round {round_id} updates of {gone} are set aside, because of {caused}")
+        book.set_aside |= {before[device].digest for device in gone}
+
+    def _updates(self, answers: Iterable[Answer]) -> list[Update]:
+        made = [self.made[answer.digest].message for answer in answers]
+        return [message for message in made if isinstance(message, Update)]
+
+    def _judge(self, ledger: LedgerReader, round_id: RoundId, base: list[float]) -> twins.Usable:
+        digest = ledger.newest("task", round_id.generation)
+        assert digest is not None
+        return twins.judge(decode(ledger.content(digest), Task), base)
+
+    def set_aside(self, book: Book, round_id: RoundId) -> frozenset[str]:
+        """Whose updates were set aside in a round."""
+        made = [self.made[digest] for digest in book.set_aside]
+        return frozenset(one.device for one in made if one.round == round_id)
 
     def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
         """It takes up a round; its ledger knew this one: not if a newer one has long been announced.
@@ -503,38 +556,6 @@ def _opened(payload: bytes) -> Manifest:
     """The manifest in its envelope."""
     manifest: Manifest = decode(decode(payload, Signed).body, Manifest)
     return manifest
-
-
-def plain_mean(updates: list[Update | Survey]) -> NDArray[np.float32]:
-    """The mean by the law's own words: float64 products, by device in a lane, lanes as a binary tree.
-
-    The slow twin of `aggregator.rules.mean`, with nothing in common but the law.
-    """
-    total = _sum(sorted(updates, key=lambda update: (lane_of(update.device), update.device)), 0, 256)
-    assert total is not None
-    return (total / sum(update.samples for update in updates)).astype(np.float32)
-
-
-def _sum(updates: list[Update | Survey], low: int, high: int) -> NDArray[np.float64] | None:
-    inside = [update for update in updates if low <= lane_of(update.device) < high]
-    if not inside:
-        return None
-    if high - low == 1:
-        terms = [_vector(update).astype(np.float64) * update.samples for update in inside]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total
-    middle = (low + high) // 2
-    left, right = _sum(inside, low, middle), _sum(inside, middle, high)
-    if left is None or right is None:
-        return right if left is None else left
-    return left + right
-
-
-def _vector(update: Update | Survey) -> NDArray[np.float32]:
-    assert isinstance(update, Update)
-    return np.frombuffer(update.body, "<f4")
 
 
 def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes]:

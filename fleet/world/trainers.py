@@ -4,6 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -34,15 +35,20 @@ class Bench:
     """Counts over restarts: what is trained again comes out different, as with data that grows."""
 
 
+Odd = Literal["", "many samples", "far away", "as large as can be"]
+"""What is unusual about a device: it says a thousand times the samples, is sixteen times as far from its base
+as others, or sends the largest weights there are in each first round of training."""
+
+
 class StandIn:
     """Makes, without learning, a vector of device, round, model and try, so that none is taken for another.
 
     The entries are whole numbers below 2^20 and n_k is below 1,000, so a float64 sum of them is exact, and a
-    float32 one is not.
+    float32 one is not; an odd one's are larger.
     """
 
-    def __init__(self, bench: Bench, number: int) -> None:
-        self._bench, self._number = bench, number
+    def __init__(self, bench: Bench, number: int, odd: Odd = "") -> None:
+        self._bench, self._number, self._odd = bench, number, odd
         self._job: Job | None = None
 
     def start(self, job: Job) -> None:
@@ -65,6 +71,8 @@ class StandIn:
             return Failed(here, Reason.BAD_DATA, "the sensor is away")
         tries = self._bench.tries()
         samples = 20 + (self._number * 131 + manifest.round * 17 + tries) % 900
+        if self._odd == "many samples":
+            samples *= 1_000
         if manifest.kind == "survey":
             count, mean = np.array([float(samples)]), np.array([float(self._number)])
             return Survey(
@@ -81,6 +89,10 @@ class StandIn:
         seen = zlib.crc32(manifest.model.digest) % 2**20
         marks = (self._number * 99_991, here.round * 77_773, seen, tries * 55_541)
         vector = np.array([mark % 2**20 for mark in marks], np.float32)
+        if self._odd == "far away":
+            vector *= 16
+        if self._odd == "as large as can be" and here.round == 1:
+            vector[:] = 3e38
         return Update(
             generation=here.generation,
             round=here.round,

@@ -8,7 +8,7 @@ import hashlib
 import random
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,11 +33,19 @@ from fleet.world.operator import Operator
 from fleet.world.oracle import Oracle, Violation
 from fleet.world.power import Power
 from fleet.world.signing import forgeries, key
+from fleet.world.trainers import Odd
 
 NAME = "world"
 TOPICS = Topics(NAME)
 REAL_ONE_IN = 50
 """So many worlds to one with databases and data in files, and real SGD."""
+ODD_OF = 8
+ODD: Mapping[int, Mapping[int, Odd]] = {
+    2: {0: "many samples", 1: "far away"},
+    4: {0: "as large as can be"},
+    6: {0: "many samples", 1: "far away", 2: "as large as can be"},
+}
+"""Of so many worlds these, by the rest of their seed, have such devices."""
 SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
 SILENT_ONE_IN = 6
@@ -72,6 +80,8 @@ class Terms:
     signed: bool
     silent: bool
     """A member is online and never answers."""
+    odd: Mapping[int, Odd]
+    """What is unusual about which device."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
+        odd=ODD.get(seed % ODD_OF, {}),
     )
 
 
@@ -239,7 +250,7 @@ class World:
             pin.write_bytes(public_pem(key("0").public))
         settings = _agent(f"d{number}", folder if real else None, pin)
         host = self._make_device(name, number, self._scene, settings, folder, real=real)
-        host.training_s = wanted.training_s[number]
+        host.training_s, host.odd = wanted.training_s[number], wanted.odd.get(number, "")
         host.weather.usual_s = wanted.delays_s[number]
         return host
 
@@ -345,9 +356,10 @@ class World:
         for seen in self._oracle.announced:
             first.setdefault(round_of(seen.manifest), seen.at_s)
         for round_id, part in self._operator.book.part.items():
-            lacking = able - part - self._operator.book.given_up.get(round_id, frozenset())
-            if first.get(round_id, 0.0) >= since_s and lacking:
-                raise Violation(f"all are back, and round {round_id} goes without {sorted(lacking)}")
+            excused = self._operator.book.given_up.get(round_id, frozenset())
+            absent = able - part - excused - self._oracle.set_aside(self._operator.book, round_id)
+            if first.get(round_id, 0.0) >= since_s and absent:
+                raise Violation(f"all are back, and round {round_id} goes without {sorted(absent)}")
 
     # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
 
@@ -514,7 +526,7 @@ def _federation(wanted: Terms) -> FederationSettings:
         rounds["target"] = wanted.target
     return FederationSettings.model_validate(
         {
-            "federation": {"name": NAME, "max_samples": 1_000},
+            "federation": {"name": NAME, "max_samples": 1_000_000},
             "model": {"features": ("x",), "classes": ("low", "high")},
             "plan": {"epochs": 1, "batch_size": 16},
             "rounds": rounds,

@@ -260,8 +260,14 @@ def test_a_rate_that_is_far_too_high_is_told_after_an_epoch() -> None:
 
 def test_weights_that_are_finite_but_lead_to_an_infinite_loss_are_told() -> None:
     network, w, X, y = problem(mlp(2, 1, loss="mse"), 2, dtype=np.float32)
-    with pytest.raises(Diverged, match="the loss went from"):
-        train(network, w, X * np.float32(1e19), y, fedsgd(1e-3), np.random.default_rng(0))
+    with pytest.raises(Diverged, match=r"the loss went from .* lower the learning rate"):
+        train(network, w, X * np.float32(1e6), y, fedsgd(1e3), np.random.default_rng(0))
+
+
+def test_a_model_that_has_no_loss_before_the_first_step_is_to_blame_and_not_the_learning_rate() -> None:
+    network, w, X, y = problem(mlp(2, 1, loss="mse"), 2, dtype=np.float32)
+    with pytest.raises(Diverged, match=r"before the first step: the model is bad, .* is not to blame"):
+        train(network, w * np.float32(1e25), X, y, fedsgd(1e-3), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("rows", "targets"), [(0, 0), (3, 2)])

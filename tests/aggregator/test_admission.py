@@ -24,6 +24,8 @@ ROUND = RoundId(3, 5)
 TERMS = Terms(ROUND, "train", MODEL.digest, P, TASK, (EVERYBODY,), CAP)
 SURVEYING = replace(TERMS, round=RoundId(3, 0), kind="survey", base=blob("task").digest)
 
+NEAR = replace(TERMS, start=np.zeros(P, np.float32), furthest=100.0)
+
 
 def sent(**changes: Any) -> Update:
     return update("a", ROUND, **changes)
@@ -93,6 +95,14 @@ REFUSED = [
     (TERMS, "a", sent(body=vector((3, -np.inf))), Reason.NOT_FINITE, "weight 3 is -inf"),
     (TERMS, "a", sent(body=vector((1, 3e38), (4, np.nan))), Reason.NOT_FINITE, "weight 4 is nan"),
     (
+        NEAR,
+        "a",
+        sent(body=vector((2, 3e38))),
+        Reason.TOO_FAR,
+        "3e+38 from the model's, at most 100 is admitted",
+    ),
+    (NEAR, "a", sent(body=vector((2, 101.0))), Reason.TOO_FAR, "look for samples out of range"),
+    (
         SURVEYING,
         "a",
         survey("a", SURVEYING.round, features=np.full((3, 2), np.nan).tobytes()),
@@ -121,13 +131,20 @@ def test_every_reason_that_admission_gives_has_a_row() -> None:
     elsewhere = {
         Reason.MALFORMED, Reason.UNKNOWN_VERSION, Reason.OVERSIZE, Reason.TOO_MANY_PARTIAL,
         Reason.UNKNOWN_DEVICE, Reason.ROUND_CLOSED, Reason.ALREADY_ANSWERED,
-        Reason.UNSIGNED, Reason.BAD_SIGNATURE, Reason.REVOKED_SIGNER, Reason.OTHER,
+        Reason.SET_ASIDE, Reason.UNSIGNED, Reason.BAD_SIGNATURE, Reason.REVOKED_SIGNER, Reason.OTHER,
         Reason.TOO_FEW_SAMPLES, Reason.WRONG_INPUT, Reason.BAD_DATA, Reason.TRAINING_DIVERGED, Reason.FAILED,
         Reason.TOO_MANY_EPOCHS, Reason.TOO_LONG, Reason.UNKNOWN_SOURCE, Reason.FORBIDDEN_SOURCE,
         Reason.OUTSIDE_HOURS, Reason.CLOCK_NOT_SYNCHRONISED, Reason.ON_BATTERY, Reason.TOO_HOT,
         Reason.TOO_BUSY, Reason.OVER_BYTE_BUDGET, Reason.CANNOT_MEASURE,
     }  # fmt: skip
     assert {row[3] for row in REFUSED} == set(Reason) - elsewhere
+
+
+def test_the_bound_of_the_distance_is_within_and_needs_a_closed_round() -> None:
+    assert admit(NEAR, "a", sent(body=vector((2, 100.0)))) == Admitted(10)
+    far = sent(body=vector((2, 3e38)))
+    assert admit(replace(NEAR, furthest=None), "a", far) == Admitted(10)
+    assert admit(TERMS, "a", far) == Admitted(10)
 
 
 @pytest.mark.parametrize("samples", [1, CAP])

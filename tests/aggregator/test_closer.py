@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import aggregator.closing
+import aggregator.averaging
 from aggregator.answers import Answer
+from aggregator.averaging import mean_of
 from aggregator.closer import Closed, Closer
-from aggregator.closing import ClosingJob, Computed, blob_of, mean_of, model_message
+from aggregator.closing import ClosingJob, Computed, blob_of, model_message
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
@@ -83,8 +84,8 @@ class Held:
     def __init__(self, patch: pytest.MonkeyPatch, step: str) -> None:
         self.times = 0
         self.begun, self.go_on = threading.Event(), threading.Event()
-        self._step = getattr(aggregator.closing, step)
-        patch.setattr(aggregator.closing, step, self)
+        self._step = getattr(aggregator.averaging, step)
+        patch.setattr(aggregator.averaging, step, self)
 
     def __call__(self, *arguments: Any) -> Any:
         self.times += 1
@@ -152,7 +153,7 @@ def test_what_a_rule_dies_of_is_posted_and_the_thread_lives(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(aggregator.closing, "finish", wrong)
+        patch.setattr(aggregator.averaging, "finish", wrong)
         assert office.error() is error
     assert error.__traceback__ is not None
     office.closer.submit(JOB)
@@ -202,7 +203,7 @@ ENDS_IN_THE_MIDDLE = """
 import sys, threading
 from pathlib import Path
 import numpy as np
-import aggregator.closer, aggregator.closing
+import aggregator.averaging, aggregator.closer
 from tests.aggregator.test_closer import JOB
 
 begun = threading.Event()
@@ -214,7 +215,7 @@ def endless(_whole):
         begun.set()
 
 aggregator.closer.LAST_WAIT_S = 0.1
-aggregator.closing.finish = endless
+aggregator.averaging.finish = endless
 closer = aggregator.closer.Closer(Path(sys.argv[1]), print)
 closer.submit(JOB)
 begun.wait()

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -13,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.answers import Answer
-from aggregator.closing import averaged, first_weights, read_update, summarize, surveyed
+from aggregator.averaging import read_update
+from aggregator.closing import Averaged, ClosingJob, averaged, first_weights, summarize, surveyed
 from aggregator.ledger.writing import Ledger
+from aggregator.rules.bounds import Factors
 from aggregator.rules.mean import order
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
@@ -24,10 +27,12 @@ from fedge.freshness import RoundId
 from fedge.messages import Frame, Survey, Update, pack
 from fedge.moments import Moments, measure
 from fedge.reasons import Reason
-from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
+from tests.aggregator.stories import MODEL, TASK, P, blob, digest_of, frames, survey, update
 
 ROUND = RoundId(1, 1)
 SURVEY = RoundId(1, 0)
+UNBOUNDED = Factors(clip_norm=0, max_weight=0)
+JOB = ClosingJob(ROUND, "train", TASK, blob("task"), MODEL, seed=7, chosen=1.0)
 
 
 @contextmanager
@@ -57,6 +62,12 @@ def admit(ledger: Ledger, *messages: Update | Survey, pieces: int = 1) -> None:
                 ledger.spool(message.device, frame)
             round_id = RoundId(message.generation, message.round)
             ledger.save_answer(round_id, message.device, admitted(message))
+
+
+def average(ledger: Ledger, base: np.ndarray, factors: Factors = UNBOUNDED) -> Averaged:
+    found = averaged(ledger, replace(JOB, factors=factors), base)
+    assert isinstance(found, Averaged)
+    return found
 
 
 def trained(count: int, seed: int = 1) -> list[Update]:
@@ -106,7 +117,7 @@ def test_the_mean_from_a_ledger_is_the_reference_whatever_the_order_of_arrival(t
         shuffled = Random(attempt).sample(updates, len(updates))
         with ledger_in(tmp_path / str(attempt)) as ledger:
             admit(ledger, *shuffled, pieces=attempt + 1)
-            result = averaged(ledger, ROUND, base)
+            result = average(ledger, base)
         assert result.vector.tobytes() == expected.tobytes()
         assert (result.devices, result.samples) == (400, sum(m.samples for m in updates))
 
@@ -114,7 +125,7 @@ def test_the_mean_from_a_ledger_is_the_reference_whatever_the_order_of_arrival(t
 def test_the_mean_is_within_a_float32_unit_of_the_exact_one(ledger: Ledger) -> None:
     updates = trained(5)
     admit(ledger, *updates)
-    found = averaged(ledger, ROUND, np.zeros(P, np.float32)).vector
+    found = average(ledger, np.zeros(P, np.float32)).vector
     n = sum(message.samples for message in updates)
     for i in range(P):
         weights = [np.frombuffer(message.body, "<f4")[i] for message in updates]
@@ -130,7 +141,7 @@ def test_what_was_refused_and_what_was_only_spooled_does_not_count(ledger: Ledge
             ledger.spool(message.device, frames(message)[0])
         answer = Answer(digest_of(refused), "refused", Reason.IMPLAUSIBLE)
         ledger.save_answer(ROUND, refused.device, answer)
-    result = averaged(ledger, ROUND, np.zeros(P, np.float32))
+    result = average(ledger, np.zeros(P, np.float32))
     assert result.vector.tobytes() == counts.body
     assert (result.devices, result.samples) == (1, counts.samples)
 
@@ -139,7 +150,7 @@ def test_how_much_the_weights_changed(ledger: Ledger) -> None:
     base = np.full(P, 2.0, np.float32)
     admit(ledger, update("a", body=CODECS["float32"].encode(base * 1.5)))
     # ‖1.5 w - w‖ / ‖w‖ = 1/2
-    assert averaged(ledger, ROUND, base).summary["weight_change"] == pytest.approx(0.5, rel=1e-12)
+    assert average(ledger, base).summary["weight_change"] == pytest.approx(0.5, rel=1e-12)
 
 
 @pytest.mark.parametrize("fault", ["lost", "changed", "weighs more"])
@@ -153,7 +164,7 @@ def test_an_admitted_update_that_is_damaged_makes_no_model(ledger: Ledger, fault
     }[fault]
     ledger._db.execute(statement)
     with pytest.raises(DamagedState, match=r"ledger\.db does not hold what pi-1 was told counts: "):
-        averaged(ledger, ROUND, np.zeros(P, np.float32))
+        average(ledger, np.zeros(P, np.float32))
 
 
 # ── the survey ─────────────────────────────────────────────────────────────────────────────────────

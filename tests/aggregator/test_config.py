@@ -83,6 +83,8 @@ BROKEN = [
     (GOOD + "[rounds]\nfraction = 1.5\n", ["[rounds] fraction:", "less than or equal to 1, got 1.5"]),
     (GOOD + "[rounds]\nfraction = nan\n", ["[rounds] fraction:", "nan"]),
     (GOOD + "[rounds]\ntarget = 2\nquorum = 3\n", ["[rounds] target:", "at least the quorum of 3, got 2"]),
+    (GOOD + "[rounds]\nclip_norm = 0.5\n", ["[rounds] clip_norm:", "1 or more, got 0.5; 0 switches"]),
+    (GOOD + "[rounds]\nmax_weight = -1\n", ["[rounds] max_weight:", "got -1"]),
     (GOOD + "[rounds]\ndeadline_s = 0\n", ["[rounds] deadline_s:", "greater than 0, got 0"]),
     (GOOD.replace("[model]", 'devices = ["a"]\n[model]'), ["[rounds] quorum: 2", "the 1 devices listed"]),
     (
@@ -234,7 +236,15 @@ def test_check_prints_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert check(write(tmp_path, GOOD), "--json") == 0
     understood: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (understood["federation"], understood["outputs"]) == ("greenhouse", ["idle", "busy"])
-    assert understood["rounds"] == {"fraction": 1.0, "target": None, "quorum": 2, "deadline_s": 300.0}
+    assert understood["rounds"] == {
+        "fraction": 1.0,
+        "target": None,
+        "quorum": 2,
+        "deadline_s": 300.0,
+        "max_norm": 100.0,
+        "clip_norm": 10.0,
+        "max_weight": 10.0,
+    }
     assert (understood["weights"], understood["devices"]) == (42, "any")
     assert understood["state"] == str(tmp_path / "state")
 

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,12 @@ def test_safetensors_hold_the_whole_model(tmp_path: Path) -> None:
     assert [layer["type"] for layer in metadata["network"]["layers"]] == kinds
 
 
+def entry_of(content: bytes, round_number: int = 17) -> dict[str, object]:
+    """What the manifest says of a file of generation 2."""
+    digest = hashlib.sha256(content).hexdigest()
+    return {"generation": 2, "round": round_number, "sha256": digest, "size": len(content)}
+
+
 def test_the_manifest_names_each_file_with_its_digest(tmp_path: Path) -> None:
     exported = write(
         tmp_path, CLASSIFIER, weights(CLASSIFIER), ORIGIN, {"accuracy": 0.975, "loss": float("inf")}
@@ -136,7 +143,7 @@ def test_the_manifest_names_each_file_with_its_digest(tmp_path: Path) -> None:
     assert sorted(manifest["files"]) == ["model.onnx", "model.safetensors"]
     for name, entry in manifest.pop("files").items():
         content = (tmp_path / name).read_bytes()
-        assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        assert entry == entry_of(content)
     assert manifest == {
         "federation": "greenhouse",
         "generation": 2,
@@ -164,22 +171,44 @@ def test_the_same_model_gives_the_same_bytes() -> None:
 def assert_withheld(folder: Path, exported: Exported, reason: str) -> None:
     assert exported.onnx is None
     assert reason in exported.withheld
-    assert not (folder / "model.onnx").exists()
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["withheld"] == {"model.onnx": exported.withheld}
-    assert list(manifest["files"]) == ["model.safetensors"]
+    names = {path.name for path in folder.iterdir()} - {"manifest.json"}
+    assert set(manifest["files"]) == names, "whatever lies there is told"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
-def test_weights_that_overflow_withhold_the_onnx_file_and_remove_the_old_one(
+def test_weights_that_overflow_withhold_the_onnx_file_and_the_last_good_one_stays(
     tmp_path: Path, bad: float
 ) -> None:
-    write(tmp_path, CLASSIFIER, weights(CLASSIFIER), ORIGIN)
-    assert (tmp_path / "model.onnx").exists()
+    good = write(tmp_path, CLASSIFIER, weights(CLASSIFIER), ORIGIN).onnx
+    assert good is not None
     w = weights(CLASSIFIER)
     w[-10:] = bad
-    assert_withheld(tmp_path, write(tmp_path, CLASSIFIER, w, ORIGIN), "differs from our forward pass by nan")
-    assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["onnx_max_abs_diff"] is None
+    for number in (18, 19):
+        exported = write(tmp_path, CLASSIFIER, w, replace(ORIGIN, round=number))
+        assert_withheld(tmp_path, exported, "differs from our forward pass by nan")
+        manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+        assert (manifest["round"], manifest["onnx_max_abs_diff"]) == (number, None)
+        assert manifest["files"]["model.onnx"] == entry_of(good, 17), "marked with the round that it is of"
+        assert manifest["files"]["model.safetensors"]["round"] == number
+        assert (tmp_path / "model.onnx").read_bytes() == good
+    newer = write(tmp_path, CLASSIFIER, weights(CLASSIFIER), replace(ORIGIN, round=20)).onnx
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert newer is not None
+    assert manifest["files"]["model.onnx"] == entry_of(newer, 20)
+    assert "withheld" not in manifest
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", bytes(100)])
+def test_a_file_that_does_not_say_which_model_it_is_does_not_stay_beside_a_newer_one(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    w = weights(CLASSIFIER)
+    w[-10:] = np.nan
+    assert_withheld(tmp_path, write(tmp_path, CLASSIFIER, w, ORIGIN), "differs")
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.parametrize("task", [CLASSIFIER, REGRESSION], ids=["classifier", "regression"])
@@ -233,7 +262,7 @@ def test_a_full_disk_leaves_the_files_of_the_round_before(tmp_path: Path, monkey
 
 
 def test_an_old_file_that_cannot_be_removed_is_an_error_of_the_disk(tmp_path: Path, monkeypatch) -> None:
-    write(tmp_path, CLASSIFIER, weights(CLASSIFIER), ORIGIN)
+    (tmp_path / "model.onnx").write_bytes(b"no model")
     monkeypatch.setattr(os, "unlink", fail)
     with pytest.raises(StateError, match=r"model\.onnx: cannot be removed: No space left"):
         write(tmp_path, CLASSIFIER, weights(CLASSIFIER) * np.nan, ORIGIN)

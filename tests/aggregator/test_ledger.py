@@ -344,8 +344,10 @@ def test_old_rounds_keep_their_figures_and_lose_what_they_were_computed_of(
     assert set(ledger.partials()) == {"c"}
     assert ledger.content(blob("task").digest) == b"task"
     assert ledger.newest("model", 1) == model_of(RoundId(1, 5)).digest
+    assert ledger.content(model_of(RoundId(1, 4)).digest), "the updates of round 5 began from it"
+    assert set(ledger.kept_rounds(1)) == {5}
     with pytest.raises(StateError, match="missing"):
-        ledger.content(model_of(RoundId(1, 4)).digest)
+        ledger.content(model_of(RoundId(1, 3)).digest)
     assert count(path, "frames") == 2 * 2 + 2 + 1
 
 

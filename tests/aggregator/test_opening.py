@@ -31,7 +31,7 @@ from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
 from fedge.liveness import Pulse
-from fedge.messages import Cohort, Task, pack, seal, unpack
+from fedge.messages import Blob, Cohort, Task, pack, seal, unpack
 from fedge.nn.spec import UnknownLayer
 from fedge.reasons import Reason
 from fedge.settings import BrokerSettings
@@ -42,7 +42,6 @@ from fleet import broker as brokers
 from tests.aggregator.stories import (
     EVERYBODY,
     SMALLER,
-    blob,
     digest_of,
     frames,
     kinds,
@@ -69,6 +68,14 @@ rounds = {rounds}
 
 SURVEYED_SPREAD_S = 59.0
 """Tells the task that the survey ends with from the one it begins with."""
+
+
+def model_data(state: Federation, round_id: RoundId) -> bytes:
+    return model_message(round_id, np.full(state.weights, round_id.round, np.float32))
+
+
+def model_of(state: Federation, round_id: RoundId) -> Blob:
+    return blob_of(model_data(state, round_id), round_id.round % 2)
 
 
 class Place:
@@ -106,12 +113,12 @@ class Place:
             for i in range(devices):
                 self.ledger.save_status(f"pi-{i}", status(), 0.0)
             self.ledger.save_round(state.round, state.kind, 0, (EVERYBODY,), 0.0)
-            model = blob(f"model {state.round}", slot=number % 2)
+            data, model = model_data(state, state.round), model_of(state, state.round)
             if number == 0:
                 task = pack(state.task_message.model_copy(update={"reconnect_spread_s": SURVEYED_SPREAD_S}))
                 surveyed = blob_of(task, 1 - state.task.slot)
                 self.ledger.save_content("task", state.round, surveyed, task)
-            self.ledger.save_content("model", state.round, model, b"model")
+            self.ledger.save_content("model", state.round, model, data)
             summary = {} if number == 0 else {"weight_change": 0.5, "accuracy": number / 10}
             self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0, "mean/1")
 
@@ -200,7 +207,7 @@ def test_a_restart_between_rounds_begins_the_next_with_the_newest_task_and_model
     state = place.open()
     assert (state.round, state.kind, state.cohorts, state.answers) == ((1, 1), "train", (), {})
     assert (state.task_message.reconnect_spread_s, state.task.slot) == (SURVEYED_SPREAD_S, 1)
-    assert (state.model, set(state.before)) == (blob("model 1.0", 0), {"a"})
+    assert (state.model, set(state.before)) == (model_of(state, RoundId(1, 0)), {"a"})
 
 
 def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_for(
@@ -216,7 +223,7 @@ def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_
     place.values["rounds"] = 3
     resumed = place.open()
     assert (resumed.phase, resumed.round, resumed.progress.rounds) == (Phase.PREPARING, (1, 3), 2)
-    assert resumed.model == blob("model 1.2", 0)
+    assert resumed.model == model_of(resumed, RoundId(1, 2))
 
 
 def test_an_open_round_is_closed_before_a_rule_that_was_changed_ends_learning(
@@ -377,7 +384,7 @@ def test_a_new_generation_with_the_same_model_begins_anew_and_again(place: Place
         assert (state.answers, state.before, state.progress.rounds) == ({}, {}, 0)
         assert place.open().task == state.task
         place.close_round(state)
-        assert place.open().model == blob(f"model {generation}.0", 0)
+        assert place.open().model == model_of(state, RoundId(generation, 0))
 
 
 def test_a_new_generations_task_is_not_written_over_the_one_that_is_announced(

@@ -5,23 +5,28 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aggregator.answers import Answer
-from aggregator.closing import blob_of, first_weights, mean_of, model_message, surveyed
+from aggregator.averaging import Updates, bounded_mean, mean_of
+from aggregator.closing import blob_of, first_weights, model_message, surveyed, weights_of
 from aggregator.ledger.reading import Life, read_only
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
+from aggregator.rules.bounds import Factors
 from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError, StateError
 from fedge.freshness import RoundId
 from fedge.messages import Cohort, Survey, Task, Update, pack
 from fedge.moments import measure
+from fedge.reasons import Reason
 from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
 
 SEED = 5
@@ -36,13 +41,19 @@ def admit(ledger: Ledger, message: Update | Survey, *, verdict: str = "admitted"
     ledger.save_answer(RoundId(message.generation, message.round), message.device, answer)
 
 
-def close(ledger: Ledger, round_id: RoundId, vector: np.ndarray, kind: str = "train") -> None:
+def close(
+    ledger: Ledger,
+    round_id: RoundId,
+    vector: np.ndarray,
+    kind: str = "train",
+    factors: Factors | None = None,
+) -> None:
     data = model_message(round_id, vector)
     ledger.save_round(round_id, kind, 0, (EVERYBODY,), 0.0)
     ledger.save_content("model", round_id, blob_of(data, round_id.round % 2), data)
-    ledger.close_round(
-        round_id, blob_of(data, 0).digest, 3, 60, {}, 1.0, "survey/1" if kind == "survey" else "mean/1"
-    )
+    summary = {} if factors is None else asdict(factors)
+    rule = "survey/1" if kind == "survey" else "mean/1" if factors is None else "mean/2"
+    ledger.close_round(round_id, blob_of(data, 0).digest, 3, 60, summary, 1.0, rule)
 
 
 def survey_round(ledger: Ledger, generation: int) -> None:
@@ -67,6 +78,22 @@ def training_round(ledger: Ledger, round_id: RoundId) -> None:
             admit(ledger, update(device, round_id, samples=int(rng.integers(20, 99)), body=body))
         admit(ledger, update("liar", round_id), verdict="refused")
         close(ledger, round_id, mean_of(ledger, round_id, P)[0])
+
+
+def bounded_round(ledger: Ledger, round_id: RoundId, factors: Factors) -> None:
+    """Six honest devices, one whose entries are as large as can be, and one with a million samples."""
+    rng = np.random.default_rng(round_id.round)
+    newest = ledger.newest("model", round_id.generation)
+    assert newest is not None
+    base = weights_of(ledger, blob_of(ledger.content(newest), 0), P)
+    sent = {f"pi-{i}": (int(rng.integers(20, 99)), base + rng.normal(size=P)) for i in range(6)}
+    sent |= {"liar": (50, np.full(P, 3e38)), "crowd": (1_000_000, base + 1)}
+    with ledger.transaction():
+        for device, (samples, vector) in sent.items():
+            body = CODECS["float32"].encode(vector.astype(np.float32))
+            admit(ledger, update(device, round_id, samples=samples, body=body))
+        found = bounded_mean(Updates(ledger, round_id, P), base, factors)
+        close(ledger, round_id, found.vector, factors=factors)
 
 
 @pytest.fixture
@@ -107,16 +134,57 @@ def test_every_kept_round_is_the_same_to_the_bit(learnt: Ledger, path: Path) -> 
 
 
 def test_a_rule_that_this_program_does_not_know_is_named_and_not_guessed(learnt: Ledger, path: Path) -> None:
-    for rule in ("mean/2", "median/1", None):
+    for rule in ("mean/3", "median/1", None):
         with learnt.transaction():
             learnt._run("UPDATE rounds SET rule = ? WHERE round = 2", rule)
         with pytest.raises(
             DataError,
             match=rf"round 2\.2 was closed by the rule '?{rule}'?, and fedge {__version__} knows only "
-            "mean/1 and survey/1: replay it with the version that closed it, or a newer one",
+            "mean/1, mean/2 and survey/1: replay it with the version that closed it, or a newer one",
         ):
             replay(path, 2, SEED)
         assert replay(path, 3, SEED).same
+
+
+def test_bounds_are_computed_again_with_the_factors_of_their_round(learnt: Ledger, path: Path) -> None:
+    """Rounds of both rules, and of other settings than today's, lie in one ledger."""
+    settings = (Factors(), Factors(3.0, 2.0), Factors(0, 10.0), Factors(10.0, 0))
+    for number, factors in enumerate(settings, 4):
+        bounded_round(learnt, RoundId(2, number), factors)
+    for number in range(4 + len(settings)):
+        again = replay(path, number, SEED)
+        assert again.same, number
+        assert again.rule == ("survey/1" if number == 0 else "mean/1" if number < 4 else "mean/2")
+    assert again.samples["crowd"] == 1_000_000, "as it said it"
+    with learnt.transaction():
+        learnt._run("UPDATE rounds SET summary = ? WHERE round = 4", json.dumps({**asdict(Factors(9.0))}))
+    assert not replay(path, 4, SEED).same
+    with learnt.transaction():
+        learnt._run("UPDATE rounds SET summary = '{}' WHERE round = 4")
+    with pytest.raises(DamagedState, match=r"the factors of round 2\.4"):
+        replay(path, 4, SEED)
+
+
+def test_the_oldest_kept_round_finds_what_its_updates_began_from(learnt: Ledger, path: Path) -> None:
+    for number in (4, 5, 6, 7):
+        bounded_round(learnt, RoundId(2, number), Factors())
+    with learnt.transaction():
+        learnt.retain(RoundId(2, 7), rounds=2, size=2**40)
+    assert set(learnt.kept_rounds(2)) == {6, 7}
+    assert replay(path, 6, SEED).same
+    with pytest.raises(DataError, match=r"round 2\.5 .* has been freed; rounds 6 to 7 are kept"):
+        replay(path, 5, SEED)
+
+
+def test_an_update_that_was_set_aside_is_in_no_round(learnt: Ledger, path: Path) -> None:
+    bounded_round(learnt, RoundId(2, 4), Factors())
+    answer = learnt.answers(RoundId(2, 4))["liar"]
+    with learnt.transaction():
+        learnt.set_aside(RoundId(2, 4), "liar", replaced(answer, verdict="refused", reason=Reason.SET_ASIDE))
+    assert learnt.answers(RoundId(2, 4))["liar"].reason is Reason.SET_ASIDE
+    again = replay(path, 4, SEED)
+    assert "liar" not in again.samples
+    assert not again.same, "it was closed with it"
 
 
 def test_looking_changes_nothing(learnt: Ledger, path: Path) -> None:

@@ -39,6 +39,7 @@ happenings = st.one_of(
     st.tuples(st.just("published"), st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("closed"), st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("failed")),
+    st.tuples(st.just("unusable"), st.integers(1, 3)),
     st.tuples(st.just("rival"), st.sampled_from([OURS, LARGER]), st.integers(0, 3), st.booleans()),
     st.tuples(st.just("garbage"), devices),
 )
@@ -73,6 +74,11 @@ def happen(story: Story, what: tuple[object, ...]) -> None:
             story.tell(round_closed(story.state.round._replace(round=77)))
         case ("failed",):
             story.tell(on.CloseFailed(story.now_s, story.state.round, "no model"))
+        case ("unusable", int(number)):
+            counts = [d for d, answer in story.state.answers.items() if answer.verdict == "admitted"]
+            devices = tuple(sorted(counts)[:number])
+            if devices:
+                story.tell(on.MeanUnusable(story.now_s, story.state.round, devices, "no model"))
         case ("rival", bytes(instance), int(beat), bool(online)):
             story.tell(on.ServiceSeen(service(instance, beat, online=online)))
         case ("garbage", str(device)):
@@ -82,7 +88,12 @@ def happen(story: Story, what: tuple[object, ...]) -> None:
 def check_state(before: Federation, now: Federation) -> None:
     assert now.round >= before.round
     if now.round == before.round and now.phase is not Phase.DONE:
-        assert before.answers.items() <= now.answers.items()  # an answer is never changed or taken back
+        for device, answer in before.answers.items():  # none is changed or taken back, but set aside
+            assert now.answers[device] == answer or (
+                answer.verdict == "admitted"
+                and now.answers[device].reason is Reason.SET_ASIDE
+                and now.answers[device].digest == answer.digest
+            )
         assert now.cohorts[: len(before.cohorts)] == before.cohorts
     assert now.admitted == sum(answer.verdict == "admitted" for answer in now.answers.values())
     assert now.spooled == sum(cost(partial.size, partial.n) for partial in now.partials.values())
@@ -116,6 +127,8 @@ def test_whatever_happens_the_laws_hold(
         before, length = story.state, len(story.log)
         happen(story, happening)
         check_state(before, story.state)
+        if of(do.SetAside, story.log[length:]):
+            closing_now = None
         for effect in of(do.CloseRound, story.log[length:]):
             assert closing_now is None  # once, until it succeeds or fails
             closing_now = effect.round

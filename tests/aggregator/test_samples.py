@@ -11,6 +11,7 @@ import pytest
 from aggregator import export
 from aggregator.__main__ import main
 from aggregator.exporting import Exported, Exporter, Job
+from aggregator.probes import ROWS
 from aggregator.samples import MAX_ROWS, read_samples
 from fedge.errors import ConfigError
 from fedge.freshness import RoundId
@@ -86,4 +87,4 @@ def test_each_export_is_compared_on_them(tmp_path: Path, monkeypatch: pytest.Mon
     exporter.close()
     assert posted[0].withheld == ""
     np.testing.assert_array_equal(compared[0][-3:], real)
-    assert len(compared[0]) == export.RANDOM_ROWS + 3
+    assert len(compared[0]) == ROWS + 3

@@ -1,6 +1,8 @@
-"""The ledger's books, checked by a second, plain reading of law 5 that shares no code with the first."""
+"""The ledger's books, checked by a second, plain reading of laws 5 and 7 that shares no code with it."""
 
 import hashlib
+import json
+import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -29,11 +31,15 @@ def check_ledger(ledger: Path) -> int:
     checked = 0
     with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        columns = {row[1] for row in db.execute("PRAGMA table_info(rounds)")}
+        rule = "rule" if "rule" in columns else "'mean/1'"  # of an older layout that was not migrated
         rounds = db.execute(
-            "SELECT generation, round, kind, model, devices, samples FROM rounds WHERE closed_at IS NOT NULL"
-            " AND generation = (SELECT generation FROM life) AND model IN (SELECT digest FROM contents)"
+            f"SELECT generation, round, kind, model, devices, samples, {rule}, summary FROM rounds"
+            " WHERE closed_at IS NOT NULL AND generation = (SELECT generation FROM life)"
+            " AND model IN (SELECT digest FROM contents)"
+            " AND (generation, round) IN (SELECT generation, round FROM answers)"
         ).fetchall()
-        for generation, number, kind, model, devices, samples in rounds:
+        for generation, number, kind, model, devices, samples, rule, summary in rounds:
             admitted = db.execute(
                 "SELECT device, digest, samples FROM answers WHERE generation = ? AND round = ?"
                 " AND verdict = 'admitted'",
@@ -42,7 +48,7 @@ def check_ledger(ledger: Path) -> int:
             assert (devices, samples) == (len(admitted), sum(n for _, _, n in admitted)), (generation, number)
             if kind != "train":
                 continue
-            terms = {}
+            vectors, counts = {}, {}
             for device, digest, n in admitted:
                 update = _update(db, device, digest)
                 assert (update["device"], update["generation"], update["round"], update["samples"]) == (
@@ -51,13 +57,18 @@ def check_ledger(ledger: Path) -> int:
                     number,
                     n,
                 )
-                terms[device] = np.frombuffer(update["body"], "<f4").astype(np.float64) * float(n)
-            (content,) = db.execute("SELECT data FROM contents WHERE digest = ?", (model,)).fetchone()
-            assert hashlib.sha256(content).digest() == model
-            stored = np.frombuffer(msgpack.unpackb(content)["body"], "<f4")
-            total = _tree(terms, 0, 256)
+                vectors[device] = np.frombuffer(update["body"], "<f4").astype(np.float64)
+                counts[device] = n
+            stored = _vector(db, model)
+            assert rule in ("mean/1", "mean/2")
+            if rule == "mean/2":
+                (before,) = db.execute(
+                    "SELECT model FROM rounds WHERE generation = ? AND round = ?", (generation, number - 1)
+                ).fetchone()
+                _bound(vectors, counts, _vector(db, before).astype(np.float64), json.loads(summary))
+            total = _tree({device: vectors[device] * float(counts[device]) for device in vectors}, 0, 256)
             assert total is not None
-            mean = (total / float(samples)).astype(np.float32)
+            mean = (total / float(sum(counts.values()))).astype(np.float32)
             assert mean.tobytes() == stored.tobytes(), f"round {generation}.{number} is another mean"
             checked += 1
     return checked
@@ -72,6 +83,40 @@ def check_stores(fleet: FleetOfProcesses) -> None:
         if verdict == "admitted":
             answer = fleet.answers(number, generation)[device.name]
             assert (answer[0], answer[2]) == ("admitted", digest), device.name
+
+
+def _bound(
+    vectors: dict[str, Vector], counts: dict[str, int], base: Vector, factors: dict[str, float]
+) -> None:
+    """Clip each difference and cap each n_k by the round's lower medians, as rule mean/2 says."""
+    middle = (len(vectors) - 1) // 2
+    lengths = {device: _length(vector - base) for device, vector in vectors.items()}
+    longest = factors["clip_norm"] * sorted(lengths.values())[middle]
+    if factors["clip_norm"] and len(vectors) >= 5:
+        for device, length in lengths.items():
+            if length > longest:
+                vectors[device] = (vectors[device] - base) * (longest / length) + base
+    most = math.floor(factors["max_weight"] * sorted(counts.values())[middle])
+    if factors["max_weight"]:
+        counts.update({device: min(n, most) for device, n in counts.items()})
+
+
+def _length(difference: Vector) -> float:
+    """Squares added by halves within 16,384 of them, and these sums one after the other."""
+    total = 0.0
+    for start in range(0, len(difference), 16_384):
+        piece = difference[start : start + 16_384] ** 2
+        piece = np.concatenate((piece, np.zeros(16_384 - len(piece))))
+        while len(piece) > 1:
+            piece = piece[: len(piece) // 2] + piece[len(piece) // 2 :]
+        total += float(piece[0])
+    return math.sqrt(total)
+
+
+def _vector(db: sqlite3.Connection, model: bytes) -> NDArray[np.float32]:
+    (content,) = db.execute("SELECT data FROM contents WHERE digest = ?", (model,)).fetchone()
+    assert hashlib.sha256(content).digest() == model
+    return np.frombuffer(msgpack.unpackb(content)["body"], "<f4")
 
 
 def _update(db: sqlite3.Connection, device: str, digest: bytes) -> dict[str, Any]:

@@ -32,9 +32,9 @@ BEATS = 4
 # The first round's mean takes this long at least, and until it is let go.
 SLOW = """
 import pathlib, time
-import aggregator.closing as closing
+import aggregator.averaging as averaging
 
-folder, finish, begun = pathlib.Path({folder!r}), closing.finish, []
+folder, finish, begun = pathlib.Path({folder!r}), averaging.finish, []
 
 def slow(whole):
     if not begun:
@@ -44,7 +44,7 @@ def slow(whole):
             time.sleep(0.05)
     return finish(whole)
 
-closing.finish = slow
+averaging.finish = slow
 """
 
 

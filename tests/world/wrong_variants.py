@@ -5,7 +5,7 @@ of a state and an event, or by what a host that is wrong does with the effects i
 in which world each was found first.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from typing import Any
@@ -17,16 +17,22 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import closing, rounds, takeover
+from aggregator import admission, averaging, closing, rounds, takeover
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator.answers import Answer
+from aggregator.averaging import Mean, Unusable, Updates, usable_mean
 from aggregator.federation import Phase
+from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.probes import Trial
+from aggregator.rules.bounds import Bounds, Factors, bounds
 from aggregator.rules.mean import Contribution
 from fedge.frames import split
-from fedge.freshness import round_of
+from fedge.freshness import RoundId, round_of
 from fedge.link import MessageArrived, Publication
 from fedge.messages import Frame, pack, unpack
+from fedge.reasons import Reason
 from fleet.world import campaign
 from fleet.world.hosts import AggregatorHost, DeviceHost
 from fleet.world.link import VirtualLink
@@ -339,8 +345,53 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
             total += np.float32(contribution.samples) * contribution.vector
         return total / np.float32(samples), samples
 
-    patch.setattr(closing, "partial", list)
-    patch.setattr(closing, "finish", finish)
+    patch.setattr(averaging, "partial", list)
+    patch.setattr(averaging, "finish", finish)
+
+
+@variant
+def differences_not_clipped(patch: Patch) -> None:
+    over_bounds(patch, clip_norm=0.0)
+
+
+@variant
+def n_k_not_capped(patch: Patch) -> None:
+    over_bounds(patch, max_weight=0.0)
+
+
+def over_bounds(patch: Patch, **changes: float) -> None:
+    def lax(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> Bounds:
+        return bounds(norms, samples, replace(factors, **changes))
+
+    patch.setattr(averaging, "bounds", lax)
+
+
+@variant
+def updates_admitted_from_any_distance(patch: Patch) -> None:
+    patch.setattr(admission, "distance", lambda _start, _vector: 0.0)
+
+
+@variant
+def a_mean_taken_that_is_not_usable(patch: Patch) -> None:
+    patch.setattr(Trial, "passes", lambda _trial, _vector: True)
+
+
+@variant
+def an_update_counted_that_was_set_aside(patch: Patch) -> None:
+    def whole(ledger: LedgerReader, round_id: RoundId) -> dict[str, Answer]:
+        return {
+            device: answer
+            for device, answer in ledger.answers(round_id).items()
+            if answer.verdict == "admitted" or answer.reason is Reason.SET_ASIDE
+        }
+
+    def once(updates: Updates, base: Any, factors: Factors, trial: Trial) -> Mean | Unusable:
+        if any(answer.reason is Reason.SET_ASIDE for answer in updates.answers.values()):
+            return averaging.bounded_mean(updates, base, factors)
+        return usable_mean(updates, base, factors, trial)
+
+    patch.setattr(averaging, "admitted", whole)
+    patch.setattr(closing, "usable_mean", once)
 
 
 @variant
@@ -355,6 +406,7 @@ NEEDS = {
     "a_stale_online_watched_anew": "crash loop",
     "an_older_ledger_taken_up": "ledger restored",
     "nobody_gives_way": "second aggregator",
+    "updates_admitted_from_any_distance": "lies",
     "signatures_not_checked": "lies",
 }
 """What must go wrong for a mistake to show: worlds without it need not be looked into."""
@@ -413,6 +465,11 @@ SEEDS = {
     "who_never_answers_awaited_for_ever": 1,
     "deadlines_that_run_without_a_link": 2,
     "sum_in_order_of_arrival_in_float32": 0,
+    "differences_not_clipped": 12,
+    "n_k_not_capped": 2,
+    "updates_admitted_from_any_distance": 232,
+    "a_mean_taken_that_is_not_usable": 172,
+    "an_update_counted_that_was_set_aside": 172,
     "signatures_not_checked": 8,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""

@@ -1,0 +1,66 @@
+"""The inputs on which each new model must compute finite outputs, at closing and when it is exported."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.nn import Network
+from fedge.nn.spec import NetworkSpec, Standardize
+
+ROWS = 64
+
+Samples = NDArray[np.float32]
+
+
+def probes(spec: NetworkSpec, samples: Samples | None = None) -> Samples:
+    """Raw samples (n, d): 64 drawn from the statistics of the Standardize layer, then `samples`, if any."""
+    X = np.random.default_rng(0).standard_normal((ROWS, spec.inputs), dtype=np.float32)
+    first = spec.layers[0]
+    if isinstance(first, Standardize):
+        X = X * first.scales + first.means
+    return X if samples is None else np.concatenate((X, samples.astype(np.float32, copy=False)))
+
+
+class Trial:
+    """Tells whether a model of this network is usable: for who predicts with it, and who trains from it.
+
+    It is, if its weights are finite in float32, and on each probe its outputs, and over them all loss and
+    gradient, with the targets that it finds least likely (a regression's are the mean).
+
+    It is judged only by what the base itself computes: where that is not finite, a mean that is not either is
+    nobody's fault of this round, and the round must be able to close.
+
+    Args:
+        spec: the network.
+        base: the weights of shape (p,) that the round began from.
+        samples: raw samples (n, d) to try it on as well.
+    """
+
+    def __init__(self, spec: NetworkSpec, base: Samples, samples: Samples | None = None) -> None:
+        self._network = Network(spec)
+        X = probes(spec, samples)
+        self._X = X[np.isfinite(self._outputs(base, X)).all(axis=1)]
+        self.base_is_usable = len(self._X) > 0
+        self._can_be_trained = self.base_is_usable and self._trains(base)
+
+    def passes(self, vector: NDArray[np.floating[Any]]) -> bool:
+        """Whether weights (p,) are usable, rounded to float32."""
+        with np.errstate(over="ignore"):
+            weights = vector.astype(np.float32, copy=False)
+        if not np.isfinite(weights).all() or not np.isfinite(self._outputs(weights, self._X)).all():
+            return False
+        return not self._can_be_trained or self._trains(weights)
+
+    def _outputs(self, weights: Samples, X: Samples) -> NDArray[np.floating[Any]]:
+        with np.errstate(all="ignore"):  # what overflows shows in the outputs
+            return self._network.predict(weights, X)
+
+    def _trains(self, weights: Samples) -> bool:
+        outputs = self._outputs(weights, self._X)
+        classifies = self._network.spec.loss == "cross-entropy"
+        targets = np.argmin(outputs, axis=1) if classifies else np.zeros_like(outputs)
+        gradient = np.empty_like(weights)
+        with np.errstate(all="ignore"):
+            loss = self._network.loss_and_grad(weights, self._network.prepare(self._X), targets, gradient)
+        return bool(np.isfinite(loss) and np.isfinite(gradient).all())

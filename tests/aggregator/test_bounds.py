@@ -1,0 +1,196 @@
+"""How far one update of a round can move the mean."""
+
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from aggregator.rules.bounds import BLOCK, FEWEST, Factors, bounds, clipped, distance, lower_median
+from aggregator.rules.mean import Contribution, finish, order, partial
+
+PROPERTY = settings(deadline=None, max_examples=150)
+P = 3
+USUAL = Factors()
+OFF = Factors(clip_norm=0, max_weight=0)
+LARGEST = 3.4028235e38
+LIAR = 0
+"""The place of the liar in what follows."""
+
+ANY = st.floats(allow_nan=False, allow_infinity=False, width=32)
+TRAINED = st.floats(-4, 4, width=32)
+SAMPLES = st.integers(20, 20_000)
+
+
+class Sent(NamedTuple):
+    """What some devices send: vectors (K, p) and n_k."""
+
+    vectors: list[np.ndarray]
+    samples: list[int]
+
+
+def fleets(lowest: int, highest: int, weight: st.SearchStrategy[float] = TRAINED) -> st.SearchStrategy[Sent]:
+    one = st.tuples(arrays(np.float32, P, elements=weight), SAMPLES)
+    many = st.lists(one, min_size=lowest, max_size=highest)
+    return many.map(lambda sent: Sent([vector for vector, _ in sent], [n for _, n in sent]))
+
+
+def mean(base: np.ndarray, sent: Sent, scales: tuple[float, ...], weights: tuple[int, ...]) -> np.ndarray:
+    contributions = [
+        Contribution(f"pi-{k}", weights[k], clipped(base, vector, scales[k]))
+        for k, vector in enumerate(sent.vectors)
+        if weights[k]
+    ]
+    return finish(partial(sorted(contributions, key=lambda c: order(c.device))), np.float64)[0]
+
+
+def norms(base: np.ndarray, sent: Sent) -> list[float]:
+    return [distance(base, vector) for vector in sent.vectors]
+
+
+# ── a norm ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@PROPERTY
+@given(arrays(np.float32, st.integers(1, 40), elements=ANY))
+def test_a_distance_is_that_of_exact_arithmetic(vector: np.ndarray) -> None:
+    base = vector[::-1]
+    exact = sum((Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(vector, base, strict=True))
+    found = distance(base, vector)
+    assert abs(Fraction(found) ** 2 - exact) <= exact * Fraction(len(vector) + 4, 2**50)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1_000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+def test_the_order_of_its_sum_is_fixed(size: int) -> None:
+    """By halves within a block, with Python's own floats; blocks one after the other."""
+    vector = np.random.default_rng(size).normal(size=size).astype(np.float32) * np.float32(1e3)
+    total = 0.0
+    for start in range(0, size, BLOCK):
+        squares = [float(w) * float(w) for w in vector[start : start + BLOCK]]
+        squares += [0.0] * (BLOCK - len(squares))
+        while len(squares) > 1:
+            half = len(squares) // 2
+            squares = [a + b for a, b in zip(squares[:half], squares[half:], strict=True)]
+        total += squares[0]
+    assert distance(np.zeros(size, np.float32), vector) == math.sqrt(total)
+
+
+def test_the_largest_and_the_smallest_differences_have_a_norm() -> None:
+    far = np.full(4 * BLOCK, LARGEST, np.float32)
+    assert distance(-far, far) == pytest.approx(2 * LARGEST * math.sqrt(len(far)))
+    assert distance(np.zeros(1, np.float32), np.full(1, 1e-45, np.float32)) == float(np.float32(1e-45))
+
+
+# ── what is usual ──────────────────────────────────────────────────────────────────────────────────
+
+
+@PROPERTY
+@given(st.lists(st.floats(0, 1e30), min_size=2, max_size=12), st.floats(0, 1e39))
+def test_one_liar_cannot_place_the_median(honest: list[float], lie: float) -> None:
+    assert min(honest) <= lower_median([*honest, lie]) <= max(honest)
+
+
+@pytest.mark.parametrize(
+    ("values", "median"), [([7], 7), ([9, 1], 1), ([9, 1, 4], 4), ([9, 1, 4, 5], 4), ([3] * 6, 3)]
+)
+def test_the_median_is_one_of_the_values_the_lower_of_two(values: list[int], median: int) -> None:
+    assert lower_median(values) == median
+
+
+# ── what counts ────────────────────────────────────────────────────────────────────────────────────
+
+
+@PROPERTY
+@given(fleets(1, 12, ANY), st.sampled_from([OFF, Factors(1e300, 1e300)]))
+def test_where_no_bound_is_reached_no_bit_changes(sent: Sent, factors: Factors) -> None:
+    base = np.ones(P, np.float32)
+    if not factors.clip_norm or lower_median(norms(base, sent)) > 0:
+        found = bounds(norms(base, sent), sent.samples, factors)
+        assert (set(found.scales), list(found.weights)) == ({1.0}, sent.samples)
+        vector = sent.vectors[0]
+        assert clipped(base, vector, 1.0) is vector
+
+
+@PROPERTY
+@given(fleets(4, 19), arrays(np.float32, P, elements=ANY), st.integers(1, 2**53))
+def test_what_one_liar_of_a_round_can_do_has_a_bound(sent: Sent, lie: np.ndarray, claim: int) -> None:
+    """The bound that stands in `rules.bounds`, of any vector and n_k among four honest ones or more."""
+    base = np.zeros(P, np.float32)
+    everybody = Sent([lie, *sent.vectors], [claim, *sent.samples])
+    lengths, K = norms(base, everybody), len(everybody.samples)
+    found = bounds(lengths, everybody.samples, USUAL)
+    share = found.weights[LIAR] / sum(found.weights)
+    assert share <= USUAL.max_weight / (USUAL.max_weight + K // 2) + 1e-12
+    with_it = mean(base, everybody, found.scales, found.weights)
+    without = mean(base, everybody, found.scales, (0, *found.weights[1:]))
+    moved = float(np.linalg.norm(with_it - without))
+    clip = USUAL.clip_norm * found.median_norm
+    assert moved <= share * (clip + float(np.linalg.norm(without))) * (1 + 1e-9) + 1e-300
+    assert moved <= 2 * share * clip * (1 + 1e-9) + 1e-300
+    assert float(np.linalg.norm(with_it)) <= clip * (1 + 1e-9) + 1e-300
+    assert min(lengths[1:]) <= found.median_norm <= max(lengths[1:]), "which no liar can place"
+
+
+LIES = {
+    "entries of 3e38": (np.full(P, 3e38, np.float32), 1),
+    "of both signs": (np.array([3.4e38, -3.4e38, 3.4e38], np.float32), 1_000_000),
+    "times -1000": (np.full(P, -1_000, np.float32), 600),
+    "all the samples there can be": (np.full(P, 1.5, np.float32), 1_000_000),
+    "zeros": (np.zeros(P, np.float32), 1_000_000),
+}
+
+
+@pytest.mark.parametrize(("lie", "claim"), LIES.values(), ids=LIES)
+def test_one_liar_of_twenty(lie: np.ndarray, claim: int) -> None:
+    rng = np.random.default_rng(4)
+    base = np.ones(P, np.float32)
+    honest = [(base + rng.normal(size=P)).astype(np.float32) for _ in range(19)]
+    counts = [int(n) for n in rng.integers(200, 900, 19)]
+    sent = Sent([lie, *honest], [claim, *counts])
+    found = bounds(norms(base, sent), sent.samples, USUAL)
+    of_the_honest = mean(base, sent, found.scales, (0, *found.weights[1:]))
+    assert np.array_equal(of_the_honest, mean(base, sent, (1.0,) * 20, (0, *sent.samples[1:])))
+    moved = float(np.linalg.norm(mean(base, sent, found.scales, found.weights) - of_the_honest))
+    share = found.weights[LIAR] / sum(found.weights)
+    clip = USUAL.clip_norm * found.median_norm
+    assert found.weights[LIAR] <= 10 * found.median_samples
+    assert share <= 10 / 20
+    assert moved <= share * (clip + float(np.linalg.norm(of_the_honest - base))) * (1 + 1e-9)
+    plain = mean(base, sent, (1.0,) * 20, tuple(sent.samples))
+    assert float(np.linalg.norm(plain - of_the_honest)) > 1.5 * moved, "the plain mean does not hold"
+
+
+@PROPERTY
+@given(fleets(1, FEWEST - 1, ANY))
+def test_of_fewer_than_five_updates_none_is_clipped(sent: Sent) -> None:
+    found = bounds(norms(np.zeros(P, np.float32), sent), sent.samples, USUAL)
+    assert set(found.scales) == {1.0}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_n_k_is_bounded_in_the_smallest_rounds_too(count: int) -> None:
+    found = bounds([1.0] * count, [1_000_000, *[100] * (count - 1)], USUAL)
+    assert found.weights == (1_000, *[100] * (count - 1))
+
+
+def test_where_most_do_not_move_nobody_does() -> None:
+    base = np.array([1e-3, 3.7, -2e20], np.float32)
+    sent = Sent([np.full(P, 3e38, np.float32), *[base.copy() for _ in range(4)]], [100, 20, 333, 7_001, 13])
+    found = bounds(norms(base, sent), sent.samples, USUAL)
+    assert found.scales == (0.0, 1.0, 1.0, 1.0, 1.0)
+    assert np.array_equal(mean(base, sent, found.scales, found.weights).astype(np.float32), base)
+
+
+def test_what_an_honest_big_device_loses() -> None:
+    """Nineteen with 100 samples each and one with 20,000: it counts as 1,000, a third instead of 91 %."""
+    found = bounds([1.0] * 20, [20_000, *[100] * 19], USUAL)
+    assert found.weights[0] == 1_000
+    assert bounds([1.0] * 20, [20_000, *[100] * 19], Factors(max_weight=0)).weights[0] == 20_000
+
+
+def test_a_whole_multiple_that_is_no_whole_number_is_rounded_down() -> None:
+    assert bounds([1.0] * 3, [5, 5, 9], Factors(max_weight=1.5)).weights == (5, 5, 7)

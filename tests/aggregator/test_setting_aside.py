@@ -1,0 +1,226 @@
+"""A mean that is no model: who caused it does not count, the round goes on, and no model is made of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.closing import usual_distance
+from aggregator.effects import Effect
+from fedge.codecs import CODECS
+from fedge.freshness import RoundId
+from fedge.messages import Decline
+from fedge.reasons import Reason
+from tests.aggregator.stories import (
+    DEADLINE_S,
+    OPEN,
+    P,
+    Story,
+    blob,
+    frames,
+    kinds,
+    of,
+    only_manifest,
+    receipts,
+    rules,
+    running,
+    status,
+    update,
+)
+
+WHY = "the mean of the updates is not finite"
+
+
+def unusable(story: Story, *devices: str) -> list[Effect]:
+    return story.tell(on.MeanUnusable(story.now_s, story.state.round, devices, WHY))
+
+
+def closing(*devices: str, quorum: int = 2, online: tuple[str, ...] = ()) -> Story:
+    """All of `devices` have answered; those `online` besides have not."""
+    story = running(*devices, *online, rules=rules(target=len(devices), quorum=quorum))
+    for device in devices:
+        story.answers(device)
+    assert story.phase() == "closing"
+    return story
+
+
+def test_with_enough_others_the_round_closes_at_once_without_waiting_for_anybody() -> None:
+    story = closing("a", "b", "liar", online=("late", "later"))
+    effects = unusable(story, "liar")
+    assert kinds(effects) == [do.SetAside, do.CountRefusal, do.Say, do.CloseRound]
+    assert (story.phase(), story.state.admitted, story.state.attempt) == ("closing", 2, 0)
+    answer = story.state.answers["liar"]
+    assert (answer.verdict, answer.reason) == ("refused", Reason.SET_ASIDE)
+    said = of(do.Say, effects)[0]
+    assert said.level == "error"
+    assert "round 1.1: the mean of the updates is not finite; set aside" in said.text
+    assert "because of them: liar; " in said.text
+    story.closed()
+    assert story.state.round == OPEN._replace(round=2)
+
+
+def test_with_too_few_others_the_round_goes_on_with_its_next_attempt() -> None:
+    story = closing("a", "b", "liar", quorum=3, online=("late",))
+    effects = unusable(story, "liar")
+    assert kinds(effects) == [
+        do.SetAside,
+        do.CountRefusal,
+        do.Say,
+        do.SaveRound,
+        do.Say,
+        do.PublishManifest,
+    ]
+    assert (story.phase(), story.state.admitted, story.state.attempt) == ("collecting", 2, 1)
+    assert (only_manifest(effects).attempt, only_manifest(effects).model) == (1, story.state.model)
+    assert story.state.awaited == {"late"}, "who was set aside has answered"
+    assert of(do.CloseRound, story.answers("late"))
+
+
+def test_who_was_set_aside_may_not_answer_again_and_is_told_why() -> None:
+    story = closing("a", "b", "liar", quorum=3)
+    unusable(story, "liar")
+    again = story.send("liar", update("liar"))
+    assert receipts(again) == [("liar", "refused", Reason.SET_ASIDE)]
+    assert WHY in of(do.SendReceipt, again)[0].receipt.detail
+    other = story.send("liar", update("liar", samples=11))
+    assert receipts(other) == [("liar", "refused", Reason.ALREADY_ANSWERED)]
+    assert story.state.admitted == 2
+    story.later(DEADLINE_S)
+    assert story.phase() == "collecting", "it is not counted at a deadline either"
+
+
+def test_the_round_after_tells_it_the_same() -> None:
+    story = closing("a", "b", "liar")
+    unusable(story, "liar")
+    story.closed()
+    (frame,) = frames(update("liar"))
+    assert receipts(story.frame("liar", frame)) == [("liar", "refused", Reason.SET_ASIDE)]
+
+
+def test_if_all_are_set_aside_nothing_is_computed_of_nothing() -> None:
+    story = closing("a", "b", online=("late",))
+    effects = unusable(story, "a", "b")
+    assert not of(do.CloseRound, effects)
+    assert "lower [plan] learning_rate" in of(do.Say, effects)[0].text
+    for _ in range(3):
+        story.later(DEADLINE_S)
+    assert (story.phase(), story.state.admitted) == ("collecting", 0)
+
+
+def test_many_are_named_within_bounds() -> None:
+    devices = tuple(f"liar-{i}" for i in range(30))
+    story = closing("a", "b", *devices)
+    said = of(do.Say, unusable(story, *devices))[0].text
+    assert said.count("liar-") == 20
+    assert "and 10 more" in said
+
+
+@pytest.mark.parametrize("round_id", [OPEN._replace(round=2), RoundId(2, 1)])
+def test_of_another_round_it_changes_nothing(round_id: RoundId) -> None:
+    story = closing("a", "b")
+    assert story.tell(on.MeanUnusable(0.0, round_id, ("a",), WHY)) == []
+
+
+# ── a bad model ────────────────────────────────────────────────────────────────────────────────────
+
+
+def declines(story: Story, device: str, reason: Reason = Reason.TRAINING_DIVERGED) -> list[str]:
+    """What is said as an error when a device declines."""
+    here = story.state.round
+    declined = Decline(
+        generation=here.generation, round=here.round, attempt=story.state.attempt, reason=reason, detail="no"
+    )
+    effects = story.sees(device, status(declined=declined))
+    return [said.text for said in of(do.Say, effects) if said.level == "error"]
+
+
+THIRD = RoundId(1, 3)
+
+
+def test_if_all_fail_to_train_the_model_is_to_blame() -> None:
+    story = running("a", "b", "c", round=THIRD, model=blob("model of round 2"))
+    assert declines(story, "a") == []
+    assert declines(story, "b", Reason.FAILED) == []
+    (said,) = declines(story, "c")
+    assert "round 1.3: all 3 chosen devices that are online fail to train from the model of round 1.2" in said
+    assert "that model is bad" in said
+    assert "learning rate is not to blame" in said
+    assert "begin a new generation or restore a backup" in said
+    story.later(DEADLINE_S)
+    assert [declines(story, device) for device in ("a", "b", "c")] == [[], [], []], "once a round"
+
+
+def test_in_the_first_round_the_learning_rate_may_be_to_blame() -> None:
+    story = running("a", "b")
+    declines(story, "a")
+    (said,) = declines(story, "b")
+    assert "[plan] learning_rate is too high" in said
+
+
+def test_one_that_can_or_has_another_reason_shows_that_it_is_not_the_model() -> None:
+    story = running("a", "b", "c", round=THIRD)
+    story.answers("a")
+    assert declines(story, "b") + declines(story, "c") == []
+    story = running("a", "b", round=THIRD)
+    assert declines(story, "a", Reason.TOO_HOT) + declines(story, "b") == []
+    story = running("a", round=THIRD)
+    assert declines(story, "a") == [], "fewer than the quorum"
+
+
+# ── what is usual ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
+    story = running("a", "b", "c")
+    assert story.state.furthest is None
+    state = story.state
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    story.tell(
+        on.RoundClosed(
+            story.now_s,
+            state.round,
+            state.task,
+            state.task_message,
+            blob("model of round 1", slot=1),
+            state.progress,
+            base=np.zeros(P, np.float32),
+            usual_distance=2.0,
+        )
+    )
+    story.published()
+    assert story.state.furthest == 200.0
+    far = CODECS["float32"].encode(np.full(P, 100.0, np.float32))
+    assert receipts(story.answers("a", body=far)) == [("a", "refused", Reason.TOO_FAR)]
+    near = CODECS["float32"].encode(np.full(P, 50.0, np.float32))
+    assert receipts(story.answers("b", body=near)) == [("b", "admitted", None)]
+
+
+def test_if_most_are_too_far_the_way_out_is_told() -> None:
+    far = CODECS["float32"].encode(np.full(P, 100.0, np.float32))
+    start = {"base": np.zeros(P, np.float32), "usual_distance": 1.0}
+    story = running("a", "b", "c", **start)
+    story.answers("a", body=far)
+    story.answers("b", body=CODECS["float32"].encode(np.zeros(P, np.float32)))
+    assert "too far" not in of(do.Say, story.later(DEADLINE_S))[0].text, "one of two"
+    story.answers("c", body=far)
+    (said,) = of(do.Say, story.later(DEADLINE_S))
+    assert "attempt 2 begins. Of 3 updates 2 were too far from the model" in said.text
+    assert "new-generation --keep-model" in said.text
+
+
+def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
+    """A fleet that has learnt all may be taught something new, and one that was led astray may return."""
+    rounds = [{"median_norm": 2.0, "moved": 1.0}, {"median_norm": 1e-9, "moved": 1e-9}]
+    assert usual_distance([]) == 0
+    assert usual_distance([{"moved": 5.0}]) == 0, "a round of one says nothing"
+    assert usual_distance(rounds) == 2
+    assert usual_distance([*rounds, {"median_norm": 1.0, "moved": 1e30}]) == 1e30
+    assert usual_distance([*rounds, {"median_norm": 1.0, "moved": 1e30}, rounds[0]]) == 2
+
+
+def test_without_a_factor_there_is_no_bound() -> None:
+    story = running("a", rules=replace(rules(), max_norm=0.0), usual_distance=5.0)
+    assert story.state.furthest is None
