@@ -7,9 +7,9 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,14 @@ from aggregator import survey
 from aggregator.answers import Answer
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
+from aggregator.figures import SMALL_MESSAGES, bytes_needed, summarize
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.rules import mean
+from aggregator.rules.columns import Outlying
 from aggregator.rules.mean import Contribution, finish, partial
-from aggregator.survey import Measured, Unmeasured, check, standardize
+from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState
 from fedge.frames import Refused, join, split
@@ -35,8 +37,8 @@ log = logging.getLogger("fedge.aggregator")
 
 Vector = NDArray[np.float32]
 
-MAX_BYTES_TOLD = 2.0**50
-"""More than a device can have received in a round."""
+LOGGED, NAMED = 10, 100
+"""So many columns of devices that lie outside are logged, and kept in the ledger."""
 SURVEY_MARK = b"\xa4type\xa6survey"
 """How msgpack spells the type of a survey, at the head of its map."""
 
@@ -69,6 +71,8 @@ class Computed:
     devices: int
     samples: int
     summary: dict[str, float]
+    outlying: tuple[Outlying, ...] = ()
+    """Of a survey: the devices that told what hardly any other did, the farthest first."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,20 @@ def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Su
 
 
 def surveyed(
-    ledger: LedgerReader, round_id: RoundId, task: Task, go_on: Callable[[], None] = lambda: None
+    ledger: LedgerReader,
+    round_id: RoundId,
+    task: Task,
+    go_on: Callable[[], None] = lambda: None,
+    rule: str = survey.RULE,
 ) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys; `go_on` as in `mean_of`.
+    """The task with its frozen layers, from the admitted surveys by `rule`; else as `measured`."""
+    return standardize(task, measured(ledger, round_id, task, go_on), rule)
+
+
+def measured(
+    ledger: LedgerReader, round_id: RoundId, task: Task, go_on: Callable[[], None] = lambda: None
+) -> dict[str, Measured]:
+    """The admitted surveys by device; `go_on` as in `mean_of`.
 
     Raises:
         DamagedState: an admitted survey is missing or damaged.
@@ -115,24 +130,30 @@ def surveyed(
         go_on()
         message = _read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
-        measured = check(message, task, answer.samples) if isinstance(message, Survey) else None
-        if not isinstance(measured, Measured):
+        found = check(message, task, answer.samples) if isinstance(message, Survey) else None
+        if not isinstance(found, Measured):
             raise _damaged(device, f"no survey that holds, for round {round_id}")
-        surveys[device] = measured
-    return standardize(task, surveys)
+        surveys[device] = found
+    return surveys
 
 
 def averaged(
-    ledger: LedgerReader, round_id: RoundId, base: Vector, go_on: Callable[[], None] = lambda: None
+    ledger: LedgerReader,
+    round_id: RoundId,
+    base: Vector,
+    go_on: Callable[[], None] = lambda: None,
+    needed: int = SMALL_MESSAGES,
 ) -> Averaged:
     """The mean of the admitted updates, and what they told; `base` of shape (p,) is what they began from.
+
+    `needed`: bytes that one device can have to receive in the round.
 
     Raises:
         DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
     """
     vector, samples = mean_of(ledger, round_id, len(base), go_on)
     answers = admitted(ledger, round_id)
-    summary = summarize(answers)
+    summary = summarize(answers, needed)
     summary["weight_change"] = _change(base, vector)
     return Averaged(vector, len(answers), samples, summary)
 
@@ -158,43 +179,6 @@ def mean_of(
             yield Contribution(device, answer.samples, vector)
 
     return finish(partial(contributions()))
-
-
-def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
-    """The fleet's figures from the devices': means by n_k of training losses, by held-out count of the rest.
-
-    `accuracy` and `held_loss` are of the model the round began from. A device reports what it likes, so
-    these figures are shown and may stop learning, but never enter the model.
-    """
-    summary: dict[str, float] = {}
-    figures: tuple[tuple[str, str, str | None], ...] = (
-        ("loss_before", "loss_before", None),
-        ("loss", "loss_after", None),
-        ("accuracy", "accuracy_before", "held_out"),
-        ("held_loss", "held_loss_before", "held_out"),
-        ("accuracy_local", "accuracy_after", "held_out"),
-    )
-    for name, source, weight in figures:
-        told = [
-            (_weight(answer, weight), answer.metrics[source])
-            for answer in answers.values()
-            if source in answer.metrics
-        ]
-        total = sum(n for n, _ in told if n > 0)
-        mean = sum(n * value for n, value in told if n > 0) / total if total > 0 else np.nan
-        if np.isfinite(mean):
-            summary[name] = float(mean)
-    received = (answer.metrics.get("received_bytes", 0.0) for answer in answers.values())
-    summary["bytes_down"] = int(sum(min(max(0.0, count), MAX_BYTES_TOLD) for count in received))
-    return summary
-
-
-def _weight(answer: Answer, told: str | None) -> float:
-    """How much a device's figure counts: n_k, or a count it tells, which may not outgrow its n_k.
-
-    A device holds out less than 0.9 of its samples, so what it holds out is at most 9 n_k; n_k is bounded.
-    """
-    return float(answer.samples) if told is None else min(answer.metrics.get(told, 0.0), 9.0 * answer.samples)
 
 
 def _change(base: Vector, vector: Vector) -> float:
@@ -245,10 +229,13 @@ def compute(
         DamagedState: what was admitted is missing or damaged.
     """
     round_id, task, task_blob, task_data = job.round, job.task, job.task_blob, None
+    outlying: tuple[Outlying, ...] = ()
     if job.kind == "survey":
-        found = surveyed(ledger, round_id, task, go_on)
+        surveys = measured(ledger, round_id, task, go_on)
+        found = standardize(task, surveys)
         if isinstance(found, Unmeasured):
             return found
+        outlying = outliers(found, surveys)
         counted = admitted(ledger, round_id).values()
         task = _spread(found, len(counted) / job.chosen)
         task_data = pack(task)
@@ -258,11 +245,14 @@ def compute(
     else:
         assert job.model is not None
         base = weights_of(ledger, job.model, task.network.schema.size)
-        result = averaged(ledger, round_id, base, go_on)
+        needed = bytes_needed(job.task_blob.size, job.model.size)
+        result = averaged(ledger, round_id, base, go_on, needed)
     data = model_message(round_id, result.vector)
     model = blob_of(data, 1 - job.model.slot if job.model else 0)
     summary = {**result.summary, "bytes_up": ledger.update_bytes(round_id)}
-    return Computed(task, task_blob, task_data, model, data, result.devices, result.samples, summary)
+    return Computed(
+        task, task_blob, task_data, model, data, result.devices, result.samples, summary, outlying
+    )
 
 
 def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, keep: StateSection) -> None:
@@ -284,12 +274,27 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         computed.model.digest,
         computed.devices,
         computed.samples,
-        summary,
+        {**summary, **_named(computed.outlying)} if job.kind == "survey" else summary,
         time.time(),
         survey.RULE if job.kind == "survey" else mean.RULE,
     )
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
     log.info("%s", _story(job, computed, summary))
+    _warn(computed.outlying)
+
+
+def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:
+    """How many devices lie outside, and the farthest of them with their columns: what `views` show."""
+    devices = len({one.device for one in outlying})
+    return {"outlying_devices": devices, "outlying": [vars(one) for one in outlying[:NAMED]]}
+
+
+def _warn(outlying: tuple[Outlying, ...]) -> None:
+    """Name the devices that lie outside; all of them are counted, the farthest are named."""
+    for one in outlying[:LOGGED]:
+        log.warning("%s: it counts in the survey as far as one device can; look at its sensor", one)
+    if more := len({one.device for one in outlying} - {one.device for one in outlying[:LOGGED]}):
+        log.warning("%d more devices lie far from the fleet in some column", more)
 
 
 def _spread(task: Task, devices: float) -> Task:

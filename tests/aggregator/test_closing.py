@@ -9,11 +9,9 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aggregator.answers import Answer
-from aggregator.closing import averaged, first_weights, read_update, summarize, surveyed
+from aggregator.closing import averaged, first_weights, read_update, surveyed
 from aggregator.ledger.writing import Ledger
 from aggregator.rules.mean import order
 from aggregator.survey import Measured, Unmeasured, check, standardize
@@ -223,53 +221,6 @@ def test_bytes_that_are_no_update_are_a_protocol_error(ledger: Ledger, data: byt
     spool(ledger, data, digest)
     with pytest.raises(ProtocolError):
         read_update(ledger, "a", digest)
-
-
-# ── figures ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def told(samples: int, **metrics: float) -> Answer:
-    return Answer(b"d" * 32, "admitted", samples=samples, metrics=metrics)
-
-
-def test_losses_are_weighed_by_samples_and_accuracies_by_what_was_held_out() -> None:
-    summary = summarize(
-        {
-            "a": told(30, loss_after=1.0, accuracy_before=0.5, held_out=10, received_bytes=100),
-            "b": told(10, loss_after=2.0, accuracy_before=1.0, held_out=30, received_bytes=50),
-            "c": told(60),
-        }
-    )
-    # (30·1 + 10·2) / 40 and (10·0.5 + 30·1) / 40
-    assert summary == {"loss": 1.25, "accuracy": 0.875, "bytes_down": 150}
-
-
-def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
-    assert summarize({"a": told(10, accuracy_before=0.9), "b": told(5, held_out=3)}) == {"bytes_down": 0}
-
-
-HUGE = st.floats(allow_nan=False, allow_infinity=False)
-
-
-def test_nobody_weighs_more_by_claiming_to_hold_out_a_million() -> None:
-    honest = {f"pi-{i}": told(100, accuracy_before=0.5, held_out=25) for i in range(9)}
-    liar = {"liar": told(20, accuracy_before=1.0, held_out=10**12)}
-    assert summarize({**honest, **liar})["accuracy"] == pytest.approx((9 * 25 * 0.5 + 180) / (9 * 25 + 180))
-
-
-NAMES = ("loss_before", "loss_after", "accuracy_before", "held_loss_before", "held_out", "received_bytes")
-
-
-@given(st.lists(st.dictionaries(st.sampled_from(NAMES), HUGE), min_size=1, max_size=4))
-def test_whatever_devices_tell_the_figures_are_finite(metrics: list[dict[str, float]]) -> None:
-    summary = summarize({f"pi-{i}": told(10, **known) for i, known in enumerate(metrics)})
-    assert all(np.isfinite(value) for value in summary.values())
-    assert 0 <= summary["bytes_down"] < 2**53
-
-
-def test_bytes_beyond_measure_do_not_end_the_program() -> None:
-    liars = {f"pi-{i}": told(10, received_bytes=1.7e308) for i in range(2)}
-    assert summarize(liars)["bytes_down"] == 2 * 2**50
 
 
 # ── the first model ────────────────────────────────────────────────────────────────────────────────
