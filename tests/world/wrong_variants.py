@@ -5,7 +5,7 @@ of a state and an event, or by what a host that is wrong does with the effects i
 in which world each was found first.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, count
 from typing import Any
@@ -17,19 +17,23 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import closing, rounds, takeover
+from aggregator import closing, rounds, survey, takeover
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator.answers import Answer
 from aggregator.federation import Phase
+from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.rules.columns import pooled
 from aggregator.rules.mean import Contribution
 from fedge.frames import split
-from fedge.freshness import round_of
+from fedge.freshness import RoundId, round_of
 from fedge.link import MessageArrived, Publication
 from fedge.messages import Frame, pack, unpack
 from fleet.world import campaign
 from fleet.world.hosts import AggregatorHost, DeviceHost
 from fleet.world.link import VirtualLink
+from fleet.world.oracle import Made, Oracle
 from fleet.world.world import Outcome, World
 from tests.world.streams import Step, before, over_core, over_host, say, without
 
@@ -316,6 +320,32 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
 
 
 @variant
+def figures_believed(patch: Patch) -> None:
+    """As told: by the count that each device claims to hold out."""
+
+    def believe(answers: Mapping[str, Answer], _needed: int) -> dict[str, float]:
+        told = [answer.metrics for answer in answers.values() if "accuracy_before" in answer.metrics]
+        held = sum(metrics.get("held_out", 0.0) for metrics in told)
+        if not held:
+            return {}
+        total = sum(metrics["accuracy_before"] * metrics.get("held_out", 0.0) for metrics in told)
+        return {"accuracy": total / held}
+
+    patch.setattr(closing, "summarize", believe)
+    patch.setattr(Oracle, "_figures_hold", _note_accuracies)
+
+
+def _note_accuracies(self: Oracle, ledger: LedgerReader, round_id: RoundId, made: list[Made]) -> None:
+    """What devices told, without the comparison that finds this mistake at once: learning must go on too."""
+    self.note(round_id, made)
+
+
+@variant
+def surveys_merged_by_samples(patch: Patch) -> None:
+    patch.setitem(survey.RULES, survey.RULE, pooled)  # type: ignore[attr-defined]
+
+
+@variant
 def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
 
@@ -327,6 +357,7 @@ NEEDS = {
     "a_stale_online_watched_anew": "crash loop",
     "an_older_ledger_taken_up": "ledger restored",
     "nobody_gives_way": "second aggregator",
+    "figures_believed": "lies",
     "signatures_not_checked": "lies",
 }
 """What must go wrong for a mistake to show: worlds without it need not be looked into."""
@@ -382,6 +413,8 @@ SEEDS = {
     "a_ledger_given_up_that_is_not_older": 0,
     "nobody_gives_way": 1,
     "sum_in_order_of_arrival_in_float32": 0,
+    "figures_believed": 88,
+    "surveys_merged_by_samples": 0,
     "signatures_not_checked": 8,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""
