@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from agent.events import Done, Failed
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
+from agent.measuring import measured
 from agent.sources import Source
 from fedge.codecs import CODECS
 from fedge.disclosure import public
@@ -28,7 +28,7 @@ from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
 from fedge.messages import Manifest, Survey, Task, Update, pack
-from fedge.moments import Moments, bounds, measure, rounded, withhold
+from fedge.moments import withhold
 from fedge.nn import Network
 from fedge.reasons import Reason
 
@@ -186,8 +186,10 @@ class Trainer:
             base=job.manifest.task.digest,
             device=self._settings.device,
             samples=len(dataset.X),
-            features=_told(dataset.X, job.task.features).to_bytes(),
-            targets=_told(dataset.y, job.task.targets or ()).to_bytes() if regression else b"",
+            features=withhold(measured(dataset.X, job.task.features), FEWEST).to_bytes(),
+            targets=withhold(measured(dataset.y, job.task.targets or ()), FEWEST).to_bytes()
+            if regression
+            else b"",
             metrics=job.traffic,
         )
 
@@ -233,22 +235,6 @@ class Trainer:
             body=CODECS[manifest.plan.codec].encode(trained.vector),
             metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
         )
-
-
-def _told(X: NDArray[Any], names: tuple[str, ...]) -> Moments:
-    """What a survey says of the columns of `X`: winsorised, rounded, and nothing of columns with few
-    values."""
-    within = bounds(X)
-    for j in np.flatnonzero(within.beyond):
-        log.warning(
-            "column %r: %d values lie outside of %.6g … %.6g; the survey counts them as these bounds, but "
-            "they are trained on as they are: leave them empty if they are no measurements ([data] missing)",
-            names[j],
-            within.beyond[j],
-            within.low[j],
-            within.high[j],
-        )
-    return rounded(withhold(measure(X, within), FEWEST))
 
 
 def _failed(round_id: RoundId, error: BaseException) -> Failed:

@@ -39,8 +39,8 @@ from fedge.reasons import Reason
 from fedge.topics import Topics, lane_of
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
+from fleet.world.figures import plain_column, plain_figures
 from fleet.world.shortcuts import decode
-from fleet.world.twins import plain_column, plain_figures
 
 LATENESS_S = 5.0
 """What a message may take on its way."""
