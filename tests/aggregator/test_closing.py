@@ -11,7 +11,20 @@ import numpy as np
 import pytest
 
 from aggregator.answers import Answer
-from aggregator.closing import averaged, first_weights, read_update, surveyed
+from aggregator.closing import (
+    LOGGED,
+    ClosingJob,
+    Computed,
+    averaged,
+    compute,
+    first_weights,
+    read_update,
+    save,
+    surveyed,
+)
+from aggregator.config import StateSection
+from aggregator.ledger.reading import Life
+from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.rules.mean import order
 from aggregator.survey import Measured, Unmeasured, check, standardize
@@ -22,7 +35,7 @@ from fedge.freshness import RoundId
 from fedge.messages import Frame, Survey, Update, pack
 from fedge.moments import Moments, measure
 from fedge.reasons import Reason
-from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
+from tests.aggregator.stories import EVERYBODY, TASK, P, blob, digest_of, frames, survey, update
 
 ROUND = RoundId(1, 1)
 SURVEY = RoundId(1, 0)
@@ -191,6 +204,44 @@ def test_a_survey_that_is_lost_ends_the_program(ledger: Ledger) -> None:
     ledger._db.execute("DELETE FROM frames WHERE device = 'pi-0'")
     with pytest.raises(DamagedState, match="pi-0"):
         surveyed(ledger, SURVEY, TASK)
+
+
+def closed_survey(ledger: Ledger, liars: int, honest: int = 12) -> None:
+    """A survey of honest devices, and so many that say of each column what nobody measures."""
+    claim = Moments(np.full(2, 20.0), np.full(2, 1e30), np.zeros(2)).to_bytes()
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+    admit(ledger, *surveys(honest), *(survey(f"liar-{k}", features=claim, samples=20) for k in range(liars)))
+    job = ClosingJob(SURVEY, "survey", TASK, blob("task"), None, seed=1, chosen=1.0)
+    with ledger.transaction():
+        ledger.save_round(SURVEY, "survey", 0, (EVERYBODY,), 0.0)
+        computed = compute(ledger, job)
+        assert isinstance(computed, Computed)
+        save(ledger, job, computed, 1.0, StateSection())
+
+
+def test_who_lies_outside_is_named_and_kept(
+    ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed_survey(ledger, 1)
+    assert [line.partition(": its mean lies")[0] for line in caplog.messages] == [
+        "liar-0: column 'volts'",
+        "liar-0: column 'amps'",
+    ]
+    (row,) = read_rounds(tmp_path / "ledger.db")
+    assert row.outlying_devices == 1
+    assert [text.partition(": its mean lies")[0] for text in row.outlying] == [
+        "liar-0: column 'volts'",
+        "liar-0: column 'amps'",
+    ]
+    assert ledger.summary(SURVEY)["outlying_devices"] == 1
+
+
+def test_of_many_that_lie_outside_the_log_names_few(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Seven of them, of two columns each."""
+    closed_survey(ledger, 7, honest=70)
+    assert len(caplog.messages) == LOGGED + 1
+    assert caplog.messages[-1] == "2 more devices lie far from the fleet in some column"
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────
