@@ -20,6 +20,7 @@ from agent.events import Done, Failed
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
+from agent.measuring import measured
 from agent.sources import Source
 from fedge.codecs import CODECS
 from fedge.disclosure import public
@@ -27,7 +28,7 @@ from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
 from fedge.messages import Manifest, Survey, Task, Update, pack
-from fedge.moments import measure, withhold
+from fedge.moments import withhold
 from fedge.nn import Network
 from fedge.reasons import Reason
 
@@ -185,8 +186,10 @@ class Trainer:
             base=job.manifest.task.digest,
             device=self._settings.device,
             samples=len(dataset.X),
-            features=withhold(measure(dataset.X), FEWEST).to_bytes(),
-            targets=withhold(measure(dataset.y), FEWEST).to_bytes() if regression else b"",
+            features=withhold(measured(dataset.X, job.task.features), FEWEST).to_bytes(),
+            targets=withhold(measured(dataset.y, job.task.targets or ()), FEWEST).to_bytes()
+            if regression
+            else b"",
             metrics=job.traffic,
         )
 

@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.figures import fault, known
 from aggregator.rules.bounds import distance
 from aggregator.survey import Measured, Refusal, check
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Cohort, Survey, Task, Update
+from fedge.messages import Cohort, Metrics, Survey, Task, Update
 from fedge.reasons import Reason
 from fedge.selection import chosen
 
@@ -49,6 +50,8 @@ class Admitted:
     """The update counts, with this weight."""
 
     samples: int
+    figures: Metrics = field(default_factory=dict)
+    """What it tells of its work, as far as that is known here: each within its range."""
 
 
 def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Refusal:
@@ -68,8 +71,14 @@ def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Ref
         return Refusal(Reason.NOT_CHOSEN, f"{device!r} is not chosen for round {terms.round}")
     if isinstance(message, Survey):
         found = check(message, terms.task, terms.max_samples)
-        return Admitted(message.samples) if isinstance(found, Measured) else found
-    return _judge_vector(terms, message)
+        verdict = Admitted(message.samples) if isinstance(found, Measured) else found
+    else:
+        verdict = _judge_vector(terms, message)
+    if isinstance(verdict, Refusal):
+        return verdict
+    if (why := fault(message.metrics)) is not None:
+        return Refusal(Reason.IMPLAUSIBLE, why)
+    return Admitted(verdict.samples, known(message.metrics))
 
 
 def _wrong_round(terms: Terms, message: Update | Survey) -> Refusal | None:

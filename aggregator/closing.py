@@ -9,22 +9,23 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator import survey
-from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
+from aggregator.figures import bytes_needed, summarize
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
-from aggregator.survey import Measured, Unmeasured, check, standardize
+from aggregator.rules.columns import Outlying
+from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
 from fedge.codecs import CODECS
 from fedge.frames import split
 from fedge.freshness import RoundId
@@ -35,10 +36,10 @@ log = logging.getLogger("fedge.aggregator")
 
 Vector = NDArray[np.float32]
 
-MAX_BYTES_TOLD = 2.0**50
-"""More than a device can have received in a round."""
 NAMED = 5
 """So many devices are named in one line."""
+OUTLYING_LOGGED, OUTLYING_KEPT = 10, 100
+"""So many columns of devices that lie outside are logged, and kept in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Computed:
     """The model's weights, of shape (p,)."""
     bounded: tuple[str, ...] = ()
     """What the operator is told of those who count for less than they sent."""
+    outlying: tuple[Outlying, ...] = ()
+    """Of a survey: the devices that told what hardly any other did, the farthest first."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,20 @@ def first_weights(task: Task, seed: int, generation: int) -> Vector:
 
 
 def surveyed(
-    ledger: LedgerReader, round_id: RoundId, task: Task, go_on: Callable[[], None] = lambda: None
+    ledger: LedgerReader,
+    round_id: RoundId,
+    task: Task,
+    go_on: Callable[[], None] = lambda: None,
+    rule: str = survey.RULE,
 ) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys; `go_on` as in `mean_of`.
+    """The task with its frozen layers, from the admitted surveys by `rule`; else as `measured`."""
+    return standardize(task, measured(ledger, round_id, task, go_on), rule)
+
+
+def measured(
+    ledger: LedgerReader, round_id: RoundId, task: Task, go_on: Callable[[], None] = lambda: None
+) -> dict[str, Measured]:
+    """The admitted surveys by device; `go_on` as in `mean_of`.
 
     Raises:
         DamagedState: an admitted survey is missing or damaged.
@@ -110,11 +124,11 @@ def surveyed(
         go_on()
         message = read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
-        measured = check(message, task, answer.samples) if isinstance(message, Survey) else None
-        if not isinstance(measured, Measured):
+        found = check(message, task, answer.samples) if isinstance(message, Survey) else None
+        if not isinstance(found, Measured):
             raise damaged(device, f"no survey that holds, for round {round_id}")
-        surveys[device] = measured
-    return standardize(task, surveys)
+        surveys[device] = found
+    return surveys
 
 
 def averaged(
@@ -136,7 +150,8 @@ def averaged(
     found = usable_mean(updates, base, job.factors, trial)
     if isinstance(found, Unusable):
         return found
-    summary = summarize(updates.answers)
+    assert job.model is not None
+    summary = summarize(updates.answers, bytes_needed(job.task_blob.size, job.model.size))
     summary["weight_change"] = _change(base, found.vector)
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
     summary["moved"] = distance(base, found.vector)
@@ -185,43 +200,6 @@ def _names(devices: Sequence[str]) -> str:
     return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def summarize(answers: Mapping[str, Answer]) -> dict[str, float]:
-    """The fleet's figures from the devices': means by n_k of training losses, by held-out count of the rest.
-
-    `accuracy` and `held_loss` are of the model the round began from. A device reports what it likes, so
-    these figures are shown and may stop learning, but never enter the model.
-    """
-    summary: dict[str, float] = {}
-    figures: tuple[tuple[str, str, str | None], ...] = (
-        ("loss_before", "loss_before", None),
-        ("loss", "loss_after", None),
-        ("accuracy", "accuracy_before", "held_out"),
-        ("held_loss", "held_loss_before", "held_out"),
-        ("accuracy_local", "accuracy_after", "held_out"),
-    )
-    for name, source, weight in figures:
-        told = [
-            (_weight(answer, weight), answer.metrics[source])
-            for answer in answers.values()
-            if source in answer.metrics
-        ]
-        total = sum(n for n, _ in told if n > 0)
-        mean = sum(n * value for n, value in told if n > 0) / total if total > 0 else np.nan
-        if np.isfinite(mean):
-            summary[name] = float(mean)
-    received = (answer.metrics.get("received_bytes", 0.0) for answer in answers.values())
-    summary["bytes_down"] = int(sum(min(max(0.0, count), MAX_BYTES_TOLD) for count in received))
-    return summary
-
-
-def _weight(answer: Answer, told: str | None) -> float:
-    """How much a device's figure counts: n_k, or a count it tells, which may not outgrow its n_k.
-
-    A device holds out less than 0.9 of its samples, so what it holds out is at most 9 n_k; n_k is bounded.
-    """
-    return float(answer.samples) if told is None else min(answer.metrics.get(told, 0.0), 9.0 * answer.samples)
-
-
 def _change(base: Vector, vector: Vector) -> float:
     """‖w' - w‖ / ‖w‖, in float64."""
     before = float(np.linalg.norm(base.astype(np.float64)))
@@ -255,10 +233,13 @@ def compute(
         DamagedState: what was admitted is missing or damaged.
     """
     round_id, task, task_blob, task_data = job.round, job.task, job.task_blob, None
+    outlying: tuple[Outlying, ...] = ()
     if job.kind == "survey":
-        found = surveyed(ledger, round_id, task, go_on)
+        surveys = measured(ledger, round_id, task, go_on)
+        found = standardize(task, surveys)
         if isinstance(found, Unmeasured):
             return found
+        outlying = outliers(found, surveys)
         counted = admitted(ledger, round_id).values()
         task = _spread(found, len(counted) / job.chosen)
         task_data = pack(task)
@@ -286,6 +267,7 @@ def compute(
         summary,
         result.vector,
         result.bounded,
+        outlying,
     )
 
 
@@ -308,7 +290,7 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         computed.model.digest,
         computed.devices,
         computed.samples,
-        summary,
+        {**summary, **_named(computed.outlying)} if job.kind == "survey" else summary,
         time.time(),
         survey.RULE if job.kind == "survey" else bounds.RULE,
     )
@@ -316,6 +298,21 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
     for line in computed.bounded:
         log.warning("round %s: %s", round_id, line)
     log.info("%s", _story(job, computed, summary))
+    _warn(computed.outlying)
+
+
+def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:
+    """How many devices lie outside, and the farthest of them with their columns: what `views` show."""
+    devices = len({one.device for one in outlying})
+    return {"outlying_devices": devices, "outlying": [vars(one) for one in outlying[:OUTLYING_KEPT]]}
+
+
+def _warn(outlying: tuple[Outlying, ...]) -> None:
+    """Name the devices that lie outside; all of them are counted, the farthest are named."""
+    for one in outlying[:OUTLYING_LOGGED]:
+        log.warning("%s: it counts in the survey as far as one device can; look at its sensor", one)
+    if more := len({one.device for one in outlying} - {one.device for one in outlying[:OUTLYING_LOGGED]}):
+        log.warning("%d more devices lie far from the fleet in some column", more)
 
 
 def _spread(task: Task, devices: float) -> Task:

@@ -162,7 +162,7 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
             state = _with_answer(state, device, answer)
             more = [do.SaveAnswer(state.round, device, answer), *more]
         return state, [*dropped, *more]
-    answer = Answer(digest, "admitted", samples=verdict.samples, metrics=message.metrics)
+    answer = Answer(digest, "admitted", samples=verdict.samples, metrics=verdict.figures)
     state = _with_answer(state, device, answer)
     return state, [
         do.SaveAnswer(state.round, device, answer),

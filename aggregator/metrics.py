@@ -75,6 +75,9 @@ class FederationCollector(Collector):
             buckets=list(zip(uppers, accumulate(tally.buckets), strict=True)),
             sum_value=tally.seconds,
         )
+        if tally.outlying is not None:
+            words = "Devices that lie far from the fleet in some column of the survey."
+            yield GaugeMetricFamily("fedge_survey_outlying_devices", words, tally.outlying)
         for key, (name, words) in BROUGHT.items():
             if key in (brought := tally.brought):
                 yield GaugeMetricFamily(name, words, brought[key])

@@ -33,11 +33,13 @@ class Replayed:
     """Digest of the model that its updates give."""
     samples: Mapping[str, int]
     """n_k of each device that counts, in the order of the sum, as it says it."""
+    frozen: bool = True
+    """Of a survey: whether the frozen layers are those of the task that was announced, to the bit."""
 
     @property
     def same(self) -> bool:
-        """Whether the two models are the same to the bit."""
-        return self.announced == self.computed
+        """Whether the two models are the same to the bit, and the frozen layers of a survey too."""
+        return self.announced == self.computed and self.frozen
 
 
 def replay(path: Path, number: int, seed: int) -> Replayed:
@@ -62,11 +64,13 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         kind, announced = _kept(ledger, path, round_id)
         task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
         rule = _known_rule(ledger, path, round_id)
-        if rule == survey.RULE:
-            found = surveyed(ledger, round_id, task)
+        frozen = True
+        if rule in survey.RULES:
+            found = surveyed(ledger, round_id, task, rule=rule)
             if isinstance(found, Unmeasured):
                 raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
             vector = first_weights(found, seed, life.generation)
+            frozen = _announced_task(ledger, life.generation).network == found.network
         elif rule == mean.RULE:
             vector, _ = mean_of(ledger, round_id, task.network.schema.size)
         else:
@@ -75,17 +79,23 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             vector = bounded_mean(updates, base, _factors(ledger, path, round_id)).vector
         computed = hashlib.sha256(model_message(round_id, vector)).digest()
         samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
-        return Replayed(round_id, kind, rule, announced, computed, samples)
+        return Replayed(round_id, kind, rule, announced, computed, samples, frozen)
+
+
+def _announced_task(ledger: LedgerReader, generation: int) -> Task:
+    """The task with the frozen layers that the devices were told."""
+    digest = ledger.newest("task", generation)
+    assert digest is not None
+    return unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
 
 
 def _known_rule(ledger: LedgerReader, path: Path, round_id: RoundId) -> str:
     """The rule that closed a round, if it is one of ours: another would give another model."""
-    rule, known = ledger.rule(round_id), (mean.RULE, bounds.RULE, survey.RULE)
+    rule, known = ledger.rule(round_id), (mean.RULE, bounds.RULE, *survey.RULES)
     if rule is None or rule not in known:
         raise DataError(
             f"{path}: round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only "
-            f"{', '.join(known[:-1])} and {known[-1]}: replay it with the version that closed it, or a "
-            "newer one"
+            f"{', '.join(known)}: replay it with the version that closed it, or a newer one"
         )
     return rule
 

@@ -124,6 +124,7 @@ class Runtime:
         """Take up where the ledger stands."""
         with self._ledger.transaction():
             self._state, effects = rounds.start(self._state, self._now_s())
+            self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
             self._tally.brought = next(reversed(self._ledger.summaries(self._state.round.generation)), {})
             visible = list(self._durable(effects))
             before("Commit")

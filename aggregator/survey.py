@@ -3,35 +3,34 @@
 So nobody normalises by hand: the network takes raw features and, for a regression, gives raw targets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.rules.columns import Columns, Outlying, outlying, pooled, robust
 from fedge import messages
 from fedge.errors import ProtocolError
 from fedge.messages import Task
-from fedge.moments import Moments, merge
+from fedge.moments import ROUNDING_UNITS, Moments, is_constant
 from fedge.nn.spec import LayerSpec, Rescale, Standardize
 from fedge.reasons import Reason
 from fedge.topics import lane_of
 
 Affine = TypeVar("Affine", Standardize, Rescale)
 
-RULE = "survey/1"
-"""What a closed survey names; whatever gives another bit of the first model is another version."""
+RULES: Mapping[str, Callable[[Sequence[Moments]], Columns]] = {"survey/1": pooled, "survey/2": robust}
+"""By what a closed survey names; whatever gives another bit of a frozen layer is another version."""
+RULE = "survey/2"
+"""What surveys are closed by."""
 
 MIN_SAMPLES = 20
 """Statistics of fewer samples would come close to telling a sample."""
 
 MAX_MAGNITUDE = 1e30
 """Of a mean and of a standard deviation, in the column's units: 1e8 below the largest float32."""
-
-ROUNDING_UNITS = 8
-"""A column that spreads over fewer float32 units of its mean is constant up to rounding, see `_scale`."""
 
 
 @dataclass(frozen=True)
@@ -110,25 +109,26 @@ def _refusal(reason: Reason, names: tuple[str, ...], wrong: NDArray[np.bool_], r
     return Refusal(reason, f"column {names[int(np.argmax(wrong))][:100]!r}: {rule}")
 
 
-def standardize(task: Task, surveys: Mapping[str, Measured]) -> Task | Unmeasured:
+def standardize(task: Task, surveys: Mapping[str, Measured], rule: str = RULE) -> Task | Unmeasured:
     """Put a frozen `Standardize` before the network of `task`, and for a regression a `Rescale` behind it.
 
     Args:
         task: its network has neither yet.
-        surveys: by device, in any order: they are merged by lane and device, so the result is a function
+        surveys: by device, in any order: they are taken by lane and device, so the result is a function
             of the set.
+        rule: how they are merged, one of `RULES`.
 
     Raises:
         ValueError: there is no survey, or the network is already standardized.
     """
     if not surveys:
         raise ValueError("nothing to standardize with: no device was surveyed")
-    ordered = [surveys[device] for device in sorted(surveys, key=lambda device: (lane_of(device), device))]
-    features = reduce(merge, (measured.features for measured in ordered))
+    ordered, merge = [measured for _, measured in _ordered(surveys)], RULES[rule]
+    features = merge([measured.features for measured in ordered])
     layers: tuple[LayerSpec, ...] = (_frozen(Standardize, features), *task.network.layers)
     columns = list(zip(task.features, features.count, strict=True))
     if task.targets is not None:
-        targets = reduce(merge, (measured.targets for measured in ordered if measured.targets is not None))
+        targets = merge([measured.targets for measured in ordered if measured.targets is not None])
         layers = (*layers, _frozen(Rescale, targets))
         columns += zip(task.targets, targets.count, strict=True)
     if unmeasured := tuple(name for name, count in columns if count == 0):
@@ -138,21 +138,41 @@ def standardize(task: Task, surveys: Mapping[str, Measured]) -> Task | Unmeasure
     return Task.model_validate({**dict(task), "network": network})
 
 
-def _frozen(layer: type[Affine], moments: Moments) -> Affine:
-    return layer(mean=moments.mean.astype("<f4").tobytes(), scale=_scale(moments).astype("<f4").tobytes())
+def outliers(surveyed: Task, surveys: Mapping[str, Measured]) -> tuple[Outlying, ...]:
+    """Which devices lie far from the frozen layers of `surveyed`, by column, the farthest devices first."""
+    first, last = surveyed.network.layers[0], surveyed.network.layers[-1]
+    assert isinstance(first, Standardize)
+    ordered = _ordered(surveys)
+    found = outlying(
+        [(device, measured.features) for device, measured in ordered],
+        surveyed.features,
+        first.means.astype(np.float64),
+        first.scales.astype(np.float64),
+    )
+    if isinstance(last, Rescale) and surveyed.targets is not None:
+        targets = [(device, one.targets) for device, one in ordered if one.targets is not None]
+        means, scales = last.means.astype(np.float64), last.scales.astype(np.float64)
+        found += outlying(targets, surveyed.targets, means, scales)
+    return found
 
 
-def _scale(moments: Moments) -> NDArray[np.float64]:
-    """The standard deviation √(M2 / count) of each column, or 1 where it is nothing but rounding.
+def _ordered(surveys: Mapping[str, Measured]) -> list[tuple[str, Measured]]:
+    return sorted(surveys.items(), key=lambda item: (lane_of(item[0]), item[0]))
+
+
+def _frozen(layer: type[Affine], columns: Columns) -> Affine:
+    return layer(mean=columns.mean.astype("<f4").tobytes(), scale=_scale(columns).astype("<f4").tobytes())
+
+
+def _scale(columns: Columns) -> NDArray[np.float64]:
+    """The standard deviation of each column, or 1 where it is nothing but rounding.
 
     The layer computes (x - mean) / σ in float32, where x and mean are each off by up to half a unit,
-    2⁻²⁴ |mean|. At σ = 8 units of 2⁻²³ |mean| this is an error of 1/8 in a standardized value; below, the
-    layer would blow up rounding until it looked like signal. Such a column gets scale 1, as a constant one
-    does in scikit-learn's StandardScaler, or, where a unit itself is large (|mean| > 10⁶), those 8 units:
-    the rest of a constant column is then never more than about 1 and cannot drown the other features.
+    2⁻²⁴ |mean|. Below 8 units it would blow up rounding until it looked like signal (`is_constant`). Such a
+    column gets scale 1, as a constant one does in scikit-learn's StandardScaler, or, where a unit itself is
+    large (|mean| > 10⁶), those 8 units: the rest of a constant column is then never more than about 1 and
+    cannot drown the other features.
     """
-    sigma = np.sqrt(moments.m2 / np.maximum(moments.count, 1))
-    float32 = np.finfo(np.float32)
-    floor = ROUNDING_UNITS * float(float32.eps) * np.abs(moments.mean)
-    constant = sigma <= np.maximum(floor, float(float32.tiny))  # below `tiny` float32 loses digits
-    return np.where(constant, np.maximum(floor, 1.0), sigma)
+    floor = ROUNDING_UNITS * float(np.finfo(np.float32).eps) * np.abs(columns.mean)
+    constant = is_constant(columns.mean, columns.spread)
+    return np.where(constant, np.maximum(floor, 1.0), columns.spread)

@@ -38,6 +38,8 @@ class Tally:
     """How many of these rounds took so long: up to each of `BOUNDS_S`, and longer."""
     brought: Mapping[str, float] = field(default_factory=dict)
     """The summary of the round that closed last: `accuracy`, `held_loss`, `weight_change`, …"""
+    outlying: int | None = None
+    """Devices that lie far from the fleet in some column, as the survey found; None: there is none yet."""
     _decliners: dict[str, tuple[RoundId, int]] = field(default_factory=dict)
     """Which attempt of a device was counted last as declined. Not in the state, which may be loaded anew."""
 
@@ -63,6 +65,12 @@ class Tally:
         self.seconds += seconds
         self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
         self.brought = summary
+        self.surveyed(summary)
+
+    def surveyed(self, summary: Mapping[str, float]) -> None:
+        """Take in what a survey found, if the summary is of one."""
+        if "outlying_devices" in summary:
+            self.outlying = int(summary["outlying_devices"])
 
 
 @dataclass(frozen=True)

@@ -79,14 +79,14 @@ def held_out(fleet: Mapping[str, Dataset]) -> tuple[NDArray[np.float32], NDArray
 def _learn(
     task: Task, fleet: Mapping[str, Dataset], plan: Plan, rounds: int, seed: int
 ) -> tuple[Network, NDArray[np.float32]]:
-    surveys = {device: Measured(measure(data.X), None) for device, data in fleet.items()}
-    standardized = standardize(task, surveys)
+    everything = np.concatenate([data.X for data in fleet.values()])
+    standardized = standardize(task, {"all": Measured(measure(everything), None)})
     if isinstance(standardized, Unmeasured):
         raise DataError(str(standardized))
     network = Network(standardized.network)
     rng = np.random.default_rng(seed)
     w = initialize(standardized.network, rng)
-    X = network.prepare(np.concatenate([data.X for data in fleet.values()]))
+    X = network.prepare(everything)
     y = network.prepare_targets(np.concatenate([data.y for data in fleet.values()]))
     for _ in range(rounds):
         w = train(network, w, X, y, plan, rng).vector

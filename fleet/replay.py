@@ -49,6 +49,8 @@ def show(replayed: Replayed, console: Console) -> None:
     what = f"round {replayed.round} ({replayed.kind}, {replayed.rule}, {len(replayed.samples)} devices): "
     if replayed.same:
         verdict = f"the same model to the bit, {replayed.announced.hex()[:16]}…"
+    elif not replayed.frozen:
+        verdict = "[bold]not the same frozen layers[/bold] as those that were announced"
     else:
         verdict = (
             f"[bold]not the same model[/bold]: {replayed.announced.hex()[:16]}… was announced, "

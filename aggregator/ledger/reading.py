@@ -137,10 +137,11 @@ class LedgerReader:
             return [json.loads(row[0]) for row in rows]
 
     def summary(self, round_id: RoundId) -> dict[str, float]:
-        """What one closed round brought."""
+        """What one closed round brought, in numbers."""
         row = self._one("SELECT summary FROM rounds WHERE generation = ? AND round = ?", *round_id)
         with self._sound(f"the summary of round {round_id}"):
-            return json.loads(row[0]) if row else {}
+            found = json.loads(row[0]) if row else {}
+            return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
     def bytes_held(self) -> int:
         """What the ledger takes, without what has been freed in it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aggregator.ledger.layout import COUNTS_MISSES
 from aggregator.ledger.reading import connect_read_only
+from aggregator.rules.columns import Outlying
 from fedge.freshness import RoundId
 
 
@@ -33,6 +34,10 @@ class RoundRow:
     weight_change: float | None
     bytes_up: int
     bytes_down: int
+    outlying_devices: int = 0
+    """Of a survey: how many devices lie far from the fleet in some column."""
+    outlying: tuple[str, ...] = ()
+    """Of a survey: the farthest of them, by column and how far."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ def _round_row(
         weight_change=found.get("weight_change"),
         bytes_up=found.get("bytes_up", 0),
         bytes_down=found.get("bytes_down", 0),
+        outlying_devices=found.get("outlying_devices", 0),
+        outlying=tuple(str(Outlying(**one)) for one in found.get("outlying", ())),
     )
 
 

@@ -27,7 +27,8 @@ is of the round itself, a multiple of it, and there is no noise.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from statistics import median_low
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,6 @@ BLOCK = 16_384
 """Entries of a vector whose squares are added by a tree; a power of two."""
 
 Vector = NDArray[np.floating[Any]]
-N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> 
         samples: n_k of each, in the same order; each at least 1.
         factors: of the federation, or those stored with a round that is computed again.
     """
-    norm, count = lower_median(norms), lower_median(samples)
+    norm, count = median_low(norms), median_low(samples)
     clip = factors.clip_norm * norm if factors.clip_norm and len(norms) >= FEWEST else math.inf
     cap = max(1, math.floor(min(MAX_SAMPLES, factors.max_weight * count))) if factors.max_weight else None
     return Bounds(
@@ -82,11 +82,6 @@ def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> 
         tuple(1.0 if each <= clip else clip / each for each in norms),
         tuple(each if cap is None else min(each, cap) for each in samples),
     )
-
-
-def lower_median(values: Sequence[N]) -> N:
-    """The element (K - 1) // 2 of the K sorted values: always one of them."""
-    return sorted(values)[(len(values) - 1) // 2]
 
 
 def distance(base: Vector, vector: Vector) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
@@ -19,6 +20,13 @@ from fleet.world.oracle import Made
 NAME = "liar"
 SILENT = "silent"
 EXAGGERATIONS = 30
+CLAIMS: tuple[dict[str, float], ...] = (
+    {"accuracy_before": 1.0, "held_loss_before": 0.0, "held_out": 2.0**31 - 1, "received_bytes": 2.0**50},
+    {"accuracy_before": 1e9, "held_out": 10.0},
+    {"accuracy_before": 0.0, "held_loss_before": 1e308, "loss_before": 1e308, "held_out": 2.0**31 - 1},
+    {"held_loss_before": -1e300, "held_out": 1.0},
+)
+"""Figures that would end learning, or keep it from ending, if they were believed."""
 Lies = Literal["known", "all"]
 """Which ones are told: those whose influence the invariants bound, or anything in any field."""
 
@@ -64,6 +72,8 @@ class Liar:
         """
         self._forgeries = forgeries
         self._lies = self._invent(manifest, heard, number)
+        if number % 2:
+            self._lies += self._brag(manifest, number)
         self._link.open()
 
     def exaggerate(self, manifest: Manifest | None) -> None:
@@ -110,16 +120,35 @@ class Liar:
         weights = np.full(4, np.nan if number % 8 == 5 else 3e38 if far else 1.0, np.float32)
         if number % 8 == 6:
             here = here._replace(round=max(0, here.round - 1))
+        return self._frames(here, manifest.model.digest, device, samples, weights, {})
+
+    def _brag(self, manifest: Manifest | None, number: int) -> list[bytes]:
+        """An update that can count, with figures that cannot be true."""
+        if manifest is None or manifest.model is None or manifest.kind != "train":
+            return []
+        weights, claims = np.full(4, 1.0, np.float32), CLAIMS[number // 2 % len(CLAIMS)]
+        return self._frames(round_of(manifest), manifest.model.digest, NAME, 100, weights, claims)
+
+    def _frames(
+        self,
+        here: RoundId,
+        base: bytes,
+        device: str,
+        samples: int,
+        weights: NDArray[np.float32],
+        claims: dict[str, float],
+    ) -> list[bytes]:
         update = Update(
             generation=here.generation,
             round=here.round,
-            base=manifest.model.digest,
+            base=base,
             device=device,
             samples=samples,
             steps=1,
             kind="weights",
             codec="float32",
             body=weights.astype("<f4").tobytes(),
+            metrics=claims,
         )
         payload = pack(update)
         self._made(hashlib.sha256(payload).digest(), Made(device, RoundId(*here), update))

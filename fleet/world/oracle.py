@@ -7,7 +7,9 @@ of the programs: what was said it compares with what is durable, and models it c
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf
+from math import inf, isclose, nan
+
+import numpy as np
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
@@ -31,12 +33,15 @@ from fedge.messages import (
     Update,
     unpack,
 )
+from fedge.moments import Moments
+from fedge.nn.spec import Standardize
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.topics import Topics
 from fleet.world import twins
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
+from fleet.world.figures import plain_column, plain_figures
 from fleet.world.shortcuts import decode
 
 LATENESS_S = 5.0
@@ -72,6 +77,17 @@ class Announced:
     manifest: Manifest
 
 
+@dataclass(frozen=True)
+class Ending:
+    """When learning is over."""
+
+    rounds: int
+    accuracy: float
+
+
+NEVER = Ending(2**31 - 1, 2.0)
+
+
 class Oracle:
     """Everything that was promised, announced and made in one world.
 
@@ -80,10 +96,16 @@ class Oracle:
         now_s: virtual seconds.
         quorum: below which no round may close.
         deadline_s: of each attempt.
+        ending: when learning may end.
     """
 
     def __init__(
-        self, topics: Topics, now_s: Callable[[], float], quorum: int, deadline_s: float = 0.0
+        self,
+        topics: Topics,
+        now_s: Callable[[], float],
+        quorum: int,
+        deadline_s: float = 0.0,
+        ending: Ending = NEVER,
     ) -> None:
         self.made: dict[bytes, Made] = {}
         self.closed_s = 0.0
@@ -99,6 +121,11 @@ class Oracle:
         """Aggregators at work that know that they are connected."""
         self._linked_s, self._counted_s = 0.0, 0.0
         """How long there had been any, and when that was counted."""
+        self._ending = ending
+        self.liars: set[str] = set()
+        """Whose word is worth nothing."""
+        self._told: dict[RoundId, dict[str, float]] = {}
+        """Which accuracies the devices told that count in a round."""
         self.several_until_s = -inf
         """Until then several aggregators may have been at work, each over the other's frames."""
         self._receipts: dict[tuple[str, bytes], set[str]] = {}
@@ -291,6 +318,8 @@ class Oracle:
         saved = ledger.round_as_saved(here)
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
+        if manifest.state == "done":
+            self._learning_may_end(here)
         book.last = manifest
         book.over_s = self._now_s() + manifest.seconds_left
         self.announced.append(Announced(self._now_s(), manifest))
@@ -326,6 +355,8 @@ class Oracle:
         digest, body = _newest_model(ledger, round_id)
         if round_id.round:
             self._trained(ledger, book, round_id, counted, body)
+        if not kept:
+            self._figures_hold(ledger, round_id, [self.made[answer.digest] for answer in counted.values()])
         if kept and body != book.body:
             raise Violation(f"generation {round_id.generation} goes on with another model than the newest")
         book.closed[round_id], book.body = digest, body
@@ -382,6 +413,51 @@ class Oracle:
         """Whose updates were set aside in a round."""
         made = [self.made[digest] for digest in book.set_aside]
         return frozenset(one.device for one in made if one.round == round_id)
+
+    def _figures_hold(self, ledger: LedgerReader, round_id: RoundId, made: list[Made]) -> None:
+        """What the round brought is what its updates told, and its survey's layers are what those give."""
+        updates = [one.message for one in made if isinstance(one.message, Update)]
+        found = ledger.summary(round_id)
+        for name, value in plain_figures(updates).items():
+            if not isclose(found.get(name, nan), value, rel_tol=1e-9, abs_tol=1e-12):
+                raise Violation(f"the {name} of round {round_id} is {found.get(name)}, and {value} was told")
+        self.note(round_id, made)
+        surveys = [one.message for one in made if isinstance(one.message, Survey)]
+        if surveys:
+            digest = ledger.newest("task", round_id.generation)
+            assert digest is not None
+            task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
+            layer = task.network.layers[0]
+            assert isinstance(layer, Standardize)
+            moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
+            for j, name in enumerate(task.features):
+                mean, spread = plain_column(moments, j)
+                close = np.isclose(layer.means[j], mean, rtol=1e-6, atol=1e-30)
+                if not close or (spread > 1e-3 and not np.isclose(layer.scales[j], spread, rtol=1e-6)):
+                    raise Violation(
+                        f"column {name!r} is {layer.means[j]} ± {layer.scales[j]} after the survey of "
+                        f"generation {round_id.generation}, and {mean} ± {spread} is what it gives"
+                    )
+
+    def note(self, round_id: RoundId, made: list[Made]) -> None:
+        """Remember which accuracies were told in a round."""
+        self._told[round_id] = {
+            one.device: one.message.metrics["accuracy_before"]
+            for one in made
+            if "accuracy_before" in one.message.metrics
+        }
+
+    def _learning_may_end(self, here: RoundId) -> None:
+        """Learning is over before its last round: then not because a single device says so."""
+        told = self._told.get(here, {})
+        if here.round >= self._ending.rounds or max(told.values(), default=1.0) < self._ending.accuracy:
+            return
+        others = [accuracy for device, accuracy in told.items() if device not in self.liars]
+        if max(others, default=0.0) < self._ending.accuracy:
+            raise Violation(
+                f"learning is over after round {here}, in which a single device tells an accuracy of "
+                f"{max(told.values())}, and the others {max(others, default=0.0)} at most"
+            )
 
     def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
         """It takes up a round; its ledger knew this one: not if a newer one has long been announced.

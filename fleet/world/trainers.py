@@ -18,6 +18,9 @@ from fedge.moments import Moments
 from fedge.reasons import Reason
 from fleet.world.oracle import Made
 
+MODEST = 0.6
+"""No honest stand-in tells a higher accuracy."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -103,7 +106,14 @@ class StandIn:
             kind="weights",
             codec="float32",
             body=vector.astype("<f4").tobytes(),
-            metrics={"loss_after": 1.0, **job.traffic},
+            metrics={
+                "loss_before": 2.0 / here.round,
+                "loss_after": 1.0 / here.round,
+                "accuracy_before": MODEST - self._number / 100,
+                "held_loss_before": 3.0 / here.round + self._number / 10,
+                "held_out": float(samples // 4),
+                **job.traffic,
+            },
         )
 
     def _finish(self, job: Job) -> None:

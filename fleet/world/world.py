@@ -27,10 +27,11 @@ from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
 from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Host, Scene
+from fleet.world.liars import NAME as LIAR
 from fleet.world.liars import Liar, Lies, Silent
 from fleet.world.link import Place, Weather
 from fleet.world.operator import Operator
-from fleet.world.oracle import Oracle, Violation
+from fleet.world.oracle import Ending, Oracle, Violation
 from fleet.world.power import Power
 from fleet.world.signing import forgeries, key
 from fleet.world.trainers import Odd
@@ -58,6 +59,8 @@ ROUND_TRIPS_S = 5.0
 """What a device's messages may take, beside its training."""
 PROGRESS_S = 300.0
 """A round in the calm is closed after so long and two deadlines, whatever happened before."""
+ACCURACY = 0.9
+"""Learning ends there, and no honest stand-in tells as much."""
 TRACE_LINES = 400
 MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their own, by tempfile
 
@@ -164,7 +167,14 @@ class World:
         self._broker = Broker(
             lambda: self._clock.now_s, self._clock.after, self._heard, self.terms.queue_limit
         )
-        self._oracle = Oracle(TOPICS, lambda: self._clock.now_s, self.terms.quorum, self.terms.deadline_s)
+        self._oracle = Oracle(
+            TOPICS,
+            lambda: self._clock.now_s,
+            self.terms.quorum,
+            self.terms.deadline_s,
+            Ending(self.terms.rounds, ACCURACY),
+        )
+        self._oracle.liars.add(LIAR)
         self._scene = Scene(self._clock, self._broker, self._oracle, TOPICS, self._rng, self._tell)
         self._devices: list[DeviceHost] = []
         self._clones: list[DeviceHost] = []
@@ -530,7 +540,7 @@ def _federation(wanted: Terms) -> FederationSettings:
             "model": {"features": ("x",), "classes": ("low", "high")},
             "plan": {"epochs": 1, "batch_size": 16},
             "rounds": rounds,
-            "stopping": {"rounds": wanted.rounds},
+            "stopping": {"rounds": wanted.rounds, "accuracy": ACCURACY},
             "signing": {"key": "signing.key"} if wanted.signed else {},
         }
     )

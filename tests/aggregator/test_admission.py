@@ -47,9 +47,39 @@ def test_an_honest_survey_counts_with_its_samples() -> None:
     assert admit(SURVEYING, "a", survey("a", SURVEYING.round)) == Admitted(100)
 
 
+def test_of_the_figures_that_it_tells_those_are_kept_that_are_known() -> None:
+    figures = {"accuracy_before": 0.5, "held_loss_before": 1e308, "received_bytes": 7.0}
+    found = admit(TERMS, "a", sent(samples=17, metrics={**figures, "brightness": -3.0}))
+    assert found == Admitted(17, figures)
+    surveyed = admit(SURVEYING, "a", survey("a", SURVEYING.round, metrics={"sent_bytes": 1.0, "x": 2.0}))
+    assert surveyed == Admitted(100, {"sent_bytes": 1.0})
+
+
 NOBODY = Cohort(fraction=1e-12, seed=0)
 
 REFUSED = [
+    (
+        TERMS,
+        "a",
+        sent(metrics={"accuracy_before": 1e9}),
+        Reason.IMPLAUSIBLE,
+        "accuracy_before = 1000000000: it must be a number in 0…1",
+    ),
+    (
+        TERMS,
+        "a",
+        sent(metrics={"held_loss_before": -1e300}),
+        Reason.IMPLAUSIBLE,
+        "held_loss_before = -1e+300: ",
+    ),
+    (TERMS, "a", sent(metrics={"held_out": 0.5}), Reason.IMPLAUSIBLE, "held_out = 0.5: it must be a whole"),
+    (
+        SURVEYING,
+        "a",
+        survey("a", SURVEYING.round, metrics={"received_bytes": 1e300}),
+        Reason.IMPLAUSIBLE,
+        "received_bytes = 1e+300: ",
+    ),
     (TERMS, "b", sent(), Reason.FOREIGN_DEVICE, "the update names 'a', its topic 'b'"),
     (TERMS, "a", sent(generation=2), Reason.OTHER_GENERATION, "generation 2, ours is 3"),
     (TERMS, "a", sent(generation=4), Reason.OTHER_GENERATION, "generation 4, ours is 3"),

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from statistics import median_low
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aggregator.rules.bounds import BLOCK, FEWEST, Factors, bounds, clipped, distance, lower_median
+from aggregator.rules.bounds import BLOCK, FEWEST, Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
 
 PROPERTY = settings(deadline=None, max_examples=150)
@@ -91,14 +92,14 @@ def test_the_largest_and_the_smallest_differences_have_a_norm() -> None:
 @PROPERTY
 @given(st.lists(st.floats(0, 1e30), min_size=2, max_size=12), st.floats(0, 1e39))
 def test_one_liar_cannot_place_the_median(honest: list[float], lie: float) -> None:
-    assert min(honest) <= lower_median([*honest, lie]) <= max(honest)
+    assert min(honest) <= median_low([*honest, lie]) <= max(honest)
 
 
 @pytest.mark.parametrize(
     ("values", "median"), [([7], 7), ([9, 1], 1), ([9, 1, 4], 4), ([9, 1, 4, 5], 4), ([3] * 6, 3)]
 )
 def test_the_median_is_one_of_the_values_the_lower_of_two(values: list[int], median: int) -> None:
-    assert lower_median(values) == median
+    assert median_low(values) == median
 
 
 # ── what counts ────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +109,7 @@ def test_the_median_is_one_of_the_values_the_lower_of_two(values: list[int], med
 @given(fleets(1, 12, ANY), st.sampled_from([OFF, Factors(1e300, 1e300)]))
 def test_where_no_bound_is_reached_no_bit_changes(sent: Sent, factors: Factors) -> None:
     base = np.ones(P, np.float32)
-    if not factors.clip_norm or lower_median(norms(base, sent)) > 0:
+    if not factors.clip_norm or median_low(norms(base, sent)) > 0:
         found = bounds(norms(base, sent), sent.samples, factors)
         assert (set(found.scales), list(found.weights)) == ({1.0}, sent.samples)
         vector = sent.vectors[0]

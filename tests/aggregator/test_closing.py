@@ -10,12 +10,23 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aggregator.answers import Answer
 from aggregator.averaging import read_update
-from aggregator.closing import Averaged, ClosingJob, averaged, first_weights, summarize, surveyed
+from aggregator.closing import (
+    OUTLYING_LOGGED,
+    Averaged,
+    ClosingJob,
+    Computed,
+    averaged,
+    compute,
+    first_weights,
+    save,
+    surveyed,
+)
+from aggregator.config import StateSection
+from aggregator.ledger.reading import Life
+from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.rules.bounds import Factors
 from aggregator.rules.mean import order
@@ -27,7 +38,7 @@ from fedge.freshness import RoundId
 from fedge.messages import Frame, Survey, Update, pack
 from fedge.moments import Moments, measure
 from fedge.reasons import Reason
-from tests.aggregator.stories import MODEL, TASK, P, blob, digest_of, frames, survey, update
+from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, digest_of, frames, survey, update
 
 ROUND = RoundId(1, 1)
 SURVEY = RoundId(1, 0)
@@ -206,6 +217,44 @@ def test_a_survey_that_is_lost_ends_the_program(ledger: Ledger) -> None:
         surveyed(ledger, SURVEY, TASK)
 
 
+def closed_survey(ledger: Ledger, liars: int, honest: int = 12) -> None:
+    """A survey of honest devices, and so many that say of each column what nobody measures."""
+    claim = Moments(np.full(2, 20.0), np.full(2, 1e30), np.zeros(2)).to_bytes()
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+    admit(ledger, *surveys(honest), *(survey(f"liar-{k}", features=claim, samples=20) for k in range(liars)))
+    job = ClosingJob(SURVEY, "survey", TASK, blob("task"), None, seed=1, chosen=1.0)
+    with ledger.transaction():
+        ledger.save_round(SURVEY, "survey", 0, (EVERYBODY,), 0.0)
+        computed = compute(ledger, job)
+        assert isinstance(computed, Computed)
+        save(ledger, job, computed, 1.0, StateSection())
+
+
+def test_who_lies_outside_is_named_and_kept(
+    ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed_survey(ledger, 1)
+    assert [line.partition(": its mean lies")[0] for line in caplog.messages] == [
+        "liar-0: column 'volts'",
+        "liar-0: column 'amps'",
+    ]
+    (row,) = read_rounds(tmp_path / "ledger.db")
+    assert row.outlying_devices == 1
+    assert [text.partition(": its mean lies")[0] for text in row.outlying] == [
+        "liar-0: column 'volts'",
+        "liar-0: column 'amps'",
+    ]
+    assert ledger.summary(SURVEY)["outlying_devices"] == 1
+
+
+def test_of_many_that_lie_outside_the_log_names_few(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Seven of them, of two columns each."""
+    closed_survey(ledger, 7, honest=70)
+    assert len(caplog.messages) == OUTLYING_LOGGED + 1
+    assert caplog.messages[-1] == "2 more devices lie far from the fleet in some column"
+
+
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -234,53 +283,6 @@ def test_bytes_that_are_no_update_are_a_protocol_error(ledger: Ledger, data: byt
     spool(ledger, data, digest)
     with pytest.raises(ProtocolError):
         read_update(ledger, "a", digest)
-
-
-# ── figures ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def told(samples: int, **metrics: float) -> Answer:
-    return Answer(b"d" * 32, "admitted", samples=samples, metrics=metrics)
-
-
-def test_losses_are_weighed_by_samples_and_accuracies_by_what_was_held_out() -> None:
-    summary = summarize(
-        {
-            "a": told(30, loss_after=1.0, accuracy_before=0.5, held_out=10, received_bytes=100),
-            "b": told(10, loss_after=2.0, accuracy_before=1.0, held_out=30, received_bytes=50),
-            "c": told(60),
-        }
-    )
-    # (30·1 + 10·2) / 40 and (10·0.5 + 30·1) / 40
-    assert summary == {"loss": 1.25, "accuracy": 0.875, "bytes_down": 150}
-
-
-def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
-    assert summarize({"a": told(10, accuracy_before=0.9), "b": told(5, held_out=3)}) == {"bytes_down": 0}
-
-
-HUGE = st.floats(allow_nan=False, allow_infinity=False)
-
-
-def test_nobody_weighs_more_by_claiming_to_hold_out_a_million() -> None:
-    honest = {f"pi-{i}": told(100, accuracy_before=0.5, held_out=25) for i in range(9)}
-    liar = {"liar": told(20, accuracy_before=1.0, held_out=10**12)}
-    assert summarize({**honest, **liar})["accuracy"] == pytest.approx((9 * 25 * 0.5 + 180) / (9 * 25 + 180))
-
-
-NAMES = ("loss_before", "loss_after", "accuracy_before", "held_loss_before", "held_out", "received_bytes")
-
-
-@given(st.lists(st.dictionaries(st.sampled_from(NAMES), HUGE), min_size=1, max_size=4))
-def test_whatever_devices_tell_the_figures_are_finite(metrics: list[dict[str, float]]) -> None:
-    summary = summarize({f"pi-{i}": told(10, **known) for i, known in enumerate(metrics)})
-    assert all(np.isfinite(value) for value in summary.values())
-    assert 0 <= summary["bytes_down"] < 2**53
-
-
-def test_bytes_beyond_measure_do_not_end_the_program() -> None:
-    liars = {f"pi-{i}": told(10, received_bytes=1.7e308) for i in range(2)}
-    assert summarize(liars)["bytes_down"] == 2 * 2**50
 
 
 # ── the first model ────────────────────────────────────────────────────────────────────────────────

@@ -46,17 +46,18 @@ def close(
     round_id: RoundId,
     vector: np.ndarray,
     kind: str = "train",
+    rule: str = "mean/1",
     factors: Factors | None = None,
 ) -> None:
     data = model_message(round_id, vector)
     ledger.save_round(round_id, kind, 0, (EVERYBODY,), 0.0)
     ledger.save_content("model", round_id, blob_of(data, round_id.round % 2), data)
     summary = {} if factors is None else asdict(factors)
-    rule = "survey/1" if kind == "survey" else "mean/1" if factors is None else "mean/2"
+    rule = rule if factors is None else "mean/2"
     ledger.close_round(round_id, blob_of(data, 0).digest, 3, 60, summary, 1.0, rule)
 
 
-def survey_round(ledger: Ledger, generation: int) -> None:
+def survey_round(ledger: Ledger, generation: int, rule: str = "survey/2") -> None:
     first = RoundId(generation, 0)
     with ledger.transaction():
         ledger.begin_life(Life(b"l" * 16, generation, "{}"))
@@ -64,10 +65,10 @@ def survey_round(ledger: Ledger, generation: int) -> None:
         for number, device in enumerate(DEVICES):
             X = np.random.default_rng(number).normal(size=(20, 2)).astype(np.float32)
             admit(ledger, survey(device, first, samples=20, features=measure(X).to_bytes()))
-        task = surveyed(ledger, first, TASK)
+        task = surveyed(ledger, first, TASK, rule=rule)
         assert isinstance(task, Task)
         ledger.save_content("task", first, blob_of(pack(task), 1), pack(task))
-        close(ledger, first, first_weights(task, SEED, generation), "survey")
+        close(ledger, first, first_weights(task, SEED, generation), "survey", rule)
 
 
 def training_round(ledger: Ledger, round_id: RoundId) -> None:
@@ -127,10 +128,20 @@ def test_every_kept_round_is_the_same_to_the_bit(learnt: Ledger, path: Path) -> 
         again = replay(path, number, SEED)
         assert again.same
         assert (again.round, again.kind) == (RoundId(2, number), "train" if number else "survey")
-        assert again.rule == ("mean/1" if number else "survey/1")
+        assert again.rule == ("mean/1" if number else "survey/2")
         assert set(again.samples) == set(DEVICES), "who was refused is not in it"
     answers = learnt.answers(RoundId(2, 3))
     assert dict(again.samples) == {device: answers[device].samples for device in DEVICES}
+
+
+def test_a_survey_is_computed_again_by_the_rule_that_closed_it(ledger: Ledger, path: Path) -> None:
+    """The frozen layers differ from rule to rule, and are compared: the first weights do not tell them."""
+    survey_round(ledger, 1, "survey/1")
+    assert (replay(path, 0, SEED).rule, replay(path, 0, SEED).same) == ("survey/1", True)
+    with ledger.transaction():
+        ledger._run("UPDATE rounds SET rule = 'survey/2'")
+    other = replay(path, 0, SEED)
+    assert (other.announced == other.computed, other.frozen, other.same) == (True, False, False)
 
 
 def test_a_rule_that_this_program_does_not_know_is_named_and_not_guessed(learnt: Ledger, path: Path) -> None:
@@ -140,7 +151,7 @@ def test_a_rule_that_this_program_does_not_know_is_named_and_not_guessed(learnt:
         with pytest.raises(
             DataError,
             match=rf"round 2\.2 was closed by the rule '?{rule}'?, and fedge {__version__} knows only "
-            "mean/1, mean/2 and survey/1: replay it with the version that closed it, or a newer one",
+            "mean/1, mean/2, survey/1, survey/2: replay it with the version that closed it, or a newer one",
         ):
             replay(path, 2, SEED)
         assert replay(path, 3, SEED).same
@@ -154,7 +165,7 @@ def test_bounds_are_computed_again_with_the_factors_of_their_round(learnt: Ledge
     for number in range(4 + len(settings)):
         again = replay(path, number, SEED)
         assert again.same, number
-        assert again.rule == ("survey/1" if number == 0 else "mean/1" if number < 4 else "mean/2")
+        assert again.rule == ("survey/2" if number == 0 else "mean/1" if number < 4 else "mean/2")
     assert again.samples["crowd"] == 1_000_000, "as it said it"
     with learnt.transaction():
         learnt._run("UPDATE rounds SET summary = ? WHERE round = 4", json.dumps({**asdict(Factors(9.0))}))

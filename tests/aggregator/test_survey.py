@@ -118,7 +118,8 @@ def test_other_columns_than_the_tasks_are_refused(task, features, targets) -> No
 def test_a_classifier_gets_the_fleets_mean_and_deviation_as_its_first_layer() -> None:
     X = np.random.default_rng(2).normal((230.0, 0.5), (3.0, 0.1), size=(300, 2))
     parts = np.split(X, [20, 90])
-    task = standardize(CLASSIFIER, {f"pi-{k}": Measured(measure(part), None) for k, part in enumerate(parts)})
+    surveys = {f"pi-{k}": Measured(measure(part), None) for k, part in enumerate(parts)}
+    task = standardize(CLASSIFIER, surveys, "survey/1")
     assert isinstance(task, Task)
     first, *rest = task.network.layers
     assert isinstance(first, Standardize)

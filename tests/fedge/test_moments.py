@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedge.errors import ProtocolError
-from fedge.moments import BLOCK_ROWS, Moments, measure, merge
+from fedge.moments import BLOCK_ROWS, Moments, bounds, is_constant, measure, merge, rounded
 
 PROPERTY = settings(deadline=None, max_examples=50)
 VALUES = st.one_of(
@@ -122,3 +122,126 @@ def test_bytes_are_little_endian_rows_of_counts_means_m2(values: np.ndarray) -> 
 def test_bytes_of_another_length_are_refused(length: int) -> None:
     with pytest.raises(ProtocolError, match=f"2 columns are 48 bytes.*got {length}"):
         Moments.from_bytes(bytes(length), 2)
+
+
+# ── what a sensor's fault does ─────────────────────────────────────────────────────────────────────
+
+RNG = np.random.default_rng(5)
+NORMAL = RNG.normal(20, 3, (1_628, 1)).astype(np.float32)
+
+
+def winsorised(X: np.ndarray) -> Moments:
+    return measure(X, bounds(X))
+
+
+def spread(moments: Moments) -> np.ndarray:
+    return np.sqrt(moments.m2 / np.maximum(moments.count, 1))
+
+
+@pytest.mark.parametrize("sentinel", [-99_999.0, 99_999.0, 3e38])
+@pytest.mark.parametrize("faults", [1, 5, 16])
+def test_a_fault_of_less_than_a_hundredth_counts_as_the_bound(sentinel: float, faults: int) -> None:
+    X = NORMAL.copy()
+    X[:: len(X) // faults][:faults] = sentinel
+    assert bounds(X).beyond == [faults]
+    found = winsorised(X)
+    # Some 20 standard deviations away at most: .01 · 20 of the mean, √(1 + .01 · 20²) of the spread.
+    assert abs(found.mean[0] - 20) <= 0.25 * 3
+    assert 2.8 <= spread(found)[0] <= 2.2 * 3
+    assert found.count == len(X)
+
+
+@pytest.mark.parametrize("rows", [20, 50, 200])
+def test_among_few_values_one_fault_is_found(rows: int) -> None:
+    X = NORMAL[:rows].copy()
+    X[7] = -99_999
+    assert bounds(X).beyond == [1]
+    assert abs(winsorised(X).mean[0] - 20) < 3 * 2.5
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        RNG.normal(0, 1, 5_000),
+        RNG.lognormal(0, 1, 1_628),
+        RNG.exponential(5, 1_628),
+        RNG.uniform(-1, 1, 100),
+        RNG.integers(0, 2, 1_628),  # a bit
+        np.arange(1_628) < 3,  # a bit that is seldom set
+        np.eye(20)[3],  # one row of twenty
+        RNG.poisson(0.1, 1_628),
+        RNG.poisson(40, 1_628),
+        np.full(100, 7.0),
+        np.where(np.arange(1_000) % 50 == 0, 100.0, RNG.normal(0.5, 0.01, 1_000)),  # bursts: 2 %
+        np.where(np.arange(1_000) % 20 == 0, RNG.exponential(5, 1_000), 0.0),  # rain
+        np.repeat([15.0, 30.0], 50),  # day and night
+        np.full(50, np.nan),
+    ],
+)
+def test_honest_columns_stay_as_they_are(column: np.ndarray) -> None:
+    X = np.asarray(column, np.float32).reshape(-1, 1)
+    assert bounds(X).beyond == [0]
+    assert winsorised(X).to_bytes() == measure(X).to_bytes()
+
+
+def test_missing_values_and_other_columns_do_not_matter_to_a_bound() -> None:
+    X = np.hstack((NORMAL, NORMAL * 1e6, NORMAL))
+    X[5, 0], X[::3, 2] = -99_999, np.nan
+    assert list(bounds(X).beyond) == [1, 0, 0]
+    assert winsorised(X).count[2] == measure(X).count[2]
+
+
+# ── what is told of them ───────────────────────────────────────────────────────────────────────────
+
+
+def moments(mean: float, deviation: float, count: float = 100.0) -> Moments:
+    return Moments(np.array([count]), np.array([mean]), np.array([count * deviation**2]))
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "told"),
+    [
+        (23.4321, 1.6789, (23.4, 1.7)),
+        (23.4321, 16.789, (23, 17)),
+        (23.4321, 0.16789, (23.43, 0.17)),
+        (101_325.678, 812.3, (101_330, 810)),
+        (-0.000123456, 0.0000199, (-0.000123, 0.00002)),
+        (1.2345e12, 9.876e10, (1.234e12, 9.9e10)),
+        (5.0, 1e30, (0.0, 1e30)),
+    ],
+)
+def test_moments_are_told_as_a_measurement_is_written(
+    mean: float, deviation: float, told: tuple[float, float]
+) -> None:
+    found = rounded(moments(mean, deviation))
+    assert (found.mean[0], spread(found)[0]) == (pytest.approx(told[0]), pytest.approx(told[1]))
+
+
+@PROPERTY
+@given(st.floats(-1e12, 1e12), st.floats(1e-3, 1e12))
+def test_what_is_told_is_as_useful_as_what_was_measured(mean: float, deviation: float) -> None:
+    measured = moments(mean, deviation)
+    found = rounded(measured)
+    if is_constant(measured.mean, spread(measured)).all():
+        assert (found.mean[0], found.m2[0]) == (np.float32(mean), 0)
+        return
+    assert abs(found.mean[0] - mean) <= 0.051 * deviation
+    assert abs(spread(found)[0] / deviation - 1) <= 0.051
+    assert rounded(found).to_bytes() == pytest.approx(found.to_bytes())
+
+
+def test_what_nobody_measured_stays_nothing() -> None:
+    assert rounded(moments(0, 0, 0)).to_bytes() == bytes(24)
+
+
+def test_two_surveys_around_one_row_do_not_give_the_row() -> None:
+    """Exactly told, its mean follows from the two means: (n + 1) m' - n m."""
+    X = RNG.normal(20, 3, (101, 400)).astype(np.float32)
+    before, after = measure(X[:100]), measure(X)
+
+    def guess(first: Moments, second: Moments) -> np.ndarray:
+        return second.count * second.mean - first.count * first.mean
+
+    assert np.abs(guess(before, after) - X[100]).max() < 1e-3
+    missed = np.abs(guess(rounded(before), rounded(after)) - X[100])
+    assert np.median(missed) >= 0.6 * 3  # a guess of 20, of one who has not seen the row, misses as much

@@ -136,6 +136,21 @@ GARBAGE: dict[str, tuple[Make, Reason, str]] = {
     "stale": (changed(round=0), Reason.STALE_ROUND, "round 1.0 is closed"),
     "early": (changed(round=5), Reason.FUTURE_ROUND, "round 1.5 is not open yet"),
     "difference": (changed(kind="delta"), Reason.WRONG_KIND, "asks for weights"),
+    "all-knowing": (
+        changed(metrics={"accuracy_before": 1e9, "held_out": 10.0}),
+        Reason.IMPLAUSIBLE,
+        "accuracy_before = 1000000000: it must be a number in 0…1",
+    ),
+    "below-nothing": (
+        changed(metrics={"held_loss_before": -1e300, "held_out": 10.0}),
+        Reason.IMPLAUSIBLE,
+        "held_loss_before = -1e+300: it must be a finite number that is not negative",
+    ),
+    "much-loaded": (
+        changed(metrics={"received_bytes": 1e300}),
+        Reason.IMPLAUSIBLE,
+        "received_bytes = 1e+300: it must be a whole number in 0…1125899906842624",
+    ),
     "surveyor": (lambda m, d: framed(survey(m, d)), Reason.WRONG_KIND, "asks for kind 'train'"),
 }
 

@@ -5,7 +5,7 @@ of a state and an event, or by what a host that is wrong does with the effects i
 in which world each was found first.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from typing import Any
@@ -17,7 +17,7 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import admission, averaging, closing, rounds, takeover
+from aggregator import admission, averaging, closing, rounds, survey, takeover
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.answers import Answer
@@ -27,6 +27,7 @@ from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.probes import Trial
 from aggregator.rules.bounds import Bounds, Factors, bounds
+from aggregator.rules.columns import pooled
 from aggregator.rules.mean import Contribution
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
@@ -36,6 +37,7 @@ from fedge.reasons import Reason
 from fleet.world import campaign
 from fleet.world.hosts import AggregatorHost, DeviceHost
 from fleet.world.link import VirtualLink
+from fleet.world.oracle import Made, Oracle
 from fleet.world.world import Outcome, World
 from tests.world.streams import Step, before, over_core, over_host, say, without
 
@@ -395,6 +397,32 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
 
 
 @variant
+def figures_believed(patch: Patch) -> None:
+    """As told: by the count that each device claims to hold out."""
+
+    def believe(answers: Mapping[str, Answer], _needed: int) -> dict[str, float]:
+        told = [answer.metrics for answer in answers.values() if "accuracy_before" in answer.metrics]
+        held = sum(metrics.get("held_out", 0.0) for metrics in told)
+        if not held:
+            return {}
+        total = sum(metrics["accuracy_before"] * metrics.get("held_out", 0.0) for metrics in told)
+        return {"accuracy": total / held}
+
+    patch.setattr(closing, "summarize", believe)
+    patch.setattr(Oracle, "_figures_hold", _note_accuracies)
+
+
+def _note_accuracies(self: Oracle, ledger: LedgerReader, round_id: RoundId, made: list[Made]) -> None:
+    """What devices told, without the comparison that finds this mistake at once: learning must go on too."""
+    self.note(round_id, made)
+
+
+@variant
+def surveys_merged_by_samples(patch: Patch) -> None:
+    patch.setitem(survey.RULES, survey.RULE, pooled)  # type: ignore[attr-defined]
+
+
+@variant
 def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
 
@@ -407,6 +435,7 @@ NEEDS = {
     "an_older_ledger_taken_up": "ledger restored",
     "nobody_gives_way": "second aggregator",
     "updates_admitted_from_any_distance": "lies",
+    "figures_believed": "lies",
     "signatures_not_checked": "lies",
 }
 """What must go wrong for a mistake to show: worlds without it need not be looked into."""
@@ -470,6 +499,8 @@ SEEDS = {
     "updates_admitted_from_any_distance": 232,
     "a_mean_taken_that_is_not_usable": 172,
     "an_update_counted_that_was_set_aside": 172,
+    "figures_believed": 88,
+    "surveys_merged_by_samples": 0,
     "signatures_not_checked": 8,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""

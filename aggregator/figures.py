@@ -1,0 +1,129 @@
+"""What devices tell of their own work: the range of each figure, and the fleet's figures made of them. Pure.
+
+A device tells what it likes. So a figure outside of its range is refused with the update that brings it, and
+one device's word counts for little in what the fleet's figures become (`merged`). They are shown and may end
+learning (`aggregator.stopping`); no model is made of them.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum
+from statistics import median_low
+
+from aggregator.answers import Answer
+from fedge.messages import Metrics
+
+LARGEST_LOSS = 1e30
+"""A loss counts up to here; a device that diverges may tell more."""
+FEWEST = 3
+"""From so many devices on, the lowest and the highest figure do not count."""
+HELD_PER_SAMPLE = 9
+"""A device holds out less than 0.9 of its rows: at most so many for each that it trains on."""
+FETCHES = 4
+"""Task and model may be fetched again after a connection broke; so often they count in the bytes of a
+round."""
+SMALL_MESSAGES = 2**20
+"""Bytes of announcements and receipts that a device can need in a round."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which values of a figure can be true."""
+
+    high: float = sys.float_info.max
+    whole: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether it is in 0…high, and whole where it must be."""
+        return 0 <= value <= self.high and (not self.whole or value == int(value))
+
+    def __str__(self) -> str:
+        if self.high == sys.float_info.max:
+            return "a finite number that is not negative"
+        return f"{'a whole number' if self.whole else 'a number'} in 0…{self.high:.16g}"
+
+
+LOSS, SHARE, COUNT, BYTES = Range(), Range(1.0), Range(2.0**31 - 1, whole=True), Range(2.0**50, whole=True)
+RANGES: Mapping[str, Range] = {
+    "loss_before": LOSS,
+    "loss_after": LOSS,
+    "held_loss_before": LOSS,
+    "held_loss_after": LOSS,
+    "accuracy_before": SHARE,
+    "accuracy_after": SHARE,
+    "held_out": COUNT,
+    "received_bytes": BYTES,
+    "sent_bytes": BYTES,
+    "seconds": LOSS,
+}
+"""All figures that are read. Others, of a newer device, are neither kept nor shown."""
+
+
+def fault(metrics: Metrics) -> str | None:
+    """What is wrong with the figures of an update or survey; None: all that are known are in their range."""
+    for name, allowed in RANGES.items():
+        if name in metrics and not allowed.holds(metrics[name]):
+            return f"{name} = {metrics[name]:.10g}: it must be {allowed}"
+    return None
+
+
+def known(metrics: Metrics) -> Metrics:
+    """The figures that are known and can be true: what is kept of them."""
+    return {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
+
+
+def bytes_needed(task: int, model: int) -> int:
+    """What one device can have to receive in a round, of the sizes of its task and its model."""
+    return FETCHES * (task + model) + SMALL_MESSAGES
+
+
+def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
+    """The fleet's figures of those of the admitted devices: a function of the set.
+
+    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy` and `held_loss`
+    are of the model the round began from.
+
+    Args:
+        answers: by device.
+        needed: bytes, as of `bytes_needed`: no device is believed to have received more.
+    """
+    told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
+    summary: dict[str, float] = {}
+    for name, source, held in (
+        ("loss_before", "loss_before", False),
+        ("loss", "loss_after", False),
+        ("accuracy", "accuracy_before", True),
+        ("held_loss", "held_loss_before", True),
+        ("accuracy_local", "accuracy_after", True),
+    ):
+        figures = [
+            (_held_out(n, metrics) if held else n, metrics[source])
+            for n, metrics in told
+            if source in metrics
+        ]
+        if figures := [(weight, value) for weight, value in figures if weight > 0]:
+            summary[name] = merged(figures)
+    received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
+    summary["bytes_down"] = int(sum(min(count, needed) for count in received))
+    return summary
+
+
+def merged(figures: Sequence[tuple[int, float]]) -> float:
+    """The trimmed mean of one figure, of (weight, value) by device, with capped weights.
+
+    No device weighs more than the median one. From three devices on, the lowest and the highest value do not
+    count (Tukey, "The Future of Data Analysis", Annals of Mathematical Statistics 33 (1962), section 14). So
+    whatever one device tells, the result lies between the lowest and the highest of what the others told, and
+    of n devices that weigh the same one moves it by at most 1 / (n - 2) of what lies between those.
+    """
+    most = median_low([weight for weight, _ in figures])
+    ordered = sorted((min(value, LARGEST_LOSS), min(weight, most)) for weight, value in figures)
+    counted = ordered[1:-1] if len(ordered) >= FEWEST else ordered
+    mean = fsum(value * weight for value, weight in counted) / fsum(weight for _, weight in counted)
+    return min(max(mean, counted[0][0]), counted[-1][0])
+
+
+def _held_out(samples: int, metrics: Metrics) -> int:
+    """How many rows a device holds out, as far as its n_k can bear it out."""
+    return min(int(metrics.get("held_out", 0)), HELD_PER_SAMPLE * samples)

@@ -1,0 +1,27 @@
+"""What a device tells of its columns, and what it tells its owner."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from agent.measuring import measured
+from fedge.moments import bounds, measure, rounded
+
+
+def test_a_fault_now_and_then_is_left_out_and_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    X = np.random.default_rng(1).normal(20, 3, (400, 2)).astype(np.float32)
+    X[7, 1] = X[200, 1] = -99_999
+    with caplog.at_level(logging.WARNING):
+        found = measured(X, ("heat", "damp"))
+    assert abs(found.mean[1] - 20) < 1
+    (line,) = caplog.messages
+    assert line.startswith("column 'damp': 2 values lie outside of ")
+    assert "99999" not in line
+
+
+def test_good_columns_are_told_as_they_are_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    X = np.random.default_rng(1).normal(20, 3, (400, 2)).astype(np.float32)
+    assert measured(X, ("heat", "damp")).to_bytes() == rounded(measure(X)).to_bytes()
+    assert not bounds(X).beyond.any()
+    assert caplog.messages == []

@@ -1,0 +1,238 @@
+"""What a device tells of itself has a range, and one device moves the fleet's figures by little."""
+
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.answers import Answer
+from aggregator.figures import LARGEST_LOSS, RANGES, SMALL_MESSAGES, bytes_needed, fault, known, summarize
+from aggregator.stopping import Progress, Stopping
+
+NEEDED = 2**21
+TWENTY = range(19)
+"""The honest ones of twenty."""
+
+
+def told(samples: int = 100, **metrics: float) -> Answer:
+    return Answer(b"d" * 32, "admitted", samples=samples, metrics=metrics)
+
+
+def summary(answers: dict[str, Answer]) -> dict[str, float]:
+    return summarize(answers, NEEDED)
+
+
+def fleet(accuracy: float = 0.8, loss: float = 0.5, samples: int = 40, held: int = 10) -> dict[str, Answer]:
+    """Nineteen devices around these figures."""
+    return {
+        f"pi-{k}": told(
+            samples,
+            loss_before=loss + k / 100,
+            loss_after=loss / 2 + k / 100,
+            accuracy_before=accuracy - 0.09 + k / 100,
+            accuracy_after=accuracy - 0.09 + k / 100,
+            held_loss_before=loss + k / 100,
+            held_out=held,
+            received_bytes=50_000,
+        )
+        for k in TWENTY
+    }
+
+
+# ── ranges ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("accuracy_before", 1e9, "accuracy_before = 1000000000: it must be a number in 0…1"),
+        ("accuracy_after", -0.1, "accuracy_after = -0.1: it must be a number in 0…1"),
+        ("accuracy_before", 1.0000001, "accuracy_before = 1.0000001: it must be a number in 0…1"),
+        ("loss_before", -1e300, "loss_before = -1e+300: it must be a finite number that is not negative"),
+        ("held_loss_before", -1e-9, "held_loss_before = -1e-09: it must be a finite number that is not"),
+        ("held_loss_after", -1.0, "held_loss_after = -1: it must be"),
+        ("loss_after", -1.0, "loss_after = -1: it must be"),
+        ("seconds", -1.0, "seconds = -1: it must be"),
+        ("held_out", 2.5, "held_out = 2.5: it must be a whole number in 0…2147483647"),
+        ("held_out", -1.0, "held_out = -1: it must be a whole number"),
+        ("held_out", 2.0**31, "held_out = 2147483648: it must be a whole number"),
+        ("received_bytes", 1e300, "received_bytes = 1e+300: it must be a whole number in 0…1125899906842624"),
+        ("received_bytes", 0.5, "received_bytes = 0.5: it must be a whole number"),
+        ("sent_bytes", -7.0, "sent_bytes = -7: it must be a whole number"),
+    ],
+)
+def test_a_figure_outside_of_its_range_is_named(name: str, value: float, words: str) -> None:
+    why = fault({"loss_after": 1.0, name: value} if name != "loss_after" else {name: value})
+    assert why is not None
+    assert why.startswith(words)
+    assert known({name: value, "held_out": 1.0} if name != "held_out" else {name: value}).get(name) is None
+
+
+def test_what_can_be_true_passes_however_bad_it_is() -> None:
+    honest = {
+        "loss_before": 1e308,  # a model that was about to diverge
+        "loss_after": 0.0,
+        "held_loss_before": 1e308,
+        "accuracy_before": 0.0,
+        "accuracy_after": 1.0,
+        "held_out": 0.0,
+        "received_bytes": 2.0**50,
+        "sent_bytes": 0.0,
+        "seconds": 86_400.5,
+    }
+    assert fault(honest) is None
+    assert known(honest) == honest
+
+
+def test_a_figure_of_a_newer_device_is_neither_kept_nor_judged() -> None:
+    assert fault({"brightness": -1e308}) is None
+    assert known({"brightness": -1e308, "loss_after": 1.0}) == {"loss_after": 1.0}
+
+
+def test_every_figure_that_is_summarized_has_a_range() -> None:
+    assert set(summary(fleet())) == {
+        "loss_before",
+        "loss",
+        "accuracy",
+        "held_loss",
+        "accuracy_local",
+        "bytes_down",
+    }
+    for name in fleet()["pi-0"].metrics:
+        assert name in RANGES
+
+
+# ── the fleet's figures ────────────────────────────────────────────────────────────────────────────
+
+
+def test_losses_are_weighed_by_samples_and_accuracies_by_what_is_held_out() -> None:
+    found = summary(
+        {
+            "a": told(10, loss_after=2.0, accuracy_before=0.5, held_out=10, received_bytes=100),
+            "b": told(20, loss_after=1.0, accuracy_before=1.0, held_out=10, received_bytes=50),
+        }
+    )
+    # No weight above the lower median: 10 and 10 both times.
+    assert found == {"loss": 1.5, "accuracy": 0.75, "bytes_down": 150}
+
+
+def test_from_three_devices_on_the_lowest_and_the_highest_do_not_count() -> None:
+    answers = {f"pi-{k}": told(accuracy_before=value, held_out=5) for k, value in enumerate((0.1, 0.6, 1.0))}
+    assert summary(answers)["accuracy"] == 0.6
+    answers["pi-3"] = told(accuracy_before=0.8, held_out=5)
+    assert summary(answers)["accuracy"] == pytest.approx(0.7)
+
+
+def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
+    assert summary({"a": told(10, accuracy_before=0.9), "b": told(5, held_out=3)}) == {"bytes_down": 0}
+    assert summarize({}, NEEDED) == {"bytes_down": 0}
+
+
+def test_what_a_ledger_of_before_holds_is_read_as_if_it_were_told_today() -> None:
+    """An update that was admitted before there were ranges."""
+    answers = {
+        **fleet(),
+        "liar": told(accuracy_before=1e9, held_out=1e18, received_bytes=-1.0, loss_after=-1e300),
+    }
+    honest = summary(fleet())
+    for name, value in summary(answers).items():
+        assert value == pytest.approx(honest[name], rel=0.05), name
+
+
+CLAIMS = st.fixed_dictionaries(
+    {},
+    optional={
+        **{
+            name: st.floats(0, sys.float_info.max)
+            for name in ("loss_before", "loss_after", "held_loss_before")
+        },
+        **{name: st.floats(0, 1) for name in ("accuracy_before", "accuracy_after")},
+        "held_out": st.integers(0, 2**31 - 1).map(float),
+        "received_bytes": st.integers(0, 2**50).map(float),
+    },
+)
+
+
+@settings(deadline=None)
+@given(CLAIMS, st.integers(1, 10**6))
+def test_one_of_twenty_moves_no_figure_by_more_than_a_twentieth_of_its_range(
+    claims: dict[str, float], samples: int
+) -> None:
+    honest, lied = summary(fleet()), summary({**fleet(), "liar": told(samples, **claims)})
+    for name, value in honest.items():
+        # What the honest ones say of it spreads over 0.18: a twentieth of the range of an accuracy is .05.
+        most = NEEDED if name == "bytes_down" else 0.18 / 17
+        assert abs(lied[name] - value) <= most, name
+
+
+@settings(deadline=None)
+@given(st.lists(CLAIMS, min_size=1, max_size=5))
+def test_whatever_devices_tell_the_figures_are_finite_and_in_their_range(
+    metrics: list[dict[str, float]],
+) -> None:
+    found = summary({f"pi-{k}": told(10, **claims) for k, claims in enumerate(metrics)})
+    assert all(0 <= value <= LARGEST_LOSS for value in found.values())
+    for name in ("accuracy", "accuracy_local"):
+        assert found.get(name, 0) <= 1
+    assert found["bytes_down"] <= len(metrics) * NEEDED
+
+
+def test_a_figure_is_a_function_of_the_set() -> None:
+    answers = {**fleet(), "big": told(10**6, loss_before=1e308, accuracy_before=1.0, held_out=10**6)}
+    assert summary(dict(reversed(answers.items()))) == summary(answers)
+
+
+def test_nobody_is_believed_to_have_received_more_than_a_round_can_need() -> None:
+    answers = {f"pi-{k}": told(received_bytes=2.0**50) for k in range(2)}
+    assert summary(answers)["bytes_down"] == 2 * NEEDED
+    assert bytes_needed(task=1_000, model=9_000) == 4 * 10_000 + SMALL_MESSAGES
+
+
+# ── when learning ends ─────────────────────────────────────────────────────────────────────────────
+
+
+def after(rounds: list[dict[str, Answer]]) -> Progress:
+    progress = Progress()
+    for answers in rounds:
+        found = summary(answers)
+        progress = progress.after(found.get("accuracy"), found.get("held_loss"), 1.0)
+    return progress
+
+
+BRAGGART = {"accuracy_before": 1.0, "held_loss_before": 0.0, "held_out": 2.0**31 - 1}
+PESSIMIST = {"accuracy_before": 0.0, "held_loss_before": 1e308, "held_out": 2.0**31 - 1}
+
+
+def test_one_of_twenty_does_not_end_learning_by_its_accuracy() -> None:
+    rule = Stopping(99, accuracy=0.9)
+    liar = {"liar": told(10**6, **BRAGGART)}
+    assert rule.reason(after([{**fleet(accuracy=0.85), **liar}])) is None
+
+
+def test_one_of_twenty_does_not_keep_an_accuracy_from_ending_learning() -> None:
+    rule = Stopping(99, accuracy=0.9)
+    assert rule.reason(after([{**fleet(accuracy=0.93), "liar": told(10**6, **PESSIMIST)}])) is not None
+
+
+def test_one_of_twenty_does_not_end_learning_by_patience() -> None:
+    """A loss of 0 once, which none after it can be below; then the largest."""
+    rule = Stopping(99, patience=3)
+    rounds = [{**fleet(loss=2.0), "liar": told(10**6, **BRAGGART)}]
+    rounds += [{**fleet(loss=1.9 - k / 10), "liar": told(10**6, **PESSIMIST)} for k in range(8)]
+    assert after(rounds).since_best == 0
+    assert rule.reason(after(rounds)) is None
+
+
+def test_one_of_twenty_does_not_keep_patience_from_ending_learning() -> None:
+    """Honest losses stand still; the liar's improve every time, or cannot be added up."""
+    rule = Stopping(99, patience=3)
+    for lie in (lambda k: 10.0**-k, lambda k: 1e308, lambda k: 0.0):
+        liar = [{"liar": told(10**6, held_loss_before=lie(k), held_out=2.0**31 - 1)} for k in range(6)]
+        rounds = [{**fleet(loss=2.0), **each} for each in liar]
+        assert rule.reason(after(rounds)) is not None
+
+
+def test_a_loss_of_1e308_switches_no_rule_off() -> None:
+    found = summary({**fleet(), "liar": told(**PESSIMIST)})
+    assert found["held_loss"] == pytest.approx(summary(fleet())["held_loss"], abs=0.02)
