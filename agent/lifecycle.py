@@ -457,7 +457,10 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         return state, [do.Say("warning", text)]
     state = replace(state, saved=replace(saved, verdict=receipt.verdict))
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
-    if receipt.verdict == "refused":
+    if receipt.reason is Reason.FORGOTTEN:
+        text = f"round {saved.round}: nobody knows any more whether the update counted: {receipt.detail}"
+        effects.append(do.Say("warning", text))
+    elif receipt.verdict == "refused":
         why = f"{receipt.reason or 'no reason'}{': ' + receipt.detail if receipt.detail else ''}"
         effects.append(do.Say("warning", f"round {saved.round}: the update was refused: {why}"))
     else:

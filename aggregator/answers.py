@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedge.freshness import RoundId
 from fedge.messages import Metrics
 from fedge.reasons import Reason
 
@@ -17,3 +18,11 @@ class Answer:
     detail: str = ""
     samples: int = 0
     metrics: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer that the ledger holds, and the round in which it was given."""
+
+    round: RoundId
+    answer: Answer

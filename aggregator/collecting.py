@@ -15,6 +15,7 @@ from aggregator.answers import Answer
 from aggregator.claims import Known, behind_text, incredible_text, judge, outdated_text
 from aggregator.federation import Federation, Phase, Step
 from aggregator.presence import is_of_key
+from aggregator.survey import Refusal
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Receipt, detail_of
@@ -60,7 +61,7 @@ def _refuse(state: Federation, device: str, digest: bytes, reason: Reason, detai
 
 
 def _repeat(state: Federation, device: str, answer: Answer, round_id: RoundId) -> Step:
-    """A known update gets its first verdict again."""
+    """A known update gets its first verdict again: nothing of it is kept a second time."""
     receipt = _receipt(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
     return state, [do.SendReceipt(device, receipt)]
 
@@ -72,13 +73,11 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return _refuse(
             state, device, frame.id, Reason.UNKNOWN_DEVICE, f"{device!r} is not in [federation] devices"
         )
-    answer, earlier = state.answers.get(device), state.before.get(device)
+    answer = state.answers.get(device)
     if answer is not None and answer.digest == frame.id:
         return _repeat(state, device, answer, state.round)
-    if earlier is not None and earlier.digest == frame.id:
-        # After the end of learning the current round is the last closed one.
-        back = 0 if state.phase is Phase.DONE else 1
-        return _repeat(state, device, earlier, state.round._replace(round=state.round.round - back))
+    if event.verdict is not None:
+        return _repeat(state, device, event.verdict.answer, event.verdict.round)
     if state.phase is Phase.DONE:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
@@ -149,6 +148,9 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         return state, dropped + more
     verdict = admit(_terms(state), device, message)
     if not isinstance(verdict, Admitted):
+        if verdict.reason is Reason.STALE_ROUND and not event.remembered:
+            detail = f"round {round_of(message)} is no longer kept: nobody knows whether this update counted"
+            verdict = Refusal(Reason.FORGOTTEN, detail)
         # One made from another model is of another history of this round, and no answer in this one. Who is
         # not chosen was asked by another aggregator with this history, or before this ledger was restored:
         # a later attempt may ask it for just this update.

@@ -248,7 +248,6 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         answers={},
         admitted=0,
         insufficient=0,
-        before=state.answers,
         partials={},
         spooled=0,
         awaited=frozenset(),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import rounds
+from aggregator.answers import Verdict
 from aggregator.closer import Closed
 from aggregator.closing import ClosingJob, Computed, blob_of, job_of, read_update, save, weights_of
 from aggregator.config import FederationSettings
@@ -27,7 +28,7 @@ from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, GaveWay, ProtocolError
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
-from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
+from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId, round_of
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import Blob, Export, Frame, Message, Service, Status, detail_of, pack, seal, unpack
 from fedge.topics import Address, Topics
@@ -216,7 +217,8 @@ class Runtime:
         match address.kind:
             case "update" if address.device is not None:
                 frame = unpack(message.payload, Frame)
-                yield from self._step(on.FrameArrived(now_s, address.device, frame))
+                verdict = self._verdict(address.device, frame.id)
+                yield from self._step(on.FrameArrived(now_s, address.device, frame, verdict))
             case "status" if address.device is not None:
                 if address.version != "v1":
                     if address.device not in self._foreign:
@@ -233,6 +235,13 @@ class Runtime:
                 yield from self._step(on.ServiceSeen(unpack(message.payload, Service)))
             case _:
                 pass
+
+    def _verdict(self, device: str, digest: bytes) -> Verdict | None:
+        """What the ledger holds of an update; of one that was begun, nothing: else it was not begun."""
+        begun = self._state.partials.get(device)
+        if begun is not None and begun.id == digest:
+            return None
+        return self._ledger.verdict(device, digest)
 
     # ── closing ────────────────────────────────────────────────────────────────────────────────────
 
@@ -304,9 +313,14 @@ class Runtime:
     def _read_update(self, device: str, digest: bytes) -> Event:
         now_s = self._now_s()
         try:
-            return on.UpdateRead(now_s, device, digest, read_update(self._ledger, device, digest))
+            message = read_update(self._ledger, device, digest)
         except ProtocolError as error:
-            return on.UpdateRead(now_s, device, digest, Refused(error.reason, str(error)))
+            message = Refused(error.reason, str(error))
+        remembered = isinstance(message, Refused) or self._remembers(round_of(message))
+        return on.UpdateRead(now_s, device, digest, message, remembered)
+
+    def _remembers(self, round_id: RoundId) -> bool:
+        return round_id >= self._state.round or self._ledger.remembers(round_id)
 
     # ── effects that are seen, after the commit ────────────────────────────────────────────────────
 

@@ -329,6 +329,20 @@ def test_a_verdict_on_an_earlier_round_is_saved_and_disturbs_nothing() -> None:
     assert effects[0] == do.SaveVerdict(UPDATE, "admitted")
 
 
+def test_an_update_of_a_round_that_is_forgotten_is_over_and_the_next_round_is_answered() -> None:
+    forgotten = receipt("refused", round=40, reason=Reason.FORGOTTEN, detail="round 1.1 is no longer kept")
+    state, effects = step(REPORTING, forgotten)
+    assert state.work == Idle()
+    assert effects[0] == do.SaveVerdict(UPDATE, "refused")
+    assert isinstance(effects[1], do.Say)
+    assert "nobody knows any more whether the update counted: round 1.1 is no longer kept" in effects[1].text
+    state, effects = step(state, announced(manifest(40)))
+    assert isinstance(state.work, Fetching)
+    # An agent of 0.2.0 does not know the name: it is over for that one too.
+    state, effects = step(REPORTING, receipt("refused", round=40, reason=Reason.OTHER))
+    assert (state.work, effects[0]) == (Idle(), do.SaveVerdict(UPDATE, "refused"))
+
+
 def test_missing_frames_are_sent_at_once() -> None:
     state, effects = step(REPORTING, receipt("retry", missing=(1, 5)))
     assert effects == [do.PublishUpdate(UPDATE, (1, 5))]
