@@ -277,6 +277,7 @@ def test_an_aggregator_that_does_not_know_the_round_yet_is_no_judge_of_its_updat
     state, effects = step(REPORTING, receipt("refused", round=0, reason=reason))
     assert (state.saved, state.work) == (REPORTING.saved, Idle())
     assert [type(effect) for effect in effects] == [do.Say]
+    assert step(state, receipt("refused", round=0, reason=reason)) == (state, []), "said once, not in a flood"
     again, effects = step(state, announced(manifest()))
     assert isinstance(again.work, Reporting)
     assert effects == [do.PublishUpdate(UPDATE, None)]
