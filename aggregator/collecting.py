@@ -18,7 +18,7 @@ from aggregator.presence import is_of_key
 from aggregator.survey import Refusal
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Receipt, detail_of
+from fedge.messages import Frame, Receipt, detail_of
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
@@ -56,7 +56,9 @@ def _refuse(state: Federation, device: str, digest: bytes, reason: Reason, detai
     return state, [
         do.CountRefusal(device, reason),
         do.SendReceipt(device, receipt),
-        do.Say("warning", f"round {state.round}: refused what {device} sent ({reason}): {detail}"),
+        do.Say(
+            "warning", f"round {state.round}: refused what {device} sent ({reason}): {detail}", device, reason
+        ),
     ]
 
 
@@ -84,19 +86,20 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return _refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
     unable = lacks(state, device)
     if unable != () and frame.i > 0:
-        return state, []  # the first one is answered, and whoever hears nothing sends that one again
+        return state, []  # as in `_busy`
     if unable:
         detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
         return _refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
     if unable is None:
-        receipt = _receipt(state, frame.id, "retry", Reason.UNSUPPORTED, after_s=BUSY_RETRY_S)
-        return state, [do.SendReceipt(device, receipt)]
+        return _busy(state, device, frame, Reason.UNSUPPORTED)
     if frame.size > state.largest_update:
         detail = f"{frame.size} bytes; an update of this task has at most {state.largest_update}"
         return _refuse(state, device, frame.id, Reason.OVERSIZE, detail)
 
-    effects: list[do.Effect] = []
     held = state.partials.get(device)
+    if state.phase is Phase.CLOSING and (held is None or held.id != frame.id):
+        return _busy(state, device, frame)  # it would be read in vain
+    effects: list[do.Effect] = []
     if held is not None and held.id != frame.id:  # a device has one update at a time: the newer one
         effects.append(do.DropSpool(device, held.id))
         state = _without_partial(state, device)
@@ -117,6 +120,14 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if held is None:
         state = replace(state, spooled=state.spooled + cost(partial.size, partial.n))
     return replace(state, partials={**state.partials, device: partial}), effects
+
+
+def _busy(state: Federation, device: str, frame: Frame, reason: Reason | None = None) -> Step:
+    """Ask to come again later, at the first frame: whoever hears nothing sends that one again."""
+    if frame.i > 0:
+        return state, []
+    receipt = _receipt(state, frame.id, "retry", reason, after_s=BUSY_RETRY_S)
+    return state, [do.SendReceipt(device, receipt)]
 
 
 def _without_partial(state: Federation, device: str) -> Federation:
@@ -211,7 +222,8 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         state = replace(state, declined=declined)
         if status.declined is not None and _declines(state, device) and device in state.awaited:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
-            effects.append(do.Say("info", f"round {state.round}: {said}"))
+            cause = f"declines {status.declined.reason}"
+            effects.append(do.Say("info", f"round {state.round}: {said}", device, cause))
     if state.phase is Phase.COLLECTING:
         change = _with if can_be_awaited(state, device) else _without
         state = replace(state, awaited=change(state.awaited, device))
@@ -254,7 +266,7 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
         return state, [do.GiveUp(behind_text(verdict.text), gave_way=False)]
     if device not in verdict.incredible:
         text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
-        return state, [do.Say("error", text)] if before is None else []
+        return state, [do.Say("error", text, device, "ahead")] if before is None else []
     if device in state.incredible:
         return state, []
     state = replace(state, incredible=state.incredible | {device})

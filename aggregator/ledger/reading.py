@@ -205,7 +205,7 @@ class LedgerReader:
     def check_updates(self) -> None:
         """Put each update together that counts in a round of this generation; compare it with its digest.
 
-        One at a time, a frame at a time: it takes no memory, and some 0.2 s for 200 MB that the system has at hand.
+        One at a time, a frame at a time: it takes no memory, and some 0.2 s for 200 MB in the page cache.
 
         Raises:
             DamagedState: some are not what they were; the text names the first ones.

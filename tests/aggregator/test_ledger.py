@@ -394,10 +394,10 @@ def test_only_the_newest_generation_is_shown(ledger: Ledger, path: Path) -> None
 
 def test_a_device_is_shown_with_what_it_said_and_what_became_of_it(ledger: Ledger, path: Path) -> None:
     with ledger.transaction():
-        ledger.count_refusal("stranger", Reason.MALFORMED)
+        ledger.count_refusals("stranger", 1, Reason.MALFORMED)
         ledger.save_status("a", status(seen=RoundId(1, 3), declined=decline()), 100.0)
-        ledger.count_refusal("a", Reason.NOT_FINITE)
-        ledger.count_refusal("a", Reason.OVERSIZE)
+        ledger.count_refusals("a", 1, Reason.NOT_FINITE)
+        ledger.count_refusals("a", 1, Reason.OVERSIZE)
         ledger.save_status("a", status(online=False, seen=RoundId(1, 4)), 200.0)
         ledger.save_status("a", status(online=False, seen=RoundId(1, 4)), 300.0)
         for number in (1, 2):

@@ -316,7 +316,7 @@ def test_what_a_ledger_knows_of_its_fleet(place: Place, seen: Seen) -> None:
     state = place.open()
     with place.ledger.transaction():
         place.ledger.save_status("pi-0", status(online=False), 0.0)
-        place.ledger.count_refusal("who never told its status", Reason.MALFORMED)
+        place.ledger.count_refusals("who never told its status", 1, Reason.MALFORMED)
     assert known(settings, place.ledger) == Known(RoundId(1, 0), frozenset({"pi-0"}))
     place.close_round(state, devices=2)
     assert known(settings, place.ledger) == Known(RoundId(1, 1), frozenset({"pi-0", "pi-1"}), young=False)
