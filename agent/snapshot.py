@@ -169,11 +169,15 @@ def _measure(samples: Samples, training: NDArray[np.intp]) -> tuple[tuple[str, .
             y[samples.unanswered[training]] = np.nan
     finite = [j for j in range(X.shape[1]) if j not in samples.faults and not np.isinf(X[:, j]).any()]
     answers = [j for j in range(y.shape[1]) if not np.isinf(y[:, j]).any()]
-    # Laid out by rows, for sums that depend on nothing but the rows.
-    inputs, outputs = (measure(np.ascontiguousarray(part)) for part in (X[:, finite], y[:, answers]))
+    inputs, outputs = measure(_only(X, finite)), measure(_only(y, answers))
     both = zip(_parts(inputs), _parts(outputs), strict=True)
     columns = (*(names[j] for j in finite), *(f"y {j}" for j in answers))
     return columns, Moments(*(np.concatenate(pair) for pair in both))
+
+
+def _only(table: NDArray[np.float32], columns: list[int]) -> NDArray[np.float32]:
+    """These columns, laid out by rows, so that sums depend on the rows alone."""
+    return table if len(columns) == table.shape[1] else np.ascontiguousarray(table[:, columns])
 
 
 def _parts(moments: Moments) -> tuple[NDArray[np.float64], ...]:

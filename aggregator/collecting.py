@@ -86,7 +86,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return _refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
     unable = lacks(state, device)
     if unable != () and frame.i > 0:
-        return state, []  # as in `_busy`
+        return state, []  # the first one is answered, and whoever hears nothing sends that one again
     if unable:
         detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
         return _refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
@@ -123,9 +123,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
 
 
 def _busy(state: Federation, device: str, frame: Frame, reason: Reason | None = None) -> Step:
-    """Ask to come again later, at the first frame: whoever hears nothing sends that one again."""
-    if frame.i > 0:
-        return state, []
+    """Ask to come again later; of several such answers to a device the last one is sent."""
     receipt = _receipt(state, frame.id, "retry", reason, after_s=BUSY_RETRY_S)
     return state, [do.SendReceipt(device, receipt)]
 

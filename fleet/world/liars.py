@@ -14,9 +14,9 @@ from fedge.messages import Frame, Manifest, Update, pack
 from fedge.topics import Topics
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
-from fleet.world.oracle import Made
+from fleet.world.oracle import LIAR, Made
 
-NAME = "liar"
+NAME = LIAR
 EXAGGERATIONS = 30
 Lies = Literal["known", "all"]
 """Which ones are told: those whose influence the invariants bound, or anything in any field."""

@@ -121,7 +121,7 @@ def test_devices_that_never_told_a_status_share_one_allowance(served: Served) ->
 
 
 def test_a_storm_of_reconnecting_devices_loses_nothing(served: Served) -> None:
-    """2,000 devices come back at once, each with a status and its update, and again after a lost session."""
+    """300 devices come back at once, each with a status and its update, and again after a lost session."""
     names = [f"pi-{number}" for number in range(300)]
     for _ in range(3):
         served.runtime.turn([sent(TOPICS.status(name), pack(status())) for name in names])
