@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fedge.frames import count
+from fedge.frames import FRAME_BYTES
 
 MESSAGE_COST = 4_096
 """Bytes that a message costs beside its own: a page of the ledger."""
@@ -36,7 +36,8 @@ def updates(largest: int) -> Rate:
     Args:
         largest: bytes that no update exceeds.
     """
-    whole = largest + count(largest) * MESSAGE_COST
+    frames = -(-largest // FRAME_BYTES)  # also of a network that no update could carry
+    whole = largest + frames * MESSAGE_COST
     return Rate(UPDATES * whole + MESSAGES * MESSAGE_COST, MESSAGE_COST + whole / UPDATE_AGAIN_S)
 
 

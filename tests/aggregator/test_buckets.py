@@ -31,6 +31,10 @@ def test_an_honest_device_sends_three_whole_updates_at_once_and_repeats_its_ques
         assert buckets.take("pi", min(size, 65_536) + MESSAGE_COST, rate, 60.0 * minute)
 
 
+def test_a_network_that_no_update_could_carry_has_an_allowance_too() -> None:
+    assert updates(2**34).burst > 2**36
+
+
 def test_a_round_a_second_takes_nothing_from_who_is_answered_in_each() -> None:
     buckets, rate = Buckets(), updates(70_000)
     for second in range(1_000):
