@@ -47,6 +47,7 @@ EXAMPLES = """examples:
   fedge-agent join TOKEN --device pi-1       get an identity; the key is made here and stays here
   fedge-agent renew --config agent.toml      renew the certificate, if it is time
   fedge-agent forget-rounds                  follow again, after a round was announced that cannot be true
+  fedge-agent survey --anew                  have the next survey measure the data anew: a sensor was mended
   sudo fedge-agent install pi-1.fedge        install as a service, or upgrade
 
 exit codes: 0 stopped, 64 usage, 65 the data cannot be used, 69 installing failed, or nobody answered,

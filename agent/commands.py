@@ -1,4 +1,4 @@
-"""`fedge-agent install`, `uninstall`, `forget-rounds`: options. What does the work is loaded late."""
+"""`fedge-agent install`, `uninstall`, `forget-rounds`, `survey`: options. The rest is loaded late."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ P = TypeVar("P", bound=argparse.ArgumentParser)
 
 
 def add_to(commands: "argparse._SubParsersAction[P]") -> None:
-    """Add the three commands to the program's."""
+    """Add the four commands to the program's."""
     install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
     install_parser.add_argument(
         "source",
@@ -44,6 +44,20 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     )
     forget.add_argument("--config", type=Path, default=argparse.SUPPRESS)
     forget.set_defaults(run=_forget_rounds)
+    survey = commands.add_parser(
+        "survey",
+        help="show what surveys tell of this device's data, or have it measured anew",
+        description="Shows count, mean and spread of the columns that surveys tell of, as they were measured "
+        "once. A device tells the same in every survey until 20 rows are new or its section of the "
+        "configuration has changed, for two surveys around one new row would give that row away.",
+    )
+    survey.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    survey.add_argument(
+        "--anew",
+        action="store_true",
+        help="measure again in the next survey, after a sensor was mended; stop the agent first",
+    )
+    survey.set_defaults(run=_survey)
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -57,6 +71,15 @@ def _forget_rounds(options: argparse.Namespace) -> int:
     from agent.place import load
 
     print(forget_rounds(load(options.config)))
+    return 0
+
+
+def _survey(options: argparse.Namespace) -> int:
+    from agent.place import load
+    from agent.telling import describe, measure_anew
+
+    settings = load(options.config)
+    print(measure_anew(settings) if options.anew else describe(settings))
     return 0
 
 

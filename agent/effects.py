@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent.snapshot import Snapshot
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import Manifest, Status
 from fedge.trust import Signers
@@ -75,6 +76,8 @@ class SaveUpdate:
     attempt: Attempt
     digest: bytes
     payload: bytes
+    snapshot: tuple[str, Snapshot] | None = None
+    """Of a survey: the source, and what is told of it from now on."""
 
 
 @dataclass(frozen=True)

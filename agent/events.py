@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.manners import UNMEASURED, Readings
+from agent.snapshot import Snapshot
 from fedge.disclosure import Public, withheld
 from fedge.freshness import RoundId
 from fedge.messages import Manifest, Receipt, Status
@@ -68,6 +69,8 @@ class Done:
     digest: bytes
     payload: bytes
     samples: int
+    snapshot: tuple[str, Snapshot] | None = None
+    """Of a survey: the source, and what is told of it from now on."""
 
 
 @dataclass(frozen=True)

@@ -397,7 +397,7 @@ def _done(state: Device, event: on.Done) -> Step:
         work=Reporting((0,), event.now_s + REPORT_RETRY_S),
     )
     effects: list[do.Effect] = [
-        do.SaveUpdate(state.seen, event.digest, event.payload),
+        do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot),
         do.PublishUpdate(event.digest, None),
     ]
     state, keeping = _keep(state, event.now_s)  # while the others are still at work
@@ -440,7 +440,10 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
     other_history = asked and receipt.verdict == "refused" and receipt.reason is Reason.WRONG_BASE
     if saved.verdict is not None and not other_history:
         return state, []
+    unasked = receipt.verdict == "refused" and not asked  # else whoever repeats it fills our log
     if receipt.verdict == "refused" and round_of(receipt) < saved.round:
+        if unasked:
+            return state, []
         # That ledger is an older copy, and may be replaced: only one that knows this round can judge.
         text = (
             f"round {saved.round}: an aggregator that only knows {round_of(receipt)} refused the update "
@@ -452,12 +455,17 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         text = f"round {saved.round}: the update was made from another model than is announced: forgotten"
         return replace(state, saved=None), [do.Say("warning", text)]
     if receipt.reason is Reason.NOT_CHOSEN:
+        if unasked:
+            return state, []
         # Another aggregator had asked for it, or this one before it was restored: the next attempt may again.
         text = f"round {saved.round}: the update is not asked for in this attempt: kept"
         return state, [do.Say("warning", text)]
     state = replace(state, saved=replace(saved, verdict=receipt.verdict))
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
-    if receipt.verdict == "refused":
+    if receipt.reason is Reason.FORGOTTEN:
+        text = f"round {saved.round}: nobody knows any more whether the update counted: {receipt.detail}"
+        effects.append(do.Say("warning", text))
+    elif receipt.verdict == "refused":
         why = f"{receipt.reason or 'no reason'}{': ' + receipt.detail if receipt.detail else ''}"
         effects.append(do.Say("warning", f"round {saved.round}: the update was refused: {why}"))
     else:

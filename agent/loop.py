@@ -44,7 +44,7 @@ class Loop:
             self._inbox.put,
             will=lambda connection: self._runtime.last_words(connection),
         )
-        trainer = Trainer(settings, open_sources(settings), self._inbox.put)
+        trainer = Trainer(settings, open_sources(settings), self._inbox.put, self._memory.snapshots())
         file = folder / held.FILE
         opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
         host = this_host()

@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 def measured(X: NDArray[Any], names: Sequence[str]) -> Moments:
     """The moments of the columns of `X`, of shape (n, d), winsorised and rounded; NaN is missing.
 
-    What lies beyond the bounds is said in the log, for the device's owner: it stays in the training data.
+    What lies beyond the bounds is said in the log, for the device's owner: it stays in the
+    training data.
 
     Raises:
         ValueError: a column holds an infinite value.

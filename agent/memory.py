@@ -8,9 +8,10 @@
 | boots   | the last boot ids of this device: their late wills are its own                        |
 | signers | one row: the public keys that models were signed with, from the pinned to the newest  |
 | moved   | one row: the day, and the bytes that count as moved on it (see `agent.meter`)         |
+| told    | one row a source: what surveys tell of it (see `agent.snapshot`)                      |
 
-SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen`, `outbox`
-and `signers` carry a proof of what stands in them, and the digest of the outbox is that of its payload.
+SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen`, `outbox`,
+`signers` and `told` carry a proof of what stands in them; the digest of the outbox is that of its payload.
 """
 
 import sqlite3
@@ -20,6 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from agent.device import Saved
+from agent.snapshot import Snapshot
 from fedge.ed25519 import PUBLIC_BYTES
 from fedge.errors import DamagedState
 from fedge.freshness import Attempt, RoundId
@@ -48,6 +50,7 @@ CREATE TABLE signers (one INTEGER PRIMARY KEY CHECK (one = 1), keys BLOB NOT NUL
 """,
     "CREATE TABLE moved (one INTEGER PRIMARY KEY CHECK (one = 1), day TEXT NOT NULL, bytes INTEGER NOT NULL)",
     "ALTER TABLE seen ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE told (source TEXT PRIMARY KEY, snapshot BLOB NOT NULL, proof BLOB NOT NULL)",
 )
 """The layouts, from the first on; see docs/state.md."""
 
@@ -105,8 +108,17 @@ class Memory:
             row = self._db.execute("SELECT payload FROM outbox WHERE digest = ?", (digest,)).fetchone()
         return bytes(row[0]) if row else None
 
-    def save_update(self, attempt: Attempt, digest: bytes, payload: bytes) -> None:
-        """Keep an update, and that its attempt was seen; it takes the place of the one before."""
+    def save_update(
+        self,
+        attempt: Attempt,
+        digest: bytes,
+        payload: bytes,
+        snapshot: tuple[str, Snapshot] | None = None,
+    ) -> None:
+        """Keep an update, and that its attempt was seen; it takes the place of the one before.
+
+        `snapshot`: the source that a survey tells of, and what it tells, which is kept with it.
+        """
         round_id = attempt.round
         with self._clear_errors():
             self._db.execute("BEGIN IMMEDIATE")
@@ -118,6 +130,11 @@ class Memory:
                 " proof = excluded.proof, payload = excluded.payload",
                 (*round_id, digest, _proof(round_id, digest), payload),
             )
+            if snapshot is not None:
+                source, content = snapshot[0], snapshot[1].to_bytes()
+                self._db.execute(
+                    "REPLACE INTO told VALUES (?, ?, ?)", (source, content, _proof_of_told(source, content))
+                )
             self._db.execute("COMMIT")
 
     def save_verdict(self, digest: bytes, verdict: str) -> None:
@@ -126,6 +143,17 @@ class Memory:
             self._db.execute(
                 "REPLACE INTO verdict SELECT 1, digest, ? FROM outbox WHERE digest = ?", (verdict, digest)
             )
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        """What was told in surveys, by source."""
+        with self._clear_errors():
+            rows = self._db.execute("SELECT source, snapshot FROM told ORDER BY source").fetchall()
+        return {source: Snapshot.from_bytes(content) for source, content in rows}
+
+    def forget_snapshots(self) -> None:
+        """Have every source measured anew in the next survey."""
+        with self._clear_errors():
+            self._db.execute("DELETE FROM told")
 
     def signers(self) -> Signers:
         """The keys that are known, the pinned one first; empty if none was ever pinned."""
@@ -176,6 +204,12 @@ class Memory:
                 "SELECT generation, round, proof, digest, payload FROM outbox"
             ).fetchone()
             signers = self._db.execute("SELECT keys, proof FROM signers").fetchone()
+            told = self._db.execute("SELECT source, snapshot, proof FROM told").fetchall()
+        for source, content, found in told:
+            if found != _proof_of_told(source, content):
+                raise DamagedState(
+                    f"{self._path}: is damaged (what was told of {source!r} does not match its proof)"
+                )
         if signers is not None and signers[1] != _proof_of_keys(signers[0]):
             raise DamagedState(f"{self._path}: is damaged (the signing keys do not match their proof)")
         if seen is not None and seen[3] != _proof_of_seen(_attempt(*seen[:3])):
@@ -214,6 +248,24 @@ def read_moved(path: Path) -> tuple[str, int]:
     return (str(row[0]), int(row[1])) if row else ("", 0)
 
 
+def read_snapshots(path: Path) -> dict[str, Snapshot]:
+    """As `Memory.snapshots`, of a database that may be in use, and may not be there yet.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with closing(open_read_only(path)) as db:
+            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'told'").fetchone() is None:
+                return {}  # of an older program
+            rows = db.execute("SELECT source, snapshot FROM told ORDER BY source").fetchall()
+    except sqlite3.Error as error:
+        raise database_error(path, error) from error
+    return {source: Snapshot.from_bytes(content) for source, content in rows}
+
+
 def _attempt(generation: int, round_: int, number: int) -> Attempt:
     return Attempt(RoundId(generation, round_), number)
 
@@ -229,3 +281,7 @@ def _proof(round_id: RoundId, digest: bytes = b"") -> bytes:
 
 def _proof_of_keys(keys: bytes) -> bytes:
     return sha256(keys).digest()[:8]
+
+
+def _proof_of_told(source: str, content: bytes) -> bytes:
+    return sha256(source.encode() + b"|" + content).digest()[:8]

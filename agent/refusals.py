@@ -11,6 +11,9 @@ log = logging.getLogger("fedge.agent")
 AGAIN_S = 3_600.0
 """What goes on for so long is told again."""
 
+SOONEST_S = 60.0
+"""So long nothing is told again, whatever came meanwhile: rounds, too, may be announced in a flood."""
+
 
 @dataclass
 class _Told:
@@ -35,9 +38,11 @@ class Refusals:
         self._told[kind, error.reason] = _Told(now_s)
         log.warning("ignored a message on %s: %s%s", topic, error, more)
 
-    def begin_anew(self) -> None:
-        """Something authentic came: what is refused from here on is told again."""
-        silent = sum(told.since for told in self._told.values())
+    def begin_anew(self, now_s: float) -> None:
+        """Something authentic came: what is refused from here on is told again, but not twice in a minute."""
+        over = {key: told for key, told in self._told.items() if now_s >= told.when_s + SOONEST_S}
+        silent = sum(told.since for told in over.values())
         if silent:
             log.info("%d more messages were ignored for the same reasons", silent)
-        self._told.clear()
+        for key in over:
+            del self._told[key]

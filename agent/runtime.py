@@ -178,7 +178,7 @@ class Runtime:
         left_s = seconds_left(manifest.seconds_left, message.expiry_left_s)
         self._step(on.RoundAnnounced(self._now_s(), manifest, left_s, signers, self._readings()))
         if self._state.manifest is manifest:
-            self._refusals.begin_anew()
+            self._refusals.begin_anew(self._now_s())
 
     def _read_frame(self, address: Address, frame: Frame) -> None:
         """Take a frame of the task or model that is being fetched; others are left over from before."""
@@ -284,8 +284,8 @@ class Runtime:
                 self._memory.save_signers(signers)
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
-            case do.SaveUpdate(attempt, digest, payload):
-                self._memory.save_update(attempt, digest, payload)
+            case do.SaveUpdate(attempt, digest, payload, snapshot):
+                self._memory.save_update(attempt, digest, payload, snapshot)
                 self._outbox = split(payload)
             case do.PublishUpdate(digest, numbers):
                 self._publish_update(digest, numbers)

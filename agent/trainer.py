@@ -20,7 +20,7 @@ from agent.events import Done, Failed
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
-from agent.measuring import measured
+from agent.snapshot import Snapshot, current
 from agent.sources import Source
 from fedge.codecs import CODECS
 from fedge.disclosure import public
@@ -28,12 +28,9 @@ from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
 from fedge.messages import Manifest, Survey, Task, Update, pack
-from fedge.moments import withhold
+from fedge.moments import FEWEST, withhold
 from fedge.nn import Network
 from fedge.reasons import Reason
-
-FEWEST = 20
-"""Values of a column that a survey describes at least."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +55,10 @@ class Trainer:
         settings: AgentSettings,
         sources: Mapping[str, Source],
         post: Callable[[Done | Failed], None],
+        snapshots: Mapping[str, Snapshot] | None = None,
     ) -> None:
+        self._snapshots = dict(snapshots or {})
+        """What was told of each source, by its name."""
         self._settings = settings
         self._sources = sources
         self._post = post
@@ -153,8 +153,11 @@ class Trainer:
     def _work(self, job: Job, round_id: RoundId) -> Done:
         started_s = time.monotonic()
         dataset = self._dataset(job)
+        snapshot: tuple[str, Snapshot] | None = None
         if job.manifest.kind == "survey":
-            message: Survey | Update = self._survey(job, dataset)
+            name = job.task.source or DEFAULT_SOURCE
+            snapshot = name, self._snapshots[name]
+            message: Survey | Update = self._survey(job, self._snapshots[name])
         else:
             message = self._train(job, dataset, started_s)
         payload = pack(message)
@@ -164,32 +167,38 @@ class Trainer:
             digest=hashlib.sha256(payload).digest(),
             payload=payload,
             samples=message.samples,
+            snapshot=snapshot,
         )
 
     def _dataset(self, job: Job) -> Dataset:
-        """The device's data, read anew if it changed since the last round."""
+        """The device's data, read anew if it changed since the last round.
+
+        For a survey it is also decided what to tell of it: the data that did not change has been told of.
+        """
         name = job.task.source or DEFAULT_SOURCE  # one of the owner's: `lifecycle` begins no other work
         source, settings = self._sources[name], self._settings.offered[name]
         fingerprint, digest = source.fingerprint(), job.manifest.task.digest
-        if self._data is not None and self._data[:2] == (fingerprint, digest):
+        surveyed = job.manifest.kind != "survey" or name in self._snapshots
+        if surveyed and self._data is not None and self._data[:2] == (fingerprint, digest):
             return self._data[2]
         self._data = None
-        dataset = fit(source.read(), job.task, settings)
+        samples = source.read()
+        dataset = fit(samples, job.task, settings)
+        if job.manifest.kind == "survey":
+            self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
         self._data = (fingerprint, digest, dataset)
         return dataset
 
-    def _survey(self, job: Job, dataset: Dataset) -> Survey:
-        regression = job.task.targets is not None
+    def _survey(self, job: Job, snapshot: Snapshot) -> Survey:
+        features, targets = snapshot.tell(job.task)
         return Survey(
             generation=job.manifest.generation,
             round=job.manifest.round,
             base=job.manifest.task.digest,
             device=self._settings.device,
-            samples=len(dataset.X),
-            features=withhold(measured(dataset.X, job.task.features), FEWEST).to_bytes(),
-            targets=withhold(measured(dataset.y, job.task.targets or ()), FEWEST).to_bytes()
-            if regression
-            else b"",
+            samples=snapshot.samples,
+            features=withhold(features, FEWEST).to_bytes(),
+            targets=withhold(targets, FEWEST).to_bytes() if targets is not None else b"",
             metrics=job.traffic,
         )
 

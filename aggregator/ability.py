@@ -5,6 +5,7 @@ from dataclasses import replace
 from aggregator import effects as do
 from aggregator.federation import Federation, Phase, Step
 from fedge.capabilities import BASE, lacking, told
+from fedge.reasons import Reason
 
 NAMED = 5
 """Devices that one line names at most."""
@@ -27,7 +28,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
     if state.phase is not Phase.COLLECTING or not (names := lacking(state.requires, can)):
         return state, []
     text = f"round {state.round}: {device} cannot do {', '.join(names)}: it is neither awaited nor admitted"
-    return state, [do.Say("warning", text)]
+    return state, [do.Say("warning", text, device, Reason.UNSUPPORTED)]
 
 
 def unable(state: Federation) -> list[do.Effect]:

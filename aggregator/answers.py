@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fedge.freshness import Attempt
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Metrics
 from fedge.reasons import Reason
 
@@ -28,3 +28,11 @@ class Missed:
     """In a row, without an admitted update between; no more are counted than matter."""
     last: Attempt
     """Where that was the last time."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer that the ledger holds, and the round in which it was given."""
+
+    round: RoundId
+    answer: Answer

@@ -17,9 +17,10 @@ from aggregator.claims import OTHERS_MAY_COME, Known, behind_text, incredible_te
 from aggregator.federation import Federation, Phase, Step
 from aggregator.patience import is_given_up
 from aggregator.presence import is_of_key
+from aggregator.survey import Refusal
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Receipt, detail_of
+from fedge.messages import Frame, Receipt, detail_of
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
@@ -57,12 +58,14 @@ def _refuse(state: Federation, device: str, digest: bytes, reason: Reason, detai
     return state, [
         do.CountRefusal(device, reason),
         do.SendReceipt(device, receipt),
-        do.Say("warning", f"round {state.round}: refused what {device} sent ({reason}): {detail}"),
+        do.Say(
+            "warning", f"round {state.round}: refused what {device} sent ({reason}): {detail}", device, reason
+        ),
     ]
 
 
 def _repeat(state: Federation, device: str, answer: Answer, round_id: RoundId) -> Step:
-    """A known update gets its first verdict again."""
+    """A known update gets its first verdict again: nothing of it is kept a second time."""
     receipt = _receipt(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
     return state, [do.SendReceipt(device, receipt)]
 
@@ -74,13 +77,11 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return _refuse(
             state, device, frame.id, Reason.UNKNOWN_DEVICE, f"{device!r} is not in [federation] devices"
         )
-    answer, earlier = state.answers.get(device), state.before.get(device)
+    answer = state.answers.get(device)
     if answer is not None and answer.digest == frame.id:
         return _repeat(state, device, answer, state.round)
-    if earlier is not None and earlier.digest == frame.id:
-        # After the end of learning the current round is the last closed one.
-        back = 0 if state.phase is Phase.DONE else 1
-        return _repeat(state, device, earlier, state.round._replace(round=state.round.round - back))
+    if event.verdict is not None:
+        return _repeat(state, device, event.verdict.answer, event.verdict.round)
     if state.phase is Phase.DONE:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
@@ -92,14 +93,15 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
         return _refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
     if unable is None:
-        receipt = _receipt(state, frame.id, "retry", Reason.UNSUPPORTED, after_s=BUSY_RETRY_S)
-        return state, [do.SendReceipt(device, receipt)]
+        return _busy(state, device, frame, Reason.UNSUPPORTED)
     if frame.size > state.largest_update:
         detail = f"{frame.size} bytes; an update of this task has at most {state.largest_update}"
         return _refuse(state, device, frame.id, Reason.OVERSIZE, detail)
 
-    effects: list[do.Effect] = []
     held = state.partials.get(device)
+    if state.phase is Phase.CLOSING and (held is None or held.id != frame.id):
+        return _busy(state, device, frame)  # it would be read in vain
+    effects: list[do.Effect] = []
     if held is not None and held.id != frame.id:  # a device has one update at a time: the newer one
         effects.append(do.DropSpool(device, held.id))
         state = _without_partial(state, device)
@@ -120,6 +122,12 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if held is None:
         state = replace(state, spooled=state.spooled + cost(partial.size, partial.n))
     return replace(state, partials={**state.partials, device: partial}), effects
+
+
+def _busy(state: Federation, device: str, frame: Frame, reason: Reason | None = None) -> Step:
+    """Ask to come again later; of several such answers to a device the last one is sent."""
+    receipt = _receipt(state, frame.id, "retry", reason, after_s=BUSY_RETRY_S)
+    return state, [do.SendReceipt(device, receipt)]
 
 
 def _without_partial(state: Federation, device: str) -> Federation:
@@ -151,6 +159,9 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         return state, dropped + more
     verdict = admit(_terms(state), device, message)
     if not isinstance(verdict, Admitted):
+        if verdict.reason is Reason.STALE_ROUND and not event.remembered:
+            detail = f"round {round_of(message)} is no longer kept: nobody knows whether this update counted"
+            verdict = Refusal(Reason.FORGOTTEN, detail)
         # One made from another model is of another history of this round, and no answer in this one. Who is
         # not chosen was asked by another aggregator with this history, or before this ledger was restored:
         # a later attempt may ask it for just this update.
@@ -213,7 +224,8 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         state = replace(state, declined=declined)
         if status.declined is not None and _declines(state, device) and device in state.awaited:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
-            effects.append(do.Say("info", f"round {state.round}: {said}"))
+            cause = f"declines {status.declined.reason}"
+            effects.append(do.Say("info", f"round {state.round}: {said}", device, cause))
             state, more = blame(state)
             effects += more
     if state.phase is Phase.COLLECTING:
@@ -259,7 +271,7 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
         return state, [do.GiveUp(text, gave_way=False, later=young)]
     if device not in verdict.incredible:
         text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
-        return state, [do.Say("error", text)] if before is None else []
+        return state, [do.Say("error", text, device, "ahead")] if before is None else []
     if device in state.incredible:
         return state, []
     state = replace(state, incredible=state.incredible | {device})

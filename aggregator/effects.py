@@ -1,6 +1,7 @@
 """What the aggregator does: the core lists these, the runtime performs them.
 
-Those in `DURABLE` are committed before any other effect of the same turn is performed (law 4).
+Those in `DURABLE` are committed before any other effect of the same turn is performed (law 4); those in
+`GATHERED` are written with the next beat, at the latest, for nothing that is seen depends on them.
 """
 
 from dataclasses import dataclass
@@ -181,23 +182,21 @@ class GiveUp:
 
 @dataclass(frozen=True)
 class Say:
-    """Tell the operator, in one line."""
+    """Tell the operator, in one line.
+
+    Where a device is the cause it is named, with what it causes it by (one of few names): that is said once,
+    and then counted.
+    """
 
     level: str
     text: str
+    device: str | None = None
+    cause: str = ""
 
 
-DURABLE = (
-    SpoolFrame,
-    DropSpool,
-    SaveAnswer,
-    SetAside,
-    CountRefusal,
-    SaveStatus,
-    SaveMissed,
-    SaveRound,
-    SaveElapsed,
-)
+DURABLE = (SpoolFrame, DropSpool, SaveAnswer, SetAside, SaveMissed, SaveRound, SaveElapsed)
+
+GATHERED = (CountRefusal, SaveStatus)
 
 MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
 """What the shell does that is no effect of the core, by the names of its failpoints."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.answers import Verdict
 from aggregator.stopping import Progress
 from fedge.frames import Refused
 from fedge.freshness import RoundId
@@ -44,6 +45,8 @@ class FrameArrived:
     now_s: float
     device: str
     frame: Frame
+    verdict: Verdict | None = None
+    """What the ledger holds of its update: the verdict of any round that is kept."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class UpdateRead:
     device: str
     digest: bytes
     message: Update | Survey | Refused
+    remembered: bool = True
+    """The ledger still holds the verdicts of the round that it names, or that round is not closed yet."""
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,6 @@ class Federation:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     admitted: int = 0
     """How many of the answers count."""
-    before: Mapping[str, Answer] = field(default_factory=dict)
-    """The answers of the round before, for devices that missed their receipt."""
     insufficient: int = 0
     """So many updates were admitted when they did not make a model: it takes more."""
     partials: Mapping[str, Partial] = field(default_factory=dict)

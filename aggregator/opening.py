@@ -169,7 +169,6 @@ def _load(
         elapsed_s=saved.elapsed_s if saved and not done else 0.0,
         answers=answers,
         admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
-        before=ledger.answers(round_id if done else round_id._replace(round=round_id.round - 1)),
         partials=partials,
         spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
         fleet=frozenset(seen.watch.devices),

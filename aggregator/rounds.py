@@ -294,7 +294,6 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         answers={},
         admitted=0,
         insufficient=0,
-        before=state.answers,
         since_s=None,
         partials={},
         spooled=0,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import rounds
+from aggregator.answers import Verdict
 from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
 from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, usual_distance, weights_of
@@ -22,14 +23,17 @@ from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.exporting import Exported, Job
 from aggregator.federation import Federation, Phase, service
+from aggregator.intake import Intake, allowance_of
 from aggregator.ledger.writing import Ledger
+from aggregator.pending import Pending
 from aggregator.probes import Samples
+from aggregator.reports import Reports
 from aggregator.survey import Unmeasured
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
-from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
+from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId, round_of
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import Blob, Export, Frame, Message, Service, Status, detail_of, pack, seal, unpack
 from fedge.topics import Address, Topics
@@ -103,7 +107,7 @@ class Runtime:
         self._published: set[tuple[str, bytes]] = set()
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
-        self._foreign: set[str] = set()
+        self._intake, self._pending, self._reports = Intake(), Pending(), Reports()
         self._round_began_s = now_s() - state.elapsed_s
         self.has_nothing_left_to_say = False
         """Learning is done, and the broker holds the final model and its export."""
@@ -135,8 +139,9 @@ class Runtime:
 
     def end(self) -> None:
         """Keep how long the round has lasted: a stop is no gift of time."""
-        if self._state.phase in (Phase.COLLECTING, Phase.CLOSING):
-            with self._ledger.transaction():
+        with self._ledger.transaction():
+            self._pending.write(self._ledger)
+            if self._state.phase in (Phase.COLLECTING, Phase.CLOSING):
                 self._ledger.save_elapsed(self._state.round, self._state.elapsed(self._now_s()))
 
     def turn(self, events: Sequence[Happening]) -> None:
@@ -148,14 +153,25 @@ class Runtime:
             GaveWay, Undecided, ConfigError: the core has given up.
         """
         visible: list[Effect | MessageArrived] = []
+        beat = self._state.beat
         with self._ledger.transaction():
             for event in events:
                 visible += self._take(event)
             # In each turn, for whoever sends without a pause could else stop the deadline and the beat.
             visible += self._step(on.Tick(self._now_s()))
+            if self._state.beat != beat:
+                visible += self._catch_up()
             before("Commit")
         after("Commit")
         self._show(visible)
+
+    def _catch_up(self) -> Iterator[Effect]:
+        """With each beat: look at the statuses that wait, and write what has gathered."""
+        for message in self._intake.waiting():
+            if (address := self._topics.parse(message.topic)) is not None:
+                yield from self._understand(address, message)
+        self._pending.write(self._ledger)
+        self._reports.sum_up(self._now_s())
 
     def _take(self, event: Happening) -> Iterator[Effect | MessageArrived]:
         """Step for one event, perform its durable effects, and yield the others."""
@@ -208,6 +224,25 @@ class Runtime:
         address = self._topics.parse(message.topic)
         if address is None or not message.payload:
             return
+        if address.device is not None and not self._is_taken(address.kind, address.device, message):
+            return
+        yield from self._understand(address, message)
+
+    def _is_taken(self, kind: str, device: str, message: MessageArrived) -> bool:
+        """Whether what a device says is looked at now."""
+        now_s = self._now_s()
+        if kind == "status":
+            return self._intake.takes_status(device, message, now_s)
+        if kind != "update" or self._intake.takes_update(self._state, device, len(message.payload), now_s):
+            return True
+        text = f"{device} sends more than any update takes: what is too much is dropped, as if it were lost"
+        self._report(logging.WARNING, device, "too much", text)
+        return False
+
+    def _report(self, level: int, device: str, cause: str, text: str) -> None:
+        self._reports.tell(level, allowance_of(self._state, device), cause, text, self._now_s())
+
+    def _understand(self, address: Address, message: MessageArrived) -> Iterator[Effect]:
         try:
             yield from self._step_message(address, message)
         except ProtocolError as error:
@@ -215,23 +250,20 @@ class Runtime:
                 digest = hashlib.sha256(message.payload).digest()
                 yield from self._step(on.GarbageArrived(address.device, digest, error.reason, str(error)))
             else:
-                log.warning("ignored a message on %s: %s", message.topic, error)
+                text = f"ignored a message on {message.topic}: {error}"
+                self._report(logging.WARNING, address.device or "", f"{address.kind} {error.reason}", text)
 
     def _step_message(self, address: Address, message: MessageArrived) -> Iterator[Effect]:
         now_s = self._now_s()
         match address.kind:
             case "update" if address.device is not None:
                 frame = unpack(message.payload, Frame)
-                yield from self._step(on.FrameArrived(now_s, address.device, frame))
+                verdict = self._verdict(address.device, frame.id)
+                yield from self._step(on.FrameArrived(now_s, address.device, frame, verdict))
             case "status" if address.device is not None:
                 if address.version != "v1":
-                    if address.device not in self._foreign:
-                        self._foreign.add(address.device)
-                        log.warning(
-                            "%s speaks %s of the protocol, this program v1: it cannot take part",
-                            address.device,
-                            address.version,
-                        )
+                    text = f"{address.device} speaks {address.version} of the protocol, this program v1"
+                    self._report(logging.WARNING, address.device, "version", f"{text}: it cannot take part")
                     return
                 status = unpack(message.payload, Status)
                 yield from self._step(on.StatusSeen(now_s, address.device, status))
@@ -239,6 +271,13 @@ class Runtime:
                 yield from self._step(on.ServiceSeen(unpack(message.payload, Service)))
             case _:
                 pass
+
+    def _verdict(self, device: str, digest: bytes) -> Verdict | None:
+        """What the ledger holds of an update; of one that was begun, nothing: else it was not begun."""
+        begun = self._state.partials.get(device)
+        if begun is not None and begun.id == digest:
+            return None
+        return self._ledger.verdict(device, digest)
 
     # ── closing ────────────────────────────────────────────────────────────────────────────────────
 
@@ -292,7 +331,7 @@ class Runtime:
                 read = self._read_update(effect.device, effect.digest)
                 after(effect)
                 yield from self._step(read)
-            elif isinstance(effect, do.DURABLE):
+            elif isinstance(effect, do.DURABLE + do.GATHERED):
                 before(effect)
                 self._save(effect)
                 after(effect)
@@ -307,12 +346,15 @@ class Runtime:
                 self._ledger.drop_spool(device, digest)
             case do.SaveAnswer(round_id, device, answer):
                 self._ledger.save_answer(round_id, device, answer)
+                self._intake.answered(self._state, device)
+                if answer.verdict == "admitted":
+                    self._reports.renew(device)
             case do.SetAside(round_id, device, answer):
                 self._ledger.set_aside(round_id, device, answer)
             case do.CountRefusal(device, reason):
-                self._ledger.count_refusal(device, reason)
+                self._pending.count(device, reason)
             case do.SaveStatus(device, status):
-                self._ledger.save_status(device, status, time.time())
+                self._pending.keep(self._ledger, device, status, time.time())
             case do.SaveMissed(device, missed):
                 self._ledger.save_missed(device, missed)
             case do.SaveRound(round_id, kind, attempt, cohorts):
@@ -323,9 +365,14 @@ class Runtime:
     def _read_update(self, device: str, digest: bytes) -> Event:
         now_s = self._now_s()
         try:
-            return on.UpdateRead(now_s, device, digest, read_update(self._ledger, device, digest))
+            message = read_update(self._ledger, device, digest)
         except ProtocolError as error:
-            return on.UpdateRead(now_s, device, digest, Refused(error.reason, str(error)))
+            message = Refused(error.reason, str(error))
+        remembered = isinstance(message, Refused) or self._remembers(round_of(message))
+        return on.UpdateRead(now_s, device, digest, message, remembered)
+
+    def _remembers(self, round_id: RoundId) -> bool:
+        return round_id >= self._state.round or self._ledger.remembers(round_id)
 
     # ── effects that are seen, after the commit ────────────────────────────────────────────────────
 
@@ -372,8 +419,12 @@ class Runtime:
                 log.info("learning is done: %s", why)
             case do.GiveUp(text, gave_way, later):
                 raise (GaveWay if gave_way else Undecided if later else ConfigError)(text)
-            case do.Say(level, text):
-                log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
+            case do.Say(level, text, device, cause):
+                number = logging.getLevelNamesMapping()[level.upper()]
+                if device is None:
+                    log.log(number, "%s", text)
+                else:
+                    self._report(number, device, cause, text)
 
     def _publish_blobs(self, effect: do.PublishBlobs) -> None:
         blobs = [("task", effect.task)] + ([("model", effect.model)] if effect.model else [])

@@ -16,6 +16,8 @@ from fedge.errors import ProtocolError
 
 Vector = NDArray[np.float64]
 
+FEWEST = 20
+"""Values of a column that a device tells anything of at least."""
 BLOCK_ROWS = 4_096
 """Rows measured at once, so that the float64 copies stay small however many samples a device holds."""
 ROUNDING_UNITS = 8

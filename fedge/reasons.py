@@ -16,6 +16,8 @@ class Reason(StrEnum):
     OTHER_GENERATION = "other_generation"
     STALE_ROUND = "stale_round"
     FUTURE_ROUND = "future_round"
+    FORGOTTEN = "forgotten"
+    """Of a round whose verdicts the ledger no longer holds: it may have counted."""
     ROUND_CLOSED = "round_closed"
     WRONG_KIND = "wrong_kind"
     WRONG_BASE = "wrong_base"

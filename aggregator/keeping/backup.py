@@ -85,6 +85,7 @@ def _describe(federation: str, copy: Path) -> About:
     ledger = Ledger(copy)
     try:
         ledger.check_contents()
+        ledger.check_updates()
         life, newest = ledger.life(), ledger.newest_round()
     finally:
         ledger.close()

@@ -90,6 +90,7 @@ def _examine(temporary: Path, file: Path) -> None:
         ledger = Ledger(temporary)
         try:
             ledger.check_contents()
+            ledger.check_updates()
         finally:
             ledger.close()
     except StateError as error:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from aggregator.answers import Answer, Missed
+from aggregator.answers import Answer, Missed, Verdict
 from aggregator.ledger.layout import KEPT, NAMES_RULES, RULES_BEFORE
 from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
@@ -18,6 +18,9 @@ from fedge.freshness import Attempt, RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
 from fedge.store import database_error, open_read_only
+
+NAMED = 5
+"""Updates that one text names at most."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,55 @@ class LedgerReader:
                 )
                 for device, digest, verdict, reason, detail, samples, metrics in rows
             }
+
+    def verdict(self, device: str, digest: bytes) -> Verdict | None:
+        """What was said of an update, in whichever kept round; None: nothing, or it is forgotten."""
+        row = self._one(
+            "SELECT generation, round, verdict, reason, detail, samples FROM answers"
+            " WHERE device = ? AND digest = ? ORDER BY generation, round",
+            device,
+            digest,
+        )
+        if row is None:
+            return None
+        generation, round_, verdict, reason, detail, samples = row
+        with self._sound(f"the verdict on an update of {device}"):
+            answer = Answer(digest, verdict, Reason(reason) if reason else None, detail, samples)
+        return Verdict(RoundId(generation, round_), answer)
+
+    def remembers(self, round_id: RoundId) -> bool:
+        """Whether verdicts of a round are held: those of every closed one are, until it is freed."""
+        row = self._one("SELECT 1 FROM answers WHERE generation = ? AND round = ? LIMIT 1", *round_id)
+        return row is not None
+
+    def check_updates(self) -> None:
+        """Put each update together that counts in a round of this generation; compare it with its digest.
+
+        One at a time, a frame at a time: it takes no memory, and some 0.2 s for 200 MB in the page cache.
+
+        Raises:
+            DamagedState: some are not what they were; the text names the first ones.
+        """
+        damaged = []
+        rows = self._rows(
+            "SELECT generation, round, device, digest FROM answers"
+            " WHERE generation = (SELECT generation FROM life) AND verdict = 'admitted'"
+            " ORDER BY round, lane, device"
+        )
+        for generation, round_, device, digest in rows:
+            found = sha256()
+            for data in self.pieces(device, digest):
+                found.update(data)
+            if found.digest() != digest:
+                damaged.append(f"{device} in round {RoundId(generation, round_)}")
+        if damaged:
+            names = ", ".join(damaged[:NAMED]) + (
+                f" and {more} more" if (more := len(damaged) - NAMED) > 0 else ""
+            )
+            raise DamagedState(
+                f"{self._path}: the updates of {names} are not what was admitted: these rounds cannot be "
+                "computed again"
+            )
 
     def update_bytes(self, round_id: RoundId) -> int:
         """Bytes of the updates that counted in a round."""

@@ -242,13 +242,14 @@ class Ledger(LedgerReader):
             last,
         )
 
-    def count_refusal(self, device: str, reason: Reason) -> None:
-        """Count what a device sent in vain."""
+    def count_refusals(self, device: str, number: int, last: Reason) -> None:
+        """Count what a device sent in vain since the last time."""
         self._run(
-            "INSERT INTO devices (device, refused, last_refusal) VALUES (?, 1, ?)"
-            " ON CONFLICT DO UPDATE SET refused = refused + 1, last_refusal = excluded.last_refusal",
+            "INSERT INTO devices (device, refused, last_refusal) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " refused = refused + excluded.refused, last_refusal = excluded.last_refusal",
             device,
-            reason,
+            number,
+            last,
         )
 
     def _run(self, statement: str, *values: object) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.memory import Memory
+from agent.snapshot import Snapshot
 from aggregator.answers import Answer
 from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
@@ -113,9 +114,15 @@ class WatchedMemory(Memory):
         super().__init__(path, connect)
         self._device, self._disk, self._oracle = device, disk, oracle
 
-    def save_update(self, attempt: Attempt, digest: bytes, payload: bytes) -> None:
+    def save_update(
+        self,
+        attempt: Attempt,
+        digest: bytes,
+        payload: bytes,
+        snapshot: tuple[str, Snapshot] | None = None,
+    ) -> None:
         """As `Memory.save_update`."""
-        super().save_update(attempt, digest, payload)
+        super().save_update(attempt, digest, payload, snapshot)
         self._oracle.device_saved(self._device, digest)
         self._oracle.device_saw(self._disk, attempt.round)
 

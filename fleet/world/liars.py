@@ -15,9 +15,9 @@ from fedge.messages import Frame, Manifest, Status, Update, pack
 from fedge.topics import Topics
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
-from fleet.world.oracle import Made
+from fleet.world.oracle import LIAR, Made
 
-NAME = "liar"
+NAME = LIAR
 SILENT = "silent"
 EXAGGERATIONS = 30
 CLAIMS: tuple[dict[str, float], ...] = (

@@ -44,6 +44,8 @@ from fleet.world.broker import Message
 from fleet.world.figures import plain_column, plain_figures
 from fleet.world.shortcuts import decode
 
+LIAR = "liar"
+"""The name of who is no device."""
 LATENESS_S = 5.0
 """What a message may take on its way."""
 MISSES = 2
@@ -173,6 +175,7 @@ class Oracle:
         closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
             self._round_closed(ledger, book, closed)
+            self._rounds_stay_what_they_are(ledger, closed.generation)
             for device, partial in ledger.partials().items():
                 held = {(device, partial.id, i) for i in range(partial.n) if partial.have >> i & 1}
                 if held & book.spooled - frames:  # what came with this transaction came after the closing
@@ -199,8 +202,8 @@ class Oracle:
     def aggregator_acknowledges(self, book: Book, message: MessageArrived) -> None:
         """A PUBACK leaves the aggregator: the frame is spooled, or was answered."""
         address = self._address(message.topic)
-        if address is None or address.kind != "update" or address.device is None:
-            return
+        if address is None or address.kind != "update" or address.device in (None, LIAR):
+            return  # of a liar, what is beyond its allowance is dropped
         try:
             frame = decode(message.payload, Frame)
         except ProtocolError:
@@ -458,6 +461,17 @@ class Oracle:
                 f"learning is over after round {here}, in which a single device tells an accuracy of "
                 f"{max(told.values())}, and the others {max(others, default=0.0)} at most"
             )
+
+    def _rounds_stay_what_they_are(self, ledger: LedgerReader, generation: int) -> None:
+        """Each kept round can be computed again: nothing was added to its updates, and nothing lost."""
+        for number in ledger.kept_rounds(generation):
+            for device, answer in ledger.answers(RoundId(generation, number)).items():
+                if answer.verdict == "admitted" and isinstance(
+                    join(answer.digest, ledger.pieces(device, answer.digest)), Refused
+                ):
+                    raise Violation(
+                        f"{device}'s update of round {generation}.{number} is no longer what was admitted"
+                    )
 
     def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
         """It takes up a round; its ledger knew this one: not if a newer one has long been announced.

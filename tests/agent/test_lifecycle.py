@@ -277,6 +277,7 @@ def test_an_aggregator_that_does_not_know_the_round_yet_is_no_judge_of_its_updat
     state, effects = step(REPORTING, receipt("refused", round=0, reason=reason))
     assert (state.saved, state.work) == (REPORTING.saved, Idle())
     assert [type(effect) for effect in effects] == [do.Say]
+    assert step(state, receipt("refused", round=0, reason=reason)) == (state, []), "said once, not in a flood"
     again, effects = step(state, announced(manifest()))
     assert isinstance(again.work, Reporting)
     assert effects == [do.PublishUpdate(UPDATE, None)]
@@ -327,6 +328,20 @@ def test_a_verdict_on_an_earlier_round_is_saved_and_disturbs_nothing() -> None:
     state, effects = step(waiting, receipt("admitted"))
     assert state == replace(waiting, saved=Saved(RoundId(1, 1), UPDATE, "admitted"))
     assert effects[0] == do.SaveVerdict(UPDATE, "admitted")
+
+
+def test_an_update_of_a_round_that_is_forgotten_is_over_and_the_next_round_is_answered() -> None:
+    forgotten = receipt("refused", round=40, reason=Reason.FORGOTTEN, detail="round 1.1 is no longer kept")
+    state, effects = step(REPORTING, forgotten)
+    assert state.work == Idle()
+    assert effects[0] == do.SaveVerdict(UPDATE, "refused")
+    assert isinstance(effects[1], do.Say)
+    assert "nobody knows any more whether the update counted: round 1.1 is no longer kept" in effects[1].text
+    state, effects = step(state, announced(manifest(40)))
+    assert isinstance(state.work, Fetching)
+    # An agent of 0.2.0 does not know the name: it is over for that one too.
+    state, effects = step(REPORTING, receipt("refused", round=40, reason=Reason.OTHER))
+    assert (state.work, effects[0]) == (Idle(), do.SaveVerdict(UPDATE, "refused"))
 
 
 def test_missing_frames_are_sent_at_once() -> None:

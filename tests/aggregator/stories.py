@@ -10,6 +10,7 @@ import numpy as np
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import rounds
+from aggregator.answers import Verdict
 from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.federation import Federation, Rules
@@ -202,10 +203,14 @@ class Story:
     state: Federation
     now_s: float = 1_000.0
     log: list[Effect] = field(default_factory=list)
+    verdicts: dict[tuple[str, bytes], Verdict] = field(default_factory=dict)
+    """What the ledger holds."""
 
     def tell(self, event: Event) -> list[Effect]:
         self.state, effects = rounds.step(self.state, event)
         self.log += effects
+        for saved in (*of(do.SaveAnswer, effects), *of(do.SetAside, effects)):
+            self.verdicts[saved.device, saved.answer.digest] = Verdict(saved.round, saved.answer)
         return effects
 
     def start(self) -> list[Effect]:
@@ -230,7 +235,7 @@ class Story:
         return self.tell(on.StatusSeen(self.now_s, device, said or status()))
 
     def frame(self, device: str, frame: Frame) -> list[Effect]:
-        return self.tell(on.FrameArrived(self.now_s, device, frame))
+        return self.tell(on.FrameArrived(self.now_s, device, frame, self.verdicts.get((device, frame.id))))
 
     def send(self, device: str, message: Update | Survey, pieces: int = 1) -> list[Effect]:
         """All frames of a message come, and what is complete is read: as the runtime does it."""

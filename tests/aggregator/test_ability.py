@@ -168,6 +168,6 @@ def test_what_a_device_can_is_known_after_a_restart(tmp_path: Path) -> None:
     with ledger.transaction():
         ledger.save_status("new", able(), 0.0)
         ledger.save_status("old", status(), 0.0)
-        ledger.count_refusal("stranger", Reason.MALFORMED)
+        ledger.count_refusals("stranger", 1, Reason.MALFORMED)
     ledger.close()
     assert Ledger(path).abilities() == {"new": frozenset(NEW), "old": frozenset(CAN)}

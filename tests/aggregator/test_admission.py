@@ -160,7 +160,7 @@ def test_refused(terms: Terms, device: str, message: Update | Survey, reason: Re
 def test_every_reason_that_admission_gives_has_a_row() -> None:
     elsewhere = {
         Reason.MALFORMED, Reason.UNKNOWN_VERSION, Reason.OVERSIZE, Reason.TOO_MANY_PARTIAL,
-        Reason.UNKNOWN_DEVICE, Reason.ROUND_CLOSED, Reason.ALREADY_ANSWERED,
+        Reason.UNKNOWN_DEVICE, Reason.ROUND_CLOSED, Reason.ALREADY_ANSWERED, Reason.FORGOTTEN,
         Reason.SET_ASIDE, Reason.UNSIGNED, Reason.BAD_SIGNATURE, Reason.REVOKED_SIGNER, Reason.OTHER,
         Reason.TOO_FEW_SAMPLES, Reason.WRONG_INPUT, Reason.BAD_DATA, Reason.TRAINING_DIVERGED, Reason.FAILED,
         Reason.TOO_MANY_EPOCHS, Reason.TOO_LONG, Reason.UNKNOWN_SOURCE, Reason.FORBIDDEN_SOURCE,

@@ -69,16 +69,57 @@ def test_an_update_that_is_read_twice_counts_once() -> None:
     assert (story.state.admitted, story.state.answers["a"].samples) == (1, 10)
 
 
-def test_an_update_of_the_round_before_gets_its_first_verdict_again() -> None:
-    story = running("a", "b")
+def test_an_update_of_any_kept_round_gets_its_first_verdict_again_and_is_not_spooled() -> None:
+    story = running("a", "b", stopping=Stopping(rounds=99))
     first = only_receipt(story.answers("a"))
     story.answers("b")
+    for number in range(2, 6):
+        story.closed()
+        story.published()
+        assert story.state.round == (1, number)
+        effects = story.send("a", update("a"))
+        assert kinds(effects) == [do.SendReceipt]
+        assert only_receipt(effects) == first
+        for device in ("a", "b"):
+            story.answers(device)
+        assert kinds(story.frame("a", frames(update("a"), 4)[1])) == [do.SendReceipt]
+
+
+def test_a_refusal_in_an_earlier_round_is_repeated_with_its_reason() -> None:
+    story = running("a", "b", "c", stopping=Stopping(rounds=99))
+    first = only_receipt(story.answers("c", samples=0))
+    for _ in range(3):
+        for device in ("a", "b"):
+            story.answers(device)
+        story.later(DEADLINE_S)
+        story.closed()
+        story.published()
+    assert first.reason is Reason.BAD_SAMPLE_COUNT
+    assert only_receipt(story.send("c", update("c", samples=0))) == first
+
+
+def test_after_the_end_of_learning_every_kept_verdict_comes_again() -> None:
+    story = running("a", "b", "c", stopping=Stopping(rounds=2))
+    first = only_receipt(story.answers("a"))
+    for device in ("b", "c"):
+        story.answers(device)
     story.closed()
     story.published()
-    assert story.state.round == (1, 2)
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    story.closed()
+    assert story.phase() == "done"
     assert only_receipt(story.send("a", update("a"))) == first
-    story.answers("a")
-    assert only_receipt(story.send("a", update("a"))) == first
+
+
+def test_of_a_round_that_is_no_longer_kept_nobody_knows_whether_the_update_counted() -> None:
+    story = running("a", "b", round=RoundId(1, 50), stopping=Stopping(rounds=99))
+    late = update("a", RoundId(1, 2))
+    for remembered, reason in ((False, Reason.FORGOTTEN), (True, Reason.STALE_ROUND)):
+        effects = story.tell(on.UpdateRead(story.now_s, "a", digest_of(late), late, remembered))
+        assert receipts(effects) == [("a", "refused", reason)]
+        assert not of(do.SaveAnswer, effects)
+    assert receipts(story.answers("a")) == [("a", "admitted", None)]
 
 
 def test_an_update_of_a_round_long_closed_is_stale_and_does_not_spend_the_answer() -> None:

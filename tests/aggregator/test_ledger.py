@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.answers import Answer, Missed
+from aggregator.answers import Answer, Missed, Verdict
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import Life, read_only
 from aggregator.ledger.views import read_devices, read_rounds
@@ -396,10 +396,10 @@ def test_only_the_newest_generation_is_shown(ledger: Ledger, path: Path) -> None
 
 def test_a_device_is_shown_with_what_it_said_and_what_became_of_it(ledger: Ledger, path: Path) -> None:
     with ledger.transaction():
-        ledger.count_refusal("stranger", Reason.MALFORMED)
+        ledger.count_refusals("stranger", 1, Reason.MALFORMED)
         ledger.save_status("a", status(seen=RoundId(1, 3), declined=decline()), 100.0)
-        ledger.count_refusal("a", Reason.NOT_FINITE)
-        ledger.count_refusal("a", Reason.OVERSIZE)
+        ledger.count_refusals("a", 1, Reason.NOT_FINITE)
+        ledger.count_refusals("a", 1, Reason.OVERSIZE)
         ledger.save_status("a", status(online=False, seen=RoundId(1, 4)), 200.0)
         ledger.save_status("a", status(online=False, seen=RoundId(1, 4)), 300.0)
         for number in (1, 2):
@@ -447,3 +447,39 @@ def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
         close(ledger, RoundId(1, 1))
     ledger.close()
     assert len(read_rounds(path)) == 1
+
+
+# ── verdicts and the updates behind them ───────────────────────────────────────────────────────────
+
+
+def test_the_verdict_of_every_kept_round_is_found_by_its_update(ledger: Ledger) -> None:
+    with ledger.transaction():
+        digests = [admit(ledger, "pi-1", RoundId(1, number)) for number in range(5)]
+        refused = Answer(b"r" * 32, "refused", Reason.BAD_SAMPLE_COUNT, "n_k = 0")
+        ledger.save_answer(RoundId(1, 3), "pi-2", refused)
+        ledger.forget_rounds_before(RoundId(1, 2))
+    for number, digest in enumerate(digests):
+        found = ledger.verdict("pi-1", digest)
+        kept = number >= 2
+        assert (found is not None, ledger.remembers(RoundId(1, number))) == (kept, kept)
+        if found is not None:
+            assert (found.round, found.answer.verdict, found.answer.samples) == ((1, number), "admitted", 10)
+    assert ledger.verdict("pi-2", b"r" * 32) == Verdict(RoundId(1, 3), refused)
+    assert ledger.verdict("pi-2", digests[4]) is None, "another device's"
+
+
+def test_updates_that_are_not_what_was_admitted_are_named(ledger: Ledger) -> None:
+    with ledger.transaction():
+        digests = [admit(ledger, f"pi-{number % 3}", RoundId(1, number // 3)) for number in range(27)]
+        ledger.spool("pi-9", frames(update("pi-9"), 2)[0])  # one that has only begun is no damage
+        ledger.save_answer(RoundId(1, 2), "pi-8", Answer(b"r" * 32, "refused", Reason.STALE_ROUND))
+    ledger.check_updates()
+    with ledger.transaction():
+        ledger._run("DELETE FROM frames WHERE device = 'pi-1' AND digest = ? AND i = 1", digests[4])
+        ledger._run("INSERT INTO frames VALUES ('pi-2', ?, 2, 3, 9, x'00')", digests[8])
+    with pytest.raises(DamagedState, match=r"the updates of pi-1 in round 1\.1, pi-2 in round 1\.2 are not"):
+        ledger.check_updates()
+    with ledger.transaction():
+        ledger._run("DELETE FROM frames WHERE i = 0")
+    with pytest.raises(DamagedState, match=r"pi-1 in round 1\.1 and 22 more are not"):
+        ledger.check_updates()

@@ -207,7 +207,7 @@ def test_a_restart_between_rounds_begins_the_next_with_the_newest_task_and_model
     state = place.open()
     assert (state.round, state.kind, state.cohorts, state.answers) == ((1, 1), "train", (), {})
     assert (state.task_message.reconnect_spread_s, state.task.slot) == (SURVEYED_SPREAD_S, 1)
-    assert (state.model, set(state.before)) == (model_of(state, RoundId(1, 0)), {"a"})
+    assert state.model == model_of(state, RoundId(1, 0))
 
 
 def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_for(
@@ -323,7 +323,7 @@ def test_what_a_ledger_knows_of_its_fleet(place: Place, seen: Seen) -> None:
     state = place.open()
     with place.ledger.transaction():
         place.ledger.save_status("pi-0", status(online=False), 0.0)
-        place.ledger.count_refusal("who never told its status", Reason.MALFORMED)
+        place.ledger.count_refusals("who never told its status", 1, Reason.MALFORMED)
     assert known(settings, place.ledger) == Known(RoundId(1, 0), frozenset({"pi-0"}))
     place.close_round(state, devices=2)
     assert known(settings, place.ledger) == Known(RoundId(1, 1), frozenset({"pi-0", "pi-1"}), young=False)
@@ -381,7 +381,7 @@ def test_a_new_generation_with_the_same_model_begins_anew_and_again(place: Place
     for generation in (2, 3, 4):
         state = place.open(new_generation=True)
         assert (state.round, state.model, state.cohorts) == ((generation, 0), None, ())
-        assert (state.answers, state.before, state.progress.rounds) == ({}, {}, 0)
+        assert (state.answers, state.progress.rounds) == ({}, 0)
         assert place.open().task == state.task
         place.close_round(state)
         assert place.open().model == model_of(state, RoundId(generation, 0))
@@ -433,7 +433,7 @@ def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, s
     assert state.model is not None
     assert state.model.slot == 0  # the other slot: the old model stays readable until all have the new one
     assert weights_of(place.ledger, state.model, state.weights).tolist() == vector.tolist()
-    assert (state.answers, state.before, state.progress.rounds) == ({}, {}, 0)
+    assert (state.answers, state.progress.rounds) == ({}, 0)
     seen(fleet(1, generation=2))
     assert place.open().model == state.model  # and so after a restart
     assert [(row.kind, row.attempt, row.devices) for row in read_rounds(place.folder / FILE)] == [

@@ -7,7 +7,7 @@ import pytest
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import rounds
-from aggregator.effects import DURABLE
+from aggregator.effects import DURABLE, GATHERED
 from aggregator.events import Event
 from aggregator.federation import Phase
 from aggregator.stopping import Progress, Stopping
@@ -26,6 +26,7 @@ from tests.aggregator.stories import (
     decline,
     federation,
     finished,
+    frames,
     kinds,
     of,
     only_manifest,
@@ -267,16 +268,29 @@ def test_who_is_not_chosen_yet_is_refused_and_may_answer_when_it_is() -> None:
 
 def test_an_update_that_comes_while_the_round_closes_is_not_in_it_and_may_come_again() -> None:
     story = closing()
-    effects = story.answers("d")
-    receipt = only_receipt(effects)
+    effects = story.send("d", update("d"), 4)
+    receipt = only_receipt(effects[:1])
     assert (receipt.verdict, receipt.reason, receipt.missing) == ("retry", None, ())
     assert receipt.after_s > 0
-    assert of(do.DropSpool, effects) == [do.DropSpool("d", receipt.update)]
-    assert not of(do.SaveAnswer, effects)
+    assert kinds(effects) == [do.SendReceipt] * 4, "nothing of it is kept"
     assert story.state.admitted == 3
     story.closed()
     story.published()
     assert receipts(story.send("d", update("d"))) == [("d", "refused", Reason.STALE_ROUND)]
+
+
+def test_an_update_that_had_begun_when_the_round_closes_is_dropped_when_it_is_whole() -> None:
+    story = running("a", "b", "c", "d")
+    first, last = frames(update("d"), 2)
+    story.frame("d", first)
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    assert story.phase() == "closing"
+    assert kinds(story.frame("d", last)) == [do.SpoolFrame, do.ReadUpdate]
+    effects = story.tell(on.UpdateRead(story.now_s, "d", first.id, update("d")))
+    assert kinds(effects) == [do.DropSpool, do.SendReceipt]
+    assert only_receipt(effects).verdict == "retry"
+    assert story.state.admitted == 3
 
 
 def test_an_update_that_came_while_the_close_failed_is_what_the_round_waits_for() -> None:
@@ -298,7 +312,7 @@ def test_the_next_round_begins_with_the_new_model() -> None:
     effects = story.closed()
     assert kinds(effects) == [do.SaveRound, do.PublishBlobs]
     assert (story.state.round, story.phase()) == (RoundId(1, 2), "preparing")
-    assert (story.state.answers, story.state.admitted, set(story.state.before)) == ({}, 0, {"a", "b", "c"})
+    assert (story.state.answers, story.state.admitted) == ({}, 0)
     manifest = only_manifest(story.published())
     assert (manifest.round, manifest.attempt, manifest.model) == (2, 0, blob("model of round 1"))
     assert story.state.awaited == {"a", "b", "c"}
@@ -526,10 +540,10 @@ def test_an_event_that_does_not_fit_changes_nothing(story: Story, event: Event) 
     assert (state, effects) == (replace(story.state, beat_due_s=1e9), [])
 
 
-def test_every_effect_of_the_ledger_is_listed_as_durable() -> None:
+def test_every_effect_of_the_ledger_is_listed_as_durable_or_gathered() -> None:
     story = closing()
     story.closed()
     saving = {
         kind for kind in kinds(story.log) if kind.__name__.startswith(("Save", "Spool", "Drop", "Count"))
     }
-    assert saving <= set(DURABLE)
+    assert saving <= {*DURABLE, *GATHERED}

@@ -176,7 +176,7 @@ def test_a_federation_learns_from_the_source_that_it_names(owners: Owners) -> No
         f"{asked}, which this device does not have",
         f"{asked}, which [limits] sources does not allow",
     )
-    assert f"round 1.2: without declines (unknown_source): {without}" in log
-    assert f"round 1.2: private declines (forbidden_source): {private}" in log
+    assert f"round 1.0: without declines (unknown_source): {without}" in log
+    assert f"round 1.0: private declines (forbidden_source): {private}" in log
     assert f"{without}, it has data" in fleet.log("without"), "its owner is told what there is"
     assert f"{private}, it allows data" in fleet.log("private")

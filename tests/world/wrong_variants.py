@@ -180,8 +180,10 @@ def no_deduplication(patch: Patch) -> None:
     def forgetful(step: Step, state: Any, event: Any) -> Stepped:
         if not isinstance(event, on.FrameArrived | on.UpdateRead):
             return step(state, event)
-        after, effects = step(replace(state, answers={}, before={}), event)
-        return replace(after, answers={**state.answers, **after.answers}, before=state.before), effects
+        if isinstance(event, on.FrameArrived):
+            event = replace(event, verdict=None)
+        after, effects = step(replace(state, answers={}), event)
+        return replace(after, answers={**state.answers, **after.answers}), effects
 
     over_core(patch, rounds, forgetful)
 
