@@ -148,7 +148,9 @@ def _between(means: Vector) -> float:
 
 def _winsorised_mean(values: Vector) -> float:
     """The mean, if the outer tenth at each end counted as the next value inwards."""
-    return fsum(_winsorised(values)) / len(values)
+    inner = _winsorised(values)
+    mean = fsum(inner) / len(inner)  # of equal values it may be off by a rounding
+    return min(max(mean, float(inner[0])), float(inner[-1]))
 
 
 def _winsorised(values: Vector) -> Vector:

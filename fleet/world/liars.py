@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import struct
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
 from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, Publication, Sent
-from fedge.messages import Frame, Manifest, Status, Update, pack
+from fedge.messages import Frame, Manifest, Status, Survey, Update, pack
 from fedge.topics import Topics
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
@@ -27,6 +28,8 @@ CLAIMS: tuple[dict[str, float], ...] = (
     {"held_loss_before": -1e300, "held_out": 1.0},
 )
 """Figures that would end learning, or keep it from ending, if they were believed."""
+COLUMNS = ((100.0, 1e30, 0.0), (100.0, -1e30, 1e62), (20.0, 0.0, 1e-20), (100.0, 0.0, 1e62))
+"""Count, mean and M2 of a column that would be useless, if they were believed."""
 Lies = Literal["known", "all"]
 """Which ones are told: those whose influence the invariants bound, or anything in any field."""
 
@@ -71,9 +74,7 @@ class Liar:
         `heard` are frames of others.
         """
         self._forgeries = forgeries
-        self._lies = self._invent(manifest, heard, number)
-        if number % 2:
-            self._lies += self._brag(manifest, number)
+        self._lies = self._invent(manifest, heard, number) + self._brag(manifest, number)
         self._link.open()
 
     def exaggerate(self, manifest: Manifest | None) -> None:
@@ -123,11 +124,25 @@ class Liar:
         return self._frames(here, manifest.model.digest, device, samples, weights, {})
 
     def _brag(self, manifest: Manifest | None, number: int) -> list[bytes]:
-        """An update that can count, with figures that cannot be true."""
-        if manifest is None or manifest.model is None or manifest.kind != "train":
+        """A survey or update that can count, with figures that cannot be true."""
+        if manifest is None:
             return []
-        weights, claims = np.full(4, 1.0, np.float32), CLAIMS[number // 2 % len(CLAIMS)]
+        if manifest.model is None:
+            return self._survey(manifest, COLUMNS[number % len(COLUMNS)])
+        weights, claims = np.full(4, 1.0, np.float32), CLAIMS[number % len(CLAIMS)]
         return self._frames(round_of(manifest), manifest.model.digest, NAME, 100, weights, claims)
+
+    def _survey(self, manifest: Manifest, column: tuple[float, float, float]) -> list[bytes]:
+        here = round_of(manifest)
+        survey = Survey(
+            generation=here.generation,
+            round=here.round,
+            base=manifest.task.digest,
+            device=NAME,
+            samples=100,
+            features=struct.pack("<3d", *column),
+        )
+        return self._pieces(survey, here)
 
     def _frames(
         self,
@@ -150,7 +165,10 @@ class Liar:
             body=weights.astype("<f4").tobytes(),
             metrics=claims,
         )
-        payload = pack(update)
-        self._made(hashlib.sha256(payload).digest(), Made(device, RoundId(*here), update))
+        return self._pieces(update, here)
+
+    def _pieces(self, message: Update | Survey, here: RoundId) -> list[bytes]:
+        payload = pack(message)
+        self._made(hashlib.sha256(payload).digest(), Made(message.device, RoundId(*here), message))
         pieces = split(payload)
         return [pieces[i] for i in range(len(pieces))]

@@ -435,6 +435,14 @@ class Oracle:
             moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
             for j, name in enumerate(task.features):
                 mean, spread = plain_column(moments, j)
+                honest = [
+                    float(one.mean[j])
+                    for survey, one in zip(surveys, moments, strict=True)
+                    if survey.device not in self.liars and one.count[j] > 0
+                ]
+                far = max(min(honest) - layer.means[j], layer.means[j] - max(honest), 0) if honest[1:] else 0
+                if far > 1e-6 * abs(layer.means[j]):
+                    raise Violation(f"column {name!r} has the mean {layer.means[j]}, far from {honest}")
                 close = np.isclose(layer.means[j], mean, rtol=1e-6, atol=1e-30)
                 if not close or (spread > 1e-3 and not np.isclose(layer.scales[j], spread, rtol=1e-6)):
                     raise Violation(

@@ -15,7 +15,7 @@ def test_a_fault_now_and_then_is_left_out_and_said_in_the_log(caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         found = measured(X, ("heat", "damp"))
     assert abs(found.mean[1] - 20) < 1
-    (line,) = caplog.messages
+    (line,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
     assert line.startswith("column 'damp': 2 values lie outside of ")
     assert "99999" not in line
 
@@ -24,4 +24,4 @@ def test_good_columns_are_told_as_they_are_without_a_word(caplog: pytest.LogCapt
     X = np.random.default_rng(1).normal(20, 3, (400, 2)).astype(np.float32)
     assert measured(X, ("heat", "damp")).to_bytes() == rounded(measure(X)).to_bytes()
     assert not bounds(X).beyond.any()
-    assert caplog.messages == []
+    assert [r for r in caplog.records if r.levelname == "WARNING"] == []

@@ -37,6 +37,11 @@ def lie(manifest: Manifest) -> bytes:
     return pack(Update(**where, base=manifest.model.digest, **update, metrics=CLAIMS))
 
 
+def scraped(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=90) as page:
+        return page.read().decode()  # type: ignore[no-any-return]
+
+
 def test_learning_goes_on_under_a_liar_and_its_log_names_it(fleet: FleetOfProcesses) -> None:
     port = free_port()
     fleet.configure(
@@ -78,8 +83,11 @@ def test_learning_goes_on_under_a_liar_and_its_log_names_it(fleet: FleetOfProces
     assert "liar: column 'z': its mean lies " in log
     assert rows[0].outlying_devices == 1
     assert [text.partition(":")[0] for text in rows[0].outlying] == ["liar"] * 3
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=90) as page:
-        assert "fedge_survey_outlying_devices 1.0" in page.read().decode()
+    assert "fedge_survey_outlying_devices 1.0" in scraped(port)
+    fleet.terminate("aggregator")
+    fleet.start_aggregator()
+    fleet.until(lambda: fleet.log().count("learning is done") == 2, "it takes up where the ledger stands")
+    assert "fedge_survey_outlying_devices 1.0" in scraped(port)
     with read_only(fleet.ledger) as ledger:
         found = ledger.newest("task", 1)
         assert found is not None
