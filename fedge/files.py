@@ -190,11 +190,14 @@ def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int
             with opened(place) as around:
                 while descriptor < 0:
                     os.mkdir(path.name, 0o700, dir_fd=around.descriptor)
-                    descriptor = os.open(path.name, _FOLDER, dir_fd=around.descriptor)
+                    try:
+                        descriptor = os.open(path.name, _FOLDER, dir_fd=around.descriptor)
+                    except FileNotFoundError:
+                        continue  # swept away already, as that of a run that was cut off
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                     found = around.find(path.name)
                     if found is None or found.st_ino != os.fstat(descriptor).st_ino:
-                        os.close(descriptor)  # swept away in the moment before it was locked
+                        os.close(descriptor)  # or in the moment before it was locked
                         descriptor = -1
                 for name, content in contents.items():
                     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -85,11 +85,15 @@ def names(place: Production) -> set[str]:
 
 @pytest.mark.slow
 def test_eight_enrolments_at_once_all_succeed(place: Production, tmp_path: Path) -> None:
+    """Four enrol one, four the same and one more: whoever is first has enrolled it, the others say so."""
     at = ["--folder", str(place.folder.root)]
-    assert failures(start([["fleet", "enroll", f"pump-{number}", *at] for number in range(AT_ONCE)])) == []
+    commands = [["fleet", "enroll", f"pump-{number}", *at] for number in range(AT_ONCE)]
+    for command in commands[::2]:
+        command.insert(3, "shared")
+    assert failures(start(commands)) == []
     assert {f"greenhouse_pump-{number}" for number in range(AT_ONCE)} < names(place)
-    for number in range(AT_ONCE):
-        assert is_let_in(place, identity_of(place, f"pump-{number}", tmp_path))
+    for device in ("shared", *(f"pump-{number}" for number in range(AT_ONCE))):
+        assert is_let_in(place, identity_of(place, device, tmp_path))
 
 
 STARTING = """
