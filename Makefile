@@ -74,6 +74,7 @@ format: $(VENV)/dev.installed
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.averaging
+	$(BIN)/python -m benchmarks.enrolment
 	$(BIN)/python -m benchmarks.footprint
 	$(BIN)/python -m benchmarks.round_vs_flower
 

@@ -8,8 +8,9 @@ import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -137,6 +138,40 @@ def lock(folder: Path) -> int:
     return descriptor
 
 
+@contextmanager
+def waiting_lock(path: Path, patience_s: float) -> Iterator[int]:
+    """Hold a lock that others hold for moments, and wait for it so long; yields the locked file's descriptor.
+
+    Raises:
+        GaveWay: somebody holds it all that time.
+        StateError: the disk is full, read-only or failing, or knows no locks.
+    """
+    try:
+        with opened(path.parent) as held:
+            descriptor = _open_lock(held, path.name)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
+    try:
+        deadline_s = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline_s:
+                    raise GaveWay(f"{path}: another process has held this for {patience_s:.0f} s") from None
+                time.sleep(LOOK_AGAIN_S)
+            except OSError as error:
+                raise StateError(f"{path}: cannot be locked: {error.strerror}") from error
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+LOOK_AGAIN_S = 0.02
+"""How often a lock that somebody holds is asked for: the system can wait for it, but not for so long."""
+
+
 def _open_lock(folder: Folder, name: str) -> int:
     """The file that is locked, which is the folder's owner's also if root makes it."""
     with folder.file(name, os.O_RDWR | os.O_CREAT) as descriptor:
@@ -172,13 +207,14 @@ READ_TEXT = partial(str, encoding="utf-8", errors="replace")
 """How text is read: a flipped bit shows in what it means, and is no error of the database."""
 
 
-def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+def open_database(path: Path, migrations: Sequence[str], *, patience_s: float = 5.0) -> sqlite3.Connection:
     """Open or create a database; transactions begin with an explicit BEGIN and end durably.
 
     Args:
         path: the file; its WAL lies beside it.
         migrations: scripts of SQL statements; the n-th, counted from 0, turns layout n into layout n + 1.
             Those that are missing are one transaction: a power cut leaves the layout that was there.
+        patience_s: how long another process's transaction is waited for, now and later.
 
     Raises:
         DamagedState: the file is no database of ours, or its pages do not hold together.
@@ -186,7 +222,9 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """
     try:
         with pinned(path, make=True) as address:
-            connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                address, timeout=patience_s, uri=True, isolation_level=None, check_same_thread=False
+            )
         connection.text_factory = READ_TEXT
         try:
             found = _examine(connection, path)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fleet.identities.folder import FederationFolder
 
 app = typer.Typer()
+LONGEST_LIST = 8_000_000
+"""Bytes of a list of devices."""
 Folder = Annotated[Path, typer.Option("--folder", help="The federation's folder.")]
 
 
@@ -75,7 +77,14 @@ def init(
 
 @app.command()
 def enroll(
-    device: Annotated[str | None, typer.Argument(help="The device's id: a-z, 0-9, hyphens.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DEVICE...", help="The devices' ids: a-z, 0-9, hyphens.", show_default=False),
+    ] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option("--from", help="Also those named in this file, one a line; - is standard input."),
+    ] = None,
     csr: Annotated[
         Path | None,
         typer.Option(help="Sign this request (PEM) instead of making a key; - is standard input."),
@@ -97,7 +106,11 @@ def enroll(
     ] = None,
     folder: Folder = Path(),
 ) -> None:
-    """Let a device belong to the federation: writes its bundle, devices/DEVICE.fedge.
+    """Let devices belong to the federation: writes their bundles, devices/DEVICE.fedge.
+
+    Many, named together or with --from, are enrolled all or none, and the broker is told once.
+    Those that are enrolled already stay as they are and are named: a run that was cut off is just run again.
+    In the file # begins a comment; a line that names no device is told with its number.
 
     With --token it prints one line instead, for `fedge-agent join` on the device: whoever has it may join.
     """
@@ -105,12 +118,14 @@ def enroll(
     from fleet.identities.enrolling import enroll as enrol
     from fleet.identities.folder import FederationFolder
 
+    devices = names or []
+    many = listed is not None or len(devices) > 1
     if not token and (uses is not None or valid is not None):
         raise typer.BadParameter("--uses and --valid are a token's: they go with --token")
     if observer:
-        if token or device is not None or csr is not None or again:
+        if token or devices or many or csr is not None or again:
             raise typer.BadParameter(
-                "an observer is no device: --observer goes without DEVICE, --csr, --again and --token"
+                "an observer is no device: --observer goes without DEVICE, --from, --csr, --again and --token"
             )
         with _told("enroll"):
             signalled = admit_observer(FederationFolder(folder))
@@ -118,14 +133,25 @@ def enroll(
         typer.echo(signalled.value, err=True)
         return
     if token:
-        if device is not None or csr is not None or again:
-            raise typer.BadParameter("a token names no device: it goes without DEVICE, --csr and --again")
+        if devices or many or csr is not None or again:
+            raise typer.BadParameter(
+                "a token names no device: it goes without DEVICE, --from, --csr and --again"
+            )
         _promise(FederationFolder(folder), uses or 1, valid or "1h")
         return
-    if device is None and csr is None:
-        raise typer.BadParameter("name a device, or give a request with --csr", param_hint="DEVICE")
+    if many:
+        if csr is not None or again:
+            raise typer.BadParameter("--csr and --again go with one DEVICE, and without --from")
+        _enroll_all(FederationFolder(folder), devices, listed)
+        return
+    if not devices and csr is None:
+        raise typer.BadParameter(
+            "name devices, here or in a file with --from, or give a request with --csr", param_hint="DEVICE"
+        )
     with _told("enroll"):
-        done = enrol(FederationFolder(folder), device, request=_request(csr), again=again)
+        done = enrol(
+            FederationFolder(folder), devices[0] if devices else None, request=_request(csr), again=again
+        )
     typer.echo(done.bundle)
     typer.echo(
         f"{done.identity.name}, until {done.issued.not_after:%Y-%m-%d}; {done.signalled.value}", err=True
@@ -224,6 +250,30 @@ def tokens(
         outstanding.show(listed, utc_now(), Console())
 
 
+def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | None) -> None:
+    from fleet.identities.enrolling import enroll_all
+    from fleet.identities.names import check_names, read_list
+
+    with _told("enroll"):
+        federation = folder.federation()
+        named = [("DEVICE", name) for name in devices]
+        if listed is not None:
+            named += read_list(_text(listed), str(listed))
+        batch = enroll_all(folder, check_names(federation, named))
+    for done in batch.enrolled:
+        typer.echo(done.bundle)
+    if batch.known and batch.enrolled:
+        known = ", ".join(str(identity.device) for identity in batch.known)
+        typer.echo(f"enrolled already, and left as they are: {known}", err=True)
+    elif batch.known:
+        typer.echo("all of them were enrolled already, and are left as they are", err=True)
+    until = f", until {batch.enrolled[0].issued.not_after:%Y-%m-%d}" if batch.enrolled else ""
+    number = len(batch.enrolled)
+    typer.echo(
+        f"{number} device{'' if number == 1 else 's'} enrolled{until}; {batch.signalled.value}", err=True
+    )
+
+
 def _promise(folder: "FederationFolder", uses: int, valid: str) -> None:
     from fleet.identities.tokens import promise, read_duration
 
@@ -248,14 +298,33 @@ def _withdraw(folder: "FederationFolder", claim: str) -> None:
 
 
 def _request(csr: Path | None) -> bytes | None:
+    return None if csr is None else _given("--csr", csr, 65_536)
+
+
+def _text(listed: Path) -> str:
     from fedge.errors import ConfigError
 
-    if csr is None:
-        return None
     try:
-        return sys.stdin.buffer.read(65_536) if str(csr) == "-" else csr.read_bytes()
+        return _given("--from", listed, LONGEST_LIST).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"--from {listed}: is no text in UTF-8") from None
+
+
+def _given(option: str, path: Path, most: int) -> bytes:
+    """What a file of the user's holds, or standard input; more than so many bytes is not read."""
+    from fedge.errors import ConfigError
+
+    try:
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(most + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(most + 1)
     except OSError as error:
-        raise ConfigError(f"--csr {csr}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{option} {path}: cannot be read: {error.strerror}") from None
+    if len(data) > most:
+        raise ConfigError(f"{option} {path}: longer than {most:,} bytes")
+    return data
 
 
 @contextmanager

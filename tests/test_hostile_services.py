@@ -30,9 +30,10 @@ from aggregator.replay import replay
 from fedge import store
 from fedge.errors import FedgeError
 from fleet.identities import founding
-from fleet.identities.enrolling import admit_observer, enroll, revoke
+from fleet.identities.enrolling import admit_observer, enroll, enroll_all, revoke
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
+from fleet.identities.identity import Identity
 from fleet.identities.listing import listing
 from fleet.identities.renewing import renew
 from fleet.identities.signing import rotate_signing_key
@@ -137,6 +138,7 @@ def sign_anew(folder: FederationFolder) -> None:
 WORK: dict[str, Callable[[FederationFolder], object]] = {
     "init": lambda folder: found(folder, NEW),
     "enroll": lambda folder: enroll(folder, "pi-2"),
+    "enroll many": lambda folder: enroll_all(folder, [Identity("greenhouse", f"pi-{n}") for n in (3, 4)]),
     "observer": admit_observer,
     "token": lambda folder: promise(folder, 1, timedelta(hours=1)),
     "revoke": lambda folder: revoke(folder, "pi-1"),
@@ -148,7 +150,7 @@ OF_SERVICES = (
     "registrar/ca.key", "registrar/identity.pem", "registrar/registrar.toml", "registrar/registrar.db",
     "registrar/registrar.db-wal", "registrar/registrar.db-shm", "registrar/registrar.db-journal",
     "broker/acl", "broker/passwords", "broker/crl.pem", "broker/ca.pem", "broker/identity.pem",
-    "broker/mosquitto.conf", "broker/data", "broker/data/mosquitto.pid",
+    "broker/mosquitto.conf", "broker/data", "broker/data/mosquitto.pid", "registrar/publishing",
 )  # fmt: skip
 
 

@@ -1,51 +1,69 @@
 """What stands in a device's bundle."""
 
 import tomllib
+from dataclasses import dataclass
+from typing import Self
 
 from fedge import bundle
 from fedge.errors import ConfigError
 from fleet.identities.folder import FederationFolder, read
-from fleet.identities.settings import RegistrarSettings
+from fleet.identities.settings import BrokerAddress, RegistrarSettings
 
 _OURS = ("federation", "device", "broker", "trust", "renewal")
 """Tables and keys that are written for each device, not taken from `device.toml`."""
 
 
-def make_bundle(
-    folder: FederationFolder,
-    settings: RegistrarSettings,
-    device: str,
-    *,
-    password: str,
-    identity: bytes | None = None,
-    certificate: bytes | None = None,
-) -> bytes:
-    """The bundle of one device: with its identity, or with the certificate for a key that it made itself.
+@dataclass(frozen=True)
+class Common:
+    """What the bundles of a federation's devices have in common, read once for however many."""
 
-    Raises:
-        ConfigError: `device.toml` cannot be read, or says what the bundle says.
-        StateError: a file of the folder cannot be read.
-    """
-    broker = settings.broker
-    agent_toml = bundle.agent_toml(
-        folder.federation(),
-        device,
-        broker.host,
-        broker.port,
-        broker.provisioning_port,
-        device_settings(folder),
-    )
-    files = {
-        bundle.AGENT: agent_toml.encode(),
-        bundle.CA: read(folder.ca),
-        bundle.SIGNING: read(folder.signing_public),
-        bundle.RENEWAL: f"{password}\n".encode(),
-    }
-    if identity is not None:
-        files[bundle.IDENTITY] = identity
-    if certificate is not None:
-        files[bundle.CERTIFICATE] = certificate
-    return bundle.pack(files)
+    federation: str
+    broker: BrokerAddress
+    settings: str
+    """`device.toml` as it stands."""
+    ca: bytes
+    signing: bytes
+    """PEM, as `ca`."""
+
+    @classmethod
+    def read(cls, folder: FederationFolder, settings: RegistrarSettings) -> Self:
+        """From a federation's folder.
+
+        Raises:
+            ConfigError: `device.toml` cannot be read, or says what the bundle says.
+            StateError: a file of the folder cannot be read.
+        """
+        return cls(
+            federation=folder.federation(),
+            broker=settings.broker,
+            settings=device_settings(folder),
+            ca=read(folder.ca),
+            signing=read(folder.signing_public),
+        )
+
+    def bundle(
+        self, device: str, *, password: str, identity: bytes | None = None, certificate: bytes | None = None
+    ) -> bytes:
+        """The bundle of one device: with its identity, or with the certificate for a key that it made itself.
+
+        Raises:
+            ConfigError: a part is too long.
+        """
+        broker = self.broker
+        agent_toml = bundle.agent_toml(
+            self.federation, device, broker.host, broker.port, broker.provisioning_port, self.settings
+        )
+        files = {
+            bundle.AGENT: agent_toml.encode(),
+            bundle.CA: self.ca,
+            bundle.SIGNING: self.signing,
+            bundle.RENEWAL: f"{password}\n".encode(),
+        }
+        if identity is not None:
+            files[bundle.IDENTITY] = identity
+        if certificate is not None:
+            files[bundle.CERTIFICATE] = certificate
+        return bundle.pack(files)
 
 
 def device_settings(folder: FederationFolder) -> str:

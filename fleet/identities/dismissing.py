@@ -23,7 +23,7 @@ from fedge.topics import Topics
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import SECRET, FederationFolder
 from fleet.identities.identity import Identity
-from fleet.identities.publishing import publish
+from fleet.identities.publishing import farewell
 from fleet.identities.register import Register
 
 PATIENCE_S = 5.0
@@ -51,11 +51,8 @@ def dismiss(
     with _stand_in(folder, authority, port, identity) as stand_in:
         if not stand_in.waits_for(LinkUp, PATIENCE_S):
             return False
-        try:
-            publish(folder, register, farewell=identity)
+        with farewell(folder, register, identity):
             stand_in.says_offline(Topics(identity.federation).status(str(identity.device)))
-        finally:
-            publish(folder, register)
     return True
 
 

@@ -1,22 +1,29 @@
-"""`fedge enroll` and `fedge revoke`: a device belongs to the federation, or does no longer."""
+"""`fedge enroll` and `fedge revoke`: a device belongs to the federation, or does no longer.
 
-import hashlib
-import secrets
+What takes time comes before the transaction (keys, signatures, bundles) or after it (the broker). A run may
+be killed anywhere, because of the order: bundles aside, the register, bundles in their places, the broker.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import ConfigError
 from fedge.files import create
-from fedge.provisioning import SALT_BYTES, Verifier, may_name_a_device
-from fedge.store import atomic_write, remove
+from fedge.store import remove
 from fleet.identities.authority import Authority, Issued, make_key, public_key, read_request, utc_now
-from fleet.identities.bundle import make_bundle
 from fleet.identities.dismissing import dismiss
 from fleet.identities.folder import SECRET, FederationFolder, read
 from fleet.identities.identity import Identity, Role
+from fleet.identities.making import Maker
+from fleet.identities.names import check_name
 from fleet.identities.publishing import Signalled, publish
 from fleet.identities.register import Register
 from fleet.identities.settings import RegistrarSettings
+from fleet.identities.staging import finish, staged
+
+_SHOWN = 20
+"""Names that a message tells at most."""
 
 
 @dataclass(frozen=True)
@@ -42,50 +49,108 @@ def enroll(
 
     Raises:
         ConfigError: the id is not allowed, the device is enrolled already, or the request cannot be signed.
+        GaveWay: the device is enrolled, and another process keeps this one from telling the broker.
         StateError: something cannot be read or written.
     """
     federation = folder.federation()
-    settings = RegistrarSettings.load(folder.registrar_settings)
-    authority = Authority.open(read(folder.ca), read(folder.ca_key))
     wanted = read_request(request) if request is not None else None
     if wanted is not None:
         device = _named(wanted.common_name, federation, device)
     assert device is not None
-    if not may_name_a_device(device):
-        raise ConfigError(
-            f"device {device!r}: expected 1 to 31 of a-z, 0-9 and '-', not beginning with '-', and not "
-            "like a claim (claim-xxxxxxxx)"
-        )
-    identity, days = Identity(federation, device), settings.certificates.device_days
-    key = None if wanted is not None else make_key()
-    public = public_key(key) if key is not None else wanted.key if wanted is not None else None
-    assert public is not None
-    password = secrets.token_urlsafe(32)
+    identity, maker = check_name(federation, device), Maker(folder)
     with Register(folder.register) as register:
-        member = register.member(identity)
-        if member is not None and not again:
+        finish(folder, register)
+        if not again and register.member(identity) is not None:
             publish(folder, register)  # as the run before may have been cut short of it
-            raise ConfigError(_known(folder, identity, revoked=member.revoked_at is not None))
-        with register.transaction():
-            register.revoke_certificates(identity)
-            issued = authority.issue_client(identity.name, public, days, utc_now())
-            register.enrol(identity, renewal=Verifier.of(password, secrets.token_bytes(SALT_BYTES)))
-            register.add_certificate(
-                identity, issued, hashlib.sha256(wanted.der).digest() if wanted is not None else None
-            )
-            data = make_bundle(
-                folder,
-                settings,
-                device,
-                password=password,
-                identity=key + issued.pem if key is not None else None,
-                certificate=issued.pem if key is None else None,
-            )
-            atomic_write(folder.bundle(device), data, mode=SECRET)
+        _refuse_known(folder, register, identity, again=again)
+        made = maker.make(identity, wanted)
+        with staged(folder, register, [made]), register.transaction():
+            known = _refuse_known(folder, register, identity, again=again)  # another process was quicker
+            made.note(register)
         signalled = publish(folder, register)
-        if member is not None and signalled is Signalled.YES:
-            dismiss(folder, register, authority, settings.broker.port, identity)
-    return Enrolled(identity, folder.bundle(device), issued, signalled)
+        if known and signalled is Signalled.YES:
+            dismiss(folder, register, maker.authority, maker.port, identity)
+    return Enrolled(identity, folder.bundle(device), made.issued, signalled)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of many."""
+
+    enrolled: list[Enrolled]
+    known: list[Identity]
+    """Those that were enrolled already, of whom nothing was changed."""
+    signalled: Signalled
+
+
+def enroll_all(folder: FederationFolder, identities: Sequence[Identity]) -> Batch:
+    """Give many devices identities, in one transaction and one publication.
+
+    Those that are enrolled already stay as they are. So a run that was cut off is run again.
+
+    Args:
+        folder: the federation's.
+        identities: devices of it, each once.
+
+    Raises:
+        ConfigError: one of them was revoked: then nothing was done.
+        GaveWay: they are enrolled, and another process keeps this one from telling the broker.
+        StateError: something cannot be read or written.
+    """
+    maker = Maker(folder)
+    with Register(folder.register) as register:
+        finish(folder, register)
+        made = [maker.make(identity) for identity in _unknown(register, identities)]
+        if made:
+            with staged(folder, register, made), register.transaction():
+                still = set(_unknown(register, identities))  # another process may have been quicker
+                made = [each for each in made if each.identity in still]
+                for each in made:
+                    each.note(register)
+        signalled = publish(folder, register)  # also if nothing is new: a run before may have been cut short
+    new = {each.identity for each in made}
+    return Batch(
+        [Enrolled(each.identity, folder.bundle(each.device), each.issued, signalled) for each in made],
+        [identity for identity in identities if identity not in new],
+        signalled,
+    )
+
+
+def _unknown(register: Register, identities: Sequence[Identity]) -> list[Identity]:
+    """Those of some devices that were never enrolled.
+
+    Raises:
+        ConfigError: one was revoked.
+    """
+    federations = {identity.federation for identity in identities}
+    members = {
+        member.identity: member for federation in federations for member in register.members(federation)
+    }
+    revoked = [
+        str(identity.device)
+        for identity in identities
+        if (member := members.get(identity)) is not None and member.revoked_at is not None
+    ]
+    if revoked:
+        raise ConfigError(
+            f"{_some(revoked)}: was revoked; nothing was enrolled: take it out of the list, or take it back "
+            "alone, with `fedge enroll --again`"
+        )
+    return [identity for identity in identities if identity not in members]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Some names for a message, however many there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _refuse_known(folder: FederationFolder, register: Register, identity: Identity, *, again: bool) -> bool:
+    """Whether a device is in the register, which is refused unless it is to be taken in again."""
+    member = register.member(identity)
+    if member is not None and not again:
+        raise ConfigError(_known(folder, identity, revoked=member.revoked_at is not None))
+    return member is not None
 
 
 def admit_observer(folder: FederationFolder) -> Signalled:

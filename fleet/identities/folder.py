@@ -76,6 +76,11 @@ class FederationFolder:
         return self.registrar / "registrar.db"
 
     @property
+    def publishing(self) -> Path:
+        """Locked by the process that tells the broker who belongs to it; says when that was done last."""
+        return self.registrar / "publishing"
+
+    @property
     def registrar_identity(self) -> Path:
         """Key and certificate of `{federation}__registrar`."""
         return self.registrar / "identity.pem"

@@ -35,6 +35,9 @@ CREATE INDEX certificates_by_identity ON certificates (identity)
 """,
 )
 """The layouts, from the first on; see docs/state.md."""
+PATIENCE_S = 30.0
+"""How long another process's transaction is waited for. None waits for anything itself, and the longest, of
+thousands of devices at once, takes a second or so."""
 _MEMBERS = (
     "SELECT name, enrolled_at, revoked_at, renewal,"
     " (SELECT max(not_after) FROM certificates WHERE identity = name) FROM identities"
@@ -75,7 +78,7 @@ class Register:
     def __init__(self, path: Path) -> None:
         self._path = path
         make_private(path)
-        self._db = open_database(path, MIGRATIONS)
+        self._db = open_database(path, MIGRATIONS, patience_s=PATIENCE_S)
         self._db.execute("PRAGMA foreign_keys=ON")
 
     def close(self) -> None:
@@ -90,7 +93,7 @@ class Register:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, and durable; whoever else wants to write waits."""
+        """All or nothing, and durable; whoever else wants to write waits, so prepare what takes its time."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -99,6 +102,18 @@ class Register:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+        except self._db.Error as error:
+            raise database_error(self._path, error) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that is read inside is of one moment; nobody who writes waits for it."""
+        try:
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
         except self._db.Error as error:
             raise database_error(self._path, error) from error
 

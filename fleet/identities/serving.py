@@ -5,7 +5,7 @@ import os
 from queue import Empty, SimpleQueue
 
 from fedge.bundle import broker_url
-from fedge.errors import ConfigError, StateError
+from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import pack
 from fedge.settings import BrokerSettings
@@ -75,7 +75,7 @@ class Loop:
             while (events := self._next()) is not None:
                 try:
                     self._turn(events)
-                except StateError as error:
+                except (GaveWay, StateError) as error:
                     log.error("%s; nobody was answered, and who asks again will be", error)
         finally:
             self._link.close()

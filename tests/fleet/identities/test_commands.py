@@ -67,11 +67,21 @@ def test_what_no_token_is_made_for(
         (["--uses", "3", "pump-4"], "--uses and --valid are a token's: they go with --token"),
         (["--valid", "2h", "pump-4"], "--uses and --valid are a token's: they go with --token"),
         (["--observer", "--uses", "3"], "--uses and --valid are a token's: they go with --token"),
-        (["--token", "--observer"], "--observer goes without DEVICE, --csr, --again and --token"),
-        (["--observer", "pump-4"], "--observer goes without DEVICE, --csr, --again and --token"),
-        (["--observer", "--csr", "pump-4.csr"], "--observer goes without DEVICE, --csr, --again and --token"),
-        (["--observer", "--again"], "--observer goes without DEVICE, --csr, --again and --token"),
-        ([], "name a device, or give a request with --csr"),
+        (["--token", "--observer"], "--observer goes without DEVICE, --from, --csr, --again and --token"),
+        (["--observer", "pump-4"], "--observer goes without DEVICE, --from, --csr, --again and --token"),
+        (
+            ["--observer", "--csr", "pump-4.csr"],
+            "--observer goes without DEVICE, --from, --csr, --again and --token",
+        ),
+        (["--observer", "--again"], "--observer goes without DEVICE, --from, --csr, --again and --token"),
+        (
+            ["--observer", "--from", "list"],
+            "--observer goes without DEVICE, --from, --csr, --again and --token",
+        ),
+        (["--token", "--from", "list"], "a token names no device: it goes without DEVICE, --from, --csr"),
+        (["pump-4", "pump-5", "--again"], "--csr and --again go with one DEVICE, and without --from"),
+        (["--from", "list", "--csr", "x.csr"], "--csr and --again go with one DEVICE, and without --from"),
+        ([], "name devices, here or in a file with --from, or give a request with --csr"),
     ],
 )
 def test_options_of_enroll_that_do_not_go_together(

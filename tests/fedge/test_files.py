@@ -1,0 +1,68 @@
+"""Many new files at once: a folder that holds them until they are moved, and what cut-off runs left."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedge.errors import StateError
+from fedge.files import filled, left_behind, move_out
+
+CONTENTS = {"one": b"1", "two": b"2"}
+
+
+def test_files_are_aside_until_they_are_moved(tmp_path: Path) -> None:
+    (tmp_path / "two").write_bytes(b"old")
+    with filled(tmp_path, ".new-", CONTENTS, mode=0o600) as aside:
+        assert {path.name: path.read_bytes() for path in aside.iterdir()} == CONTENTS
+        assert {path.stat().st_mode & 0o777 for path in aside.iterdir()} == {0o600}
+        assert aside.stat().st_mode & 0o777 == 0o700
+        assert list(left_behind(tmp_path, ".new-")) == [], "somebody works with it"
+    assert list(left_behind(tmp_path, ".new-")) == [aside]
+    move_out(aside, ["two"], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"two": b"2"}
+    move_out(aside, ["two"], tmp_path)  # somebody else has done it
+
+
+@pytest.mark.parametrize("moment", ["before it is open", "before it is locked"])
+def test_a_folder_that_is_swept_away_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another run may take it for one that was cut off."""
+    swept: list[Path] = []
+
+    def sweep() -> None:
+        if not swept:
+            (folder,) = tmp_path.iterdir()
+            folder.rmdir()
+            swept.append(folder)
+
+    mkdir, flock = os.mkdir, fcntl.flock
+
+    def made(*arguments: Any, **named: Any) -> None:
+        mkdir(*arguments, **named)
+        if moment == "before it is open":
+            sweep()
+
+    def locked(descriptor: int, operation: int) -> None:
+        if moment == "before it is locked":
+            sweep()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(os, "mkdir", made)
+    monkeypatch.setattr(fcntl, "flock", locked)
+    with filled(tmp_path, ".new-", CONTENTS, mode=0o600) as aside:
+        assert swept
+        assert list(tmp_path.iterdir()) == [aside]
+        assert len(list(aside.iterdir())) == 2
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StateError, match=r"gone/\.new-.*: cannot be written: No such file"),
+        filled(tmp_path / "gone", ".new-", CONTENTS, mode=0o600),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

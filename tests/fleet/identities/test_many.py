@@ -1,0 +1,280 @@
+"""`fedge enroll NAME… --from FILE`: many devices, all or none, one publication, and what a kill leaves."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fedge import bundle
+from fedge.errors import ConfigError
+from fleet.cli import app
+from fleet.identities import publishing
+from fleet.identities.authority import describe
+from fleet.identities.enrolling import enroll, revoke
+from fleet.identities.folder import FederationFolder
+from fleet.identities.founding import Founding, found
+from fleet.identities.identity import Identity
+from fleet.identities.names import check_names, read_list
+from fleet.identities.publishing import Signalled
+from fleet.identities.register import Register
+from fleet.identities.staging import finish
+
+PUMPS = [f"pump-{number}" for number in range(40)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FederationFolder:
+    folder = FederationFolder(tmp_path / "greenhouse")
+    found(folder, Founding("greenhouse", ["broker.example"]))
+    return folder
+
+
+def fedge(folder: FederationFolder, *arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--folder", str(folder.root)], input=text)
+
+
+def members(folder: FederationFolder) -> list[str]:
+    with Register(folder.register) as register:
+        return [str(each.identity.device) for each in register.members() if each.identity.device]
+
+
+def certificate(folder: FederationFolder, device: str) -> str:
+    """The serial number of the certificate in a device's bundle."""
+    identity = bundle.unpack(folder.bundle(device).read_bytes())["identity.pem"]
+    return describe(identity[identity.index(b"-----BEGIN CERT") :]).serial
+
+
+def is_whole(folder: FederationFolder, devices: list[str]) -> None:
+    """Each device has its bundle, whose certificate counts and is its only one, and its block of the list."""
+    assert sorted(members(folder)) == sorted(devices)
+    assert {path.name for path in folder.devices.iterdir()} == {f"{device}.fedge" for device in devices}
+    blocks, passwords = folder.acl.read_text(), folder.passwords.read_text()
+    with Register(folder.register) as register:
+        for device in devices:
+            known = register.certificate(certificate(folder, device))
+            assert known is not None
+            assert known.identity == Identity("greenhouse", device)
+            assert not known.revoked
+            rows = register.run("SELECT count(*) FROM certificates WHERE identity = ?", known.identity.name)
+            assert rows == [(1,)]
+            assert f"user greenhouse_{device}\n" in blocks
+            assert f"greenhouse_{device}__renew:" in passwords
+
+
+# ── the list ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_list_has_comments_and_blank_lines() -> None:
+    text = "\ufeff# the pumps\r\n\r\n  pump-1  \r\npump-2# by the door\n#pump-3\npump-4"
+    assert read_list(text, "list") == [("list:3", "pump-1"), ("list:4", "pump-2"), ("list:6", "pump-4")]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("Pump", "list:2: device 'Pump': expected 1 to 31 of a-z, 0-9 and '-'"),
+        ("pump 1", "list:2: device 'pump 1': expected 1 to 31"),
+        ("../pump", "list:2: device '../pump': expected 1 to 31"),
+        ("claim-0a1b2c3d", "list:2: device 'claim-0a1b2c3d': expected 1 to 31"),
+        ("p" * 32, "list:2: device 'ppp"),
+        ("pump-0", "list:2: 'pump-0' stands in list:1 already"),
+        ("pump;1", "list:2: device 'pump;1'"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_number_and_nothing_is_enrolled(
+    folder: FederationFolder, tmp_path: Path, line: str, words: str
+) -> None:
+    (tmp_path / "list").write_text(f"pump-0\n{line}\npump-2\n")
+    result = fedge(folder, "enroll", "--from", str(tmp_path / "list"))
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert words in result.stderr.replace(f"{tmp_path}/", "")
+    assert "nothing was enrolled" in result.stderr
+    assert members(folder) == []
+    assert list(folder.devices.iterdir()) == []
+
+
+def test_of_many_bad_lines_some_are_named() -> None:
+    with pytest.raises(
+        ConfigError, match=r"list:1: (.|\n)*list:5: (.|\n)*\nand 15 more\nnothing was enrolled"
+    ):
+        check_names("greenhouse", read_list("".join(f"X{number}\n" for number in range(20)), "list"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no device is named"),
+        (b"# nobody\n", "no device is named"),
+        (b"pump-\xff\n", "is no text in UTF-8"),
+        (b"p" * 8_000_001, "longer than 8,000,000 bytes"),
+        (b"".join(b"p%d\n" % number for number in range(100_001)), "at most 100000 are enrolled at once"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_what_is_no_list(folder: FederationFolder, tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "list").write_bytes(content)
+    result = fedge(folder, "enroll", "--from", str(tmp_path / "list"))
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert words in result.stderr
+
+
+# ── all or none ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_many_are_enrolled_in_one_publication(
+    folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals: list[bool] = []
+
+    def signalled(_pid_file: Path) -> Signalled:
+        signals.append("user greenhouse_pump-39\n" in folder.acl.read_text())
+        assert len(list(folder.devices.glob("*.fedge"))) == 42, "no device may connect that has no bundle"
+        return Signalled.YES
+
+    monkeypatch.setattr(publishing, "signal_broker", signalled)
+    result = fedge(folder, "enroll", "cellar", "attic", "--from", "-", text="\n".join(PUMPS))
+    assert result.exit_code == 0, result.stderr
+    assert signals == [True, True], "before the list of revoked certificates and after it"
+    assert result.stdout.splitlines() == [str(folder.bundle(each)) for each in ("cellar", "attic", *PUMPS)]
+    assert "42 devices enrolled, until " in result.stderr
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.devices.iterdir())
+    is_whole(folder, ["cellar", "attic", *PUMPS])
+
+
+def test_those_that_are_enrolled_stay_as_they_are_and_are_named(folder: FederationFolder) -> None:
+    enroll(folder, "pump-3")
+    before = folder.bundle("pump-3").read_bytes()
+    result = fedge(folder, "enroll", *PUMPS[:5])
+    assert result.exit_code == 0, result.stderr
+    assert "enrolled already, and left as they are: pump-3\n" in result.stderr
+    assert "4 devices enrolled" in result.stderr
+    assert folder.bundle("pump-3").read_bytes() == before
+    is_whole(folder, PUMPS[:5])
+    folder.acl.unlink()  # as if the run before had been cut short here
+    again = fedge(folder, "enroll", *PUMPS[:5])
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "all of them were enrolled already" in again.stderr
+    is_whole(folder, PUMPS[:5])
+
+
+def test_with_one_that_was_revoked_nothing_is_done(folder: FederationFolder) -> None:
+    enroll(folder, "pump-3")
+    revoke(folder, "pump-3")
+    result = fedge(folder, "enroll", *PUMPS[:5])
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert "pump-3: was revoked; nothing was enrolled" in result.stderr
+    assert members(folder) == ["pump-3"]
+    assert list(folder.devices.iterdir()) == []
+
+
+# ── killed in the middle ───────────────────────────────────────────────────────────────────────────
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import fedge.files, fedge.store
+from fleet.identities import publishing, register, staging
+from fleet.identities.enrolling import enroll, enroll_all
+from fleet.identities.folder import FederationFolder
+from fleet.identities.identity import Identity
+
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def at_call(owner, name, number):
+    original, calls = getattr(owner, name), []
+    def counted(*arguments, **named):
+        calls.append(name)
+        if len(calls) == number:
+            dies()
+        return original(*arguments, **named)
+    setattr(owner, name, counted)
+
+moment, folder, devices = sys.argv[1], FederationFolder(Path(sys.argv[2])), sys.argv[3:]
+match moment:
+    case "one bundle is aside":
+        at_call(os, "fsync", 2)
+    case "all bundles are aside":
+        at_call(register.Register, "enrol", 1)
+    case "half of them are noted":
+        at_call(register.Register, "add_certificate", (len(devices) + 1) // 2)
+    case "it is in the register":
+        at_call(staging, "move_out", 1)
+    case "half of them are moved":
+        at_call(os, "rename", (len(devices) + 1) // 2)
+    case "all bundles are in their places":
+        at_call(publishing, "_tell", 1)
+    case "the access list is written":
+        at_call(publishing, "_write", 2)
+    case "the broker is told":
+        at_call(publishing, "signal_broker", 2)
+identities = [Identity("greenhouse", device) for device in devices]
+enroll_all(folder, identities) if len(identities) > 1 else enroll(folder, devices[0], again=True)
+"""
+BEFORE = ("one bundle is aside", "all bundles are aside", "half of them are noted")
+AFTER = (
+    "it is in the register", "half of them are moved", "all bundles are in their places",
+    "the access list is written", "the broker is told",
+)  # fmt: skip
+
+
+def killed(moment: str, folder: FederationFolder, *devices: str) -> None:
+    command = [sys.executable, "-c", KILLED, moment, str(folder.root), *devices]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize("moment", [*BEFORE, *AFTER])
+def test_a_run_that_was_killed_is_run_again(folder: FederationFolder, moment: str) -> None:
+    killed(moment, folder, *PUMPS[:6])
+    noted, bundles = members(folder), sorted(path.stem for path in folder.devices.glob("*.fedge"))
+    assert noted == ([] if moment in BEFORE else PUMPS[:6])
+    assert set(bundles) <= set(noted), "a bundle that the register does not know"
+    live = [device for device in PUMPS[:6] if f"user greenhouse_{device}\n" in folder.acl.read_text()]
+    assert set(live) <= set(bundles), "a device may connect whose bundle is not in its place"
+
+    result = fedge(folder, "enroll", *PUMPS[:6], "one-more")
+    assert result.exit_code == 0, result.stderr
+    is_whole(folder, [*PUMPS[:6], "one-more"])
+
+
+@pytest.mark.parametrize("moment", [*BEFORE, *AFTER])
+def test_one_device_that_was_killed_while_it_got_another_certificate(
+    folder: FederationFolder, moment: str
+) -> None:
+    """Its old bundle stays until the new one counts."""
+    enroll(folder, "pump-1")
+    old = certificate(folder, "pump-1")
+    killed(moment, folder, "pump-1")
+    with Register(folder.register) as register:
+        before = register.certificate(old)
+    assert before is not None
+    assert before.revoked == (moment in AFTER)
+    result = fedge(folder, "enroll", "other")  # any other run ends what was begun
+    assert result.exit_code == 0, result.stderr
+    new = certificate(folder, "pump-1")
+    assert (new == old) == (moment in BEFORE)
+    assert sorted(path.name for path in folder.devices.iterdir()) == ["other.fedge", "pump-1.fedge"]
+
+
+def test_what_another_process_has_aside_is_left_alone(folder: FederationFolder) -> None:
+    """Eight run at once: none of them takes another one for a run that was cut off."""
+    script = KILLED.replace(
+        "match moment:", "dies = lambda: (print(flush=True), sys.stdin.read())\nmatch moment:"
+    )
+    command = [sys.executable, "-c", script, "it is in the register", str(folder.root), *PUMPS[:3]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        (aside,) = folder.devices.glob(".enrolling-*")
+        with Register(folder.register) as register:
+            finish(folder, register)
+        assert len(list(aside.iterdir())) == 3
+        process.stdin.close()
+        assert process.wait(120) == 0
+    is_whole(folder, PUMPS[:3])
