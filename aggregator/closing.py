@@ -7,7 +7,7 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,15 +103,19 @@ def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Su
 
 
 def surveyed(
-    ledger: LedgerReader, round_id: RoundId, task: Task, go_on: Callable[[], None] = lambda: None
+    ledger: LedgerReader,
+    round_id: RoundId,
+    task: Task,
+    go_on: Callable[[], None] = lambda: None,
+    without: Collection[str] = (),
 ) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys; `go_on` as in `mean_of`.
+    """The task with its frozen layers, from the admitted surveys; `go_on` and `without` as in `mean_of`.
 
     Raises:
         DamagedState: an admitted survey is missing or damaged.
     """
     surveys: dict[str, Measured] = {}
-    for device, answer in admitted(ledger, round_id).items():
+    for device, answer in admitted(ledger, round_id, without).items():
         go_on()
         message = _read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
@@ -138,18 +142,23 @@ def averaged(
 
 
 def mean_of(
-    ledger: LedgerReader, round_id: RoundId, size: int, go_on: Callable[[], None] = lambda: None
+    ledger: LedgerReader,
+    round_id: RoundId,
+    size: int,
+    go_on: Callable[[], None] = lambda: None,
+    without: Collection[str] = (),
 ) -> tuple[Vector, int]:
     """The mean of the admitted updates of shape (size,) (law 5), one update in memory at a time, and Σ n_k.
 
-    `go_on` is called before each update is read; what it raises ends the work.
+    `go_on` is called before each update is read; what it raises ends the work. The devices `without` are left
+    out, as if they had never answered.
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
     """
 
     def contributions() -> Iterator[Contribution]:
-        for device, answer in admitted(ledger, round_id).items():
+        for device, answer in admitted(ledger, round_id, without).items():
             go_on()
             update = _read(ledger, device, answer)
             if not isinstance(update, Update) or update.samples != answer.samples:
@@ -205,9 +214,13 @@ def _change(base: Vector, vector: Vector) -> float:
     return float(np.linalg.norm(difference)) / max(before, 1e-38)
 
 
-def admitted(ledger: LedgerReader, round_id: RoundId) -> dict[str, Answer]:
-    """The answers of the devices that count in a round, in the order of the sum."""
-    return {d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"}
+def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] = ()) -> dict[str, Answer]:
+    """The answers of the devices that count in a round, in the order of the sum; some may be left out."""
+    return {
+        device: answer
+        for device, answer in ledger.answers(round_id).items()
+        if answer.verdict == "admitted" and device not in without
+    }
 
 
 def _read(ledger: LedgerReader, device: str, answer: Answer) -> Update | Survey:
@@ -287,6 +300,7 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         summary,
         time.time(),
         survey.RULE if job.kind == "survey" else mean.RULE,
+        computed.task_blob.digest,
     )
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
     log.info("%s", _story(job, computed, summary))

@@ -2,7 +2,7 @@
 
 FILE = "ledger.db"
 KEPT = "kept"
-"""The kind of a generation's round 0 that began with the model of the generation before, without a survey."""
+"""The kind of a generation's round 0 that began with a model of a generation before, without a survey."""
 MIGRATIONS = (
     """
 CREATE TABLE life (
@@ -51,9 +51,19 @@ UPDATE rounds SET rule = CASE kind WHEN 'train' THEN 'mean/1' WHEN 'survey' THEN
     WHERE closed_at IS NOT NULL
 """,
     "ALTER TABLE devices ADD COLUMN can TEXT",
+    """
+CREATE TABLE beginnings (
+    generation INTEGER PRIMARY KEY, from_generation INTEGER NOT NULL, from_round INTEGER NOT NULL,
+    last_round INTEGER NOT NULL, without TEXT NOT NULL, survey INTEGER, survey_without TEXT NOT NULL
+);
+ALTER TABLE rounds ADD COLUMN task BLOB;
+ALTER TABLE rounds ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
 """The first layout whose rounds name the rule that closed them."""
+NAMES_TASKS = 6
+"""The first layout whose rounds name their task, and whose generations tell what they began with."""
 RULES_BEFORE = {"train": "mean/1", "survey": "survey/1"}
 """The rule of a round of an earlier layout, by its kind."""

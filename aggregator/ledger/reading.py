@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer
-from aggregator.ledger.layout import KEPT, NAMES_RULES, RULES_BEFORE
+from aggregator.ledger.layout import KEPT, NAMES_RULES, NAMES_TASKS, RULES_BEFORE
 from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
@@ -40,6 +40,22 @@ class OpenRound:
     cohorts: tuple[Cohort, ...]
     """By attempt; the last one is also that of all further attempts."""
     elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What the round 0 of a generation that asked for no survey was made of."""
+
+    source: RoundId
+    """The round whose model it began with."""
+    last: int
+    """The last round that was computed again on top of that; the source's own number where none was."""
+    without: tuple[str, ...] = ()
+    """Devices that were left out of the rounds after the source's, up to `last`."""
+    survey: int | None = None
+    """The generation whose survey the frozen layers are of; None: a program before layout 6 went on."""
+    survey_without: tuple[str, ...] = ()
+    """Devices that were left out of that survey, of all times that it was merged again."""
 
 
 class LedgerReader:
@@ -109,9 +125,68 @@ class LedgerReader:
         )
         return {number: (kind, model) for number, kind, model in rows}
 
+    def beginning(self, generation: int) -> Beginning | None:
+        """What a generation began with; None if with a survey, or if a program before layout 6 began it."""
+        if self._layout() < NAMES_TASKS:
+            return None
+        row = self._one(
+            "SELECT from_generation, from_round, last_round, without, survey, survey_without FROM beginnings"
+            " WHERE generation = ?",
+            generation,
+        )
+        if row is None:
+            return None
+        with self._sound(f"the beginning of generation {generation}"):
+            without, survey_without = tuple(json.loads(row[3])), tuple(json.loads(row[5]))
+        return Beginning(RoundId(row[0], row[1]), row[2], without, row[4], survey_without)
+
+    def survey_of(self, generation: int) -> int | None:
+        """The generation whose survey a generation's frozen layers are of; None if that is not known."""
+        if (begun := self.beginning(generation)) is not None:
+            return begun.survey
+        row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
+        return None if row is None or row[0] == KEPT else generation
+
+    def task_after(self, round_id: RoundId) -> bytes | None:
+        """The digest of the task that a closed round's model belongs to; None if there is no such round."""
+        if self._layout() >= NAMES_TASKS:
+            row = self._one("SELECT task FROM rounds WHERE generation = ? AND round = ?", *round_id)
+            if row is not None and row[0] is not None:
+                return bytes(row[0])
+        return self.newest("task", round_id.generation)
+
+    def model_of(self, round_id: RoundId) -> bytes | None:
+        """The digest of a closed round's model, if that is still kept."""
+        row = self._one(
+            "SELECT r.model FROM rounds r JOIN contents c ON c.digest = r.model"
+            " WHERE r.generation = ? AND r.round = ? AND r.closed_at IS NOT NULL",
+            *round_id,
+        )
+        return bytes(row[0]) if row else None
+
+    def kept_models(self, generation: int) -> list[int]:
+        """The closed rounds of a generation whose model is still there, in order."""
+        rows = self._all(
+            "SELECT r.round FROM rounds r JOIN contents c ON c.digest = r.model"
+            " WHERE r.generation = ? AND r.closed_at IS NOT NULL ORDER BY r.round",
+            generation,
+        )
+        return [number for (number,) in rows]
+
+    def forgotten(self, round_id: RoundId) -> int:
+        """Of how many devices the contribution to a closed round was removed at somebody's wish."""
+        if self._layout() < NAMES_TASKS:
+            return 0
+        row = self._one("SELECT forgotten FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return int(row[0]) if row else 0
+
+    def _layout(self) -> int:
+        """Of which layout it is: one that is only looked at is not migrated."""
+        return int(self._one("PRAGMA user_version")[0])
+
     def rule(self, round_id: RoundId) -> str | None:
         """Name and version of the rule that closed a round; None while it is open, or if it was only kept."""
-        if self._one("PRAGMA user_version")[0] < NAMES_RULES:  # only looked at, so it is not migrated
+        if self._layout() < NAMES_RULES:
             row = self._one(
                 "SELECT kind FROM rounds WHERE generation = ? AND round = ? AND closed_at IS NOT NULL",
                 *round_id,

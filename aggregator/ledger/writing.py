@@ -9,7 +9,7 @@ from typing import Any
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import MIGRATIONS
-from aggregator.ledger.reading import LedgerReader, Life
+from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame, Status
 from fedge.reasons import Reason
@@ -51,14 +51,32 @@ class Ledger(LedgerReader):
     # ── a generation's life ────────────────────────────────────────────────────────────────────────
 
     def begin_life(self, life: Life) -> None:
-        """Begin a generation: what was learnt before is kept, but no longer counts."""
+        """Begin a generation: what was learnt before is kept, but no longer counts.
+
+        What closed rounds were computed of stays as long as other rounds do: somebody may go back to them.
+        """
         self._run(
             "REPLACE INTO life VALUES (1, ?, ?, ?)",
             life.ledger,
             life.generation,
             life.learnt,
         )
-        self._run("DELETE FROM frames")
+        self._run(
+            "DELETE FROM frames WHERE (device, digest) NOT IN (SELECT device, digest FROM answers"
+            " JOIN rounds USING (generation, round) WHERE verdict = 'admitted' AND closed_at IS NOT NULL)"
+        )
+
+    def save_beginning(self, generation: int, beginning: Beginning) -> None:
+        """Keep what a generation without a survey begins with."""
+        self._run(
+            "REPLACE INTO beginnings VALUES (?, ?, ?, ?, ?, ?, ?)",
+            generation,
+            *beginning.source,
+            beginning.last,
+            json.dumps(beginning.without),
+            beginning.survey,
+            json.dumps(beginning.survey_without),
+        )
 
     # ── rounds ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -90,45 +108,59 @@ class Ledger(LedgerReader):
         summary: dict[str, Any],
         now: float,
         rule: str | None,
+        task: bytes | None = None,
     ) -> None:
-        """Close a round with the digest of its model, and the name of the rule that made it, if one did."""
+        """Close a round with the digest of its model, and the name of the rule that made it, if one did.
+
+        `task`: the digest of what the model belongs to; None: the generation's newest.
+        """
         self._run(
-            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?"
-            " WHERE generation = ? AND round = ?",
+            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?,"
+            " task = ? WHERE generation = ? AND round = ?",
             now,
             model,
             devices,
             samples,
             json.dumps(summary),
             rule,
+            task if task is not None else self.newest("task", round_id.generation),
             *round_id,
         )
 
     def retain(self, newest: RoundId, rounds: int, size: int) -> None:
-        """Free what old rounds were computed of: keep `rounds`, or fewer in at most `size` bytes.
+        """Free what old rounds were computed of: keep `rounds` closed ones, or fewer in at most `size` bytes.
 
-        The newest round and the one before stay, whatever they take. The file keeps its length: what is freed
-        in it is used again.
+        They are counted over all generations, so that a new one can be taken back. The newest round and the
+        one before stay, whatever they take, and the survey that the newest one's frozen layers are of. The
+        file keeps its length: what is freed in it is used again.
         """
-        oldest = max(0, newest.round - rounds + 1)
-        self.forget_rounds_before(newest._replace(round=oldest))
-        while oldest < newest.round - 1 and self.bytes_held() > size:
-            oldest += 1
-            self.forget_rounds_before(newest._replace(round=oldest))
+        closed = [
+            RoundId(*row)
+            for row in self._all(
+                "SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL"
+                " ORDER BY generation DESC, round DESC LIMIT ?",
+                rounds,
+            )
+        ]
+        survey = self.survey_of(newest.generation)
+        while closed:
+            self.forget_rounds_before(closed.pop(), survey)
+            if len(closed) < 2 or self.bytes_held() <= size:
+                return
 
-    def forget_rounds_before(self, round_id: RoundId) -> None:
-        """Free what older rounds were computed of; their rows of figures stay."""
-        self._run(
-            "DELETE FROM frames WHERE (device, digest) IN (SELECT device, digest FROM answers"
-            " WHERE generation < ?1 OR (generation = ?1 AND round < ?2))",
-            *round_id,
+    def forget_rounds_before(self, round_id: RoundId, survey: int | None = None) -> None:
+        """Free what older rounds were computed of, but the survey of this generation; their figures stay."""
+        older = (
+            "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"
         )
+        values = (*round_id, 0 if survey is None else survey)
         self._run(
-            "DELETE FROM contents WHERE kind = 'model'"
-            " AND (generation < ?1 OR (generation = ?1 AND round < ?2))",
-            *round_id,
+            "DELETE FROM frames WHERE (device, digest) IN"
+            f" (SELECT device, digest FROM answers WHERE {older})",
+            *values,
         )
-        self._run("DELETE FROM answers WHERE generation < ?1 OR (generation = ?1 AND round < ?2)", *round_id)
+        self._run(f"DELETE FROM contents WHERE kind = 'model' AND {older}", *values)
+        self._run(f"DELETE FROM answers WHERE {older}", *values)
 
     # ── updates ────────────────────────────────────────────────────────────────────────────────────
 

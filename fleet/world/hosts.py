@@ -17,6 +17,7 @@ from aggregator.closer import close
 from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exported, Job
+from aggregator.generations import Return
 from aggregator.opening import known, take_up
 from aggregator.runtime import Runtime as Aggregator
 from aggregator.takeover import TakeUp
@@ -352,7 +353,8 @@ class AggregatorHost(Host):
         """In the world's time; for ever to come, if it does not."""
         self.new_generation = False
         """It is told to begin one when it starts next."""
-        self.keep_model = False
+        self.back: Return | None = None
+        """To which model it is to go back then; None: it begins with a survey."""
         self._told_in: int | None = None
         """The generation in which it was told so; it is told once."""
         self.key_number = 1
@@ -385,9 +387,9 @@ class AggregatorHost(Host):
         )
         self.link.open()
 
-    def tell_new_generation(self, *, keep_model: bool) -> None:
+    def tell_new_generation(self, back: Return | None) -> None:
         """Have it begin a generation when it starts next: once, however often it dies before it serves."""
-        self.new_generation, self.keep_model, self._told_in = True, keep_model, None
+        self.new_generation, self.back, self._told_in = True, back, None
         self.done = False
 
     def last_words(self) -> Publication | None:
@@ -471,12 +473,12 @@ class AggregatorHost(Host):
         self._inbox.clear()
         instance = self.scene.rng.randbytes(16)
         before, has_model = self.known()
-        state = take_up(self.settings, self.ledger, instance, seen, keep_model=self.keep_model and has_model)
+        state = take_up(self.settings, self.ledger, instance, seen, back=self.back if has_model else None)
         said = self.scene.broker.retained.get(self.scene.topics.round)
         told = said and MessageArrived(said.topic, said.payload, True, None, 0, 0)
         if not self.new_generation and told and understood(self.scene.topics, told, 0.0, self._signer):
             self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
-        self.new_generation, self.keep_model, self._told_in = False, False, None
+        self.new_generation, self.back, self._told_in = False, None, None
         post = self.poster()
         self.link = VirtualLink(
             self.place(),

@@ -8,6 +8,7 @@ without such a reason is the programs' mistake.
 from collections.abc import Callable
 from pathlib import Path
 
+from aggregator.generations import Return
 from fedge.errors import ConfigError
 from fedge.freshness import round_of
 from fleet.world.books import Book
@@ -75,7 +76,7 @@ class Operator:
             return
         match fault.kind:
             case "new generation":
-                self._begin_anew(self.main, keep_model=fault.amount % 2 == 1)
+                self._begin_anew(self.main, Return() if fault.amount % 2 == 1 else None)
             case "ledger wiped":
                 self._wipe(self.main)
             case "ledger restored":
@@ -117,7 +118,7 @@ class Operator:
             self._attic.remove(newest_copy)
             self._restore(host, newest_copy)
         else:
-            self._begin_anew(host, keep_model=self._scene.rng.random() < 0.5)
+            self._begin_anew(host, Return() if self._scene.rng.random() < 0.5 else None)
 
     # ── what he does ───────────────────────────────────────────────────────────────────────────────
 
@@ -131,10 +132,10 @@ class Operator:
         self.hosts.append(host)
         return host
 
-    def _begin_anew(self, host: AggregatorHost, *, keep_model: bool) -> None:
+    def _begin_anew(self, host: AggregatorHost, back: Return | None) -> None:
         self._stop(host)
-        host.tell_new_generation(keep_model=keep_model)
-        self._tell(f"starts {host.name} with --new-generation" + (" and its model" if keep_model else ""))
+        host.tell_new_generation(back)
+        self._tell(f"starts {host.name} with --new-generation" + (" and its model" if back else ""))
         self._scene.clock.after(RESTART_S, host.start)
 
     def _wipe(self, host: AggregatorHost) -> None:
