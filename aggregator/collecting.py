@@ -25,6 +25,7 @@ from fedge.trust import fingerprint
 SPOOL_BYTES = 2 * 2**30
 """What may be held of incomplete updates, of all devices together."""
 BUSY_RETRY_S = 5.0
+SET_ASIDE = "the federation's operator has set this device aside; nothing of it counts until that is lifted"
 
 
 def _receipt(
@@ -79,6 +80,8 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         # After the end of learning the current round is the last closed one.
         back = 0 if state.phase is Phase.DONE else 1
         return _repeat(state, device, earlier, state.round._replace(round=state.round.round - back))
+    if device in state.quarantined:
+        return _refuse(state, device, frame.id, Reason.QUARANTINED, SET_ASIDE)
     if state.phase is Phase.DONE:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
@@ -140,6 +143,9 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     dropped: list[do.Effect] = [do.DropSpool(device, digest)]
     if isinstance(message, Refused):
         state, more = _refuse(state, device, digest, message.reason, message.detail)
+        return state, dropped + more
+    if device in state.quarantined:
+        state, more = _refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
         return state, dropped + more
     if state.phase is Phase.CLOSING:  # too late for this model; but if none comes of it, the round needs more
         receipt = _receipt(state, digest, "retry", after_s=BUSY_RETRY_S)
@@ -214,7 +220,10 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         change = _with if can_be_awaited(state, device) else _without
         state = replace(state, awaited=change(state.awaited, device))
     seen = RoundId(status.generation, status.round)
-    newer = seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
+    believed = device not in state.quarantined
+    newer = (
+        believed and seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
+    )
     if newer or device in state.ahead:
         state, behind = _behind(state, device, seen if newer else None)
         effects += behind
@@ -282,7 +291,7 @@ def can_be_awaited(state: Federation, device: str) -> bool:
     """Whether a device may still answer."""
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
-    if state.roster is not None and device not in state.roster:
+    if device in state.quarantined or (state.roster is not None and device not in state.roster):
         return False
     if lacks(state, device) != ():
         return False

@@ -34,6 +34,14 @@ class BlobsPublished:
 
 
 @dataclass(frozen=True)
+class Quarantined:
+    """The operator has said which devices do not count, until he says otherwise: these and no others."""
+
+    now_s: float
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True)
 class FrameArrived:
     """A frame on the update topic of `device`."""
 
@@ -117,6 +125,7 @@ Event = (
     LinkUp
     | LinkDown
     | BlobsPublished
+    | Quarantined
     | FrameArrived
     | GarbageArrived
     | UpdateRead

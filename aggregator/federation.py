@@ -55,6 +55,8 @@ class Federation:
     """p, the length of the model's vector."""
     signers: Signers = ()
     """Our public keys, the one that signs announcements last; none: they are not signed."""
+    quarantined: frozenset[str] = frozenset()
+    """Devices that the operator has set aside: neither awaited nor counted."""
     estranged: frozenset[str] = frozenset()
     """Devices that believe a key which is none of ours."""
     model: Blob | None = None

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 
+from aggregator import events as on
 from aggregator.closer import Closer
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exporter
 from aggregator.federation import Federation
 from aggregator.ledger.layout import FILE
 from aggregator.opening import begin_anew, open_federation, open_ledger
+from aggregator.quarantine import LOOK_S, QuarantineList
 from aggregator.runtime import Happening, Runtime
 from aggregator.samples import read_samples
 from aggregator.signing import signer_of
@@ -65,6 +67,7 @@ class Loop:
         self._lock = lock(folder)
         make_folder(settings.export.folder, mode=0o755)
         path = settings.export.samples
+        self._quarantine = QuarantineList(settings.federation.quarantine)
         self._samples = read_samples(path, len(settings.model.features)) if path is not None else None
         self._path = folder / FILE
         self._ledger = open_ledger(self._path)
@@ -121,6 +124,7 @@ class Loop:
             self._watchdog,
             new_generation=self._new_generation,
             signer=self._signer,
+            quarantined=self._quarantine.devices,
         )
         self._new_generation = False  # it has begun
         if state is not None:  # else it was stopped while watching
@@ -161,11 +165,15 @@ class Loop:
         )
         try:
             runtime.begin()
+            # Also at a start: who was set aside while nobody served may have an update in the open round.
+            runtime.turn([on.Quarantined(time.monotonic(), self._quarantine.devices)])
             self._now = runtime.now
             link.open()
             while not (runtime.has_nothing_left_to_say and self._exit_when_done):
                 self._watchdog.look(link.pulse, self._closer.pulse, exporter.pulse)
                 events = self._next(runtime)
+                if self._quarantine.has_changed():
+                    events.append(on.Quarantined(time.monotonic(), self._quarantine.devices))
                 runtime.turn([event for event in events if not isinstance(event, Stop)])
                 if any(isinstance(event, Stop) for event in events):
                     runtime.end()
@@ -179,7 +187,7 @@ class Loop:
     def _next(self, runtime: Runtime) -> list[Happening | Stop]:
         """What there is to do, waiting for it if need be; nothing means that time has passed."""
         events: list[Happening | Stop] = []
-        wait_s = max(0.0, runtime.due_s() - time.monotonic())
+        wait_s = min(LOOK_S, max(0.0, runtime.due_s() - time.monotonic()))
         try:
             events.append(self._inbox.get(timeout=self._watchdog.wait_s(wait_s)))
             while len(events) < LARGEST_TURN:

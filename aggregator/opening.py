@@ -1,6 +1,7 @@
 """How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -57,6 +58,7 @@ def open_federation(
     new_generation: bool,
     back: Return | None = None,
     signer: Signer | None = None,
+    quarantined: frozenset[str] = frozenset(),
 ) -> Federation | None:
     """The state to start from; None if asked to stop while watching.
 
@@ -72,7 +74,9 @@ def open_federation(
         )
     except Stopped:
         return None
-    return take_up(settings, ledger, instance, seen, back=back)
+    if quarantined:
+        log.info("in quarantine, so neither awaited nor counted: %s", ", ".join(sorted(quarantined)))
+    return replace(take_up(settings, ledger, instance, seen, back=back), quarantined=quarantined)
 
 
 def known(settings: FederationSettings, ledger: LedgerReader) -> Known:

@@ -20,6 +20,7 @@ from aggregator import events as on
 from aggregator.ability import lacks, unable
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
+from aggregator.setting_aside import quarantined, set_aside
 from fedge.freshness import RoundId
 from fedge.messages import Cohort, Manifest
 from fedge.selection import chosen
@@ -57,6 +58,8 @@ def step(state: Federation, event: on.Event) -> Step:
             return replace(state, link_up=False, pushed_out=state.pushed_out + event.taken_over), []
         case on.BlobsPublished():
             return _blobs_published(state, event)
+        case on.Quarantined():
+            return _then_close(quarantined(state, event), event.now_s)
         case on.FrameArrived():
             return frame_arrived(state, event)
         case on.GarbageArrived():
@@ -159,7 +162,7 @@ def _draw(state: Federation) -> Step:
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
-    able = [device for device in state.online if lacks(state, device) == ()]
+    able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
     wanted = min(state.rules.target or state.rules.quorum, len(able))
     best: tuple[int, Cohort] | None = None
     for draw in range(DRAWS if fraction < 1 else 1):
@@ -267,7 +270,9 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
 def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
-    return _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
+    state, effects = set_aside(replace(state, phase=Phase.COLLECTING))
+    state, more = _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
+    return state, effects + more
 
 
 def _finished(state: Federation) -> str | None:

@@ -1,4 +1,4 @@
-"""`fedge init`, `enroll`, `revoke`, `renew`, `devices`, `tokens`: who belongs to a federation."""
+"""`fedge init`, `enroll`, `revoke`, `quarantine`, `renew`, `devices`, …: who belongs to a federation."""
 
 import json
 import re
@@ -151,6 +151,33 @@ def revoke(
             return
         signalled = shut_out(FederationFolder(folder), device)
     typer.echo(f"{device} is revoked; {signalled.value}")
+
+
+@app.command()
+def quarantine(
+    devices: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="The devices' ids.")],
+    lift: Annotated[bool, typer.Option("--lift", help="Let them count again.")] = False,
+    folder: Folder = Path(),
+) -> None:
+    """Set devices aside at once: they are told, not awaited and not counted, and nobody is revoked.
+
+    Also in the round that is open: what they have sent there counts no more. A model that was made with them
+    stays: `fedge-aggregator new-generation --from-round` goes back to one from before. They go on following
+    the model, and `--lift` lets them take part again; `fedge devices` shows who is set aside.
+    """
+    from fleet.identities.folder import FederationFolder
+    from fleet.identities.quarantining import quarantine as set_aside
+
+    with _told("quarantine"):
+        done = set_aside(FederationFolder(folder), devices, lift=lift)
+    for device in done.as_before:
+        typer.echo(f"{device} was {'not ' if lift else ''}in quarantine before; nothing was changed")
+    if done.changed:
+        are = f"{', '.join(done.changed)} {'is' if len(done.changed) == 1 else 'are'}"
+        what = "out of quarantine" if lift else "in quarantine"
+        typer.echo(
+            f"{are} {what}: an aggregator at work takes that up within seconds, another when it starts"
+        )
 
 
 @app.command()

@@ -186,9 +186,13 @@ class Ledger(LedgerReader):
         )
 
     def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
-        """Keep a verdict; the first one stays."""
+        """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""
         self._run(
-            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail"
+            f" WHERE excluded.reason = '{Reason.QUARANTINED}' AND excluded.digest = digest AND NOT EXISTS"
+            " (SELECT 1 FROM rounds WHERE (generation, round) = (excluded.generation, excluded.round)"
+            " AND closed_at IS NOT NULL)",
             *round_id,
             lane_of(device),
             device,
