@@ -269,6 +269,42 @@ class LedgerReader:
         with self._sound("what the devices can"):
             return {device: told(tuple(json.loads(can)) if can is not None else None) for device, can in rows}
 
+    # ── one device ─────────────────────────────────────────────────────────────────────────────────
+
+    def heard(self) -> frozenset[str]:
+        """Every device that has told something, or was refused."""
+        return frozenset(device for (device,) in self._all("SELECT device FROM devices"))
+
+    def answered_by(self, device: str) -> tuple[tuple[RoundId, ...], RoundId | None]:
+        """The closed rounds of which a device's update is kept that counted, and the open one it answered."""
+        rows = self._all(
+            "SELECT generation, round, verdict, closed_at IS NOT NULL FROM answers"
+            " JOIN rounds USING (generation, round) WHERE device = ? ORDER BY generation, round",
+            device,
+        )
+        closed = tuple(
+            RoundId(g, r) for g, r, verdict, is_closed in rows if is_closed and verdict == "admitted"
+        )
+        waiting = [RoundId(g, r) for g, r, _, is_closed in rows if not is_closed]
+        return closed, waiting[-1] if waiting else None
+
+    def bytes_of(self, device: str) -> int:
+        """Bytes of a device's updates, complete or not."""
+        return int(self._one("SELECT coalesce(sum(length(data)), 0) FROM frames WHERE device = ?", device)[0])
+
+    def generations_begun(self) -> list[int]:
+        """The generations that began with a model of before, in order."""
+        return [g for (g,) in self._all("SELECT generation FROM beginnings ORDER BY generation")]
+
+    def beginnings_without(self, device: str) -> tuple[int, ...]:
+        """The generations that began without what a device had contributed, and name it for that."""
+        return tuple(
+            generation
+            for generation in self.generations_begun()
+            if (begun := self.beginning(generation)) is not None
+            and device in (*begun.without, *begun.survey_without)
+        )
+
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 
     def content(self, digest: bytes) -> bytes:

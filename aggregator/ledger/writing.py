@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from fedge.messages import Blob, Cohort, Frame, Status
 from fedge.reasons import Reason
 from fedge.store import Connect, database_error, open_database
 from fedge.topics import lane_of
+
+REMOVED = "?"
+"""In the place of a device's id where a generation began without it: no device is called so."""
 
 
 class Ledger(LedgerReader):
@@ -203,6 +207,46 @@ class Ledger(LedgerReader):
             answer.samples,
             json.dumps(answer.metrics),
         )
+
+    def forget_device(self, device: str) -> None:
+        """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that."""
+        incomplete = set(self.answered_by(device)[0])
+        for generation in self.generations_begun():
+            begun = self.beginning(generation)
+            assert begun is not None
+            if self._is_made_of(begun, incomplete, device):
+                self._mark_forgotten(RoundId(generation, 0))
+            names = {device: REMOVED}
+            self.save_beginning(
+                generation,
+                replace(
+                    begun,
+                    without=tuple(names.get(name, name) for name in begun.without),
+                    survey_without=tuple(names.get(name, name) for name in begun.survey_without),
+                ),
+            )
+        for round_id in incomplete:
+            self._mark_forgotten(round_id)
+        for table in ("frames", "answers", "devices"):
+            self._run(f"DELETE FROM {table} WHERE device = ?", device)
+
+    def _is_made_of(self, begun: Beginning, rounds: set[RoundId], device: str) -> bool:
+        """Whether a beginning is computed of what a device contributed to some of these rounds."""
+        source = begun.source
+        again = {source._replace(round=number) for number in range(source.round + 1, begun.last + 1)}
+        surveyed = {RoundId(begun.survey, 0)} if begun.survey is not None and begun.survey_without else set()
+        return bool(
+            (device not in begun.without and rounds & again)
+            or (device not in begun.survey_without and rounds & surveyed)
+        )
+
+    def _mark_forgotten(self, round_id: RoundId) -> None:
+        self._run("UPDATE rounds SET forgotten = forgotten + 1 WHERE generation = ? AND round = ?", *round_id)
+
+    def wipe(self) -> None:
+        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction."""
+        self._run("VACUUM")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 

@@ -29,7 +29,7 @@ def fedge(folder: FederationFolder, *arguments: str) -> Result:
 def test_devices_are_set_aside_and_let_in_again(folder: FederationFolder) -> None:
     result = fedge(folder, "quarantine", "pump-2")
     assert result.exit_code == 0, result.output
-    assert "pump-2 is in quarantine: an aggregator at work takes that up within seconds" in result.stdout
+    assert "pump-2 is in quarantine: an aggregator at work learns it within seconds" in result.stdout
     path = folder.root / "quarantined"
     assert path.stat().st_mode & 0o777 == 0o644, "the aggregator's user reads it, whoever that is"
     since = read(path)["pump-2"]
