@@ -104,6 +104,8 @@ class Oracle:
         """Those of a ledger that is lost."""
         self._online_s = -inf
         """When an aggregator last said that it is online, as the broker heard it."""
+        self.aside: dict[str, RoundId] = {}
+        """Devices that are set aside, and the round that was open then: in none after it do they count."""
         self._address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
 
     # ── the aggregator ─────────────────────────────────────────────────────────────────────────────
@@ -115,6 +117,8 @@ class Oracle:
         for round_id in rounds:
             for device, answer in ledger.answers(round_id).items():
                 book.answers[device, answer.digest] = answer.verdict
+                if answer.reason is Reason.QUARANTINED and device in self.aside:
+                    book.promised.get(round_id, {}).pop(device, None)  # as its operator wanted it
         life = ledger.life()
         closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
@@ -218,6 +222,9 @@ class Oracle:
         counted = {
             d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"
         }
+        for device, since in self.aside.items():
+            if device in counted and round_id > since:
+                raise Violation(f"{device} counts in round {round_id}, and is set aside since {since}")
         for device, digest in book.promised.get(round_id, {}).items():
             if device not in counted or counted[device].digest != digest:
                 raise Violation(f"{device} was told that it counts in round {round_id}, and it does not")
@@ -239,11 +246,35 @@ class Oracle:
             expected = plain_mean([self.made[answer.digest].message for answer in counted.values()])
             if CODECS["float32"].encode(expected) != body:
                 raise Violation(f"the model of round {round_id} is not the mean of what was admitted")
-        if kept and body != book.body:
-            raise Violation(f"generation {round_id.generation} goes on with another model than the newest")
-        book.closed[round_id], book.body = digest, body
+        if kept and body != self._wished(book, round_id.generation):
+            raise Violation(f"generation {round_id.generation} begins with another model than was wanted")
+        book.closed[round_id], book.bodies[round_id] = digest, body
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
+
+    def _wished(self, book: Book, generation: int) -> bytes:
+        """The vector that a generation without a survey is to begin with."""
+        wish = book.wishes.get(generation)
+        if wish is None:
+            raise Violation(f"generation {generation} goes back to a model, and nobody wanted that")
+        newest = max(book.closed)
+        if wish.round is None:
+            return book.bodies[newest]
+        source = newest._replace(round=wish.round)
+        if not wish.without:
+            return book.bodies[source]
+        total: NDArray[np.float64] | None = None
+        for number in range(source.round + 1, newest.round + 1):
+            here = newest._replace(round=number)
+            made = [self.made[digest] for digest, in_round in book.counted.items() if in_round == here]
+            left = [each.message for each in made if each.device not in wish.without]
+            mean = plain_mean(left).astype(np.float64)
+            if total is None:
+                total = mean
+            else:
+                total = total + mean - np.frombuffer(book.bodies[here._replace(round=number - 1)], "<f4")
+        assert total is not None
+        return total.astype("<f4").tobytes()
 
     def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
         """It takes up a round; its ledger knew this one: not if a newer one has long been announced.

@@ -17,7 +17,7 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import closing, rounds, takeover
+from aggregator import beginnings, closing, rounds, takeover
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.federation import Phase
@@ -299,6 +299,18 @@ def nobody_gives_way(patch: Patch) -> None:
     over_core(patch, takeover, bold)
 
 
+@variant
+def a_device_that_is_set_aside_counted(patch: Patch) -> None:
+    def blind(step: Step, state: Any, event: Any) -> Stepped:
+        return (
+            (state, [])
+            if isinstance(event, on.Quarantined)
+            else step(replace(state, quarantined=frozenset()), event)
+        )
+
+    over_core(patch, rounds, blind)
+
+
 # ── a part that is wrong in itself ─────────────────────────────────────────────────────────────────
 
 
@@ -316,6 +328,25 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
 
 
 @variant
+def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
+    def with_it(*values: Any, without: Any = ()) -> Any:
+        return closing.mean_of(*values)
+
+    patch.setattr(beginnings, "mean_of", with_it)
+
+
+@variant
+def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
+    """The others' means are taken as they are: with all that was in the models they trained from."""
+
+    def last(ledger: Any, beginning: Any, size: int, samples: Any) -> Any:
+        here = beginning.source._replace(round=beginning.last)
+        return beginnings.made_by(ledger, here, size, beginning.without)
+
+    patch.setattr(beginnings, "_again", last)
+
+
+@variant
 def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
 
@@ -328,6 +359,9 @@ NEEDS = {
     "an_older_ledger_taken_up": "ledger restored",
     "nobody_gives_way": "second aggregator",
     "signatures_not_checked": "lies",
+    "a_device_that_is_set_aside_counted": "new generation",
+    "a_device_that_is_left_out_averaged_again": "new generation",
+    "rounds_since_not_moved_to_the_model_gone_back_to": "new generation",
 }
 """What must go wrong for a mistake to show: worlds without it need not be looked into."""
 
@@ -383,5 +417,8 @@ SEEDS = {
     "nobody_gives_way": 1,
     "sum_in_order_of_arrival_in_float32": 0,
     "signatures_not_checked": 8,
+    "a_device_that_is_set_aside_counted": 50,
+    "a_device_that_is_left_out_averaged_again": 560,
+    "rounds_since_not_moved_to_the_model_gone_back_to": 1164,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""
