@@ -60,6 +60,12 @@ def _refuse(state: Federation, device: str, digest: bytes, reason: Reason, detai
     ]
 
 
+def _turn_away(state: Federation, device: str, digest: bytes) -> Step:
+    """Refuse what comes from a device that is set aside."""
+    state = replace(state, turned_away=_with(state.turned_away, device))
+    return _refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
+
+
 def _repeat(state: Federation, device: str, answer: Answer, round_id: RoundId) -> Step:
     """A known update gets its first verdict again."""
     receipt = _receipt(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
@@ -81,7 +87,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         back = 0 if state.phase is Phase.DONE else 1
         return _repeat(state, device, earlier, state.round._replace(round=state.round.round - back))
     if device in state.quarantined:
-        return _refuse(state, device, frame.id, Reason.QUARANTINED, SET_ASIDE)
+        return _turn_away(state, device, frame.id)
     if state.phase is Phase.DONE:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
@@ -145,7 +151,7 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         state, more = _refuse(state, device, digest, message.reason, message.detail)
         return state, dropped + more
     if device in state.quarantined:
-        state, more = _refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
+        state, more = _turn_away(state, device, digest)
         return state, dropped + more
     if state.phase is Phase.CLOSING:  # too late for this model; but if none comes of it, the round needs more
         receipt = _receipt(state, digest, "retry", after_s=BUSY_RETRY_S)
@@ -291,7 +297,9 @@ def can_be_awaited(state: Federation, device: str) -> bool:
     """Whether a device may still answer."""
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
-    if device in state.quarantined or (state.roster is not None and device not in state.roster):
+    if device in state.quarantined | state.turned_away or (
+        state.roster is not None and device not in state.roster
+    ):
         return False
     if lacks(state, device) != ():
         return False

@@ -255,6 +255,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         partials={},
         spooled=0,
         awaited=frozenset(),
+        turned_away=frozenset(),
     )
     if (why := _finished(state)) is not None:
         state = replace(state, phase=Phase.DONE)

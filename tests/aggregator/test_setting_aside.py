@@ -121,6 +121,21 @@ def test_lifted_it_takes_part_again() -> None:
     assert receipts(story.answers("rogue")) == [("rogue", "admitted", None)]
 
 
+def test_who_was_turned_away_in_a_round_is_not_awaited_in_it_when_that_is_lifted() -> None:
+    """It has its verdict, and sends no other update of that round."""
+    story = running("a", "b", "rogue", rules=rules(target=None))
+    aside(story, "rogue")
+    story.answers("rogue")
+    aside(story)
+    assert story.state.awaited == {"a", "b"}
+    story.answers("a")
+    story.answers("b")
+    assert story.phase() == "closing"
+    story.closed()
+    story.published()
+    assert story.state.awaited == {"a", "b", "rogue"}
+
+
 def test_what_it_claims_to_have_seen_is_not_listened_to() -> None:
     story = running("a", "rogue")
     aside(story, "rogue")

@@ -216,6 +216,39 @@ def test_whoever_is_killed_in_between_the_generation_begins_once(
     fleet.until(lambda: all(d.held_model() == final for d in fleet.devices.values()), "all devices hold it")
 
 
+def test_who_is_set_aside_counts_no_more_in_the_open_round_at_work_or_over_a_restart(
+    fleet: FleetOfProcesses, shell: Shell
+) -> None:
+    federation(fleet, rounds=5)
+    for name in ("device-0", "device-1", "pump-9"):
+        fleet.device(name, *motions(len(fleet.devices)))
+    held = fleet.devices["device-1"]
+    held.hold(3)  # the survey, round 1, and here it waits
+    fleet.start_aggregator()
+    fleet.start_devices()
+    fleet.until(lambda: fleet.admitted(2) == {"device-0", "pump-9"}, "it is admitted in the open round")
+    shell.tell(WALK, 0)
+    fleet.until(lambda: fleet.admitted(2) == {"device-0"}, "it counts no more")
+    held.hold(4)
+    fleet.until(lambda: fleet.admitted(3) == {"device-0"}, "the next round is open")
+    assert fleet.admitted(2) == {"device-0", "device-1"}
+    assert "round 1.2: what pump-9 sent counts no more" in fleet.log()
+
+    shell.tell(WALK, 2)
+    fleet.until(lambda: "pump-9 is no longer set aside" in fleet.log(), "the aggregator knows")
+    held.hold(5)
+    fleet.until(lambda: fleet.admitted(4) == {"device-0", "pump-9"}, "it counts again")
+    fleet.kill("aggregator")
+    assert "another when it starts" in shell.tell(WALK, 0)
+    fleet.start_aggregator()
+    fleet.until(lambda: fleet.admitted(4) == {"device-0"}, "it counts no more, also after a restart")
+    held.release()
+    fleet.until(lambda: (1, 5) in generations(fleet), "it is learnt")
+    assert fleet.admitted(4) == fleet.admitted(5) == {"device-0", "device-1"}
+    assert all(replay(fleet.ledger, number, SEED).same for number in range(6))
+    assert check_books(fleet) == 5
+
+
 def test_after_the_end_new_stopping_rules_are_enough(fleet: FleetOfProcesses) -> None:
     federation(fleet, rounds=2)
     for number in range(2):
