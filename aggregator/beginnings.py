@@ -90,7 +90,7 @@ def require_kept(ledger: LedgerReader, beginning: Beginning) -> None:
         if number not in models or number + 1 not in rounds:
             gone = number if number not in models else number + 1
             raise DataError(_freed(ledger, RoundId(source.generation, gone)))
-    if source.round not in models:
+    if source.round not in models or ledger.task_after(source) is None:
         raise DataError(_freed(ledger, source))
     if _merges_surveys(ledger, beginning) and (
         beginning.survey is None or 0 not in ledger.kept_rounds(beginning.survey)

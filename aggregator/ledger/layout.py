@@ -57,7 +57,11 @@ CREATE TABLE beginnings (
     last_round INTEGER NOT NULL, without TEXT NOT NULL, survey INTEGER, survey_without TEXT NOT NULL
 );
 ALTER TABLE rounds ADD COLUMN task BLOB;
-ALTER TABLE rounds ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0
+ALTER TABLE rounds ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+UPDATE rounds SET task = (
+    SELECT digest FROM contents WHERE kind = 'task' AND contents.generation = rounds.generation
+    ORDER BY contents.round DESC, contents.rowid DESC LIMIT 1
+) WHERE closed_at IS NOT NULL AND generation = (SELECT generation FROM life)
 """,
 )
 """The layouts, from the first on; see docs/state.md."""

@@ -148,12 +148,9 @@ class LedgerReader:
         return None if row is None or row[0] == KEPT else generation
 
     def task_after(self, round_id: RoundId) -> bytes | None:
-        """The digest of the task that a closed round's model belongs to; None if there is no such round."""
-        if self._layout() >= NAMES_TASKS:
-            row = self._one("SELECT task FROM rounds WHERE generation = ? AND round = ?", *round_id)
-            if row is not None and row[0] is not None:
-                return bytes(row[0])
-        return self.newest("task", round_id.generation)
+        """The digest of the task that a closed round's model belongs to; None if that is not known."""
+        row = self._one("SELECT task FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return bytes(row[0]) if row is not None and row[0] is not None else None
 
     def model_of(self, round_id: RoundId) -> bytes | None:
         """The digest of a closed round's model, if that is still kept."""

@@ -1,7 +1,9 @@
 """Generations that begin with a kept model, or with kept rounds computed again without some devices."""
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +195,31 @@ def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> N
     with place.ledger.transaction():
         place.ledger.retain(RoundId(4, 0), 1, 0)
     assert place.ledger.kept_rounds(1) == {}
+
+
+def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
+    place.ledger.close()
+    with closing(sqlite3.connect(place.path)) as db:
+        for column in ("task", "forgotten"):
+            db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
+        db.execute("DROP TABLE beginnings")
+        db.execute("PRAGMA user_version = 5")
+        db.execute(f"PRAGMA application_id = {0x46650000 + 5}")
+        db.commit()
+    assert replay(place.path, 3, SEED).same, "only looked at, it stays as it is"
+    assert replay(place.path, 0, SEED).same
+    place.ledger = Ledger(place.path)
+    task = place.ledger.newest("task", 1)
+    place.go_back(Return(round=5, without=("rogue",), survey_without=("rogue",)))
+    assert replay(place.path, 0, SEED).same
+    place.go_back(Return(generation=1, round=3), generation=3)
+    assert place.ledger.task_after(RoundId(3, 0)) == place.ledger.task_after(RoundId(1, 3)) == task
+    place.go_back(Return(generation=1, round=2), generation=4)
+    assert place.ledger.newest("task", 4) == task, "though its bytes are a later generation's by now"
+    with place.ledger.transaction():
+        place.ledger._run("UPDATE rounds SET task = NULL WHERE generation = 1")
+    with pytest.raises(DataError, match=r"round 1\.3 is not kept any more"):
+        place.wish(Return(generation=1, round=3))
 
 
 # ── the survey ─────────────────────────────────────────────────────────────────────────────────────
