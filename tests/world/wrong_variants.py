@@ -415,10 +415,10 @@ SEEDS = {
     "an_older_ledger_taken_up": 44,
     "a_ledger_given_up_that_is_not_older": 0,
     "nobody_gives_way": 1,
-    "sum_in_order_of_arrival_in_float32": 0,
-    "signatures_not_checked": 8,
     "a_device_that_is_set_aside_counted": 50,
+    "sum_in_order_of_arrival_in_float32": 0,
     "a_device_that_is_left_out_averaged_again": 560,
     "rounds_since_not_moved_to_the_model_gone_back_to": 1164,
+    "signatures_not_checked": 8,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""
