@@ -70,7 +70,13 @@ def open_federation(
     """
     try:
         seen = watch(
-            settings, known(settings, ledger), inbox, watchdog, signer, new_generation=new_generation
+            settings,
+            known(settings, ledger),
+            inbox,
+            watchdog,
+            signer,
+            new_generation=new_generation,
+            quarantined=quarantined,
         )
     except Stopped:
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from aggregator import quarantine
 from aggregator.config import FederationSettings
 from aggregator.keeping.place import load
 from aggregator.ledger.layout import FILE
@@ -187,6 +188,7 @@ def _begin(settings: FederationSettings, folder: Path, back: "Return | None") ->
             new_generation=True,
             back=back,
             signer=signer,
+            quarantined=frozenset(quarantine.read(settings.federation.quarantine)),
         )
     finally:
         ledger.close()

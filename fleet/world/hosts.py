@@ -386,7 +386,13 @@ class AggregatorHost(Host):
         self.link = VirtualLink(self.place(), name, self.poster())
         memory = known(self.settings, self.ledger)
         self._watching = Watching(
-            self.settings, self.link, memory, self.now_s, self._signer, new_generation=self.new_generation
+            self.settings,
+            self.link,
+            memory,
+            self.now_s,
+            self._signer,
+            new_generation=self.new_generation,
+            quarantined=frozenset(self.scene.oracle.aside),
         )
         self.link.open()
 

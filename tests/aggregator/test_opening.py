@@ -130,7 +130,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Watch], None]:
 
     def say(watch: Watch) -> None:
         def conclude(
-            settings: FederationSettings, ledger: Known, *_: object, new_generation: bool
+            settings: FederationSettings, ledger: Known, *_: object, new_generation: bool, **__: object
         ) -> takeover.TakeUp | None:
             link: Any = None
             found = watching.Watching(

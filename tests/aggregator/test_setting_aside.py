@@ -2,17 +2,25 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.answers import Answer
+from aggregator.claims import Known
+from aggregator.config import FederationSettings
 from aggregator.ledger.writing import Ledger
 from aggregator.quarantine import LOOK_S, QuarantineList, read, write
+from aggregator.takeover import StatusSeen
+from aggregator.watching import Watching
 from fedge.errors import StateError
-from fedge.freshness import RoundId
+from fedge.freshness import RoundId, round_of
+from fedge.link import MessageArrived
+from fedge.messages import pack
 from fedge.reasons import Reason
+from fedge.topics import Topics
 from tests.aggregator.stories import (
     OPEN,
     Story,
@@ -221,3 +229,23 @@ def test_a_list_that_cannot_be_read_at_the_start_stops_it(tmp_path: Path) -> Non
     path.mkdir()
     with pytest.raises(StateError, match="cannot be read"):
         QuarantineList(path)
+
+
+def test_what_it_claims_is_not_listened_to_at_a_start_either(tmp_path: Path) -> None:
+    (tmp_path / "federation.toml").write_text(
+        '[federation]\nname = "lab"\n[model]\nfeatures = 2\nclasses = ["a", "b"]\n'
+    )
+    settings = FederationSettings.load(tmp_path / "federation.toml", {})
+    said = pack(status(seen=RoundId(1, 900)))
+
+    def heard(*quarantined: str) -> tuple[RoundId, bool]:
+        link: Any = None
+        known = Known(RoundId(1, 3), frozenset({"rogue"}), False, None)
+        watching = Watching(settings, link, known, lambda: 0.0, quarantined=frozenset(quarantined))
+        topic = Topics("lab").status("rogue")
+        (event,) = watching._understood(MessageArrived(topic, said, True, None, 0, 0))
+        assert isinstance(event, StatusSeen)
+        return round_of(event.status), event.status.online
+
+    assert heard() == (RoundId(1, 900), True)
+    assert heard("rogue") == (RoundId(0, 0), True)
