@@ -187,12 +187,12 @@ def forget(
 ) -> None:
     """Remove what this server holds of a device, which is revoked; says what that is, and what stays.
 
-    Stop the aggregator first. Rounds whose updates are removed cannot be computed again; models that were
-    made with them stay. What should learn on without it is a new generation: begin that before.
-    On a terminal it asks; elsewhere it takes --yes.
+    Stop the aggregator first. On a terminal it asks; elsewhere it takes --yes.
 
-    Exits with 0 also where nothing was left to remove, 64 if it was not said or answered to do it, 75 while
-    an aggregator is at work.
+    Rounds whose updates are removed cannot be computed again, and models that were made with them stay.
+    A new generation can learn on without it: begin that before.
+
+    Exits with 0, also where nothing was left; 64 without a yes; 75 while an aggregator is at work.
     """
     import os
 
