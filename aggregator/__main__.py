@@ -51,10 +51,11 @@ EXAMPLES = """examples:
   fedge-aggregator backup federation.backup              copy the ledger into one file, while it works
   fedge-aggregator restore federation.backup             put the copy in the ledger's place
   fedge-aggregator new-generation --keep-model           go on with a restored model, the devices following
+  fedge-aggregator new-generation --from-round 12        a bad model went out: back to that of round 12
 
-exit codes: 0 stopped or done, 64 usage, 74 the state folder cannot be used, 75 another aggregator is at work,
-            or too little was heard to decide, 78 the configuration is wrong, or a human has to decide,
-            130 Ctrl-C before it was done"""
+exit codes: 0 stopped or done, 64 usage, 65 what is to be gone back to is not kept, 74 the state folder cannot
+            be used, 75 another aggregator is at work, or too little was heard to decide, 78 the
+            configuration is wrong, or a human has to decide, 130 Ctrl-C before it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:

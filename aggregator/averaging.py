@@ -4,7 +4,7 @@ First their distances from the base are measured, then they are added up within 
 these (`aggregator.rules.bounds`). If what comes of it is not usable, those who caused that are found.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +67,13 @@ def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Su
     return unpack(whole, Update, max_bytes=MAX_SIZE)
 
 
-def admitted(ledger: LedgerReader, round_id: RoundId) -> dict[str, Answer]:
-    """The answers of the devices that count in a round, in the order of the sum."""
-    return {d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"}
+def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] = ()) -> dict[str, Answer]:
+    """The answers of the devices that count in a round, in the order of the sum; some may be left out."""
+    return {
+        device: answer
+        for device, answer in ledger.answers(round_id).items()
+        if answer.verdict == "admitted" and device not in without
+    }
 
 
 def read(ledger: LedgerReader, device: str, answer: Answer) -> Update | Survey:
@@ -97,13 +101,19 @@ class Updates:
         round_id: of which round.
         size: p, the length of their vectors.
         go_on: called before each update is read; what it raises ends the work.
+        without: devices that are left out, as if they had never answered.
     """
 
     def __init__(
-        self, ledger: LedgerReader, round_id: RoundId, size: int, go_on: Callable[[], None] = lambda: None
+        self,
+        ledger: LedgerReader,
+        round_id: RoundId,
+        size: int,
+        go_on: Callable[[], None] = lambda: None,
+        without: Collection[str] = (),
     ) -> None:
         self._ledger, self._round, self._size, self._go_on = ledger, round_id, size, go_on
-        self.answers: Mapping[str, Answer] = admitted(ledger, round_id)
+        self.answers: Mapping[str, Answer] = admitted(ledger, round_id, without)
         """By device, in the order of the sum."""
 
     def vectors(self, without: Set[str] = frozenset()) -> Iterator[tuple[str, Vector]]:
@@ -123,14 +133,18 @@ class Updates:
 
 
 def mean_of(
-    ledger: LedgerReader, round_id: RoundId, size: int, go_on: Callable[[], None] = lambda: None
+    ledger: LedgerReader,
+    round_id: RoundId,
+    size: int,
+    go_on: Callable[[], None] = lambda: None,
+    without: Collection[str] = (),
 ) -> tuple[Vector, int]:
     """The mean of the admitted updates of shape (size,) without bounds (rule mean/1), and Σ n_k.
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
     """
-    updates = Updates(ledger, round_id, size, go_on)
+    updates = Updates(ledger, round_id, size, go_on, without)
     return finish(
         partial(Contribution(d, updates.answers[d].samples, vector) for d, vector in updates.vectors())
     )

@@ -7,7 +7,7 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -106,21 +106,26 @@ def surveyed(
     task: Task,
     go_on: Callable[[], None] = lambda: None,
     rule: str = survey.RULE,
+    without: Collection[str] = (),
 ) -> Task | Unmeasured:
     """The task with its frozen layers, from the admitted surveys by `rule`; else as `measured`."""
-    return standardize(task, measured(ledger, round_id, task, go_on), rule)
+    return standardize(task, measured(ledger, round_id, task, go_on, without), rule)
 
 
 def measured(
-    ledger: LedgerReader, round_id: RoundId, task: Task, go_on: Callable[[], None] = lambda: None
+    ledger: LedgerReader,
+    round_id: RoundId,
+    task: Task,
+    go_on: Callable[[], None] = lambda: None,
+    without: Collection[str] = (),
 ) -> dict[str, Measured]:
-    """The admitted surveys by device; `go_on` as in `mean_of`.
+    """The admitted surveys by device; `go_on` and `without` as in `mean_of`.
 
     Raises:
         DamagedState: an admitted survey is missing or damaged.
     """
     surveys: dict[str, Measured] = {}
-    for device, answer in admitted(ledger, round_id).items():
+    for device, answer in admitted(ledger, round_id, without).items():
         go_on()
         message = read(ledger, device, answer)
         # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
@@ -293,6 +298,7 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         {**summary, **_named(computed.outlying)} if job.kind == "survey" else summary,
         time.time(),
         survey.RULE if job.kind == "survey" else bounds.RULE,
+        computed.task_blob.digest,
     )
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
     for line in computed.bounded:

@@ -28,6 +28,7 @@ from fedge.trust import fingerprint
 SPOOL_BYTES = 2 * 2**30
 """What may be held of incomplete updates, of all devices together."""
 BUSY_RETRY_S = 5.0
+SET_ASIDE = "the federation's operator has set this device aside; nothing of it counts until that is lifted"
 
 
 def _receipt(
@@ -64,6 +65,12 @@ def _refuse(state: Federation, device: str, digest: bytes, reason: Reason, detai
     ]
 
 
+def _turn_away(state: Federation, device: str, digest: bytes) -> Step:
+    """Refuse what comes from a device that is set aside."""
+    state = replace(state, turned_away=_with(state.turned_away, device))
+    return _refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
+
+
 def _repeat(state: Federation, device: str, answer: Answer, round_id: RoundId) -> Step:
     """A known update gets its first verdict again: nothing of it is kept a second time."""
     receipt = _receipt(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
@@ -82,6 +89,8 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return _repeat(state, device, answer, state.round)
     if event.verdict is not None:
         return _repeat(state, device, event.verdict.answer, event.verdict.round)
+    if device in state.quarantined:
+        return _turn_away(state, device, frame.id)
     if state.phase is Phase.DONE:
         return _refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
@@ -150,6 +159,9 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
     dropped: list[do.Effect] = [do.DropSpool(device, digest)]
     if isinstance(message, Refused):
         state, more = _refuse(state, device, digest, message.reason, message.detail)
+        return state, dropped + more
+    if device in state.quarantined:
+        state, more = _turn_away(state, device, digest)
         return state, dropped + more
     if state.phase is Phase.CLOSING:  # too late for this model; but if none comes of it, the round needs more
         receipt = _receipt(state, digest, "retry", after_s=BUSY_RETRY_S)
@@ -232,7 +244,10 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         change = _with if can_be_awaited(state, device) else _without
         state = replace(state, awaited=change(state.awaited, device))
     seen = RoundId(status.generation, status.round)
-    newer = seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
+    believed = device not in state.quarantined
+    newer = (
+        believed and seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
+    )
     if newer or device in state.ahead:
         state, behind = _behind(state, device, seen if newer else None)
         effects += behind
@@ -301,7 +316,9 @@ def can_be_awaited(state: Federation, device: str) -> bool:
     """Whether the round waits for a device: everything that speaks against it stands here."""
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
-    if state.roster is not None and device not in state.roster:
+    if device in state.quarantined | state.turned_away or (
+        state.roster is not None and device not in state.roster
+    ):
         return False
     if lacks(state, device) != () or is_given_up(state, device):
         return False

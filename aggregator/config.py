@@ -45,6 +45,9 @@ class FederationSection(Section):
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
     """The largest n_k believed: no device can claim more weight than this."""
 
+    quarantine: LocalPath = Field(default="quarantined", validate_default=True)
+    """The list that `fedge quarantine` writes, of devices that do not count; it is read while rounds run."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         _require_unique("devices", self.devices)

@@ -39,6 +39,14 @@ class BlobsPublished:
 
 
 @dataclass(frozen=True)
+class Quarantined:
+    """The operator has said which devices do not count, until he says otherwise: these and no others."""
+
+    now_s: float
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True)
 class FrameArrived:
     """A frame on the update topic of `device`."""
 
@@ -140,6 +148,7 @@ Event = (
     LinkUp
     | LinkDown
     | BlobsPublished
+    | Quarantined
     | FrameArrived
     | GarbageArrived
     | UpdateRead

@@ -81,6 +81,7 @@ def write(
     origin: Origin,
     metrics: Mapping[str, float] | None = None,
     samples: NDArray[np.float32] | None = None,
+    came_from: str | None = None,
 ) -> Exported:
     """Write `model.safetensors`, `model.onnx` and, last, `manifest.json` with their SHA-256 into `folder`.
 
@@ -96,6 +97,7 @@ def write(
         origin: goes into the metadata of each file.
         metrics: for the manifest.
         samples: real, raw and complete samples of shape (n, d) to compare on as well.
+        came_from: for the manifest: the older rounds that the model is of, if a generation begins with it.
 
     Raises:
         StateError: the disk is full, read-only or failing; no file is left half written.
@@ -110,7 +112,7 @@ def write(
         files[ONNX] = kept
     for name, content in contents.items():
         store.atomic_write(folder / name, content)
-    store.atomic_write(folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files))
+    store.atomic_write(folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from))
     if ONNX not in files:
         store.remove(folder / ONNX)
     return made
@@ -251,10 +253,16 @@ def _columns(task: Task) -> dict[str, tuple[str, ...]]:
 
 
 def _manifest(
-    task: Task, origin: Origin, metrics: Mapping[str, float], made: Exported, files: Mapping[str, _Entry]
+    task: Task,
+    origin: Origin,
+    metrics: Mapping[str, float],
+    made: Exported,
+    files: Mapping[str, _Entry],
+    came_from: str | None,
 ) -> bytes:
     manifest = {
         **asdict(origin),
+        **({"from": came_from} if came_from is not None else {}),
         **_columns(task),
         "metrics": {name: _number(value) for name, value in metrics.items()},
         "onnx_max_abs_diff": _number(made.max_abs_diff),

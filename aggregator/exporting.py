@@ -33,6 +33,8 @@ class Job:
     metrics: dict[str, float]
     last: bool
     """Learning is done: nothing follows."""
+    came_from: str | None = None
+    """Of which rounds the model was made, if it is one that a generation began with."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Exporter:
         """Write the files; whatever fails here is a reason, never the end of learning."""
         origin = export.Origin(self._federation, *job.round, job.digest.hex())
         try:
-            made = export.write(self._folder, job.task, job.vector, origin, job.metrics, self._samples)
+            made = export.write(
+                self._folder, job.task, job.vector, origin, job.metrics, self._samples, job.came_from
+            )
         except FedgeError as error:
             return Exported(job, None, str(error))
         except Exception as error:

@@ -61,6 +61,10 @@ class Federation:
     """p, the length of the model's vector."""
     signers: Signers = ()
     """Our public keys, the one that signs announcements last; none: they are not signed."""
+    quarantined: frozenset[str] = frozenset()
+    """Devices that the operator has set aside: neither awaited nor counted."""
+    turned_away: frozenset[str] = frozenset()
+    """Those that were refused for that in the open round: they have answered it, as far as they know."""
     estranged: frozenset[str] = frozenset()
     """Devices that believe a key which is none of ours."""
     model: Blob | None = None

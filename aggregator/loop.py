@@ -7,17 +7,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 
+from aggregator import events as on
+from aggregator import orders
 from aggregator.closer import Closer
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exporter
 from aggregator.federation import Federation
+from aggregator.generations import beginning_of, require_wishable
 from aggregator.ledger.layout import FILE
 from aggregator.opening import begin_anew, open_federation, open_ledger
+from aggregator.orders import Order
+from aggregator.quarantine import LOOK_S, QuarantineList
 from aggregator.runtime import Happening, Runtime
 from aggregator.samples import read_samples
 from aggregator.signing import signer_of
 from aggregator.tally import Now, Tally
-from fedge.errors import ConfigError, DamagedState, StateError
+from fedge.errors import ConfigError, DamagedState, DataError, FedgeError, StateError
 from fedge.link import Link
 from fedge.store import lock, make_folder
 from fedge.systemd import ServiceManager, Watchdog
@@ -29,6 +34,10 @@ LARGEST_TURN = 256
 """Events of one transaction at most."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between attempts while the ledger cannot be written."""
+
+
+BETWEEN_LIVES_S = 0.2
+"""For what the link of before may still say, when a new generation begins."""
 
 
 class Stop:
@@ -61,10 +70,11 @@ class Loop:
         self._new_generation = new_generation
         self._exit_when_done = exit_when_done
         self._signer = signer_of(settings)
-        folder = make_folder(settings.state.folder)
+        self._folder = folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
         make_folder(settings.export.folder, mode=0o755)
         path = settings.export.samples
+        self._quarantine = QuarantineList(settings.federation.quarantine)
         self._samples = read_samples(path, len(settings.model.features)) if path is not None else None
         self._path = folder / FILE
         self._ledger = open_ledger(self._path)
@@ -93,7 +103,9 @@ class Loop:
             while True:
                 began_s = time.monotonic()
                 try:
-                    return self._live()
+                    if not self._live() or self._stopped or self._is_stopped_within(BETWEEN_LIVES_S):
+                        return None
+                    continue
                 except DamagedState as error:
                     self._ledger.close()
                     self._ledger = begin_anew(self._path, error)
@@ -111,20 +123,49 @@ class Loop:
             os.close(self._lock)
             log.info("stopped")
 
-    def _live(self) -> None:
-        """Take up where the ledger stands, and serve."""
-        state = open_federation(
-            self._settings,
-            self._ledger,
-            os.urandom(16),
-            self._inbox,
-            self._watchdog,
-            new_generation=self._new_generation,
-            signer=self._signer,
-        )
+    def _live(self) -> bool:
+        """Take up where the ledger stands, and serve; returns whether to do so again, as it was ordered."""
+        order = self._order()
+        try:
+            state = open_federation(
+                self._settings,
+                self._ledger,
+                os.urandom(16),
+                self._inbox,
+                self._watchdog,
+                new_generation=self._new_generation or order is not None,
+                back=order.back if order is not None else None,
+                signer=self._signer,
+                quarantined=self._quarantine.devices,
+            )
+        except (ConfigError, DataError) as error:
+            if order is None:
+                raise
+            self._refuse(error)
+            return True
+        if state is None:  # it was stopped while watching
+            return False
         self._new_generation = False  # it has begun
-        if state is not None:  # else it was stopped while watching
-            self._serve(state)
+        if order is not None:
+            orders.withdraw(self._folder)
+        return self._serve(state)
+
+    def _order(self) -> Order | None:
+        """The new generation that is ordered, if it can be begun."""
+        life = self._ledger.life()
+        order = orders.pending(self._folder, life.generation if life is not None else None)
+        if life is not None and order is not None and (back := order.back) is not None:
+            try:
+                beginning = beginning_of(self._ledger, life, back)
+                require_wishable(self._settings, self._ledger, beginning, back)
+            except (ConfigError, DataError) as error:
+                self._refuse(error)
+                return None
+        return order
+
+    def _refuse(self, error: FedgeError) -> None:
+        log.error("the new generation that was ordered is not begun: %s", error)
+        orders.withdraw(self._folder)
 
     def _is_stopped_within(self, seconds: float) -> bool:
         """Wait, and forget what the links of before still say; True: asked to end meanwhile."""
@@ -138,7 +179,8 @@ class Loop:
                 pass
         return False
 
-    def _serve(self, state: Federation) -> None:
+    def _serve(self, state: Federation) -> bool:
+        """Serve to the end, or until a new generation is ordered: then it returns True."""
         settings = self._settings
         link = Link(
             settings.broker,
@@ -162,15 +204,24 @@ class Loop:
         )
         try:
             runtime.begin()
+            # Also at a start: who was set aside while nobody served may have an update in the open round.
+            runtime.turn([on.Quarantined(time.monotonic(), self._quarantine.devices)])
             self._now = runtime.now
             link.open()
             while not (runtime.has_nothing_left_to_say and self._exit_when_done):
                 self._watchdog.look(link.pulse, self._closer.pulse, exporter.pulse)
                 events = self._next(runtime)
+                if self._quarantine.has_changed():
+                    events.append(on.Quarantined(time.monotonic(), self._quarantine.devices))
                 runtime.turn([event for event in events if not isinstance(event, Stop)])
                 if any(isinstance(event, Stop) for event in events):
                     runtime.end()
-                    return
+                    return False
+                if orders.is_given(self._folder):
+                    runtime.end()
+                    log.info("a new generation is ordered")
+                    return True
+            return False
         finally:
             self._now = lambda: None
             self._closer.cancel()
@@ -180,7 +231,7 @@ class Loop:
     def _next(self, runtime: Runtime) -> list[Happening | Stop]:
         """What there is to do, waiting for it if need be; nothing means that time has passed."""
         events: list[Happening | Stop] = []
-        wait_s = max(0.0, runtime.due_s() - time.monotonic())
+        wait_s = min(LOOK_S, max(0.0, runtime.due_s() - time.monotonic()))
         try:
             events.append(self._inbox.get(timeout=self._watchdog.wait_s(wait_s)))
             while len(events) < LARGEST_TURN:

@@ -100,6 +100,7 @@ def _present(now: Now) -> Iterator[Metric]:
         ),
         ("fedge_devices_online", "Devices whose status is online.", len(state.online)),
         ("fedge_devices_known", "Devices that have ever told their status.", len(state.fleet)),
+        ("fedge_devices_quarantined", "Devices that the operator has set aside.", len(state.quarantined)),
         ("fedge_model_weights", "Numbers in the model.", state.weights),
         ("fedge_spooled_bytes", "Parts of updates that are not whole yet.", state.spooled),
     ):

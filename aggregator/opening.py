@@ -1,6 +1,7 @@
 """How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -9,7 +10,7 @@ from aggregator.claims import Known
 from aggregator.closing import usual_distance, weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
-from aggregator.generations import begin, go_on, require_same, task_of
+from aggregator.generations import Return, begin, go_back, require_same, task_of
 from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.stopping import Progress, Stopping
@@ -56,8 +57,9 @@ def open_federation(
     watchdog: Watchdog,
     *,
     new_generation: bool,
-    keep_model: bool = False,
+    back: Return | None = None,
     signer: Signer | None = None,
+    quarantined: frozenset[str] = frozenset(),
 ) -> Federation | None:
     """The state to start from; None if asked to stop while watching.
 
@@ -65,14 +67,23 @@ def open_federation(
         GaveWay: another aggregator is alive.
         Undecided: too few devices have spoken to say whether the ledger is older than the fleet.
         ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
+        DataError: as `take_up`.
     """
     try:
         seen = watch(
-            settings, known(settings, ledger), inbox, watchdog, signer, new_generation=new_generation
+            settings,
+            known(settings, ledger),
+            inbox,
+            watchdog,
+            signer,
+            new_generation=new_generation,
+            quarantined=quarantined,
         )
     except Stopped:
         return None
-    return take_up(settings, ledger, instance, seen, keep_model=keep_model)
+    if quarantined:
+        log.info("in quarantine, so neither awaited nor counted: %s", ", ".join(sorted(quarantined)))
+    return replace(take_up(settings, ledger, instance, seen, back=back), quarantined=quarantined)
 
 
 def known(settings: FederationSettings, ledger: LedgerReader) -> Known:
@@ -88,21 +99,22 @@ def take_up(
     instance: bytes,
     seen: TakeUp,
     *,
-    keep_model: bool = False,
+    back: Return | None = None,
 ) -> Federation:
     """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
 
-    `keep_model`: a new generation begins with the ledger's newest model, not with a survey.
+    `back`: a new generation begins with a model of the ledger's, not with a survey.
 
     Raises:
-        ConfigError: another task was learnt in this ledger, or there is no model to keep.
+        ConfigError: another task was learnt in this ledger, or there is no model to go back to.
+        DataError: the model that is wished for cannot be computed.
     """
     life = ledger.life()
     if seen.generation is not None:
-        if keep_model and life is None:
-            raise ConfigError("this ledger is new: it holds no model to keep")
-        if keep_model and life is not None:
-            life = go_on(settings, ledger, life, seen.generation, seen.watch)
+        if back is not None and life is None:
+            raise ConfigError("this ledger is new: it holds no model to go back to")
+        if back is not None and life is not None:
+            life = go_back(settings, ledger, life, seen.generation, seen.watch, back)
         else:
             name = life.ledger if life else instance
             life = begin(settings, ledger, name, seen.generation, seen.watch.task)

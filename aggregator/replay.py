@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator import survey
-from aggregator.averaging import Updates, admitted, bounded_mean, mean_of
-from aggregator.closing import Vector, first_weights, model_message, surveyed
-from aggregator.ledger.reading import LedgerReader, read_only
+from aggregator.averaging import admitted
+from aggregator.beginnings import RULE, begin_with, made_by, spans, unknown_rule
+from aggregator.closing import first_weights, model_message, surveyed
+from aggregator.ledger.layout import KEPT
+from aggregator.ledger.reading import Beginning, LedgerReader, read_only
 from aggregator.rules import bounds, mean
-from aggregator.rules.bounds import Factors
 from aggregator.survey import Unmeasured
-from fedge import __version__
-from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Model, Task, unpack
+from fedge.messages import MAX_SIZE, Task, unpack
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,11 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         if life is None or digest is None:
             raise DataError(f"{path}: no round has been opened yet")
         round_id = RoundId(life.generation, number)
+        beginning = ledger.beginning(life.generation) if number == 0 else None
+        if beginning is not None:
+            return _begun(ledger, path, round_id, beginning)
         kind, announced = _kept(ledger, path, round_id)
+        _require_all_there(ledger, path, round_id)
         task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
         rule = _known_rule(ledger, path, round_id)
         frozen = True
@@ -71,12 +74,8 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
                 raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
             vector = first_weights(found, seed, life.generation)
             frozen = _announced_task(ledger, life.generation).network == found.network
-        elif rule == mean.RULE:
-            vector, _ = mean_of(ledger, round_id, task.network.schema.size)
         else:
-            base = _base(ledger, path, round_id, task.network.schema.size)
-            updates = Updates(ledger, round_id, len(base))
-            vector = bounded_mean(updates, base, _factors(ledger, path, round_id)).vector
+            vector = made_by(ledger, round_id, task.network.schema.size)
         computed = hashlib.sha256(model_message(round_id, vector)).digest()
         samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
         return Replayed(round_id, kind, rule, announced, computed, samples, frozen)
@@ -89,33 +88,38 @@ def _announced_task(ledger: LedgerReader, generation: int) -> Task:
     return unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
 
 
-def _known_rule(ledger: LedgerReader, path: Path, round_id: RoundId) -> str:
-    """The rule that closed a round, if it is one of ours: another would give another model."""
-    rule, known = ledger.rule(round_id), (mean.RULE, bounds.RULE, *survey.RULES)
-    if rule is None or rule not in known:
-        raise DataError(
-            f"{path}: round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only "
-            f"{', '.join(known)}: replay it with the version that closed it, or a newer one"
-        )
-    return rule
-
-
-def _factors(ledger: LedgerReader, path: Path, round_id: RoundId) -> Factors:
-    """The factors that a round was closed with: its own, whatever the settings have become since."""
-    summary = ledger.summary(round_id)
+def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Beginning) -> Replayed:
+    """The round 0 of a generation that began with a kept model, or with rounds computed again."""
+    announced, rule = ledger.model_of(round_id), ledger.rule(round_id)
+    if announced is None:
+        raise DataError(f"{path}: round {round_id} is not kept any more ([state] keep_rounds and keep_bytes)")
+    if rule != RULE:
+        raise DataError(f"{path}: {unknown_rule(round_id, rule)}")
+    _require_all_there(ledger, path, round_id)
     try:
-        return Factors(float(summary["clip_norm"]), float(summary["max_weight"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedState(f"{path}: is damaged (the factors of round {round_id}: {error!r})") from None
+        begun = begin_with(ledger, beginning)
+    except DataError as error:
+        raise DataError(f"{path}: round {round_id} cannot be computed again: {error}") from error
+    computed = hashlib.sha256(model_message(round_id, begun.vector)).digest()
+    return Replayed(round_id, KEPT, RULE, announced, computed, begun.samples)
 
 
-def _base(ledger: LedgerReader, path: Path, round_id: RoundId, size: int) -> Vector:
-    """The model that the updates of a round began from, of shape (size,): that of the round before."""
-    digest = ledger.model(round_id._replace(round=round_id.round - 1))
-    if digest is None:
-        raise DamagedState(f"{path}: is damaged (round {round_id} is closed, and the one before is not)")
-    message = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
-    return CODECS[message.codec].decode(message.body, size)
+def _require_all_there(ledger: LedgerReader, path: Path, round_id: RoundId) -> None:
+    """Raise a DataError if a part of what a round was computed of was removed at somebody's wish."""
+    if (gone := ledger.forgotten(round_id)) > 0:
+        of = "one device" if gone == 1 else f"{gone} devices"
+        raise DataError(
+            f"{path}: round {round_id} cannot be computed again: what {of} contributed was removed from it "
+            "(`fedge forget`); nothing is damaged"
+        )
+
+
+def _known_rule(ledger: LedgerReader, path: Path, round_id: RoundId) -> str:
+    """The rule that closed a round, if it is one of ours."""
+    rule = ledger.rule(round_id)
+    if rule not in (mean.RULE, bounds.RULE, *survey.RULES):
+        raise DataError(f"{path}: {unknown_rule(round_id, rule)}")
+    return rule
 
 
 def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, bytes]:
@@ -127,7 +131,7 @@ def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, byt
     if last is None or round_id > last:
         known = f"the last closed one is {last}" if last else "none has been closed yet"
         raise DataError(f"{path}: round {round_id} is not closed; {known}")
-    which = f"rounds {min(kept)} to {max(kept)} are kept" if kept else "none is kept"
+    which = f"kept: {spans(list(kept))}" if kept else "none is kept"
     raise DataError(
         f"{path}: what round {round_id} was computed of is not there or has been freed; {which} "
         "([state] keep_rounds and keep_bytes)"

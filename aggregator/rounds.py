@@ -26,6 +26,7 @@ from aggregator import patience
 from aggregator.ability import lacks, unable
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
+from aggregator.isolation import isolate, quarantined
 from fedge.freshness import RoundId
 from fedge.messages import Cohort, Manifest, detail_of
 from fedge.reasons import Reason
@@ -66,6 +67,8 @@ def step(state: Federation, event: on.Event) -> Step:
             return _link_down(state, event)
         case on.BlobsPublished():
             return _blobs_published(state, event)
+        case on.Quarantined():
+            return _then_close(quarantined(state, event), event.now_s)
         case on.FrameArrived():
             return frame_arrived(state, event)
         case on.GarbageArrived():
@@ -180,7 +183,7 @@ def _draw(state: Federation) -> Step:
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
-    able = [device for device in state.online if lacks(state, device) == ()]
+    able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
     wanted = state.rules.target or state.rules.quorum
     answering = [device for device in able if not patience.is_given_up(state, device)]
     if len(answering) >= wanted:  # else it takes the others, too
@@ -298,6 +301,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         partials={},
         spooled=0,
         awaited=frozenset(),
+        turned_away=frozenset(),
     )
     if (why := _finished(state)) is not None:
         state = replace(state, phase=Phase.DONE)
@@ -313,7 +317,9 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
 def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
-    return _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
+    state, effects = isolate(replace(state, phase=Phase.COLLECTING))
+    state, more = _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
+    return state, effects + more
 
 
 def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:

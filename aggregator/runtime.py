@@ -469,8 +469,17 @@ class Runtime:
                 weights_of(self._ledger, state.model, state.weights),
                 {name: value for name, value in self._ledger.summary(round_id).items() if name != "seconds"},
                 last=state.phase is Phase.DONE,
+                came_from=self._came_from(round_id),
             )
         )
+
+    def _came_from(self, round_id: RoundId) -> str | None:
+        """Of which older rounds a model is, where a generation began with it."""
+        beginning = self._ledger.beginning(round_id.generation) if round_id.round == 0 else None
+        if beginning is None:
+            return None
+        source, last = beginning.source, beginning.source._replace(round=beginning.last)
+        return f"{source}" if last == source else f"{source}, and on to {last} without some devices"
 
     def _publish_export(self, exported: Exported) -> None:
         """Announce the ONNX file, or why there is none."""

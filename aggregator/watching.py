@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -41,6 +42,7 @@ class Watching:
         now_s: monotonic seconds.
         signer: where announcements are signed; then only its own are believed.
         new_generation: the next generation is to begin, whatever the ledger knows.
+        quarantined: devices that are not believed, whatever they claim to have seen.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Watching:
         signer: Signer | None = None,
         *,
         new_generation: bool = False,
+        quarantined: frozenset[str] = frozenset(),
     ) -> None:
+        self._quarantined = quarantined
         self._link = link
         self._now_s = now_s
         self._signer = signer
@@ -107,6 +111,8 @@ class Watching:
                     yield takeover.Subscribed(self._now_s())
             case MessageArrived():
                 seen = understood(self._topics, event, self._now_s(), self._signer)
+                if isinstance(seen, takeover.StatusSeen) and seen.device in self._quarantined:
+                    seen = replace(seen, status=seen.status.model_copy(update={"generation": 0, "round": 0}))
                 if seen is not None:
                     yield seen
 
@@ -157,6 +163,7 @@ def watch(
     signer: Signer | None = None,
     *,
     new_generation: bool = False,
+    quarantined: frozenset[str] = frozenset(),
 ) -> TakeUp:
     """Look on at the broker until enough has been seen. The only place here that waits.
 
@@ -165,7 +172,9 @@ def watch(
         Stopped: something else than the link's events came into the inbox: a request to stop.
     """
     link = _looking_around(settings, inbox)
-    watching = Watching(settings, link, known, signer=signer, new_generation=new_generation)
+    watching = Watching(
+        settings, link, known, signer=signer, new_generation=new_generation, quarantined=quarantined
+    )
     link.open()
     try:
         while watching.seen is None:

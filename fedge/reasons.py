@@ -32,6 +32,8 @@ class Reason(StrEnum):
     ALREADY_ANSWERED = "already_answered"
     UNSUPPORTED = "unsupported"
     """A name of what a round requires that this program, or this device, does not know."""
+    QUARANTINED = "quarantined"
+    """Its operator has set the device aside: `fedge quarantine`."""
     # Of what claims to come from the aggregator (see fedge/trust.py):
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad_signature"

@@ -275,7 +275,7 @@ def test_no_command_for_the_ledger_is_led_out_of_the_state_folder(
         lambda: backup(settings, tmp_path / "new.backup"),
         lambda: replay(state / FILE, 0, 1),
         lambda: restore(settings, kept, force=True),
-        lambda: begin_next(settings, keep_model=False),
+        lambda: begin_next(settings),
     ]
     for each in work:
         plant(state / name, kind, outside)

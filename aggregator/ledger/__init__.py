@@ -6,6 +6,7 @@
 | table    | what it holds                                                                         |
 |----------|---------------------------------------------------------------------------------------|
 | life     | one row: the ledger's id, the generation, and what is learnt in it (to see a change)  |
+| beginnings | what each generation began with that was not surveyed                              |
 | rounds   | one row a round: its attempts and cohorts, how long it has lasted, how it closed      |
 | answers  | one row a device and round: the verdict on its update, n_k, and its metrics           |
 | frames   | the bytes of updates, as they came: first a spool, then what the mean is computed of  |

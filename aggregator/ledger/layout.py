@@ -2,7 +2,7 @@
 
 FILE = "ledger.db"
 KEPT = "kept"
-"""The kind of a generation's round 0 that began with the model of the generation before, without a survey."""
+"""The kind of a generation's round 0 that began with a model of a generation before, without a survey."""
 MIGRATIONS = (
     """
 CREATE TABLE life (
@@ -55,11 +55,25 @@ UPDATE rounds SET rule = CASE kind WHEN 'train' THEN 'mean/1' WHEN 'survey' THEN
 ALTER TABLE devices ADD COLUMN missed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE devices ADD COLUMN missed_in TEXT
 """,
+    """
+CREATE TABLE beginnings (
+    generation INTEGER PRIMARY KEY, from_generation INTEGER NOT NULL, from_round INTEGER NOT NULL,
+    last_round INTEGER NOT NULL, without TEXT NOT NULL, survey INTEGER, survey_without TEXT NOT NULL
+);
+ALTER TABLE rounds ADD COLUMN task BLOB;
+ALTER TABLE rounds ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+UPDATE rounds SET task = (
+    SELECT digest FROM contents WHERE kind = 'task' AND contents.generation = rounds.generation
+    ORDER BY contents.round DESC, contents.rowid DESC LIMIT 1
+) WHERE closed_at IS NOT NULL AND generation = (SELECT generation FROM life)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
 """The first layout whose rounds name the rule that closed them."""
 COUNTS_MISSES = 6
 """The first layout whose devices have a number of missed deadlines."""
+NAMES_TASKS = 7
+"""The first layout whose rounds name their task, and whose generations tell what they began with."""
 RULES_BEFORE = {"train": "mean/1", "survey": "survey/1"}
 """The rule of a round of an earlier layout, by its kind."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer, Missed, Verdict
-from aggregator.ledger.layout import KEPT, NAMES_RULES, RULES_BEFORE
+from aggregator.ledger.layout import KEPT, NAMES_RULES, NAMES_TASKS, RULES_BEFORE
 from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
@@ -43,6 +43,22 @@ class OpenRound:
     cohorts: tuple[Cohort, ...]
     """By attempt; the last one is also that of all further attempts."""
     elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What the round 0 of a generation that asked for no survey was made of."""
+
+    source: RoundId
+    """The round whose model it began with."""
+    last: int
+    """The last round that was computed again on top of that; the source's own number where none was."""
+    without: tuple[str, ...] = ()
+    """Devices that were left out of the rounds after the source's, up to `last`."""
+    survey: int | None = None
+    """The generation whose survey the frozen layers are of; None: a program before layout 6 went on."""
+    survey_without: tuple[str, ...] = ()
+    """Devices that were left out of that survey, of all times that it was merged again."""
 
 
 class LedgerReader:
@@ -113,14 +129,65 @@ class LedgerReader:
         )
         return {number: (kind, model) for number, kind, model in rows}
 
-    def model(self, round_id: RoundId) -> bytes | None:
-        """The digest of the model that a round closed with."""
-        row = self._one("SELECT model FROM rounds WHERE generation = ? AND round = ?", *round_id)
-        return row[0] if row else None
+    def beginning(self, generation: int) -> Beginning | None:
+        """What a generation began with; None if with a survey, or if a program before layout 7 began it."""
+        if self._layout() < NAMES_TASKS:
+            return None
+        row = self._one(
+            "SELECT from_generation, from_round, last_round, without, survey, survey_without FROM beginnings"
+            " WHERE generation = ?",
+            generation,
+        )
+        if row is None:
+            return None
+        with self._sound(f"the beginning of generation {generation}"):
+            without, survey_without = tuple(json.loads(row[3])), tuple(json.loads(row[5]))
+        return Beginning(RoundId(row[0], row[1]), row[2], without, row[4], survey_without)
+
+    def survey_of(self, generation: int) -> int | None:
+        """The generation whose survey a generation's frozen layers are of; None if that is not known."""
+        if (begun := self.beginning(generation)) is not None:
+            return begun.survey
+        row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
+        return None if row is None or row[0] == KEPT else generation
+
+    def task_after(self, round_id: RoundId) -> bytes | None:
+        """The digest of the task that a closed round's model belongs to; None if that is not known."""
+        row = self._one("SELECT task FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return bytes(row[0]) if row is not None and row[0] is not None else None
+
+    def model_of(self, round_id: RoundId) -> bytes | None:
+        """The digest of a closed round's model, if that is still kept."""
+        row = self._one(
+            "SELECT r.model FROM rounds r JOIN contents c ON c.digest = r.model"
+            " WHERE r.generation = ? AND r.round = ? AND r.closed_at IS NOT NULL",
+            *round_id,
+        )
+        return bytes(row[0]) if row else None
+
+    def kept_models(self, generation: int) -> list[int]:
+        """The closed rounds of a generation whose model is still there, in order."""
+        rows = self._all(
+            "SELECT r.round FROM rounds r JOIN contents c ON c.digest = r.model"
+            " WHERE r.generation = ? AND r.closed_at IS NOT NULL ORDER BY r.round",
+            generation,
+        )
+        return [number for (number,) in rows]
+
+    def forgotten(self, round_id: RoundId) -> int:
+        """Of how many devices the contribution to a closed round was removed at somebody's wish."""
+        if self._layout() < NAMES_TASKS:
+            return 0
+        row = self._one("SELECT forgotten FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return int(row[0]) if row else 0
+
+    def _layout(self) -> int:
+        """Of which layout it is: one that is only looked at is not migrated."""
+        return int(self._one("PRAGMA user_version")[0])
 
     def rule(self, round_id: RoundId) -> str | None:
         """Name and version of the rule that closed a round; None while it is open, or if it was only kept."""
-        if self._one("PRAGMA user_version")[0] < NAMES_RULES:  # only looked at, so it is not migrated
+        if self._layout() < NAMES_RULES:
             row = self._one(
                 "SELECT kind FROM rounds WHERE generation = ? AND round = ? AND closed_at IS NOT NULL",
                 *round_id,
@@ -258,6 +325,42 @@ class LedgerReader:
         rows = self._all("SELECT device, missed, missed_in FROM devices WHERE missed > 0")
         with self._sound("who missed deadlines"):
             return {device: Missed(times, _attempt(last)) for device, times, last in rows}
+
+    # ── one device ─────────────────────────────────────────────────────────────────────────────────
+
+    def heard(self) -> frozenset[str]:
+        """Every device that has told something, or was refused."""
+        return frozenset(device for (device,) in self._all("SELECT device FROM devices"))
+
+    def answered_by(self, device: str) -> tuple[tuple[RoundId, ...], RoundId | None]:
+        """The closed rounds of which a device's update is kept that counted, and the open one it answered."""
+        rows = self._all(
+            "SELECT generation, round, verdict, closed_at IS NOT NULL FROM answers"
+            " JOIN rounds USING (generation, round) WHERE device = ? ORDER BY generation, round",
+            device,
+        )
+        closed = tuple(
+            RoundId(g, r) for g, r, verdict, is_closed in rows if is_closed and verdict == "admitted"
+        )
+        waiting = [RoundId(g, r) for g, r, _, is_closed in rows if not is_closed]
+        return closed, waiting[-1] if waiting else None
+
+    def bytes_of(self, device: str) -> int:
+        """Bytes of a device's updates, complete or not."""
+        return int(self._one("SELECT coalesce(sum(length(data)), 0) FROM frames WHERE device = ?", device)[0])
+
+    def generations_begun(self) -> list[int]:
+        """The generations that began with a model of before, in order."""
+        return [g for (g,) in self._all("SELECT generation FROM beginnings ORDER BY generation")]
+
+    def beginnings_without(self, device: str) -> tuple[int, ...]:
+        """The generations that began without what a device had contributed, and name it for that."""
+        return tuple(
+            generation
+            for generation in self.generations_begun()
+            if (begun := self.beginning(generation)) is not None
+            and device in (*begun.without, *begun.survey_without)
+        )
 
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 

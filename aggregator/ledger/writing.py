@@ -4,17 +4,21 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer, Missed
 from aggregator.ledger.layout import MIGRATIONS
-from aggregator.ledger.reading import LedgerReader, Life
+from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame, Status
 from fedge.reasons import Reason
 from fedge.store import Connect, database_error, open_database
 from fedge.topics import lane_of
+
+REMOVED = "?"
+"""In the place of a device's id where a generation began without it: no device is called so."""
 
 
 class Ledger(LedgerReader):
@@ -51,14 +55,32 @@ class Ledger(LedgerReader):
     # ── a generation's life ────────────────────────────────────────────────────────────────────────
 
     def begin_life(self, life: Life) -> None:
-        """Begin a generation: what was learnt before is kept, but no longer counts."""
+        """Begin a generation: what was learnt before is kept, but no longer counts.
+
+        What closed rounds were computed of stays as long as other rounds do: somebody may go back to them.
+        """
         self._run(
             "REPLACE INTO life VALUES (1, ?, ?, ?)",
             life.ledger,
             life.generation,
             life.learnt,
         )
-        self._run("DELETE FROM frames")
+        self._run(
+            "DELETE FROM frames WHERE (device, digest) NOT IN (SELECT device, digest FROM answers"
+            " JOIN rounds USING (generation, round) WHERE verdict = 'admitted' AND closed_at IS NOT NULL)"
+        )
+
+    def save_beginning(self, generation: int, beginning: Beginning) -> None:
+        """Keep what a generation without a survey begins with."""
+        self._run(
+            "REPLACE INTO beginnings VALUES (?, ?, ?, ?, ?, ?, ?)",
+            generation,
+            *beginning.source,
+            beginning.last,
+            json.dumps(beginning.without),
+            beginning.survey,
+            json.dumps(beginning.survey_without),
+        )
 
     # ── rounds ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -90,48 +112,66 @@ class Ledger(LedgerReader):
         summary: dict[str, Any],
         now: float,
         rule: str | None,
+        task: bytes | None = None,
     ) -> None:
-        """Close a round with the digest of its model, and the name of the rule that made it, if one did."""
+        """Close a round with the digest of its model, and the name of the rule that made it, if one did.
+
+        `task`: the digest of what the model belongs to; None: the generation's newest.
+        """
         self._run(
-            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?"
-            " WHERE generation = ? AND round = ?",
+            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?,"
+            " task = ? WHERE generation = ? AND round = ?",
             now,
             model,
             devices,
             samples,
             json.dumps(summary),
             rule,
+            task if task is not None else self.newest("task", round_id.generation),
             *round_id,
         )
 
     def retain(self, newest: RoundId, rounds: int, size: int) -> None:
-        """Free what old rounds were computed of: keep `rounds`, or fewer in at most `size` bytes.
+        """Free what old rounds were computed of: keep `rounds` closed ones, or fewer in at most `size` bytes.
 
-        The newest round and the one before stay, whatever they take. The file keeps its length: what is freed
-        in it is used again.
+        They are counted over all generations, so that a new one can be taken back. The newest round and the
+        one before stay, whatever they take, and the survey that the newest one's frozen layers are of. The
+        file keeps its length: what is freed in it is used again.
         """
-        oldest = max(0, newest.round - rounds + 1)
-        self.forget_rounds_before(newest._replace(round=oldest))
-        while oldest < newest.round - 1 and self.bytes_held() > size:
-            oldest += 1
-            self.forget_rounds_before(newest._replace(round=oldest))
+        closed = [
+            RoundId(*row)
+            for row in self._all(
+                "SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL"
+                " ORDER BY generation DESC, round DESC LIMIT ?",
+                rounds,
+            )
+        ]
+        survey = self.survey_of(newest.generation)
+        while closed:
+            self.forget_rounds_before(closed.pop(), survey)
+            if len(closed) < 2 or self.bytes_held() <= size:
+                return
 
-    def forget_rounds_before(self, round_id: RoundId) -> None:
-        """Free what older rounds were computed of; their rows of figures stay.
+    def forget_rounds_before(self, round_id: RoundId, survey: int | None = None) -> None:
+        """Free what older rounds were computed of, but the survey of this generation; their figures stay.
 
         The model of the last of them stays too: this round's updates began from it.
         """
+        older = (
+            "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"
+        )
+        values = (*round_id, 0 if survey is None else survey)
         self._run(
-            "DELETE FROM frames WHERE (device, digest) IN (SELECT device, digest FROM answers"
-            " WHERE generation < ?1 OR (generation = ?1 AND round < ?2))",
-            *round_id,
+            "DELETE FROM frames WHERE (device, digest) IN"
+            f" (SELECT device, digest FROM answers WHERE {older})",
+            *values,
         )
         self._run(
-            "DELETE FROM contents WHERE kind = 'model'"
-            " AND (generation < ?1 OR (generation = ?1 AND round < ?2 - 1))",
-            *round_id,
+            f"DELETE FROM contents WHERE kind = 'model' AND {older}"
+            " AND NOT (generation = ?1 AND round = ?2 - 1)",
+            *values,
         )
-        self._run("DELETE FROM answers WHERE generation < ?1 OR (generation = ?1 AND round < ?2)", *round_id)
+        self._run(f"DELETE FROM answers WHERE {older}", *values)
 
     # ── updates ────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,9 +197,13 @@ class Ledger(LedgerReader):
         )
 
     def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
-        """Keep a verdict; the first one stays."""
+        """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""
         self._run(
-            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail"
+            f" WHERE excluded.reason = '{Reason.QUARANTINED}' AND excluded.digest = digest AND NOT EXISTS"
+            " (SELECT 1 FROM rounds WHERE (generation, round) = (excluded.generation, excluded.round)"
+            " AND closed_at IS NOT NULL)",
             *round_id,
             lane_of(device),
             device,
@@ -184,6 +228,46 @@ class Ledger(LedgerReader):
             device,
             answer.digest,
         )
+
+    def forget_device(self, device: str) -> None:
+        """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that."""
+        incomplete = set(self.answered_by(device)[0])
+        for generation in self.generations_begun():
+            begun = self.beginning(generation)
+            assert begun is not None
+            if self._is_made_of(begun, incomplete, device):
+                self._mark_forgotten(RoundId(generation, 0))
+            names = {device: REMOVED}
+            self.save_beginning(
+                generation,
+                replace(
+                    begun,
+                    without=tuple(names.get(name, name) for name in begun.without),
+                    survey_without=tuple(names.get(name, name) for name in begun.survey_without),
+                ),
+            )
+        for round_id in incomplete:
+            self._mark_forgotten(round_id)
+        for table in ("frames", "answers", "devices"):
+            self._run(f"DELETE FROM {table} WHERE device = ?", device)
+
+    def _is_made_of(self, begun: Beginning, rounds: set[RoundId], device: str) -> bool:
+        """Whether a beginning is computed of what a device contributed to some of these rounds."""
+        source = begun.source
+        again = {source._replace(round=number) for number in range(source.round + 1, begun.last + 1)}
+        surveyed = {RoundId(begun.survey, 0)} if begun.survey is not None and begun.survey_without else set()
+        return bool(
+            (device not in begun.without and rounds & again)
+            or (device not in begun.survey_without and rounds & surveyed)
+        )
+
+    def _mark_forgotten(self, round_id: RoundId) -> None:
+        self._run("UPDATE rounds SET forgotten = forgotten + 1 WHERE generation = ? AND round = ?", *round_id)
+
+    def wipe(self) -> None:
+        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction."""
+        self._run("VACUUM")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 

@@ -36,11 +36,18 @@ DAYS = 0.01
 
 
 def dismiss(
-    folder: FederationFolder, register: Register, authority: Authority, port: int, identity: Identity
+    folder: FederationFolder,
+    register: Register,
+    authority: Authority,
+    port: int,
+    identity: Identity,
+    *,
+    erase: bool = False,
 ) -> bool:
     """Take a device's client id over at the broker on this machine, say "offline", and let go of it.
 
-    Call it when the broker has been signalled: else who was dismissed is back at once.
+    Call it when the broker has been signalled: else who was dismissed is back at once. With `erase` its
+    status is not replaced but removed.
 
     Returns:
         Whether it was done; not if no broker answers here within `PATIENCE_S`.
@@ -52,7 +59,7 @@ def dismiss(
         if not stand_in.waits_for(LinkUp, PATIENCE_S):
             return False
         with farewell(folder, register, identity):
-            stand_in.says_offline(Topics(identity.federation).status(str(identity.device)))
+            stand_in.says_offline(Topics(identity.federation).status(str(identity.device)), erase=erase)
     return True
 
 
@@ -64,8 +71,8 @@ class _StandIn:
     inbox: "SimpleQueue[LinkEvent]"
     message: MessageArrived | None = None
 
-    def says_offline(self, topic: str) -> None:
-        """Replace the retained status, if there is one, by the same with `online = false`."""
+    def says_offline(self, topic: str, *, erase: bool) -> None:
+        """Replace the retained status, if there is one, by the same with `online = false`, or by nothing."""
         for _ in range(ATTEMPTS):  # the broker may not have read the access list yet
             self.link.subscribe(topic)
             if self.waits_for(MessageArrived, STATUS_S):
@@ -75,8 +82,9 @@ class _StandIn:
         try:
             status = unpack(self.message.payload, Status)
         except ProtocolError:
-            return  # what cannot be read is not waited for either
-        offline = pack(status.model_copy(update={"online": False}))
+            if not erase:
+                return  # what cannot be read is not waited for either
+        offline = b"" if erase else pack(status.model_copy(update={"online": False}))
         self.link.send([Publication(topic, offline, retain=True)], topic)
         self.waits_for(Sent, PATIENCE_S)
 

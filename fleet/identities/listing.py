@@ -16,6 +16,7 @@ from aggregator.ledger.views import DeviceRow, read_devices
 from aggregator.patience import MISSES
 from fedge.errors import ConfigError, StateError
 from fleet.identities.folder import FederationFolder
+from fleet.identities.quarantining import in_quarantine
 from fleet.identities.register import Member, Register
 
 SERVICES = Path("/var/lib/fedge-aggregator")
@@ -31,6 +32,8 @@ class Listed:
     member: Member
     ledger: DeviceRow | None
     """What the aggregator's ledger knows of it, if that is at hand."""
+    quarantined: str | None = None
+    """Since when it is set aside (ISO 8601, empty if that is not said); None: it is not."""
 
     def state(self, now: datetime) -> str:
         """`revoked`, `expired`, `ends soon`, or `good`."""
@@ -51,14 +54,18 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
 
     Raises:
         ConfigError: this is no federation's folder.
-        StateError: the register, or a ledger that was named, cannot be read.
+        StateError: the register, the list of those in quarantine, or a ledger that was named, cannot be read.
     """
     federation = folder.federation()
     with Register(folder.register) as register:
         members = register.members(federation)
     seen = _seen(folder, ledger)
     members.sort(key=lambda member: (member.identity.device is not None, member.identity.name))
-    return [Listed(member, seen.get(member.identity.device or "")) for member in members]
+    aside = in_quarantine(folder)
+    return [
+        Listed(member, seen.get(member.identity.device or ""), aside.get(member.identity.device or ""))
+        for member in members
+    ]
 
 
 def _seen(folder: FederationFolder, ledger: Path | None) -> Mapping[str, DeviceRow]:
@@ -88,6 +95,7 @@ def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
             "enrolled": _iso(entry.member.enrolled_at),
             "expires": _iso(entry.member.not_after),
             "revoked": _iso(entry.member.revoked_at),
+            "quarantined": entry.quarantined,
             "online": entry.ledger.online if entry.ledger else None,
             "last_seen": _iso(_last_seen(entry)),
             "missed": entry.ledger.missed if entry.ledger else None,
@@ -108,7 +116,7 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
             online = "online" if entry.ledger.missed < MISSES else "online, not awaited"
         table.add_row(
             entry.member.identity.name,
-            entry.state(now),
+            entry.state(now) + (", in quarantine" if entry.quarantined is not None else ""),
             f"{end:%Y-%m-%d}" if end else "",
             online or (f"{seen:%Y-%m-%d %H:%M} UTC" if seen else ""),
         )

@@ -167,6 +167,25 @@ class Register:
         )
         self.revoke_certificates(identity)
 
+    def forget(self, identity: Identity, now: float) -> bool:
+        """Remove what is kept of a revoked identity; returns whether all of it is gone.
+
+        As long as one of its certificates has not ended, its name and their serial numbers stay: by these
+        they are refused.
+        """
+        self.run("DELETE FROM certificates WHERE identity = ? AND not_after <= ?", identity.name, now)
+        self.run("UPDATE certificates SET pem = x'', request = NULL WHERE identity = ?", identity.name)
+        self.run("UPDATE identities SET renewal = NULL, claim = NULL WHERE name = ?", identity.name)
+        if self.run("SELECT 1 FROM certificates WHERE identity = ? LIMIT 1", identity.name):
+            return False
+        self.run("DELETE FROM identities WHERE name = ?", identity.name)
+        return True
+
+    def wipe(self) -> None:
+        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction."""
+        self.run("VACUUM")
+        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
+
     # ── certificates ───────────────────────────────────────────────────────────────────────────────
 
     def add_certificate(self, identity: Identity, issued: Issued, request: bytes | None = None) -> None:

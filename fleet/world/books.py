@@ -7,6 +7,7 @@ what is in it counts as before.
 from copy import copy
 from dataclasses import dataclass, field, fields
 
+from aggregator.generations import Return
 from fedge.freshness import Attempt, RoundId, round_of
 from fedge.messages import Manifest
 
@@ -22,8 +23,10 @@ class Book:
     """The model of each closed round."""
     part: dict[RoundId, frozenset[str]] = field(default_factory=dict)
     """Whose updates are in it."""
-    body: bytes = b""
-    """The newest model's vector."""
+    bodies: dict[RoundId, bytes] = field(default_factory=dict)
+    """The vector of each closed round's model."""
+    wishes: dict[int, Return | None] = field(default_factory=dict)
+    """To which model of before the operator wanted each generation to go back; None: to none."""
     last: Manifest | None = None
     """What was announced last."""
     promised: dict[RoundId, dict[str, bytes]] = field(default_factory=dict)
@@ -58,6 +61,11 @@ class Book:
         book = Book(**{each.name: copy(getattr(self, each.name)) for each in fields(self)})
         book.promised = {round_id: dict(devices) for round_id, devices in self.promised.items()}
         return book
+
+    @property
+    def body(self) -> bytes:
+        """The vector of the newest model; none: empty."""
+        return self.bodies[max(self.bodies)] if self.bodies else b""
 
     @property
     def newest(self) -> RoundId:

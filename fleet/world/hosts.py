@@ -5,7 +5,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from typing import Any
 from agent.config import AgentSettings
 from agent.opening import open_device
 from agent.runtime import Runtime as Agent
+from aggregator import events as on
+from aggregator.averaging import admitted
 from aggregator.closer import close
 from aggregator.closing import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.exporting import Exported, Job
+from aggregator.generations import Return
 from aggregator.opening import known, take_up
 from aggregator.runtime import Runtime as Aggregator
 from aggregator.takeover import TakeUp
@@ -355,7 +358,10 @@ class AggregatorHost(Host):
         """In the world's time; for ever to come, if it does not."""
         self.new_generation = False
         """It is told to begin one when it starts next."""
-        self.keep_model = False
+        self.back: Return | None = None
+        """To which model it is to go back then; None: it begins with a survey."""
+        self.far = 0
+        """How far, if not to the newest: which of the models that are there."""
         self._told_in: int | None = None
         """The generation in which it was told so; it is told once."""
         self.key_number = 1
@@ -384,13 +390,25 @@ class AggregatorHost(Host):
         self.link = VirtualLink(self.place(), name, self.poster())
         memory = known(self.settings, self.ledger)
         self._watching = Watching(
-            self.settings, self.link, memory, self.now_s, self._signer, new_generation=self.new_generation
+            self.settings,
+            self.link,
+            memory,
+            self.now_s,
+            self._signer,
+            new_generation=self.new_generation,
+            quarantined=frozenset(self.scene.oracle.aside),
         )
         self.link.open()
 
-    def tell_new_generation(self, *, keep_model: bool) -> None:
+    def set_aside(self) -> None:
+        """The list of those in quarantine has changed."""
+        if self.alive and self.runtime is not None:
+            self._inbox.append(on.Quarantined(self.now_s(), frozenset(self.scene.oracle.aside)))
+            self.rouse()
+
+    def tell_new_generation(self, back: Return | None) -> None:
         """Have it begin a generation when it starts next: once, however often it dies before it serves."""
-        self.new_generation, self.keep_model, self._told_in = True, keep_model, None
+        self.new_generation, self.back, self._told_in = True, back, None
         self.done = False
 
     def last_words(self) -> Publication | None:
@@ -483,12 +501,17 @@ class AggregatorHost(Host):
         self._inbox.clear()
         instance = self.scene.rng.randbytes(16)
         before, has_model = self.known()
-        state = take_up(self.settings, self.ledger, instance, seen, keep_model=self.keep_model and has_model)
+        back = self._wish() if has_model else None
+        if seen.generation is not None:
+            self.disk.book.wishes[seen.generation] = back
+        state = take_up(self.settings, self.ledger, instance, seen, back=back)
+        aside = frozenset(self.scene.oracle.aside)
+        state = replace(state, quarantined=aside)
         said = self.scene.broker.retained.get(self.scene.topics.round)
         told = said and MessageArrived(said.topic, said.payload, True, None, 0, 0)
         if not self.new_generation and told and understood(self.scene.topics, told, 0.0, self._signer):
             self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
-        self.new_generation, self.keep_model, self._told_in = False, False, None
+        self.new_generation, self.back, self._told_in = False, None, None
         post = self.poster()
         self.link = VirtualLink(
             self.place(),
@@ -501,7 +524,33 @@ class AggregatorHost(Host):
         runtime = self.aggregator(state, self._closer(post), self._exporter(post))
         self.runtime, self.serves_since_s = runtime, self.scene.clock.now_s
         runtime.begin()
+        runtime.turn([on.Quarantined(self.now_s(), aside)])
         self.link.open()
+
+    def _wish(self) -> Return | None:
+        """What it is told, of what its ledger holds: how far is known only here."""
+        found: list[Return | None] = []
+
+        def look() -> None:
+            assert self.ledger is not None
+            life, back = self.ledger.life(), self.back
+            models = self.ledger.kept_models(life.generation) if life is not None else []
+            if back is None or not self.far or life is None or not models:
+                found.append(back)
+                return
+            source = models[self.far % len(models)]
+            parts = [
+                set(admitted(self.ledger, RoundId(life.generation, number)))
+                for number in models
+                if number > source
+            ]
+            culprit = min(self.scene.oracle.aside, default=None)
+            some = parts and all(len(part - {culprit}) >= 2 for part in parts)
+            without = (culprit,) if culprit in set().union(*parts) and some else ()
+            found.append(replace(back, round=source, without=without))
+
+        self.power.spare(look)
+        return found[0]
 
     def known(self) -> tuple[RoundId | None, bool]:
         """The newest round that its ledger knows, and whether its generation has a model."""

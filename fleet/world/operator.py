@@ -8,6 +8,7 @@ without such a reason is the programs' mistake.
 from collections.abc import Callable
 from pathlib import Path
 
+from aggregator.generations import Return
 from fedge.errors import ConfigError
 from fedge.freshness import round_of
 from fleet.world.books import Book
@@ -75,7 +76,12 @@ class Operator:
             return
         match fault.kind:
             case "new generation":
-                self._begin_anew(self.main, keep_model=fault.amount % 2 == 1)
+                if fault.amount % 4 == 3:  # a bad model went out
+                    self._set_aside(device.device)
+                    after(fault.seconds, lambda: self._lift(device.device))
+                    self._begin_anew(self.main, Return(), far=1 + fault.amount // 4)
+                else:
+                    self._begin_anew(self.main, Return() if fault.amount % 2 == 1 else None)
             case "ledger wiped":
                 self._wipe(self.main)
             case "ledger restored":
@@ -117,7 +123,7 @@ class Operator:
             self._attic.remove(newest_copy)
             self._restore(host, newest_copy)
         else:
-            self._begin_anew(host, keep_model=self._scene.rng.random() < 0.5)
+            self._begin_anew(host, Return() if self._scene.rng.random() < 0.5 else None)
 
     # ── what he does ───────────────────────────────────────────────────────────────────────────────
 
@@ -131,10 +137,27 @@ class Operator:
         self.hosts.append(host)
         return host
 
-    def _begin_anew(self, host: AggregatorHost, *, keep_model: bool) -> None:
+    def _set_aside(self, device: str) -> None:
+        """Put it on the list, which is no ledger's."""
+        for host in self.hosts:
+            known = host.disk.book.newest
+            self._scene.oracle.aside[device] = max(known, self._scene.oracle.aside.get(device, known))
+        self._tell(f"sets {device} aside")
+        for host in self.hosts:
+            host.set_aside()
+
+    def _lift(self, device: str) -> None:
+        self._scene.oracle.aside.pop(device, None)
+        self._tell(f"lets {device} count again")
+        for host in self.hosts:
+            host.set_aside()
+
+    def _begin_anew(self, host: AggregatorHost, back: Return | None, far: int = 0) -> None:
         self._stop(host)
-        host.tell_new_generation(keep_model=keep_model)
-        self._tell(f"starts {host.name} with --new-generation" + (" and its model" if keep_model else ""))
+        host.tell_new_generation(back)
+        host.far = far
+        model = " and a model of before" if far else " and its model" if back else ""
+        self._tell(f"starts {host.name} with --new-generation{model}")
         self._scene.clock.after(RESTART_S, host.start)
 
     def _wipe(self, host: AggregatorHost) -> None:

@@ -155,6 +155,8 @@ class Oracle:
         """Those of a ledger that is lost."""
         self._online_s = -inf
         """When an aggregator last said that it is online, as the broker heard it."""
+        self.aside: dict[str, RoundId] = {}
+        """Devices that are set aside, and the round that was open then: in none after it do they count."""
         self._address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
 
     # ── the aggregator ─────────────────────────────────────────────────────────────────────────────
@@ -171,6 +173,8 @@ class Oracle:
                 if answer.verdict == "admitted":
                     book.awaited.pop(device, None)
                     book.absent.pop(device, None)
+                if answer.reason is Reason.QUARANTINED and device in self.aside:
+                    book.promised.get(round_id, {}).pop(device, None)  # as its operator wanted it
         life = ledger.life()
         closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
@@ -335,6 +339,9 @@ class Oracle:
         counted = {
             d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"
         }
+        for device, since in self.aside.items():
+            if device in counted and round_id > since:
+                raise Violation(f"{device} counts in round {round_id}, and is set aside since {since}")
         for device, digest in book.promised.get(round_id, {}).items():
             if digest in book.set_aside:
                 continue
@@ -360,12 +367,33 @@ class Oracle:
             self._trained(ledger, book, round_id, counted, body)
         if not kept:
             self._figures_hold(ledger, round_id, [self.made[answer.digest] for answer in counted.values()])
-        if kept and body != book.body:
-            raise Violation(f"generation {round_id.generation} goes on with another model than the newest")
-        book.closed[round_id], book.body = digest, body
+        if kept and body != self._wished(book, round_id.generation):
+            raise Violation(f"generation {round_id.generation} begins with another model than was wanted")
+        book.closed[round_id], book.bodies[round_id] = digest, body
         self._models[digest] = round_id
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
+
+    def _wished(self, book: Book, generation: int) -> bytes:
+        """The vector that a generation without a survey is to begin with."""
+        wish = book.wishes.get(generation)
+        if wish is None:
+            raise Violation(f"generation {generation} goes back to a model, and nobody wanted that")
+        newest = max(book.closed)
+        if wish.round is None:
+            return book.bodies[newest]
+        source = newest._replace(round=wish.round)
+        if not wish.without:
+            return book.bodies[source]
+        total: list[float] = []
+        for number in range(source.round + 1, newest.round + 1):
+            here = newest._replace(round=number)
+            before = twins.numbers(book.bodies[here._replace(round=number - 1)])
+            made = [self.made[digest] for digest, in_round in book.counted.items() if in_round == here]
+            left = [each.message for each in made if each.device not in wish.without]
+            mean = twins.mean(twins.counted([one for one in left if isinstance(one, Update)], before))
+            total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
+        return np.array(total).astype("<f4").tobytes()
 
     def _trained(
         self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Answer], body: bytes
@@ -391,7 +419,12 @@ class Oracle:
         self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Answer]
     ) -> None:
         """Only what makes the mean unusable is taken back, and all of it."""
-        before = {d: a for d, a in answers.items() if book.answers.get((d, a.digest)) == "admitted"}
+        before = {
+            d: a
+            for d, a in answers.items()
+            if book.answers.get((d, a.digest)) == "admitted"
+            and not (a.reason is Reason.QUARANTINED and d in self.aside)  # as the operator wants it
+        }
         gone = {device for device, answer in before.items() if answer.verdict != "admitted"}
         if not gone:
             return

@@ -16,6 +16,7 @@ import pytest
 import fleet
 from fedge.topics import Topics
 from fleet.identities.enrolling import enroll, revoke
+from fleet.identities.forgetting import Left, forget, held
 from fleet.identities.publishing import Signalled
 from fleet.identities.renewing import renew
 from tests.system.audit import check_books, check_stores
@@ -231,6 +232,44 @@ def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tm
         assert [row.devices for row in fleet.rounds()] == [3, 2, 2]
         assert not fleet.seen()["pi-2"].online
         fleet.until(lambda: "not connected" in fleet.log("pi-2"), "its connection is ended")
+
+
+@pytest.mark.slow
+def test_a_forgotten_device_is_cut_off_and_its_status_erased(greenhouse: Production, tmp_path: Path) -> None:
+    topics, heard = Topics("greenhouse"), dict[str, bytes]()
+    with FleetOfProcesses(tmp_path / "fleet", greenhouse.broker, greenhouse) as fleet:
+        for number in range(2):
+            fleet.device(f"pi-{number}", *motions(number))
+        fleet.start_devices()
+        watch = greenhouse.client("observer")
+        watch.on_message = lambda _client, _data, message: heard.update({message.topic: message.payload})
+        watch.connect("127.0.0.1", greenhouse.port)
+        watch.subscribe(topics.all_statuses, qos=1)
+        watch.loop_start()
+        try:
+            _until(lambda: {topics.status("pi-0"), topics.status("pi-1")} <= heard.keys(), "both tell")
+            assert held(greenhouse.folder, "pi-1").enrolled
+            assert forget(greenhouse.folder, "pi-1") == Left(certificates=True, status=None)
+            _until(lambda: heard[topics.status("pi-1")] == b"", "its status is erased")
+            fleet.until(lambda: "not connected" in fleet.log("pi-1"), "its connection is ended")
+            assert heard[topics.status("pi-0")]
+        finally:
+            watch.disconnect()
+            watch.loop_stop()
+        heard.clear()
+        again = greenhouse.client("observer")
+        again.on_message = lambda _client, _data, message: heard.update({message.topic: message.payload})
+        again.connect("127.0.0.1", greenhouse.port)
+        again.subscribe(topics.all_statuses, qos=1)
+        again.loop_start()
+        try:
+            _until(lambda: topics.status("pi-0") in heard, "what is retained comes")
+            assert topics.status("pi-1") not in heard
+        finally:
+            again.disconnect()
+            again.loop_stop()
+        thief = Member(greenhouse.port, tls(greenhouse.folder.ca, greenhouse.identity("pi-1")))
+        assert "certificate revoked" in thief.knock()
 
 
 def test_renewed_certificates_are_shown_and_taken_and_nobody_is_cut_off(greenhouse: Production) -> None:

@@ -278,7 +278,7 @@ def test_the_memory_of_the_devices_of_0_2_0_is_read(tmp_path: Path) -> None:
 
 def test_where_no_bound_is_reached_the_mean_of_0_2_0_is_todays_to_the_bit() -> None:
     with read_only(LEFT / "aggregator" / "ledger.db") as ledger:
-        before, model = (ledger.model(RoundId(1, number)) for number in (0, 1))
+        before, model = (ledger.model_of(RoundId(1, number)) for number in (0, 1))
         assert before is not None
         assert model is not None
         base, mean = (

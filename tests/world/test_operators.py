@@ -32,6 +32,21 @@ def test_a_new_generation_is_followed_to_its_end(seed: int, *, keep_model: bool)
     assert {number for generation, number in closed if generation == 2} == set(range(5))
 
 
+@pytest.mark.parametrize("seed", [0, REAL, SIGNED])
+def test_a_fleet_goes_back_to_a_model_of_before_without_a_device_that_is_set_aside(seed: int) -> None:
+    left_out = 0
+    for far in (3, 7, 11):
+        world, _, trace = _lived(seed, Fault(100.0, "new generation", 1, 30.0, far))
+        assert "sets d1 aside" in trace
+        assert "with --new-generation and a model of before" in trace
+        (wish,) = world._operator.book.wishes.values()
+        assert wish is not None
+        assert wish.round is not None
+        left_out += len(wish.without)
+        assert _generation(world) == 2
+    assert left_out > 0, "in none of these are rounds computed again"
+
+
 @pytest.mark.parametrize("seed", [2, REAL, SIGNED])
 def test_a_wiped_ledger_is_noticed_and_begun_anew(seed: int) -> None:
     world, _, trace = _lived(seed, Fault(60.0, "ledger wiped", -1, 0.3, 0))

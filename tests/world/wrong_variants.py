@@ -17,7 +17,7 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import admission, averaging, closing, rounds, survey, takeover
+from aggregator import admission, averaging, beginnings, closing, rounds, survey, takeover
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.answers import Answer
@@ -337,6 +337,18 @@ def deadlines_that_run_without_a_link(patch: Patch) -> None:
     over_core(patch, rounds, hurried)
 
 
+@variant
+def a_device_that_is_set_aside_counted(patch: Patch) -> None:
+    def blind(step: Step, state: Any, event: Any) -> Stepped:
+        return (
+            (state, [])
+            if isinstance(event, on.Quarantined)
+            else step(replace(state, quarantined=frozenset()), event)
+        )
+
+    over_core(patch, rounds, blind)
+
+
 # ── a part that is wrong in itself ─────────────────────────────────────────────────────────────────
 
 
@@ -382,7 +394,7 @@ def a_mean_taken_that_is_not_usable(patch: Patch) -> None:
 
 @variant
 def an_update_counted_that_was_set_aside(patch: Patch) -> None:
-    def whole(ledger: LedgerReader, round_id: RoundId) -> dict[str, Answer]:
+    def whole(ledger: LedgerReader, round_id: RoundId, _without: Any = ()) -> dict[str, Answer]:
         return {
             device: answer
             for device, answer in ledger.answers(round_id).items()
@@ -425,6 +437,25 @@ def surveys_merged_by_samples(patch: Patch) -> None:
 
 
 @variant
+def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
+    def with_it(*values: Any, without: Any = ()) -> Updates:
+        return Updates(*values)
+
+    patch.setattr(beginnings, "Updates", with_it)
+
+
+@variant
+def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
+    """The others' means are taken as they are: with all that was in the models they trained from."""
+
+    def last(ledger: Any, beginning: Any, size: int, samples: Any) -> Any:
+        here = beginning.source._replace(round=beginning.last)
+        return beginnings.made_by(ledger, here, size, beginning.without)
+
+    patch.setattr(beginnings, "_again", last)
+
+
+@variant
 def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
 
@@ -439,6 +470,9 @@ NEEDS = {
     "updates_admitted_from_any_distance": "lies",
     "figures_believed": "lies",
     "signatures_not_checked": "lies",
+    "a_device_that_is_set_aside_counted": "new generation",
+    "a_device_that_is_left_out_averaged_again": "new generation",
+    "rounds_since_not_moved_to_the_model_gone_back_to": "new generation",
 }
 """What must go wrong for a mistake to show: worlds without it need not be looked into."""
 
@@ -495,6 +529,7 @@ SEEDS = {
     "what_was_seen_is_not_saved": 0,
     "who_never_answers_awaited_for_ever": 1,
     "deadlines_that_run_without_a_link": 2,
+    "a_device_that_is_set_aside_counted": 50,
     "sum_in_order_of_arrival_in_float32": 0,
     "differences_not_clipped": 12,
     "n_k_not_capped": 2,
@@ -503,6 +538,8 @@ SEEDS = {
     "an_update_counted_that_was_set_aside": 172,
     "figures_believed": 1,
     "surveys_merged_by_samples": 0,
+    "a_device_that_is_left_out_averaged_again": 560,
+    "rounds_since_not_moved_to_the_model_gone_back_to": 1164,
     "signatures_not_checked": 8,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""

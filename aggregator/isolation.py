@@ -1,0 +1,68 @@
+"""Devices that the operator has set aside: they are told, not awaited, not counted, and not revoked. Pure.
+
+It takes effect at once: in the round that is open, an update of theirs that was admitted already counts no
+more. So the set that the model is a function of is settled before the round is closed; a round that is being
+closed is left alone.
+"""
+
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.answers import Answer
+from aggregator.collecting import SET_ASIDE, awaited
+from aggregator.federation import Federation, Phase, Step
+from fedge.frames import cost
+from fedge.reasons import Reason
+
+NAMED = 20
+"""Devices that one line names at most."""
+
+
+def quarantined(state: Federation, event: on.Quarantined) -> Step:
+    """Take in who is set aside from now on."""
+    added, lifted = event.devices - state.quarantined, state.quarantined - event.devices
+    state = replace(state, quarantined=event.devices)
+    effects: list[do.Effect] = []
+    if added:
+        text = f"{_names(added)} set aside: neither awaited nor counted, until `fedge quarantine --lift`"
+        effects.append(do.Say("warning", text))
+    if lifted:
+        effects.append(do.Say("info", f"{_names(lifted)} no longer set aside: what comes counts again"))
+    state, more = isolate(state)
+    if state.phase is Phase.COLLECTING:
+        state = awaited(state)
+    return state, effects + more
+
+
+def isolate(state: Federation) -> Step:
+    """Let nothing count in the open round of those who are set aside."""
+    effects: list[do.Effect] = []
+    partials, answers, spooled = dict(state.partials), dict(state.answers), state.spooled
+    for device in sorted(state.quarantined & partials.keys()):
+        partial = partials.pop(device)
+        spooled -= cost(partial.size, partial.n)
+        effects.append(do.DropSpool(device, partial.id))
+    counted = [d for d in sorted(state.quarantined) if d in answers and answers[d].verdict == "admitted"]
+    if counted and state.phase is Phase.CLOSING:
+        text = f"round {state.round} is being closed with what {', '.join(counted)} sent before: that counts"
+        return replace(state, partials=partials, spooled=spooled), [*effects, do.Say("warning", text)]
+    for device in counted if state.phase is not Phase.DONE else ():
+        before = answers[device]
+        answer = Answer(
+            before.digest, "refused", Reason.QUARANTINED, SET_ASIDE, before.samples, before.metrics
+        )
+        answers[device] = answer
+        effects += [
+            do.SaveAnswer(state.round, device, answer),
+            do.DropSpool(device, answer.digest),
+            do.Say("warning", f"round {state.round}: what {device} sent counts no more"),
+        ]
+    admitted = sum(answer.verdict == "admitted" for answer in answers.values())
+    state = replace(state, partials=partials, spooled=spooled, answers=answers, admitted=admitted)
+    return state, effects
+
+
+def _names(devices: frozenset[str]) -> str:
+    named = ", ".join(sorted(devices)[:NAMED]) + (", …" if len(devices) > NAMED else "")
+    return f"{named} {'is' if len(devices) == 1 else 'are'}"

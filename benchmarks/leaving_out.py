@@ -1,0 +1,118 @@
+"""How good is a model of which rounds are computed again without one device? The figures of docs/keeping.md.
+
+    python -m benchmarks.leaving_out
+
+20 devices learn the digits; from round 16 on one of them spoils the mean. For each further round: the
+accuracy with it, of the model that `fedge-aggregator new-generation --from-round 15 --without` makes
+(`aggregator/beginnings.py`), of that round's own mean without it, and of the same rounds trained anew.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.local.sgd import train
+from fedge.nn import Network, initialize
+from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize
+from fedge.plan import Plan
+from fleet.datasets.digits import load_digits
+
+Vector = NDArray[np.float32]
+DEVICES, CULPRIT = 20, 3
+GOOD, LAST = 15, 25
+PLAN = Plan(epochs=5, batch_size=10, learning_rate=0.05)
+LONG = 10
+"""A step that is this many times as long as the median of all: the longest that closing lets pass."""
+
+
+class Digits:
+    """The fleet's data, and rounds of it."""
+
+    def __init__(self) -> None:
+        self.train: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
+        held: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
+        for device in load_digits(DEVICES, 1).devices:
+            labels = np.array([int(label) for label in device.labels])
+            order = np.random.default_rng(1).permutation(len(labels))
+            first, rest = order[: len(order) // 5], order[len(order) // 5 :]
+            held.append((device.features[first], labels[first]))
+            self.train.append((device.features[rest], labels[rest]))
+        raw = np.concatenate([X for X, _ in self.train])
+        scale = np.where(raw.std(0) < 1e-6, 1, raw.std(0)).astype("<f4")
+        standardize = Standardize(mean=raw.mean(0).astype("<f4").tobytes(), scale=scale.tobytes())
+        layers = (standardize, Dense(units=64), ReLU(), Dense(units=10))
+        self.spec = NetworkSpec(inputs=64, layers=layers, loss="cross-entropy")
+        self.network = Network(self.spec)
+        self.held = np.concatenate([X for X, _ in held]), np.concatenate([y for _, y in held])
+        self.samples = np.array([len(y) for _, y in self.train], float)
+
+    def update(self, device: int, number: int, w: Vector, shift: int = 0) -> Vector:
+        """What a device makes of w in a round; its labels may be shifted."""
+        X, y = self.train[device]
+        targets = self.network.prepare_targets((y + shift) % 10)
+        rng = np.random.default_rng((number, device))
+        vector: Vector = train(self.network, w, self.network.prepare(X), targets, PLAN, rng).vector
+        return vector
+
+    def mean(self, updates: NDArray[np.float32], weights: NDArray[np.float64]) -> Vector:
+        """By n_k."""
+        mean: Vector = (weights @ updates / weights.sum()).astype(np.float32)
+        return mean
+
+    def accuracy(self, w: NDArray[np.floating]) -> float:
+        """On what all devices hold out."""
+        found = self.network.evaluate(w.astype(np.float32), *self.held).accuracy
+        assert found is not None
+        return found
+
+
+def measure(data: Digits, kind: str, weight: float) -> dict[str, list[float]]:
+    """One culprit, whose n_k counts so many times."""
+    models = [initialize(data.spec, np.random.default_rng(5)).astype(np.float32)]
+    rounds: list[NDArray[np.float32]] = []
+    honest = np.arange(DEVICES) != CULPRIT
+    for number in range(1, LAST + 1):
+        w, bad = models[-1], number > GOOD
+        shift = 3 if bad and kind == "labels" else 0
+        made = [
+            data.update(device, number, w, shift if device == CULPRIT else 0) for device in range(DEVICES)
+        ]
+        updates = np.array(made)
+        if bad and kind == "backwards":
+            long = LONG * np.median(np.linalg.norm(updates - w, axis=1))
+            away = w - updates.mean(0)
+            updates[CULPRIT] = w + long * away / np.linalg.norm(away)
+        rounds.append(updates)
+        counts = data.samples * np.where(honest | (not bad), 1, weight)
+        models.append(data.mean(updates, counts))
+    again, anew = models[GOOD].astype(np.float64), models[GOOD]
+    figures: dict[str, list[float]] = {"with it": [], "again": [], "own mean": [], "anew": []}
+    for number in range(GOOD + 1, LAST + 1):
+        others = data.mean(rounds[number - 1][honest], data.samples[honest])
+        again = again + others - models[number - 1]
+        trained = [data.update(device, number, anew) for device in range(DEVICES) if honest[device]]
+        anew = data.mean(np.array(trained), data.samples[honest])
+        made_now: dict[str, NDArray[Any]] = {
+            "with it": models[number],
+            "again": again,
+            "own mean": others,
+            "anew": anew,
+        }
+        for name, vector in made_now.items():
+            figures[name].append(data.accuracy(vector))
+    return figures
+
+
+def main() -> None:
+    """Print a table for each kind and weight."""
+    data = Digits()
+    for kind in ("labels", "backwards"):
+        for weight in (1, 3, 10):
+            print(f"{kind}, n_k times {weight}")
+            for name, values in measure(data, kind, weight).items():
+                print(f"  {name:>8}  " + " ".join(f"{value:.3f}" for value in values))
+
+
+if __name__ == "__main__":
+    main()

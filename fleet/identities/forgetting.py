@@ -1,0 +1,162 @@
+"""`fedge forget`: remove what a federation's server still holds of a device, and say what stays."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator import quarantine as lists
+from aggregator.beginnings import spans
+from aggregator.keeping.forget import Contribution, contribution
+from aggregator.keeping.forget import forget as forget_in_ledger
+from aggregator.keeping.place import load
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.reading import read_only
+from fedge.freshness import RoundId
+from fedge.store import remove
+from fedge.topics import Topics
+from fleet.identities.authority import Authority, utc_now
+from fleet.identities.dismissing import dismiss
+from fleet.identities.folder import FederationFolder, read
+from fleet.identities.identity import Identity
+from fleet.identities.publishing import Signalled, publish
+from fleet.identities.quarantining import quarantine
+from fleet.identities.register import Register
+from fleet.identities.settings import RegistrarSettings
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the server holds of a device."""
+
+    device: str
+    ledger: Contribution
+    enrolled: bool
+    """Whether the register knows its name."""
+    bundle: Path | None
+    quarantined: bool
+    newest: RoundId | None
+    """The round whose model is the newest, of which the device may be a part."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing of it."""
+        return self.ledger.is_nothing and not (self.enrolled or self.bundle or self.quarantined)
+
+    def removable(self) -> Iterator[str]:
+        """What `forget` removes, a sentence each."""
+        of = self.ledger
+        if of.rounds:
+            yield (
+                f"its updates of {_rounds(of.rounds)} ({of.size:,} bytes): these rounds cannot be computed "
+                "again, and say so"
+            )
+        if of.open is not None:
+            yield f"its answer in round {of.open}, which is open: it does not count there"
+        if of.told:
+            yield "its status, and what was counted of it, in the ledger"
+        if of.left_out:
+            names = ", ".join(map(str, of.left_out))
+            yield f"its name where generation {names} began without it; that can still be computed again"
+        if self.enrolled:
+            yield "what the register holds of it; it is revoked, and its status at the broker erased"
+        if self.bundle is not None:
+            yield f"its bundle, {self.bundle}"
+        if self.quarantined:
+            yield "its place in the quarantine"
+
+    def lasting(self) -> Iterator[str]:
+        """What stays, a sentence each."""
+        if self.newest is not None:
+            yield (
+                f"its part in models: that of round {self.newest} and others that are kept or exported, and "
+                "the devices' copies. A mean is not taken apart; `fedge-aggregator new-generation` begins "
+                "without it, with --from-round before its first update or with a survey"
+            )
+        yield "backups of the ledger and of this folder, and logs: they are yours to delete"
+        yield "what the device itself holds: its data, its key and the models it followed"
+
+
+def _rounds(rounds: Sequence[RoundId]) -> str:
+    found = []
+    for generation in sorted({each.generation for each in rounds}):
+        numbers = [each.round for each in rounds if each.generation == generation]
+        found.append(
+            f"{'rounds' if len(numbers) > 1 else 'round'} {spans(numbers)} of generation {generation}"
+        )
+    return " and ".join(found)
+
+
+def held(folder: FederationFolder, device: str) -> Held:
+    """Look what the server holds of a device; nothing is changed.
+
+    Raises:
+        ConfigError: this is no federation's folder.
+        StateError: something cannot be read.
+    """
+    settings = load(folder.settings)
+    ledger, newest = Contribution(), None
+    path = settings.state.folder / LEDGER
+    if path.is_file():
+        with read_only(path) as reader:
+            ledger, life = contribution(reader, device), reader.life()
+            newest = reader.last_closed(life.generation) if life is not None else None
+    enrolled = False
+    if folder.register.exists():
+        with Register(folder.register) as register:
+            enrolled = register.member(Identity(folder.federation(), device)) is not None
+    bundle = folder.bundle(device)
+    return Held(
+        device,
+        ledger,
+        enrolled,
+        bundle if bundle.exists() else None,
+        device in lists.read(settings.federation.quarantine),
+        newest,
+    )
+
+
+@dataclass(frozen=True)
+class Left:
+    """What could not be removed this time."""
+
+    certificates: bool
+    """Its name and the numbers of its certificates stay, so that these are refused until they end."""
+    status: str | None
+    """The topic of its status, if that may still lie at the broker: none answered here."""
+
+
+def forget(folder: FederationFolder, device: str) -> Left:
+    """Remove what the server holds of a device, which belongs no longer; doing it again does no harm.
+
+    Raises:
+        GaveWay: an aggregator is at work: nothing was changed.
+        ConfigError: this is no federation's folder.
+        StateError: something cannot be read or written; run it again.
+    """
+    settings = load(folder.settings)
+    forget_in_ledger(settings, device)  # first: it is what refuses while an aggregator is at work
+    certificates, erased = False, False
+    if folder.register.exists():
+        certificates, erased = _forget_identity(folder, Identity(folder.federation(), device))
+    remove(folder.bundle(device))
+    if settings.federation.quarantine.exists():
+        quarantine(folder, [device], lift=True)
+    return Left(certificates, None if erased else Topics(folder.federation()).status(device))
+
+
+def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool, bool]:
+    """Revoke and remove it; returns whether its certificates are to be refused, and its status is erased."""
+    registrar = RegistrarSettings.load(folder.registrar_settings)
+    authority = Authority.open(read(folder.ca), read(folder.ca_key))
+    with Register(folder.register) as register:
+        if register.member(identity) is None:
+            return False, True
+        with register.transaction():
+            register.revoke(identity)
+        erased = False
+        if publish(folder, register) is Signalled.YES:
+            erased = dismiss(folder, register, authority, registrar.broker.port, identity, erase=True)
+        with register.transaction():
+            gone = register.forget(identity, utc_now().timestamp())
+        register.wipe()
+    return not gone, erased

@@ -1,0 +1,103 @@
+"""`fedge quarantine`: devices stay members, and nothing that they say counts until that is lifted."""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aggregator import quarantine as lists
+from aggregator.config import FederationSettings
+from aggregator.keeping.place import load
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.views import read_devices
+from fedge.errors import ConfigError, StateError
+from fedge.topics import DEVICE_ID
+from fleet.identities.folder import FederationFolder
+from fleet.identities.identity import Identity
+from fleet.identities.register import Register
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What became of a wish."""
+
+    changed: tuple[str, ...]
+    """Devices that were put in, or taken out."""
+    as_before: tuple[str, ...]
+    """Those that were in already, or were not in."""
+
+
+def quarantine(folder: FederationFolder, devices: Sequence[str], *, lift: bool = False) -> Listed:
+    """Set devices aside, or let them count again; doing it again does no harm.
+
+    Raises:
+        ConfigError: this is no federation's folder, or a device belongs to nobody here.
+        StateError: the list cannot be read or written.
+    """
+    path = load(folder.settings).federation.quarantine
+    wanted = tuple(dict.fromkeys(devices))
+    for device in wanted:
+        if re.fullmatch(DEVICE_ID, device) is None:
+            raise ConfigError(f"{device!r} is no device's id: expected 1 to 31 of a-z, 0-9 and '-'")
+    if not lift:
+        _require_known(folder, wanted)
+    with _alone(path.parent):
+        listed = lists.read(path)
+        changed = tuple(device for device in wanted if (device in listed) is lift)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        for device in changed:
+            if lift:
+                del listed[device]
+            else:
+                listed[device] = now
+        if changed:
+            lists.write(path, listed)
+    return Listed(changed, tuple(device for device in wanted if device not in changed))
+
+
+def in_quarantine(folder: FederationFolder) -> dict[str, str]:
+    """Who is set aside, and since when.
+
+    Raises:
+        StateError: the list cannot be read.
+    """
+    try:
+        return lists.read(FederationSettings.load(folder.settings).federation.quarantine)
+    except ConfigError:  # other commands name what is wrong with it
+        return {}
+
+
+def _require_known(folder: FederationFolder, devices: Sequence[str]) -> None:
+    """A mistyped name would set nobody aside: it is to be one that was enrolled, or has spoken."""
+    known: set[str] = set()
+    asked = False
+    if folder.register.exists():
+        asked = True
+        with Register(folder.register) as register:
+            members = register.members(folder.federation())
+            known |= {str(member.identity.device) for member in members if member.identity.device}
+    with suppress(StateError):  # the aggregator has not run, or locks its ledger away
+        known |= {row.device for row in read_devices(load(folder.settings).state.folder / LEDGER)}
+        asked = True
+    for device in devices:
+        if asked and device not in known:
+            name = Identity(folder.federation(), device).name
+            raise ConfigError(f"{name} was never enrolled and never heard: `fedge devices` lists who was")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One change of the list at a time."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be read: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""What the ledger holds of one device is removed from it, and rounds that lack it say so."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aggregator.generations import Return
+from aggregator.keeping.backup import backup
+from aggregator.keeping.forget import Contribution, contribution, forget
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.writing import Ledger
+from aggregator.replay import replay
+from fedge.errors import DataError, GaveWay
+from fedge.freshness import RoundId
+from fedge.reasons import Reason
+from fedge.store import lock
+from tests.aggregator.stories import frames, status, update
+from tests.aggregator.test_beginnings import SEED, Place
+from tests.aggregator.test_replay import admit
+
+GONE = (
+    r"round {} cannot be computed again: what one device contributed was removed from it \(`fedge forget`\); "
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Six closed rounds, a generation that goes back without `rogue`, and a round there that is open."""
+    (tmp_path / "state").mkdir()
+    place = Place(tmp_path)
+    place.go_back(Return(round=4, without=("rogue",), survey_without=("rogue",)))
+    with place.ledger.transaction():
+        place.ledger.save_round(RoundId(2, 1), "train", 0, (), 0.0)
+        place.ledger.save_status("rogue", status(), 1.0)
+        place.ledger.count_refusals("rogue", 1, Reason.NOT_FINITE)
+        admit(place.ledger, update("rogue", RoundId(2, 1)))
+        place.ledger.spool("rogue", frames(update("rogue", RoundId(2, 2)), 2)[0])
+    place.ledger.close()
+    for file in tmp_path.glob(f"{FILE}*"):
+        file.rename(tmp_path / "state" / file.name)
+    place.path = place.settings.state.folder / FILE
+    return place
+
+
+def files(place: Place) -> bytes:
+    return b"".join(file.read_bytes() for file in place.path.parent.glob(f"{FILE}*"))
+
+
+def test_nothing_of_it_is_left_in_the_file(place: Place) -> None:
+    with read_only(place.path) as ledger:
+        found = contribution(ledger, "rogue")
+        (digest,) = {a.digest for d, a in ledger.answers(RoundId(1, 3)).items() if d == "rogue"}
+        weights = ledger.pieces("rogue", digest)
+        body = b"".join(weights)[-24:]
+    assert found.rounds == tuple(RoundId(1, number) for number in range(7))
+    assert (found.open, found.left_out, found.told) == (RoundId(2, 1), (2,), True)
+    assert found.size > 1_000
+    assert b"rogue" in files(place)
+    assert body in files(place)
+    assert forget(place.settings, "rogue") == found
+    assert b"rogue" not in files(place)
+    assert body not in files(place)
+    assert forget(place.settings, "rogue") == Contribution(), "done again it removes nothing more"
+    with read_only(place.path) as ledger:
+        assert ledger.forgotten(RoundId(1, 3)) == 1
+        assert ledger.answers(RoundId(2, 1)) == {}
+        assert set(ledger.answers(RoundId(1, 3))) == {"pi-0", "pi-1", "pi-2"}
+
+
+def test_rounds_that_lack_it_say_so_and_those_that_never_had_it_are_computed_as_before(place: Place) -> None:
+    assert replay(place.path, 0, SEED).same
+    forget(place.settings, "rogue")
+    assert replay(place.path, 0, SEED).same, "it was left out of that"
+    with read_only(place.path) as ledger:
+        begun = ledger.beginning(2)
+    assert begun is not None
+    assert (begun.without, begun.survey_without) == (("?",), ("?",))
+    forget(place.settings, "pi-1")
+    with pytest.raises(DataError, match=GONE.format(r"2\.0") + "nothing is damaged"):
+        replay(place.path, 0, SEED)
+    ledger = Ledger(place.path)  # as if the generation of before were still at work
+    with ledger.transaction():
+        ledger._run("UPDATE life SET generation = 1")
+    ledger.close()
+    with pytest.raises(DataError, match=r"round 1\.3 cannot be .* what 2 devices contributed was removed"):
+        replay(place.path, 3, SEED)
+    with pytest.raises(DataError, match=r"round 1\.0 cannot be .* what 2 devices contributed was removed"):
+        replay(place.path, 0, SEED)
+
+
+def test_what_is_left_still_makes_a_backup_and_a_new_generation(place: Place, tmp_path: Path) -> None:
+    forget(place.settings, "rogue")
+    backup(place.settings, tmp_path / "copy")
+    place.ledger = Ledger(place.path)
+    place.go_back(Return(generation=1, round=4, without=("pi-2",)), generation=3)
+    assert place.ledger.beginning(3).without == ("pi-2",)  # type: ignore[union-attr]
+    place.ledger.close()
+    assert set(replay(place.path, 0, SEED).samples) == {"pi-0", "pi-1"}
+    assert replay(place.path, 0, SEED).same
+
+
+def test_nothing_is_removed_under_an_aggregator_at_work(place: Place) -> None:
+    held = lock(place.path.parent)
+    with pytest.raises(GaveWay, match=r"already works with this state folder: stop the aggregator, run this"):
+        forget(place.settings, "rogue")
+    os.close(held)
+    assert b"rogue" in files(place)
+
+
+def test_where_there_is_no_ledger_there_is_nothing_to_forget(place: Place) -> None:
+    for file in place.path.parent.glob(f"{FILE}*"):
+        file.unlink()
+    assert forget(place.settings, "rogue").is_nothing
+    assert not place.path.exists()

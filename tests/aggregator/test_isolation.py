@@ -1,0 +1,252 @@
+"""Who is in quarantine is told, not awaited and not counted, and nothing else happens to it."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.answers import Answer, Verdict
+from aggregator.claims import Known
+from aggregator.config import FederationSettings
+from aggregator.ledger.writing import Ledger
+from aggregator.quarantine import LOOK_S, QuarantineList, read, write
+from aggregator.takeover import StatusSeen
+from aggregator.watching import Watching
+from fedge.errors import StateError
+from fedge.freshness import RoundId, round_of
+from fedge.link import MessageArrived
+from fedge.messages import pack
+from fedge.reasons import Reason
+from fedge.topics import Topics
+from tests.aggregator.stories import (
+    OPEN,
+    Story,
+    closing,
+    digest_of,
+    federation,
+    finished,
+    frames,
+    of,
+    receipts,
+    rules,
+    running,
+    status,
+    update,
+)
+from tests.aggregator.test_ledger import LIFE, close
+
+
+def aside(story: Story, *devices: str) -> list[do.Effect]:
+    return story.tell(on.Quarantined(story.now_s, frozenset(devices)))
+
+
+def said(effects: list[do.Effect]) -> str:
+    return "\n".join(effect.text for effect in of(do.Say, effects))
+
+
+def test_it_is_refused_at_its_first_frame_and_not_awaited() -> None:
+    story = running("a", "b", "rogue", rules=rules(target=None))
+    effects = aside(story, "rogue")
+    assert "rogue is set aside: neither awaited nor counted, until `fedge quarantine --lift`" in said(effects)
+    assert story.state.awaited == {"a", "b"}
+    assert receipts(story.answers("rogue")) == [("rogue", "refused", Reason.QUARANTINED)]
+    assert "rogue" not in story.state.answers, "nothing is kept of it"
+    story.answers("a")
+    story.answers("b")
+    assert story.phase() == "closing", "the round waits for nobody else"
+
+
+def test_a_round_that_waits_only_for_it_is_closed_at_once() -> None:
+    story = running("a", "b", "rogue", rules=rules(target=None))
+    story.answers("a")
+    story.answers("b")
+    assert story.phase() == "collecting"
+    assert of(do.CloseRound, aside(story, "rogue"))
+
+
+def test_what_it_sent_in_the_open_round_counts_no_more() -> None:
+    story = running("a", "b", "rogue", rules=rules(target=None))
+    story.answers("rogue")
+    digest = story.state.answers["rogue"].digest
+    effects = aside(story, "rogue")
+    (saved,) = of(do.SaveAnswer, effects)
+    assert (saved.device, saved.answer.verdict, saved.answer.reason) == (
+        "rogue",
+        "refused",
+        Reason.QUARANTINED,
+    )
+    assert do.DropSpool("rogue", digest) in effects
+    assert story.state.admitted == 0
+    again = story.frame("rogue", frames(update("rogue", story.state.round))[0])
+    assert receipts(again) == [("rogue", "refused", Reason.QUARANTINED)], "and it is told so"
+    assert aside(story, "rogue") == [], "once"
+
+
+def test_an_update_on_its_way_is_dropped() -> None:
+    story = running("a", "b", "rogue")
+    first, second = frames(update("rogue"), 2)
+    story.frame("rogue", first)
+    assert story.state.spooled > 0
+    assert do.DropSpool("rogue", first.id) in aside(story, "rogue")
+    assert (story.state.spooled, dict(story.state.partials)) == (0, {})
+    assert receipts(story.frame("rogue", second)) == [("rogue", "refused", Reason.QUARANTINED)]
+    read_late = story.tell(on.UpdateRead(story.now_s, "rogue", first.id, update("rogue")))
+    assert receipts(read_late) == [("rogue", "refused", Reason.QUARANTINED)]
+    assert do.DropSpool("rogue", first.id) in read_late
+
+
+def test_a_round_that_is_being_closed_is_left_alone_unless_no_model_comes_of_it() -> None:
+    story = closing()
+    effects = aside(story, "c")
+    assert "round 1.1 is being closed with what c sent before: that counts" in said(effects)
+    assert of(do.SaveAnswer, effects) == []
+    assert story.state.admitted == 3
+    effects = story.tell(on.CloseFailed(story.now_s, OPEN, "no device measured 'volts'"))
+    (saved,) = of(do.SaveAnswer, effects)
+    assert (saved.device, saved.answer.reason) == ("c", Reason.QUARANTINED)
+    assert (story.state.admitted, story.state.enough) == (2, 3)
+
+
+def test_a_verdict_of_before_comes_again() -> None:
+    story = running("a", "b", "rogue")
+    story.verdicts["rogue", b"d" * 32] = Verdict(RoundId(1, 0), Answer(b"d" * 32, "admitted"))
+    aside(story, "rogue")
+    frame = replace_id(frames(update("rogue", RoundId(1, 0)))[0], b"d" * 32)
+    assert receipts(story.frame("rogue", frame)) == [("rogue", "admitted", None)]
+
+
+def replace_id(frame, digest: bytes):  # type: ignore[no-untyped-def]
+    return frame.model_copy(update={"id": digest})
+
+
+def test_lifted_it_takes_part_again() -> None:
+    story = running("a", "b", "rogue", rules=rules(target=None))
+    aside(story, "rogue")
+    assert "rogue is no longer set aside" in said(aside(story))
+    assert story.state.awaited == {"a", "b", "rogue"}
+    assert receipts(story.answers("rogue")) == [("rogue", "admitted", None)]
+
+
+def test_who_was_turned_away_in_a_round_is_not_awaited_in_it_when_that_is_lifted() -> None:
+    """It has its verdict, and sends no other update of that round."""
+    story = running("a", "b", "rogue", rules=rules(target=None))
+    aside(story, "rogue")
+    story.answers("rogue")
+    aside(story)
+    assert story.state.awaited == {"a", "b"}
+    story.answers("a")
+    story.answers("b")
+    assert story.phase() == "closing"
+    story.closed()
+    story.published()
+    assert story.state.awaited == {"a", "b", "rogue"}
+
+
+def test_what_it_claims_to_have_seen_is_not_listened_to() -> None:
+    story = running("a", "rogue")
+    aside(story, "rogue")
+    effects = story.sees("rogue", status(seen=RoundId(1, 5_000)))
+    assert of(do.GiveUp, effects) == []
+    assert said(effects) == ""
+    assert dict(story.state.ahead) == {}
+
+
+def test_it_is_drawn_for_no_cohort() -> None:
+    online = frozenset(f"pi-{number}" for number in range(40))
+    for left in ("pi-0", "pi-1", "pi-2", "pi-3", "pi-4", "pi-5"):
+        story = Story(federation(rules=rules(0.3, 1, 1), online=online, quarantined=online - {left}))
+        story.announce()
+        assert story.state.awaited == {left}
+
+
+def test_after_the_end_nothing_changes_in_what_counted() -> None:
+    story = finished()
+    effects = aside(story, "a")
+    assert of(do.SaveAnswer, effects) == []
+    assert story.phase() == "done"
+
+
+# ── the ledger ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_verdict_is_changed_only_for_this_and_only_while_the_round_is_open(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    here, digest = RoundId(1, 1), digest_of(update("rogue"))
+    admitted = Answer(digest, "admitted", samples=10)
+    quarantined = Answer(digest, "refused", Reason.QUARANTINED, "set aside", 10)
+    with ledger.transaction():
+        ledger.begin_life(LIFE)
+        ledger.save_answer(here, "rogue", admitted)
+        ledger.save_answer(here, "rogue", Answer(digest, "refused", Reason.NOT_FINITE, "no"))
+        assert ledger.answers(here) == {"rogue": admitted}, "the first verdict stays"
+        ledger.save_answer(here, "rogue", quarantined)
+        assert ledger.answers(here) == {"rogue": quarantined}
+        ledger.save_answer(here, "b", admitted)
+        close(ledger, here)
+        ledger.save_answer(here, "b", quarantined)
+        assert ledger.answers(here)["b"] == admitted
+    ledger.close()
+
+
+# ── the list ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_list_is_looked_at_again_and_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, now_s = tmp_path / "quarantined", 0.0
+    listed = QuarantineList(path, lambda: now_s)
+    assert listed.devices == frozenset()
+    write(path, {"pump-9": "2026-05-01T10:00:00+00:00", "pump-1": ""})
+    assert not listed.has_changed(), "not all the time"
+    now_s += LOOK_S
+    assert listed.has_changed()
+    assert listed.devices == {"pump-1", "pump-9"}
+    assert read(path) == {"pump-9": "2026-05-01T10:00:00+00:00", "pump-1": ""}
+    now_s += LOOK_S
+    assert not listed.has_changed()
+    path.write_text("PUMP NINE\n")
+    now_s += LOOK_S
+    with caplog.at_level(logging.ERROR):
+        assert not listed.has_changed()
+    assert (
+        "line 1: 'PUMP' is no device's id; correct the line; whoever was in quarantine before stays there"
+        in (caplog.text)
+    )
+    assert listed.devices == {"pump-1", "pump-9"}
+    path.unlink()
+    now_s += LOOK_S
+    assert listed.has_changed()
+    assert listed.devices == frozenset()
+
+
+def test_a_list_that_cannot_be_read_at_the_start_stops_it(tmp_path: Path) -> None:
+    path = tmp_path / "quarantined"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(StateError, match="is no list of devices"):
+        QuarantineList(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StateError, match="cannot be read"):
+        QuarantineList(path)
+
+
+def test_what_it_claims_is_not_listened_to_at_a_start_either(tmp_path: Path) -> None:
+    (tmp_path / "federation.toml").write_text(
+        '[federation]\nname = "lab"\n[model]\nfeatures = 2\nclasses = ["a", "b"]\n'
+    )
+    settings = FederationSettings.load(tmp_path / "federation.toml", {})
+    said = pack(status(seen=RoundId(1, 900)))
+
+    def heard(*quarantined: str) -> tuple[RoundId, bool]:
+        link: Any = None
+        known = Known(RoundId(1, 3), frozenset({"rogue"}), False, None)
+        watching = Watching(settings, link, known, lambda: 0.0, quarantined=frozenset(quarantined))
+        topic = Topics("lab").status("rogue")
+        (event,) = watching._understood(MessageArrived(topic, said, True, None, 0, 0))
+        assert isinstance(event, StatusSeen)
+        return round_of(event.status), event.status.online
+
+    assert heard() == (RoundId(1, 900), True)
+    assert heard("rogue") == (RoundId(0, 0), True)
