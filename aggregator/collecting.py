@@ -213,7 +213,7 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         if status.declined is not None and _declines(state, device) and device in state.awaited:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
             effects.append(do.Say("info", f"round {state.round}: {said}"))
-            state, more = blame(state)
+            state, more = blame(state, device)
             effects += more
     if state.phase is Phase.COLLECTING:
         change = _with if can_be_awaited(state, device) else _without
