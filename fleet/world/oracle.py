@@ -71,9 +71,12 @@ class Oracle:
         topics: the federation's.
         now_s: virtual seconds.
         quorum: below which no round may close.
+        clips: differences are clipped.
     """
 
-    def __init__(self, topics: Topics, now_s: Callable[[], float], quorum: int) -> None:
+    def __init__(
+        self, topics: Topics, now_s: Callable[[], float], quorum: int, *, clips: bool = True
+    ) -> None:
         self.made: dict[bytes, Made] = {}
         self.closed_s = 0.0
         """When the last round was closed."""
@@ -82,7 +85,7 @@ class Oracle:
         """Generation, round and attempt of the newest announcement that the broker has held."""
         self._lasts_s: dict[str, float] = {}
         """When the seconds of an announced round and attempt have run out."""
-        self._topics, self._now_s, self._quorum = topics, now_s, quorum
+        self._topics, self._now_s, self._quorum, self._clips = topics, now_s, quorum, clips
         self.several_until_s = -inf
         """Until then several aggregators may have been at work, each over the other's frames."""
         self._receipts: dict[tuple[str, bytes], set[str]] = {}
@@ -253,7 +256,7 @@ class Oracle:
     ) -> None:
         """The model of a training round is the mean within its bounds, and usable."""
         base = twins.numbers(book.body)
-        parts = twins.counted(self._updates(counted.values()), base)
+        parts = twins.counted(self._updates(counted.values()), base, clips=self._clips)
         usual = book.usual.get(round_id.generation, 0.0)
         furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
         norms = sorted(part.norm for part in parts)
@@ -279,7 +282,8 @@ class Oracle:
         if any(before[device].reason is not Reason.SET_ASIDE for device in gone):
             raise Violation(f"in round {round_id} it is taken back that updates of {gone} count")
         base = twins.numbers(book.body)
-        caused = twins.causes(self._updates(before.values()), base, self._judge(ledger, round_id, base))
+        judge = self._judge(ledger, round_id, base)
+        caused = twins.causes(self._updates(before.values()), base, judge, clips=self._clips)
         if gone != caused:
             raise Violation(f"in round {round_id} updates of {gone} are set aside, because of {caused}")
         book.set_aside |= {before[device].digest for device in gone}

@@ -46,6 +46,8 @@ ODD: Mapping[int, Mapping[int, Odd]] = {
     6: {0: "many samples", 1: "far away", 2: "as large as can be"},
 }
 """Of so many worlds these, by the rest of their seed, have such devices."""
+UNCLIPPED = 4
+"""In these no difference is clipped, so that a mean may be unusable however many devices there are."""
 SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
 SETTLE_S = 480.0
@@ -76,6 +78,7 @@ class Terms:
     delays_s: tuple[float, ...]
     real: bool
     signed: bool
+    clips: bool
     odd: Mapping[int, Odd]
     """What is unusual about which device."""
 
@@ -112,6 +115,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         delays_s=tuple(rng.choice((0.002, 0.02, 0.2)) for _ in range(devices + 1)),
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
+        clips=seed % ODD_OF != UNCLIPPED,
         odd=ODD.get(seed % ODD_OF, {}),
     )
 
@@ -159,7 +163,7 @@ class World:
         self._broker = Broker(
             lambda: self._clock.now_s, self._clock.after, self._heard, self.terms.queue_limit
         )
-        self._oracle = Oracle(TOPICS, lambda: self._clock.now_s, self.terms.quorum)
+        self._oracle = Oracle(TOPICS, lambda: self._clock.now_s, self.terms.quorum, clips=self.terms.clips)
         self._scene = Scene(self._clock, self._broker, self._oracle, TOPICS, self._rng, self._tell)
         self._devices: list[DeviceHost] = []
         self._clones: list[DeviceHost] = []
@@ -513,6 +517,8 @@ def _federation(wanted: Terms) -> FederationSettings:
     rounds = {"fraction": wanted.fraction, "quorum": wanted.quorum, "deadline_s": wanted.deadline_s}
     if wanted.target is not None:
         rounds["target"] = wanted.target
+    if not wanted.clips:
+        rounds["clip_norm"] = 0.0
     return FederationSettings.model_validate(
         {
             "federation": {"name": NAME, "max_samples": 1_000_000},

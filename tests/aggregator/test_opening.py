@@ -217,7 +217,7 @@ def test_a_restart_judges_by_what_was_usual_before(place: Place, seen: Callable[
         place.close_round(place.open())
     state = place.open()
     assert state.round == (1, 2)
-    assert (state.usual_distance, state.furthest) == (2.0, 200.0), "of the longer of two medians, 2 and 1"
+    assert (state.usual.distance, state.furthest) == (2.0, 200.0), "of the longer of two medians, 2 and 1"
     assert state.base is not None
     assert state.base.tolist() == [2.0] * state.weights, "the weights of the model of round 2"
     place.close_round(place.open(new_generation=True))
