@@ -13,12 +13,16 @@ FAILURES = frozenset({Reason.TRAINING_DIVERGED, Reason.FAILED})
 """Why a device declines that could not train from the model."""
 
 
-def blame(state: Federation) -> Step:
+def blame(state: Federation, device: str) -> Step:
     """Say, once a round, that its model is bad, if all who are chosen and online failed to train from it.
+
+    Asked when `device`, which was awaited until now, declines; while others are, nothing is looked for.
 
     They are as many as the quorum, and nobody's update was admitted: one device alone says nothing about it.
     """
     if state.kind != "train" or state.phase is not Phase.COLLECTING or state.blamed == state.round:
+        return state, []
+    if not state.awaited <= {device}:
         return state, []
     cohort = state.cohorts[-1]
     asked = [

@@ -7,7 +7,7 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -157,25 +157,15 @@ def averaged(
         return found
     assert job.model is not None
     summary = summarize(updates.answers, bytes_needed(job.task_blob.size, job.model.size))
-    summary["weight_change"] = _change(base, found.vector)
+    moved = distance(base, found.vector)
+    summary["weight_change"] = moved / max(distance(np.zeros_like(base), base), 1e-38)
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
-    summary["moved"] = distance(base, found.vector)
+    summary["moved"] = moved
     if len(found.devices) > 1:  # of one, it would be what that one says
         summary["median_norm"] = found.bounds.median_norm
     return Averaged(
         found.vector, len(found.devices), sum(found.samples), summary, tuple(_bounded(job.factors, found))
     )
-
-
-def usual_distance(summaries: Sequence[Mapping[str, float]]) -> float:
-    """How far from its base an update usually is, by the closed rounds of a generation; 0: none tells.
-
-    That is the longest of their medians, not the last one: a fleet that has learnt all there is hardly moves
-    any more, and what it then sees for the first time must not be refused. Nor must it be refused to undo
-    what the last round did, however far that moved the model.
-    """
-    longest = max((summary.get("median_norm", 0.0) for summary in summaries), default=0.0)
-    return max(longest, summaries[-1].get("moved", 0.0)) if longest else 0.0
 
 
 def _bounded(factors: Factors, found: Mean) -> list[str]:
@@ -203,14 +193,6 @@ def _bounded(factors: Factors, found: Mean) -> list[str]:
 def _names(devices: Sequence[str]) -> str:
     more = len(devices) - NAMED
     return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _change(base: Vector, vector: Vector) -> float:
-    """‖w' - w‖ / ‖w‖, in float64."""
-    before = float(np.linalg.norm(base.astype(np.float64)))
-    difference = vector.astype(np.float64)
-    difference -= base
-    return float(np.linalg.norm(difference)) / max(before, 1e-38)
 
 
 def job_of(state: Federation) -> ClosingJob:

@@ -238,7 +238,7 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
             cause = f"declines {status.declined.reason}"
             effects.append(do.Say("info", f"round {state.round}: {said}", device, cause))
-            state, more = blame(state)
+            state, more = blame(state, device)
             effects += more
     if state.phase is Phase.COLLECTING:
         change = _with if can_be_awaited(state, device) else _without

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from aggregator.answers import Verdict
 from aggregator.stopping import Progress
+from aggregator.usual import Usual
 from fedge.frames import Refused
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Frame, Service, Status, Survey, Task, Update
@@ -114,8 +115,8 @@ class RoundClosed:
     progress: Progress
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The model's weights, of shape (p,)."""
-    usual_distance: float = 0.0
-    """How far from its base an update usually is, by all rounds so far; 0: not known."""
+    usual: Usual = field(default_factory=Usual)
+    """How far from its base an update usually is, this round's included."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from aggregator.answers import Answer, Missed
 from aggregator.effects import Effect
 from aggregator.stopping import Progress, Stopping
+from aggregator.usual import Usual
 from fedge.capabilities import required
 from fedge.frames import Partial
 from fedge.freshness import RoundId
@@ -70,8 +71,8 @@ class Federation:
     model: Blob | None = None
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """The weights of `model`, of shape (p,): what the round's updates begin from."""
-    usual_distance: float = 0.0
-    """How far from its base an update of this generation usually is (`aggregator.closing`); 0: not known."""
+    usual: Usual = field(default_factory=Usual)
+    """How far from its base an update of this generation usually is."""
     phase: Phase = Phase.PREPARING
     attempt: int = 0
     """How often the round's deadline has passed below quorum."""
@@ -129,7 +130,7 @@ class Federation:
     @property
     def furthest(self) -> float | None:
         """How far from the model an update may be that is admitted; None: as far as it likes."""
-        return self.rules.max_norm * self.usual_distance or None
+        return self.rules.max_norm * self.usual.distance or None
 
     @property
     def requires(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from aggregator.claims import Known
-from aggregator.closing import usual_distance, weights_of
+from aggregator.closing import weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import Return, begin, go_back, require_same, task_of
@@ -15,6 +15,7 @@ from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.stopping import Progress, Stopping
 from aggregator.takeover import TakeUp
+from aggregator.usual import Usual
 from aggregator.watching import Stopped, watch
 from fedge.errors import ConfigError, DamagedState
 from fedge.frames import cost
@@ -131,10 +132,10 @@ def _load(
 ) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
-    progress = Progress()
-    summaries = ledger.summaries(life.generation)
-    for summary in summaries:
+    progress, usual = Progress(), Usual()
+    for summary in ledger.summaries(life.generation):
         progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
+        usual = usual.after(summary)
     last = ledger.last_closed(life.generation)
     round_id = RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
     saved = ledger.round_as_saved(round_id)
@@ -174,7 +175,7 @@ def _load(
         weights=task.network.schema.size,
         model=model,
         base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
-        usual_distance=usual_distance(summaries),
+        usual=usual,
         phase=Phase.DONE if done else Phase.PREPARING,
         attempt=saved.attempt if saved else 0,
         cohorts=saved.cohorts if saved else (),

@@ -291,7 +291,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         task_message=event.task_message,
         model=event.model,
         base=event.base,
-        usual_distance=event.usual_distance,
+        usual=event.usual,
         progress=event.progress,
         weights=event.task_message.network.schema.size,
         answers={},

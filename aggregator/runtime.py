@@ -17,7 +17,7 @@ from aggregator import rounds
 from aggregator.answers import Verdict
 from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
-from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, usual_distance, weights_of
+from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, weights_of
 from aggregator.config import FederationSettings
 from aggregator.effects import Effect
 from aggregator.events import Event
@@ -299,11 +299,12 @@ class Runtime:
                 summary = self._ledger.summary(job.round)
                 self._round_began_s = now_s
                 self._tally.closed(summary)
-                progress = self._state.progress
+                progress, usual = self._state.progress, self._state.usual
                 if job.kind == "train":
                     progress = progress.after(
                         summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"]
                     )
+                    usual = usual.after(summary)
                 return on.RoundClosed(
                     now_s,
                     job.round,
@@ -312,7 +313,7 @@ class Runtime:
                     computed.model,
                     progress,
                     computed.vector,
-                    usual_distance(self._ledger.summaries(job.round.generation)),
+                    usual,
                 )
             case Unmeasured() as unmeasured:
                 return on.CloseFailed(now_s, job.round, str(unmeasured))

@@ -99,6 +99,7 @@ class Oracle:
         quorum: below which no round may close.
         deadline_s: of each attempt.
         ending: when learning may end.
+        clips: differences are clipped.
     """
 
     def __init__(
@@ -108,6 +109,8 @@ class Oracle:
         quorum: int,
         deadline_s: float = 0.0,
         ending: Ending = NEVER,
+        *,
+        clips: bool = True,
     ) -> None:
         self.made: dict[bytes, Made] = {}
         self.closed_s = 0.0
@@ -117,7 +120,7 @@ class Oracle:
         """Generation, round and attempt of the newest announcement that the broker has held."""
         self._lasts_s: dict[str, float] = {}
         """When the seconds of an announced round and attempt have run out."""
-        self._topics, self._now_s, self._quorum = topics, now_s, quorum
+        self._topics, self._now_s, self._quorum, self._clips = topics, now_s, quorum, clips
         self._deadline_s = deadline_s
         self._linked: set[str] = set()
         """Aggregators at work that know that they are connected."""
@@ -391,7 +394,8 @@ class Oracle:
             before = twins.numbers(book.bodies[here._replace(round=number - 1)])
             made = [self.made[digest] for digest, in_round in book.counted.items() if in_round == here]
             left = [each.message for each in made if each.device not in wish.without]
-            mean = twins.mean(twins.counted([one for one in left if isinstance(one, Update)], before))
+            updates = [one for one in left if isinstance(one, Update)]
+            mean = twins.mean(twins.counted(updates, before, clips=self._clips))
             total = [t + m - w for t, m, w in zip(total, mean, before, strict=True)] if total else mean
         return np.array(total).astype("<f4").tobytes()
 
@@ -400,7 +404,7 @@ class Oracle:
     ) -> None:
         """The model of a training round is the mean within its bounds, and usable."""
         base = twins.numbers(book.body)
-        parts = twins.counted(self._updates(counted.values()), base)
+        parts = twins.counted(self._updates(counted.values()), base, clips=self._clips)
         usual = book.usual.get(round_id.generation, 0.0)
         furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
         norms = sorted(part.norm for part in parts)
@@ -431,7 +435,8 @@ class Oracle:
         if any(before[device].reason is not Reason.SET_ASIDE for device in gone):
             raise Violation(f"in round {round_id} it is taken back that updates of {gone} count")
         base = twins.numbers(book.body)
-        caused = twins.causes(self._updates(before.values()), base, self._judge(ledger, round_id, base))
+        judge = self._judge(ledger, round_id, base)
+        caused = twins.causes(self._updates(before.values()), base, judge, clips=self._clips)
         if gone != caused:
             raise Violation(f"in round {round_id} updates of {gone} are set aside, because of {caused}")
         book.set_aside |= {before[device].digest for device in gone}

@@ -40,7 +40,7 @@ class Bench:
 
 Odd = Literal["", "many samples", "far away", "as large as can be"]
 """What is unusual about a device: it says a thousand times the samples, is sixteen times as far from its base
-as others, or sends the largest weights there are in each first round of training."""
+as others, or sends, in each first round of training, the largest weights there are, of very many samples."""
 
 
 class StandIn:
@@ -74,7 +74,7 @@ class StandIn:
             return Failed(here, Reason.BAD_DATA, "the sensor is away")
         tries = self._bench.tries()
         samples = 20 + (self._number * 131 + manifest.round * 17 + tries) % 900
-        if self._odd == "many samples":
+        if self._odd == "many samples" or (self._odd == "as large as can be" and manifest.round == 1):
             samples *= 1_000
         if manifest.kind == "survey":
             count, mean = np.array([float(samples)]), np.array([float(self._number)])

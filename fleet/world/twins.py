@@ -21,7 +21,7 @@ FEWEST = 5
 """Of fewer updates none is clipped."""
 CLIP_NORM = MAX_WEIGHT = 10
 MAX_NORM = 100
-"""The factors of the world's federations, which are the usual ones."""
+"""The factors of the world's federations, which are the usual ones; in some of them nothing is clipped."""
 
 Numbers = list[float]
 Usable = Callable[[Numbers], bool]
@@ -48,7 +48,7 @@ def length(base: Numbers, vector: Numbers) -> float:
     return sqrt(squares[0])
 
 
-def counted(updates: Sequence[Update], base: Numbers) -> list[Counted]:
+def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> list[Counted]:
     """What the updates of a round count with: bounds by the lower medians of all of them."""
     vectors = [numbers(update.body) for update in updates]
     norms = [length(base, vector) for vector in vectors]
@@ -56,7 +56,7 @@ def counted(updates: Sequence[Update], base: Numbers) -> list[Counted]:
     most = max(1, floor(MAX_WEIGHT * sorted(update.samples for update in updates)[(len(updates) - 1) // 2]))
     found = []
     for update, norm, vector in zip(updates, norms, vectors, strict=True):
-        if len(updates) >= FEWEST and norm > CLIP_NORM * usual:
+        if clips and len(updates) >= FEWEST and norm > CLIP_NORM * usual:
             scale = CLIP_NORM * usual / norm
             vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
         found.append(Counted(update.device, norm, min(most, update.samples), vector))
@@ -72,9 +72,9 @@ def mean(parts: Iterable[Counted]) -> Numbers:
     return [_single(entry / n) for entry in total]
 
 
-def causes(updates: Sequence[Update], base: Numbers, usable: Usable) -> set[str]:
+def causes(updates: Sequence[Update], base: Numbers, usable: Usable, *, clips: bool = True) -> set[str]:
     """Without whom the mean of these updates is usable; nobody, if it is."""
-    parts = counted(updates, base)
+    parts = counted(updates, base, clips=clips)
     if usable(mean(parts)):
         return set()
     found = {part.device for part in parts if not usable([_single(w) for w in part.vector])}
@@ -84,7 +84,7 @@ def causes(updates: Sequence[Update], base: Numbers, usable: Usable) -> set[str]
         found.add(others.pop().device)
     while others:
         left = [update for update in updates if update.device not in found]
-        if usable(mean(counted(left, base))):
+        if usable(mean(counted(left, base, clips=clips))):
             break
         found.add(others.pop().device)
     return found

@@ -47,6 +47,8 @@ ODD: Mapping[int, Mapping[int, Odd]] = {
     6: {0: "many samples", 1: "far away", 2: "as large as can be"},
 }
 """Of so many worlds these, by the rest of their seed, have such devices."""
+UNCLIPPED = 4
+"""In these no difference is clipped, so that a mean may be unusable however many devices there are."""
 SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
 SILENT_ONE_IN = 6
@@ -83,6 +85,7 @@ class Terms:
     signed: bool
     silent: bool
     """A member is online and never answers."""
+    clips: bool
     odd: Mapping[int, Odd]
     """What is unusual about which device."""
 
@@ -120,6 +123,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
+        clips=seed % ODD_OF != UNCLIPPED,
         odd=ODD.get(seed % ODD_OF, {}),
     )
 
@@ -173,6 +177,7 @@ class World:
             self.terms.quorum,
             self.terms.deadline_s,
             Ending(self.terms.rounds, ACCURACY),
+            clips=self.terms.clips,
         )
         self._oracle.liars.add(LIAR)
         self._scene = Scene(self._clock, self._broker, self._oracle, TOPICS, self._rng, self._tell)
@@ -534,6 +539,8 @@ def _federation(wanted: Terms) -> FederationSettings:
     rounds = {"fraction": wanted.fraction, "quorum": wanted.quorum, "deadline_s": wanted.deadline_s}
     if wanted.target is not None:
         rounds["target"] = wanted.target
+    if not wanted.clips:
+        rounds["clip_norm"] = 0.0
     return FederationSettings.model_validate(
         {
             "federation": {"name": NAME, "max_samples": 1_000_000},

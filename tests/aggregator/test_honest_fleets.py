@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from agent.local.sgd import train
-from aggregator.closing import first_weights, usual_distance
+from aggregator.closing import first_weights
 from aggregator.config import RoundsSection
 from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
+from aggregator.usual import Usual
 from fedge.messages import Task
 from fedge.nn import Network
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
@@ -35,7 +36,7 @@ def test_devices_with_20_to_20000_samples_are_all_admitted(hidden: tuple[Dense |
     task = Task(network=spec, features=names, classes=("x", "y", "z"), reconnect_spread_s=1.0)
     network, base = Network(spec), first_weights(task, seed=1, generation=1)
     data = [samples(k, n) for k, n in enumerate(COUNTS)]
-    summaries: list[dict[str, float]] = []
+    usual, last = Usual(), 0.0
     furthest_seen = 0.0
     for number in range(1, ROUNDS + 1):
         vectors = [
@@ -50,13 +51,13 @@ def test_devices_with_20_to_20000_samples_are_all_admitted(hidden: tuple[Dense |
             for k, (X, y) in enumerate(data)
         ]
         norms = [distance(base, vector) for vector in vectors]
-        if summaries:
-            last = summaries[-1]["median_norm"]
+        if last:
             furthest_seen = max(furthest_seen, max(norms) / last)
-            assert max(norms) <= DEFAULTS.max_norm * usual_distance(summaries)
+            assert max(norms) <= DEFAULTS.max_norm * usual.distance
             assert max(norms) <= DEFAULTS.max_norm * last, "nor by that of the last round alone"
         found = bounds(norms, COUNTS, Factors(DEFAULTS.clip_norm, DEFAULTS.max_weight))
-        summaries.append({"median_norm": found.median_norm})
+        last = found.median_norm
+        usual = usual.after({"median_norm": last})
         counted = [
             Contribution(f"pi-{k}", found.weights[k], clipped(base, vectors[k], found.scales[k]))
             for k in range(DEVICES)

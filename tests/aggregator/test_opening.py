@@ -121,6 +121,8 @@ class Place:
                 self.ledger.save_content("task", state.round, surveyed, task)
             self.ledger.save_content("model", state.round, model, data)
             summary = {} if number == 0 else {"weight_change": 0.5, "accuracy": number / 10}
+            if number:
+                summary |= {"median_norm": max(1.0, 3.0 - number), "moved": 0.5}
             self.ledger.close_round(state.round, model.digest, 2, 20, summary, 0.0, "mean/1")
 
 
@@ -209,6 +211,18 @@ def test_a_restart_between_rounds_begins_the_next_with_the_newest_task_and_model
     assert (state.round, state.kind, state.cohorts, state.answers) == ((1, 1), "train", (), {})
     assert (state.task_message.reconnect_spread_s, state.task.slot) == (SURVEYED_SPREAD_S, 1)
     assert state.model == model_of(state, RoundId(1, 0))
+
+
+def test_a_restart_judges_by_what_was_usual_before(place: Place, seen: Callable[[Watch], None]) -> None:
+    for _ in range(3):
+        place.close_round(place.open())
+    state = place.open()
+    assert state.round == (1, 2)
+    assert (state.usual.distance, state.furthest) == (2.0, 200.0), "of the longer of two medians, 2 and 1"
+    assert state.base is not None
+    assert state.base.tolist() == [2.0] * state.weights, "the weights of the model of round 2"
+    place.close_round(place.open(new_generation=True))
+    assert (place.open().furthest, place.open().round) == (None, (2, 1)), "a generation begins without"
 
 
 def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_for(

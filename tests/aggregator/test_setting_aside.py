@@ -7,8 +7,8 @@ import pytest
 
 from aggregator import effects as do
 from aggregator import events as on
-from aggregator.closing import usual_distance
 from aggregator.effects import Effect
+from aggregator.usual import Usual
 from fedge.codecs import CODECS
 from fedge.freshness import RoundId
 from fedge.messages import Decline
@@ -187,7 +187,7 @@ def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
             blob("model of round 1", slot=1),
             state.progress,
             base=np.zeros(P, np.float32),
-            usual_distance=2.0,
+            usual=Usual(2.0),
         )
     )
     story.published()
@@ -200,7 +200,7 @@ def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
 
 def test_if_most_are_too_far_the_way_out_is_told() -> None:
     far = CODECS["float32"].encode(np.full(P, 100.0, np.float32))
-    start = {"base": np.zeros(P, np.float32), "usual_distance": 1.0}
+    start = {"base": np.zeros(P, np.float32), "usual": Usual(1.0)}
     story = running("a", "b", "c", **start)
     story.answers("a", body=far)
     story.answers("b", body=CODECS["float32"].encode(np.zeros(P, np.float32)))
@@ -213,14 +213,15 @@ def test_if_most_are_too_far_the_way_out_is_told() -> None:
 
 def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
     """A fleet that has learnt all may be taught something new, and one that was led astray may return."""
-    rounds = [{"median_norm": 2.0, "moved": 1.0}, {"median_norm": 1e-9, "moved": 1e-9}]
-    assert usual_distance([]) == 0
-    assert usual_distance([{"moved": 5.0}]) == 0, "a round of one says nothing"
-    assert usual_distance(rounds) == 2
-    assert usual_distance([*rounds, {"median_norm": 1.0, "moved": 1e30}]) == 1e30
-    assert usual_distance([*rounds, {"median_norm": 1.0, "moved": 1e30}, rounds[0]]) == 2
+    usual = Usual().after({"moved": 5.0})
+    assert usual.distance == 0, "a round of one says nothing"
+    usual = usual.after({"median_norm": 2.0, "moved": 1.0}).after({"median_norm": 1e-9, "moved": 1e-9})
+    assert usual.distance == 2
+    usual = usual.after({"median_norm": 1.0, "moved": 1e30})
+    assert usual.distance == 1e30
+    assert usual.after({"median_norm": 1.0, "moved": 1.0}).distance == 2
 
 
 def test_without_a_factor_there_is_no_bound() -> None:
-    story = running("a", rules=replace(rules(), max_norm=0.0), usual_distance=5.0)
+    story = running("a", rules=replace(rules(), max_norm=0.0), usual=Usual(5.0))
     assert story.state.furthest is None

@@ -29,6 +29,7 @@ BLOCKS = {
     for title, _, text in (part.partition("\n") for part in TEXT.split("\n## ")[1:])
 }
 RUN = {
+    "A bad model": 0,
     "Backing up": 1,
     "Restoring": 2,
     "A bad model went out": 5,
