@@ -2,9 +2,13 @@
 
 Both are relative to the round's own median, which one liar cannot place:
 
-* a difference w_k - base longer than `clip_norm` times the median norm is shortened to that length (from five
-  updates on: of fewer, one liar would be too large a part to tell what is usual);
-* an n_k counts up to `max_weight` times the median n_k.
+* a difference w_k - base longer than `clip_norm` times the median norm is shortened to that length;
+* an n_k counts up to `max_weight` times the median n_k, and not so much that n_k times length is more than
+  `clip_norm` times the product of the medians; as one median it counts in any case. So no update pulls the
+  mean harder than `clip_norm` usual ones.
+
+What depends on lengths is bounded from five updates on: of fewer, one liar would be too large a part to tell
+what is usual.
 
 The median is the *lower* one, the element (K - 1) // 2 of the sorted K, unweighted: with an even number it is
 the smaller of the two in the middle and not their average, so an extreme value never enters it. With one liar
@@ -15,9 +19,10 @@ model.
 So with one liar among K updates, M their median norm, c = `clip_norm` and m = `max_weight`:
 
 * its share s of Σ n_k is at most m / (m + K // 2), for K // 2 others have the median n_k or more;
-* from K = 5 on no difference counts with more than c M, and against the mean of the others, with the lengths
-  and weights that they have in this round,
-  ‖mean - mean of others‖ = s ‖v_liar - mean of others‖ ≤ s (c M + ‖mean of others - base‖) ≤ 2 s c M.
+* from K = 5 on, where n_k counts as t median ones and the difference has the length d ≤ c M / max(1, t), the
+  liar adds s d ≤ t / (t + K // 2) · c M / max(1, t) ≤ c M / (1 + K // 2) to the mean; against the mean of the
+  others, with the lengths and weights that they have in this round,
+  ‖mean - mean of others‖ ≤ s d + s ‖mean of others - base‖ ≤ c M / (1 + K // 2) + s ‖mean of others - base‖.
 
 Clipping updates to a quantile of their norms: Andrew, Thakkar, McMahan, Ramaswamy, "Differentially Private
 Learning with Adaptive Clipping", NeurIPS 2021, https://arxiv.org/abs/1905.03871, section 2; here the quantile
@@ -49,7 +54,7 @@ Vector = NDArray[np.floating[Any]]
 class Factors:
     """Of which multiples of the medians the bounds are; 0: there is none."""
 
-    clip_norm: float = 10.0
+    clip_norm: float = 3.0
     max_weight: float = 10.0
 
 
@@ -76,11 +81,18 @@ def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> 
     norm, count = median_low(norms), median_low(samples)
     clip = factors.clip_norm * norm if factors.clip_norm and len(norms) >= FEWEST else math.inf
     cap = max(1, math.floor(min(MAX_SAMPLES, factors.max_weight * count))) if factors.max_weight else None
+
+    def weight(norm: float, samples: int) -> int:
+        if cap is None:
+            return samples
+        pulled = cap if norm * cap <= clip * count else max(count, math.floor(clip * count / norm))
+        return min(samples, cap, pulled)
+
     return Bounds(
         norm,
         count,
         tuple(1.0 if each <= clip else clip / each for each in norms),
-        tuple(each if cap is None else min(each, cap) for each in samples),
+        tuple(weight(*each) for each in zip(norms, samples, strict=True)),
     )
 
 

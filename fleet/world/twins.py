@@ -19,7 +19,7 @@ from fedge.topics import lane_of
 
 FEWEST = 5
 """Of fewer updates none is clipped."""
-CLIP_NORM = MAX_WEIGHT = 10
+CLIP_NORM, MAX_WEIGHT = 3, 10
 MAX_NORM = 100
 """The factors of the world's federations, which are the usual ones; in some of them nothing is clipped."""
 
@@ -53,13 +53,17 @@ def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> 
     vectors = [numbers(update.body) for update in updates]
     norms = [length(base, vector) for vector in vectors]
     usual = sorted(norms)[(len(norms) - 1) // 2]
-    most = max(1, floor(MAX_WEIGHT * sorted(update.samples for update in updates)[(len(updates) - 1) // 2]))
+    middle = sorted(update.samples for update in updates)[(len(updates) - 1) // 2]
+    most = max(1, floor(MAX_WEIGHT * middle))
     found = []
     for update, norm, vector in zip(updates, norms, vectors, strict=True):
+        weight = min(most, update.samples)
+        if clips and len(updates) >= FEWEST and norm * most > CLIP_NORM * usual * middle:
+            weight = min(weight, max(middle, floor(CLIP_NORM * usual * middle / norm)))
         if clips and len(updates) >= FEWEST and norm > CLIP_NORM * usual:
             scale = CLIP_NORM * usual / norm
             vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
-        found.append(Counted(update.device, norm, min(most, update.samples), vector))
+        found.append(Counted(update.device, norm, weight, vector))
     return found
 
 
