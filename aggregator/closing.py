@@ -185,8 +185,8 @@ def _bounded(factors: Factors, found: Mean) -> list[str]:
     if lighter:
         lines.append(
             f"{_names(lighter)} counts as {max(found.bounds.weights)} samples at most: "
-            f"{factors.max_weight:g} times the median n_k of {found.bounds.median_samples}, or fewer if it moves "
-            "the model far"
+            f"{factors.max_weight:g} times the median n_k of {found.bounds.median_samples}, "
+            "or fewer if it moves the model far"
         )
     return lines
 
