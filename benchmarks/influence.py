@@ -103,8 +103,8 @@ PLAIN: Mapping[str, float] = {
     "sensor: stuck": 0.953,
     "sensor: all missing": 0.958,
 }
-"""Accuracies of the programs before they had bounds (a67b94f), 30 rounds within 100 s, seed 1: the nineteen alone
-had 0.958. 0 means that no model was exported."""
+"""Accuracies of the programs before they had bounds (a67b94f), 30 rounds within 100 s, seed 1: the nineteen
+alone had 0.958. 0 means that no model was exported."""
 
 
 @dataclass(frozen=True)
