@@ -24,6 +24,7 @@ from aggregator.intake import Intake
 from aggregator.patience import AGAIN, MISSES, given_up
 from aggregator.rules.bounds import Factors, bounds
 from aggregator.rules.columns import robust
+from aggregator.stopping import Progress, Stopping
 from aggregator.survey import Measured, check
 from aggregator.usual import Usual
 from fedge.frames import FRAME_BYTES, cost
@@ -262,6 +263,20 @@ def test_one_distance_does_not_place_what_is_usual() -> None:
         # However far the mean was moved within its bounds: less than 10 M.
         moved = Usual(usual.longest, 10 * found.median_norm)
         assert moved.distance <= 10 * max(norms)
+
+
+def test_where_the_others_hardly_move_one_does_not_keep_learning_from_ending() -> None:
+    """Of half of the weight, at ten median distances M, it moves the weights by 5 M and less than theirs."""
+    short = VECTORS * np.float32(1e-6)
+    norms = [float(np.linalg.norm(vector)) for vector in short.astype(np.float64)]
+    rule = Stopping(99, weight_change=1e-4)
+    for lie in (1.0, 1e20, 3e38):
+        vector = np.full(WEIGHTS, lie, np.float64)
+        found = bounds([float(np.linalg.norm(vector)), *norms], [CAP, *COUNTS], Factors())
+        clipped = np.array([found.scales[0] * vector, *short])
+        moved = float(np.linalg.norm(mean(clipped, np.array(found.weights, np.float64))))
+        assert moved <= 5 * found.median_norm + max(norms)
+        assert rule.reason(Progress().after(None, None, moved)) is not None, "the weights' own norm is 1"
 
 
 # ── surveys ────────────────────────────────────────────────────────────────────────────────────────
