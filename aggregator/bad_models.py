@@ -50,11 +50,10 @@ def _text(state: Federation, devices: int) -> str:
     if model.round == 0:
         return begin + (
             "that training begins with: [plan] learning_rate is too high, or what the survey measured is "
-            "wrong. Lower it, or stop the aggregator and run `fedge-aggregator new-generation` "
-            "(docs/keeping.md)"
+            "wrong. Lower it, or run `fedge-aggregator new-generation` (docs/keeping.md)"
         )
     return begin + (
         f"of round {model}: that model is bad. Unless [plan] was changed since, its learning rate is not to "
-        "blame, whatever they say. Stop the aggregator, and begin a new generation or restore a backup "
-        "(docs/keeping.md, A bad model)"
+        "blame, whatever they say. `fedge-aggregator new-generation --from-round N` goes back to the model "
+        "of a round before it (docs/keeping.md, A bad model)"
     )

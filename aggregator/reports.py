@@ -27,9 +27,14 @@ class _Said:
 
 
 class Reports:
-    """Says, or counts. What causes a line has one of few names, so that a device takes little memory."""
+    """Says, or counts. What causes a line has one of few names, so that a device takes little memory.
 
-    def __init__(self) -> None:
+    Args:
+        to: the log that it is said in.
+    """
+
+    def __init__(self, to: logging.Logger = log) -> None:
+        self._log = to
         self._said: dict[str, dict[str, _Said]] = {}
         self._lines = Buckets()
         self._sum_due_s: float | None = None
@@ -41,7 +46,7 @@ class Reports:
             said.since += 1
             return
         said.when_s = now_s
-        log.log(level, "%s", text)
+        self._log.log(level, "%s", text)
 
     def renew(self, device: str) -> None:
         """Something good came of a device: whatever else comes of it from now on is said again."""
@@ -74,4 +79,4 @@ class Reports:
         )
         more = f"; {len(most) - NAMED} more devices" if len(most) > NAMED else ""
         total = sum(causes.total() for causes in counts.values())
-        log.warning("in the last hour %d more of the same were only counted: %s%s", total, named, more)
+        self._log.warning("in the last hour %d more of the same were only counted: %s%s", total, named, more)

@@ -272,8 +272,8 @@ def _again(state: Federation, now_s: float, why: str) -> Step:
     if 2 * len(far) > len(state.answers):
         text += (
             f". Of {len(state.answers)} updates {len(far)} were too far from the model: if they are right, "
-            "stop the aggregator and run `fedge-aggregator new-generation --keep-model`, whose first round "
-            "has no such bound, or first set a larger [rounds] max_norm"
+            "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or "
+            "first set a larger [rounds] max_norm"
         )
     effects.append(do.Say("warning", text))
     return state, effects + (_manifest_effects(state, now_s) if announced else [])

@@ -95,7 +95,7 @@ def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Refusal |
         (Reason.IMPLAUSIBLE, (m2 == 0) | (count > 1), "one value or none has no deviations: M2 must be 0"),
         (
             Reason.IMPLAUSIBLE,
-            m2 <= count * MAX_MAGNITUDE**2,
+            m2 <= np.clip(count, 0, samples) * MAX_MAGNITUDE**2,  # of any other count it could overflow
             f"its standard deviation must be at most {MAX_MAGNITUDE:g}",
         ),
     )

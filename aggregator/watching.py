@@ -27,6 +27,9 @@ from fedge.trust import Signer, authenticate
 
 log = logging.getLogger("fedge.aggregator")
 
+NAMED = 20
+"""Topics of which it is said at most that a message there was ignored."""
+
 
 class Stopped(Exception):  # noqa: N818 (an outcome)
     """Asked to stop while watching."""
@@ -65,6 +68,8 @@ class Watching:
         self._state = Takeover(
             settings.federation.name, settings.broker.url, key, known, new_generation=new_generation
         )
+        self._ignored: set[str] = set()
+        """The topics of which it was said that what came there was ignored."""
         self.seen: TakeUp | None = None
         """What was seen, once it is enough and the ledger fits."""
 
@@ -110,7 +115,7 @@ class Watching:
                 if event.subscription:
                     yield takeover.Subscribed(self._now_s())
             case MessageArrived():
-                seen = understood(self._topics, event, self._now_s(), self._signer)
+                seen = understood(self._topics, event, self._now_s(), self._signer, self._ignored)
                 if isinstance(seen, takeover.StatusSeen) and seen.device in self._quarantined:
                     seen = replace(seen, status=seen.status.model_copy(update={"generation": 0, "round": 0}))
                 if seen is not None:
@@ -134,9 +139,17 @@ class Watching:
 
 
 def understood(
-    topics: Topics, message: MessageArrived, now_s: float, signer: Signer | None = None
+    topics: Topics,
+    message: MessageArrived,
+    now_s: float,
+    signer: Signer | None = None,
+    ignored: set[str] | None = None,
 ) -> takeover.Event | None:
-    """What a message says to who looks on; with a `signer`, of announcements only its own are heard."""
+    """What a message says to who looks on; with a `signer`, of announcements only its own are heard.
+
+    That a message says nothing is told once for each topic, and of some topics only: those in `ignored`.
+    """
+    ignored = set() if ignored is None else ignored
     address = topics.parse(message.topic)
     try:
         match address.kind if address is not None else None:
@@ -151,7 +164,9 @@ def understood(
             case "status" if message.payload and address is not None and address.device is not None:
                 return takeover.StatusSeen(now_s, address.device, unpack(message.payload, Status))
     except ProtocolError as error:
-        log.warning("ignored a message on %s: %s", message.topic, error)
+        if message.topic not in ignored and len(ignored) < NAMED:
+            ignored.add(message.topic)
+            log.warning("ignored a message on %s: %s", message.topic, error)
     return None
 
 

@@ -146,7 +146,7 @@ def world(
     devices: Annotated[int, typer.Option(help="Devices in each.", min=2)] = 5,
     rounds: Annotated[int, typer.Option(help="Rounds of training in each.", min=1)] = 5,
     lies: Annotated[
-        str, typer.Option(help="What liars say: known lies, or all: anything in any field (unbounded yet).")
+        str, typer.Option(help="What liars say: known lies, or all: anything in any field.")
     ] = "known",
     jobs: Annotated[
         int | None, typer.Option(help="Processes that run worlds at once.", min=1, show_default="one a core")

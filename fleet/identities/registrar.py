@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from aggregator.reports import Reports
 from fedge.errors import ConfigError, ProtocolError
 from fedge.messages import unpack
 from fedge.provisioning import (
@@ -84,6 +85,7 @@ class Registrar:
         self._folder = folder
         self._register = register
         self._claims = Claims(register)
+        self._reports = Reports(log)
         self._authority = Authority.open(read(folder.ca), read(folder.ca_key))
         self._days = RegistrarSettings.load(folder.registrar_settings).certificates.device_days
         self._published_claims: frozenset[str] | None = None
@@ -107,6 +109,7 @@ class Registrar:
         Who changes it publishes it too, so what another process changed is published here only when it is
         seen for the second time: that one may have been cut short of it, or be in the middle of a farewell.
         """
+        self._reports.sum_up(now.timestamp())
         claims = frozenset(kept.claim.name for kept in self._claims.open(now.timestamp()))
         version = self._register.version()
         changed_by_others = version == self._seen_version != self._published_version
@@ -122,7 +125,8 @@ class Registrar:
                 return self._renew(petition, unpack(petition.payload, Renew), now)
             return self._enrol(petition, unpack(petition.payload, Enrol), now)
         except ProtocolError as error:
-            log.warning("%s of %s sends no request: %s", petition.petitioner, petition.federation, error)
+            text = f"{petition.petitioner} of {petition.federation} sends no request: {error}"
+            self._reports.tell(logging.WARNING, _who(petition), "no request", text, now.timestamp())
             return None
 
     def _enrol(self, petition: Petition, request: Enrol, now: datetime) -> Issued:
@@ -150,7 +154,7 @@ class Registrar:
         if isinstance(decision, Sign):
             self._claims.count_use(claim, decision.identity)
             self._published_claims = None
-        _tell(decision, f"{device} of {federation}", f"enrolled with {claim}")
+        self._tell(petition, decision, f"{device} of {federation}", f"enrolled with {claim}", now)
         return answer
 
     def _renew(self, petition: Petition, request: Renew, now: datetime) -> Issued:
@@ -173,8 +177,22 @@ class Registrar:
         )
         decision = on_renewal(facts, now.timestamp())
         answer = self._carry_out(decision, request.csr, wanted, now)
-        _tell(decision, f"{device} of {federation}", "renewed")
+        self._tell(petition, decision, f"{device} of {federation}", "renewed", now)
         return answer
+
+    def _tell(self, petition: Petition, decision: Decision, whose: str, done: str, now: datetime) -> None:
+        """Say what was decided; what anybody may cause as often as he likes, once for each petitioner."""
+        asks, now_s = _who(petition), now.timestamp()
+        match decision:
+            case Sign():
+                log.info("%s: %s", whose, done)
+                self._reports.renew(asks)
+            case GiveAgain():
+                text = f"{whose}: asked again, answered again"
+                self._reports.tell(logging.INFO, asks, "asked again", text, now_s)
+            case Refuse(reason, detail):
+                text = f"{whose}: refused ({reason}): {detail}"
+                self._reports.tell(logging.WARNING, asks, reason, text, now_s)
 
     def _given(self, csr: bytes) -> Given | None:
         answered = self._register.answered(digest(csr))
@@ -217,11 +235,6 @@ def _read(csr: bytes, name: str) -> tuple[Wanted | None, str | None]:
     return wanted, None
 
 
-def _tell(decision: Decision, who: str, done: str) -> None:
-    match decision:
-        case Sign():
-            log.info("%s: %s", who, done)
-        case GiveAgain():
-            log.info("%s: asked again, answered again", who)
-        case Refuse(reason, detail):
-            log.warning("%s: refused (%s): %s", who, reason, detail)
+def _who(petition: Petition) -> str:
+    """Who causes a line of the log: the broker vouches for it, whatever the request says."""
+    return f"{petition.petitioner} of {petition.federation}"

@@ -60,6 +60,7 @@ class Loop:
             ),
             "registrar",
             self._inbox.put,
+            manual_ack=True,  # so that the broker holds back what is not judged yet, and not our memory
         )
         self._subscribed: set[str] = set()
 
@@ -98,6 +99,14 @@ class Loop:
         return None
 
     def _turn(self, events: list[LinkEvent]) -> None:
+        try:
+            self._judge(events)
+        finally:  # also what nobody was answered: it is lost, and who asks again will be
+            for event in events:
+                if isinstance(event, MessageArrived):
+                    self._link.ack(event)
+
+    def _judge(self, events: list[LinkEvent]) -> None:
         petitions = []
         for event in events:
             match event:

@@ -48,18 +48,29 @@ class Exaggeration:
     @property
     def digest(self) -> bytes:
         """By which an update or survey is known."""
-        return hashlib.sha256(self.payload).digest()
+        return hashlib.sha256(self._whole).digest()
 
     @property
     def made(self) -> Made | None:
         """What an oracle must know of it, if it may count."""
-        if not issubclass(self.kind, Update | Survey):
+        kind = Update if self.kind is Frame else self.kind
+        if not issubclass(kind, Update | Survey):
             return None
         try:
-            said = unpack(self.payload, self.kind, max_bytes=MAX_SIZE)
+            said = unpack(self._whole, kind, max_bytes=MAX_SIZE)
         except ProtocolError:
             return None
         return Made(said.device, RoundId(said.generation, said.round), said)
+
+    @property
+    def _whole(self) -> bytes:
+        """What may count: of a frame, in which an extreme may change nothing, the update that it carries."""
+        if self.kind is not Frame:
+            return self.payload
+        try:
+            return unpack(self.payload, Frame).data
+        except ProtocolError:
+            return b""
 
     def publications(self, topics: Topics) -> Iterator[Publication]:
         """How it is said: on no other topics may a device write."""

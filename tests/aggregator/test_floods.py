@@ -77,6 +77,23 @@ def test_of_statuses_that_come_too_fast_the_newest_is_looked_at_with_the_beat(se
     assert read_devices(served.path)[0].online
 
 
+def test_how_a_message_was_published_decides_nothing(served: Served, tmp_path: Path) -> None:
+    """Retained or not, to be forgotten at once or never; and an empty one, which clears what is retained."""
+    (tmp_path / "plain").mkdir()
+    plain = Served(tmp_path / "plain")
+    state = served.runtime.now().state
+    (frame,) = frames(survey("pi-1", state.round, base=state.task.digest))
+    for topic, payload in ((TOPICS.status("pi-1"), pack(status())), (TOPICS.update("pi-1"), pack(frame))):
+        for retained, left_s in ((True, None), (True, 0), (False, 1)):
+            plain.runtime.turn([sent(topic, payload)])
+            served.runtime.turn([MessageArrived(topic, payload, retained, left_s, 1, 1)])
+            served.runtime.turn([sent(topic, b"")])
+        assert served.runtime.now().state == plain.runtime.now().state
+    assert [unpack(said.payload, Receipt).verdict for said in served.said] == ["admitted"] * 3
+    assert served.said == plain.said
+    plain.ledger.close()
+
+
 # ── updates ────────────────────────────────────────────────────────────────────────────────────────
 
 

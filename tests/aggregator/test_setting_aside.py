@@ -147,7 +147,7 @@ def test_if_all_fail_to_train_the_model_is_to_blame() -> None:
     assert "round 1.3: all 3 chosen devices that are online fail to train from the model of round 1.2" in said
     assert "that model is bad" in said
     assert "learning rate is not to blame" in said
-    assert "begin a new generation or restore a backup" in said
+    assert "new-generation --from-round N` goes back to the model of a round before it" in said
     story.later(DEADLINE_S)
     assert [declines(story, device) for device in ("a", "b", "c")] == [[], [], []], "once a round"
 

@@ -1,5 +1,6 @@
 """The registrar with its register and its files, and no broker: what is durable, and what strangers send."""
 
+import logging
 import stat
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -308,6 +309,31 @@ def test_who_has_only_what_the_broker_sees_gets_no_certificate(place: Place) -> 
     ]
     assert [answer.refused for answer in place.ask(token.claim, *forged)] == ["wrong_proof"] * 4
     assert place.used(token) == 0
+
+
+def test_who_asks_in_vain_again_and_again_fills_no_log(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stolen token and a member, each with as many requests as it likes; what is signed is always said."""
+    token, has, begun = place.token(), joined(place, "pi-9", tmp_path), KeyAndRequest.make("greenhouse_pi-1")
+    place.ask(token.claim, enrol(token, "pi-1", begun))
+    rows = place.register.version()
+    with caplog.at_level(logging.INFO):
+        caplog.clear()
+        for number in range(300):
+            place.ask(token.claim, enrol(token, "pi-1", begun), enrol(token, f"x-{number}"))
+            place.ask("pi-9", renew(has, "pi-9").model_copy(update={"signature": b"%d" % number}))
+            garbage = [Petition("greenhouse", name, b"%d" % number) for name in ("pi-9", token.claim)]
+            place.registrar.turn(garbage, NOW)
+        assert len(caplog.messages) == 5, caplog.messages
+        assert place.register.version() == rows, "nothing of it is written"
+        (answer,) = place.ask("pi-9", renew(has, "pi-9"))
+        assert answer.certificate is not None
+        assert caplog.messages[-1] == "pi-9 of greenhouse: renewed"
+        place.registrar.turn([], NOW + HOUR)
+        place.registrar.turn([], NOW + 2 * HOUR)
+        (line,) = [text for text in caplog.messages if "were only counted" in text]
+        assert f"{token.claim} of greenhouse 897 (" in line
 
 
 def test_two_federations_share_a_registrar_and_their_claims_do_not_mix(place: Place, tmp_path: Path) -> None:
