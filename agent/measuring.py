@@ -13,10 +13,9 @@ log = logging.getLogger(__name__)
 
 
 def measured(X: NDArray[Any], names: Sequence[str]) -> Moments:
-    """The moments of the columns of `X`, of shape (n, d), winsorised and rounded; NaN is missing.
+    """The moments of the columns of `X`, of shape (n, d), without faults and rounded; NaN is missing.
 
-    What lies beyond the bounds is said in the log, for the device's owner: it stays in the
-    training data.
+    What is taken for a fault is said in the log, for the device's owner: it stays in the training data.
 
     Raises:
         ValueError: a column holds an infinite value.
@@ -24,8 +23,9 @@ def measured(X: NDArray[Any], names: Sequence[str]) -> Moments:
     within = bounds(X)
     for j in np.flatnonzero(within.beyond):
         log.warning(
-            "column %r: %d values lie outside of %.6g … %.6g; the survey counts them as these bounds, but "
-            "they are trained on as they are: leave them empty if they are no measurements ([data] missing)",
+            "column %r: %d values lie outside of %.6g … %.6g, where all others are; the survey counts them "
+            "as the median, but they are trained on as they are: leave them empty if they are no "
+            "measurements ([data] missing)",
             names[int(j)],
             within.beyond[j],
             within.low[j],

@@ -107,8 +107,8 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
 
 
 def digest_of(settings: DataSettings) -> bytes:
-    """What changes when the owner changes a source's section."""
-    return hashlib.sha256(settings.model_dump_json().encode()).digest()
+    """What changes when the owner changes a source's section, and not when an upgrade brings a new key."""
+    return hashlib.sha256(settings.model_dump_json(exclude_defaults=True).encode()).digest()
 
 
 def count_new(before: Hashes, now: Hashes) -> int:

@@ -153,9 +153,10 @@ class StoppingSection(Section):
     rounds: int = Field(default=100, ge=1, le=2**31 - 2)
     """After this many training rounds."""
     accuracy: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
-    """When the global model reaches this accuracy on the devices' held-out parts."""
+    """When the global model reaches this accuracy on the devices' held-out parts; at least three devices must
+    hold rows out, or all whose updates count."""
     patience: int | None = Field(default=None, ge=1)
-    """When the held-out loss has not improved in this many rounds."""
+    """When the held-out loss has not improved in this many rounds in which that many devices tell it."""
     weight_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """When a round changes the weights by less than this: ‖w' - w‖ / ‖w‖."""
 

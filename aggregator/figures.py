@@ -17,7 +17,8 @@ from fedge.messages import Metrics
 LARGEST_LOSS = 1e30
 """A loss counts up to here; a device that diverges may tell more."""
 FEWEST = 3
-"""From so many devices on, the lowest and the highest figure do not count."""
+"""From so many devices on, the lowest and the highest figure do not count. Of fewer nothing is made of a
+figure that others do not tell."""
 HELD_PER_SAMPLE = 9
 """A device holds out less than 0.9 of its rows: at most so many for each that it trains on."""
 FETCHES = 4
@@ -82,7 +83,8 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy` and `held_loss`
-    are of the model the round began from.
+    are of the model the round began from. A figure that only one or two devices tell is left out, unless
+    these are all: where nobody else holds rows out, one device's word would be the fleet's.
 
     Args:
         answers: by device.
@@ -102,11 +104,17 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
             for n, metrics in told
             if source in metrics
         ]
-        if figures := [(weight, value) for weight, value in figures if weight > 0]:
+        figures = [(weight, value) for weight, value in figures if weight > 0]
+        if figures and suffice(len(figures), len(told)):
             summary[name] = merged(figures)
     received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
     summary["bytes_down"] = int(sum(min(count, needed) for count in received))
     return summary
+
+
+def suffice(telling: int, admitted: int) -> bool:
+    """Whether a figure that so many of the admitted devices tell is the fleet's."""
+    return telling >= FEWEST or telling == admitted
 
 
 def merged(figures: Sequence[tuple[int, float]]) -> float:

@@ -172,6 +172,8 @@ def sync_folder(path: Path) -> None:
 def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int) -> Iterator[Path]:
     """A new folder in `place` that holds these files, durably; it is locked inside, and stays afterwards.
 
+    If it cannot be filled, or Ctrl-C comes before it is, nothing is left of it.
+
     Thousands of files cost one fsync each and no search: the folder is new, so their names are free.
 
     Args:
@@ -188,25 +190,33 @@ def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int
     try:
         try:
             with opened(place) as around:
-                while descriptor < 0:
-                    os.mkdir(path.name, 0o700, dir_fd=around.descriptor)
-                    try:
-                        descriptor = os.open(path.name, _FOLDER, dir_fd=around.descriptor)
-                    except FileNotFoundError:
-                        continue  # swept away already, as that of a run that was cut off
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                    found = around.find(path.name)
-                    if found is None or found.st_ino != os.fstat(descriptor).st_ino:
-                        os.close(descriptor)  # or in the moment before it was locked
-                        descriptor = -1
-                for name, content in contents.items():
-                    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                    with open(os.open(name, flags, mode, dir_fd=descriptor), "wb") as file:  # noqa: PTH123
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
-                os.fsync(descriptor)
-                around.sync()
+                try:
+                    while descriptor < 0:
+                        os.mkdir(path.name, 0o700, dir_fd=around.descriptor)
+                        try:
+                            descriptor = os.open(path.name, _FOLDER, dir_fd=around.descriptor)
+                        except FileNotFoundError:
+                            continue  # swept away already, as that of a run that was cut off
+                        fcntl.flock(descriptor, fcntl.LOCK_EX)
+                        found = around.find(path.name)
+                        if found is None or found.st_ino != os.fstat(descriptor).st_ino:
+                            os.close(descriptor)  # or in the moment before it was locked
+                            descriptor = -1
+                    for name, content in contents.items():
+                        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                        with open(os.open(name, flags, mode, dir_fd=descriptor), "wb") as file:  # noqa: PTH123
+                            file.write(content)
+                            file.flush()
+                            os.fsync(file.fileno())
+                    os.fsync(descriptor)
+                    around.sync()
+                except BaseException:  # Ctrl-C too: nobody would come to clear it
+                    with suppress(OSError):
+                        for name in contents if descriptor >= 0 else ():
+                            with suppress(FileNotFoundError):
+                                os.unlink(name, dir_fd=descriptor)
+                        os.rmdir(path.name, dir_fd=around.descriptor)
+                    raise
         except OSError as error:
             raise StateError(f"{path}: cannot be written: {error.strerror or error}") from error
         yield path

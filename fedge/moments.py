@@ -23,10 +23,16 @@ BLOCK_ROWS = 4_096
 ROUNDING_UNITS = 8
 """A column that spreads over fewer float32 units of its mean is constant up to rounding, see
 `is_constant`."""
-TAIL = 0.01
-"""Of a column's values at each end: what is rarer there may be a fault of the sensor."""
-REACH = 3.0
-"""So many times the width of what lies between the tails a value may lie beyond it."""
+RARE = 0.01
+"""Of a column's values, at each side of the median: what is more frequent is no fault of the sensor."""
+GAP = 5.0
+"""So many times as far from the median as the next value a fault lies at least."""
+SURPRISE = 7.0
+"""A gap that the tail of a column has by itself with a probability of more than e⁻⁷ is no fault."""
+FEWEST_APART = 10
+"""Values that differ from the median, without which it is not known how heavy a column's tail is."""
+CODES = 3
+"""Different values that a sensor reports its faults with, at most: more are measurements."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,42 +106,74 @@ class Bounds:
 
     low: Vector
     high: Vector
+    middle: Vector
+    """What a value counts as that lies outside: the median."""
     beyond: NDArray[np.int64]
     """How many values lie outside."""
 
 
 def bounds(X: NDArray[Any]) -> Bounds:
-    """What only a fault of a sensor exceeds: a -99999 among good values.
+    """Where the columns' values lie but for what only a fault of a sensor explains.
 
-    With q and Q the quantiles at 1 % and 99 % (of 20 to 100 values the lowest but one and the highest but
-    one), a value lies within q - 3 (Q - q) … Q + 3 (Q - q): of a normal distribution within 16 standard
-    deviations, of a log-normal one (σ = 1) 99.98 %. So heavy tails stay, and so does whatever is not rare: a
-    value that makes up more than 1 %, all values of a binary or one-hot column, small counts. Where 98 % of a
-    column are one value, a rare event and a fault look alike, and all of it stays.
+    A -99999 among good values is *rare*: of no more than 1 % of the values, or the only one; it is one of at
+    most three different values on its side of the median; and it is *isolated*. A heavy tail is not
+    isolated: of m distances from the median that have a tail of the power α, the logarithm of the farthest
+    over the next one is exponential with mean 1/α (Rényi, "On the theory of order statistics", Acta
+    Mathematica Hungarica 4 (1953), 191-231), and that of the next one over their median about ln(m) / α. So
+    the first is more than 7 / ln(m) times the second with a probability of e⁻⁷; with a lighter tail it is
+    less probable. What lies farther away than that, and five times as far as the next one, is isolated.
+
+    The tail is judged by the values on the same side of the median, or on both where fewer than ten lie on
+    that. Where fewer than ten differ from the median, a rare event and a fault look alike, and all stays.
 
     Args:
         X: of shape (n, d); NaN is missing.
     """
     width = X.shape[1]
-    low, high, beyond = np.full(width, -np.inf), np.full(width, np.inf), np.zeros(width, np.int64)
+    low, high = np.full(width, -np.inf), np.full(width, np.inf)
+    middle, beyond = np.zeros(width), np.zeros(width, np.int64)
     for j in range(width):
         values = X[:, j].astype(np.float64)
         values = values[~np.isnan(values)]
-        cut = max(1, int(np.ceil(TAIL * len(values))))
-        if len(values) <= 2 * cut:
+        if len(values) == 0:
             continue
-        parted = np.partition(values, (cut, len(values) - 1 - cut))
-        bottom, top = parted[cut], parted[len(values) - 1 - cut]
-        if top > bottom:
-            low[j], high[j] = bottom - REACH * (top - bottom), top + REACH * (top - bottom)
-            beyond[j] = np.count_nonzero((values < low[j]) | (values > high[j]))
-    return Bounds(low, high, beyond)
+        middle[j], rare = np.median(values), int(np.ceil(RARE * len(values)))
+        below = np.sort(middle[j] - values[values < middle[j]])
+        above = np.sort(values[values > middle[j]] - middle[j])
+        under, over = _faults(below, above, rare), _faults(above, below, rare)
+        if under + over:
+            kept = np.sort(values)[under : len(values) - over]
+            low[j], high[j], beyond[j] = kept[0], kept[-1], under + over
+    return Bounds(low, high, middle, beyond)
+
+
+def _faults(far: Vector, other: Vector, rare: int) -> int:
+    """How many of the values on one side of the median are faults: the farthest ones.
+
+    Args:
+        far: their distances from the median, ascending.
+        other: those of the other side, ascending.
+        rare: how many may be faults on a side.
+    """
+    first = max(len(far) - rare, 0)
+    nearer = np.concatenate(([0.0], far))[:-1]
+    for at in first + np.flatnonzero(far[first:] > GAP * nearer[first:]):
+        tail = far[:at]
+        if len(tail) < FEWEST_APART:
+            tail = np.concatenate((tail, other[: max(len(other) - rare, 0)]))
+        if len(tail) < FEWEST_APART or len(np.unique(far[at:])) > CODES:
+            continue
+        farthest = float(tail.max())
+        ratio = np.log(farthest / np.median(tail)) * SURPRISE / np.log(len(tail))
+        if np.log(far[at] / farthest) > max(float(ratio), np.log(GAP)):
+            return len(far) - int(at)
+    return 0
 
 
 def measure(X: NDArray[Any], within: Bounds | None = None) -> Moments:
     """Measure the columns of `X`, of shape (n, d); NaN means missing and is counted out of its column.
 
-    A value beyond the bounds counts as the bound: the columns are winsorised.
+    A value outside of the bounds counts as the column's median.
 
     Raises:
         ValueError: `X` is no matrix, or a column holds an infinite value.
@@ -152,7 +190,7 @@ def _measure_block(X: NDArray[Any], start: int, within: Bounds | None) -> Moment
         row, column = np.argwhere(infinite)[0]
         raise ValueError(f"row {start + row}, column {column}: {X[row, column]} is no measurement")
     if within is not None:
-        np.clip(X, within.low, within.high, out=X)
+        X = np.where(np.less(X, within.low) | np.greater(X, within.high), within.middle, X)
     missing = np.isnan(X)
     count = len(X) - missing.sum(axis=0, dtype=np.float64)
     divisor = np.maximum(count, 1)

@@ -156,6 +156,8 @@ def enroll(
     typer.echo(
         f"{done.identity.name}, until {done.issued.not_after:%Y-%m-%d}; {done.signalled.value}", err=True
     )
+    if done.unseen:
+        typer.echo(f"{done.unseen} until the device connects with its new certificate", err=True)
 
 
 @app.command()
@@ -175,8 +177,10 @@ def revoke(
         if re.match(CLAIM, device):
             _withdraw(FederationFolder(folder), device)
             return
-        signalled = shut_out(FederationFolder(folder), device)
-    typer.echo(f"{device} is revoked; {signalled.value}")
+        done = shut_out(FederationFolder(folder), device)
+    typer.echo(f"{device} is revoked; {done.signalled.value}")
+    if done.unseen:
+        typer.echo(f"{done.unseen}: run it again to see it done", err=True)
 
 
 @app.command()
@@ -334,7 +338,7 @@ def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | N
 
     with _told("enroll"):
         federation = folder.federation()
-        named = [("DEVICE", name) for name in devices]
+        named = [(f"argument {number}", name) for number, name in enumerate(devices, 1)]
         if listed is not None:
             named += read_list(_text(listed), str(listed))
         batch = enroll_all(folder, check_names(federation, named))

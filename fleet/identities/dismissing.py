@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -27,12 +28,43 @@ from fleet.identities.publishing import farewell
 from fleet.identities.register import Register
 
 PATIENCE_S = 5.0
-"""How long the broker is waited for."""
+"""How long the broker is waited for at least, and"""
+PATIENCE_PER_MEMBER_S = 0.003
+"""how much longer for each member: it answers nobody while it reads its lists, which takes seconds with
+10,000 members."""
 STATUS_S = 0.3
-"""How long for the retained status, each time it is asked for; there may be none."""
+"""How long for the retained status when the broker has answered, each time it is asked for; there may be
+none."""
 ATTEMPTS = 3
 DAYS = 0.01
 """How long the certificate for this counts; its key is deleted when it has served."""
+
+
+class Dismissed(Enum):
+    """What became of it: what was not seen to happen, in words."""
+
+    DONE = ""
+    NOT_REACHED = "the broker let nobody in here"
+    NOT_SAID = "the broker ended its connection, but did not answer then"
+
+    def __bool__(self) -> bool:
+        return self is Dismissed.DONE
+
+    def unseen(self, device: str) -> str:
+        """A sentence for who wanted it done; empty if it was."""
+        match self:
+            case Dismissed.DONE:
+                return ""
+            case Dismissed.NOT_REACHED:
+                left = f"the connection of {device} may still be open (it is mute and deaf), and its status "
+            case Dismissed.NOT_SAID:
+                left = f"the status of {device} "
+        return f"{self.value}: {left}may still say that it is online, so that rounds wait for it"
+
+
+def patience_s(members: int) -> float:
+    """How long the broker is waited for that has so many members on its lists."""
+    return PATIENCE_S + PATIENCE_PER_MEMBER_S * members
 
 
 def dismiss(
@@ -43,54 +75,65 @@ def dismiss(
     identity: Identity,
     *,
     erase: bool = False,
-) -> bool:
+) -> Dismissed:
     """Take a device's client id over at the broker on this machine, say "offline", and let go of it.
 
     Call it when the broker has been signalled: else who was dismissed is back at once. With `erase` its
     status is not replaced but removed.
 
     Returns:
-        Whether it was done; not if no broker answers here within `PATIENCE_S`.
+        Whether it was done; not if no broker answers here within `patience_s` of its members.
 
     Raises:
         StateError: a file cannot be written or read.
     """
-    with _stand_in(folder, authority, port, identity) as stand_in:
-        if not stand_in.waits_for(LinkUp, PATIENCE_S):
-            return False
+    patience = patience_s(len(register.members()))
+    with _stand_in(folder, authority, port, identity) as (link, inbox):
+        stand_in = StandIn(link, inbox, patience)
+        if not stand_in.waits_for(LinkUp):
+            return Dismissed.NOT_REACHED
         with farewell(folder, register, identity):
-            stand_in.says_offline(Topics(identity.federation).status(str(identity.device)), erase=erase)
-    return True
+            topic = Topics(identity.federation).status(str(identity.device))
+            said = stand_in.says_offline(topic, erase=erase)
+    return Dismissed.DONE if said else Dismissed.NOT_SAID
 
 
 @dataclass
-class _StandIn:
+class StandIn:
     """A connection with the device's client id."""
 
     link: Link
     inbox: "SimpleQueue[LinkEvent]"
+    patience_s: float
+    """How long each answer of the broker is waited for."""
     message: MessageArrived | None = None
 
-    def says_offline(self, topic: str, *, erase: bool) -> None:
-        """Replace the retained status, if there is one, by the same with `online = false`, or by nothing."""
+    def says_offline(self, topic: str, *, erase: bool) -> bool:
+        """Replace the retained status, if there is one, by the same with `online = false`, or by nothing.
+
+        Returns:
+            Whether the broker answered all the time.
+        """
         for _ in range(ATTEMPTS):  # the broker may not have read the access list yet
             self.link.subscribe(topic)
-            if self.waits_for(MessageArrived, STATUS_S):
+            if not self.waits_for(Answered):
+                return False
+            if self.message is not None or self.waits_for(MessageArrived, STATUS_S):
                 break
         if self.message is None or not self.message.payload:
-            return
+            return True
         try:
             status = unpack(self.message.payload, Status)
         except ProtocolError:
             if not erase:
-                return  # what cannot be read is not waited for either
+                return True  # what cannot be read is not waited for either
         offline = b"" if erase else pack(status.model_copy(update={"online": False}))
         self.link.send([Publication(topic, offline, retain=True)], topic)
-        self.waits_for(Sent, PATIENCE_S)
+        return self.waits_for(Sent)
 
-    def waits_for(self, kind: type[LinkEvent], patience_s: float) -> bool:
+    def waits_for(self, kind: type[LinkEvent], patience_s: float | None = None) -> bool:
         """Handle the link's events until one of a kind comes."""
-        deadline_s = time.monotonic() + patience_s
+        deadline_s = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         while (left_s := deadline_s - time.monotonic()) > 0:
             try:
                 event = self.inbox.get(timeout=left_s)
@@ -113,7 +156,7 @@ class _StandIn:
 @contextmanager
 def _stand_in(
     folder: FederationFolder, authority: Authority, port: int, identity: Identity
-) -> Iterator[_StandIn]:
+) -> Iterator[tuple[Link, "SimpleQueue[LinkEvent]"]]:
     key = make_key()
     issued = authority.issue_client(identity.name, public_key(key), DAYS, utc_now())
     inbox: SimpleQueue[LinkEvent] = SimpleQueue()
@@ -124,6 +167,6 @@ def _stand_in(
         link = Link(broker, identity.name, inbox.put)
         link.open()
         try:
-            yield _StandIn(link, inbox)
+            yield link, inbox
         finally:
             link.close()

@@ -4,11 +4,12 @@ What takes time comes before the transaction (keys, signatures, bundles) or afte
 be killed anywhere, because of the order: bundles aside, the register, bundles in their places, the broker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedge.errors import ConfigError
+from fedge.errors import ConfigError, GaveWay
 from fedge.files import create
 from fedge.store import remove
 from fleet.identities.authority import Authority, Issued, make_key, public_key, read_request, utc_now
@@ -34,6 +35,8 @@ class Enrolled:
     bundle: Path
     issued: Issued
     signalled: Signalled
+    unseen: str = ""
+    """What the broker was not seen to do about a connection with the certificate of before."""
 
 
 def enroll(
@@ -60,17 +63,21 @@ def enroll(
     identity, maker = check_name(federation, device), Maker(folder)
     with Register(folder.register) as register:
         finish(folder, register)
+        told = None
         if not again and register.member(identity) is not None:
-            publish(folder, register)  # as the run before may have been cut short of it
-        _refuse_known(folder, register, identity, again=again)
+            with _saying(f"{identity.name} is in the register already", folder):
+                told = publish(folder, register)  # as the run before may have been cut short of it
+        _refuse_known(folder, register, identity, again=again, told=told)
         made = maker.make(identity, wanted)
         with staged(folder, register, [made]), register.transaction():
             known = _refuse_known(folder, register, identity, again=again)  # another process was quicker
             made.note(register)
-        signalled = publish(folder, register)
-        if known and signalled is Signalled.YES:
-            dismiss(folder, register, maker.authority, maker.port, identity)
-    return Enrolled(identity, folder.bundle(device), made.issued, signalled)
+        unseen = ""
+        with _saying(f"{identity.name} is enrolled, and its bundle is {folder.bundle(device)}", folder):
+            signalled = publish(folder, register)
+            if known and signalled is Signalled.YES:
+                unseen = dismiss(folder, register, maker.authority, maker.port, identity).unseen(device)
+    return Enrolled(identity, folder.bundle(device), made.issued, signalled, unseen)
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,8 @@ def enroll_all(folder: FederationFolder, identities: Sequence[Identity]) -> Batc
                 made = [each for each in made if each.identity in still]
                 for each in made:
                     each.note(register)
-        signalled = publish(folder, register)  # also if nothing is new: a run before may have been cut short
+        with _saying(f"{len(made)} devices are enrolled, and their bundles are in {folder.devices}", folder):
+            signalled = publish(folder, register)  # also if nothing is new: one before may have been cut off
     new = {each.identity for each in made}
     return Batch(
         [Enrolled(each.identity, folder.bundle(each.device), each.issued, signalled) for each in made],
@@ -145,11 +153,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _refuse_known(folder: FederationFolder, register: Register, identity: Identity, *, again: bool) -> bool:
+def _refuse_known(
+    folder: FederationFolder,
+    register: Register,
+    identity: Identity,
+    *,
+    again: bool,
+    told: Signalled | None = None,
+) -> bool:
     """Whether a device is in the register, which is refused unless it is to be taken in again."""
     member = register.member(identity)
     if member is not None and not again:
-        raise ConfigError(_known(folder, identity, revoked=member.revoked_at is not None))
+        raise ConfigError(_known(folder, identity, told, revoked=member.revoked_at is not None))
     return member is not None
 
 
@@ -175,11 +190,21 @@ def admit_observer(folder: FederationFolder) -> Signalled:
         return publish(folder, register)
 
 
-def revoke(folder: FederationFolder, device: str) -> Signalled:
+@dataclass(frozen=True)
+class Revoked:
+    """What became of it."""
+
+    signalled: Signalled
+    unseen: str = ""
+    """What the broker was not seen to do about its connection and status."""
+
+
+def revoke(folder: FederationFolder, device: str) -> Revoked:
     """Let a device belong no longer, at once, and end its connection; doing it again does no harm.
 
     Raises:
         ConfigError: it was never enrolled.
+        GaveWay: it is revoked, and another process keeps this one from telling the broker.
         StateError: something cannot be read or written.
     """
     identity = Identity(folder.federation(), device)
@@ -188,11 +213,27 @@ def revoke(folder: FederationFolder, device: str) -> Signalled:
     with Register(folder.register) as register:
         with register.transaction():
             register.revoke(identity)
-        signalled = publish(folder, register)
-        if signalled is Signalled.YES:
-            dismiss(folder, register, authority, settings.broker.port, identity)
+        unseen = ""
+        try:
+            signalled = publish(folder, register)
+            if signalled is Signalled.YES:
+                unseen = dismiss(folder, register, authority, settings.broker.port, identity).unseen(device)
+        except GaveWay as error:
+            raise GaveWay(f"{identity.name} is revoked in the register: {error}; run it again") from None
     remove(folder.bundle(device))
-    return signalled
+    return Revoked(signalled, unseen)
+
+
+@contextmanager
+def _saying(done: str, folder: FederationFolder) -> Iterator[None]:
+    """Say what is done, and what is to do, where the broker cannot be told now."""
+    try:
+        yield
+    except GaveWay as error:
+        raise GaveWay(
+            f"{done}: {error}; the next `fedge enroll`, `revoke` or `renew` tells it, and so does "
+            f"`fedge init {folder.federation()} --folder {folder.root}`, which changes nothing of this"
+        ) from None
 
 
 def _named(common_name: str, federation: str, device: str | None) -> str:
@@ -212,12 +253,13 @@ def _named(common_name: str, federation: str, device: str | None) -> str:
     return named
 
 
-def _known(folder: FederationFolder, identity: Identity, *, revoked: bool) -> str:
+def _known(folder: FederationFolder, identity: Identity, told: Signalled | None, *, revoked: bool) -> str:
     if revoked:
         return f"{identity.name} was revoked; --again takes it back, with a new certificate"
     bundle = folder.bundle(str(identity.device))
     where = f"its bundle is {bundle}" if bundle.exists() else "its bundle was taken away"
+    published = f". The broker was told again: {told.value}" if told is not None else ""
     return (
         f"{identity.name} is enrolled already ({where}); --again makes a new one, and the certificate it has "
-        "counts no more"
+        f"counts no more{published}"
     )

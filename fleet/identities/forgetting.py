@@ -155,7 +155,7 @@ def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool
             register.revoke(identity)
         erased = False
         if publish(folder, register) is Signalled.YES:
-            erased = dismiss(folder, register, authority, registrar.broker.port, identity, erase=True)
+            erased = bool(dismiss(folder, register, authority, registrar.broker.port, identity, erase=True))
         with register.transaction():
             gone = register.forget(identity, utc_now().timestamp())
         register.wipe()

@@ -9,8 +9,9 @@ from pathlib import Path
 from fedge.errors import StateError
 from fedge.files import read_file
 
-READING_S = 1.0
-"""The longest that a broker which never rests is waited for before it is signalled."""
+READING_S = 10.0
+"""The longest that a broker which never rests is waited for before it is signalled: it reads the lists of
+10,000 members for seconds."""
 STARTING_S = 10.0
 """How long a broker that is starting is waited for; with a large memory to read it may take long."""
 

@@ -88,7 +88,7 @@ def turn(path: Path, patience_s: float = PATIENCE_S) -> Iterator[Turn]:
             descriptor = held.enter_context(waiting_lock(path, patience_s))
         except GaveWay as error:
             raise GaveWay(
-                f"{error}; what was changed is in the register, but the broker is not told yet: run it again"
+                f"{error}; what was changed is in the register, but the broker is not told yet"
             ) from None
         yield Turn(descriptor)
 

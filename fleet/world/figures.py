@@ -23,7 +23,10 @@ FIGURES = (
 
 
 def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
-    """The figures of a round: exact trimmed means, no weight above the lower median."""
+    """The figures of a round: exact trimmed means, no weight above the lower median.
+
+    None of a figure that one or two tell, while others do not.
+    """
     found = {}
     for name, told, held in FIGURES:
         words: list[tuple[Fraction, int]] = []
@@ -35,7 +38,7 @@ def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
                 weight = min(int(update.metrics.get("held_out", 0)), 9 * update.samples)
             if weight > 0:
                 words.append((Fraction(min(update.metrics[told], 1e30)), weight))
-        if not words:
+        if not words or (len(words) < 3 and len(words) != len(updates)):
             continue
         middle = sorted(weight for _, weight in words)[(len(words) - 1) // 2]
         words = sorted((value, min(weight, middle)) for value, weight in words)

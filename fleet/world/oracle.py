@@ -7,7 +7,7 @@ of the programs: what was said it compares with what is durable, and models it c
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, isclose, nan
+from math import inf, isclose
 
 import numpy as np
 
@@ -41,7 +41,7 @@ from fedge.topics import Topics
 from fleet.world import twins
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
-from fleet.world.figures import plain_column, plain_figures
+from fleet.world.figures import FIGURES, plain_column, plain_figures
 from fleet.world.shortcuts import decode
 
 LIAR = "liar"
@@ -459,9 +459,13 @@ class Oracle:
         """What the round brought is what its updates told, and its survey's layers are what those give."""
         updates = [one.message for one in made if isinstance(one.message, Update)]
         found = ledger.summary(round_id)
-        for name, value in plain_figures(updates).items():
-            if not isclose(found.get(name, nan), value, rel_tol=1e-9, abs_tol=1e-12):
-                raise Violation(f"the {name} of round {round_id} is {found.get(name)}, and {value} was told")
+        plain = plain_figures(updates)
+        for name, _, _ in FIGURES:
+            here, value = found.get(name), plain.get(name)
+            if (here is None) != (value is None) or not isclose(
+                here or 0, value or 0, rel_tol=1e-9, abs_tol=1e-12
+            ):
+                raise Violation(f"the {name} of round {round_id} is {here}, and {value} was told")
         self.note(round_id, made)
         surveys = [one.message for one in made if isinstance(one.message, Survey)]
         if surveys:

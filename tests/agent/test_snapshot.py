@@ -10,7 +10,7 @@ from agent.config import AgentSettings
 from agent.events import Done
 from agent.measuring import measured
 from agent.memory import FILE, Memory
-from agent.snapshot import KEPT, NEW_ROWS, Snapshot, count_new, current, hash_rows
+from agent.snapshot import KEPT, NEW_ROWS, Snapshot, count_new, current, digest_of, hash_rows
 from agent.sources import open_sources
 from agent.telling import NOTHING, describe, measure_anew
 from agent.trainer import Trainer
@@ -166,6 +166,20 @@ def test_it_measures_anew_when_its_owner_changed_the_data_section(device: Device
     assert told(device.survey()) == told(before), "written again, and the same"
     device.configure(change)
     assert told(device.survey()) != told(before)
+
+
+def test_a_key_that_an_upgrade_brings_is_no_change_of_the_owners(device: Device) -> None:
+    section = device.settings.offered["data"]
+
+    class Newer(type(section)):  # type: ignore[misc]
+        """The section of the next release."""
+
+        smoothing: int = 0
+
+    told = section.model_dump(exclude_unset=True)
+    assert digest_of(Newer(**told)) == digest_of(section)
+    assert digest_of(Newer(**told, smoothing=3)) != digest_of(section)
+    assert digest_of(Newer(**told | {"path": Path("other.csv")})) != digest_of(section)
 
 
 def test_it_measures_anew_when_its_owner_says_so(device: Device) -> None:

@@ -140,6 +140,37 @@ def test_what_a_ledger_of_before_holds_is_read_as_if_it_were_told_today() -> Non
         assert value == pytest.approx(honest[name], rel=0.05), name
 
 
+@pytest.mark.parametrize("honest", [0, 1, 2])
+def test_where_fewer_than_three_hold_rows_out_their_word_is_not_the_fleets(honest: int) -> None:
+    """Nineteen that tell their training losses only, but for some of them."""
+    answers = {
+        f"pi-{k}": told(loss_before=1.0, loss_after=0.5, held_out=0, accuracy_before=0.5) for k in TWENTY
+    }
+    for k in range(honest):
+        answers[f"pi-{k}"] = told(loss_before=1.0, loss_after=0.5, **HELD_OUT)
+    answers["liar"] = told(**HELD_OUT | BRAGGART)
+    found = summary(answers)
+    assert (found["loss_before"], found["loss"]) == (1.0, 0.5)
+    if honest < 2:
+        assert not {"accuracy", "held_loss", "accuracy_local"} & set(found)
+        assert Stopping(99, accuracy=0.9, patience=1).reason(after([answers] * 3)) is None
+    else:
+        assert (found["accuracy"], found["held_loss"], found["accuracy_local"]) == (0.5, 2.0, 0.5)
+
+
+def test_losses_that_one_device_alone_tells_are_not_the_fleets() -> None:
+    answers = {f"pi-{k}": told() for k in TWENTY}
+    assert "loss" not in summary({**answers, "liar": told(loss_after=0.0, loss_before=0.0)})
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_fleet_of_one_or_two_that_all_hold_rows_out_ends_by_its_accuracy(devices: int) -> None:
+    answers = {f"pi-{k}": told(**HELD_OUT | {"accuracy_before": 0.95}) for k in range(devices)}
+    assert Stopping(99, accuracy=0.9).reason(after([answers])) is not None
+
+
+HELD_OUT = {"accuracy_before": 0.5, "accuracy_after": 0.5, "held_loss_before": 2.0, "held_out": 20.0}
+
 CLAIMS = st.fixed_dictionaries(
     {},
     optional={

@@ -1,6 +1,8 @@
 """Many new files at once: a folder that holds them until they are moved, and what cut-off runs left."""
 
+import errno
 import fcntl
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -66,3 +68,32 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_nothing_is_left_when_the_disk_is_full_or_somebody_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: BaseException, after: int
+) -> None:
+    """In the middle of a file, between two, and when all are written but not yet durable."""
+    fsync, calls = os.fsync, itertools.count()
+
+    def full(descriptor: int) -> None:
+        if next(calls) == after:
+            raise failing
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    expected = StateError if isinstance(failing, OSError) else KeyboardInterrupt
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(expected), filled(tmp_path, ".new-", CONTENTS, mode=0o600):
+        pytest.fail("it is not whole")
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+def test_what_is_raised_inside_leaves_the_folder(tmp_path: Path) -> None:
+    """Who works with it says what becomes of it."""
+    with pytest.raises(KeyError), filled(tmp_path, ".new-", CONTENTS, mode=0o600) as aside:
+        raise KeyError
+    assert aside.exists()

@@ -15,7 +15,7 @@ import pytest
 
 import fleet
 from fedge.topics import Topics
-from fleet.identities.enrolling import enroll, revoke
+from fleet.identities.enrolling import Revoked, enroll, revoke
 from fleet.identities.forgetting import Left, forget, held
 from fleet.identities.publishing import Signalled
 from fleet.identities.renewing import renew
@@ -187,7 +187,7 @@ def test_a_revoked_device_is_mute_and_deaf_at_once_and_cannot_come_back(greenhou
         _until(lambda: told == [b"before"], "it hears")
 
         began_s = time.monotonic()
-        assert revoke(greenhouse.folder, "pi-1") is Signalled.YES
+        assert revoke(greenhouse.folder, "pi-1") == Revoked(Signalled.YES)
 
         by_then = speaker.accepted
         assert speaker.lost.wait(PATIENCE_S), "its connection stays"
@@ -227,7 +227,7 @@ def test_no_round_waits_for_a_device_that_was_revoked(greenhouse: Production, tm
         fleet.start_aggregator("--exit-when-done")
         fleet.until(lambda: fleet.admitted(1) == {"pi-0", "pi-1"}, "round 1 lacks only who was stolen")
         fleet.until(lambda: fleet.devices["pi-2"].reads == 2, "who is at work")
-        assert revoke(greenhouse.folder, "pi-2") is Signalled.YES
+        assert revoke(greenhouse.folder, "pi-2") == Revoked(Signalled.YES)
         assert fleet.ends() == 0
         assert [row.devices for row in fleet.rounds()] == [3, 2, 2]
         assert not fleet.seen()["pi-2"].online

@@ -17,7 +17,7 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import admission, averaging, beginnings, closing, rounds, survey, takeover
+from aggregator import admission, averaging, beginnings, closing, figures, rounds, survey, takeover
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.answers import Answer
@@ -426,6 +426,12 @@ def figures_believed(patch: Patch) -> None:
     patch.setattr(Oracle, "_figures_hold", _note_accuracies)
 
 
+@variant
+def one_word_is_the_fleets(patch: Patch) -> None:
+    """A figure that others do not tell."""
+    patch.setattr(figures, "suffice", lambda _telling, _admitted: True)
+
+
 def _note_accuracies(self: Oracle, ledger: LedgerReader, round_id: RoundId, made: list[Made]) -> None:
     """What devices told, without the comparison that finds this mistake at once: learning must go on too."""
     self.note(round_id, made)
@@ -469,6 +475,7 @@ NEEDS = {
     "nobody_gives_way": "second aggregator",
     "updates_admitted_from_any_distance": "lies",
     "figures_believed": "lies",
+    "one_word_is_the_fleets": "lies",
     "signatures_not_checked": "lies",
     "a_device_that_is_set_aside_counted": "new generation",
     "a_device_that_is_left_out_averaged_again": "new generation",
@@ -537,6 +544,7 @@ SEEDS = {
     "a_mean_taken_that_is_not_usable": 4,
     "an_update_counted_that_was_set_aside": 4,
     "figures_believed": 1,
+    "one_word_is_the_fleets": 424,
     "surveys_merged_by_samples": 0,
     "a_device_that_is_left_out_averaged_again": 560,
     "rounds_since_not_moved_to_the_model_gone_back_to": 1164,

@@ -20,7 +20,8 @@ from fedge.provisioning import Verifier
 from fleet.identities import enrolling, publishing
 from fleet.identities import listing as listings
 from fleet.identities.authority import describe, utc_now
-from fleet.identities.enrolling import admit_observer, enroll, revoke
+from fleet.identities.dismissing import Dismissed
+from fleet.identities.enrolling import Revoked, admit_observer, enroll, revoke
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
 from fleet.identities.identity import Identity
@@ -133,8 +134,8 @@ def test_a_revoked_device_leaves_the_list_before_its_certificate_is_listed(
         return Signalled.YES
 
     monkeypatch.setattr(publishing, "signal_broker", signal)
-    monkeypatch.setattr(enrolling, "dismiss", lambda *_: True)  # there is no broker here
-    assert revoke(folder, "pi-1") is Signalled.YES
+    monkeypatch.setattr(enrolling, "dismiss", lambda *_: Dismissed.DONE)  # there is no broker here
+    assert revoke(folder, "pi-1") == Revoked(Signalled.YES)
     assert at_signal == [(False, False, False), (False, False, True)]
     assert "user greenhouse_pi-2\n" in folder.acl.read_text()
     assert not folder.bundle("pi-1").exists()

@@ -96,6 +96,23 @@ def test_a_bad_line_is_named_with_its_number_and_nothing_is_enrolled(
     assert list(folder.devices.iterdir()) == []
 
 
+def test_a_name_that_is_given_twice_is_refused_with_its_places(
+    folder: FederationFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "list").write_text("pump-1\n")
+    for arguments, words in (
+        (("a", "b", "a"), "argument 3: 'a' stands in argument 1 already"),
+        (("a", "a"), "argument 2: 'a' stands in argument 1 already"),
+        (("pump-1", "--from", str(tmp_path / "list")), "list:1: 'pump-1' stands in argument 1 already"),
+    ):
+        result = fedge(folder, "enroll", *arguments)
+        assert (result.exit_code, result.stdout) == (78, "")
+        assert words in result.stderr
+        assert "nothing was enrolled" in result.stderr
+    assert members(folder) == []
+    assert list(folder.devices.iterdir()) == []
+
+
 def test_of_many_bad_lines_some_are_named() -> None:
     with pytest.raises(
         ConfigError, match=r"list:1: (.|\n)*list:5: (.|\n)*\nand 15 more\nnothing was enrolled"

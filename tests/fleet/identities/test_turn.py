@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from fedge.errors import GaveWay
+from fleet.cli import app
 from fleet.identities import publishing
 from fleet.identities import turn as turns
 from fleet.identities.enrolling import enroll, revoke
@@ -74,6 +77,40 @@ def test_a_turn_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
     assert "what was changed is in the register, but the broker is not told yet" in str(refused.value)
     with turn(tmp_path / "publishing", 0.0):
         pass
+
+
+def test_who_has_to_give_way_is_told_what_is_done_and_what_is_to_do(
+    folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enroll(folder, "old")
+    monkeypatch.setattr(publishing, "turn", lambda path: turn(path, 0.0))
+    tells = f"`fedge init greenhouse --folder {folder.root}`"
+    with turn(folder.publishing):
+        for names, done in (
+            (["pi-1"], f"greenhouse_pi-1 is enrolled, and its bundle is {folder.bundle('pi-1')}: "),
+            (["pi-1"], "greenhouse_pi-1 is in the register already: "),
+            (["pi-2", "pi-3"], f"2 devices are enrolled, and their bundles are in {folder.devices}: "),
+        ):
+            result = fedge(folder, "enroll", *names)
+            assert result.exit_code == GaveWay.exit_code
+            assert done in result.stderr
+            assert tells in result.stderr
+            assert "run it again" not in result.stderr
+        result = fedge(folder, "revoke", "old")
+        assert result.exit_code == GaveWay.exit_code
+        assert "greenhouse_old is revoked in the register: " in result.stderr
+        assert "run it again" in result.stderr
+    assert "greenhouse_pi-1" not in folder.acl.read_text()
+    assert CliRunner().invoke(app, ["init", "greenhouse", "--folder", str(folder.root)]).exit_code == 0
+    told = folder.acl.read_text()
+    assert all(f"user greenhouse_pi-{number}\n" in told for number in (1, 2, 3))
+    result = fedge(folder, "enroll", "pi-1")
+    assert result.exit_code == 78
+    assert "The broker was told again: the broker does not run" in result.stderr
+
+
+def fedge(folder: FederationFolder, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--folder", str(folder.root)])
 
 
 class Telling:
