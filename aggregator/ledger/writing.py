@@ -229,6 +229,18 @@ class Ledger(LedgerReader):
             answer.digest,
         )
 
+    def drop_answer(self, round_id: RoundId, device: str, digest: bytes) -> None:
+        """Take back a refusal of who was set aside, while the round is open: the update may come again."""
+        self._run(
+            "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"
+            f" AND digest = ? AND reason = '{Reason.QUARANTINED}' AND NOT EXISTS (SELECT 1 FROM rounds"
+            " WHERE (generation, round) = (answers.generation, answers.round) AND closed_at IS NOT NULL)",
+            *round_id,
+            lane_of(device),
+            device,
+            digest,
+        )
+
     def forget_device(self, device: str) -> None:
         """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that."""
         incomplete = set(self.answered_by(device)[0])
