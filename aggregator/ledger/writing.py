@@ -58,6 +58,7 @@ class Ledger(LedgerReader):
         """Begin a generation: what was learnt before is kept, but no longer counts.
 
         What closed rounds were computed of stays as long as other rounds do: somebody may go back to them.
+        Of the open round nothing stays: what was admitted there never counted.
         """
         self._run(
             "REPLACE INTO life VALUES (1, ?, ?, ?)",
@@ -66,8 +67,12 @@ class Ledger(LedgerReader):
             life.learnt,
         )
         self._run(
-            "DELETE FROM frames WHERE (device, digest) NOT IN (SELECT device, digest FROM answers"
-            " JOIN rounds USING (generation, round) WHERE verdict = 'admitted' AND closed_at IS NOT NULL)"
+            "DELETE FROM answers WHERE (generation, round) NOT IN"
+            " (SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL)"
+        )
+        self._run(
+            "DELETE FROM frames WHERE (device, digest) NOT IN"
+            " (SELECT device, digest FROM answers WHERE verdict = 'admitted')"
         )
 
     def save_beginning(self, generation: int, beginning: Beginning) -> None:
