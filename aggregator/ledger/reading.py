@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer, Missed, Verdict
-from aggregator.ledger.layout import KEPT, NAMES_RULES, NAMES_TASKS, RULES_BEFORE
+from aggregator.ledger.layout import HAS_MARKS, KEPT, NAMES_RULES, NAMES_TASKS, RULES_BEFORE
 from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
@@ -181,6 +181,13 @@ class LedgerReader:
         row = self._one("SELECT forgotten FROM rounds WHERE generation = ? AND round = ?", *round_id)
         return int(row[0]) if row else 0
 
+    def mark(self, name: str) -> str | None:
+        """What was noted under a name; None: nothing."""
+        if self._layout() < HAS_MARKS:
+            return None
+        row = self._one("SELECT value FROM marks WHERE name = ?", name)
+        return str(row[0]) if row else None
+
     def _layout(self) -> int:
         """Of which layout it is: one that is only looked at is not migrated."""
         return int(self._one("PRAGMA user_version")[0])
@@ -279,8 +286,8 @@ class LedgerReader:
     def check_updates(self) -> None:
         """Put each update together that counts in a kept round; compare it with its digest.
 
-        Rounds that a program before layout 7 closed are left out once another generation has begun: it freed
-        their updates then. One at a time, a frame at a time: it takes no memory, and some 0.2 s for 200 MB in the page cache.
+        Rounds of a generation that a program before layout 7 ended are left out: it freed their updates then.
+        One at a time, a frame at a time: it takes no memory, and some 0.2 s for 200 MB in the page cache.
 
         Raises:
             DamagedState: some are not what they were; the text names the first ones.

@@ -75,6 +75,13 @@ class Ledger(LedgerReader):
             " (SELECT device, digest FROM answers WHERE verdict = 'admitted')"
         )
 
+    def save_mark(self, name: str, value: str | None) -> None:
+        """Note something under a name; None: nothing any more."""
+        if value is None:
+            self._run("DELETE FROM marks WHERE name = ?", name)
+        else:
+            self._run("REPLACE INTO marks VALUES (?, ?)", name, value)
+
     def save_beginning(self, generation: int, beginning: Beginning) -> None:
         """Keep what a generation without a survey begins with."""
         self._run(
