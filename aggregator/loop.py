@@ -241,6 +241,7 @@ class Loop:
                     runtime.end()
                     log.info("a new generation is ordered")
                     return True
+            runtime.end()
             return False
         finally:
             self._now = lambda: None
