@@ -17,7 +17,7 @@ from fedge.frames import Partial, offer
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import Blob, Cohort, Frame
 from fedge.reasons import Reason
-from fedge.store import database_error, open_read_only
+from fedge.store import database_error, exists, open_read_only
 
 NAMED = 5
 """Updates that one text names at most."""
@@ -357,6 +357,20 @@ class LedgerReader:
         """Bytes of a device's updates, complete or not."""
         return int(self._one("SELECT coalesce(sum(length(data)), 0) FROM frames WHERE device = ?", device)[0])
 
+    def surveys_that_name(self, device: str) -> tuple[RoundId, ...]:
+        """The closed rounds whose summary names a device that lay far from the fleet."""
+        return tuple(
+            round_id
+            for round_id, found in self._surveys_with_outlying()
+            if any(one.get("device") == device for one in found["outlying"])
+        )
+
+    def _surveys_with_outlying(self) -> Iterator[tuple[RoundId, dict[str, Any]]]:
+        rows = self._all("SELECT generation, round, summary FROM rounds WHERE summary LIKE '%\"outlying\"%'")
+        for generation, number, summary in rows:
+            with self._sound(f"the summary of round {RoundId(generation, number)}"):
+                yield RoundId(generation, number), json.loads(summary)
+
     def generations_begun(self) -> list[int]:
         """The generations that began with a model of before, in order."""
         return [g for (g,) in self._all("SELECT generation FROM beginnings ORDER BY generation")]
@@ -472,7 +486,7 @@ def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         StateError: there is none, or it cannot be read.
     """
-    if not path.is_file():
+    if not exists(path):
         raise StateError(f"{path}: there is no ledger; it is made when the aggregator first runs")
     db = open_read_only(path)
     try:

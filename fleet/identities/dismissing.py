@@ -50,7 +50,7 @@ def dismiss(
     status is not replaced but removed.
 
     Returns:
-        Whether it was done; not if no broker answers here within `PATIENCE_S`.
+        Whether it was done; not if no broker answers here within `PATIENCE_S`, or if it did not erase.
 
     Raises:
         StateError: a file cannot be written or read.
@@ -58,8 +58,11 @@ def dismiss(
     with _stand_in(folder, authority, port, identity) as stand_in:
         if not stand_in.waits_for(LinkUp, PATIENCE_S):
             return False
+        topic = Topics(identity.federation).status(str(identity.device))
         with farewell(folder, register, identity):
-            stand_in.says_offline(Topics(identity.federation).status(str(identity.device)), erase=erase)
+            if erase:
+                return stand_in.erases(topic)
+            stand_in.says_offline(topic)
     return True
 
 
@@ -70,9 +73,21 @@ class _StandIn:
     link: Link
     inbox: "SimpleQueue[LinkEvent]"
     message: MessageArrived | None = None
+    sent: Sent | None = None
 
-    def says_offline(self, topic: str, *, erase: bool) -> None:
-        """Replace the retained status, if there is one, by the same with `online = false`, or by nothing."""
+    def erases(self, topic: str) -> bool:
+        """Remove the retained status, known or not; returns whether the broker has done so."""
+        for _ in range(ATTEMPTS):  # it may not have read the access list yet, and refuse it
+            self.link.send([Publication(topic, b"", retain=True)], topic)
+            if not self.waits_for(Sent, PATIENCE_S):
+                return False
+            if self.sent is not None and self.sent.refusal is None:
+                return True
+            self.waits_for(MessageArrived, STATUS_S)
+        return False
+
+    def says_offline(self, topic: str) -> None:
+        """Replace the retained status, if there is one, by the same with `online = false`."""
         for _ in range(ATTEMPTS):  # the broker may not have read the access list yet
             self.link.subscribe(topic)
             if self.waits_for(MessageArrived, STATUS_S):
@@ -82,9 +97,8 @@ class _StandIn:
         try:
             status = unpack(self.message.payload, Status)
         except ProtocolError:
-            if not erase:
-                return  # what cannot be read is not waited for either
-        offline = b"" if erase else pack(status.model_copy(update={"online": False}))
+            return  # what cannot be read is not waited for either
+        offline = pack(status.model_copy(update={"online": False}))
         self.link.send([Publication(topic, offline, retain=True)], topic)
         self.waits_for(Sent, PATIENCE_S)
 
@@ -103,6 +117,8 @@ class _StandIn:
                     self.link.settle(event)
                 case MessageArrived():
                     self.message = event
+                case Sent():
+                    self.sent = event
                 case _:
                     pass
             if isinstance(event, kind):

@@ -191,6 +191,7 @@ def revoke(folder: FederationFolder, device: str) -> Signalled:
         signalled = publish(folder, register)
         if signalled is Signalled.YES:
             dismiss(folder, register, authority, settings.broker.port, identity)
+        finish(folder, register)
     remove(folder.bundle(device))
     return signalled
 
