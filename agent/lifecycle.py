@@ -454,12 +454,15 @@ def _answered(state: Device, event: on.ReceiptArrived) -> Step:
         # Made from another aggregator's model: this round may still be answered, once it is announced again.
         text = f"round {saved.round}: the update was made from another model than is announced: forgotten"
         return replace(state, saved=None), [do.Say("warning", text)]
-    if receipt.reason is Reason.NOT_CHOSEN:
+    if receipt.reason in (Reason.NOT_CHOSEN, Reason.QUARANTINED):
         if unasked:
             return state, []
-        # Another aggregator had asked for it, or this one before it was restored: the next attempt may again.
-        text = f"round {saved.round}: the update is not asked for in this attempt: kept"
-        return state, [do.Say("warning", text)]
+        # Another aggregator had asked for it, or this one before it was restored, or somebody lifts the
+        # quarantine: the next attempt may ask for it again.
+        why = "the update is not asked for in this attempt"
+        if receipt.reason is Reason.QUARANTINED:
+            why = receipt.detail or "this device is set aside"
+        return state, [do.Say("warning", f"round {saved.round}: {why}: the update is kept")]
     state = replace(state, saved=replace(saved, verdict=receipt.verdict))
     effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
     if receipt.reason is Reason.FORGOTTEN:

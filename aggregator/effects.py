@@ -56,6 +56,15 @@ class SetAside:
 
 
 @dataclass(frozen=True)
+class DropAnswer:
+    """Take back a refusal of who was set aside, in the round that is open: the update may come again."""
+
+    round: RoundId
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
 class CountRefusal:
     """Count what a device sent in vain."""
 
@@ -194,7 +203,7 @@ class Say:
     cause: str = ""
 
 
-DURABLE = (SpoolFrame, DropSpool, SaveAnswer, SetAside, SaveMissed, SaveRound, SaveElapsed)
+DURABLE = (SpoolFrame, DropSpool, SaveAnswer, SetAside, DropAnswer, SaveMissed, SaveRound, SaveElapsed)
 
 GATHERED = (CountRefusal, SaveStatus)
 
@@ -207,6 +216,7 @@ Effect = (
     | ReadUpdate
     | SaveAnswer
     | SetAside
+    | DropAnswer
     | CountRefusal
     | SaveStatus
     | SaveMissed

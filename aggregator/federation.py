@@ -65,7 +65,7 @@ class Federation:
     quarantined: frozenset[str] = frozenset()
     """Devices that the operator has set aside: neither awaited nor counted."""
     turned_away: frozenset[str] = frozenset()
-    """Those that were refused for that in the open round: they have answered it, as far as they know."""
+    """Those that were refused for that in the open attempt; who is lifted since may answer the next one."""
     estranged: frozenset[str] = frozenset()
     """Devices that believe a key which is none of ours."""
     model: Blob | None = None
@@ -85,8 +85,8 @@ class Federation:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     admitted: int = 0
     """How many of the answers count."""
-    insufficient: int = 0
-    """So many updates were admitted when they did not make a model: it takes more."""
+    insufficient: frozenset[str] = frozenset()
+    """Whose updates were admitted when they did not make a model: it takes others."""
     partials: Mapping[str, Partial] = field(default_factory=dict)
     spooled: int = 0
     """What the partials are charged, in bytes."""
@@ -125,7 +125,14 @@ class Federation:
     @property
     def enough(self) -> int:
         """Admitted updates that it takes to close."""
-        return max(self.rules.quorum, self.insufficient + 1)
+        if self.insufficient and self.insufficient == self.counted:
+            return max(self.rules.quorum, self.admitted + 1)
+        return self.rules.quorum
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Whose answers count."""
+        return frozenset(device for device, answer in self.answers.items() if answer.verdict == "admitted")
 
     @property
     def furthest(self) -> float | None:

@@ -14,7 +14,7 @@ from aggregator.averaging import admitted
 from aggregator.beginnings import RULE, begin_with, require_kept
 from aggregator.closing import blob_of, model_message
 from aggregator.config import FederationSettings
-from aggregator.ledger.layout import KEPT
+from aggregator.ledger.layout import KEPT, ORDER
 from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
@@ -94,9 +94,14 @@ def task_of(ledger: LedgerReader, digest: bytes) -> Task:
 
 
 def begin(
-    settings: FederationSettings, ledger: Ledger, name: bytes, generation: int, announced: Blob | None = None
+    settings: FederationSettings,
+    ledger: Ledger,
+    name: bytes,
+    generation: int,
+    announced: Blob | None = None,
+    order: str | None = None,
 ) -> Life:
-    """Begin a generation with a survey, in the ledger of that name.
+    """Begin a generation with a survey, in the ledger of that name; an order that it is by is noted.
 
     `announced`: the task at the broker. It is not written over: a device that wakes now must be able to read
     it. Where none is known to be announced, the ledger's newest is taken for it.
@@ -109,6 +114,7 @@ def begin(
     task = blob_of(data, 1 - there.slot if there is not None else 0)
     with ledger.transaction():
         ledger.begin_life(life)
+        ledger.save_mark(ORDER, order)
         ledger.save_content("task", RoundId(generation, 0), task, data)
     return life
 
@@ -120,7 +126,13 @@ def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:
 
 
 def go_back(
-    settings: FederationSettings, ledger: Ledger, before: Life, generation: int, watch: Watch, wish: Return
+    settings: FederationSettings,
+    ledger: Ledger,
+    before: Life,
+    generation: int,
+    watch: Watch,
+    wish: Return,
+    order: str | None = None,
 ) -> Life:
     """Begin a generation with a model of the kept rounds, in the place of its survey's.
 
@@ -140,6 +152,7 @@ def go_back(
     now = time.time()
     with ledger.transaction():
         ledger.begin_life(life)
+        ledger.save_mark(ORDER, order)
         ledger.save_beginning(generation, beginning)
         ledger.save_content("task", here, task, begun.task_data)
         ledger.save_content("model", here, model, data)

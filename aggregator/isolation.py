@@ -30,9 +30,38 @@ def quarantined(state: Federation, event: on.Quarantined) -> Step:
     if lifted:
         effects.append(do.Say("info", f"{_names(lifted)} no longer set aside: what comes counts again"))
     state, more = isolate(state)
+    effects += more
+    state, more = _release(state)
     if state.phase is Phase.COLLECTING:
         state = awaited(state)
     return state, effects + more
+
+
+def needed_again(state: Federation) -> frozenset[str]:
+    """Who was refused in the open attempt, and is lifted: if the others are too few to close the round."""
+    lifted = state.turned_away - state.quarantined
+    if state.phase not in (Phase.PREPARING, Phase.COLLECTING):
+        return frozenset()
+    return lifted if state.admitted + len(awaited(state).awaited) < state.enough else frozenset()
+
+
+def _release(state: Federation) -> Step:
+    """Forget the refusals of those who are no longer set aside, also before this program was started.
+
+    Some believe that their update counts, others have kept it: all say it again when the next attempt begins.
+    """
+    answers = dict(state.answers)
+    released = [
+        device
+        for device, answer in sorted(answers.items())
+        if answer.reason is Reason.QUARANTINED and device not in state.quarantined
+    ]
+    if state.phase is Phase.DONE or not released:
+        return state, []
+    effects: list[do.Effect] = [
+        do.DropAnswer(state.round, device, answers.pop(device).digest) for device in released
+    ]
+    return replace(state, answers=answers, turned_away=state.turned_away | set(released)), effects
 
 
 def isolate(state: Federation) -> Step:

@@ -3,8 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 
 from aggregator import events as on
@@ -42,6 +42,10 @@ BETWEEN_LIVES_S = 0.2
 
 class Stop:
     """Ask the loop to end; put into the inbox by a signal handler."""
+
+
+class _WithdrawnError(Exception):
+    """An order was withdrawn, or another one given, before it was begun."""
 
 
 class Loop:
@@ -137,18 +141,34 @@ class Loop:
                 back=order.back if order is not None else None,
                 signer=self._signer,
                 quarantined=self._quarantine.devices,
+                order=order.id if order is not None else None,
+                begins=lambda: self._begins(order),
             )
+        except _WithdrawnError:
+            log.warning("the new generation that was ordered is not begun: the order was withdrawn meanwhile")
+            return True
         except (ConfigError, DataError) as error:
             if order is None:
                 raise
-            self._refuse(error)
+            self._refuse(order, error)
             return True
         if state is None:  # it was stopped while watching
             return False
         self._new_generation = False  # it has begun
         if order is not None:
-            orders.withdraw(self._folder)
+            orders.withdraw(self._folder, order)
         return self._serve(state)
+
+    @contextmanager
+    def _begins(self, order: Order | None) -> Iterator[None]:
+        """It may be another order by now, or none: the broker may have been away for long."""
+        if order is None:
+            yield
+            return
+        with orders.alone(self._folder):
+            if not orders.still_stands(self._folder, order):
+                raise _WithdrawnError
+            yield
 
     def _order(self) -> Order | None:
         """The new generation that is ordered, if it can be begun."""
@@ -159,13 +179,13 @@ class Loop:
                 beginning = beginning_of(self._ledger, life, back)
                 require_wishable(self._settings, self._ledger, beginning, back)
             except (ConfigError, DataError) as error:
-                self._refuse(error)
+                self._refuse(order, error)
                 return None
         return order
 
-    def _refuse(self, error: FedgeError) -> None:
+    def _refuse(self, order: Order, error: FedgeError) -> None:
         log.error("the new generation that was ordered is not begun: %s", error)
-        orders.withdraw(self._folder)
+        orders.withdraw(self._folder, order)
 
     def _is_stopped_within(self, seconds: float) -> bool:
         """Wait, and forget what the links of before still say; True: asked to end meanwhile."""
@@ -221,6 +241,7 @@ class Loop:
                     runtime.end()
                     log.info("a new generation is ordered")
                     return True
+            runtime.end()
             return False
         finally:
             self._now = lambda: None

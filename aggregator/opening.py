@@ -1,6 +1,8 @@
 """How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -61,8 +63,13 @@ def open_federation(
     back: Return | None = None,
     signer: Signer | None = None,
     quarantined: frozenset[str] = frozenset(),
+    order: str | None = None,
+    begins: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Federation | None:
     """The state to start from; None if asked to stop while watching.
+
+    `order`: the name of what a new generation is begun by, if anything. `begins` is entered when the watching
+    is over, which may take days, for as long as something may be begun.
 
     Raises:
         GaveWay: another aggregator is alive.
@@ -84,7 +91,9 @@ def open_federation(
         return None
     if quarantined:
         log.info("in quarantine, so neither awaited nor counted: %s", ", ".join(sorted(quarantined)))
-    return replace(take_up(settings, ledger, instance, seen, back=back), quarantined=quarantined)
+    with begins():
+        state = take_up(settings, ledger, instance, seen, back=back, order=order)
+    return replace(state, quarantined=quarantined)
 
 
 def known(settings: FederationSettings, ledger: LedgerReader) -> Known:
@@ -101,10 +110,12 @@ def take_up(
     seen: TakeUp,
     *,
     back: Return | None = None,
+    order: str | None = None,
 ) -> Federation:
     """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
 
-    `back`: a new generation begins with a model of the ledger's, not with a survey.
+    `back`: a new generation begins with a model of the ledger's, not with a survey. `order`: what it is begun
+    by, by its name.
 
     Raises:
         ConfigError: another task was learnt in this ledger, or there is no model to go back to.
@@ -115,10 +126,10 @@ def take_up(
         if back is not None and life is None:
             raise ConfigError("this ledger is new: it holds no model to go back to")
         if back is not None and life is not None:
-            life = go_back(settings, ledger, life, seen.generation, seen.watch, back)
+            life = go_back(settings, ledger, life, seen.generation, seen.watch, back, order)
         else:
             name = life.ledger if life else instance
-            life = begin(settings, ledger, name, seen.generation, seen.watch.task)
+            life = begin(settings, ledger, name, seen.generation, seen.watch.task, order)
         log.info("generation %d begins", seen.generation)
     elif life is None:
         life = begin(settings, ledger, instance, 1, seen.watch.task)

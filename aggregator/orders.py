@@ -2,10 +2,15 @@
 
 The order is a file in the state folder, beside the ledger that it is about. It names the generation after
 which it is wanted, so that it is carried out once, whoever dies in between: a ledger that has gone on makes
-it void.
+it void. Its own name is noted in the ledger together with what it began: so whoever gave it knows that it was
+this one that was carried out. It is withdrawn before it is begun, or it is carried out.
 """
 
+import fcntl
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +31,8 @@ class Order(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    """Its own name, which no other one has."""
     after: int = Field(ge=1, le=MAX_COUNTER)
     """The generation of the ledger when the order was given."""
     anew: bool
@@ -36,11 +43,12 @@ class Order(BaseModel):
     survey_without: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, after: int, back: Return | None) -> "Order":
+    def of(cls, name: str, after: int, back: Return | None) -> "Order":
         """What an operator wishes; None: a survey."""
         if back is None:
-            return cls(after=after, anew=True)
+            return cls(id=name, after=after, anew=True)
         return cls(
+            id=name,
             after=after,
             anew=False,
             generation=back.generation,
@@ -101,10 +109,39 @@ def is_given(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
-def withdraw(folder: Path) -> None:
-    """Remove an order, carried out or not.
+def still_stands(folder: Path, order: Order) -> bool:
+    """Whether it is this order that is given, and no other one or none."""
+    try:
+        return Order.model_validate_json(read_file(folder / FILE, LARGEST)).id == order.id
+    except (OSError, ValidationError):
+        return False
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One at a time begins a generation, or withdraws an order.
+
+    Raises:
+        StateError: the folder cannot be read.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be read: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def withdraw(folder: Path, order: Order | None) -> None:
+    """Remove an order, carried out or not, and none that was given since; None: whichever there is.
+
+    Who is not the one that carries it out calls this inside `alone`.
 
     Raises:
         StateError: it cannot be removed.
     """
-    remove(folder / FILE)
+    if order is None or still_stands(folder, order):
+        remove(folder / FILE)

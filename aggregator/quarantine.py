@@ -6,13 +6,14 @@ connection to whoever writes it, and who comes after a restart reads the same.
 """
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fedge.errors import StateError
-from fedge.files import describe_file, read_file
+from fedge.files import read_file, reading
 from fedge.store import atomic_write
 from fedge.topics import DEVICE_ID
 
@@ -69,7 +70,7 @@ class QuarantineList:
     def __init__(self, path: Path, now_s: Callable[[], float] = time.monotonic) -> None:
         self._path, self._now_s = path, now_s
         self._due_s = now_s() + LOOK_S
-        self._seen = self._signature()
+        self._seen, self._said = self._signature(), ""
         self.devices = frozenset(read(path))
 
     def has_changed(self) -> bool:
@@ -80,18 +81,24 @@ class QuarantineList:
         seen = self._signature()
         if seen == self._seen:
             return False
-        self._seen = seen
         try:
             devices = frozenset(read(self._path))
-        except StateError as error:
-            log.error("%s; whoever was in quarantine before stays there", error)
+        except StateError as error:  # tried again with each look, and said once
+            if f"{error}" != self._said:
+                log.error("%s; whoever was in quarantine before stays there", error)
+            self._said = f"{error}"
             return False
+        self._seen, self._said = seen, ""
         changed, self.devices = devices != self.devices, devices
         return changed
 
-    def _signature(self) -> tuple[int, int, int] | None:
+    def _signature(self) -> tuple[int, ...] | None:
+        """What changes with the list, which may be a link; None: there is none."""
         try:
-            found = describe_file(self._path)
-        except StateError:
+            with reading(self._path) as file:
+                found = os.fstat(file.fileno())
+        except FileNotFoundError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        except OSError as error:
+            return (error.errno or 0,)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

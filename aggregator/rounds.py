@@ -26,7 +26,7 @@ from aggregator import patience
 from aggregator.ability import lacks, unable
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
-from aggregator.isolation import isolate, quarantined
+from aggregator.isolation import isolate, needed_again, quarantined
 from fedge.freshness import RoundId
 from fedge.messages import Cohort, Manifest, detail_of
 from fedge.reasons import Reason
@@ -68,7 +68,7 @@ def step(state: Federation, event: on.Event) -> Step:
         case on.BlobsPublished():
             return _blobs_published(state, event)
         case on.Quarantined():
-            return _then_close(quarantined(state, event), event.now_s)
+            return _then_close(_quarantined(state, event), event.now_s)
         case on.FrameArrived():
             return frame_arrived(state, event)
         case on.GarbageArrived():
@@ -176,7 +176,10 @@ def _draw(state: Federation) -> Step:
     cohorts = state.cohorts
     if not cohorts or cohorts[-1].fraction < 1:
         cohorts = (*cohorts, _cohort(state, attempt))
-    state = replace(state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None)
+    turned_away = state.turned_away & state.quarantined  # the others are asked again
+    state = replace(
+        state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None, turned_away=turned_away
+    )
     return state, [do.SaveRound(state.round, state.kind, attempt, cohorts)]
 
 
@@ -233,6 +236,19 @@ def _service_seen(state: Federation, event: on.ServiceSeen) -> Step:
 # ── closing ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _quarantined(state: Federation, event: on.Quarantined) -> Step:
+    """Who is lifted, and was refused in this attempt, is asked again if the round needs it."""
+    state, effects = quarantined(state, event)
+    needed = needed_again(state)
+    if not needed:
+        return state, effects
+    named = ", ".join(sorted(needed)[:NAMED]) + (", …" if len(needed) > NAMED else "")
+    one = len(needed) == 1
+    why = f"{named} {'counts' if one else 'count'} again, and the round needs {'it' if one else 'them'}"
+    state, more = _again(state, event.now_s, why)
+    return state, effects + more
+
+
 def _update_read(state: Federation, event: on.UpdateRead) -> Step:
     known = event.device in state.answers
     state, effects = update_read(state, event)
@@ -265,8 +281,11 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
 def _again(state: Federation, now_s: float, why: str) -> Step:
     """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
     announced = state.since_s is not None  # else it will be, over the next connection
-    state, effects = _draw(replace(state, phase=Phase.COLLECTING))
-    state = awaited(replace(state, since_s=now_s if announced else None))
+    phase = Phase.PREPARING if state.phase is Phase.PREPARING else Phase.COLLECTING
+    state, effects = _draw(replace(state, phase=phase))
+    state = replace(state, since_s=now_s if announced else None)
+    if phase is Phase.COLLECTING:
+        state = awaited(state)
     text = f"round {state.round}: {why}; attempt {state.attempt} begins"
     far = [d for d, answer in sorted(state.answers.items()) if answer.reason is Reason.TOO_FAR]
     if 2 * len(far) > len(state.answers):
@@ -296,7 +315,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         weights=event.task_message.network.schema.size,
         answers={},
         admitted=0,
-        insufficient=0,
+        insufficient=frozenset(),
         since_s=None,
         partials={},
         spooled=0,
@@ -318,7 +337,7 @@ def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
     state, effects = isolate(replace(state, phase=Phase.COLLECTING))
-    state, more = _again(replace(state, insufficient=state.admitted), event.now_s, event.detail)
+    state, more = _again(replace(state, insufficient=state.counted), event.now_s, event.detail)
     return state, effects + more
 
 

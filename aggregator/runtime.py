@@ -352,6 +352,8 @@ class Runtime:
                     self._reports.renew(device)
             case do.SetAside(round_id, device, answer):
                 self._ledger.set_aside(round_id, device, answer)
+            case do.DropAnswer(round_id, device, digest):
+                self._ledger.drop_answer(round_id, device, digest)
             case do.CountRefusal(device, reason):
                 self._pending.count(device, reason)
             case do.SaveStatus(device, status):

@@ -269,6 +269,34 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def exists(path: Path) -> bool:
+    """Whether a file or folder is there.
+
+    Raises:
+        StateError: the folder it lies in is closed to this user.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise StateError(f"{path}: cannot be looked at: {error.strerror or error}") from None
+
+
+def wipe(path: Path, db: sqlite3.Connection) -> None:
+    """Write a database's whole file anew, so that what was removed is nowhere in it; not in a transaction.
+
+    Raises:
+        sqlite3.Error: it cannot be written: a second copy of it finds no room, or somebody else writes.
+        StateError: somebody reads it, so that its write-ahead log, which has all of it, could not be emptied.
+    """
+    db.execute("VACUUM")
+    busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StateError(
+            f"{path}: what was removed is still in its write-ahead log, as somebody reads it: end that, a "
+            "backup or a program that shows it, and run this again"
+        )
+
+
 Connect = Callable[[Path, Sequence[str]], sqlite3.Connection]
 """How a store gets at its database: `open_database`, or whatever stands in for a disk."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedge.errors import FedgeError
+from fedge.errors import FedgeError, StateError
 
 if TYPE_CHECKING:
     from fleet.identities.folder import FederationFolder
@@ -256,8 +256,8 @@ def forget(
         )
     if left.status is not None:
         typer.echo(
-            "its status may still lie at the broker, as none was reached from here: run this again where it "
-            f"runs, or clear the retained topic {left.status}"
+            "its status may still lie at the broker, as none was reached from here. Until it is erased its "
+            f"name stays in the register: run this again where the broker runs (topic {left.status})"
         )
 
 
@@ -417,3 +417,6 @@ def _told(command: str) -> Iterator[None]:
     except FedgeError as error:
         typer.echo(f"fedge {command}: {error}", err=True)
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        typer.echo(f"fedge {command}: {error.filename}: {error.strerror}", err=True)
+        sys.exit(StateError.exit_code)

@@ -17,7 +17,7 @@ from fedge import __version__
 from fedge.errors import StateError
 from fedge.folders import opened
 from fedge.pinning import pinned
-from fedge.store import database_error, open_read_only
+from fedge.store import database_error, exists, open_read_only
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -63,7 +63,7 @@ def backup(settings: FederationSettings, file: Path) -> About:
 
 def _copy(source: Path, target: Path) -> None:
     """All pages of one moment: in WAL mode who reads does not keep the writer from writing."""
-    if not source.is_file():
+    if not exists(source):
         raise StateError(f"{source}: there is no ledger; it is made when the aggregator first runs")
     try:
         with (

@@ -9,12 +9,12 @@ import os
 from dataclasses import dataclass
 
 from aggregator.config import FederationSettings
-from aggregator.ledger.layout import FILE
+from aggregator.ledger.layout import FILE, UNWIPED
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from fedge.errors import GaveWay
 from fedge.freshness import RoundId
-from fedge.store import give_to_owner, lock, make_folder
+from fedge.store import exists, give_to_owner, lock, make_folder
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Contribution:
     """The round that is open, if the device has answered it."""
     left_out: tuple[int, ...] = ()
     """Generations that began without it, and name it for that."""
+    named: tuple[RoundId, ...] = ()
+    """Surveys that name it, as it lay far from the fleet."""
+    unwiped: bool = False
+    """Whether a run before was interrupted, so that the file may hold what it removed, of whomever."""
     size: int = 0
     """Bytes of its updates."""
     told: bool = False
@@ -45,6 +49,8 @@ def contribution(ledger: LedgerReader, device: str) -> Contribution:
         rounds=answered,
         open=open_round,
         left_out=ledger.beginnings_without(device),
+        named=ledger.surveys_that_name(device),
+        unwiped=ledger.mark(UNWIPED) is not None,
         size=ledger.bytes_of(device),
         told=device in ledger.heard(),
     )
@@ -53,7 +59,7 @@ def contribution(ledger: LedgerReader, device: str) -> Contribution:
 def forget(settings: FederationSettings, device: str) -> Contribution:
     """Remove what the ledger holds of a device, and every trace of it in its file; returns what that was.
 
-    Done again it removes nothing more.
+    Done again it removes nothing more, but finishes what was interrupted.
 
     Raises:
         GaveWay: an aggregator works with the state folder; nothing was removed.
@@ -66,7 +72,7 @@ def forget(settings: FederationSettings, device: str) -> Contribution:
     except GaveWay as error:
         raise GaveWay(f"{error}: stop the aggregator, run this again, and start it") from None
     try:
-        if not path.is_file():
+        if not exists(path):
             return Contribution()
         ledger = Ledger(path)
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aggregator import quarantine
 from aggregator.config import FederationSettings
 from aggregator.keeping.place import load
-from aggregator.ledger.layout import FILE
+from aggregator.ledger.layout import FILE, ORDER
 from aggregator.ledger.reading import read_only
 from fedge.errors import ConfigError, DataError, GaveWay
 from fedge.freshness import RoundId
@@ -27,6 +27,7 @@ from fedge.topics import DEVICE_ID
 
 if TYPE_CHECKING:
     from aggregator.generations import Return
+    from aggregator.orders import Order
 
 PATIENCE_S = 120.0
 """How long an aggregator at work is waited for: it looks on first whether another one is."""
@@ -170,7 +171,7 @@ def _begin(settings: FederationSettings, folder: Path, back: "Return | None") ->
     from aggregator.signing import signer_of
 
     signer = signer_of(settings)
-    orders.withdraw(folder)  # what is wished now comes after it
+    orders.withdraw(folder, None)  # what is wished now comes after it
     ledger = open_ledger(folder / FILE)
     inbox: SimpleQueue[Any] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -210,19 +211,30 @@ def _order(settings: FederationSettings, folder: Path, back: "Return | None", at
             raise GaveWay(f"{at_work}, and no round has been opened yet")
         if back is not None:
             require_wishable(settings, ledger, beginning_of(ledger, life, back), back)
-    orders.give(folder, orders.Order.of(life.generation, back))
+    order = orders.Order.of(os.urandom(16).hex(), life.generation, back)
+    orders.give(folder, order)
     due_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < due_s:
-        given = orders.is_given(folder)
-        with read_only(path) as ledger:
-            now, newest = ledger.life(), ledger.newest_round()
-        if now is not None and newest is not None and now.generation != life.generation:
-            return newest
+        given = orders.still_stands(folder, order)
+        if (begun := _begun(path, order)) is not None:
+            return begun
         if not given:
-            raise DataError("the aggregator at work has not begun it: its log says why; nothing has changed")
+            raise DataError(
+                "the aggregator at work has not begun it: its log says why, or somebody else has ordered "
+                "another one meanwhile; nothing has changed by this"
+            )
         time.sleep(LOOK_S)
-    orders.withdraw(folder)
+    with orders.alone(folder):  # it is not in the middle of beginning it, and does not begin it afterwards
+        orders.withdraw(folder, order)
+    if (begun := _begun(path, order)) is not None:
+        return begun
     raise GaveWay(
         f"{at_work}, and did not begin a generation in {PATIENCE_S:.0f} s: it may look for its broker, or be "
         "of an older version. Stop it, run this again, and start it; nothing was begun"
     )
+
+
+def _begun(path: Path, order: "Order") -> RoundId | None:
+    """The first round of the generation that was begun by an order; None: that has not happened."""
+    with read_only(path) as ledger:
+        return ledger.newest_round() if ledger.mark(ORDER) == order.id else None

@@ -67,6 +67,7 @@ UPDATE rounds SET task = (
     ORDER BY contents.round DESC, contents.rowid DESC LIMIT 1
 ) WHERE closed_at IS NOT NULL AND generation = (SELECT generation FROM life)
 """,
+    "CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -75,5 +76,11 @@ COUNTS_MISSES = 6
 """The first layout whose devices have a number of missed deadlines."""
 NAMES_TASKS = 7
 """The first layout whose rounds name their task, and whose generations tell what they began with."""
+HAS_MARKS = 8
+"""The first layout with marks: what is remembered of what was done to the ledger."""
+ORDER = "order"
+"""The mark with the name of the order that the newest generation was begun by."""
+UNWIPED = "unwiped"
+"""The mark of a ledger in whose file there may still be what was removed."""
 RULES_BEFORE = {"train": "mean/1", "survey": "survey/1"}
 """The rule of a round of an earlier layout, by its kind."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer, Missed
-from aggregator.ledger.layout import MIGRATIONS
+from aggregator.ledger.layout import MIGRATIONS, UNWIPED
 from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame, Status
 from fedge.reasons import Reason
-from fedge.store import Connect, database_error, open_database
+from fedge.store import Connect, database_error, open_database, wipe
 from fedge.topics import lane_of
 
 REMOVED = "?"
@@ -58,6 +58,7 @@ class Ledger(LedgerReader):
         """Begin a generation: what was learnt before is kept, but no longer counts.
 
         What closed rounds were computed of stays as long as other rounds do: somebody may go back to them.
+        Of the open round nothing stays: what was admitted there never counted.
         """
         self._run(
             "REPLACE INTO life VALUES (1, ?, ?, ?)",
@@ -66,9 +67,20 @@ class Ledger(LedgerReader):
             life.learnt,
         )
         self._run(
-            "DELETE FROM frames WHERE (device, digest) NOT IN (SELECT device, digest FROM answers"
-            " JOIN rounds USING (generation, round) WHERE verdict = 'admitted' AND closed_at IS NOT NULL)"
+            "DELETE FROM answers WHERE (generation, round) NOT IN"
+            " (SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL)"
         )
+        self._run(
+            "DELETE FROM frames WHERE (device, digest) NOT IN"
+            " (SELECT device, digest FROM answers WHERE verdict = 'admitted')"
+        )
+
+    def save_mark(self, name: str, value: str | None) -> None:
+        """Note something under a name; None: nothing any more."""
+        if value is None:
+            self._run("DELETE FROM marks WHERE name = ?", name)
+        else:
+            self._run("REPLACE INTO marks VALUES (?, ?)", name, value)
 
     def save_beginning(self, generation: int, beginning: Beginning) -> None:
         """Keep what a generation without a survey begins with."""
@@ -229,8 +241,26 @@ class Ledger(LedgerReader):
             answer.digest,
         )
 
+    def drop_answer(self, round_id: RoundId, device: str, digest: bytes) -> None:
+        """Take back a refusal of who was set aside, while the round is open: the update may come again."""
+        self._run(
+            "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"
+            f" AND digest = ? AND reason = '{Reason.QUARANTINED}' AND NOT EXISTS (SELECT 1 FROM rounds"
+            " WHERE (generation, round) = (answers.generation, answers.round) AND closed_at IS NOT NULL)",
+            *round_id,
+            lane_of(device),
+            device,
+            digest,
+        )
+
     def forget_device(self, device: str) -> None:
-        """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that."""
+        """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that.
+
+        Until `wipe` has ended the ledger says that its file may still hold it.
+        """
+        self.save_mark(UNWIPED, "")
+        for round_id in self.surveys_that_name(device):
+            self._rename_outlying(round_id, {device: REMOVED})
         incomplete = set(self.answered_by(device)[0])
         for generation in self.generations_begun():
             begun = self.beginning(generation)
@@ -261,13 +291,32 @@ class Ledger(LedgerReader):
             or (device not in begun.survey_without and rounds & surveyed)
         )
 
+    def _rename_outlying(self, round_id: RoundId, names: dict[str, str]) -> None:
+        for each, found in self._surveys_with_outlying():
+            if each == round_id:
+                for one in found["outlying"]:
+                    one["device"] = names.get(one["device"], one["device"])
+                self._run(
+                    "UPDATE rounds SET summary = ? WHERE generation = ? AND round = ?",
+                    json.dumps(found),
+                    *round_id,
+                )
+
     def _mark_forgotten(self, round_id: RoundId) -> None:
         self._run("UPDATE rounds SET forgotten = forgotten + 1 WHERE generation = ? AND round = ?", *round_id)
 
     def wipe(self) -> None:
-        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction."""
-        self._run("VACUUM")
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction.
+
+        Raises:
+            StateError: also where somebody reads it: what was removed may still be there.
+        """
+        try:
+            wipe(self._path, self._db)
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error
+        with self.transaction():
+            self.save_mark(UNWIPED, None)
 
     # ── what is published ──────────────────────────────────────────────────────────────────────────
 

@@ -94,7 +94,7 @@ def dismiss(
             return Dismissed.NOT_REACHED
         with farewell(folder, register, identity):
             topic = Topics(identity.federation).status(str(identity.device))
-            said = stand_in.says_offline(topic, erase=erase)
+            said = stand_in.erases(topic) if erase else stand_in.says_offline(topic)
     return Dismissed.DONE if said else Dismissed.NOT_SAID
 
 
@@ -107,9 +107,21 @@ class StandIn:
     patience_s: float
     """How long each answer of the broker is waited for."""
     message: MessageArrived | None = None
+    sent: Sent | None = None
 
-    def says_offline(self, topic: str, *, erase: bool) -> bool:
-        """Replace the retained status, if there is one, by the same with `online = false`, or by nothing.
+    def erases(self, topic: str) -> bool:
+        """Remove the retained status, known or not; returns whether the broker has done so."""
+        for _ in range(ATTEMPTS):  # it may not have read the access list yet, and refuse it
+            self.link.send([Publication(topic, b"", retain=True)], topic)
+            if not self.waits_for(Sent):
+                return False
+            if self.sent is not None and self.sent.refusal is None:
+                return True
+            self.waits_for(MessageArrived, STATUS_S)
+        return False
+
+    def says_offline(self, topic: str) -> bool:
+        """Replace the retained status, if there is one, by the same with `online = false`.
 
         Returns:
             Whether the broker answered all the time.
@@ -125,9 +137,8 @@ class StandIn:
         try:
             status = unpack(self.message.payload, Status)
         except ProtocolError:
-            if not erase:
-                return True  # what cannot be read is not waited for either
-        offline = b"" if erase else pack(status.model_copy(update={"online": False}))
+            return True  # what cannot be read is not waited for either
+        offline = pack(status.model_copy(update={"online": False}))
         self.link.send([Publication(topic, offline, retain=True)], topic)
         return self.waits_for(Sent)
 
@@ -146,6 +157,8 @@ class StandIn:
                     self.link.settle(event)
                 case MessageArrived():
                     self.message = event
+                case Sent():
+                    self.sent = event
                 case _:
                     pass
             if isinstance(event, kind):

@@ -220,6 +220,7 @@ def revoke(folder: FederationFolder, device: str) -> Revoked:
                 unseen = dismiss(folder, register, authority, settings.broker.port, identity).unseen(device)
         except GaveWay as error:
             raise GaveWay(f"{identity.name} is revoked in the register: {error}; run it again") from None
+        finish(folder, register)
     remove(folder.bundle(device))
     return Revoked(signalled, unseen)
 

@@ -81,6 +81,11 @@ class FederationFolder:
         return self.registrar / "publishing"
 
     @property
+    def unwiped(self) -> Path:
+        """It is there while the register's file may hold what `fedge forget` has removed."""
+        return self.registrar / "unwiped"
+
+    @property
     def registrar_identity(self) -> Path:
         """Key and certificate of `{federation}__registrar`."""
         return self.registrar / "identity.pem"

@@ -12,16 +12,17 @@ from aggregator.keeping.place import load
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.reading import read_only
 from fedge.freshness import RoundId
-from fedge.store import remove
+from fedge.store import atomic_write, exists, remove
 from fedge.topics import Topics
 from fleet.identities.authority import Authority, utc_now
 from fleet.identities.dismissing import dismiss
-from fleet.identities.folder import FederationFolder, read
+from fleet.identities.folder import SECRET, FederationFolder, read
 from fleet.identities.identity import Identity
 from fleet.identities.publishing import Signalled, publish
 from fleet.identities.quarantining import quarantine
 from fleet.identities.register import Register
 from fleet.identities.settings import RegistrarSettings
+from fleet.identities.staging import finish, is_staged
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Held:
     enrolled: bool
     """Whether the register knows its name."""
     bundle: Path | None
+    staged: bool
+    """Whether an enrolment that was cut off has left a bundle of it."""
+    unwiped: bool
+    """Whether a run before was interrupted, so that the register's file may hold what it removed."""
     quarantined: bool
     newest: RoundId | None
     """The round whose model is the newest, of which the device may be a part."""
@@ -40,7 +45,8 @@ class Held:
     @property
     def is_nothing(self) -> bool:
         """Whether there is nothing of it."""
-        return self.ledger.is_nothing and not (self.enrolled or self.bundle or self.quarantined)
+        others = (self.enrolled, self.bundle, self.staged, self.unwiped, self.quarantined)
+        return self.ledger.is_nothing and not any(others)
 
     def removable(self) -> Iterator[str]:
         """What `forget` removes, a sentence each."""
@@ -57,10 +63,16 @@ class Held:
         if of.left_out:
             names = ", ".join(map(str, of.left_out))
             yield f"its name where generation {names} began without it; that can still be computed again"
+        if of.named:
+            yield f"its name in {_rounds(of.named)}, whose survey it lay outside of"
+        if of.unwiped or self.unwiped:
+            yield "what a run before has removed, and may be left in free pages: it was interrupted"
         if self.enrolled:
             yield "what the register holds of it; it is revoked, and its status at the broker erased"
         if self.bundle is not None:
             yield f"its bundle, {self.bundle}"
+        if self.staged:
+            yield "a bundle of it that an interrupted `fedge enroll` has left"
         if self.quarantined:
             yield "its place in the quarantine"
 
@@ -96,12 +108,12 @@ def held(folder: FederationFolder, device: str) -> Held:
     settings = load(folder.settings)
     ledger, newest = Contribution(), None
     path = settings.state.folder / LEDGER
-    if path.is_file():
+    if exists(path):
         with read_only(path) as reader:
             ledger, life = contribution(reader, device), reader.life()
             newest = reader.last_closed(life.generation) if life is not None else None
     enrolled = False
-    if folder.register.exists():
+    if exists(folder.register):
         with Register(folder.register) as register:
             enrolled = register.member(Identity(folder.federation(), device)) is not None
     bundle = folder.bundle(device)
@@ -109,7 +121,9 @@ def held(folder: FederationFolder, device: str) -> Held:
         device,
         ledger,
         enrolled,
-        bundle if bundle.exists() else None,
+        bundle if exists(bundle) else None,
+        is_staged(folder, device),
+        exists(folder.unwiped),
         device in lists.read(settings.federation.quarantine),
         newest,
     )
@@ -136,10 +150,10 @@ def forget(folder: FederationFolder, device: str) -> Left:
     settings = load(folder.settings)
     forget_in_ledger(settings, device)  # first: it is what refuses while an aggregator is at work
     certificates, erased = False, False
-    if folder.register.exists():
+    if exists(folder.register):
         certificates, erased = _forget_identity(folder, Identity(folder.federation(), device))
     remove(folder.bundle(device))
-    if settings.federation.quarantine.exists():
+    if exists(settings.federation.quarantine):
         quarantine(folder, [device], lift=True)
     return Left(certificates, None if erased else Topics(folder.federation()).status(device))
 
@@ -149,14 +163,26 @@ def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool
     registrar = RegistrarSettings.load(folder.registrar_settings)
     authority = Authority.open(read(folder.ca), read(folder.ca_key))
     with Register(folder.register) as register:
-        if register.member(identity) is None:
+        known = register.member(identity) is not None
+        if known:
+            with register.transaction():
+                register.revoke(identity)
+        finish(folder, register)  # of a revoked device it leaves no bundle
+        if not known:
+            _wipe(folder, register)
             return False, True
-        with register.transaction():
-            register.revoke(identity)
         erased = False
         if publish(folder, register) is Signalled.YES:
             erased = bool(dismiss(folder, register, authority, registrar.broker.port, identity, erase=True))
+        atomic_write(folder.unwiped, b"", mode=SECRET)  # before, so that whatever ends this is known
         with register.transaction():
-            gone = register.forget(identity, utc_now().timestamp())
+            certificates = register.forget(identity, utc_now().timestamp(), erased=erased)
+        _wipe(folder, register)
+    return certificates, erased
+
+
+def _wipe(folder: FederationFolder, register: Register) -> None:
+    """Write the register's file anew if something was removed from it since that was done last."""
+    if exists(folder.unwiped):
         register.wipe()
-    return not gone, erased
+        remove(folder.unwiped)

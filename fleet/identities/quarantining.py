@@ -15,6 +15,7 @@ from aggregator.keeping.place import load
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import read_devices
 from fedge.errors import ConfigError, StateError
+from fedge.store import exists
 from fedge.topics import DEVICE_ID
 from fleet.identities.folder import FederationFolder
 from fleet.identities.identity import Identity
@@ -75,7 +76,7 @@ def _require_known(folder: FederationFolder, devices: Sequence[str]) -> None:
     """A mistyped name would set nobody aside: it is to be one that was enrolled, or has spoken."""
     known: set[str] = set()
     asked = False
-    if folder.register.exists():
+    if exists(folder.register):
         asked = True
         with Register(folder.register) as register:
             members = register.members(folder.federation())

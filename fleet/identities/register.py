@@ -10,7 +10,7 @@ from typing import Any
 
 from fedge.errors import ConfigError, StateError
 from fedge.provisioning import SALT_BYTES, Verifier
-from fedge.store import database_error, make_private, open_database
+from fedge.store import database_error, make_private, open_database, wipe
 from fleet.identities.authority import BACKDATED, Issued, Revoked
 from fleet.identities.identity import Identity
 
@@ -167,24 +167,31 @@ class Register:
         )
         self.revoke_certificates(identity)
 
-    def forget(self, identity: Identity, now: float) -> bool:
-        """Remove what is kept of a revoked identity; returns whether all of it is gone.
+    def forget(self, identity: Identity, now: float, *, erased: bool) -> bool:
+        """Remove what is kept of a revoked identity; returns whether one of its certificates has not ended.
 
-        As long as one of its certificates has not ended, its name and their serial numbers stay: by these
-        they are refused.
+        As long as that is so, its name and their serial numbers stay: by these they are refused. Its name
+        stays also as long as its status at the broker is not `erased`, to be found by the next run.
         """
         self.run("DELETE FROM certificates WHERE identity = ? AND not_after <= ?", identity.name, now)
         self.run("UPDATE certificates SET pem = x'', request = NULL WHERE identity = ?", identity.name)
         self.run("UPDATE identities SET renewal = NULL, claim = NULL WHERE name = ?", identity.name)
         if self.run("SELECT 1 FROM certificates WHERE identity = ? LIMIT 1", identity.name):
-            return False
-        self.run("DELETE FROM identities WHERE name = ?", identity.name)
-        return True
+            return True
+        if erased:
+            self.run("DELETE FROM identities WHERE name = ?", identity.name)
+        return False
 
     def wipe(self) -> None:
-        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction."""
-        self.run("VACUUM")
-        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction.
+
+        Raises:
+            StateError: also where somebody reads it: what was removed may still be there.
+        """
+        try:
+            wipe(self._path, self._db)
+        except self._db.Error as error:
+            raise database_error(self._path, error) from error
 
     # ── certificates ───────────────────────────────────────────────────────────────────────────────
 

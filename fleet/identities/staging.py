@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from fedge import bundle
 from fedge.errors import ConfigError
 from fedge.files import filled, left_behind, move_out, read_file
+from fedge.store import exists
 from fleet.identities.authority import describe
 from fleet.identities.folder import SECRET, FederationFolder
 from fleet.identities.making import Made
@@ -46,6 +47,18 @@ def finish(folder: FederationFolder, register: Register) -> None:
     for aside in left_behind(folder.devices, _PREFIX):
         counted = [path.name for path in sorted(aside.iterdir()) if _counts(read_file(path), register)]
         move_out(aside, counted, folder.devices)
+
+
+def is_staged(folder: FederationFolder, device: str) -> bool:
+    """Whether a run that was cut off has left a bundle of a device.
+
+    Raises:
+        StateError: something cannot be read.
+    """
+    name = folder.bundle(device).name
+    return exists(folder.devices) and any(
+        exists(aside / name) for aside in left_behind(folder.devices, _PREFIX)
+    )
 
 
 def _counts(data: bytes, register: Register) -> bool:

@@ -312,8 +312,9 @@ def test_the_end_of_another_history_is_followed() -> None:
     )
 
 
-def test_an_update_that_is_not_asked_for_yet_is_kept_and_sent_in_the_next_attempt() -> None:
-    state, effects = step(REPORTING, receipt("refused", reason=Reason.NOT_CHOSEN))
+@pytest.mark.parametrize("reason", [Reason.NOT_CHOSEN, Reason.QUARANTINED])
+def test_an_update_that_is_not_asked_for_yet_is_kept_and_sent_in_the_next_attempt(reason: Reason) -> None:
+    state, effects = step(REPORTING, receipt("refused", reason=reason))
     assert (state.saved, state.work) == (REPORTING.saved, Idle())
     assert [type(effect) for effect in effects] == [do.Say]
     assert due_s(state) == due_s(replace(REPORTING, work=Idle())), "until then it is silent"

@@ -211,6 +211,8 @@ class Story:
         self.log += effects
         for saved in (*of(do.SaveAnswer, effects), *of(do.SetAside, effects)):
             self.verdicts[saved.device, saved.answer.digest] = Verdict(saved.round, saved.answer)
+        for dropped in of(do.DropAnswer, effects):
+            self.verdicts.pop((dropped.device, dropped.digest), None)
         return effects
 
     def start(self) -> list[Effect]:

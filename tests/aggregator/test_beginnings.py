@@ -206,6 +206,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
         for column in ("missed", "missed_in"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         db.execute("DROP TABLE beginnings")
+        db.execute("DROP TABLE marks")
         db.execute("PRAGMA user_version = 5")
         db.execute(f"PRAGMA application_id = {0x46650000 + 5}")
         db.commit()

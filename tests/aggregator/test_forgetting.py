@@ -1,6 +1,8 @@
 """What the ledger holds of one device is removed from it, and rounds that lack it say so."""
 
+import json
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
-from fedge.errors import DataError, GaveWay
+from fedge.errors import DataError, GaveWay, StateError
 from fedge.freshness import RoundId
 from fedge.reasons import Reason
 from fedge.store import lock
@@ -114,3 +116,54 @@ def test_where_there_is_no_ledger_there_is_nothing_to_forget(place: Place) -> No
         file.unlink()
     assert forget(place.settings, "rogue").is_nothing
     assert not place.path.exists()
+
+
+@pytest.mark.parametrize("other", ["rogue", "pi-9"])
+def test_what_was_interrupted_is_finished(place: Place, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """The disk is full: to write the file anew takes room for a second one."""
+
+    def full(*_: object) -> None:
+        raise StateError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aggregator.ledger.writing.wipe", full)
+        with pytest.raises(StateError, match="disk is full"):
+            forget(place.settings, "rogue")
+    assert b"rogue" in files(place)
+    with read_only(place.path) as ledger:
+        found = contribution(ledger, other)
+    assert (found.unwiped, found.is_nothing) == (True, False), "whomever one asks about"
+    forget(place.settings, other)
+    assert b"rogue" not in files(place)
+    assert forget(place.settings, other).is_nothing
+
+
+def test_who_reads_meanwhile_keeps_the_log_with_it(place: Place) -> None:
+    reader = sqlite3.connect(place.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM frames").fetchone()
+    with pytest.raises(StateError, match=r"somebody reads it: end that, .* and run this again"):
+        forget(place.settings, "rogue")
+    reader.execute("ROLLBACK")
+    reader.close()
+    assert forget(place.settings, "rogue") == Contribution(unwiped=True)
+    assert b"rogue" not in files(place)
+
+
+def test_surveys_that_name_it_do_so_no_more(place: Place) -> None:
+    ledger = Ledger(place.path)
+    outlying = [
+        {"device": name, "column": "volts", "what": "mean", "far": 9.0} for name in ("rogue", "pi-1", "rogue")
+    ]
+    with ledger.transaction():
+        summary = json.dumps({"outlying_devices": 2, "outlying": outlying})
+        ledger._run("UPDATE rounds SET summary = ? WHERE generation = 1 AND round = 0", summary)
+        ledger._run("DELETE FROM answers WHERE generation = 1 AND round = 0")  # as old as that
+    ledger.close()
+    with read_only(place.path) as reader:
+        assert contribution(reader, "rogue").named == (RoundId(1, 0),)
+    forget(place.settings, "rogue")
+    assert b"rogue" not in files(place)
+    with read_only(place.path) as reader:
+        ((summary,),) = reader._all("SELECT summary FROM rounds WHERE generation = 1 AND round = 0")
+    assert [one["device"] for one in json.loads(summary)["outlying"]] == ["?", "pi-1", "?"]

@@ -1,6 +1,7 @@
 """Who is in quarantine is told, not awaited and not counted, and nothing else happens to it."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.aggregator.stories import (
     finished,
     frames,
     of,
+    only_manifest,
     receipts,
     rules,
     running,
@@ -130,8 +132,58 @@ def test_lifted_it_takes_part_again() -> None:
     assert receipts(story.answers("rogue")) == [("rogue", "admitted", None)]
 
 
-def test_who_was_turned_away_in_a_round_is_not_awaited_in_it_when_that_is_lifted() -> None:
-    """It has its verdict, and sends no other update of that round."""
+def test_who_was_turned_away_and_is_needed_is_asked_again_when_that_is_lifted() -> None:
+    story = running("a", "rogue", rules=rules(target=None))
+    story.answers("a")
+    aside(story, "rogue")
+    story.answers("rogue")
+    later = aside(story)
+    assert (story.phase(), story.state.attempt) == ("collecting", 1)
+    assert "rogue counts again, and the round needs it; attempt 1 begins" in said(later)
+    assert only_manifest(later).attempt == 1, "so that it sends once more what it has kept"
+    assert story.state.awaited == {"rogue"}
+    assert receipts(story.answers("rogue")) == [("rogue", "admitted", None)]
+    assert story.phase() == "closing"
+
+
+def test_what_counted_before_it_was_set_aside_may_count_once_more() -> None:
+    story = running("a", "rogue", rules=rules(target=None))
+    story.answers("rogue")
+    aside(story, "rogue")
+    story.answers("a")
+    effects = aside(story)
+    assert do.DropAnswer(OPEN, "rogue", digest_of(update("rogue"))) in effects
+    assert story.state.attempt == 1
+    assert receipts(story.answers("rogue")) == [("rogue", "admitted", None)], "the same update"
+    assert story.phase() == "closing"
+
+
+def test_it_may_be_lifted_while_no_aggregator_is_at_work() -> None:
+    refused = Answer(b"d" * 32, "refused", Reason.QUARANTINED, "set aside", 10)
+    story = Story(federation(answers={"rogue": refused}, online=frozenset({"a", "rogue"})))
+    story.start()
+    effects = aside(story)
+    assert of(do.DropAnswer, effects)
+    assert of(do.SaveRound, effects)[0].attempt == 1, "for it believes that it counts in attempt 0"
+    assert story.phase() == "preparing"
+    story.link_up()
+    assert only_manifest(story.published()).attempt == 1
+    assert story.state.awaited == {"a", "rogue"}
+
+
+def test_a_survey_that_needs_another_one_does_not_need_those_who_were_set_aside_since() -> None:
+    story = running("a", "b", "c", "d", round=RoundId(1, 0), kind="survey", model=None)
+    for device in ("a", "b", "c"):
+        story.answers(device)
+    story.tell(on.CloseFailed(story.now_s, RoundId(1, 0), "no device measured 'volts'"))
+    assert (story.phase(), story.state.enough) == ("collecting", 4)
+    aside(story, "c")
+    story.answers("d")
+    assert story.phase() == "closing"
+
+
+def test_who_was_turned_away_and_is_not_needed_is_not_awaited_when_that_is_lifted() -> None:
+    """It has its verdict, and sends that update once more when a further attempt begins."""
     story = running("a", "b", "rogue", rules=rules(target=None))
     aside(story, "rogue")
     story.answers("rogue")
@@ -184,8 +236,15 @@ def test_a_verdict_is_changed_only_for_this_and_only_while_the_round_is_open(tmp
         assert ledger.answers(here) == {"rogue": admitted}, "the first verdict stays"
         ledger.save_answer(here, "rogue", quarantined)
         assert ledger.answers(here) == {"rogue": quarantined}
+        ledger.drop_answer(here, "rogue", digest)
+        assert ledger.verdict("rogue", digest) is None, "it may count again"
+        ledger.save_answer(here, "rogue", quarantined)
         ledger.save_answer(here, "b", admitted)
+        ledger.drop_answer(here, "b", digest)
+        assert ledger.answers(here)["b"] == admitted, "only what was refused for that is dropped"
         close(ledger, here)
+        ledger.drop_answer(here, "rogue", digest)
+        assert ledger.answers(here)["rogue"] == quarantined
         ledger.save_answer(here, "b", quarantined)
         assert ledger.answers(here)["b"] == admitted
     ledger.close()
@@ -219,6 +278,52 @@ def test_the_list_is_looked_at_again_and_again(tmp_path: Path, caplog: pytest.Lo
     now_s += LOOK_S
     assert listed.has_changed()
     assert listed.devices == frozenset()
+
+
+def test_a_list_that_could_not_be_read_once_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, now_s = tmp_path / "quarantined", 0.0
+    listed = QuarantineList(path, lambda: now_s)
+    write(path, {"pump-9": ""})
+
+    def fails(_path: Path) -> dict[str, str]:
+        raise StateError("quarantined: cannot be read: Input/output error")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr("aggregator.quarantine.read", fails)
+        for _ in range(3):
+            now_s += LOOK_S
+            assert not listed.has_changed()
+    assert len(caplog.records) == 1, "it is said once"
+    now_s += LOOK_S
+    assert listed.has_changed()
+    assert listed.devices == {"pump-9"}
+
+
+def test_a_list_that_is_a_link_is_looked_at_where_it_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that is mounted from elsewhere."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    now_s = 0.0
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "first" / "quarantined", {})
+    write(tmp_path / "second" / "quarantined", {"pump-8": ""})
+    (tmp_path / "now").symlink_to("first")
+    path = tmp_path / "quarantined"
+    path.symlink_to("now/quarantined")
+    listed = QuarantineList(path, lambda: now_s)
+    write(tmp_path / "first" / "quarantined", {"pump-9": ""})
+    now_s += LOOK_S
+    assert listed.has_changed()
+    assert listed.devices == {"pump-9"}
+    (tmp_path / "new").symlink_to("second")
+    (tmp_path / "new").replace(tmp_path / "now")
+    now_s += LOOK_S
+    assert listed.has_changed()
+    assert listed.devices == {"pump-8"}
 
 
 def test_a_list_that_cannot_be_read_at_the_start_stops_it(tmp_path: Path) -> None:

@@ -483,3 +483,36 @@ def test_updates_that_are_not_what_was_admitted_are_named(ledger: Ledger) -> Non
         ledger._run("DELETE FROM frames WHERE i = 0")
     with pytest.raises(DamagedState, match=r"pi-1 in round 1\.1 and 22 more are not"):
         ledger.check_updates()
+
+
+def test_the_rounds_that_one_may_go_back_to_are_looked_through_too(ledger: Ledger) -> None:
+    """Those of a generation that a program before layout 7 ended are not: it had freed their updates."""
+    with ledger.transaction():
+        digest = admit(ledger, "pi-1", RoundId(1, 1))
+        ledger.save_content("task", RoundId(1, 0), blob("task"), b"task")
+        close(ledger, RoundId(1, 1))
+        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+    ledger.check_updates()
+    with ledger.transaction():
+        ledger._run("UPDATE frames SET data = x'00' WHERE digest = ? AND i = 0", digest)
+    with pytest.raises(DamagedState, match=r"the updates of pi-1 in round 1\.1 are not"):
+        ledger.check_updates()
+    with ledger.transaction():
+        ledger._run("UPDATE rounds SET task = NULL")
+    ledger.check_updates()
+
+
+def test_a_new_generation_has_no_verdict_on_what_waited_in_the_open_round(ledger: Ledger) -> None:
+    with ledger.transaction():
+        counted = admit(ledger, "pi-1", RoundId(1, 1))
+        close(ledger, RoundId(1, 1))
+        ledger.save_round(RoundId(1, 2), "train", 0, COHORTS, 0.0)
+        waiting = admit(ledger, "pi-1", RoundId(1, 2))
+        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+    found = ledger.verdict("pi-1", counted)
+    assert found is not None
+    assert found.answer.verdict == "admitted"
+    assert ledger.verdict("pi-1", waiting) is None, "it never counted"
+    assert (ledger.remembers(RoundId(1, 1)), ledger.remembers(RoundId(1, 2))) == (True, False)
+    assert (b"".join(ledger.pieces("pi-1", waiting)), ledger.answered_by("pi-1")[1]) == (b"", None)
+    ledger.check_updates()

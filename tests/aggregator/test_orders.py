@@ -3,40 +3,51 @@
 import json
 import logging
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from aggregator import orders
 from aggregator.__main__ import main
-from aggregator.generations import Return
+from aggregator.generations import Return, go_back, learnt
 from aggregator.keeping import new_generation
 from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import Life
+from aggregator.ledger.writing import Ledger
+from aggregator.loop import Loop
 from aggregator.orders import Order, give, is_given, pending, withdraw
-from fedge.errors import GaveWay
+from aggregator.presence import Watch
+from aggregator.takeover import TakeUp
+from fedge.errors import DataError, GaveWay
+from fedge.freshness import RoundId
 from fedge.store import lock
 from tests.aggregator.test_beginnings import Place
 
+NAME, OTHER = "1f" * 16, "2e" * 16
 BACK = Return(1, 12, ("pump-9",), ("pump-8", "pump-9"))
 
 
 @pytest.mark.parametrize("back", [None, Return(), BACK])
 def test_an_order_is_what_was_wished(tmp_path: Path, back: Return | None) -> None:
-    give(tmp_path, Order.of(3, back))
+    give(tmp_path, Order.of(NAME, 3, back))
     assert (tmp_path / orders.FILE).stat().st_mode & 0o777 == 0o600
     order = pending(tmp_path, 3)
     assert order is not None
     assert (order.after, order.back) == (3, back)
     assert is_given(tmp_path)
-    withdraw(tmp_path)
+    withdraw(tmp_path, Order.of(OTHER, 3, back))
+    assert is_given(tmp_path), "it is another one's"
+    withdraw(tmp_path, order)
     assert not is_given(tmp_path)
     assert pending(tmp_path, 3) is None
-    withdraw(tmp_path)
+    withdraw(tmp_path, None)
 
 
 @pytest.mark.parametrize("generation", [None, 2, 4])
 def test_a_ledger_that_has_gone_on_makes_it_void(tmp_path: Path, generation: int | None) -> None:
-    give(tmp_path, Order.of(3, BACK))
+    give(tmp_path, Order.of(NAME, 3, BACK))
     assert pending(tmp_path, generation) is None
     assert not is_given(tmp_path)
 
@@ -58,6 +69,46 @@ def test_what_cannot_be_read_is_removed(tmp_path: Path) -> None:
     (tmp_path / orders.FILE).symlink_to(tmp_path)
     assert pending(tmp_path, 3) is None
     assert not os.path.lexists(tmp_path / orders.FILE)
+
+
+# ── the aggregator ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("then", [None, Order.of(OTHER, 1, Return(round=3))])
+def test_what_was_withdrawn_while_the_broker_was_away_is_not_begun(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, then: Order | None
+) -> None:
+    """Nor is another one taken for it, which was given since: that is begun next."""
+    folder, served = place.settings.state.folder, []
+    ledger = Ledger(folder / FILE)
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, 1, learnt(place.settings)))
+    ledger.close()
+    give(folder, Order.of(NAME, 1, None))
+
+    def watch(*_: object, new_generation: bool, **__: object) -> TakeUp:
+        if not served:
+            withdraw(folder, Order.of(NAME, 1, None))
+            if then is not None:
+                give(folder, then)
+            served.append("watched")
+        return TakeUp(watch=Watch(0.0), generation=2 if new_generation else None)
+
+    monkeypatch.setattr("aggregator.opening.watch", watch)
+    loop = Loop(place.settings)
+    monkeypatch.setattr(loop, "_serve", lambda state: bool(served.append(str(state.round))))
+    with caplog.at_level(logging.WARNING):
+        assert loop._live(), "look again"
+    assert "is not begun: the order was withdrawn meanwhile" in caplog.text
+    assert served == ["watched"]
+    assert loop._ledger.life().generation == 1  # type: ignore[union-attr]
+    assert not loop._live()
+    assert served == ["watched", "1.7" if then is None else "2.1"]
+    assert loop._ledger.mark("order") == (None if then is None else OTHER)
+    assert not is_given(folder)
+    loop._closer.end()
+    loop._ledger.close()
+    os.close(loop._lock)
 
 
 # ── the command ────────────────────────────────────────────────────────────────────────────────────
@@ -84,6 +135,49 @@ def test_an_aggregator_that_does_not_begin_it_is_not_waited_for_for_ever(
     ):
         new_generation.begin_next(place.settings, Return(round=3))
     assert not is_given(place.settings.state.folder), "it is not begun behind anybody's back later"
+    os.close(held)
+
+
+def test_what_another_order_began_is_not_taken_for_ones_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place.settings.state.folder
+    held = lock(folder)
+
+    def another(_seconds: float) -> None:
+        give(folder, Order.of(OTHER, 1, Return(round=2)))
+        place.ledger = Ledger(place.settings.state.folder / FILE)
+        go_back(place.settings, place.ledger, place.ledger.life(), 2, Watch(0.0), Return(round=2), OTHER)  # type: ignore[arg-type]
+        place.ledger.close()
+
+    monkeypatch.setattr(new_generation.time, "sleep", another)
+    with pytest.raises(DataError, match="somebody else has ordered another one meanwhile"):
+        new_generation.begin_next(place.settings, Return(round=3))
+    assert is_given(folder), "the other one is not withdrawn"
+    os.close(held)
+
+
+def test_what_is_begun_in_the_last_moment_is_begun(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, PATIENCE_S = place.settings.state.folder, 0.3
+    monkeypatch.setattr(new_generation, "PATIENCE_S", PATIENCE_S)
+    held, beginning = lock(folder), threading.Event()
+
+    def begin_slowly() -> None:
+        while (order := pending(folder, 1)) is None:
+            time.sleep(0.01)
+        with orders.alone(folder):
+            beginning.set()
+            time.sleep(3 * PATIENCE_S)  # the command has no patience any more
+            ledger = Ledger(folder / FILE)
+            go_back(place.settings, ledger, ledger.life(), 2, Watch(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
+            ledger.close()
+
+    thread = threading.Thread(target=begin_slowly)
+    thread.start()
+    begun = new_generation.begin_next(place.settings, Return(round=3))
+    thread.join()
+    assert beginning.is_set()
+    assert begun == new_generation.Begun(RoundId(2, 1), at_work=True)
     os.close(held)
 
 
@@ -120,5 +214,5 @@ def test_what_cannot_be_ordered_is_said_at_once(
 
 
 def test_the_order_is_readable_json(tmp_path: Path) -> None:
-    give(tmp_path, Order.of(3, BACK))
+    give(tmp_path, Order.of(NAME, 3, BACK))
     assert json.loads((tmp_path / orders.FILE).read_text())["without"] == ["pump-9"]

@@ -249,6 +249,46 @@ def test_who_is_set_aside_counts_no_more_in_the_open_round_at_work_or_over_a_res
     assert check_books(fleet) == 5
 
 
+@pytest.mark.parametrize("dies", [None, "DropAnswer.before", "DropAnswer.after"])
+def test_who_is_lifted_is_asked_again_where_the_round_needs_it(
+    fleet: FleetOfProcesses, shell: Shell, dies: str | None
+) -> None:
+    """Of two, both are needed; the deadline is too far away to help."""
+    federation(fleet, rounds=4)
+    other, rogue = (
+        fleet.device(name, *motions(number)) for number, name in enumerate(("device-0", "pump-9"))
+    )
+    other.hold(3)  # the survey, round 1, and here it waits
+    if dies is not None:
+        fleet.prefixes["aggregator"] = ("env", f"FEDGE_FAILPOINT={dies}")
+    aggregator = fleet.start_aggregator("--exit-when-done")
+    fleet.start_devices()
+    fleet.until(lambda: fleet.admitted(2) == {"pump-9"}, "it is admitted in the open round")
+    shell.tell(WALK, 0)
+    fleet.until(lambda: fleet.admitted(2) == set(), "it counts no more")
+    shell.tell(WALK, 2)
+    if dies is not None:
+        # Not by `fleet.until`, which takes the death of a program for a failure.
+        del fleet.programs["aggregator"]
+        aggregator.process.wait(120)
+        fleet.prefixes.clear()
+        fleet.start_aggregator("--exit-when-done")
+    fleet.until(lambda: fleet.admitted(2) == {"pump-9"}, "what it had sent counts again")
+
+    rogue.hold(4)
+    other.release()
+    fleet.until(lambda: fleet.admitted(3) == {"device-0"}, "the next round waits for it")
+    shell.tell(WALK, 0)
+    fleet.until(lambda: fleet.log().count("pump-9 is set aside") == 2, "the aggregator knows")
+    rogue.release()
+    fleet.until(lambda: "set this device aside" in fleet.log("pump-9"), "it is turned away")
+    shell.tell(WALK, 2)
+    assert fleet.ends() == 0, fleet.log()
+    assert all(fleet.admitted(number) == {"device-0", "pump-9"} for number in (2, 3, 4))
+    assert check_books(fleet) == 4
+    assert all("Traceback" not in fleet.log(name) for name in ("aggregator", *fleet.devices))
+
+
 def test_after_the_end_new_stopping_rules_are_enough(fleet: FleetOfProcesses) -> None:
     federation(fleet, rounds=2)
     for number in range(2):

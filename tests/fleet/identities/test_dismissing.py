@@ -60,7 +60,7 @@ def test_the_status_is_replaced_however_long_the_broker_reads(
     broker = Broker(slow_s)
     device = stand_in(broker, patience_s(10_000), monkeypatch)
     assert device.waits_for(LinkUp)
-    assert device.says_offline(TOPIC, erase=False)
+    assert device.says_offline(TOPIC)
     (said,) = broker.sent
     assert (said.topic, said.retain) == (TOPIC, True)
     assert not unpack(said.payload, Status).online
@@ -76,7 +76,7 @@ def test_a_device_that_never_told_a_status_costs_little_and_counts_as_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broker = Broker(0.0, status=None)
-    assert stand_in(broker, 35.0, monkeypatch).says_offline(TOPIC, erase=False)
+    assert stand_in(broker, 35.0, monkeypatch).says_offline(TOPIC)
     assert broker.sent == []
     assert broker.now_s <= 1.0
 
@@ -85,7 +85,7 @@ def test_a_broker_that_never_answers_is_said_not_to_have_done_it(monkeypatch: py
     broker = Broker(1e9)
     device = stand_in(broker, patience_s(0), monkeypatch)
     assert not device.waits_for(LinkUp)
-    assert not device.says_offline(TOPIC, erase=False)
+    assert not device.says_offline(TOPIC)
     assert broker.now_s == pytest.approx(2 * patience_s(0))
 
 

@@ -2,21 +2,27 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from aggregator.ledger.writing import Ledger
+from fedge.errors import StateError
 from fedge.freshness import RoundId
 from fedge.store import lock, make_folder
 from fleet.identities import forgetting
 from fleet.identities.folder import FederationFolder
 from fleet.identities.identity import Identity
+from fleet.identities.publishing import Signalled
 from fleet.identities.register import Register
 from tests.aggregator.test_ledger import LIFE, admit, close
 from tests.fleet.identities.test_quarantining import fedge, folder
 
 __all__ = ["folder"]
+NOBODY = 65_534
 
 
 @pytest.fixture
@@ -55,9 +61,7 @@ def test_it_says_what_it_removes_and_what_stays_before_it_does_anything(
     assert done.exit_code == 0, done.output
     assert "pump-2 is forgotten" in done.stdout
     assert "its name and the numbers of its certificates stay in the register" in done.stdout
-    assert "or clear the retained topic fedge/v1/greenhouse/status/pump-2" in done.stdout, (
-        "no broker runs here"
-    )
+    assert "run this again where the broker runs (topic fedge/v1/greenhouse/status/pump-2)" in done.stdout
     assert not folder.bundle("pump-2").exists()
     assert "pump-2" not in (folder.root / "quarantined").read_text()
     again = fedge(folder, "forget", "pump-2", "--yes")
@@ -79,8 +83,12 @@ def test_its_name_goes_when_its_certificates_have_ended(
         )
         assert (pem, request, renewal) == (b"", None, None)
         assert register.revoked(), "its certificate is refused"
+        ended = time.time() + 400 * 86_400
         with register.transaction():
-            assert register.forget(identity, time.time() + 400 * 86_400)
+            assert not register.forget(identity, ended, erased=False)
+        assert register.member(identity) is not None, "its status is still to be erased"
+        with register.transaction():
+            assert not register.forget(identity, ended, erased=True)
         register.wipe()
     held = b"".join(file.read_bytes() for file in folder.registrar.glob("registrar.db*"))
     assert b"pump-2" not in held
@@ -107,3 +115,99 @@ def test_nothing_is_changed_while_an_aggregator_is_at_work(folder: FederationFol
 
 def test_a_name_that_is_none(folder: FederationFolder) -> None:
     assert fedge(folder, "forget", "PUMP 2", "--yes").exit_code == 64
+
+
+def test_a_status_that_was_not_erased_is_not_lost_sight_of(
+    folder: FederationFolder, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificates have ended, and no broker answers."""
+    moment = forgetting.utc_now() + timedelta(days=400)
+    monkeypatch.setattr(forgetting, "utc_now", lambda: moment)
+    for _ in range(2):
+        done = fedge(folder, "forget", "pump-2", "--yes")
+        assert done.exit_code == 0, done.output
+        assert "Until it is erased its name stays in the register: run this again" in done.stdout
+        assert "certificates stay" not in done.stdout
+    monkeypatch.setattr(forgetting, "publish", lambda *_: Signalled.YES)
+    monkeypatch.setattr(forgetting, "dismiss", lambda *_, erase: erase)
+    assert "may still lie at the broker" not in fedge(folder, "forget", "pump-2", "--yes").stdout
+    assert "there is nothing of pump-2 here" in fedge(folder, "forget", "pump-2", "--yes").stdout
+
+
+def test_a_register_that_was_not_written_anew_is_so_by_the_next_run(
+    folder: FederationFolder, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StateError("database or disk is full")
+
+    moment = forgetting.utc_now() + timedelta(days=400)
+    monkeypatch.setattr(forgetting, "utc_now", lambda: moment)
+    monkeypatch.setattr(forgetting, "publish", lambda *_: Signalled.YES)
+    monkeypatch.setattr(forgetting, "dismiss", lambda *_, erase: erase)
+    with monkeypatch.context() as patch:
+        patch.setattr("fleet.identities.register.wipe", full)
+        assert fedge(folder, "forget", "pump-2", "--yes").exit_code == 74
+    assert b"pump-2" in held_in(folder)
+    assert not forgetting.held(folder, "pump-2").enrolled
+    assert "what a run before has removed" in fedge(folder, "forget", "pump-2", "--yes").stdout
+    assert b"pump-2" not in held_in(folder)
+    assert not folder.unwiped.exists()
+    assert "there is nothing of pump-2 here" in fedge(folder, "forget", "pump-2", "--yes").stdout
+
+
+def held_in(folder: FederationFolder) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.registrar.glob("registrar.db*"))
+
+
+@pytest.mark.parametrize(
+    ("device", "command"), [("pump-2", "forget"), ("pump-9", "forget"), ("pump-2", "revoke")]
+)
+def test_a_bundle_that_a_killed_enrolment_left_is_removed(
+    folder: FederationFolder, state: Path, device: str, command: str
+) -> None:
+    """Its private key is in it."""
+    aside = folder.devices / ".enrolling-killed"
+    aside.mkdir(mode=0o700)
+    (aside / f"{device}.fedge").write_bytes(folder.bundle("pump-2").read_bytes())
+    done = fedge(folder, command, device, *(["--yes"] if command == "forget" else []))
+    assert done.exit_code == 0, done.output
+    assert ("that an interrupted `fedge enroll` has left" in done.stdout) is (command == "forget")
+    assert not list(folder.devices.glob(f"**/{device}.fedge"))
+    if device == "pump-9":
+        assert "there is nothing of pump-9 here" in fedge(folder, "forget", device, "--yes").stdout
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """As another user, who may look into a folder."""
+    above = [place for place in folder.parents if place.stat().st_uid == 0 and place != place.parent]
+    modes = {place: place.stat().st_mode & 0o7777 for place in above}
+    for place, mode in modes.items():
+        place.chmod(mode | 0o011)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for place, mode in modes.items():
+            place.chmod(mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_folder_that_is_closed_to_this_user_is_named(folder: FederationFolder, state: Path) -> None:
+    commands = (["forget", "pump-2", "--yes"], ["quarantine", "pump-2"], ["devices"])
+    for command in (*commands[1:], ["quarantine", "pump-2", "--lift"]):
+        assert fedge(folder, *command).exit_code == 0
+    for path in (folder.root, *folder.root.rglob("*")):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    os.chown(state, 0, 0)
+    with as_nobody(folder.root):
+        done = {command[0]: fedge(folder, *command) for command in commands}
+    assert (done["forget"].exit_code, f"{state}/ledger.db: cannot be" in done["forget"].stderr) == (74, True)
+    assert done["quarantine"].exit_code == done["devices"].exit_code == 0, "the ledger is not asked"
+    os.chown(folder.registrar, 0, 0)
+    with as_nobody(folder.root):
+        done = {command[0]: fedge(folder, *command) for command in commands}
+    for result in done.values():
+        assert (result.exit_code, isinstance(result.exception, SystemExit)) == (74, True), result.exception
+    assert f"{folder.register}: " in done["devices"].stderr
