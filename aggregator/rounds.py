@@ -325,7 +325,10 @@ def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
 def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
-    effects: list[do.Effect] = []
+    counted = state.admitted
+    state, effects = isolate(replace(state, phase=Phase.COLLECTING))
+    if state.admitted < counted:  # the mean was also of these: of the others it says nothing
+        return _close_again(state, event.now_s, effects)
     answers = dict(state.answers)
     detail = detail_of(f"{event.detail}, because of this one: it does not count")
     for device in event.devices:
@@ -341,10 +344,15 @@ def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
     if state.admitted == 0:
         text += "; if that goes on with all of them, lower [plan] learning_rate"
     effects.append(do.Say("error", text))
+    return _close_again(state, event.now_s, effects)
+
+
+def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> Step:
+    """Of a round that was closing some updates count no more: compute it of the others, if they are enough."""
     if state.admitted >= state.enough:
-        return state, [*effects, do.CloseRound(state.round, state.kind)]
-    why = f"{state.admitted} of {state.enough} updates are left"
-    state, more = _again(state, event.now_s, why)
+        closing = do.CloseRound(state.round, state.kind)
+        return replace(state, phase=Phase.CLOSING), [*effects, closing]
+    state, more = _again(state, now_s, f"{state.admitted} of {state.enough} updates are left")
     return state, effects + more
 
 

@@ -8,6 +8,7 @@ import pytest
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.effects import Effect
+from aggregator.federation import Phase
 from aggregator.usual import Usual
 from fedge.codecs import CODECS
 from fedge.freshness import RoundId
@@ -225,3 +226,48 @@ def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
 def test_without_a_factor_there_is_no_bound() -> None:
     story = running("a", rules=replace(rules(), max_norm=0.0), usual=Usual(5.0))
     assert story.state.furthest is None
+
+
+# ── a quarantine meanwhile ─────────────────────────────────────────────────────────────────────────
+
+
+def quarantines(story: Story, *devices: str) -> list[Effect]:
+    return story.tell(on.Quarantined(story.now_s, frozenset(devices)))
+
+
+def counted(story: Story) -> set[str]:
+    return {device for device, answer in story.state.answers.items() if answer.verdict == "admitted"}
+
+
+def test_a_quarantine_while_it_was_closed_takes_effect_when_no_model_comes_of_it() -> None:
+    """The same as after a restart meanwhile: who is set aside is a function of those who may count."""
+    at_work = closing("a", "b", "rogue", "liar")
+    quarantines(at_work, "rogue")
+    assert counted(at_work) == {"a", "b", "rogue", "liar"}, "what is being closed is left alone"
+    effects = unusable(at_work, "liar")
+    assert at_work.state.answers["rogue"].reason is Reason.QUARANTINED
+    assert (counted(at_work), at_work.phase()) == ({"a", "b", "liar"}, "closing"), "computed of these anew"
+    assert of(do.CloseRound, effects)
+    assert not of(do.SetAside, effects)
+
+    restarted = Story(
+        replace(
+            closing("a", "b", "rogue", "liar").state, phase=Phase.PREPARING, since_s=None, awaited=frozenset()
+        )
+    )
+    quarantines(restarted, "rogue")
+    restarted.announce("a", "b", "rogue", "liar")
+    assert (counted(restarted), restarted.phase()) == ({"a", "b", "liar"}, "closing")
+    for story in (at_work, restarted):
+        unusable(story, "liar")
+        assert (counted(story), story.phase()) == ({"a", "b"}, "closing")
+
+
+def test_a_quarantine_that_leaves_too_few_opens_the_round_again() -> None:
+    story = closing("a", "b", "rogue", "liar", quorum=4, online=("late",))
+    quarantines(story, "rogue")
+    effects = unusable(story, "liar")
+    assert (story.phase(), story.state.attempt, counted(story)) == ("collecting", 1, {"a", "b", "liar"})
+    assert not of(do.CloseRound, effects)
+    assert of(do.CloseRound, story.answers("late"))
+    assert counted(story) == {"a", "b", "liar", "late"}
