@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from aggregator import effects as do
+from aggregator.ability import may_count
 from aggregator.answers import Missed
 from aggregator.federation import Federation, Step
 from fedge.freshness import Attempt
@@ -80,14 +81,15 @@ def answered(state: Federation, device: str) -> Step:
 
 def too_few(state: Federation) -> list[do.Effect]:
     """What to say at the beginning of a round that cannot close without those it does not wait for."""
-    lost = [device for device in given_up(state) if device in state.online]
-    others = len(state.online) - len(lost)
+    able = [device for device in sorted(state.online) if may_count(state, device)]
+    lost = [device for device in able if is_given_up(state, device)]
+    others = len(able) - len(lost)
     if not lost or others >= state.enough:
         return []
     said = (
         f"round {state.round}: it does not wait for {_listing(lost)}, who missed deadlines, and the other "
-        f"{others} devices online are fewer than the {state.enough} that it takes to close it: it stays open "
-        "until its deadline"
+        f"{others} devices online that may count are fewer than the {state.enough} that it takes to close "
+        "it: it stays open until its deadline"
     )
     return [do.Say("warning", said)]
 

@@ -23,7 +23,8 @@ from dataclasses import replace
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import patience
-from aggregator.ability import lacks, unable
+from aggregator.ability import lacks, may_count, unable
+from aggregator.bad_models import blame
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
 from aggregator.isolation import isolate, quarantined
@@ -265,6 +266,7 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
 def _again(state: Federation, now_s: float, why: str) -> Step:
     """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
     announced = state.since_s is not None  # else it will be, over the next connection
+    state, blaming = blame(state)
     state, effects = _draw(replace(state, phase=Phase.COLLECTING))
     state = awaited(replace(state, since_s=now_s if announced else None))
     text = f"round {state.round}: {why}; attempt {state.attempt} begins"
@@ -272,11 +274,28 @@ def _again(state: Federation, now_s: float, why: str) -> Step:
     if 2 * len(far) > len(state.answers):
         text += (
             f". Of {len(state.answers)} updates {len(far)} were too far from the model: if they are right, "
-            "stop the aggregator and run `fedge-aggregator new-generation --keep-model`, whose first round "
-            "has no such bound, or first set a larger [rounds] max_norm"
+            "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or "
+            "set a larger [rounds] max_norm and start the aggregator again"
         )
+    text += _dead_end(state)
     effects.append(do.Say("warning", text))
-    return state, effects + (_manifest_effects(state, now_s) if announced else [])
+    return state, [*blaming, *effects, *(_manifest_effects(state, now_s) if announced else [])]
+
+
+def _dead_end(state: Federation) -> str:
+    """The way out of a round that those who are online cannot close, for updates in it were set aside.
+
+    Their devices do not answer it again: in this round they would train to the same update.
+    """
+    aside = sum(answer.reason is Reason.SET_ASIDE for answer in state.answers.values())
+    left = state.online - state.answers.keys()
+    if not aside or state.admitted + sum(may_count(state, device) for device in left) >= state.enough:
+        return ""
+    return (
+        f". {aside} of its updates were set aside, and the devices online that may still answer are too few "
+        "to close it. To have all answer anew, run `fedge-aggregator new-generation --from-round "
+        f"{state.round.round - 1}`; nothing is stopped (docs/keeping.md, A bad model)"
+    )
 
 
 def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
@@ -341,14 +360,12 @@ def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
         f"round {state.round}: {event.detail}; set aside, for it is because of them: "
         f"{', '.join(event.devices[:NAMED])}{more_of_them}; what they sent in this round does not count"
     )
-    if state.admitted == 0:
-        text += "; if that goes on with all of them, lower [plan] learning_rate"
     effects.append(do.Say("error", text))
     return _close_again(state, event.now_s, effects)
 
 
 def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> Step:
-    """Of a round that was closing some updates count no more: compute it of the others, if they are enough."""
+    """Some updates of a round that was closing count no more: compute it of the others, if that is enough."""
     if state.admitted >= state.enough:
         closing = do.CloseRound(state.round, state.kind)
         return replace(state, phase=Phase.CLOSING), [*effects, closing]

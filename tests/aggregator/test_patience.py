@@ -182,6 +182,18 @@ def test_a_round_that_needs_it_stays_open_until_its_deadline_and_says_so() -> No
     assert story.phase() == "closing"
 
 
+def test_who_cannot_count_does_not_make_a_round_look_as_if_it_could_close() -> None:
+    missed = {"silent": Missed(MISSES, Attempt(OPEN, 0))}
+    story = fleet("a", "silent", "stranger", missed=missed, roster=frozenset({"a", "silent"}))
+    (words,) = said(story, "fewer than the 2")
+    assert "the other 1 devices online that may count" in words
+    story = Story(
+        replace(story.state, phase=Phase.PREPARING, roster=None, quarantined=frozenset({"stranger"}))
+    )
+    story.announce("a", "silent", "stranger")
+    assert said(story, "the other 1 devices online that may count")
+
+
 def test_below_quorum_nobody_is_blamed() -> None:
     """There all may be slow: their training may last longer than several deadlines."""
     story = fleet()
