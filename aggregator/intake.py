@@ -4,7 +4,9 @@ Nobody honest loses anything by that: a status that comes too soon after others 
 the newest one of each device; an update is sent again until its receipt comes.
 """
 
-from aggregator.buckets import MESSAGE_COST, STATUSES, Buckets, updates
+from math import inf
+
+from aggregator.buckets import MESSAGE_COST, STATUSES, TOP_UP_AGAIN_S, Buckets, needed, updates
 from aggregator.federation import Federation
 from fedge.link import MessageArrived
 
@@ -19,16 +21,26 @@ def allowance_of(state: Federation, device: str) -> str:
 
 
 class Intake:
-    """Holds at most one status, and two buckets, for each device."""
+    """Holds at most one status, two buckets and one time for each device."""
 
     def __init__(self) -> None:
         self._updates, self._statuses = Buckets(), Buckets()
+        self._topped_up_s: dict[str, float] = {}
+        """When a device was last allowed one whole update more."""
         self._waiting: dict[str, MessageArrived] = {}
 
     def takes_update(self, state: Federation, device: str, size: int, now_s: float) -> bool:
         """Whether a message of `size` bytes on a device's update topic is worked on."""
-        rate = updates(state.largest_update)
-        return self._updates.take(allowance_of(state, device), size + MESSAGE_COST, rate, now_s)
+        name, rate = allowance_of(state, device), updates(state.largest_update)
+        if self._updates.take(name, size + MESSAGE_COST, rate, now_s):
+            return True
+        # Who is late in round after round has sent all of it in vain, though it is honest. Where a round waits
+        # for it, it must be able to answer; how often is bounded, for whoever declines in time misses nothing.
+        if device not in state.awaited or now_s < self._topped_up_s.get(name, -inf) + TOP_UP_AGAIN_S:
+            return False
+        self._topped_up_s[name] = now_s
+        self._updates.top_up(name, needed(state.largest_update), rate)
+        return self._updates.take(name, size + MESSAGE_COST, rate, now_s)
 
     def answered(self, state: Federation, device: str) -> None:
         """It got its answer in a round: what it sent until then was not in vain."""
