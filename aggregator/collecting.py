@@ -291,7 +291,7 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
         return state, []
     state = replace(state, incredible=state.incredible | {device})
     text = incredible_text({device: seen}, state.round) + outdated_text(verdict.incredible, known)
-    return state, [do.Say("warning", text)]
+    return state, [do.Say("warning", text, device, "incredible")]
 
 
 def _estranged(state: Federation, device: str, believed: bytes) -> Step:
@@ -303,7 +303,7 @@ def _estranged(state: Federation, device: str, believed: bytes) -> Step:
         f"{fingerprint(state.signers[-1])}: it refuses what is announced. Is [signing] key an old copy, "
         "or another one pinned there?"
     )
-    return replace(state, estranged=state.estranged | {device}), [do.Say("error", text)]
+    return replace(state, estranged=state.estranged | {device}), [do.Say("error", text, device, "estranged")]
 
 
 def awaited(state: Federation) -> Federation:

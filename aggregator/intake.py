@@ -12,12 +12,19 @@ from fedge.link import MessageArrived
 
 UNKNOWN = ""
 """Whoever has never told a status, and is not on the roster, shares the allowance of this name."""
+NOBODY = "(unknown)"
+"""Under this name it is counted what they sent in vain: names can be made up without end."""
 
 
 def allowance_of(state: Federation, device: str) -> str:
     """Whose allowance a device uses: its own, if it is known."""
     known = device in state.fleet or device in state.voters
     return device if known or (state.roster is not None and device in state.roster) else UNKNOWN
+
+
+def counted_as(state: Federation, device: str) -> str:
+    """Under which name it is counted what a device sent in vain."""
+    return allowance_of(state, device) or NOBODY
 
 
 class Intake:
@@ -34,8 +41,8 @@ class Intake:
         name, rate = allowance_of(state, device), updates(state.largest_update)
         if self._updates.take(name, size + MESSAGE_COST, rate, now_s):
             return True
-        # Who is late in round after round has sent all of it in vain, though it is honest. Where a round waits
-        # for it, it must be able to answer; how often is bounded, for whoever declines in time misses nothing.
+        # Who is late in round after round has sent all of it in vain, though it is honest. Where a round
+        # waits for it, it must be able to answer. How often is bounded: who declines in time misses nothing.
         if device not in state.awaited or now_s < self._topped_up_s.get(name, -inf) + TOP_UP_AGAIN_S:
             return False
         self._topped_up_s[name] = now_s

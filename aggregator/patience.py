@@ -68,14 +68,15 @@ def answered(state: Federation, device: str) -> Step:
                 f"round {state.round}: rounds no longer wait for {device}, whose answer was refused "
                 f"({answer.reason}): {MISSES} misses. It is awaited again {_until(state)}"
             )
-            effects.append(do.Say("warning", said))
+            effects.append(do.Say("warning", said, device, "given up"))
         return state, effects
     if missed is None:
         return state, []
     state = replace(state, missed={name: each for name, each in state.missed.items() if name != device})
     effects = [do.SaveMissed(device, None)]
     if missed.times >= MISSES:
-        effects.append(do.Say("info", f"round {state.round}: {device} answers; rounds wait for it again"))
+        said = f"round {state.round}: {device} answers; rounds wait for it again"
+        effects.append(do.Say("info", said, device, "awaited again"))
     return state, effects
 
 

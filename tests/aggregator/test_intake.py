@@ -18,7 +18,7 @@ WEIGHTS = 1_000_000
 
 
 class Slow:
-    """A device that trains and uploads longer than the others, and begins anew with each round it hears of."""
+    """A device that trains and uploads longer than the others, and begins anew with each round."""
 
     def __init__(self, story: Story) -> None:
         self.story, self.intake = story, Intake()

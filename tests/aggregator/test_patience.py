@@ -239,3 +239,15 @@ def test_a_cohort_is_drawn_of_those_who_answer() -> None:
         reached.append(len(drawn.state.awaited))
         assert drawn.state.awaited.isdisjoint(silent)
     assert min(reached) >= 6
+
+
+def test_all_that_is_said_because_of_one_device_is_within_its_allowance() -> None:
+    """A liar that is refused twice and then admitted, again and again, fills no log."""
+    story = fleet("a", "b", "liar")
+    for number in range(12):
+        story.answers("liar", samples=5_000 if number % 3 < MISSES else 10)
+        assert finish(story, "a", "b")
+        begin(story)
+    found = [one for one in of(do.Say, story.log) if "liar" in one.text]
+    assert {one.cause for one in found} >= {"given up", "awaited again"}
+    assert {one.device for one in found} == {"liar"}
