@@ -4,7 +4,8 @@ A round that has its quorum waits for each device that is online, chosen, and ha
 declined. One that is only said to be online could so hold up every round until its deadline. So a device is
 given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
 
-* a round that had its quorum waited for it until the deadline, in vain;
+* a round that had its quorum waited for it until the deadline, in vain, and for half of the deadline at least
+  without a break: a device that has just come, or may not be back since the connection broke, misses nothing;
 * a round waited for it, and its one answer was refused.
 
 Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.
@@ -24,6 +25,8 @@ from fedge.freshness import Attempt
 
 MISSES = 2
 """So many misses in a row, and a device is given up."""
+SHARE = 0.5
+"""So much of the deadline a device must have been awaited to have missed it."""
 AGAIN = 10
 """So many rounds after its last miss it is awaited once more."""
 NAMED = 5
@@ -44,9 +47,20 @@ def given_up(state: Federation) -> list[str]:
     return [device for device in sorted(state.missed) if is_given_up(state, device)]
 
 
-def deadline_passed(state: Federation) -> Step:
+def waited(before: Federation, taken: Step, now_s: float) -> Step:
+    """Note when devices begin to be awaited that were not before."""
+    state, effects = taken
+    if state.awaited is before.awaited or not (new := state.awaited - before.awaited):
+        return taken
+    came_s = {**state.came_s, **dict.fromkeys(new, state.elapsed(now_s))}
+    return replace(state, came_s=came_s), effects
+
+
+def deadline_passed(state: Federation, now_s: float) -> Step:
     """A round closes that has waited for these until its deadline, if there are any: a miss for each."""
-    state, effects, counted = _count(state, sorted(state.awaited))
+    latest_s = state.elapsed(now_s) - state.rules.deadline_s * SHARE
+    silent = [d for d in sorted(state.awaited) if state.came_s.get(d, state.waiting_from_s) <= latest_s]
+    state, effects, counted = _count(state, silent)
     if not counted:
         return state, effects
     said = f"round {state.round}: the deadline has passed, and {_listing(counted)} did not answer"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from aggregator import effects as do
+from aggregator import events as on
 from aggregator.answers import Missed
 from aggregator.federation import Phase
 from aggregator.patience import AGAIN, MISSES, given_up
@@ -123,6 +124,35 @@ def test_to_decline_or_to_be_offline_is_no_miss() -> None:
         story.sees("sleeps")
     assert story.state.missed == {}
     assert story.state.awaited == {"a", "b", "declines", "sleeps"}
+
+
+def test_who_comes_just_before_a_deadline_misses_nothing() -> None:
+    story = fleet("a", "b", "late")
+    for _ in range(4):
+        story.sees("late", status(online=False))
+        story.answers("a")
+        story.later(DEADLINE_S - 1)
+        story.sees("late")
+        story.answers("b")
+        story.later(1)
+        begin(story)
+    assert story.state.missed == {}
+
+
+@pytest.mark.parametrize("left_s", [DEADLINE_S / 2 - 1, DEADLINE_S / 2])
+def test_after_a_broken_connection_a_device_misses_what_half_a_deadline_waits_for(left_s: float) -> None:
+    """The broker was away, too: what it says of who is online may be older."""
+    story = fleet()
+    story.answers("a")
+    story.answers("b")
+    story.later(DEADLINE_S - left_s)
+    story.tell(on.LinkDown(story.now_s, "the broker is away"))
+    story.later(100)
+    story.link_up()
+    story.published()
+    story.later(left_s)
+    assert story.phase() == "closing"
+    assert (story.state.missed == {}) == (left_s < DEADLINE_S / 2)
 
 
 def test_who_is_not_chosen_or_not_able_or_not_listed_misses_nothing() -> None:

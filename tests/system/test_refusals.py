@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregator.intake import NOBODY
 from fedge import wire
 from fedge.frames import split
 from fedge.messages import MAX_SIZE, Frame, Manifest, Service, Survey, Update, pack, unpack, unseal
@@ -269,7 +270,7 @@ def test_a_flood_stops_neither_the_round_nor_the_beat_nor_anybodys_receipt(fleet
         listener.subscribe([topics.service, topics.round])
         fleet.until(lambda: bool(attempts()), "the survey is announced")
         fleet.start_program("liar", [sys.executable, "-c", FLOOD, port, topics.update("liar")])
-        fleet.until(lambda: (seen := fleet.seen().get("liar")) is not None and seen.refused > 50, "a flood")
+        fleet.until(lambda: NOBODY in (seen := fleet.seen()) and seen[NOBODY].refused > 50, "a flood")
         known = len(attempts()), len(beats())
         fleet.start_devices("device-0", "device-1")
         fleet.until(lambda: verdicts(fleet) == {"admitted"}, "both get their receipts")
