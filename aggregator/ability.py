@@ -1,4 +1,4 @@
-"""Which devices can do what a round requires: the others are neither awaited nor admitted. Pure."""
+"""Which devices may count in a round, and can do what it requires: no other is awaited or admitted. Pure."""
 
 from dataclasses import replace
 
@@ -16,6 +16,13 @@ def lacks(state: Federation, device: str) -> tuple[str, ...] | None:
     can = state.abilities.get(device)
     found = lacking(state.requires, BASE if can is None else can)
     return None if found and can is None else found
+
+
+def may_count(state: Federation, device: str) -> bool:
+    """Whether an update of a device can count in the open round, whatever is in it."""
+    if device in state.quarantined or device in state.turned_away:
+        return False
+    return (state.roster is None or device in state.roster) and lacks(state, device) == ()
 
 
 def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
@@ -42,6 +49,8 @@ def unable(state: Federation) -> list[do.Effect]:
         f"round {state.round}: {len(found)} of {len(state.online)} devices online cannot do {names}: "
         f"{devices}; they are neither awaited nor admitted until they are upgraded"
     )
-    if (able := len(state.online) - len(found)) < state.enough:
-        text += f". The other {able} are fewer than the {state.enough} that it takes to close the round"
+    if (able := sum(may_count(state, device) for device in state.online)) < state.enough:
+        text += (
+            f". The {able} that may count are fewer than the {state.enough} that it takes to close the round"
+        )
     return [do.Say("warning", text)]

@@ -11,6 +11,8 @@ UPDATES = 4
 MESSAGES = 64
 UPDATE_AGAIN_S = 900.0
 """So long it takes until one more of the largest updates is allowed."""
+TOP_UP_AGAIN_S = 300.0
+"""So often at most who is awaited is allowed one whole update more, though it has sent too much in vain."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,18 @@ def updates(largest: int) -> Rate:
     Args:
         largest: bytes that no update exceeds.
     """
-    frames = -(-largest // FRAME_BYTES)  # also of a network that no update could carry
-    whole = largest + frames * MESSAGE_COST
+    whole = _whole(largest)
     return Rate(UPDATES * whole + MESSAGES * MESSAGE_COST, MESSAGE_COST + whole / UPDATE_AGAIN_S)
+
+
+def needed(largest: int) -> float:
+    """What a device needs to answer a round: one of the largest updates, and as many messages as at once."""
+    return _whole(largest) + MESSAGES * MESSAGE_COST
+
+
+def _whole(largest: int) -> float:
+    frames = -(-largest // FRAME_BYTES)  # also of a network that no update could carry
+    return largest + frames * MESSAGE_COST
 
 
 class Buckets:
@@ -60,6 +71,12 @@ class Buckets:
             return False
         self._missing[name] = (missing + cost, now_s)
         return True
+
+    def top_up(self, name: str, level: float, rate: Rate) -> None:
+        """Let it hold `level` at least."""
+        if name in self._missing:
+            missing, then_s = self._missing[name]
+            self._missing[name] = (min(missing, rate.burst - level), then_s)
 
     def fill(self, name: str) -> None:
         """Make it full."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from aggregator import survey
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
+from aggregator.bad_models import way_back
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.figures import bytes_needed, summarize
@@ -148,9 +149,9 @@ def averaged(
     trial = Trial(job.task.network, base, job.samples)
     if not trial.base_is_usable:
         log.error(
-            "round %s: the model that it began from computes nothing finite, on none of the probe inputs: "
-            "begin a new generation (docs/keeping.md)",
+            "round %s: the model that it began from computes nothing finite, on none of the probe inputs: %s",
             job.round,
+            way_back(job.round._replace(round=job.round.round - 1)),
         )
     found = usable_mean(updates, base, job.factors, trial)
     if isinstance(found, Unusable):

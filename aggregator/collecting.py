@@ -9,10 +9,10 @@ from typing import Literal
 
 from aggregator import effects as do
 from aggregator import events as on
-from aggregator.ability import lacks, learn
+from aggregator.ability import lacks, learn, may_count
 from aggregator.admission import Admitted, Terms, admit
 from aggregator.answers import Answer
-from aggregator.bad_models import blame
+from aggregator.bad_models import declines
 from aggregator.claims import OTHERS_MAY_COME, Known, behind_text, incredible_text, judge, outdated_text
 from aggregator.federation import Federation, Phase, Step
 from aggregator.patience import is_given_up
@@ -238,7 +238,7 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
             cause = f"declines {status.declined.reason}"
             effects.append(do.Say("info", f"round {state.round}: {said}", device, cause))
-            state, more = blame(state, device)
+            state, more = declines(state, device)
             effects += more
     if state.phase is Phase.COLLECTING:
         change = _with if can_be_awaited(state, device) else _without
@@ -291,7 +291,7 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
         return state, []
     state = replace(state, incredible=state.incredible | {device})
     text = incredible_text({device: seen}, state.round) + outdated_text(verdict.incredible, known)
-    return state, [do.Say("warning", text)]
+    return state, [do.Say("warning", text, device, "incredible")]
 
 
 def _estranged(state: Federation, device: str, believed: bytes) -> Step:
@@ -303,7 +303,7 @@ def _estranged(state: Federation, device: str, believed: bytes) -> Step:
         f"{fingerprint(state.signers[-1])}: it refuses what is announced. Is [signing] key an old copy, "
         "or another one pinned there?"
     )
-    return replace(state, estranged=state.estranged | {device}), [do.Say("error", text)]
+    return replace(state, estranged=state.estranged | {device}), [do.Say("error", text, device, "estranged")]
 
 
 def awaited(state: Federation) -> Federation:
@@ -316,10 +316,6 @@ def can_be_awaited(state: Federation, device: str) -> bool:
     """Whether the round waits for a device: everything that speaks against it stands here."""
     if device not in state.online or device in state.answers or _declines(state, device):
         return False
-    if device in state.quarantined | state.turned_away or (
-        state.roster is not None and device not in state.roster
-    ):
-        return False
-    if lacks(state, device) != () or is_given_up(state, device):
+    if not may_count(state, device) or is_given_up(state, device):
         return False
     return bool(state.cohorts) and chosen(state.cohorts[-1], *state.round, state.attempt, device)

@@ -80,8 +80,16 @@ class Federation:
     """By attempt; the last is the current one. The first that chooses everybody is that of all after it."""
     elapsed_s: float = 0.0
     since_s: float | None = None
-    """Since when the round's time runs on top of `elapsed_s`; None: it stands still, for the round is not
-    announced over the connection there is, or there is none."""
+    """Since when the round's time runs on top of `elapsed_s`; None: it stands still, for there is no
+    connection, or the attempt was never announced."""
+    published: bool = False
+    """The broker has acknowledged task and model over the connection there is."""
+    announced: bool = False
+    """The open attempt was, over this connection or another: it is retained, and may be answered."""
+    waiting_from_s: float = 0.0
+    """The attempt's time when the connection there is began to be waited over."""
+    came_s: Mapping[str, float] = field(default_factory=dict)
+    """The attempt's time when each device began to be awaited that was not at its beginning."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     admitted: int = 0
     """How many of the answers count."""

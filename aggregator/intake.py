@@ -4,12 +4,16 @@ Nobody honest loses anything by that: a status that comes too soon after others 
 the newest one of each device; an update is sent again until its receipt comes.
 """
 
-from aggregator.buckets import MESSAGE_COST, STATUSES, Buckets, updates
+from math import inf
+
+from aggregator.buckets import MESSAGE_COST, STATUSES, TOP_UP_AGAIN_S, Buckets, needed, updates
 from aggregator.federation import Federation
 from fedge.link import MessageArrived
 
 UNKNOWN = ""
 """Whoever has never told a status, and is not on the roster, shares the allowance of this name."""
+NOBODY = "(unknown)"
+"""Under this name it is counted what they sent in vain: names can be made up without end."""
 
 
 def allowance_of(state: Federation, device: str) -> str:
@@ -18,17 +22,32 @@ def allowance_of(state: Federation, device: str) -> str:
     return device if known or (state.roster is not None and device in state.roster) else UNKNOWN
 
 
+def counted_as(state: Federation, device: str) -> str:
+    """Under which name it is counted what a device sent in vain."""
+    return allowance_of(state, device) or NOBODY
+
+
 class Intake:
-    """Holds at most one status, and two buckets, for each device."""
+    """Holds at most one status, two buckets and one time for each device."""
 
     def __init__(self) -> None:
         self._updates, self._statuses = Buckets(), Buckets()
+        self._topped_up_s: dict[str, float] = {}
+        """When a device was last allowed one whole update more."""
         self._waiting: dict[str, MessageArrived] = {}
 
     def takes_update(self, state: Federation, device: str, size: int, now_s: float) -> bool:
         """Whether a message of `size` bytes on a device's update topic is worked on."""
-        rate = updates(state.largest_update)
-        return self._updates.take(allowance_of(state, device), size + MESSAGE_COST, rate, now_s)
+        name, rate = allowance_of(state, device), updates(state.largest_update)
+        if self._updates.take(name, size + MESSAGE_COST, rate, now_s):
+            return True
+        # Who is late in round after round has sent all of it in vain, though it is honest. Where a round
+        # waits for it, it must be able to answer. How often is bounded: who declines in time misses nothing.
+        if device not in state.awaited or now_s < self._topped_up_s.get(name, -inf) + TOP_UP_AGAIN_S:
+            return False
+        self._topped_up_s[name] = now_s
+        self._updates.top_up(name, needed(state.largest_update), rate)
+        return self._updates.take(name, size + MESSAGE_COST, rate, now_s)
 
     def answered(self, state: Federation, device: str) -> None:
         """It got its answer in a round: what it sent until then was not in vain."""

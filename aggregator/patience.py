@@ -4,7 +4,8 @@ A round that has its quorum waits for each device that is online, chosen, and ha
 declined. One that is only said to be online could so hold up every round until its deadline. So a device is
 given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
 
-* a round that had its quorum waited for it until the deadline, in vain;
+* a round that had its quorum waited for it until the deadline, in vain, and for half of the deadline at least
+  without a break: a device that has just come, or may not be back since the connection broke, misses nothing;
 * a round waited for it, and its one answer was refused.
 
 Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.
@@ -17,12 +18,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from aggregator import effects as do
+from aggregator.ability import may_count
 from aggregator.answers import Missed
 from aggregator.federation import Federation, Step
 from fedge.freshness import Attempt
 
 MISSES = 2
 """So many misses in a row, and a device is given up."""
+SHARE = 0.5
+"""So much of the deadline a device must have been awaited to have missed it."""
 AGAIN = 10
 """So many rounds after its last miss it is awaited once more."""
 NAMED = 5
@@ -43,9 +47,20 @@ def given_up(state: Federation) -> list[str]:
     return [device for device in sorted(state.missed) if is_given_up(state, device)]
 
 
-def deadline_passed(state: Federation) -> Step:
+def waited(before: Federation, taken: Step, now_s: float) -> Step:
+    """Note when devices begin to be awaited that were not before."""
+    state, effects = taken
+    if state.awaited is before.awaited or not (new := state.awaited - before.awaited):
+        return taken
+    came_s = {**state.came_s, **dict.fromkeys(new, state.elapsed(now_s))}
+    return replace(state, came_s=came_s), effects
+
+
+def deadline_passed(state: Federation, now_s: float) -> Step:
     """A round closes that has waited for these until its deadline, if there are any: a miss for each."""
-    state, effects, counted = _count(state, sorted(state.awaited))
+    latest_s = state.elapsed(now_s) - state.rules.deadline_s * SHARE
+    silent = [d for d in sorted(state.awaited) if state.came_s.get(d, state.waiting_from_s) <= latest_s]
+    state, effects, counted = _count(state, silent)
     if not counted:
         return state, effects
     said = f"round {state.round}: the deadline has passed, and {_listing(counted)} did not answer"
@@ -67,27 +82,29 @@ def answered(state: Federation, device: str) -> Step:
                 f"round {state.round}: rounds no longer wait for {device}, whose answer was refused "
                 f"({answer.reason}): {MISSES} misses. It is awaited again {_until(state)}"
             )
-            effects.append(do.Say("warning", said))
+            effects.append(do.Say("warning", said, device, "given up"))
         return state, effects
     if missed is None:
         return state, []
     state = replace(state, missed={name: each for name, each in state.missed.items() if name != device})
     effects = [do.SaveMissed(device, None)]
     if missed.times >= MISSES:
-        effects.append(do.Say("info", f"round {state.round}: {device} answers; rounds wait for it again"))
+        said = f"round {state.round}: {device} answers; rounds wait for it again"
+        effects.append(do.Say("info", said, device, "awaited again"))
     return state, effects
 
 
 def too_few(state: Federation) -> list[do.Effect]:
     """What to say at the beginning of a round that cannot close without those it does not wait for."""
-    lost = [device for device in given_up(state) if device in state.online]
-    others = len(state.online) - len(lost)
+    able = [device for device in sorted(state.online) if may_count(state, device)]
+    lost = [device for device in able if is_given_up(state, device)]
+    others = len(able) - len(lost)
     if not lost or others >= state.enough:
         return []
     said = (
         f"round {state.round}: it does not wait for {_listing(lost)}, who missed deadlines, and the other "
-        f"{others} devices online are fewer than the {state.enough} that it takes to close it: it stays open "
-        "until its deadline"
+        f"{others} devices online that may count are fewer than the {state.enough} that it takes to close "
+        "it: it stays open until its deadline"
     )
     return [do.Say("warning", said)]
 

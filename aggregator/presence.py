@@ -91,12 +91,15 @@ class Watch:
         )
 
     def status(self, device: str, status: Status, now_s: float, key: bytes | None = None) -> "Watch":
-        """Take in a device's status; `key`: the public key that we sign with."""
+        """Take in a device's status; `key`: the public key that we sign with.
+
+        Only its first one may be what was retained: who goes on talking does not make the looking on longer.
+        """
         seen = RoundId(status.generation, status.round)
         others = self.online - {device}
         return replace(
             self,
-            seen_s=now_s,
+            seen_s=self.seen_s if device in self.devices else now_s,
             devices={**self.devices, device: seen if is_of_key(status, key) else NOTHING},
             online=others | {device} if status.online else others,
             abilities={**self.abilities, device: told(status.can)},

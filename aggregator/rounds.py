@@ -8,9 +8,9 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
                                                                         stopping rule ──► DONE
 
-A deadline is of the time in which the round is announced over a connection that stands: without one its time
-stands still, so that no attempt passes of which nobody could hear. Who lets deadlines pass is given up
-(`aggregator.patience`).
+A deadline is of the time with a connection since the attempt was first announced: without one its time stands
+still, and the next attempt begins when it can be announced, so that none passes of which nobody could hear.
+Who lets deadlines pass is given up (`aggregator.patience`).
 
 CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
 again. If no model comes of it, the round is COLLECTING again, with the next attempt. If some updates make the
@@ -23,7 +23,8 @@ from dataclasses import replace
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import patience
-from aggregator.ability import lacks, unable
+from aggregator.ability import lacks, may_count, unable
+from aggregator.bad_models import blame
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
 from aggregator.isolation import isolate, needed_again, quarantined
@@ -62,13 +63,13 @@ def step(state: Federation, event: on.Event) -> Step:
     """One event's consequences. An event that does not fit changes nothing."""
     match event:
         case on.LinkUp():
-            return _link_up(state)
+            return _link_up(state, event)
         case on.LinkDown():
             return _link_down(state, event)
         case on.BlobsPublished():
             return _blobs_published(state, event)
         case on.Quarantined():
-            return _then_close(_quarantined(state, event), event.now_s)
+            return _then_close(patience.waited(state, _quarantined(state, event), event.now_s), event.now_s)
         case on.FrameArrived():
             return frame_arrived(state, event)
         case on.GarbageArrived():
@@ -76,7 +77,7 @@ def step(state: Federation, event: on.Event) -> Step:
         case on.UpdateRead():
             return _then_close(_update_read(state, event), event.now_s)
         case on.StatusSeen():
-            return _then_close(status_seen(state, event), event.now_s)
+            return _then_close(patience.waited(state, status_seen(state, event), event.now_s), event.now_s)
         case on.ServiceSeen():
             return _service_seen(state, event)
         case on.ExportPublished():
@@ -94,20 +95,28 @@ def step(state: Federation, event: on.Event) -> Step:
 # ── announcing ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _link_up(state: Federation) -> Step:
+def _link_up(state: Federation, event: on.LinkUp) -> Step:
     # Everything again, even if our session is still there: a broker that died may have lost the last seconds
     # before it, with frames that it had acknowledged.
-    state = replace(state, link_up=True, exported=None)
+    state = replace(state, link_up=True, exported=None, published=False)
+    if state.announced and state.phase in (Phase.COLLECTING, Phase.CLOSING):
+        state = _time_runs(state, event.now_s)  # it is retained: devices answer while the model is published
     return state, [do.Greet(), do.PublishService(service(state)), _blobs(state)]
 
 
 def _link_down(state: Federation, event: on.LinkDown) -> Step:
-    """The round's time stands still until it is announced again: nobody can hear of it, or answer."""
+    """The round's time stands still: nobody can hear of it, or answer."""
     effects: list[do.Effect] = []
     if state.since_s is not None:
         state = replace(state, elapsed_s=state.elapsed(event.now_s), since_s=None)
         effects.append(do.SaveElapsed(state.round, state.elapsed_s))
-    return replace(state, link_up=False, pushed_out=state.pushed_out + event.taken_over), effects
+    pushed_out = state.pushed_out + event.taken_over
+    return replace(state, link_up=False, published=False, pushed_out=pushed_out), effects
+
+
+def _time_runs(state: Federation, now_s: float) -> Federation:
+    """From now on the round's time runs, and devices are waited for over this connection."""
+    return replace(state, since_s=now_s, waiting_from_s=state.elapsed_s, came_s={})
 
 
 def _blobs(state: Federation) -> do.PublishBlobs:
@@ -120,7 +129,8 @@ def _blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
     if event.refusal is not None:
         return state, [do.Say("error", f"the broker refuses the model: {event.refusal}")]
     if state.phase is not Phase.DONE and state.since_s is None:
-        state = replace(state, since_s=event.now_s)
+        state = _time_runs(state, event.now_s)
+    state = replace(state, published=True, announced=True)
     if state.phase is Phase.PREPARING:
         state = awaited(replace(state, phase=Phase.COLLECTING))
         effects = [*unable(state), *patience.too_few(state), *_manifest_effects(state, event.now_s)]
@@ -177,9 +187,8 @@ def _draw(state: Federation) -> Step:
     if not cohorts or cohorts[-1].fraction < 1:
         cohorts = (*cohorts, _cohort(state, attempt))
     turned_away = state.turned_away & state.quarantined  # the others are asked again
-    state = replace(
-        state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None, turned_away=turned_away
-    )
+    state = replace(state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None, announced=False)
+    state = replace(state, waiting_from_s=0.0, came_s={}, turned_away=turned_away)
     return state, [do.SaveRound(state.round, state.kind, attempt, cohorts)]
 
 
@@ -268,11 +277,13 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
     if state.phase is not Phase.COLLECTING:
         return state, []
     rules, admitted = state.rules, state.admitted
-    late = state.since_s is not None and state.elapsed(now_s) >= rules.deadline_s
+    late = state.elapsed(now_s) >= rules.deadline_s
     reached = rules.target is not None and admitted >= rules.target
     if admitted >= state.enough and (reached or late or not state.awaited):
-        state, effects = (state, []) if reached else patience.deadline_passed(state)
+        state, effects = (state, []) if reached else patience.deadline_passed(state, now_s)
         return replace(state, phase=Phase.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
+    if late and not state.published:  # nobody would hear of another attempt: it begins when that is announced
+        return replace(state, elapsed_s=state.elapsed(now_s), since_s=None), []
     if late:
         return _again(state, now_s, f"{admitted} of {state.enough} updates at the deadline")
     return state, []
@@ -280,10 +291,11 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
 
 def _again(state: Federation, now_s: float, why: str) -> Step:
     """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
-    announced = state.since_s is not None  # else it will be, over the next connection
+    published = state.published  # else it will be announced when the model is, or over the next connection
     phase = Phase.PREPARING if state.phase is Phase.PREPARING else Phase.COLLECTING
+    state, blaming = blame(state)
     state, effects = _draw(replace(state, phase=phase))
-    state = replace(state, since_s=now_s if announced else None)
+    state = replace(state, since_s=now_s if published else None, announced=published)
     if phase is Phase.COLLECTING:
         state = awaited(state)
     text = f"round {state.round}: {why}; attempt {state.attempt} begins"
@@ -292,10 +304,27 @@ def _again(state: Federation, now_s: float, why: str) -> Step:
         text += (
             f". Of {len(state.answers)} updates {len(far)} were too far from the model: if they are right, "
             "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or "
-            "first set a larger [rounds] max_norm"
+            "set a larger [rounds] max_norm and start the aggregator again"
         )
+    text += _dead_end(state)
     effects.append(do.Say("warning", text))
-    return state, effects + (_manifest_effects(state, now_s) if announced else [])
+    return state, [*blaming, *effects, *(_manifest_effects(state, now_s) if published else [])]
+
+
+def _dead_end(state: Federation) -> str:
+    """The way out of a round that those who are online cannot close, for updates in it were set aside.
+
+    Their devices do not answer it again: in this round they would train to the same update.
+    """
+    aside = sum(answer.reason is Reason.SET_ASIDE for answer in state.answers.values())
+    left = state.online - state.answers.keys()
+    if not aside or state.admitted + sum(may_count(state, device) for device in left) >= state.enough:
+        return ""
+    return (
+        f". {aside} of its updates were set aside, and the devices online that may still answer are too few "
+        "to close it. To have all answer anew, run `fedge-aggregator new-generation --from-round "
+        f"{state.round.round - 1}`; nothing is stopped (docs/keeping.md, A bad model)"
+    )
 
 
 def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
@@ -317,6 +346,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         admitted=0,
         insufficient=frozenset(),
         since_s=None,
+        published=False,
         partials={},
         spooled=0,
         awaited=frozenset(),
@@ -344,7 +374,10 @@ def _close_failed(state: Federation, event: on.CloseFailed) -> Step:
 def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
     if event.round != state.round or state.phase is not Phase.CLOSING:
         return state, []
-    effects: list[do.Effect] = []
+    counted = state.admitted
+    state, effects = isolate(replace(state, phase=Phase.COLLECTING))
+    if state.admitted < counted:  # the mean was also of these: of the others it says nothing
+        return _close_again(state, event.now_s, effects)
     answers = dict(state.answers)
     detail = detail_of(f"{event.detail}, because of this one: it does not count")
     for device in event.devices:
@@ -357,13 +390,16 @@ def _mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
         f"round {state.round}: {event.detail}; set aside, for it is because of them: "
         f"{', '.join(event.devices[:NAMED])}{more_of_them}; what they sent in this round does not count"
     )
-    if state.admitted == 0:
-        text += "; if that goes on with all of them, lower [plan] learning_rate"
     effects.append(do.Say("error", text))
+    return _close_again(state, event.now_s, effects)
+
+
+def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> Step:
+    """Some updates of a round that was closing count no more: compute it of the others, if that is enough."""
     if state.admitted >= state.enough:
-        return state, [*effects, do.CloseRound(state.round, state.kind)]
-    why = f"{state.admitted} of {state.enough} updates are left"
-    state, more = _again(state, event.now_s, why)
+        closing = do.CloseRound(state.round, state.kind)
+        return replace(state, phase=Phase.CLOSING), [*effects, closing]
+    state, more = _again(state, now_s, f"{state.admitted} of {state.enough} updates are left")
     return state, effects + more
 
 

@@ -23,7 +23,7 @@ from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.exporting import Exported, Job
 from aggregator.federation import Federation, Phase, service
-from aggregator.intake import Intake, allowance_of
+from aggregator.intake import Intake, allowance_of, counted_as
 from aggregator.ledger.writing import Ledger
 from aggregator.pending import Pending
 from aggregator.probes import Samples
@@ -355,7 +355,7 @@ class Runtime:
             case do.DropAnswer(round_id, device, digest):
                 self._ledger.drop_answer(round_id, device, digest)
             case do.CountRefusal(device, reason):
-                self._pending.count(device, reason)
+                self._pending.count(counted_as(self._state, device), reason)
             case do.SaveStatus(device, status):
                 self._pending.keep(self._ledger, device, status, time.time())
             case do.SaveMissed(device, missed):

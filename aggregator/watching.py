@@ -14,7 +14,9 @@ from typing import Any
 from aggregator import takeover
 from aggregator.claims import HEARING_S, Known
 from aggregator.config import FederationSettings
+from aggregator.intake import UNKNOWN
 from aggregator.presence import QUIET_S, RETAINED_S
+from aggregator.reports import Reports
 from aggregator.takeover import Takeover, TakeUp
 from fedge import ed25519
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
@@ -27,8 +29,6 @@ from fedge.trust import Signer, authenticate
 
 log = logging.getLogger("fedge.aggregator")
 
-NAMED = 20
-"""Topics of which it is said at most that a message there was ignored."""
 
 
 class Stopped(Exception):  # noqa: N818 (an outcome)
@@ -59,7 +59,8 @@ class Watching:
         new_generation: bool = False,
         quarantined: frozenset[str] = frozenset(),
     ) -> None:
-        self._quarantined = quarantined
+        self._quarantined, self._known = quarantined, known
+        self._reports = Reports()
         self._link = link
         self._now_s = now_s
         self._signer = signer
@@ -68,7 +69,6 @@ class Watching:
         self._state = Takeover(
             settings.federation.name, settings.broker.url, key, known, new_generation=new_generation
         )
-        self._ignored: set[str] = set()
         """The topics of which it was said that what came there was ignored."""
         self.seen: TakeUp | None = None
         """What was seen, once it is enough and the ledger fits."""
@@ -101,6 +101,7 @@ class Watching:
             for seen in self._understood(event):
                 self._step(seen)
         self._step(takeover.Tick(self._now_s()))
+        self._reports.sum_up(self._now_s())
 
     def _understood(self, event: LinkEvent) -> Iterator[takeover.Event]:
         match event:
@@ -115,11 +116,18 @@ class Watching:
                 if event.subscription:
                     yield takeover.Subscribed(self._now_s())
             case MessageArrived():
-                seen = understood(self._topics, event, self._now_s(), self._signer, self._ignored)
+                seen = understood(self._topics, event, self._now_s(), self._signer, self._tell)
                 if isinstance(seen, takeover.StatusSeen) and seen.device in self._quarantined:
                     seen = replace(seen, status=seen.status.model_copy(update={"generation": 0, "round": 0}))
                 if seen is not None:
                     yield seen
+
+    def _tell(self, device: str | None, cause: str, text: str) -> None:
+        """Within the allowance of whom the ledger knows, or of all the others together."""
+        known = device is not None and (device in self._known.devices or device in (self._known.roster or ()))
+        self._reports.tell(
+            logging.WARNING, device if known and device else UNKNOWN, cause, text, self._now_s()
+        )
 
     def _step(self, event: takeover.Event) -> None:
         self._state, effects = takeover.step(self._state, event)
@@ -138,18 +146,21 @@ class Watching:
                     self.seen = effect
 
 
+def _warn(device: str | None, cause: str, text: str) -> None:
+    log.warning("%s", text)
+
+
 def understood(
     topics: Topics,
     message: MessageArrived,
     now_s: float,
     signer: Signer | None = None,
-    ignored: set[str] | None = None,
+    tell: Callable[[str | None, str, str], None] = _warn,
 ) -> takeover.Event | None:
     """What a message says to who looks on; with a `signer`, of announcements only its own are heard.
 
-    That a message says nothing is told once for each topic, and of some topics only: those in `ignored`.
+    `tell` is told what is not understood: whose it is, if it is a device's, the cause, and a text.
     """
-    ignored = set() if ignored is None else ignored
     address = topics.parse(message.topic)
     try:
         match address.kind if address is not None else None:
@@ -164,9 +175,8 @@ def understood(
             case "status" if message.payload and address is not None and address.device is not None:
                 return takeover.StatusSeen(now_s, address.device, unpack(message.payload, Status))
     except ProtocolError as error:
-        if message.topic not in ignored and len(ignored) < NAMED:
-            ignored.add(message.topic)
-            log.warning("ignored a message on %s: %s", message.topic, error)
+        device, kind = (None, "") if address is None else (address.device, address.kind)
+        tell(device, f"{kind} {error.reason}", f"ignored a message on {message.topic}: {error}")
     return None
 
 

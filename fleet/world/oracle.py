@@ -5,6 +5,7 @@ of the programs: what was said it compares with what is durable, and models it c
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, isclose
@@ -124,6 +125,10 @@ class Oracle:
         self._deadline_s = deadline_s
         self._linked: set[str] = set()
         """Aggregators at work that know that they are connected."""
+        self._up_s = -inf
+        """When one last became connected."""
+        self._there_s: dict[str, tuple[tuple[object, object], float]] = {}
+        """Whether each device is online and what it declines, as the broker holds it, and since when."""
         self._linked_s, self._counted_s = 0.0, 0.0
         """How long there had been any, and when that was counted."""
         self._ending = ending
@@ -236,6 +241,8 @@ class Oracle:
         """An aggregator at work knows that it is connected, or that it is not."""
         self._linked_s, self._counted_s = self._connected_s, self._now_s()
         (self._linked.add if up else self._linked.discard)(name)
+        if up:
+            self._up_s = self._now_s()
 
     @property
     def _connected_s(self) -> float:
@@ -287,7 +294,11 @@ class Oracle:
         before = {device: book.awaited.get(device, ()) for device in waited}
         if all(_is_enough(rounds, round_id) for rounds in before.values()):
             raise Violation(f"round {round_id} waits until its deadline for {before}, again")
-        book.awaited.update({device: (*rounds, round_id) for device, rounds in before.items()})
+        # Who came, or the connection, in the second half of the deadline: that is held against nobody.
+        latest_s = self._now_s() - self._deadline_s / 2 - LATENESS_S
+        for device, rounds in before.items():
+            if max(self._up_s, self._there_s.get(device, (None, inf))[1]) <= latest_s:
+                book.awaited[device] = (*rounds, round_id)
 
     def _promise(self, book: Book, device: str, receipt: Receipt) -> None:
         self._receipts.setdefault((device, receipt.update), set()).add(receipt.verdict)
@@ -656,6 +667,12 @@ class Oracle:
             return
         if address.kind == "service" and decode(retained[topic].payload, Service).online:
             self._online_s = self._now_s()
+        if address.kind == "status" and address.device is not None and topic in retained:
+            with suppress(ProtocolError):
+                status = decode(retained[topic].payload, Status)
+                is_there = (status.online, status.declined)
+                if self._there_s.get(address.device, (None, 0.0))[0] != is_there:
+                    self._there_s[address.device] = (is_there, self._now_s())
         if address.kind not in ("round", "task", "model"):
             return
         said = retained.get(self._topics.round)

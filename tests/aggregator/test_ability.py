@@ -81,7 +81,11 @@ def test_the_operator_is_told_at_the_start_how_many_cannot_and_which() -> None:
     assert "fewer than" not in said(effects)
     assert kinds(effects).index(do.Say) < kinds(effects).index(do.PublishManifest)
     _, effects = mixed("a", "b", new=("c",))
-    assert "The other 1 are fewer than the 2" in said(effects)
+    assert "The 1 that may count are fewer than the 2" in said(effects)
+    _, effects = mixed("a", new=("c", "d"), quarantined=frozenset({"d"}))
+    assert "The 1 that may count are fewer than the 2" in said(effects), (
+        "who is set aside cannot count either"
+    )
 
 
 def test_who_cannot_is_not_awaited_so_that_the_round_closes_without_it() -> None:

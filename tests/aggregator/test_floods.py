@@ -117,7 +117,7 @@ def test_whoever_floods_is_heard_again_and_nobody_else_is_harmed(served: Served)
     for number in range(5_000):
         served.runtime.turn([sent(TOPICS.update("pi-1"), b"garbage %d" % number)])
     receipts = len(served.said)
-    assert receipts < 200
+    assert receipts < 300
     served.surveyed("pi-1")
     assert len(served.said) == receipts, "dropped, as if it were lost"
     served.surveyed("pi-2")
@@ -135,6 +135,19 @@ def test_devices_that_never_told_a_status_share_one_allowance(served: Served) ->
     says(served, "pi-1", status())
     served.surveyed("pi-1")
     assert unpack(served.said[-1].payload, Receipt).verdict == "admitted"
+
+
+def test_refusals_of_names_that_nobody_knows_are_counted_under_one(served: Served) -> None:
+    """Where the broker binds no names, whoever may write can make up as many as it likes."""
+    says(served, "pi-1", status())
+    for number in range(300):
+        served.runtime.turn([sent(TOPICS.update(f"name-{number}"), b"garbage")])
+    served.runtime.turn([sent(TOPICS.update("pi-1"), b"garbage")])
+    later(served, BEAT_S)
+    known, unknown = sorted(read_devices(served.path), key=lambda row: row.refused)
+    assert (known.device, known.refused) == ("pi-1", 1)
+    assert unknown.device == "(unknown)"
+    assert 60 < unknown.refused < 300, "what is worked on"
 
 
 def test_a_storm_of_reconnecting_devices_loses_nothing(served: Served) -> None:

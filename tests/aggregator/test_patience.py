@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from aggregator import effects as do
+from aggregator import events as on
 from aggregator.answers import Missed
 from aggregator.federation import Phase
 from aggregator.patience import AGAIN, MISSES, given_up
@@ -125,6 +126,35 @@ def test_to_decline_or_to_be_offline_is_no_miss() -> None:
     assert story.state.awaited == {"a", "b", "declines", "sleeps"}
 
 
+def test_who_comes_just_before_a_deadline_misses_nothing() -> None:
+    story = fleet("a", "b", "late")
+    for _ in range(4):
+        story.sees("late", status(online=False))
+        story.answers("a")
+        story.later(DEADLINE_S - 1)
+        story.sees("late")
+        story.answers("b")
+        story.later(1)
+        begin(story)
+    assert story.state.missed == {}
+
+
+@pytest.mark.parametrize("left_s", [DEADLINE_S / 2 - 1, DEADLINE_S / 2])
+def test_after_a_broken_connection_a_device_misses_what_half_a_deadline_waits_for(left_s: float) -> None:
+    """The broker was away, too: what it says of who is online may be older."""
+    story = fleet()
+    story.answers("a")
+    story.answers("b")
+    story.later(DEADLINE_S - left_s)
+    story.tell(on.LinkDown(story.now_s, "the broker is away"))
+    story.later(100)
+    story.link_up()
+    story.published()
+    story.later(left_s)
+    assert story.phase() == "closing"
+    assert (story.state.missed == {}) == (left_s < DEADLINE_S / 2)
+
+
 def test_who_is_not_chosen_or_not_able_or_not_listed_misses_nothing() -> None:
     story = fleet(roster=frozenset("ab"))
     assert rounds_of(story, 4) == [True] * 4
@@ -182,6 +212,18 @@ def test_a_round_that_needs_it_stays_open_until_its_deadline_and_says_so() -> No
     assert story.phase() == "closing"
 
 
+def test_who_cannot_count_does_not_make_a_round_look_as_if_it_could_close() -> None:
+    missed = {"silent": Missed(MISSES, Attempt(OPEN, 0))}
+    story = fleet("a", "silent", "stranger", missed=missed, roster=frozenset({"a", "silent"}))
+    (words,) = said(story, "fewer than the 2")
+    assert "the other 1 devices online that may count" in words
+    story = Story(
+        replace(story.state, phase=Phase.PREPARING, roster=None, quarantined=frozenset({"stranger"}))
+    )
+    story.announce("a", "silent", "stranger")
+    assert said(story, "the other 1 devices online that may count")
+
+
 def test_below_quorum_nobody_is_blamed() -> None:
     """There all may be slow: their training may last longer than several deadlines."""
     story = fleet()
@@ -227,3 +269,15 @@ def test_a_cohort_is_drawn_of_those_who_answer() -> None:
         reached.append(len(drawn.state.awaited))
         assert drawn.state.awaited.isdisjoint(silent)
     assert min(reached) >= 6
+
+
+def test_all_that_is_said_because_of_one_device_is_within_its_allowance() -> None:
+    """A liar that is refused twice and then admitted, again and again, fills no log."""
+    story = fleet("a", "b", "liar")
+    for number in range(12):
+        story.answers("liar", samples=5_000 if number % 3 < MISSES else 10)
+        assert finish(story, "a", "b")
+        begin(story)
+    found = [one for one in of(do.Say, story.log) if "liar" in one.text]
+    assert {one.cause for one in found} >= {"given up", "awaited again"}
+    assert {one.device for one in found} == {"liar"}

@@ -340,7 +340,6 @@ def test_time_without_a_link_counts_towards_no_deadline() -> None:
         story.tell(on.LinkDown(story.now_s, "it cannot be reached"))
     assert rounds.due_s(story.state) == story.state.beat_due_s
     story.link_up()
-    assert story.later(DEADLINE_S) != [], "the beat; it is not announced yet"
     assert (story.state.attempt, story.state.cohorts, story.state.admitted) == (0, cohorts, 1)
     manifest = only_manifest(story.published())
     assert (manifest.attempt, manifest.cohort, manifest.seconds_left) == (0, cohorts[0], DEADLINE_S - 20)
@@ -348,6 +347,42 @@ def test_time_without_a_link_counts_towards_no_deadline() -> None:
     assert story.state.attempt == 0
     story.later(1)
     assert story.state.attempt == 1
+
+
+def test_an_attempt_that_was_announced_ends_though_no_connection_lasts_long_enough_for_the_model() -> None:
+    """The announcement is retained, and answered meanwhile: with a quorum the round is closed."""
+    story = running("a", "b", "silent", rules=rules(target=None))
+    story.answers("a")
+    story.answers("b")
+    flaps = 0
+    while story.phase() == "collecting":
+        flaps += 1
+        story.tell(on.LinkDown(story.now_s, "gone"))
+        story.later(1)
+        story.link_up()
+        story.later(9)
+        assert flaps * 9 < DEADLINE_S + 9
+    assert story.phase() == "closing"
+    assert not of(do.SaveMissed, story.log), "it may not be back since the connection broke"
+
+
+def test_without_a_quorum_the_next_attempt_begins_when_it_can_be_announced() -> None:
+    story = running("a", "b", "silent", rules=rules(target=None))
+    story.answers("a")
+    story.tell(on.LinkDown(story.now_s, "gone"))
+    story.link_up()
+    for _ in range(3):
+        story.later(DEADLINE_S)
+        assert rounds.due_s(story.state) >= story.now_s, "it does not spin"
+    assert story.state.attempt == 0, "nobody would hear of another"
+    manifests = [effect.manifest for effect in of(do.PublishManifest, story.published())]
+    assert [(manifest.attempt, manifest.seconds_left) for manifest in manifests] == [(0, 0), (1, DEADLINE_S)]
+    assert story.state.attempt == 1
+
+    story.tell(on.LinkDown(story.now_s, "gone"))
+    story.link_up()
+    story.later(DEADLINE_S)
+    assert of(do.CloseRound, story.answers("b")), "the deadline has passed"
 
 
 def test_a_deadline_that_ends_as_the_link_goes_is_followed_when_it_is_back() -> None:

@@ -7,10 +7,14 @@ import pytest
 
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator.answers import Missed
+from aggregator.collecting import awaited
 from aggregator.effects import Effect
+from aggregator.federation import Phase
+from aggregator.patience import MISSES
 from aggregator.usual import Usual
 from fedge.codecs import CODECS
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import Decline
 from fedge.reasons import Reason
 from tests.aggregator.stories import (
@@ -103,10 +107,23 @@ def test_if_all_are_set_aside_nothing_is_computed_of_nothing() -> None:
     story = closing("a", "b", online=("late",))
     effects = unusable(story, "a", "b")
     assert not of(do.CloseRound, effects)
-    assert "lower [plan] learning_rate" in of(do.Say, effects)[0].text
+    assert "--from-round 0" in of(do.Say, effects)[1].text
     for _ in range(3):
         story.later(DEADLINE_S)
     assert (story.phase(), story.state.admitted) == ("collecting", 0)
+
+
+@pytest.mark.parametrize("gone", [("a", "b"), ("b",)])
+def test_if_the_others_cannot_close_the_round_the_way_out_is_told(gone: tuple[str, ...]) -> None:
+    story = closing("a", "b")
+    said = of(do.Say, unusable(story, *gone))[-1].text
+    assert "round 1.1: " in said
+    assert f"{len(gone)} of its updates were set aside" in said
+    assert "`fedge-aggregator new-generation --from-round 0`" in said
+    assert "new-generation" in of(do.Say, story.later(DEADLINE_S))[-1].text, "and with each attempt"
+    story.sees("c")
+    story.sees("d")
+    assert "new-generation" not in of(do.Say, story.later(DEADLINE_S))[-1].text
 
 
 def test_many_are_named_within_bounds() -> None:
@@ -139,15 +156,24 @@ def declines(story: Story, device: str, reason: Reason = Reason.TRAINING_DIVERGE
 THIRD = RoundId(1, 3)
 
 
-def test_if_all_fail_to_train_the_model_is_to_blame() -> None:
-    story = running("a", "b", "c", round=THIRD, model=blob("model of round 2"))
-    assert declines(story, "a") == []
-    assert declines(story, "b", Reason.FAILED) == []
-    (said,) = declines(story, "c")
-    assert "round 1.3: all 3 chosen devices that are online fail to train from the model of round 1.2" in said
+def blaming(*devices: str, quorum: int = 2, **changes: object) -> Story:
+    chosen = rules(target=None, quorum=quorum)
+    return running(
+        *devices, **{"round": THIRD, "model": blob("model of round 2"), "rules": chosen, **changes}
+    )
+
+
+def test_if_most_fail_to_train_the_model_is_to_blame() -> None:
+    story = blaming("a", "b", "c", quorum=3)
+    assert declines(story, "a") == [], "one device alone says nothing"
+    (said,) = declines(story, "b", Reason.FAILED)
+    assert said.startswith(
+        "round 1.3: 2 of 3 devices that were asked fail to train from the model of round 1.2"
+    )
     assert "that model is bad" in said
     assert "learning rate is not to blame" in said
-    assert "new-generation --from-round N` goes back to the model of a round before it" in said
+    assert "`fedge-aggregator new-generation --from-round 1`" in said
+    declines(story, "c")
     story.later(DEADLINE_S)
     assert [declines(story, device) for device in ("a", "b", "c")] == [[], [], []], "once a round"
 
@@ -159,14 +185,53 @@ def test_in_the_first_round_the_learning_rate_may_be_to_blame() -> None:
     assert "[plan] learning_rate is too high" in said
 
 
-def test_one_that_can_or_has_another_reason_shows_that_it_is_not_the_model() -> None:
-    story = running("a", "b", "c", round=THIRD)
+def test_while_the_quorum_can_be_met_or_reasons_differ_it_is_not_the_model() -> None:
+    story = blaming("a", "b", "c", "d")
     story.answers("a")
-    assert declines(story, "b") + declines(story, "c") == []
-    story = running("a", "b", round=THIRD)
+    assert declines(story, "b") + declines(story, "c") == [], "d may answer"
+    story.answers("d")
+    assert story.phase() == "closing"
+    story = blaming("a", "b")
     assert declines(story, "a", Reason.TOO_HOT) + declines(story, "b") == []
-    story = running("a", round=THIRD)
+    story.later(DEADLINE_S)
+    story = blaming("a")
     assert declines(story, "a") == [], "fewer than the quorum"
+    assert not [said for said in of(do.Say, story.later(DEADLINE_S)) if said.level == "error"]
+
+
+def test_an_update_of_one_does_not_clear_a_model_that_nineteen_fail_to_train_from() -> None:
+    honest = [f"pi-{number}" for number in range(19)]
+    story = blaming(*honest, "liar", quorum=10)
+    story.answers("liar")
+    said = [text for device in honest for text in declines(story, device)]
+    assert len(said) == 1
+    assert "of 20 devices that were asked fail to train" in said[0]
+
+
+@pytest.mark.parametrize("kind", ["silent", "quarantined", "off the roster", "given up", "it answers"])
+def test_no_single_device_keeps_it_from_being_said(kind: str) -> None:
+    roster = frozenset("abc") if kind == "off the roster" else None
+    story = blaming("a", "b", "c", "liar", quorum=2, roster=roster)
+    if kind == "quarantined":
+        quarantines(story, "liar")
+    elif kind == "given up":
+        missed = {"liar": Missed(MISSES, Attempt(THIRD, 0))}
+        story.state = awaited(replace(story.state, missed=missed))
+    elif kind == "it answers":
+        story.answers("liar")
+    said = [text for device in "abc" for text in declines(story, device)]
+    assert len(said) == 1
+
+
+def test_it_is_looked_for_again_at_the_deadline() -> None:
+    """Who is not heard of any more was hoped for until then, and has gone offline without a decline."""
+    story = blaming("a", "b", "c", "d", "e")
+    for device in ("a", "b", "c"):
+        assert declines(story, device) == []
+    story.sees("d", status(online=False))
+    story.sees("e", status(online=False))
+    (said, _) = of(do.Say, story.later(DEADLINE_S))
+    assert "3 of 3 devices that were asked fail to train" in said.text
 
 
 # ── what is usual ──────────────────────────────────────────────────────────────────────────────────
@@ -225,3 +290,48 @@ def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:
 def test_without_a_factor_there_is_no_bound() -> None:
     story = running("a", rules=replace(rules(), max_norm=0.0), usual=Usual(5.0))
     assert story.state.furthest is None
+
+
+# ── a quarantine meanwhile ─────────────────────────────────────────────────────────────────────────
+
+
+def quarantines(story: Story, *devices: str) -> list[Effect]:
+    return story.tell(on.Quarantined(story.now_s, frozenset(devices)))
+
+
+def counted(story: Story) -> set[str]:
+    return {device for device, answer in story.state.answers.items() if answer.verdict == "admitted"}
+
+
+def test_a_quarantine_while_it_was_closed_takes_effect_when_no_model_comes_of_it() -> None:
+    """The same as after a restart meanwhile: who is set aside is a function of those who may count."""
+    at_work = closing("a", "b", "rogue", "liar")
+    quarantines(at_work, "rogue")
+    assert counted(at_work) == {"a", "b", "rogue", "liar"}, "what is being closed is left alone"
+    effects = unusable(at_work, "liar")
+    assert at_work.state.answers["rogue"].reason is Reason.QUARANTINED
+    assert (counted(at_work), at_work.phase()) == ({"a", "b", "liar"}, "closing"), "computed of these anew"
+    assert of(do.CloseRound, effects)
+    assert not of(do.SetAside, effects)
+
+    restarted = Story(
+        replace(
+            closing("a", "b", "rogue", "liar").state, phase=Phase.PREPARING, since_s=None, awaited=frozenset()
+        )
+    )
+    quarantines(restarted, "rogue")
+    restarted.announce("a", "b", "rogue", "liar")
+    assert (counted(restarted), restarted.phase()) == ({"a", "b", "liar"}, "closing")
+    for story in (at_work, restarted):
+        unusable(story, "liar")
+        assert (counted(story), story.phase()) == ({"a", "b"}, "closing")
+
+
+def test_a_quarantine_that_leaves_too_few_opens_the_round_again() -> None:
+    story = closing("a", "b", "rogue", "liar", quorum=4, online=("late",))
+    quarantines(story, "rogue")
+    effects = unusable(story, "liar")
+    assert (story.phase(), story.state.attempt, counted(story)) == ("collecting", 1, {"a", "b", "liar"})
+    assert not of(do.CloseRound, effects)
+    assert of(do.CloseRound, story.answers("late"))
+    assert counted(story) == {"a", "b", "liar", "late"}

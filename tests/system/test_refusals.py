@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregator.intake import NOBODY
 from fedge import wire
 from fedge.frames import split
 from fedge.messages import MAX_SIZE, Frame, Manifest, Service, Survey, Update, pack, unpack, unseal
 from fedge.reasons import Reason
 from fedge.topics import Topics
+from tests.aggregator.stories import status
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -175,6 +177,7 @@ def test_garbage_is_refused_with_a_receipt_and_counted(fleet: FleetOfProcesses) 
         sent: dict[str, bytes] = {}
         for device, (make, _, _) in GARBAGE.items():
             payload, sent[device] = make(manifest, device)
+            tap.say(tap.topics.status(device), pack(status(online=False)))  # else it is counted as unknown
             tap.say(tap.topics.update(device), payload)
         for device, (_, reason, text) in GARBAGE.items():
             receipt = tap.receipt(device, sent[device])
@@ -267,7 +270,7 @@ def test_a_flood_stops_neither_the_round_nor_the_beat_nor_anybodys_receipt(fleet
         listener.subscribe([topics.service, topics.round])
         fleet.until(lambda: bool(attempts()), "the survey is announced")
         fleet.start_program("liar", [sys.executable, "-c", FLOOD, port, topics.update("liar")])
-        fleet.until(lambda: (seen := fleet.seen().get("liar")) is not None and seen.refused > 50, "a flood")
+        fleet.until(lambda: NOBODY in (seen := fleet.seen()) and seen[NOBODY].refused > 50, "a flood")
         known = len(attempts()), len(beats())
         fleet.start_devices("device-0", "device-1")
         fleet.until(lambda: verdicts(fleet) == {"admitted"}, "both get their receipts")
