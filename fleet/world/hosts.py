@@ -504,6 +504,7 @@ class AggregatorHost(Host):
         back = self._wish() if has_model else None
         if seen.generation is not None:
             self.disk.book.wishes[seen.generation] = back
+            self.scene.oracle.generation_begins(seen.generation, before)
         state = take_up(self.settings, self.ledger, instance, seen, back=back)
         aside = frozenset(self.scene.oracle.aside)
         state = replace(state, quarantined=aside)

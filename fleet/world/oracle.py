@@ -52,6 +52,8 @@ MISSES = 2
 """So many deadlines of rounds that had their quorum may pass in a row for one device's sake."""
 AGAIN = 10
 """So many rounds after the last of them there may be another one."""
+BURNT = 1
+"""So many numbers of generations a single device may burn at each new one."""
 INSTANT_S = 0.05
 """What a program may take to notice that time has passed."""
 SILENCE_S = 15.0
@@ -533,6 +535,17 @@ class Oracle:
         )
         if lain_s > LATENESS_S and (known is None or known < newest):
             raise Violation(f"an aggregator takes up round {known}, and round {newest} is announced")
+
+    def generation_begins(self, number: int, known: RoundId | None) -> None:
+        """An aggregator takes up a new generation, after the newest that its ledger knew.
+
+        A single device that claims more moves the number by one.
+        """
+        newest = max(
+            [(known or RoundId(0, 0)).generation, *(seen.manifest.generation for seen in self.announced)]
+        )
+        if number > newest + 1 + BURNT:
+            raise Violation(f"generation {number} begins, and the newest that there was is {newest}")
 
     def ledger_replaced(self) -> None:
         """Whoever serves next may not know in which slots that lies which is announced."""
