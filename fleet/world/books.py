@@ -53,6 +53,8 @@ class Book:
     """Rounds that waited for a device until their deadline, in vain, since its last admitted update."""
     absent: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
     """Rounds that lasted until their deadline and went without a device, for whatever reason, since then."""
+    answer_s: float = -1.0
+    """When an answer became durable last."""
     given_up: dict[RoundId, frozenset[str]] = field(default_factory=dict)
     """For which devices a round need not have waited."""
 

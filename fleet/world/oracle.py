@@ -170,6 +170,8 @@ class Oracle:
         self, ledger: LedgerReader, book: Book, rounds: set[RoundId], frames: set[SpooledFrame]
     ) -> None:
         """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
+        if rounds:
+            book.answer_s = self._now_s()
         for round_id in rounds:
             answers = ledger.answers(round_id)
             self._set_aside(ledger, book, round_id, answers)
@@ -285,6 +287,8 @@ class Oracle:
             if status.online and not declines and chosen(saved.cohorts[-1], *round_id, number, device):
                 waited.append(device)
         if late_s < -INSTANT_S or not waited or unreadable:
+            return
+        if book.answer_s == self._now_s():  # the last one whom it waited for has answered, just in time
             return
         before = {device: book.awaited.get(device, ()) for device in waited}
         if all(_is_enough(rounds, round_id) for rounds in before.values()):
