@@ -160,6 +160,8 @@ class Oracle:
         """Those of a ledger that is lost."""
         self._online_s = -inf
         """When an aggregator last said that it is online, as the broker heard it."""
+        self._told_s: dict[str, float] = {}
+        """When the broker last heard a status of each device."""
         self.aside: dict[str, RoundId] = {}
         """Devices that are set aside, and the round that was open then: in none after it do they count."""
         self._address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
@@ -268,17 +270,19 @@ class Oracle:
         book.tried = book.attempt
         book.given_up[round_id] = frozenset(d for d, rounds in book.absent.items() if len(rounds) >= MISSES)
         late_s = self._now_s() - book.over_s
-        waited, unreadable = list[str](), False
+        waited, unclear = list[str](), False
         for topic, message in retained.items():
             address = self._address(topic)
             if address is None or address.kind != "status" or address.device in (None, *answers):
                 continue
             device = address.device
             assert device is not None
+            if self._now_s() < self._told_s.get(device, -inf) + LATENESS_S:
+                unclear = True  # the aggregator may not have heard it yet
             try:
                 status = decode(message.payload, Status)
             except ProtocolError:
-                unreadable = True  # what was heard of that device before counts, and this is not known here
+                unclear = True  # what was heard of that device before counts, and this is not known here
                 continue
             if late_s >= -LATENESS_S:
                 book.absent[device] = (*book.absent.get(device, ()), round_id)
@@ -286,7 +290,7 @@ class Oracle:
             declines = no is not None and (round_of(no), no.attempt) == (round_id, number)
             if status.online and not declines and chosen(saved.cohorts[-1], *round_id, number, device):
                 waited.append(device)
-        if late_s < -INSTANT_S or not waited or unreadable:
+        if late_s < -INSTANT_S or not waited or unclear:
             return
         if book.answer_s == self._now_s():  # the last one whom it waited for has answered, just in time
             return
@@ -669,6 +673,8 @@ class Oracle:
             return
         if address.kind == "service" and decode(retained[topic].payload, Service).online:
             self._online_s = self._now_s()
+        if address.kind == "status" and address.device is not None:
+            self._told_s[address.device] = self._now_s()
         if address.kind not in ("round", "task", "model"):
             return
         said = retained.get(self._topics.round)
