@@ -48,7 +48,7 @@ class Book:
     tried: Attempt | None = None
     """The attempt that was closed last, whether a model came of it or not."""
     over_s: float = 0.0
-    """When the seconds of what was announced last run out."""
+    """When the seconds run out of what was announced last since an aggregator began with it; never before."""
     awaited: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
     """Rounds that waited for a device until their deadline, in vain, since its last admitted update."""
     absent: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
