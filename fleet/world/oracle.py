@@ -271,6 +271,11 @@ class Oracle:
         book.given_up[round_id] = frozenset(d for d, rounds in book.absent.items() if len(rounds) >= MISSES)
         late_s = self._now_s() - book.over_s
         waited, unclear = list[str](), False
+        for each in self._told_s:
+            if self._topics.status(each) not in retained and each not in answers:
+                unclear = True  # the broker has lost what it said, and the aggregator goes by what it heard
+                if late_s >= -LATENESS_S:
+                    book.absent[each] = (*book.absent.get(each, ()), round_id)
         for topic, message in retained.items():
             address = self._address(topic)
             if address is None or address.kind != "status" or address.device in (None, *answers):
