@@ -109,7 +109,7 @@ class StatusSeen:
 
 @dataclass(frozen=True)
 class KeepFailed:
-    """The model's file could not be written; it is tried again when the model is followed next."""
+    """The model could not be written; it is tried again soon, and when a model is followed next."""
 
     now_s: float
 

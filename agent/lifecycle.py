@@ -32,6 +32,8 @@ from fedge.trust import fingerprint
 
 FETCH_RETRY_S, LONGEST_FETCH_RETRY_S = 15.0, 240.0
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
+KEEP_AGAIN_S = 60.0
+"""So long after its disk did not take a model a device tries again."""
 CLONE_PAUSE_S = 60.0
 UNSAVED_PAUSE_S = 30.0
 MEASURE_AGAIN_S = 30.0
@@ -95,7 +97,8 @@ def step(state: Device, event: on.Event) -> Step:
         case on.StatusSeen():
             return _status_seen(state, event)
         case on.KeepFailed():
-            return replace(state, kept=None, followed_s=event.now_s), []
+            sooner_s = max(0.0, state.follow_s - KEEP_AGAIN_S)
+            return replace(state, kept=None, followed_s=event.now_s - sooner_s), []
         case on.SignersUnsaved():
             return _signers_unsaved(state)
         case on.ConditionsChanged():

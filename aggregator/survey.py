@@ -88,16 +88,14 @@ def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Refusal |
     if not finite.all():
         return _refusal(Reason.NOT_FINITE, names, ~finite, "count, mean and M2 must be finite")
     whole = (count == np.floor(count)) & (count >= 0) & (count <= samples)
+    with np.errstate(over="ignore"):  # of a count that is refused
+        largest = count * MAX_MAGNITUDE**2
     rules = (
         (Reason.BAD_SAMPLE_COUNT, whole, f"its count must be a whole number in 0…{samples}"),
         (Reason.IMPLAUSIBLE, np.abs(mean) <= MAX_MAGNITUDE, f"its mean must be within ±{MAX_MAGNITUDE:g}"),
         (Reason.IMPLAUSIBLE, m2 >= 0, "M2 is a sum of squares and cannot be negative"),
         (Reason.IMPLAUSIBLE, (m2 == 0) | (count > 1), "one value or none has no deviations: M2 must be 0"),
-        (
-            Reason.IMPLAUSIBLE,
-            m2 <= np.clip(count, 0, samples) * MAX_MAGNITUDE**2,  # of any other count it could overflow
-            f"its standard deviation must be at most {MAX_MAGNITUDE:g}",
-        ),
+        (Reason.IMPLAUSIBLE, m2 <= largest, f"its standard deviation must be at most {MAX_MAGNITUDE:g}"),
     )
     for reason, holds, rule in rules:
         if not holds.all():

@@ -11,6 +11,7 @@ takes no part: it subscribes, listens, and publishes nothing.
 | these two   | `ServiceSeen`, it moved | the same    | `GiveWay`                                     |
 | these two   | other messages          | the same    | `Say`, once, if another one says it is online |
 | watching    | `Tick`, devices missing | the same    | `Say`, once, who is waited for                |
+| watching    | `Tick`, silent for long | subscribing | `Subscribe`, once a connection                |
 | watching    | `Tick`, enough was seen | over        | `TakeUp` or `GiveUp`; `Say` who is not believed |
 | these three | `LinkDown`              | away        | `Say`                                         |
 
@@ -25,6 +26,9 @@ from aggregator.presence import RETAINED_S, Watch
 from fedge.freshness import RoundId
 from fedge.messages import MAX_COUNTER, Manifest, Service, Status
 from fedge.topics import Topics
+
+FRESH_S = 5.0
+"""Where nothing has come for so much longer than it has to be quiet, the broker is asked again."""
 
 # ── what happens ───────────────────────────────────────────────────────────────────────────────────
 
@@ -153,6 +157,8 @@ class Takeover:
     """When that was for the first time, on whichever connection."""
     hold_s: float = 0.0
     """Until then devices that have not spoken are waited for."""
+    asked: bool = False
+    """The broker was asked again on this connection, as nothing had come for long."""
     listens: bool = False
     """It was said that they are."""
     suspects: bool = False
@@ -177,7 +183,7 @@ def step(state: Takeover, event: Event) -> Step:
         return state, []
     match event:
         case LinkUp(now_s):
-            return replace(state, watch=Watch(now_s), subscribed_s=None), [Subscribe()]
+            return replace(state, watch=Watch(now_s), subscribed_s=None, asked=False), [Subscribe()]
         case LinkDown(reason):
             return (
                 replace(state, watch=None, subscribed_s=None),
@@ -187,6 +193,11 @@ def step(state: Takeover, event: Event) -> Step:
             due = due_s(state)
             if due is None or now_s < due or state.watch is None:
                 return state, []
+            if not state.asked and now_s > state.watch.seen_s + state.watch.quiet_s + FRESH_S:
+                # A line that is dead is as silent as one on which nobody speaks: have all that is retained
+                # sent again, and judge by that.
+                watch = replace(state.watch, seen_s=now_s)
+                return replace(state, watch=watch, subscribed_s=None, asked=True), [Subscribe()]
             return _concluded(state, state.watch, now_s)
     if state.watch is None:  # a message of a connection that is gone
         return state, []

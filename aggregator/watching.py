@@ -30,7 +30,6 @@ from fedge.trust import Signer, authenticate
 log = logging.getLogger("fedge.aggregator")
 
 
-
 class Stopped(Exception):  # noqa: N818 (an outcome)
     """Asked to stop while watching."""
 
@@ -69,7 +68,6 @@ class Watching:
         self._state = Takeover(
             settings.federation.name, settings.broker.url, key, known, new_generation=new_generation
         )
-        """The topics of which it was said that what came there was ignored."""
         self.seen: TakeUp | None = None
         """What was seen, once it is enough and the ledger fits."""
 

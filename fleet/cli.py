@@ -145,9 +145,6 @@ def world(
     ] = "0:1000",
     devices: Annotated[int, typer.Option(help="Devices in each.", min=2)] = 5,
     rounds: Annotated[int, typer.Option(help="Rounds of training in each.", min=1)] = 5,
-    lies: Annotated[
-        str, typer.Option(help="What liars say: known lies, or all: anything in any field.")
-    ] = "known",
     jobs: Annotated[
         int | None, typer.Option(help="Processes that run worlds at once.", min=1, show_default="one a core")
     ] = None,
@@ -165,9 +162,7 @@ def world(
         raise typer.BadParameter(
             f"{seeds!r}: is no world; END is the first one left out", param_hint="--seeds"
         )
-    if lies not in ("known", "all"):
-        raise typer.BadParameter(f"{lies!r}: expected known or all", param_hint="--lies")
-    size = Size(devices, rounds, lies="all" if lies == "all" else "known")
+    size = Size(devices, rounds)
     tally = run_parallel(chosen, size, jobs or len(os.sched_getaffinity(0)))
     if as_json:
         typer.echo(json.dumps(tally.as_json()))

@@ -48,11 +48,13 @@ class Book:
     tried: Attempt | None = None
     """The attempt that was closed last, whether a model came of it or not."""
     over_s: float = 0.0
-    """When the seconds of what was announced last run out."""
+    """When the seconds run out of what was announced last since an aggregator began with it; never before."""
     awaited: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
     """Rounds that waited for a device until their deadline, in vain, since its last admitted update."""
     absent: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
     """Rounds that lasted until their deadline and went without a device, for whatever reason, since then."""
+    answer_s: float = -1.0
+    """When an answer became durable last."""
     given_up: dict[RoundId, frozenset[str]] = field(default_factory=dict)
     """For which devices a round need not have waited."""
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from fleet.world.faults import KINDS
 from fleet.world.hosts import AggregatorHost, DeviceHost
-from fleet.world.liars import Lies
 from fleet.world.world import Outcome, World
 
 TRACE_SHOWN = 60
@@ -30,12 +29,11 @@ class Size:
     rounds: int = 5
     make_device: Callable[..., DeviceHost] = DeviceHost
     make_aggregator: Callable[..., AggregatorHost] = AggregatorHost
-    lies: Lies = "known"
 
     def world(self, seed: int, prefix: int | None = None) -> World:
         """One of them; `prefix`: only so many of its faults happen."""
         makers = (self.make_device, self.make_aggregator)
-        return World(seed, self.devices, self.rounds, prefix, *makers, lies=self.lies)
+        return World(seed, self.devices, self.rounds, prefix, *makers)
 
 
 @dataclass

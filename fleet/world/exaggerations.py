@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from aggregator.claims import MORE_ROUNDS
 from fedge import wire
 from fedge.errors import ProtocolError
 from fedge.frames import split
@@ -29,6 +30,8 @@ from fleet.world.extremes import Extreme, extremes, frames
 from fleet.world.oracle import Made
 
 KINDS: tuple[type[Message], ...] = (Status, Update, Survey, Frame)
+MORE = (1, MORE_ROUNDS, MORE_ROUNDS + 1)
+"""So far beyond the open round lie the generations and rounds at the bounds of what is believed."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Exaggeration:
     kind: type[Message]
     extremes: tuple[Extreme, ...]
     payload: bytes
+    frame_of: bytes = b""
+    """Of which update it is a frame, if it is one."""
 
     @property
     def inside(self) -> bool:
@@ -48,16 +53,16 @@ class Exaggeration:
     @property
     def digest(self) -> bytes:
         """By which an update or survey is known."""
-        return hashlib.sha256(self._whole).digest()
+        return hashlib.sha256(self.frame_of or self.payload).digest()
 
     @property
     def made(self) -> Made | None:
-        """What an oracle must know of it, if it may count."""
-        kind = Update if self.kind is Frame else self.kind
-        if not issubclass(kind, Update | Survey):
+        """What an oracle must know of it, if it may count: of a frame, the update that it is one of."""
+        kind: type[Update | Survey] = Survey if self.kind is Survey else Update
+        if self.kind is Status:
             return None
         try:
-            said = unpack(self._whole, kind, max_bytes=MAX_SIZE)
+            said = unpack(self.frame_of or self.payload, kind, max_bytes=MAX_SIZE)
         except ProtocolError:
             return None
         return Made(said.device, RoundId(said.generation, said.round), said)
@@ -83,12 +88,21 @@ class Exaggeration:
             yield from (Publication(topics.update(self.device), pieces[i]) for i in range(len(pieces)))
 
 
-def draw(device: str, manifest: Manifest | None, rng: random.Random) -> Exaggeration:
-    """Something extreme about the round of `manifest`; in one of three, two fields are at once."""
-    kind = rng.choice(KINDS)
+def draw(
+    device: str,
+    manifest: Manifest | None,
+    rng: random.Random,
+    kinds: tuple[type[Message], ...] = KINDS,
+    only: tuple[str, ...] = (),
+) -> Exaggeration:
+    """Something extreme about the round of `manifest`; in one of three, two fields are at once.
+
+    `only`: in these fields; none: in any.
+    """
+    kind = rng.choice(kinds)
     honest = _honest(kind, device, manifest)
     known = _extremes(honest)
-    fields = sorted({extreme.field for extreme in known})
+    fields = sorted(only or {extreme.field for extreme in known})
     wanted = rng.sample(fields, 1 if kind is Frame or rng.random() < 2 / 3 else 2)
     return _say(device, honest, *(rng.choice([e for e in known if e.field == field]) for field in wanted))
 
@@ -102,14 +116,19 @@ def every(device: str, manifest: Manifest | None) -> Iterator[Exaggeration]:
 
 
 def _extremes(honest: Message) -> list[Extreme]:
-    return list(frames(honest) if isinstance(honest, Frame) else extremes(type(honest)))
+    if isinstance(honest, Frame):
+        return list(frames(honest))
+    here = honest.model_dump(include=set(RoundId._fields))
+    return [*extremes(type(honest)), *(Extreme(f, n + more, True) for f, n in here.items() for more in MORE)]
 
 
 def _say(device: str, honest: Message, *said: Extreme) -> Exaggeration:
     fields: dict[str, Any] = honest.model_dump(exclude_none=True)
     fields.update({extreme.field: extreme.value for extreme in said})
     payload = wire.encode({"v": VERSION, "type": honest.TYPE, **fields})
-    return Exaggeration(device, type(honest), said, payload)
+    return Exaggeration(
+        device, type(honest), said, payload, honest.data if isinstance(honest, Frame) else b""
+    )
 
 
 def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Message:

@@ -504,6 +504,7 @@ class AggregatorHost(Host):
         back = self._wish() if has_model else None
         if seen.generation is not None:
             self.disk.book.wishes[seen.generation] = back
+            self.scene.oracle.generation_begins(seen.generation, before)
         state = take_up(self.settings, self.ledger, instance, seen, back=back)
         aside = frozenset(self.scene.oracle.aside)
         state = replace(state, quarantined=aside)
@@ -512,6 +513,7 @@ class AggregatorHost(Host):
         if not self.new_generation and told and understood(self.scene.topics, told, 0.0, self._signer):
             self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
         self.new_generation, self.back, self._told_in = False, None, None
+        self.disk.book.over_s = inf  # nothing is announced yet: what a life before announced is over
         post = self.poster()
         self.link = VirtualLink(
             self.place(),

@@ -53,6 +53,8 @@ MISSES = 2
 """So many deadlines of rounds that had their quorum may pass in a row for one device's sake."""
 AGAIN = 10
 """So many rounds after the last of them there may be another one."""
+BURNT = 1
+"""So many numbers of generations a single device may burn at each new one."""
 INSTANT_S = 0.05
 """What a program may take to notice that time has passed."""
 SILENCE_S = 15.0
@@ -163,6 +165,8 @@ class Oracle:
         """Those of a ledger that is lost."""
         self._online_s = -inf
         """When an aggregator last said that it is online, as the broker heard it."""
+        self._told_s: dict[str, float] = {}
+        """When the broker last heard a status of each device."""
         self.aside: dict[str, RoundId] = {}
         """Devices that are set aside, and the round that was open then: in none after it do they count."""
         self._address = lru_cache(maxsize=None)(topics.parse)  # the same few come by again and again
@@ -173,6 +177,8 @@ class Oracle:
         self, ledger: LedgerReader, book: Book, rounds: set[RoundId], frames: set[SpooledFrame]
     ) -> None:
         """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
+        if rounds:
+            book.answer_s = self._now_s()
         for round_id in rounds:
             answers = ledger.answers(round_id)
             self._set_aside(ledger, book, round_id, answers)
@@ -271,17 +277,24 @@ class Oracle:
         book.tried = book.attempt
         book.given_up[round_id] = frozenset(d for d, rounds in book.absent.items() if len(rounds) >= MISSES)
         late_s = self._now_s() - book.over_s
-        waited, unreadable = list[str](), False
+        waited, unclear = list[str](), False
+        for each in self._told_s:
+            if self._topics.status(each) not in retained and each not in answers:
+                unclear = True  # the broker has lost what it said, and the aggregator goes by what it heard
+                if late_s >= -LATENESS_S:
+                    book.absent[each] = (*book.absent.get(each, ()), round_id)
         for topic, message in retained.items():
             address = self._address(topic)
             if address is None or address.kind != "status" or address.device in (None, *answers):
                 continue
             device = address.device
             assert device is not None
+            if self._now_s() < self._told_s.get(device, -inf) + LATENESS_S:
+                unclear = True  # the aggregator may not have heard it yet
             try:
                 status = decode(message.payload, Status)
             except ProtocolError:
-                unreadable = True  # what was heard of that device before counts, and this is not known here
+                unclear = True  # what was heard of that device before counts, and this is not known here
                 continue
             if late_s >= -LATENESS_S:
                 book.absent[device] = (*book.absent.get(device, ()), round_id)
@@ -289,7 +302,9 @@ class Oracle:
             declines = no is not None and (round_of(no), no.attempt) == (round_id, number)
             if status.online and not declines and chosen(saved.cohorts[-1], *round_id, number, device):
                 waited.append(device)
-        if late_s < -INSTANT_S or not waited or unreadable:
+        if late_s < -INSTANT_S or not waited or unclear:
+            return
+        if book.answer_s == self._now_s():  # the last one whom it waited for has answered, just in time
             return
         before = {device: book.awaited.get(device, ()) for device in waited}
         if all(_is_enough(rounds, round_id) for rounds in before.values()):
@@ -549,6 +564,17 @@ class Oracle:
         if lain_s > LATENESS_S and (known is None or known < newest):
             raise Violation(f"an aggregator takes up round {known}, and round {newest} is announced")
 
+    def generation_begins(self, number: int, known: RoundId | None) -> None:
+        """An aggregator takes up a new generation, after the newest that its ledger knew.
+
+        A single device that claims more moves the number by one.
+        """
+        newest = max(
+            [(known or RoundId(0, 0)).generation, *(seen.manifest.generation for seen in self.announced)]
+        )
+        if number > newest + 1 + BURNT:
+            raise Violation(f"generation {number} begins, and the newest that there was is {newest}")
+
     def ledger_replaced(self) -> None:
         """Whoever serves next may not know in which slots that lies which is announced."""
         self._orphaned |= self._genuine
@@ -673,6 +699,8 @@ class Oracle:
                 is_there = (status.online, status.declined)
                 if self._there_s.get(address.device, (None, 0.0))[0] != is_there:
                     self._there_s[address.device] = (is_there, self._now_s())
+        if address.kind == "status" and address.device is not None:
+            self._told_s[address.device] = self._now_s()
         if address.kind not in ("round", "task", "model"):
             return
         said = retained.get(self._topics.round)

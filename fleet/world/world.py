@@ -28,8 +28,9 @@ from fleet.world.clock import Clock
 from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Host, Scene
 from fleet.world.liars import NAME as LIAR
-from fleet.world.liars import Liar, Lies, Silent
+from fleet.world.liars import Liar
 from fleet.world.link import Place, Weather
+from fleet.world.members import LyingMember, Silent
 from fleet.world.operator import Operator
 from fleet.world.oracle import Ending, Oracle, Violation
 from fleet.world.power import Power
@@ -53,10 +54,16 @@ SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
 SILENT_ONE_IN = 6
 """So many worlds to one with a device that is online and never answers."""
+LYING_ONE_IN = 7
+"""So many worlds to one with a member that lies in each round."""
 SETTLE_S = 480.0
 """After so long in the calm nobody waits any more: keep-alives, back-offs, three pauses of a clone."""
 SETTLED_S = 10.0
 """All are back when they have been for so long: who finds that it was cloned leaves again at once."""
+LINES_LOST_S = 2.0
+"""Within so long after wills have begun to be late each device's line is reset."""
+STANDS_S = 30.0
+"""A device that is at the broker is not said to be away for so long, in the calm."""
 ROUND_TRIPS_S = 5.0
 """What a device's messages may take, beside its training."""
 PROGRESS_S = 300.0
@@ -85,6 +92,8 @@ class Terms:
     signed: bool
     silent: bool
     """A member is online and never answers."""
+    lying: bool
+    """A member answers each round, and says anything in any field."""
     clips: bool
     odd: Mapping[int, Odd]
     """What is unusual about which device."""
@@ -123,6 +132,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
+        lying=seed % LYING_ONE_IN == LYING_ONE_IN - 1,
         clips=seed % ODD_OF != UNCLIPPED,
         odd=ODD.get(seed % ODD_OF, {}),
     )
@@ -139,7 +149,6 @@ class World:
         make_device: a `DeviceHost`, or a deliberately wrong one.
         make_aggregator: an `AggregatorHost`, or a deliberately wrong one.
         short: with `fleet.world.shortcuts`.
-        lies: "known" ones, or "all": anything in any field, which no invariant bounds yet.
     """
 
     def __init__(
@@ -152,10 +161,9 @@ class World:
         make_aggregator: Callable[..., AggregatorHost] = AggregatorHost,
         *,
         short: bool = True,
-        lies: Lies = "known",
     ) -> None:
         self.seed = seed
-        self._short, self._lies = short, lies
+        self._short = short
         drawn = random.Random(f"what world {seed} is like")  # nosec B311 # a simulation, not a secret
         self.terms = terms(drawn, seed, devices, rounds)
         everything = schedule(drawn, devices)
@@ -187,6 +195,8 @@ class World:
         self._disk: Disk | None = None
         self._awake_s = 0.0
         """When the last device that slept has been started again."""
+        self._said_away_s: dict[str, float] = {}
+        """Since when devices that are at the broker have been said to be away."""
 
     def run(self) -> Outcome:
         """Let it happen."""
@@ -240,6 +250,9 @@ class World:
         self._clock.at(self._rng.uniform(0.0, 3.0), self._aggregator.start)
         if wanted.silent:
             self._clock.at(1.0, Silent(self._outside(), TOPICS).start)
+        if wanted.lying:
+            made = self._oracle.made.__setitem__
+            self._clock.at(1.0, LyingMember(self._outside(), TOPICS, self._rng, made).start)
 
     def _outside(self) -> Place:
         """Where a client is that is none of the hosts."""
@@ -286,6 +299,7 @@ class World:
             if settled_s is None:
                 if not self._all_are_back():
                     all_back_s = clock.now_s
+                    self._require_presence()
                 elif clock.now_s > all_back_s + SETTLED_S:
                     settled_s = clock.now_s
                     self._tell("world", "settled")
@@ -319,6 +333,17 @@ class World:
             if not device.connected or said is None or not _status(said.payload).online:
                 return False
         return True
+
+    def _require_presence(self) -> None:
+        """Whoever is at the broker for long is not said to be away: a will that came late is answered."""
+        for device in self._devices:
+            said = self._broker.retained.get(TOPICS.status(device.device))
+            if not device.connected or said is None or _status(said.payload).online:
+                self._said_away_s.pop(device.device, None)
+                continue
+            since_s = self._said_away_s.setdefault(device.device, self._clock.now_s)
+            if self._clock.now_s > since_s + STANDS_S:
+                raise Violation(f"{device.name} is at the broker, and said to be away for {STANDS_S:.0f} s")
 
     def _step(self) -> None:
         if not self._clock.step():
@@ -399,6 +424,8 @@ class World:
             case "clone":
                 self._clone(self._devices[fault.host], fault)
             case "late wills":
+                for device in self._devices:  # each is back before the will of its lost line
+                    over(LINES_LOST_S * rng.random(), device.reset_line)
                 self._broker.will_delay_s = min(60.0, fault.seconds)
                 over(fault.seconds, lambda: setattr(self._broker, "will_delay_s", 0.0))
             case "duplicates":
@@ -478,9 +505,6 @@ class World:
         said = self._oracle.announced
         manifest: Manifest | None = said[-1].manifest if said else None
         liar = Liar(self._outside(), TOPICS, self._rng, self._oracle.made.__setitem__)
-        if self._lies == "all":
-            liar.exaggerate(manifest)
-            return
         forged = (
             forgeries(TOPICS, manifest, self._aggregator.key_number, self._rng)
             if self.terms.signed and manifest is not None

@@ -18,6 +18,7 @@ from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.lifecycle import (
     CLONE_PAUSE_S,
     FETCH_RETRY_S,
+    KEEP_AGAIN_S,
     LONGEST_FETCH_RETRY_S,
     LONGEST_REPORT_RETRY_S,
     REPORT_RETRY_S,
@@ -564,8 +565,8 @@ def test_a_model_that_could_not_be_kept_is_kept_later() -> None:
     state, _ = step(replace(HOLDS, kept=None), announced(manifest(state="done")))
     state, effects = step(state, on.KeepFailed(50.0))
     assert (state.kept, effects) == (None, [])
-    assert due_s(state) == 50.0 + FOLLOW_S
-    state, effects = step(state, on.Tick(50.0 + FOLLOW_S))
+    assert due_s(state) == 50.0 + KEEP_AGAIN_S < 50.0 + FOLLOW_S
+    state, effects = step(state, on.Tick(50.0 + KEEP_AGAIN_S))
     assert effects == [do.KeepModel(manifest(state="done")), online(state)]
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from agent import events as on
 from agent.lifecycle import FETCH_RETRY_S
+from agent.memory import Memory
 from fedge import wire
+from fedge.errors import StateError
 from fedge.frames import split
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.link import Publication
 from fedge.messages import Receipt, Status, pack, seal, unpack
 from fedge.reasons import Reason
@@ -54,6 +56,41 @@ def test_no_more_of_an_update_leaves_than_is_wanted(
     elif ended_by == "a newer round":
         device.hears({LAB.round: seal(manifest(2, state="open"))})
     assert len(list(update)) == (2 if ended_by == "nothing" else 0)
+
+
+def test_no_model_is_followed_of_a_round_that_the_disk_did_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a restart would take part in rounds from before the model that it was said to hold."""
+    device = Device(tmp_path, None)
+    saves, save_seen = [False, True], Memory.save_seen
+
+    def full_once(memory: Memory, attempt: Attempt) -> None:
+        if not saves.pop(0):
+            raise StateError("agent.db: database or disk is full")
+        save_seen(memory, attempt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "save_seen", full_once)
+        device.hears({**frames(3), LAB.round: seal(manifest(3))})
+    assert (device.holds, saves) == (model(3), [])
+    device.broker.retained.clear()
+    device.restart()
+    assert device.seen.round == RoundId(1, 3)
+
+
+def test_a_model_is_not_followed_while_the_disk_does_not_take_its_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_memory: Memory, _attempt: Attempt) -> None:
+        raise StateError("agent.db: database or disk is full")
+
+    device = Device(tmp_path, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "save_seen", full)
+        device.hears({**frames(3), LAB.round: seal(manifest(3))})
+        assert device.holds is None
+        assert device.status.holds is None
 
 
 @pytest.mark.parametrize("kind", ["task", "model"])

@@ -80,6 +80,7 @@ def test_too_few_or_too_many_samples_are_refused(samples: int) -> None:
         ((100, 0, np.nan), Reason.NOT_FINITE, "must be finite"),
         ((99.5, 0, 0), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
         ((101, 0, 0), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
+        ((1.7e308, 1, 100), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
         ((-1, 0, 0), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
         ((100, 1.1e30, 0), Reason.IMPLAUSIBLE, "mean must be within ±1e+30"),
         ((100, -1.1e30, 0), Reason.IMPLAUSIBLE, "mean must be within ±1e+30"),

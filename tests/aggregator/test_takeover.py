@@ -37,6 +37,11 @@ def after(*events: Event, state: Takeover = AWAY) -> tuple[Takeover, list[Effect
 UP, SUBSCRIBED = on.LinkUp(10.0), on.Subscribed(10.2)
 
 
+def once_more(now_s: float, *retained: Event) -> tuple[Event, ...]:
+    """The end of a wait in which nothing has come: the broker is asked again, and sends what is retained."""
+    return on.Tick(now_s), on.Subscribed(now_s), *retained, on.Tick(now_s + 1.0)
+
+
 def test_it_subscribes_and_takes_up_after_a_silence_that_begins_with_the_brokers_answer() -> None:
     state, effects = after(UP)
     assert (effects, due_s(state)) == ([Subscribe()], None)
@@ -95,7 +100,9 @@ def test_an_aggregator_that_says_it_is_online_is_watched_and_told_of_once() -> N
     )
     assert [type(effect) for effect in effects] == [Say, Subscribe]
     assert due_s(again) == 12.0 + PATIENCE_S
-    _, (end,) = after(on.Tick(12.0 + PATIENCE_S), state=again)
+    _, (_, end) = after(
+        *once_more(12.0 + PATIENCE_S, on.ServiceSeen(27.1, service(LARGER), age_s=15.1)), state=again
+    )
     assert isinstance(end, TakeUp)
 
 
@@ -138,7 +145,7 @@ def test_without_a_connection_nothing_counts(event: Event) -> None:
 
 @pytest.mark.parametrize("event", [*SEEN, UP, on.LinkDown("reset")])
 def test_after_the_end_nothing_counts(event: Event) -> None:
-    state, _ = after(UP, SUBSCRIBED, on.Tick(20.0))
+    state, _ = after(UP, SUBSCRIBED, on.Tick(11.0))
     assert state.over
     assert step(state, event) == (state, [])
 
@@ -176,8 +183,31 @@ def test_they_are_waited_for_no_longer_than_60_s_however_often_the_line_breaks()
         again = [on.LinkDown("reset"), on.LinkUp(now_s), on.Subscribed(now_s), claim(now_s, "a")]
         state, effects = after(*again, on.Tick(now_s + 1.0), state=state)
         assert [type(effect) for effect in effects] == [Say, Subscribe], "who is waited for is said once"
-    _, (end,) = after(on.Tick(10.2 + HEARING_S), state=state)
+    _, (asked, end) = after(*once_more(10.2 + HEARING_S, claim(70.3, "a")), state=state)
+    assert asked == Subscribe()
     assert isinstance(end, TakeUp)
+
+
+def test_what_is_announced_while_the_line_is_dark_is_seen_before_the_end() -> None:
+    """It waited for other devices, and heard nothing: no packet came through."""
+    state, _ = after(UP, SUBSCRIBED, claim(10.3, "a"), on.Tick(11.0), state=OLD)
+    state, effects = after(on.Tick(10.2 + HEARING_S), on.Tick(99.0), state=state)
+    assert (effects, due_s(state)) == ([Subscribe()], None), "the broker has not answered"
+    answer = on.Subscribed(100.0), claim(100.1, "a"), on.ManifestSeen(100.1, manifest(RoundId(1, 4)))
+    _, (end,) = after(*answer, on.Tick(120.0), state=state)
+    assert isinstance(end, GiveUp)
+    assert "round 1.4 was announced" in end.text
+
+
+def test_a_connection_is_asked_again_once() -> None:
+    """A machine on which each turn takes long comes to an end too."""
+    state, effects = after(UP, SUBSCRIBED, on.Tick(20.0), on.Subscribed(21.0), on.Tick(30.0))
+    assert [type(effect) for effect in effects] == [Subscribe, Subscribe, TakeUp]
+    state, _ = after(
+        UP, SUBSCRIBED, on.Tick(20.0), on.LinkDown("reset"), on.LinkUp(30.0), on.Subscribed(31.0)
+    )
+    _, (effect,) = after(on.Tick(40.0), state=state)
+    assert effect == Subscribe()
 
 
 def test_where_nobody_claims_more_nobody_is_waited_for() -> None:
@@ -200,7 +230,7 @@ def test_more_than_half_end_it_at_once_and_too_few_let_it_look_again_later() -> 
     assert not end.later
     assert "4 of the 6 devices that this ledger knows say that they have seen rounds after 1.3" in end.text
     state, _ = after(UP, SUBSCRIBED, *seen[:2], on.Tick(11.0), state=OLD)
-    _, (end,) = after(on.Tick(10.2 + HEARING_S), state=state)
+    _, (_, end) = after(*once_more(10.2 + HEARING_S, *(claim(70.3, name) for name in "ab")), state=state)
     assert isinstance(end, GiveUp)
     assert end.later
     assert "not heard yet: c, d, e, f" in end.text
@@ -238,6 +268,6 @@ def test_a_new_generation_waits_for_nobody_but_where_a_new_ledger_heard_one_devi
     _, (end,) = after(claim(12.0, "b", RoundId(9, 9)), on.Tick(12.0 + QUIET_S), state=state)
     assert isinstance(end, TakeUp)
     assert end.generation == 10
-    _, (said, end) = after(on.Tick(10.2 + HEARING_S), state=state)
+    _, (_, said, end) = after(*once_more(10.2 + HEARING_S, lie), state=state)
     assert isinstance(end, TakeUp)
     assert (end.generation, end.incredible) == (1, {"a"})

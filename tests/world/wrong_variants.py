@@ -17,11 +17,12 @@ import agent.runtime
 from agent import effects as agent_do
 from agent import events as agent_on
 from agent import lifecycle
-from aggregator import admission, averaging, beginnings, closing, figures, rounds, survey, takeover
+from aggregator import admission, averaging, beginnings, claims, closing, figures, rounds, survey, takeover
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, usable_mean
+from aggregator.claims import Known
 from aggregator.federation import Phase
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
@@ -32,7 +33,7 @@ from aggregator.rules.mean import Contribution
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
 from fedge.link import MessageArrived, Publication
-from fedge.messages import Frame, pack, unpack
+from fedge.messages import MAX_COUNTER, Frame, pack, unpack
 from fedge.reasons import Reason
 from fleet.world import campaign
 from fleet.world.hosts import AggregatorHost, DeviceHost
@@ -438,6 +439,29 @@ def _note_accuracies(self: Oracle, ledger: LedgerReader, round_id: RoundId, made
 
 
 @variant
+def claims_believed_however_far(patch: Patch) -> None:
+    """The next generation comes after the newest that any single device claims to have seen."""
+
+    def after_all(known: Known, claimed: Mapping[str, RoundId], *_verdict: Any, signed: bool) -> int:
+        newest = max([known.round or RoundId(0, 0), *claimed.values()])
+        return min(newest.generation + 1, MAX_COUNTER)
+
+    patch.setattr(claims, "next_generation", after_all)
+
+
+@variant
+def one_claim_believed(patch: Patch) -> None:
+    """A ledger is older than the fleet as soon as a single device says so."""
+    right = claims.judge
+
+    def hasty(*values: Any) -> claims.Verdict:
+        verdict = right(*values)
+        return replace(verdict, outcome="behind", open=False) if verdict.newer else verdict
+
+    patch.setattr(claims, "judge", hasty)
+
+
+@variant
 def surveys_merged_by_samples(patch: Patch) -> None:
     patch.setitem(survey.RULES, survey.RULE, pooled)  # type: ignore[attr-defined]
 
@@ -473,9 +497,6 @@ NEEDS = {
     "a_stale_online_watched_anew": "crash loop",
     "an_older_ledger_taken_up": "ledger restored",
     "nobody_gives_way": "second aggregator",
-    "updates_admitted_from_any_distance": "lies",
-    "figures_believed": "lies",
-    "one_word_is_the_fleets": "lies",
     "signatures_not_checked": "lies",
     "a_device_that_is_set_aside_counted": "new generation",
     "a_device_that_is_left_out_averaged_again": "new generation",
@@ -517,37 +538,39 @@ SEEDS = {
     "receipt_before_the_ledgers_fsync": 0,
     "update_published_before_saved": 0,
     "acknowledged_before_handled": 0,
-    "acknowledgements_withheld_for_a_whole_message": 8,
+    "acknowledgements_withheld_for_a_whole_message": 1,
     "model_announced_before_saved": 0,
     "answered_mark_saved_too_early": 0,
     "admitted_updates_dropped_after_a_missed_quorum": 10,
     "no_deduplication": 1,
     "new_model_written_over_the_old_slot": 0,
     "stale_manifests_seconds_believed": 49,
-    "late_wills_offline_believed": 1483,
-    "partial_message_kept_over_rounds": 2,
+    "late_wills_offline_believed": 30,
+    "partial_message_kept_over_rounds": 3,
     "old_outbox_answers_a_new_round": 0,
     "a_kept_session_taken_for_kept_frames": 276,
-    "an_update_admitted_while_the_round_closes": 3,
+    "an_update_admitted_while_the_round_closes": 2,
     "a_stale_online_watched_anew": 19,
     "an_older_ledger_taken_up": 25,
     "a_ledger_given_up_that_is_not_older": 0,
     "nobody_gives_way": 1,
     "what_was_seen_is_not_saved": 0,
-    "who_never_answers_awaited_for_ever": 1,
-    "deadlines_that_run_without_a_link": 2,
+    "who_never_answers_awaited_for_ever": 9,
+    "deadlines_that_run_without_a_link": 10,
     "a_device_that_is_set_aside_counted": 50,
     "sum_in_order_of_arrival_in_float32": 0,
     "differences_not_clipped": 18,
     "n_k_not_capped": 2,
-    "updates_admitted_from_any_distance": 99,
+    "updates_admitted_from_any_distance": 27,
     "a_mean_taken_that_is_not_usable": 4,
     "an_update_counted_that_was_set_aside": 4,
-    "figures_believed": 1,
+    "figures_believed": 13,
     "one_word_is_the_fleets": 424,
+    "claims_believed_however_far": 398,
+    "one_claim_believed": 48,
     "surveys_merged_by_samples": 0,
-    "a_device_that_is_left_out_averaged_again": 560,
-    "rounds_since_not_moved_to_the_model_gone_back_to": 1164,
+    "a_device_that_is_left_out_averaged_again": 145,
+    "rounds_since_not_moved_to_the_model_gone_back_to": 145,
     "signatures_not_checked": 8,
 }
 """The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""
