@@ -488,7 +488,10 @@ def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not exists(path):
         raise StateError(f"{path}: there is no ledger; it is made when the aggregator first runs")
-    db = open_read_only(path)
+    try:
+        db = open_read_only(path)
+    except sqlite3.Error as error:
+        raise database_error(path, error) from error
     try:
         yield db
     except sqlite3.Error as error:

@@ -166,7 +166,7 @@ def test_a_message_that_is_begun_and_never_ended_takes_no_more_room_than_an_upda
 def test_a_flood_of_one_takes_nothing_from_the_others() -> None:
     intake, state = Intake(), twenty().state
     taken = [intake.takes_update(state, LIAR, 100, 0.0) for _ in range(5_000)]
-    assert 64 <= sum(taken) < 200
+    assert 64 <= sum(taken) < 300
     for device in OTHERS:
         assert intake.takes_update(state, device, state.largest_update, 0.0)
 
