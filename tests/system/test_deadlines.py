@@ -93,6 +93,7 @@ def test_a_broker_that_is_away_for_longer_than_the_deadline_ends_no_attempt(flee
             unseal(payload, Manifest) for topic, payload in tap.heard[heard:] if topic == tap.topics.round
         ]
     anew = [each for each in said if (each.round, each.attempt) == (1, attempt)]
-    assert any(each.seconds_left < DEADLINE_S for each in anew), "it is announced with what was left"
+    # The update may come, and close the round, before it is announced anew.
+    assert all(each.seconds_left < DEADLINE_S for each in anew), "it is announced with what was left"
     assert [row.devices for row in fleet.rounds()] == [2] * 4
     assert check_books(fleet) == 3
