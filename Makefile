@@ -76,6 +76,7 @@ bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.averaging
 	$(BIN)/python -m benchmarks.enrolment
 	$(BIN)/python -m benchmarks.footprint
+	$(BIN)/python -m benchmarks.influence
 	$(BIN)/python -m benchmarks.round_vs_flower
 
 wheel: $(VENV)/dev.installed
