@@ -86,7 +86,7 @@ def test_an_installed_federation_goes_back_and_moves(debian: Debian, wheel: Path
     assert generation == 1
     assert "federation pumps, round 1." in do(debian, 0)
     assert (debian.root / "root/pumps.backup").stat().st_mode & 0o777 == 0o600
-    assert "round 1.2 (train, mean/1, 1 devices): the same model to the bit" in do(debian, 1)
+    assert "round 1.2 (train, mean/2, 1 devices): the same model to the bit" in do(debian, 1)
     learns(debian, 1)
 
     said = do(debian, 2)
