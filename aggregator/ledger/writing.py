@@ -174,16 +174,16 @@ class Ledger(LedgerReader):
         )
         values = (*round_id, 0 if survey is None else survey)
         self._run(
-            "DELETE FROM frames WHERE (device, digest) IN"
+            "DELETE FROM frames WHERE (device, digest) IN"  # nosec B608 # texts of ours
             f" (SELECT device, digest FROM answers WHERE {older})",
             *values,
         )
         self._run(
-            f"DELETE FROM contents WHERE kind = 'model' AND {older}"
+            f"DELETE FROM contents WHERE kind = 'model' AND {older}"  # nosec B608 # texts of ours
             " AND NOT (generation = ?1 AND round = ?2 - 1)",
             *values,
         )
-        self._run(f"DELETE FROM answers WHERE {older}", *values)
+        self._run(f"DELETE FROM answers WHERE {older}", *values)  # nosec B608 # texts of ours
 
     # ── updates ────────────────────────────────────────────────────────────────────────────────────
 
@@ -211,7 +211,7 @@ class Ledger(LedgerReader):
     def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
         """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""
         self._run(
-            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
             " SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail"
             f" WHERE excluded.reason = '{Reason.QUARANTINED}' AND excluded.digest = digest AND NOT EXISTS"
             " (SELECT 1 FROM rounds WHERE (generation, round) = (excluded.generation, excluded.round)"
@@ -244,7 +244,7 @@ class Ledger(LedgerReader):
     def drop_answer(self, round_id: RoundId, device: str, digest: bytes) -> None:
         """Take back a refusal of who was set aside, while the round is open: the update may come again."""
         self._run(
-            "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"
+            "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"  # nosec B608 # texts of ours
             f" AND digest = ? AND reason = '{Reason.QUARANTINED}' AND NOT EXISTS (SELECT 1 FROM rounds"
             " WHERE (generation, round) = (answers.generation, answers.round) AND closed_at IS NOT NULL)",
             *round_id,
@@ -279,7 +279,7 @@ class Ledger(LedgerReader):
         for round_id in incomplete:
             self._mark_forgotten(round_id)
         for table in ("frames", "answers", "devices"):
-            self._run(f"DELETE FROM {table} WHERE device = ?", device)
+            self._run(f"DELETE FROM {table} WHERE device = ?", device)  # nosec B608 # texts of ours
 
     def _is_made_of(self, begun: Beginning, rounds: set[RoundId], device: str) -> bool:
         """Whether a beginning is computed of what a device contributed to some of these rounds."""
