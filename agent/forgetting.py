@@ -3,13 +3,10 @@
 No message can do this: whoever could send it could have devices forget, and then play old models to them.
 """
 
-import os
-
 from agent.config import AgentSettings
 from agent.device import NEVER
-from agent.memory import FILE, Memory
-from fedge.errors import DamagedState, GaveWay, StateError
-from fedge.store import give_to_owner, lock
+from agent.memory import FILE
+from agent.stopped import memory_of_a_stopped_agent
 
 
 def forget_rounds(settings: AgentSettings) -> str:
@@ -25,24 +22,9 @@ def forget_rounds(settings: AgentSettings) -> str:
     path = folder / FILE
     if not path.is_file():
         return f"{path}: is not there: this device has seen no round, and nothing is to be forgotten"
-    try:
-        held = lock(folder)
-    except GaveWay as error:
-        raise GaveWay(f"{error}: stop the agent, run this again, and start it") from None
-    try:
-        try:
-            memory = Memory(path)
-        except DamagedState as error:
-            text = f"{error}; an agent that is started puts it aside, and begins with an empty memory"
-            raise StateError(text) from None
-        try:
-            seen, saved = memory.seen(), memory.saved()
-            memory.forget_rounds()
-        finally:
-            memory.close()
-        give_to_owner(folder, path, folder / "lock")
-    finally:
-        os.close(held)
+    with memory_of_a_stopped_agent(folder) as memory:
+        seen, saved = memory.seen(), memory.saved()
+        memory.forget_rounds()
     return _told(
         None if seen == NEVER else f"that round {seen.round} was seen",
         None if saved is None else f"the update saved for round {saved.round}",

@@ -3,16 +3,13 @@
 Nothing that comes over the network can ask for that: whoever decided when is to learn of no single row.
 """
 
-import os
-
 import numpy as np
 
 from agent.config import AgentSettings
-from agent.memory import FILE, Memory, read_snapshots
+from agent.memory import FILE, read_snapshots
 from agent.snapshot import NEW_ROWS, Snapshot, digest_of
-from fedge.errors import DamagedState, GaveWay, StateError
+from agent.stopped import memory_of_a_stopped_agent
 from fedge.moments import FEWEST
-from fedge.store import give_to_owner, lock
 
 NOTHING = "nothing was told yet: the first survey measures what is there then"
 
@@ -57,24 +54,9 @@ def measure_anew(settings: AgentSettings) -> str:
     path = folder / FILE
     if not path.is_file():
         return NOTHING
-    try:
-        held = lock(folder)
-    except GaveWay as error:
-        raise GaveWay(f"{error}: stop the agent, run this again, and start it") from None
-    try:
-        try:
-            memory = Memory(path)
-        except DamagedState as error:
-            text = f"{error}; an agent that is started puts it aside, and begins with an empty memory"
-            raise StateError(text) from None
-        try:
-            told = memory.snapshots()
-            memory.forget_snapshots()
-        finally:
-            memory.close()
-        give_to_owner(folder, path, folder / "lock")
-    finally:
-        os.close(held)
+    with memory_of_a_stopped_agent(folder) as memory:
+        told = memory.snapshots()
+        memory.forget_snapshots()
     if not told:
         return NOTHING
     return f"forgotten: what was told of {', '.join(told)}; the next survey measures what is there then"

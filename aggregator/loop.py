@@ -24,7 +24,7 @@ from aggregator.signing import signer_of
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, DamagedState, DataError, FedgeError, StateError
 from fedge.link import Link
-from fedge.store import lock, make_folder
+from fedge.store import alone, lock, make_folder
 from fedge.systemd import ServiceManager, Watchdog
 
 log = logging.getLogger("fedge.aggregator")
@@ -165,7 +165,7 @@ class Loop:
         if order is None:
             yield
             return
-        with orders.alone(self._folder):
+        with alone(self._folder):
             if not orders.still_stands(self._folder, order):
                 raise _WithdrawnError
             yield

@@ -6,11 +6,7 @@ it void. Its own name is noted in the ledger together with what it began: so who
 this one that was carried out. It is withdrawn before it is begun, or it is carried out.
 """
 
-import fcntl
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -117,28 +113,10 @@ def still_stands(folder: Path, order: Order) -> bool:
         return False
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One at a time begins a generation, or withdraws an order.
-
-    Raises:
-        StateError: the folder cannot be read.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StateError(f"{folder}: cannot be read: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def withdraw(folder: Path, order: Order | None) -> None:
     """Remove an order, carried out or not, and none that was given since; None: whichever there is.
 
-    Who is not the one that carries it out calls this inside `alone`.
+    Who is not the one that carries it out calls this inside `fedge.store.alone`.
 
     Raises:
         StateError: it cannot be removed.

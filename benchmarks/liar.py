@@ -123,9 +123,13 @@ def tell(lie: Lie) -> None:
             message = lie.status(message)
         return pack(message)
 
-    for name, lying in (("_train", lying_train), ("_survey", lying_survey), ("work", lying_work)):
-        setattr(Trainer, name, lying)
-    agent.runtime.pack = lying_pack  # type: ignore[attr-defined]
+    for owner, name, lying in (
+        (Trainer, "_train", lying_train),
+        (Trainer, "_survey", lying_survey),
+        (Trainer, "work", lying_work),
+        (agent.runtime, "pack", lying_pack),
+    ):
+        setattr(owner, name, lying)
 
 
 def main() -> None:

@@ -204,7 +204,7 @@ def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int
                             descriptor = -1
                     for name, content in contents.items():
                         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                        with open(os.open(name, flags, mode, dir_fd=descriptor), "wb") as file:  # noqa: PTH123
+                        with os.fdopen(os.open(name, flags, mode, dir_fd=descriptor), "wb") as file:
                             file.write(content)
                             file.flush()
                             os.fsync(file.fileno())

@@ -107,6 +107,24 @@ def move(path: Path, to: Path) -> None:
         raise StateError(f"{to}: cannot be put in its place: {error.strerror}") from error
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the same folder.
+
+    Raises:
+        StateError: the folder cannot be read.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be read: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def lock(folder: Path) -> int:
     """Make this process the only one at work in a state folder, until it ends.
 

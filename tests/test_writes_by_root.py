@@ -57,8 +57,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "aggregator/keeping/backup.py": {
         "TemporaryDirectory": "a new folder of root's alone; what is in it is pinned"
     },
-    "fleet/identities/quarantining.py": {"os.open": "a folder, to lock it; nothing is written"},
-    "aggregator/orders.py": {"os.open": "a folder, to lock it; nothing is written"},
     "fleet/identities/dismissing.py": {"TemporaryDirectory": "a new folder of root's alone"},
     "fleet/datasets/federated.py": {"open": OWN},
     "fleet/dealing.py": {"mkdir": OWN, "replace": OWN},

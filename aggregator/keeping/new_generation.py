@@ -21,7 +21,7 @@ from aggregator.ledger.layout import FILE, ORDER
 from aggregator.ledger.reading import read_only
 from fedge.errors import ConfigError, DataError, GaveWay
 from fedge.freshness import RoundId
-from fedge.store import give_to_owner, lock, make_folder
+from fedge.store import alone, give_to_owner, lock, make_folder
 from fedge.systemd import ServiceManager, Watchdog
 from fedge.topics import DEVICE_ID
 
@@ -224,7 +224,7 @@ def _order(settings: FederationSettings, folder: Path, back: "Return | None", at
                 "another one meanwhile; nothing has changed by this"
             )
         time.sleep(LOOK_S)
-    with orders.alone(folder):  # it is not in the middle of beginning it, and does not begin it afterwards
+    with alone(folder):  # it is not in the middle of beginning it, and does not begin it afterwards
         orders.withdraw(folder, order)
     if (begun := _begun(path, order)) is not None:
         return begun

@@ -84,9 +84,9 @@ def _tell(folder: FederationFolder, register: Register, leaving: Identity | None
         verifiers[username] = kept.password
     _write(folder.acl, acl_text([member.identity for member in members], petitioners, leaving).encode())
     _write(folder.passwords, password_file(verifiers).encode())
-    signal_broker(folder.broker_pid)
+    signal_broker(folder.broker_pid, len(members))
     _write(folder.crl, authority.revocation_list(revoked, utc_now()))
-    return signal_broker(folder.broker_pid)
+    return signal_broker(folder.broker_pid, len(members))
 
 
 def _write(path: Path, data: bytes) -> None:

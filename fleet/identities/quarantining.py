@@ -1,13 +1,10 @@
 """`fedge quarantine`: devices stay members, and nothing that they say counts until that is lifted."""
 
-import fcntl
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from aggregator import quarantine as lists
 from aggregator.config import FederationSettings
@@ -15,7 +12,7 @@ from aggregator.keeping.place import load
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import read_devices
 from fedge.errors import ConfigError, StateError
-from fedge.store import exists
+from fedge.store import alone, exists
 from fedge.topics import DEVICE_ID
 from fleet.identities.folder import FederationFolder
 from fleet.identities.identity import Identity
@@ -46,7 +43,7 @@ def quarantine(folder: FederationFolder, devices: Sequence[str], *, lift: bool =
             raise ConfigError(f"{device!r} is no device's id: expected 1 to 31 of a-z, 0-9 and '-'")
     if not lift:
         _require_known(folder, wanted)
-    with _alone(path.parent):
+    with alone(path.parent):
         listed = lists.read(path)
         changed = tuple(device for device in wanted if (device in listed) is lift)
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -88,17 +85,3 @@ def _require_known(folder: FederationFolder, devices: Sequence[str]) -> None:
         if asked and device not in known:
             name = Identity(folder.federation(), device).name
             raise ConfigError(f"{name} was never enrolled and never heard: `fedge devices` lists who was")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One change of the list at a time."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StateError(f"{folder}: cannot be read: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

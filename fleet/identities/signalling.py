@@ -9,9 +9,9 @@ from pathlib import Path
 from fedge.errors import StateError
 from fedge.files import read_file
 
-READING_S = 10.0
+READING_S, READING_PER_MEMBER_S = 1.0, 0.001
 """The longest that a broker which never rests is waited for before it is signalled: it reads the lists of
-10,000 members for seconds."""
+10,000 members for seconds. No longer, for who floods it would put off being silenced."""
 STARTING_S = 10.0
 """How long a broker that is starting is waited for; with a large memory to read it may take long."""
 
@@ -27,8 +27,10 @@ class Signalled(Enum):
     )
 
 
-def signal_broker(pid_file: Path) -> Signalled:
+def signal_broker(pid_file: Path, members: int = 0) -> Signalled:
     """Send SIGHUP to the Mosquitto whose process id is in the file: it reads its files again.
+
+    `members`: how many are on its lists.
 
     Raises:
         StateError: the file is there and cannot be read as a number.
@@ -39,7 +41,7 @@ def signal_broker(pid_file: Path) -> Signalled:
         if "mosquitto" not in {Path(word).name for word in command}:
             return Signalled.NOT_RUNNING  # the number is somebody else's by now
         _wait_until_it_hears(pid)
-        _wait_until_it_rests(pid)
+        _wait_until_it_rests(pid, READING_S + READING_PER_MEMBER_S * members)
         os.kill(pid, signal.SIGHUP)
     except (FileNotFoundError, ProcessLookupError):
         return Signalled.NOT_RUNNING
@@ -68,15 +70,17 @@ def _wait_until_it_hears(pid: int) -> None:
     raise ProcessLookupError
 
 
-def _wait_until_it_rests(pid: int) -> None:
+def _wait_until_it_rests(pid: int, patience_s: float) -> None:
     """Return when the process waits for something to do: a signal that comes while it reads is forgotten.
 
     Mosquitto notes a signal in a flag, and takes that back when it has read all its files. With a thousand
     devices one of four signals was lost that came within 25 ms of another.
     """
-    deadline_s = time.monotonic() + READING_S
-    stat = Path(f"/proc/{pid}/stat")
-    while time.monotonic() < deadline_s:
-        if stat.read_text(errors="replace").rpartition(")")[2].split()[0] == "S":
-            return
+    deadline_s = time.monotonic() + patience_s
+    while time.monotonic() < deadline_s and not _rests(pid):
         time.sleep(0.001)
+
+
+def _rests(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    return stat.rpartition(")")[2].split()[0] == "S"

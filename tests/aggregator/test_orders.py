@@ -22,7 +22,7 @@ from aggregator.presence import Watch
 from aggregator.takeover import TakeUp
 from fedge.errors import DataError, GaveWay
 from fedge.freshness import RoundId
-from fedge.store import lock
+from fedge.store import alone, lock
 from tests.aggregator.test_beginnings import Place
 
 NAME, OTHER = "1f" * 16, "2e" * 16
@@ -165,7 +165,7 @@ def test_what_is_begun_in_the_last_moment_is_begun(place: Place, monkeypatch: py
     def begin_slowly() -> None:
         while (order := pending(folder, 1)) is None:
             time.sleep(0.01)
-        with orders.alone(folder):
+        with alone(folder):
             beginning.set()
             time.sleep(3 * PATIENCE_S)  # the command has no patience any more
             ledger = Ledger(folder / FILE)

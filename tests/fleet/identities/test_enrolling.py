@@ -126,7 +126,7 @@ def test_a_revoked_device_leaves_the_list_before_its_certificate_is_listed(
     enroll(folder, "pi-2")
     at_signal: list[tuple[bool, bool, bool]] = []
 
-    def signal(_pid_file: Path) -> Signalled:
+    def signal(_pid_file: Path, _members: int) -> Signalled:
         listed = "pi-1" in folder.acl.read_text()
         at_signal.append(
             (listed, "pi-1" in folder.passwords.read_text(), issued.serial in revoked_serials(folder))

@@ -147,7 +147,7 @@ def test_many_are_enrolled_in_one_publication(
 ) -> None:
     signals: list[bool] = []
 
-    def signalled(_pid_file: Path) -> Signalled:
+    def signalled(_pid_file: Path, _members: int) -> Signalled:
         signals.append("user greenhouse_pump-39\n" in folder.acl.read_text())
         assert len(list(folder.devices.glob("*.fedge"))) == 42, "no device may connect that has no bundle"
         return Signalled.YES

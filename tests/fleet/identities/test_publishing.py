@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedge.errors import StateError
+from fleet.identities import signalling
 from fleet.identities.publishing import Signalled, signal_broker
 
 WAIT = """
@@ -44,6 +46,14 @@ def test_mosquitto_is_not_ended_by_a_signal_while_it_starts(tmp_path: Path) -> N
     assert process.wait(60) == 7
 
 
+BUSY = """
+import signal, sys
+signal.signal(signal.SIGHUP, lambda *_: sys.exit(7))
+print(flush=True)
+while True:
+    pass
+"""
+
 READING = """
 import signal, sys, time
 HUP = {signal.SIGHUP}
@@ -69,6 +79,31 @@ def test_no_signal_comes_while_mosquitto_still_reads_for_the_one_before(tmp_path
         try:
             for _ in range(3):
                 assert signal_broker(tmp_path / "pid") is Signalled.YES
+            assert process.wait(60) == 7
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("members", "within_s"), [(0, 1.0), (20, 1.02), (10_000, 11.0)])
+def test_a_broker_that_is_flooded_is_not_waited_for_as_one_that_reads_a_long_list(
+    members: int, within_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never rests, and who floods it may be the one that is to be silenced."""
+    now_s = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    monkeypatch.setattr(signalling, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
+    with subprocess.Popen([sys.executable, "-c", BUSY, "mosquitto"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (tmp_path / "pid").write_text(str(process.pid))
+        monkeypatch.setattr(signalling, "_rests", lambda _pid: False)
+        try:
+            assert signal_broker(tmp_path / "pid", members) is Signalled.YES
+            assert now_s == pytest.approx(within_s, abs=0.01)
             assert process.wait(60) == 7
         finally:
             process.kill()

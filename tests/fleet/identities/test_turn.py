@@ -181,7 +181,7 @@ def test_nothing_waits_inside_a_transaction(
             with other.transaction():
                 seen.append(what)
 
-    def signal(_pid_file: Path) -> Signalled:
+    def signal(_pid_file: Path, _members: int) -> Signalled:
         is_free("signal")
         return Signalled.NOT_RUNNING
 
