@@ -237,4 +237,5 @@ def _order(settings: FederationSettings, folder: Path, back: "Return | None", at
 def _begun(path: Path, order: "Order") -> RoundId | None:
     """The first round of the generation that was begun by an order; None: that has not happened."""
     with read_only(path) as ledger:
-        return ledger.newest_round() if ledger.mark(ORDER) == order.id else None
+        life = ledger.life() if ledger.mark(ORDER) == order.id else None
+    return RoundId(life.generation, 0 if order.anew else 1) if life is not None else None

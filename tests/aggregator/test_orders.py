@@ -157,6 +157,26 @@ def test_what_another_order_began_is_not_taken_for_ones_own(
     os.close(held)
 
 
+def test_rounds_that_closed_before_the_command_looks_are_not_the_first_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = lock(place.settings.state.folder)
+
+    def begin_and_go_on(_seconds: float) -> None:
+        order = pending(place.settings.state.folder, 1)
+        assert order is not None
+        place.ledger = Ledger(place.settings.state.folder / FILE)
+        go_back(place.settings, place.ledger, place.ledger.life(), 2, Watch(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
+        for number in (1, 2):
+            place.train(RoundId(2, number))
+        place.ledger.close()
+
+    monkeypatch.setattr(new_generation.time, "sleep", begin_and_go_on)
+    begun = new_generation.begin_next(place.settings, Return(round=3))
+    assert begun == new_generation.Begun(RoundId(2, 1), at_work=True)
+    os.close(held)
+
+
 def test_what_is_begun_in_the_last_moment_is_begun(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, PATIENCE_S = place.settings.state.folder, 0.3
     monkeypatch.setattr(new_generation, "PATIENCE_S", PATIENCE_S)
