@@ -49,6 +49,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         "sources": {name: len(found.X) for name, found in samples.items()} if others else {},
         "limits": _chosen(settings.limits),
         "manners": _chosen(settings.manners),
+        "reading": {name: told for name, found in samples.items() if (told := _reading(found))},
         "declines": _declines(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
@@ -62,6 +63,11 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         if value not in (None, {}, ""):
             out.write(printable(f"{name:>10}  {_shown(value)}") + "\n")
     out.write("the configuration is valid\n")
+
+
+def _reading(samples: Samples) -> str:
+    """How the files were understood, and what in them could not be."""
+    return "; ".join((*samples.reading, *samples.notes(samples.columns or ())))
 
 
 def _pinned(settings: AgentSettings) -> str | None:

@@ -21,6 +21,13 @@ def _hours(text: object) -> Any:
     return text if text is None or isinstance(text, Hours) else read_hours(text)
 
 
+def _readings(value: object) -> object:
+    items = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(item, bool) or not isinstance(item, int | float | str) for item in items):
+        raise ValueError('must be numbers and texts in a list, such as [-9999, "unavailable"]')
+    return items
+
+
 class DataSettings(Section):
     """What the sections of all sources share: how samples are chosen and divided."""
 
@@ -48,15 +55,40 @@ class CsvSettings(DataSettings):
     """The column naming the recording a row belongs to; without it each file is one."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The columns' names in order, for files without a header line; one that repeats them is skipped."""
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    """What stands between cells, one character: ",", ";", a tab, "|"; " " is any run of spaces and tabs.
+    Without it the file's first lines tell."""
+    decimal: Literal[".", ","] | None = None
+    """The sign before the fraction of a number. Without it the cells tell, or the column cannot be used."""
+    thousands: Literal[".", ",", " ", "'", "’", "\u00a0", "\u202f"] | None = None
+    """The sign between groups of three digits."""
+    skip: int = Field(default=0, ge=0, le=10_000)
+    """Lines at the top of each file that are neither header nor rows."""
+    comment: str | None = Field(default=None, min_length=1)
+    """What the lines begin with that are no rows; the last one before the rows may hold the names."""
+    units_row: bool | None = None
+    """Whether the line below the header holds units. Without it the file's first lines tell."""
+    missing_values: Annotated[tuple[float | str, ...], BeforeValidator(_readings)] = ()
+    """Numbers and texts that mean "no reading", besides an empty cell, NaN, N/A, null and their like."""
+    time: str | None = Field(default=None, min_length=1)
+    """The column by which rows are put in order: ISO 8601, or seconds, ms, µs or ns since 1970."""
+    max_bad: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False)
+    """The share of lines that may be left out because they cannot be read; more, and the device declines."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError("thousands: is the decimal sign; they differ")
+        if self.separator in ('"', "\n", "\r"):
+            raise ValueError("separator: cannot be a quote or the end of a line")
         columns = self.columns
         if columns is not None:
             if any(name != name.strip() or not name for name in columns) or len(set(columns)) != len(columns):
                 raise ValueError("columns: every name differs, is not empty, and has no space around it")
             if self.series is not None and self.series not in columns:
                 raise ValueError(f"series: there is no {self.series!r} among the columns")
+            if self.time is not None and self.time not in columns:
+                raise ValueError(f"time: there is no {self.time!r} among the columns")
         return self
 
 

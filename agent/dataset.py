@@ -113,6 +113,13 @@ def settle_missing(
         row = int(lacking.argmax())
         what = _input_name(samples, task, int(absent[row].argmax())) if rows[row] else public("the answer")
         told = public("{what} is missing", what=what)
+        wanted = (task.features[int(absent[row].argmax())],) if rows[row] else task.targets or ()
+        if (fault := samples.unread_at(row, wanted)) is not None:
+            raise Unfit(
+                Reason.BAD_DATA,
+                f'{fault.text}; correct it, or set [data] missing = "drop" or "fill"',
+                public("{place}, {what}: {why}", place=fault.place, what=what, why=fault.what),
+            )
         raise Unfit(
             Reason.BAD_DATA,
             f'{samples.place(row)}: {told}; complete it, or set [data] missing = "drop" or "fill"',

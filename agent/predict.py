@@ -13,6 +13,7 @@ from agent import held
 from agent.config import DEFAULT_SOURCE, AgentSettings, CsvSettings, DataSettings
 from agent.dataset import features, settle_missing
 from agent.sources import CsvSource, NpzSource, Source
+from agent.sources.said import NOTHING, Said
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.escapes import printable
@@ -49,11 +50,14 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
 
 
 def _source(file: Path, data: DataSettings, task: Task) -> Source:
-    """A CSV has the columns that its first line names; those of `[data]` only if that is not a header."""
+    """A CSV has the dialect of `[data]` and the columns that its first line names; those of `[data]` only if
+    that is not a header. No line is left out and none moved, for answers are told by the rows' numbers."""
     if file.suffix == ".npz":
         return NpzSource(file)
-    source = CsvSource(file, growing=False)
-    if not isinstance(data, CsvSettings) or data.columns is None or set(task.features) <= source.first_line():
+    if not isinstance(data, CsvSettings):
+        return CsvSource(file, growing=False, said=NOTHING.row_by_row())
+    source = CsvSource(file, growing=False, said=Said.of(data).row_by_row())
+    if data.columns is None or set(task.features) <= source.names():
         return source
     return replace(source, columns=data.columns)
 

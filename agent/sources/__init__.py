@@ -6,6 +6,7 @@ from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
 from agent.sources.csv import CsvSource
 from agent.sources.function import FunctionSource
 from agent.sources.npz import NpzSource
+from agent.sources.said import Said
 from agent.sources.samples import Samples, Source
 
 __all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "open_source", "open_sources"]
@@ -15,7 +16,7 @@ def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
     """The source that `[data]` describes."""
     match data:
         case CsvSettings():
-            return CsvSource(data.path, data.label, data.series, data.columns)
+            return CsvSource(data.path, data.label, data.series, data.columns, said=Said.of(data))
         case NpzSettings():
             return NpzSource(data.path)
         case PythonSettings():

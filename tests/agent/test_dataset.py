@@ -105,8 +105,14 @@ def test_columns_that_are_missing(tmp_path: Path) -> None:
 def test_only_columns_of_the_task_must_be_numbers(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + "1,2,walk\n" * N + "1,abc,walk\n")
     expected = f"{tmp_path}/a.csv: line {N + 2}, column 'v': not a number"
-    assert unfit(samples, WALK_RUN) == (Reason.BAD_DATA, expected)
+    advice = '; correct it, or set [data] missing = "drop" or "fill"'
+    assert unfit(samples, WALK_RUN) == (Reason.BAD_DATA, expected + advice)
     assert len(fit(samples, classifier("walk", "run", features=("u",)), ALL).X) == N + 1
+    dropping = ALL.model_copy(update={"missing": "drop"})
+    assert len(fit(samples, WALK_RUN, dropping).X) == N, "one bad cell costs one row"
+    text = from_csv(tmp_path, "u,v,label\n" + "1,abc,walk\n" * N)
+    what = f"{tmp_path}/a.csv: line 2, column 'v': not a number"
+    assert unfit(text, WALK_RUN, dropping) == (Reason.BAD_DATA, what), "a column of text is no number"
 
 
 # Answers
