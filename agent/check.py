@@ -49,11 +49,12 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         "sources": {name: len(found.X) for name, found in samples.items()} if others else {},
         "limits": _chosen(settings.limits),
         "manners": _chosen(settings.manners),
-        "reading": {name: told for name, found in samples.items() if (told := _reading(found))},
         "declines": _declines(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
     }
+    if reading := {name: told for name, found in samples.items() if (told := _reading(found))}:
+        understood["reading"] = reading
     if as_json:
         out.write(json.dumps(understood) + "\n")
         return

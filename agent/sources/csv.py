@@ -16,7 +16,7 @@ from agent.sources.preambles import Form
 from agent.sources.records import Bad
 from agent.sources.said import NOTHING, Said
 from agent.sources.samples import LeftOut, Samples, unreadable
-from agent.sources.tables import CsvTables, Header, Tables
+from agent.sources.tables import COMPLETE, CsvTables, Header, Tables
 from fedge.disclosure import public
 from fedge.errors import DataError
 
@@ -177,6 +177,10 @@ class CsvSource:
         place = public("line {line}: {what}", line=first.line, what=first.what)
         if bad > self.said.max_bad * of:
             advice = f"; {hint}" if hint else first.detail
+            if not hint and COMPLETE in advice and 2 * bad > of:
+                advice = (
+                    "; if the header stands elsewhere, say [data] skip, or name the columns: [data] columns"
+                )
             told = public("{place} ({bad} of {of} rows cannot be read)", place=place, bad=bad, of=of)
             raise DataError(
                 f"{file}: {place}{advice}; {bad} of {of} rows would be left out, more than "

@@ -13,6 +13,8 @@ from agent.sources.records import Bad, Records
 from fedge.disclosure import public
 from fedge.errors import DataError
 
+COMPLETE = "complete or delete the line"
+"""What to do with a row whose cells are not as many as the names, where most have as many."""
 Row = tuple[int, list[str]]
 """The line that it begins in, counted from 1, and its cells, as many as the header has."""
 
@@ -258,12 +260,8 @@ class CsvTables:
 
     def _leave_out(self, cells: int, columns: int) -> None:
         whose = public("the header has") if self._columns is None else public("[data] columns names")
-        advice = (
-            "complete or delete the line"
-            if self._columns is None
-            else "name every column, or complete the line"
-        )
-        if cells > columns and self._columns is None:
+        advice = COMPLETE if self._columns is None else "name every column, or complete the line"
+        if cells > columns > 1 and self._columns is None:
             advice = "a cell with a comma in it, such as a decimal comma, needs quotes or another separator"
         told = public(
             "has {cells} cells, {whose} {columns} columns", cells=cells, whose=whose, columns=columns

@@ -103,7 +103,7 @@ def test_commas_between_cells_leave_points_for_decimals(tmp_path: Path) -> None:
     assert column(read(tmp_path, "u,v\n1.234,1\n2.345,2\n"), "u") == [1.234, 2.345], "as ever"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9))
 def test_a_decimal_comma_gives_what_a_point_does_or_is_refused(tmp_path: Path, values: list[float]) -> None:
     cells = [str(np.float32(value)).replace(".", ",") for value in values]
@@ -145,6 +145,19 @@ def test_decimal_commas_without_a_header_are_no_separators(tmp_path: Path) -> No
     ):
         read(tmp_path, "5,a;7\n6,b;8\n", columns=("u", "v"))
     assert column(read(tmp_path, "1,2;3,4\n5,6;7,8\n", columns=("u", "v")), "u") == [1.2, 5.6]
+
+
+def test_nobody_is_told_to_delete_the_header(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 2: has 3 cells, the header has 1 columns") as caught:
+        read(tmp_path, "export of 2026-05-01\nu,v,label\n" + "walk,run,walk\n" * 9)
+    assert "delete the line" not in str(caught.value)
+    assert "if the header stands elsewhere, say [data] skip" in str(caught.value)
+    with pytest.raises(DataError, match=r"line 2 looks like the header: say \[data\] skip = 1"):
+        read(tmp_path, "export of 2026-05-01\nu,v,label\n" + "1,2,walk\n" * 9)
+
+
+def test_spaces_without_a_header(tmp_path: Path) -> None:
+    assert column(read(tmp_path, "0.5 2\n1.5 3\n", columns=("u", "v")), "v") == [2, 3]
 
 
 def test_decimal_commas_between_commas_are_named(tmp_path: Path) -> None:
@@ -426,7 +439,7 @@ PIECES = (
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(st.sampled_from(PIECES), max_size=40),
 )

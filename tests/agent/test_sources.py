@@ -37,7 +37,7 @@ def texts(samples: Samples) -> dict[int, str]:
 def test_csv_columns_labels_and_lines(tmp_path: Path) -> None:
     samples = csv_of(tmp_path, "x,label,y\n1,walk,2.5\n-3e2,run,4\n")
     assert samples.columns == ("x", "label", "y")
-    np.testing.assert_array_equal(samples.X[:, [0, 2]], np.float32([[1, 2.5], [-300, 4]]))
+    np.testing.assert_array_equal(samples.X[:, [0, 2]], np.array([[1, 2.5], [-300, 4]], dtype=np.float32))
     assert samples.X.dtype == np.float32
     assert samples.y is not None
     assert samples.y.tolist() == ["walk", "run"]
@@ -92,7 +92,7 @@ def test_csv_missing_values_are_nan(tmp_path: Path) -> None:
 
 def test_csv_of_one_column_may_lack_a_value(tmp_path: Path) -> None:
     samples = csv_of(tmp_path, '\n  \nx\n1\n\n3\n""\n5\n\n')
-    np.testing.assert_array_equal(samples.X[:, 0], np.float32([1, 3, np.nan, 5]))
+    np.testing.assert_array_equal(samples.X[:, 0], np.array([1, 3, np.nan, 5], dtype=np.float32))
     assert samples.lines is not None
     assert samples.lines.tolist() == [4, 6, 7, 8]
 
@@ -139,7 +139,7 @@ def test_csv_cells_that_are_no_number_are_missing_and_counted(tmp_path: Path) ->
 def test_csv_cells_that_are_no_number(tmp_path: Path, cell: str, reason: str) -> None:
     samples = csv_of(tmp_path, f"u,v\n1,2\n1,{cell}\n1,\n")
     assert samples.unread[1].first.text == f"{tmp_path}/a.csv: line 3, column 'v': {reason}"
-    np.testing.assert_array_equal(samples.X[:, 1], np.float32([2, np.nan, np.nan]))
+    np.testing.assert_array_equal(samples.X[:, 1], np.array([2, np.nan, np.nan], dtype=np.float32))
 
 
 def test_csv_series_is_a_column_or_the_file(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_csv_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
     samples = CsvSource(tmp_path).read()
     assert samples.columns == ("x", "y")
-    np.testing.assert_array_equal(samples.X, np.float32([[1, 2], [3, 4], [5, np.nan]]))
+    np.testing.assert_array_equal(samples.X, np.array([[1, 2], [3, 4], [5, np.nan]], dtype=np.float32))
     assert [samples.place(i) for i in range(3)] == [
         f"{tmp_path}/{name}: line 2" for name in ("a.csv", "b.csv", "c.CSV")
     ]
