@@ -1,6 +1,7 @@
 """How a CSV is understood: its signs, its bad lines, its order; and what is never chosen silently."""
 
 import json
+import os
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -523,6 +524,7 @@ def test_the_agent_logs_what_it_could_not_read_once(tmp_path: Path, caplog: pyte
     trainer = Trainer(configured, {"data": CsvSource(file, "label")}, lambda _: None)
     job = survey(classes=("dry", "wet"))
     trainer.work(job)
+    os.utime(file, ns=(1, 1))  # so that it is read anew, and nothing is new
     trainer.work(job)
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == [
