@@ -45,6 +45,7 @@ class Absence:
 
 
 _NOT_A_NUMBER = public("not a number")
+_COMMA = public("not a number; write decimals with a point")
 
 
 @dataclass
@@ -144,7 +145,7 @@ class Columns:
                     values[i] = style.number(cell)
                 except ValueError:
                     if not self.absence.is_missing(cell):
-                        bad[i] = _NOT_A_NUMBER
+                        bad[i] = _COMMA if style.decimal == "." and "," in cell else _NOT_A_NUMBER
         self.absence.drop_numbers(values)
         with np.errstate(over="ignore"):
             narrow = values.astype(np.float32)

@@ -156,7 +156,10 @@ def decide(names: Sequence[str], found: Mapping[int, Evidence], said: Said, sepa
     for j, evidence in found.items():
         own = [sign for sign in ",." if evidence.proves(sign)]
         if len(own) == 2:
-            undecided[j] = _conflict(evidence)
+            if separator == ",":  # where a point has always been meant; the other cells are no numbers
+                styles[j] = Style()
+            else:
+                undecided[j] = _conflict(evidence)
             continue
         decimal = own[0] if own else whole
         told = list(found.values()) if whole is not None else [evidence]

@@ -90,6 +90,13 @@ def test_one_column_proves_it_for_another_but_two_signs_do_not_mix(tmp_path: Pat
     assert both.faults[0].what == "decimal commas and decimal points in one column (see line 3 too)"
 
 
+def test_one_comma_among_points_is_one_bad_cell(tmp_path: Path) -> None:
+    samples = read(tmp_path, 'u,v\n0.5,1\n"0,5",1\n1.234,1\n')
+    np.testing.assert_array_equal(samples.X[:, 0], np.array([0.5, NAN, 1.234], dtype=np.float32))
+    assert samples.faults == {}
+    assert samples.unread[0].first.what == "not a number; write decimals with a point"
+
+
 def test_what_is_said_is_not_looked_for(tmp_path: Path) -> None:
     text = "u;v\n1,234;2.345\n"
     assert column(read(tmp_path, text, decimal=","), "u") == [1.234]
