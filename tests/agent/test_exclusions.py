@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings, DataSettings
-from agent.exclusions import exclude
 from agent.sources import open_source
 from agent.sources.arrays import samples_from_arrays
+from agent.sources.exclusions import exclude
 from agent.sources.samples import Exclusion
 from fedge.errors import ConfigError, DataError
 
