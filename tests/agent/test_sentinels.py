@@ -95,9 +95,10 @@ def test_epoch_seconds_are_named() -> None:
         1e7 + np.arange(160) % 5,
         101_325 + np.random.default_rng(8).normal(0, 50, 500),
         np.full(50, 1.7e9),
+        1e9 + 64.0 * np.arange(160),
         np.full(50, np.nan),
     ],
-    ids=["room", "seconds", "whole numbers", "pascal", "constant", "none"],
+    ids=["room", "seconds", "whole numbers", "pascal", "constant", "each another", "none"],
 )
 def test_columns_that_lose_nothing_are_not_named(values: np.ndarray) -> None:
     assert narrowed(np.float32(values)[:, None], (0,)) == {}
