@@ -176,6 +176,17 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
     )
 
 
+def notes(samples: Samples) -> dict[str, str]:
+    """What a source says of how it has read its files, where it says something."""
+    found = {}
+    for about, name in (("read as", "reading"), ("lines left out", "left_out")):
+        note = getattr(samples, name, None)
+        note = getattr(note, "text", note)
+        if note:
+            found[about] = "; ".join(map(str, note)) if isinstance(note, tuple | list) else str(note)
+    return found
+
+
 def column_names(samples: Samples) -> tuple[str, ...]:
     """The columns' names, or their numbers where they have none."""
     return samples.columns or tuple(map(str, range(samples.X.shape[1])))

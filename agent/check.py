@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from agent import held
+from agent.account import notes
 from agent.conditions import Conditions, this_host, today
 from agent.config import DEFAULT_SOURCE, AgentSettings
 from agent.hours import Hours
@@ -68,7 +69,11 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         }
         out.write(json.dumps(understood) + "\n")
     elif DEFAULT_SOURCE in verdicts:
-        lines = {**understood, **verdicts[DEFAULT_SOURCE].account.lines, **_read_as(verdicts[DEFAULT_SOURCE])}
+        lines = {
+            **understood,
+            **verdicts[DEFAULT_SOURCE].account.lines,
+            **notes(verdicts[DEFAULT_SOURCE].account.samples),
+        }
         _write(out, lines)
         for name, warning in warnings:
             out.write(printable(f"{'warning':>{WIDTH}}  {_of(name, settings)}{warning}") + "\n")
@@ -139,15 +144,8 @@ def _uses(verdict: Verdict) -> dict[str, Any]:
         "classes": None if found.classes is None else [asdict(one) for one in found.classes],
         "held_unseen": found.held_unseen,
         "excluded": list(found.excluded),
-        **_read_as(verdict),
+        **notes(found.samples),
     }
-
-
-def _read_as(verdict: Verdict) -> dict[str, Any]:
-    """What the source itself says of how it has read its files."""
-    samples = verdict.account.samples
-    notes = {about: getattr(samples, about, None) for about in ("reading", "left_out")}
-    return {about.replace("left_out", "lines left out"): note for about, note in notes.items() if note}
 
 
 def _of(name: str, settings: AgentSettings) -> str:

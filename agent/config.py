@@ -1,5 +1,6 @@
 """What a device's owner says in `agent.toml`: who it is, where the broker and the data are."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -41,6 +42,17 @@ def _between(bounds: tuple[float, float]) -> tuple[float, float]:
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Between = Annotated[tuple[Finite, Finite], AfterValidator(_between)]
 """The lowest and the highest value."""
+
+
+def _readings(value: object) -> object:
+    items = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(item, bool) or not isinstance(item, int | float | str) for item in items):
+        raise ValueError('must be numbers and texts in a list, such as [-9999, "unavailable"]')
+    if any(isinstance(item, float) and not isfinite(item) for item in items):
+        raise ValueError("must be finite numbers; NaN is missing whatever stands here")
+    if len(items) > MAX_MISSING_VALUES:
+        raise ValueError(f"must be at most {MAX_MISSING_VALUES}")
+    return items
 
 
 class Holdout(Section):
@@ -97,8 +109,9 @@ class DataSettings(Section):
     range: dict[str, Between] = Field(default_factory=dict)
     """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
     outside is a missing value."""
-    missing_values: tuple[Finite, ...] = Field(default=(), max_length=MAX_MISSING_VALUES)
-    """Numbers that stand for a missing value, whatever the column: `[-9999, 65535]`."""
+    missing_values: Annotated[tuple[float | str, ...], BeforeValidator(_readings)] = ()
+    """Numbers and texts that stand for a missing value, whatever the column:
+    `[-9999, 65535, "unavailable"]`."""
 
 
 class CsvSettings(DataSettings):

@@ -2,7 +2,7 @@
 
 import logging
 
-from agent.account import account
+from agent.account import account, notes
 from agent.config import DataSettings
 from agent.sources.samples import Samples
 from agent.verdict import doubts
@@ -31,11 +31,8 @@ class Logbook:
         found = account(samples, settings, task)
         if (source, digest) not in self._read:
             self._read.add((source, digest))
-            notes = {"reading": "read as", "left_out": "lines left out"}
-            read_as = {about: getattr(samples, name, None) for name, about in notes.items()}
-            for about, text in {**found.lines, **read_as}.items():
-                if text:
-                    log.info("source %s, %s: %s", source, about, text)
+            for about, text in {**found.lines, **notes(samples)}.items():
+                log.info("source %s, %s: %s", source, about, text)
         odd = {(doubt.kind, doubt.column): doubt for doubt in doubts(found, settings, task)}
         for key in odd.keys() - self._odd.get(source, set()):
             log.warning("source %s: %s", source, odd[key])

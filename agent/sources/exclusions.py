@@ -80,7 +80,18 @@ def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = Tru
                 y[bad] = np.nan
             else:
                 unanswered = rows if unanswered is None else unanswered | rows
+    elif y is not None and y.dtype.kind == "U" and settings.missing_values:
+        texts = [code if isinstance(code, str) else f"{code:.15g}" for code in settings.missing_values]
+        bad = np.isin(y, texts)
+        if bad.any():
+            found.append(Exclusion(None, ", ".join(texts), int(bad.sum()), int(bad.argmax())))
+            y = np.where(bad, "", y)
     return replace(samples, X=X, y=y, unanswered=unanswered, exclusions=tuple(found))
+
+
+def numbers(settings: DataSettings) -> tuple[float, ...]:
+    """The numbers among what stands for a missing value; texts are a matter of the source."""
+    return tuple(code for code in settings.missing_values if not isinstance(code, str))
 
 
 def _excluded(
@@ -89,7 +100,7 @@ def _excluded(
     """Why values are excluded, and where; a value that is excluded for two reasons stands at the first."""
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
-        masks = [(f"{code:g}", single == np.float32(code)) for code in settings.missing_values]
+        masks = [(f"{code:g}", single == np.float32(code)) for code in numbers(settings)]
     if name is not None and (between := settings.range.get(name)) is not None:
         low, high = between
         taken = (

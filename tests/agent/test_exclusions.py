@@ -53,6 +53,12 @@ def test_answers_may_be_missing_too() -> None:
     targets = exclude(samples_from_arrays("f", np.zeros((2, 1)), [1.5, -9999.0]), settings)
     assert targets.y is not None
     np.testing.assert_array_equal(targets.y, [1.5, np.nan])
+    texts = exclude(
+        samples_from_arrays("f", np.zeros((3, 1)), ["on", "-9999", "unknown"]),
+        DataSettings(missing_values=(-9999, "unknown")),
+    )
+    assert texts.y is not None
+    assert texts.y.tolist() == ["on", "", ""]
     labels = exclude(samples_from_arrays("f", np.zeros((2, 1)), [1, -9999]), settings)
     assert labels.unanswered is not None
     assert labels.unanswered.tolist() == [False, True]
@@ -84,7 +90,7 @@ def test_they_are_read_of_agent_toml(tmp_path: Path) -> None:
             "range = { temp = [85, -40] }",
             "[data.range] temp: the lowest value comes first, got [85.0",
         ),
-        ("missing_values = [nan]", "[data] missing_values[0]: Input should be a finite number"),
+        ("missing_values = [nan]", "[data] missing_values: must be finite numbers"),
         (
             "holdout = { part = 0.2, by = 'times' }",
             "[data.holdout] by: Input should be 'time', 'every', 'random'",
