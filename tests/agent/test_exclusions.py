@@ -25,7 +25,7 @@ def test_numbers_that_stand_for_no_reading() -> None:
         Exclusion(1, "-9999", 1, 2),
         Exclusion(1, "65535", 1, 3),
     )
-    np.testing.assert_array_equal(samples.X, np.float32(VALUES)), "the source's own stay"
+    np.testing.assert_array_equal(samples.X, np.float32(VALUES), "the source's own stay")
 
 
 def test_a_range_is_of_one_column() -> None:

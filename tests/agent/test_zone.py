@@ -1,9 +1,12 @@
 """A time zone that is none is an error: the hours of the owner's manners would be those of UTC."""
 
+import logging
+import os
 from pathlib import Path
 
 import pytest
 
+from agent.__main__ import main
 from agent.zone import check_zone, local_zone
 from fedge.errors import ConfigError
 
@@ -39,6 +42,19 @@ def test_without_the_variable_the_machines_zone_must_be_there(tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"localtime: leads to .*Berlin, which is not there"):
         check_zone({}, link)
     check_zone({"TZ": "UTC"}, link)
+
+
+def test_the_agent_does_not_start_by_hours_that_are_not_its_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text('federation = "a"\ndevice = "b"\n[data]\nsource = "npz"\npath = "a.npz"\n')
+    monkeypatch.setenv("TZ", "Europe/Berlln")
+    monkeypatch.setattr("agent.loop.Loop", None)  # it is not reached
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)
+    assert main(["--config", str(config)]) == os.EX_CONFIG
+    assert "'Europe/Berlln' names no time zone" in capsys.readouterr().err
 
 
 def test_the_zone_is_named(tmp_path: Path) -> None:
