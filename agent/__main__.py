@@ -118,9 +118,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _run(settings: AgentSettings) -> int:
     from agent.loop import Loop
+    from agent.zone import check_zone, local_zone
 
+    check_zone()
     log = logging.getLogger("fedge.agent")
     log.info("fedge-agent %s: device %s of federation %s", __version__, settings.device, settings.federation)
+    log.info("the local time zone is %s", local_zone())
     loop = Loop(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())

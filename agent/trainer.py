@@ -20,8 +20,9 @@ from agent.events import Done, Failed
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
+from agent.logbook import Logbook
 from agent.snapshot import Snapshot, current
-from agent.sources import Samples, Source
+from agent.sources import Source
 from fedge.codecs import CODECS
 from fedge.disclosure import public
 from fedge.errors import DataError
@@ -66,9 +67,8 @@ class Trainer:
         self._current: Job | None = None
         self._answered: Job | None = None
         self._data: tuple[object, bytes, Dataset] | None = None
-        self._told: dict[str, tuple[str, ...]] = {}
-        """What could not be read of each source, as it was logged."""
         self._network: tuple[bytes, Network] | None = None
+        self._logbook = Logbook()
         self._thread: threading.Thread | None = None
         self._patience_s = settings.trainer.patience_s
         self.pulse = Pulse("the trainer")
@@ -185,20 +185,12 @@ class Trainer:
             return self._data[2]
         self._data = None
         samples = source.read()
-        self._tell(name, samples, job.task)
+        self._logbook.tell(name, samples, settings, job.task, digest)
         dataset = fit(samples, job.task, settings)
         if job.manifest.kind == "survey":
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
         self._data = (fingerprint, digest, dataset)
         return dataset
-
-    def _tell(self, source: str, samples: Samples, task: Task) -> None:
-        """Log what could not be read of the columns that are asked for, once until it changes."""
-        notes = samples.notes({*task.features, *(task.targets or ())})
-        if notes != self._told.get(source, ()):
-            self._told[source] = notes
-            for note in notes:
-                log.warning("%s: %s", source, note)
 
     def _survey(self, job: Job, snapshot: Snapshot) -> Survey:
         features, targets = snapshot.tell(job.task)
@@ -237,6 +229,8 @@ class Trainer:
         }
         if len(dataset.held_X):
             metrics["held_out"] = float(len(dataset.held_X))
+            if job.task.classes is not None:
+                metrics["held_unseen"] = float(dataset.held_unseen)
             for when, vector in (("before", weights), ("after", trained.vector)):
                 found = network.evaluate(vector, dataset.held_X, dataset.held_y)
                 metrics[f"held_loss_{when}"] = found.loss

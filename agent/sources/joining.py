@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agent.sources import times
 from agent.sources.columns import Columns
+from agent.sources.copies import beginning, refuse_copies
 from agent.sources.samples import Fault, LeftOut, Samples, Unread, number
 from fedge.disclosure import listing, public
 from fedge.errors import DataError
@@ -55,6 +56,7 @@ def join(
             sensors of one recording.
     """
     _refuse_sensors(path, tables)
+    refuse_copies([beginning(table.file, table.columns.names, table.columns.lines) for table in tables])
     names = tuple(dict.fromkeys(name for table in tables for name in table.columns.names))
     for setting, name in (("series", series), ("time", time)):
         if name is not None:

@@ -55,6 +55,19 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """Values of one column that count as missing."""
+
+    column: int | None
+    """Its number; None: they are answers of `y`."""
+    why: str
+    """The owner's own words: `-9999`, `outside of -40 … 85`."""
+    count: int
+    first: int
+    """The first row that has one."""
+
+
+@dataclass(frozen=True)
 class Samples:
     """n rows of d columns, and what they are about."""
 
@@ -104,6 +117,9 @@ class Samples:
             for j, about in sorted(self.unread.items())
             if (name := self.columns[j] if self.columns else str(j)) in names
         )
+
+    exclusions: tuple[Exclusion, ...] = ()
+    """What the owner declared to be no measurement, and is NaN in `X` therefore."""
 
     def place(self, row: int) -> str:
         """Where a row is: `data/a.csv: line 7`."""
