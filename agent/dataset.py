@@ -38,6 +38,8 @@ class Dataset:
     """Held-out part, of shape (h, d)."""
     held_y: NDArray[Any]
     """As `y`, of h rows."""
+    rows: NDArray[np.intp] | None = None
+    """Of shape (n,): which rows of the samples the training part is; None: not known."""
 
 
 def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
@@ -66,7 +68,8 @@ def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
             gaps=len(keep) - len(training) - len(held),
         )
         raise Unfit(Reason.TOO_FEW_SAMPLES, f"{samples.name}: {told}", told)
-    return Dataset(X[keep[training]], y[keep[training]], X[keep[held]], y[keep[held]])
+    chosen, kept = keep[training], keep[held]
+    return Dataset(X[chosen], y[chosen], X[kept], y[kept], chosen)
 
 
 def features(samples: Samples, task: Task) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_
 
 from fedge.codecs import CODECS
 from fedge.messages import SourceName, Task
-from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
+from fedge.nn.spec import LEAST_CLIP, MAX_WIDTH, MOST_CLIP, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
@@ -67,9 +67,16 @@ class ModelSection(Section):
     """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid"."""
     source: SourceName | None = None
     """Which of the devices' sources is learnt from, by its name there; without it each device's `[data]`."""
+    clip: float = Field(default=20.0, ge=0, le=MOST_CLIP, allow_inf_nan=False)
+    """Inputs farther from the survey's mean than so many standard deviations count as that far, if all
+    devices can do it when the survey closes; 0: as they are. A generation keeps what it began with."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if 0 < self.clip < LEAST_CLIP:
+            raise ValueError(
+                f"clip: at least {LEAST_CLIP:g} standard deviation, got {self.clip:g}; 0 switches it off"
+            )
         if (self.classes is None) == (self.targets is None):
             raise ValueError("classes: give classes for a classification, or targets for a regression")
         if self.classes is not None and len(self.classes) < 2:

@@ -54,6 +54,7 @@ RANGES: Mapping[str, Range] = {
     "accuracy_before": SHARE,
     "accuracy_after": SHARE,
     "held_out": COUNT,
+    "clipped": COUNT,
     "received_bytes": BYTES,
     "sent_bytes": BYTES,
     "seconds": LOSS,

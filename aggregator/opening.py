@@ -184,6 +184,7 @@ def _load(
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
+        clip=settings.model.clip or None,
         model=model,
         base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
         usual=usual,
