@@ -51,16 +51,20 @@ class Extremes:
 
     def lines(self) -> tuple[str, ...]:
         """For the device's own log and `--check`: a line for each of the first few columns."""
-        what = "they count as that far" if self.clipped else "nothing clips them"
         found = [
             f"column {one.name!r}: {one.place} is {one.distance:,.0f} standard deviations away from the "
-            f"fleet's mean; {_rows(one.rows)} beyond {self.bound:g}, {what}: mend them, or leave them empty "
-            "if they are no measurements"
+            f"fleet's mean; {count_of(one.rows)} beyond {self.bound:g}, {self.what}: mend them, or leave "
+            "them empty if they are no measurements"
             for one in self.columns[:NAMED]
         ]
         if more := len(self.columns) - NAMED:
             found += [f"{more} more columns hold such inputs"] if more > 0 else []
         return tuple(found)
+
+    @property
+    def what(self) -> str:
+        """What becomes of them."""
+        return "they count as that far" if self.clipped else "nothing clips them"
 
     @property
     def told(self) -> Public:
@@ -121,5 +125,6 @@ def extremes(
     return Extremes(beyond_rows, bound, first.clip is not None, columns) if columns else None
 
 
-def _rows(count: int) -> str:
+def count_of(count: int) -> str:
+    """So many rows, as the subject of a sentence."""
     return "1 row lies" if count == 1 else f"{count:,} rows lie"

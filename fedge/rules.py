@@ -10,12 +10,10 @@ from fedge.names import WireName
 
 MAX_GAP = 1_000_000
 
-VALUES = {
-    "missing": ("refuse", "drop", "fill"),
-    "holdout.by": ("time", "every", "random", "series"),
-    "unknown_labels": ("refuse", "drop"),
-}
-"""The values that this program knows, by the rule that takes them."""
+MISSING = ("refuse", "drop", "fill")
+BY = ("time", "every", "random", "series")
+UNKNOWN_LABELS = ("refuse", "drop")
+"""The values that this program knows, of `missing`, `holdout.by` and `unknown_labels`."""
 
 
 class Holdout(BaseModel):
@@ -54,12 +52,12 @@ class Proposal(BaseModel):
     def unknown(self) -> tuple[str, ...]:
         """The rules whose value this program does not know, as `missing.VALUE`: they are as not proposed."""
         by = self.holdout.by if self.holdout is not None else None
-        said = {"missing": self.missing, "holdout.by": by, "unknown_labels": self.unknown_labels}
-        return tuple(
-            f"{name}.{value}"
-            for name, value in said.items()
-            if value is not None and value not in VALUES[name]
+        said = (
+            ("missing", self.missing, MISSING),
+            ("holdout.by", by, BY),
+            ("unknown_labels", self.unknown_labels, UNKNOWN_LABELS),
         )
+        return tuple(f"{name}.{value}" for name, value, known in said if value not in (None, *known))
 
     @property
     def fills(self) -> bool:

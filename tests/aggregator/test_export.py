@@ -13,7 +13,7 @@ import safetensors
 from safetensors.numpy import load
 
 from aggregator import export
-from aggregator.export import Exported, Origin, to_onnx, to_safetensors, write
+from aggregator.export import UNFILLED, Exported, Origin, to_onnx, to_safetensors, write
 from fedge.errors import StateError
 from fedge.messages import Task
 from fedge.nn import Network, NetworkSpec
@@ -105,6 +105,7 @@ def test_the_onnx_file_says_what_it_is(task: Task, output: str, named: str) -> N
     properties = engine.get_modelmeta().custom_metadata_map
     assert json.loads(properties.pop("features")) == list(FEATURES)
     assert json.loads(properties.pop(named)) == list(task.outputs)
+    assert properties.pop("missing") == UNFILLED
     assert properties == {"federation": "greenhouse", "generation": "2", "round": "17", "model": "ab" * 32}
 
 
@@ -151,6 +152,7 @@ def test_the_manifest_names_each_file_with_its_digest(tmp_path: Path) -> None:
         "model": "ab" * 32,
         "features": list(FEATURES),
         "classes": ["dry", "wet"],
+        "missing": UNFILLED,
         "metrics": {"accuracy": 0.975, "loss": None},
         "onnx_max_abs_diff": exported.max_abs_diff,
     }
