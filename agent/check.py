@@ -55,7 +55,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         try:
             verdicts[name] = judge(open_source(data).read(), data, its_task)
         except DataError as error:
-            problems.append((name, Finding(str(error))))
+            problems.append((name, Finding("unreadable", str(error))))
         else:
             problems += [(name, problem) for problem in verdicts[name].problems]
     understood = {**_configuration(settings, verdicts), "task": learns, "zone": local_zone()}

@@ -21,6 +21,7 @@ from agent.extremes import Extremes, extremes
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
+from agent.logbook import Logbook
 from agent.snapshot import Snapshot, current
 from agent.sources import Source
 from fedge.codecs import CODECS
@@ -71,6 +72,7 @@ class Trainer:
         self._extremes: Extremes | None = None
         """What of these data lies far outside of what the fleet has measured."""
         self._network: tuple[bytes, Network] | None = None
+        self._logbook = Logbook()
         self._thread: threading.Thread | None = None
         self._patience_s = settings.trainer.patience_s
         self.pulse = Pulse("the trainer")
@@ -187,6 +189,7 @@ class Trainer:
             return self._data[2]
         self._data = None
         samples = source.read()
+        self._logbook.tell(name, samples, settings, job.task, digest)
         dataset = fit(samples, job.task, settings)
         if job.manifest.kind == "survey":
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
@@ -235,6 +238,8 @@ class Trainer:
         }
         if len(dataset.held_X):
             metrics["held_out"] = float(len(dataset.held_X))
+            if job.task.classes is not None:
+                metrics["held_unseen"] = float(dataset.held_unseen)
             for when, vector in (("before", weights), ("after", trained.vector)):
                 found = network.evaluate(vector, dataset.held_X, dataset.held_y)
                 metrics[f"held_loss_{when}"] = found.loss

@@ -16,6 +16,7 @@ from agent.config import DataSettings
 from agent.dataset import Unfit, fit
 from agent.extremes import NAMED, count_of, extremes
 from agent.labels import UNKNOWN, advice, key
+from agent.narrowing import narrowed
 from agent.sentinels import sentinels
 from agent.sources.samples import Samples
 from fedge.disclosure import listing
@@ -26,6 +27,8 @@ from fedge.messages import Task
 class Finding:
     """One thing about the data."""
 
+    kind: str
+    """What sort of thing, for programs."""
     what: str
     """What is found, in words; of a column what it does."""
     column: str | None = None
@@ -71,7 +74,7 @@ def judge(samples: Samples, settings: DataSettings, task: Task | None) -> Verdic
     problems = list(_problems(found, settings, task))
     if task is not None and not problems:
         problems = list(_declined(samples, settings, task))
-    return Verdict(found, tuple(problems), tuple(_warnings(found, settings, task)))
+    return Verdict(found, tuple(problems), doubts(found, settings, task))
 
 
 # ── what keeps the device from taking part ─────────────────────────────────────────────────────────
@@ -80,7 +83,7 @@ def judge(samples: Samples, settings: DataSettings, task: Task | None) -> Verdic
 def _problems(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
     samples = found.samples
     if samples.nameless is not None and (task is None or found.absent):
-        yield Finding(str(samples.nameless))
+        yield Finding("no header", str(samples.nameless))
         return
     yield from _columns(found, task)
     yield from _faults(found)
@@ -95,7 +98,7 @@ def _declined(samples: Samples, settings: DataSettings, task: Task) -> Iterator[
     try:
         fit(samples, task, settings)
     except Unfit as unfit:
-        yield Finding(str(unfit))
+        yield Finding("declined", str(unfit))
 
 
 def _columns(found: Account, task: Task | None) -> Iterator[Finding]:
@@ -104,14 +107,16 @@ def _columns(found: Account, task: Task | None) -> Iterator[Finding]:
         near = difflib.get_close_matches(name, samples.columns or (), n=1)
         help_ = f"did you mean {near[0]!r}? " if near else ""
         yield Finding(
+            "no such column",
             "is not there, and the task asks for it",
             name,
             remedy=f"{help_}the columns are {listing(samples.columns or ())}",
         )
     if task is not None and samples.columns is None and samples.X.shape[1] != len(task.features):
         yield Finding(
+            "wrong width",
             f"X has {samples.X.shape[1]} columns, the task {len(task.features)} features: "
-            f"{listing(task.features)}"
+            f"{listing(task.features)}",
         )
 
 
@@ -120,7 +125,8 @@ def _faults(found: Account) -> Iterator[Finding]:
     for j in found.columns:
         if (fault := found.samples.faults.get(j)) is not None:
             yield Finding(
-                f"{fault.text}",
+                "not numbers",
+                fault.text,
                 remedy=f"mend column {names[j]!r}; one that is no number cannot be a feature",
             )
 
@@ -133,6 +139,7 @@ def _missing(found: Account) -> Iterator[Finding]:
         left = len(found.kept)
         for j, gone in found.missing.items():
             yield Finding(
+                "missing values",
                 f"is missing in {gone.count} of {len(samples.X)} rows",
                 names[j],
                 gone.count,
@@ -142,6 +149,7 @@ def _missing(found: Account) -> Iterator[Finding]:
         if found.unanswered.any():
             count = int(found.unanswered.sum())
             yield Finding(
+                "missing answers",
                 f"the answer is missing in {count} of {len(samples.X)} rows ({samples.answer})",
                 None,
                 count,
@@ -156,18 +164,22 @@ def _answers(found: Account, settings: DataSettings, task: Task | None) -> Itera
         return
     if task.classes is not None and labels is None:
         what = "there is none" if samples.y is None else "it holds neither class names nor whole numbers"
-        yield Finding(f"{samples.answer} must say each row's class: {what}", remedy=_where(samples))
+        yield Finding(
+            "no labels", f"{samples.answer} must say each row's class: {what}", remedy=_where(samples)
+        )
         return
     if labels is None or task.classes is None:
         return
     if labels.from_one and settings.first_class is None:
         yield Finding(
+            "classes from 1",
             f"{samples.answer}: whole numbers from 1 to {labels.highest}, but classes are counted from 0",
             remedy=f"if 1 is {task.classes[0]!r}, set [data] first_class = 1",
         )
     elif labels.unknown and found.rules.unknown_labels == "refuse":
         unknown = int((labels.indices == UNKNOWN).sum())
         yield Finding(
+            "unknown labels",
             f"{samples.answer}: {unknown} rows are of no class of the task; its classes are "
             f"{listing(task.classes)}",
             None,
@@ -187,6 +199,7 @@ def _too_few(found: Account, settings: DataSettings) -> Finding:
     rows, kept = len(found.samples.X), len(found.kept)
     between = kept - len(found.training) - len(found.held)
     return Finding(
+        "too few rows",
         f"{len(found.training)} rows are left for training, the minimum is {settings.minimum}: of {rows} "
         f"{rows - kept} are left out, {len(found.held)} are held out, {between} lie in gaps",
         count=len(found.training),
@@ -197,20 +210,26 @@ def _too_few(found: Account, settings: DataSettings) -> Finding:
 # ── what the model may be the worse for ────────────────────────────────────────────────────────────
 
 
-def _warnings(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
+def doubts(found: Account, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:
+    """What does not keep a device from taking part, and may make the model worse."""
+    return tuple(_doubts(found, settings, task))
+
+
+def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
     yield from _parts(found, task)
     yield from _numbers_of_classes(found, settings, task)
     yield from _impossible(found)
     yield from _excluded(found)
     yield from _far(found, task)
     names = column_names(found.samples)
-    for j, (after, before) in found.samples.narrowed.items():
-        if j in found.columns:
-            yield Finding(
-                f"keeps {after} different values of {before} in float32",
-                names[j],
-                remedy="subtract a constant from the column, or leave it out",
-            )
+    for j, (different, rows) in narrowed(found.samples.X, found.columns).items():
+        yield Finding(
+            "float32",
+            f"has only {different} different values in {rows} rows, as float32 keeps them: its numbers are "
+            "too large for their differences",
+            names[j],
+            remedy="subtract a constant from the column, or leave it out",
+        )
 
 
 def _parts(found: Account, task: Task | None) -> Iterator[Finding]:
@@ -218,6 +237,7 @@ def _parts(found: Account, task: Task | None) -> Iterator[Finding]:
     unseen = [one for one in classes if one.held and not one.training]
     if unseen:
         yield Finding(
+            "held-out classes",
             f"{found.held_unseen} of the {len(found.held)} held-out rows are of classes that the training "
             f"part lacks ({listing([f'{one.name}: {one.held}' for one in unseen])})",
             None,
@@ -225,16 +245,20 @@ def _parts(found: Account, task: Task | None) -> Iterator[Finding]:
             remedy=f"is the file sorted by class? {another_way(holdout.part, holdout.by)}",
         )
     if task is not None and (none := [one.name for one in classes if not one.training and not one.held]):
-        yield Finding(f"no row is of class {listing(none)}", count=0)
+        yield Finding("absent classes", f"no row is of class {listing(none)}")
     if len(found.held) and (seen := [one.name for one in classes if one.training and not one.held]):
-        yield Finding(f"no held-out row is of class {listing(seen)}: it is not measured here", count=0)
+        yield Finding(
+            "unmeasured classes", f"no held-out row is of class {listing(seen)}: it is not measured here"
+        )
     if holdout.part and not len(found.held) and len(found.kept):
         yield Finding(
+            "nothing held out",
             f"nothing is held out: all {found.series} series are too short",
             remedy=another_way(holdout.part, ""),
         )
     elif found.short:
         yield Finding(
+            "short series",
             f"{found.short} of {found.series} series hold nothing out: they are too short",
             count=found.short,
             remedy="whole series are held out by [data] holdout = { "
@@ -254,6 +278,7 @@ def _numbers_of_classes(found: Account, settings: DataSettings, task: Task | Non
         return
     if labels.lowest == 1 and labels.highest < len(labels.names):
         yield Finding(
+            "classes from 1",
             f"{found.samples.answer}: no row has the number 0, so it may count from 1; it is taken to count "
             f"from 0, 1 is {labels.names[1]!r}",
             remedy=f"set [data] first_class = 1 if 1 is {labels.names[0]!r}, else first_class = 0",
@@ -266,8 +291,9 @@ def _impossible(found: Account) -> Iterator[Finding]:
     for one in sentinels(samples.X, usable):
         name = names[one.column]
         yield Finding(
-            f"holds {one.value:.10g} {one.count} times, and all others lie in {one.low:g} … {one.high:g}: does a "
-            "sensor or logger write it for no reading?",
+            f"impossible number {one.value:.10g}",
+            f"holds {one.value:.10g} {one.count} times, and all others lie in {one.low:g} … {one.high:g}: "
+            "does a sensor or logger write it for no reading?",
             name,
             one.count,
             samples.place(one.first),
@@ -300,6 +326,7 @@ def _excluded(found: Account) -> Iterator[Finding]:
     names = column_names(found.samples)
     for one in found.samples.exclusions:
         yield Finding(
+            f"excluded {one.why}",
             f"has {one.count} values that are taken as missing: {one.why}",
             "y" if one.column is None else names[one.column],
             one.count,

@@ -20,7 +20,7 @@ from aggregator.presence import is_of_key
 from aggregator.survey import Refusal
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Frame, Receipt, detail_of
+from fedge.messages import Frame, Metrics, Receipt, detail_of
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
@@ -186,11 +186,27 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
             more = [do.SaveAnswer(state.round, device, answer), *more]
         return state, [*dropped, *more]
     answer = Answer(digest, "admitted", samples=verdict.samples, metrics=verdict.figures)
-    state = _with_answer(state, device, answer)
+    state, said = _unseen(_with_answer(state, device, answer), device, answer.metrics)
     return state, [
         do.SaveAnswer(state.round, device, answer),
         do.SendReceipt(device, _receipt(state, digest, "admitted")),
+        *said,
     ]
+
+
+def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
+    """Say once of a device that it measures with classes that it does not train on, until that is mended."""
+    unseen, held = int(figures.get("held_unseen", 0)), int(figures.get("held_out", 0))
+    if not unseen:
+        return replace(state, unseen=_without(state.unseen, device)), []
+    if device in state.unseen:
+        return state, []
+    said = (
+        f"{device}: {unseen} of its {held} held-out rows are of classes that its training part lacks: it "
+        'should set [data] holdout = { part = …, by = "every" }'
+    )
+    state = replace(state, unseen=_with(state.unseen, device))
+    return state, [do.Say("warning", said, device, "held_unseen")]
 
 
 def _with_answer(state: Federation, device: str, answer: Answer) -> Federation:

@@ -110,6 +110,8 @@ class Federation:
     """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
     """Online, chosen, not given up, and neither answered nor declined."""
+    unseen: frozenset[str] = frozenset()
+    """Who measures with classes that it does not train on, and was named for that in the log."""
     missed: Mapping[str, Missed] = field(default_factory=dict)
     """Devices that let rounds wait in vain since their last update that was admitted."""
     blamed: RoundId | None = None

@@ -54,6 +54,7 @@ RANGES: Mapping[str, Range] = {
     "accuracy_before": SHARE,
     "accuracy_after": SHARE,
     "held_out": COUNT,
+    "held_unseen": COUNT,
     "clipped": COUNT,
     "received_bytes": BYTES,
     "sent_bytes": BYTES,
@@ -67,12 +68,17 @@ def fault(metrics: Metrics) -> str | None:
     for name, allowed in RANGES.items():
         if name in metrics and not allowed.holds(metrics[name]):
             return f"{name} = {metrics[name]:.10g}: it must be {allowed}"
+    if metrics.get("held_unseen", 0) > metrics.get("held_out", 0):
+        return f"held_unseen = {metrics['held_unseen']:.10g}: it must be no more than held_out"
     return None
 
 
 def known(metrics: Metrics) -> Metrics:
     """The figures that are known and can be true: what is kept of them."""
-    return {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
+    found = {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
+    if found.get("held_unseen", 0) > found.get("held_out", 0):
+        del found["held_unseen"]
+    return found
 
 
 def bytes_needed(task: int, model: int) -> int:
@@ -84,7 +90,9 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy` and `held_loss`
-    are of the model the round began from. A figure that only one or two devices tell is left out, unless
+    are of the model the round began from. `held_unseen` is the number of held-out rows whose class their
+    device's training part lacks, if there are any; no device counts for more of them than the median one
+    holds out. A figure that only one or two devices tell is left out, unless
     these are all: where nobody else holds rows out, one device's word would be the fleet's.
 
     Args:
@@ -108,6 +116,8 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
         figures = [(weight, value) for weight, value in figures if weight > 0]
         if figures and suffice(len(figures), len(told)):
             summary[name] = merged(figures)
+    if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
+        summary["held_unseen"] = unseen
     received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
     summary["bytes_down"] = int(sum(min(count, needed) for count in received))
     return summary
@@ -131,6 +141,13 @@ def merged(figures: Sequence[tuple[int, float]]) -> float:
     counted = ordered[1:-1] if len(ordered) >= FEWEST else ordered
     mean = fsum(value * weight for value, weight in counted) / fsum(weight for _, weight in counted)
     return min(max(mean, counted[0][0]), counted[-1][0])
+
+
+def _unseen(told: Sequence[tuple[int, Metrics]]) -> int:
+    """Held-out rows of classes that their device's training part lacks: a sum over devices that is capped."""
+    held = [weight for weight, _ in told if weight > 0]
+    most = median_low(held) if held else 0
+    return sum(min(int(metrics.get("held_unseen", 0)), weight, most) for weight, metrics in told)
 
 
 def _held_out(samples: int, metrics: Metrics) -> int:

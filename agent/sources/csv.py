@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.sources.copies import beginning, refuse_copies
 from agent.sources.header import looks_like_data, nameless, read_header
 from agent.sources.rows import read_rows, without_names
 from agent.sources.samples import Fault, Samples, number, unreadable
@@ -99,6 +100,7 @@ class CsvSource:
         first = tables[0]
         for table in tables:
             _check_header(table, first)
+        refuse_copies([beginning(table.file, table.header, table.lines) for table in tables])
         unnamed = next((table.nameless for table in tables if table.nameless is not None), None)
         if self.series is not None and self.series not in first.header:
             raise unnamed or DataError(

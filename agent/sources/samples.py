@@ -71,8 +71,6 @@ class Samples:
     """Set where `columns` look like values: what to say unless the task asks for names such as these."""
     exclusions: tuple[Exclusion, ...] = ()
     """What the owner declared to be no measurement, and is NaN in `X` therefore."""
-    narrowed: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    """Columns that lose most of their values in float32: how many different ones are left, and were there."""
 
     def place(self, row: int) -> str:
         """Where a row is: `data/a.csv: line 7`."""

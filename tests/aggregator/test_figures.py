@@ -57,6 +57,8 @@ def fleet(accuracy: float = 0.8, loss: float = 0.5, samples: int = 40, held: int
         ("held_out", 2.5, "held_out = 2.5: it must be a whole number in 0…2147483647"),
         ("held_out", -1.0, "held_out = -1: it must be a whole number"),
         ("held_out", 2.0**31, "held_out = 2147483648: it must be a whole number"),
+        ("held_unseen", 0.5, "held_unseen = 0.5: it must be a whole number in 0…2147483647"),
+        ("held_unseen", 2.0, "held_unseen = 2: it must be no more than held_out"),
         ("received_bytes", 1e300, "received_bytes = 1e+300: it must be a whole number in 0…1125899906842624"),
         ("received_bytes", 0.5, "received_bytes = 0.5: it must be a whole number"),
         ("sent_bytes", -7.0, "sent_bytes = -7: it must be a whole number"),
@@ -122,6 +124,20 @@ def test_from_three_devices_on_the_lowest_and_the_highest_do_not_count() -> None
     assert summary(answers)["accuracy"] == 0.6
     answers["pi-3"] = told(accuracy_before=0.8, held_out=5)
     assert summary(answers)["accuracy"] == pytest.approx(0.7)
+
+
+def test_one_device_tells_of_no_more_unseen_rows_than_the_median_one_holds_out() -> None:
+    answers = {f"pi-{k}": told(held_out=10, held_unseen=0) for k in range(19)}
+    assert "held_unseen" not in summary(answers), "there are none"
+    answers["pi-3"] = told(held_out=10, held_unseen=4)
+    assert summary(answers)["held_unseen"] == 4
+    answers["liar"] = told(10**6, held_out=2.0**31 - 1, held_unseen=2.0**31 - 1)
+    assert summary(answers)["held_unseen"] == 14, "the median device holds out 10"
+    answers["liar"] = told(1, held_out=9, held_unseen=10)
+    assert (
+        fault({"held_out": 9.0, "held_unseen": 10.0}) == "held_unseen = 10: it must be no more than held_out"
+    )
+    assert summary(answers)["held_unseen"] == 4, "what cannot be true does not count"
 
 
 def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
