@@ -49,18 +49,6 @@ class Extremes:
     columns: tuple[Column, ...]
     """The column with the farthest one first."""
 
-    def lines(self) -> tuple[str, ...]:
-        """For the device's own log and `--check`: a line for each of the first few columns."""
-        found = [
-            f"column {one.name!r}: {one.place} is {one.distance:,.0f} standard deviations away from the "
-            f"fleet's mean; {count_of(one.rows)} beyond {self.bound:g}, {self.what}: mend them, or leave "
-            "them empty if they are no measurements"
-            for one in self.columns[:NAMED]
-        ]
-        if more := len(self.columns) - NAMED:
-            found += [f"{more} more columns hold such inputs"] if more > 0 else []
-        return tuple(found)
-
     @property
     def what(self) -> str:
         """What becomes of them."""

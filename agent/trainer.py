@@ -193,11 +193,7 @@ class Trainer:
         dataset = fit(samples, job.task, settings)
         if job.manifest.kind == "survey":
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
-        found = extremes(samples, dataset.X, dataset.rows, job.task)
-        if found is not None and found != self._extremes:
-            for line in found.lines():
-                log.warning("%s", line)
-        self._extremes = found
+        self._extremes = extremes(samples, dataset.X, dataset.rows, job.task)
         self._data = (fingerprint, digest, dataset)
         return dataset
 

@@ -313,12 +313,12 @@ def _far(found: Account, task: Task | None) -> Iterator[Finding]:
         return
     for one in far.columns[:NAMED]:
         yield Finding(
-            f"is up to {one.distance:,.0f} standard deviations away from the fleet's mean; "
+            "far",
+            f"is {one.distance:,.0f} standard deviations away from the fleet's mean in {one.place}; "
             f"{count_of(one.rows)} beyond {far.bound:g}, {far.what}",
             one.name,
             one.rows,
-            one.place,
-            "mend them, or leave them empty if they are no measurements",
+            remedy="mend them, or leave them empty if they are no measurements",
         )
 
 
