@@ -45,9 +45,7 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.require and self.proposal() is None:
-            raise ValueError(
-                "require: there is no rule here to be known; set missing, holdout, gap or another"
-            )
+            raise ValueError("require: no rule is proposed; set missing, holdout, gap or unknown_labels")
         return self
 
     def proposal(self) -> Proposal | None:
