@@ -106,6 +106,15 @@ def unknown_in_model(model: Model) -> tuple[str, ...]:
     return lacking(frozenset({f"codec:{model.codec}"}), CAN)
 
 
+def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
+    """What of the needed names a device of 0.2.0 would have trained without, in order.
+
+    It does not read what a manifest requires. But a network with a layer, or a field of one, that it does not
+    know it does not read either; and rules for data are proposals, which an owner may have set otherwise.
+    """
+    return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in ("layer", "data"))
+
+
 @lru_cache(maxsize=256)
 def told(can: tuple[str, ...] | None) -> frozenset[str]:
     """What a device can that says this in its status; one of 0.2.0 says nothing.

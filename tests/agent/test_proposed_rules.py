@@ -164,7 +164,7 @@ def predicted(folder: Path, of: Task, w: np.ndarray, said: str = "") -> dict[int
 
 
 def test_predict_and_the_exported_file_say_the_same_of_every_row(tmp_path: Path) -> None:
-    """40 rows, 12 without a gap: under `fill` all have an answer, and it is the same one to the last digits."""
+    """Under `fill` each row with a gap has an answer, and the same one; else it has none in either."""
 
     of = task("fill", 20.0)
     w = weights(of)
