@@ -188,7 +188,7 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
     properties = {
         **asdict(origin),
         **{key: json.dumps(names) for key, names in _columns(task).items()},
-        "missing": FILLED if fills(task) else UNFILLED,
+        **({"missing": FILLED} if fills(task) else {}),
     }
     helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
     onnx.checker.check_model(model, full_check=True)
