@@ -118,7 +118,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _run(settings: AgentSettings) -> int:
     from agent.loop import Loop
+    from agent.zone import check_zone
 
+    check_zone()
     log = logging.getLogger("fedge.agent")
     log.info("fedge-agent %s: device %s of federation %s", __version__, settings.device, settings.federation)
     loop = Loop(settings)

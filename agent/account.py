@@ -6,6 +6,7 @@ It is made of any samples, also of those that a device would decline with: what 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,20 @@ class Account:
         return tuple(name for j, name in enumerate(column_names(self.samples)) if j not in self.columns)
 
     @property
+    def excluded(self) -> tuple[dict[str, Any], ...]:
+        """Values that are missing because the owner says so, by column and why."""
+        names = column_names(self.samples)
+        return tuple(
+            {
+                "column": "y" if one.column is None else names[one.column],
+                "why": one.why,
+                "count": one.count,
+                "first": self.samples.place(one.first),
+            }
+            for one in self.samples.exclusions
+        )
+
+    @property
     def lines(self) -> dict[str, str]:
         """What is used, by what it is about, for people."""
         samples = self.samples
@@ -109,6 +124,12 @@ class Account:
                     for one in self.classes
                 ]
             )
+        lines["excluded"] = listing(
+            [
+                f"{one['count']} values of {one['column']!r} ({one['why']}, first: {one['first']})"
+                for one in self.excluded
+            ]
+        )
         return {about: text for about, text in lines.items() if text}
 
 

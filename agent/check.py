@@ -138,6 +138,7 @@ def _uses(verdict: Verdict) -> dict[str, Any]:
         "unused_columns": list(found.unused),
         "classes": None if found.classes is None else [asdict(one) for one in found.classes],
         "held_unseen": found.held_unseen,
+        "excluded": list(found.excluded),
         **_read_as(verdict),
     }
 

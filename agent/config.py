@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from agent.hours import Hours, read_hours
 from fedge.messages import SOURCE_NAME
@@ -53,7 +60,12 @@ class Holdout(Section):
 
 def _holdout(value: object) -> object:
     """`holdout = 0.2` is short for `{ part = 0.2 }`."""
-    return value if value is None or isinstance(value, dict | Holdout) else {"part": number_of(value)}
+    if value is None or isinstance(value, dict | Holdout):
+        return value
+    try:
+        return Holdout.model_validate({"part": number_of(value)})
+    except ValidationError as error:  # the owner has written no `part`
+        raise ValueError(error.errors()[0]["msg"]) from None
 
 
 class DataSettings(Section):

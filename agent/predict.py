@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from agent import held
 from agent.config import DEFAULT_SOURCE, AgentSettings, CsvSettings, DataSettings
 from agent.dataset import features, settle_missing
-from agent.exclusions import exclude
 from agent.rules import effective
 from agent.sources import CsvSource, NpzSource, Source
+from agent.sources.exclusions import exclude
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.escapes import printable

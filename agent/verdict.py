@@ -219,7 +219,6 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _parts(found, task)
     yield from _numbers_of_classes(found, settings, task)
     yield from _impossible(found)
-    yield from _excluded(found)
     yield from _far(found, task)
     names = column_names(found.samples)
     for j, (different, rows) in narrowed(found.samples.X, found.columns).items():
@@ -298,7 +297,7 @@ def _impossible(found: Account) -> Iterator[Finding]:
             one.count,
             samples.place(one.first),
             f"[data] missing_values = [{one.value:.10g}] makes it a missing value wherever it stands, "
-            f"[data] range = {{ {key(name)} = [{one.low:g}, {one.high:g}] }} all that lies outside",
+            f"[data] range = {{ {key(name)} = [lowest, highest] }} whatever this sensor cannot measure",
         )
 
 
@@ -319,16 +318,4 @@ def _far(found: Account, task: Task | None) -> Iterator[Finding]:
             one.name,
             one.rows,
             remedy="mend them, or leave them empty if they are no measurements",
-        )
-
-
-def _excluded(found: Account) -> Iterator[Finding]:
-    names = column_names(found.samples)
-    for one in found.samples.exclusions:
-        yield Finding(
-            f"excluded {one.why}",
-            f"has {one.count} values that are taken as missing: {one.why}",
-            "y" if one.column is None else names[one.column],
-            one.count,
-            found.samples.place(one.first),
         )

@@ -197,10 +197,10 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
 def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
     """Say once of a device that it measures with classes that it does not train on, until that is mended."""
     unseen, held = int(figures.get("held_unseen", 0)), int(figures.get("held_out", 0))
+    if bool(unseen) == (device in state.unseen):
+        return state, []
     if not unseen:
         return replace(state, unseen=_without(state.unseen, device)), []
-    if device in state.unseen:
-        return state, []
     said = (
         f"{device}: {unseen} of its {held} held-out rows are of classes that its training part lacks: it "
         'should set [data] holdout = { part = …, by = "every" }'

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
-from agent.exclusions import excluding
 from agent.sources.csv import CsvSource
+from agent.sources.exclusions import excluding
 from agent.sources.function import FunctionSource
 from agent.sources.npz import NpzSource
 from agent.sources.samples import Samples, Source

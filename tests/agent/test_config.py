@@ -138,13 +138,13 @@ BROKEN = {
     ),
     "all held out": (
         CSV + "holdout = 1.0",
-        "[data.holdout] part: Input should be less than 0.9, got 1.0. How much",
+        "[data] holdout: Input should be less than 0.9, got 1.0. The part",
     ),
     "negative hold-out": (
         CSV + "holdout = -0.1",
-        "[data.holdout] part: Input should be greater than or equal to 0",
+        "[data] holdout: Input should be greater than or equal to 0",
     ),
-    "hold-out is no number": (CSV + "holdout = nan", "[data.holdout] part: Input should be "),
+    "hold-out is no number": (CSV + "holdout = nan", "[data] holdout: Input should be "),
     "negative gap": (
         CSV + "gap = -1",
         "[data] gap: Input should be greater than or equal to 0, got -1. Rows",

@@ -277,6 +277,19 @@ def test_the_end_of_each_series_is_held_out() -> None:
     assert (dataset.X[:, 0] / 2).tolist() == list(range(26)), "two rows of each series lie in the gap"
 
 
+@pytest.mark.parametrize("by", ["every", "random", "series"])
+def test_no_row_changes_its_part_because_another_is_kept(by: Any) -> None:
+    whole = np.arange(200.0).reshape(100, 2)
+    holes = np.where(whole == 20, np.nan, whole)
+    series = np.arange(100) // 10
+    settings = DataSettings(missing="drop", holdout={"part": 0.3, "by": by})
+    tables = (samples_from_arrays("f", table, [0] * 100, series) for table in (whole, holes))
+    before, after = (fit(samples, WALK_RUN, settings) for samples in tables)
+    assert before.held_X[before.held_X[:, 0] != 20].tolist() == after.held_X.tolist()
+    assert before.X[before.X[:, 0] != 20].tolist() == after.X.tolist()
+    assert len(before.X) + len(before.held_X) - len(after.X) - len(after.held_X) == 1
+
+
 def test_too_few_samples_are_told_with_the_reason() -> None:
     y = ["" if i < 3 else "walk" for i in range(N)]
     settings = DataSettings(missing="drop", holdout=0.2, gap=3)

@@ -157,6 +157,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
                     {"name": "1", "written": "1", "training": 24, "held": 6},
                 ],
                 "held_unseen": 0,
+                "excluded": [],
             }
         },
         "problems": [],

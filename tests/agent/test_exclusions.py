@@ -1,0 +1,102 @@
+"""Values that the owner excludes are missing values: in every source, in predictions too."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.config import AgentSettings, DataSettings
+from agent.sources import open_source
+from agent.sources.arrays import samples_from_arrays
+from agent.sources.exclusions import exclude
+from agent.sources.samples import Exclusion
+from fedge.errors import ConfigError, DataError
+
+VALUES = np.array([[21.5, 5], [-9999, 6], [85, -9999], [22, 65535], [np.nan, 7]])
+
+
+def test_numbers_that_stand_for_no_reading() -> None:
+    samples = samples_from_arrays("f", VALUES, features=["temp", "flow"])
+    found = exclude(samples, DataSettings(missing_values=(-9999, 65535)))
+    expected = [[21.5, 5], [np.nan, 6], [85, np.nan], [22, np.nan], [np.nan, 7]]
+    np.testing.assert_array_equal(found.X, np.float32(expected))
+    assert found.exclusions == (
+        Exclusion(0, "-9999", 1, 1),
+        Exclusion(1, "-9999", 1, 2),
+        Exclusion(1, "65535", 1, 3),
+    )
+    np.testing.assert_array_equal(samples.X, np.float32(VALUES)), "the source's own stay"
+
+
+def test_a_range_is_of_one_column() -> None:
+    samples = samples_from_arrays("f", VALUES, features=["temp", "flow"])
+    settings = DataSettings(range={"temp": (-40, 60)}, missing_values=(-9999,))
+    found = exclude(samples, settings)
+    np.testing.assert_array_equal(np.isnan(found.X), [[0, 0], [1, 0], [1, 1], [0, 0], [1, 0]])
+    assert Exclusion(0, "outside of -40 … 60", 1, 2) in found.exclusions, "-9999 was taken before"
+    unnamed = exclude(samples_from_arrays("f", VALUES), DataSettings(range={"0": (-40, 60)}))
+    assert np.isnan(unnamed.X[:, 0]).sum() == 3
+
+
+def test_the_bounds_themselves_are_within() -> None:
+    samples = samples_from_arrays("f", [[0.1], [0.7]])
+    assert not exclude(samples, DataSettings(range={"0": (0.1, 0.7)})).exclusions
+
+
+def test_float32_is_what_is_compared() -> None:
+    samples = samples_from_arrays("f", [[4294967295.0], [-99.9]])
+    assert np.isnan(exclude(samples, DataSettings(missing_values=(4294967295, -99.9))).X).all()
+
+
+def test_answers_may_be_missing_too() -> None:
+    settings = DataSettings(missing_values=(-9999,))
+    targets = exclude(samples_from_arrays("f", np.zeros((2, 1)), [1.5, -9999.0]), settings)
+    assert targets.y is not None
+    np.testing.assert_array_equal(targets.y, [1.5, np.nan])
+    labels = exclude(samples_from_arrays("f", np.zeros((2, 1)), [1, -9999]), settings)
+    assert labels.unanswered is not None
+    assert labels.unanswered.tolist() == [False, True]
+
+
+def test_a_range_of_no_column_is_refused() -> None:
+    samples = samples_from_arrays("f", VALUES, features=["temp", "flow"])
+    with pytest.raises(DataError, match=r"no column 'tmp', which .data. range names; the columns are temp"):
+        exclude(samples, DataSettings(range={"tmp": (0, 1)}))
+    exclude(samples, DataSettings(range={"tmp": (0, 1)}), all_columns=False)
+
+
+def test_they_are_read_of_agent_toml(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("temp,label\n" + "21,on\n-9999,on\n99,off\n" * 3)
+    (tmp_path / "agent.toml").write_text(
+        'federation = "a"\ndevice = "b"\n[data]\nsource = "csv"\npath = "a.csv"\n'
+        "missing_values = [-9999]\nrange = { temp = [-40, 85] }\n"
+    )
+    settings = AgentSettings.load(tmp_path / "agent.toml", {})
+    samples = open_source(settings.data).read()
+    column = samples.X[:, 0]
+    np.testing.assert_array_equal(np.isnan(column), [False, True, True] * 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "range = { temp = [85, -40] }",
+            "[data.range] temp: the lowest value comes first, got [85.0",
+        ),
+        ("missing_values = [nan]", "[data] missing_values[0]: Input should be a finite number"),
+        (
+            "holdout = { part = 0.2, by = 'times' }",
+            "[data.holdout] by: Input should be 'time', 'every', 'random'",
+        ),
+        ("holdout = { by = 'every', prt = 0.1 }", "[data.holdout] prt: unknown key; did you mean 'part'?"),
+        ("first_class = 2", "[data] first_class: Input should be less than or equal to 1"),
+        ("unknown_labels = 'ignore'", "[data] unknown_labels: Input should be 'refuse' or 'drop'"),
+    ],
+)
+def test_what_is_written_wrongly_is_named(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(f'federation = "a"\ndevice = "b"\n[data]\nsource = "npz"\npath = "a.npz"\n{line}\n')
+    with pytest.raises(ConfigError) as caught:
+        AgentSettings.load(file, {})
+    assert said in str(caught.value)
