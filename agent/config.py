@@ -96,6 +96,9 @@ class DataSettings(Section):
     gap: int | None = Field(default=None, ge=0, le=1_000_000)
     """Rows dropped between the training and the held-out part, where windows of a recording overlap. Without
     it: 0."""
+    accept_rules: bool = True
+    """Whether the task's proposals count for `missing`, `holdout`, `gap` and `unknown_labels` where they are
+    not set here; false: what is not set has its default."""
     minimum: int = Field(default=20, ge=20)
     """The fewest training samples to take part with; a survey never describes fewer than 20."""
     labels: dict[str, str] = Field(default_factory=dict, max_length=MAX_LABELS)

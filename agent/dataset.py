@@ -40,6 +40,8 @@ class Dataset:
     """As `y`, of h rows."""
     unknown: int = 0
     """Rows left out because the task does not know their class."""
+    rows: NDArray[np.intp] | None = None
+    """Of shape (n,): which rows of the samples the training part is; None: not known."""
 
     @property
     def held_unseen(self) -> int:
@@ -71,7 +73,7 @@ def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
     training, held = parts(samples, keep, rules)
     if len(training) < settings.minimum:
         raise too_few(samples, settings, len(training), len(held), len(keep), int(strange.sum()))
-    return Dataset(X[training], y[training], X[held], y[held], int(strange.sum()))
+    return Dataset(X[training], y[training], X[held], y[held], int(strange.sum()), training)
 
 
 def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:

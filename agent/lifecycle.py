@@ -23,7 +23,7 @@ from agent.allowance import (
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
-from fedge.capabilities import BASE, STATES, lacking, of_manifest
+from fedge.capabilities import STATES, of_manifest, passed_over
 from fedge.freshness import Attempt, round_of
 from fedge.messages import Decline, Manifest, Status, detail_of
 from fedge.reasons import Reason
@@ -229,7 +229,7 @@ def _half_understood(state: Device, manifest: Manifest) -> bool:
     """Whether the saved update may be of a program before an upgrade, which knew not all that is asked."""
     saved = state.saved
     before = saved is not None and not saved.ours and saved.verdict != "admitted"
-    return before and bool(lacking(of_manifest(manifest), BASE))
+    return before and bool(passed_over(of_manifest(manifest)))
 
 
 def _refuses(state: Device) -> bool:

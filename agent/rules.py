@@ -4,10 +4,12 @@ Each rule has a default, with which nothing is left out that nobody spoke of.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from agent.config import DataSettings, Holdout, Missing, UnknownLabels
 from fedge.messages import Task
+from fedge.rules import BY, MISSING, UNKNOWN_LABELS
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,37 @@ DEFAULTS = Rules()
 def effective(settings: DataSettings, task: Task | None) -> Rules:
     """The rules in force for one source and one task.
 
+    A value that the task proposes and this program does not know is as not proposed: where it must be known,
+    the device does not take part (`fedge.capabilities`).
+
     Args:
         settings: of the source; what is None there was not said by the owner.
         task: what is learnt; None: it is not known yet.
     """
+    proposed = _proposed(settings, task)
     return Rules(
-        missing=DEFAULTS.missing if settings.missing is None else settings.missing,
-        holdout=DEFAULTS.holdout if settings.holdout is None else settings.holdout,
-        gap=DEFAULTS.gap if settings.gap is None else settings.gap,
-        unknown_labels=DEFAULTS.unknown_labels
+        missing=proposed.missing if settings.missing is None else settings.missing,
+        holdout=proposed.holdout if settings.holdout is None else settings.holdout,
+        gap=proposed.gap if settings.gap is None else settings.gap,
+        unknown_labels=proposed.unknown_labels
         if settings.unknown_labels is None
         else settings.unknown_labels,
         labels=settings.labels,
     )
+
+
+def _proposed(settings: DataSettings, task: Task | None) -> Rules:
+    """What the task proposes, and the default where it says nothing; all defaults if the owner wants that."""
+    said = task.rules if task is not None else None
+    if said is None or not settings.accept_rules:
+        return DEFAULTS
+    known: dict[str, Any] = {} if said.gap is None else {"gap": said.gap}
+    if said.missing in MISSING:
+        known["missing"] = said.missing
+    if said.unknown_labels in UNKNOWN_LABELS:
+        known["unknown_labels"] = said.unknown_labels
+    if said.holdout is not None:
+        parts = {} if said.holdout.part is None else {"part": said.holdout.part}
+        by = {"by": said.holdout.by} if said.holdout.by in BY else {}
+        known["holdout"] = Holdout(**parts, **by)
+    return replace(DEFAULTS, **known)

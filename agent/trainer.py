@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from agent.config import DEFAULT_SOURCE, AgentSettings
 from agent.dataset import Dataset, Unfit, fit
 from agent.events import Done, Failed
+from agent.extremes import Extremes, extremes
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
@@ -31,6 +32,7 @@ from fedge.liveness import Pulse
 from fedge.messages import Manifest, Survey, Task, Update, pack
 from fedge.moments import FEWEST, withhold
 from fedge.nn import Network
+from fedge.nn.spec import clip_of
 from fedge.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ class Trainer:
         self._current: Job | None = None
         self._answered: Job | None = None
         self._data: tuple[object, bytes, Dataset] | None = None
+        self._extremes: Extremes | None = None
+        """What of these data lies far outside of what the fleet has measured."""
         self._network: tuple[bytes, Network] | None = None
         self._logbook = Logbook()
         self._thread: threading.Thread | None = None
@@ -143,7 +147,7 @@ class Trainer:
         except DataError as error:
             return Failed(round_id, Reason.BAD_DATA, str(error), error.public)
         except Diverged as error:
-            return Failed(round_id, Reason.TRAINING_DIVERGED, str(error), error.public)
+            return self._diverged(round_id, error)
         except TooLong as error:
             return Failed(round_id, Reason.TOO_LONG, str(error), error.public)
         except MemoryError:
@@ -189,6 +193,7 @@ class Trainer:
         dataset = fit(samples, job.task, settings)
         if job.manifest.kind == "survey":
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
+        self._extremes = extremes(samples, dataset.X, dataset.rows, job.task)
         self._data = (fingerprint, digest, dataset)
         return dataset
 
@@ -236,6 +241,8 @@ class Trainer:
                 metrics[f"held_loss_{when}"] = found.loss
                 if found.accuracy is not None:
                     metrics[f"accuracy_{when}"] = found.accuracy
+        if clip_of(job.task.network) is not None:
+            metrics["clipped"] = float(self._extremes.rows if self._extremes is not None else 0)
         metrics["seconds"] = time.monotonic() - started_s
         return Update(
             generation=manifest.generation,
@@ -249,6 +256,15 @@ class Trainer:
             body=CODECS[manifest.plan.codec].encode(trained.vector),
             metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
         )
+
+    def _diverged(self, round_id: RoundId, error: Diverged) -> Failed:
+        """Where inputs lie far outside they are the first to look at, and only then the learning rate."""
+        if self._extremes is None:
+            return Failed(round_id, Reason.TRAINING_DIVERGED, str(error), error.public)
+        told = public("{what}, and {extremes}", what=error.what, extremes=self._extremes.told)
+        first = self._extremes.columns[0]
+        full = f"{told} ({first.place} is {first.distance:,.0f} away)"
+        return Failed(round_id, Reason.TRAINING_DIVERGED, full, told)
 
 
 def _failed(round_id: RoundId, error: BaseException) -> Failed:

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from agent.account import Account, account, column_names
 from agent.config import DataSettings
 from agent.dataset import Unfit, fit
+from agent.extremes import NAMED, count_of, extremes
 from agent.labels import UNKNOWN, advice, key
 from agent.narrowing import narrowed
 from agent.sentinels import sentinels
@@ -216,6 +219,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _parts(found, task)
     yield from _numbers_of_classes(found, settings, task)
     yield from _impossible(found)
+    yield from _far(found, task)
     names = column_names(found.samples)
     for j, (different, rows) in narrowed(found.samples.X, found.columns).items():
         yield Finding(
@@ -294,4 +298,24 @@ def _impossible(found: Account) -> Iterator[Finding]:
             samples.place(one.first),
             f"[data] missing_values = [{one.value:.10g}] makes it a missing value wherever it stands, "
             f"[data] range = {{ {key(name)} = [lowest, highest] }} whatever this sensor cannot measure",
+        )
+
+
+def _far(found: Account, task: Task | None) -> Iterator[Finding]:
+    """Inputs of the training part far outside of what the fleet has measured."""
+    samples = found.samples
+    if task is None or found.absent or samples.X.shape[1] < len(task.features):
+        return
+    columns = np.array(found.columns[: len(task.features)], np.intp)
+    far = extremes(samples, samples.X[np.ix_(found.training, columns)], found.training, task)
+    if far is None:
+        return
+    for one in far.columns[:NAMED]:
+        yield Finding(
+            "far",
+            f"is {one.distance:,.0f} standard deviations away from the fleet's mean in {one.place}; "
+            f"{count_of(one.rows)} beyond {far.bound:g}, {far.what}",
+            one.name,
+            one.rows,
+            remedy="mend them, or leave them empty if they are no measurements",
         )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import survey
+from aggregator import clipping, survey
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
 from aggregator.bad_models import way_back
 from aggregator.config import StateSection, reconnect_spread_s
@@ -28,6 +28,7 @@ from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
 from fedge.codecs import CODECS
+from fedge.errors import DamagedState
 from fedge.frames import split
 from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, pack, unpack
@@ -58,6 +59,10 @@ class ClosingJob:
     """Which share of the fleet the round's last attempt has chosen."""
     factors: Factors = field(default_factory=Factors)
     """How far one update may move the mean."""
+    clip: float | None = None
+    """Of a survey: the bound on standardized inputs, in standard deviations; None: they are not clipped."""
+    unclipped: tuple[str, ...] = ()
+    """The devices because of which inputs are not clipped."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
@@ -109,8 +114,19 @@ def surveyed(
     rule: str = survey.RULE,
     without: Collection[str] = (),
 ) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys by `rule`; else as `measured`."""
-    return standardize(task, measured(ledger, round_id, task, go_on, without), rule)
+    """The task with its frozen layers, from the admitted surveys of a closed round; else as `measured`.
+
+    By `rule`, and with the bound that the round was closed with, whatever the settings have become since.
+    """
+    clip = _clip(ledger, round_id) if rule == survey.CLIPPED else None
+    return standardize(task, measured(ledger, round_id, task, go_on, without), rule, clip)
+
+
+def _clip(ledger: LedgerReader, round_id: RoundId) -> float:
+    try:
+        return float(ledger.summary(round_id)["clip"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedState(f"the bound on inputs of round {round_id} is damaged: {error!r}") from None
 
 
 def measured(
@@ -208,7 +224,16 @@ def job_of(state: Federation) -> ClosingJob:
         seed=state.seed,
         chosen=state.cohorts[-1].fraction,
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
+        **_clipping(state),
     )
+
+
+def _clipping(state: Federation) -> dict[str, Any]:
+    """Whether the survey bounds the standardized inputs: if all devices of the federation can."""
+    if state.kind != "survey" or state.clip is None:
+        return {}
+    unable = clipping.unable(state)
+    return {"unclipped": unable} if unable else {"clip": state.clip}
 
 
 def compute(
@@ -225,7 +250,7 @@ def compute(
     outlying: tuple[Outlying, ...] = ()
     if job.kind == "survey":
         surveys = measured(ledger, round_id, task, go_on)
-        found = standardize(task, surveys)
+        found = standardize(task, surveys, survey.rule_of(job.clip), job.clip)
         if isinstance(found, Unmeasured):
             return found
         outlying = outliers(found, surveys)
@@ -244,6 +269,8 @@ def compute(
         result = averages
     data = model_message(round_id, result.vector)
     model = blob_of(data, 1 - job.model.slot if job.model else 0)
+    if job.clip is not None:
+        result.summary["clip"] = job.clip
     summary = {**result.summary, "bytes_up": ledger.update_bytes(round_id)}
     return Computed(
         task,
@@ -281,7 +308,7 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         computed.samples,
         {**summary, **_named(computed.outlying)} if job.kind == "survey" else summary,
         time.time(),
-        survey.RULE if job.kind == "survey" else bounds.RULE,
+        survey.rule_of(job.clip) if job.kind == "survey" else bounds.RULE,
         computed.task_blob.digest,
     )
     ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
@@ -289,6 +316,8 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         log.warning("round %s: %s", round_id, line)
     log.info("%s", _story(job, computed, summary))
     _warn(computed.outlying)
+    if job.unclipped:
+        log.warning("%s", clipping.left_out(job.unclipped))
 
 
 def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:

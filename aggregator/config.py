@@ -5,10 +5,12 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from aggregator.proposals import DataSection
 from fedge.codecs import CODECS
 from fedge.messages import SourceName, Task
-from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
+from fedge.nn.spec import LEAST_CLIP, MAX_WIDTH, MOST_CLIP, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
+from fedge.rules import Proposal
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
 
@@ -67,9 +69,16 @@ class ModelSection(Section):
     """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid"."""
     source: SourceName | None = None
     """Which of the devices' sources is learnt from, by its name there; without it each device's `[data]`."""
+    clip: float = Field(default=20.0, ge=0, le=MOST_CLIP, allow_inf_nan=False)
+    """Inputs farther from the survey's mean than so many standard deviations count as that far, if all
+    devices can do it when the survey closes; 0: as they are. A generation keeps what it began with."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if 0 < self.clip < LEAST_CLIP:
+            raise ValueError(
+                f"clip: at least {LEAST_CLIP:g} standard deviation, got {self.clip:g}; 0 switches it off"
+            )
         if (self.classes is None) == (self.targets is None):
             raise ValueError("classes: give classes for a classification, or targets for a regression")
         if self.classes is not None and len(self.classes) < 2:
@@ -83,7 +92,7 @@ class ModelSection(Section):
             raise ValueError(f"layers: {text}") from None
         return self
 
-    def task(self, reconnect_spread_s: float) -> Task:
+    def task(self, reconnect_spread_s: float, rules: Proposal | None = None) -> Task:
         """The task of the survey: the network without the layers that the survey will fix."""
         outputs = self.classes or self.targets or ()
         network = NetworkSpec(
@@ -98,6 +107,7 @@ class ModelSection(Section):
             targets=self.targets,
             source=self.source,
             reconnect_spread_s=reconnect_spread_s,
+            rules=rules,
         )
 
 
@@ -243,6 +253,8 @@ class FederationSettings(FileSettings):
     """What is learnt."""
     plan: PlanSection = Field(default_factory=PlanSection)
     """Local training."""
+    data: DataSection = Field(default_factory=DataSection)
+    """The rules for data that are proposed."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
     """How rounds run."""
     stopping: StoppingSection = Field(default_factory=StoppingSection)
@@ -274,7 +286,7 @@ class FederationSettings(FileSettings):
     def task(self) -> Task:
         """The task of the survey."""
         expected = len(self.federation.devices or ()) or self.rounds.target or self.rounds.quorum
-        return self.model.task(reconnect_spread_s(expected))
+        return self.model.task(reconnect_spread_s(expected), self.data.proposal())
 
 
 def reconnect_spread_s(devices: float) -> float:

@@ -60,6 +60,9 @@ class Federation:
     task_message: Task
     weights: int
     """p, the length of the model's vector."""
+    clip: float | None = None
+    """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;
+    None: none is wanted."""
     signers: Signers = ()
     """Our public keys, the one that signs announcements last; none: they are not signed."""
     quarantined: frozenset[str] = frozenset()
@@ -152,7 +155,8 @@ class Federation:
     @property
     def requires(self) -> frozenset[str]:
         """What the round requires of a device, as names of `fedge.capabilities`."""
-        return required(self.kind, self.plan if self.kind == "train" else None, self.task_message.network)
+        plan, task = self.plan if self.kind == "train" else None, self.task_message
+        return required(self.kind, plan, task.network, task.rules)
 
     @property
     def largest_update(self) -> int:

@@ -55,6 +55,7 @@ RANGES: Mapping[str, Range] = {
     "accuracy_after": SHARE,
     "held_out": COUNT,
     "held_unseen": COUNT,
+    "clipped": COUNT,
     "received_bytes": BYTES,
     "sent_bytes": BYTES,
     "seconds": LOSS,

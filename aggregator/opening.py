@@ -15,6 +15,7 @@ from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import Return, begin, go_back, require_same, task_of
 from aggregator.ledger.reading import LedgerReader, Life
 from aggregator.ledger.writing import Ledger
+from aggregator.proposals import kept
 from aggregator.stopping import Progress, Stopping
 from aggregator.takeover import TakeUp
 from aggregator.usual import Usual
@@ -160,6 +161,8 @@ def _load(
     model = blobs[model_digest] if model_digest else None
     rules, devices = settings.rounds, known(settings, ledger)
     task = task_of(ledger, task_digest)
+    if changed := kept(task, settings.task(), settings.model.clip):
+        log.warning("%s", changed)
     answers = {} if done else ledger.answers(round_id)
     partials = ledger.partials()
     return Federation(
@@ -184,6 +187,7 @@ def _load(
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
+        clip=settings.model.clip or None,
         model=model,
         base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
         usual=usual,

@@ -24,6 +24,7 @@ from fedge.names import Capabilities, WireName
 from fedge.nn.spec import MAX_WIDTH, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason as Reason  # re-exported: messages carry it
+from fedge.rules import Proposal
 from fedge.topics import DEVICE_ID
 
 VERSION = 1
@@ -118,6 +119,8 @@ class Task(Message):
     """Which of a device's sources of samples is meant; none named: the one it has as its default."""
     reconnect_spread_s: Seconds = 1.0
     """Devices come back within this many seconds of each other after the broker was away."""
+    rules: Proposal | None = None
+    """How the devices are to read their data, where their owners leave it open; none: nothing is proposed."""
 
     @model_validator(mode="after")
     def _check(self) -> "Task":

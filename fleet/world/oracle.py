@@ -15,6 +15,8 @@ import numpy as np
 from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader
+from aggregator.survey import CLIP, CLIPPED
+from fedge.capabilities import BASE
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
 from fedge.freshness import Attempt, RoundId, round_of
@@ -500,6 +502,10 @@ class Oracle:
             task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
             layer = task.network.layers[0]
             assert isinstance(layer, Standardize)
+            can, told = ledger.abilities(), {survey.device for survey in surveys} - self.liars
+            unable = sorted(device for device in told if CLIP not in can.get(device, BASE))
+            if (layer.clip is not None) != (ledger.rule(round_id) == CLIPPED) or (layer.clip and unable):
+                raise Violation(f"inputs are clipped at {layer.clip}, and {unable} cannot do it")
             moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
             for j, name in enumerate(task.features):
                 mean, spread = plain_column(moments, j)

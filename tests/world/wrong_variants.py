@@ -463,7 +463,8 @@ def one_claim_believed(patch: Patch) -> None:
 
 @variant
 def surveys_merged_by_samples(patch: Patch) -> None:
-    patch.setitem(survey.RULES, survey.RULE, pooled)  # type: ignore[attr-defined]
+    for rule in (survey.RULE, survey.CLIPPED):
+        patch.setitem(survey.RULES, rule, pooled)  # type: ignore[attr-defined]
 
 
 @variant
