@@ -15,6 +15,8 @@ from fedge.topics import DEVICE_ID
 Missing = Literal["refuse", "drop", "fill"]
 DEFAULT_SOURCE = "data"
 """The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
+LABEL = "label"
+"""What the column of class names is called where the owner does not say."""
 
 
 def _hours(text: object) -> Any:
@@ -42,7 +44,7 @@ class CsvSettings(DataSettings):
     """Where samples come from."""
     path: LocalPath
     """One CSV file, or a folder whose *.csv are read in the order of their names."""
-    label: str = Field(default="label", min_length=1)
+    label: str = Field(default=LABEL, min_length=1)
     """The column of class names, for a classification; a regression's targets are columns by their names."""
     series: str | None = Field(default=None, min_length=1)
     """The column naming the recording a row belongs to; without it each file is one."""

@@ -51,7 +51,7 @@ def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
             TOO_FEW_SAMPLES, less than `settings.minimum` are left for training.
     """
     X = features(samples, task)
-    y, unanswered = _classes(samples, task.classes) if task.classes else _targets(samples, task.targets or ())
+    y, unanswered = answers(samples, task)
     keep = settle_missing(X, samples, task, settings, unanswered)
     training, held = divide(samples.series[keep], settings.holdout, settings.gap)
     if len(training) < settings.minimum:
@@ -85,6 +85,16 @@ def features(samples: Samples, task: Task) -> NDArray[np.float32]:
         )
         raise Unfit(Reason.WRONG_INPUT, f"{samples.name}: {told}", told)
     return _columns(samples, task.features if samples.columns else None, public("features"))
+
+
+def answers(samples: Samples, task: Task) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """What each row's answer is, as in `Dataset.y`, and the rows of shape (n,) where it is missing.
+
+    Raises:
+        Unfit: WRONG_INPUT, there are none, or they are of another kind than the task's; BAD_DATA, one names
+            no class of the task, or is no number.
+    """
+    return _classes(samples, task.classes) if task.classes else _targets(samples, task.targets or ())
 
 
 def settle_missing(
