@@ -125,6 +125,14 @@ class StateSettings(Section):
     """The folder for the saved update and the newest model; one for each agent."""
 
 
+class PredictSettings(Section):
+    """`[predict]`: which model `fedge-agent predict` uses."""
+
+    tolerance: float | None = Field(default=None, ge=0, le=10, allow_inf_nan=False)
+    """By how much a new model may be worse than the one in use, on this device's held-out rows, and still
+    take its place: 0.05 is five points of accuracy, or an RMSE 5 % larger. Without it every one does."""
+
+
 class RenewalSettings(Section):
     """`[renewal]`: how the certificate is renewed, by `fedge-agent renew`."""
 
@@ -163,6 +171,8 @@ class AgentSettings(FileSettings):
     """When this device takes up work."""
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     """The thread that trains."""
+    predict: PredictSettings = Field(default_factory=PredictSettings)
+    """Which model `predict` uses."""
     renewal: RenewalSettings = Field(default_factory=RenewalSettings)
     """How the certificate is renewed."""
     state: StateSettings = Field(default_factory=StateSettings)

@@ -55,7 +55,7 @@ class Answered:
 
 def answer(settings: AgentSettings, file: Path) -> Answered:
     """Let the held model answer each row of `file`; the errors are those of `predict`."""
-    path = settings.state.folder / held.FILE
+    path = held.in_use(settings.state.folder, gated=settings.predict.tolerance is not None)
     task, model = held.load(path)
     weights = _weights(path, task, model)
     data = settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)

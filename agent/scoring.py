@@ -66,14 +66,26 @@ def scored(
         raise DataError(
             f"{samples.name}: none of the {len(samples.X)} rows has both an answer and its inputs"
         )
-    answered = np.isfinite(given).all(axis=1)
-    left = int(len(known) - len(truth))
-    if task.classes is not None:
-        best = np.where(answered, given.argmax(axis=1), UNANSWERED)
-        return classification(truth, best, task.classes), left
-    if not answered.any():
+    if task.classes is None and not np.isfinite(given).all(axis=1).any():
         raise DataError(
             f"{samples.name}: the model has no answer to any of its {len(truth)} rows: a value is missing in "
             "each, or too large for the model"
         )
-    return regression(truth, given, task.targets or ()), left
+    return scores_of(task, truth, given), int(len(known) - len(truth))
+
+
+def scores_of(task: Task, y: NDArray[Any], outputs: NDArray[Any]) -> Classification | Regression:
+    """Compare a model's outputs with what they should be.
+
+    Args:
+        task: what the model answers.
+        y: the true answers, as in `Dataset.y`.
+        outputs: of shape (n, outputs), probabilities or targets; not finite where there is no answer.
+
+    Raises:
+        ValueError: there are no rows, or, of a regression, none with an answer.
+    """
+    if task.classes is None:
+        return regression(y, outputs, task.targets or ())
+    answered = np.isfinite(outputs).all(axis=1)
+    return classification(y, np.where(answered, outputs.argmax(axis=1), UNANSWERED), task.classes)
