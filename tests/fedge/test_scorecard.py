@@ -1,6 +1,7 @@
 """Scores as text and as JSON."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -59,6 +60,15 @@ def test_a_classification_as_json() -> None:
         ],
         "confusion": [[2, 1, 0], [0, 1, 0], [0, 0, 0]],
     }
+
+
+def test_the_documentation_shows_what_is_printed() -> None:
+    confusion = [[10, 0, 0], [1, 8, 1], [0, 2, 8]]
+    pairs = [(i, j) for i in range(3) for j in range(3) for _ in range(confusion[i][j])]
+    truth, predicted = np.array(pairs).T
+    text = as_text(classification(truth, predicted, ("normal", "cavitation", "bearing")), NOTHING)
+    page = Path(__file__).parents[2] / "docs" / "evaluate.md"
+    assert f"```\nthe model of round 1.20: {text}```\n" in page.read_text(encoding="utf-8")
 
 
 def test_a_regression_as_text_and_json() -> None:
