@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from types import NoneType
 from typing import Annotated, ClassVar, Literal
 
 import pytest
@@ -87,7 +86,7 @@ class Example(FileSettings):
     """By column."""
     sizes: tuple[int | str, ...] = ()
     """Several."""
-    nothing: NoneType = None
+    nothing: None = None
     """Never anything."""
 
 

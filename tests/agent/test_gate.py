@@ -26,7 +26,7 @@ from agent.trainer import Trainer
 from fedge.codecs import CODECS
 from fedge.errors import StateError
 from fedge.frames import split
-from fedge.messages import Model, Task, pack, seal
+from fedge.messages import Model, Status, Task, pack, seal, unpack
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.scores import classification, regression
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, blob, manifest
@@ -349,6 +349,8 @@ def test_a_full_disk_leaves_the_one_before_in_use(tmp_path: Path, monkeypatch: p
         device.judges()
         device.runtime.turn(None)
     assert (device.used, device.waiting) == (1, [])
+    last_words = unpack(device.runtime.last_words().payload, Status)
+    assert last_words.uses == held.require(tmp_path / held.USED).model_digest
     device.follows(3, GOOD)
     assert device.used == 3
 

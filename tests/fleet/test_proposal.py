@@ -88,6 +88,11 @@ def test_a_level_that_rises_now_and_then_stays(tmp_path: Path) -> None:
     assert found.features == ("heat", "level")
 
 
+def test_what_rises_nearly_always_and_falls_now_and_then_stays(tmp_path: Path) -> None:
+    found = of(csv(tmp_path / "a.csv", heat=HEAT, charge=np.arange(ROWS) % 20, state=STATE))
+    assert found.features == ("heat", "charge")
+
+
 def test_a_switch_that_tells_two_classes_apart_stays(tmp_path: Path) -> None:
     state = np.where(HEAT > 20, "on", "off")
     found = of(csv(tmp_path / "a.csv", heat=HEAT, switch=(HEAT > 20).astype(int), state=state))
