@@ -61,6 +61,8 @@ class Proposal:
     """Columns that are not used, each with the reason, in the file's order."""
     layers: tuple[Dense | ReLU, ...]
     """The hidden layers."""
+    incomplete: int = 0
+    """Rows that lack a feature or their answer: what becomes of them, `[data] missing` says."""
 
 
 def propose(
@@ -109,7 +111,21 @@ def propose(
         targets=targets,
         left_out=tuple(left_out),
         layers=_layers(len(features), 1 if classes is None else len(classes)),
+        incomplete=_incomplete(
+            samples,
+            [columns.index(name) for name in (*features, *(targets or ())) if name in columns],
+            numbered,
+        ),
     )
+
+
+def _incomplete(
+    samples: Samples, used: list[int], numbered: tuple[tuple[str, ...], NDArray[np.int64]] | None
+) -> int:
+    lacking = np.isnan(samples.X[:, used]).any(axis=1)
+    if numbered is not None:
+        lacking |= numbered[1] < 0
+    return int(lacking.sum())
 
 
 def _numbered(samples: Samples, label: str | None) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -71,6 +71,10 @@ def summary(proposal: Proposal, origin: str) -> str:
     if proposal.targets is not None:
         lines.append(f"the target {', '.join(proposal.targets)}")
     lines += [f"left out: {name!r} {why}" for name, why in proposal.left_out]
+    if proposal.incomplete:
+        lines.append(
+            f"rows that lack a value: {proposal.incomplete}; [data] missing says what becomes of them"
+        )
     return "\n".join(printable(line) for line in lines)
 
 

@@ -104,6 +104,17 @@ def test_a_regression_has_one_target_which_is_no_feature(tmp_path: Path) -> None
     assert (found.features, found.classes, found.targets) == (("heat",), None, ("damp",))
 
 
+def test_rows_that_lack_a_value_are_counted(tmp_path: Path) -> None:
+    heat = np.where(np.arange(ROWS) < 3, "", HEAT.astype(str))
+    state = np.where(np.arange(ROWS) == 9, "", STATE)
+    note = np.where(np.arange(ROWS) < 40, "", "1.5")  # of a column that is not used
+    file = csv(tmp_path / "a.csv", heat=heat, damp=DAMP, note=note, state=state)
+    assert of(file).incomplete == 4
+    assert of(file).classes == ("run", "sit", "walk")
+    assert of(file, None, "damp").incomplete == 3
+    assert of(file, None, "heat").incomplete == 3
+
+
 def test_columns_that_serve_another_purpose_are_named_as_that(tmp_path: Path) -> None:
     samples = CsvSource(csv(tmp_path / "a.csv", heat=HEAT, phone=DAMP, state=STATE), "state").read()
     found = propose(samples, "state", None, {"phone": "names the device"})

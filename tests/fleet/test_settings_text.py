@@ -48,6 +48,13 @@ def test_features_and_classes_come_from_the_file(tmp_path: Path) -> None:
         assert f"# Left out: {said}.\n" in (tmp_path / "rooms" / "federation.toml").read_text()
 
 
+def test_it_is_said_how_many_rows_lack_a_value(tmp_path: Path) -> None:
+    heat = np.where(np.arange(ROWS) < 3, "", HEAT.astype(str))
+    file = csv(tmp_path / "a.csv", heat=heat, activity=STATE)
+    done = init(tmp_path, "--like", str(file), "--label", "activity")
+    assert "rows that lack a value: 3; [data] missing says what becomes of them\n" in done.stderr
+
+
 def test_a_regressions_target_comes_from_the_file(tmp_path: Path) -> None:
     file = csv(tmp_path / "a.csv", heat=HEAT, damp=DAMP)
     done = init(tmp_path, "--like", str(file), "--regression", "damp")
