@@ -38,11 +38,17 @@ def evaluate(
         typer.echo(f"fedge evaluate: {error}", err=True)
         sys.exit(error.exit_code)
     if as_json:
-        origin = {"federation": found.federation, "round": found.round, "gaps": found.gaps}
-        document = {**origin, **scorecard.as_json(found.scores, found.left_out)}
+        document = {
+            "federation": found.federation,
+            "generation": found.generation,
+            "round": found.round,
+            "gaps": found.gaps,
+            **scorecard.as_json(found.scores, found.left_out),
+        }
         typer.echo(json.dumps(document, allow_nan=False, indent=2))
         return
-    typer.echo(f"{printable(found.federation)}, the model of round {printable(found.round)}: ", nl=False)
+    whose = f"{found.generation}.{found.round}" if found.round is not None else "?"
+    typer.echo(f"{printable(found.federation)}, the model of round {whose}: ", nl=False)
     typer.echo(scorecard.as_text(found.scores, found.left_out), nl=False)
     if found.gaps:
         typer.echo(f"rows with a missing value, given to the model as they are: {found.gaps}")

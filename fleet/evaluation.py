@@ -33,8 +33,9 @@ class Evaluated:
     """What came out."""
 
     federation: str
-    round: str
-    """Generation and round, as `1.20`."""
+    generation: int | None
+    """With `round`: which round's model it is, if the file says so."""
+    round: int | None
     scores: Classification | Regression
     left_out: LeftOut
     gaps: int
@@ -68,7 +69,8 @@ def evaluate(model: Path, data: Path, label: str | None = None) -> Evaluated:
     scores, unlabelled = scored(task, samples, np.arange(len(X)), outputs)
     return Evaluated(
         federation=said.get("federation", ""),
-        round=f"{said.get('generation', '?')}.{said.get('round', '?')}",
+        generation=_whole(said.get("generation")),
+        round=_whole(said.get("round")),
         scores=scores,
         left_out=LeftOut(unlabelled=unlabelled),
         gaps=_gaps(X),
@@ -127,6 +129,10 @@ def _task(path: Path, said: dict[str, str]) -> Task:
             f"{path}: its metadata do not name features, and classes or targets: it is no model.onnx as "
             "fedge-aggregator exports it"
         ) from None
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None
 
 
 def _names(text: str) -> tuple[Any, ...]:

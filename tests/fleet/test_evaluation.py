@@ -36,7 +36,8 @@ def test_columns_are_found_by_the_names_in_the_model(tmp_path: Path) -> None:
     )
     assert found.exit_code == 0, found.output
     told = json.loads(found.stdout)
-    assert (told["federation"], told["round"], told["rows"]) == ("greenhouse", "2.7", 3)
+    assert (told["federation"], told["generation"], told["round"]) == ("greenhouse", 2, 7)
+    assert told["rows"] == 3
     assert told["accuracy"] == pytest.approx(2 / 3)
     assert told["confusion"] == [[1, 0], [1, 1]]
 
