@@ -1,4 +1,4 @@
-"""`fedge devices`: what it shows of a device besides its certificate."""
+"""`fedge devices` names those that keep an older model in use than they hold."""
 
 import io
 from datetime import UTC, datetime
