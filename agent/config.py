@@ -27,6 +27,8 @@ MAX_LABELS = 10_000
 MAX_MISSING_VALUES = 100
 DEFAULT_SOURCE = "data"
 """The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
+LABEL = "label"
+"""What the column of class names is called where the owner does not say."""
 
 
 def _hours(text: object) -> Any:
@@ -124,7 +126,7 @@ class CsvSettings(DataSettings):
     """Where samples come from."""
     path: LocalPath
     """One CSV file, or a folder whose *.csv are read in the order of their names."""
-    label: str = Field(default="label", min_length=1)
+    label: str = Field(default=LABEL, min_length=1)
     """The column of class names, for a classification; a regression's targets are columns by their names."""
     series: str | None = Field(default=None, min_length=1)
     """The column naming the recording a row belongs to; without it each file is one."""
@@ -228,6 +230,14 @@ class StateSettings(Section):
     """The folder for the saved update and the newest model; one for each agent."""
 
 
+class PredictSettings(Section):
+    """`[predict]`: which model `fedge-agent predict` uses."""
+
+    tolerance: float | None = Field(default=None, ge=0, le=10, allow_inf_nan=False)
+    """By how much a new model may be worse than the one in use, on this device's held-out rows, and still
+    take its place: 0.05 is five points of accuracy, or an RMSE 5 % larger. Without it every one does."""
+
+
 class RenewalSettings(Section):
     """`[renewal]`: how the certificate is renewed, by `fedge-agent renew`."""
 
@@ -266,6 +276,8 @@ class AgentSettings(FileSettings):
     """When this device takes up work."""
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     """The thread that trains."""
+    predict: PredictSettings = Field(default_factory=PredictSettings)
+    """Which model `predict` uses."""
     renewal: RenewalSettings = Field(default_factory=RenewalSettings)
     """How the certificate is renewed."""
     state: StateSettings = Field(default_factory=StateSettings)

@@ -63,11 +63,7 @@ def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
     """
     X = features(samples, task)
     rules = effective(settings, task)
-    y, unanswered = (
-        _classes(samples, task.classes, rules, settings)
-        if task.classes
-        else _targets(samples, task.targets or ())
-    )
+    y, unanswered = answers(samples, task, settings)
     strange = y == UNKNOWN if task.classes else np.zeros(len(X), dtype=np.bool_)
     keep = settle_missing(X, samples, task, rules, unanswered, strange)
     training, held = parts(samples, keep, rules)
@@ -127,6 +123,20 @@ def features(samples: Samples, task: Task) -> NDArray[np.float32]:
         )
         raise Unfit(Reason.WRONG_INPUT, f"{samples.name}: {told}", told)
     return _columns(samples, task.features if samples.columns else None, public("features"))
+
+
+def answers(samples: Samples, task: Task, settings: DataSettings) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """What each row's answer is, as in `Dataset.y`, and the rows of shape (n,) where it is missing.
+
+    A label that names no class of the task is `UNKNOWN` where the rules let such rows be left out.
+
+    Raises:
+        Unfit: WRONG_INPUT, there are none, or they are of another kind than the task's; BAD_DATA, one names
+            no class of the task, or is no number.
+    """
+    if task.classes:
+        return _classes(samples, task.classes, effective(settings, task), settings)
+    return _targets(samples, task.targets or ())
 
 
 def settle_missing(

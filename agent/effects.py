@@ -56,6 +56,20 @@ class KeepModel:
 
 
 @dataclass(frozen=True)
+class JudgeModel:
+    """Have the worker measure the model at hand against the one that `predict` uses."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class UseModel:
+    """Write the model that was judged, or else the one at hand, to the file that `predict` reads."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True)
 class SaveSigners:
     """Remember the keys known, durably, and forget which rounds the ones before have announced."""
 
@@ -120,6 +134,8 @@ Effect = (
     | StartWork
     | CancelWork
     | KeepModel
+    | JudgeModel
+    | UseModel
     | SaveSigners
     | SaveSeen
     | SaveUpdate

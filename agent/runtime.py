@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from agent.config import AgentSettings
 from agent.device import Fetching, Reporting
 from agent.effects import Effect
 from agent.events import Event
+from agent.judging import Judgement
 from agent.manners import UNMEASURED, Readings
 from agent.memory import Memory
 from agent.opening import Opened
@@ -83,6 +85,8 @@ class Runtime:
         kept = opened.held
         self._task = (kept.task, kept.decoded_task) if kept else None
         self._model = (kept.model, _weights(kept.decoded_model)) if kept else None
+        self._candidate: tuple[bytes, bytes, bytes] | None = None
+        """Digest, task and model of what is judged, which stay at hand whatever is fetched meanwhile."""
         if self._task is not None:  # the whole fleet may start at once, after a power cut
             link.spread_s = self._task[1].reconnect_spread_s
         self._outbox: Split | None = None
@@ -253,6 +257,9 @@ class Runtime:
                     unsaved = public("what was learnt cannot be written to this device's disk")
                     self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error), unsaved))
                     return
+                if isinstance(effect, do.UseModel):
+                    self._step(on.UseFailed(former.used))
+                    return
                 if isinstance(effect, do.KeepModel):
                     self._step(on.KeepFailed(self._now_s()))
                     return
@@ -286,7 +293,13 @@ class Runtime:
                     self._unsaved = None
                 assert self._task is not None
                 assert self._model is not None
+                if self._state.gated:
+                    held.set_apart(self._file)
                 held.save(self._file, self._task[0], self._model[0])
+            case do.JudgeModel(digest):
+                self._judge(digest)
+            case do.UseModel(digest):
+                self._use(digest)
             case do.SaveSigners(signers):
                 self._memory.save_signers(signers)
             case do.SaveSeen(attempt):
@@ -317,6 +330,27 @@ class Runtime:
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
         weights = self._model[1] if self._model and manifest.kind == "train" else None
         self._trainer.start(Job(manifest, self._task[1], weights, traffic))
+
+    def _judge(self, digest: bytes) -> None:
+        assert self._task is not None
+        assert self._model is not None
+        tolerance = self._settings.predict.tolerance
+        assert tolerance is not None
+        task, message = self._task
+        self._candidate = (digest, task, self._model[0])
+        used = held.in_use(self._file.parent, gated=True)
+        task_digest = sha256(task).digest()
+        self._trainer.judge(Judgement(digest, message, task_digest, self._model[1], used, tolerance))
+
+    def _use(self, digest: bytes) -> None:
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None and candidate[0] == digest:
+            _, task, model = candidate
+        else:  # the first one, which is not judged
+            assert self._task is not None
+            assert self._model is not None
+            task, model = self._task[0], self._model[0]
+        held.save(self._file.with_name(held.USED), task, model)
 
     def _publish_update(self, digest: bytes, numbers: tuple[int, ...] | None) -> None:
         if self._outbox is None or self._outbox.id != digest:

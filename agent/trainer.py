@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from agent.config import DEFAULT_SOURCE, AgentSettings
 from agent.dataset import Dataset, Unfit, fit
-from agent.events import Done, Failed
+from agent.events import Done, Failed, Judged
 from agent.extremes import Extremes, extremes
+from agent.judging import Judgement, judge
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
@@ -57,7 +58,7 @@ class Trainer:
         self,
         settings: AgentSettings,
         sources: Mapping[str, Source],
-        post: Callable[[Done | Failed], None],
+        post: Callable[[Done | Failed | Judged], None],
         snapshots: Mapping[str, Snapshot] | None = None,
     ) -> None:
         self._snapshots = dict(snapshots or {})
@@ -65,7 +66,7 @@ class Trainer:
         self._settings = settings
         self._sources = sources
         self._post = post
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | Judgement] = SimpleQueue()
         self._current: Job | None = None
         self._answered: Job | None = None
         self._data: tuple[object, bytes, Dataset] | None = None
@@ -81,6 +82,13 @@ class Trainer:
     def start(self, job: Job) -> None:
         """Begin a job; the one before should have been cancelled or done."""
         self._current = job
+        self._put(job)
+
+    def judge(self, judgement: Judgement) -> None:
+        """Measure a model against the one in use, after what is at work; `post` gets its `Judged`."""
+        self._put(judgement)
+
+    def _put(self, job: Job | Judgement) -> None:
         self.pulse.expect(self._patience_s)
         self._jobs.put(job)
         if self._thread is None or not self._thread.is_alive():
@@ -115,12 +123,40 @@ class Trainer:
     def _take(self) -> None:
         job = self._jobs.get()
         self.pulse.within(self._patience_s)
-        if not job.cancelled.is_set():
+        if isinstance(job, Judgement):
+            self.judge_now(job)
+        elif not job.cancelled.is_set():
             outcome = self.work(job)
             self._answered = job
             if outcome is not None and not job.cancelled.is_set():
                 self._post(outcome)
         self.pulse.rest()
+
+    def judge_now(self, judgement: Judgement) -> None:
+        """On the caller's thread; whatever goes wrong is a verdict too, for it is waited for."""
+        name = judgement.task.source or DEFAULT_SOURCE
+        try:
+            judged = judge(judgement, lambda task, digest: self._held_data(name, task, digest))
+        except BaseException as error:
+            why = f"measuring it failed: {type(error).__name__}"
+            self._post(Judged(judgement.digest, accepted=False, why=why))
+            if not isinstance(error, Exception):
+                raise
+            log.error("the new model could not be measured", exc_info=error)
+        else:
+            self._post(judged)
+
+    def _held_data(self, name: str, task: Task, digest: bytes) -> Dataset:
+        """The data of the owner's source `name` as a task wants them, read anew if they have changed.
+
+        A model in use may be of a task that named another source: it is measured on the rows of the new one.
+        """
+        if name not in self._sources:
+            raise DataError(f"this device has no source {name!r}")
+        source = self._sources[name]
+        if self._data is not None and self._data[:2] == (source.fingerprint(), digest):
+            return self._data[2]
+        return fit(source.read(), task, self._settings.offered[name])
 
     def _is_cancelled(self, job: Job) -> bool:
         """Asked before each step of training, which is a sign of life."""

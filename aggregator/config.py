@@ -60,7 +60,7 @@ class ModelSection(Section):
     """`[model]`: what goes in, what comes out, and the layers between. The output layer is added."""
 
     features: Annotated[Columns, BeforeValidator(_named)]
-    """The input columns by name, or how many there are (they are called x0, x1, …)."""
+    """The input columns by name, or how many there are: `features = 784` calls them x0 to x783."""
     classes: Columns | None = None
     """The class names of a classification; the outputs are in this order."""
     targets: Columns | None = None

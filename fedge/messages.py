@@ -306,6 +306,8 @@ class Status(Message):
     """The signing key that it believes, and that has announced what it has seen; none: it pins no key."""
     can: Capabilities | None = None
     """What it can do, as names of `fedge.capabilities`; none listed: what a device of 0.2.0 can."""
+    uses: Digest | None = None
+    """The digest of the model that it predicts with, if its owner's gate keeps that instead of `holds`."""
 
 
 class Service(Message):

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,22 +40,49 @@ def init(
     ca_days: Annotated[int, typer.Option(help="How long the authority lasts.", min=1)] = 20 * 365,
     server_days: Annotated[int, typer.Option(help="How long a server's certificate lasts.", min=1)] = 730,
     device_days: Annotated[int, typer.Option(help="How long a device's certificate lasts.", min=1)] = 365,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A CSV, a folder of them or an .npz: propose from it what is learnt, in [model]."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="With --like: the CSV's column of class names.", show_default="label")
+    ] = None,
+    regression: Annotated[
+        str | None, typer.Option(help="With --like: the column to predict as a number, instead of classes.")
+    ] = None,
 ) -> None:
     """Make a federation's folder: authority, identities, signing key, configuration; overwrites nothing.
 
     Run again it completes what is missing, and tells the broker of topics that a newer version has.
     To replace a key that others saw, remove its file and run this again: its certificate counts no more.
+
+    With --like it says which columns it took, which it left out and why.
     """
+    if like is None and (label is not None or regression is not None):
+        raise typer.BadParameter("--label and --regression are a file's: they go with --like")
+    if label is not None and regression is not None:
+        raise typer.BadParameter("--label is for classes and --regression for a number: give one of them")
     from fleet.identities.folder import FederationFolder
     from fleet.identities.founding import Founding, found
     from fleet.identities.renewing import ignored
 
     root = folder or Path(name)
+    founding = Founding(
+        name, host or ["localhost"], port, provisioning_port, ca_days, server_days, device_days
+    )
     with _told("init"):
+        proposal = None
+        if like is not None:
+            from fleet.settings_text import data_table, model_table, proposed
+
+            proposal = proposed(like, label, regression)
+            founding = replace(
+                founding,
+                model=model_table(proposal, like.name),
+                data=data_table(like, label, regression),
+            )
         made = found(
-            FederationFolder(root),
-            Founding(name, host or ["localhost"], port, provisioning_port, ca_days, server_days, device_days),
-            FederationFolder(beside) if beside is not None else None,
+            FederationFolder(root), founding, FederationFolder(beside) if beside is not None else None
         )
         unused = ignored(FederationFolder(root), host or ())
     for path in made:
@@ -65,6 +93,13 @@ def init(
         typer.echo(
             "only this machine reaches the broker as localhost: for devices elsewhere use --host", err=True
         )
+    if like is not None and proposal is not None:
+        from fleet.settings_text import summary
+
+        typer.echo(summary(proposal, like.name), err=True)
+        for path in (FederationFolder(root).settings, FederationFolder(root).device_settings):
+            if path not in made:
+                typer.echo(f"{path} was there before, so --like has not changed it", err=True)
     if unused:
         hosts = "--host " + " --host ".join(unused)
         typer.echo(

@@ -19,6 +19,8 @@ class Checked:
 
     correct: NDArray[np.bool_]
     """Which of the n samples it classifies correctly."""
+    predicted: NDArray[np.int64]
+    """Shape (n,): the class that it takes each for, as `scoring.by_class` wants it."""
     max_abs_diff: float
     """Largest difference of a probability from the device's own forward pass."""
 
@@ -42,7 +44,9 @@ def check(onnx: Path, state: Path, X: NDArray[np.float32], y: NDArray[Any]) -> C
     task, model = held.load(state / held.FILE)
     weights = CODECS[model.codec].decode(model.body, task.network.schema.size)
     ours = Network(task.network).predict(weights, X)
+    predicted = probabilities.argmax(axis=1)
     return Checked(
-        correct=probabilities.argmax(axis=1) == y,
+        correct=predicted == y,
+        predicted=predicted,
         max_abs_diff=float(np.abs(probabilities - ours).max()),
     )

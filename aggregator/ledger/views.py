@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.ledger.layout import COUNTS_MISSES
+from aggregator.ledger.layout import COUNTS_MISSES, TELLS_USES
 from aggregator.ledger.reading import connect_read_only
 from aggregator.rules.columns import Outlying
 from fedge.freshness import RoundId
@@ -57,6 +57,8 @@ class DeviceRow:
     """When it last said something new of itself, in seconds since 1970; None if that was never noted."""
     missed: int
     """Deadlines that it let pass in a row, at most as many as make rounds wait for it no longer."""
+    uses: bytes | None = None
+    """Digest of the model that it predicts with, if its owner's gate keeps that instead of what it holds."""
 
 
 def read_rounds(path: Path) -> list[RoundRow]:
@@ -113,11 +115,12 @@ def read_devices(path: Path) -> list[DeviceRow]:
         StateError: there is no ledger, or it cannot be read.
     """
     with connect_read_only(path) as db:
-        counts = db.execute("PRAGMA user_version").fetchone()[0] >= COUNTS_MISSES
+        layout = db.execute("PRAGMA user_version").fetchone()[0]
+        counts, tells = layout >= COUNTS_MISSES, layout >= TELLS_USES
         rows = db.execute(
             "SELECT device, online, version, samples, holds, generation, round,"  # nosec B608 # one of two texts of ours
             " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
-            f" refused, last_refusal, seen_at, {'missed' if counts else '0'}"
+            f" refused, last_refusal, seen_at, {'missed' if counts else '0'}, {'uses' if tells else 'NULL'}"
             " FROM devices d ORDER BY device"
         ).fetchall()
     return [

@@ -362,6 +362,9 @@ class Ledger(LedgerReader):
             now,
             json.dumps(status.can) if status.can is not None else None,
         )
+        self._run(
+            "UPDATE devices SET uses = ? WHERE device = ? AND uses IS NOT ?", status.uses, device, status.uses
+        )
 
     def save_missed(self, device: str, missed: Missed | None) -> None:
         """Keep how a device has let rounds wait in vain; None: it answers."""

@@ -99,6 +99,7 @@ def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
             "online": entry.ledger.online if entry.ledger else None,
             "last_seen": _iso(_last_seen(entry)),
             "missed": entry.ledger.missed if entry.ledger else None,
+            "keeps_older_model": entry.ledger.uses is not None if entry.ledger else None,
         }
         for entry in listed
     ]
@@ -114,11 +115,12 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
         online = ""
         if entry.ledger is not None and entry.ledger.online:
             online = "online" if entry.ledger.missed < MISSES else "online, not awaited"
+        older = ", keeps an older model" if entry.ledger is not None and entry.ledger.uses else ""
         table.add_row(
             entry.member.identity.name,
             entry.state(now) + (", in quarantine" if entry.quarantined is not None else ""),
             f"{end:%Y-%m-%d}" if end else "",
-            online or (f"{seen:%Y-%m-%d %H:%M} UTC" if seen else ""),
+            (online or (f"{seen:%Y-%m-%d %H:%M} UTC" if seen else "")) + older,
         )
     console.print(table, highlight=False)
 

@@ -97,7 +97,7 @@ def test_no_status_changes_anything_of_the_others() -> None:
     assert told > 100
 
 
-UNREAD = ("boot", "connection", "version", "samples", "holds")
+UNREAD = ("boot", "connection", "version", "samples", "holds", "uses")
 """Of a status, what the aggregator keeps or passes over, and decides nothing by."""
 
 
