@@ -193,9 +193,9 @@ def _print(outcome: "Outcome", console: Console) -> None:
     table = Table()
     table.add_column("training")
     table.add_column("accuracy", justify="right")
-    table.add_row(f"alone (mean of {outcome.devices} devices)", f"{outcome.accuracy_alone_mean:.3f}")
-    table.add_row(f"together ({outcome.rounds} rounds)", f"[bold]{outcome.accuracy:.3f}[/bold]")
-    table.add_row("all data in one place", f"{outcome.accuracy_central:.3f}")
+    table.add_row(f"alone (mean of {outcome.devices} devices)", f"{outcome.alone_mean:.3f}")
+    table.add_row(f"together ({outcome.rounds} rounds)", f"[bold]{outcome.together:.3f}[/bold]")
+    table.add_row("all data in one place", f"{outcome.central:.3f}")
     console.print(table)
     traffic, median_ms = outcome.traffic, outcome.seconds_per_round_median * 1000
     console.print(

@@ -11,7 +11,7 @@ from agent.sources import open_source
 from aggregator.config import FederationSettings
 from fedge.plan import Plan
 from fleet.datasets import FederatedDataset, load_digits, load_watch
-from fleet.provision import Federation, _toml, _write, provision
+from fleet.provision import Federation, _toml, provision, write_toml
 
 PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05, momentum=0.9)
 
@@ -81,6 +81,6 @@ def test_values_become_toml_that_reads_back(tmp_path: Path) -> None:
         "one": {"x": 0.05, "n": 3, "on": True, "names": ["a", "b"]},
         "two": {"layers": [{"type": "dense", "units": 64}, {"type": "relu"}], "none": []},
     }
-    _write(tmp_path / "file.toml", tables)
+    write_toml(tmp_path / "file.toml", tables)
     assert tomllib.loads((tmp_path / "file.toml").read_text(encoding="utf-8")) == tables
     assert _toml(1e-07) == "1e-07"
