@@ -43,11 +43,20 @@ class Predicted:
     outputs: NDArray[Any]
     """Of shape (n, k): the classes' probabilities, or the targets in their own units."""
     rounds: int
-    """How often the plan was done for it."""
+    """How often the plan was done at all."""
+    of: int
+    """After which of these rounds it was the model that answers."""
 
 
 def alone(
-    task: Task, fleet: Fleet, plan: Plan, rounds: int, seed: int, enough: Callable[[], bool] = never
+    task: Task,
+    fleet: Fleet,
+    plan: Plan,
+    rounds: int,
+    seed: int,
+    enough: Callable[[], bool] = never,
+    *,
+    best: bool = False,
 ) -> tuple[Alone, ...]:
     """Train each device on its own training part only.
 
@@ -58,6 +67,8 @@ def alone(
         rounds: how often it is done.
         seed: fixes the first weights, the same for all, and the order of samples.
         enough: asked before each device; yes ends it with those there are, but never without the first.
+        best: of the models after each round, take the one that does best on all held-out parts, else the
+            last one. So what is learnt by heart in too many rounds does not make a baseline look bad.
 
     Raises:
         DataError: nothing was measured of a column.
@@ -69,7 +80,13 @@ def alone(
         if results and enough():
             break
         outputs = predict(
-            task, {device: data}, plan, rounds, seed, np.concatenate([held_X, data.held_X])
+            task,
+            {device: data},
+            plan,
+            rounds,
+            seed,
+            np.concatenate([held_X, data.held_X]),
+            judge=(held_X, held_y) if best else None,
         ).outputs
         results.append(
             Alone(
@@ -98,10 +115,13 @@ def predict(
     seed: int,
     X: NDArray[np.float32],
     enough: Callable[[], bool] = never,
+    judge: tuple[NDArray[np.float32], NDArray[Any]] | None = None,
 ) -> Predicted:
     """Train on the training parts of all devices in one place, and answer the samples X, of shape (n, d).
 
-    `enough` is asked before each round but the first. The other arguments and errors are those of `alone`.
+    `enough` is asked before each round but the first. With `judge`, samples and their answers, the model of
+    the round answers that has the best figure on them, of equal ones the least loss; else the last one. The other arguments and
+    errors are those of `alone`.
     """
     everything = np.concatenate([data.X for data in fleet.values()])
     answers = np.concatenate([data.y for data in fleet.values()])
@@ -113,11 +133,18 @@ def predict(
     rng = np.random.default_rng(seed)
     w = initialize(standardized.network, rng)
     prepared, prepared_answers = network.prepare(everything), network.prepare_targets(answers)
-    done = 0
+    done, chosen, best = 0, (w, 0), (-np.inf, -np.inf)
     while done < rounds and not (done and enough()):
         w = train(network, w, prepared, prepared_answers, plan, rng).vector
         done += 1
-    return Predicted(network.predict(w, X), done)
+        if judge is None:
+            chosen = w, done
+            continue
+        found = network.evaluate(w, *judge)
+        merit = (-found.loss if found.accuracy is None else found.accuracy, -found.loss)
+        if merit > best:
+            chosen, best = (w, done), merit
+    return Predicted(network.predict(chosen[0], X), done, chosen[1])
 
 
 def held_out(fleet: Fleet) -> tuple[NDArray[np.float32], NDArray[Any]]:

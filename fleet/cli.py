@@ -20,6 +20,7 @@ from fedge import interrupts
 from fedge.collision import ADVICE, collisions
 from fedge.errors import FedgeError
 from fleet import cli_identities, cli_registrar, cli_signing, cli_simulation
+from fleet.trial import cli as cli_trial
 
 if TYPE_CHECKING:
     from fleet.outcome import Outcome
@@ -52,6 +53,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_trial.app)
 app.add_typer(cli_simulation.app)
 app.add_typer(cli_identities.app)
 app.add_typer(cli_signing.app)

@@ -67,6 +67,8 @@ def compare(
     seed: int,
     display: Display,
     enough: Callable[[], bool] = never,
+    *,
+    best: bool = False,
 ) -> Compared:
     """Measure the exported model, and train the two that it is compared with.
 
@@ -77,6 +79,7 @@ def compare(
         seed: fixes the first weights, and the order of samples.
         display: is told what happens.
         enough: yes ends the training of those it is compared with; none of them goes without a round.
+        best: compare with the best model of their rounds, else with the last one.
 
     Raises:
         DataError: nothing was measured of a column.
@@ -90,8 +93,8 @@ def compare(
     checked = verification.check(settings.export.folder / export.ONNX, first_state, X)
     display.say("comparing")
     bare = settings.task()
-    central = baselines.predict(bare, fleet, plan, rounds, seed, X, enough)
-    alone = baselines.alone(bare, fleet, plan, rounds, seed, enough)
+    central = baselines.predict(bare, fleet, plan, rounds, seed, X, enough, (X, y) if best else None)
+    alone = baselines.alone(bare, fleet, plan, rounds, seed, enough, best=best)
     difference = max(checked.max_abs_diff, learning.difference_in(settings.export.folder))
     return Compared(task, fleet, y, checked.outputs, central, alone, difference)
 

@@ -1,0 +1,325 @@
+"""What is wrong with a fleet's data, measured: each cause that is named has crossed a threshold stated here.
+
+Two shares p and q of the k classes are compared by their total variation distance ½ Σ |p - q|: the part of
+the rows that would have to be of another class. Of few rows it is far from 0 by chance alone: where n rows
+are drawn from shares q, |p - q| of a class is √(2 q (1 - q) / (π n)) on average (the mean absolute deviation
+of the normal distribution that approximates it); where both are drawn, of n and of m rows, 1/n + 1/m stands
+for 1/n. Half the sum of that is taken off before a threshold is asked.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.dataset import divide
+from fleet.figure import ACCURACY, Figure
+from fleet.trial.table import Table
+
+SKEWED = 0.3
+"""Mean over the devices of the distance between a device's classes and the fleet's, beyond chance."""
+APART = 0.2
+"""The same of a device's training and held-out part: the file is sorted by class."""
+GAPPY = 0.02
+"""The part of all rows in which a value that is needed is missing."""
+UNLIKE = 6.0
+"""How far a device's mean of a column may lie from the median device's, in robust standard deviations."""
+FEWEST_DEVICES = 4
+"""Of fewer devices none can be unlike the others: two that agree may be the odd ones."""
+FEW = 30
+"""Rows of a class over the fleet below which it can hardly be learnt, or be measured."""
+FAR = 20.0
+"""A value that repeats exactly is no measurement where it lies so many spreads away from the median."""
+TIMES = 2
+LAST = 0.2
+"""The part of the rounds over which a model that has learnt what there is becomes no better."""
+BETTER = 0.01
+"""By so much: in accuracy, or as a part of the RMSE."""
+ALONE = 2.0
+"""And so many times as far as the farthest of the others."""
+MAD = 1.4826
+"""The standard deviation of a normal distribution over its median absolute deviation."""
+
+
+class Cause(StrEnum):
+    """Why a fleet may learn badly."""
+
+    LABEL_SKEW = "label skew"
+    SORTED = "sorted by class"
+    GAPS = "gaps"
+    TOO_FEW = "too few rows"
+    UNLIKE = "a device unlike the others"
+    SENTINEL = "values that are no measurements"
+    UNFINISHED = "learning was not over"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause that was measured."""
+
+    cause: Cause
+    text: str
+    """What was found and where, with its figure."""
+    remedy: str
+    """What to do."""
+    value: float
+    threshold: float
+    devices: tuple[str, ...] = ()
+    """Where it was found, the worst first; empty: everywhere."""
+
+
+Counts = Mapping[str, NDArray[np.int64]]
+
+
+def counts(labels: NDArray[np.str_] | None, classes: Sequence[str]) -> NDArray[np.int64]:
+    """How many of n labels are of each of k classes, shape (k,)."""
+    if labels is None:
+        return np.zeros(len(classes), np.int64)
+    names, numbers = np.unique(labels, return_counts=True)
+    found = dict(zip(names.tolist(), numbers.tolist(), strict=True))
+    return np.array([found.get(name, 0) for name in classes], np.int64)
+
+
+def distance(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    """Total variation distance between two counts of k classes, each of at least one row.
+
+    >>> distance(np.array([1, 1, 0]), np.array([1, 1, 2]))
+    0.5
+    """
+    return float(np.abs(one / one.sum() - other / other.sum()).sum() / 2)
+
+
+def chance(shares: NDArray[np.float64], per_row: float) -> float:
+    """The distance to be expected of rows that were drawn from `shares`; `per_row` is 1/n, or 1/n + 1/m."""
+    return float(np.sqrt(2 * shares * (1 - shares) * per_row / math.pi).sum() / 2)
+
+
+def label_skew(by_device: Counts) -> Finding | None:
+    """Whether devices hold other classes than the fleet does."""
+    filled = {device: one for device, one in by_device.items() if one.sum()}
+    whole = np.sum(list(filled.values()), axis=0)
+    shares = whole / whole.sum()
+    beyond = {
+        device: max(0.0, distance(one, whole) - chance(shares, 1 / one.sum()))
+        for device, one in filled.items()
+    }
+    mean = sum(beyond.values()) / len(beyond)
+    if mean < SKEWED:
+        return None
+    worst = sorted(beyond, key=lambda device: -beyond[device])
+    return Finding(
+        Cause.LABEL_SKEW,
+        f"the devices hold different classes: on average {mean:.0%} of a device's rows would have to be of "
+        f"another class to be as the fleet's; the farthest are {_names(worst)}",
+        "few epochs a round and many rounds ([plan] epochs = 1); record more classes on each device",
+        mean,
+        SKEWED,
+        tuple(worst),
+    )
+
+
+def sorted_by_class(tables: Sequence[Table], classes: Sequence[str], holdout: float) -> Finding | None:
+    """Whether the last rows of the devices, held out by time, are of other classes than the rest."""
+    beyond: dict[str, float] = {}
+    unknown = held_rows = 0
+    for table in tables:
+        if table.labels is None:
+            continue
+        answered = np.flatnonzero(table.labels != "")
+        training, held = divide(table.series[answered], holdout, 0)
+        labels = table.labels[answered]
+        one, other = counts(labels[training], classes), counts(labels[held], classes)
+        if not one.sum() or not other.sum():
+            continue
+        shares = (one + other) / (one + other).sum()
+        by_chance = chance(shares, 1 / one.sum() + 1 / other.sum())
+        beyond[table.device] = max(0.0, distance(one, other) - by_chance)
+        unknown += int(other[one == 0].sum())
+        held_rows += int(other.sum())
+    if not beyond or (mean := sum(beyond.values()) / len(beyond)) < APART:
+        return None
+    worst = sorted((d for d in beyond if beyond[d] >= APART), key=lambda device: -beyond[device])
+    return Finding(
+        Cause.SORTED,
+        f"the files are sorted by class: {unknown} of the {held_rows} rows at their ends are of classes "
+        f"that the rows before them lack; the farthest are {_names(worst)}",
+        'hold out every n-th row ([data] holdout = { part = 0.2, by = "every" }), or name the column that '
+        "says which recording a row belongs to ([data] series)",
+        mean,
+        APART,
+        tuple(worst),
+    )
+
+
+def lacking(tables: Sequence[Table], features: Sequence[str], answer: str) -> dict[str, int]:
+    """In how many rows of each device a feature or the answer is missing."""
+    found = {}
+    for table in tables:
+        absent = np.isnan(table.X[:, [table.columns.index(name) for name in features]]).any(axis=1)
+        if table.labels is not None:
+            absent |= table.labels == ""
+        elif answer in table.columns:
+            absent |= np.isnan(table.column(answer))
+        found[table.device] = int(absent.sum())
+    return found
+
+
+def has_gaps(tables: Sequence[Table], features: Sequence[str], answer: str) -> bool:
+    """Whether anything is missing at all."""
+    return any(lacking(tables, features, answer).values())
+
+
+def gaps(tables: Sequence[Table], features: Sequence[str], answer: str, missing: str) -> Finding | None:
+    """Whether many rows have a missing value."""
+    absent, rows = lacking(tables, features, answer), sum(map(len, tables))
+    share = sum(absent.values()) / rows
+    if share < GAPPY:
+        return None
+    size = {table.device: len(table) for table in tables}
+    worst = sorted((d for d in absent if absent[d]), key=lambda device: -absent[device] / size[device])
+    done = {"fill": "are filled with the fleet's means", "drop": "are left out"}.get(missing, "stop a device")
+    return Finding(
+        Cause.GAPS,
+        f"{sum(absent.values())} of {rows} rows have a missing value and {done}; most are on {_names(worst)}",
+        'mend the sensors; [data] missing = "drop" and "fill" are worth a try each',
+        share,
+        GAPPY,
+        tuple(worst),
+    )
+
+
+def too_few(by_class: Mapping[str, int], held: int) -> list[Finding]:
+    """Classes of which the fleet has few rows, and a held-out part that is too small to tell models apart."""
+    found = []
+    rare = [name for name, rows in by_class.items() if rows < FEW]
+    if rare:
+        least = min(by_class[name] for name in rare)
+        named = ", ".join(f"{name} ({by_class[name]})" for name in rare[:5])
+        found.append(
+            Finding(
+                Cause.TOO_FEW,
+                f"few rows over all devices of {named}",
+                f"record at least {FEW} rows of each class",
+                least,
+                FEW,
+            )
+        )
+    if held < 2 * FEW:
+        found.append(
+            Finding(
+                Cause.TOO_FEW,
+                f"only {held} rows are held out on all devices together, so one row more or less is "
+                f"{1 / max(held, 1):.1%}",
+                "record more rows, or hold out a larger part (--holdout 0.3)",
+                held,
+                2 * FEW,
+            )
+        )
+    return found
+
+
+def unlike(tables: Sequence[Table], features: Sequence[str]) -> list[Finding]:
+    """Devices of which a column's mean lies far from the other devices'.
+
+    The unit is the larger of two spreads: of the devices' means (MAD · 1.4826), and within the median device.
+    So neither devices that differ by nature nor columns that are almost the same everywhere give an alarm.
+    """
+    if len(tables) < FEWEST_DEVICES:
+        return []
+    columns = [np.stack([_two(table.column(name)) for table in tables]) for name in features]
+    far: dict[str, list[tuple[float, str]]] = {}
+    for name, figures in zip(features, columns, strict=True):
+        means, spreads = figures[:, 0], figures[:, 1]
+        known = ~np.isnan(means)
+        if known.sum() < FEWEST_DEVICES:
+            continue
+        middle = float(np.median(means[known]))
+        unit = max(
+            MAD * float(np.median(np.abs(means[known] - middle))), float(np.median(spreads[known])), 1e-30
+        )
+        for table, mean in zip(tables, means, strict=True):
+            if (away := abs(float(mean) - middle) / unit) >= UNLIKE:
+                far.setdefault(table.device, []).append((away, name))
+    return [
+        Finding(
+            Cause.UNLIKE,
+            f"{device} is unlike the others in {len(found)} of {len(features)} columns: its mean of "
+            f"{max(found)[1]!r} lies {max(found)[0]:.0f} robust standard deviations from theirs",
+            f"look at this sensor and its unit; or leave {device} out",
+            max(found)[0],
+            UNLIKE,
+            (device,),
+        )
+        for device, found in far.items()
+    ]
+
+
+def _two(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean and standard deviation of what is there; NaN if nothing is."""
+    present = values[~np.isnan(values)].astype(np.float64)
+    return np.array([present.mean(), present.std()]) if len(present) else np.array([np.nan, np.nan])
+
+
+def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
+    """Values that repeat exactly and lie far outside of all others: what loggers write for "no reading"."""
+    found = []
+    for name in columns:
+        parts = {table.device: table.column(name).astype(np.float64) for table in tables}
+        values = np.concatenate([part[~np.isnan(part)] for part in parts.values()])
+        middle = float(np.median(values)) if len(values) else 0.0
+        spread = MAD * float(np.median(np.abs(values - middle))) if len(values) else 0.0
+        if spread == 0.0:
+            continue
+        different, times = np.unique(values, return_counts=True)
+        away_each = np.abs(different - middle)
+        odd = (away_each > FAR * spread) & (times >= TIMES)
+        # A heavy tail has values that repeat as well, but others between them and the rest.
+        odd &= away_each >= ALONE * float(away_each[~odd].max(initial=0.0))
+        for value, often in zip(different[odd].tolist(), times[odd].tolist(), strict=True):
+            where = sorted(parts, key=lambda device: -int((parts[device] == value).sum()))
+            where = [device for device in where if (parts[device] == value).any()]
+            away = abs(value - middle) / spread
+            found.append(
+                Finding(
+                    Cause.SENTINEL,
+                    f"column {name!r} is {value:g} in {often} rows ({_names(where)}), {away:.0f} spreads "
+                    "away from the rest: it looks like a sign for no reading, and is learnt as a measurement",
+                    "leave such cells empty in the files",
+                    away,
+                    FAR,
+                    tuple(where),
+                )
+            )
+    return found
+
+
+def unfinished(figure: Figure, curve: Sequence[float]) -> Finding | None:
+    """Whether the model was still becoming better: the last fifth of the rounds against the fifth before.
+
+    Args:
+        figure: what is measured.
+        curve: of the model after each round, the newest last.
+    """
+    part = max(1, round(LAST * len(curve)))
+    if len(curve) < 2 * part:
+        return None
+    before, last = (sum(some) / part for some in (curve[-2 * part : -part], curve[-part:]))
+    better = last - before if figure is ACCURACY else (before - last) / before if before else 0.0
+    if better < BETTER:
+        return None
+    return Finding(
+        Cause.UNFINISHED,
+        f"the model was still becoming better: {figure.title} went from {figure.shown(before)} to "
+        f"{figure.shown(last)} in the last {part} rounds",
+        "more rounds (--rounds, --seconds)",
+        better,
+        BETTER,
+    )
+
+
+def _names(devices: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(devices) - most} more" if len(devices) > most else ""
+    return ", ".join(devices[:most]) + more
