@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_serializer, model_validator
 
 from agent.hours import Hours, read_hours
 from fedge.messages import SOURCE_NAME
 from fedge.plan import MAX_EPOCHS
 from fedge.provisioning import PORT
-from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
+from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
 
 Missing = Literal["refuse", "drop", "fill"]
+UnknownLabels = Literal["refuse", "drop"]
+By = Literal["time", "every", "random", "series"]
+MAX_LABELS = 10_000
+MAX_MISSING_VALUES = 100
 DEFAULT_SOURCE = "data"
 """The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
 
@@ -21,18 +25,68 @@ def _hours(text: object) -> Any:
     return text if text is None or isinstance(text, Hours) else read_hours(text)
 
 
-class DataSettings(Section):
-    """What the sections of all sources share: how samples are chosen and divided."""
+def _between(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lowest value comes first, got {list(bounds)}")
+    return bounds
 
-    missing: Missing = "refuse"
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Between = Annotated[tuple[Finite, Finite], AfterValidator(_between)]
+"""The lowest and the highest value."""
+
+
+class Holdout(Section):
+    """`[data] holdout`: which rows are kept for evaluation, and never trained on."""
+
+    part: float = Field(default=0.2, ge=0, lt=0.9, allow_inf_nan=False)
+    """How much is held out, as a share of the rows; 0: nothing."""
+    by: By = "time"
+    """Which rows: `time`, the last of each series; `every` fifth row, where the part is 0.2; `random` ones;
+    or whole `series`."""
+
+    @model_serializer
+    def _as_written(self) -> Any:
+        """A number as long as that says it all, as it was written before there was a choice."""
+        return self.part if self.by == "time" else {"part": self.part, "by": self.by}
+
+
+def _holdout(value: object) -> object:
+    """`holdout = 0.2` is short for `{ part = 0.2 }`."""
+    return value if value is None or isinstance(value, dict | Holdout) else {"part": number_of(value)}
+
+
+class DataSettings(Section):
+    """What the sections of all sources share: how samples are chosen and divided.
+
+    What is None was not said by the owner: the task may propose it, and there is a default for it
+    (`agent.rules`).
+    """
+
+    missing: Missing | None = None
     """What happens to a row with a missing value: `refuse` the data naming file and row, `drop` the row, or
-    `fill` a feature with the survey's mean (a row without an answer is dropped)."""
-    holdout: float = Field(default=0.2, ge=0, lt=0.9, allow_inf_nan=False)
-    """The part of each series, its last by time, that is kept for evaluation."""
-    gap: int = Field(default=0, ge=0, le=1_000_000)
-    """Rows dropped between the training and the held-out part, where windows of a recording overlap."""
+    `fill` a feature with the survey's mean (a row without an answer is dropped). Without it: refuse."""
+    holdout: Annotated[Holdout | None, BeforeValidator(_holdout)] = None
+    """The part of each series that is kept for evaluation, its last by time; or a table of `part` and `by`,
+    which is time, every, random or series. Without it: 0.2 by time."""
+    gap: int | None = Field(default=None, ge=0, le=1_000_000)
+    """Rows dropped between the training and the held-out part, where windows of a recording overlap. Without
+    it: 0."""
     minimum: int = Field(default=20, ge=20)
     """The fewest training samples to take part with; a survey never describes fewer than 20."""
+    labels: dict[str, str] = Field(default_factory=dict, max_length=MAX_LABELS)
+    """The class that is meant by a text in the data: `{ Walk = "walk", sitting = "sit" }`."""
+    unknown_labels: UnknownLabels | None = None
+    """What happens to a row whose class the task does not know: `refuse` the data naming file and row, or
+    `drop` the row. Without it: refuse."""
+    first_class: int | None = Field(default=None, ge=0, le=1)
+    """The number of the first class, where labels are whole numbers: 0 or 1. Without it: 0, and data whose
+    numbers run from 1 to the number of classes are refused."""
+    range: dict[str, Between] = Field(default_factory=dict)
+    """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
+    outside is a missing value."""
+    missing_values: tuple[Finite, ...] = Field(default=(), max_length=MAX_MISSING_VALUES)
+    """Numbers that stand for a missing value, whatever the column: `[-9999, 65535]`."""
 
 
 class CsvSettings(DataSettings):

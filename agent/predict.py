@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from agent import held
 from agent.config import DEFAULT_SOURCE, AgentSettings, CsvSettings, DataSettings
 from agent.dataset import features, settle_missing
+from agent.exclusions import exclude
+from agent.rules import effective
 from agent.sources import CsvSource, NpzSource, Source
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
@@ -37,9 +39,9 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
     task, model = held.load(path)
     weights = _weights(path, task, model)
     data = settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
-    samples = _source(file, data, task).read()
+    samples = exclude(_source(file, data, task).read(), data, all_columns=False)
     X = features(samples, task)
-    rows = settle_missing(X, samples, task, data)
+    rows = settle_missing(X, samples, task, effective(data, task))
     with np.errstate(over="ignore", invalid="ignore"):
         answers = Network(task.network).predict(weights, X[rows])
     if as_json:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
+from agent.exclusions import excluding
 from agent.sources.csv import CsvSource
 from agent.sources.function import FunctionSource
 from agent.sources.npz import NpzSource
@@ -12,7 +13,11 @@ __all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "ope
 
 
 def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
-    """The source that `[data]` describes."""
+    """The source that `[data]` describes, without what its owner excludes."""
+    return excluding(_open(data), data)
+
+
+def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
     match data:
         case CsvSettings():
             return CsvSource(data.path, data.label, data.series, data.columns)

@@ -30,6 +30,19 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """Values of one column that count as missing."""
+
+    column: int | None
+    """Its number; None: they are answers of `y`."""
+    why: str
+    """The owner's own words: `-9999`, `outside of -40 … 85`."""
+    count: int
+    first: int
+    """The first row that has one."""
+
+
+@dataclass(frozen=True)
 class Samples:
     """n rows of d columns, and what they are about."""
 
@@ -56,6 +69,10 @@ class Samples:
     """Shape (n,): rows whose answer is missing where `y` itself cannot say so; None: `y` says it all."""
     nameless: DataError | None = None
     """Set where `columns` look like values: what to say unless the task asks for names such as these."""
+    exclusions: tuple[Exclusion, ...] = ()
+    """What the owner declared to be no measurement, and is NaN in `X` therefore."""
+    narrowed: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Columns that lose most of their values in float32: how many different ones are left, and were there."""
 
     def place(self, row: int) -> str:
         """Where a row is: `data/a.csv: line 7`."""

@@ -7,12 +7,14 @@ import pytest
 from agent.config import (
     AgentSettings,
     CsvSettings,
+    Holdout,
     LimitsSettings,
     MannersSettings,
     NpzSettings,
     PythonSettings,
 )
 from agent.hours import Hours
+from agent.rules import Rules, effective
 from fedge.errors import ConfigError
 
 HEAD = 'federation = "watch"\ndevice = "anna-left"\n'
@@ -31,7 +33,9 @@ def test_the_shortest_configuration(tmp_path: Path) -> None:
     assert (settings.broker.host, settings.broker.port) == ("127.0.0.1", 1883)
     assert settings.state.folder == here / "state"
     assert settings.data == CsvSettings(source="csv", path=here / "data", label="label", series=None)
-    assert (settings.data.missing, settings.data.holdout, settings.data.gap) == ("refuse", 0.2, 0)
+    data = settings.data
+    assert (data.missing, data.holdout, data.gap) == (None, None, None), "the owner has said nothing"
+    assert effective(data, None) == Rules("refuse", Holdout(part=0.2, by="time"), 0, "refuse", {})
     assert settings.data.minimum == 20
 
 
@@ -134,13 +138,13 @@ BROKEN = {
     ),
     "all held out": (
         CSV + "holdout = 1.0",
-        "[data] holdout: Input should be less than 0.9, got 1.0. The part",
+        "[data.holdout] part: Input should be less than 0.9, got 1.0. How much",
     ),
     "negative hold-out": (
         CSV + "holdout = -0.1",
-        "[data] holdout: Input should be greater than or equal to 0",
+        "[data.holdout] part: Input should be greater than or equal to 0",
     ),
-    "hold-out is no number": (CSV + "holdout = nan", "[data] holdout: Input should be "),
+    "hold-out is no number": (CSV + "holdout = nan", "[data.holdout] part: Input should be "),
     "negative gap": (
         CSV + "gap = -1",
         "[data] gap: Input should be greater than or equal to 0, got -1. Rows",

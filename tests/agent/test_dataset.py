@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import CsvSettings, DataSettings
-from agent.dataset import Dataset, Unfit, divide, features, fit
+from agent.dataset import Dataset, Unfit, features, fit
+from agent.division import divide
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
 from fedge.messages import MAX_DETAIL, Decline, Task, detail_of
@@ -147,7 +148,8 @@ def test_unknown_classes_are_refused_without_naming_them(classes: tuple[str, ...
     reason, text = unfit(samples_from_arrays("f", X, labels), classifier(*classes))
     assert reason == Reason.BAD_DATA
     names = ", ".join(classes)
-    assert text == f"f: row 7: y names none of the task's classes (1 such rows); they are {names}"
+    told = f"f: row 7: y names none of the task's classes (1 such rows); they are {names}; "
+    assert text == told + "`fedge-agent --check` shows the lines for [data] labels, or set unknown_labels"
 
 
 def test_answers_of_the_wrong_kind() -> None:

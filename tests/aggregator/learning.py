@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dataset import Dataset, divide
+from agent.dataset import Dataset
+from agent.division import divide
 from agent.local.sgd import train
 from agent.measuring import measured
 from aggregator.rules.mean import Contribution, finish, order, partial
