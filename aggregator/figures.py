@@ -8,7 +8,7 @@ learning (`aggregator.stopping`); no model is made of them.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, sqrt
 from statistics import median_low
 
 from aggregator.answers import Answer
@@ -53,6 +53,10 @@ RANGES: Mapping[str, Range] = {
     "held_loss_after": LOSS,
     "accuracy_before": SHARE,
     "accuracy_after": SHARE,
+    "rmse_before": LOSS,
+    "rmse_after": LOSS,
+    "mae_before": LOSS,
+    "mae_after": LOSS,
     "held_out": COUNT,
     "received_bytes": BYTES,
     "sent_bytes": BYTES,
@@ -82,8 +86,8 @@ def bytes_needed(task: int, model: int) -> int:
 def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
-    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy` and `held_loss`
-    are of the model the round began from. A figure that only one or two devices tell is left out, unless
+    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
+    `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares. A figure that only one or two devices tell is left out, unless
     these are all: where nobody else holds rows out, one device's word would be the fleet's.
 
     Args:
@@ -98,6 +102,8 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
         ("accuracy", "accuracy_before", True),
         ("held_loss", "held_loss_before", True),
         ("accuracy_local", "accuracy_after", True),
+        ("rmse", "rmse_before", True),
+        ("mae", "mae_before", True),
     ):
         figures = [
             (_held_out(n, metrics) if held else n, metrics[source])
@@ -106,7 +112,7 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
         ]
         figures = [(weight, value) for weight, value in figures if weight > 0]
         if figures and suffice(len(figures), len(told)):
-            summary[name] = merged(figures)
+            summary[name] = merged_squares(figures) if name == "rmse" else merged(figures)
     received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
     summary["bytes_down"] = int(sum(min(count, needed) for count in received))
     return summary
@@ -130,6 +136,11 @@ def merged(figures: Sequence[tuple[int, float]]) -> float:
     counted = ordered[1:-1] if len(ordered) >= FEWEST else ordered
     mean = fsum(value * weight for value, weight in counted) / fsum(weight for _, weight in counted)
     return min(max(mean, counted[0][0]), counted[-1][0])
+
+
+def merged_squares(figures: Sequence[tuple[int, float]]) -> float:
+    """As `merged`, of the squares, and the root of that."""
+    return sqrt(merged([(weight, value * value) for weight, value in figures]))
 
 
 def _held_out(samples: int, metrics: Metrics) -> int:

@@ -93,7 +93,7 @@ BROKEN = [
     ),
     (GOOD.replace("[model]", 'devices = ["A"]\n[model]'), ["[federation] devices[0]:", "'A'"]),
     (GOOD.replace("[model]", "max_samples = 5\n[model]"), ["[federation] max_samples:", "20, got 5"]),
-    (REGRESSION + "[stopping]\naccuracy = 0.9\n", ["[stopping] accuracy:", "use patience or weight_change"]),
+    (REGRESSION + "[stopping]\naccuracy = 0.9\n", ["[stopping] accuracy:", "use rmse, patience or weight_change"]),
     (GOOD + "[stopping]\nrounds = 0\n", ["[stopping] rounds:", "greater than or equal to 1, got 0"]),
     (GOOD + "[state]\nkeep_rounds = 1\n", ["[state] keep_rounds:", "greater than or equal to 2, got 1"]),
     (GOOD + '[broker]\nurl = "tcp://x"\n', ["[broker] url:", "expected mqtt://host[:port]"]),

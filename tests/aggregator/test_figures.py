@@ -227,7 +227,7 @@ def after(rounds: list[dict[str, Answer]]) -> Progress:
     progress = Progress()
     for answers in rounds:
         found = summary(answers)
-        progress = progress.after(found.get("accuracy"), found.get("held_loss"), 1.0)
+        progress = progress.after({**found, "weight_change": 1.0})
     return progress
 
 
