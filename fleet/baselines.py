@@ -120,8 +120,8 @@ def predict(
     """Train on the training parts of all devices in one place, and answer the samples X, of shape (n, d).
 
     `enough` is asked before each round but the first. With `judge`, samples and their answers, the model of
-    the round answers that has the best figure on them, of equal ones the least loss; else the last one. The other arguments and
-    errors are those of `alone`.
+    the round answers that has the best figure on them, of equal ones the least loss; else the last one. The
+    other arguments and errors are those of `alone`.
     """
     everything = np.concatenate([data.X for data in fleet.values()])
     answers = np.concatenate([data.y for data in fleet.values()])

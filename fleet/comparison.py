@@ -43,7 +43,7 @@ class Compared:
     """Outputs of a model that was trained in one place, of shape (h, k)."""
     alone: tuple[Alone, ...]
     max_abs_diff: float
-    """Between the ONNX file and a device's own forward pass, on these samples."""
+    """Between ONNX and the device's own forward pass, on these samples and on the aggregator's."""
 
     @property
     def figure(self) -> Figure:
@@ -90,13 +90,14 @@ def compare(
     task, _ = held.load(first_state / held.FILE)
     fleet = learning.data_of(files, task)
     X, y = baselines.held_out(fleet)
-    checked = verification.check(settings.export.folder / export.ONNX, first_state, X)
+    folder = settings.export.folder
+    together = verification.answers(folder / export.ONNX, X)
+    difference = verification.check(learning.newest_in(folder) / export.ONNX, first_state, X)
     display.say("comparing")
     bare = settings.task()
     central = baselines.predict(bare, fleet, plan, rounds, seed, X, enough, (X, y) if best else None)
     alone = baselines.alone(bare, fleet, plan, rounds, seed, enough, best=best)
-    difference = max(checked.max_abs_diff, learning.difference_in(settings.export.folder))
-    return Compared(task, fleet, y, checked.outputs, central, alone, difference)
+    return Compared(task, fleet, y, together, central, alone, max(difference, learning.exported(folder)[1]))
 
 
 def outcome_of(
@@ -122,6 +123,7 @@ def outcome_of(
         devices=len(compared.fleet),
         rows=learnt.rows,
         figure=figure,
+        chosen=learning.exported(exported)[0],
         together=figure.of(compared.together, compared.truth),
         together_by_device=compared.by_device(compared.together),
         alone=compared.alone,

@@ -17,6 +17,7 @@ from agent.dataset import Dataset, fit
 from agent.sources import open_source
 from aggregator import export
 from aggregator.config import FederationSettings
+from aggregator.exporting import NEWEST
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import RoundRow, read_devices, read_rounds
 from fedge.errors import FedgeError, StateError
@@ -38,12 +39,12 @@ FINAL_MODEL_S = 90.0
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a fleet has come to; every device holds the exported model."""
+    """What a fleet has come to; every device holds the newest model."""
 
     rows: tuple[RoundRow, ...]
     """The survey and every training round."""
     seconds: float
-    """From starting the programs until all devices held the final model."""
+    """From starting the programs until all devices held the newest model."""
     processes: int
     """Among how many processes the devices were divided."""
     cut: bool
@@ -56,16 +57,16 @@ class Learnt:
 
 
 def learn(
-    files: Federation, logs: Path, bus: Broker, display: Display, budget_s: float | None = None
+    files: Federation, logs: Path, bus: Broker, display: Display, until_s: float | None = None
 ) -> Learnt:
-    """Run a federation until it is done and every device holds the final model.
+    """Run a federation until it is done and every device holds the newest model.
 
     Args:
-        files: of the federation; its settings are changed where the budget ends it.
+        files: of the federation; its settings are changed where the time ends it.
         logs: a folder to be made.
         bus: the broker that the files name.
         display: wants to know how far it is.
-        budget_s: ends learning after the round in which so many seconds are over, but not before the first.
+        until_s: by the monotonic clock; learning ends then, but not before its first round.
 
     Raises:
         FedgeError: a program ended too early (with the last lines of its log), nothing moves any more, or the
@@ -76,13 +77,12 @@ def learn(
     database = settings.state.folder / LEDGER
     logs.mkdir()
     with _agents(files, logs) as agents:
-        until_s = None if budget_s is None else started_s + budget_s
         cut = not _follow(files, logs, database, bus, agents, until_s, display)
         if cut:
             end_after(files.settings, len(trained(read_rounds(database))))
             _follow(files, logs, database, bus, agents, None, display)
         display.say("final model")
-        _await_final_model(files, settings.export.folder / export.MANIFEST, agents)
+        _await_newest_model(files, newest_in(settings.export.folder) / export.MANIFEST, agents)
     onnx = settings.export.folder / export.ONNX
     if not onnx.is_file():
         raise FedgeError(f"{onnx}: was withheld; {settings.export.folder / export.MANIFEST} says why")
@@ -98,10 +98,17 @@ def data_of(files: Federation, task: Task) -> dict[str, Dataset]:
     return found
 
 
-def difference_in(folder: Path) -> float:
-    """How far the aggregator has found the ONNX file from its own model, on random samples."""
+def exported(folder: Path) -> tuple[int, float]:
+    """The round of the model that was exported, and how far the aggregator has found the ONNX file from its
+    own model, on random samples."""
     found = json.loads((folder / export.MANIFEST).read_text(encoding="utf-8"))
-    return float(found["onnx_max_abs_diff"])
+    return int(found["round"]), float(found["onnx_max_abs_diff"])
+
+
+def newest_in(folder: Path) -> Path:
+    """Where the newest model of an export is: beside the best one, if that is what was chosen."""
+    beside = folder / NEWEST
+    return beside if (beside / export.MANIFEST).is_file() else folder
 
 
 def shared_out(devices: Mapping[str, Path], processes: int) -> list[list[str]]:
@@ -189,8 +196,8 @@ def _check(agents: Sequence[Program]) -> None:
             raise agent.died()
 
 
-def _await_final_model(files: Federation, manifest: Path, agents: Sequence[Program]) -> None:
-    """Return when every device holds the model that was exported."""
+def _await_newest_model(files: Federation, manifest: Path, agents: Sequence[Program]) -> None:
+    """Return when every device holds the model of this manifest."""
     wanted = json.loads(manifest.read_text(encoding="utf-8"))["model"]
     deadline_s = time.monotonic() + FINAL_MODEL_S
     waiting = {device: config.parent / "state" / held.FILE for device, config in files.agents.items()}

@@ -35,8 +35,10 @@ class Outcome:
     """The survey and every training round."""
     figure: Figure
     """What `together`, `central` and all of `alone` are measured by."""
+    chosen: int
+    """The round of the exported model."""
     together: float
-    """Of the final ONNX file on the held-out parts of all devices, by onnxruntime."""
+    """Of the exported ONNX file on the held-out parts of all devices, by onnxruntime."""
     together_by_device: dict[str, float]
     """The same on each device's own held-out part."""
     alone: tuple[Alone, ...]
@@ -53,7 +55,7 @@ class Outcome:
     manifest: Path
     report: Path
     seconds_learning: float
-    """From starting the programs until all devices held the final model."""
+    """From starting the programs until all devices held the newest model."""
     seconds: float
     """The whole of it."""
     target_scale: float = 1.0
@@ -76,18 +78,18 @@ class Outcome:
 
     @property
     def curve(self) -> list[tuple[int, float]]:
-        """The figure of the model after each round that it is known of, the final one's last.
+        """The figure of the model after each round that it is known of.
 
         A row tells of the model that its round began from: the one of the round before.
         """
-        points = []
-        for row in self.training:
+        points = {self.chosen: self.together}
+        for row in self.rows:
             value = row.accuracy
             if self.figure is not ACCURACY:
                 value = None if row.held_loss is None else math.sqrt(row.held_loss) * self.target_scale
             if value is not None:
-                points.append((row.round - 1, value))
-        return [*points, (self.training[-1].round, self.together)]
+                points.setdefault(row.round - 1, value)
+        return sorted(points.items())
 
     @property
     def traffic(self) -> Traffic:

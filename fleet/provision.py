@@ -95,10 +95,12 @@ def write_federation(
     rounds: int,
     deadline_s: float,
     quorum: int | None = None,
+    best_by: str = "loss",
 ) -> Path:
     """Write `federation.toml` in `folder`; its state and its export will lie beside it.
 
     Every round waits for all `devices`; with a `quorum` for those who are online, and so many are enough.
+    The model that is best by `best_by`, as `[stopping] patience_on` calls it, is exported.
     """
     enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
     settings = folder / FEDERATION_FILE
@@ -110,7 +112,7 @@ def write_federation(
             "model": model,
             "plan": plan.model_dump(exclude_none=True),
             "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
-            "stopping": {"rounds": rounds},
+            "stopping": {"rounds": rounds, "patience_on": best_by},
             "state": {"folder": "state"},
             "export": {"folder": "export"},
         },

@@ -120,7 +120,7 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("Seed", str(outcome.seed)),
         (
             "Time",
-            f"{outcome.seconds_learning:.1f} s from starting the programs until every device held the final "
+            f"{outcome.seconds_learning:.1f} s from starting the programs until every device held the newest "
             f"model; {outcome.seconds:.1f} s with preparing, measuring and the two comparisons",
         ),
         (
@@ -162,7 +162,7 @@ def _accuracy_figure(outcome: Outcome) -> go.Figure:
             showarrow=False,
             font={"color": colour, "size": 14},
         )
-    x, y = points[-1]
+    x, y = outcome.chosen, outcome.together
     figure.add_scatter(
         x=[x],
         y=[y],

@@ -1,6 +1,5 @@
 """Does the ONNX file do what the devices' own models do?"""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,7 @@ from fedge.codecs import CODECS
 from fedge.nn import Network
 
 
-@dataclass(frozen=True)
-class Checked:
-    """An exported model, measured on real samples by onnxruntime."""
-
-    outputs: NDArray[Any]
-    """Of shape (n, k): the classes' probabilities, or the targets in their own units."""
-    max_abs_diff: float
-    """Largest difference from the device's own forward pass: of a probability, or of a target in units of
-    the largest one (never of less than 1)."""
-
-
-def check(onnx: Path, state: Path, X: NDArray[np.float32]) -> Checked:
+def check(onnx: Path, state: Path, X: NDArray[np.float32]) -> float:
     """Compare an ONNX file with the model that a device holds.
 
     Args:
@@ -32,16 +20,25 @@ def check(onnx: Path, state: Path, X: NDArray[np.float32]) -> Checked:
         state: the state folder of a device that has followed the same model.
         X: raw samples, of shape (n, d), n ≥ 1.
 
+    Returns:
+        The largest difference from the device's own forward pass: of a probability, or of a target in units
+        of the largest one (never of less than 1).
+
     Raises:
         StateError: the device holds no model, or a damaged one.
     """
+    outputs = answers(onnx, X)
+    task, model = held.load(state / held.FILE)
+    weights = CODECS[model.codec].decode(model.body, task.network.schema.size)
+    ours = Network(task.network).predict(weights, X)
+    scale = max(1.0, float(np.abs(ours).max()))
+    return float(np.abs(outputs - ours).max()) / scale
+
+
+def answers(onnx: Path, X: NDArray[np.float32]) -> NDArray[Any]:
+    """What onnxruntime computes for raw samples X, of shape (n, d): outputs of shape (n, k)."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
     (outputs,) = session.run(None, {session.get_inputs()[0].name: X})
-    task, model = held.load(state / held.FILE)
-    weights = CODECS[model.codec].decode(model.body, task.network.schema.size)
-    ours = Network(task.network).predict(weights, X)
-    outputs = np.asarray(outputs).reshape(ours.shape)
-    scale = max(1.0, float(np.abs(ours).max()))
-    return Checked(outputs=outputs, max_abs_diff=float(np.abs(outputs - ours).max()) / scale)
+    return np.asarray(outputs).reshape(len(X), -1)

@@ -95,8 +95,8 @@ def run(options: Options, display: Display) -> Trial:
 
     with broker.start(options.broker, folder / "broker") as bus:
         files = _write(folder, devices, proposal, options, bus)
-        budget_s = None if options.seconds is None else LEARNING * options.seconds
-        learnt = learning.learn(files, folder / "logs", bus, display, budget_s)
+        until_s = None if options.seconds is None else started_s + LEARNING * options.seconds
+        learnt = learning.learn(files, folder / "logs", bus, display, until_s)
     if isinstance(bus, broker.LocalBroker):
         for path in (files.settings, *files.agents.values()):
             lead_to(path, BrokerSettings().url)
@@ -271,6 +271,7 @@ def _write(
         plan=proposal.plan,
         rounds=proposal.rounds,
         deadline_s=DEADLINE_S,
+        best_by="accuracy" if proposal.classes else "rmse",
     )
     agents = {
         device.found.device: write_agent(

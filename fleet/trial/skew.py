@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dataset import divide
+from agent.division import divide
 from fleet.figure import ACCURACY, Figure
 from fleet.trial.table import Table
 
@@ -27,6 +27,10 @@ GAPPY = 0.02
 """The part of all rows in which a value that is needed is missing."""
 UNLIKE = 6.0
 """How far a device's mean of a column may lie from the median device's, in robust standard deviations."""
+PART_UNLIKE = 0.1
+"""In so many of the columns that must be so,"""
+VERY_UNLIKE = 30.0
+"""or in one column by so much."""
 FEWEST_DEVICES = 4
 """Of fewer devices none can be unlike the others: two that agree may be the odd ones."""
 FEW = 30
@@ -144,8 +148,9 @@ def sorted_by_class(tables: Sequence[Table], classes: Sequence[str], holdout: fl
     worst = sorted((d for d in beyond if beyond[d] >= APART), key=lambda device: -beyond[device])
     return Finding(
         Cause.SORTED,
-        f"the files are sorted by class: {unknown} of the {held_rows} rows at their ends are of classes "
-        f"that the rows before them lack; the farthest are {_names(worst)}",
+        f"the files are sorted by class: on average {mean:.0%} of the rows at a file's end would have to be of "
+        f"another class to be as the rows before them ({unknown} of {held_rows} are of classes that those "
+        f"lack); the farthest are {_names(worst)}",
         'hold out every n-th row ([data] holdout = { part = 0.2, by = "every" }), or name the column that '
         "says which recording a row belongs to ([data] series)",
         mean,
@@ -222,45 +227,55 @@ def too_few(by_class: Mapping[str, int], held: int) -> list[Finding]:
 
 
 def unlike(tables: Sequence[Table], features: Sequence[str]) -> list[Finding]:
-    """Devices of which a column's mean lies far from the other devices'.
+    """Devices of which the columns' means lie far from the other devices'.
 
-    The unit is the larger of two spreads: of the devices' means (MAD · 1.4826), and within the median device.
-    So neither devices that differ by nature nor columns that are almost the same everywhere give an alarm.
+    The unit is the largest of three spreads: of the other devices' means (MAD · 1.4826), within the median
+    one of them, and of all their values together. So neither devices that differ by nature nor columns that
+    are mostly the same value give an alarm. A column that is constant on all others says nothing.
     """
-    if len(tables) < FEWEST_DEVICES:
+    if len(tables) < FEWEST_DEVICES or not features:
         return []
-    columns = [np.stack([_two(table.column(name)) for table in tables]) for name in features]
-    far: dict[str, list[tuple[float, str]]] = {}
-    for name, figures in zip(features, columns, strict=True):
-        means, spreads = figures[:, 0], figures[:, 1]
-        known = ~np.isnan(means)
-        if known.sum() < FEWEST_DEVICES:
+    found = []
+    figures = {name: np.stack([_moments(table.column(name)) for table in tables]) for name in features}
+    for k, table in enumerate(tables):
+        away = sorted(((_away(figures[name], k), name) for name in features), reverse=True)
+        far = [one for one in away if one[0] >= UNLIKE]
+        if not far or (len(far) < PART_UNLIKE * len(features) and far[0][0] < VERY_UNLIKE):
             continue
-        middle = float(np.median(means[known]))
-        unit = max(
-            MAD * float(np.median(np.abs(means[known] - middle))), float(np.median(spreads[known])), 1e-30
+        found.append(
+            Finding(
+                Cause.UNLIKE,
+                f"{table.device} is unlike the others in {len(far)} of {len(features)} columns: its mean of "
+                f"{far[0][1]!r} lies {far[0][0]:.0f} robust standard deviations from theirs",
+                f"look at this sensor and its unit; or leave {table.device} out",
+                far[0][0],
+                UNLIKE,
+                (table.device,),
+            )
         )
-        for table, mean in zip(tables, means, strict=True):
-            if (away := abs(float(mean) - middle) / unit) >= UNLIKE:
-                far.setdefault(table.device, []).append((away, name))
-    return [
-        Finding(
-            Cause.UNLIKE,
-            f"{device} is unlike the others in {len(found)} of {len(features)} columns: its mean of "
-            f"{max(found)[1]!r} lies {max(found)[0]:.0f} robust standard deviations from theirs",
-            f"look at this sensor and its unit; or leave {device} out",
-            max(found)[0],
-            UNLIKE,
-            (device,),
-        )
-        for device, found in far.items()
-    ]
+    return found
 
 
-def _two(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean and standard deviation of what is there; NaN if nothing is."""
+def _moments(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Count, mean and variance of what is there; NaN if nothing is."""
     present = values[~np.isnan(values)].astype(np.float64)
-    return np.array([present.mean(), present.std()]) if len(present) else np.array([np.nan, np.nan])
+    if not len(present):
+        return np.array([0.0, np.nan, np.nan])
+    return np.array([len(present), present.mean(), present.var()])
+
+
+def _away(figures: NDArray[np.float64], k: int) -> float:
+    """How many units device k's mean lies from the median one; `figures` as `_moments`, of shape (n, 3)."""
+    others = np.delete(figures, k, axis=0)
+    others = others[others[:, 0] > 0]
+    if len(others) < FEWEST_DEVICES - 1 or not figures[k, 0]:
+        return 0.0
+    count, means, variances = others.T
+    middle, whole = float(np.median(means)), float((count * means).sum() / count.sum())
+    together = math.sqrt(float((count * (variances + np.square(means - whole))).sum() / count.sum()))
+    between = MAD * float(np.median(np.abs(means - middle)))
+    unit = max(between, math.sqrt(float(np.median(variances))), together)
+    return abs(float(figures[k, 1]) - middle) / unit if unit > 0 else 0.0
 
 
 def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:

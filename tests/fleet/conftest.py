@@ -63,6 +63,7 @@ def outcome(tmp_path: Path) -> Outcome:
         devices=2,
         rows=tuple(row(number, accuracy=accuracy) for number, accuracy in enumerate(accuracies)),
         figure=ACCURACY,
+        chosen=3,
         together=0.875,
         together_by_device={"left": 1.0, "right": 0.75},
         alone=(Alone("left", 0.5, 1.0), Alone("right", 0.625, 0.75)),
