@@ -148,8 +148,8 @@ def sorted_by_class(tables: Sequence[Table], classes: Sequence[str], holdout: fl
     worst = sorted((d for d in beyond if beyond[d] >= APART), key=lambda device: -beyond[device])
     return Finding(
         Cause.SORTED,
-        f"the files are sorted by class: on average {mean:.0%} of the rows at a file's end would have to be of "
-        f"another class to be as the rows before them ({unknown} of {held_rows} are of classes that those "
+        f"the files are sorted by class: on average {mean:.0%} of the rows at a file's end would have to be "
+        f"of another class to be as the rows before them ({unknown} of {held_rows} are of classes that those "
         f"lack); the farthest are {_names(worst)}",
         'hold out every n-th row ([data] holdout = { part = 0.2, by = "every" }), or name the column that '
         "says which recording a row belongs to ([data] series)",
