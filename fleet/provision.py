@@ -143,6 +143,11 @@ def end_after(settings: Path, rounds: int) -> None:
     _replace(settings, r"(?m)(?<=^\[stopping\]\nrounds = )\d+$", str(rounds))
 
 
+def keep_going(settings: Path, quorum: int) -> None:
+    """Change a `federation.toml` that was written here: no round waits for a device that is not online."""
+    _replace(settings, r"(?m)^target = \d+\nquorum = \d+$", f"quorum = {quorum}")
+
+
 def lead_to(file: Path, broker_url: str) -> None:
     """Change a file that was written here: its broker is another one."""
     section = "".join(f"{key} = {_toml(value)}\n" for key, value in _broker(broker_url).items())

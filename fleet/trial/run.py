@@ -27,7 +27,7 @@ from fleet.demo import federation_name
 from fleet.figure import figure_of
 from fleet.folders import empty
 from fleet.progress import Display
-from fleet.provision import Federation, Value, lead_to, write_agent, write_federation
+from fleet.provision import Federation, Value, end_after, keep_going, lead_to, write_agent, write_federation
 from fleet.trial import page, skew, twin, verdict
 from fleet.trial.files import FEWEST, DeviceFiles, device_ids, discover
 from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
@@ -100,6 +100,8 @@ def run(options: Options, display: Display) -> Trial:
     if isinstance(bus, broker.LocalBroker):
         for path in (files.settings, *files.agents.values()):
             lead_to(path, BrokerSettings().url)
+    end_after(files.settings, proposal.rounds)
+    keep_going(files.settings, max(FEWEST, len(devices) // 2))
 
     compared = compare(files, proposal.plan, learnt.rounds, options.seed, display, enough, best=True)
     without = {}

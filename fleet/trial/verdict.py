@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.figure import ACCURACY, Figure
-from fleet.trial.skew import Finding
+from fleet.trial.skew import Cause, Finding
 
 POINTS = 0.03
 """Of accuracy: two models that are closer than that count as equally good."""
 PART = 0.05
 """Of an RMSE, the same."""
+
+
+SPOILS = (Cause.SORTED, Cause.SENTINEL)
+"""What makes one place with all data bad as well, so that it shows in no comparison."""
 
 
 class Kind(StrEnum):
@@ -128,6 +132,11 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
             "The distance to all data in one place is within what so few held-out rows can tell "
             f"(± {figures.noise:.1%})."
         )
+    spoilt = [one for one in findings if one.cause in SPOILS]
+    if spoilt and reaches and not nothing:
+        sentences.append(
+            "All of these figures are other than they need be: " + "; ".join(one.text for one in spoilt) + "."
+        )
     wrong = nothing or not reaches
     if wrong and findings:
         sentences.append("What was found that can be why: " + "; ".join(one.text for one in findings) + ".")
@@ -136,7 +145,7 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
             "Nothing that was looked for in the data explains it: try more rounds (--rounds), and look at "
             "the curve in the report."
         )
-    return Verdict(kind, pays, reaches, title, tuple(sentences), tuple(findings) if wrong else ())
+    return Verdict(kind, pays, reaches, title, tuple(sentences), tuple(findings if wrong else spoilt))
 
 
 def constant(figure: Figure, answers: NDArray[Any], truth: NDArray[Any]) -> float:

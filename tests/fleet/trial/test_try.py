@@ -138,6 +138,7 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
     assert len(open_source(settings.data).read().X) == 90
     federation = FederationSettings.load(Path(found["federation"]))
     assert federation.broker.url == "mqtt://127.0.0.1:1883"
+    assert (federation.rounds.target, federation.rounds.quorum) == (None, 2)  # of three: one may be away
 
     # The twin in this process computes what the processes did: so leaving one out is told of the same maths.
     files = Federation(

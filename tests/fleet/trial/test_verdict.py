@@ -40,6 +40,13 @@ def test_causes_are_named_where_something_is_wrong_and_only_there() -> None:
     assert "Nothing that was looked for" in judge(replace(GOOD, central=0.99), []).sentences[-1]
 
 
+def test_what_spoils_all_models_alike_is_named_though_they_are_equally_good() -> None:
+    finding = replace(SKEW, cause=Cause.SORTED, text="the files are sorted by class")
+    found = judge(GOOD, [SKEW, finding])
+    assert (found.kind, found.causes) == (Kind.PAYS, (finding,))
+    assert "other than they need be: the files are sorted by class" in found.sentences[-1]
+
+
 def test_it_is_said_where_devices_are_better_alone_and_where_rows_are_few() -> None:
     assert not any("alone is better" in one for one in judge(GOOD, []).sentences)
     own = judge(replace(GOOD, alone_own=0.99), [])
