@@ -153,9 +153,9 @@ def _accuracy_figure(outcome: Outcome) -> go.Figure:
     ):
         figure.add_hline(y=value, line={"color": colour, "width": 2, "dash": "dash"})
         figure.add_annotation(
-            x=1,
+            x=0.55,  # not at the end, where the curve may lie on the same height
             xref="paper",
-            xanchor="right",
+            xanchor="center",
             y=value,
             yanchor=anchor,
             text=f"{text}: {shown(value)}",

@@ -88,11 +88,9 @@ def _by_device(trial: Trial) -> str:
     rows += [
         (name, "does not take part", *("–" for _ in range(5 + leaves))) for name in sorted(trial.excluded)
     ]
-    note = f"{trial.outcome.figure.title}, on each device's own held-out rows".capitalize() + (
-        "; without it: what the others learn when this device is left out, on all its rows."
-        if leaves
-        else "."
-    )
+    title = trial.outcome.figure.title
+    note = f"{title[0].upper()}{title[1:]} on each device's own held-out rows"
+    note += "; without it: what the others learn when it is left out, on all its rows." if leaves else "."
     if leaves:
         head.append("without it")
     return _section("Device by device", note, _table(head, rows))

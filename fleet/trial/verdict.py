@@ -134,18 +134,25 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
         )
     spoilt = [one for one in findings if one.cause in SPOILS]
     if spoilt and reaches and not nothing:
-        sentences.append(
-            "All of these figures are other than they need be: " + "; ".join(one.text for one in spoilt) + "."
-        )
+        sentences.append(f"All of these figures are other than they need be: {_named(spoilt)}.")
     wrong = nothing or not reaches
     if wrong and findings:
-        sentences.append("What was found that can be why: " + "; ".join(one.text for one in findings) + ".")
+        sentences.append(f"What was measured that can be why: {_named(findings)}.")
     elif wrong:
         sentences.append(
             "Nothing that was looked for in the data explains it: try more rounds (--rounds), and look at "
             "the curve in the report."
         )
     return Verdict(kind, pays, reaches, title, tuple(sentences), tuple(findings if wrong else spoilt))
+
+
+def _named(findings: Sequence[Finding], most: int = 3) -> str:
+    """The causes, each with the devices where it is worst; the warnings say the rest."""
+    named = []
+    for one in findings:
+        where = ", ".join(one.devices[:most]) + (", …" if len(one.devices) > most else "")
+        named.append(f"{one.cause}{f' ({where})' if where else ''}")
+    return "; ".join(dict.fromkeys(named))
 
 
 def constant(figure: Figure, answers: NDArray[Any], truth: NDArray[Any]) -> float:

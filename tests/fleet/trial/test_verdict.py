@@ -10,7 +10,7 @@ from fleet.trial.skew import Cause, Finding
 from fleet.trial.verdict import Figures, Kind, constant, judge, noise
 
 GOOD = Figures(ACCURACY, 0.95, 0.60, 0.96, 0.20, 0.94, 0.90, 0.02)
-SKEW = Finding(Cause.LABEL_SKEW, "the devices hold different classes", "fewer epochs", 0.5, 0.3)
+SKEW = Finding(Cause.LABEL_SKEW, "they differ", "fewer epochs", 0.5, 0.3, ("d1", "d2", "d3", "d4"))
 
 
 @pytest.mark.parametrize(
@@ -34,17 +34,17 @@ def test_the_kind(figures: Figures, kind: Kind, pays: bool, reaches: bool) -> No
 def test_causes_are_named_where_something_is_wrong_and_only_there() -> None:
     short = judge(replace(GOOD, central=0.99), [SKEW])
     assert short.causes == (SKEW,)
-    assert "the devices hold different classes" in short.sentences[-1]
+    assert short.sentences[-1] == "What was measured that can be why: label skew (d1, d2, d3, …)."
     assert short.as_json()["causes"] == ["label skew"]
     assert judge(GOOD, [SKEW]).causes == ()
     assert "Nothing that was looked for" in judge(replace(GOOD, central=0.99), []).sentences[-1]
 
 
 def test_what_spoils_all_models_alike_is_named_though_they_are_equally_good() -> None:
-    finding = replace(SKEW, cause=Cause.SORTED, text="the files are sorted by class")
+    finding = replace(SKEW, cause=Cause.SORTED, devices=("d7",))
     found = judge(GOOD, [SKEW, finding])
     assert (found.kind, found.causes) == (Kind.PAYS, (finding,))
-    assert "other than they need be: the files are sorted by class" in found.sentences[-1]
+    assert "other than they need be: sorted by class (d7)" in found.sentences[-1]
 
 
 def test_it_is_said_where_devices_are_better_alone_and_where_rows_are_few() -> None:
