@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.division import divide
+from agent.sentinels import sentinels as suspected
 from fleet.figure import ACCURACY, Figure
 from fleet.trial.table import Table
 
@@ -35,15 +36,10 @@ FEWEST_DEVICES = 4
 """Of fewer devices none can be unlike the others: two that agree may be the odd ones."""
 FEW = 30
 """Rows of a class over the fleet below which it can hardly be learnt, or be measured."""
-FAR = 20.0
-"""A value that repeats exactly is no measurement where it lies so many spreads away from the median."""
-TIMES = 2
 LAST = 0.2
 """The part of the rounds over which a model that has learnt what there is becomes no better."""
 BETTER = 0.01
 """By so much: in accuracy, or as a part of the RMSE."""
-ALONE = 2.0
-"""And so many times as far as the farthest of the others."""
 MAD = 1.4826
 """The standard deviation of a normal distribution over its median absolute deviation."""
 
@@ -279,32 +275,26 @@ def _away(figures: NDArray[np.float64], k: int) -> float:
 
 
 def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
-    """Values that repeat exactly and lie far outside of all others: what loggers write for "no reading"."""
+    """Numbers that loggers write for "no reading", by the thresholds of `agent.sentinels`, over the fleet."""
     found = []
     for name in columns:
-        parts = {table.device: table.column(name).astype(np.float64) for table in tables}
-        values = np.concatenate([part[~np.isnan(part)] for part in parts.values()])
-        middle = float(np.median(values)) if len(values) else 0.0
-        spread = MAD * float(np.median(np.abs(values - middle))) if len(values) else 0.0
-        if spread == 0.0:
-            continue
-        different, times = np.unique(values, return_counts=True)
-        away_each = np.abs(different - middle)
-        odd = (away_each > FAR * spread) & (times >= TIMES)
-        # A heavy tail has values that repeat as well, but others between them and the rest.
-        odd &= away_each >= ALONE * float(away_each[~odd].max(initial=0.0))
-        for value, often in zip(different[odd].tolist(), times[odd].tolist(), strict=True):
-            where = sorted(parts, key=lambda device: -int((parts[device] == value).sum()))
-            where = [device for device in where if (parts[device] == value).any()]
-            away = abs(value - middle) / spread
+        values = np.concatenate([table.column(name) for table in tables])
+        for one in suspected(values[:, None]):
+            often = {
+                table.device: int((table.column(name) == np.float32(one.value)).sum()) for table in tables
+            }
+            where = sorted((device for device in often if often[device]), key=lambda device: -often[device])
+            width = max(one.high - one.low, 1e-30)
+            away = max(one.low - one.value, one.value - one.high) / width
             found.append(
                 Finding(
                     Cause.SENTINEL,
-                    f"column {name!r} is {value:g} in {often} rows ({_names(where)}), {away:.0f} spreads "
-                    "away from the rest: it looks like a sign for no reading, and is learnt as a measurement",
-                    "leave such cells empty in the files",
+                    f"column {name!r} is {one.value:g} in {one.count} rows ({_names(where)}), and in all others "
+                    f"{one.low:g} to {one.high:g}: it looks like a sign for no reading, and is learnt as a "
+                    "measurement",
+                    f"--data missing_values=[{one.value:g}] if it means that nothing was measured",
                     away,
-                    FAR,
+                    0.0,
                     tuple(where),
                 )
             )
