@@ -289,8 +289,8 @@ def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
             found.append(
                 Finding(
                     Cause.SENTINEL,
-                    f"column {name!r} is {one.value:g} in {one.count} rows ({_names(where)}), and in all others "
-                    f"{one.low:g} to {one.high:g}: it looks like a sign for no reading, and is learnt as a "
+                    f"column {name!r} is {one.value:g} in {one.count} rows ({_names(where)}), and in all "
+                    f"others {one.low:g} to {one.high:g}: it looks like a sign for no reading, and is learnt as a "
                     "measurement",
                     f"--data missing_values=[{one.value:g}] if it means that nothing was measured",
                     away,
