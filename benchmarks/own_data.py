@@ -56,8 +56,8 @@ class Case:
     without: Mapping[str, tuple[Writer, tuple[str, ...]]] = field(default_factory=dict)
     """By a cause that the verdict may name: the files and arguments without it."""
     spoilt_by: str | None = None
-    """The cause that the verdict must name, though one place with all data suffers from it as well; without it
-    the shared model must gain more than the goal."""
+    """The cause that the verdict must name, though one place with all data suffers from it as well; without
+    it the shared model must gain more than the goal."""
 
 
 def _csv(path: Path, header: Sequence[str], rows: Rows) -> None:

@@ -25,7 +25,11 @@ def main(arguments: list[str]) -> int:
     ended: SimpleQueue[FedgeError | None] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.put(None))
-    loops = [Loop(AgentSettings.load(Path(argument))) for argument in arguments]
+    try:
+        loops = [Loop(AgentSettings.load(Path(argument))) for argument in arguments]
+    except FedgeError as error:
+        log.error("%s", error)
+        return error.exit_code
     threads = [Thread(target=_work, args=(loop, ended), daemon=True) for loop in loops]
     for thread in threads:
         thread.start()

@@ -290,8 +290,8 @@ def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
                 Finding(
                     Cause.SENTINEL,
                     f"column {name!r} is {one.value:g} in {one.count} rows ({_names(where)}), and in all "
-                    f"others {one.low:g} to {one.high:g}: it looks like a sign for no reading, and is learnt as a "
-                    "measurement",
+                    f"others {one.low:g} to {one.high:g}: it looks like a sign for no reading, and is learnt "
+                    "as a measurement",
                     f"--data missing_values=[{one.value:g}] if it means that nothing was measured",
                     away,
                     0.0,
