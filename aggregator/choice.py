@@ -51,7 +51,7 @@ def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
     figure, best = FIGURES[progress.by], progress.best
     newest = Candidate(progress.made, _of(progress, progress.made))
     if best is None or best.round not in kept:
-        why = f"the newest model: no round has told a {figure.label} of held-out rows yet"
+        why = f"the newest model: no round has told a {figure.label} yet"
         if best is not None:
             why = (
                 f"the newest model: the best was that of round {best.round} ({figure.text(best.value)}), "

@@ -126,7 +126,7 @@ class Progress:
 
 
 def progress_of(history: Iterable[tuple[str, Mapping[str, float]]], by: FigureName) -> Progress:
-    """The progress of the closed rounds of a generation after its first: kind and summary of each, in order."""
+    """The progress of a generation's closed rounds after its first: kind and summary of each, in order."""
     progress = Progress(by)
     for kind, summary in history:
         progress = progress.after(summary) if kind == "train" else progress.after_measuring(summary)
