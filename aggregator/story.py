@@ -76,8 +76,8 @@ def missing(stopping: Stopping, progress: Progress) -> str | None:
     return (
         f"no {labels} came with the last {FIRST_ROUNDS} rounds, so that [stopping] {keys} cannot end "
         "learning: the devices hold no rows out ([data] holdout = 0), or fewer than three of those that "
-        "count do and others do not, or their program is older and does not tell it. Set [data] holdout on the "
-        f"devices; until then learning ends after [stopping] rounds = {stopping.rounds}"
+        "count do and others do not, or their program is older and does not tell it. Set [data] holdout on "
+        f"the devices; until then learning ends after [stopping] rounds = {stopping.rounds}"
     )
 
 
