@@ -112,7 +112,8 @@ def test_the_end_is_said_in_words_that_a_device_of_0_2_0_knows() -> None:
 
 def test_who_cannot_is_not_waited_for() -> None:
     story = last_round("a", old=("old",))
-    story.published()
+    effects = story.published()
+    assert not of(do.Say, effects), "nobody has to upgrade anything for it"
     assert story.state.awaited == {"a"}
     story.answers("a", **FIGURES)
     assert story.phase() == "closing"

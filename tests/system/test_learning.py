@@ -125,6 +125,12 @@ def test_a_regression_gives_targets_in_their_own_units(fleet: FleetOfProcesses, 
     assert last.held_loss is not None
     assert first.held_loss is not None
     assert last.held_loss < first.held_loss / 10
+    assert last.rmse is not None
+    assert last.rmse_mean is not None
+    # The mean of watts and degrees is half the watts: a spread of some 12,600 by the truth above.
+    assert 3_000 < last.rmse_mean < 12_000
+    assert last.rmse < last.rmse_mean / 3
+    assert f"RMSE of always the mean {last.rmse_mean:.4g}" in fleet.log()
     check_stores(fleet)
 
 
