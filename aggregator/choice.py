@@ -58,7 +58,7 @@ def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
                 "which the ledger does not keep any more"
             )
         return Choice(newest, newest if how == "best" else None, how, figure.key, why)
-    first = Candidate(best.round, {**_of(progress, best.round), figure.key: best.value})
+    first = Candidate(best.round, _measures(best.figures))
     if how == "newest":
         return Choice(newest, first, how, figure.key, "the newest model, as [export] choose says")
     why = f"the best of the models that were measured: {figure.text(best.value)}"
@@ -67,6 +67,8 @@ def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
 
 def _of(progress: Progress, number: int) -> Mapping[str, float]:
     """The figures of a round's model, if it is the one that was measured last."""
-    if not progress.rounds or number != progress.measured:
-        return {}
-    return {name: progress.newest[name] for name in MEASURES if name in progress.newest}
+    return _measures(progress.newest) if progress.rounds and number == progress.measured else {}
+
+
+def _measures(summary: Mapping[str, float]) -> Mapping[str, float]:
+    return {name: summary[name] for name in MEASURES if name in summary}

@@ -61,7 +61,8 @@ def provision(
             "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
             "stopping": {"rounds": rounds},
             "state": {"folder": "state"},
-            "export": {"folder": "export"},
+            # The newest: what the devices hold is compared with it.
+            "export": {"folder": "export", "choose": "newest"},
         },
     )
     agents = {}

@@ -16,7 +16,7 @@ def progress(*losses: float | None, final: float | None = None) -> Progress:
 def test_the_best_that_was_measured_with_the_newest_beside_it() -> None:
     choice = choose(progress(0.9, 0.5, 0.4, 0.45), range(5), "best")
     assert (choice.chosen.round, choice.by) == (2, "held_loss")
-    assert choice.chosen.figures["held_loss"] == 0.4
+    assert choice.chosen.figures == {"held_loss": 0.4, "accuracy": 0.5}, "as they were when it was measured"
     assert choice.why == "the best of the models that were measured: held-out loss 0.4000"
     assert choice.other is not None
     assert (choice.other.round, choice.other.figures) == (4, {}), "the newest is not measured"
