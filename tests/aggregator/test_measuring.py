@@ -11,6 +11,7 @@ from aggregator import effects as do
 from aggregator import events as on
 from aggregator.admission import Admitted, admit
 from aggregator.answers import Answer
+from aggregator.averaging import mean_of
 from aggregator.beginnings import begin_with
 from aggregator.closing import ClosingJob, Computed, compute, progress_after, save
 from aggregator.config import StateSection
@@ -39,7 +40,7 @@ from tests.aggregator.stories import (
     update,
 )  # fmt: skip
 from tests.aggregator.test_admission import TERMS
-from tests.aggregator.test_beginnings import Place
+from tests.aggregator.test_beginnings import DEVICES, UPDATES, Place
 
 LAST, AFTER = RoundId(1, 3), RoundId(1, 4)
 FIGURES = {"kind": "figures", "body": b"", "steps": 0}
@@ -257,7 +258,7 @@ def test_there_is_nothing_in_it_to_compute_again(place: Place) -> None:
         replay(place.path, 7, 5)
 
 
-def test_a_generation_goes_back_over_it(place: Place) -> None:
+def test_a_generation_goes_back_over_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the newest model, and to an older one without a device: rounds that measured change nothing."""
     life = Life(b"l" * 16, 1, "{}")
     plain = begin_with(place.ledger, beginning_of(place.ledger, life, Return(round=4, without=("rogue",))))
@@ -271,6 +272,13 @@ def test_a_generation_goes_back_over_it(place: Place) -> None:
     again = beginning_of(place.ledger, life, wish)
     require_wishable(place.settings, place.ledger, again, wish)
     np.testing.assert_array_equal(begin_with(place.ledger, again).vector, plain.vector)
+
+    for device in DEVICES:
+        monkeypatch.setitem(UPDATES, (8, device), UPDATES[1, device] + 1)
+    place.train(RoundId(1, 8))  # learning went on, from the model that was measured
+    more = begin_with(place.ledger, beginning_of(place.ledger, life, wish)).vector
+    others, _ = mean_of(place.ledger, RoundId(1, 8), 6, without=("rogue",))
+    np.testing.assert_allclose(more, plain.vector + (others - newest), rtol=1e-5)
 
 
 def test_the_best_model_stays_when_its_round_is_freed(place: Place) -> None:

@@ -84,6 +84,7 @@ def test_a_small_fleet_learns(kind: str, tmp_path: Path) -> None:
     assert [(row.kind, row.closed, row.devices) for row in outcome.rows] == [
         ("survey", True, 3),
         *[("train", True, 3)] * 4,
+        ("evaluate", True, 3),
     ]
     assert outcome.accuracy > outcome.accuracy_alone_mean
     # 3 devices, 4 rounds, 48·64 + 64 + 64·7 + 7 weights of 4 bytes
