@@ -181,7 +181,7 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
             pass  # saved together with the update: one write to the SD card instead of two
         case _:
             effects.append(do.SaveSeen(announced))
-            if same_work and _holds_the_final_model(state):  # it has measured it, and not told since that it does
+            if not more and _holds_the_final_model(state):  # since it measured it, which nobody was told
                 more.append(do.PublishStatus(status(state)))
     return state, effects + more
 

@@ -243,7 +243,7 @@ class Trainer:
         )
 
     def _evaluate(self, job: Job, dataset: Dataset, started_s: float) -> Update:
-        """The figures of the model on the rows that are held out, and nothing else; none where there are none."""
+        """The figures of the model on the rows that are held out, and nothing else."""
         manifest, weights = job.manifest, job.weights
         assert manifest.model is not None
         assert weights is not None
@@ -273,9 +273,7 @@ class Trainer:
         return self._network[1]
 
 
-def measured(
-    network: Network, vector: NDArray[np.float32], dataset: Dataset, when: str
-) -> dict[str, float]:
+def measured(network: Network, vector: NDArray[np.float32], dataset: Dataset, when: str) -> dict[str, float]:
     """What weights of shape (p,) bring on the rows that are held out, of which there are some."""
     found = network.evaluate(vector, dataset.held_X, dataset.held_y)
     metrics = {f"held_loss_{when}": found.loss}

@@ -51,14 +51,14 @@ def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
     figure, best = FIGURES[progress.by], progress.best
     newest = Candidate(progress.made, _of(progress, progress.made))
     if best is None or best.round not in kept:
-        why = f"the newest model: no round has told a {figure.label} of held-out rows yet"
+        why = f"the newest model: no round has told a {figure.label} yet"
         if best is not None:
             why = (
                 f"the newest model: the best was that of round {best.round} ({figure.text(best.value)}), "
                 "which the ledger does not keep any more"
             )
         return Choice(newest, newest if how == "best" else None, how, figure.key, why)
-    first = Candidate(best.round, {**_of(progress, best.round), figure.key: best.value})
+    first = Candidate(best.round, _measures(best.figures))
     if how == "newest":
         return Choice(newest, first, how, figure.key, "the newest model, as [export] choose says")
     why = f"the best of the models that were measured: {figure.text(best.value)}"
@@ -67,6 +67,8 @@ def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
 
 def _of(progress: Progress, number: int) -> Mapping[str, float]:
     """The figures of a round's model, if it is the one that was measured last."""
-    if not progress.rounds or number != progress.measured:
-        return {}
-    return {name: progress.newest[name] for name in MEASURES if name in progress.newest}
+    return _measures(progress.newest) if progress.rounds and number == progress.measured else {}
+
+
+def _measures(summary: Mapping[str, float]) -> Mapping[str, float]:
+    return {name: summary[name] for name in MEASURES if name in summary}

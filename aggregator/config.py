@@ -161,8 +161,8 @@ class StoppingSection(Section):
     """Of a regression: when the global model's root mean squared error on the held-out parts is at most this,
     in the target's unit; told by as many devices as for `accuracy`."""
     patience: int | None = Field(default=None, ge=1)
-    """When the figure of `patience_on` has not improved in this many rounds in which that many devices tell it.
-    """
+    """When the figure of `patience_on` has not improved in this many rounds, of those that tell it: by as
+    many devices as for `accuracy`."""
     patience_on: FigureName = "loss"
     """Which figure of the held-out parts says that one model is better than another, for `patience` and for
     `[export] choose`: `loss`, `accuracy` of a classification, `rmse` or `mae` of a regression."""
@@ -217,8 +217,8 @@ class ExportSection(Section):
     folder: LocalPath = Field(default="export", validate_default=True)
     """`model.onnx`, `model.safetensors` and `manifest.json`."""
     choose: How = "best"
-    """Which model these are: `best` of those that were measured, by `[stopping] patience_on`, or `newest`. The
-    other one lies beside them, in the folder `newest` or `best`."""
+    """Which model these are: `best` of those that were measured, by `[stopping] patience_on`, or `newest`.
+    The other one lies beside them, in the folder `newest` or `best`."""
     samples: LocalPath | None = None
     """NumPy archive with raw samples `X` that may lie here: each ONNX file is compared on them as well."""
 

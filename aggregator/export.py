@@ -114,7 +114,9 @@ def write(
         files[ONNX] = kept
     for name, content in contents.items():
         store.atomic_write(folder / name, content)
-    store.atomic_write(folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from, choice))
+    store.atomic_write(
+        folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from, choice)
+    )
     if ONNX not in files:
         store.remove(folder / ONNX)
     return made

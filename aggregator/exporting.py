@@ -1,6 +1,6 @@
-"""The exporter: a thread that writes the files of the chosen model, so that a slow disk never delays a round.
+"""The exporter: a thread that writes the chosen model's files, so that a slow disk never delays a round.
 
-Beside the chosen model lies the other one, in a folder of its own: the newest beside the best, or the reverse.
+Beside the chosen model lies the other one, in a folder of its own: the newest beside the best, or reversed.
 """
 
 import logging
@@ -127,7 +127,7 @@ def came_from(ledger: LedgerReader, round_id: RoundId) -> str | None:
 
 
 def told(choice: Choice, progress: Progress) -> dict[str, Any]:
-    """What a manifest says of a choice: what was measured of the chosen model, and what there was to choose."""
+    """What a manifest says of a choice: what was measured of the model, and what there was to choose."""
     best = progress.best
     return {
         "measured": dict(choice.chosen.figures) or None,
@@ -139,7 +139,6 @@ def told(choice: Choice, progress: Progress) -> dict[str, Any]:
             "newest": {"round": progress.made, "measured": progress.made == progress.measured},
         },
     }
-
 
 
 @dataclass(frozen=True)
@@ -223,12 +222,17 @@ class Exporter:
                 job.came_from,
                 job.choice,
             )
-            self._write_beside(job.task, job.beside)
         except FedgeError as error:
             return Exported(job, None, str(error))
         except Exception as error:
             log.exception("the export failed")
             return Exported(job, None, f"{type(error).__name__}: {error}")
+        try:
+            self._write_beside(job.task, job.beside)
+        except FedgeError as error:  # the chosen model is there all the same
+            log.error("the other model is not exported: %s", error)
+        except Exception:
+            log.exception("the export of the other model failed")
         return Exported(job, made.onnx, made.withheld)
 
     def _write_beside(self, task: Task, other: Beside | None) -> None:

@@ -87,8 +87,9 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
-    `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares. A figure that only one or two devices tell is left out, unless
-    these are all: where nobody else holds rows out, one device's word would be the fleet's.
+    `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares. A
+    figure that only one or two devices tell is left out, unless these are all: where nobody else holds rows
+    out, one device's word would be the fleet's.
 
     Args:
         answers: by device.

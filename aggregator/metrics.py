@@ -32,7 +32,8 @@ BROUGHT = {
     ),
     "mae": (
         "fedge_mae",
-        "Mean absolute error on the devices' held-out parts, in the target's unit, of the model before the last.",
+        "Mean absolute error on the devices' held-out parts, in the target's unit, of the model before the "
+        "last.",
     ),
     "rmse_mean": (
         "fedge_rmse_of_the_mean",

@@ -6,7 +6,7 @@ from aggregator.config import FederationSettings
 
 
 def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) -> list[str]:
-    """What an operator should hear at the start: a rule that cannot come true, and what to do, each in a line.
+    """What an operator should hear at the start: each rule that cannot come true, and what to do, in a line.
 
     Args:
         settings: the configuration; it is valid.
@@ -16,16 +16,16 @@ def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) ->
     stopping, rounds = settings.stopping, settings.rounds
     if stopping.patience is not None and stopping.patience >= stopping.rounds:
         found.append(
-            f"[stopping] patience = {stopping.patience} cannot end learning: {stopping.rounds} rounds are asked, "
-            f"and the first of them measures what the others may improve on. Set it below {stopping.rounds}, or "
-            "more [stopping] rounds"
+            f"[stopping] patience = {stopping.patience} cannot end learning: {stopping.rounds} rounds are "
+            "asked, and the first of them measures what the others may improve on. Set it below "
+            f"{stopping.rounds}, or more [stopping] rounds"
         )
-    for name in ("accuracy", "rmse"):
-        if getattr(stopping, name) is not None and stopping.rounds == 1:
-            found.append(
-                f"[stopping] {name} cannot end learning: one round is asked, and a model is measured by the "
-                "round after the one that made it. Set more [stopping] rounds"
-            )
+    found += [
+        f"[stopping] {name} cannot end learning: one round is asked, and a model is measured by the round "
+        "after the one that made it. Set more [stopping] rounds"
+        for name in ("accuracy", "rmse")
+        if getattr(stopping, name) is not None and stopping.rounds == 1
+    ]
     roster = settings.federation.devices
     if roster is not None:
         left = len(set(roster) - set(quarantined))

@@ -66,8 +66,8 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         if ledger.only_measured(round_id):
             before = round_id._replace(round=number - 1)
             raise DataError(
-                f"{path}: round {round_id} only measured the model of round {before}: it made none that could "
-                "be computed again"
+                f"{path}: round {round_id} only measured the model of round {before}: it made none that "
+                "could be computed again"
             )
         kind, announced = _kept(ledger, path, round_id)
         _require_all_there(ledger, path, round_id)

@@ -129,7 +129,9 @@ class Runtime:
         with self._ledger.transaction():
             self._state, effects = rounds.start(self._state, self._now_s())
             self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
-            self._tally.brought = next(reversed(self._ledger.summaries(self._state.round.generation)), {})
+            self._tally.brought = {}
+            for _, summary in self._ledger.history(self._state.round.generation)[-2:]:
+                self._tally.bring(summary)
             visible = list(self._durable(effects))
             before("Commit")
         after("Commit")

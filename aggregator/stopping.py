@@ -47,6 +47,8 @@ class Best:
 
     round: int
     value: float
+    figures: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """What the round brought that measured it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Progress:
             last=self.last + 1,
             figures=summary,
             final=None,
-            best=Best(self.last, value) if better and value is not None else self.best,
+            best=Best(self.last, value, summary) if better and value is not None else self.best,
             since_best=0 if better else self.since_best + (value is not None),
             untold={
                 name: 0 if figure.key in summary else self.untold.get(name, 0) + 1
@@ -116,7 +118,7 @@ class Progress:
             self,
             last=self.last + 1,
             final=summary,
-            best=Best(self.last, value) if better and value is not None else self.best,
+            best=Best(self.last, value, summary) if better and value is not None else self.best,
         )
 
     def _better(self, value: float | None) -> bool:
@@ -126,7 +128,7 @@ class Progress:
 
 
 def progress_of(history: Iterable[tuple[str, Mapping[str, float]]], by: FigureName) -> Progress:
-    """The progress of the closed rounds of a generation after its first: kind and summary of each, in order."""
+    """The progress of a generation's closed rounds after its first: kind and summary of each, in order."""
     progress = Progress(by)
     for kind, summary in history:
         progress = progress.after(summary) if kind == "train" else progress.after_measuring(summary)

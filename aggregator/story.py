@@ -1,4 +1,4 @@
-"""What the log says of closed rounds and of the end: the figures that the rules go by, and the best model. Pure.
+"""What the log says of closed rounds and of the end: the rules' figures, and the best model. Pure.
 
 A line is made of parts, so that another part can be put between them.
 """
@@ -74,10 +74,10 @@ def missing(stopping: Stopping, progress: Progress) -> str | None:
     labels = " and ".join(FIGURES[name].label for name in lacks)
     keys = " and ".join(_key(stopping, name) for name in lacks)
     return (
-        f"no {labels} came with the last {FIRST_ROUNDS} rounds, so that [stopping] {keys} cannot end learning: "
-        "the devices hold no rows out ([data] holdout = 0), or fewer than three of those that count do and "
-        "others do not, or their program is older and does not tell it. Set [data] holdout on the devices; "
-        f"until then learning ends after [stopping] rounds = {stopping.rounds}, and the newest model is exported"
+        f"no {labels} came with the last {FIRST_ROUNDS} rounds, so that [stopping] {keys} cannot end "
+        "learning: the devices hold no rows out ([data] holdout = 0), or fewer than three of those that "
+        "count do and others do not, or their program is older and does not tell it. Set [data] holdout on "
+        f"the devices; until then learning ends after [stopping] rounds = {stopping.rounds}"
     )
 
 

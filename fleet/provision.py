@@ -60,6 +60,7 @@ def provision(
         rounds=rounds,
         deadline_s=deadline_s,
         quorum=quorum,
+        choose="newest",  # what the devices hold is compared with it
     )
     agents = {}
     for data in dataset.devices:
@@ -96,11 +97,12 @@ def write_federation(
     deadline_s: float,
     quorum: int | None = None,
     best_by: str = "loss",
+    choose: str = "best",
 ) -> Path:
     """Write `federation.toml` in `folder`; its state and its export will lie beside it.
 
     Every round waits for all `devices`; with a `quorum` for those who are online, and so many are enough.
-    The model that is best by `best_by`, as `[stopping] patience_on` calls it, is exported.
+    What is exported is what `choose` says, as in `[export]`; `best_by` is `[stopping] patience_on`.
     """
     enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
     settings = folder / FEDERATION_FILE
@@ -114,7 +116,7 @@ def write_federation(
             "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
             "stopping": {"rounds": rounds, "patience_on": best_by},
             "state": {"folder": "state"},
-            "export": {"folder": "export"},
+            "export": {"folder": "export", "choose": choose},
         },
     )
     return settings

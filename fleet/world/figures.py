@@ -25,7 +25,9 @@ FIGURES = (
 
 
 def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
-    """The figures of a round: exact trimmed means, no weight above the lower median; of an RMSE, of its square.
+    """The figures of a round: exact trimmed means, no weight above the lower median.
+
+    An RMSE is the root of that of its squares.
 
     None of a figure that one or two tell, while others do not.
     """
@@ -39,7 +41,9 @@ def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
             if held:
                 weight = min(int(update.metrics.get("held_out", 0)), 9 * update.samples)
             if weight > 0:
-                value = update.metrics[told] ** (2.0 if name == "rmse" and update.metrics[told] < 1e30 else 1.0)
+                value = update.metrics[told] ** (
+                    2.0 if name == "rmse" and update.metrics[told] < 1e30 else 1.0
+                )
                 words.append((Fraction(min(value, 1e30)), weight))
         if not words or (len(words) < 3 and len(words) != len(updates)):
             continue

@@ -409,9 +409,7 @@ class Oracle:
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
 
-    def _measured(
-        self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Answer]
-    ) -> None:
+    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Answer]) -> None:
         """A round that only measures comes when learning is over, takes no vector and leaves the model."""
         before = round_id._replace(round=round_id.round - 1)
         if before != book.made or book.closed.get(before) != digest:

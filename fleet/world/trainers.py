@@ -128,7 +128,7 @@ class StandIn:
         )
 
     def _held_out(self, here: RoundId, samples: int) -> dict[str, float]:
-        """What it tells of a round's model; it gets better and worse again, so that the best is not the last."""
+        """What it tells of a round's model; the best one is not the last."""
         return {
             "accuracy_before": MODEST - self._number / 100,
             "held_loss_before": 1.0 + abs(here.round - 3) + self._number / 10,

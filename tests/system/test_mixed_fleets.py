@@ -51,6 +51,7 @@ def test_devices_of_0_2_0_and_of_today_learn_together(fleet: FleetOfProcesses, b
     learn(fleet, {}, dict.fromkeys(OLD, before) | dict.fromkeys(NEW, TODAY), TODAY)
     for number in range(ROUNDS + 1):
         assert fleet.admitted(number) == {*OLD, *NEW}
+    assert fleet.admitted(ROUNDS + 1) == set(NEW), "those of today have measured the last model"
     assert "cannot do" not in fleet.log()
 
 
