@@ -188,7 +188,20 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
             pass  # saved together with the update: one write to the SD card instead of two
         case _:
             effects.append(do.SaveSeen(announced))
+            if not more and _holds_the_final_model(state):  # since it measured it, which nobody was told
+                more.append(do.PublishStatus(status(state)))
     return state, effects + more
+
+
+def _holds_the_final_model(state: Device) -> bool:
+    """Whether learning is done, and its last model is already the one in the file."""
+    manifest = state.manifest
+    return (
+        manifest is not None
+        and manifest.state == "done"
+        and manifest.model is not None
+        and manifest.model.digest == state.kept
+    )
 
 
 def _signers_unsaved(state: Device) -> Step:

@@ -328,7 +328,7 @@ class Runtime:
         }
         self._reported = (sent, received)
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
-        weights = self._model[1] if self._model and manifest.kind == "train" else None
+        weights = self._model[1] if self._model and manifest.kind != "survey" else None
         self._trainer.start(Job(manifest, self._task[1], weights, traffic))
 
     def _judge(self, digest: bytes) -> None:

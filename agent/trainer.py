@@ -30,7 +30,7 @@ from fedge.disclosure import public
 from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
-from fedge.messages import Manifest, Survey, Task, Update, pack
+from fedge.messages import FIGURES, WEIGHTS, Manifest, Survey, Task, Update, pack
 from fedge.moments import FEWEST, withhold
 from fedge.nn import Network
 from fedge.nn.spec import clip_of
@@ -200,6 +200,8 @@ class Trainer:
             name = job.task.source or DEFAULT_SOURCE
             snapshot = name, self._snapshots[name]
             message: Survey | Update = self._survey(job, self._snapshots[name])
+        elif job.manifest.kind == "evaluate":
+            message = self._evaluate(job, dataset, started_s)
         else:
             message = self._train(job, dataset, started_s)
         payload = pack(message)
@@ -251,9 +253,7 @@ class Trainer:
         assert manifest.model is not None
         assert manifest.plan is not None
         assert weights is not None
-        if self._network is None or self._network[0] != manifest.task.digest:
-            self._network = (manifest.task.digest, Network(job.task.network))
-        network = self._network[1]
+        network = self._network_of(job)
         trained = train(
             network,
             weights,
@@ -273,10 +273,7 @@ class Trainer:
             if job.task.classes is not None:
                 metrics["held_unseen"] = float(dataset.held_unseen)
             for when, vector in (("before", weights), ("after", trained.vector)):
-                found = network.evaluate(vector, dataset.held_X, dataset.held_y)
-                metrics[f"held_loss_{when}"] = found.loss
-                if found.accuracy is not None:
-                    metrics[f"accuracy_{when}"] = found.accuracy
+                metrics |= measured(network, vector, dataset, when)
         if clip_of(job.task.network) is not None:
             metrics["clipped"] = float(self._extremes.rows if self._extremes is not None else 0)
         metrics["seconds"] = time.monotonic() - started_s
@@ -287,7 +284,7 @@ class Trainer:
             device=self._settings.device,
             samples=len(dataset.X),
             steps=trained.steps,
-            kind="weights",
+            kind=WEIGHTS,
             codec=manifest.plan.codec,
             body=CODECS[manifest.plan.codec].encode(trained.vector),
             metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
@@ -301,6 +298,48 @@ class Trainer:
         first = self._extremes.columns[0]
         full = f"{told} ({first.place} is {first.distance:,.0f} away)"
         return Failed(round_id, Reason.TRAINING_DIVERGED, full, told)
+
+    def _evaluate(self, job: Job, dataset: Dataset, started_s: float) -> Update:
+        """The figures of the model on the rows that are held out, and nothing else."""
+        manifest, weights = job.manifest, job.weights
+        assert manifest.model is not None
+        assert weights is not None
+        metrics = dict(job.traffic)
+        if len(dataset.held_X):
+            metrics["held_out"] = float(len(dataset.held_X))
+            metrics |= measured(self._network_of(job), weights, dataset, "before")
+        metrics["seconds"] = time.monotonic() - started_s
+        return Update(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.model.digest,
+            device=self._settings.device,
+            samples=len(dataset.X),
+            steps=0,
+            kind=FIGURES,
+            codec="float32",
+            body=b"",
+            metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
+        )
+
+    def _network_of(self, job: Job) -> Network:
+        """The task's network; the one before is used again while the task is the same."""
+        digest = job.manifest.task.digest
+        if self._network is None or self._network[0] != digest:
+            self._network = (digest, Network(job.task.network))
+        return self._network[1]
+
+
+def measured(network: Network, vector: NDArray[np.float32], dataset: Dataset, when: str) -> dict[str, float]:
+    """What weights of shape (p,) bring on the rows that are held out, of which there are some."""
+    found = network.evaluate(vector, dataset.held_X, dataset.held_y)
+    metrics = {f"held_loss_{when}": found.loss}
+    if found.accuracy is not None:
+        metrics[f"accuracy_{when}"] = found.accuracy
+    if found.errors is not None:
+        metrics[f"rmse_{when}"] = found.errors.rmse
+        metrics[f"mae_{when}"] = found.errors.mae
+    return metrics
 
 
 def _failed(round_id: RoundId, error: BaseException) -> Failed:

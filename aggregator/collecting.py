@@ -222,7 +222,7 @@ def _terms(state: Federation) -> Terms:
     return Terms(
         round=state.round,
         kind=state.kind,
-        base=state.model.digest if state.kind == "train" and state.model else state.task.digest,
+        base=state.model.digest if state.kind != "survey" and state.model else state.task.digest,
         weights=state.weights,
         task=state.task_message,
         cohorts=state.cohorts,

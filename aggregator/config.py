@@ -5,7 +5,9 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from aggregator.choice import How
 from aggregator.proposals import DataSection
+from aggregator.stopping import FigureName
 from fedge.codecs import CODECS
 from fedge.messages import SourceName, Task
 from fedge.nn.spec import LEAST_CLIP, MAX_WIDTH, MOST_CLIP, Dense, NetworkSpec, TrainableSpec
@@ -165,8 +167,15 @@ class StoppingSection(Section):
     accuracy: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     """When the global model reaches this accuracy on the devices' held-out parts; at least three devices must
     hold rows out, or all whose updates count."""
+    rmse: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Of a regression: when the global model's root mean squared error on the held-out parts is at most this,
+    in the target's unit; told by as many devices as for `accuracy`."""
     patience: int | None = Field(default=None, ge=1)
-    """When the held-out loss has not improved in this many rounds in which that many devices tell it."""
+    """When the figure of `patience_on` has not improved in this many rounds, of those that tell it: by as
+    many devices as for `accuracy`."""
+    patience_on: FigureName = "loss"
+    """Which figure of the held-out parts says that one model is better than another, for `patience` and for
+    `[export] choose`: `loss`, `accuracy` of a classification, `rmse` or `mae` of a regression."""
     weight_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """When a round changes the weights by less than this: ‖w' - w‖ / ‖w‖."""
 
@@ -213,10 +222,13 @@ class SigningSection(Section):
 
 
 class ExportSection(Section):
-    """`[export]`: where the newest model lies for those who use it."""
+    """`[export]`: where the model lies for those who use it."""
 
     folder: LocalPath = Field(default="export", validate_default=True)
     """`model.onnx`, `model.safetensors` and `manifest.json`."""
+    choose: How = "best"
+    """Which model these are: `best` of those that were measured, by `[stopping] patience_on`, or `newest`.
+    The other one lies beside them, in the folder `newest` or `best`."""
     samples: LocalPath | None = None
     """NumPy archive with raw samples `X` that may lie here: each ONNX file is compared on them as well."""
 
@@ -272,8 +284,14 @@ class FederationSettings(FileSettings):
     def _check(self) -> Self:
         if self.stopping.accuracy is not None and self.model.targets is not None:
             raise ValueError(
-                "[stopping] accuracy: a regression has no accuracy; use patience or weight_change"
+                "[stopping] accuracy: a regression has no accuracy; use rmse, patience or weight_change"
             )
+        if self.stopping.rmse is not None and self.model.classes is not None:
+            raise ValueError("[stopping] rmse: a classification has no RMSE; use accuracy or patience")
+        on, kind = self.stopping.patience_on, "classification" if self.model.classes else "regression"
+        if on != "loss" and (on == "accuracy") != (kind == "classification"):
+            fitting = "loss or accuracy" if self.model.classes else "loss, rmse or mae"
+            raise ValueError(f"[stopping] patience_on: a {kind} has no {on}; use {fitting}")
         if self.watch is not None and not self.broker.tls:
             raise ValueError("[watch] certificate: is for TLS, but [broker] url says mqtt://; use mqtts://")
         devices, rounds = self.federation.devices, self.rounds

@@ -164,7 +164,8 @@ class CloseRound:
 
 @dataclass(frozen=True)
 class ExportModel:
-    """Write the newest model for those who use it, and publish it: `ExportPublished`.
+    """Write the model for those who use it, as it is chosen after this round, and publish it:
+    `ExportPublished`.
 
     A problem there never stops learning.
     """

@@ -87,6 +87,7 @@ def write(
     metrics: Mapping[str, float] | None = None,
     samples: NDArray[np.float32] | None = None,
     came_from: str | None = None,
+    choice: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write `model.safetensors`, `model.onnx` and, last, `manifest.json` with their SHA-256 into `folder`.
 
@@ -104,6 +105,7 @@ def write(
         metrics: for the manifest.
         samples: real, raw and complete samples of shape (n, d) to compare on as well.
         came_from: for the manifest: the older rounds that the model is of, if a generation begins with it.
+        choice: for the manifest: why it is this model, and what was measured of it.
 
     Raises:
         StateError: the disk is full, read-only or failing; no file is left half written.
@@ -118,7 +120,9 @@ def write(
         files[ONNX] = kept
     for name, content in contents.items():
         store.atomic_write(folder / name, content)
-    store.atomic_write(folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from))
+    store.atomic_write(
+        folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from, choice)
+    )
     if ONNX not in files:
         store.remove(folder / ONNX)
     return made
@@ -256,6 +260,7 @@ def _manifest(
     made: Exported,
     files: Mapping[str, _Entry],
     came_from: str | None,
+    choice: Mapping[str, Any] | None = None,
 ) -> bytes:
     manifest = {
         **asdict(origin),
@@ -263,6 +268,7 @@ def _manifest(
         **_columns(task),
         "missing": FILLED if fills(task) else UNFILLED,
         **({"clip": clip} if (clip := clip_of(task.network)) is not None else {}),
+        **(choice or {}),
         "metrics": {name: _number(value) for name, value in metrics.items()},
         "onnx_max_abs_diff": _number(made.max_abs_diff),
         **({"withheld": {ONNX: made.withheld}} if made.withheld else {}),

@@ -55,7 +55,8 @@ class Federation:
     ledger: bytes
     instance: bytes
     round: RoundId
-    kind: Literal["survey", "train"]
+    kind: Literal["survey", "train", "evaluate"]
+    """`evaluate`: the devices only measure the newest model, which the round closes with unchanged."""
     task: Blob
     task_message: Task
     weights: int
@@ -137,7 +138,9 @@ class Federation:
 
     @property
     def enough(self) -> int:
-        """Admitted updates that it takes to close."""
+        """Admitted updates that it takes to close; a round that only measures is closed with none, too."""
+        if self.kind == "evaluate":
+            return 0
         if self.insufficient and self.insufficient == self.counted:
             return max(self.rules.quorum, self.admitted + 1)
         return self.rules.quorum

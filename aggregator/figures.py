@@ -8,7 +8,7 @@ learning (`aggregator.stopping`); no model is made of them.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, sqrt
 from statistics import median_low
 
 from aggregator.answers import Answer
@@ -53,6 +53,10 @@ RANGES: Mapping[str, Range] = {
     "held_loss_after": LOSS,
     "accuracy_before": SHARE,
     "accuracy_after": SHARE,
+    "rmse_before": LOSS,
+    "rmse_after": LOSS,
+    "mae_before": LOSS,
+    "mae_after": LOSS,
     "held_out": COUNT,
     "held_unseen": COUNT,
     "clipped": COUNT,
@@ -89,11 +93,12 @@ def bytes_needed(task: int, model: int) -> int:
 def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
-    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy` and `held_loss`
-    are of the model the round began from. `held_unseen` is the number of held-out rows whose class their
-    device's training part lacks, if there are any; no device counts for more of them than the median one
-    holds out. A figure that only one or two devices tell is left out, unless
-    these are all: where nobody else holds rows out, one device's word would be the fleet's.
+    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
+    `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares.
+    `held_unseen` is the number of held-out rows whose class their device's training part lacks, if there are
+    any; no device counts for more of them than the median one holds out. A figure that only one or two
+    devices tell is left out, unless these are all: where nobody else holds rows out, one device's word would
+    be the fleet's.
 
     Args:
         answers: by device.
@@ -107,6 +112,8 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
         ("accuracy", "accuracy_before", True),
         ("held_loss", "held_loss_before", True),
         ("accuracy_local", "accuracy_after", True),
+        ("rmse", "rmse_before", True),
+        ("mae", "mae_before", True),
     ):
         figures = [
             (_held_out(n, metrics) if held else n, metrics[source])
@@ -115,7 +122,7 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
         ]
         figures = [(weight, value) for weight, value in figures if weight > 0]
         if figures and suffice(len(figures), len(told)):
-            summary[name] = merged(figures)
+            summary[name] = merged_squares(figures) if name == "rmse" else merged(figures)
     if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
         summary["held_unseen"] = unseen
     received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
@@ -141,6 +148,11 @@ def merged(figures: Sequence[tuple[int, float]]) -> float:
     counted = ordered[1:-1] if len(ordered) >= FEWEST else ordered
     mean = fsum(value * weight for value, weight in counted) / fsum(weight for _, weight in counted)
     return min(max(mean, counted[0][0]), counted[-1][0])
+
+
+def merged_squares(figures: Sequence[tuple[int, float]]) -> float:
+    """As `merged`, of the squares, and the root of that."""
+    return sqrt(merged([(weight, value * value) for weight, value in figures]))
 
 
 def _unseen(told: Sequence[tuple[int, Metrics]]) -> int:

@@ -170,7 +170,7 @@ def beginning_of(ledger: LedgerReader, life: Life, wish: Return) -> Beginning:
         DataError: that round is not kept.
     """
     generation = life.generation if wish.generation is None else wish.generation
-    last = ledger.last_closed(generation)
+    last = ledger.last_trained(generation)
     if wish.round is not None:
         source = RoundId(generation, wish.round)
     elif last is not None:
@@ -202,7 +202,8 @@ def require_wishable(
     meaning = _meaning(task_of(ledger, digest))
     require_same(Life(b"", source.generation, meaning), settings)
     fewest = min(2, settings.rounds.quorum)
-    rounds = [RoundId(source.generation, number) for number in range(source.round + 1, beginning.last + 1)]
+    numbers = range(source.round + 1, beginning.last + 1)
+    rounds = [each for n in numbers if not ledger.only_measured(each := RoundId(source.generation, n))]
     if wish.without and not rounds:
         raise DataError(
             f"--without: {source} is the last closed round, and its own model is taken as it is: name an "

@@ -6,17 +6,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 from aggregator.claims import Known
 from aggregator.closing import weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import Return, begin, go_back, require_same, task_of
-from aggregator.ledger.reading import LedgerReader, Life
+from aggregator.ledger.layout import MEASURES
+from aggregator.ledger.reading import LedgerReader, Life, OpenRound
 from aggregator.ledger.writing import Ledger
 from aggregator.proposals import kept
-from aggregator.stopping import Progress, Stopping
+from aggregator.stopping import Stopping, progress_of
 from aggregator.takeover import TakeUp
 from aggregator.usual import Usual
 from aggregator.watching import Stopped, watch
@@ -144,9 +145,9 @@ def _load(
 ) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
-    progress, usual = Progress(), Usual()
+    progress = progress_of(ledger.history(life.generation), stopping.patience_on)
+    usual = Usual()
     for summary in ledger.summaries(life.generation):
-        progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
         usual = usual.after(summary)
     last = ledger.last_closed(life.generation)
     round_id = RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
@@ -183,7 +184,7 @@ def _load(
         ledger=life.ledger,
         instance=instance,
         round=round_id,
-        kind="survey" if round_id.round == 0 else "train",
+        kind=_kind(round_id, saved),
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
@@ -208,3 +209,10 @@ def _load(
         abilities={**ledger.abilities(), **seen.watch.abilities},
         progress=progress,
     )
+
+
+def _kind(round_id: RoundId, saved: OpenRound | None) -> Literal["survey", "train", "evaluate"]:
+    """What the open round asks for, or the last one did: one that only measures says so in the ledger."""
+    if round_id.round == 0:
+        return "survey"
+    return "evaluate" if saved is not None and saved.kind == MEASURES else "train"

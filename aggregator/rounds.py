@@ -6,7 +6,12 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
     PREPARING ──frames acknowledged──► COLLECTING ──target, all answered, or deadline──► CLOSING
         ▲                                 │  ▲ └─ deadline below quorum: attempt + 1 ─┘     │
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
-                                                                        stopping rule ──► DONE
+                                                             stopping rule, measured ──► DONE
+
+What devices measure they tell of the model that a round begins from. So once the stopping rule has come
+true, one more round asks for nothing but that, of the newest model: its kind is `evaluate`, it is closed with
+whatever has come at its deadline, and leaves the model as it is. It is left out where nobody online can do
+it, or no round has told a figure that one model could be better by.
 
 A deadline is of the time with a connection since the attempt was first announced: without one its time stands
 still, and the next attempt begins when it can be announced, so that none passes of which nobody could hear.
@@ -19,10 +24,11 @@ mean unusable, they are set aside; with enough others the round stays CLOSING, a
 
 import hashlib
 from dataclasses import replace
+from typing import Literal
 
 from aggregator import effects as do
 from aggregator import events as on
-from aggregator import patience
+from aggregator import patience, story
 from aggregator.ability import lacks, may_count, unable
 from aggregator.bad_models import blame
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
@@ -158,20 +164,22 @@ def _model_round(state: Federation) -> RoundId:
 def _manifest_effects(state: Federation, now_s: float) -> list[do.Effect]:
     done = state.phase is Phase.DONE
     left_s = 0.0 if done else max(0.0, state.rules.deadline_s - state.elapsed(now_s))
+    # The end of a round that only measured is said in words that a device of 0.2.0 knows.
+    kind = "train" if done and state.kind == "evaluate" else state.kind
     manifest = Manifest(
         generation=state.round.generation,
         round=state.round.round,
         # After the last round the same round is announced once more, as done.
         attempt=state.attempt + (1 if done else 0),
-        kind=state.kind,
+        kind=kind,
         state="done" if done else "open",
         seed=state.seed,
         task=state.task,
         model=state.model,
-        plan=state.plan if state.kind == "train" else None,
+        plan=state.plan if kind == "train" else None,
         cohort=state.cohorts[-1],
         seconds_left=left_s,
-        requires=tuple(sorted(state.requires)),
+        requires=tuple(sorted(replace(state, kind=kind).requires)),
     )
     return [do.PublishManifest(manifest)]
 
@@ -352,12 +360,16 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         awaited=frozenset(),
         turned_away=frozenset(),
     )
-    if (why := _finished(state)) is not None:
+    if state.kind == "train" and (text := story.missing(state.stopping, state.progress)) is not None:
+        effects.append(do.Say("warning", f"round {state.round}: {text}"))
+    why = _finished(state)
+    if why is not None and not _can_be_measured(state):
         state = replace(state, phase=Phase.DONE)
         effects.append(do.Finish(why))
     else:
         following = state.round._replace(round=state.round.round + 1)
-        state = replace(state, round=following, kind="train", phase=Phase.PREPARING, cohorts=())
+        kind: Literal["train", "evaluate"] = "train" if why is None else "evaluate"
+        state = replace(state, round=following, kind=kind, phase=Phase.PREPARING, cohorts=())
         state, more = _draw(state)
         effects += more
     return state, [*effects, _blobs(state)] if state.link_up else effects
@@ -405,7 +417,18 @@ def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> S
 
 def _finished(state: Federation) -> str | None:
     """Why learning is over, where no round is open: a function of the closed ones."""
-    return state.stopping.reason(state.progress)
+    reason = state.stopping.reason(state.progress)
+    if reason is None:
+        return None
+    return story.finished(reason, state.progress, state.round.generation)
+
+
+def _can_be_measured(state: Federation) -> bool:
+    """Whether the newest model is one that a round can measure, and somebody online can do that."""
+    if state.kind != "train" or state.progress.best is None:
+        return False
+    asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))
+    return any(may_count(asking, d) and not patience.is_given_up(asking, d) for d in state.online)
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────────────────

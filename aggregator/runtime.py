@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from aggregator import effects as do
 from aggregator import events as on
-from aggregator import rounds
+from aggregator import exporting, rounds
 from aggregator.answers import Verdict
 from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
-from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, weights_of
+from aggregator.closing import ClosingJob, Computed, blob_of, job_of, progress_after, save
 from aggregator.config import FederationSettings
 from aggregator.effects import Effect
 from aggregator.events import Event
@@ -129,7 +129,9 @@ class Runtime:
         with self._ledger.transaction():
             self._state, effects = rounds.start(self._state, self._now_s())
             self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
-            self._tally.brought = next(reversed(self._ledger.summaries(self._state.round.generation)), {})
+            self._tally.brought = {}
+            for _, summary in self._ledger.history(self._state.round.generation)[-2:]:
+                self._tally.bring(summary)
             visible = list(self._durable(effects))
             before("Commit")
         after("Commit")
@@ -295,15 +297,14 @@ class Runtime:
         now_s = self._now_s()
         match closed.outcome:
             case Computed() as computed:
-                save(self._ledger, job, computed, now_s - self._round_began_s, self._settings.state)
+                progress = progress_after(job, computed, self._state.progress)
+                seconds = now_s - self._round_began_s
+                save(self._ledger, job, computed, seconds, self._settings.state, progress)
                 summary = self._ledger.summary(job.round)
                 self._round_began_s = now_s
                 self._tally.closed(summary)
-                progress, usual = self._state.progress, self._state.usual
+                usual = self._state.usual
                 if job.kind == "train":
-                    progress = progress.after(
-                        summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"]
-                    )
                     usual = usual.after(summary)
                 return on.RoundClosed(
                     now_s,
@@ -462,27 +463,8 @@ class Runtime:
     # ── export ─────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_export(self, round_id: RoundId) -> None:
-        state = self._state
-        assert state.model is not None
-        self._export(
-            Job(
-                round_id,
-                state.model.digest,
-                state.task_message,
-                weights_of(self._ledger, state.model, state.weights),
-                {name: value for name, value in self._ledger.summary(round_id).items() if name != "seconds"},
-                last=state.phase is Phase.DONE,
-                came_from=self._came_from(round_id),
-            )
-        )
-
-    def _came_from(self, round_id: RoundId) -> str | None:
-        """Of which older rounds a model is, where a generation began with it."""
-        beginning = self._ledger.beginning(round_id.generation) if round_id.round == 0 else None
-        if beginning is None:
-            return None
-        source, last = beginning.source, beginning.source._replace(round=beginning.last)
-        return f"{source}" if last == source else f"{source}, and on to {last} without some devices"
+        how = self._settings.export.choose
+        self._export(exporting.job_of(self._ledger, self._state, round_id, how))
 
     def _publish_export(self, exported: Exported) -> None:
         """Announce the ONNX file, or why there is none."""
@@ -507,6 +489,6 @@ class Runtime:
                     yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
             yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
 
-        self._link.send(publications(), _Export(job.round, job.last, file))
+        self._link.send(publications(), _Export(job.until or job.round, job.last, file))
         if file is not None:
             self._export_slot = slot

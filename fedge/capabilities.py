@@ -6,7 +6,7 @@ half understands, whatever the manifest lists.
 
 | name | what |
 |---|---|
-| `phase:NAME` | a kind of round: `survey`, `train` |
+| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
 | `local:NAME` | a local algorithm: `sgd` |
 | `codec:NAME` | how a vector becomes bytes (`fedge.codecs`) |
 | `layer:NAME` | a layer of the network (`fedge.nn.spec`); `layer:NAME.FIELD`: a field of one |
@@ -26,7 +26,7 @@ from fedge.nn.spec import ADDED, LAYERS, LOSSES, NetworkSpec, names_of
 from fedge.plan import Plan
 from fedge.rules import NAMES, Proposal
 
-PHASES = ("survey", "train")
+PHASES = ("survey", "train", "evaluate")
 LOCAL = ("sgd",)
 STATES = ("open", "closed", "paused", "done")
 

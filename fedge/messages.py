@@ -40,6 +40,9 @@ MAX_DETAIL = 500
 MAX_SUCCESSIONS = 16
 """Changes of the signing key that travel with an envelope; who slept through more must be enrolled anew."""
 
+WEIGHTS, FIGURES = "weights", "figures"
+"""Kinds of updates."""
+
 _REASONS = frozenset(Reason)
 SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
 """What a device's source of samples may be called."""
@@ -188,7 +191,7 @@ class Manifest(Message):
     round: Counter
     attempt: Counter = 0
     kind: WireName
-    """`survey`, `train`: what the round asks for (`fedge.capabilities.PHASES`)."""
+    """`survey`, `train`, `evaluate`: what the round asks for (`fedge.capabilities.PHASES`)."""
     state: WireName
     """`open`, `closed`, `paused`, `done` (`fedge.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)
@@ -207,11 +210,16 @@ class Manifest(Message):
     def _check(self) -> "Manifest":
         if self.kind == "train" and (self.model is None or self.plan is None):
             raise ValueError("a training round names its model and its plan")
+        if self.kind == "evaluate" and self.model is None:
+            raise ValueError("a round that measures names its model")
         return self
 
 
 class Update(Message):
-    """What a device learnt in one round: its weights (or their difference from `base`) and n_k."""
+    """What a device learnt in one round: its weights (or their difference from `base`) and n_k.
+
+    Where a round only measures its model, no vector: the metrics are what is asked for.
+    """
 
     TYPE: ClassVar[str] = "update"
 
@@ -223,7 +231,7 @@ class Update(Message):
     """n_k, training samples without the held-out part; its bounds are admission's to judge."""
     steps: int = Field(ge=0, le=2**63 - 1)
     kind: WireName
-    """`weights`, `delta`: what the vector is."""
+    """`weights`, `delta`: what the vector is; `figures`: there is none, and `body` is empty."""
     codec: WireName
     body: bytes
     metrics: Metrics = Field(default_factory=dict)

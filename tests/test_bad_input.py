@@ -138,7 +138,7 @@ FEDERATIONS: dict[str, tuple[str, str, str]] = {
     "accuracy of a regression": (
         FEDERATION.replace(CLASSES, 'targets = ["yield"]') + "[stopping]\naccuracy = 0.9",
         "[stopping] accuracy: ",
-        "a regression has no accuracy; use patience or weight_change",
+        "a regression has no accuracy; use rmse, patience or weight_change",
     ),
     "plaintext over the network": (
         FEDERATION + '[broker]\nurl = "mqtt://broker.lan"',

@@ -3,6 +3,8 @@
 FILE = "ledger.db"
 KEPT = "kept"
 """The kind of a generation's round 0 that began with a model of a generation before, without a survey."""
+MEASURES = "evaluate"
+"""The kind of a round that only measured the model of the round before, and closed with that."""
 MIGRATIONS = (
     """
 CREATE TABLE life (

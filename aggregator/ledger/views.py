@@ -38,6 +38,11 @@ class RoundRow:
     """Of a survey: how many devices lie far from the fleet in some column."""
     outlying: tuple[str, ...] = ()
     """Of a survey: the farthest of them, by column and how far."""
+    rmse: float | None = None
+    """Of a regression, in the target's unit; as `accuracy`."""
+    mae: float | None = None
+    rmse_mean: float | None = None
+    """The RMSE of always answering with the mean that the survey found."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,9 @@ def _round_row(
         bytes_down=found.get("bytes_down", 0),
         outlying_devices=found.get("outlying_devices", 0),
         outlying=tuple(str(Outlying(**one)) for one in found.get("outlying", ())),
+        rmse=found.get("rmse"),
+        mae=found.get("mae"),
+        rmse_mean=found.get("rmse_mean"),
     )
 
 

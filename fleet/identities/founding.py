@@ -90,6 +90,7 @@ folder = "state"      # the ledger: back it up
 
 [export]
 folder = "export"     # model.onnx, model.safetensors, manifest.json after every round
+choose = "best"       # of the models that were measured; or "newest"; the other one lies beside it
 """
 _DEVICE = """\
 # What every device's agent.toml says besides who it is: edit it before `fedge enroll`, or on the device.

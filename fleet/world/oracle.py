@@ -357,7 +357,7 @@ class Oracle:
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
         if manifest.state == "done":
-            self._learning_may_end(here)
+            self._learning_may_end(book, here)
         book.last = manifest
         book.over_s = self._now_s() + manifest.seconds_left
         self.announced.append(Announced(self._now_s(), manifest))
@@ -380,7 +380,8 @@ class Oracle:
                 raise Violation(f"{device} was told that it counts in round {round_id}, and it does not")
         saved = ledger.round_as_saved(round_id)
         kept = saved is not None and saved.kind == KEPT
-        if len(counted) < self._quorum and not kept:
+        only_measured = saved is not None and saved.kind == "evaluate"
+        if len(counted) < self._quorum and not (kept or only_measured):
             raise Violation(f"round {round_id} is closed with {len(counted)} updates of {self._quorum}")
         for device, answer in counted.items():
             made = self.made.get(answer.digest)
@@ -393,17 +394,42 @@ class Oracle:
             if answer.samples != made.message.samples:
                 raise Violation(f"{device} has {made.message.samples} samples, {answer.samples} are counted")
             book.counted[answer.digest] = round_id
-        digest, body = _newest_model(ledger, round_id)
-        if round_id.round:
+        digest, body = _newest_model(ledger, book.made if only_measured else round_id)
+        if only_measured:
+            self._measured(book, round_id, digest, counted)
+        elif round_id.round:
             self._trained(ledger, book, round_id, counted, body)
         if not kept:
             self._figures_hold(ledger, round_id, [self.made[answer.digest] for answer in counted.values()])
         if kept and body != self._wished(book, round_id.generation):
             raise Violation(f"generation {round_id.generation} begins with another model than was wanted")
         book.closed[round_id], book.bodies[round_id] = digest, body
-        self._models[digest] = round_id
+        if not only_measured:
+            book.made = round_id
+        self._models.setdefault(digest, round_id)
+        self._best_is_kept(ledger, book, round_id)
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
+
+    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Answer]) -> None:
+        """A round that only measures comes when learning is over, takes no vector and leaves the model."""
+        before = round_id._replace(round=round_id.round - 1)
+        if before != book.made or book.closed.get(before) != digest:
+            raise Violation(f"round {round_id} only measures, and does not leave the model of round {before}")
+        self._learning_may_end(book, before)
+        book.measured.add(round_id)
+        for update in self._updates(counted.values()):
+            if update.body or update.kind != "figures":
+                raise Violation(f"{update.device} trained in round {round_id}, which only measures")
+
+    def _best_is_kept(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
+        """Of the models whose held-out loss was told, the one with the lowest is there to be exported."""
+        loss, of = ledger.summary(round_id).get("held_loss"), round_id._replace(round=round_id.round - 1)
+        best = book.best.get(round_id.generation)
+        if loss is not None and round_id.round and (best is None or loss < best[1]):
+            best = book.best[round_id.generation] = (of, loss)
+        if best is not None and best[0].round not in ledger.kept_models(round_id.generation):
+            raise Violation(f"the best model is that of round {best[0]}, and the ledger does not keep it")
 
     def _wished(self, book: Book, generation: int) -> bytes:
         """The vector that a generation without a survey is to begin with."""
@@ -420,6 +446,8 @@ class Oracle:
         for number in range(source.round + 1, newest.round + 1):
             here = newest._replace(round=number)
             before = twins.numbers(book.bodies[here._replace(round=number - 1)])
+            if here in book.measured:
+                continue
             made = [self.made[digest] for digest, in_round in book.counted.items() if in_round == here]
             left = [each.message for each in made if each.device not in wish.without]
             updates = [one for one in left if isinstance(one, Update)]
@@ -532,8 +560,13 @@ class Oracle:
             if "accuracy_before" in one.message.metrics
         }
 
-    def _learning_may_end(self, here: RoundId) -> None:
-        """Learning is over before its last round: then not because a single device says so."""
+    def _learning_may_end(self, book: Book, here: RoundId) -> None:
+        """Learning is over before its last round: then not because a single device says so.
+
+        Of a round that only measured, it is the round before that ended it.
+        """
+        if here in book.measured:
+            here = here._replace(round=here.round - 1)
         told = self._told.get(here, {})
         if here.round >= self._ending.rounds or max(told.values(), default=1.0) < self._ending.accuracy:
             return

@@ -39,7 +39,7 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
     ({"requires": ("codec:topk", "phase:train")}, "codec:topk"),
     ({"plan": unknown_plan()}, "plan:proximal"),
     ({"plan": Plan(codec="topk")}, "codec:topk"),
-    ({"kind": "evaluate"}, "phase:evaluate"),
+    ({"kind": "prune"}, "phase:prune"),
     ({"state": "frozen"}, "state:frozen"),
     ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
 ]

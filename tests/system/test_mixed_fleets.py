@@ -57,6 +57,7 @@ def test_devices_of_0_2_0_and_of_today_learn_together(fleet: FleetOfProcesses, b
     for number in range(ROUNDS + 1):
         assert fleet.admitted(number) == {*OLD, *NEW}
     assert "neither awaited nor admitted" not in fleet.log()
+    assert fleet.admitted(ROUNDS + 1) == set(NEW), "those of today have measured the last model"
     said = "inputs are not clipped in this generation ([model] clip): old-0, old-1 cannot do"
     assert said in fleet.log()
 
