@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +26,10 @@ def init(
     name: Annotated[str, typer.Argument(help="The federation's name: a-z, 0-9 and hyphens, at most 31.")],
     host: Annotated[
         list[str] | None,
-        typer.Option(help="The broker's name or address for devices; more than one: the first is told."),
+        typer.Option(
+            help="The broker's name or address for devices; more than one: the first is told. Without it "
+            "only this machine reaches the broker."
+        ),
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where to make it; by default ./NAME.")] = None,
     beside: Annotated[
@@ -57,20 +60,20 @@ def init(
             FederationFolder(beside) if beside is not None else None,
         )
         unused = ignored(FederationFolder(root), host or ())
+        here_only = _listens_here_only(FederationFolder(root))
     for path in made:
         typer.echo(path)
     if not made:
         typer.echo(f"{root} is complete; nothing was changed")
-    elif not host and beside is None and FederationFolder(root).registrar_settings in made:
-        typer.echo(
-            "only this machine reaches the broker as localhost: for devices elsewhere use --host", err=True
-        )
+    elif here_only and FederationFolder(root).mosquitto_conf in made:
+        typer.echo("the broker listens on this machine only: for devices elsewhere use --host", err=True)
     if unused:
         hosts = "--host " + " --host ".join(unused)
         typer.echo(
             f"{hosts} was ignored, as the broker had its certificate before: "
             f"`fedge renew {hosts} --folder {root}` adds to it; "
-            f"{FederationFolder(root).registrar_settings} says where devices find the broker",
+            f"{FederationFolder(root).registrar_settings} says where devices find the broker"
+            + (f"; {_unreached(FederationFolder(root))}" if here_only else ""),
             err=True,
         )
 
@@ -281,6 +284,8 @@ def renew(
     for renewal in renewals:
         what = "renewed" if renewal.done else "not yet due"
         typer.echo(f"{renewal.path}: {what}; good until {renewal.issued.not_after:%Y-%m-%d}")
+    if host and _listens_here_only(FederationFolder(folder)):
+        typer.echo(_unreached(FederationFolder(folder)), err=True)
     if signalled is not None:
         typer.echo(f"{signalled.value}; an installed aggregator gets its own when it is restarted", err=True)
 
@@ -330,6 +335,23 @@ def tokens(
         typer.echo(json.dumps(outstanding.as_json(listed, utc_now())))
     else:
         outstanding.show(listed, utc_now(), Console())
+
+
+def _listens_here_only(folder: "FederationFolder") -> bool:
+    from fleet.identities.folder import read
+    from fleet.identities.mosquitto import listens_here_only
+
+    with suppress(StateError):  # there may be another broker, with another configuration
+        return listens_here_only(read(folder.mosquitto_conf).decode(errors="replace"))
+    return False
+
+
+def _unreached(folder: "FederationFolder") -> str:
+    """What is left to do before devices elsewhere reach a broker that was founded for this machine alone."""
+    return (
+        "the broker listens on this machine only: for devices elsewhere take the address out of the lines "
+        f"`listener` of {folder.mosquitto_conf} and start it again"
+    )
 
 
 def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | None) -> None:
