@@ -22,6 +22,7 @@ from aggregator.federation import Federation
 from aggregator.figures import bytes_needed, summarize
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.participation import Participation
 from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
@@ -58,6 +59,8 @@ class ClosingJob:
     """Which share of the fleet the round's last attempt has chosen."""
     factors: Factors = field(default_factory=Factors)
     """How far one update may move the mean."""
+    participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
+    """Who took part, when it began to close; for people."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
@@ -207,6 +210,7 @@ def job_of(state: Federation) -> ClosingJob:
         model=state.model,
         seed=state.seed,
         chosen=state.cohorts[-1].fraction,
+        participation=Participation.of(state),
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
     )
 
@@ -271,6 +275,7 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         keep: what older rounds were computed of is freed beyond these bounds.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
+    told = job.participation.summary()
     if computed.task_data is not None:
         ledger.save_content("task", round_id, computed.task_blob, computed.task_data)
     ledger.save_content("model", round_id, computed.model, computed.model_data)
@@ -279,7 +284,7 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         computed.model.digest,
         computed.devices,
         computed.samples,
-        {**summary, **_named(computed.outlying)} if job.kind == "survey" else summary,
+        {**summary, **told, **(_named(computed.outlying) if job.kind == "survey" else {})},
         time.time(),
         survey.RULE if job.kind == "survey" else bounds.RULE,
         computed.task_blob.digest,
@@ -335,5 +340,6 @@ def _story(job: ClosingJob, computed: Computed, summary: dict[str, float]) -> st
         parts.append(f"accuracy so far {summary['accuracy']:.3f}")
     if "loss" in summary:
         parts.append(f"loss {summary['loss']:.4f}")
+    parts.append(str(job.participation))
     parts.append(f"{summary['seconds']:.2f} s")
     return ", ".join(parts)
