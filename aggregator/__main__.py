@@ -22,6 +22,7 @@ import argparse
 import json
 import logging
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -38,7 +39,7 @@ from aggregator.config import FederationSettings
 from aggregator.effects import MOMENTS, Effect
 from aggregator.keeping import backup, new_generation, place, restore
 from fedge import __version__, failpoints
-from fedge.errors import ConfigError, FedgeError
+from fedge.errors import ConfigError, FedgeError, StateError
 from fedge.logs import tell
 from fedge.nn.spec import Dense
 from fedge.trust import fingerprint
@@ -155,6 +156,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         ],
         "weights": task.network.schema.size,
         "plan": settings.plan.model_dump(),
+        "advice": _advice(settings),
         "rounds": rounds.model_dump(),
         "stopping": {key: value for key, value in stopping.model_dump().items() if value is not None},
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
@@ -175,6 +177,20 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0
+
+
+def _advice(settings: FederationSettings) -> str:
+    """What the sizes that devices have told say about the plan: the ledger holds them."""
+    from aggregator.advice import Sizes, propose
+    from aggregator.ledger.layout import FILE
+    from aggregator.ledger.views import read_devices
+
+    rows = []
+    with suppress(StateError):  # no aggregator has run here, or as another user
+        rows = [device.samples for device in read_devices(settings.state.folder / FILE) if device.samples]
+    if not rows:
+        return "comes when devices have told how many rows they hold"
+    return propose(Sizes.of(rows, settings.task().network.schema.size)).against(settings.plan)
 
 
 def _samples(settings: FederationSettings) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator import participation, rounds
+from aggregator.advice import Sizes, propose
 from aggregator.answers import Verdict
 from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
@@ -304,7 +305,9 @@ class Runtime:
                 self._round_began_s = now_s
                 self._tally.closed(summary)
                 progress, usual = self._state.progress, self._state.usual
-                if job.kind == "train":
+                if job.kind == "survey":
+                    log.info("round %s: %s", job.round, self._advice(computed))
+                else:
                     progress = progress.after(
                         summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"]
                     )
@@ -325,6 +328,12 @@ class Runtime:
                 return on.MeanUnusable(now_s, job.round, unusable.devices, str(unusable))
             case error:
                 raise error
+
+    def _advice(self, computed: Computed) -> str:
+        """What the sizes that the survey told say about the plan."""
+        rows = [self._state.answers[device].samples for device in self._state.counted]
+        sizes = Sizes.of(rows, computed.task.network.schema.size)
+        return propose(sizes).against(self._state.plan)
 
     # ── effects that must be durable, inside the turn's transaction ────────────────────────────────
 
