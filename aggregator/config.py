@@ -1,16 +1,20 @@
 """What an operator says in `federation.toml`: what is learnt, how rounds run, when to stop."""
 
+import logging
 from collections import Counter
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedge.codecs import CODECS
+from fedge.device_names import as_ids, renamed
 from fedge.messages import SourceName, Task
 from fedge.nn.spec import MAX_WIDTH, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
+
+log = logging.getLogger("fedge.aggregator")
 
 Id = Annotated[str, Field(pattern=DEVICE_ID)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -27,6 +31,16 @@ def _named(features: object) -> object:
     return tuple(f"x{i}" for i in range(features))
 
 
+def _ids(devices: object) -> object:
+    """The ids of the devices that are listed; told where they are called otherwise."""
+    if not isinstance(devices, list | tuple) or not all(isinstance(name, str) for name in devices):
+        return devices
+    found = as_ids(devices)
+    for sentence in renamed(devices):
+        log.warning("[federation] devices: %s", sentence)
+    return found
+
+
 def _require_unique(key: str, names: object) -> None:
     if isinstance(names, tuple) and len(set(names)) != len(names):
         twice = sorted(name for name, times in Counter(names).items() if times > 1)
@@ -40,7 +54,7 @@ class FederationSection(Section):
     """At most 31 lower-case letters, digits and hyphens; part of every topic."""
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     """Fixes the first weights, who is chosen, and the order of samples: the same seed, the same model."""
-    devices: tuple[Id, ...] | None = None
+    devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
     """The only devices whose updates count; without it every device the broker lets in."""
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
     """The largest n_k believed: no device can claim more weight than this."""

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedge.device_names import as_id, renamed
 from fedge.errors import FedgeError, StateError
 
 if TYPE_CHECKING:
     from fleet.identities.folder import FederationFolder
 
 app = typer.Typer()
+MOST_RENAMED = 20
+"""Names that become another id, of which each is told."""
 LONGEST_LIST = 8_000_000
 """Bytes of a list of devices."""
 Folder = Annotated[Path, typer.Option("--folder", help="The federation's folder.")]
@@ -151,10 +154,10 @@ def enroll(
         raise typer.BadParameter(
             "name devices, here or in a file with --from, or give a request with --csr", param_hint="DEVICE"
         )
+    _tell_renamed(devices)
+    device = as_id(devices[0]) if devices else None
     with _told("enroll"):
-        done = enrol(
-            FederationFolder(folder), devices[0] if devices else None, request=_request(csr), again=again
-        )
+        done = enrol(FederationFolder(folder), device, request=_request(csr), again=again)
     typer.echo(done.bundle)
     typer.echo(
         f"{done.identity.name}, until {done.issued.not_after:%Y-%m-%d}; {done.signalled.value}", err=True
@@ -180,6 +183,7 @@ def revoke(
         if re.match(CLAIM, device):
             _withdraw(FederationFolder(folder), device)
             return
+        device = as_id(device)
         done = shut_out(FederationFolder(folder), device)
     typer.echo(f"{device} is revoked; {done.signalled.value}")
     if done.unseen:
@@ -202,7 +206,7 @@ def quarantine(
     from fleet.identities.quarantining import quarantine as set_aside
 
     with _told("quarantine"):
-        done = set_aside(FederationFolder(folder), devices, lift=lift)
+        done = set_aside(FederationFolder(folder), [as_id(device) for device in devices], lift=lift)
     for device in done.as_before:
         typer.echo(f"{device} was {'not ' if lift else ''}in quarantine before; nothing was changed")
     if done.changed:
@@ -234,6 +238,7 @@ def forget(
     from fleet.identities.forgetting import forget as erase
     from fleet.identities.forgetting import held
 
+    device = as_id(device)
     if re.fullmatch(DEVICE_ID, device) is None:
         raise typer.BadParameter(f"{device!r} is no device's id: expected 1 to 31 of a-z, 0-9 and '-'")
     with _told("forget"):
@@ -337,6 +342,14 @@ def tokens(
         outstanding.show(listed, utc_now(), Console())
 
 
+def _tell_renamed(names: list[str]) -> None:
+    sentences = renamed(names)
+    for sentence in sentences[:MOST_RENAMED]:
+        typer.echo(sentence, err=True)
+    if (more := len(sentences) - MOST_RENAMED) > 0:
+        typer.echo(f"and {more} more names become ids in the same way", err=True)
+
+
 def _listens_here_only(folder: "FederationFolder") -> bool:
     from fleet.identities.folder import read
     from fleet.identities.mosquitto import listens_here_only
@@ -364,6 +377,7 @@ def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | N
         if listed is not None:
             named += read_list(_text(listed), str(listed))
         batch = enroll_all(folder, check_names(federation, named))
+        _tell_renamed([name for _, name in named])
     for done in batch.enrolled:
         typer.echo(done.bundle)
     if batch.known and batch.enrolled:
