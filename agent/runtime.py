@@ -136,7 +136,7 @@ class Runtime:
                 pass  # it was said before we left the broker
             case LinkUp():
                 self._link.handle_up(event)
-                if self._losses.tells_return():
+                if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
             case LinkDown():

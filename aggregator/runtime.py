@@ -183,7 +183,7 @@ class Runtime:
                 self._link.handle_up(event)
                 self._published.clear()
                 self._export_slot = self._ledger.export_slot()  # what was under way may not have arrived
-                if self._losses.tells_return():
+                if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 yield from self._step(on.LinkUp(self._now_s()))
             case LinkDown():

@@ -209,12 +209,12 @@ def table(found: dict[str, Any]) -> str:
     """A row a plan, a column a setting: accuracy, and the widest difference between seeds."""
     settings = found["settings"]
     plans = list(dict.fromkeys(plan for each in settings.values() for plan in each["plans"]))
-    lines = [f"{'plan':20}" + "".join(f"{name:>18}" for name in settings)]
+    lines = [f"{'plan':20}" + "".join(f"{name:>20}" for name in settings)]
     for plan in plans:
         cells = [each["plans"].get(plan) for each in settings.values()]
         told = [f"{c['accuracy']:.3f} ± {c['spread'] / 2:.3f}" if c else "" for c in cells]
-        lines.append(f"{plan:20}" + "".join(f"{text:>18}" for text in told))
-    lines.append(f"{'central':20}" + "".join(f"{each['central']:>18.3f}" for each in settings.values()))
+        lines.append(f"{plan:20}" + "".join(f"{text:>20}" for text in told))
+    lines.append(f"{'central':20}" + "".join(f"{each['central']:>20.3f}" for each in settings.values()))
     for name, each in settings.items():
         lines.append(
             f"{name}: proposed {each['proposed']} reaches {each['proposed_accuracy']:.3f}, the best "

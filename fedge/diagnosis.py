@@ -5,7 +5,7 @@ ends the connection; one without TLS ends the handshake. Brokers of MQTT 3.1.1 a
 with CONNACK 1 (MQTT 3.1.1, section 3.2.2.3), end the connection, or say nothing; each was seen of real ones.
 
 `Losses` decides which of many such texts are said: a broker that is away for a day, or ends each connection
-at once, costs some thirty lines and not thousands.
+at once, costs some thirty warnings and not thousands.
 """
 
 import re
@@ -24,6 +24,8 @@ LARGE = 16_384
 """A last packet of so many bytes may have been over a limit that the broker does not announce."""
 AGAIN_S, LONGEST_AGAIN_S = 30.0, 3_600.0
 """A reason is said again after so long, then twice as long, up to the longest."""
+RETURNS, RETURN_AGAIN_S = 20, 600.0
+"""Of returns whose loss was not told so many are told at once, and one more after so long."""
 KINDS = 16
 """Different reasons that are remembered."""
 
@@ -135,6 +137,7 @@ class Losses:
         self._told: OrderedDict[str, _Told] = OrderedDict()
         """By reason, numbers apart."""
         self._silent = False
+        self._returns, self._counted_s = float(RETURNS), 0.0
 
     def text(self, reason: str, now_s: float) -> str | None:
         """What to tell of a loss; None: it was told lately, and is only counted."""
@@ -154,6 +157,13 @@ class Losses:
         told.due_s, told.unsaid = now_s + told.pause_s, 0
         return reason + more
 
-    def tells_return(self) -> bool:
-        """Whether to tell that the connection is there again: if its loss was told, or there was none."""
-        return not self._silent
+    def tells_return(self, now_s: float) -> bool:
+        """Whether to tell that the connection is there again: if its loss was told, and now and then else."""
+        if not self._silent:
+            return True
+        self._returns = min(float(RETURNS), self._returns + (now_s - self._counted_s) / RETURN_AGAIN_S)
+        self._counted_s = now_s
+        if self._returns < 1:
+            return False
+        self._returns -= 1
+        return True

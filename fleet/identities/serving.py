@@ -116,7 +116,7 @@ class Loop:
                 case LinkUp():
                     self._link.handle_up(event)
                     self._subscribed = set()
-                    if self._losses.tells_return():
+                    if self._losses.tells_return(time.monotonic()):
                         log.info("connected")
                 case LinkDown():
                     self._link.handle_down()

@@ -111,13 +111,21 @@ def test_a_broker_that_is_away_for_a_day_costs_some_thirty_lines() -> None:
 
 def test_another_reason_is_said_at_once_and_one_that_was_away_for_long_too() -> None:
     losses = Losses()
-    assert losses.tells_return(), "the first connection is told"
+    assert losses.tells_return(0.0), "the first connection is told"
     assert losses.text("away", 0.0) == "away"
-    assert losses.tells_return()
+    assert losses.tells_return(0.0)
     assert losses.text("away", 1.0) is None
-    assert not losses.tells_return(), "who did not hear of the loss does not hear of the end of it"
     assert losses.text("refused", 2.0) == "refused"
     assert losses.text("away", 30.0 + LONGEST_AGAIN_S) == "away", "it is new again"
+
+
+def test_returns_of_which_the_loss_was_not_told_are_told_now_and_then() -> None:
+    """Up and down each 10 s for a day: 30 whose loss was told, of the others 20 and one in ten minutes."""
+    losses, told = Losses(), 0
+    for number in range(8_640):
+        losses.text("away", 10.0 * number)
+        told += losses.tells_return(10.0 * number)
+    assert told == 30 + 20 + 143
 
 
 def test_of_many_reasons_few_are_remembered() -> None:
