@@ -1,5 +1,6 @@
 """What a device's owner says in `agent.toml`: who it is, where the broker and the data are."""
 
+import logging
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -14,11 +15,14 @@ from pydantic import (
 )
 
 from agent.hours import Hours, read_hours
+from fedge.device_names import as_id, renamed
 from fedge.messages import SOURCE_NAME
 from fedge.plan import MAX_EPOCHS
 from fedge.provisioning import PORT
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
+
+log = logging.getLogger("fedge.agent")
 
 Missing = Literal["refuse", "drop", "fill"]
 UnknownLabels = Literal["refuse", "drop"]
@@ -255,6 +259,15 @@ class TrainerSettings(Section):
     counts as stuck, and the service manager starts it again."""
 
 
+def _device(name: object) -> object:
+    """The id of what the device is called here; told where it is another."""
+    if not isinstance(name, str):
+        return name
+    for sentence in renamed([name]):
+        log.warning("device: %s", sentence)
+    return as_id(name)
+
+
 class AgentSettings(FileSettings):
     """The whole of `agent.toml`."""
 
@@ -262,7 +275,7 @@ class AgentSettings(FileSettings):
 
     federation: str = Field(pattern=DEVICE_ID)
     """The federation's name: at most 31 lower-case letters, digits and hyphens."""
-    device: str = Field(pattern=DEVICE_ID)
+    device: Annotated[str, BeforeValidator(_device), Field(pattern=DEVICE_ID)]
     """This device's name, no other's in the federation: at most 31 lower-case letters, digits and hyphens."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""

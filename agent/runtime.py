@@ -28,6 +28,7 @@ from agent.trainer import Job, Trainer
 from fedge import ed25519
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.codecs import CODECS
+from fedge.diagnosis import Losses
 from fedge.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
@@ -92,6 +93,7 @@ class Runtime:
         self._outbox: Split | None = None
         self._unsaved: Attempt | None = None
         """The newest announcement seen, if the disk did not take it."""
+        self._losses = Losses()
         self._return_s: float | None = None
         self._reported = (0, 0)
         self._refusals = Refusals()
@@ -138,11 +140,14 @@ class Runtime:
                 pass  # it was said before we left the broker
             case LinkUp():
                 self._link.handle_up(event)
-                log.info("connected to %s", self._settings.broker.url)
+                if self._losses.tells_return(self._now_s()):
+                    log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
             case LinkDown():
-                if self._link.up or not self._state.link_up:
-                    log.warning("not connected: %s", event.reason)
+                if (self._link.up or not self._state.link_up) and (
+                    text := self._losses.text(event.reason, self._now_s())
+                ):
+                    log.warning("not connected: %s", text)
                 self._link.handle_down()
                 self._step(on.LinkDown())
             case Answered():

@@ -161,6 +161,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         ],
         "weights": task.network.schema.size,
         "plan": settings.plan.model_dump(),
+        "advice": _advice(settings),
         "rounds": rounds.model_dump(),
         "stopping": {key: value for key, value in stopping.model_dump().items() if value is not None},
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
@@ -191,6 +192,20 @@ def _quarantined(settings: FederationSettings) -> frozenset[str]:
     with suppress(StateError):
         return frozenset(read(settings.federation.quarantine))
     return frozenset()
+
+
+def _advice(settings: FederationSettings) -> str:
+    """What the sizes that devices have told say about the plan: the ledger holds them."""
+    from aggregator.advice import Sizes, propose
+    from aggregator.ledger.layout import FILE
+    from aggregator.ledger.views import read_devices
+
+    rows = []
+    with suppress(StateError):  # no aggregator has run here, or as another user
+        rows = [device.samples for device in read_devices(settings.state.folder / FILE) if device.samples]
+    if not rows:
+        return "comes when devices have told how many rows they hold"
+    return propose(Sizes.of(rows, settings.task().network.schema.size)).against(settings.plan)
 
 
 def _samples(settings: FederationSettings) -> int:

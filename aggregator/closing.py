@@ -23,6 +23,7 @@ from aggregator.federation import Federation
 from aggregator.figures import bytes_needed, summarize
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.participation import Participation
 from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
@@ -66,6 +67,8 @@ class ClosingJob:
     """Of a survey: the bound on standardized inputs, in standard deviations; None: they are not clipped."""
     unclipped: tuple[str, ...] = ()
     """The devices because of which inputs are not clipped."""
+    participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
+    """Who took part, when it began to close; for people."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
@@ -237,6 +240,7 @@ def job_of(state: Federation) -> ClosingJob:
         model=state.model,
         seed=state.seed,
         chosen=state.cohorts[-1].fraction,
+        participation=Participation.of(state),
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
         **_clipping(state),
     )
@@ -351,6 +355,7 @@ def save(
         progress: with this round; its best round's model is kept.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
+    told = job.participation.summary()
     if computed.task_data is not None:
         ledger.save_content("task", round_id, computed.task_blob, computed.task_data)
     if computed.model_data is not None:
@@ -360,7 +365,7 @@ def save(
         computed.model.digest,
         computed.devices,
         computed.samples,
-        {**summary, **_named(computed.outlying)} if job.kind == "survey" else summary,
+        {**summary, **told, **(_named(computed.outlying) if job.kind == "survey" else {})},
         time.time(),
         {"survey": survey.rule_of(job.clip), "train": bounds.RULE, "evaluate": None}[job.kind],
         computed.task_blob.digest,
@@ -371,6 +376,7 @@ def save(
     for line in computed.bounded:
         log.warning("round %s: %s", round_id, line)
     said = story.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)
+    said.insert(-1, str(job.participation))
     log.info("%s", story.line(said))
     _warn(computed.outlying)
     if job.unclipped:

@@ -21,7 +21,7 @@ from aggregator.survey import Refusal
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
 from fedge.messages import Frame, Metrics, Receipt, detail_of
-from fedge.reasons import Reason
+from fedge.reasons import PASSING, Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
 
@@ -253,7 +253,8 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         if status.declined is not None and _declines(state, device) and device in state.awaited:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
             cause = f"declines {status.declined.reason}"
-            effects.append(do.Say("info", f"round {state.round}: {said}", device, cause))
+            level = "info" if status.declined.reason in PASSING else "warning"
+            effects.append(do.Say(level, f"round {state.round}: {said}", device, cause))
             state, more = declines(state, device)
             effects += more
     if state.phase is Phase.COLLECTING:

@@ -1,5 +1,6 @@
 """What an operator says in `federation.toml`: what is learnt, how rounds run, when to stop."""
 
+import logging
 from collections import Counter
 from typing import Annotated, ClassVar, Self
 
@@ -9,12 +10,15 @@ from aggregator.choice import How
 from aggregator.proposals import DataSection
 from aggregator.stopping import FigureName
 from fedge.codecs import CODECS
+from fedge.device_names import as_ids, renamed
 from fedge.messages import SourceName, Task
 from fedge.nn.spec import LEAST_CLIP, MAX_WIDTH, MOST_CLIP, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
 from fedge.rules import Proposal
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
+
+log = logging.getLogger("fedge.aggregator")
 
 Id = Annotated[str, Field(pattern=DEVICE_ID)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -31,6 +35,16 @@ def _named(features: object) -> object:
     return tuple(f"x{i}" for i in range(features))
 
 
+def _ids(devices: object) -> object:
+    """The ids of the devices that are listed; told where they are called otherwise."""
+    if not isinstance(devices, list | tuple) or not all(isinstance(name, str) for name in devices):
+        return devices
+    found = as_ids(devices)
+    for sentence in renamed(devices):
+        log.warning("[federation] devices: %s", sentence)
+    return found
+
+
 def _require_unique(key: str, names: object) -> None:
     if isinstance(names, tuple) and len(set(names)) != len(names):
         twice = sorted(name for name, times in Counter(names).items() if times > 1)
@@ -44,7 +58,7 @@ class FederationSection(Section):
     """At most 31 lower-case letters, digits and hyphens; part of every topic."""
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     """Fixes the first weights, who is chosen, and the order of samples: the same seed, the same model."""
-    devices: tuple[Id, ...] | None = None
+    devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
     """The only devices whose updates count; without it every device the broker lets in."""
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
     """The largest n_k believed: no device can claim more weight than this."""
@@ -135,8 +149,9 @@ class RoundsSection(Section):
     """C: the part of the fleet that is chosen for each round."""
     target: int | None = Field(default=None, ge=1)
     """Close as soon as this many updates are admitted; without it when all who are online have answered."""
-    quorum: int = Field(default=2, ge=1)
-    """Below this many updates a round does not close but stays open, with more devices chosen."""
+    quorum: int | float = 2
+    """Below this many updates a round does not close but stays open, with more devices chosen. As 0.5: below
+    this share of the devices that `[federation] devices` lists or, without a list, of those online then."""
     deadline_s: float = Field(default=300.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
     """How long stragglers are waited for; time without a connection to the broker does not count."""
     max_norm: float = Field(default=100.0, ge=0, le=1e9, allow_inf_nan=False)
@@ -147,6 +162,20 @@ class RoundsSection(Section):
     max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
     """How much an n_k counts at most, in median n_k of its round; 0: whatever a device says is believed."""
 
+    @field_validator("quorum", mode="before")
+    @classmethod
+    def _number_or_share(cls, quorum: object) -> object:
+        quorum = number_of(quorum)
+        if isinstance(quorum, float) and quorum > 1 and quorum.is_integer():
+            quorum = int(quorum)
+        is_number = isinstance(quorum, int) and not isinstance(quorum, bool) and quorum >= 1
+        if not is_number and not (isinstance(quorum, float) and 0 < quorum <= 1):
+            raise ValueError(
+                "expected a number of updates, 1 or more, or a share of the devices, above 0 and up to 1.0, "
+                f"got {quorum!r}"
+            )
+        return quorum
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name in ("max_norm", "clip_norm", "max_weight"):
@@ -154,7 +183,13 @@ class RoundsSection(Section):
                 raise ValueError(
                     f"{name}: a multiple of a median is 1 or more, got {factor:g}; 0 switches this bound off"
                 )
-        if self.target is not None and self.target < self.quorum:
+        if isinstance(self.quorum, float):
+            if self.quorum > self.fraction:
+                raise ValueError(
+                    f"quorum: a share of {self.quorum:g} of the devices cannot answer where a fraction of "
+                    f"{self.fraction:g} is chosen; it is at most the fraction"
+                )
+        elif self.target is not None and self.target < self.quorum:
             raise ValueError(f"target: must be at least the quorum of {self.quorum}, got {self.target}")
         return self
 
@@ -295,7 +330,7 @@ class FederationSettings(FileSettings):
         if self.watch is not None and not self.broker.tls:
             raise ValueError("[watch] certificate: is for TLS, but [broker] url says mqtt://; use mqtts://")
         devices, rounds = self.federation.devices, self.rounds
-        if devices is not None and len(devices) < rounds.quorum:
+        if devices is not None and isinstance(rounds.quorum, int) and len(devices) < rounds.quorum:
             raise ValueError(
                 f"[rounds] quorum: {rounds.quorum} can never be reached by the {len(devices)} devices listed"
             )
@@ -303,7 +338,8 @@ class FederationSettings(FileSettings):
 
     def task(self) -> Task:
         """The task of the survey."""
-        expected = len(self.federation.devices or ()) or self.rounds.target or self.rounds.quorum
+        quorum = self.rounds.quorum if isinstance(self.rounds.quorum, int) else 1
+        expected = len(self.federation.devices or ()) or self.rounds.target or quorum
         return self.model.task(reconnect_spread_s(expected), self.data.proposal())
 
 

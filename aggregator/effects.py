@@ -96,6 +96,8 @@ class SaveRound:
     kind: str
     attempt: int
     cohorts: tuple[Cohort, ...]
+    quorum: int | None = None
+    """The updates that it takes, where the rule is a share of the devices."""
 
 
 @dataclass(frozen=True)

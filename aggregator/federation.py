@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregator.answers import Answer, Missed
 from aggregator.effects import Effect
+from aggregator.quorum import FEWEST
 from aggregator.stopping import Progress, Stopping
 from aggregator.usual import Usual
 from fedge.capabilities import required
@@ -35,7 +36,8 @@ class Rules:
 
     fraction: float
     target: int | None
-    quorum: int
+    quorum: int | float
+    """A number of updates, or a share of the devices (`aggregator.quorum`)."""
     deadline_s: float
     max_norm: float = 100.0
     clip_norm: float = 10.0
@@ -80,6 +82,8 @@ class Federation:
     phase: Phase = Phase.PREPARING
     attempt: int = 0
     """How often the round's deadline has passed below quorum."""
+    quorum: int | None = None
+    """The updates that the open attempt takes, where the rule is a share of the devices."""
     cohorts: tuple[Cohort, ...] = ()
     """By attempt; the last is the current one. The first that chooses everybody is that of all after it."""
     elapsed_s: float = 0.0
@@ -142,8 +146,15 @@ class Federation:
         if self.kind == "evaluate":
             return 0
         if self.insufficient and self.insufficient == self.counted:
-            return max(self.rules.quorum, self.admitted + 1)
-        return self.rules.quorum
+            return max(self.quorum_now, self.admitted + 1)
+        return self.quorum_now
+
+    @property
+    def quorum_now(self) -> int:
+        """The updates that the rule wants, as a number."""
+        if isinstance(self.rules.quorum, int):
+            return self.rules.quorum
+        return FEWEST if self.quorum is None else self.quorum
 
     @property
     def counted(self) -> frozenset[str]:

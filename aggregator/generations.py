@@ -18,6 +18,7 @@ from aggregator.ledger.layout import KEPT, ORDER
 from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
+from aggregator.quorum import FEWEST
 from fedge import __version__
 from fedge.capabilities import unknown_in_task
 from fedge.errors import ConfigError, DataError
@@ -201,7 +202,8 @@ def require_wishable(
     assert digest is not None
     meaning = _meaning(task_of(ledger, digest))
     require_same(Life(b"", source.generation, meaning), settings)
-    fewest = min(2, settings.rounds.quorum)
+    quorum = settings.rounds.quorum
+    fewest = min(FEWEST, quorum) if isinstance(quorum, int) else FEWEST
     numbers = range(source.round + 1, beginning.last + 1)
     rounds = [each for n in numbers if not ledger.only_measured(each := RoundId(source.generation, n))]
     if wish.without and not rounds:

@@ -195,6 +195,7 @@ def _load(
         phase=Phase.DONE if done else Phase.PREPARING,
         attempt=saved.attempt if saved else 0,
         cohorts=saved.cohorts if saved else (),
+        quorum=saved.quorum if saved else None,
         elapsed_s=saved.elapsed_s if saved and not done else 0.0,
         answers=answers,
         admitted=sum(answer.verdict == "admitted" for answer in answers.values()),

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from aggregator.config import FederationSettings
+from aggregator.quorum import FEWEST
 
 
 def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) -> list[str]:
@@ -29,7 +30,7 @@ def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) ->
     roster = settings.federation.devices
     if roster is not None:
         left = len(set(roster) - set(quarantined))
-        if left < rounds.quorum:
+        if left < (rounds.quorum if isinstance(rounds.quorum, int) else FEWEST):
             found.append(
                 f"no round can close: [rounds] quorum = {rounds.quorum}, and of the {len(roster)} devices in "
                 f"[federation] devices {left} are not in quarantine. Lower the quorum, or lift one (`fedge "

@@ -34,6 +34,7 @@ from aggregator.bad_models import blame
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
 from aggregator.isolation import isolate, needed_again, quarantined
+from aggregator.quorum import quorum_of
 from fedge.freshness import RoundId
 from fedge.messages import Cohort, Manifest, detail_of
 from fedge.reasons import Reason
@@ -60,9 +61,12 @@ def start(state: Federation, now_s: float) -> Step:
     state = replace(state, beat_due_s=now_s + BEAT_S)
     if state.phase is Phase.DONE and (why := _finished(state)) is not None:
         return state, [do.Finish(why)]
-    if state.cohorts:
-        return state, []
-    return _draw(state)
+    if not state.cohorts:
+        return _draw(state)
+    if state.quorum is None and (quorum := _quorum(state)) is not None:  # it was drawn under another rule
+        saved = do.SaveRound(state.round, state.kind, state.attempt, state.cohorts, quorum)
+        return replace(state, quorum=quorum), [saved, do.SaveElapsed(state.round, state.elapsed_s)]
+    return state, []
 
 
 def step(state: Federation, event: on.Event) -> Step:
@@ -191,20 +195,26 @@ def _draw(state: Federation) -> Step:
     waits for days takes no more room.
     """
     attempt = state.attempt + 1 if state.cohorts else 0
+    state = replace(state, quorum=_quorum(state))
     cohorts = state.cohorts
     if not cohorts or cohorts[-1].fraction < 1:
         cohorts = (*cohorts, _cohort(state, attempt))
     turned_away = state.turned_away & state.quarantined  # the others are asked again
     state = replace(state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None, announced=False)
     state = replace(state, waiting_from_s=0.0, came_s={}, turned_away=turned_away)
-    return state, [do.SaveRound(state.round, state.kind, attempt, cohorts)]
+    return state, [do.SaveRound(state.round, state.kind, attempt, cohorts, state.quorum)]
+
+
+def _quorum(state: Federation) -> int | None:
+    rules = state.rules
+    return quorum_of(rules.quorum, rules.target, state.online, state.roster, state.quarantined)
 
 
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
     able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
-    wanted = state.rules.target or state.rules.quorum
+    wanted = state.rules.target or state.quorum_now
     answering = [device for device in able if not patience.is_given_up(state, device)]
     if len(answering) >= wanted:  # else it takes the others, too
         able = answering

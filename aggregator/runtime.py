@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from aggregator import effects as do
 from aggregator import events as on
-from aggregator import exporting, rounds
+from aggregator import exporting, participation, rounds
+from aggregator.advice import Sizes, propose
 from aggregator.answers import Verdict
 from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
@@ -30,6 +31,7 @@ from aggregator.probes import Samples
 from aggregator.reports import Reports
 from aggregator.survey import Unmeasured
 from aggregator.tally import Now, Tally
+from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
@@ -108,6 +110,7 @@ class Runtime:
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
         self._intake, self._pending, self._reports = Intake(), Pending(), Reports()
+        self._losses = Losses()
         self._round_began_s = now_s() - state.elapsed_s
         self.has_nothing_left_to_say = False
         """Learning is done, and the broker holds the final model and its export."""
@@ -182,10 +185,12 @@ class Runtime:
                 self._link.handle_up(event)
                 self._published.clear()
                 self._export_slot = self._ledger.export_slot()  # what was under way may not have arrived
-                log.info("connected to %s", self._settings.broker.url)
+                if self._losses.tells_return(self._now_s()):
+                    log.info("connected to %s", self._settings.broker.url)
                 yield from self._step(on.LinkUp(self._now_s()))
             case LinkDown():
-                log.warning("not connected: %s", event.reason)
+                if (text := self._losses.text(event.reason, self._now_s())) is not None:
+                    log.warning("not connected: %s", text)
                 self._link.handle_down()
                 yield from self._step(on.LinkDown(self._now_s(), event.reason, event.taken_over))
             case Answered():
@@ -304,6 +309,8 @@ class Runtime:
                 self._round_began_s = now_s
                 self._tally.closed(summary)
                 usual = self._state.usual
+                if job.kind == "survey":
+                    log.info("round %s: %s", job.round, self._advice(computed))
                 if job.kind == "train":
                     usual = usual.after(summary)
                 return on.RoundClosed(
@@ -322,6 +329,12 @@ class Runtime:
                 return on.MeanUnusable(now_s, job.round, unusable.devices, str(unusable))
             case error:
                 raise error
+
+    def _advice(self, computed: Computed) -> str:
+        """What the sizes that the survey told say about the plan."""
+        rows = [self._state.answers[device].samples for device in self._state.counted]
+        sizes = Sizes.of(rows, computed.task.network.schema.size)
+        return propose(sizes).against(self._state.plan)
 
     # ── effects that must be durable, inside the turn's transaction ────────────────────────────────
 
@@ -361,8 +374,8 @@ class Runtime:
                 self._pending.keep(self._ledger, device, status, time.time())
             case do.SaveMissed(device, missed):
                 self._ledger.save_missed(device, missed)
-            case do.SaveRound(round_id, kind, attempt, cohorts):
-                self._ledger.save_round(round_id, kind, attempt, cohorts, time.time())
+            case do.SaveRound(round_id, kind, attempt, cohorts, quorum):
+                self._ledger.save_round(round_id, kind, attempt, cohorts, time.time(), quorum)
             case do.SaveElapsed(round_id, elapsed_s):
                 self._ledger.save_elapsed(round_id, elapsed_s)
 
@@ -420,7 +433,8 @@ class Runtime:
             case do.ExportModel(round_id):
                 self._begin_export(round_id)
             case do.Finish(why):
-                log.info("learning is done: %s", why)
+                took_part = participation.last_of(self._ledger.summaries(self._state.round.generation))
+                log.info("learning is done: %s%s", why, took_part)
             case do.GiveUp(text, gave_way, later):
                 raise (GaveWay if gave_way else Undecided if later else ConfigError)(text)
             case do.Say(level, text, device, cause):

@@ -281,7 +281,7 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "text for a number": (
         "FEDGE_AGGREGATOR_ROUNDS__QUORUM",
         "many",
-        "Input should be a valid integer, unable to parse string as an integer, got 'many'. Below this many",
+        "expected a number of updates, 1 or more, or a share of the devices, above 0 and up to 1.0",
     ),
     "a key of nothing": ("FEDGE_AGENT_DATA__PAHT", "x", "unknown key; did you mean 'path'?"),
     "no JSON": ("FEDGE_AGGREGATOR_MODEL__CLASSES", "[dry, wet]", "not valid JSON: "),

@@ -70,6 +70,11 @@ UPDATE rounds SET task = (
 ) WHERE closed_at IS NOT NULL AND generation = (SELECT generation FROM life)
 """,
     "CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """
+ALTER TABLE rounds ADD COLUMN quorum INTEGER;
+ALTER TABLE devices ADD COLUMN declined_for TEXT;
+ALTER TABLE devices ADD COLUMN declined_at REAL
+""",
     "ALTER TABLE devices ADD COLUMN uses BLOB",
 )
 """The layouts, from the first on; see docs/state.md."""
@@ -81,7 +86,9 @@ NAMES_TASKS = 7
 """The first layout whose rounds name their task, and whose generations tell what they began with."""
 HAS_MARKS = 8
 """The first layout with marks: what is remembered of what was done to the ledger."""
-TELLS_USES = 9
+TELLS_DECLINES = 9
+"""The first layout whose rounds have a quorum of their own, and whose devices decline since a moment."""
+TELLS_USES = 10
 """The first layout whose devices may predict with another model than they hold."""
 ORDER = "order"
 """The mark with the name of the order that the newest generation was begun by."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.ledger.layout import COUNTS_MISSES, TELLS_USES
+from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES
 from aggregator.ledger.reading import connect_read_only
 from aggregator.rules.columns import Outlying
 from fedge.freshness import RoundId
@@ -62,8 +62,20 @@ class DeviceRow:
     """When it last said something new of itself, in seconds since 1970; None if that was never noted."""
     missed: int
     """Deadlines that it let pass in a row, at most as many as make rounds wait for it no longer."""
+    declined: "Declined | None" = None
+    """Why it does not take part, if it says so."""
     uses: bytes | None = None
     """Digest of the model that it predicts with, if its owner's gate keeps that instead of what it holds."""
+
+
+@dataclass(frozen=True)
+class Declined:
+    """Why a device does not take part, as shown to people."""
+
+    reason: str
+    detail: str
+    since: float | None
+    """In seconds since 1970; None: a program before this one noted it."""
 
 
 def read_rounds(path: Path) -> list[RoundRow]:
@@ -124,14 +136,38 @@ def read_devices(path: Path) -> list[DeviceRow]:
     """
     with connect_read_only(path) as db:
         layout = db.execute("PRAGMA user_version").fetchone()[0]
-        counts, tells = layout >= COUNTS_MISSES, layout >= TELLS_USES
+        missed = "missed" if layout >= COUNTS_MISSES else "0"
+        since = "declined_at" if layout >= TELLS_DECLINES else "NULL"
+        uses = "uses" if layout >= TELLS_USES else "NULL"
         rows = db.execute(
             "SELECT device, online, version, samples, holds, generation, round,"  # nosec B608 # one of two texts of ours
             " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
-            f" refused, last_refusal, seen_at, {'missed' if counts else '0'}, {'uses' if tells else 'NULL'}"
+            f" refused, last_refusal, seen_at, {missed}, declined, {since}, {uses}"
             " FROM devices d ORDER BY device"
         ).fetchall()
     return [
-        DeviceRow(row[0], bool(row[1]), row[2], row[3], row[4], RoundId(row[5], row[6]), *row[7:])
+        DeviceRow(
+            row[0],
+            bool(row[1]),
+            row[2],
+            row[3],
+            row[4],
+            RoundId(row[5], row[6]),
+            row[7],
+            row[8],
+            row[9],
+            row[10],
+            row[11],
+            _declined(row[12], row[13]),
+            row[14],
+        )
         for row in rows
     ]
+
+
+def _declined(text: str | None, since: float | None) -> Declined | None:
+    """As `Ledger.save_status` wrote it."""
+    if text is None:
+        return None
+    reason, _, detail = text.partition(": ")
+    return Declined(reason, detail, since)

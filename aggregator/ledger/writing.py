@@ -97,18 +97,25 @@ class Ledger(LedgerReader):
     # ── rounds ─────────────────────────────────────────────────────────────────────────────────────
 
     def save_round(
-        self, round_id: RoundId, kind: str, attempt: int, cohorts: Iterable[Cohort], now: float
+        self,
+        round_id: RoundId,
+        kind: str,
+        attempt: int,
+        cohorts: Iterable[Cohort],
+        now: float,
+        quorum: int | None = None,
     ) -> None:
-        """Open a round, or its next attempt."""
+        """Open a round, or its next attempt; `quorum`: the updates it takes, where that is not the rule's."""
         self._run(
-            "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
-            " cohorts = excluded.cohorts, elapsed_s = 0",
+            "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at, quorum)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
+            " cohorts = excluded.cohorts, elapsed_s = 0, quorum = excluded.quorum",
             *round_id,
             kind,
             attempt,
             json.dumps([cohort.model_dump(exclude_none=True) for cohort in cohorts]),
             now,
+            quorum,
         )
 
     def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
@@ -233,6 +240,12 @@ class Ledger(LedgerReader):
             answer.samples,
             json.dumps(answer.metrics),
         )
+        if answer.verdict == "admitted":
+            self._run(
+                "UPDATE devices SET declined_for = NULL, declined_at = NULL"
+                " WHERE device = ? AND declined_for IS NOT NULL",
+                device,
+            )
 
     def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
         """Take back that an update counts: it never does again. Its frames stay as long as its round's."""
@@ -349,15 +362,20 @@ class Ledger(LedgerReader):
         declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
         self._run(
             "INSERT INTO devices"
-            " (device, online, version, samples, holds, generation, round, declined, seen_at, can)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
+            " (device, online, version, samples, holds, generation, round, declined, seen_at, can,"
+            " declined_for, declined_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET seen_at = CASE"
             " WHEN (online, version, samples, holds, generation, round, declined) IS NOT"
             " (excluded.online, excluded.version, excluded.samples, excluded.holds, excluded.generation,"
             " excluded.round, excluded.declined) THEN excluded.seen_at ELSE seen_at END,"
             " online = excluded.online,"
             " version = excluded.version, samples = excluded.samples, holds = excluded.holds,"
             " generation = excluded.generation, round = excluded.round, declined = excluded.declined,"
-            " can = excluded.can",
+            " can = excluded.can,"
+            # Of the same reason from round to round it is one moment; between two rounds it may say nothing.
+            " declined_at = CASE WHEN excluded.declined IS NULL OR declined_for IS excluded.declined_for"
+            " THEN declined_at ELSE excluded.declined_at END,"
+            " declined_for = coalesce(excluded.declined_for, declined_for)",
             device,
             status.online,
             status.version,
@@ -368,6 +386,8 @@ class Ledger(LedgerReader):
             declined,
             now,
             json.dumps(status.can) if status.can is not None else None,
+            status.declined.reason if status.declined else None,
+            now if status.declined else None,
         )
         self._run(
             "UPDATE devices SET uses = ? WHERE device = ? AND uses IS NOT ?", status.uses, device, status.uses

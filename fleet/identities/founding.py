@@ -22,7 +22,7 @@ from fedge.store import give_to_owner, make_folder
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, read
 from fleet.identities.identity import Identity, Role
-from fleet.identities.mosquitto import conf_text
+from fleet.identities.mosquitto import address_for, conf_text
 from fleet.identities.publishing import publish
 from fleet.identities.register import Register
 from fleet.identities.settings import RegistrarSettings, check_host
@@ -120,7 +120,8 @@ class Founding:
 
     name: str
     hosts: Sequence[str]
-    """Names and addresses of the broker; devices use the first."""
+    """Names and addresses of the broker; devices use the first. It listens on this machine only where all of
+    them are this machine's own, as `localhost` is."""
     port: int = 8883
     provisioning_port: int = 8884
     ca_days: int = CA_DAYS
@@ -199,7 +200,12 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         made.file(folder.signing_public, make_signing_key(folder.signing_key), PUBLIC)
         made.file(
             folder.mosquitto_conf,
-            conf_text(folder.broker, settings.broker.port, settings.broker.provisioning_port),
+            conf_text(
+                folder.broker,
+                settings.broker.port,
+                settings.broker.provisioning_port,
+                address_for([settings.broker.host, *founding.hosts]),
+            ),
             SHARED,
         )
         made.file(folder.device_settings, _DEVICE.format(data=founding.data), PUBLIC)

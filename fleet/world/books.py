@@ -49,6 +49,8 @@ class Book:
     spooled: set[SpooledFrame] = field(default_factory=set)
     attempt: Attempt | None = None
     """The attempt that is open."""
+    quorums: dict[tuple[RoundId, int], int] = field(default_factory=dict)
+    """The updates that each announced attempt takes, by round and attempt."""
     linked_s: float = 0.0
     """How long aggregators had been connected, all in all, when it began."""
     tried: Attempt | None = None

@@ -14,7 +14,7 @@ import numpy as np
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.reading import LedgerReader, OpenRound
 from aggregator.survey import CLIP, CLIPPED
 from fedge.capabilities import BASE
 from fedge.errors import ProtocolError
@@ -101,7 +101,7 @@ class Oracle:
     Args:
         topics: the federation's.
         now_s: virtual seconds.
-        quorum: below which no round may close.
+        quorum: below which no round may close; None: each attempt's own, which it begins with.
         deadline_s: of each attempt.
         ending: when learning may end.
         clips: differences are clipped.
@@ -111,7 +111,7 @@ class Oracle:
         self,
         topics: Topics,
         now_s: Callable[[], float],
-        quorum: int,
+        quorum: int | None,
         deadline_s: float = 0.0,
         ending: Ending = NEVER,
         *,
@@ -356,6 +356,13 @@ class Oracle:
         saved = ledger.round_as_saved(here)
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
+        if manifest.state == "open" and saved.attempt == manifest.attempt:
+            quorum = book.quorums.setdefault((here, saved.attempt), self._quorum_of(saved))
+            if quorum != self._quorum_of(saved):
+                raise Violation(
+                    f"attempt {saved.attempt} of round {here} took {quorum} updates when it began, and takes "
+                    f"{self._quorum_of(saved)} now"
+                )
         if manifest.state == "done":
             self._learning_may_end(book, here)
         book.last = manifest
@@ -363,6 +370,14 @@ class Oracle:
         self.announced.append(Announced(self._now_s(), manifest))
         lasts_s = self._now_s() + manifest.seconds_left
         self._lasts_s[_name(manifest)] = max(lasts_s, self._lasts_s.get(_name(manifest), 0.0))
+
+    def _quorum_of(self, saved: OpenRound | None) -> int:
+        """The updates that a round takes, as the ledger has it."""
+        if self._quorum is not None:
+            return self._quorum
+        if saved is None or (saved.quorum is None and saved.kind != KEPT):
+            raise Violation(f"{saved} has no quorum of its own, and a crash now would forget it")
+        return saved.quorum or 0
 
     def _round_closed(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
         if book.closed and round_id <= max(book.closed):
@@ -381,8 +396,9 @@ class Oracle:
         saved = ledger.round_as_saved(round_id)
         kept = saved is not None and saved.kind == KEPT
         only_measured = saved is not None and saved.kind == "evaluate"
-        if len(counted) < self._quorum and not (kept or only_measured):
-            raise Violation(f"round {round_id} is closed with {len(counted)} updates of {self._quorum}")
+        quorum = self._quorum_of(saved)
+        if len(counted) < quorum and not (kept or only_measured):
+            raise Violation(f"round {round_id} is closed with {len(counted)} updates of {quorum}")
         for device, answer in counted.items():
             made = self.made.get(answer.digest)
             if made is None or (made.device, made.round) != (device, round_id):

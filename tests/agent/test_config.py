@@ -120,8 +120,8 @@ BROKEN = {
         "[data] source: unknown value 'sql'; accepted: csv, npz, python",
     ),
     "no path": (HEAD + '[data]\nsource = "csv"', "[data] path: is missing. One CSV file, or a folder"),
-    "device with capitals": (
-        'federation = "a"\ndevice = "Anna"\n[data]\nsource = "csv"\npath = "d"',
+    "device with a space": (
+        'federation = "a"\ndevice = "Anna B"\n[data]\nsource = "csv"\npath = "d"',
         "device: String should match pattern",
     ),
     "device with a slash": (

@@ -201,9 +201,9 @@ def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> N
 def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     place.ledger.close()
     with closing(sqlite3.connect(place.path)) as db:
-        for column in ("task", "forgotten"):
+        for column in ("task", "forgotten", "quorum"):
             db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
-        for column in ("missed", "missed_in"):
+        for column in ("missed", "missed_in", "declined_for", "declined_at"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
