@@ -203,7 +203,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     with closing(sqlite3.connect(place.path)) as db:
         for column in ("task", "forgotten", "quorum"):
             db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
-        for column in ("missed", "missed_in", "declined_for", "declined_at"):
+        for column in ("missed", "missed_in", "declined_for", "declined_at", "uses"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")

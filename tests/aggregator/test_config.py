@@ -92,7 +92,7 @@ BROKEN = [
         GOOD.replace("[model]", 'devices = ["a", "a"]\n[model]'),
         ["[federation] devices: every name may stand once", "'a'"],
     ),
-    (GOOD.replace("[model]", 'devices = ["A"]\n[model]'), ["[federation] devices[0]:", "'A'"]),
+    (GOOD.replace("[model]", 'devices = ["-"]\n[model]'), ["[federation] devices[0]:", "'-'"]),
     (GOOD.replace("[model]", "max_samples = 5\n[model]"), ["[federation] max_samples:", "20, got 5"]),
     (
         REGRESSION + "[stopping]\naccuracy = 0.9\n",
