@@ -44,6 +44,7 @@ def test_a_device_forges_no_line_and_no_priority(fleet: FleetOfProcesses) -> Non
         tap.say(tap.topics.status("device-1"), encode({**decode(pack(status)), "declined": declined}))
         fleet.until(lambda: "disk is dying" in fleet.log(), "the decline is told")
 
+        tap.introduce("liar")
         payload, digest = framed(update(manifest, "liar", metrics={FORGED: 1.0}))
         tap.say(tap.topics.update("liar"), payload)
         receipt = tap.receipt("liar", digest)
