@@ -57,5 +57,5 @@ def test_a_device_forges_no_line_and_no_priority(fleet: FleetOfProcesses) -> Non
     lines = fleet.log().removesuffix("\n").split("\n")
     assert [line for line in lines if not re.match(r"<[3-6]>[^\x00-\x1f\x7f-\x9f]*$", line)] == []
     (told,) = [line for line in lines if "device-1 declines" in line]
-    assert told.startswith("<6>round 1.1: device-1 declines (")
+    assert told.startswith("<4>round 1.1: device-1 declines (")
     assert "no data\\n<0>kernel: the disk is dying\\n\\x1b[2J" in told
