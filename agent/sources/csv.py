@@ -181,7 +181,12 @@ class CsvSource:
                 advice = (
                     "; if the header stands elsewhere, say [data] skip, or name the columns: [data] columns"
                 )
-            told = public("{place} ({bad} of {of} rows cannot be read)", place=place, bad=bad, of=of)
+            told = public(
+                "{place} ({bad} of {of} rows cannot be read, more than [data] max_bad allows)",
+                place=place,
+                bad=bad,
+                of=of,
+            )
             raise DataError(
                 f"{file}: {place}{advice}; {bad} of {of} rows would be left out, more than "
                 f"[data] max_bad = {self.said.max_bad:g} allows",
