@@ -22,6 +22,7 @@ from agent.sources.exclusions import exclude
 from agent.sources.said import Said
 from agent.sources.times import Times, order, seconds
 from agent.trainer import Trainer
+from agent.verdict import judge
 from fedge.errors import ConfigError, DataError
 from fedge.reasons import Reason
 from tests.agent.test_canaries import survey
@@ -74,7 +75,9 @@ def test_a_cell_that_proves_it_decides_for_its_file(
         )
         return
     assert "[data] decimal" in samples.faults[0].text, "both readings are possible, so none is taken"
-    assert any("[data] decimal" in sentence for sentence in samples.reading)
+    assert not any("[data] decimal" in sentence for sentence in samples.reading), "the column's fault says it"
+    judged = judge(samples, DataSettings(), None)
+    assert ["[data] decimal" in str(one) for one in judged.warnings if one.kind == "cannot be used"] == [True]
 
 
 def test_one_column_proves_it_for_another_but_two_signs_do_not_mix(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def test_too_few_rows_are_counted_after_holding_out_and_gaps(tmp_path: Path, tas
 def test_who_has_hardly_any_rows_is_not_told_to_hold_out_fewer(tmp_path: Path, task: Task | None) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + "1,2,walk\n2,1,run\n" * 5)
     assert problems(samples, task) == [
-        "8 of 10 rows are left for training, the minimum is 20: 0 are left out, 2 are held out, 0 lie in gaps; "
-        "collect more"
+        "8 of 10 rows are left for training, the minimum is 20: 0 are left out, 2 are held out, 0 lie in "
+        "gaps; collect more"
     ]
 
 
