@@ -86,7 +86,7 @@ class Account:
 
     @property
     def excluded(self) -> tuple[dict[str, Any], ...]:
-        """Values that are missing because the owner says so, by column and why."""
+        """Values of used columns that are missing because the owner says so, by column and why."""
         names = column_names(self.samples)
         return tuple(
             {
@@ -96,6 +96,7 @@ class Account:
                 "first": self.samples.place(one.first),
             }
             for one in self.samples.exclusions
+            if one.column is None or one.column in self.columns
         )
 
     @property
@@ -176,12 +177,13 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
     )
 
 
-def notes(samples: Samples) -> dict[str, str]:
+def notes(found: Account) -> dict[str, str]:
     """What a source says of how it has read its files, and of what it could not, where it says something."""
+    samples = found.samples
     left = () if samples.left_out is None else (samples.left_out.text,)
-    unread = samples.notes(column_names(samples))[len(left) :]
-    found = {"read as": samples.reading, "lines left out": left, "unread": unread}
-    return {about: "; ".join(told) for about, told in found.items() if told}
+    unread = samples.notes(found.used)[len(left) :]
+    said = {"read as": samples.reading, "unreadable": left, "unread": unread}
+    return {about: "; ".join(told) for about, told in said.items() if told}
 
 
 def column_names(samples: Samples) -> tuple[str, ...]:
@@ -195,7 +197,9 @@ def _columns(
     names = column_names(samples)
     if task is None:
         others = (getattr(settings, "label", None), getattr(settings, "series", None))
-        numbers = (j for j in range(len(names)) if not np.isnan(samples.X[:, j]).all())
+        numbers = (
+            j for j in range(len(names)) if j not in samples.faults and not np.isnan(samples.X[:, j]).all()
+        )
         return tuple(j for j in numbers if samples.columns is None or names[j] not in others), ()
     if samples.columns is None:
         return tuple(range(len(names))), ()

@@ -35,6 +35,8 @@ from fedge.trust import fingerprint
 
 WIDTH = 10
 """Columns of a name in front of what is said of it."""
+COUNTED = ("data", "samples", "columns", "labels", "holdout")
+"""What is in the text already, with more about it: in files, rows, used and not used, classes."""
 
 
 def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
@@ -72,9 +74,11 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         lines = {
             **understood,
             **verdicts[DEFAULT_SOURCE].account.lines,
-            **notes(verdicts[DEFAULT_SOURCE].account.samples),
+            **notes(verdicts[DEFAULT_SOURCE].account),
         }
-        _write(out, lines)
+        if verdicts[DEFAULT_SOURCE].account.rules.missing == "refuse":
+            lines.pop("unread", None)  # a problem says it
+        _write(out, {name: value for name, value in lines.items() if name not in COUNTED})
         for name, warning in warnings:
             out.write(printable(f"{'warning':>{WIDTH}}  {_of(name, settings)}{warning}") + "\n")
         if not problems:
@@ -82,7 +86,8 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     if problems:
         said = [printable(f"{_of(name, settings)}{problem}") for name, problem in problems]
         if verdicts:
-            said.insert(0, f"the device would not take part with its data: {len(said)} problems")
+            problems_ = "1 problem" if len(said) == 1 else f"{len(said)} problems"
+            said.insert(0, f"the device would not take part with its data: {problems_}")
         raise DataError("\n".join(said))
 
 
@@ -144,7 +149,7 @@ def _uses(verdict: Verdict) -> dict[str, Any]:
         "classes": None if found.classes is None else [asdict(one) for one in found.classes],
         "held_unseen": found.held_unseen,
         "excluded": list(found.excluded),
-        **notes(found.samples),
+        **{name.replace(" ", "_"): told for name, told in notes(found).items()},
     }
 
 
@@ -209,7 +214,7 @@ def _labels(samples: Samples) -> dict[str, int] | None:
         return None
     answered = samples.y if samples.unanswered is None else samples.y[~samples.unanswered]
     names, counts = np.unique(answered, return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True) if str(name)}
 
 
 def _shown(value: object) -> str:

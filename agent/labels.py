@@ -105,12 +105,14 @@ def advice(unknown: Mapping[str, int], classes: Sequence[str]) -> str:
     texts = list(unknown)
     near = suggestions(texts[:SUGGESTED], classes)
     shown = listing([f"{text!r} ({unknown[text]} rows)" for text in texts])
-    drop = '[data] unknown_labels = "drop" leaves such rows out'
+    drop = '[data] unknown_labels = "drop" leaves them out'
     if not near:
-        return f"they are called {shown}; {drop}"
+        return f"such rows are called {shown}; {drop}"
     meant = ", ".join(f"{key(text)} = {_quoted(name)}" for text, name in near.items())
     named = ", ".join(f"{name!r} by {text!r}" for text, name in near.items())
-    return f"they are called {shown}; did you mean {named}? [data] labels = {{ {meant} }} says so; {drop}"
+    return (
+        f"such rows are called {shown}; did you mean {named}? [data] labels = {{ {meant} }} says so; {drop}"
+    )
 
 
 def _simple(text: str) -> str:

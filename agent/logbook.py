@@ -41,6 +41,8 @@ class Logbook:
             for note in unread:
                 log.warning("source %s: %s", source, note)
         odd = {(doubt.kind, doubt.column): doubt for doubt in doubts(found, settings, task)}
-        for key in odd.keys() - self._odd.get(source, set()):
-            log.warning("source %s: %s", source, odd[key])
+        before = self._odd.get(source, set())
+        for key, doubt in odd.items():  # in their own order
+            if key not in before:
+                log.warning("source %s: %s", source, doubt)
         self._odd[source] = set(odd)

@@ -36,7 +36,7 @@ class Finding:
     count: int | None = None
     """How many rows or values it is about."""
     first: str | None = None
-    """Where the first of them is: `data/a.csv: line 7`."""
+    """Where the first of them is: `data/a.csv: line 7`; of a cell that cannot be read, why as well."""
     remedy: str | None = None
     """What would help."""
 
@@ -137,15 +137,20 @@ def _missing(found: Account) -> Iterator[Finding]:
     samples, names = found.samples, column_names(found.samples)
     if found.rules.missing == "refuse":
         left = len(found.kept)
+        settings = f'[data] missing = "drop" (leaves {left} rows) or "fill"'
         for j, gone in found.missing.items():
-            yield Finding(
-                "missing values",
-                f"is missing in {gone.count} of {len(samples.X)} rows",
-                names[j],
-                gone.count,
-                samples.place(gone.first),
-                f'complete them, or set [data] missing = "drop" (leaves {left} rows) or "fill"',
-            )
+            what = f"is missing in {gone.count} of {len(samples.X)} rows"
+            if (unread := samples.unread.get(j)) is None:
+                place = samples.place(gone.first)
+                help_ = f"complete {'it' if gone.count == 1 else 'them'}, or set {settings}"
+                yield Finding("missing values", what, names[j], gone.count, place, help_)
+                continue
+            if unread.count == gone.count:
+                what = f"cannot be read in {unread.count} of {len(samples.X)} rows"
+            else:
+                what += f", in {unread.count} of them because the cell cannot be read"
+            help_ = f"correct {'it' if gone.count == 1 else 'them'}, or set {settings}"
+            yield Finding("unread cells", what, names[j], unread.count, unread.first.text, help_)
         if found.unanswered.any():
             count = int(found.unanswered.sum())
             yield Finding(
@@ -154,7 +159,8 @@ def _missing(found: Account) -> Iterator[Finding]:
                 None,
                 count,
                 samples.place(int(found.unanswered.argmax())),
-                f'complete them, or set [data] missing = "drop" (leaves {left} rows)',
+                f"complete {'it' if count == 1 else 'them'}, or "
+                f'set [data] missing = "drop" (leaves {left} rows)',
             )
 
 
@@ -180,12 +186,11 @@ def _answers(found: Account, settings: DataSettings, task: Task | None) -> Itera
         unknown = int((labels.indices == UNKNOWN).sum())
         yield Finding(
             "unknown labels",
-            f"{samples.answer}: {unknown} rows are of no class of the task; its classes are "
-            f"{listing(task.classes)}",
+            f"{samples.answer}: {unknown} rows are of no class of the task",
             None,
             unknown,
             samples.place(int((labels.indices == UNKNOWN).argmax())),
-            advice(labels.unknown, task.classes),
+            f"the classes are {listing(task.classes)}; {advice(labels.unknown, task.classes)}",
         )
 
 
@@ -200,10 +205,11 @@ def _too_few(found: Account, settings: DataSettings) -> Finding:
     between = kept - len(found.training) - len(found.held)
     return Finding(
         "too few rows",
-        f"{len(found.training)} rows are left for training, the minimum is {settings.minimum}: of {rows} "
+        f"{len(found.training)} of {rows} rows are left for training, the minimum is {settings.minimum}: "
         f"{rows - kept} are left out, {len(found.held)} are held out, {between} lie in gaps",
         count=len(found.training),
-        remedy="collect more, or hold out fewer ([data] holdout, gap)",
+        remedy="collect more"
+        + (", or hold out fewer ([data] holdout, gap)" if kept >= settings.minimum else ""),
     )
 
 
@@ -220,6 +226,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _numbers_of_classes(found, settings, task)
     yield from _impossible(found)
     yield from _far(found, task)
+    yield from _unusable(found, task)
     names = column_names(found.samples)
     for j, (different, rows) in narrowed(found.samples.X, found.columns).items():
         yield Finding(
@@ -243,7 +250,8 @@ def _parts(found: Account, task: Task | None) -> Iterator[Finding]:
             found.held_unseen,
             remedy=f"is the file sorted by class? {another_way(holdout.part, holdout.by)}",
         )
-    if task is not None and (none := [one.name for one in classes if not one.training and not one.held]):
+    refused = found.labels is not None and found.labels.unknown and found.rules.unknown_labels == "refuse"
+    if task is not None and not refused and (none := [c.name for c in classes if not c.training + c.held]):
         yield Finding("absent classes", f"no row is of class {listing(none)}")
     if len(found.held) and (seen := [one.name for one in classes if one.training and not one.held]):
         yield Finding(
@@ -299,6 +307,15 @@ def _impossible(found: Account) -> Iterator[Finding]:
             f"[data] missing_values = [{one.value:.10g}] makes it a missing value wherever it stands, "
             f"[data] range = {{ {key(name)} = [lowest, highest] }} whatever this sensor cannot measure",
         )
+
+
+def _unusable(found: Account, task: Task | None) -> Iterator[Finding]:
+    """Columns that may hold numbers, and that no task can have as they are."""
+    for _, fault in sorted(found.samples.faults.items()) if task is None else ():
+        if not fault.is_text:
+            yield Finding(
+                "cannot be used", fault.text, remedy="it does not matter unless a task asks for the column"
+            )
 
 
 def _far(found: Account, task: Task | None) -> Iterator[Finding]:

@@ -25,23 +25,18 @@ class Absence:
     """What means "no reading" in the cells of a file.
 
     Args:
-        values: further texts, compared in any case, and numbers.
+        values: further texts, compared in any case. Numbers among them are no matter of a file: they are
+            made missing values in every source, and counted, by `agent.sources.exclusions`.
     """
 
     def __init__(self, values: Sequence[float | str] = ()) -> None:
         self.texts = frozenset(value.strip().lower() for value in values if isinstance(value, str))
         """Beside those that always do."""
         self._words = MISSING | self.texts
-        self._numbers = np.array([value for value in values if not isinstance(value, str)], dtype=np.float64)
 
     def is_missing(self, cell: str) -> bool:
         """Whether a cell of a column of numbers is a text for no reading."""
         return cell.strip().lower() in self._words
-
-    def drop_numbers(self, values: NDArray[np.float64]) -> None:
-        """Make NaN of the numbers that mean no reading, in place."""
-        if len(self._numbers):
-            values[np.isin(values, self._numbers)] = np.nan
 
 
 _NOT_A_NUMBER = public("not a number")
@@ -146,7 +141,6 @@ class Columns:
                 except ValueError:
                     if not self.absence.is_missing(cell):
                         bad[i] = _COMMA if style.decimal == "." and "," in cell else _NOT_A_NUMBER
-        self.absence.drop_numbers(values)
         with np.errstate(over="ignore"):
             narrow = values.astype(np.float32)
         for beyond in np.flatnonzero(np.isinf(narrow)).tolist():

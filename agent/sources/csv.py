@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from agent.sources.columns import Absence, Columns
-from agent.sources.decimals import Decision, Evidence, Style, decide, said_style, sentences
+from agent.sources.decimals import Decision, Evidence, Style, decide, said_style
 from agent.sources.dialect import Dialect, detect
 from agent.sources.folder import list_files, read_data
 from agent.sources.header import looks_like_data, nameless
@@ -131,10 +131,7 @@ class CsvSource:
             found[-1].columns.take(block)
         told = chain(
             dialect.reading,
-            *(
-                sentences(decision, table.columns.header.names)
-                for decision, table in zip(decisions, found, strict=False)
-            ),
+            *(decision.reading for decision, _ in zip(decisions, found, strict=False)),
             tables.passed_over(),
         )
         return _File(file, found, tuple(dict.fromkeys(told)), tables.bad, tables.first_bad, dialect.hint)
@@ -181,7 +178,12 @@ class CsvSource:
                 advice = (
                     "; if the header stands elsewhere, say [data] skip, or name the columns: [data] columns"
                 )
-            told = public("{place} ({bad} of {of} rows cannot be read)", place=place, bad=bad, of=of)
+            told = public(
+                "{place} ({bad} of {of} rows cannot be read, more than [data] max_bad allows)",
+                place=place,
+                bad=bad,
+                of=of,
+            )
             raise DataError(
                 f"{file}: {place}{advice}; {bad} of {of} rows would be left out, more than "
                 f"[data] max_bad = {self.said.max_bad:g} allows",

@@ -6,7 +6,7 @@ used until the owner says it.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -206,13 +206,3 @@ def _conflict(evidence: Evidence) -> Undecided:
     lines = sorted(evidence.proves(sign) for sign in ",.")
     what = public("decimal commas and decimal points in one column (see line {line} too)", line=lines[1])
     return Undecided(lines[0], what, 'say which is meant: [data] decimal = "," or decimal = "."')
-
-
-def sentences(decision: Decision, names: Iterable[str]) -> tuple[str, ...]:
-    """What to tell the owner of a decision."""
-    shown = list(names)
-    undecided = tuple(
-        f"column {shown[j]!r}: {found.what} (line {found.line}); {found.advice}"
-        for j, found in decision.undecided.items()
-    )
-    return (*decision.reading, *undecided)

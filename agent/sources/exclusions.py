@@ -1,7 +1,9 @@
 """Values that the owner declares to be no measurements: they are missing values from then on.
 
-`[data] missing_values` lists numbers that loggers write where there is no reading; `[data] range` says
-between which values those of a column can be true.
+`[data] missing_values` lists numbers and texts that loggers write where there is no reading; `[data] range`
+says between which values those of a column can be true. Numbers are looked for in columns of numbers and
+among answers that are numbers; of labels that are texts only a text says that there is none, for a class
+may be called `85`.
 """
 
 from collections.abc import Hashable
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import DataSettings
+from agent.sources.columns import Absence
 from agent.sources.samples import Exclusion, Samples, Source
 from fedge.disclosure import listing, public
 from fedge.errors import DataError
@@ -81,10 +84,10 @@ def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = Tru
             else:
                 unanswered = rows if unanswered is None else unanswered | rows
     elif y is not None and y.dtype.kind == "U" and settings.missing_values:
-        texts = [code if isinstance(code, str) else f"{code:.15g}" for code in settings.missing_values]
-        bad = np.isin(y, texts)
+        absent = Absence(settings.missing_values).texts
+        bad = np.array([str(label).strip().lower() in absent for label in y.tolist()], dtype=np.bool_)
         if bad.any():
-            found.append(Exclusion(None, ", ".join(texts), int(bad.sum()), int(bad.argmax())))
+            found.append(Exclusion(None, ", ".join(sorted(absent)), int(bad.sum()), int(bad.argmax())))
             y = np.where(bad, "", y)
     return replace(samples, X=X, y=y, unanswered=unanswered, exclusions=tuple(found))
 

@@ -73,7 +73,9 @@ def join(
     )
     lines = np.concatenate([table.columns.lines for table in tables])
     unread = _unread(tables, names)
-    faults = {j: fault for j, (_, fault, is_text) in unread.items() if is_text} | faults
+    faults = {
+        j: replace(fault, is_text=True) for j, (_, fault, is_text) in unread.items() if is_text
+    } | faults
     blocks = tuple(zip([str(table.file) for table in tables], sizes, strict=True))
     order = None
     if time is not None:

@@ -22,7 +22,7 @@ class Said:
     units_row: bool | None = None
     """Whether the line below the header holds units."""
     missing_values: tuple[float | str, ...] = ()
-    """Further numbers and texts that mean "no reading"."""
+    """Further texts that mean "no reading"; the numbers among them are left to `agent.sources.exclusions`."""
     time: str | None = None
     """The column by which rows are put in order."""
     max_bad: float = 0.05

@@ -27,6 +27,8 @@ class Fault:
     """Where it is, as others are told."""
     what: Public
     """What is wrong there, as others are told. Of the column they are told the task's name."""
+    is_text: bool = False
+    """Whether the column is text altogether, so that nobody can have meant it to be numbers."""
 
 
 @dataclass(frozen=True)

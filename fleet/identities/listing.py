@@ -154,9 +154,10 @@ def _presence(entry: Listed) -> str:
     moment = _minute(seen) if seen else ""
     if entry.ledger is None or not entry.ledger.online:
         return moment
+    awaited = "" if entry.ledger.missed < MISSES else ", not awaited"
     if entry.at_work is False:
-        return f"online {f'at {moment}' if seen else 'once'} (the aggregator is not running)"
-    return "online" if entry.ledger.missed < MISSES else "online, not awaited"
+        return f"online {f'at {moment}' if seen else 'once'}{awaited} (the aggregator is not running)"
+    return f"online{awaited}"
 
 
 def _older(entry: Listed) -> str:

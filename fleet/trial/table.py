@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources import Samples
+from agent.sources.samples import Fault
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,5 +50,13 @@ def table_of(device: str, samples: Samples) -> Table:
         X=samples.X,
         labels=labels,
         series=samples.series,
-        faults={samples.columns[j]: fault.text for j, fault in samples.faults.items()},
+        faults={
+            samples.columns[j]: fault.text
+            for j, fault in {**_mostly_unread(samples), **samples.faults}.items()
+        },
     )
+
+
+def _mostly_unread(samples: Samples) -> dict[int, Fault]:
+    """Columns most of whose cells are no number, by the first of these cells."""
+    return {j: about.first for j, about in samples.unread.items() if 2 * about.count > about.rows}

@@ -125,7 +125,7 @@ CASES: dict[str, Case] = {
         HEADER + ROWS + "1,1,wet,canary\n" * 3,
         BAD,
         "line 42: has 4 cells",
-        "line 42: has 4 cells, the header has 3 columns (3 of 43 rows cannot be read)",
+        "line 42: has 4 cells, the header has 3 columns (3 of 43 rows cannot be read, more than [data] max",
     ),
     "Latin-1": csv(HEADER.encode() + b"canary\xe9,1,wet\n", BAD, "line 2: not UTF-8", "line 2: not UTF-8"),
     "an open quote": csv(
@@ -134,7 +134,9 @@ CASES: dict[str, Case] = {
     "NUL bytes": csv(
         HEADER + "canary\0\n" * 3 + ROWS, BAD, "line 2: NUL bytes", "NUL bytes, a power cut? (3 of 43 rows"
     ),
-    "semicolons": csv("heat;canary\n1;2\n", WRONG, "columns are heat, canary", "there is no column 'rain'"),
+    "semicolons": csv(
+        "heat;canary\n" + "1;2\n" * 40, WRONG, "columns are heat, canary", "there is no column 'rain'"
+    ),
     "spaces": csv("8675309 31337.5\n1 2\n", BAD, DATA_LIKE, DATA_LIKE),
     "commas that may be anything": csv(
         "heat;rain;label\n" + "8,675;31,337;canary\n" * 40,

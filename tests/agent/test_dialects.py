@@ -12,15 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.check import check
-from agent.config import AgentSettings
+from agent.config import AgentSettings, DataSettings
 from agent.dataset import Unfit, fit
 from agent.predict import predict
 from agent.sources import CsvSource, Samples
 from agent.sources.decimals import Style
 from agent.sources.dialect import holds_units
+from agent.sources.exclusions import exclude
 from agent.sources.said import Said
 from agent.sources.times import Times, order, seconds
 from agent.trainer import Trainer
+from agent.verdict import judge
 from fedge.errors import ConfigError, DataError
 from fedge.reasons import Reason
 from tests.agent.test_canaries import survey
@@ -73,7 +75,9 @@ def test_a_cell_that_proves_it_decides_for_its_file(
         )
         return
     assert "[data] decimal" in samples.faults[0].text, "both readings are possible, so none is taken"
-    assert any("[data] decimal" in sentence for sentence in samples.reading)
+    assert not any("[data] decimal" in sentence for sentence in samples.reading), "the column's fault says it"
+    judged = judge(samples, DataSettings(), None)
+    assert ["[data] decimal" in str(one) for one in judged.warnings if one.kind == "cannot be used"] == [True]
 
 
 def test_one_column_proves_it_for_another_but_two_signs_do_not_mix(tmp_path: Path) -> None:
@@ -199,7 +203,10 @@ def test_lines_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) -> N
         "line 6: NUL bytes, a power cut?; 6 of 96 rows would be left out, more than [data] max_bad = 0.05"
         in str(caught.value)
     )
-    assert caught.value.public == "line 6: NUL bytes, a power cut? (6 of 96 rows cannot be read)"
+    assert (
+        caught.value.public
+        == "line 6: NUL bytes, a power cut? (6 of 96 rows cannot be read, more than [data] max_bad allows)"
+    )
 
 
 def test_not_a_single_one_if_its_owner_says_so(tmp_path: Path) -> None:
@@ -277,7 +284,8 @@ def test_the_last_comment_may_name_the_columns(tmp_path: Path) -> None:
 
 def test_missing_values_are_texts_and_numbers(tmp_path: Path) -> None:
     text = "u,v,label\n-9999,1,walk\n-9999.0,Err,run\n85,unavailable,none\n85.5,ERR,?\n"
-    samples = read(tmp_path, text, missing_values=(-9999, 85, "err", "None"))
+    values = (-9999, 85, "err", "None")
+    samples = exclude(read(tmp_path, text, missing_values=values), DataSettings(missing_values=values))
     np.testing.assert_array_equal(samples.X[:, 0], np.array([NAN, NAN, NAN, 85.5], dtype=np.float32))
     np.testing.assert_array_equal(samples.X[:, 1], np.array([1, NAN, NAN, NAN], dtype=np.float32))
     assert samples.unread == {}
@@ -535,8 +543,8 @@ def test_the_agent_logs_what_it_could_not_read_once(tmp_path: Path, caplog: pyte
     trainer.work(job)
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == [
-        f"data: 1 of 62 rows left out, first: {file}: line 63: NUL bytes, a power cut?",
-        "data: 1 of 61 values of column 'rain' count as missing, first: "
+        f"source data: 1 of 62 rows left out, first: {file}: line 63: NUL bytes, a power cut?",
+        "source data: 1 of 61 values of column 'rain' count as missing, first: "
         f"{file}: line 62, column 'rain': not a number",
     ]
     with file.open("a") as stream:
@@ -544,8 +552,8 @@ def test_the_agent_logs_what_it_could_not_read_once(tmp_path: Path, caplog: pyte
     trainer.work(job)
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [text.split(", first")[0] for text in told[2:]] == [
-        "data: 1 of 63 rows left out",
-        "data: 2 of 62 values of column 'rain' count as missing",
+        "source data: 1 of 63 rows left out",
+        "source data: 2 of 62 values of column 'rain' count as missing",
     ]
 
 
@@ -553,8 +561,12 @@ def test_a_check_tells_how_files_are_understood(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("u;v\n" + "0,5;1\n" * 30 + "2\n")
     out = StringIO()
     check(settings_of(tmp_path, ""), out, as_json=True)
-    told = json.loads(out.getvalue())["reading"]["data"]
-    assert told.startswith(
+    told = json.loads(out.getvalue())["uses"]["data"]
+    assert told["read_as"].startswith(
         "separated by a semicolon: the lines have 2 cells each then; decimal commas, for column"
     )
-    assert "1 of 31 rows left out, first: " in told
+    assert told["unreadable"].startswith("1 of 31 rows left out, first: ")
+    text = StringIO()
+    check(settings_of(tmp_path, ""), text, as_json=False)
+    for said in ("separated by a semicolon", "1 of 31 rows left out"):
+        assert text.getvalue().count(said) == 1, "it is told once"

@@ -1,10 +1,12 @@
 """Values that the owner excludes are missing values: in every source, in predictions too."""
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.check import check
 from agent.config import AgentSettings, DataSettings
 from agent.sources import open_source
 from agent.sources.arrays import samples_from_arrays
@@ -54,11 +56,12 @@ def test_answers_may_be_missing_too() -> None:
     assert targets.y is not None
     np.testing.assert_array_equal(targets.y, [1.5, np.nan])
     texts = exclude(
-        samples_from_arrays("f", np.zeros((3, 1)), ["on", "-9999", "unknown"]),
+        samples_from_arrays("f", np.zeros((3, 1)), ["on", "-9999", "Unknown"]),
         DataSettings(missing_values=(-9999, "unknown")),
     )
     assert texts.y is not None
-    assert texts.y.tolist() == ["on", "", ""]
+    assert texts.y.tolist() == ["on", "-9999", ""], "a class may be called by a number"
+    assert texts.exclusions == (Exclusion(None, "unknown", 1, 2),)
     labels = exclude(samples_from_arrays("f", np.zeros((2, 1)), [1, -9999]), settings)
     assert labels.unanswered is not None
     assert labels.unanswered.tolist() == [False, True]
@@ -81,6 +84,29 @@ def test_they_are_read_of_agent_toml(tmp_path: Path) -> None:
     samples = open_source(settings.data).read()
     column = samples.X[:, 0]
     np.testing.assert_array_equal(np.isnan(column), [False, True, True] * 3)
+
+
+def test_a_csv_has_them_counted_once_and_labels_are_texts(tmp_path: Path) -> None:
+    rows = "-9999,on\nDefect,85\n85,defect\n20,85\n" + "21,on\n" * 40
+    (tmp_path / "a.csv").write_text("temp,label\n" + rows)
+    (tmp_path / "agent.toml").write_text(
+        'federation = "a"\ndevice = "b"\n[data]\nsource = "csv"\npath = "a.csv"\nmissing = "drop"\n'
+        'missing_values = [-9999, 85, "defect"]\n'
+    )
+    settings = AgentSettings.load(tmp_path / "agent.toml", {})
+    samples = open_source(settings.data).read()
+    assert samples.y is not None
+    assert samples.y[:5].tolist() == ["on", "85", "", "85", "on"]
+    assert samples.unread == {}
+    out = StringIO()
+    check(settings, out, as_json=False)
+    (said,) = [line for line in out.getvalue().splitlines() if "9999" in line]
+    place = f"first: {tmp_path}/a.csv: line"
+    assert said == (
+        f"  excluded  1 values of 'temp' (-9999, {place} 2), 1 values of 'temp' (85, {place} 4)"
+    ), "no word of the label's column"
+    assert "85 (2 + 0)" not in out.getvalue(), "those rows are left out but one"
+    assert "unread" not in out.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
     configure(tmp_path)
     done = run("--check", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "   samples  60\n" in done.stdout
+    assert "      rows  60: 48 for training" in done.stdout
     assert done.stdout.endswith("the configuration is valid\n")
     done = run("--check", "--json", folder=tmp_path)
     understood = json.loads(done.stdout)

@@ -57,7 +57,8 @@ def test_gaps_are_listed_by_column_with_what_would_help(tmp_path: Path, task: Ta
     assert problems(samples, task) == [
         f"column 'u' is missing in 2 of 44 rows, first: {place}: line 42; {help_} or \"fill\"",
         f"column 'v' is missing in 2 of 44 rows, first: {place}: line 43; {help_} or \"fill\"",
-        f"the answer is missing in 1 of 44 rows (column 'label') ({place}: line 45); {help_}",
+        f"the answer is missing in 1 of 44 rows (column 'label') ({place}: line 45); "
+        f"{help_.replace('them', 'it')}",
     ]
     assert problems(samples, task, missing="drop") == []
     assert problems(samples, task, missing="fill") == []
@@ -67,8 +68,17 @@ def test_gaps_are_listed_by_column_with_what_would_help(tmp_path: Path, task: Ta
 def test_too_few_rows_are_counted_after_holding_out_and_gaps(tmp_path: Path, task: Task | None) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD)
     assert problems(samples, task, holdout=0.5, gap=3) == [
-        "17 rows are left for training, the minimum is 20: of 40 0 are left out, 20 are held out, "
+        "17 of 40 rows are left for training, the minimum is 20: 0 are left out, 20 are held out, "
         "3 lie in gaps; collect more, or hold out fewer ([data] holdout, gap)"
+    ]
+
+
+@TASKS
+def test_who_has_hardly_any_rows_is_not_told_to_hold_out_fewer(tmp_path: Path, task: Task | None) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + "1,2,walk\n2,1,run\n" * 5)
+    assert problems(samples, task) == [
+        "8 of 10 rows are left for training, the minimum is 20: 0 are left out, 2 are held out, 0 lie in "
+        "gaps; collect more"
     ]
 
 
@@ -76,14 +86,18 @@ def test_unknown_labels_are_counted_and_their_mapping_is_written_out(tmp_path: P
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD + "1,2,Walk\n1,2,Walk\n1,2,swim\n")
     (said,) = problems(samples, WALK_RUN)
     assert said == (
-        "column 'label': 3 rows are of no class of the task; its classes are walk, run, "
-        f"first: {tmp_path}/a.csv: line 42; they are called 'Walk' (2 rows), 'swim' (1 rows); did you mean "
+        f"column 'label': 3 rows are of no class of the task, first: {tmp_path}/a.csv: line 42; the classes "
+        "are walk, run; such rows are called 'Walk' (2 rows), 'swim' (1 rows); did you mean "
         "'walk' by 'Walk'? [data] labels = { Walk = \"walk\" } says so; "
-        '[data] unknown_labels = "drop" leaves such rows out'
+        '[data] unknown_labels = "drop" leaves them out'
     )
     assert problems(samples, WALK_RUN, labels={"Walk": "walk", "swim": "run"}) == []
     assert problems(samples, WALK_RUN, unknown_labels="drop") == []
     assert problems(samples, None) == [], "without a task any text may be a class"
+    renamed = from_csv(tmp_path, "u,v,label\n" + GOOD.replace("run", "Run"))
+    assert problems(renamed, WALK_RUN)
+    assert "no row is of class run" not in warnings(renamed, WALK_RUN), "how they are written is the matter"
+    assert "no row is of class run" in warnings(renamed, WALK_RUN, unknown_labels="drop")
 
 
 def test_class_codes_from_one(tmp_path: Path) -> None:
@@ -107,20 +121,52 @@ def coded(labels: list[int]) -> Samples:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ("1,abc,walk", "column 'v': not a number"),
-        ("u,v,label", "column 'u': not a number"),
-        ('1,"2,5",walk', "column 'v': not a number; write decimals with a point"),
-        ("1,inf,walk", "column 'v': infinite, or too large for a float32"),
-        ("1,\0\0,walk", "column 'v': not a number"),
-    ],
-    ids=["text", "repeated header", "decimal comma", "infinite", "NUL bytes"],
+    ("cell", "said"),
+    [("abc", "not a number"), ("inf", "infinite, or too large for a float32")],
+    ids=["text", "infinite"],
 )
 @TASKS
-def test_cells_that_are_no_numbers(tmp_path: Path, task: Task | None, row: str, said: str) -> None:
-    found = problems(from_csv(tmp_path, "u,v,label\n" + GOOD + row + "\n"), task, missing="drop")
-    assert any(f"{tmp_path}/a.csv: line 42, {said}" in problem for problem in found), found
+def test_cells_that_are_no_numbers(tmp_path: Path, task: Task | None, cell: str, said: str) -> None:
+    samples = from_csv(tmp_path, f"u,v,label\n{GOOD}1,{cell},walk\n")
+    assert problems(samples, task) == [
+        f"column 'v' cannot be read in 1 of 41 rows ({tmp_path}/a.csv: line 42, column 'v': {said}); correct "
+        'it, or set [data] missing = "drop" (leaves 40 rows) or "fill"'
+    ]
+    assert problems(samples, task, missing="drop") == []
+    assert problems(samples, task, missing="fill") == []
+
+
+@pytest.mark.parametrize(
+    ("row", "rows"),
+    [("u,v,label", 40), ('1,"2,5",walk', 41), ("1,\0\0,walk", 40)],
+    ids=["repeated header", "decimal comma", "NUL bytes"],
+)
+@TASKS
+def test_what_is_read_or_left_out_is_no_problem(
+    tmp_path: Path, task: Task | None, row: str, rows: int
+) -> None:
+    samples = from_csv(tmp_path, f"u,v,label\n{GOOD}{row}\n")
+    assert (problems(samples, task), len(samples.X)) == ([], rows)
+    told = [*samples.reading, *samples.notes(())]
+    assert any("line 42" in text for text in told), "it is told"
+
+
+def test_an_unread_cell_is_told_from_empty_ones(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,walk\nx,2,run\ny,2,run\n")
+    (said,) = problems(samples, WALK_RUN)
+    assert said.startswith(
+        "column 'u' is missing in 3 of 43 rows, in 2 of them because the cell cannot be read, "
+        f"first: {tmp_path}/a.csv: line 43, column 'u': not a number; correct them, or set"
+    )
+
+
+def test_columns_that_no_task_may_ask_for_do_not_matter_as_yet(tmp_path: Path) -> None:
+    rows = [f"{i},{i % 7},{'ok' if i % 30 else i},{i},{'walk' if i % 2 else 'run'}" for i in range(60)]
+    samples = from_csv(tmp_path, "u,v,note,u,label\n" + "".join(f"{row}\n" for row in rows))
+    assert problems(samples, None) == []
+    assert account(samples, DataSettings(), None).used == ("v",), "note is text but for two cells"
+    (said,) = warnings(samples, None)
+    assert "column 'u' stands twice; give each its own name; it does not matter unless a task asks" in said
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
@@ -129,7 +175,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert len(found) == 6, found
     for part in (
         "column 'wind' is not there, and the task asks for it; the columns are u, w, label",
-        "line 3, column 'w': not a number",
+        "column 'w' cannot be read in 5 of 15 rows, first: ",
         "column 'u' is missing in 5 of 15 rows",
         "the answer is missing in 5 of 15 rows",
         "5 rows are of no class of the task",
@@ -255,7 +301,7 @@ def test_the_task_that_the_device_holds_is_what_it_is_judged_by(tmp_path: Path) 
         }
     ]
     assert said.splitlines() == [
-        "the device would not take part with its data: 1 problems",
+        "the device would not take part with its data: 1 problem",
         "column 'v' is not there, and the task asks for it; the columns are u, w, label",
     ]
     text, _ = checked(settings, as_json=False)
@@ -302,10 +348,17 @@ def test_every_source_is_judged(tmp_path: Path) -> None:
     assert "[sources.wind] the answer is missing in 1 of 1 rows" in said
 
 
-def test_notes_of_the_source_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Samples, "left_out", "3 of 160 rows, first: line 82", raising=False)
-    text, _ = checked(laid_out(tmp_path, "u,v,label\n" + GOOD), as_json=False)
-    assert "lines left out  3 of 160 rows, first: line 82\n" in text
+def test_notes_of_the_source_are_shown(tmp_path: Path) -> None:
+    text, said = checked(laid_out(tmp_path, "u,v,label\n" + GOOD + "\0\nx,1,run\n"), as_json=False)
+    place = f"{tmp_path}/a.csv: line"
+    assert f"unreadable  1 of 42 rows left out, first: {place} 42: NUL bytes, a power cut?\n" in text
+    assert "unread " not in text, "the problem says it"
+    assert f"{place} 43, column 'u': not a number" in said
+    (tmp_path / "agent.toml").unlink()
+    settings = laid_out(tmp_path, "u,v,label\n" + GOOD + "x,1,run\n", 'missing = "drop"\n')
+    text, said = checked(settings, as_json=False)
+    assert f"    unread  1 of 41 values of column 'u' count as missing, first: {place} 42, column 'u'" in text
+    assert said == ""
 
 
 def test_a_zone_that_is_none_is_a_wrong_configuration(

@@ -77,8 +77,8 @@ def test_what_would_not_help_is_left_out_with_the_reason(tmp_path: Path) -> None
 
 def test_what_rises_within_each_recording_is_a_time_though_it_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    for name in "ab":
-        csv(tmp_path / "data" / f"{name}.csv", heat=HEAT, second=np.arange(ROWS), state=STATE)
+    for number, name in enumerate("ab"):
+        csv(tmp_path / "data" / f"{name}.csv", heat=HEAT + number, second=np.arange(ROWS), state=STATE)
     found = propose(CsvSource(tmp_path / "data", "state").read(), "state", None)
     assert [name for name, _ in found.left_out] == ["second"]
 

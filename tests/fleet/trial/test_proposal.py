@@ -1,14 +1,16 @@
 """What is proposed for data of each kind, and why columns are left out."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.sources import CsvSource
 from fedge.errors import FedgeError
 from fleet.trial.columns import usable
 from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
-from fleet.trial.table import Table
+from fleet.trial.table import Table, table_of
 from tests.fleet.trial.tables import table
 
 RNG = np.random.default_rng(7)
@@ -83,6 +85,13 @@ def test_text_and_what_not_all_have_are_left_out() -> None:
         "note": "holds something else than numbers: one.csv: line 2: text",
         "more": "only 1 of 2 devices have it",
     }
+
+
+def test_a_column_most_of_whose_cells_are_no_numbers_is_left_out_with_the_first(tmp_path: Path) -> None:
+    rows = [f"{i},{i if i % 3 == 0 else 'ok'},{'oops' if i == 5 else i}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("x,note,y\n" + "".join(f"{row}\n" for row in rows))
+    found = table_of("a", CsvSource(tmp_path / "a.csv").read())
+    assert found.faults == {"note": f"{tmp_path}/a.csv: line 3, column 'note': not a number"}
 
 
 def test_classes_come_from_the_data_with_their_counts_numbers_in_their_order() -> None:
