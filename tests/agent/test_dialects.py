@@ -431,6 +431,16 @@ def test_lines_that_are_no_objects(tmp_path: Path) -> None:
     assert column(samples, "v") == [2.5] * 101
 
 
+def test_keys_that_hold_times_are_no_columns(tmp_path: Path) -> None:
+    lines = [json.dumps({f"12:{n // 60:02}:{n % 60:02}": 21.5, "label": "walk"}) for n in range(300)]
+    with pytest.raises(DataError, match="301 different keys, on average 2.0 each: a key is a column"):
+        read(tmp_path, "\n".join(lines) + "\n")
+    wide = json.dumps({f"x{n}": n for n in range(300)})
+    assert read(tmp_path, f"{wide}\n{wide}\n").X.shape == (2, 300)
+    few = "".join(json.dumps({f"x{n % 100}": n}) + "\n" for n in range(200))
+    assert read(tmp_path, few).X.shape == (200, 100), "a message for each of a hundred sensors"
+
+
 def test_truth_is_one_and_a_class_of_its_own(tmp_path: Path) -> None:
     samples = read(tmp_path, '{"on": true, "label": true}\n{"on": false, "label": false}\n')
     assert column(samples, "on") == [1, 0]
