@@ -15,6 +15,7 @@ MANY, SPARSE = 200, 0.05
 """More keys than that are no columns where an object has less than this part of them: a key that holds a time
 or an id would be a column for each line."""
 
+
 class JsonTables:
     """The one table of a file of JSON lines. Its columns are the keys of all objects, in the order of
     their first appearance; what an object lacks is a missing value.

@@ -433,7 +433,7 @@ def test_lines_that_are_no_objects(tmp_path: Path) -> None:
 
 def test_keys_that_hold_times_are_no_columns(tmp_path: Path) -> None:
     lines = [json.dumps({f"12:{n // 60:02}:{n % 60:02}": 21.5, "label": "walk"}) for n in range(300)]
-    with pytest.raises(DataError, match="301 different keys, on average 2.0 each: a key is a column"):
+    with pytest.raises(DataError, match=r"301 different keys, on average 2\.0 each: a key"):
         read(tmp_path, "\n".join(lines) + "\n")
     wide = json.dumps({f"x{n}": n for n in range(300)})
     assert read(tmp_path, f"{wide}\n{wide}\n").X.shape == (2, 300)
