@@ -15,11 +15,11 @@ FIXED: tuple[By, ...] = ("every", "random", "series")
 
 
 def held_of(series: list[int], part: float, by: By, gap: int = 0) -> list[int]:
-    return divide(np.array(series, dtype=np.int64), part, gap, by)[1].tolist()
+    return list(map(int, divide(np.array(series, dtype=np.int64), part, gap, by)[1]))
 
 
 def training_of(series: list[int], part: float, by: By, gap: int = 0) -> list[int]:
-    return divide(np.array(series, dtype=np.int64), part, gap, by)[0].tolist()
+    return list(map(int, divide(np.array(series, dtype=np.int64), part, gap, by)[0]))
 
 
 @given(
