@@ -515,7 +515,7 @@ time = "t"
 max_bad = 0
 """
     data = settings_of(tmp_path, more).data
-    assert Said.of(data) == Said("\t", ",", ".", 2, "//", True, (-9999, 85.0, "unavailable"), "t", 0.0)  # type: ignore[arg-type]
+    assert Said.of(data) == Said("\t", ",", ".", 2, "//", True, ("unavailable",), "t", 0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
