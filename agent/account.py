@@ -54,7 +54,7 @@ class Account:
     absent: tuple[str, ...]
     """Names of the task that no column has."""
     missing: Mapping[int, Missing]
-    """Of the columns that are used and can be, those with missing values."""
+    """Of the columns that are used and can be, those with missing values, in rows of known classes."""
     unanswered: NDArray[np.bool_]
     """Shape (n,): rows whose label or target is missing."""
     labels: Labels | None
@@ -144,17 +144,17 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
     """
     rules, n = effective(settings, task), len(samples.X)
     columns, absent = _columns(samples, settings, task)
+    labels = _labels(samples, settings, rules, task)
+    unanswered = _unanswered(samples, labels, task)
+    strange = labels.indices == UNKNOWN if labels is not None else np.zeros(n, dtype=np.bool_)
     missing, lacking = {}, np.zeros(n, dtype=np.bool_)
     for j in columns:
         if j in samples.faults:
             continue
-        gone = np.isnan(samples.X[:, j])
+        gone = np.isnan(samples.X[:, j]) & ~strange
         if gone.any():
             missing[j] = Missing(int(gone.sum()), int(gone.argmax()))
             lacking |= gone
-    labels = _labels(samples, settings, rules, task)
-    unanswered = _unanswered(samples, labels, task)
-    strange = labels.indices == UNKNOWN if labels is not None else np.zeros(n, dtype=np.bool_)
     if rules.missing == "fill":
         lacking = np.zeros(n, dtype=np.bool_)
     kept = np.flatnonzero(~(lacking | unanswered | strange))

@@ -16,6 +16,8 @@ from agent.config import By
 Rows = NDArray[np.intp]
 _ROUNDING = 1e-9
 """0.29 · 100 is 28.999… in binary."""
+AHEAD = 1_024
+"""So many rows that are still to come are looked at together; a gap may be a million, in each series."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -79,11 +81,21 @@ def _near(chosen: Chosen, rows: int, part: float, gap: int) -> tuple[NDArray[np.
     """
     if part == 0:
         return np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
-    numbers = np.arange(-gap, rows + gap)
-    found = chosen(numbers, part) & (numbers >= 0)
-    before = np.concatenate(([0], np.cumsum(found)))
-    near = before[2 * gap + 1 :] - before[:rows] > 0
-    return near, found[gap : gap + rows]
+    numbers = np.arange(rows)
+    own = chosen(numbers, part)
+    held = np.concatenate(([-np.inf], np.flatnonzero(own), [_coming(chosen, rows, part, gap)]))
+    behind = np.searchsorted(held, numbers)  # of the first one that is no earlier than the row
+    near = (held[behind] - numbers <= gap) | (numbers - held[behind - 1] <= gap)
+    return near, own
+
+
+def _coming(chosen: Chosen, rows: int, part: float, gap: int) -> float:
+    """The number of the first held-out row that is still to come within `gap`; infinite: there is none."""
+    for first in range(rows, rows + gap, AHEAD):
+        found = chosen(np.arange(first, min(first + AHEAD, rows + gap)), part)
+        if found.any():
+            return first + int(found.argmax())
+    return np.inf
 
 
 def _every(numbers: NDArray[np.int64], part: float) -> NDArray[np.bool_]:

@@ -98,7 +98,7 @@ class CsvSource:
         self, file: Path, data: bytes, dialect: Dialect, columns: tuple[str, ...] | None = None
     ) -> Tables:
         if dialect.form is Form.JSON_LINES:
-            return JsonTables(data, dialect.skip, {self.label, self.series})
+            return JsonTables(file, data, dialect.skip, {self.label, self.series})
         return CsvTables(file, data, dialect, columns)
 
     def _parse(self, file: Path) -> "_File":

@@ -151,6 +151,8 @@ def decide(names: Sequence[str], found: Mapping[int, Evidence], said: Said, sepa
     proven = [sign for sign in ",." if by[sign]]
     whole = proven[0] if len(proven) == 1 else None
     """The sign that the file proves for all its columns."""
+    if whole is not None and not any(whole in evidence.fraction for evidence in found.values()):
+        whole = None  # groups of three digits alone may be an address (192.168.100.101) or a version
     styles: dict[int, Style] = {}
     undecided: dict[int, Undecided] = {}
     for j, evidence in found.items():
@@ -162,8 +164,8 @@ def decide(names: Sequence[str], found: Mapping[int, Evidence], said: Said, sepa
                 undecided[j] = _conflict(evidence)
             continue
         decimal = own[0] if own else whole
-        told = list(found.values()) if whole is not None else [evidence]
-        grouped = decimal is not None and any(OTHER[decimal] in each.groups for each in told)
+        told = [each for each in found.values() if whole in each.fraction]
+        grouped = decimal is not None and any(OTHER[decimal] in each.groups for each in (evidence, *told))
         open_ = [sign for sign in evidence.either if sign != decimal and not grouped]
         if decimal is None and separator == "," and open_ == ["."]:
             open_ = []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.sources.header import looks_like_data, looks_like_number, refuse_line_protocol
+from agent.sources.header import is_time, looks_like_data, looks_like_number, refuse_line_protocol
 from agent.sources.preambles import Form, Preamble, read_preamble
 from agent.sources.said import Said
 from fedge.disclosure import public
@@ -135,8 +135,10 @@ def holds_units(rows: Sequence[Sequence[str]]) -> bool:
     if len(rows) < 4 or len({len(row) for row in rows[:4]}) > 1:
         return False
     sample = [row for row in rows[2:] if len(row) == len(rows[0])]
-    if any(looks_like_number(cell) for cell in rows[1]):
+    if any(looks_like_number(cell) or is_time(cell) for cell in rows[1]):
         return False
+    if any(cell.strip() and any(cell == row[j] for row in sample) for j, cell in enumerate(rows[1])):
+        return False  # a class or a state that comes again
     numbers = [
         j
         for j in range(len(rows[0]))

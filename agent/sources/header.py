@@ -36,7 +36,7 @@ def looks_like_data(cells: Sequence[str]) -> bool:
     numbers = [cell for cell in cells if _NUMBER.fullmatch(cell)]
     if not all(_WHOLE.fullmatch(cell) for cell in numbers):
         return True
-    if any(_TIME.fullmatch(cell) for cell in cells):
+    if any(map(is_time, cells)):
         return True
     if not numbers:
         return False
@@ -57,6 +57,11 @@ def nameless(file: Path, line: int) -> DataError:
 def looks_like_number(cell: str) -> bool:
     """Whether a cell is a number, with whatever decimal sign."""
     return _NUMBER.fullmatch(cell.strip()) is not None
+
+
+def is_time(cell: str) -> bool:
+    """Whether a cell is a date with a time of day."""
+    return _TIME.fullmatch(cell.strip()) is not None
 
 
 def refuse_line_protocol(file: Path, line: int, text: str) -> None:

@@ -56,7 +56,8 @@ def join(
             sensors of one recording.
     """
     _refuse_sensors(path, tables)
-    refuse_copies([beginning(table.file, table.columns.names, table.columns.lines) for table in tables])
+    firsts = {table.file: table.columns for table in reversed(tables)}
+    refuse_copies([beginning(file, firsts[file].names, firsts[file].lines) for file in sorted(firsts)])
     names = tuple(dict.fromkeys(name for table in tables for name in table.columns.names))
     for setting, name in (("series", series), ("time", time)):
         if name is not None:

@@ -3,11 +3,17 @@
 import io
 import json
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from agent.sources.records import Bad, is_utf8
 from agent.sources.tables import Header, Row
 from fedge.disclosure import public
+from fedge.errors import DataError
+
+MANY, SPARSE = 200, 0.05
+"""More keys than that are no columns where an object has less than this part of them: a key that holds a time
+or an id would be a column for each line."""
 
 
 class JsonTables:
@@ -15,12 +21,14 @@ class JsonTables:
     their first appearance; what an object lacks is a missing value.
 
     Args:
-        data: the file.
+        file: for messages.
+        data: what it holds.
         skip: lines at the top that are passed over.
         texts: columns that are texts: there true and false stand as such, elsewhere as 1 and 0.
     """
 
-    def __init__(self, data: bytes, skip: int, texts: Collection[str | None]) -> None:
+    def __init__(self, file: Path, data: bytes, skip: int, texts: Collection[str | None]) -> None:
+        self._file = file
         self._data, self._skip, self._texts = data, skip, texts
         self.first_bad: Bad | None = None
         self.bad = 0
@@ -30,10 +38,27 @@ class JsonTables:
         return ()
 
     def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
-        """At most `size` rows each; an empty block at first."""
+        """At most `size` rows each; an empty block at first.
+
+        Raises:
+            DataError: nearly every object has keys of its own.
+        """
         names: dict[str, None] = {}
+        objects = filled = 0
         for _, found in self._objects():
             names.update(dict.fromkeys(found))
+            objects, filled = objects + 1, filled + len(found)
+        if len(names) > MANY and filled < SPARSE * len(names) * objects:
+            told = public(
+                "the objects have {keys} different keys, on average {mean} each",
+                keys=len(names),
+                mean=round(filled / objects, 1),
+            )
+            raise DataError(
+                f"{self._file}: {told}: a key is a column, so write times and ids as values, with the same "
+                "keys in each line",
+                told,
+            )
         header = Header(1, tuple(names))
         if not names:
             return

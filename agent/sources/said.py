@@ -30,7 +30,8 @@ class Said:
 
     @classmethod
     def of(cls, settings: CsvSettings) -> "Said":
-        """What `[data]` says."""
+        """What `[data]` says, but for numbers that mean "no reading": `agent.sources.exclusions` takes and
+        counts them, of all sources alike."""
         return cls(
             separator=settings.separator,
             decimal=settings.decimal,
@@ -38,7 +39,7 @@ class Said:
             skip=settings.skip,
             comment=settings.comment,
             units_row=settings.units_row,
-            missing_values=settings.missing_values,
+            missing_values=tuple(value for value in settings.missing_values if isinstance(value, str)),
             time=settings.time,
             max_bad=settings.max_bad,
         )

@@ -39,6 +39,15 @@ from fleet.trial.usage import UsageError
 DEADLINE_S = 60.0
 LEARNING = 0.5
 """The part of the time that learning may take; the rest is for what it is compared with."""
+OPTIONS = {
+    "source": "the files that are named",
+    "path": "the files that are named",
+    "label": "--label",
+    "series": "--series",
+    "missing": "--missing",
+    "holdout": "--holdout and --by",
+}
+"""Keys of `[data]` that are said in another way, which would win."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +164,14 @@ def data_option(text: str) -> tuple[str, Value]:
     (('gap', 1), ('separator', ';'))
 
     Raises:
-        UsageError: there is no key.
+        UsageError: there is no key, or it has an option of its own.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key.isidentifier():
         raise UsageError(f"--data {text}: expected KEY=VALUE, as in the section [data] of agent.toml: gap=1")
+    if (option := OPTIONS.get(key)) is not None:
+        raise UsageError(f"--data {text}: {key} is chosen by {option}")
     try:
         found: Value = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -224,13 +235,13 @@ def _able(
     """The devices whose data serve the task, and of the others why not.
 
     Raises:
-        DataError: less than two are left.
+        DataError: less than two are left, or none of them holds a row out.
     """
-    task, able, excluded = _task(proposal), [], {}
+    task, able, excluded, held = _task(proposal), [], {}, 0
     for device in devices:
         settings = _settings(Path(device.samples.name), options, _proposed(proposal))
         try:
-            fit(device.samples, task, settings)
+            held += len(fit(device.samples, task, settings).held_X)
         except Unfit as unfit:
             excluded[device.found.device] = str(unfit)
         else:
@@ -240,6 +251,12 @@ def _able(
         raise DataError(
             f"{options.place}: {len(able)} of {len(devices)} devices can take part, and a fleet has at least "
             f"{FEWEST}:\n{why}"
+        )
+    if not held:
+        raise DataError(
+            f"{options.place}: no device holds a row out to measure models on, for every series is too short "
+            f"for {proposal.holdout:g} of it by {proposal.by}: hold out a larger part (--holdout), or whole "
+            "series (--by series)"
         )
     return able, excluded
 

@@ -37,6 +37,11 @@ def test_line_ends_and_headers_make_no_difference(tmp_path: Path) -> None:
         read(tmp_path, a=text, b="\n" + text.replace("\n", "\r\n"))
 
 
+def test_tables_of_one_file_are_no_copies_of_a_file(tmp_path: Path) -> None:
+    other = "time,heat,rain\n2026-05-01,1,2\n"
+    assert read(tmp_path, a=HEADER + rows(0, 9) + other + HEADER + rows(0, 9)) == 19, "it began again"
+
+
 def test_files_that_only_look_alike_are_read(tmp_path: Path) -> None:
     still = "2026-05-01,0,on\n" * 9
     assert read(tmp_path, a=HEADER + still + rows(0, 9), b=HEADER + still + rows(9, 20)) == 38, (

@@ -101,6 +101,17 @@ def test_one_comma_among_points_is_one_bad_cell(tmp_path: Path) -> None:
     assert samples.unread[0].first.what == "not a number; write decimals with a point"
 
 
+def test_an_address_decides_for_no_other_column(tmp_path: Path) -> None:
+    rows = "".join(f'192.168.100.{n},2{n % 3}.37{n % 9},"in, out"\n' for n in range(100, 130))
+    samples = read(tmp_path, "address,heat,where\n" + rows)
+    assert column(samples, "heat")[:2] == [21.371, 22.372], "as ever between commas"
+    samples = read(tmp_path, "heat;version\n21.375;1.100.200\n22.125;1.100.201\n")
+    assert "[data] decimal" in samples.faults[0].text
+    samples = read(tmp_path, "heat;rain;version\n21.375;0,5;1.100.200\n22.125;1,5;1.100.201\n")
+    assert "[data] decimal" in samples.faults[0].text, "commas are proven, but no points between thousands"
+    assert column(samples, "rain") == [0.5, 1.5]
+
+
 def test_what_is_said_is_not_looked_for(tmp_path: Path) -> None:
     text = "u;v\n1,234;2.345\n"
     assert column(read(tmp_path, text, decimal=","), "u") == [1.234]
@@ -247,6 +258,15 @@ def test_separators_alone_are_no_row(tmp_path: Path) -> None:
 )
 def test_units_below_the_header(rows: list[list[str]], found: bool) -> None:
     assert holds_units([["t", "u", "v"], *rows]) == found
+
+
+@pytest.mark.parametrize(
+    "first", [["2024-01-01 00:00:00", "offline", "x"], ["", "offline", "walk"], ["", "initial", "sit"]]
+)
+def test_a_first_row_with_a_word_is_no_row_of_units(first: list[str]) -> None:
+    rows = [[f"2024-01-01 00:00:{n}", f"2{n}.5", ("walk", "sit")[n % 2]] for n in range(1, 9)]
+    assert not holds_units([["t", "u", "v"], first, *rows])
+    assert holds_units([["t", "u", "v"], ["TS", "degC", ""], *rows])
 
 
 def test_units_are_a_row_where_the_owner_says_so(tmp_path: Path) -> None:
@@ -419,6 +439,16 @@ def test_lines_that_are_no_objects(tmp_path: Path) -> None:
     assert column(samples, "v") == [2.5] * 101
 
 
+def test_keys_that_hold_times_are_no_columns(tmp_path: Path) -> None:
+    lines = [json.dumps({f"12:{n // 60:02}:{n % 60:02}": 21.5, "label": "walk"}) for n in range(300)]
+    with pytest.raises(DataError, match=r"301 different keys, on average 2\.0 each: a key"):
+        read(tmp_path, "\n".join(lines) + "\n")
+    wide = json.dumps({f"x{n}": n for n in range(300)})
+    assert read(tmp_path, f"{wide}\n{wide}\n").X.shape == (2, 300)
+    few = "".join(json.dumps({f"x{n % 100}": n}) + "\n" for n in range(200))
+    assert read(tmp_path, few).X.shape == (200, 100), "a message for each of a hundred sensors"
+
+
 def test_truth_is_one_and_a_class_of_its_own(tmp_path: Path) -> None:
     samples = read(tmp_path, '{"on": true, "label": true}\n{"on": false, "label": false}\n')
     assert column(samples, "on") == [1, 0]
@@ -493,7 +523,7 @@ time = "t"
 max_bad = 0
 """
     data = settings_of(tmp_path, more).data
-    assert Said.of(data) == Said("\t", ",", ".", 2, "//", True, (-9999, 85.0, "unavailable"), "t", 0.0)  # type: ignore[arg-type]
+    assert Said.of(data) == Said("\t", ",", ".", 2, "//", True, ("unavailable",), "t", 0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from agent import division
 from agent.config import By
 from agent.division import divide, without_held
 
@@ -13,11 +15,11 @@ FIXED: tuple[By, ...] = ("every", "random", "series")
 
 
 def held_of(series: list[int], part: float, by: By, gap: int = 0) -> list[int]:
-    return divide(np.array(series, dtype=np.int64), part, gap, by)[1].tolist()
+    return list(map(int, divide(np.array(series, dtype=np.int64), part, gap, by)[1]))
 
 
 def training_of(series: list[int], part: float, by: By, gap: int = 0) -> list[int]:
-    return divide(np.array(series, dtype=np.int64), part, gap, by)[0].tolist()
+    return list(map(int, divide(np.array(series, dtype=np.int64), part, gap, by)[0]))
 
 
 @given(
@@ -106,3 +108,27 @@ def test_series_that_hold_nothing_out_are_counted() -> None:
     assert without_held(series, divide(series, 0.2, 0, "time")[1], "time") == 2
     assert without_held(series, divide(series, 0.2, 0, "series")[1], "series") == 3
     assert without_held(series, divide(series, 0.4, 0, "series")[1], "series") == 0
+
+
+@pytest.mark.parametrize("by", ["every", "random"])
+@pytest.mark.parametrize("part", [0.001, 0.1, 0.5])
+def test_the_gap_is_kept_to_rows_that_are_still_to_come(by: By, part: float) -> None:
+    _, held = divide(np.zeros(4_000, np.int64), part, 0, by)
+    for rows in (1, 7, 60):
+        for gap in (0, 1, 5, 3_000):
+            training, own = divide(np.zeros(rows, np.int64), part, gap, by)
+            expected = [row for row in range(rows) if not (np.abs(held - row) <= gap).any()]
+            assert (training.tolist(), own.tolist()) == (expected, held[held < rows].tolist())
+
+
+def test_a_long_gap_takes_no_more_time_than_its_series() -> None:
+    looked_at = 0
+
+    def chosen(numbers: NDArray[np.int64], part: float) -> NDArray[np.bool_]:
+        nonlocal looked_at
+        looked_at += len(numbers)
+        return np.asarray(numbers % 5 == 4)
+
+    near, _ = division._near(chosen, 30, 0.2, 1_000_000)
+    assert near.all()
+    assert looked_at <= 2_000

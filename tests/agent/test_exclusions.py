@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.check import check
-from agent.config import AgentSettings, DataSettings
+from agent.config import AgentSettings, CsvSettings, DataSettings
 from agent.sources import open_source
 from agent.sources.arrays import samples_from_arrays
 from agent.sources.exclusions import exclude
@@ -21,13 +21,22 @@ def test_numbers_that_stand_for_no_reading() -> None:
     samples = samples_from_arrays("f", VALUES, features=["temp", "flow"])
     found = exclude(samples, DataSettings(missing_values=(-9999, 65535)))
     expected = [[21.5, 5], [np.nan, 6], [85, np.nan], [22, np.nan], [np.nan, 7]]
-    np.testing.assert_array_equal(found.X, np.float32(expected))
+    np.testing.assert_array_equal(found.X, np.array(expected, np.float32))
     assert found.exclusions == (
         Exclusion(0, "-9999", 1, 1),
         Exclusion(1, "-9999", 1, 2),
         Exclusion(1, "65535", 1, 3),
     )
     np.testing.assert_array_equal(samples.X, np.float32(VALUES), "the source's own stay")
+
+
+def test_numbers_in_a_csv_are_counted_and_placed_too(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("temp,label\n21.5,on\n-9999.0,on\ndefect,on\n-9999,off\n")
+    settings = CsvSettings(source="csv", path=file, missing_values=(-9999, "defect"))
+    samples = open_source(settings).read()
+    assert samples.exclusions == (Exclusion(0, "-9999", 2, 1),)
+    np.testing.assert_array_equal(samples.X[:, 0], [21.5, np.nan, np.nan, np.nan])
 
 
 def test_a_range_is_of_one_column() -> None:

@@ -49,6 +49,11 @@ def test_what_is_right_is_found_right(tmp_path: Path, task: Task | None) -> None
     assert (problems(samples, task), warnings(samples, task)) == ([], [])
 
 
+def test_gaps_in_rows_that_are_left_out_are_no_fault(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,jump\n")
+    assert problems(samples, WALK_RUN, unknown_labels="drop") == []
+
+
 @TASKS
 def test_gaps_are_listed_by_column_with_what_would_help(tmp_path: Path, task: Task | None) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,walk\n,,run\n3,,run\n4,5,\n")

@@ -56,6 +56,8 @@ def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["data", "--label", "activity", "--missing", "guess"], 64, "--missing guess: expected refuse, drop"),
         (["data", "--label", "activity", "--by", "luck"], 64, "--by luck: expected time, every"),
         (["data", "--label", "activity", "--data", "gap"], 64, "--data gap: expected KEY=VALUE"),
+        (["data", "--label", "activity", "--data", "missing=drop"], 64, "missing is chosen by --missing"),
+        (["data", "--label", "activity", "--series", "time"], 65, "or whole series (--by series)"),
         (["data", "--label", "activity", "--data", "minimum=5"], 64, "[data] minimum: Input should be"),
         (
             ["short", "--label", "activity"],
