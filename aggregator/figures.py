@@ -90,7 +90,7 @@ def bytes_needed(task: int, model: int) -> int:
     return FETCHES * (task + model) + SMALL_MESSAGES
 
 
-def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
+def summarize(answers: Mapping[str, Answer], needed: int, count: int = 0) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
@@ -103,6 +103,7 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
     Args:
         answers: by device.
         needed: bytes, as of `bytes_needed`: no device is believed to have received more.
+        count: how many devices the figures are to speak for, if that is more than have answered.
     """
     told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
     summary: dict[str, float] = {}
@@ -121,7 +122,7 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
             if source in metrics
         ]
         figures = [(weight, value) for weight, value in figures if weight > 0]
-        if figures and suffice(len(figures), len(told)):
+        if figures and suffice(len(figures), max(len(told), count)):
             summary[name] = merged_squares(figures) if name == "rmse" else merged(figures)
     if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
         summary["held_unseen"] = unseen
