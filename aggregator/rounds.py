@@ -10,8 +10,8 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
 
 What devices measure they tell of the model that a round begins from. So once the stopping rule has come
 true, one more round asks for nothing but that, of the newest model: its kind is `evaluate`, it is closed with
-whatever has come at its deadline, and leaves the model as it is. It is left out where too few online can do it to speak
-for those who made the model, or no round has told a figure that one model could be better by.
+whatever has come at its deadline, and leaves the model as it is. It is left out where those online who can do
+it are too few to speak for who made the model, or no round has told a figure by which one could be better.
 
 A deadline is of the time with a connection since the attempt was first announced: without one its time stands
 still, and the next attempt begins when it can be announced, so that none passes of which nobody could hear.
