@@ -103,7 +103,7 @@ def summarize(answers: Mapping[str, Answer], needed: int, count: int = 0) -> dic
     Args:
         answers: by device.
         needed: bytes, as of `bytes_needed`: no device is believed to have received more.
-        count: how many devices the figures are to speak for, if that is more than have answered.
+        count: so many must tell a figure where fewer than `FEWEST` do, if that is more than have answered.
     """
     told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
     summary: dict[str, float] = {}
@@ -134,6 +134,15 @@ def summarize(answers: Mapping[str, Answer], needed: int, count: int = 0) -> dic
 def suffice(telling: int, admitted: int) -> bool:
     """Whether a figure that so many of the admitted devices tell is the fleet's."""
     return telling >= FEWEST or telling == admitted
+
+
+def speaking_for(made: int) -> int:
+    """How many devices at least tell a figure of a model that so many made: half of them, and not one of two.
+
+    >>> [speaking_for(made) for made in range(7)]
+    [0, 1, 2, 2, 2, 3, 3]
+    """
+    return made if made <= 2 else (made + 1) // 2
 
 
 def merged(figures: Sequence[tuple[int, float]]) -> float:

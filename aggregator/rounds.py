@@ -33,7 +33,7 @@ from aggregator.ability import lacks, may_count, unable
 from aggregator.bad_models import blame
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
-from aggregator.figures import suffice
+from aggregator.figures import speaking_for, suffice
 from aggregator.isolation import isolate, needed_again, quarantined
 from aggregator.quorum import quorum_of
 from fedge.freshness import RoundId
@@ -441,7 +441,7 @@ def _can_be_measured(state: Federation, count: int) -> bool:
         return False
     asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))
     able = sum(may_count(asking, d) and not patience.is_given_up(asking, d) for d in state.online)
-    return able > 0 and suffice(able, max(able, count))
+    return able > 0 and suffice(able, max(able, speaking_for(count)))
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────────────────

@@ -29,8 +29,7 @@ def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]
 
     An RMSE is the root of that of its squares.
 
-    None of a figure that one or two tell, while others do not: who sent these updates, or the `count` devices
-    for which they speak.
+    None of a figure that one or two tell, while others do not who sent these updates, or it takes `count`.
     """
     found = {}
     for name, told, held in FIGURES:

@@ -576,7 +576,7 @@ SEEDS = {
     "an_update_counted_that_was_set_aside": 4,
     "figures_believed": 34,
     "one_word_is_the_fleets": 6,
-    "a_last_model_measured_by_one_word": 0,
+    "a_last_model_measured_by_one_word": 10,
     "claims_believed_however_far": 398,
     "one_claim_believed": 48,
     "surveys_merged_by_samples": 0,
