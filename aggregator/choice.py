@@ -49,7 +49,7 @@ def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
         how: as `[export] choose`.
     """
     figure, best = FIGURES[progress.by], progress.best
-    newest = Candidate(progress.made, _of(progress, progress.made))
+    newest = Candidate(progress.made, measures_of(progress, progress.made))
     if best is None or best.round not in kept:
         why = f"the newest model: no round has told a {figure.label} yet"
         if best is not None:
@@ -65,8 +65,8 @@ def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
     return Choice(first, newest, how, figure.key, why)
 
 
-def _of(progress: Progress, number: int) -> Mapping[str, float]:
-    """The figures of a round's model, if it is the one that was measured last."""
+def measures_of(progress: Progress, number: int) -> Mapping[str, float]:
+    """The figures of a round's model, if it is the one that was measured last; empty: nobody told any."""
     return _measures(progress.newest) if progress.rounds and number == progress.measured else {}
 
 

@@ -20,7 +20,7 @@ from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, rea
 from aggregator.bad_models import way_back
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
-from aggregator.figures import bytes_needed, summarize
+from aggregator.figures import bytes_needed, speaking_for, summarize
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.participation import Participation
@@ -192,10 +192,10 @@ def averaged(
     )
 
 
-def _told(job: ClosingJob, answers: Mapping[str, Answer]) -> dict[str, float]:
-    """The fleet's figures; beside an RMSE the one of always answering with the mean, by the survey."""
+def _told(job: ClosingJob, answers: Mapping[str, Answer], count: int = 0) -> dict[str, float]:
+    """The fleet's figures, `count` as in `summarize`; beside an RMSE that of always the survey's mean."""
     assert job.model is not None
-    summary = summarize(answers, bytes_needed(job.task_blob.size, job.model.size))
+    summary = summarize(answers, bytes_needed(job.task_blob.size, job.model.size), count)
     last = job.task.network.layers[-1]
     if "rmse" in summary and isinstance(last, Rescale):
         summary["rmse_mean"] = float(np.mean(last.scales, dtype=np.float64))
@@ -308,10 +308,15 @@ def compute(
 
 
 def _measured_model(ledger: LedgerReader, job: ClosingJob) -> Computed:
-    """A round that has only measured its model: it is closed with that one, and with what was told of it."""
+    """A round that has only measured its model: it is closed with that one, and with what was told of it.
+
+    No quorum holds for it. So what one or two devices tell counts only if they are half of those who made the
+    model: else they would decide for a large fleet which one is the best.
+    """
     assert job.model is not None
     counted = admitted(ledger, job.round)
-    summary = _told(job, counted)
+    made_by = admitted(ledger, job.round._replace(round=job.round.round - 1))
+    summary = _told(job, counted, speaking_for(len(made_by)))
     return Computed(
         job.task,
         job.task_blob,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator import export
-from aggregator.choice import Candidate, Choice, How, choose
+from aggregator.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.closing import vector_of
 from aggregator.federation import Federation, Phase
 from aggregator.ledger.reading import LedgerReader
@@ -136,7 +136,7 @@ def told(choice: Choice, progress: Progress) -> dict[str, Any]:
             "by": choice.by,
             "why": choice.why,
             "best": {"round": best.round, "value": best.value} if best is not None else None,
-            "newest": {"round": progress.made, "measured": progress.made == progress.measured},
+            "newest": {"round": progress.made, "measured": bool(measures_of(progress, progress.made))},
         },
     }
 

@@ -90,7 +90,7 @@ def bytes_needed(task: int, model: int) -> int:
     return FETCHES * (task + model) + SMALL_MESSAGES
 
 
-def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
+def summarize(answers: Mapping[str, Answer], needed: int, count: int = 0) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
@@ -103,6 +103,7 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
     Args:
         answers: by device.
         needed: bytes, as of `bytes_needed`: no device is believed to have received more.
+        count: so many must tell a figure where fewer than `FEWEST` do, if that is more than have answered.
     """
     told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
     summary: dict[str, float] = {}
@@ -121,7 +122,7 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
             if source in metrics
         ]
         figures = [(weight, value) for weight, value in figures if weight > 0]
-        if figures and suffice(len(figures), len(told)):
+        if figures and suffice(len(figures), max(len(told), count)):
             summary[name] = merged_squares(figures) if name == "rmse" else merged(figures)
     if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
         summary["held_unseen"] = unseen
@@ -133,6 +134,15 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
 def suffice(telling: int, admitted: int) -> bool:
     """Whether a figure that so many of the admitted devices tell is the fleet's."""
     return telling >= FEWEST or telling == admitted
+
+
+def speaking_for(made: int) -> int:
+    """How many devices at least tell a figure of a model that so many made: half of them, and not one of two.
+
+    >>> [speaking_for(made) for made in range(7)]
+    [0, 1, 2, 2, 2, 3, 3]
+    """
+    return made if made <= 2 else (made + 1) // 2
 
 
 def merged(figures: Sequence[tuple[int, float]]) -> float:

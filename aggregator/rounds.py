@@ -10,8 +10,8 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
 
 What devices measure they tell of the model that a round begins from. So once the stopping rule has come
 true, one more round asks for nothing but that, of the newest model: its kind is `evaluate`, it is closed with
-whatever has come at its deadline, and leaves the model as it is. It is left out where nobody online can do
-it, or no round has told a figure that one model could be better by.
+whatever has come at its deadline, and leaves the model as it is. It is left out where those online who can do
+it are too few to speak for who made the model, or no round has told a figure by which one could be better.
 
 A deadline is of the time with a connection since the attempt was first announced: without one its time stands
 still, and the next attempt begins when it can be announced, so that none passes of which nobody could hear.
@@ -33,6 +33,7 @@ from aggregator.ability import lacks, may_count, unable
 from aggregator.bad_models import blame
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
+from aggregator.figures import speaking_for, suffice
 from aggregator.isolation import isolate, needed_again, quarantined
 from aggregator.quorum import quorum_of
 from fedge.freshness import RoundId
@@ -351,6 +352,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
     effects: list[do.Effect] = [
         do.DropSpool(device, partial.id) for device, partial in state.partials.items()
     ]
+    count = state.admitted
     state = replace(
         state,
         task=event.task,
@@ -373,7 +375,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
     if state.kind == "train" and (text := story.missing(state.stopping, state.progress)) is not None:
         effects.append(do.Say("warning", f"round {state.round}: {text}"))
     why = _finished(state)
-    if why is not None and not _can_be_measured(state):
+    if why is not None and not _can_be_measured(state, count):
         state = replace(state, phase=Phase.DONE)
         effects.append(do.Finish(why))
     else:
@@ -433,12 +435,13 @@ def _finished(state: Federation) -> str | None:
     return story.finished(reason, state.progress, state.round.generation)
 
 
-def _can_be_measured(state: Federation) -> bool:
-    """Whether the newest model is one that a round can measure, and somebody online can do that."""
+def _can_be_measured(state: Federation, count: int) -> bool:
+    """Whether the newest model, made by so many devices, is one that those who are online can measure."""
     if state.kind != "train" or state.progress.best is None:
         return False
     asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))
-    return any(may_count(asking, d) and not patience.is_given_up(asking, d) for d in state.online)
+    able = sum(may_count(asking, d) and not patience.is_given_up(asking, d) for d in state.online)
+    return able > 0 and suffice(able, max(able, speaking_for(count)))
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────────────────

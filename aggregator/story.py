@@ -32,7 +32,12 @@ def measured(progress: Progress, generation: int) -> list[str]:
     figures = progress.newest
     told = [FIGURES[name] for name in _in_order(progress.by) if FIGURES[name].key in figures]
     if not told:
-        return [f"{model} not measured: no figures of held-out rows", *_best(progress)]
+        few = (
+            "too few devices told figures of it"
+            if progress.final is not None
+            else "no figures of held-out rows"
+        )
+        return [f"{model} not measured: {few}", *_best(progress)]
     parts = [figure.text(figures[figure.key]) for figure in told]
     parts[0] = f"{model}: {parts[0]}"
     best = _best(progress) if told[0] is FIGURES[progress.by] else []
@@ -62,8 +67,7 @@ def finished(reason: str, progress: Progress, generation: int) -> str:
         return reason
     unmeasured = f"the newest model, of round {RoundId(generation, progress.made)}, is not measured"
     parts = measured(progress, generation)
-    known = progress.final is not None and FIGURES[progress.by].key in progress.newest
-    return line([reason, *parts, "" if known else unmeasured])
+    return line([reason, *parts, unmeasured if progress.final is None else ""])
 
 
 def missing(stopping: Stopping, progress: Progress) -> str | None:

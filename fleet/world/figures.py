@@ -24,12 +24,12 @@ FIGURES = (
 """Name in a round's summary, name on the wire, and whether it is weighed by what is held out."""
 
 
-def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
+def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]:
     """The figures of a round: exact trimmed means, no weight above the lower median.
 
     An RMSE is the root of that of its squares.
 
-    None of a figure that one or two tell, while others do not.
+    None of a figure that one or two tell, while others do not who sent these updates, or it takes `count`.
     """
     found = {}
     for name, told, held in FIGURES:
@@ -45,7 +45,7 @@ def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
                     2.0 if name == "rmse" and update.metrics[told] < 1e30 else 1.0
                 )
                 words.append((Fraction(min(value, 1e30)), weight))
-        if not words or (len(words) < 3 and len(words) != len(updates)):
+        if not words or (len(words) < 3 and len(words) != max(len(updates), count)):
             continue
         middle = sorted(weight for _, weight in words)[(len(words) - 1) // 2]
         words = sorted((value, min(weight, middle)) for value, weight in words)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, isclose
+from math import ceil, inf, isclose
 
 import numpy as np
 
@@ -416,7 +416,9 @@ class Oracle:
         elif round_id.round:
             self._trained(ledger, book, round_id, counted, body)
         if not kept:
-            self._figures_hold(ledger, round_id, [self.made[answer.digest] for answer in counted.values()])
+            made_by = book.part[book.made] if only_measured else ()
+            told = [self.made[answer.digest] for answer in counted.values()]
+            self._figures_hold(ledger, round_id, told, max(min(2, len(made_by)), ceil(len(made_by) / 2)))
         if kept and body != self._wished(book, round_id.generation):
             raise Violation(f"generation {round_id.generation} begins with another model than was wanted")
         book.closed[round_id], book.bodies[round_id] = digest, body
@@ -527,11 +529,14 @@ class Oracle:
         made = [self.made[digest] for digest in book.set_aside]
         return frozenset(one.device for one in made if one.round == round_id)
 
-    def _figures_hold(self, ledger: LedgerReader, round_id: RoundId, made: list[Made]) -> None:
-        """What the round brought is what its updates told, and its survey's layers are what those give."""
+    def _figures_hold(self, ledger: LedgerReader, round_id: RoundId, made: list[Made], count: int) -> None:
+        """What the round brought is what its updates told, and its survey's layers are what those give.
+
+        Of a round that only measures, `count` is half of those who have made its model, and not one of two.
+        """
         updates = [one.message for one in made if isinstance(one.message, Update)]
         found = ledger.summary(round_id)
-        plain = plain_figures(updates)
+        plain = plain_figures(updates, count)
         for name, _, _ in FIGURES:
             here, value = found.get(name), plain.get(name)
             if (here is None) != (value is None) or not isclose(

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from aggregator import export, exporting
-from aggregator.choice import How
+from aggregator.choice import How, choose
 from aggregator.closing import blob_of, model_message
 from aggregator.exporting import Exported, Exporter, Job, job_of
 from aggregator.federation import Federation, Phase
@@ -66,6 +66,16 @@ def round_of(folder: Path) -> int:
     """Which round's the ONNX file is, by its own words."""
     model = onnx.load(folder / export.ONNX)
     return int({each.key: each.value for each in model.metadata_props}["round"])
+
+
+@pytest.mark.parametrize(("told", "measured"), [({"held_loss": 0.7}, True), ({"bytes_up": 0.0}, False)])
+def test_the_newest_is_measured_only_if_somebody_told_figures_of_it(
+    told: dict[str, float], *, measured: bool
+) -> None:
+    """The round that asks for them is over at its deadline, whoever has answered."""
+    now = progress(*LOSSES).after_measuring(told)
+    manifest = exporting.told(choose(now, range(6), "best"), now)
+    assert manifest["choice"]["newest"] == {"round": 4, "measured": measured}
 
 
 def test_the_best_model_is_exported_and_the_newest_lies_beside_it(ledger: Ledger, tmp_path: Path) -> None:

@@ -112,17 +112,33 @@ def test_the_end_is_said_in_words_that_a_device_of_0_2_0_knows() -> None:
 
 
 def test_who_cannot_is_not_waited_for() -> None:
-    story = last_round("a", old=("old",))
+    story = last_round("a", "b", "c", old=("old",))
     effects = story.published()
     assert not of(do.Say, effects), "nobody has to upgrade anything for it"
-    assert story.state.awaited == {"a"}
-    story.answers("a", **FIGURES)
+    assert story.state.awaited == {"a", "b", "c"}
+    for device in ("a", "b", "c"):
+        story.answers(device, **FIGURES)
     assert story.phase() == "closing"
 
 
-@pytest.mark.parametrize("brought", [TOLD, {"weight_change": 0.1}])
-def test_where_nobody_can_it_is_left_out(brought: dict[str, float]) -> None:
-    story = last_round(old=("a", "b"), brought=brought)
+OLD = tuple(f"old-{k:02}" for k in range(18))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "brought"),
+    [
+        ((), ("a", "b"), TOLD),
+        ((), ("a", "b"), {"weight_change": 0.1}),
+        (("a",), OLD, TOLD),
+        (("a", "b"), OLD, TOLD),
+        (("a",), ("b",), TOLD),
+    ],
+)
+def test_where_too_few_can_it_is_left_out(
+    new: tuple[str, ...], old: tuple[str, ...], brought: dict[str, float]
+) -> None:
+    """One or two of a fleet that cannot would decide alone whether the newest model is the best."""
+    story = last_round(*new, old=old, brought=brought)
     (finish,) = of(do.Finish, story.log)
     assert story.phase() == "done"
     assert finish.why.endswith("the newest model, of round 1.3, is not measured")
@@ -219,7 +235,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
 SEVENTH = RoundId(1, 7)
 
 
-def measure(place: Place, here: RoundId = SEVENTH) -> ClosingJob:
+def measure(
+    place: Place, here: RoundId = SEVENTH, devices: tuple[str, ...] = ("pi-0", "pi-1", "pi-2")
+) -> ClosingJob:
     """A round that measures the model of the one before is closed, as the runtime does it."""
     before = here._replace(round=here.round - 1)
     slots = place.ledger.slots()
@@ -227,7 +245,7 @@ def measure(place: Place, here: RoundId = SEVENTH) -> ClosingJob:
     job = ClosingJob(here, "evaluate", place.settings.task(), slots["task", 1], model, seed=5, chosen=1.0)
     with place.ledger.transaction():
         place.ledger.save_round(here, "evaluate", 0, (EVERYBODY,), 0.0)
-        for number, device in enumerate(("pi-0", "pi-1", "pi-2")):
+        for number, device in enumerate(devices):
             metrics = {"held_loss_before": 0.5 + number, "held_out": 10.0}
             message = update(device, here, model.digest, samples=50, metrics=metrics, **FIGURES)
             for frame in frames(message):
@@ -250,6 +268,27 @@ def test_it_closes_with_the_model_as_it_is_and_what_was_told_of_it(place: Place)
     assert place.ledger.history(1)[-1][0] == "evaluate"
     assert len(place.ledger.summaries(1)) == 6, "of training"
     assert (place.ledger.last_closed(1), place.ledger.last_trained(1)) == (SEVENTH, RoundId(1, 6))
+
+
+@pytest.mark.parametrize("devices", [("rogue",), ()])
+def test_one_device_does_not_measure_it_for_a_larger_fleet(place: Place, devices: tuple[str, ...]) -> None:
+    """Four have made the model; whoever answers where the others do not could call it the best one."""
+    measure(place, devices=devices)
+    kind, summary = place.ledger.history(1)[-1]
+    assert kind == "evaluate"
+    assert not {"held_loss", "accuracy", "rmse", "mae"} & summary.keys()
+    progress = Progress().after(TOLD).after_measuring(summary)
+    assert progress.best is not None
+    assert progress.best.round == 0
+
+
+@pytest.mark.parametrize("devices", [("pi-0",), ("pi-0", "pi-1")])
+def test_a_model_of_one_or_two_devices_is_measured_by_as_many(place: Place, devices: tuple[str, ...]) -> None:
+    with place.ledger.transaction():
+        for device in set(DEVICES) - set(devices):
+            place.ledger.forget_device(device)
+    measure(place, devices=devices)
+    assert place.ledger.history(1)[-1][1]["held_loss"] == (0.5 if len(devices) == 1 else 1.0)
 
 
 def test_there_is_nothing_in_it_to_compute_again(place: Place) -> None:

@@ -73,6 +73,10 @@ def test_the_end_names_the_newest_model_the_best_and_what_is_not_known() -> None
     assert story.finished("5 rounds", now.after_measuring({"held_loss": 0.4375}), 1) == (
         "5 rounds, model of round 1.5: held-out loss 0.4375, best 0.4000 in round 2 (3 rounds ago)"
     )
+    assert story.finished("5 rounds", now.after_measuring({"bytes_up": 0.0}), 1) == (
+        "5 rounds, model of round 1.5 not measured: too few devices told figures of it, "
+        "best 0.4000 in round 2 (3 rounds ago)"
+    )
     assert story.finished("3 rounds", progress(None, None, None), 1) == "3 rounds"
 
 
