@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, fields
 
 from aggregator.generations import Return
 from fedge.freshness import Attempt, RoundId, round_of
-from fedge.messages import Manifest
+from fedge.messages import Decline, Manifest
 
 SpooledFrame = tuple[str, bytes, int]
 """Device, digest, number."""
+Presence = tuple[bool, Decline | None]
+"""Whether a device is online, and what it declines."""
 
 
 @dataclass
@@ -61,6 +63,8 @@ class Book:
     """Rounds that waited for a device until their deadline, in vain, since its last admitted update."""
     absent: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
     """Rounds that lasted until their deadline and went without a device, for whatever reason, since then."""
+    heard: dict[str, tuple[Presence, float]] = field(default_factory=dict)
+    """What each device was heard to say last since an aggregator began with it, and since when it says so."""
     answer_s: float = -1.0
     """When an answer became durable last."""
     given_up: dict[RoundId, frozenset[str]] = field(default_factory=dict)

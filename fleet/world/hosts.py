@@ -451,6 +451,8 @@ class AggregatorHost(Host):
         for event in events:
             if isinstance(event, LinkUp | LinkDown):
                 self.scene.oracle.aggregator_linked(self.name, up=isinstance(event, LinkUp))
+            elif isinstance(event, MessageArrived):
+                self.scene.oracle.aggregator_hears(self.disk.book, event)
         self.runtime.turn(events)
         if self.runtime.has_nothing_left_to_say:
             self.done = True
@@ -514,6 +516,7 @@ class AggregatorHost(Host):
             self.scene.oracle.aggregator_begins(self.scene.broker.retained, before)
         self.new_generation, self.back, self._told_in = False, None, None
         self.disk.book.over_s = inf  # nothing is announced yet: what a life before announced is over
+        self.disk.book.heard.clear()
         post = self.poster()
         self.link = VirtualLink(
             self.place(),

@@ -140,14 +140,13 @@ class Operator:
     def _set_aside(self, device: str) -> None:
         """Put it on the list, which is no ledger's."""
         for host in self.hosts:
-            known = host.disk.book.newest
-            self._scene.oracle.aside[device] = max(known, self._scene.oracle.aside.get(device, known))
+            self._scene.oracle.sets_aside(device, host.disk.book.newest)
         self._tell(f"sets {device} aside")
         for host in self.hosts:
             host.set_aside()
 
     def _lift(self, device: str) -> None:
-        self._scene.oracle.aside.pop(device, None)
+        self._scene.oracle.lifts(device)
         self._tell(f"lets {device} count again")
         for host in self.hosts:
             host.set_aside()

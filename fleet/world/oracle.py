@@ -131,8 +131,8 @@ class Oracle:
         """Aggregators at work that know that they are connected."""
         self._up_s = -inf
         """When one last became connected."""
-        self._there_s: dict[str, tuple[tuple[object, object], float]] = {}
-        """Whether each device is online and what it declines, as the broker holds it, and since when."""
+        self._counts_s: dict[str, float] = {}
+        """When each device was set aside, or was let count again, last."""
         self._linked_s, self._counted_s = 0.0, 0.0
         """How long there had been any, and when that was counted."""
         self._ending = ending
@@ -245,6 +245,27 @@ class Oracle:
                 f"said was {self._now_s() - self._online_s:.1f} s ago"
             )
 
+    def aggregator_hears(self, book: Book, message: MessageArrived) -> None:
+        """A message is before an aggregator at work: in the dark it comes long after the broker had it."""
+        address = self._address(message.topic)
+        if address is None or address.kind != "status" or address.device is None:
+            return
+        with suppress(ProtocolError):
+            status = decode(message.payload, Status)
+            says = (status.online, status.declined)
+            if book.heard.get(address.device, (None,))[0] != says:
+                book.heard[address.device] = (says, self._now_s())
+
+    def sets_aside(self, device: str, known: RoundId) -> None:
+        """An operator puts a device on the list, while this is the newest round of one of the ledgers."""
+        self.aside[device] = max(known, self.aside.get(device, known))
+        self._counts_s[device] = self._now_s()
+
+    def lifts(self, device: str) -> None:
+        """An operator lets a device count again."""
+        self.aside.pop(device, None)
+        self._counts_s[device] = self._now_s()
+
     def aggregator_linked(self, name: str, *, up: bool) -> None:
         """An aggregator at work knows that it is connected, or that it is not."""
         self._linked_s, self._counted_s = self._connected_s, self._now_s()
@@ -300,6 +321,12 @@ class Oracle:
                 continue
             if late_s >= -LATENESS_S:
                 book.absent[device] = (*book.absent.get(device, ()), round_id)
+            if self._now_s() < self._counts_s.get(device, -inf) + INSTANT_S or (
+                book.heard.get(device, (None,))[0] != (status.online, status.declined)
+            ):
+                unclear = True  # the aggregator may go by what it knew before
+            if device in self.aside:
+                continue
             no = status.declined
             declines = no is not None and (round_of(no), no.attempt) == (round_id, number)
             if status.online and not declines and chosen(saved.cohorts[-1], *round_id, number, device):
@@ -311,10 +338,12 @@ class Oracle:
         before = {device: book.awaited.get(device, ()) for device in waited}
         if all(_is_enough(rounds, round_id) for rounds in before.values()):
             raise Violation(f"round {round_id} waits until its deadline for {before}, again")
-        # Who came, or the connection, in the second half of the deadline: that is held against nobody.
+        # Who came, or was let count again, or the connection, in the second half of the deadline: that is
+        # held against nobody. Whoever was given up was not waited for.
         latest_s = self._now_s() - self._deadline_s / 2 - LATENESS_S
         for device, rounds in before.items():
-            if max(self._up_s, self._there_s.get(device, (None, inf))[1]) <= latest_s:
+            came_s = max(self._up_s, book.heard[device][1], self._counts_s.get(device, -inf))
+            if came_s <= latest_s and not _is_enough(rounds, round_id):
                 book.awaited[device] = (*rounds, round_id)
 
     def _promise(self, book: Book, device: str, receipt: Receipt) -> None:
@@ -753,12 +782,6 @@ class Oracle:
             return
         if address.kind == "service" and decode(retained[topic].payload, Service).online:
             self._online_s = self._now_s()
-        if address.kind == "status" and address.device is not None and topic in retained:
-            with suppress(ProtocolError):
-                status = decode(retained[topic].payload, Status)
-                is_there = (status.online, status.declined)
-                if self._there_s.get(address.device, (None, 0.0))[0] != is_there:
-                    self._there_s[address.device] = (is_there, self._now_s())
         if address.kind == "status" and address.device is not None:
             self._told_s[address.device] = self._now_s()
         if address.kind not in ("round", "task", "model"):

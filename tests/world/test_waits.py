@@ -1,0 +1,199 @@
+"""For whom a round has waited until its deadline: as far as the aggregator could know, and no longer ago."""
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.ledger.writing import Ledger
+from fedge.freshness import Attempt, RoundId
+from fedge.link import MessageArrived
+from fedge.messages import Cohort, Decline, Status, pack
+from fedge.topics import Topics
+from fleet.world.books import Book
+from fleet.world.broker import Message
+from fleet.world.faults import Fault
+from fleet.world.oracle import AGAIN, LATENESS_S, MISSES, Oracle, Violation
+from fleet.world.world import World
+
+TOPICS = Topics("waits")
+DEADLINE_S = 40.0
+
+
+class Watch:
+    """An oracle, and rounds of a ledger that close when it is told so, with nobody's answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_s = 100.0
+        self.oracle = Oracle(TOPICS, lambda: self.now_s, 2, DEADLINE_S)
+        self.ledger, self.book = Ledger(folder / "ledger.db"), Book()
+        self.retained: dict[str, Message] = {}
+        self.oracle.aggregator_linked("aggregator", up=True)
+
+    def says(self, device: str, *, online: bool = True, declined: Decline | None = None) -> None:
+        """A status is at the broker."""
+        status = Status(online=online, boot=bytes(16), connection=1, version="0", declined=declined)
+        topic = TOPICS.status(device)
+        self.retained[topic] = Message(topic, pack(status), True, float("inf"))
+        self.oracle.broker_holds(self.retained, topic)
+
+    def hears(self, device: str) -> None:
+        """The aggregator hears what the broker holds of a device."""
+        said = self.retained[TOPICS.status(device)]
+        message = MessageArrived(said.topic, said.payload, True, None, 1, 1)
+        self.oracle.aggregator_hears(self.book, message)
+
+    def comes(self, *devices: str) -> None:
+        """They are online, and the aggregator hears it at once."""
+        for device in devices:
+            self.says(device)
+            self.hears(device)
+
+    def begins(self, number: int) -> None:
+        """A round is announced."""
+        here = RoundId(1, number)
+        with self.ledger.transaction():
+            self.ledger.save_round(here, "train", 0, [Cohort(fraction=1.0, seed=0)], 0.0)
+        self.oracle.attempt_begins(self.book, Attempt(here, 0))
+        self.book.over_s = self.now_s + DEADLINE_S
+
+    def closes(self, after_s: float = DEADLINE_S) -> None:
+        """It closes after so long."""
+        self.now_s += after_s
+        self.oracle.aggregator_closes(self.ledger, self.book, self.retained)
+
+    def lasts(self, *numbers: int) -> None:
+        """These rounds close at their deadlines."""
+        for number in numbers:
+            self.begins(number)
+            self.closes()
+
+    def waits(self, device: str) -> list[int]:
+        """The rounds that are held against a device."""
+        return [here.round for here in self.book.awaited.get(device, ())]
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Watch:
+    return Watch(tmp_path)
+
+
+def test_a_third_deadline_for_the_same_devices_is_one_too_many(watch: Watch) -> None:
+    watch.comes("a", "b")
+    watch.lasts(1, 2)
+    assert watch.waits("a") == watch.waits("b") == [1, 2]
+    with pytest.raises(Violation, match=r"round 1\.3 waits until its deadline for .*, again"):
+        watch.lasts(3)
+
+
+def test_no_round_waits_for_who_is_set_aside(watch: Watch) -> None:
+    """It is held against a device from when it is let count again."""
+    watch.comes("a", "b")
+    watch.oracle.sets_aside("b", RoundId(1, 0))
+    watch.lasts(1, 2)
+    assert (watch.waits("a"), watch.waits("b")) == ([1, 2], [])
+    watch.oracle.lifts("b")
+    watch.lasts(3, 4)
+    assert watch.waits("b") == [3, 4]
+    with pytest.raises(Violation, match="again"):
+        watch.lasts(5)
+
+
+def test_a_round_that_waits_though_only_a_device_that_is_set_aside_is_missing_is_not_blamed_on_it(
+    watch: Watch,
+) -> None:
+    """Another one is awaited still, for the third time."""
+    watch.comes("a", "b")
+    watch.oracle.sets_aside("b", RoundId(1, 0))
+    watch.lasts(1, 2)
+    with pytest.raises(Violation, match=r"for \{'a': [^']*\}, again"):
+        watch.lasts(3)
+
+
+@pytest.mark.parametrize("left_s", [DEADLINE_S / 2 + LATENESS_S - 1, DEADLINE_S / 2 + LATENESS_S + 1])
+def test_who_counts_again_is_awaited_from_then_on(watch: Watch, left_s: float) -> None:
+    watch.comes("a")
+    watch.oracle.sets_aside("a", RoundId(1, 0))
+    watch.begins(1)
+    watch.now_s += DEADLINE_S - left_s
+    watch.oracle.lifts("a")
+    watch.closes(left_s)
+    assert watch.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
+
+
+@pytest.mark.parametrize("left_s", [DEADLINE_S / 2 + LATENESS_S - 1, DEADLINE_S / 2 + LATENESS_S + 1])
+def test_who_comes_while_the_aggregator_hears_nothing_comes_when_it_hears_of_it(
+    watch: Watch, left_s: float
+) -> None:
+    """A late will and what corrects it may reach it together, long after the broker."""
+    watch.comes("a")
+    watch.begins(1)
+    watch.says("a", online=False)
+    will = dict(watch.retained)
+    watch.says("a")
+    watch.now_s += DEADLINE_S - left_s
+    corrected, watch.retained = watch.retained, will
+    watch.hears("a")
+    watch.retained = corrected
+    watch.hears("a")
+    watch.closes(left_s)
+    assert watch.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
+
+
+def test_a_status_that_is_said_again_is_no_coming(watch: Watch) -> None:
+    watch.comes("a")
+    watch.begins(1)
+    watch.now_s += DEADLINE_S - LATENESS_S - 1
+    watch.comes("a")
+    watch.closes(LATENESS_S + 1)
+    assert watch.waits("a") == [1]
+
+
+def test_nobody_is_blamed_where_the_aggregator_has_not_heard_what_the_broker_holds(watch: Watch) -> None:
+    watch.comes("a", "b")
+    watch.lasts(1, 2)
+    watch.begins(3)
+    watch.says("b", online=False)
+    watch.closes()
+    assert watch.waits("a") == [1, 2], "it may have waited for b"
+    watch.hears("b")
+    with pytest.raises(Violation, match=r"round 1\.4 waits until its deadline for \{'a': [^']*\}, again"):
+        watch.lasts(4)
+
+
+def test_a_round_that_waits_for_another_one_is_not_held_against_who_was_given_up(watch: Watch) -> None:
+    """Else the ten rounds would begin anew, and the one that waits for it again would be one too many."""
+    watch.comes("a")
+    watch.lasts(1, 2)
+    watch.comes("b")
+    watch.lasts(3)
+    assert watch.waits("a") == [1, 2]
+    watch.says("b", online=False)
+    watch.hears("b")
+    watch.lasts(MISSES + AGAIN)
+    assert watch.waits("a") == [1, 2, MISSES + AGAIN]
+
+
+def test_who_is_set_aside_at_the_deadline_may_be_awaited_still(watch: Watch) -> None:
+    watch.comes("a")
+    watch.lasts(1, 2)
+    watch.comes("b")
+    watch.begins(3)
+    watch.now_s += DEADLINE_S
+    watch.oracle.sets_aside("b", RoundId(1, 2))
+    watch.closes(0.0)
+    with pytest.raises(Violation, match="again"):
+        watch.lasts(4)
+
+
+def test_what_a_life_before_heard_an_aggregator_hears_anew() -> None:
+    world = World(0, 4, 4)
+    world.schedule = (Fault(10.0, "kill", -1, 1.0, 0),)
+    assert world.run().violation is None
+    heard = world._aggregator.disk.book.heard
+    assert heard.keys() >= {"d0", "d1", "d2", "d3"}
+    assert min(since_s for _, since_s in heard.values()) >= world._aggregator.serves_since_s > 10.0
+
+
+@pytest.mark.parametrize("seed", [5_603, 6_702, 6_707])
+def test_worlds_in_which_this_was_found(seed: int) -> None:
+    assert World(seed, 5, 5).run().violation is None
