@@ -54,7 +54,7 @@ class Account:
     absent: tuple[str, ...]
     """Names of the task that no column has."""
     missing: Mapping[int, Missing]
-    """Of the columns that are used and can be, those with missing values, in rows of known classes."""
+    """Of the columns that are used and can be, those with missing values, but for rows left out by class."""
     unanswered: NDArray[np.bool_]
     """Shape (n,): rows whose label or target is missing."""
     labels: Labels | None
@@ -147,11 +147,12 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
     labels = _labels(samples, settings, rules, task)
     unanswered = _unanswered(samples, labels, task)
     strange = labels.indices == UNKNOWN if labels is not None else np.zeros(n, dtype=np.bool_)
+    left_out = strange & (rules.unknown_labels == "drop")
     missing, lacking = {}, np.zeros(n, dtype=np.bool_)
     for j in columns:
         if j in samples.faults:
             continue
-        gone = np.isnan(samples.X[:, j]) & ~strange
+        gone = np.isnan(samples.X[:, j]) & ~left_out
         if gone.any():
             missing[j] = Missing(int(gone.sum()), int(gone.argmax()))
             lacking |= gone
