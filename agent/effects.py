@@ -57,9 +57,10 @@ class KeepModel:
 
 @dataclass(frozen=True)
 class SaveSigners:
-    """Remember the keys known, durably, and forget which rounds the ones before have announced."""
+    """Remember the keys known and what the last one announced, durably, and forget what those before have."""
 
     signers: Signers
+    seen: Attempt
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
     effects: list[do.Effect] = []
     if event.signers != state.signers:
         text = f"models are signed with the key {fingerprint(event.signers[-1])} now, as the one before said"
-        effects += [do.SaveSigners(event.signers), do.SaveSeen(announced), do.Say("warning", text)]
+        effects += [do.SaveSigners(event.signers, announced), do.Say("warning", text)]
         # The key before may have been stolen, and have signed a round or an attempt that none could ever
         # follow, or another model under this one's number: what was begun under it begins anew.
         state = replace(state, signers=event.signers, seen=announced, manifest=None)

@@ -162,13 +162,18 @@ class Memory:
         keys = bytes(row[0]) if row else b""
         return tuple(keys[at : at + PUBLIC_BYTES] for at in range(0, len(keys), PUBLIC_BYTES))
 
-    def save_signers(self, signers: Signers) -> None:
-        """Believe the last of these keys from now on; what an earlier one said of rounds counts no more."""
+    def save_signers(self, signers: Signers, seen: Attempt | None = None) -> None:
+        """Believe the last of these keys from now on; what an earlier one said of rounds counts no more.
+
+        `seen`: what the last one announced, which is the newest that this device has seen from now on.
+        """
         keys = b"".join(signers)
         with self._clear_errors():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("REPLACE INTO signers VALUES (1, ?, ?)", (keys, _proof_of_keys(keys)))
             self._db.execute("DELETE FROM seen")
+            if seen is not None:
+                self._db.execute(_SAVE_SEEN, (*seen.round, seen.number, _proof_of_seen(seen)))
             self._db.execute("COMMIT")
 
     def add_boot(self, boot: bytes) -> frozenset[bytes]:

@@ -287,8 +287,9 @@ class Runtime:
                 assert self._task is not None
                 assert self._model is not None
                 held.save(self._file, self._task[0], self._model[0])
-            case do.SaveSigners(signers):
-                self._memory.save_signers(signers)
+            case do.SaveSigners(signers, seen):
+                self._memory.save_signers(signers, seen)
+                self._unsaved = None
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
                 self._unsaved = None

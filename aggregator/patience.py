@@ -4,14 +4,15 @@ A round that has its quorum waits for each device that is online, chosen, and ha
 declined. One that is only said to be online could so hold up every round until its deadline. So a device is
 given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
 
-* a round that had its quorum waited for it until the deadline, in vain, and for half of the deadline at least
-  without a break: a device that has just come, or may not be back since the connection broke, misses nothing;
+* rounds that had their quorum waited for it in vain, for half of the deadline all in all: in one round or in
+  several, whether it was silent until the deadline, went, or declined late. Time from before the connection
+  to the broker broke does not count: the device may not be back;
 * a round waited for it, and its one answer was refused.
 
 Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.
 Nothing else changes for a device that was given up: it is chosen as before and its update is admitted. It is
-awaited once more in the tenth round after its last miss, and in the first of a new generation. To decline is
-no miss, and neither is to be offline.
+awaited once more in the tenth round after its last miss, and in the first of a new generation. Who declines
+at once misses nothing, and neither does who is offline.
 """
 
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ from fedge.freshness import Attempt
 MISSES = 2
 """So many misses in a row, and a device is given up."""
 SHARE = 0.5
-"""So much of the deadline a device must have been awaited to have missed it."""
+"""So much of the deadline a device must have been awaited in vain for a miss."""
 AGAIN = 10
 """So many rounds after its last miss it is awaited once more."""
 NAMED = 5
@@ -48,22 +49,41 @@ def given_up(state: Federation) -> list[str]:
 
 
 def waited(before: Federation, taken: Step, now_s: float) -> Step:
-    """Note when devices begin to be awaited that were not before."""
+    """Note since when devices are awaited that were not before, and how long others were."""
     state, effects = taken
-    if state.awaited is before.awaited or not (new := state.awaited - before.awaited):
+    here = (state.round, state.attempt)
+    if state.awaited is before.awaited or here != (before.round, before.attempt):
         return taken
-    came_s = {**state.came_s, **dict.fromkeys(new, state.elapsed(now_s))}
-    return replace(state, came_s=came_s), effects
+    elapsed_s = state.elapsed(now_s)
+    gone, new = before.awaited - state.awaited, state.awaited - before.awaited
+    waited_s = {**state.waited_s, **{device: _waited_s(before, device, elapsed_s) for device in gone}}
+    came_s = {**state.came_s, **dict.fromkeys(new, elapsed_s)}
+    return replace(state, came_s=came_s, waited_s=waited_s), effects
 
 
-def deadline_passed(state: Federation, now_s: float) -> Step:
-    """A round closes that has waited for these until its deadline, if there are any: a miss for each."""
-    latest_s = state.elapsed(now_s) - state.rules.deadline_s * SHARE
-    silent = [d for d in sorted(state.awaited) if state.came_s.get(d, state.waiting_from_s) <= latest_s]
-    state, effects, counted = _count(state, silent)
+def _waited_s(state: Federation, device: str, elapsed_s: float) -> float:
+    """How long the open attempt has waited for a device."""
+    before_s = state.waited_s.get(device, 0.0)
+    if device not in state.awaited:
+        return before_s
+    return before_s + elapsed_s - state.came_s.get(device, state.waiting_from_s)
+
+
+def in_vain(state: Federation, now_s: float) -> Step:
+    """A round closes: a miss for each device that has not answered it, and was awaited for too long."""
+    elapsed_s, least_s = state.elapsed(now_s), state.rules.deadline_s * SHARE
+    vain_s, silent = dict(state.vain_s), list[str]()
+    for device in sorted((state.awaited | state.waited_s.keys()) - state.answers.keys() - state.quarantined):
+        spent_s = vain_s.pop(device, 0.0) + _waited_s(state, device, elapsed_s)
+        if spent_s >= least_s:
+            silent.append(device)
+        elif spent_s > 0:
+            vain_s[device] = spent_s
+    state, effects, counted = _count(replace(state, vain_s=vain_s), silent)
     if not counted:
         return state, effects
-    said = f"round {state.round}: the deadline has passed, and {_listing(counted)} did not answer"
+    late = "the deadline has passed, and " if elapsed_s >= state.rules.deadline_s else ""
+    said = f"round {state.round}: {late}{_listing(counted)} did not answer"
     lost = [device for device in counted if is_given_up(state, device)]
     if lost:
         said += f". After {MISSES} misses rounds no longer wait for {_listing(lost)}, {_until(state)}"
@@ -84,6 +104,8 @@ def answered(state: Federation, device: str) -> Step:
             )
             effects.append(do.Say("warning", said, device, "given up"))
         return state, effects
+    if device in state.vain_s:
+        state = replace(state, vain_s={name: each for name, each in state.vain_s.items() if name != device})
     if missed is None:
         return state, []
     state = replace(state, missed={name: each for name, each in state.missed.items() if name != device})

@@ -116,7 +116,7 @@ def _link_down(state: Federation, event: on.LinkDown) -> Step:
 
 def _time_runs(state: Federation, now_s: float) -> Federation:
     """From now on the round's time runs, and devices are waited for over this connection."""
-    return replace(state, since_s=now_s, waiting_from_s=state.elapsed_s, came_s={})
+    return replace(state, since_s=now_s, waiting_from_s=state.elapsed_s, came_s={}, waited_s={})
 
 
 def _blobs(state: Federation) -> do.PublishBlobs:
@@ -188,7 +188,7 @@ def _draw(state: Federation) -> Step:
         cohorts = (*cohorts, _cohort(state, attempt))
     turned_away = state.turned_away & state.quarantined  # the others are asked again
     state = replace(state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None, announced=False)
-    state = replace(state, waiting_from_s=0.0, came_s={}, turned_away=turned_away)
+    state = replace(state, waiting_from_s=0.0, came_s={}, waited_s={}, turned_away=turned_away)
     return state, [do.SaveRound(state.round, state.kind, attempt, cohorts)]
 
 
@@ -280,7 +280,7 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
     late = state.elapsed(now_s) >= rules.deadline_s
     reached = rules.target is not None and admitted >= rules.target
     if admitted >= state.enough and (reached or late or not state.awaited):
-        state, effects = (state, []) if reached else patience.deadline_passed(state, now_s)
+        state, effects = (state, []) if reached else patience.in_vain(state, now_s)
         return replace(state, phase=Phase.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
     if late and not state.published:  # nobody would hear of another attempt: it begins when that is announced
         return replace(state, elapsed_s=state.elapsed(now_s), since_s=None), []

@@ -47,14 +47,16 @@ class Book:
     """The attempt that is open."""
     linked_s: float = 0.0
     """How long aggregators had been connected, all in all, when it began."""
+    lifts: int = 0
+    """How often an operator had let a device count again when it began."""
     tried: Attempt | None = None
     """The attempt that was closed last, whether a model came of it or not."""
     over_s: float = 0.0
     """When the seconds run out of what was announced last since an aggregator began with it; never before."""
     awaited: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
     """Rounds that waited for a device until their deadline, in vain, since its last admitted update."""
-    absent: dict[str, tuple[RoundId, ...]] = field(default_factory=dict)
-    """Rounds that lasted until their deadline and went without a device, for whatever reason, since then."""
+    absent_s: dict[str, float] = field(default_factory=dict)
+    """How long rounds lasted that closed without a device, for whatever reason, since then."""
     heard: dict[str, tuple[Presence, float]] = field(default_factory=dict)
     """What each device was heard to say last since an aggregator began with it, and since when it says so."""
     answer_s: float = -1.0

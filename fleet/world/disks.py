@@ -131,10 +131,10 @@ class WatchedMemory(Memory):
         super().save_seen(attempt)
         self._oracle.device_saw(self._disk, attempt.round)
 
-    def save_signers(self, signers: Signers) -> None:
+    def save_signers(self, signers: Signers, seen: Attempt | None = None) -> None:
         """As `Memory.save_signers`."""
-        super().save_signers(signers)
-        self._oracle.device_saw(self._disk, None)
+        super().save_signers(signers, seen)
+        self._oracle.device_saw(self._disk, seen.round if seen is not None else None)
 
     def save_verdict(self, digest: bytes, verdict: str) -> None:
         """As `Memory.save_verdict`."""

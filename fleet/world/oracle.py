@@ -129,6 +129,7 @@ class Oracle:
         """Aggregators at work that know that they are connected."""
         self._up_s = -inf
         """When one last became connected."""
+        self._lifts = 0
         self._counts_s: dict[str, float] = {}
         """When each device was set aside, or was let count again, last."""
         self._linked_s, self._counted_s = 0.0, 0.0
@@ -186,7 +187,7 @@ class Oracle:
                 book.answers[device, answer.digest] = answer.verdict
                 if answer.verdict == "admitted":
                     book.awaited.pop(device, None)
-                    book.absent.pop(device, None)
+                    book.absent_s.pop(device, None)
                 if answer.reason is Reason.QUARANTINED and device in self.aside:
                     book.promised.get(round_id, {}).pop(device, None)  # as its operator wanted it
         life = ledger.life()
@@ -260,7 +261,8 @@ class Oracle:
         self._counts_s[device] = self._now_s()
 
     def lifts(self, device: str) -> None:
-        """An operator lets a device count again."""
+        """An operator lets a device count again: who was refused in the open attempt may need another one."""
+        self._lifts += 1
         self.aside.pop(device, None)
         self._counts_s[device] = self._now_s()
 
@@ -277,16 +279,17 @@ class Oracle:
         return self._linked_s + (self._now_s() - self._counted_s if self._linked else 0.0)
 
     def attempt_begins(self, book: Book, attempt: Attempt) -> None:
-        """It is durable: the time of the one before has passed while it could be heard, or no model came."""
+        """It is durable: the time of the one before has passed, no model came, or somebody counts again."""
         before = book.attempt
         passed_s = self._connected_s - book.linked_s
         follows = before is not None and before.round == attempt.round and before.number < attempt.number
-        if follows and book.tried != before and passed_s < self._deadline_s - INSTANT_S:
+        early = book.tried != before and book.lifts == self._lifts
+        if follows and early and passed_s < self._deadline_s - INSTANT_S:
             raise Violation(
                 f"attempt {attempt.number} of round {attempt.round} begins after {passed_s:.1f} s with a "
                 f"connection; the deadline is {self._deadline_s:.0f} s"
             )
-        book.attempt, book.linked_s = attempt, self._connected_s
+        book.attempt, book.linked_s, book.lifts = attempt, self._connected_s, self._lifts
 
     def aggregator_closes(self, ledger: LedgerReader, book: Book, retained: dict[str, Message]) -> None:
         """It begins to close the open round; whom has it waited for until the deadline?"""
@@ -296,14 +299,14 @@ class Oracle:
         if saved is None or book.tried == book.attempt:  # said, and not begun, before a crash
             return
         book.tried = book.attempt
-        book.given_up[round_id] = frozenset(d for d, rounds in book.absent.items() if len(rounds) >= MISSES)
-        late_s = self._now_s() - book.over_s
+        enough_s = MISSES * self._deadline_s / 2 - INSTANT_S
+        book.given_up[round_id] = frozenset(d for d, seconds in book.absent_s.items() if seconds >= enough_s)
+        late_s, passed_s = self._now_s() - book.over_s, self._connected_s - book.linked_s
         waited, unclear = list[str](), False
         for each in self._told_s:
             if self._topics.status(each) not in retained and each not in answers:
                 unclear = True  # the broker has lost what it said, and the aggregator goes by what it heard
-                if late_s >= -LATENESS_S:
-                    book.absent[each] = (*book.absent.get(each, ()), round_id)
+                book.absent_s[each] = book.absent_s.get(each, 0.0) + passed_s
         for topic, message in retained.items():
             address = self._address(topic)
             if address is None or address.kind != "status" or address.device in (None, *answers):
@@ -317,8 +320,7 @@ class Oracle:
             except ProtocolError:
                 unclear = True  # what was heard of that device before counts, and this is not known here
                 continue
-            if late_s >= -LATENESS_S:
-                book.absent[device] = (*book.absent.get(device, ()), round_id)
+            book.absent_s[device] = book.absent_s.get(device, 0.0) + passed_s
             if self._now_s() < self._counts_s.get(device, -inf) + INSTANT_S or (
                 book.heard.get(device, (None,))[0] != (status.online, status.declined)
             ):

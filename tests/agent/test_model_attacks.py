@@ -9,6 +9,7 @@ authentic round.
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from agent.memory import Memory
 from fedge import ed25519
 from fedge.errors import ConfigError, StateError
 from fedge.frames import split
-from fedge.freshness import RoundId
+from fedge.freshness import Attempt, RoundId
 from fedge.messages import MAX_FRAMES, Export, Frame, Manifest, Signed, Succession, pack, seal, unpack
 from fedge.topics import Topics
 from fedge.trust import Signer, Signers, succession
@@ -443,7 +444,7 @@ def test_fault_72_a_change_of_the_key_that_cannot_be_saved_is_not_made_until_it_
 ) -> None:
     """Else a restart would lead back to a stolen key, when the device has said that it believes the next."""
 
-    def full(_memory: Memory, _signers: Signers) -> None:
+    def full(_memory: Memory, _signers: Signers, _seen: Attempt) -> None:
         raise StateError("agent.db: database or disk is full")
 
     before = lab.rotate()
@@ -461,6 +462,25 @@ def test_fault_72_a_change_of_the_key_that_cannot_be_saved_is_not_made_until_it_
     device.restart()
     device.hears(with_model(9, before.seal(manifest(9), "round")))
     assert device.holds == model(3)
+
+
+def test_a_power_cut_at_a_change_of_the_key_leaves_a_device_that_knows_which_round_it_has_seen(
+    device: Device, lab: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In world 11600 the power failed between the two: the model that was held was newer than the round."""
+
+    class PowerCut(BaseException):
+        pass
+
+    def cut(_memory: Memory, _seen: Attempt) -> None:
+        raise PowerCut
+
+    lab.rotate()
+    with monkeypatch.context() as patch, suppress(PowerCut):
+        patch.setattr(Memory, "save_seen", cut)
+        device.hears(lab.says(3))
+    assert device.memory is not None
+    assert (device.seen.round, device.memory.signers()[-1]) == (RoundId(1, 3), lab.signer.public)
 
 
 # ── the owner's side ───────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 """Whom rounds no longer wait for: who is online and lets deadlines pass, and how it comes back."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -137,6 +138,83 @@ def test_who_comes_just_before_a_deadline_misses_nothing() -> None:
         story.later(1)
         begin(story)
     assert story.state.missed == {}
+
+
+def goes_in_time(story: Story, device: str) -> None:
+    story.sees(device, status(online=False))
+
+
+def declines_in_time(story: Story, device: str) -> None:
+    story.sees(device, status(declined=decline(story.state.round)))
+
+
+@pytest.mark.parametrize("ends", [goes_in_time, declines_in_time])
+def test_who_lets_rounds_wait_and_leaves_before_each_deadline_delays_them_by_two_deadlines_at_most(
+    ends: Callable[[Story, str], None],
+) -> None:
+    story, delayed_s = fleet("a", "b", "flaps"), 0.0
+    for _ in range(AGAIN):
+        story.sees("flaps")
+        story.answers("a")
+        story.answers("b")
+        if story.phase() == "collecting":
+            story.later(0.4 * DEADLINE_S)
+            delayed_s += 0.4 * DEADLINE_S
+            ends(story, "flaps")
+        assert story.phase() == "closing"
+        begin(story)
+    assert delayed_s <= MISSES * DEADLINE_S
+    (first,) = said(story, "no longer wait for")
+    assert first.startswith("round 1.4: flaps did not answer. After 2 misses")
+
+
+def test_who_comes_and_goes_within_a_round_that_waits_for_another_one_is_awaited_all_in_all() -> None:
+    """It was awaited for three quarters of the deadline, and for less than half of it without a break."""
+    story = fleet("a", "b", "flaps", "slow")
+    for _ in range(MISSES):
+        story.answers("a")
+        story.answers("b")
+        story.later(0.4 * DEADLINE_S)
+        story.sees("flaps", status(online=False))
+        story.later(0.25 * DEADLINE_S)
+        story.sees("flaps")
+        story.later(0.34 * DEADLINE_S)
+        story.answers("slow")
+        story.later(0.01 * DEADLINE_S)
+        begin(story)
+    assert given_up(story.state) == ["flaps"]
+
+
+def test_waiting_that_ends_with_an_update_is_not_in_vain() -> None:
+    story = fleet("a", "b", "flaps")
+    for _ in range(5):
+        for answers in (False, True):
+            story.sees("flaps")
+            story.answers("a")
+            story.answers("b")
+            story.later(0.4 * DEADLINE_S)
+            if answers:
+                story.answers("flaps")
+            else:
+                goes_in_time(story, "flaps")
+            assert story.phase() == "closing"
+            begin(story)
+    assert story.state.missed == {}
+    assert story.state.vain_s == {}
+
+
+def test_what_an_attempt_below_quorum_waits_for_is_held_against_nobody() -> None:
+    story = fleet("a", "b", "flaps")
+    for _ in range(3):
+        story.sees("flaps")
+        story.later(0.9 * DEADLINE_S)
+        goes_in_time(story, "flaps")
+        story.later(0.1 * DEADLINE_S)
+    assert story.state.attempt == 3
+    story.answers("a")
+    story.answers("b")
+    assert story.phase() == "closing"
+    assert (story.state.missed, story.state.vain_s) == ({}, {})
 
 
 @pytest.mark.parametrize("left_s", [DEADLINE_S / 2 - 1, DEADLINE_S / 2])

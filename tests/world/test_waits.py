@@ -197,3 +197,24 @@ def test_what_a_life_before_heard_an_aggregator_hears_anew() -> None:
 @pytest.mark.parametrize("seed", [5_603, 6_702, 6_707])
 def test_worlds_in_which_this_was_found(seed: int) -> None:
     assert World(seed, 5, 5).run().violation is None
+
+
+def test_another_attempt_begins_early_once_for_who_counts_again(watch: Watch) -> None:
+    """World 12612: it had been refused in the open attempt, and the round needed it."""
+    watch.oracle.sets_aside("a", RoundId(1, 0))
+    watch.begins(1)
+    watch.now_s += DEADLINE_S / 2
+    watch.oracle.lifts("a")
+    watch.oracle.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))
+    watch.now_s += DEADLINE_S / 2
+    with pytest.raises(Violation, match=r"attempt 2 of round 1\.1 begins after 20\.0 s"):
+        watch.oracle.attempt_begins(watch.book, Attempt(RoundId(1, 1), 2))
+
+
+def test_who_counted_again_in_an_earlier_round_begins_no_attempt(watch: Watch) -> None:
+    watch.oracle.sets_aside("a", RoundId(1, 0))
+    watch.oracle.lifts("a")
+    watch.begins(1)
+    watch.now_s += DEADLINE_S / 2
+    with pytest.raises(Violation, match=r"attempt 1 of round 1\.1 begins after 20\.0 s"):
+        watch.oracle.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))
