@@ -8,7 +8,7 @@ export OPENBLAS_NUM_THREADS := 1
 # The tests start some thousand programs: without their bytecode each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chaos world deploy long check format bench wheel lock clean
+.PHONY: help demo test chaos world deploy long check format docs bench wheel lock clean
 
 help:
 	@echo "make demo    let 20 simulated devices learn on this machine (options: make demo DEMO='--rounds 20')"
@@ -19,6 +19,7 @@ help:
 	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture, security"
 	@echo "make format  put the code into its format"
+	@echo "make docs    write docs/settings.md anew, after a key of a settings file has changed"
 	@echo "make bench   measure against peers and physical limits (see benchmarks/README.md)"
 	@echo "make wheel   build dist/fedge-*.whl, to install on devices"
 
@@ -71,6 +72,9 @@ check-advisories:
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev.installed
+	$(BIN)/python -m fleet.settings_reference docs/settings.md
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.averaging

@@ -44,6 +44,7 @@ EXAMPLES = """examples:
   fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
   fedge-agent --config agent.toml            take part until stopped (SIGTERM or Ctrl-C)
   fedge-agent predict new.csv                use the newest model on a file, without a network
+  fedge-agent predict old.csv --score        say how good it is on rows whose answers are known
   fedge-agent join TOKEN --device pi-1       get an identity; the key is made here and stays here
   fedge-agent renew --config agent.toml      renew the certificate, if it is time
   fedge-agent forget-rounds                  follow again, after a round was announced that cannot be true
@@ -102,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "file", type=Path, metavar="FILE", help="a .csv or .npz with the model's feature columns"
     )
+    predict.add_argument(
+        "--score",
+        action="store_true",
+        help="say instead how good the answers are: the true ones stand in the file too, in the column of "
+        "[data] label or those of the targets",
+    )
     # Both places accept these; a default here would undo what was said before the command.
     predict.add_argument("--config", type=Path, default=argparse.SUPPRESS)
     predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
@@ -118,9 +125,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _run(settings: AgentSettings) -> int:
     from agent.loop import Loop
+    from agent.zone import check_zone, local_zone
 
+    check_zone()
     log = logging.getLogger("fedge.agent")
     log.info("fedge-agent %s: device %s of federation %s", __version__, settings.device, settings.federation)
+    log.info("the local time zone is %s", local_zone())
     loop = Loop(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
@@ -144,9 +154,10 @@ def _check(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from agent.place import load
     from agent.predict import predict
+    from agent.scoring import score
 
     with _standard_output() as out:
-        predict(load(options.config), options.file, out, as_json=options.json)
+        (score if options.score else predict)(load(options.config), options.file, out, as_json=options.json)
     return 0
 
 

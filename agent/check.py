@@ -1,8 +1,12 @@
-"""`fedge-agent --check`: what the configuration means, what the data are, what is declined right now."""
+"""`fedge-agent --check`: what the configuration means, what the data are, what is declined right now.
+
+The data are judged with the task that the device holds, else by all that can be known without one.
+"""
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,58 +14,158 @@ from typing import Any, TextIO
 import numpy as np
 from pydantic import BaseModel
 
+from agent import held
+from agent.account import notes
 from agent.conditions import Conditions, this_host, today
-from agent.config import AgentSettings
+from agent.config import DEFAULT_SOURCE, AgentSettings
 from agent.hours import Hours
 from agent.limits import beyond_budget
 from agent.manners import objections
 from agent.memory import FILE, read_moved
 from agent.meter import Meter
+from agent.rules import effective
 from agent.sources import Samples, open_source
+from agent.verdict import Finding, Verdict, judge
+from agent.zone import check_zone, local_zone
 from fedge import ed25519
+from fedge.errors import DataError, StateError
 from fedge.escapes import printable
+from fedge.messages import Task
 from fedge.trust import fingerprint
+
+WIDTH = 10
+"""Columns of a name in front of what is said of it."""
+COUNTED = ("data", "samples", "columns", "labels", "holdout")
+"""What is in the text already, with more about it: in files, rows, used and not used, classes."""
 
 
 def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     """Write what is understood, as text or as one JSON object. Nothing is changed, nobody is asked.
 
     Raises:
-        DataError: a source cannot be read.
+        ConfigError: `TZ` names no time zone, or the key to trust cannot be read.
+        DataError: a source cannot be read, or the device would not take part with what it holds: all that is
+            wrong, a line each. What is understood has been written then, but for the text of a default source
+            that cannot be read.
         StateError: the state folder cannot be read.
     """
-    samples = {name: open_source(data).read() for name, data in settings.offered.items()}
-    for found in samples.values():
-        if found.nameless is not None:  # no task is at hand that might ask for such names
-            raise found.nameless
-    default, *others = samples.values()
-    understood = {
+    check_zone()
+    task, learns = _held(settings)
+    verdicts: dict[str, Verdict] = {}
+    problems: list[tuple[str, Finding]] = []
+    for name, data in settings.offered.items():
+        its_task = task if task is not None and (task.source or DEFAULT_SOURCE) == name else None
+        try:
+            verdicts[name] = judge(open_source(data).read(), data, its_task)
+        except DataError as error:
+            problems.append((name, Finding("unreadable", str(error))))
+        else:
+            problems += [(name, problem) for problem in verdicts[name].problems]
+    understood = {**_configuration(settings, verdicts), "task": learns, "zone": local_zone()}
+    warnings = [(name, warning) for name, verdict in verdicts.items() for warning in verdict.warnings]
+    if as_json:
+        understood |= {
+            "uses": {name: _uses(verdict) for name, verdict in verdicts.items()},
+            "problems": [{"source": name, **problem.as_dict()} for name, problem in problems],
+            "warnings": [{"source": name, **warning.as_dict()} for name, warning in warnings],
+        }
+        out.write(json.dumps(understood) + "\n")
+    elif DEFAULT_SOURCE in verdicts:
+        lines = {
+            **understood,
+            **verdicts[DEFAULT_SOURCE].account.lines,
+            **notes(verdicts[DEFAULT_SOURCE].account),
+        }
+        if verdicts[DEFAULT_SOURCE].account.rules.missing == "refuse":
+            lines.pop("unread", None)  # a problem says it
+        _write(out, {name: value for name, value in lines.items() if name not in COUNTED})
+        for name, warning in warnings:
+            out.write(printable(f"{'warning':>{WIDTH}}  {_of(name, settings)}{warning}") + "\n")
+        if not problems:
+            out.write("the configuration is valid\n")
+    if problems:
+        said = [printable(f"{_of(name, settings)}{problem}") for name, problem in problems]
+        if verdicts:
+            problems_ = "1 problem" if len(said) == 1 else f"{len(said)} problems"
+            said.insert(0, f"the device would not take part with its data: {problems_}")
+        raise DataError("\n".join(said))
+
+
+def _configuration(settings: AgentSettings, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """What the configuration means; of data that cannot be read None."""
+    found = {name: verdict.account.samples for name, verdict in verdicts.items()}
+    default, rules = found.get(DEFAULT_SOURCE), effective(settings.data, None)
+    return {
         "device": settings.device,
         "federation": settings.federation,
         "broker": settings.broker.url,
         "tls": settings.broker.tls,
-        "data": default.name,
-        "samples": len(default.X),
-        "columns": default.X.shape[1],
-        "labels": _labels(default),
-        "holdout": settings.data.holdout,
-        "missing": settings.data.missing,
-        "sources": {name: len(found.X) for name, found in samples.items()} if others else {},
+        "data": None if default is None else default.name,
+        "samples": None if default is None else len(default.X),
+        "columns": None if default is None else default.X.shape[1],
+        "labels": None if default is None else _labels(default),
+        "holdout": rules.holdout.model_dump(),
+        "missing": rules.missing,
+        "sources": {name: len(samples.X) for name, samples in found.items()} if settings.sources else {},
         "limits": _chosen(settings.limits),
         "manners": _chosen(settings.manners),
         "declines": _declines(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
     }
-    if as_json:
-        out.write(json.dumps(understood) + "\n")
-        return
-    for name, value in understood.items():
+
+
+def _held(settings: AgentSettings) -> tuple[Task | None, str | None]:
+    """The task that the device holds, and what it is; None: there is none that it can judge by."""
+    path = settings.state.folder / held.FILE
+    try:
+        kept = held.read(path)
+    except StateError as error:
+        return None, str(error)
+    if kept is None:
+        return None, None
+    if kept.unknown:
+        return None, f"of a newer program: {', '.join(kept.unknown)}"
+    model, task = kept.decoded_model, kept.decoded_task
+    outputs = f"{len(task.outputs)} {'targets' if task.classes is None else 'classes'}"
+    return task, f"of round {model.generation}.{model.round}: {len(task.features)} features, {outputs}"
+
+
+def _uses(verdict: Verdict) -> dict[str, Any]:
+    """What of a source is used, for programs."""
+    found = verdict.account
+    between = len(found.kept) - len(found.training) - len(found.held)
+    return {
+        "files": dict(found.samples.blocks),
+        "rows": len(found.samples.X),
+        "training": len(found.training),
+        "held_out": len(found.held),
+        "gaps": between,
+        "left_out": len(found.samples.X) - len(found.kept),
+        "series": found.series,
+        "series_without_held_out": found.short,
+        "columns": list(found.used),
+        "unused_columns": list(found.unused),
+        "classes": None if found.classes is None else [asdict(one) for one in found.classes],
+        "held_unseen": found.held_unseen,
+        "excluded": list(found.excluded),
+        **{name.replace(" ", "_"): told for name, told in notes(found).items()},
+    }
+
+
+def _of(name: str, settings: AgentSettings) -> str:
+    """Which source a line is about, where there are several."""
+    if not settings.sources:
+        return ""
+    return "[data] " if name == DEFAULT_SOURCE else f"[sources.{name}] "
+
+
+def _write(out: TextIO, lines: Mapping[str, Any]) -> None:
+    for name, value in lines.items():
         if name == "declines":
             value = "; ".join(f"{reason} ({detail})" for reason, detail in value.items())
         if value not in (None, {}, ""):
-            out.write(printable(f"{name:>10}  {_shown(value)}") + "\n")
-    out.write("the configuration is valid\n")
+            out.write(printable(f"{name:>{WIDTH}}  {_shown(value)}") + "\n")
 
 
 def _pinned(settings: AgentSettings) -> str | None:
@@ -110,10 +214,10 @@ def _labels(samples: Samples) -> dict[str, int] | None:
         return None
     answered = samples.y if samples.unanswered is None else samples.y[~samples.unanswered]
     names, counts = np.unique(answered, return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True) if str(name)}
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

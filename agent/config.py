@@ -1,38 +1,126 @@
 """What a device's owner says in `agent.toml`: who it is, where the broker and the data are."""
 
+import logging
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from agent.hours import Hours, read_hours
+from fedge.device_names import as_id, renamed
 from fedge.messages import SOURCE_NAME
 from fedge.plan import MAX_EPOCHS
 from fedge.provisioning import PORT
-from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
+from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
 from fedge.topics import DEVICE_ID
 
+log = logging.getLogger("fedge.agent")
+
 Missing = Literal["refuse", "drop", "fill"]
+UnknownLabels = Literal["refuse", "drop"]
+By = Literal["time", "every", "random", "series"]
+MAX_LABELS = 10_000
+MAX_MISSING_VALUES = 100
 DEFAULT_SOURCE = "data"
 """The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
+LABEL = "label"
+"""What the column of class names is called where the owner does not say."""
 
 
 def _hours(text: object) -> Any:
     return text if text is None or isinstance(text, Hours) else read_hours(text)
 
 
-class DataSettings(Section):
-    """What the sections of all sources share: how samples are chosen and divided."""
+def _between(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lowest value comes first, got {list(bounds)}")
+    return bounds
 
-    missing: Missing = "refuse"
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Between = Annotated[tuple[Finite, Finite], AfterValidator(_between)]
+"""The lowest and the highest value."""
+
+
+def _readings(value: object) -> object:
+    items = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(item, bool) or not isinstance(item, int | float | str) for item in items):
+        raise ValueError('must be numbers and texts in a list, such as [-9999, "unavailable"]')
+    if any(isinstance(item, float) and not isfinite(item) for item in items):
+        raise ValueError("must be finite numbers; NaN is missing whatever stands here")
+    if len(items) > MAX_MISSING_VALUES:
+        raise ValueError(f"must be at most {MAX_MISSING_VALUES}")
+    return items
+
+
+class Holdout(Section):
+    """`[data] holdout`: which rows are kept for evaluation, and never trained on."""
+
+    part: float = Field(default=0.2, ge=0, lt=0.9, allow_inf_nan=False)
+    """How much is held out, as a share of the rows; 0: nothing."""
+    by: By = "time"
+    """Which rows: `time`, the last of each series; `every` fifth row, where the part is 0.2; `random` ones;
+    or whole `series`."""
+
+    @model_serializer
+    def _as_written(self) -> Any:
+        """A number as long as that says it all, as it was written before there was a choice."""
+        return self.part if self.by == "time" else {"part": self.part, "by": self.by}
+
+
+def _holdout(value: object) -> object:
+    """`holdout = 0.2` is short for `{ part = 0.2 }`."""
+    if value is None or isinstance(value, dict | Holdout):
+        return value
+    try:
+        return Holdout.model_validate({"part": number_of(value)})
+    except ValidationError as error:  # the owner has written no `part`
+        raise ValueError(error.errors()[0]["msg"]) from None
+
+
+class DataSettings(Section):
+    """What the sections of all sources share: how samples are chosen and divided.
+
+    What is None was not said by the owner: the task may propose it, and there is a default for it
+    (`agent.rules`).
+    """
+
+    missing: Missing | None = None
     """What happens to a row with a missing value: `refuse` the data naming file and row, `drop` the row, or
-    `fill` a feature with the survey's mean (a row without an answer is dropped)."""
-    holdout: float = Field(default=0.2, ge=0, lt=0.9, allow_inf_nan=False)
-    """The part of each series, its last by time, that is kept for evaluation."""
-    gap: int = Field(default=0, ge=0, le=1_000_000)
-    """Rows dropped between the training and the held-out part, where windows of a recording overlap."""
+    `fill` a feature with the survey's mean (a row without an answer is dropped). Without it: refuse."""
+    holdout: Annotated[Holdout | None, BeforeValidator(_holdout)] = None
+    """The part of each series that is kept for evaluation, its last by time; or a table of `part` and `by`,
+    which is time, every, random or series. Without it: 0.2 by time."""
+    gap: int | None = Field(default=None, ge=0, le=1_000_000)
+    """Rows dropped between the training and the held-out part, where windows of a recording overlap. Without
+    it: 0."""
+    accept_rules: bool = True
+    """Whether the task's proposals count for `missing`, `holdout`, `gap` and `unknown_labels` where they are
+    not set here; false: what is not set has its default."""
     minimum: int = Field(default=20, ge=20)
     """The fewest training samples to take part with; a survey never describes fewer than 20."""
+    labels: dict[str, str] = Field(default_factory=dict, max_length=MAX_LABELS)
+    """The class that is meant by a text in the data: `{ Walk = "walk", sitting = "sit" }`."""
+    unknown_labels: UnknownLabels | None = None
+    """What happens to a row whose class the task does not know: `refuse` the data naming file and row, or
+    `drop` the row. Without it: refuse."""
+    first_class: int | None = Field(default=None, ge=0, le=1)
+    """The number of the first class, where labels are whole numbers: 0 or 1. Without it: 0, and data whose
+    numbers run from 1 to the number of classes are refused."""
+    range: dict[str, Between] = Field(default_factory=dict)
+    """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
+    outside is a missing value."""
+    missing_values: Annotated[tuple[float | str, ...], BeforeValidator(_readings)] = ()
+    """Numbers and texts that stand for a missing value, whatever the column:
+    `[-9999, 65535, "unavailable"]`."""
 
 
 class CsvSettings(DataSettings):
@@ -42,21 +130,44 @@ class CsvSettings(DataSettings):
     """Where samples come from."""
     path: LocalPath
     """One CSV file, or a folder whose *.csv are read in the order of their names."""
-    label: str = Field(default="label", min_length=1)
+    label: str = Field(default=LABEL, min_length=1)
     """The column of class names, for a classification; a regression's targets are columns by their names."""
     series: str | None = Field(default=None, min_length=1)
     """The column naming the recording a row belongs to; without it each file is one."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The columns' names in order, for files without a header line; one that repeats them is skipped."""
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    """What stands between cells, one character: ",", ";", a tab, "|"; " " is any run of spaces and tabs.
+    Without it the file's first lines tell."""
+    decimal: Literal[".", ","] | None = None
+    """The sign before the fraction of a number. Without it the cells tell, or the column cannot be used."""
+    thousands: Literal[".", ",", " ", "'", "’", "\u00a0", "\u202f"] | None = None
+    """The sign between groups of three digits."""
+    skip: int = Field(default=0, ge=0, le=10_000)
+    """Lines at the top of each file that are neither header nor rows."""
+    comment: str | None = Field(default=None, min_length=1)
+    """What the lines begin with that are no rows; the last one before the rows may hold the names."""
+    units_row: bool | None = None
+    """Whether the line below the header holds units. Without it the file's first lines tell."""
+    time: str | None = Field(default=None, min_length=1)
+    """The column by which rows are put in order: ISO 8601, or seconds, ms, µs or ns since 1970."""
+    max_bad: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False)
+    """The share of lines that may be left out because they cannot be read; more, and the device declines."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError("thousands: is the decimal sign; they differ")
+        if self.separator in ('"', "\n", "\r"):
+            raise ValueError("separator: cannot be a quote or the end of a line")
         columns = self.columns
         if columns is not None:
             if any(name != name.strip() or not name for name in columns) or len(set(columns)) != len(columns):
                 raise ValueError("columns: every name differs, is not empty, and has no space around it")
             if self.series is not None and self.series not in columns:
                 raise ValueError(f"series: there is no {self.series!r} among the columns")
+            if self.time is not None and self.time not in columns:
+                raise ValueError(f"time: there is no {self.time!r} among the columns")
         return self
 
 
@@ -123,6 +234,14 @@ class StateSettings(Section):
     """The folder for the saved update and the newest model; one for each agent."""
 
 
+class PredictSettings(Section):
+    """`[predict]`: which model `fedge-agent predict` uses."""
+
+    tolerance: float | None = Field(default=None, ge=0, le=10, allow_inf_nan=False)
+    """By how much a new model may be worse than the one in use, on this device's held-out rows, and still
+    take its place: 0.05 is five points of accuracy, or an RMSE 5 % larger. Without it every one does."""
+
+
 class RenewalSettings(Section):
     """`[renewal]`: how the certificate is renewed, by `fedge-agent renew`."""
 
@@ -140,6 +259,15 @@ class TrainerSettings(Section):
     counts as stuck, and the service manager starts it again."""
 
 
+def _device(name: object) -> object:
+    """The id of what the device is called here; told where it is another."""
+    if not isinstance(name, str):
+        return name
+    for sentence in renamed([name]):
+        log.warning("device: %s", sentence)
+    return as_id(name)
+
+
 class AgentSettings(FileSettings):
     """The whole of `agent.toml`."""
 
@@ -147,7 +275,7 @@ class AgentSettings(FileSettings):
 
     federation: str = Field(pattern=DEVICE_ID)
     """The federation's name: at most 31 lower-case letters, digits and hyphens."""
-    device: str = Field(pattern=DEVICE_ID)
+    device: Annotated[str, BeforeValidator(_device), Field(pattern=DEVICE_ID)]
     """This device's name, no other's in the federation: at most 31 lower-case letters, digits and hyphens."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
@@ -161,6 +289,8 @@ class AgentSettings(FileSettings):
     """When this device takes up work."""
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     """The thread that trains."""
+    predict: PredictSettings = Field(default_factory=PredictSettings)
+    """Which model `predict` uses."""
     renewal: RenewalSettings = Field(default_factory=RenewalSettings)
     """How the certificate is renewed."""
     state: StateSettings = Field(default_factory=StateSettings)

@@ -1,6 +1,5 @@
 """What a task makes of a device's samples: its columns, its classes, a training and a held-out part."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import DataSettings
+from agent.division import Rows, divide
+from agent.labels import MISSING, UNKNOWN, Labels, read_labels, suggestions
+from agent.rules import Rules, effective
 from agent.sources.samples import Samples
 from fedge.disclosure import Known, Public, listing, public, withheld
 from fedge.errors import DataError
 from fedge.messages import Task
 from fedge.nn.spec import Standardize
 from fedge.reasons import Reason
-
-_MISSING, _UNKNOWN = -1, -2
 
 
 class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an error)
@@ -38,10 +38,21 @@ class Dataset:
     """Held-out part, of shape (h, d)."""
     held_y: NDArray[Any]
     """As `y`, of h rows."""
+    unknown: int = 0
+    """Rows left out because the task does not know their class."""
+    rows: NDArray[np.intp] | None = None
+    """Of shape (n,): which rows of the samples the training part is; None: not known."""
+
+    @property
+    def held_unseen(self) -> int:
+        """Held-out rows whose class does not occur in the training part; 0 for a regression."""
+        if self.y.dtype.kind == "f":
+            return 0
+        return int(np.isin(self.held_y, self.y, invert=True).sum())
 
 
 def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
-    """Choose the task's columns, settle missing values, and keep the end of each series for evaluation.
+    """Choose the task's columns, settle missing values, and keep a part for evaluation.
 
     Where `missing = "fill"` and the network has no Standardize layer as yet (the survey), features keep
     their NaN, to be counted out. A row without an answer is dropped then.
@@ -51,22 +62,49 @@ def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
             TOO_FEW_SAMPLES, less than `settings.minimum` are left for training.
     """
     X = features(samples, task)
-    y, unanswered = _classes(samples, task.classes) if task.classes else _targets(samples, task.targets or ())
-    keep = settle_missing(X, samples, task, settings, unanswered)
-    training, held = divide(samples.series[keep], settings.holdout, settings.gap)
+    rules = effective(settings, task)
+    y, unanswered = answers(samples, task, settings)
+    strange = y == UNKNOWN if task.classes else np.zeros(len(X), dtype=np.bool_)
+    keep = settle_missing(X, samples, task, rules, unanswered, strange)
+    training, held = parts(samples, keep, rules)
     if len(training) < settings.minimum:
+        raise too_few(samples, settings, len(training), len(held), len(keep), int(strange.sum()))
+    return Dataset(X[training], y[training], X[held], y[held], int(strange.sum()), training)
+
+
+def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:
+    """The rows of training and the held-out ones, of those to keep, each ascending.
+
+    By time the rows that are kept are divided. Otherwise a row's place in its whole series decides, so that
+    no row changes its part because another one is kept.
+    """
+    holdout = rules.holdout
+    if holdout.by == "time":
+        training, held = divide(samples.series[keep], holdout.part, rules.gap)
+        return keep[training], keep[held]
+    training, held = divide(samples.series, holdout.part, rules.gap, holdout.by)
+    return np.intersect1d(training, keep), np.intersect1d(held, keep)
+
+
+def too_few(
+    samples: Samples, settings: DataSettings, training: int, held: int, kept: int, strange: int
+) -> Unfit:
+    """What to say where less than the minimum is left for training."""
+    told = public(
+        "{training} samples for training, the minimum is {minimum}; of {rows} rows {dropped} were "
+        "dropped for missing values, {held} are held out, {gaps} lie in gaps",
+        training=training,
+        minimum=settings.minimum,
+        rows=len(samples.X),
+        dropped=len(samples.X) - kept - strange,
+        held=held,
+        gaps=kept - training - held,
+    )
+    if strange:
         told = public(
-            "{training} samples for training, the minimum is {minimum}; of {rows} rows {dropped} were "
-            "dropped for missing values, {held} are held out, {gaps} lie in gaps",
-            training=len(training),
-            minimum=settings.minimum,
-            rows=len(samples.X),
-            dropped=len(samples.X) - len(keep),
-            held=len(held),
-            gaps=len(keep) - len(training) - len(held),
+            "{told}, {strange} are of classes that the task does not know", told=told, strange=strange
         )
-        raise Unfit(Reason.TOO_FEW_SAMPLES, f"{samples.name}: {told}", told)
-    return Dataset(X[keep[training]], y[keep[training]], X[keep[held]], y[keep[held]])
+    return Unfit(Reason.TOO_FEW_SAMPLES, f"{samples.name}: {told}", told)
 
 
 def features(samples: Samples, task: Task) -> NDArray[np.float32]:
@@ -87,64 +125,67 @@ def features(samples: Samples, task: Task) -> NDArray[np.float32]:
     return _columns(samples, task.features if samples.columns else None, public("features"))
 
 
+def answers(samples: Samples, task: Task, settings: DataSettings) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """What each row's answer is, as in `Dataset.y`, and the rows of shape (n,) where it is missing.
+
+    A label that names no class of the task is `UNKNOWN` where the rules let such rows be left out.
+
+    Raises:
+        Unfit: WRONG_INPUT, there are none, or they are of another kind than the task's; BAD_DATA, one names
+            no class of the task, or is no number.
+    """
+    if task.classes:
+        return _classes(samples, task.classes, effective(settings, task), settings)
+    return _targets(samples, task.targets or ())
+
+
 def settle_missing(
     X: NDArray[np.float32],
     samples: Samples,
     task: Task,
-    settings: DataSettings,
+    rules: Rules,
     unanswered: NDArray[np.bool_] | None = None,
-) -> NDArray[np.intp]:
-    """Apply `settings.missing` to the features `X` of shape (n, d), in place; returns the rows to keep.
+    left_out: NDArray[np.bool_] | None = None,
+) -> Rows:
+    """Apply `rules.missing` to the features `X` of shape (n, d), in place; returns the rows to keep.
 
     Args:
         X: as `features` returns them.
         samples: where they came from, for error messages.
         task: its Standardize layer holds the survey's means.
-        settings: what to do.
+        rules: what to do.
         unanswered: of shape (n,), rows whose answer is missing; they cannot be filled.
+        left_out: of shape (n,), rows that are not kept whatever they hold.
 
     Raises:
         Unfit: BAD_DATA, a value is missing and `missing = "refuse"`.
     """
     absent = np.isnan(X)
-    rows = _any(absent)
+    others = np.zeros(len(X), dtype=np.bool_) if left_out is None else left_out
+    rows = _any(absent) & ~others
     lacking = rows if unanswered is None else rows | unanswered
-    if settings.missing == "refuse" and lacking.any():
+    if rules.missing == "refuse" and lacking.any():
         row = int(lacking.argmax())
         what = _input_name(samples, task, int(absent[row].argmax())) if rows[row] else public("the answer")
         told = public("{what} is missing", what=what)
+        wanted = (task.features[int(absent[row].argmax())],) if rows[row] else task.targets or ()
+        if (fault := samples.unread_at(row, wanted)) is not None:
+            raise Unfit(
+                Reason.BAD_DATA,
+                f'{fault.text}; correct it, or set [data] missing = "drop" or "fill"',
+                public("{place}, {what}: {why}", place=fault.place, what=what, why=fault.what),
+            )
         raise Unfit(
             Reason.BAD_DATA,
             f'{samples.place(row)}: {told}; complete it, or set [data] missing = "drop" or "fill"',
             public("{place}: {told}", place=samples.public_place(row), told=told),
         )
-    if settings.missing == "fill":
+    if rules.missing == "fill":
         first = task.network.layers[0]
         if isinstance(first, Standardize):
             np.copyto(X, first.means, where=absent)
         lacking = np.zeros(len(X), dtype=np.bool_) if unanswered is None else unanswered
-    return np.flatnonzero(~lacking)
-
-
-def divide(series: NDArray[np.int64], holdout: float, gap: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Cut each series by time: rows for training, `gap` rows for neither, and the last `holdout` of them.
-
-    Args:
-        series: of shape (n,), the recording each row belongs to, rows of one in the order of time.
-        holdout: the part kept for evaluation, rounded down to whole rows.
-        gap: rows between the two parts, where anything is held out.
-
-    Returns:
-        The indices of the training and of the held-out rows, each ascending.
-    """
-    training, held = np.zeros(len(series), dtype=np.bool_), np.zeros(len(series), dtype=np.bool_)
-    order = np.argsort(series, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(series[order])) + 1):
-        kept = int(len(rows) * holdout + 1e-9)  # 0.29 · 100 is 28.999… in binary
-        first = len(rows) - kept
-        held[rows[first:]] = True
-        training[rows[: max(first - gap, 0) if kept else first]] = True
-    return np.flatnonzero(training), np.flatnonzero(held)
+    return np.flatnonzero(~(lacking | others))
 
 
 def _input_name(samples: Samples, task: Task, j: int) -> Public:
@@ -188,10 +229,45 @@ def _columns(samples: Samples, names: tuple[str, ...] | None, role: Public) -> N
     return samples.X[:, chosen]
 
 
-def _classes(samples: Samples, classes: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _classes(
+    samples: Samples, classes: tuple[str, ...], rules: Rules, settings: DataSettings
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Labels as indices of `classes`, of shape (n,), and where they are missing.
 
-    Text is a class's name. So is an integer where any class is named by one ("0", "1"); else it is an index.
+    Unknown ones stay `UNKNOWN` where the rules let them be left out.
+    """
+    labels = labels_of(samples, classes, rules, settings)
+    if labels.from_one and settings.first_class is None:
+        told = public("whole numbers from 1 to {count}, but classes are counted from 0", count=len(classes))
+        raise Unfit(
+            Reason.BAD_DATA,
+            f"{samples.name}: {samples.answer}: {told}; if 1 is {classes[0]!r}, set [data] first_class = 1",
+            public("the answers are {told}; [data] first_class = 1 counts them from 1", told=told),
+        )
+    unknown = labels.indices == UNKNOWN
+    if unknown.any() and rules.unknown_labels == "refuse":
+        row = int(unknown.argmax())
+        told = public(
+            "names none of the task's classes ({rows} such rows); they are {classes}",
+            rows=int(unknown.sum()),
+            classes=Known(*classes),
+        )
+        near = sorted(set(suggestions([*labels.unknown], classes).values()))
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise Unfit(
+            Reason.BAD_DATA,
+            f"{samples.place(row)}: {samples.answer} {told}{hint}; "
+            "`fedge-agent --check` shows the lines for [data] labels, or set unknown_labels",
+            public("{place}: the answer {told}", place=samples.public_place(row), told=told),
+        )
+    return labels.indices, labels.indices == MISSING
+
+
+def labels_of(samples: Samples, classes: tuple[str, ...], rules: Rules, settings: DataSettings) -> Labels:
+    """The labels, as they are read for these classes.
+
+    Raises:
+        Unfit: WRONG_INPUT, there are none, or they are no names and no whole numbers.
     """
     y = samples.y
     if y is None:
@@ -208,29 +284,7 @@ def _classes(samples: Samples, classes: tuple[str, ...]) -> tuple[NDArray[np.int
             f"classification, got {y.dtype} of shape {y.shape}",
             public("the answers must be class names or integers of shape (samples,) for a classification"),
         )
-    indices = {name: index for index, name in enumerate(classes)}
-    if y.dtype.kind != "U" and not any(re.fullmatch(r"-?\d+", name) for name in classes):
-        indices = {str(index): index for index in range(len(classes))}
-    values, inverse = np.unique(y if y.dtype.kind in "iuU" else y.astype(np.int64), return_inverse=True)
-    found = np.array(
-        [indices.get(text, _UNKNOWN) if text else _MISSING for text in map(str, values)], dtype=np.int64
-    )[inverse.reshape(-1)]
-    if samples.unanswered is not None:
-        found[samples.unanswered] = _MISSING
-    unknown = found == _UNKNOWN
-    if unknown.any():
-        row = int(unknown.argmax())
-        told = public(
-            "names none of the task's classes ({rows} such rows); they are {classes}",
-            rows=int(unknown.sum()),
-            classes=Known(*classes),
-        )
-        raise Unfit(
-            Reason.BAD_DATA,
-            f"{samples.place(row)}: {samples.answer} {told}",
-            public("{place}: the answer {told}", place=samples.public_place(row), told=told),
-        )
-    return found, found == _MISSING
+    return read_labels(samples, classes, rules.labels, settings.first_class)
 
 
 def _targets(samples: Samples, targets: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -104,6 +104,14 @@ class Device:
     """What of this model the program does not know."""
     kept: bytes | None = None
     """Digest of the model in the file."""
+    gated: bool = False
+    """A new model reaches `predict` only if it is not worse than the one in use."""
+    used: bytes | None = None
+    """Digest of the model that `predict` uses, where there is a gate."""
+    judging: bytes | None = None
+    """Digest of the model that is being measured for it."""
+    unfit: bytes | None = None
+    """Digest of the one that was measured last and is not used."""
     followed_s: float = -inf
     """When the model was followed last; a device that never did is late."""
     saved: Saved | None = None

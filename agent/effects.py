@@ -56,6 +56,20 @@ class KeepModel:
 
 
 @dataclass(frozen=True)
+class JudgeModel:
+    """Have the worker measure the model at hand against the one that `predict` uses."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class UseModel:
+    """Write the model that was judged, or else the one at hand, to the file that `predict` reads."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True)
 class SaveSigners:
     """Remember the keys known and what the last one announced, durably, and forget what those before have."""
 
@@ -121,6 +135,8 @@ Effect = (
     | StartWork
     | CancelWork
     | KeepModel
+    | JudgeModel
+    | UseModel
     | SaveSigners
     | SaveSeen
     | SaveUpdate

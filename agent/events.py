@@ -115,6 +115,23 @@ class KeepFailed:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A new model was measured against the one that `predict` uses."""
+
+    digest: bytes
+    accepted: bool
+    why: str
+    """For the device's own log."""
+
+
+@dataclass(frozen=True)
+class UseFailed:
+    """The model that is to be used could not be written: `used`, the digest of the one before, still is."""
+
+    used: bytes | None
+
+
+@dataclass(frozen=True)
 class SignersUnsaved:
     """A change of the signing key could not be made durable: the state is that of before its announcement."""
 
@@ -145,6 +162,8 @@ Event = (
     | ReceiptArrived
     | StatusSeen
     | KeepFailed
+    | Judged
+    | UseFailed
     | SignersUnsaved
     | ConditionsChanged
     | Tick

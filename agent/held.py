@@ -1,4 +1,4 @@
-"""The newest model a device has followed, with its task, as one file that changes as a whole."""
+"""A model and its task in one file that changes as a whole: the newest, or behind a gate the one in use."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from fedge.messages import Model, Task, unpack
 from fedge.store import atomic_write
 
 FILE = "model.held"
-"""The file's name in the state folder."""
+"""The name, in the state folder, of the file with the newest model that the device has followed."""
+USED = "model.used"
+"""The name of the file with the model that `predict` uses, where a gate may keep it from the newest one."""
 
 _VERSION = 1
 
@@ -50,6 +52,22 @@ def save(path: Path, task: bytes, model: bytes) -> None:
     atomic_write(path, wire.encode(fields))
 
 
+def set_apart(path: Path) -> None:
+    """Before the newest model takes its place: let the one that `predict` has read so far stay in use.
+
+    Does nothing if there is none, or one is in use already.
+
+    Raises:
+        StateError: it cannot be read or written.
+    """
+    used = path.with_name(USED)
+    try:
+        if not used.exists() and path.exists():
+            atomic_write(used, read_file(path))
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def read(path: Path) -> Held | None:
     """Read the file and check its digests; None: no model has been followed yet.
 
@@ -82,8 +100,25 @@ def read(path: Path) -> Held | None:
         ) from error
 
 
+def in_use(folder: Path, *, gated: bool) -> Path:
+    """The file that `predict` reads: the newest model, unless a gate has kept it from taking another's place.
+
+    Args:
+        folder: the state folder.
+        gated: whether the owner has set `[predict] tolerance`.
+    """
+    used = folder / USED
+    return used if gated and used.exists() else folder / FILE
+
+
 def load(path: Path) -> tuple[Task, Model]:
-    """The task and the model of the file.
+    """The task and the model of the file; the errors are those of `require`."""
+    held = require(path)
+    return held.decoded_task, held.decoded_model
+
+
+def require(path: Path) -> Held:
+    """The file, of which this program can compute all.
 
     Raises:
         StateError: there is none yet, it cannot be read, or is damaged.
@@ -95,7 +130,7 @@ def load(path: Path) -> tuple[Task, Model]:
     if held.unknown:
         names = ", ".join(held.unknown)
         raise ConfigError(f"{path}: this program (Fedge {__version__}) cannot do {names}; upgrade it")
-    return held.decoded_task, held.decoded_model
+    return held
 
 
 def _checked(fields: dict[str, object], name: str) -> bytes:

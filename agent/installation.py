@@ -16,6 +16,7 @@ from fedge import bundle
 from fedge.deployment import units
 from fedge.deployment.machine import require_root, run, say
 from fedge.deployment.program import AGENT
+from fedge.device_names import as_id
 from fedge.errors import ConfigError, DataError, DeploymentError
 from fedge.files import read_file
 from fedge.store import make_folder
@@ -139,9 +140,9 @@ def identity_of(agent_toml: bytes, source: Path) -> tuple[str, str]:
     federation, device = settings.get("federation"), settings.get("device")
     if not isinstance(federation, str) or re.fullmatch(DEVICE_ID, federation) is None:
         raise ConfigError(f"{source}: agent.toml: federation: {federation!r} is no federation's name")
-    if not isinstance(device, str) or re.fullmatch(DEVICE_ID, device) is None:
+    if not isinstance(device, str) or re.fullmatch(DEVICE_ID, as_id(device)) is None:
         raise ConfigError(f"{source}: agent.toml: device: {device!r} is no device's id")
-    return federation, device
+    return federation, as_id(device)
 
 
 def refuse_another(folder: Path, federation: str, device: str) -> None:

@@ -23,7 +23,7 @@ from agent.allowance import (
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.limits import Objection
 from agent.manners import PASSING, Readings
-from fedge.capabilities import BASE, STATES, lacking, of_manifest
+from fedge.capabilities import STATES, of_manifest, passed_over
 from fedge.freshness import Attempt, round_of
 from fedge.messages import Decline, Manifest, Status, detail_of
 from fedge.reasons import Reason
@@ -56,11 +56,14 @@ def status(state: Device, *, online: bool = True) -> Status:
         declined=state.declined,
         signer=state.signers[-1] if state.signers else None,
         can=tuple(sorted(state.can)),
+        uses=state.used if state.gated and state.used != state.kept else None,
     )
 
 
 def due_s(state: Device) -> float | None:
-    """When a `Tick` is wanted next, if the link is up."""
+    """When a `Tick` is wanted next."""
+    if _may_judge(state):
+        return -inf
     if not state.link_up:
         return None
     match state.work:
@@ -99,6 +102,10 @@ def step(state: Device, event: on.Event) -> Step:
         case on.KeepFailed():
             sooner_s = max(0.0, state.follow_s - KEEP_AGAIN_S)
             return replace(state, kept=None, followed_s=event.now_s - sooner_s), []
+        case on.Judged():
+            return _judged(state, event)
+        case on.UseFailed():
+            return replace(state, used=event.used, unfit=state.used), []  # until another one comes
         case on.SignersUnsaved():
             return _signers_unsaved(state)
         case on.ConditionsChanged():
@@ -181,7 +188,20 @@ def _announced(state: Device, event: on.RoundAnnounced) -> Step:
             pass  # saved together with the update: one write to the SD card instead of two
         case _:
             effects.append(do.SaveSeen(announced))
+            if not more and _holds_the_final_model(state):  # since it measured it, which nobody was told
+                more.append(do.PublishStatus(status(state)))
     return state, effects + more
+
+
+def _holds_the_final_model(state: Device) -> bool:
+    """Whether learning is done, and its last model is already the one in the file."""
+    manifest = state.manifest
+    return (
+        manifest is not None
+        and manifest.state == "done"
+        and manifest.model is not None
+        and manifest.model.digest == state.kept
+    )
 
 
 def _signers_unsaved(state: Device) -> Step:
@@ -229,7 +249,7 @@ def _half_understood(state: Device, manifest: Manifest) -> bool:
     """Whether the saved update may be of a program before an upgrade, which knew not all that is asked."""
     saved = state.saved
     before = saved is not None and not saved.ours and saved.verdict != "admitted"
-    return before and bool(lacking(of_manifest(manifest), BASE))
+    return before and bool(passed_over(of_manifest(manifest)))
 
 
 def _refuses(state: Device) -> bool:
@@ -375,6 +395,45 @@ def _keep(state: Device, now_s: float) -> Step:
     return replace(state, kept=manifest.model.digest, followed_s=now_s), [do.KeepModel(manifest)]
 
 
+def _may_judge(state: Device) -> bool:
+    """Whether there is a gate for which the kept model, at hand with its task, was not measured yet."""
+    if not state.gated or state.kept is None or state.kept != state.model or state.judging is not None:
+        return False
+    manifest = state.manifest
+    whole = manifest is None or _made_from(manifest) == (state.task, state.model)
+    return whole and state.kept not in (state.used, state.unfit)
+
+
+def _judge(state: Device) -> Step:
+    """Have the kept model measured; the first one is used, as there is nothing that it could be worse than.
+
+    It waits for a tick of its own: an effect before this one may fail, and the model not be kept at all.
+    """
+    if not _may_judge(state) or state.kept is None:
+        return state, []
+    if state.used is None:
+        return replace(state, used=state.kept), [do.UseModel(state.kept)]
+    return replace(state, judging=state.kept), [do.JudgeModel(state.kept)]
+
+
+def _judged(state: Device, event: on.Judged) -> Step:
+    if event.digest != state.judging:
+        return state, []
+    before = status(state).uses
+    state = replace(state, judging=None)
+    effects: list[do.Effect] = []
+    if event.accepted:
+        state = replace(state, used=event.digest, unfit=None)
+        effects += [do.UseModel(event.digest), do.Say("info", f"a new model is used: {event.why}")]
+    else:
+        state = replace(state, unfit=event.digest)
+        text = f"a new model is not used, the one before stays in use: {event.why}"
+        effects.append(do.Say("warning", text))
+    if status(state).uses != before or not event.accepted:
+        effects.append(do.PublishStatus(status(state)))
+    return state, effects
+
+
 def _fetched(state: Device, event: on.Fetched) -> Step:
     if not isinstance(state.work, Fetching) or state.manifest is None:
         return state, []
@@ -512,6 +571,12 @@ def _attempt_of(manifest: Manifest) -> Attempt:
 
 
 def _tick(state: Device, now_s: float) -> Step:
+    state, judging = _judge(state)
+    state, effects = _due(state, now_s)
+    return state, judging + effects
+
+
+def _due(state: Device, now_s: float) -> Step:
     due = due_s(state)
     if due is None or now_s < due:
         return state, []

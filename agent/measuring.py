@@ -25,7 +25,7 @@ def measured(X: NDArray[Any], names: Sequence[str]) -> Moments:
         log.warning(
             "column %r: %d values lie outside of %.6g … %.6g, where all others are; the survey counts them "
             "as the median, but they are trained on as they are: leave them empty if they are no "
-            "measurements ([data] missing)",
+            "measurements, or name them in [data] missing_values or range",
             names[int(j)],
             within.beyond[j],
             within.low[j],

@@ -12,7 +12,7 @@ from agent.held import Held
 from agent.memory import Memory
 from fedge import __version__, ed25519
 from fedge.errors import DamagedState, StateError
-from fedge.store import quarantine
+from fedge.store import quarantine, remove
 from fedge.trust import Signers
 
 log = logging.getLogger("fedge.agent")
@@ -79,6 +79,7 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         names = ", ".join(kept.unknown)
         log.warning("%s: written by a newer program, with %s: left as it is, and not used", file, names)
         kept = None
+    gated = settings.predict.tolerance is not None
     signers, saved = _signers(settings, memory), memory.saved()
     state = Device(
         device=settings.device,
@@ -96,6 +97,31 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         source=kept.decoded_task.source if kept else None,
         model=kept.model_digest if kept else None,
         kept=kept.model_digest if kept else None,
+        gated=gated,
+        used=_used(file, kept, gated=gated),
         followed_s=now_s if kept else -inf,
     )
     return Opened(state, kept)
+
+
+def _used(file: Path, kept: Held | None, *, gated: bool) -> bytes | None:
+    """The digest of the model that `predict` uses, where there is a gate; without one its file is removed."""
+    path = file.with_name(held.USED)
+    if not gated:
+        try:
+            if path.exists():
+                remove(path)
+        except StateError as error:
+            log.warning("%s; `predict` does not read it while [predict] tolerance is not set", error)
+        return None
+    try:
+        found = held.read(path)
+    except DamagedState as error:
+        log.error("%s; put aside as %s: the newest model is used", error, quarantine(path).name)
+        found = None
+    except StateError as error:
+        log.warning("%s", error)
+        return None
+    if found is not None:
+        return found.model_digest
+    return kept.model_digest if kept is not None else None

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent import held
-from agent.config import DEFAULT_SOURCE, AgentSettings, CsvSettings, DataSettings
+from agent.config import DEFAULT_SOURCE, LABEL, AgentSettings, CsvSettings, DataSettings
 from agent.dataset import features, settle_missing
-from agent.sources import CsvSource, NpzSource, Source
+from agent.rules import effective
+from agent.sources import CsvSource, NpzSource, Samples, Source
+from agent.sources.exclusions import exclude
+from agent.sources.said import NOTHING, Said
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.escapes import printable
@@ -33,27 +36,51 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
         StateError: no model has been followed yet, or its file is damaged.
         DataError: `file` cannot be read, or its columns are not the task's.
     """
-    path = settings.state.folder / held.FILE
+    found = answer(settings, file)
+    if as_json:
+        _write_json(out, found.task, found.model, found.rows, found.outputs)
+    else:
+        _write_csv(out, found.task, found.rows, found.outputs)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A file's rows and what the held model answers."""
+
+    task: Task
+    model: Model
+    samples: Samples
+    rows: NDArray[np.intp]
+    """Shape (r,): the rows that have an answer; the others are dropped for missing values."""
+    outputs: NDArray[Any]
+    """Shape (r, outputs): probabilities of the classes, or targets; not finite: no answer."""
+    data: DataSettings
+    """The section of the source that the task means."""
+
+
+def answer(settings: AgentSettings, file: Path) -> Answered:
+    """Let the held model answer each row of `file`; the errors are those of `predict`."""
+    path = held.in_use(settings.state.folder, gated=settings.predict.tolerance is not None)
     task, model = held.load(path)
     weights = _weights(path, task, model)
     data = settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
-    samples = _source(file, data, task).read()
+    samples = exclude(_source(file, data, task).read(), data, all_columns=False)
     X = features(samples, task)
-    rows = settle_missing(X, samples, task, data)
+    rows = settle_missing(X, samples, task, effective(data, task))
     with np.errstate(over="ignore", invalid="ignore"):
-        answers = Network(task.network).predict(weights, X[rows])
-    if as_json:
-        _write_json(out, task, model, rows, answers)
-    else:
-        _write_csv(out, task, rows, answers)
+        outputs = Network(task.network).predict(weights, X[rows])
+    return Answered(task, model, samples, rows, outputs, data)
 
 
 def _source(file: Path, data: DataSettings, task: Task) -> Source:
-    """A CSV has the columns that its first line names; those of `[data]` only if that is not a header."""
+    """A CSV has the dialect of `[data]` and the columns that its first line names; those of `[data]` only if
+    that is not a header. No line is left out and none moved, for answers are told by the rows' numbers."""
     if file.suffix == ".npz":
         return NpzSource(file)
-    source = CsvSource(file, growing=False)
-    if not isinstance(data, CsvSettings) or data.columns is None or set(task.features) <= source.first_line():
+    if not isinstance(data, CsvSettings):
+        return CsvSource(file, LABEL, growing=False, said=NOTHING.row_by_row())
+    source = CsvSource(file, data.label, growing=False, said=Said.of(data).row_by_row())
+    if data.columns is None or set(task.features) <= source.names():
         return source
     return replace(source, columns=data.columns)
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from agent.config import AgentSettings
 from agent.device import Fetching, Reporting
 from agent.effects import Effect
 from agent.events import Event
+from agent.judging import Judgement
 from agent.manners import UNMEASURED, Readings
 from agent.memory import Memory
 from agent.opening import Opened
@@ -26,6 +28,7 @@ from agent.trainer import Job, Trainer
 from fedge import ed25519
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.codecs import CODECS
+from fedge.diagnosis import Losses
 from fedge.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
@@ -83,11 +86,14 @@ class Runtime:
         kept = opened.held
         self._task = (kept.task, kept.decoded_task) if kept else None
         self._model = (kept.model, _weights(kept.decoded_model)) if kept else None
+        self._candidate: tuple[bytes, bytes, bytes] | None = None
+        """Digest, task and model of what is judged, which stay at hand whatever is fetched meanwhile."""
         if self._task is not None:  # the whole fleet may start at once, after a power cut
             link.spread_s = self._task[1].reconnect_spread_s
         self._outbox: Split | None = None
         self._unsaved: Attempt | None = None
         """The newest announcement seen, if the disk did not take it."""
+        self._losses = Losses()
         self._return_s: float | None = None
         self._reported = (0, 0)
         self._refusals = Refusals()
@@ -134,11 +140,14 @@ class Runtime:
                 pass  # it was said before we left the broker
             case LinkUp():
                 self._link.handle_up(event)
-                log.info("connected to %s", self._settings.broker.url)
+                if self._losses.tells_return(self._now_s()):
+                    log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
             case LinkDown():
-                if self._link.up or not self._state.link_up:
-                    log.warning("not connected: %s", event.reason)
+                if (self._link.up or not self._state.link_up) and (
+                    text := self._losses.text(event.reason, self._now_s())
+                ):
+                    log.warning("not connected: %s", text)
                 self._link.handle_down()
                 self._step(on.LinkDown())
             case Answered():
@@ -253,6 +262,9 @@ class Runtime:
                     unsaved = public("what was learnt cannot be written to this device's disk")
                     self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error), unsaved))
                     return
+                if isinstance(effect, do.UseModel):
+                    self._step(on.UseFailed(former.used))
+                    return
                 if isinstance(effect, do.KeepModel):
                     self._step(on.KeepFailed(self._now_s()))
                     return
@@ -286,7 +298,13 @@ class Runtime:
                     self._unsaved = None
                 assert self._task is not None
                 assert self._model is not None
+                if self._state.gated:
+                    held.set_apart(self._file)
                 held.save(self._file, self._task[0], self._model[0])
+            case do.JudgeModel(digest):
+                self._judge(digest)
+            case do.UseModel(digest):
+                self._use(digest)
             case do.SaveSigners(signers, seen):
                 self._memory.save_signers(signers, seen)
                 self._unsaved = None
@@ -316,8 +334,29 @@ class Runtime:
         }
         self._reported = (sent, received)
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
-        weights = self._model[1] if self._model and manifest.kind == "train" else None
+        weights = self._model[1] if self._model and manifest.kind != "survey" else None
         self._trainer.start(Job(manifest, self._task[1], weights, traffic))
+
+    def _judge(self, digest: bytes) -> None:
+        assert self._task is not None
+        assert self._model is not None
+        tolerance = self._settings.predict.tolerance
+        assert tolerance is not None
+        task, message = self._task
+        self._candidate = (digest, task, self._model[0])
+        used = held.in_use(self._file.parent, gated=True)
+        task_digest = sha256(task).digest()
+        self._trainer.judge(Judgement(digest, message, task_digest, self._model[1], used, tolerance))
+
+    def _use(self, digest: bytes) -> None:
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None and candidate[0] == digest:
+            _, task, model = candidate
+        else:  # the first one, which is not judged
+            assert self._task is not None
+            assert self._model is not None
+            task, model = self._task[0], self._model[0]
+        held.save(self._file.with_name(held.USED), task, model)
 
     def _publish_update(self, digest: bytes, numbers: tuple[int, ...] | None) -> None:
         if self._outbox is None or self._outbox.id != digest:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import DataSettings
-from agent.dataset import divide
+from agent.division import divide
 from agent.measuring import measured
+from agent.rules import effective
 from agent.sources.samples import Samples
 from fedge.messages import Task
 from fedge.moments import Moments
@@ -99,7 +100,9 @@ class Snapshot:
 
 def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -> Snapshot:
     """The snapshot to tell of: the one before, or a new one if that has become due."""
-    training, _ = divide(samples.series, settings.holdout, settings.gap)
+    # By the owner's words alone: else a task could choose the rows, and tell one of them from two surveys.
+    own = effective(settings, None)
+    training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by)
     section, hashes = digest_of(settings), hash_rows(samples, training)
     if before is not None and before.settings == section and count_new(before.rows, hashes) < NEW_ROWS:
         return before
@@ -108,7 +111,16 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
 
 def digest_of(settings: DataSettings) -> bytes:
     """What changes when the owner changes a source's section, and not when an upgrade brings a new key."""
-    return hashlib.sha256(settings.model_dump_json(exclude_defaults=True).encode()).digest()
+    # What is the default is no choice of the owner's, also where it is written.
+    default = effective(DataSettings(), None)
+    said = settings.model_copy(
+        update={
+            name: None
+            for name in ("missing", "holdout", "gap", "unknown_labels")
+            if getattr(settings, name) == getattr(default, name)
+        }
+    )
+    return hashlib.sha256(said.model_dump_json(exclude_defaults=True).encode()).digest()
 
 
 def count_new(before: Hashes, now: Hashes) -> int:

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from agent.config import DEFAULT_SOURCE, AgentSettings
 from agent.dataset import Dataset, Unfit, fit
-from agent.events import Done, Failed
+from agent.events import Done, Failed, Judged
+from agent.extremes import Extremes, extremes
+from agent.judging import Judgement, judge
 from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
+from agent.logbook import Logbook
 from agent.snapshot import Snapshot, current
 from agent.sources import Source
 from fedge.codecs import CODECS
@@ -27,9 +30,10 @@ from fedge.disclosure import public
 from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
-from fedge.messages import Manifest, Survey, Task, Update, pack
+from fedge.messages import FIGURES, WEIGHTS, Manifest, Survey, Task, Update, pack
 from fedge.moments import FEWEST, withhold
 from fedge.nn import Network
+from fedge.nn.spec import clip_of
 from fedge.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -54,7 +58,7 @@ class Trainer:
         self,
         settings: AgentSettings,
         sources: Mapping[str, Source],
-        post: Callable[[Done | Failed], None],
+        post: Callable[[Done | Failed | Judged], None],
         snapshots: Mapping[str, Snapshot] | None = None,
     ) -> None:
         self._snapshots = dict(snapshots or {})
@@ -62,11 +66,14 @@ class Trainer:
         self._settings = settings
         self._sources = sources
         self._post = post
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | Judgement] = SimpleQueue()
         self._current: Job | None = None
         self._answered: Job | None = None
         self._data: tuple[object, bytes, Dataset] | None = None
+        self._extremes: Extremes | None = None
+        """What of these data lies far outside of what the fleet has measured."""
         self._network: tuple[bytes, Network] | None = None
+        self._logbook = Logbook()
         self._thread: threading.Thread | None = None
         self._patience_s = settings.trainer.patience_s
         self.pulse = Pulse("the trainer")
@@ -75,6 +82,13 @@ class Trainer:
     def start(self, job: Job) -> None:
         """Begin a job; the one before should have been cancelled or done."""
         self._current = job
+        self._put(job)
+
+    def judge(self, judgement: Judgement) -> None:
+        """Measure a model against the one in use, after what is at work; `post` gets its `Judged`."""
+        self._put(judgement)
+
+    def _put(self, job: Job | Judgement) -> None:
         self.pulse.expect(self._patience_s)
         self._jobs.put(job)
         if self._thread is None or not self._thread.is_alive():
@@ -109,12 +123,40 @@ class Trainer:
     def _take(self) -> None:
         job = self._jobs.get()
         self.pulse.within(self._patience_s)
-        if not job.cancelled.is_set():
+        if isinstance(job, Judgement):
+            self.judge_now(job)
+        elif not job.cancelled.is_set():
             outcome = self.work(job)
             self._answered = job
             if outcome is not None and not job.cancelled.is_set():
                 self._post(outcome)
         self.pulse.rest()
+
+    def judge_now(self, judgement: Judgement) -> None:
+        """On the caller's thread; whatever goes wrong is a verdict too, for it is waited for."""
+        name = judgement.task.source or DEFAULT_SOURCE
+        try:
+            judged = judge(judgement, lambda task, digest: self._held_data(name, task, digest))
+        except BaseException as error:
+            why = f"measuring it failed: {type(error).__name__}"
+            self._post(Judged(judgement.digest, accepted=False, why=why))
+            if not isinstance(error, Exception):
+                raise
+            log.error("the new model could not be measured", exc_info=error)
+        else:
+            self._post(judged)
+
+    def _held_data(self, name: str, task: Task, digest: bytes) -> Dataset:
+        """The data of the owner's source `name` as a task wants them, read anew if they have changed.
+
+        A model in use may be of a task that named another source: it is measured on the rows of the new one.
+        """
+        if name not in self._sources:
+            raise DataError(f"this device has no source {name!r}")
+        source = self._sources[name]
+        if self._data is not None and self._data[:2] == (source.fingerprint(), digest):
+            return self._data[2]
+        return fit(source.read(), task, self._settings.offered[name])
 
     def _is_cancelled(self, job: Job) -> bool:
         """Asked before each step of training, which is a sign of life."""
@@ -141,7 +183,7 @@ class Trainer:
         except DataError as error:
             return Failed(round_id, Reason.BAD_DATA, str(error), error.public)
         except Diverged as error:
-            return Failed(round_id, Reason.TRAINING_DIVERGED, str(error), error.public)
+            return self._diverged(round_id, error)
         except TooLong as error:
             return Failed(round_id, Reason.TOO_LONG, str(error), error.public)
         except MemoryError:
@@ -158,6 +200,8 @@ class Trainer:
             name = job.task.source or DEFAULT_SOURCE
             snapshot = name, self._snapshots[name]
             message: Survey | Update = self._survey(job, self._snapshots[name])
+        elif job.manifest.kind == "evaluate":
+            message = self._evaluate(job, dataset, started_s)
         else:
             message = self._train(job, dataset, started_s)
         payload = pack(message)
@@ -183,9 +227,11 @@ class Trainer:
             return self._data[2]
         self._data = None
         samples = source.read()
+        self._logbook.tell(name, samples, settings, job.task, digest)
         dataset = fit(samples, job.task, settings)
         if job.manifest.kind == "survey":
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
+        self._extremes = extremes(samples, dataset.X, dataset.rows, job.task)
         self._data = (fingerprint, digest, dataset)
         return dataset
 
@@ -207,9 +253,7 @@ class Trainer:
         assert manifest.model is not None
         assert manifest.plan is not None
         assert weights is not None
-        if self._network is None or self._network[0] != manifest.task.digest:
-            self._network = (manifest.task.digest, Network(job.task.network))
-        network = self._network[1]
+        network = self._network_of(job)
         trained = train(
             network,
             weights,
@@ -226,11 +270,12 @@ class Trainer:
         }
         if len(dataset.held_X):
             metrics["held_out"] = float(len(dataset.held_X))
+            if job.task.classes is not None:
+                metrics["held_unseen"] = float(dataset.held_unseen)
             for when, vector in (("before", weights), ("after", trained.vector)):
-                found = network.evaluate(vector, dataset.held_X, dataset.held_y)
-                metrics[f"held_loss_{when}"] = found.loss
-                if found.accuracy is not None:
-                    metrics[f"accuracy_{when}"] = found.accuracy
+                metrics |= measured(network, vector, dataset, when)
+        if clip_of(job.task.network) is not None:
+            metrics["clipped"] = float(self._extremes.rows if self._extremes is not None else 0)
         metrics["seconds"] = time.monotonic() - started_s
         return Update(
             generation=manifest.generation,
@@ -239,11 +284,62 @@ class Trainer:
             device=self._settings.device,
             samples=len(dataset.X),
             steps=trained.steps,
-            kind="weights",
+            kind=WEIGHTS,
             codec=manifest.plan.codec,
             body=CODECS[manifest.plan.codec].encode(trained.vector),
             metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
         )
+
+    def _diverged(self, round_id: RoundId, error: Diverged) -> Failed:
+        """Where inputs lie far outside they are the first to look at, and only then the learning rate."""
+        if self._extremes is None:
+            return Failed(round_id, Reason.TRAINING_DIVERGED, str(error), error.public)
+        told = public("{what}, and {extremes}", what=error.what, extremes=self._extremes.told)
+        first = self._extremes.columns[0]
+        full = f"{told} ({first.place} is {first.distance:,.0f} away)"
+        return Failed(round_id, Reason.TRAINING_DIVERGED, full, told)
+
+    def _evaluate(self, job: Job, dataset: Dataset, started_s: float) -> Update:
+        """The figures of the model on the rows that are held out, and nothing else."""
+        manifest, weights = job.manifest, job.weights
+        assert manifest.model is not None
+        assert weights is not None
+        metrics = dict(job.traffic)
+        if len(dataset.held_X):
+            metrics["held_out"] = float(len(dataset.held_X))
+            metrics |= measured(self._network_of(job), weights, dataset, "before")
+        metrics["seconds"] = time.monotonic() - started_s
+        return Update(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.model.digest,
+            device=self._settings.device,
+            samples=len(dataset.X),
+            steps=0,
+            kind=FIGURES,
+            codec="float32",
+            body=b"",
+            metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
+        )
+
+    def _network_of(self, job: Job) -> Network:
+        """The task's network; the one before is used again while the task is the same."""
+        digest = job.manifest.task.digest
+        if self._network is None or self._network[0] != digest:
+            self._network = (digest, Network(job.task.network))
+        return self._network[1]
+
+
+def measured(network: Network, vector: NDArray[np.float32], dataset: Dataset, when: str) -> dict[str, float]:
+    """What weights of shape (p,) bring on the rows that are held out, of which there are some."""
+    found = network.evaluate(vector, dataset.held_X, dataset.held_y)
+    metrics = {f"held_loss_{when}": found.loss}
+    if found.accuracy is not None:
+        metrics[f"accuracy_{when}"] = found.accuracy
+    if found.errors is not None:
+        metrics[f"rmse_{when}"] = found.errors.rmse
+        metrics[f"mae_{when}"] = found.errors.mae
+    return metrics
 
 
 def _failed(round_id: RoundId, error: BaseException) -> Failed:

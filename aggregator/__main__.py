@@ -22,6 +22,7 @@ import argparse
 import json
 import logging
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -37,8 +38,9 @@ from aggregator import installation
 from aggregator.config import FederationSettings
 from aggregator.effects import MOMENTS, Effect
 from aggregator.keeping import backup, new_generation, place, restore
+from aggregator.prospects import hopeless
 from fedge import __version__, failpoints
-from fedge.errors import ConfigError, FedgeError
+from fedge.errors import ConfigError, FedgeError, StateError
 from fedge.logs import tell
 from fedge.nn.spec import Dense
 from fedge.trust import fingerprint
@@ -128,6 +130,8 @@ def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
         ) from None
     log = logging.getLogger("fedge.aggregator")
     log.info("fedge-aggregator %s: federation %s", __version__, settings.federation.name)
+    for sentence in hopeless(settings, _quarantined(settings)):
+        log.warning("%s", sentence)
     loop = Loop(settings, new_generation=options.new_generation, exit_when_done=options.exit_when_done)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
@@ -140,6 +144,8 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
 
     for sentence in collisions():
         logging.getLogger("fedge.aggregator").warning("%s: %s", sentence, ADVICE)
+    for sentence in hopeless(settings, _quarantined(settings)):
+        logging.getLogger("fedge.aggregator").warning("%s", sentence)
     task = settings.task()
     rounds, stopping = settings.rounds, settings.stopping
     understood = {
@@ -155,11 +161,13 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         ],
         "weights": task.network.schema.size,
         "plan": settings.plan.model_dump(),
+        "advice": _advice(settings),
         "rounds": rounds.model_dump(),
         "stopping": {key: value for key, value in stopping.model_dump().items() if value is not None},
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
         "state": str(settings.state.folder),
         "export": str(settings.export.folder),
+        "choose": settings.export.choose,
         "samples": _samples(settings),
         "metrics": "{}:{}".format(*settings.metrics.listen) if settings.metrics.listen else "off",
         "signing": _signing(settings),
@@ -175,6 +183,29 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0
+
+
+def _quarantined(settings: FederationSettings) -> frozenset[str]:
+    """The devices that do not count for now; where the list cannot be read, the start says so."""
+    from aggregator.quarantine import read
+
+    with suppress(StateError):
+        return frozenset(read(settings.federation.quarantine))
+    return frozenset()
+
+
+def _advice(settings: FederationSettings) -> str:
+    """What the sizes that devices have told say about the plan: the ledger holds them."""
+    from aggregator.advice import Sizes, propose
+    from aggregator.ledger.layout import FILE
+    from aggregator.ledger.views import read_devices
+
+    rows = []
+    with suppress(StateError):  # no aggregator has run here, or as another user
+        rows = [device.samples for device in read_devices(settings.state.folder / FILE) if device.samples]
+    if not rows:
+        return "comes when devices have told how many rows they hold"
+    return propose(Sizes.of(rows, settings.task().network.schema.size)).against(settings.plan)
 
 
 def _samples(settings: FederationSettings) -> int:

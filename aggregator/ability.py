@@ -34,6 +34,8 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
     state = replace(state, abilities={**state.abilities, device: can})
     if state.phase is not Phase.COLLECTING or not (names := lacking(state.requires, can)):
         return state, []
+    if state.kind == "evaluate":  # nothing is lost that an upgrade would bring back
+        return state, []
     text = f"round {state.round}: {device} cannot do {', '.join(names)}: it is neither awaited nor admitted"
     return state, [do.Say("warning", text, device, Reason.UNSUPPORTED)]
 
@@ -41,7 +43,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
 def unable(state: Federation) -> list[do.Effect]:
     """What to say at the beginning of a round of the devices online that cannot do what it requires."""
     found = {device: lack for device in sorted(state.online) if (lack := lacks(state, device))}
-    if not found:
+    if not found or state.kind == "evaluate":  # who cannot measure the last model is not missed
         return []
     names = ", ".join(sorted({name for each in found.values() for name in each}))
     devices = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")

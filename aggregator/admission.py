@@ -18,7 +18,7 @@ from aggregator.survey import Measured, Refusal, check
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Cohort, Metrics, Survey, Task, Update
+from fedge.messages import FIGURES, WEIGHTS, Cohort, Metrics, Survey, Task, Update
 from fedge.reasons import Reason
 from fedge.selection import chosen
 
@@ -28,7 +28,7 @@ class Terms:
     """What the round that is open asks for."""
 
     round: RoundId
-    kind: Literal["survey", "train"]
+    kind: Literal["survey", "train", "evaluate"]
     base: bytes
     """Digest of what updates are made from: the model, or the surveyed task."""
     weights: int
@@ -96,12 +96,24 @@ def _wrong_round(terms: Terms, message: Update | Survey) -> Refusal | None:
     return None
 
 
+def _judge_figures(update: Update) -> Admitted | Refusal:
+    """Of a round that only measures: no vector comes, so that none can count."""
+    if update.kind != FIGURES:
+        return Refusal(Reason.WRONG_KIND, f"an update of kind {update.kind!r}: the round only measures")
+    if update.body:
+        detail = f"{len(update.body)} bytes of a vector: the round only measures"
+        return Refusal(Reason.WRONG_LENGTH, detail)
+    return Admitted(update.samples)
+
+
 def _judge_vector(terms: Terms, update: Update) -> Admitted | Refusal:
     if not 1 <= update.samples <= terms.max_samples:
         return Refusal(
             Reason.BAD_SAMPLE_COUNT, f"n_k = {update.samples}: a whole number in 1…{terms.max_samples}"
         )
-    if update.kind != "weights":
+    if terms.kind == "evaluate":
+        return _judge_figures(update)
+    if update.kind != WEIGHTS:
         return Refusal(Reason.WRONG_KIND, f"an update of kind {update.kind!r}: the plan asks for weights")
     if update.codec not in CODECS or update.codec != terms.codec:
         detail = f"encoded as {update.codec!r}: the plan asks for {terms.codec!r}"

@@ -31,7 +31,7 @@ def blame(state: Federation) -> Step:
     if state.kind != "train" or state.phase is not Phase.COLLECTING or state.blamed == state.round:
         return state, []
     failing = {device for device in state.declined if _failed(state, device) and _asked(state, device)}
-    if len(failing) < min(2, state.rules.quorum):
+    if len(failing) < min(2, state.quorum_now):
         return state, []
     asked = len(failing)
     for device in (state.online | state.answers.keys()) - failing:

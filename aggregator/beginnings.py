@@ -89,7 +89,8 @@ def require_kept(ledger: LedgerReader, beginning: Beginning) -> None:
     models = set(ledger.kept_models(source.generation))
     rounds = set(ledger.kept_rounds(source.generation))
     for number in range(source.round, last):
-        if number not in models or number + 1 not in rounds:
+        made = number + 1 in rounds or ledger.only_measured(RoundId(source.generation, number + 1))
+        if number not in models or not made:
             gone = number if number not in models else number + 1
             raise DataError(_freed(ledger, RoundId(source.generation, gone)))
     if source.round not in models or ledger.task_after(source) is None:
@@ -173,6 +174,8 @@ def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[
     total: NDArray[np.float64] | None = None
     for number in range(first, beginning.last + 1):
         round_id = RoundId(generation, number)
+        if ledger.only_measured(round_id):
+            continue
         made = made_by(ledger, round_id, size, beginning.without)
         for device, answer in admitted(ledger, round_id, beginning.without).items():
             samples[device] = samples.get(device, 0) + answer.samples

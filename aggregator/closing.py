@@ -7,31 +7,36 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import survey
+from aggregator import clipping, story, survey
+from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
 from aggregator.bad_models import way_back
 from aggregator.config import StateSection, reconnect_spread_s
 from aggregator.federation import Federation
-from aggregator.figures import bytes_needed, summarize
+from aggregator.figures import bytes_needed, speaking_for, summarize
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.participation import Participation
 from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
+from aggregator.stopping import Progress
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
 from fedge.codecs import CODECS
+from fedge.errors import DamagedState
 from fedge.frames import split
 from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, pack, unpack
 from fedge.nn import initialize
+from fedge.nn.spec import Rescale
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -48,7 +53,7 @@ class ClosingJob:
     """One round to close: what its model is computed of, besides the updates in the ledger."""
 
     round: RoundId
-    kind: Literal["survey", "train"]
+    kind: Literal["survey", "train", "evaluate"]
     task: Task
     task_blob: Blob
     model: Blob | None
@@ -58,6 +63,12 @@ class ClosingJob:
     """Which share of the fleet the round's last attempt has chosen."""
     factors: Factors = field(default_factory=Factors)
     """How far one update may move the mean."""
+    clip: float | None = None
+    """Of a survey: the bound on standardized inputs, in standard deviations; None: they are not clipped."""
+    unclipped: tuple[str, ...] = ()
+    """The devices because of which inputs are not clipped."""
+    participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
+    """Who took part, when it began to close; for people."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
     """Raw samples (n, d) on which the model must compute finite outputs, besides those drawn."""
 
@@ -71,7 +82,8 @@ class Computed:
     task_data: bytes | None
     """The task, if this round has changed it."""
     model: Blob
-    model_data: bytes
+    model_data: bytes | None
+    """The model, unless the round has only measured it."""
     devices: int
     samples: int
     summary: dict[str, float]
@@ -109,8 +121,19 @@ def surveyed(
     rule: str = survey.RULE,
     without: Collection[str] = (),
 ) -> Task | Unmeasured:
-    """The task with its frozen layers, from the admitted surveys by `rule`; else as `measured`."""
-    return standardize(task, measured(ledger, round_id, task, go_on, without), rule)
+    """The task with its frozen layers, from the admitted surveys of a closed round; else as `measured`.
+
+    By `rule`, and with the bound that the round was closed with, whatever the settings have become since.
+    """
+    clip = _clip(ledger, round_id) if rule == survey.CLIPPED else None
+    return standardize(task, measured(ledger, round_id, task, go_on, without), rule, clip)
+
+
+def _clip(ledger: LedgerReader, round_id: RoundId) -> float:
+    try:
+        return float(ledger.summary(round_id)["clip"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedState(f"the bound on inputs of round {round_id} is damaged: {error!r}") from None
 
 
 def measured(
@@ -157,7 +180,7 @@ def averaged(
     if isinstance(found, Unusable):
         return found
     assert job.model is not None
-    summary = summarize(updates.answers, bytes_needed(job.task_blob.size, job.model.size))
+    summary = _told(job, updates.answers)
     moved = distance(base, found.vector)
     summary["weight_change"] = moved / max(distance(np.zeros_like(base), base), 1e-38)
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
@@ -167,6 +190,16 @@ def averaged(
     return Averaged(
         found.vector, len(found.devices), sum(found.samples), summary, tuple(_bounded(job.factors, found))
     )
+
+
+def _told(job: ClosingJob, answers: Mapping[str, Answer], count: int = 0) -> dict[str, float]:
+    """The fleet's figures, `count` as in `summarize`; beside an RMSE that of always the survey's mean."""
+    assert job.model is not None
+    summary = summarize(answers, bytes_needed(job.task_blob.size, job.model.size), count)
+    last = job.task.network.layers[-1]
+    if "rmse" in summary and isinstance(last, Rescale):
+        summary["rmse_mean"] = float(np.mean(last.scales, dtype=np.float64))
+    return summary
 
 
 def _bounded(factors: Factors, found: Mean) -> list[str]:
@@ -207,8 +240,18 @@ def job_of(state: Federation) -> ClosingJob:
         model=state.model,
         seed=state.seed,
         chosen=state.cohorts[-1].fraction,
+        participation=Participation.of(state),
         factors=Factors(state.rules.clip_norm, state.rules.max_weight),
+        **_clipping(state),
     )
+
+
+def _clipping(state: Federation) -> dict[str, Any]:
+    """Whether the survey bounds the standardized inputs: if all devices of the federation can."""
+    if state.kind != "survey" or state.clip is None:
+        return {}
+    unable = clipping.unable(state)
+    return {"unclipped": unable} if unable else {"clip": state.clip}
 
 
 def compute(
@@ -225,7 +268,7 @@ def compute(
     outlying: tuple[Outlying, ...] = ()
     if job.kind == "survey":
         surveys = measured(ledger, round_id, task, go_on)
-        found = standardize(task, surveys)
+        found = standardize(task, surveys, survey.rule_of(job.clip), job.clip)
         if isinstance(found, Unmeasured):
             return found
         outlying = outliers(found, surveys)
@@ -235,6 +278,8 @@ def compute(
         task_blob = blob_of(task_data, 1 - job.task_blob.slot)
         vector = first_weights(task, job.seed, round_id.generation)
         result = Averaged(vector, len(counted), sum(answer.samples for answer in counted), {})
+    elif job.kind == "evaluate":
+        return _measured_model(ledger, job)
     else:
         assert job.model is not None
         base = weights_of(ledger, job.model, task.network.schema.size)
@@ -244,6 +289,8 @@ def compute(
         result = averages
     data = model_message(round_id, result.vector)
     model = blob_of(data, 1 - job.model.slot if job.model else 0)
+    if job.clip is not None:
+        result.summary["clip"] = job.clip
     summary = {**result.summary, "bytes_up": ledger.update_bytes(round_id)}
     return Computed(
         task,
@@ -260,7 +307,48 @@ def compute(
     )
 
 
-def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, keep: StateSection) -> None:
+def _measured_model(ledger: LedgerReader, job: ClosingJob) -> Computed:
+    """A round that has only measured its model: it is closed with that one, and with what was told of it.
+
+    No quorum holds for it. So what one or two devices tell counts only if they are half of those who made the
+    model: else they would decide for a large fleet which one is the best.
+    """
+    assert job.model is not None
+    counted = admitted(ledger, job.round)
+    made_by = admitted(ledger, job.round._replace(round=job.round.round - 1))
+    summary = _told(job, counted, speaking_for(len(made_by)))
+    return Computed(
+        job.task,
+        job.task_blob,
+        None,
+        job.model,
+        None,
+        len(counted),
+        sum(answer.samples for answer in counted.values()),
+        {**summary, "bytes_up": ledger.update_bytes(job.round)},
+        weights_of(ledger, job.model, job.task.network.schema.size),
+    )
+
+
+def progress_after(job: ClosingJob, computed: Computed, progress: Progress) -> Progress:
+    """The progress with the round that is closed."""
+    match job.kind:
+        case "train":
+            return progress.after(computed.summary)
+        case "evaluate":
+            return progress.after_measuring(computed.summary)
+        case "survey":
+            return progress
+
+
+def save(
+    ledger: Ledger,
+    job: ClosingJob,
+    computed: Computed,
+    seconds: float,
+    keep: StateSection,
+    progress: Progress | None = None,
+) -> None:
     """Save the new model with the closed round, inside the caller's transaction.
 
     Args:
@@ -269,26 +357,35 @@ def save(ledger: Ledger, job: ClosingJob, computed: Computed, seconds: float, ke
         computed: what came of it.
         seconds: how long the round took, for its summary.
         keep: what older rounds were computed of is freed beyond these bounds.
+        progress: with this round; its best round's model is kept.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
+    told = job.participation.summary()
     if computed.task_data is not None:
         ledger.save_content("task", round_id, computed.task_blob, computed.task_data)
-    ledger.save_content("model", round_id, computed.model, computed.model_data)
+    if computed.model_data is not None:
+        ledger.save_content("model", round_id, computed.model, computed.model_data)
     ledger.close_round(
         round_id,
         computed.model.digest,
         computed.devices,
         computed.samples,
-        {**summary, **_named(computed.outlying)} if job.kind == "survey" else summary,
+        {**summary, **told, **(_named(computed.outlying) if job.kind == "survey" else {})},
         time.time(),
-        survey.RULE if job.kind == "survey" else bounds.RULE,
+        {"survey": survey.rule_of(job.clip), "train": bounds.RULE, "evaluate": None}[job.kind],
         computed.task_blob.digest,
     )
-    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes)
+    progress = progress or Progress()
+    best = progress.best.round if progress.best is not None else None
+    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, best)
     for line in computed.bounded:
         log.warning("round %s: %s", round_id, line)
-    log.info("%s", _story(job, computed, summary))
+    said = story.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)
+    said.insert(-1, str(job.participation))
+    log.info("%s", story.line(said))
     _warn(computed.outlying)
+    if job.unclipped:
+        log.warning("%s", clipping.left_out(job.unclipped))
 
 
 def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:
@@ -319,7 +416,12 @@ def model_message(round_id: RoundId, vector: Vector) -> bytes:
 
 def weights_of(ledger: LedgerReader, model: Blob, size: int) -> Vector:
     """The vector of a model in the ledger, of shape (size,)."""
-    message = unpack(ledger.content(model.digest), Model, max_bytes=MAX_SIZE)
+    return vector_of(ledger, model.digest, size)
+
+
+def vector_of(ledger: LedgerReader, digest: bytes, size: int) -> Vector:
+    """The vector of a model in the ledger by its digest, of shape (size,)."""
+    message = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
     return CODECS[message.codec].decode(message.body, size)
 
 
@@ -327,13 +429,3 @@ def blob_of(data: bytes, slot: int) -> Blob:
     """Where a framed message will lie."""
     pieces = split(data)
     return Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(data))
-
-
-def _story(job: ClosingJob, computed: Computed, summary: dict[str, float]) -> str:
-    parts = [f"round {job.round}: {job.kind} closed, {computed.devices} devices, {computed.samples} samples"]
-    if "accuracy" in summary:
-        parts.append(f"accuracy so far {summary['accuracy']:.3f}")
-    if "loss" in summary:
-        parts.append(f"loss {summary['loss']:.4f}")
-    parts.append(f"{summary['seconds']:.2f} s")
-    return ", ".join(parts)

@@ -20,8 +20,8 @@ from aggregator.presence import is_of_key
 from aggregator.survey import Refusal
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Frame, Receipt, detail_of
-from fedge.reasons import Reason
+from fedge.messages import Frame, Metrics, Receipt, detail_of
+from fedge.reasons import PASSING, Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint
 
@@ -186,11 +186,27 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
             more = [do.SaveAnswer(state.round, device, answer), *more]
         return state, [*dropped, *more]
     answer = Answer(digest, "admitted", samples=verdict.samples, metrics=verdict.figures)
-    state = _with_answer(state, device, answer)
+    state, said = _unseen(_with_answer(state, device, answer), device, answer.metrics)
     return state, [
         do.SaveAnswer(state.round, device, answer),
         do.SendReceipt(device, _receipt(state, digest, "admitted")),
+        *said,
     ]
+
+
+def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
+    """Say once of a device that it measures with classes that it does not train on, until that is mended."""
+    unseen, held = int(figures.get("held_unseen", 0)), int(figures.get("held_out", 0))
+    if bool(unseen) == (device in state.unseen):
+        return state, []
+    if not unseen:
+        return replace(state, unseen=_without(state.unseen, device)), []
+    said = (
+        f"{device}: {unseen} of its {held} held-out rows are of classes that its training part lacks: it "
+        'should set [data] holdout = { part = …, by = "every" }'
+    )
+    state = replace(state, unseen=_with(state.unseen, device))
+    return state, [do.Say("warning", said, device, "held_unseen")]
 
 
 def _with_answer(state: Federation, device: str, answer: Answer) -> Federation:
@@ -206,7 +222,7 @@ def _terms(state: Federation) -> Terms:
     return Terms(
         round=state.round,
         kind=state.kind,
-        base=state.model.digest if state.kind == "train" and state.model else state.task.digest,
+        base=state.model.digest if state.kind != "survey" and state.model else state.task.digest,
         weights=state.weights,
         task=state.task_message,
         cohorts=state.cohorts,
@@ -237,7 +253,8 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
         if status.declined is not None and _declines(state, device) and device in state.awaited:
             said = f"{device} declines ({status.declined.reason}): {status.declined.detail}"
             cause = f"declines {status.declined.reason}"
-            effects.append(do.Say("info", f"round {state.round}: {said}", device, cause))
+            level = "info" if status.declined.reason in PASSING else "warning"
+            effects.append(do.Say(level, f"round {state.round}: {said}", device, cause))
             state, more = declines(state, device)
             effects += more
     if state.phase is Phase.COLLECTING:

@@ -96,6 +96,8 @@ class SaveRound:
     kind: str
     attempt: int
     cohorts: tuple[Cohort, ...]
+    quorum: int | None = None
+    """The updates that it takes, where the rule is a share of the devices."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ class CloseRound:
 
 @dataclass(frozen=True)
 class ExportModel:
-    """Write the newest model for those who use it, and publish it: `ExportPublished`.
+    """Write the model for those who use it, as it is chosen after this round, and publish it:
+    `ExportPublished`.
 
     A problem there never stops learning.
     """

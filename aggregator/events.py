@@ -98,7 +98,7 @@ class ServiceSeen:
 
 @dataclass(frozen=True)
 class ExportPublished:
-    """The broker holds the exported model of a round, or why there is none."""
+    """The broker holds the model that was chosen after a round, or why there is none."""
 
     round: RoundId
 

@@ -1,8 +1,9 @@
 """The model as files for others: safetensors, ONNX with a proof that it computes the same, and a manifest.
 
-The ONNX file takes raw features and gives probabilities or raw targets. It is written only after onnxruntime
-has computed with it what our own forward pass computes; else it is withheld, the reason is told, and the last
-good one stays.
+The ONNX file takes raw features and gives probabilities or raw targets. Where the federation's rule is to
+fill, a missing value (NaN) counts as the survey's mean in it, as it does on the devices; else a row with one
+has no answer, which is NaN. It is written only after onnxruntime has computed with it what our own forward
+pass computes, on rows with gaps too; else it is withheld, the reason is told, and the last good one stays.
 Operators: https://onnx.ai/onnx/operators, opset 17. Metadata: onnx.proto, `ModelProto.metadata_props`.
 """
 
@@ -16,15 +17,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from safetensors.numpy import save
 
-from aggregator.probes import probes
+from aggregator import parity
+from aggregator.parity import fills
 from fedge import store
 from fedge.messages import Task
-from fedge.nn import Network
 from fedge.nn.spec import (
     Dense,
     LayerSpec,
@@ -35,9 +35,8 @@ from fedge.nn.spec import (
     Standardize,
     Tanh,
     UnknownLayer,
+    clip_of,
 )
-
-ort.disable_telemetry_events()  # this wheel has some; nothing here tells anybody anything
 
 SAFETENSORS, ONNX, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
 
@@ -46,6 +45,12 @@ IR_VERSION = 8
 """Pinned: the defaults of the onnx package are newer than what released runtimes load."""
 
 MAX_DIFFERENCE = 1e-5
+FILLED = "a missing value (NaN) is filled with the mean of its column (standardize.mean)"
+UNFILLED = (
+    "a row with a missing value (NaN) has no answer: onnxruntime gives NaN, other engines may give anything"
+)
+
+MEAN, LOW, HIGH = "standardize.mean", "standardize.low", "standardize.high"
 
 Vector = NDArray[np.float32]
 _Entry = dict[str, Any]
@@ -82,12 +87,14 @@ def write(
     metrics: Mapping[str, float] | None = None,
     samples: NDArray[np.float32] | None = None,
     came_from: str | None = None,
+    choice: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write `model.safetensors`, `model.onnx` and, last, `manifest.json` with their SHA-256 into `folder`.
 
-    The ONNX file is compared with our forward pass on the probes (`aggregator.probes`). A difference counts
-    absolutely for probabilities, and for targets as a share of their scale (`_output_scales`). Above 1e-5 the
-    file is withheld, and that of the last round in which it was good stays: the manifest says of each file
+    The ONNX file is compared with our forward pass on the probes (`aggregator.parity`): ordinary rows, rows
+    with gaps, and where inputs are clipped, rows beyond the bound. A difference counts absolutely for
+    probabilities, and for targets as a share of their scale (`parity.output_scales`). Above 1e-5 the file is
+    withheld, and that of the last round in which it was good stays: the manifest says of each file
     which round's it is. A file that is no such model is removed.
 
     Args:
@@ -98,6 +105,7 @@ def write(
         metrics: for the manifest.
         samples: real, raw and complete samples of shape (n, d) to compare on as well.
         came_from: for the manifest: the older rounds that the model is of, if a generation begins with it.
+        choice: for the manifest: why it is this model, and what was measured of it.
 
     Raises:
         StateError: the disk is full, read-only or failing; no file is left half written.
@@ -112,7 +120,9 @@ def write(
         files[ONNX] = kept
     for name, content in contents.items():
         store.atomic_write(folder / name, content)
-    store.atomic_write(folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from))
+    store.atomic_write(
+        folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from, choice)
+    )
     if ONNX not in files:
         store.remove(folder / ONNX)
     return made
@@ -126,7 +136,9 @@ def to_safetensors(task: Task, vector: Vector, origin: Origin) -> bytes:
     network = {
         "inputs": task.network.inputs,
         "loss": task.network.loss,
-        "layers": [layer.model_dump(exclude={"mean", "scale"}) for layer in task.network.layers],
+        "layers": [
+            layer.model_dump(exclude={"mean", "scale"}, exclude_none=True) for layer in task.network.layers
+        ],
     }
     metadata = {**asdict(origin), **_columns(task), "network": network}
     content: bytes = save(_tensors(task.network, vector), {"fedge": json.dumps(metadata, ensure_ascii=False)})
@@ -144,6 +156,10 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
     nodes: list[Any] = []
     last = "features"
     trained = 0
+    if fills(task):
+        nodes.append(helper.make_node("IsNaN", [last], ["missing"], name="missing"))
+        nodes.append(helper.make_node("Where", ["missing", MEAN, last], ["filled"], name="filled"))
+        last = "filled"
     for index, layer in enumerate(spec.layers):
         for operator, constants in _operators(layer, trained):
             output = f"{index}.{operator.lower()}"
@@ -164,7 +180,7 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
             helper.make_tensor(
                 name, TensorProto.FLOAT, tensor.shape, tensor.astype("<f4").tobytes(), raw=True
             )
-            for name, tensor in _tensors(spec, vector).items()
+            for name, tensor in (_tensors(spec, vector) | _bounds(spec)).items()
         ],
     )
     model = helper.make_model(
@@ -173,7 +189,11 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
         ir_version=IR_VERSION,
         producer_name="fedge",
     )
-    properties = {**asdict(origin), **{key: json.dumps(names) for key, names in _columns(task).items()}}
+    properties = {
+        **asdict(origin),
+        **{key: json.dumps(names) for key, names in _columns(task).items()},
+        **({"missing": FILLED} if fills(task) else {}),
+    }
     helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
@@ -183,7 +203,7 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
 def _make_onnx(task: Task, vector: Vector, origin: Origin, samples: NDArray[np.float32] | None) -> Exported:
     try:
         content = to_onnx(task, vector, origin)
-        difference = _difference(task.network, vector, content, probes(task.network, samples))
+        difference = parity.difference(task, vector, content, samples)
     except Exception as error:  # an engine's trouble withholds a file, and never stops learning
         return Exported(None, f"{type(error).__name__}: {error}"[:500], math.nan)
     if not difference <= MAX_DIFFERENCE:
@@ -192,32 +212,6 @@ def _make_onnx(task: Task, vector: Vector, origin: Origin, samples: NDArray[np.f
             None, f"onnxruntime differs from our forward pass by {difference:.3g}; {limit}", difference
         )
     return Exported(content, "", difference)
-
-
-def _difference(spec: NetworkSpec, vector: Vector, content: bytes, X: NDArray[np.float32]) -> float:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # its warnings on stderr are no words of ours
-    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {"features": X})
-    with np.errstate(all="ignore"):  # weights that overflow show as NaN in the result
-        ours = Network(spec).predict(vector, X)
-        return float(np.max(np.abs(theirs - ours) / _output_scales(spec, ours)))
-
-
-def _output_scales(spec: NetworkSpec, outputs: NDArray[Any]) -> NDArray[Any]:
-    """What a difference counts as a share of, for each output: 1 for probabilities.
-
-    For rescaled targets it is their spread about the mean, or a twentieth of their largest value if that is
-    more: adding a large mean rounds to 2⁻²⁴ of it, which 1e-5 of a twentieth is eight times of.
-    """
-    if spec.loss == "cross-entropy":
-        return np.ones(spec.outputs)
-    last, largest = spec.layers[-1], np.abs(outputs).max(axis=0)
-    if isinstance(last, Rescale):
-        spread = np.maximum(np.abs(outputs - last.means).max(axis=0), last.scales)
-        largest = np.maximum(spread, largest / 20)
-    return np.where(largest == 0, 1.0, largest)
 
 
 def _operators(layer: LayerSpec, dense: int) -> list[tuple[str, list[str]]]:
@@ -232,7 +226,8 @@ def _operators(layer: LayerSpec, dense: int) -> list[tuple[str, list[str]]]:
         case Sigmoid():
             return [("Sigmoid", [])]
         case Standardize():
-            return [("Sub", ["standardize.mean"]), ("Div", ["standardize.scale"])]
+            standardized = [("Sub", [MEAN]), ("Div", ["standardize.scale"])]
+            return standardized if layer.clip is None else [*standardized, ("Clip", [LOW, HIGH])]
         case Rescale():
             return [("Mul", ["rescale.scale"]), ("Add", ["rescale.mean"])]
         case UnknownLayer():
@@ -247,6 +242,12 @@ def _tensors(spec: NetworkSpec, vector: Vector) -> dict[str, NDArray[np.float32]
     return tensors
 
 
+def _bounds(spec: NetworkSpec) -> dict[str, NDArray[np.float32]]:
+    """The bounds of standardized inputs as scalars, if there are any."""
+    clip = clip_of(spec)
+    return {} if clip is None else {LOW: np.array(-clip, np.float32), HIGH: np.array(clip, np.float32)}
+
+
 def _columns(task: Task) -> dict[str, tuple[str, ...]]:
     named = {"features": task.features, "classes": task.classes, "targets": task.targets}
     return {key: names for key, names in named.items() if names is not None}
@@ -259,11 +260,15 @@ def _manifest(
     made: Exported,
     files: Mapping[str, _Entry],
     came_from: str | None,
+    choice: Mapping[str, Any] | None = None,
 ) -> bytes:
     manifest = {
         **asdict(origin),
         **({"from": came_from} if came_from is not None else {}),
         **_columns(task),
+        "missing": FILLED if fills(task) else UNFILLED,
+        **({"clip": clip} if (clip := clip_of(task.network)) is not None else {}),
+        **(choice or {}),
         "metrics": {name: _number(value) for name, value in metrics.items()},
         "onnx_max_abs_diff": _number(made.max_abs_diff),
         **({"withheld": {ONNX: made.withheld}} if made.withheld else {}),

@@ -1,24 +1,38 @@
-"""The exporter: a thread that writes the newest model's files, so that a slow disk never delays a round."""
+"""The exporter: a thread that writes the chosen model's files, so that a slow disk never delays a round.
+
+Beside the chosen model lies the other one, in a folder of its own: the newest beside the best, or reversed.
+"""
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator import export
+from aggregator.choice import Candidate, Choice, How, choose, measures_of
+from aggregator.closing import vector_of
+from aggregator.federation import Federation, Phase
+from aggregator.ledger.reading import LedgerReader
+from aggregator.stopping import Progress
+from fedge import store
 from fedge.errors import FedgeError
 from fedge.failpoints import after, before
 from fedge.freshness import RoundId
 from fedge.liveness import Pulse
 from fedge.messages import Task
+from fedge.store import make_folder
 
 log = logging.getLogger("fedge.aggregator")
 
 LONGEST_EXPORT_S = 1_800.0
+NEWEST, BEST = "newest", "best"
+"""The folder of the other model."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,7 @@ class Job:
     """One model to export."""
 
     round: RoundId
+    """Of the model."""
     digest: bytes
     """Of the model as announced."""
     task: Task
@@ -35,6 +50,95 @@ class Job:
     """Learning is done: nothing follows."""
     came_from: str | None = None
     """Of which rounds the model was made, if it is one that a generation began with."""
+    until: RoundId | None = None
+    """The newest round when it was chosen; None: its own."""
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says of the choice."""
+    beside: "Beside | None" = None
+    """The other model."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another model of the same task, for a folder of its own."""
+
+    folder: str
+    round: RoundId
+    digest: bytes
+    vector: NDArray[np.float32] = field(compare=False, repr=False)
+    metrics: dict[str, float]
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    came_from: str | None = None
+
+
+def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) -> Job:
+    """The export of what is chosen after the round `until`, which closed last.
+
+    Raises:
+        DamagedState: a model that the ledger holds is not what it was.
+    """
+    assert state.model is not None
+    generation, size = until.generation, state.weights
+    models = {n: RoundId(generation, n) for n in ledger.kept_models(generation)}
+    choice = choose(state.progress, models, how)
+    newest = RoundId(generation, state.progress.made)
+
+    def digest_of(round_id: RoundId) -> bytes:
+        assert state.model is not None
+        found = state.model.digest if round_id == newest else ledger.model_of(round_id)
+        assert found is not None
+        return found
+
+    def parts_of(candidate: Candidate) -> tuple[RoundId, bytes, NDArray[np.float32], dict[str, float]]:
+        round_id = RoundId(generation, candidate.round)
+        digest = digest_of(round_id)
+        vector = vector_of(ledger, digest, size)
+        metrics = {name: value for name, value in ledger.summary(round_id).items() if name != "seconds"}
+        return round_id, digest, vector, metrics
+
+    beside = None
+    if choice.other is not None:
+        round_id, digest, vector, metrics = parts_of(choice.other)
+        said = {"measured": dict(choice.other.figures) or None}
+        folder = NEWEST if how == "best" else BEST
+        beside = Beside(folder, round_id, digest, vector, metrics, said, came_from(ledger, round_id))
+    round_id, digest, vector, metrics = parts_of(choice.chosen)
+    return Job(
+        round_id,
+        digest,
+        state.task_message,
+        vector,
+        metrics,
+        last=state.phase is Phase.DONE,
+        came_from=came_from(ledger, round_id),
+        until=until,
+        choice=told(choice, state.progress),
+        beside=beside,
+    )
+
+
+def came_from(ledger: LedgerReader, round_id: RoundId) -> str | None:
+    """Of which older rounds a model is, where a generation began with it."""
+    beginning = ledger.beginning(round_id.generation) if round_id.round == 0 else None
+    if beginning is None:
+        return None
+    source, last = beginning.source, beginning.source._replace(round=beginning.last)
+    return f"{source}" if last == source else f"{source}, and on to {last} without some devices"
+
+
+def told(choice: Choice, progress: Progress) -> dict[str, Any]:
+    """What a manifest says of a choice: what was measured of the model, and what there was to choose."""
+    best = progress.best
+    return {
+        "measured": dict(choice.chosen.figures) or None,
+        "choice": {
+            "choose": choice.how,
+            "by": choice.by,
+            "why": choice.why,
+            "best": {"round": best.round, "value": best.value} if best is not None else None,
+            "newest": {"round": progress.made, "measured": bool(measures_of(progress, progress.made))},
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -61,6 +165,8 @@ class Exporter:
         self._post = post
         self._samples = samples
         self._waiting: Job | None = None
+        self._beside: Beside | None = None
+        """What lies beside the chosen model."""
         self._closed = False
         self._wake = threading.Condition()
         self.pulse = Pulse("the exporter")
@@ -107,11 +213,52 @@ class Exporter:
         origin = export.Origin(self._federation, *job.round, job.digest.hex())
         try:
             made = export.write(
-                self._folder, job.task, job.vector, origin, job.metrics, self._samples, job.came_from
+                self._folder,
+                job.task,
+                job.vector,
+                origin,
+                job.metrics,
+                self._samples,
+                job.came_from,
+                job.choice,
             )
         except FedgeError as error:
             return Exported(job, None, str(error))
         except Exception as error:
             log.exception("the export failed")
             return Exported(job, None, f"{type(error).__name__}: {error}")
+        try:
+            self._write_beside(job.task, job.beside)
+        except FedgeError as error:  # the chosen model is there all the same
+            log.error("the other model is not exported: %s", error)
+        except Exception:
+            log.exception("the export of the other model failed")
         return Exported(job, made.onnx, made.withheld)
+
+    def _write_beside(self, task: Task, other: Beside | None) -> None:
+        """Write the other model, unless it lies there; one of another choice is removed."""
+        if other == self._beside and other is not None:
+            return
+        self._beside = None
+        for name in (NEWEST, BEST):
+            if other is None or name != other.folder:
+                _remove(self._folder / name)
+        if other is None:
+            return
+        folder = make_folder(self._folder / other.folder, mode=0o755)
+        origin = export.Origin(self._federation, *other.round, other.digest.hex())
+        made = export.write(
+            folder, task, other.vector, origin, other.metrics, self._samples, other.came_from, other.choice
+        )
+        if made.withheld:
+            log.error("round %s: %s/%s is withheld: %s", other.round, folder, export.ONNX, made.withheld)
+        self._beside = other
+
+
+def _remove(folder: Path) -> None:
+    """Remove our files from a folder, and the folder if nothing else lies there."""
+    for name in (export.MANIFEST, export.ONNX, export.SAFETENSORS):
+        if (folder / name).exists():
+            store.remove(folder / name)
+    with suppress(OSError):
+        folder.rmdir()

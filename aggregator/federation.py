@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregator.answers import Answer, Missed
 from aggregator.effects import Effect
+from aggregator.quorum import FEWEST
 from aggregator.stopping import Progress, Stopping
 from aggregator.usual import Usual
 from fedge.capabilities import required
@@ -35,7 +36,8 @@ class Rules:
 
     fraction: float
     target: int | None
-    quorum: int
+    quorum: int | float
+    """A number of updates, or a share of the devices (`aggregator.quorum`)."""
     deadline_s: float
     max_norm: float = 100.0
     clip_norm: float = 10.0
@@ -55,11 +57,15 @@ class Federation:
     ledger: bytes
     instance: bytes
     round: RoundId
-    kind: Literal["survey", "train"]
+    kind: Literal["survey", "train", "evaluate"]
+    """`evaluate`: the devices only measure the newest model, which the round closes with unchanged."""
     task: Blob
     task_message: Task
     weights: int
     """p, the length of the model's vector."""
+    clip: float | None = None
+    """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;
+    None: none is wanted."""
     signers: Signers = ()
     """Our public keys, the one that signs announcements last; none: they are not signed."""
     quarantined: frozenset[str] = frozenset()
@@ -76,6 +82,8 @@ class Federation:
     phase: Phase = Phase.PREPARING
     attempt: int = 0
     """How often the round's deadline has passed below quorum."""
+    quorum: int | None = None
+    """The updates that the open attempt takes, where the rule is a share of the devices."""
     cohorts: tuple[Cohort, ...] = ()
     """By attempt; the last is the current one. The first that chooses everybody is that of all after it."""
     elapsed_s: float = 0.0
@@ -111,6 +119,8 @@ class Federation:
     """What each device last declined, of this round or another."""
     awaited: frozenset[str] = frozenset()
     """Online, chosen, not given up, and neither answered nor declined."""
+    unseen: frozenset[str] = frozenset()
+    """Who measures with classes that it does not train on, and was named for that in the log."""
     missed: Mapping[str, Missed] = field(default_factory=dict)
     """Devices that let rounds wait in vain since their last update that was admitted."""
     blamed: RoundId | None = None
@@ -136,10 +146,19 @@ class Federation:
 
     @property
     def enough(self) -> int:
-        """Admitted updates that it takes to close."""
+        """Admitted updates that it takes to close; a round that only measures is closed with none, too."""
+        if self.kind == "evaluate":
+            return 0
         if self.insufficient and self.insufficient == self.counted:
-            return max(self.rules.quorum, self.admitted + 1)
-        return self.rules.quorum
+            return max(self.quorum_now, self.admitted + 1)
+        return self.quorum_now
+
+    @property
+    def quorum_now(self) -> int:
+        """The updates that the rule wants, as a number."""
+        if isinstance(self.rules.quorum, int):
+            return self.rules.quorum
+        return FEWEST if self.quorum is None else self.quorum
 
     @property
     def counted(self) -> frozenset[str]:
@@ -154,7 +173,8 @@ class Federation:
     @property
     def requires(self) -> frozenset[str]:
         """What the round requires of a device, as names of `fedge.capabilities`."""
-        return required(self.kind, self.plan if self.kind == "train" else None, self.task_message.network)
+        plan, task = self.plan if self.kind == "train" else None, self.task_message
+        return required(self.kind, plan, task.network, task.rules)
 
     @property
     def largest_update(self) -> int:

@@ -8,7 +8,7 @@ learning (`aggregator.stopping`); no model is made of them.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, sqrt
 from statistics import median_low
 
 from aggregator.answers import Answer
@@ -53,7 +53,13 @@ RANGES: Mapping[str, Range] = {
     "held_loss_after": LOSS,
     "accuracy_before": SHARE,
     "accuracy_after": SHARE,
+    "rmse_before": LOSS,
+    "rmse_after": LOSS,
+    "mae_before": LOSS,
+    "mae_after": LOSS,
     "held_out": COUNT,
+    "held_unseen": COUNT,
+    "clipped": COUNT,
     "received_bytes": BYTES,
     "sent_bytes": BYTES,
     "seconds": LOSS,
@@ -66,12 +72,17 @@ def fault(metrics: Metrics) -> str | None:
     for name, allowed in RANGES.items():
         if name in metrics and not allowed.holds(metrics[name]):
             return f"{name} = {metrics[name]:.10g}: it must be {allowed}"
+    if metrics.get("held_unseen", 0) > metrics.get("held_out", 0):
+        return f"held_unseen = {metrics['held_unseen']:.10g}: it must be no more than held_out"
     return None
 
 
 def known(metrics: Metrics) -> Metrics:
     """The figures that are known and can be true: what is kept of them."""
-    return {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
+    found = {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
+    if found.get("held_unseen", 0) > found.get("held_out", 0):
+        del found["held_unseen"]
+    return found
 
 
 def bytes_needed(task: int, model: int) -> int:
@@ -79,16 +90,20 @@ def bytes_needed(task: int, model: int) -> int:
     return FETCHES * (task + model) + SMALL_MESSAGES
 
 
-def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
+def summarize(answers: Mapping[str, Answer], needed: int, count: int = 0) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
-    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy` and `held_loss`
-    are of the model the round began from. A figure that only one or two devices tell is left out, unless
-    these are all: where nobody else holds rows out, one device's word would be the fleet's.
+    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
+    `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares.
+    `held_unseen` is the number of held-out rows whose class their device's training part lacks, if there are
+    any; no device counts for more of them than the median one holds out. A figure that only one or two
+    devices tell is left out, unless these are all: where nobody else holds rows out, one device's word would
+    be the fleet's.
 
     Args:
         answers: by device.
         needed: bytes, as of `bytes_needed`: no device is believed to have received more.
+        count: so many must tell a figure where fewer than `FEWEST` do, if that is more than have answered.
     """
     told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
     summary: dict[str, float] = {}
@@ -98,6 +113,8 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
         ("accuracy", "accuracy_before", True),
         ("held_loss", "held_loss_before", True),
         ("accuracy_local", "accuracy_after", True),
+        ("rmse", "rmse_before", True),
+        ("mae", "mae_before", True),
     ):
         figures = [
             (_held_out(n, metrics) if held else n, metrics[source])
@@ -105,8 +122,10 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
             if source in metrics
         ]
         figures = [(weight, value) for weight, value in figures if weight > 0]
-        if figures and suffice(len(figures), len(told)):
-            summary[name] = merged(figures)
+        if figures and suffice(len(figures), max(len(told), count)):
+            summary[name] = merged_squares(figures) if name == "rmse" else merged(figures)
+    if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
+        summary["held_unseen"] = unseen
     received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
     summary["bytes_down"] = int(sum(min(count, needed) for count in received))
     return summary
@@ -115,6 +134,15 @@ def summarize(answers: Mapping[str, Answer], needed: int) -> dict[str, float]:
 def suffice(telling: int, admitted: int) -> bool:
     """Whether a figure that so many of the admitted devices tell is the fleet's."""
     return telling >= FEWEST or telling == admitted
+
+
+def speaking_for(made: int) -> int:
+    """How many devices at least tell a figure of a model that so many made: half of them, and not one of two.
+
+    >>> [speaking_for(made) for made in range(7)]
+    [0, 1, 2, 2, 2, 3, 3]
+    """
+    return made if made <= 2 else (made + 1) // 2
 
 
 def merged(figures: Sequence[tuple[int, float]]) -> float:
@@ -130,6 +158,18 @@ def merged(figures: Sequence[tuple[int, float]]) -> float:
     counted = ordered[1:-1] if len(ordered) >= FEWEST else ordered
     mean = fsum(value * weight for value, weight in counted) / fsum(weight for _, weight in counted)
     return min(max(mean, counted[0][0]), counted[-1][0])
+
+
+def merged_squares(figures: Sequence[tuple[int, float]]) -> float:
+    """As `merged`, of the squares, and the root of that."""
+    return sqrt(merged([(weight, value * value) for weight, value in figures]))
+
+
+def _unseen(told: Sequence[tuple[int, Metrics]]) -> int:
+    """Held-out rows of classes that their device's training part lacks: a sum over devices that is capped."""
+    held = [weight for weight, _ in told if weight > 0]
+    most = median_low(held) if held else 0
+    return sum(min(int(metrics.get("held_unseen", 0)), weight, most) for weight, metrics in told)
 
 
 def _held_out(samples: int, metrics: Metrics) -> int:

@@ -8,6 +8,10 @@ before the first dense layer and z' = (x - m') / s' in its place, x W + b is the
 where W_j is row j. Behind the last dense layer of a regression, o s + m is the same for W' = W s / s' and
 b' = (b s + m - m') / s', by columns. In exact arithmetic nothing else changes; here it is computed in
 float64 and rounded once to float32, as weights are. The result is a function of the arguments, bit for bit.
+
+Where inputs are clipped, both networks do it at the same number of their own deviations: the answers are the
+same for every row that neither of them clips. A bound in the units of the old layers would keep what one
+device's survey has made of them, which is what is being taken out.
 """
 
 import numpy as np

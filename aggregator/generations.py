@@ -18,6 +18,7 @@ from aggregator.ledger.layout import KEPT, ORDER
 from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
+from aggregator.quorum import FEWEST
 from fedge import __version__
 from fedge.capabilities import unknown_in_task
 from fedge.errors import ConfigError, DataError
@@ -170,7 +171,7 @@ def beginning_of(ledger: LedgerReader, life: Life, wish: Return) -> Beginning:
         DataError: that round is not kept.
     """
     generation = life.generation if wish.generation is None else wish.generation
-    last = ledger.last_closed(generation)
+    last = ledger.last_trained(generation)
     if wish.round is not None:
         source = RoundId(generation, wish.round)
     elif last is not None:
@@ -201,8 +202,10 @@ def require_wishable(
     assert digest is not None
     meaning = _meaning(task_of(ledger, digest))
     require_same(Life(b"", source.generation, meaning), settings)
-    fewest = min(2, settings.rounds.quorum)
-    rounds = [RoundId(source.generation, number) for number in range(source.round + 1, beginning.last + 1)]
+    quorum = settings.rounds.quorum
+    fewest = min(FEWEST, quorum) if isinstance(quorum, int) else FEWEST
+    numbers = range(source.round + 1, beginning.last + 1)
+    rounds = [each for n in numbers if not ledger.only_measured(each := RoundId(source.generation, n))]
     if wish.without and not rounds:
         raise DataError(
             f"--without: {source} is the last closed round, and its own model is taken as it is: name an "

@@ -25,6 +25,20 @@ BROUGHT = {
         "fedge_held_out_loss",
         "Loss on the devices' held-out parts, of the model before the last.",
     ),
+    "rmse": (
+        "fedge_rmse",
+        "Root mean squared error on the devices' held-out parts, in the target's unit, of the model before "
+        "the last.",
+    ),
+    "mae": (
+        "fedge_mae",
+        "Mean absolute error on the devices' held-out parts, in the target's unit, of the model before the "
+        "last.",
+    ),
+    "rmse_mean": (
+        "fedge_rmse_of_the_mean",
+        "Root mean squared error of always answering with the mean that the survey found.",
+    ),
     "loss": ("fedge_training_loss", "Mean loss on the devices' training parts after the last round."),
     "weight_change": (
         "fedge_weight_change_ratio",

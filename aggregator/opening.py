@@ -6,16 +6,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 from aggregator.claims import Known
 from aggregator.closing import weights_of
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import Return, begin, go_back, require_same, task_of
-from aggregator.ledger.reading import LedgerReader, Life
+from aggregator.ledger.layout import MEASURES
+from aggregator.ledger.reading import LedgerReader, Life, OpenRound
 from aggregator.ledger.writing import Ledger
-from aggregator.stopping import Progress, Stopping
+from aggregator.proposals import kept
+from aggregator.stopping import Stopping, progress_of
 from aggregator.takeover import TakeUp
 from aggregator.usual import Usual
 from aggregator.watching import Stopped, watch
@@ -143,9 +145,9 @@ def _load(
 ) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
-    progress, usual = Progress(), Usual()
+    progress = progress_of(ledger.history(life.generation), stopping.patience_on)
+    usual = Usual()
     for summary in ledger.summaries(life.generation):
-        progress = progress.after(summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"])
         usual = usual.after(summary)
     last = ledger.last_closed(life.generation)
     round_id = RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
@@ -160,6 +162,8 @@ def _load(
     model = blobs[model_digest] if model_digest else None
     rules, devices = settings.rounds, known(settings, ledger)
     task = task_of(ledger, task_digest)
+    if changed := kept(task, settings.task(), settings.model.clip):
+        log.warning("%s", changed)
     answers = {} if done else ledger.answers(round_id)
     partials = ledger.partials()
     return Federation(
@@ -180,16 +184,18 @@ def _load(
         ledger=life.ledger,
         instance=instance,
         round=round_id,
-        kind="survey" if round_id.round == 0 else "train",
+        kind=_kind(round_id, saved),
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
+        clip=settings.model.clip or None,
         model=model,
         base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
         usual=usual,
         phase=Phase.DONE if done else Phase.PREPARING,
         attempt=saved.attempt if saved else 0,
         cohorts=saved.cohorts if saved else (),
+        quorum=saved.quorum if saved else None,
         elapsed_s=saved.elapsed_s if saved and not done else 0.0,
         answers=answers,
         admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
@@ -204,3 +210,10 @@ def _load(
         abilities={**ledger.abilities(), **seen.watch.abilities},
         progress=progress,
     )
+
+
+def _kind(round_id: RoundId, saved: OpenRound | None) -> Literal["survey", "train", "evaluate"]:
+    """What the open round asks for, or the last one did: one that only measures says so in the ledger."""
+    if round_id.round == 0:
+        return "survey"
+    return "evaluate" if saved is not None and saved.kind == MEASURES else "train"

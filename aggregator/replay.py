@@ -63,6 +63,12 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         beginning = ledger.beginning(life.generation) if number == 0 else None
         if beginning is not None:
             return _begun(ledger, path, round_id, beginning)
+        if ledger.only_measured(round_id):
+            before = round_id._replace(round=number - 1)
+            raise DataError(
+                f"{path}: round {round_id} only measured the model of round {before}: it made none that "
+                "could be computed again"
+            )
         kind, announced = _kept(ledger, path, round_id)
         _require_all_there(ledger, path, round_id)
         task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)

@@ -6,7 +6,12 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
     PREPARING ──frames acknowledged──► COLLECTING ──target, all answered, or deadline──► CLOSING
         ▲                                 │  ▲ └─ deadline below quorum: attempt + 1 ─┘     │
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
-                                                                        stopping rule ──► DONE
+                                                             stopping rule, measured ──► DONE
+
+What devices measure they tell of the model that a round begins from. So once the stopping rule has come
+true, one more round asks for nothing but that, of the newest model: its kind is `evaluate`, it is closed with
+whatever has come at its deadline, and leaves the model as it is. It is left out where those online who can do
+it are too few to speak for who made the model, or no round has told a figure by which one could be better.
 
 A deadline is of the time with a connection since the attempt was first announced: without one its time stands
 still, and the next attempt begins when it can be announced, so that none passes of which nobody could hear.
@@ -19,15 +24,18 @@ mean unusable, they are set aside; with enough others the round stays CLOSING, a
 
 import hashlib
 from dataclasses import replace
+from typing import Literal
 
 from aggregator import effects as do
 from aggregator import events as on
-from aggregator import patience
+from aggregator import patience, story
 from aggregator.ability import lacks, may_count, unable
 from aggregator.bad_models import blame
 from aggregator.collecting import awaited, frame_arrived, garbage_arrived, status_seen, update_read
 from aggregator.federation import Federation, Phase, Step, service
+from aggregator.figures import speaking_for, suffice
 from aggregator.isolation import isolate, needed_again, quarantined
+from aggregator.quorum import quorum_of
 from fedge.freshness import RoundId
 from fedge.messages import Cohort, Manifest, detail_of
 from fedge.reasons import Reason
@@ -54,9 +62,12 @@ def start(state: Federation, now_s: float) -> Step:
     state = replace(state, beat_due_s=now_s + BEAT_S)
     if state.phase is Phase.DONE and (why := _finished(state)) is not None:
         return state, [do.Finish(why)]
-    if state.cohorts:
-        return state, []
-    return _draw(state)
+    if not state.cohorts:
+        return _draw(state)
+    if state.quorum is None and (quorum := _quorum(state)) is not None:  # it was drawn under another rule
+        saved = do.SaveRound(state.round, state.kind, state.attempt, state.cohorts, quorum)
+        return replace(state, quorum=quorum), [saved, do.SaveElapsed(state.round, state.elapsed_s)]
+    return state, []
 
 
 def step(state: Federation, event: on.Event) -> Step:
@@ -158,20 +169,22 @@ def _model_round(state: Federation) -> RoundId:
 def _manifest_effects(state: Federation, now_s: float) -> list[do.Effect]:
     done = state.phase is Phase.DONE
     left_s = 0.0 if done else max(0.0, state.rules.deadline_s - state.elapsed(now_s))
+    # The end of a round that only measured is said in words that a device of 0.2.0 knows.
+    kind = "train" if done and state.kind == "evaluate" else state.kind
     manifest = Manifest(
         generation=state.round.generation,
         round=state.round.round,
         # After the last round the same round is announced once more, as done.
         attempt=state.attempt + (1 if done else 0),
-        kind=state.kind,
+        kind=kind,
         state="done" if done else "open",
         seed=state.seed,
         task=state.task,
         model=state.model,
-        plan=state.plan if state.kind == "train" else None,
+        plan=state.plan if kind == "train" else None,
         cohort=state.cohorts[-1],
         seconds_left=left_s,
-        requires=tuple(sorted(state.requires)),
+        requires=tuple(sorted(replace(state, kind=kind).requires)),
     )
     return [do.PublishManifest(manifest)]
 
@@ -183,20 +196,26 @@ def _draw(state: Federation) -> Step:
     waits for days takes no more room.
     """
     attempt = state.attempt + 1 if state.cohorts else 0
+    state = replace(state, quorum=_quorum(state))
     cohorts = state.cohorts
     if not cohorts or cohorts[-1].fraction < 1:
         cohorts = (*cohorts, _cohort(state, attempt))
     turned_away = state.turned_away & state.quarantined  # the others are asked again
     state = replace(state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None, announced=False)
     state = replace(state, waiting_from_s=0.0, came_s={}, waited_s={}, turned_away=turned_away)
-    return state, [do.SaveRound(state.round, state.kind, attempt, cohorts)]
+    return state, [do.SaveRound(state.round, state.kind, attempt, cohorts, state.quorum)]
+
+
+def _quorum(state: Federation) -> int | None:
+    rules = state.rules
+    return quorum_of(rules.quorum, rules.target, state.online, state.roster, state.quarantined)
 
 
 def _cohort(state: Federation, attempt: int) -> Cohort:
     """Whom an attempt chooses: more each time, drawn until enough of it is online."""
     fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
     able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
-    wanted = state.rules.target or state.rules.quorum
+    wanted = state.rules.target or state.quorum_now
     answering = [device for device in able if not patience.is_given_up(state, device)]
     if len(answering) >= wanted:  # else it takes the others, too
         able = answering
@@ -333,6 +352,7 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
     effects: list[do.Effect] = [
         do.DropSpool(device, partial.id) for device, partial in state.partials.items()
     ]
+    count = state.admitted
     state = replace(
         state,
         task=event.task,
@@ -352,12 +372,16 @@ def _round_closed(state: Federation, event: on.RoundClosed) -> Step:
         awaited=frozenset(),
         turned_away=frozenset(),
     )
-    if (why := _finished(state)) is not None:
+    if state.kind == "train" and (text := story.missing(state.stopping, state.progress)) is not None:
+        effects.append(do.Say("warning", f"round {state.round}: {text}"))
+    why = _finished(state)
+    if why is not None and not _can_be_measured(state, count):
         state = replace(state, phase=Phase.DONE)
         effects.append(do.Finish(why))
     else:
         following = state.round._replace(round=state.round.round + 1)
-        state = replace(state, round=following, kind="train", phase=Phase.PREPARING, cohorts=())
+        kind: Literal["train", "evaluate"] = "train" if why is None else "evaluate"
+        state = replace(state, round=following, kind=kind, phase=Phase.PREPARING, cohorts=())
         state, more = _draw(state)
         effects += more
     return state, [*effects, _blobs(state)] if state.link_up else effects
@@ -405,7 +429,19 @@ def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> S
 
 def _finished(state: Federation) -> str | None:
     """Why learning is over, where no round is open: a function of the closed ones."""
-    return state.stopping.reason(state.progress)
+    reason = state.stopping.reason(state.progress)
+    if reason is None:
+        return None
+    return story.finished(reason, state.progress, state.round.generation)
+
+
+def _can_be_measured(state: Federation, count: int) -> bool:
+    """Whether the newest model, made by so many devices, is one that those who are online can measure."""
+    if state.kind != "train" or state.progress.best is None:
+        return False
+    asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))
+    able = sum(may_count(asking, d) and not patience.is_given_up(asking, d) for d in state.online)
+    return able > 0 and suffice(able, max(able, speaking_for(count)))
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────────────────

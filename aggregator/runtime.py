@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 from aggregator import effects as do
 from aggregator import events as on
-from aggregator import rounds
+from aggregator import exporting, participation, rounds
+from aggregator.advice import Sizes, propose
 from aggregator.answers import Verdict
 from aggregator.averaging import Unusable, read_update
 from aggregator.closer import Closed
-from aggregator.closing import ClosingJob, Computed, blob_of, job_of, save, weights_of
+from aggregator.closing import ClosingJob, Computed, blob_of, job_of, progress_after, save
 from aggregator.config import FederationSettings
 from aggregator.effects import Effect
 from aggregator.events import Event
@@ -30,6 +31,7 @@ from aggregator.probes import Samples
 from aggregator.reports import Reports
 from aggregator.survey import Unmeasured
 from aggregator.tally import Now, Tally
+from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
@@ -108,6 +110,7 @@ class Runtime:
         self._slots = ledger.slots()
         self._export_slot = ledger.export_slot()
         self._intake, self._pending, self._reports = Intake(), Pending(), Reports()
+        self._losses = Losses()
         self._round_began_s = now_s() - state.elapsed_s
         self.has_nothing_left_to_say = False
         """Learning is done, and the broker holds the final model and its export."""
@@ -129,7 +132,9 @@ class Runtime:
         with self._ledger.transaction():
             self._state, effects = rounds.start(self._state, self._now_s())
             self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
-            self._tally.brought = next(reversed(self._ledger.summaries(self._state.round.generation)), {})
+            self._tally.brought = {}
+            for _, summary in self._ledger.history(self._state.round.generation)[-2:]:
+                self._tally.bring(summary)
             visible = list(self._durable(effects))
             before("Commit")
         after("Commit")
@@ -180,10 +185,12 @@ class Runtime:
                 self._link.handle_up(event)
                 self._published.clear()
                 self._export_slot = self._ledger.export_slot()  # what was under way may not have arrived
-                log.info("connected to %s", self._settings.broker.url)
+                if self._losses.tells_return(self._now_s()):
+                    log.info("connected to %s", self._settings.broker.url)
                 yield from self._step(on.LinkUp(self._now_s()))
             case LinkDown():
-                log.warning("not connected: %s", event.reason)
+                if (text := self._losses.text(event.reason, self._now_s())) is not None:
+                    log.warning("not connected: %s", text)
                 self._link.handle_down()
                 yield from self._step(on.LinkDown(self._now_s(), event.reason, event.taken_over))
             case Answered():
@@ -295,15 +302,16 @@ class Runtime:
         now_s = self._now_s()
         match closed.outcome:
             case Computed() as computed:
-                save(self._ledger, job, computed, now_s - self._round_began_s, self._settings.state)
+                progress = progress_after(job, computed, self._state.progress)
+                seconds = now_s - self._round_began_s
+                save(self._ledger, job, computed, seconds, self._settings.state, progress)
                 summary = self._ledger.summary(job.round)
                 self._round_began_s = now_s
                 self._tally.closed(summary)
-                progress, usual = self._state.progress, self._state.usual
+                usual = self._state.usual
+                if job.kind == "survey":
+                    log.info("round %s: %s", job.round, self._advice(computed))
                 if job.kind == "train":
-                    progress = progress.after(
-                        summary.get("accuracy"), summary.get("held_loss"), summary["weight_change"]
-                    )
                     usual = usual.after(summary)
                 return on.RoundClosed(
                     now_s,
@@ -321,6 +329,12 @@ class Runtime:
                 return on.MeanUnusable(now_s, job.round, unusable.devices, str(unusable))
             case error:
                 raise error
+
+    def _advice(self, computed: Computed) -> str:
+        """What the sizes that the survey told say about the plan."""
+        rows = [self._state.answers[device].samples for device in self._state.counted]
+        sizes = Sizes.of(rows, computed.task.network.schema.size)
+        return propose(sizes).against(self._state.plan)
 
     # ── effects that must be durable, inside the turn's transaction ────────────────────────────────
 
@@ -360,8 +374,8 @@ class Runtime:
                 self._pending.keep(self._ledger, device, status, time.time())
             case do.SaveMissed(device, missed):
                 self._ledger.save_missed(device, missed)
-            case do.SaveRound(round_id, kind, attempt, cohorts):
-                self._ledger.save_round(round_id, kind, attempt, cohorts, time.time())
+            case do.SaveRound(round_id, kind, attempt, cohorts, quorum):
+                self._ledger.save_round(round_id, kind, attempt, cohorts, time.time(), quorum)
             case do.SaveElapsed(round_id, elapsed_s):
                 self._ledger.save_elapsed(round_id, elapsed_s)
 
@@ -419,7 +433,8 @@ class Runtime:
             case do.ExportModel(round_id):
                 self._begin_export(round_id)
             case do.Finish(why):
-                log.info("learning is done: %s", why)
+                took_part = participation.last_of(self._ledger.summaries(self._state.round.generation))
+                log.info("learning is done: %s%s", why, took_part)
             case do.GiveUp(text, gave_way, later):
                 raise (GaveWay if gave_way else Undecided if later else ConfigError)(text)
             case do.Say(level, text, device, cause):
@@ -462,27 +477,8 @@ class Runtime:
     # ── export ─────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_export(self, round_id: RoundId) -> None:
-        state = self._state
-        assert state.model is not None
-        self._export(
-            Job(
-                round_id,
-                state.model.digest,
-                state.task_message,
-                weights_of(self._ledger, state.model, state.weights),
-                {name: value for name, value in self._ledger.summary(round_id).items() if name != "seconds"},
-                last=state.phase is Phase.DONE,
-                came_from=self._came_from(round_id),
-            )
-        )
-
-    def _came_from(self, round_id: RoundId) -> str | None:
-        """Of which older rounds a model is, where a generation began with it."""
-        beginning = self._ledger.beginning(round_id.generation) if round_id.round == 0 else None
-        if beginning is None:
-            return None
-        source, last = beginning.source, beginning.source._replace(round=beginning.last)
-        return f"{source}" if last == source else f"{source}, and on to {last} without some devices"
+        how = self._settings.export.choose
+        self._export(exporting.job_of(self._ledger, self._state, round_id, how))
 
     def _publish_export(self, exported: Exported) -> None:
         """Announce the ONNX file, or why there is none."""
@@ -507,6 +503,6 @@ class Runtime:
                     yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
             yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
 
-        self._link.send(publications(), _Export(job.round, job.last, file))
+        self._link.send(publications(), _Export(job.until or job.round, job.last, file))
         if file is not None:
             self._export_slot = slot

@@ -21,10 +21,16 @@ from fedge.topics import lane_of
 
 Affine = TypeVar("Affine", Standardize, Rescale)
 
-RULES: Mapping[str, Callable[[Sequence[Moments]], Columns]] = {"survey/1": pooled, "survey/2": robust}
+RULES: Mapping[str, Callable[[Sequence[Moments]], Columns]] = {
+    "survey/1": pooled,
+    "survey/2": robust,
+    "survey/3": robust,
+}
 """By what a closed survey names; whatever gives another bit of a frozen layer is another version."""
-RULE = "survey/2"
-"""What surveys are closed by."""
+RULE, CLIPPED = "survey/2", "survey/3"
+"""What surveys are closed by: without and with a bound on the standardized inputs."""
+CLIP = "layer:standardize.clip"
+"""What a device must be able to do for that, as a name of `fedge.capabilities`."""
 
 MIN_SAMPLES = 20
 """Statistics of fewer samples would come close to telling a sample."""
@@ -107,7 +113,14 @@ def _refusal(reason: Reason, names: tuple[str, ...], wrong: NDArray[np.bool_], r
     return Refusal(reason, f"column {names[int(np.argmax(wrong))][:100]!r}: {rule}")
 
 
-def standardize(task: Task, surveys: Mapping[str, Measured], rule: str = RULE) -> Task | Unmeasured:
+def rule_of(clip: float | None) -> str:
+    """By which rule a survey is closed, where inputs are clipped to this many deviations or not at all."""
+    return RULE if clip is None else CLIPPED
+
+
+def standardize(
+    task: Task, surveys: Mapping[str, Measured], rule: str = RULE, clip: float | None = None
+) -> Task | Unmeasured:
     """Put a frozen `Standardize` before the network of `task`, and for a regression a `Rescale` behind it.
 
     Args:
@@ -115,15 +128,21 @@ def standardize(task: Task, surveys: Mapping[str, Measured], rule: str = RULE) -
         surveys: by device, in any order: they are taken by lane and device, so the result is a function
             of the set.
         rule: how they are merged, one of `RULES`.
+        clip: the bound on standardized inputs, in standard deviations; for `CLIPPED` and no other rule.
 
     Raises:
-        ValueError: there is no survey, or the network is already standardized.
+        ValueError: there is no survey, the network is already standardized, or rule and bound disagree.
     """
+    if (clip is not None) != (rule == CLIPPED):
+        raise ValueError(f"the rule {rule} with a bound of {clip}")
     if not surveys:
         raise ValueError("nothing to standardize with: no device was surveyed")
     ordered, merge = [measured for _, measured in _ordered(surveys)], RULES[rule]
     features = merge([measured.features for measured in ordered])
-    layers: tuple[LayerSpec, ...] = (_frozen(Standardize, features), *task.network.layers)
+    first = _frozen(Standardize, features)
+    if clip is not None:
+        first = Standardize(mean=first.mean, scale=first.scale, clip=clip)
+    layers: tuple[LayerSpec, ...] = (first, *task.network.layers)
     columns = list(zip(task.features, features.count, strict=True))
     if task.targets is not None:
         targets = merge([measured.targets for measured in ordered if measured.targets is not None])

@@ -44,7 +44,8 @@ class LinkUp:
 class LinkDown:
     """The connection is gone, or could not be made."""
 
-    reason: str
+    reason: str | None
+    """What to tell of it; None: nothing, as that was said lately."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def step(state: Takeover, event: Event) -> Step:
         case LinkDown(reason):
             return (
                 replace(state, watch=None, subscribed_s=None),
-                [Say("warning", f"not connected: {reason}")],
+                [Say("warning", f"not connected: {reason}")] if reason is not None else [],
             )
         case Tick(now_s):
             due = due_s(state)

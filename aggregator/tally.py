@@ -37,7 +37,7 @@ class Tally:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     """How many of these rounds took so long: up to each of `BOUNDS_S`, and longer."""
     brought: Mapping[str, float] = field(default_factory=dict)
-    """The summary of the round that closed last: `accuracy`, `held_loss`, `weight_change`, …"""
+    """What the round that closed last brought: `accuracy`, `held_loss`, `weight_change`, …"""
     outlying: int | None = None
     """Devices that lie far from the fleet in some column, as the survey found; None: there is none yet."""
     _decliners: dict[str, tuple[RoundId, int]] = field(default_factory=dict)
@@ -64,8 +64,13 @@ class Tally:
         self.rounds += 1
         self.seconds += seconds
         self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
-        self.brought = summary
+        self.bring(summary)
         self.surveyed(summary)
+
+    def bring(self, summary: Mapping[str, float]) -> None:
+        """Take in what a round brought; one that only measured changes nothing else of the one before."""
+        trained = "weight_change" in summary
+        self.brought = summary if trained else {**self.brought, **summary}
 
     def surveyed(self, summary: Mapping[str, float]) -> None:
         """Take in what a survey found, if the summary is of one."""

@@ -19,6 +19,7 @@ from aggregator.presence import QUIET_S, RETAINED_S
 from aggregator.reports import Reports
 from aggregator.takeover import Takeover, TakeUp
 from fedge import ed25519
+from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.freshness import SERVICE_EXPIRY_S, age_s
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived
@@ -59,7 +60,7 @@ class Watching:
         quarantined: frozenset[str] = frozenset(),
     ) -> None:
         self._quarantined, self._known = quarantined, known
-        self._reports = Reports()
+        self._reports, self._losses = Reports(), Losses()
         self._link = link
         self._now_s = now_s
         self._signer = signer
@@ -108,7 +109,7 @@ class Watching:
                 yield takeover.LinkUp(self._now_s())
             case LinkDown():
                 self._link.handle_down()
-                yield takeover.LinkDown(event.reason)
+                yield takeover.LinkDown(self._losses.text(event.reason, self._now_s()))
             case Answered():
                 self._link.settle(event)
                 if event.subscription:

@@ -59,6 +59,7 @@ folder = "state"
 
 [export]
 folder = "export"
+choose = "newest"
 """
 
 AGENT_TOML = """\
@@ -153,12 +154,15 @@ def run(processes: Processes, folder: Path, data: Path, *, devices: int, rounds:
 
 
 def seconds_per_round(arrivals: list[Arrival]) -> list[float]:
-    """From each training round's announcement to the next, or to the word that learning is done."""
+    """From each training round's announcement to the next, or to what follows the last one."""
     begun_s: dict[tuple[int, str], float] = {}
     for arrival in arrivals:
         manifest = unseal(arrival.payload, Manifest)
-        if manifest.kind == "train" and manifest.state in ("open", "done"):
+        trains = manifest.kind == "train" and manifest.state == "open"
+        if trains or manifest.kind == "evaluate" or manifest.state == "done":
             begun_s.setdefault((manifest.round, manifest.state), arrival.at_s)
+        if begun_s and not trains:
+            break
     return [end - begin for begin, end in pairwise(begun_s.values())]
 
 

@@ -33,7 +33,7 @@ from benchmarks import machine
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
 from fedge.messages import Task
 from fedge.plan import Plan
-from fleet import baselines, broker, demo
+from fleet import baselines, broker, demo, learning
 from fleet.datasets import FederatedDataset, load_watch
 from fleet.datasets.federated import DeviceData
 from fleet.provision import DATA_FILE, Federation, provision
@@ -263,7 +263,7 @@ def _task(files: Federation) -> Task:
 def _accuracy(model: Path, honest: Federation, task: Task) -> float:
     if not model.is_file():
         return 0.0
-    X, y = baselines.held_out(demo.data_of(honest, task))
+    X, y = baselines.held_out(learning.data_of(honest, task))
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (scores,) = session.run(None, {session.get_inputs()[0].name: X})
     return float((scores.argmax(axis=1) == y).mean())

@@ -6,12 +6,13 @@ half understands, whatever the manifest lists.
 
 | name | what |
 |---|---|
-| `phase:NAME` | a kind of round: `survey`, `train` |
+| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
 | `local:NAME` | a local algorithm: `sgd` |
 | `codec:NAME` | how a vector becomes bytes (`fedge.codecs`) |
 | `layer:NAME` | a layer of the network (`fedge.nn.spec`); `layer:NAME.FIELD`: a field of one |
 | `loss:NAME`, `network:NAME` | another loss, another part of a network |
 | `plan:NAME` | a field of the plan (`fedge.plan`) that came after 0.2.0 |
+| `data:NAME` | a rule for reading data (`fedge.rules`) that the task proposes and requires to be known |
 | `state:NAME` | a state of the round |
 | `task:unreadable`, `model:unreadable` | what was announced cannot be read |
 """
@@ -21,10 +22,11 @@ from functools import lru_cache
 
 from fedge.codecs import CODECS
 from fedge.messages import Manifest, Model, Task
-from fedge.nn.spec import LAYERS, LOSSES, NetworkSpec, names_of
+from fedge.nn.spec import ADDED, LAYERS, LOSSES, NetworkSpec, names_of
 from fedge.plan import Plan
+from fedge.rules import NAMES, Proposal
 
-PHASES = ("survey", "train")
+PHASES = ("survey", "train", "evaluate")
 LOCAL = ("sgd",)
 STATES = ("open", "closed", "paused", "done")
 
@@ -49,6 +51,8 @@ CAN = frozenset(
         *(f"local:{name}" for name in LOCAL),
         *(f"codec:{name}" for name in CODECS),
         *(f"layer:{name}" for name in LAYERS),
+        *(f"layer:{layer}.{name}" for layer, names in ADDED.items() for name in names),
+        *(f"data:{name}" for name in NAMES),
         *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),
     }
 )
@@ -56,9 +60,18 @@ CAN = frozenset(
 
 
 @lru_cache(maxsize=16)
-def required(phase: str, plan: Plan | None, network: NetworkSpec) -> frozenset[str]:
+def required(
+    phase: str, plan: Plan | None, network: NetworkSpec, rules: Proposal | None = None
+) -> frozenset[str]:
     """What a round requires of a device, to be listed in its manifest."""
-    return frozenset({f"phase:{phase}", *_of_network(network), *(_of_plan(plan) if plan is not None else ())})
+    return frozenset(
+        {
+            f"phase:{phase}",
+            *_of_network(network),
+            *_of_rules(rules),
+            *(_of_plan(plan) if plan is not None else ()),
+        }
+    )
 
 
 def of_manifest(manifest: Manifest) -> frozenset[str]:
@@ -85,12 +98,21 @@ def lacking(needed: frozenset[str], can: frozenset[str]) -> tuple[str, ...]:
 
 def unknown_in_task(task: Task) -> tuple[str, ...]:
     """What of a task this program does not know, as names."""
-    return lacking(frozenset(_of_network(task.network)), CAN)
+    return lacking(frozenset({*_of_network(task.network), *_of_rules(task.rules)}), CAN)
 
 
 def unknown_in_model(model: Model) -> tuple[str, ...]:
     """What of a model this program does not know, as names."""
     return lacking(frozenset({f"codec:{model.codec}"}), CAN)
+
+
+def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
+    """What of the needed names a device of 0.2.0 would have trained without, in order.
+
+    It does not read what a manifest requires. But a network with a layer, or a field of one, that it does not
+    know it does not read either; and rules for data are proposals, which an owner may have set otherwise.
+    """
+    return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in ("layer", "data"))
 
 
 @lru_cache(maxsize=256)
@@ -107,6 +129,11 @@ def _of_plan(plan: Plan) -> Iterator[str]:
     yield f"codec:{plan.codec}"
     asked = (name for name in Plan.model_fields if getattr(plan, name) is not None)
     yield from (f"plan:{name}" for name in (*asked, *plan.unknown) if name not in BASE_PLAN)
+
+
+def _of_rules(rules: Proposal | None) -> Iterator[str]:
+    if rules is not None and rules.required:
+        yield from (f"data:{name}" for name in (*rules.proposed, *rules.unknown))
 
 
 def _of_network(network: NetworkSpec) -> Iterator[str]:

@@ -30,6 +30,8 @@ def explain(settings: type[BaseModel], path: Path, variables: Variables, error: 
         keys, table, inner, message = [*keys, head], inner[0], [], rest  # a check names the key to change
     value = error.get("input")
     got = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
+    if kind == "value_error" and got:  # a table, for which a value may be written too
+        inner = []
     about = _about(table, keys)
     match kind:
         case "extra_forbidden":

@@ -10,6 +10,7 @@ import errno
 import logging
 import math
 import random
+import select
 import socket
 import ssl
 import time
@@ -26,6 +27,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from fedge.diagnosis import NOT_AUTHORIZED, Peer, lost, no_handshake, refused, unanswered
 from fedge.errors import ConfigError, FedgeError
 from fedge.liveness import Pulse
 from fedge.settings import BrokerSettings
@@ -42,6 +44,8 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 20.0
 STABLE_S = 5.0
 """A connection that lasted this long was a good one: after it the back-off begins anew."""
 SESSION_TAKEN_OVER = 0x8E
+LOOK_S = 0.2
+"""So long a connection's first answer is waited for before paho is given its turn again."""
 LONGEST_TURN_S, LONGEST_ATTEMPT_S = 30.0, 300.0
 """Between two signs of life of the network thread: paho's loop turns once a second, but an attempt
 to connect may wait for the name, for TCP and for TLS in turn."""
@@ -72,6 +76,8 @@ class LinkDown:
 
     reason: str
     taken_over: bool = False
+    unauthorized: bool = False
+    """The broker does not let us in: the name, or what proves it, counts no more."""
 
 
 @dataclass(frozen=True)
@@ -300,6 +306,7 @@ class Link:
             properties.MessageExpiryInterval = piece.expiry_s
         self.traffic.sent += len(piece.topic) + len(piece.payload)
         assert self._current is not None
+        self._current.last_bytes = len(piece.payload)
         return self._current.client.publish(piece.topic, piece.payload, 1, piece.retain, properties)
 
     def _finish(self, batch: _Batch) -> None:
@@ -364,7 +371,19 @@ class _Connection:
         self._closed = closed
         self._reason = ""
         self._taken_over = False
+        self._unauthorized = False
         self._up_s = math.inf
+        self._socket: socket.socket | None = None
+        """To look at what comes first, until something has."""
+        self._first: bytes | None = None
+        self.last_bytes = 0
+        """Of the packet that was sent last."""
+        self._peer = Peer(
+            link.broker.host,
+            link.broker.port,
+            link.broker.tls,
+            str(link.broker.certificate) if link.broker.certificate is not None else None,
+        )
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             link.client_id,
@@ -373,7 +392,7 @@ class _Connection:
             manual_ack=link.manual_ack,
         )
         client.max_inflight_messages_set(WINDOW)
-        client.on_socket_open = _no_delay
+        client.on_socket_open = self._on_socket_open
         client.on_socket_register_write = _leave_it_to_the_loop
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -390,28 +409,31 @@ class _Connection:
                 self.client.disconnect()
             while self.client.loop() == mqtt.MQTT_ERR_SUCCESS:
                 self._link.promise(self._closed, LONGEST_TURN_S)
+                self._look()
         except FedgeError as error:
             self._reason = str(error)
         except ssl.SSLCertVerificationError as error:
-            broker = self._link.broker
             self._reason = (
-                f"{broker.host}:{broker.port} is not trusted: {error.verify_message} "
+                f"{self._peer} is not trusted: {error.verify_message} "
                 "(is [broker] ca its authority, and this machine's clock right?)"
             )
+        except ssl.SSLError as error:
+            self._reason = no_handshake(self._peer, error)
         except (OSError, ValueError) as error:  # ValueError: what no resolver takes for a name
-            broker = self._link.broker
             full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-            who = f"{broker.host}:{broker.port}"
+            met = self._peer.tls and isinstance(error, ConnectionResetError)  # it was there, and ended TLS
             self._reason = (
-                f"{who} cannot be reached: this program, or this machine, has too many files and connections "
-                f"open (`ulimit -n`, LimitNOFILE=): {error}"
+                f"{self._peer} cannot be reached: this program, or this machine, has too many files and "
+                f"connections open (`ulimit -n`, LimitNOFILE=): {error}"
                 if full
-                else f"no broker answers at {who}: {error}"
+                else no_handshake(self._peer, error)
+                if met and isinstance(error, OSError)
+                else f"no broker answers at {self._peer}: {error}"
             )
         except Exception as error:  # an answer that paho cannot read must not end the thread
             log.exception("the connection failed")
-            self._reason = f"{type(error).__name__}: {error}"
-        return LinkDown(self._reason, self._taken_over)
+            self._reason = f"{self._peer} answered what cannot be read: {type(error).__name__}: {error}"
+        return LinkDown(self._reason, self._taken_over, self._unauthorized)
 
     @property
     def accepted(self) -> bool:
@@ -422,6 +444,23 @@ class _Connection:
     def stable(self) -> bool:
         """Whether the broker accepted us, a while ago."""
         return time.monotonic() - self._up_s > STABLE_S
+
+    def _on_socket_open(self, _client: object, _userdata: object, connection: Any) -> None:
+        _no_delay(connection)
+        if not self._peer.tls:
+            self._socket = connection
+
+    def _look(self) -> None:
+        """Note what the broker says first, and leave it there; what is no MQTT is told by it."""
+        if self._socket is None or self.client.want_write():
+            return
+        try:
+            if not select.select([self._socket], [], [], LOOK_S)[0]:
+                return
+            self._first = self._socket.recv(8, socket.MSG_PEEK)
+        except (OSError, ValueError):  # it is gone: the loop says so
+            pass
+        self._socket = None
 
     def _connect(self) -> None:
         link, client = self._link, self.client
@@ -450,27 +489,30 @@ class _Connection:
         self, _client: object, _userdata: object, flags: mqtt.ConnectFlags, code: ReasonCode, properties: Any
     ) -> None:
         if code.is_failure:
-            self._reason = str(code)
+            self._reason = refused(self._peer, code.value, str(code))
+            self._unauthorized = code.value == NOT_AUTHORIZED
             return  # the broker disconnects now
         self._up_s = time.monotonic()
         max_packet = getattr(properties, "MaximumPacketSize", None) or 2**28 - 1
         self._tell(LinkUp(self.number, bool(flags.session_present), max_packet))
 
     def _on_disconnect(
-        self, _client: object, _userdata: object, _flags: object, code: ReasonCode, _properties: object
+        self, _client: object, _userdata: object, flags: mqtt.DisconnectFlags, code: ReasonCode, _: object
     ) -> None:
-        self._reason = self._reason or (str(code) if self.accepted else self._unanswered(str(code)))
+        patience_s = float(self._link.broker.keepalive_s)
+        if not self._reason:
+            self._reason = (
+                lost(
+                    self._peer,
+                    str(code),
+                    patience_s,
+                    self.last_bytes,
+                    said=flags.is_disconnect_packet_from_server,
+                )
+                if self.accepted
+                else unanswered(self._peer, self._first, str(code), patience_s)
+            )
         self._taken_over = code.value == SESSION_TAKEN_OVER
-
-    def _unanswered(self, what: str) -> str:
-        """Why the broker ended the connection before it said a word; paho hides what TLS says of it."""
-        broker = self._link.broker
-        if broker.certificate is None:
-            return f"{broker.host}:{broker.port} ended the connection without a word: {what}"
-        return (
-            f"{broker.host}:{broker.port} ended the connection without a word: does it trust our certificate "
-            f"{broker.certificate}? It may have been revoked, or be over, or not have begun by its clock"
-        )
 
     def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
         try:
@@ -499,7 +541,7 @@ def _leave_it_to_the_loop(*_: object) -> None:
     """Without this paho writes from whichever thread publishes; its loop is woken up anyway."""
 
 
-def _no_delay(_client: object, _userdata: object, connection: Any) -> None:
+def _no_delay(connection: Any) -> None:
     """Send small packets at once: held back until an earlier one is acknowledged, each costs 40 ms."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

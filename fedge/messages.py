@@ -24,6 +24,7 @@ from fedge.names import Capabilities, WireName
 from fedge.nn.spec import MAX_WIDTH, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason as Reason  # re-exported: messages carry it
+from fedge.rules import Proposal
 from fedge.topics import DEVICE_ID
 
 VERSION = 1
@@ -38,6 +39,9 @@ MAX_DETAIL = 500
 """Characters that explain a reason."""
 MAX_SUCCESSIONS = 16
 """Changes of the signing key that travel with an envelope; who slept through more must be enrolled anew."""
+
+WEIGHTS, FIGURES = "weights", "figures"
+"""Kinds of updates."""
 
 _REASONS = frozenset(Reason)
 SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
@@ -118,6 +122,8 @@ class Task(Message):
     """Which of a device's sources of samples is meant; none named: the one it has as its default."""
     reconnect_spread_s: Seconds = 1.0
     """Devices come back within this many seconds of each other after the broker was away."""
+    rules: Proposal | None = None
+    """How the devices are to read their data, where their owners leave it open; none: nothing is proposed."""
 
     @model_validator(mode="after")
     def _check(self) -> "Task":
@@ -185,7 +191,7 @@ class Manifest(Message):
     round: Counter
     attempt: Counter = 0
     kind: WireName
-    """`survey`, `train`: what the round asks for (`fedge.capabilities.PHASES`)."""
+    """`survey`, `train`, `evaluate`: what the round asks for (`fedge.capabilities.PHASES`)."""
     state: WireName
     """`open`, `closed`, `paused`, `done` (`fedge.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)
@@ -204,11 +210,16 @@ class Manifest(Message):
     def _check(self) -> "Manifest":
         if self.kind == "train" and (self.model is None or self.plan is None):
             raise ValueError("a training round names its model and its plan")
+        if self.kind == "evaluate" and self.model is None:
+            raise ValueError("a round that measures names its model")
         return self
 
 
 class Update(Message):
-    """What a device learnt in one round: its weights (or their difference from `base`) and n_k."""
+    """What a device learnt in one round: its weights (or their difference from `base`) and n_k.
+
+    Where a round only measures its model, no vector: the metrics are what is asked for.
+    """
 
     TYPE: ClassVar[str] = "update"
 
@@ -220,7 +231,7 @@ class Update(Message):
     """n_k, training samples without the held-out part; its bounds are admission's to judge."""
     steps: int = Field(ge=0, le=2**63 - 1)
     kind: WireName
-    """`weights`, `delta`: what the vector is."""
+    """`weights`, `delta`: what the vector is; `figures`: there is none, and `body` is empty."""
     codec: WireName
     body: bytes
     metrics: Metrics = Field(default_factory=dict)
@@ -303,6 +314,8 @@ class Status(Message):
     """The signing key that it believes, and that has announced what it has seen; none: it pins no key."""
     can: Capabilities | None = None
     """What it can do, as names of `fedge.capabilities`; none listed: what a device of 0.2.0 can."""
+    uses: Digest | None = None
+    """The digest of the model that it predicts with, if its owner's gate keeps that instead of `holds`."""
 
 
 class Service(Message):

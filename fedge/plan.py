@@ -19,18 +19,18 @@ class Plan(BaseModel):
     take part.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, use_attribute_docstrings=True)
 
     epochs: int = Field(default=5, ge=1, le=MAX_EPOCHS)
     """E, passes over the local training samples."""
     batch_size: int = Field(default=16, ge=0, le=1_000_000)
     """B, samples a step; 0 means all of them at once."""
     learning_rate: float = Field(default=0.05, gt=0, le=1e3, allow_inf_nan=False)
-    """α."""
+    """α of w ← w - α v: how far each step goes."""
     momentum: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
-    """μ of v ← μ v + g, w ← w - α v."""
+    """μ of v ← μ v + g, where g is the gradient: how much of the steps before is in a step."""
     weight_decay: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
-    """λ of g ← g + λ w."""
+    """λ of g ← g + λ w: how strongly weights are drawn to zero."""
     codec: WireName = "float32"
     """How the update's vector becomes bytes; a name in `fedge.codecs`."""
 

@@ -59,3 +59,15 @@ class Reason(StrEnum):
     TOO_BUSY = "too_busy"
     OVER_BYTE_BUDGET = "over_byte_budget"
     CANNOT_MEASURE = "cannot_measure"
+
+
+PASSING = frozenset(
+    {
+        Reason.OUTSIDE_HOURS,
+        Reason.ON_BATTERY,
+        Reason.TOO_HOT,
+        Reason.TOO_BUSY,
+        Reason.OVER_BYTE_BUDGET,
+    }
+)
+"""What passes by itself: nobody has to mend it."""

@@ -142,7 +142,7 @@ def lock(folder: Path) -> int:
     except OSError as error:
         raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(descriptor)
         os.ftruncate(descriptor, 0)
         with suppress(OSError):  # on a full disk the lock holds without a name
             os.write(descriptor, str(os.getpid()).encode())
@@ -154,6 +154,32 @@ def lock(folder: Path) -> int:
         os.close(descriptor)
         raise StateError(f"{path}: cannot be locked: {error.strerror}") from error
     return descriptor
+
+
+def _take(descriptor: int) -> None:
+    """Lock it; who only looks whether it is locked (`is_locked`) is waited for."""
+    deadline_s = time.monotonic() + LONGEST_LOOK_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                raise
+            time.sleep(LOOK_AGAIN_S)
+
+
+def is_locked(folder: Path) -> bool | None:
+    """Whether a process works with a state folder (`lock`); None: this user may not know."""
+    try:
+        with opened(folder) as held, held.file("lock") as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go when it is closed, at once
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
 
 
 @contextmanager
@@ -186,6 +212,8 @@ def waiting_lock(path: Path, patience_s: float) -> Iterator[int]:
         os.close(descriptor)
 
 
+LONGEST_LOOK_S = 0.2
+"""For so long who only looks at a lock may keep others from it: a moment, on a machine that is busy."""
 LOOK_AGAIN_S = 0.02
 """How often a lock that somebody holds is asked for: the system can wait for it, but not for so long."""
 

@@ -4,7 +4,7 @@ Both train the network of the task with the plan of the fleet as often as the fl
 many epochs, and normalise their features by the survey of the data they may see.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,89 +12,145 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.dataset import Dataset
-from agent.local.sgd import train
+from agent.local.sgd import never, train
 from aggregator.survey import Measured, Unmeasured, standardize
 from fedge.errors import DataError
 from fedge.messages import Task
 from fedge.moments import measure
 from fedge.nn import Network, initialize
 from fedge.plan import Plan
+from fleet.figure import figure_of
+
+Fleet = Mapping[str, Dataset]
+"""The data of the devices; every one trains on something."""
 
 
 @dataclass(frozen=True)
 class Alone:
-    """How far one device comes with its own data."""
+    """How far one device comes with its own data, by the figure of the task."""
 
     device: str
     everyone: float
-    """Accuracy on the held-out parts of all devices."""
+    """On the held-out parts of all devices."""
     own: float
-    """Accuracy on its own held-out part."""
+    """On its own held-out part; NaN if it holds nothing out."""
 
 
-def alone(task: Task, fleet: Mapping[str, Dataset], plan: Plan, rounds: int, seed: int) -> tuple[Alone, ...]:
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a model that was trained here says of samples."""
+
+    outputs: NDArray[Any]
+    """Of shape (n, k): the classes' probabilities, or the targets in their own units."""
+    rounds: int
+    """How often the plan was done at all."""
+    of: int
+    """After which of these rounds it was the model that answers."""
+
+
+def alone(
+    task: Task,
+    fleet: Fleet,
+    plan: Plan,
+    rounds: int,
+    seed: int,
+    enough: Callable[[], bool] = never,
+    *,
+    best: bool = False,
+) -> tuple[Alone, ...]:
     """Train each device on its own training part only.
 
     Args:
-        task: a classification as the survey gets it, without a Standardize layer.
-        fleet: by device; every one holds something out.
+        task: as the survey gets it, without a Standardize layer.
+        fleet: by device.
         plan: local training of one round.
         rounds: how often it is done.
         seed: fixes the first weights, the same for all, and the order of samples.
+        enough: asked before each device; yes ends it with those there are, but never without the first.
+        best: of the models after each round, take the one that does best on all held-out parts, else the
+            last one. So what is learnt by heart in too many rounds does not make a baseline look bad.
 
     Raises:
         DataError: nothing was measured of a column.
     """
+    figure = figure_of(task)
     held_X, held_y = held_out(fleet)
-    results = []
+    results: list[Alone] = []
     for device, data in fleet.items():
-        network, w = _learn(task, {device: data}, plan, rounds, seed)
+        if results and enough():
+            break
+        outputs = predict(
+            task,
+            {device: data},
+            plan,
+            rounds,
+            seed,
+            np.concatenate([held_X, data.held_X]),
+            judge=(held_X, held_y) if best else None,
+        ).outputs
         results.append(
             Alone(
                 device=device,
-                everyone=_accuracy(network, w, held_X, held_y),
-                own=_accuracy(network, w, data.held_X, data.held_y),
+                everyone=figure.of(outputs[: len(held_X)], held_y),
+                own=figure.of(outputs[len(held_X) :], data.held_y),
             )
         )
     return tuple(results)
 
 
-def central(task: Task, fleet: Mapping[str, Dataset], plan: Plan, rounds: int, seed: int) -> float:
-    """Train on the training parts of all devices in one place; returns the accuracy on all held-out parts.
+def central(task: Task, fleet: Fleet, plan: Plan, rounds: int, seed: int) -> float:
+    """Train on the training parts of all devices in one place; the figure on all held-out parts.
 
     The arguments and errors are those of `alone`.
     """
-    network, w = _learn(task, fleet, plan, rounds, seed)
-    return _accuracy(network, w, *held_out(fleet))
+    X, y = held_out(fleet)
+    return figure_of(task).of(predict(task, fleet, plan, rounds, seed, X).outputs, y)
 
 
-def held_out(fleet: Mapping[str, Dataset]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """The held-out parts of all devices, of shapes (h, d) and (h,)."""
-    return (
-        np.concatenate([data.held_X for data in fleet.values()]),
-        np.concatenate([data.held_y for data in fleet.values()]),
-    )
+def predict(
+    task: Task,
+    fleet: Fleet,
+    plan: Plan,
+    rounds: int,
+    seed: int,
+    X: NDArray[np.float32],
+    enough: Callable[[], bool] = never,
+    judge: tuple[NDArray[np.float32], NDArray[Any]] | None = None,
+) -> Predicted:
+    """Train on the training parts of all devices in one place, and answer the samples X, of shape (n, d).
 
-
-def _learn(
-    task: Task, fleet: Mapping[str, Dataset], plan: Plan, rounds: int, seed: int
-) -> tuple[Network, NDArray[np.float32]]:
+    `enough` is asked before each round but the first. With `judge`, samples and their answers, the model of
+    the round answers that has the best figure on them, of equal ones the least loss; else the last one. The
+    other arguments and errors are those of `alone`.
+    """
     everything = np.concatenate([data.X for data in fleet.values()])
-    standardized = standardize(task, {"all": Measured(measure(everything), None)})
+    answers = np.concatenate([data.y for data in fleet.values()])
+    targets = measure(answers.reshape(len(answers), -1)) if task.targets else None
+    standardized = standardize(task, {"all": Measured(measure(everything), targets)})
     if isinstance(standardized, Unmeasured):
         raise DataError(str(standardized))
     network = Network(standardized.network)
     rng = np.random.default_rng(seed)
     w = initialize(standardized.network, rng)
-    X = network.prepare(everything)
-    y = network.prepare_targets(np.concatenate([data.y for data in fleet.values()]))
-    for _ in range(rounds):
-        w = train(network, w, X, y, plan, rng).vector
-    return network, w
+    prepared, prepared_answers = network.prepare(everything), network.prepare_targets(answers)
+    done, chosen, best = 0, (w, 0), (-np.inf, -np.inf)
+    while done < rounds and not (done and enough()):
+        w = train(network, w, prepared, prepared_answers, plan, rng).vector
+        done += 1
+        if judge is None:
+            chosen = w, done
+            continue
+        found = network.evaluate(w, *judge)
+        merit = (-found.loss if found.accuracy is None else found.accuracy, -found.loss)
+        if merit > best:
+            chosen, best = (w, done), merit
+    return Predicted(network.predict(chosen[0], X), done, chosen[1])
 
 
-def _accuracy(network: Network, w: NDArray[np.float32], X: NDArray[np.float32], y: NDArray[Any]) -> float:
-    accuracy = network.evaluate(w, X, y).accuracy
-    if accuracy is None:
-        raise ValueError("a baseline is an accuracy: the task must be a classification")
-    return accuracy
+def held_out(fleet: Fleet) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """The held-out parts of all devices: samples of shape (h, d), and classes of shape (h,) or targets of
+    shape (h, t)."""
+    return (
+        np.concatenate([data.held_X for data in fleet.values()]),
+        np.concatenate([data.held_y for data in fleet.values()]),
+    )

@@ -19,7 +19,8 @@ import fedge
 from fedge import interrupts
 from fedge.collision import ADVICE, collisions
 from fedge.errors import FedgeError
-from fleet import cli_identities, cli_registrar, cli_signing, cli_simulation
+from fleet import cli_evaluation, cli_identities, cli_registrar, cli_signing, cli_simulation
+from fleet.trial import cli as cli_trial
 
 if TYPE_CHECKING:
     from fleet.outcome import Outcome
@@ -52,6 +53,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_evaluation.app)
+app.add_typer(cli_trial.app)
 app.add_typer(cli_simulation.app)
 app.add_typer(cli_identities.app)
 app.add_typer(cli_signing.app)
@@ -193,9 +196,9 @@ def _print(outcome: "Outcome", console: Console) -> None:
     table = Table()
     table.add_column("training")
     table.add_column("accuracy", justify="right")
-    table.add_row(f"alone (mean of {outcome.devices} devices)", f"{outcome.accuracy_alone_mean:.3f}")
-    table.add_row(f"together ({outcome.rounds} rounds)", f"[bold]{outcome.accuracy:.3f}[/bold]")
-    table.add_row("all data in one place", f"{outcome.accuracy_central:.3f}")
+    table.add_row(f"alone (mean of {outcome.devices} devices)", f"{outcome.alone_mean:.3f}")
+    table.add_row(f"together ({outcome.rounds} rounds)", f"[bold]{outcome.together:.3f}[/bold]")
+    table.add_row("all data in one place", f"{outcome.central:.3f}")
     console.print(table)
     traffic, median_ms = outcome.traffic, outcome.seconds_per_round_median * 1000
     console.print(

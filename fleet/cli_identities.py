@@ -4,18 +4,22 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedge.device_names import as_id, renamed
 from fedge.errors import FedgeError, StateError
 
 if TYPE_CHECKING:
     from fleet.identities.folder import FederationFolder
 
 app = typer.Typer()
+MOST_RENAMED = 20
+"""Names that become another id, of which each is told."""
 LONGEST_LIST = 8_000_000
 """Bytes of a list of devices."""
 Folder = Annotated[Path, typer.Option("--folder", help="The federation's folder.")]
@@ -26,7 +30,10 @@ def init(
     name: Annotated[str, typer.Argument(help="The federation's name: a-z, 0-9 and hyphens, at most 31.")],
     host: Annotated[
         list[str] | None,
-        typer.Option(help="The broker's name or address for devices; more than one: the first is told."),
+        typer.Option(
+            help="The broker's name or address for devices; more than one: the first is told. Without it "
+            "only this machine reaches the broker."
+        ),
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where to make it; by default ./NAME.")] = None,
     beside: Annotated[
@@ -39,38 +46,72 @@ def init(
     ca_days: Annotated[int, typer.Option(help="How long the authority lasts.", min=1)] = 20 * 365,
     server_days: Annotated[int, typer.Option(help="How long a server's certificate lasts.", min=1)] = 730,
     device_days: Annotated[int, typer.Option(help="How long a device's certificate lasts.", min=1)] = 365,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A CSV, a folder of them or an .npz: propose from it what is learnt, in [model]."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="With --like: the CSV's column of class names.", show_default="label")
+    ] = None,
+    regression: Annotated[
+        str | None, typer.Option(help="With --like: the column to predict as a number, instead of classes.")
+    ] = None,
 ) -> None:
     """Make a federation's folder: authority, identities, signing key, configuration; overwrites nothing.
 
     Run again it completes what is missing, and tells the broker of topics that a newer version has.
     To replace a key that others saw, remove its file and run this again: its certificate counts no more.
+
+    With --like it says which columns it took, which it left out and why.
     """
+    if like is None and (label is not None or regression is not None):
+        raise typer.BadParameter("--label and --regression are a file's: they go with --like")
+    if label is not None and regression is not None:
+        raise typer.BadParameter("--label is for classes and --regression for a number: give one of them")
     from fleet.identities.folder import FederationFolder
     from fleet.identities.founding import Founding, found
     from fleet.identities.renewing import ignored
 
     root = folder or Path(name)
+    founding = Founding(
+        name, host or ["localhost"], port, provisioning_port, ca_days, server_days, device_days
+    )
     with _told("init"):
+        proposal = None
+        if like is not None:
+            from fleet.settings_text import data_table, model_table, proposed
+
+            proposal = proposed(like, label, regression)
+            founding = replace(
+                founding,
+                model=model_table(proposal, like.name),
+                data=data_table(like, label, regression),
+            )
         made = found(
-            FederationFolder(root),
-            Founding(name, host or ["localhost"], port, provisioning_port, ca_days, server_days, device_days),
-            FederationFolder(beside) if beside is not None else None,
+            FederationFolder(root), founding, FederationFolder(beside) if beside is not None else None
         )
         unused = ignored(FederationFolder(root), host or ())
+        here_only = _listens_here_only(FederationFolder(root))
     for path in made:
         typer.echo(path)
     if not made:
         typer.echo(f"{root} is complete; nothing was changed")
-    elif not host and beside is None and FederationFolder(root).registrar_settings in made:
-        typer.echo(
-            "only this machine reaches the broker as localhost: for devices elsewhere use --host", err=True
-        )
+    elif here_only and FederationFolder(root).mosquitto_conf in made:
+        typer.echo("the broker listens on this machine only: for devices elsewhere use --host", err=True)
+    if like is not None and proposal is not None:
+        from fleet.settings_text import summary
+
+        typer.echo(summary(proposal, like.name), err=True)
+        for path in (FederationFolder(root).settings, FederationFolder(root).device_settings):
+            if path not in made:
+                typer.echo(f"{path} was there before, so --like has not changed it", err=True)
     if unused:
         hosts = "--host " + " --host ".join(unused)
         typer.echo(
             f"{hosts} was ignored, as the broker had its certificate before: "
             f"`fedge renew {hosts} --folder {root}` adds to it; "
-            f"{FederationFolder(root).registrar_settings} says where devices find the broker",
+            f"{FederationFolder(root).registrar_settings} says where devices find the broker"
+            + (f"; {_unreached(FederationFolder(root))}" if here_only else ""),
             err=True,
         )
 
@@ -148,10 +189,10 @@ def enroll(
         raise typer.BadParameter(
             "name devices, here or in a file with --from, or give a request with --csr", param_hint="DEVICE"
         )
+    _tell_renamed(devices)
+    device = as_id(devices[0]) if devices else None
     with _told("enroll"):
-        done = enrol(
-            FederationFolder(folder), devices[0] if devices else None, request=_request(csr), again=again
-        )
+        done = enrol(FederationFolder(folder), device, request=_request(csr), again=again)
     typer.echo(done.bundle)
     typer.echo(
         f"{done.identity.name}, until {done.issued.not_after:%Y-%m-%d}; {done.signalled.value}", err=True
@@ -177,6 +218,7 @@ def revoke(
         if re.match(CLAIM, device):
             _withdraw(FederationFolder(folder), device)
             return
+        device = as_id(device)
         done = shut_out(FederationFolder(folder), device)
     typer.echo(f"{device} is revoked; {done.signalled.value}")
     if done.unseen:
@@ -199,7 +241,7 @@ def quarantine(
     from fleet.identities.quarantining import quarantine as set_aside
 
     with _told("quarantine"):
-        done = set_aside(FederationFolder(folder), devices, lift=lift)
+        done = set_aside(FederationFolder(folder), [as_id(device) for device in devices], lift=lift)
     for device in done.as_before:
         typer.echo(f"{device} was {'not ' if lift else ''}in quarantine before; nothing was changed")
     if done.changed:
@@ -231,6 +273,7 @@ def forget(
     from fleet.identities.forgetting import forget as erase
     from fleet.identities.forgetting import held
 
+    device = as_id(device)
     if re.fullmatch(DEVICE_ID, device) is None:
         raise typer.BadParameter(f"{device!r} is no device's id: expected 1 to 31 of a-z, 0-9 and '-'")
     with _told("forget"):
@@ -281,6 +324,8 @@ def renew(
     for renewal in renewals:
         what = "renewed" if renewal.done else "not yet due"
         typer.echo(f"{renewal.path}: {what}; good until {renewal.issued.not_after:%Y-%m-%d}")
+    if host and _listens_here_only(FederationFolder(folder)):
+        typer.echo(_unreached(FederationFolder(folder)), err=True)
     if signalled is not None:
         typer.echo(f"{signalled.value}; an installed aggregator gets its own when it is restarted", err=True)
 
@@ -332,6 +377,31 @@ def tokens(
         outstanding.show(listed, utc_now(), Console())
 
 
+def _tell_renamed(names: list[str]) -> None:
+    sentences = renamed(names)
+    for sentence in sentences[:MOST_RENAMED]:
+        typer.echo(sentence, err=True)
+    if (more := len(sentences) - MOST_RENAMED) > 0:
+        typer.echo(f"and {more} more names become ids in the same way", err=True)
+
+
+def _listens_here_only(folder: "FederationFolder") -> bool:
+    from fleet.identities.folder import read
+    from fleet.identities.mosquitto import listens_here_only
+
+    with suppress(StateError):  # there may be another broker, with another configuration
+        return listens_here_only(read(folder.mosquitto_conf).decode(errors="replace"))
+    return False
+
+
+def _unreached(folder: "FederationFolder") -> str:
+    """What is left to do before devices elsewhere reach a broker that was founded for this machine alone."""
+    return (
+        "the broker listens on this machine only: for devices elsewhere take the address out of the lines "
+        f"`listener` of {folder.mosquitto_conf} and start it again"
+    )
+
+
 def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | None) -> None:
     from fleet.identities.enrolling import enroll_all
     from fleet.identities.names import check_names, read_list
@@ -342,6 +412,7 @@ def _enroll_all(folder: "FederationFolder", devices: list[str], listed: Path | N
         if listed is not None:
             named += read_list(_text(listed), str(listed))
         batch = enroll_all(folder, check_names(federation, named))
+        _tell_renamed([name for _, name in named])
     for done in batch.enrolled:
         typer.echo(done.bundle)
     if batch.known and batch.enrolled:

@@ -1,5 +1,6 @@
-"""What a demonstration shows in the end."""
+"""What a fleet on this machine shows in the end, beside what it is compared with."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from aggregator.ledger.views import RoundRow
 from fleet.baselines import Alone
+from fleet.figure import ACCURACY, Figure
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,17 @@ class Outcome:
     devices: int
     rows: tuple[RoundRow, ...]
     """The survey and every training round."""
-    accuracy: float
-    """Of the final ONNX file on the held-out parts of all devices, by onnxruntime."""
-    accuracy_by_device: dict[str, float]
+    figure: Figure
+    """What `together`, `central` and all of `alone` are measured by."""
+    chosen: int
+    """The round of the exported model."""
+    together: float
+    """Of the exported ONNX file on the held-out parts of all devices, by onnxruntime."""
+    together_by_device: dict[str, float]
     """The same on each device's own held-out part."""
     alone: tuple[Alone, ...]
-    accuracy_central: float
+    central: float
+    """Of a model that was trained on all training parts in one place."""
     held_out: int
     """Samples in all held-out parts together."""
     onnx_max_abs_diff: float
@@ -48,9 +55,11 @@ class Outcome:
     manifest: Path
     report: Path
     seconds_learning: float
-    """From starting the programs until all devices held the final model."""
+    """From starting the programs until all devices held the newest model."""
     seconds: float
     """The whole of it."""
+    target_scale: float = 1.0
+    """Of a regression: the standard deviation of its target over the fleet, in the target's own unit."""
 
     @property
     def rounds(self) -> int:
@@ -63,9 +72,24 @@ class Outcome:
         return trained(self.rows)
 
     @property
-    def accuracy_alone_mean(self) -> float:
+    def alone_mean(self) -> float:
         """Mean over the devices of what each reaches alone, on the held-out parts of all."""
         return sum(one.everyone for one in self.alone) / len(self.alone)
+
+    @property
+    def curve(self) -> list[tuple[int, float]]:
+        """The figure of the model after each round that it is known of.
+
+        A row tells of the model that its round began from: the one of the round before.
+        """
+        points = {self.chosen: self.together}
+        for row in self.rows:
+            value = row.accuracy
+            if self.figure is not ACCURACY:
+                value = None if row.held_loss is None else math.sqrt(row.held_loss) * self.target_scale
+            if value is not None:
+                points.setdefault(row.round - 1, value)
+        return sorted(points.items())
 
     @property
     def traffic(self) -> Traffic:
@@ -84,9 +108,9 @@ class Outcome:
             "devices": self.devices,
             "rounds": self.rounds,
             "seed": self.seed,
-            "accuracy": self.accuracy,
-            "accuracy_alone_mean": self.accuracy_alone_mean,
-            "accuracy_central": self.accuracy_central,
+            self.figure.name: self.together,
+            f"{self.figure.name}_alone_mean": self.alone_mean,
+            f"{self.figure.name}_central": self.central,
             "held_out": self.held_out,
             "onnx": str(self.onnx),
             "onnx_max_abs_diff": self.onnx_max_abs_diff,

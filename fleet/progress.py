@@ -70,8 +70,10 @@ class Bar:
 
 
 def figures(rows: Sequence[RoundRow], online: int, devices: int) -> str:
-    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 25.1 MB`."""
+    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 25.1 MB`; 0: of how many is not
+    known yet."""
     measured = [row.accuracy for row in rows if row.accuracy is not None]
     parts = [f"accuracy {measured[-1]:.3f}"] if measured else []
     sent = sum(row.bytes_up + row.bytes_down for row in rows)
-    return " · ".join([*parts, f"{online}/{devices} devices", decimal(sent)])
+    there = f"{online}/{devices} devices" if devices else f"{online} devices"
+    return " · ".join([*parts, there, decimal(sent)])

@@ -1,6 +1,7 @@
 """Write what a federation's owner would: `federation.toml`, and for each device its data and `agent.toml`."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,51 +44,122 @@ def provision(
     Every round waits for all devices: so the same seed gives the same model, bit for bit. With a `quorum` it
     waits for those who are online, and so many are enough.
     """
-    broker = _broker(broker_url)
     devices = [data.device for data in dataset.devices]
-    enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
-    settings = folder / FEDERATION_FILE
-    _write(
-        settings,
-        {
-            "federation": {"name": federation, "seed": seed, "devices": devices},
-            "broker": broker,
-            "model": {
-                "features": dataset.features,
-                "classes": dataset.classes,
-                "layers": [{"type": "dense", "units": dataset.hidden_units}, {"type": "relu"}],
-            },
-            "plan": plan.model_dump(),
-            "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
-            "stopping": {"rounds": rounds},
-            "state": {"folder": "state"},
-            "export": {"folder": "export"},
+    settings = write_federation(
+        folder,
+        name=federation,
+        seed=seed,
+        devices=devices,
+        broker_url=broker_url,
+        model={
+            "features": dataset.features,
+            "classes": dataset.classes,
+            "layers": [{"type": "dense", "units": dataset.hidden_units}, {"type": "relu"}],
         },
+        plan=plan,
+        rounds=rounds,
+        deadline_s=deadline_s,
+        quorum=quorum,
+        choose="newest",  # what the devices hold is compared with it
     )
     agents = {}
     for data in dataset.devices:
         home = folder / "devices" / data.device
         home.mkdir(parents=True)
         write_csv(data, dataset.features, home / DATA_FILE)
-        agents[data.device] = home / AGENT_FILE
-        _write(
-            agents[data.device],
-            {
-                "federation": federation,
-                "device": data.device,
-                "broker": broker,
-                "data": {
-                    "source": "csv",
-                    "path": DATA_FILE,
-                    "label": LABEL,
-                    "series": SERIES,
-                    "holdout": dataset.holdout,
-                    "gap": dataset.gap,
-                },
-                "state": {"folder": "state"},
+        agents[data.device] = write_agent(
+            home,
+            federation=federation,
+            device=data.device,
+            broker_url=broker_url,
+            data={
+                "source": "csv",
+                "path": DATA_FILE,
+                "label": LABEL,
+                "series": SERIES,
+                "holdout": dataset.holdout,
+                "gap": dataset.gap,
             },
         )
     return Federation(settings, agents)
+
+
+def write_federation(
+    folder: Path,
+    *,
+    name: str,
+    seed: int,
+    devices: Sequence[str],
+    broker_url: str,
+    model: Mapping[str, "Value"],
+    plan: Plan,
+    rounds: int,
+    deadline_s: float,
+    quorum: int | None = None,
+    best_by: str = "loss",
+    choose: str = "best",
+) -> Path:
+    """Write `federation.toml` in `folder`; its state and its export will lie beside it.
+
+    Every round waits for all `devices`; with a `quorum` for those who are online, and so many are enough.
+    What is exported is what `choose` says, as in `[export]`; `best_by` is `[stopping] patience_on`.
+    """
+    enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
+    settings = folder / FEDERATION_FILE
+    write_toml(
+        settings,
+        {
+            "federation": {"name": name, "seed": seed, "devices": devices},
+            "broker": _broker(broker_url),
+            "model": model,
+            "plan": plan.model_dump(exclude_none=True),
+            "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
+            "stopping": {"rounds": rounds, "patience_on": best_by},
+            "state": {"folder": "state"},
+            "export": {"folder": "export", "choose": choose},
+        },
+    )
+    return settings
+
+
+def write_agent(
+    home: Path, *, federation: str, device: str, broker_url: str, data: Mapping[str, "Value"]
+) -> Path:
+    """Write a device's `agent.toml` into its folder, beside its data; `data` is the section of that name."""
+    path = home / AGENT_FILE
+    write_toml(
+        path,
+        {
+            "federation": federation,
+            "device": device,
+            "broker": _broker(broker_url),
+            "data": data,
+            "state": {"folder": "state"},
+        },
+    )
+    return path
+
+
+def end_after(settings: Path, rounds: int) -> None:
+    """Change a `federation.toml` that was written here: learning ends after so many rounds."""
+    _replace(settings, r"(?m)(?<=^\[stopping\]\nrounds = )\d+$", str(rounds))
+
+
+def keep_going(settings: Path, quorum: int) -> None:
+    """Change a `federation.toml` that was written here: no round waits for a device that is not online."""
+    _replace(settings, r"(?m)^target = \d+\nquorum = \d+$", f"quorum = {quorum}")
+
+
+def lead_to(file: Path, broker_url: str) -> None:
+    """Change a file that was written here: its broker is another one."""
+    section = "".join(f"{key} = {_toml(value)}\n" for key, value in _broker(broker_url).items())
+    _replace(file, r"(?m)(?<=^\[broker\]\n)(?:[a-z_]+ = .*\n)+", section)
+
+
+def _replace(file: Path, pattern: str, text: str) -> None:
+    changed, times = re.subn(pattern, lambda _: text, file.read_text(encoding="utf-8"))
+    assert times == 1, f"{file}: was written otherwise"
+    file.write_text(changed, encoding="utf-8")
 
 
 def _broker(url: str) -> dict[str, "Value"]:
@@ -102,7 +174,7 @@ def _broker(url: str) -> dict[str, "Value"]:
 Value = str | int | float | bool | Sequence["Value"] | Mapping[str, "Value"]
 
 
-def _write(path: Path, tables: Mapping[str, Value]) -> None:
+def write_toml(path: Path, tables: Mapping[str, Value]) -> None:
     """Write TOML: plain keys first, then one table after the other."""
     plain = [f"{key} = {_toml(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
     sections = [

@@ -1,4 +1,4 @@
-"""The report of a demonstration: one HTML file that needs no network."""
+"""The report of a fleet on this machine: one HTML file that needs no network."""
 
 import html
 from pathlib import Path
@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from rich.filesize import decimal
 
+from fleet.figure import ACCURACY
 from fleet.outcome import Outcome
 
 TOGETHER = "#0f766e"
@@ -21,8 +22,14 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 _PAGE = Path(__file__).with_name("report.html")
 
 
-def render(outcome: Outcome) -> str:
-    """The whole page, with plotly's own code in it (about 5 MB)."""
+def render(outcome: Outcome, verdict: str = "", details: str = "") -> str:
+    """The whole page, with plotly's own code in it (about 5 MB).
+
+    Args:
+        outcome: what it is about.
+        verdict: HTML that stands before the figures.
+        details: HTML sections that stand behind them.
+    """
     figures = [
         _accuracy_figure(outcome),
         _loss_figure(outcome),
@@ -42,17 +49,18 @@ def render(outcome: Outcome) -> str:
         ink=INK,
         font=FONT,
         together=TOGETHER,
+        alone=ALONE,
         lead=html.escape(_lead(outcome)),
+        verdict=verdict,
+        details=details,
+        measure_title=outcome.figure.title[0].upper() + outcome.figure.title[1:],
+        loss_name="cross-entropy" if outcome.figure is ACCURACY else "squared error in standard units",
         cards="\n".join(
             f'<div class="card{" main" if index == 0 else ""}"><b>{html.escape(value)}</b>'
             f"<span>{html.escape(label)}</span></div>"
             for index, (value, label) in enumerate(_cards(outcome))
         ),
-        accuracy_note=(
-            f"Share of the {outcome.held_out} held-out samples of all devices that the shared model "
-            "classifies correctly after each round. The dashed lines are what the same training reaches "
-            "without sharing, and with all data in one place."
-        ),
+        accuracy_note=html.escape(_note(outcome)),
         devices_note=(
             "Left: on the held-out samples of all devices, so also on what a device has never seen itself. "
             "Right: on the device's own. Alone, a device trains for as many epochs as the fleet."
@@ -75,12 +83,28 @@ def _lead(outcome: Outcome) -> str:
     )
 
 
+def _note(outcome: Outcome) -> str:
+    dashed = (
+        "The dashed lines are what the same training reaches without sharing, and with all data in one place."
+    )
+    if outcome.figure is ACCURACY:
+        return (
+            f"Share of the {outcome.held_out} held-out samples of all devices that the shared model "
+            f"classifies correctly after each round. {dashed}"
+        )
+    return (
+        f"Root of the mean squared error on the {outcome.held_out} held-out samples of all devices, in the "
+        f"target's own unit, after each round: less is better. {dashed}"
+    )
+
+
 def _cards(outcome: Outcome) -> list[tuple[str, str]]:
+    shown = outcome.figure.shown
     each = (outcome.traffic.up + outcome.traffic.down) / outcome.devices
     return [
-        (f"{outcome.accuracy:.1%}", "together: the shared model"),
-        (f"{outcome.accuracy_alone_mean:.1%}", "alone: mean of the devices' own models"),
-        (f"{outcome.accuracy_central:.1%}", "all data in one place"),
+        (shown(outcome.together), "together: the shared model"),
+        (shown(outcome.alone_mean), "alone: mean of the devices' own models"),
+        (shown(outcome.central), "all data in one place"),
         (f"{outcome.seconds_per_round_median * 1000:.0f} ms", f"a round (median of {outcome.rounds})"),
         (decimal(round(each)), "sent and received by a device in all"),
         (f"{outcome.onnx_max_abs_diff:.0e}", "largest difference of the ONNX file"),
@@ -96,10 +120,13 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("Seed", str(outcome.seed)),
         (
             "Time",
-            f"{outcome.seconds_learning:.1f} s from starting the programs until every device held the final "
+            f"{outcome.seconds_learning:.1f} s from starting the programs until every device held the newest "
             f"model; {outcome.seconds:.1f} s with preparing, measuring and the two comparisons",
         ),
-        ("Accuracy", "by onnxruntime with model.onnx on raw features, on samples no training has seen"),
+        (
+            outcome.figure.title.capitalize() if outcome.figure is ACCURACY else "RMSE",
+            "by onnxruntime with model.onnx on raw features, on samples no training has seen",
+        ),
         ("Model (ONNX)", path(outcome.onnx)),
         ("Weights", path(outcome.safetensors)),
         ("Manifest", path(outcome.manifest)),
@@ -108,9 +135,9 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _accuracy_figure(outcome: Outcome) -> go.Figure:
-    # A row's accuracy is that of the model its round began from: the one of the round before.
-    points = [(row.round - 1, row.accuracy) for row in outcome.training if row.accuracy is not None]
-    points.append((outcome.training[-1].round, outcome.accuracy))
+    points, shown = outcome.curve, outcome.figure.shown
+    share = outcome.figure is ACCURACY
+    form = "%{y:.1%}" if share else "%{y:.4g}"
     figure = _figure(380)
     figure.add_scatter(
         x=[x for x, _ in points],
@@ -118,42 +145,45 @@ def _accuracy_figure(outcome: Outcome) -> go.Figure:
         mode="lines",
         name="together",
         line={"color": TOGETHER, "width": 3},
-        hovertemplate="after round %{x}: %{y:.1%}<extra></extra>",
+        hovertemplate=f"after round %{{x}}: {form}<extra></extra>",
     )
     for value, text, colour, anchor in (
-        (outcome.accuracy_central, "all data in one place", CENTRAL, "bottom"),
-        (outcome.accuracy_alone_mean, "alone, on average", ALONE, "top"),
+        (outcome.central, "all data in one place", CENTRAL, "bottom" if share else "top"),
+        (outcome.alone_mean, "alone, on average", ALONE, "top" if share else "bottom"),
     ):
         figure.add_hline(y=value, line={"color": colour, "width": 2, "dash": "dash"})
         figure.add_annotation(
-            x=1,
+            x=0.55,  # not at the end, where the curve may lie on the same height
             xref="paper",
-            xanchor="right",
+            xanchor="center",
             y=value,
             yanchor=anchor,
-            text=f"{text}: {value:.1%}",
+            text=f"{text}: {shown(value)}",
             showarrow=False,
             font={"color": colour, "size": 14},
         )
-    x, y = points[-1]
+    x, y = outcome.chosen, outcome.together
     figure.add_scatter(
         x=[x],
         y=[y],
         mode="markers",
         marker={"color": TOGETHER, "size": 10},
-        hovertemplate="final: %{y:.1%}<extra></extra>",
+        hovertemplate=f"final: {form}<extra></extra>",
     )
     figure.add_annotation(
         x=x,
         y=y,
-        text=f"<b>together: {y:.1%}</b>",
+        text=f"<b>together: {shown(y)}</b>",
         showarrow=False,
         xanchor="right",
         yanchor="top",
         yshift=-10,
         font={"color": TOGETHER, "size": 15},
     )
-    figure.update_yaxes(title="accuracy", tickformat=".0%", range=[0, 1.06], dtick=0.2)
+    if share:
+        figure.update_yaxes(title="accuracy", tickformat=".0%", range=[0, 1.06], dtick=0.2)
+    else:
+        figure.update_yaxes(title=outcome.figure.title, rangemode="tozero")
     figure.update_xaxes(title="round")
     return figure
 
@@ -198,6 +228,8 @@ def _bytes_figure(outcome: Outcome) -> go.Figure:
 
 
 def _devices_figure(outcome: Outcome) -> go.Figure:
+    share = outcome.figure is ACCURACY
+    form = ".1%" if share else ".4g"
     ordered = sorted(outcome.alone, key=lambda one: one.everyone)
     names = [one.device for one in ordered]
     figure = make_subplots(
@@ -206,8 +238,8 @@ def _devices_figure(outcome: Outcome) -> go.Figure:
         horizontal_spacing=0.04,
         subplot_titles=("on the samples of all devices", "on its own samples"),
     )
-    shared = [outcome.accuracy] * len(ordered)
-    own = [outcome.accuracy_by_device[one.device] for one in ordered]
+    shared = [outcome.together] * len(ordered)
+    own = [outcome.together_by_device[one.device] for one in ordered]
     panels = (([one.everyone for one in ordered], shared), ([one.own for one in ordered], own))
     for column, (before, after) in enumerate(panels, 1):
         figure.add_scatter(
@@ -232,12 +264,15 @@ def _devices_figure(outcome: Outcome) -> go.Figure:
                 legendgroup=label,
                 showlegend=column == 1,
                 marker={"color": colour, "size": 11, "line": {"color": "#fff", "width": 1}},
-                hovertemplate=f"%{{y}}, {label}: %{{x:.1%}}<extra></extra>",
+                hovertemplate=f"%{{y}}, {label}: %{{x:{form}}}<extra></extra>",
                 row=1,
                 col=column,
             )
     _style(figure, 150 + 24 * len(ordered), legend=True)
-    figure.update_xaxes(title="accuracy", tickformat=".0%", range=[-0.02, 1.04], dtick=0.2)
+    if share:
+        figure.update_xaxes(title="accuracy", tickformat=".0%", range=[-0.02, 1.04], dtick=0.2)
+    else:
+        figure.update_xaxes(title=outcome.figure.title, rangemode="tozero")
     figure.update_yaxes(tickfont={"size": 13}, showgrid=False, range=[-0.7, len(ordered) - 0.3])
     figure.update_layout(legend={"y": 1 + 28 / (24 * len(ordered) + 20), "x": 0}, margin={"t": 70})
     return figure

@@ -138,7 +138,7 @@ FEDERATIONS: dict[str, tuple[str, str, str]] = {
     "accuracy of a regression": (
         FEDERATION.replace(CLASSES, 'targets = ["yield"]') + "[stopping]\naccuracy = 0.9",
         "[stopping] accuracy: ",
-        "a regression has no accuracy; use patience or weight_change",
+        "a regression has no accuracy; use rmse, patience or weight_change",
     ),
     "plaintext over the network": (
         FEDERATION + '[broker]\nurl = "mqtt://broker.lan"',
@@ -281,7 +281,7 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "text for a number": (
         "FEDGE_AGGREGATOR_ROUNDS__QUORUM",
         "many",
-        "Input should be a valid integer, unable to parse string as an integer, got 'many'. Below this many",
+        "expected a number of updates, 1 or more, or a share of the devices, above 0 and up to 1.0",
     ),
     "a key of nothing": ("FEDGE_AGENT_DATA__PAHT", "x", "unknown key; did you mean 'path'?"),
     "no JSON": ("FEDGE_AGGREGATOR_MODEL__CLASSES", "[dry, wet]", "not valid JSON: "),
@@ -311,11 +311,11 @@ CSV_FILES: dict[str, tuple[str | bytes, str, str]] = {
     # what is wrong: (the file, the place as the message names it, what is right)
     "empty": ("", "", "is empty; it must begin with a header line"),
     "a header alone": ("heat,rain,label\n", "", "has a header but no rows yet"),
-    "Latin-1": (ROWS.encode().replace(b"21,0.5", b"2\xe9,0.5"), "line 23: ", "save the file as CSV in UTF-8"),
-    "semicolons": (
-        ROWS.replace(",", ";"),
-        "line 1: ",
-        "columns are separated by ';'; separate them by commas",
+    "Latin-1": (ROWS.encode().replace(b"1,0.5", b"\xe9,0.5"), "line 3: ", "save the file as CSV in UTF-8"),
+    "commas that may be decimal": (
+        ROWS.replace(",", ";").replace("0.5", "1,500"),
+        "line 2, column 'rain': ",
+        "may be a decimal comma or stand between thousands; say which: [data] decimal",
     ),
     "a short line": (
         ROWS.replace("7,0.5,dry", "7,0.5"),
@@ -323,12 +323,12 @@ CSV_FILES: dict[str, tuple[str | bytes, str, str]] = {
         "has 2 cells, the header has 3 columns; complete or delete the line",
     ),
     "a quote that stays open": (
-        ROWS.replace("38,0.5,wet", '38,"0.5,wet'),
-        "line 40: ",
+        ROWS.replace("8,0.5,wet", '8,"0.5,wet'),
+        "line 10: ",
         "look for a quote that is not closed",
     ),
     "a column twice": (
-        ROWS.replace("rain", "heat", 1),
+        ROWS.replace("label", "heat", 1),
         "line 1: column 'heat' ",
         "stands twice; give each its own name",
     ),

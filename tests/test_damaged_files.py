@@ -127,7 +127,7 @@ def test_a_bundle(folder: FederationFolder, tmp_path: Path, judged: Judge) -> No
 def test_a_file_of_a_device(folder: FederationFolder, tmp_path: Path, judged: Judge, name: str) -> None:
     home = tmp_path / "home"
     assert judged(agent.__main__.main, ["join", str(folder.bundle("pi-1")), "--folder", str(home)], "") == 0
-    (home / "data.csv").write_text("x,state\n1,a\n2,b\n" * 5)
+    (home / "data.csv").write_text("x,state\n" + "1,a\n2,b\n" * 20)
     path, config = home / name, str(home / "agent.toml")
     for what, damage in damaged(path.read_bytes(), 7, 2):
         put(path, damage)

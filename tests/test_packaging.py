@@ -139,7 +139,7 @@ def test_a_device_needs_no_extra(bare: dict[str, str], tmp_path: Path) -> None:
     code = "import agent.__main__, agent.runtime, agent.predict, fedge"
     done = run(bare, "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
-    (tmp_path / "a.csv").write_text("x,label\n1,a\n")
+    (tmp_path / "a.csv").write_text("x,label\n" + "1,a\n2,b\n" * 20)
     config = tmp_path / "agent.toml"
     config.write_text('federation = "a"\ndevice = "b"\n[data]\nsource = "csv"\npath = "a.csv"\n')
     done = run(bare, "-m", "agent", "--config", str(config), "--check")

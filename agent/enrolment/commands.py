@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.config import AgentSettings
+from fedge.device_names import as_id, renamed
 from fedge.ed25519 import require
 
 WAIT_S = 60.0
@@ -57,14 +58,17 @@ def run_join(options: argparse.Namespace) -> int:
     if options.request or given == "-" or (given or "").startswith(PREFIX):
         if options.device is None:
             options.misused("--device ID: is missing: what is this device to be called?")
+        for sentence in renamed([options.device]):
+            print(sentence, file=sys.stderr)
+        device = as_id(options.device)
         if options.request:
-            path = begin_request(options.device, folder)
+            path = begin_request(device, folder)
             print(
                 f"{path}: carry this to the server: `fedge enroll --csr`; then run `fedge-agent join BUNDLE`"
             )
             return 0
         token = Token.read(sys.stdin.read() if given == "-" else str(given))
-        join_with_token(token, options.device, folder, wait_s=options.wait)
+        join_with_token(token, device, folder, wait_s=options.wait)
     elif given is None:
         options.misused("give a token, a bundle's file, or --request")
     else:

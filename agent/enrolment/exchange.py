@@ -54,7 +54,7 @@ def ask(
                     link.send([asked])
                 case LinkDown():
                     link.handle_down()
-                    heard = _explained(event.reason, broker)
+                    heard = _explained(event, broker)
                     log.info("not connected: %s", heard)
                 case Answered():
                     link.settle(event)
@@ -71,13 +71,13 @@ def ask(
     raise Unanswered(f"no certificate came within {wait_s:.0f} s: {heard}")
 
 
-def _explained(reason: str, broker: BrokerSettings) -> str:
-    if reason == "Not authorized":
+def _explained(down: LinkDown, broker: BrokerSettings) -> str:
+    if down.unauthorized:
         return (
             f"{broker.host}:{broker.port} does not let {broker.username} in: the token has ended or was "
             "withdrawn, or the device was revoked"
         )
-    return reason
+    return down.reason
 
 
 def _read(payload: bytes, wanted: bytes) -> bytes | None:

@@ -9,6 +9,7 @@ from agent.enrolment.certificates import KeyAndRequest
 from agent.enrolment.exchange import ask
 from agent.enrolment.pending import Pending, pending
 from fedge import bundle
+from fedge.device_names import as_id
 from fedge.errors import ConfigError, StateError
 from fedge.provisioning import SALT_BYTES, Enrol, Verifier, enrolment_proof, identity, may_name_a_device
 from fedge.settings import BrokerSettings
@@ -170,7 +171,7 @@ def _named(agent_toml: bytes, where: Path) -> str:
     """Whose configuration this is."""
     try:
         content = tomllib.loads(agent_toml.decode("utf-8-sig"))
-        return identity(content["federation"], content["device"])
+        return identity(content["federation"], as_id(str(content["device"])))
     except (ValueError, KeyError):
         raise ConfigError(
             f"{where}: agent.toml does not say which device of which federation it is"

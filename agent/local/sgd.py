@@ -21,12 +21,18 @@ Array = NDArray[Any]
 
 
 class Diverged(Exception):  # noqa: N818 (what happened, as the runtime reports it)
-    """The loss or the weights are no longer finite; the text says after how many steps."""
+    """The loss or the weights are no longer finite; the text says after how many steps, and what to do.
 
-    def __init__(self, public: Public) -> None:
-        super().__init__(public)
-        self.public = public
-        """The same text: it may be told to others."""
+    Args:
+        what: what happened.
+        remedy: what to do about it, if nothing more is known.
+    """
+
+    def __init__(self, what: Public, remedy: Public) -> None:
+        self.public = public("{what}: {remedy}", what=what, remedy=remedy)
+        """The text: it may be told to others."""
+        super().__init__(self.public)
+        self.what = what
 
 
 class Cancelled(Exception):  # noqa: N818 (what happened, as the runtime reports it)
@@ -86,24 +92,22 @@ def train(
         loss_before = network.loss(vector, X, y)
         if not isfinite(loss_before):
             raise Diverged(
+                public("the loss is {before:g} before the first step", before=loss_before),
                 public(
-                    "the loss is {before:g} before the first step: the model is bad, or samples are out of "
-                    "range here; the learning rate is not to blame",
-                    before=loss_before,
-                )
+                    "the model is bad, or samples are out of range here; the learning rate is not to blame"
+                ),
             )
         steps = descend(network, vector, X, y, plan, rng, cancelled)
         loss_after = network.loss(vector, X, y)
     if not isfinite(loss_after):
         raise Diverged(
             public(
-                "the loss went from {before:g} to {after:g} in {steps} steps: "
-                "lower the learning rate {rate:g}",
+                "the loss went from {before:g} to {after:g} in {steps} steps",
                 before=loss_before,
                 after=loss_after,
                 steps=steps,
-                rate=plan.learning_rate,
-            )
+            ),
+            public("lower the learning rate {rate:g}", rate=plan.learning_rate),
         )
     return Trained(vector, steps, loss_before, loss_after)
 
@@ -144,11 +148,8 @@ def descend(
             steps += 1
         if not np.isfinite(vector).all():
             raise Diverged(
-                public(
-                    "weights are not finite after {steps} steps: lower the learning rate {rate:g}",
-                    steps=steps,
-                    rate=rate,
-                )
+                public("weights are not finite after {steps} steps", steps=steps),
+                public("lower the learning rate {rate:g}", rate=rate),
             )
     return steps
 

@@ -4,18 +4,24 @@ from collections.abc import Mapping
 
 from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
 from agent.sources.csv import CsvSource
+from agent.sources.exclusions import excluding
 from agent.sources.function import FunctionSource
 from agent.sources.npz import NpzSource
+from agent.sources.said import Said
 from agent.sources.samples import Samples, Source
 
 __all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "open_source", "open_sources"]
 
 
 def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
-    """The source that `[data]` describes."""
+    """The source that `[data]` describes, without what its owner excludes."""
+    return excluding(_open(data), data)
+
+
+def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
     match data:
         case CsvSettings():
-            return CsvSource(data.path, data.label, data.series, data.columns)
+            return CsvSource(data.path, data.label, data.series, data.columns, said=Said.of(data))
         case NpzSettings():
             return NpzSource(data.path)
         case PythonSettings():

@@ -1,21 +1,24 @@
-"""Samples from CSV: one file, or a folder of them that may be growing while it is read."""
+"""Samples from text, CSV or JSON lines: one file, or a folder of them that may be growing."""
 
-from collections.abc import Container, Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from agent.sources.header import looks_like_data, nameless, read_header
-from agent.sources.rows import read_rows, without_names
-from agent.sources.samples import Fault, Samples, number, unreadable
-from fedge.disclosure import Public, listing, public
+from agent.sources.columns import Absence, Columns
+from agent.sources.decimals import Decision, Evidence, Style, decide, said_style
+from agent.sources.dialect import Dialect, detect
+from agent.sources.folder import list_files, read_data
+from agent.sources.header import looks_like_data, nameless
+from agent.sources.joining import Table, join, key_of
+from agent.sources.jsonlines import JsonTables
+from agent.sources.preambles import Form
+from agent.sources.records import Bad
+from agent.sources.said import NOTHING, Said
+from agent.sources.samples import LeftOut, Samples, unreadable
+from agent.sources.tables import COMPLETE, CsvTables, Header, Tables
+from fedge.disclosure import public
 from fedge.errors import DataError
-
-MISSING = frozenset({"", "-", "?", "na", "n/a", "nan", "none", "null"})
-"""Texts that stand for a missing value in a column of numbers, in any case."""
 
 BLOCK = 4_096
 """Rows held as text at a time."""
@@ -23,10 +26,12 @@ BLOCK = 4_096
 
 @dataclass(frozen=True)
 class CsvSource:
-    """Comma-separated text in UTF-8 with a header line, as RFC 4180 has it; or without, and with `columns`.
+    """Text in UTF-8: CSV with a header line, as RFC 4180 has it or in another dialect; or without a header,
+    and with `columns`; or JSON lines.
 
-    Columns are told apart by their names. A column of text is no error unless the task asks for it. An empty
-    line is no row; where there is only one column, "" is a row whose value is missing.
+    Columns are told apart by their names. A column of text is no error unless the task asks for it, nor is
+    one that only some files have, or whose name stands twice. A line that cannot be read is left out.
+    An empty line is no row; where there is only one column, "" is a row whose value is missing.
     """
 
     path: Path
@@ -39,11 +44,13 @@ class CsvSource:
     """Names of the columns, in order, of files without a header; one that repeats these names is no row."""
     growing: bool = True
     """Whether a last line without its end is still being written, and waits."""
+    said: Said = NOTHING
+    """How the files are written, as far as their owner says it."""
 
     def fingerprint(self) -> Hashable:
         """Each file's name, inode, size and time of change."""
         try:
-            stats = [(file, file.stat()) for file in self._files()]
+            stats = [(file, file.stat()) for file in list_files(self.path)]
         except OSError as error:
             raise unreadable(Path(error.filename or self.path), error) from None
         return tuple((file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
@@ -52,176 +59,166 @@ class CsvSource:
         """Read all files. A file without a row as yet adds nothing, as long as another has some.
 
         Raises:
-            DataError: no file, not UTF-8, not CSV, no rows; names the file, the line and the column.
+            DataError: no file, none that is text, no rows, too many lines that cannot be read, or a form that
+                can be understood in two ways; names the file, the line and what to do.
         """
-        files = self._files()
-        tables = [_parse(file, self.growing, self.columns, {self.label, self.series}) for file in files]
-        filled = [table for table in tables if table is not None and len(table.X)]
-        if not filled:
+        files = list_files(self.path)
+        parsed = [self._parse(file) for file in files]
+        tables = [table for file in parsed for table in file.tables if table.columns.rows]
+        left_out = self._left_out(parsed, sum(table.columns.rows for table in tables))
+        if not tables:
             told = (
                 public("has no rows yet")
                 if self.columns is not None
                 else public("has a header but no rows yet")
-                if any(tables)
+                if any(file.tables for file in parsed)
                 else public("is empty; it must begin with a header line")
             )
             if len(files) > 1:
                 told = public("{told} (nor have {more} more files rows)", told=told, more=len(files) - 1)
             raise DataError(f"{files[0]}: {told}", public("the file {told}", told=told))
-        return self._join(filled)
+        return join(
+            self.path, tables, self.label, self.series, self.said.time, _told_of_all(parsed), left_out
+        )
 
-    def first_line(self) -> frozenset[str]:
-        """The cells of the first file's first line.
+    def names(self) -> frozenset[str]:
+        """What stands in the first file's first line.
 
         Raises:
-            DataError: no file, not UTF-8, not CSV.
+            DataError: no file, none that is text, or the separator cannot be told.
         """
-        _, row = next(read_rows(self._files()[0], self.growing), (0, []))
-        return frozenset(cell.strip() for cell in row)
-
-    def _files(self) -> list[Path]:
-        try:
-            if not self.path.is_dir():
-                return [self.path]
-            files = sorted(
-                file
-                for file in self.path.iterdir()
-                if file.suffix.lower() == ".csv" and not file.name.startswith(".")
-            )
-        except OSError as error:
-            raise unreadable(self.path, error) from None
-        if not files:
-            told = public("the folder holds no file whose name ends in .csv")
-            raise DataError(f"{self.path}: {told}", told)
-        return files
-
-    def _join(self, tables: "list[_Table]") -> Samples:
-        first = tables[0]
-        for table in tables:
-            _check_header(table, first)
-        unnamed = next((table.nameless for table in tables if table.nameless is not None), None)
-        if self.series is not None and self.series not in first.header:
-            raise unnamed or DataError(
-                f"{first.file}: line 1: there is no column {self.series!r}, which [data] series names; "
-                f"the columns are {listing(first.header)}",
-                public("line 1: there is no column of the name in [data] series"),
-            )
-        sizes = [len(table.X) for table in tables]
-        faults: dict[int, Fault] = {}
-        for table in reversed(tables):
-            faults |= {first.header.index(name): fault for name, fault in table.faults.items()}
-        texts = {name: [text for table in tables for text in table.texts[name]] for name in first.texts}
-        return Samples(
-            name=str(self.path),
-            X=np.concatenate(
-                [table.X[:, [table.header.index(name) for name in first.header]] for table in tables]
-            )
-            if len(tables) > 1
-            else first.X,
-            columns=first.header,
-            y=np.array(texts[self.label]) if self.label in texts else None,
-            answer=f"column {self.label!r}",
-            series=number(texts[self.series])
-            if self.series is not None
-            else np.repeat(np.arange(len(tables)), sizes),
-            blocks=tuple(zip([str(table.file) for table in tables], sizes, strict=True)),
-            lines=np.concatenate([table.lines for table in tables]),
-            faults=faults,
-            nameless=unnamed,
+        file = list_files(self.path)[0]
+        data = read_data(file, self.growing)
+        dialect = detect(file, data, self.said, None)
+        return frozenset(
+            next((header.names for header, _ in self._tables(file, data, dialect).blocks(1)), ())
         )
+
+    def _tables(
+        self, file: Path, data: bytes, dialect: Dialect, columns: tuple[str, ...] | None = None
+    ) -> Tables:
+        if dialect.form is Form.JSON_LINES:
+            return JsonTables(file, data, dialect.skip, {self.label, self.series})
+        return CsvTables(file, data, dialect, columns)
+
+    def _parse(self, file: Path) -> "_File":
+        data = read_data(file, self.growing)
+        dialect = detect(file, data, self.said, self.columns)
+        decisions = self._decide(file, data, dialect)
+        tables = self._tables(file, data, dialect, self.columns)
+        absence = Absence(self.said.missing_values)
+        found: list[Table] = []
+        header: Header | None = None
+        for header_, block in tables.blocks(BLOCK):
+            if header_ is not header:
+                header = header_
+                decision = decisions[len(found)] if len(found) < len(decisions) else decisions[0]
+                unnamed = None
+                if self.columns is None and dialect.header is None and dialect.form is not Form.JSON_LINES:
+                    unnamed = nameless(file, header.line) if looks_like_data(header.names) else None
+                time = self.said.time or ("time" if "seconds_elapsed" in header.names else None)
+                columns = Columns(
+                    header,
+                    decision.styles,
+                    decision.default,
+                    decision.undecided,
+                    absence,
+                    (self.label, self.series),
+                    time,
+                    key_of(header.names),
+                )
+                found.append(Table(file, columns, unnamed))
+            found[-1].columns.take(block)
+        told = chain(
+            dialect.reading,
+            *(decision.reading for decision, _ in zip(decisions, found, strict=False)),
+            tables.passed_over(),
+        )
+        return _File(file, found, tuple(dict.fromkeys(told)), tables.bad, tables.first_bad, dialect.hint)
+
+    def _decide(self, file: Path, data: bytes, dialect: Dialect) -> list[Decision]:
+        """How the numbers of each table are written; for a file without a question, of all."""
+        said = said_style(self.said)
+        if dialect.form is Form.JSON_LINES:
+            return [_all(Style())]
+        if said is not None:
+            return [_all(said)]
+        if dialect.decimal is not None:
+            return [_all(Style(dialect.decimal, self.said.thousands or ""))]
+        if dialect.separator == "," and b'"' not in data:  # no cell can hold a comma
+            return [_all(Style(thousands=self.said.thousands or ""))]
+        evidence: list[tuple[Header, dict[int, Evidence]]] = []
+        for header, block in self._tables(file, data, dialect, self.columns).blocks(BLOCK):
+            if not evidence or evidence[-1][0] is not header:
+                evidence.append((header, {j: Evidence() for j in range(len(header.names))}))
+            lines = [line for line, _ in block]
+            for j, cells in enumerate(zip(*(row for _, row in block), strict=True)):
+                evidence[-1][1][j].take(cells, lines)
+        return [decide(header.names, found, self.said, dialect.separator) for header, found in evidence] or [
+            _all(Style())
+        ]
+
+    def _left_out(self, parsed: "list[_File]", rows: int) -> LeftOut | None:
+        """The lines that could not be read.
+
+        Raises:
+            DataError: they are more than the owner allows.
+        """
+        bad = sum(file.bad for file in parsed)
+        if not bad:
+            return None
+        of = rows + bad
+        file, first, hint = next(
+            (file.file, file.first_bad, file.hint) for file in parsed if file.first_bad is not None
+        )
+        place = public("line {line}: {what}", line=first.line, what=first.what)
+        if bad > self.said.max_bad * of:
+            advice = f"; {hint}" if hint else first.detail
+            if not hint and COMPLETE in advice and 2 * bad > of:
+                advice = (
+                    "; if the header stands elsewhere, say [data] skip, or name the columns: [data] columns"
+                )
+            told = public(
+                "{place} ({bad} of {of} rows cannot be read, more than [data] max_bad allows)",
+                place=place,
+                bad=bad,
+                of=of,
+            )
+            raise DataError(
+                f"{file}: {place}{advice}; {bad} of {of} rows would be left out, more than "
+                f"[data] max_bad = {self.said.max_bad:g} allows",
+                told,
+            )
+        told = public("{bad} of {of} rows left out, first: {place}", bad=bad, of=of, place=place)
+        return LeftOut(bad, of, f"{bad} of {of} rows left out, first: {file}: {place}", told)
 
 
 @dataclass(frozen=True)
-class _Table:
-    """One file's rows."""
+class _File:
+    """What was read of one file."""
 
     file: Path
-    header: tuple[str, ...]
-    X: NDArray[np.float32]
-    texts: dict[str, list[str]]
-    lines: NDArray[np.int64]
-    """The line each row begins in, counted from 1."""
-    faults: dict[str, Fault]
-    nameless: DataError | None
-    """Set where the header looks like data."""
+    tables: list[Table]
+    reading: tuple[str, ...]
+    bad: int
+    first_bad: Bad | None
+    hint: str
+    """The setting that helps if lines do not fit, for the owner."""
 
 
-def _parse(
-    file: Path, growing: bool, columns: tuple[str, ...] | None, wanted: Container[str | None]
-) -> _Table | None:
-    """Read one file, with the `wanted` columns as text too; None: it has no complete line."""
-    rows = read_rows(file, growing, columns)
-    unnamed = None
-    if columns is None:
-        line, first = next(rows, (0, []))
-        header = read_header(file, line, first)
-        if not header:
-            return None
-        if looks_like_data(header):
-            unnamed = nameless(file, line)
-    else:
-        header, rows = columns, without_names(file, rows, columns)
-    texts: dict[str, list[str]] = {name: [] for name in header if name in wanted}
-    blocks: list[NDArray[np.float32]] = [np.empty((0, len(header)), dtype=np.float32)]
-    lines: list[int] = []
-    faults: dict[str, Fault] = {}
-    while block := list(islice(rows, BLOCK)):  # text takes 15 times the memory of the numbers it stands for
-        block_lines = [line for line, _ in block]
-        lines += block_lines
-        blocks.append(np.empty((len(block), len(header)), dtype=np.float32))
-        for j, (name, cells) in enumerate(
-            zip(header, zip(*(row for _, row in block), strict=True), strict=True)
-        ):
-            blocks[-1][:, j], bad = _numbers(cells)
-            if bad is not None:
-                place = public("line {line}", line=block_lines[bad[0]])
-                text = f"{file}: {place}, column {name!r}: {bad[1]}"
-                faults.setdefault(name, Fault(text, place, bad[1]))
-            if name in texts:
-                texts[name] += [cell.strip() for cell in cells]
-    numbers = np.array(lines, dtype=np.int64)
-    return _Table(file, header, np.concatenate(blocks), texts, numbers, faults, unnamed)
+def _all(style: Style) -> Decision:
+    return Decision({}, {}, (), style)
 
 
-def _check_header(table: _Table, first: _Table) -> None:
-    for name, one, other in (
-        *((name, table, first) for name in table.header if name not in first.header),
-        *((name, first, table) for name in first.header if name not in table.header),
-    ):
-        raise (
-            other.nameless
-            or one.nameless
-            or DataError(
-                f"{other.file}: line 1: there is no column {name!r}, which {one.file} has; "
-                "all files of a folder have the same columns",
-                public("the files of the folder have different columns"),
-            )
-        )
-
-
-def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float32], tuple[int, Public] | None]:
-    """One column's values, NaN where missing; and the first cell that is no finite float32, and why."""
-    try:
-        values = np.array([_number(cell) for cell in cells])
-    except ValueError:
-        values = np.full(len(cells), np.nan)
-        for i, cell in enumerate(cells):
-            try:
-                values[i] = _number(cell)
-            except ValueError:
-                if cell.strip().lower() not in MISSING:
-                    decimal_comma = public("not a number; write decimals with a point")
-                    told = decimal_comma if "," in cell else public("not a number")
-                    return values.astype(np.float32), (i, told)
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    if np.isinf(narrow).any():
-        return narrow, (int(np.isinf(narrow).argmax()), public("infinite, or too large for a float32"))
-    return narrow, None
-
-
-def _number(cell: str) -> float:
-    """As `float`, which takes Python's 1_000 too; in data that is more likely a text than a number."""
-    if "_" in cell:
-        raise ValueError
-    return float(cell)
+def _told_of_all(parsed: list[_File]) -> tuple[str, ...]:
+    """What was found out of files, each sentence once, with the files that it is about if not all."""
+    files: dict[str, list[str]] = {}
+    for file in parsed:
+        for sentence in file.reading:
+            files.setdefault(sentence, []).append(file.file.name)
+    return tuple(
+        sentence
+        if len(names) == len(parsed)
+        else f"{names[0]}{f' and {len(names) - 1} more files' if len(names) > 1 else ''}: {sentence}"
+        for sentence, names in files.items()
+    )

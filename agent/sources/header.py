@@ -19,7 +19,7 @@ from fedge.errors import DataError
 
 FIRST_NAMES = frozenset({"0", "1", *map(str, range(1_900, 2_101))})
 """What whole numbers begin with that are names: columns are counted from 0 or 1, or called by years."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"0|[1-9][0-9]*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _LINE_PROTOCOL = re.compile(r"[^\s,=]+(,[^\s,=]+=[^\s,=]+)* [^\s,=]+=[^\s,]+(,[^\s,=]+=[^\s,]+)* -?\d{9,}")
@@ -36,7 +36,7 @@ def looks_like_data(cells: Sequence[str]) -> bool:
     numbers = [cell for cell in cells if _NUMBER.fullmatch(cell)]
     if not all(_WHOLE.fullmatch(cell) for cell in numbers):
         return True
-    if any(_TIME.fullmatch(cell) for cell in cells):
+    if any(map(is_time, cells)):
         return True
     if not numbers:
         return False
@@ -54,38 +54,40 @@ def nameless(file: Path, line: int) -> DataError:
     )
 
 
-def read_header(file: Path, line: int, row: Sequence[str]) -> tuple[str, ...]:
-    """The names in the first row; none where there is no row.
+def looks_like_number(cell: str) -> bool:
+    """Whether a cell is a number, with whatever decimal sign."""
+    return _NUMBER.fullmatch(cell.strip()) is not None
+
+
+def is_time(cell: str) -> bool:
+    """Whether a cell is a date with a time of day."""
+    return _TIME.fullmatch(cell.strip()) is not None
+
+
+def refuse_line_protocol(file: Path, line: int, text: str) -> None:
+    """Let every other line pass.
 
     Raises:
-        DataError: it cannot be a header: no commas, or a name that stands twice.
+        DataError: this line is InfluxDB's line protocol.
     """
-    names = tuple(name.strip() for name in row)
-    if _LINE_PROTOCOL.fullmatch(",".join(names)):
+    if _LINE_PROTOCOL.fullmatch(text):
         raise DataError(
             f"{file}: line {line}: this is InfluxDB's line protocol, not CSV; have CSV written "
             '(Telegraf: data_format = "csv")',
             public("line {line} is InfluxDB's line protocol, not CSV", line=line),
         )
-    if len(names) == 1 and (other := _separator(names[0])):
-        raise DataError(
-            f"{file}: line {line}: columns are separated by {other!r}; separate them by commas",
-            public("line {line}: columns are not separated by commas", line=line),
-        )
-    for j, name in enumerate(names):
-        if (i := names.index(name)) != j:
-            if looks_like_data(names):
-                raise nameless(file, line)
-            raise DataError(
-                f"{file}: line {line}: column {name!r} stands twice; give each its own name",
-                public("line {line}: columns {i} and {j} have one name", line=line, i=i + 1, j=j + 1),
-            )
-    return names
 
 
-def _separator(cell: str) -> str | None:
-    """What seems to stand between the cells of a line without commas."""
-    words = cell.split()
-    if len(words) > 1 and all(map(_NUMBER.fullmatch, words)) and "\t" not in cell:
-        return " "
-    return next((sign for sign in ";\t|" if sign in cell), None)
+def is_another_header(cells: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a line among the rows names columns again, of another table that shares some with this one.
+
+    >>> is_another_header(["time", "host", "free"], ["time", "host", "usage"])
+    True
+    >>> is_another_header(["time", "kitchen", "warm"], ["time", "host", "usage"])
+    False
+    """
+    names = [cell for cell in cells if cell]
+    if len(set(names)) != len(names) or any(map(looks_like_number, names)):
+        return False
+    shared = len(set(names) & {name for name in header if name})
+    return shared >= 2 and 2 * shared >= min(len(names), len(header))

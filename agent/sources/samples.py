@@ -5,7 +5,7 @@ columns, and stays here; what travels to the aggregator when a device declines i
 fedge.disclosure.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,46 @@ class Fault:
     """Where it is, as others are told."""
     what: Public
     """What is wrong there, as others are told. Of the column they are told the task's name."""
+    is_text: bool = False
+    """Whether the column is text altogether, so that nobody can have meant it to be numbers."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Cells of a column that are neither a number nor a text for a missing value: they count as missing."""
+
+    count: int
+    rows: int
+    """Of all rows."""
+    first: Fault
+    row: int
+    """The row of the first, in the order of the data."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Lines that cannot be read, so that they are no rows."""
+
+    lines: int
+    of: int
+    """So many lines there are with them."""
+    text: str
+    """How many, and where the first one is; stays here."""
+    public: Public
+    """The same, as others may be told."""
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Values of one column that count as missing."""
+
+    column: int | None
+    """Its number; None: they are answers of `y`."""
+    why: str
+    """The owner's own words: `-9999`, `outside of -40 … 85`."""
+    count: int
+    first: int
+    """The first row that has one."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +96,32 @@ class Samples:
     """Shape (n,): rows whose answer is missing where `y` itself cannot say so; None: `y` says it all."""
     nameless: DataError | None = None
     """Set where `columns` look like values: what to say unless the task asks for names such as these."""
+    reading: tuple[str, ...] = ()
+    """How the files were understood and why, in sentences for the owner; they stay here."""
+    left_out: LeftOut | None = None
+    """Lines that could not be read; None: all were."""
+    unread: Mapping[int, Unread] = field(default_factory=dict)
+    """By column: cells that could not be read, and count as missing."""
+
+    def unread_at(self, row: int, names: Collection[str]) -> Fault | None:
+        """The first unread cell of one of these columns, if it stands in this row."""
+        for j, name in enumerate(self.columns or ()):
+            if name in names and (about := self.unread.get(j)) is not None and about.row == row:
+                return about.first
+        return None
+
+    def notes(self, names: Collection[str]) -> tuple[str, ...]:
+        """What the owner is to know of lines left out and of cells unread in these columns; stays here."""
+        told = () if self.left_out is None else (self.left_out.text,)
+        return told + tuple(
+            f"{about.count} of {about.rows} values of column {name!r} count as missing, first: "
+            f"{about.first.text}"
+            for j, about in sorted(self.unread.items())
+            if (name := self.columns[j] if self.columns else str(j)) in names
+        )
+
+    exclusions: tuple[Exclusion, ...] = ()
+    """What the owner declared to be no measurement, and is NaN in `X` therefore."""
 
     def place(self, row: int) -> str:
         """Where a row is: `data/a.csv: line 7`."""

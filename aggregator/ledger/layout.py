@@ -3,6 +3,8 @@
 FILE = "ledger.db"
 KEPT = "kept"
 """The kind of a generation's round 0 that began with a model of a generation before, without a survey."""
+MEASURES = "evaluate"
+"""The kind of a round that only measured the model of the round before, and closed with that."""
 MIGRATIONS = (
     """
 CREATE TABLE life (
@@ -68,6 +70,12 @@ UPDATE rounds SET task = (
 ) WHERE closed_at IS NOT NULL AND generation = (SELECT generation FROM life)
 """,
     "CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """
+ALTER TABLE rounds ADD COLUMN quorum INTEGER;
+ALTER TABLE devices ADD COLUMN declined_for TEXT;
+ALTER TABLE devices ADD COLUMN declined_at REAL
+""",
+    "ALTER TABLE devices ADD COLUMN uses BLOB",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -78,6 +86,10 @@ NAMES_TASKS = 7
 """The first layout whose rounds name their task, and whose generations tell what they began with."""
 HAS_MARKS = 8
 """The first layout with marks: what is remembered of what was done to the ledger."""
+TELLS_DECLINES = 9
+"""The first layout whose rounds have a quorum of their own, and whose devices decline since a moment."""
+TELLS_USES = 10
+"""The first layout whose devices may predict with another model than they hold."""
 ORDER = "order"
 """The mark with the name of the order that the newest generation was begun by."""
 UNWIPED = "unwiped"

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.answers import Answer, Missed, Verdict
-from aggregator.ledger.layout import HAS_MARKS, KEPT, NAMES_RULES, NAMES_TASKS, RULES_BEFORE
+from aggregator.ledger.layout import (
+    HAS_MARKS,
+    KEPT,
+    MEASURES,
+    NAMES_RULES,
+    NAMES_TASKS,
+    RULES_BEFORE,
+    TELLS_DECLINES,
+)
 from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
@@ -43,6 +51,8 @@ class OpenRound:
     cohorts: tuple[Cohort, ...]
     """By attempt; the last one is also that of all further attempts."""
     elapsed_s: float
+    quorum: int | None = None
+    """The updates that it takes, where the rule is a share of the devices."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +118,31 @@ class LedgerReader:
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
         """A round's kind, attempt, cohorts and time, closed or not."""
         row = self._one(
-            "SELECT kind, attempt, cohorts, elapsed_s FROM rounds WHERE generation = ? AND round = ?",
+            "SELECT kind, attempt, cohorts, elapsed_s,"  # nosec B608 # one of two texts of ours
+            f" {'quorum' if self._layout() >= TELLS_DECLINES else 'NULL'} FROM rounds"
+            " WHERE generation = ? AND round = ?",
             *round_id,
         )
         if row is None:
             return None
         with self._sound(f"the cohorts of round {round_id}"):
             cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[2]))
-        return OpenRound(round_id, row[0], row[1], cohorts, row[3])
+        return OpenRound(round_id, row[0], row[1], cohorts, row[3], row[4])
+
+    def only_measured(self, round_id: RoundId) -> bool:
+        """Whether a round asks or asked for nothing but figures: no vector came, and its model is the one
+        before."""
+        row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return row is not None and row[0] == MEASURES
+
+    def last_trained(self, generation: int) -> RoundId | None:
+        """The newest closed round that made a model."""
+        row = self._one(
+            "SELECT max(round) FROM rounds WHERE generation = ? AND closed_at IS NOT NULL AND kind != ?",
+            generation,
+            MEASURES,
+        )
+        return RoundId(generation, row[0]) if row and row[0] is not None else None
 
     def kept_rounds(self, generation: int) -> dict[int, tuple[str, bytes]]:
         """Kind and digest of the model, by number, of the closed rounds that can still be computed again."""
@@ -212,6 +239,16 @@ class LedgerReader:
         )
         with self._sound("the summaries"):
             return [json.loads(row[0]) for row in rows]
+
+    def history(self, generation: int) -> list[tuple[str, dict[str, Any]]]:
+        """Kind and summary of the closed rounds of a generation after its first, in order."""
+        rows = self._all(
+            "SELECT kind, summary FROM rounds WHERE generation = ? AND round > 0 AND closed_at IS NOT NULL"
+            " ORDER BY round",
+            generation,
+        )
+        with self._sound("the summaries"):
+            return [(kind, json.loads(summary)) for kind, summary in rows]
 
     def summary(self, round_id: RoundId) -> dict[str, float]:
         """What one closed round brought, in numbers."""

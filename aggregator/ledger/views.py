@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.ledger.layout import COUNTS_MISSES
+from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES
 from aggregator.ledger.reading import connect_read_only
 from aggregator.rules.columns import Outlying
 from fedge.freshness import RoundId
@@ -38,6 +38,11 @@ class RoundRow:
     """Of a survey: how many devices lie far from the fleet in some column."""
     outlying: tuple[str, ...] = ()
     """Of a survey: the farthest of them, by column and how far."""
+    rmse: float | None = None
+    """Of a regression, in the target's unit; as `accuracy`."""
+    mae: float | None = None
+    rmse_mean: float | None = None
+    """The RMSE of always answering with the mean that the survey found."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,20 @@ class DeviceRow:
     """When it last said something new of itself, in seconds since 1970; None if that was never noted."""
     missed: int
     """Deadlines that it let pass in a row, at most as many as make rounds wait for it no longer."""
+    declined: "Declined | None" = None
+    """Why it does not take part, if it says so."""
+    uses: bytes | None = None
+    """Digest of the model that it predicts with, if its owner's gate keeps that instead of what it holds."""
+
+
+@dataclass(frozen=True)
+class Declined:
+    """Why a device does not take part, as shown to people."""
+
+    reason: str
+    detail: str
+    since: float | None
+    """In seconds since 1970; None: a program before this one noted it."""
 
 
 def read_rounds(path: Path) -> list[RoundRow]:
@@ -103,6 +122,9 @@ def _round_row(
         bytes_down=found.get("bytes_down", 0),
         outlying_devices=found.get("outlying_devices", 0),
         outlying=tuple(str(Outlying(**one)) for one in found.get("outlying", ())),
+        rmse=found.get("rmse"),
+        mae=found.get("mae"),
+        rmse_mean=found.get("rmse_mean"),
     )
 
 
@@ -113,14 +135,39 @@ def read_devices(path: Path) -> list[DeviceRow]:
         StateError: there is no ledger, or it cannot be read.
     """
     with connect_read_only(path) as db:
-        counts = db.execute("PRAGMA user_version").fetchone()[0] >= COUNTS_MISSES
+        layout = db.execute("PRAGMA user_version").fetchone()[0]
+        missed = "missed" if layout >= COUNTS_MISSES else "0"
+        since = "declined_at" if layout >= TELLS_DECLINES else "NULL"
+        uses = "uses" if layout >= TELLS_USES else "NULL"
         rows = db.execute(
             "SELECT device, online, version, samples, holds, generation, round,"  # nosec B608 # one of two texts of ours
             " (SELECT count(*) FROM answers a WHERE a.device = d.device AND verdict = 'admitted'),"
-            f" refused, last_refusal, seen_at, {'missed' if counts else '0'}"
+            f" refused, last_refusal, seen_at, {missed}, declined, {since}, {uses}"
             " FROM devices d ORDER BY device"
         ).fetchall()
     return [
-        DeviceRow(row[0], bool(row[1]), row[2], row[3], row[4], RoundId(row[5], row[6]), *row[7:])
+        DeviceRow(
+            row[0],
+            bool(row[1]),
+            row[2],
+            row[3],
+            row[4],
+            RoundId(row[5], row[6]),
+            row[7],
+            row[8],
+            row[9],
+            row[10],
+            row[11],
+            _declined(row[12], row[13]),
+            row[14],
+        )
         for row in rows
     ]
+
+
+def _declined(text: str | None, since: float | None) -> Declined | None:
+    """As `Ledger.save_status` wrote it."""
+    if text is None:
+        return None
+    reason, _, detail = text.partition(": ")
+    return Declined(reason, detail, since)

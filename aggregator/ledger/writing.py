@@ -97,18 +97,25 @@ class Ledger(LedgerReader):
     # ── rounds ─────────────────────────────────────────────────────────────────────────────────────
 
     def save_round(
-        self, round_id: RoundId, kind: str, attempt: int, cohorts: Iterable[Cohort], now: float
+        self,
+        round_id: RoundId,
+        kind: str,
+        attempt: int,
+        cohorts: Iterable[Cohort],
+        now: float,
+        quorum: int | None = None,
     ) -> None:
-        """Open a round, or its next attempt."""
+        """Open a round, or its next attempt; `quorum`: the updates it takes, where that is not the rule's."""
         self._run(
-            "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
-            " cohorts = excluded.cohorts, elapsed_s = 0",
+            "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at, quorum)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
+            " cohorts = excluded.cohorts, elapsed_s = 0, quorum = excluded.quorum",
             *round_id,
             kind,
             attempt,
             json.dumps([cohort.model_dump(exclude_none=True) for cohort in cohorts]),
             now,
+            quorum,
         )
 
     def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
@@ -143,7 +150,7 @@ class Ledger(LedgerReader):
             *round_id,
         )
 
-    def retain(self, newest: RoundId, rounds: int, size: int) -> None:
+    def retain(self, newest: RoundId, rounds: int, size: int, best: int | None = None) -> None:
         """Free what old rounds were computed of: keep `rounds` closed ones, or fewer in at most `size` bytes.
 
         They are counted over all generations, so that a new one can be taken back. The newest round and the
@@ -160,14 +167,18 @@ class Ledger(LedgerReader):
         ]
         survey = self.survey_of(newest.generation)
         while closed:
-            self.forget_rounds_before(closed.pop(), survey)
+            self.forget_rounds_before(
+                closed.pop(), survey, newest._replace(round=best) if best is not None else None
+            )
             if len(closed) < 2 or self.bytes_held() <= size:
                 return
 
-    def forget_rounds_before(self, round_id: RoundId, survey: int | None = None) -> None:
+    def forget_rounds_before(
+        self, round_id: RoundId, survey: int | None = None, best: RoundId | None = None
+    ) -> None:
         """Free what older rounds were computed of, but the survey of this generation; their figures stay.
 
-        The model of the last of them stays too: this round's updates began from it.
+        The model of the last of them stays too: this round's updates began from it. So does that of `best`.
         """
         older = (
             "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"
@@ -179,9 +190,12 @@ class Ledger(LedgerReader):
             *values,
         )
         self._run(
-            f"DELETE FROM contents WHERE kind = 'model' AND {older}"  # nosec B608 # texts of ours
-            " AND NOT (generation = ?1 AND round = ?2 - 1)",
+            # By digest: a round that only measured closed with the model of the one before.
+            f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # nosec B608 # texts of ours
+            " (SELECT model FROM rounds WHERE model IS NOT NULL"
+            " AND (generation, round) IN ((?1, ?2 - 1), (?4, ?5)))",
             *values,
+            *(best or (0, 0)),
         )
         self._run(f"DELETE FROM answers WHERE {older}", *values)  # nosec B608 # texts of ours
 
@@ -226,6 +240,12 @@ class Ledger(LedgerReader):
             answer.samples,
             json.dumps(answer.metrics),
         )
+        if answer.verdict == "admitted":
+            self._run(
+                "UPDATE devices SET declined_for = NULL, declined_at = NULL"
+                " WHERE device = ? AND declined_for IS NOT NULL",
+                device,
+            )
 
     def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
         """Take back that an update counts: it never does again. Its frames stay as long as its round's."""
@@ -342,15 +362,20 @@ class Ledger(LedgerReader):
         declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
         self._run(
             "INSERT INTO devices"
-            " (device, online, version, samples, holds, generation, round, declined, seen_at, can)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seen_at = CASE"
+            " (device, online, version, samples, holds, generation, round, declined, seen_at, can,"
+            " declined_for, declined_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET seen_at = CASE"
             " WHEN (online, version, samples, holds, generation, round, declined) IS NOT"
             " (excluded.online, excluded.version, excluded.samples, excluded.holds, excluded.generation,"
             " excluded.round, excluded.declined) THEN excluded.seen_at ELSE seen_at END,"
             " online = excluded.online,"
             " version = excluded.version, samples = excluded.samples, holds = excluded.holds,"
             " generation = excluded.generation, round = excluded.round, declined = excluded.declined,"
-            " can = excluded.can",
+            " can = excluded.can,"
+            # Of the same reason from round to round it is one moment; between two rounds it may say nothing.
+            " declined_at = CASE WHEN excluded.declined IS NULL OR declined_for IS excluded.declined_for"
+            " THEN declined_at ELSE excluded.declined_at END,"
+            " declined_for = coalesce(excluded.declined_for, declined_for)",
             device,
             status.online,
             status.version,
@@ -361,6 +386,11 @@ class Ledger(LedgerReader):
             declined,
             now,
             json.dumps(status.can) if status.can is not None else None,
+            status.declined.reason if status.declined else None,
+            now if status.declined else None,
+        )
+        self._run(
+            "UPDATE devices SET uses = ? WHERE device = ? AND uses IS NOT ?", status.uses, device, status.uses
         )
 
     def save_missed(self, device: str, missed: Missed | None) -> None:

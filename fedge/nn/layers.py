@@ -167,19 +167,22 @@ class Sigmoid(_Activation):
 
 
 class Standardize:
-    """y = (x - mean) / scale, frozen: it stands before all weights, so no gradient passes it.
+    """y = (x - mean) / scale within ± clip, frozen: it stands before all weights, so no gradient passes it.
 
-    The arithmetic is done in `dtype`, x included, as an exported network does it.
+    The arithmetic is done in `dtype`, x included, as an exported network does it. NaN stays NaN.
     """
 
     def __init__(self, frozen: spec.Standardize, dtype: DTypeLike) -> None:
         self._mean: Array = frozen.means.astype(dtype)
         self._scale: Array = frozen.scales.astype(dtype)
+        self._clip = frozen.clip
 
     def forward(self, x: Array) -> Array:
         """Return a new array of shape (n, d)."""
-        y = np.subtract(x, self._mean, dtype=self._mean.dtype)
-        return np.divide(y, self._scale, out=y)
+        with np.errstate(over="ignore"):  # what is infinite is clipped, or shows in the loss
+            y = np.subtract(x, self._mean, dtype=self._mean.dtype)
+            np.divide(y, self._scale, out=y)
+        return y if self._clip is None else np.clip(y, -self._clip, self._clip, out=y)
 
 
 class Rescale:

@@ -21,6 +21,19 @@ _CHAINS_KEPT = 4  # a batch and a block, each with a shorter last one
 
 
 @dataclass(frozen=True)
+class Errors:
+    """How far a regression's outputs are from the targets, in the targets' own units.
+
+    With several targets each figure is the mean of theirs, which says something where they share a unit.
+    """
+
+    rmse: float
+    """√(Σ (output - target)² / n)."""
+    mae: float
+    """Σ |output - target| / n."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How well given weights do on given samples."""
 
@@ -29,6 +42,8 @@ class Evaluation:
     accuracy: float | None
     """The share of samples whose class has the largest output; None for a regression."""
     samples: int
+    errors: Errors | None = None
+    """None for a classifier."""
 
 
 class Network:
@@ -152,12 +167,25 @@ class Network:
             )
         classifies = self.spec.loss == "cross-entropy"
         total, correct = 0.0, 0
+        sums = np.zeros((2, self.spec.outputs))
         for rows in self._blocks(samples):
             chain = self._chain(rows.stop - rows.start)
             total += chain.total(w, self.prepare(raw[rows]), targets[rows])
             if classifies:
                 correct += int(np.count_nonzero(np.argmax(chain.outputs, axis=1) == targets[rows]))
-        return Evaluation(total / samples, correct / samples if classifies else None, samples)
+            else:
+                apart = np.subtract(chain.outputs, targets[rows], dtype=np.float64)
+                sums += np.square(apart).sum(0), np.abs(apart).sum(0)
+        if classifies:
+            return Evaluation(total / samples, correct / samples, samples)
+        return Evaluation(total / samples, None, samples, self._errors(sums / samples))
+
+    def _errors(self, means: Array) -> Errors:
+        """Errors of mean squares and mean distances in standard units, of shape (2, t)."""
+        last = self.spec.layers[-1]
+        scales = last.scales.astype(np.float64) if isinstance(last, specs.Rescale) else 1.0
+        squares, distances = means
+        return Errors(float(np.mean(np.sqrt(squares) * scales)), float(np.mean(distances * scales)))
 
     def _blocks(self, samples: int) -> Iterator[slice]:
         for start in range(0, samples, self._block):

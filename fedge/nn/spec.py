@@ -18,6 +18,8 @@ from fedge.schema import Schema
 MAX_WIDTH = 65_536
 MAX_LAYERS = 64
 MAX_WEIGHTS = 50_000_000
+LEAST_CLIP, MOST_CLIP = 1.0, 1e6
+"""Of the bound on standardized inputs, in standard deviations."""
 
 
 class _Layer(BaseModel):
@@ -78,9 +80,11 @@ class _Affine(_Layer):
 
 
 class Standardize(_Affine):
-    """(x - mean) / scale, frozen: the survey's constants, first in the network."""
+    """(x - mean) / scale within ± clip, frozen: the survey's constants, first in the network."""
 
     type: Literal["standardize"] = "standardize"
+    clip: float | None = Field(default=None, ge=LEAST_CLIP, le=MOST_CLIP, allow_inf_nan=False)
+    """In standard deviations; None: no input is clipped, as 0.2.0 does it."""
 
 
 class Rescale(_Affine):
@@ -110,6 +114,8 @@ LAYERS: Mapping[str, type[_Layer]] = MappingProxyType(
     }
 )
 """Every layer by its name on the wire."""
+ADDED: Mapping[str, tuple[str, ...]] = MappingProxyType({"standardize": ("clip",)})
+"""The fields that came after 0.2.0, by layer; each is None where it asks for nothing."""
 LOSSES = ("cross-entropy", "mse")
 
 
@@ -142,9 +148,15 @@ LayerSpec = Annotated[
 
 
 def names_of(layer: LayerSpec) -> tuple[str, ...]:
-    """What a program must know to compute a layer: its type or, if that is known, each field that is not."""
+    """What a program must know to compute a layer: its type, and each of its fields that came later.
+
+    Of a layer with fields that are not known here, only these.
+    """
     known = LAYERS.get(layer.type)
-    if known is None or not isinstance(layer, UnknownLayer):
+    if not isinstance(layer, UnknownLayer):
+        added = (name for name in ADDED.get(layer.type, ()) if getattr(layer, name) is not None)
+        return (layer.type, *(f"{layer.type}.{name}" for name in added))
+    if known is None:
         return (layer.type,)
     unknown = set(layer.model_extra or ()) - known.model_fields.keys()
     return tuple(f"{layer.type}.{name}" for name in tidy(unknown))
@@ -225,3 +237,9 @@ class NetworkSpec(BaseModel):
                 parameters += [(f"{index}.weight", (width, layer.units)), (f"{index}.bias", (layer.units,))]
                 width = layer.units
         return Schema(tuple(parameters))
+
+
+def clip_of(network: NetworkSpec) -> float | None:
+    """The bound on standardized inputs, in standard deviations; None: they are not clipped."""
+    first = network.layers[0]
+    return first.clip if isinstance(first, Standardize) else None

@@ -22,7 +22,7 @@ from fedge.store import give_to_owner, make_folder
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, read
 from fleet.identities.identity import Identity, Role
-from fleet.identities.mosquitto import conf_text
+from fleet.identities.mosquitto import address_for, conf_text
 from fleet.identities.publishing import publish
 from fleet.identities.register import Register
 from fleet.identities.settings import RegistrarSettings, check_host
@@ -35,6 +35,21 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 SERVICE = (Role.AGGREGATOR, Role.WATCH, Role.REGISTRAR)
 CA_DAYS, MOST_CA_DAYS = 20 * 365, 100 * 365
 
+EXAMPLE_MODEL = """\
+# What is learnt: put your own columns and classes here; these are of the example with three pumps.
+[model]
+features = ["vibration_mm_s", "temperature_c", "current_a", "noise_db"]
+classes = ["normal", "cavitation", "bearing"]
+# for a regression instead of classes:  targets = ["remaining_hours"]
+layers = [{ type = "dense", units = 16 }, { type = "relu" }]    # the output layer is added
+"""
+EXAMPLE_DATA = """\
+[data]
+source = "csv"        # or "npz", or "python" with callable = "module:function"
+path = "data.csv"     # one file, or a folder of them; it may grow while the agent runs
+label = "state"       # the column that names each row's class
+holdout = 0.2         # the last part by time is kept to measure the model, and never trained on
+"""
 _FEDERATION = """\
 # What is learnt, how rounds run, when to stop. The aggregator reads this; `--check` says what it understood.
 
@@ -55,13 +70,7 @@ key = "aggregator/watch.pem"
 [signing]             # devices take only models that are signed with this key
 key = "aggregator/signing.key"
 
-# What is learnt: put your own columns and classes here; these are of the example with three pumps.
-[model]
-features = ["vibration_mm_s", "temperature_c", "current_a", "noise_db"]
-classes = ["normal", "cavitation", "bearing"]
-# for a regression instead of classes:  targets = ["remaining_hours"]
-layers = [{{ type = "dense", units = 16 }}, {{ type = "relu" }}]    # the output layer is added
-
+{model}
 [plan]                # what each chosen device does in a round
 epochs = 5
 batch_size = 16       # 0: all samples at once; with epochs = 1 that is FedSGD
@@ -81,17 +90,13 @@ folder = "state"      # the ledger: back it up
 
 [export]
 folder = "export"     # model.onnx, model.safetensors, manifest.json after every round
+choose = "best"       # of the models that were measured; or "newest"; the other one lies beside it
 """
 _DEVICE = """\
 # What every device's agent.toml says besides who it is: edit it before `fedge enroll`, or on the device.
 # `fedge-agent --config agent.toml --check` reads the data and connects to nothing.
 
-[data]
-source = "csv"        # or "npz", or "python" with callable = "module:function"
-path = "data.csv"     # one file, or a folder of them; it may grow while the agent runs
-label = "state"       # the column that names each row's class
-holdout = 0.2         # the last part by time is kept to measure the model, and never trained on
-
+{data}
 [state]
 folder = "state"      # the saved update and the newest model
 """
@@ -115,12 +120,17 @@ class Founding:
 
     name: str
     hosts: Sequence[str]
-    """Names and addresses of the broker; devices use the first."""
+    """Names and addresses of the broker; devices use the first. It listens on this machine only where all of
+    them are this machine's own, as `localhost` is."""
     port: int = 8883
     provisioning_port: int = 8884
     ca_days: int = CA_DAYS
     server_days: int = 730
     device_days: int = 365
+    model: str = EXAMPLE_MODEL
+    """`[model]` of `federation.toml`, as text."""
+    data: str = EXAMPLE_DATA
+    """`[data]` of the devices' `agent.toml`, as text."""
 
 
 def found(folder: FederationFolder, founding: Founding, beside: FederationFolder | None = None) -> list[Path]:
@@ -173,7 +183,7 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
     url = _url(settings.broker.host, settings.broker.port)
     made.file(  # before the register: a run that was cut short finds here that the name is its own
         folder.settings,
-        _FEDERATION.format(name=json.dumps(founding.name), url=json.dumps(url)),
+        _FEDERATION.format(name=json.dumps(founding.name), url=json.dumps(url), model=founding.model),
         PUBLIC,
     )
     with Register(folder.register) as register:
@@ -190,10 +200,15 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
         made.file(folder.signing_public, make_signing_key(folder.signing_key), PUBLIC)
         made.file(
             folder.mosquitto_conf,
-            conf_text(folder.broker, settings.broker.port, settings.broker.provisioning_port),
+            conf_text(
+                folder.broker,
+                settings.broker.port,
+                settings.broker.provisioning_port,
+                address_for([settings.broker.host, *founding.hosts]),
+            ),
             SHARED,
         )
-        made.file(folder.device_settings, _DEVICE, PUBLIC)
+        made.file(folder.device_settings, _DEVICE.format(data=founding.data), PUBLIC)
         new = [path for path in made.paths if path.parent == folder.registrar]
         give_to_owner(folder.registrar, *new)  # installed, it is another user's, who has to read them
         before = read(folder.acl) if folder.acl.exists() else None

@@ -15,6 +15,7 @@ from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import DeviceRow, read_devices
 from aggregator.patience import MISSES
 from fedge.errors import ConfigError, StateError
+from fedge.store import is_locked
 from fleet.identities.folder import FederationFolder
 from fleet.identities.quarantining import in_quarantine
 from fleet.identities.register import Member, Register
@@ -32,6 +33,8 @@ class Listed:
     member: Member
     ledger: DeviceRow | None
     """What the aggregator's ledger knows of it, if that is at hand."""
+    at_work: bool | None = None
+    """Whether an aggregator works with that ledger; None: that cannot be told."""
     quarantined: str | None = None
     """Since when it is set aside (ISO 8601, empty if that is not said); None: it is not."""
 
@@ -59,22 +62,30 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
     federation = folder.federation()
     with Register(folder.register) as register:
         members = register.members(federation)
-    seen = _seen(folder, ledger)
+    seen, at_work = _seen(folder, ledger)
     members.sort(key=lambda member: (member.identity.device is not None, member.identity.name))
     aside = in_quarantine(folder)
     return [
-        Listed(member, seen.get(member.identity.device or ""), aside.get(member.identity.device or ""))
+        Listed(
+            member,
+            seen.get(member.identity.device or ""),
+            at_work,
+            aside.get(member.identity.device or ""),
+        )
         for member in members
     ]
 
 
-def _seen(folder: FederationFolder, ledger: Path | None) -> Mapping[str, DeviceRow]:
+def _seen(folder: FederationFolder, ledger: Path | None) -> tuple[Mapping[str, DeviceRow], bool | None]:
+    """The ledger's devices, and whether an aggregator works with it."""
     if ledger is not None:
-        return {row.device: row for row in read_devices(ledger)}
+        at_work = is_locked(ledger.parent)
+        return {row.device: row for row in read_devices(ledger)}, at_work
     for place in _places(folder):
         with suppress(StateError):  # the aggregator has not run, keeps its state elsewhere, or locks it away
-            return {row.device: row for row in read_devices(place)}
-    return {}
+            at_work = is_locked(place.parent)
+            return {row.device: row for row in read_devices(place)}, at_work
+    return {}, None
 
 
 def _places(folder: FederationFolder) -> Iterator[Path]:
@@ -85,7 +96,10 @@ def _places(folder: FederationFolder) -> Iterator[Path]:
 
 
 def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
-    """One object for each identity; times in ISO 8601."""
+    """One object for each identity; times in ISO 8601.
+
+    Who was online when the aggregator ended may be so or not: `online` is null then.
+    """
     return [
         {
             "name": entry.member.identity.name,
@@ -96,9 +110,12 @@ def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
             "expires": _iso(entry.member.not_after),
             "revoked": _iso(entry.member.revoked_at),
             "quarantined": entry.quarantined,
-            "online": entry.ledger.online if entry.ledger else None,
+            "online": _online(entry),
             "last_seen": _iso(_last_seen(entry)),
             "missed": entry.ledger.missed if entry.ledger else None,
+            "declined": _declined(entry),
+            "aggregator_at_work": entry.at_work,
+            "keeps_older_model": entry.ledger.uses is not None if entry.ledger else None,
         }
         for entry in listed
     ]
@@ -110,23 +127,69 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
     for column in ("identity", "certificate", "until", "last seen"):
         table.add_column(column)
     for entry in listed:
-        end, seen = entry.member.not_after, _last_seen(entry)
-        online = ""
-        if entry.ledger is not None and entry.ledger.online:
-            online = "online" if entry.ledger.missed < MISSES else "online, not awaited"
+        end = entry.member.not_after
         table.add_row(
             entry.member.identity.name,
             entry.state(now) + (", in quarantine" if entry.quarantined is not None else ""),
             f"{end:%Y-%m-%d}" if end else "",
-            online or (f"{seen:%Y-%m-%d %H:%M} UTC" if seen else ""),
+            _presence(entry) + _older(entry),
         )
     console.print(table, highlight=False)
+    for entry in listed:
+        declined = entry.ledger.declined if entry.ledger is not None else None
+        if declined is not None:
+            since = "" if declined.since is None else f" since {_minute(_moment(declined.since))}"
+            why = f"({declined.reason}): {declined.detail}"
+            console.print(
+                f"{entry.member.identity.name} declines{since} {why}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _presence(entry: Listed) -> str:
+    """When it was last seen: now, then, or at least then."""
+    seen = _last_seen(entry)
+    moment = _minute(seen) if seen else ""
+    if entry.ledger is None or not entry.ledger.online:
+        return moment
+    awaited = "" if entry.ledger.missed < MISSES else ", not awaited"
+    if entry.at_work is False:
+        return f"online {f'at {moment}' if seen else 'once'}{awaited} (the aggregator is not running)"
+    return f"online{awaited}"
+
+
+def _older(entry: Listed) -> str:
+    return ", keeps an older model" if entry.ledger is not None and entry.ledger.uses else ""
+
+
+def _online(entry: Listed) -> bool | None:
+    if entry.ledger is None or (entry.ledger.online and entry.at_work is False):
+        return None
+    return entry.ledger.online
+
+
+def _declined(entry: Listed) -> dict[str, Any] | None:
+    declined = entry.ledger.declined if entry.ledger is not None else None
+    if declined is None:
+        return None
+    since = None if declined.since is None else _moment(declined.since)
+    return {"reason": declined.reason, "detail": declined.detail, "since": _iso(since)}
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _last_seen(entry: Listed) -> datetime | None:
     if entry.ledger is None or entry.ledger.seen_at is None:
         return None
-    return datetime.fromtimestamp(entry.ledger.seen_at, UTC)
+    return _moment(entry.ledger.seen_at)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fedge.device_names import as_id
 from fedge.errors import ConfigError
 from fedge.provisioning import may_name_a_device
 from fleet.identities.identity import Identity
@@ -49,20 +50,25 @@ def read_list(text: str, where: str) -> list[tuple[str, str]]:
 def check_names(federation: str, named: Sequence[tuple[str, str]]) -> list[Identity]:
     """The identities of names, each given with where it stands; every name stands there once.
 
+    A name that is no id becomes one (`fedge.device_names`); two that would become the same are refused.
+
     Raises:
         ConfigError: there are none, or some are wrong, which are told with where they stand.
     """
     if not named:
         raise ConfigError("no device is named")
     identities, faults = [], []
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, str]] = {}
     for where, name in named:
+        device = as_id(name)
         try:
-            identities.append(check_name(federation, name))
+            identities.append(check_name(federation, device))
         except ConfigError as error:
             faults.append(f"{where}: {error}")
-        if (before := first.setdefault(name, where)) != where:
-            faults.append(f"{where}: {name!r} stands in {before} already")
+        before, called = first.setdefault(device, (where, name))
+        if before != where:
+            one = f"{name!r} becomes {device!r}, as {called!r} in {before} does: rename one of them"
+            faults.append(f"{where}: {f'{name!r} stands in {before} already' if called == name else one}")
     if faults:
         more = f"\nand {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise ConfigError("\n".join(faults[:_SHOWN]) + f"{more}\nnothing was enrolled")

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import time
 from queue import Empty, SimpleQueue
 
 from fedge.bundle import broker_url
+from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import pack
@@ -46,6 +48,7 @@ class Loop:
                 "--folder names it"
             )
         self._lock = lock(folder.registrar)
+        self._losses = Losses()
         self._register = Register(folder.register)
         self._registrar = Registrar(folder, self._register)
         self._inbox: SimpleQueue[LinkEvent | Stop] = SimpleQueue()
@@ -113,10 +116,12 @@ class Loop:
                 case LinkUp():
                     self._link.handle_up(event)
                     self._subscribed = set()
-                    log.info("connected")
+                    if self._losses.tells_return(time.monotonic()):
+                        log.info("connected")
                 case LinkDown():
                     self._link.handle_down()
-                    log.warning("not connected: %s", event.reason)
+                    if (text := self._losses.text(event.reason, time.monotonic())) is not None:
+                        log.warning("not connected: %s", text)
                 case Answered():
                     self._link.settle(event)
                 case Sent(token, str(refusal)):

@@ -29,6 +29,12 @@ class Book:
     """The vector of each closed round's model."""
     wishes: dict[int, Return | None] = field(default_factory=dict)
     """To which model of before the operator wanted each generation to go back; None: to none."""
+    made: RoundId = field(default_factory=lambda: RoundId(0, 0))
+    """The newest round that made a model."""
+    measured: set[RoundId] = field(default_factory=set)
+    """Rounds that only measured the model of the one before."""
+    best: dict[int, tuple[RoundId, float]] = field(default_factory=dict)
+    """The model with the lowest held-out loss that was told, by generation."""
     last: Manifest | None = None
     """What was announced last."""
     promised: dict[RoundId, dict[str, bytes]] = field(default_factory=dict)
@@ -45,6 +51,8 @@ class Book:
     spooled: set[SpooledFrame] = field(default_factory=set)
     attempt: Attempt | None = None
     """The attempt that is open."""
+    quorums: dict[tuple[RoundId, int], int] = field(default_factory=dict)
+    """The updates that each announced attempt takes, by round and attempt."""
     linked_s: float = 0.0
     """How long aggregators had been connected, all in all, when it began."""
     lifts: int = 0

@@ -168,10 +168,16 @@ class WatchedLedger(Ledger):
             self._oracle.attempt_begins(self._book, attempt)
 
     def save_round(
-        self, round_id: RoundId, kind: str, attempt: int, cohorts: Iterable[Cohort], now: float
+        self,
+        round_id: RoundId,
+        kind: str,
+        attempt: int,
+        cohorts: Iterable[Cohort],
+        now: float,
+        quorum: int | None = None,
     ) -> None:
         """As `Ledger.save_round`."""
-        super().save_round(round_id, kind, attempt, cohorts, now)
+        super().save_round(round_id, kind, attempt, cohorts, now, quorum)
         self._opened.append(Attempt(round_id, attempt))
 
     def spool(self, device: str, frame: Frame) -> None:

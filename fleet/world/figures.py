@@ -18,14 +18,18 @@ FIGURES = (
     ("accuracy", "accuracy_before", True),
     ("held_loss", "held_loss_before", True),
     ("accuracy_local", "accuracy_after", True),
+    ("rmse", "rmse_before", True),
+    ("mae", "mae_before", True),
 )
 """Name in a round's summary, name on the wire, and whether it is weighed by what is held out."""
 
 
-def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
+def plain_figures(updates: Sequence[Update], count: int = 0) -> dict[str, float]:
     """The figures of a round: exact trimmed means, no weight above the lower median.
 
-    None of a figure that one or two tell, while others do not.
+    An RMSE is the root of that of its squares.
+
+    None of a figure that one or two tell, while others do not who sent these updates, or it takes `count`.
     """
     found = {}
     for name, told, held in FIGURES:
@@ -37,14 +41,18 @@ def plain_figures(updates: Sequence[Update]) -> dict[str, float]:
             if held:
                 weight = min(int(update.metrics.get("held_out", 0)), 9 * update.samples)
             if weight > 0:
-                words.append((Fraction(min(update.metrics[told], 1e30)), weight))
-        if not words or (len(words) < 3 and len(words) != len(updates)):
+                value = update.metrics[told] ** (
+                    2.0 if name == "rmse" and update.metrics[told] < 1e30 else 1.0
+                )
+                words.append((Fraction(min(value, 1e30)), weight))
+        if not words or (len(words) < 3 and len(words) != max(len(updates), count)):
             continue
         middle = sorted(weight for _, weight in words)[(len(words) - 1) // 2]
         words = sorted((value, min(weight, middle)) for value, weight in words)
         if len(words) > 2:
             words = words[1:-1]
-        found[name] = float(sum(v * w for v, w in words) / sum(w for _, w in words))
+        middling = float(sum(v * w for v, w in words) / sum(w for _, w in words))
+        found[name] = sqrt(middling) if name == "rmse" else middling
     return found
 
 

@@ -8,13 +8,15 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, isclose
+from math import ceil, inf, isclose
 
 import numpy as np
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.reading import LedgerReader, OpenRound
+from aggregator.survey import CLIP, CLIPPED
+from fedge.capabilities import BASE
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
 from fedge.freshness import Attempt, RoundId, round_of
@@ -99,7 +101,7 @@ class Oracle:
     Args:
         topics: the federation's.
         now_s: virtual seconds.
-        quorum: below which no round may close.
+        quorum: below which no round may close; None: each attempt's own, which it begins with.
         deadline_s: of each attempt.
         ending: when learning may end.
         clips: differences are clipped.
@@ -109,7 +111,7 @@ class Oracle:
         self,
         topics: Topics,
         now_s: Callable[[], float],
-        quorum: int,
+        quorum: int | None,
         deadline_s: float = 0.0,
         ending: Ending = NEVER,
         *,
@@ -385,13 +387,28 @@ class Oracle:
         saved = ledger.round_as_saved(here)
         if saved is None or saved.cohorts[-1] != manifest.cohort:
             raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
+        if manifest.state == "open" and saved.attempt == manifest.attempt:
+            quorum = book.quorums.setdefault((here, saved.attempt), self._quorum_of(saved))
+            if quorum != self._quorum_of(saved):
+                raise Violation(
+                    f"attempt {saved.attempt} of round {here} took {quorum} updates when it began, and takes "
+                    f"{self._quorum_of(saved)} now"
+                )
         if manifest.state == "done":
-            self._learning_may_end(here)
+            self._learning_may_end(book, here)
         book.last = manifest
         book.over_s = self._now_s() + manifest.seconds_left
         self.announced.append(Announced(self._now_s(), manifest))
         lasts_s = self._now_s() + manifest.seconds_left
         self._lasts_s[_name(manifest)] = max(lasts_s, self._lasts_s.get(_name(manifest), 0.0))
+
+    def _quorum_of(self, saved: OpenRound | None) -> int:
+        """The updates that a round takes, as the ledger has it."""
+        if self._quorum is not None:
+            return self._quorum
+        if saved is None or (saved.quorum is None and saved.kind != KEPT):
+            raise Violation(f"{saved} has no quorum of its own, and a crash now would forget it")
+        return saved.quorum or 0
 
     def _round_closed(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
         if book.closed and round_id <= max(book.closed):
@@ -409,8 +426,10 @@ class Oracle:
                 raise Violation(f"{device} was told that it counts in round {round_id}, and it does not")
         saved = ledger.round_as_saved(round_id)
         kept = saved is not None and saved.kind == KEPT
-        if len(counted) < self._quorum and not kept:
-            raise Violation(f"round {round_id} is closed with {len(counted)} updates of {self._quorum}")
+        only_measured = saved is not None and saved.kind == "evaluate"
+        quorum = self._quorum_of(saved)
+        if len(counted) < quorum and not (kept or only_measured):
+            raise Violation(f"round {round_id} is closed with {len(counted)} updates of {quorum}")
         for device, answer in counted.items():
             made = self.made.get(answer.digest)
             if made is None or (made.device, made.round) != (device, round_id):
@@ -422,17 +441,44 @@ class Oracle:
             if answer.samples != made.message.samples:
                 raise Violation(f"{device} has {made.message.samples} samples, {answer.samples} are counted")
             book.counted[answer.digest] = round_id
-        digest, body = _newest_model(ledger, round_id)
-        if round_id.round:
+        digest, body = _newest_model(ledger, book.made if only_measured else round_id)
+        if only_measured:
+            self._measured(book, round_id, digest, counted)
+        elif round_id.round:
             self._trained(ledger, book, round_id, counted, body)
         if not kept:
-            self._figures_hold(ledger, round_id, [self.made[answer.digest] for answer in counted.values()])
+            made_by = book.part[book.made] if only_measured else ()
+            told = [self.made[answer.digest] for answer in counted.values()]
+            self._figures_hold(ledger, round_id, told, max(min(2, len(made_by)), ceil(len(made_by) / 2)))
         if kept and body != self._wished(book, round_id.generation):
             raise Violation(f"generation {round_id.generation} begins with another model than was wanted")
         book.closed[round_id], book.bodies[round_id] = digest, body
-        self._models[digest] = round_id
+        if not only_measured:
+            book.made = round_id
+        self._models.setdefault(digest, round_id)
+        self._best_is_kept(ledger, book, round_id)
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
+
+    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Answer]) -> None:
+        """A round that only measures comes when learning is over, takes no vector and leaves the model."""
+        before = round_id._replace(round=round_id.round - 1)
+        if before != book.made or book.closed.get(before) != digest:
+            raise Violation(f"round {round_id} only measures, and does not leave the model of round {before}")
+        self._learning_may_end(book, before)
+        book.measured.add(round_id)
+        for update in self._updates(counted.values()):
+            if update.body or update.kind != "figures":
+                raise Violation(f"{update.device} trained in round {round_id}, which only measures")
+
+    def _best_is_kept(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
+        """Of the models whose held-out loss was told, the one with the lowest is there to be exported."""
+        loss, of = ledger.summary(round_id).get("held_loss"), round_id._replace(round=round_id.round - 1)
+        best = book.best.get(round_id.generation)
+        if loss is not None and round_id.round and (best is None or loss < best[1]):
+            best = book.best[round_id.generation] = (of, loss)
+        if best is not None and best[0].round not in ledger.kept_models(round_id.generation):
+            raise Violation(f"the best model is that of round {best[0]}, and the ledger does not keep it")
 
     def _wished(self, book: Book, generation: int) -> bytes:
         """The vector that a generation without a survey is to begin with."""
@@ -449,6 +495,8 @@ class Oracle:
         for number in range(source.round + 1, newest.round + 1):
             here = newest._replace(round=number)
             before = twins.numbers(book.bodies[here._replace(round=number - 1)])
+            if here in book.measured:
+                continue
             made = [self.made[digest] for digest, in_round in book.counted.items() if in_round == here]
             left = [each.message for each in made if each.device not in wish.without]
             updates = [one for one in left if isinstance(one, Update)]
@@ -512,11 +560,14 @@ class Oracle:
         made = [self.made[digest] for digest in book.set_aside]
         return frozenset(one.device for one in made if one.round == round_id)
 
-    def _figures_hold(self, ledger: LedgerReader, round_id: RoundId, made: list[Made]) -> None:
-        """What the round brought is what its updates told, and its survey's layers are what those give."""
+    def _figures_hold(self, ledger: LedgerReader, round_id: RoundId, made: list[Made], count: int) -> None:
+        """What the round brought is what its updates told, and its survey's layers are what those give.
+
+        Of a round that only measures, `count` is half of those who have made its model, and not one of two.
+        """
         updates = [one.message for one in made if isinstance(one.message, Update)]
         found = ledger.summary(round_id)
-        plain = plain_figures(updates)
+        plain = plain_figures(updates, count)
         for name, _, _ in FIGURES:
             here, value = found.get(name), plain.get(name)
             if (here is None) != (value is None) or not isclose(
@@ -531,6 +582,10 @@ class Oracle:
             task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
             layer = task.network.layers[0]
             assert isinstance(layer, Standardize)
+            can, told = ledger.abilities(), {survey.device for survey in surveys} - self.liars
+            unable = sorted(device for device in told if CLIP not in can.get(device, BASE))
+            if (layer.clip is not None) != (ledger.rule(round_id) == CLIPPED) or (layer.clip and unable):
+                raise Violation(f"inputs are clipped at {layer.clip}, and {unable} cannot do it")
             moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
             for j, name in enumerate(task.features):
                 mean, spread = plain_column(moments, j)
@@ -557,8 +612,13 @@ class Oracle:
             if "accuracy_before" in one.message.metrics
         }
 
-    def _learning_may_end(self, here: RoundId) -> None:
-        """Learning is over before its last round: then not because a single device says so."""
+    def _learning_may_end(self, book: Book, here: RoundId) -> None:
+        """Learning is over before its last round: then not because a single device says so.
+
+        Of a round that only measured, it is the round before that ended it.
+        """
+        if here in book.measured:
+            here = here._replace(round=here.round - 1)
         told = self._told.get(here, {})
         if here.round >= self._ending.rounds or max(told.values(), default=1.0) < self._ending.accuracy:
             return

@@ -50,6 +50,8 @@ ODD: Mapping[int, Mapping[int, Odd]] = {
 """Of so many worlds these, by the rest of their seed, have such devices."""
 UNCLIPPED = 4
 """In these no difference is clipped, so that a mean may be unusable however many devices there are."""
+SHARE_ONE_IN, SHARE = 8, 0.5
+"""So many worlds to one whose quorum is this share of the devices online, and not a number."""
 SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
 SILENT_ONE_IN = 6
@@ -95,6 +97,8 @@ class Terms:
     lying: bool
     """A member answers each round, and says anything in any field."""
     clips: bool
+    share: float | None
+    """The quorum is this share of the devices online."""
     odd: Mapping[int, Odd]
     """What is unusual about which device."""
 
@@ -134,6 +138,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
         lying=seed % LYING_ONE_IN == LYING_ONE_IN - 1,
         clips=seed % ODD_OF != UNCLIPPED,
+        share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
         odd=ODD.get(seed % ODD_OF, {}),
     )
 
@@ -182,7 +187,7 @@ class World:
         self._oracle = Oracle(
             TOPICS,
             lambda: self._clock.now_s,
-            self.terms.quorum,
+            self.terms.quorum if self.terms.share is None else None,
             self.terms.deadline_s,
             Ending(self.terms.rounds, ACCURACY),
             clips=self.terms.clips,
@@ -560,7 +565,8 @@ def _frames_of(size: int) -> Iterator[None]:
 
 
 def _federation(wanted: Terms) -> FederationSettings:
-    rounds = {"fraction": wanted.fraction, "quorum": wanted.quorum, "deadline_s": wanted.deadline_s}
+    quorum = wanted.quorum if wanted.share is None else wanted.share
+    rounds = {"fraction": wanted.fraction, "quorum": quorum, "deadline_s": wanted.deadline_s}
     if wanted.target is not None:
         rounds["target"] = wanted.target
     if not wanted.clips:

@@ -170,7 +170,7 @@ def arrived(topic: str, payload: bytes, *, retained: bool = True) -> MessageArri
 class Device:
     """The program on the device, switched on."""
 
-    def __init__(self, folder: Path, pin: Path | None) -> None:
+    def __init__(self, folder: Path, pin: Path | None, **tables: Any) -> None:
         folder.mkdir(exist_ok=True)
         trust = {"key": str(pin)} if pin is not None else {}
         self.settings = AgentSettings.model_validate(
@@ -180,6 +180,7 @@ class Device:
                 "data": {"source": "npz", "path": str(folder / "data.npz")},
                 "state": {"folder": str(folder)},
                 "trust": trust,
+                **tables,
             }
         )
         self.folder = folder
@@ -200,18 +201,21 @@ class Device:
         opened = open_device(self.settings, self.memory, self.folder / held.FILE, boot, self.now_s)
         kept, self.broker = self.broker.retained, Broker()
         self.broker.retained = kept
-        trainer = SimpleNamespace(start=lambda job: self.worked.append(job.manifest), cancel=lambda: None)
         self.runtime = Runtime(
             self.settings,
             opened,
             self.memory,
             self.folder / held.FILE,
             cast(Any, self.broker),
-            cast(Any, trainer),
+            self.trainer(),
             now_s=lambda: self.now_s,
         )
         self.runtime.turn(LinkUp(connection=1, session_present=False, max_packet=2**20))
         self.settle()
+
+    def trainer(self) -> Any:
+        """It only notes what it is given."""
+        return SimpleNamespace(start=lambda job: self.worked.append(job.manifest), cancel=lambda: None)
 
     def hears(self, *messages: dict[str, bytes]) -> None:
         """Retained messages are published while it listens."""

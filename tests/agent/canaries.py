@@ -82,10 +82,16 @@ CASES: dict[str, Case] = {
     ),
     "values twice in the first row": csv("8675309,8675309,walk\n" * 40, BAD, DATA_LIKE, DATA_LIKE),
     "a name twice": csv(
-        "heat,canary,canary\n" + ROWS,
+        "heat,canary,canary,rain,label,rain\n" + "8675309,1,2,3,dry,31337\n" * 40,
         BAD,
-        "column 'canary' stands twice",
-        "line 1: columns 2 and 3 have one name",
+        "column 'rain' stands twice",
+        "line 1, column 'rain': columns 4 and 6 have one name",
+    ),
+    "a label twice": csv(
+        "heat,rain,label,label\n" + "8675309,1,canary,dry\n" * 40,
+        WRONG,
+        "columns 3 and 4 have the name",
+        "no column or array with each row's class",
     ),
     "other columns": csv(
         "heat,canary,label\n" + ROWS, WRONG, "the columns are heat, canary, label", "no column 'rain'"
@@ -116,15 +122,43 @@ CASES: dict[str, Case] = {
         HEADER + ROWS + "1,1,canary\n", BAD, "line 42: column 'label'", "they are dry, wet"
     ),
     "a cell too many": csv(
-        HEADER + ROWS + "1,1,wet,canary\n",
+        HEADER + ROWS + "1,1,wet,canary\n" * 3,
         BAD,
         "line 42: has 4 cells",
-        "line 42: has 4 cells, the header has 3 columns",
+        "line 42: has 4 cells, the header has 3 columns (3 of 43 rows cannot be read, more than [data] max",
     ),
     "Latin-1": csv(HEADER.encode() + b"canary\xe9,1,wet\n", BAD, "line 2: not UTF-8", "line 2: not UTF-8"),
-    "an open quote": csv(HEADER + ROWS + '1,1,"canary\n', BAD, "not closed", "line 42: not CSV"),
-    "semicolons": csv("heat;canary\n1;2\n", BAD, "separated by ';'", "line 1: columns are not separated"),
-    "spaces": csv("8675309 31337.5\n1 2\n", BAD, "separated by ' '", "line 1: columns are not separated"),
+    "an open quote": csv(
+        HEADER + ROWS + '1,1,"canary\n' * 3, BAD, "not closed", "line 42: not CSV (3 of 43 rows"
+    ),
+    "NUL bytes": csv(
+        HEADER + "canary\0\n" * 3 + ROWS, BAD, "line 2: NUL bytes", "NUL bytes, a power cut? (3 of 43 rows"
+    ),
+    "semicolons": csv(
+        "heat;canary\n" + "1;2\n" * 40, WRONG, "columns are heat, canary", "there is no column 'rain'"
+    ),
+    "spaces": csv("8675309 31337.5\n1 2\n", BAD, DATA_LIKE, DATA_LIKE),
+    "commas that may be anything": csv(
+        "heat;rain;label\n" + "8,675;31,337;canary\n" * 40,
+        BAD,
+        "[data] decimal",
+        "column 'heat': a comma before",
+    ),
+    "Parquet": csv(b"PAR1canary", BAD, "read_parquet", "this is no CSV but a Parquet file"),
+    "JSON lines": csv(
+        '{"heat": 8675309, "canary": "anna"}\n' * 40, WRONG, "are heat, canary", "no column 'rain'"
+    ),
+    "JSON that is no object": csv(
+        '{"heat": 8675309, "rain": "canary"\n' * 40, BAD, "line 1: not a JSON object", "(40 of 40 rows"
+    ),
+    "times that are none": csv(
+        HEADER + ROWS.replace("0.5", "canary"),
+        BAD,
+        "column 'rain': no cell",
+        "no cell of the column",
+        more='time = "rain"',
+    ),
+    "a time of another name": csv(HEADER + ROWS, BAD, "no column 'canary'", more='time = "canary"'),
     "empty": csv("", BAD, "is empty", "is empty"),
     "a header alone": csv("canary,anna\n", BAD, "no rows yet", "no rows yet"),
     "too few": csv(HEADER + ROWS[:40], FEW, "the minimum is 20", "the minimum is 20"),
@@ -156,8 +190,8 @@ CASES: dict[str, Case] = {
     "a folder of other columns": folder(
         {"anna-1.csv": HEADER + ROWS, "anna-2.csv": "heat,canary,label\n1,2,wet\n"},
         BAD,
-        "there is no column 'canary', which",
-        "different columns",
+        "there is no column 'rain', which",
+        "line 1, column 'rain': the files of the folder have different columns",
     ),
     "a folder of nothing": folder(
         {}, BAD, "home/anna/canaries: the folder holds no file", "no file whose name"

@@ -111,7 +111,7 @@ def test_a_missing_label_is_no_class(tmp_path: Path, root: Path) -> None:
         "def read():\n"
         "    return np.zeros((40, 2)), np.ma.array([0, 1] * 20, mask=[True] + [False] * 39)\n"
     )
-    source = '[sources.masked]\nsource = "python"\ncallable = "masking:read"\npath = "."'
+    source = '[sources.masked]\nsource = "python"\ncallable = "masking:read"\npath = "."\nmissing = "drop"'
     samples = open_source(PythonSettings(source="python", callable="masking:read", path=tmp_path)).read()
     assert labels_of(samples) == {"0": 19, "1": 20}
     assert checked(tmp_path, source)["sources"] == {"data": 40, "masked": 40}

@@ -7,12 +7,14 @@ import pytest
 from agent.config import (
     AgentSettings,
     CsvSettings,
+    Holdout,
     LimitsSettings,
     MannersSettings,
     NpzSettings,
     PythonSettings,
 )
 from agent.hours import Hours
+from agent.rules import Rules, effective
 from fedge.errors import ConfigError
 
 HEAD = 'federation = "watch"\ndevice = "anna-left"\n'
@@ -31,7 +33,9 @@ def test_the_shortest_configuration(tmp_path: Path) -> None:
     assert (settings.broker.host, settings.broker.port) == ("127.0.0.1", 1883)
     assert settings.state.folder == here / "state"
     assert settings.data == CsvSettings(source="csv", path=here / "data", label="label", series=None)
-    assert (settings.data.missing, settings.data.holdout, settings.data.gap) == ("refuse", 0.2, 0)
+    data = settings.data
+    assert (data.missing, data.holdout, data.gap) == (None, None, None), "the owner has said nothing"
+    assert effective(data, None) == Rules("refuse", Holdout(part=0.2, by="time"), 0, "refuse", {})
     assert settings.data.minimum == 20
 
 
@@ -116,8 +120,8 @@ BROKEN = {
         "[data] source: unknown value 'sql'; accepted: csv, npz, python",
     ),
     "no path": (HEAD + '[data]\nsource = "csv"', "[data] path: is missing. One CSV file, or a folder"),
-    "device with capitals": (
-        'federation = "a"\ndevice = "Anna"\n[data]\nsource = "csv"\npath = "d"',
+    "device with a space": (
+        'federation = "a"\ndevice = "Anna B"\n[data]\nsource = "csv"\npath = "d"',
         "device: String should match pattern",
     ),
     "device with a slash": (

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import CsvSettings, DataSettings
-from agent.dataset import Dataset, Unfit, divide, features, fit
+from agent.dataset import Dataset, Unfit, features, fit
+from agent.division import divide
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
 from fedge.messages import MAX_DETAIL, Decline, Task, detail_of
@@ -105,8 +106,14 @@ def test_columns_that_are_missing(tmp_path: Path) -> None:
 def test_only_columns_of_the_task_must_be_numbers(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + "1,2,walk\n" * N + "1,abc,walk\n")
     expected = f"{tmp_path}/a.csv: line {N + 2}, column 'v': not a number"
-    assert unfit(samples, WALK_RUN) == (Reason.BAD_DATA, expected)
+    advice = '; correct it, or set [data] missing = "drop" or "fill"'
+    assert unfit(samples, WALK_RUN) == (Reason.BAD_DATA, expected + advice)
     assert len(fit(samples, classifier("walk", "run", features=("u",)), ALL).X) == N + 1
+    dropping = ALL.model_copy(update={"missing": "drop"})
+    assert len(fit(samples, WALK_RUN, dropping).X) == N, "one bad cell costs one row"
+    text = from_csv(tmp_path, "u,v,label\n" + "1,abc,walk\n" * N)
+    what = f"{tmp_path}/a.csv: line 2, column 'v': not a number"
+    assert unfit(text, WALK_RUN, dropping) == (Reason.BAD_DATA, what), "a column of text is no number"
 
 
 # Answers
@@ -147,7 +154,8 @@ def test_unknown_classes_are_refused_without_naming_them(classes: tuple[str, ...
     reason, text = unfit(samples_from_arrays("f", X, labels), classifier(*classes))
     assert reason == Reason.BAD_DATA
     names = ", ".join(classes)
-    assert text == f"f: row 7: y names none of the task's classes (1 such rows); they are {names}"
+    told = f"f: row 7: y names none of the task's classes (1 such rows); they are {names}; "
+    assert text == told + "`fedge-agent --check` shows the lines for [data] labels, or set unknown_labels"
 
 
 def test_answers_of_the_wrong_kind() -> None:
@@ -273,6 +281,19 @@ def test_the_end_of_each_series_is_held_out() -> None:
     dataset = fit(samples, WALK_RUN, DataSettings(holdout=0.25, gap=2))
     assert (dataset.held_X[:, 0] / 2).tolist() == list(range(30, 40))
     assert (dataset.X[:, 0] / 2).tolist() == list(range(26)), "two rows of each series lie in the gap"
+
+
+@pytest.mark.parametrize("by", ["every", "random", "series"])
+def test_no_row_changes_its_part_because_another_is_kept(by: Any) -> None:
+    whole = np.arange(200.0).reshape(100, 2)
+    holes = np.where(whole == 20, np.nan, whole)
+    series = np.arange(100) // 10
+    settings = DataSettings(missing="drop", holdout={"part": 0.3, "by": by})
+    tables = (samples_from_arrays("f", table, [0] * 100, series) for table in (whole, holes))
+    before, after = (fit(samples, WALK_RUN, settings) for samples in tables)
+    assert before.held_X[before.held_X[:, 0] != 20].tolist() == after.held_X.tolist()
+    assert before.X[before.X[:, 0] != 20].tolist() == after.X.tolist()
+    assert len(before.X) + len(before.held_X) - len(after.X) - len(after.held_X) == 1
 
 
 def test_too_few_samples_are_told_with_the_reason() -> None:

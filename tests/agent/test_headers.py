@@ -148,8 +148,6 @@ def test_one_column_without_a_header(tmp_path: Path) -> None:
             "this is InfluxDB's line protocol",
         ),
         ("weather temperature=82,bug=98i 1465839830100400200", "this is InfluxDB's line protocol, not CSV; "),
-        ("1.5 2.5 3.5", "columns are separated by ' '; separate them by commas"),
-        ("1;2;3", "columns are separated by ';'; separate them by commas"),
     ],
 )
 def test_what_is_no_csv_is_called_by_its_name(tmp_path: Path, line: str, message: str) -> None:

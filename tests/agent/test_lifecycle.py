@@ -561,6 +561,21 @@ def test_done_with_the_model_at_hand_saves_what_it_has_seen_before_it_says_so() 
     assert effects == [do.SaveSeen(attempt(1, 1)), do.KeepModel(said), online(state)]
 
 
+def test_who_has_measured_the_final_model_says_that_it_holds_it() -> None:
+    """It kept it while it measured; when learning is done there is nothing to fetch, but something to say."""
+    said = manifest(attempt=1, state="done")
+    assert said.model is not None
+    state, effects = step(replace(HOLDS, kept=said.model.digest), announced(said))
+    assert effects == [do.SaveSeen(attempt(1, 1, 1)), online(state)]
+    assert step(state, announced(said))[1] == [], "once"
+
+
+def test_a_round_that_measures_is_work_on_the_model_at_hand() -> None:
+    said = manifest(kind="evaluate", plan=None)
+    state, effects = step(HOLDS, announced(said))
+    assert (state.work, effects) == (Working(RoundId(1, 1)), [do.StartWork(said)])
+
+
 def test_a_model_that_could_not_be_kept_is_kept_later() -> None:
     state, _ = step(replace(HOLDS, kept=None), announced(manifest(state="done")))
     state, effects = step(state, on.KeepFailed(50.0))

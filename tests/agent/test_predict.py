@@ -232,6 +232,14 @@ def test_missing_values_follow_the_rule(tmp_path: Path) -> None:
     assert predicted(tmp_path, "u,v\n,0\n", "drop") == "row,class,probability\n"
 
 
+def test_values_that_the_owner_excludes_are_missing(tmp_path: Path) -> None:
+    hold(tmp_path, CLASSIFIER, STEP)
+    content = "u,v\n12,-9999\n12,1\n99,1\n"
+    more = 'drop"\nmissing_values = [-9999]\nrange = { u = [0, 50], elsewhere = [0, 1] }\n#"'
+    rows = predicted(tmp_path, content, more).splitlines()
+    assert [row.split(",")[0] for row in rows] == ["row", "1"]
+
+
 def test_rows_of_one_column_keep_their_numbers(tmp_path: Path) -> None:
     network = NetworkSpec(inputs=1, layers=(Dense(units=1), affine(Rescale, [0], [1])), loss="mse")
     hold(tmp_path, Task(network=network, features=("u",), targets=("speed",)), model(2, 0))

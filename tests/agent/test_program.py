@@ -117,10 +117,12 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
     configure(tmp_path)
     done = run("--check", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "   samples  60\n" in done.stdout
+    assert "      rows  60: 48 for training" in done.stdout
     assert done.stdout.endswith("the configuration is valid\n")
     done = run("--check", "--json", folder=tmp_path)
-    assert json.loads(done.stdout) == {
+    understood = json.loads(done.stdout)
+    assert understood.pop("zone")
+    assert understood == {
         "device": "pi-1",
         "federation": "lab",
         "broker": "mqtt://127.0.0.1:1",
@@ -137,6 +139,29 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "declines": {},
         "state": str(tmp_path / "state"),
         "trust": None,
+        "task": None,
+        "uses": {
+            "data": {
+                "files": {str(tmp_path / "data.npz"): 60},
+                "rows": 60,
+                "training": 48,
+                "held_out": 12,
+                "gaps": 0,
+                "left_out": 0,
+                "series": 1,
+                "series_without_held_out": 0,
+                "columns": ["0", "1"],
+                "unused_columns": [],
+                "classes": [
+                    {"name": "0", "written": "0", "training": 24, "held": 6},
+                    {"name": "1", "written": "1", "training": 24, "held": 6},
+                ],
+                "held_unseen": 0,
+                "excluded": [],
+            }
+        },
+        "problems": [],
+        "warnings": [],
     }
     assert not (tmp_path / "state").exists(), "a check does nothing"
 

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import AgentSettings
+from agent.config import AgentSettings, CsvSettings, DataSettings
+from agent.dataset import fit
 from agent.events import Done
 from agent.measuring import measured
 from agent.memory import FILE, Memory
 from agent.snapshot import KEPT, NEW_ROWS, Snapshot, count_new, current, digest_of, hash_rows
 from agent.sources import open_sources
+from agent.sources.arrays import samples_from_arrays
 from agent.telling import NOTHING, describe, measure_anew
 from agent.trainer import Trainer
 from fedge.errors import DamagedState, GaveWay
@@ -156,6 +158,30 @@ def test_no_choice_of_columns_tells_more_than_one_snapshot(device: Device) -> No
             for j, name in enumerate(names):
                 seen[name].add((survey.samples, moments.count[j], moments.mean[j], moments.m2[j]))
     assert {name: len(values) for name, values in seen.items()} == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize("by", ["time", "every", "random", "series"])
+@pytest.mark.parametrize("gap", [None, 2])
+def test_the_rows_that_are_measured_are_those_of_training(by: Any, gap: int | None) -> None:
+    X = np.random.default_rng(3).normal(size=(200, 2))
+    samples = samples_from_arrays("f", X, np.arange(200) % 2, np.arange(200) // 20)
+    settings = DataSettings(holdout={"part": 0.2, "by": by}, gap=gap)
+    network = NetworkSpec(inputs=2, layers=(Dense(units=2),), loss="cross-entropy")
+    dataset = fit(samples, Task(network=network, features=("a", "b"), classes=("0", "1")), settings)
+    snapshot = current(None, samples, settings)
+    assert snapshot.samples == len(dataset.X) < 200
+    expected = measured(np.column_stack([dataset.X, dataset.y]), ["a", "b", "y"])
+    assert snapshot.moments.to_bytes() == expected.to_bytes()
+
+
+def test_a_default_is_no_choice_and_the_digest_is_that_of_0_2_0() -> None:
+    """Computed by 0.2.0 of these settings: an upgrade must not have everything measured anew."""
+    csv = CsvSettings(source="csv", path=Path("/data/a.csv"))
+    said = CsvSettings(source="csv", path=Path("/data/a.csv"), missing="refuse", holdout=0.2, gap=0)
+    other = CsvSettings(source="csv", path=Path("/data/a.csv"), missing="drop", holdout=0.29, gap=3)
+    found = [digest_of(settings).hex()[:16] for settings in (csv, said, other)]
+    assert found == ["eda28384d0deab39", "eda28384d0deab39", "ce657120ffa5f768"]
+    assert digest_of(csv.model_copy(update={"range": {"a": (0.0, 1.0)}})) != digest_of(csv)
 
 
 @pytest.mark.parametrize("change", ["holdout = 0.1\n", 'missing = "drop"\n'])

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,14 @@ def in_thread(thread: threading.Thread, error: type[BaseException]) -> None:
     )
 
 
+def is_waiting(thread: threading.Thread) -> bool:
+    """Whether the worker is in the first line of `_take`, where it waits for a job."""
+    assert thread.ident is not None
+    frame = sys._current_frames()[thread.ident]
+    code = Trainer._take.__code__
+    return frame.f_code is code and frame.f_lineno == code.co_firstlineno + 1
+
+
 def trainer(folder: Path, bed: Bed) -> tuple[Trainer, Outcomes]:
     outcomes: Outcomes = SimpleQueue()
     return Trainer(settings(folder, 600.0), {"data": bed}, outcomes.put), outcomes
@@ -97,6 +106,7 @@ def test_an_exception_that_another_thread_has_raised_here_is_a_decline(tmp_path:
     bed = Bed()
     worker, outcomes = trainer(tmp_path, bed)
     assert isinstance(do(worker, outcomes), Done)
+    until(lambda: is_waiting(bed.threads[0]))
     in_thread(bed.threads[0], SystemExit)  # while it waits: it is raised when the next job is here
     assert isinstance(do(worker, outcomes), Failed)
     assert isinstance(do(worker, outcomes), Done)

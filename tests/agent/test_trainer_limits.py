@@ -1,4 +1,4 @@
-"""The worker keeps to its owner's limits: seconds of training, and the source that a task names."""
+"""The worker keeps to its owner's limits, and does what a round asks: to survey, to train or to measure."""
 
 from pathlib import Path
 
@@ -83,3 +83,59 @@ def test_steps_of_a_plan() -> None:
     assert Plan(epochs=3, batch_size=16).steps(40) == 9
     assert Plan(epochs=3, batch_size=0).steps(40) == 3
     assert Plan(epochs=2, batch_size=100).steps(40) == 2
+
+
+# ── measuring ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def measuring(of: Task, weights: np.ndarray) -> Job:
+    manifest = job(of, Plan()).manifest.model_copy(update={"kind": "evaluate", "plan": None, "round": 9})
+    return Job(manifest, of, weights.astype(np.float32), {"sent_bytes": 7.0})
+
+
+def measured(made: Trainer, asked: Job) -> Update:
+    done = made.work(asked)
+    assert isinstance(done, Done), done
+    return unpack(done.payload, Update)
+
+
+def test_to_measure_is_to_tell_what_training_would_tell_of_the_same_model_and_no_vector(
+    tmp_path: Path,
+) -> None:
+    of, made = task("heart"), trainer(tmp_path)
+    weights = np.random.default_rng(3).normal(size=of.network.schema.size).astype(np.float32)
+    told = measured(made, measuring(of, weights))
+    trained = made.work(Job(job(of, Plan()).manifest, of, weights, {}))
+    assert isinstance(trained, Done)
+    before = unpack(trained.payload, Update)
+    assert (told.kind, told.body, told.steps, told.samples) == ("figures", b"", 0, before.samples)
+    assert told.base == BLOB.digest
+    for name in ("held_out", "held_loss_before", "accuracy_before"):
+        assert told.metrics[name] == before.metrics[name], name
+    assert set(told.metrics) == {"held_out", "held_loss_before", "accuracy_before", "sent_bytes", "seconds"}
+
+
+def test_who_holds_nothing_out_answers_without_figures(tmp_path: Path) -> None:
+    made = trainer(tmp_path, '[sources.all]\nsource = "npz"\npath = "heart.npz"\nholdout = 0.0\n')
+    told = measured(made, measuring(task("all"), np.zeros(6)))
+    assert set(told.metrics) == {"sent_bytes", "seconds"}
+
+
+def test_a_regression_tells_its_errors_in_the_targets_unit(tmp_path: Path) -> None:
+    """Before and after training; the model answers 0 for each of the rows, so the errors are the targets."""
+    y = np.arange(40, dtype=np.float64) * 10
+    np.savez(tmp_path / "power.npz", X=np.zeros((40, 2)), y=y)
+    made = trainer(tmp_path, '[sources.power]\nsource = "npz"\npath = "power.npz"\nholdout = 0.5\n')
+    network = NetworkSpec(inputs=2, layers=(Dense(units=1),), loss="mse")
+    of = Task(network=network, features=("u", "v"), targets=("watts",), source="power")
+    told = measured(made, measuring(of, np.zeros(network.schema.size)))
+    held = y[-int(told.metrics["held_out"]) :]
+    assert told.metrics["rmse_before"] == pytest.approx(np.sqrt(np.mean(held**2)), rel=1e-6)
+    assert told.metrics["mae_before"] == pytest.approx(np.mean(held), rel=1e-6)
+    plan = Plan(epochs=1, learning_rate=1e-6)
+    trained = made.work(Job(job(of, plan).manifest, of, np.zeros(3, np.float32), {}))
+    assert isinstance(trained, Done)
+    figures = unpack(trained.payload, Update).metrics
+    assert figures["rmse_before"] == told.metrics["rmse_before"]
+    assert 0 < figures["rmse_after"] < figures["rmse_before"]
+    assert 0 < figures["mae_after"] < figures["mae_before"]

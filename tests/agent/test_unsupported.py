@@ -39,7 +39,7 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
     ({"requires": ("codec:topk", "phase:train")}, "codec:topk"),
     ({"plan": unknown_plan()}, "plan:proximal"),
     ({"plan": Plan(codec="topk")}, "codec:topk"),
-    ({"kind": "evaluate"}, "phase:evaluate"),
+    ({"kind": "prune"}, "phase:prune"),
     ({"state": "frozen"}, "state:frozen"),
     ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
 ]
@@ -153,6 +153,7 @@ def test_after_an_upgrade_the_work_of_the_older_program_is_done_again(verdict: s
         step(replace(upgraded, saved=replace(saved, verdict="admitted")), asked),
         step(replace(upgraded, saved=replace(saved, ours=True)), asked),
         step(upgraded, announced(manifest())),
+        step(upgraded, announced(manifest(requires=("layer:standardize.clip", "data:missing")))),
     ):
         assert known[0].saved is not None, "what the program itself made, or 0.2.0 understood, stays"
         assert not [effect for effect in known[1] if isinstance(effect, do.StartWork)]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dataset import Dataset, divide
+from agent.dataset import Dataset
+from agent.division import divide
 from agent.local.sgd import train
 from agent.measuring import measured
 from aggregator.rules.mean import Contribution, finish, order, partial
@@ -41,10 +42,15 @@ class Learner:
         }
 
     def learn(
-        self, surveys: Mapping[str, Measured], rule: str, rounds: int, seed: int = 1
+        self,
+        surveys: Mapping[str, Measured],
+        rule: str,
+        rounds: int,
+        seed: int = 1,
+        clip: float | None = None,
     ) -> tuple[Network, Any]:
         """FedAvg over all devices, so many rounds, behind the layers that these surveys make."""
-        task = standardize(self.task, surveys, rule)
+        task = standardize(self.task, surveys, rule, clip)
         assert isinstance(task, Task)
         network = Network(task.network)
         w = initialize(task.network, np.random.default_rng(seed)).astype(np.float32)

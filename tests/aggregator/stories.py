@@ -271,7 +271,7 @@ class Story:
                 self.state.task,
                 self.state.task_message,
                 blob(f"model of round {self.state.round.round}", slot=(self.state.round.round + 1) % 2),
-                progress or before.after(None, None, 0.1),
+                progress or before.after({"weight_change": 0.1}),
             )
         )
 

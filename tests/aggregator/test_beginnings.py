@@ -25,7 +25,7 @@ from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Model, Task, pack, unpack
 from fedge.moments import measure
 from fedge.nn import Network
-from fedge.nn.spec import Standardize
+from fedge.nn.spec import Standardize, clip_of
 from tests.aggregator.stories import survey, update
 from tests.aggregator.test_replay import EVERYBODY, admit
 
@@ -201,9 +201,9 @@ def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> N
 def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     place.ledger.close()
     with closing(sqlite3.connect(place.path)) as db:
-        for column in ("task", "forgotten"):
+        for column in ("task", "forgotten", "quorum"):
             db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
-        for column in ("missed", "missed_in"):
+        for column in ("missed", "missed_in", "declined_for", "declined_at", "uses"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
@@ -260,6 +260,34 @@ def test_the_survey_is_merged_again_without_a_device_and_the_model_answers_as_be
     place.go_back(Return(survey_without=("pi-1",)), generation=4)
     assert place.ledger.beginning(4).survey_without == ("pi-1", "rogue")  # type: ignore[union-attr]
     assert replay(place.path, 0, SEED).same
+
+
+def test_the_bound_on_inputs_is_carried_over(place: Place) -> None:
+    """The survey is merged again by its own rule, with the bound that it was closed with."""
+    first = RoundId(1, 0)
+    with place.ledger.transaction():
+        place.ledger._run(
+            "UPDATE rounds SET rule = 'survey/3', summary = ? WHERE round = 0", '{"clip": 12.0}'
+        )
+        clipped = surveyed(place.ledger, first, place.settings.task(), rule="survey/3")
+        assert isinstance(clipped, Task)
+        data = pack(clipped)
+        place.ledger.save_content("task", first, blob_of(data, 1), data)
+        place.ledger._run("UPDATE rounds SET task = ?", blob_of(data, 1).digest)
+    assert clip_of(clipped.network) == 12.0
+    place.go_back(Return(round=5, survey_without=("rogue",)))
+    after = task_of(place, RoundId(2, 0))
+    assert after != clipped
+    assert clip_of(after.network) == 12.0
+    X = np.random.default_rng(4).normal(size=(50, 2))  # of which neither network clips any
+    answers = [
+        Network(task.network, np.float64).predict(place.model(here).astype(np.float64), X)
+        for task, here in ((clipped, RoundId(1, 5)), (after, RoundId(2, 0)))
+    ]
+    assert np.abs(answers[0] - answers[1]).max() < 1e-5
+    assert replay(place.path, 0, SEED).same
+    place.go_back(Return(), generation=3)
+    assert clip_of(task_of(place, RoundId(3, 0)).network) == 12.0
 
 
 def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Place) -> None:

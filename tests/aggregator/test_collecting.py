@@ -69,6 +69,24 @@ def test_an_update_that_is_read_twice_counts_once() -> None:
     assert (story.state.admitted, story.state.answers["a"].samples) == (1, 10)
 
 
+def test_a_device_that_measures_with_classes_it_does_not_train_on_is_named_once() -> None:
+    story = running("a", "b", "c")
+    assert not of(do.Say, story.answers("a", metrics={"held_out": 60.0, "held_unseen": 0.0}))
+    figures = {"held_out": 60.0, "held_unseen": 40.0}
+    (said,) = of(do.Say, story.answers("b", metrics=figures))
+    assert (said.level, said.device, said.cause) == ("warning", "b", "held_unseen")
+    assert said.text == (
+        "b: 40 of its 60 held-out rows are of classes that its training part lacks: it should set "
+        '[data] holdout = { part = …, by = "every" }'
+    )
+    assert story.state.unseen == {"b"}
+    story = running("a", "b", "c", unseen=frozenset({"b"}))
+    assert not of(do.Say, story.answers("b", metrics=figures)), "it was said in a round before"
+    story = running("a", "b", "c", unseen=frozenset({"b"}))
+    story.answers("b", metrics={"held_out": 60.0})
+    assert story.state.unseen == set(), "it is mended"
+
+
 def test_an_update_of_any_kept_round_gets_its_first_verdict_again_and_is_not_spooled() -> None:
     story = running("a", "b", stopping=Stopping(rounds=99))
     first = only_receipt(story.answers("a"))

@@ -11,6 +11,7 @@ import pytest
 
 from aggregator.__main__ import main
 from aggregator.config import FederationSettings
+from aggregator.prospects import hopeless
 from fedge.errors import ConfigError
 from fedge.nn.spec import Dense, ReLU
 
@@ -91,9 +92,12 @@ BROKEN = [
         GOOD.replace("[model]", 'devices = ["a", "a"]\n[model]'),
         ["[federation] devices: every name may stand once", "'a'"],
     ),
-    (GOOD.replace("[model]", 'devices = ["A"]\n[model]'), ["[federation] devices[0]:", "'A'"]),
+    (GOOD.replace("[model]", 'devices = ["-"]\n[model]'), ["[federation] devices[0]:", "'-'"]),
     (GOOD.replace("[model]", "max_samples = 5\n[model]"), ["[federation] max_samples:", "20, got 5"]),
-    (REGRESSION + "[stopping]\naccuracy = 0.9\n", ["[stopping] accuracy:", "use patience or weight_change"]),
+    (
+        REGRESSION + "[stopping]\naccuracy = 0.9\n",
+        ["[stopping] accuracy:", "use rmse, patience or weight_change"],
+    ),
     (GOOD + "[stopping]\nrounds = 0\n", ["[stopping] rounds:", "greater than or equal to 1, got 0"]),
     (GOOD + "[state]\nkeep_rounds = 1\n", ["[state] keep_rounds:", "greater than or equal to 2, got 1"]),
     (GOOD + '[broker]\nurl = "tcp://x"\n', ["[broker] url:", "expected mqtt://host[:port]"]),
@@ -271,3 +275,69 @@ def test_a_state_folder_that_cannot_be_used_ends_with_74(tmp_path: Path) -> None
     ended = program("--config", str(write(tmp_path, GOOD)))
     assert ended.returncode == os.EX_IOERR
     assert f"{tmp_path / 'state'}: this folder cannot be used" in ended.stderr
+
+
+# ── rules that cannot come true ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD + "[stopping]\nrmse = 2.0\n", "[stopping] rmse: a classification has no RMSE; use accuracy"),
+        (
+            GOOD + '[stopping]\npatience_on = "mae"\n',
+            "[stopping] patience_on: a classification has no mae; use loss or accuracy",
+        ),
+        (
+            REGRESSION + '[stopping]\npatience_on = "accuracy"\n',
+            "[stopping] patience_on: a regression has no accuracy; use loss, rmse or mae",
+        ),
+        (GOOD + '[stopping]\npatience_on = "weights"\n', "[stopping] patience_on"),
+        (GOOD + '[export]\nchoose = "last"\n', "[export] choose"),
+    ],
+)
+def test_a_rule_of_another_kind_of_task_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert expected in str(caught.value)
+
+
+def test_the_figure_that_patience_is_on(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD).stopping.patience_on == "loss"
+    assert load(tmp_path, GOOD).export.choose == "best"
+    accuracy = load(tmp_path, GOOD + '[stopping]\npatience = 5\npatience_on = "accuracy"\n').stopping
+    assert (accuracy.patience, accuracy.patience_on) == (5, "accuracy")
+    assert load(tmp_path, REGRESSION + '[stopping]\nrmse = 2.5\npatience_on = "rmse"\n').stopping.rmse == 2.5
+
+
+HOPELESS = [
+    ("[stopping]\nrounds = 5\npatience = 4\n", None),
+    ("[stopping]\nrounds = 5\npatience = 5\n", "[stopping] patience = 5 cannot end learning: 5 rounds are"),
+    ("[stopping]\nrounds = 1\naccuracy = 0.9\n", "[stopping] accuracy cannot end learning: one round"),
+    ("[stopping]\nrounds = 2\naccuracy = 0.9\n", None),
+    ("[rounds]\ntarget = 3\nquorum = 1\n", None),
+]
+
+
+@pytest.mark.parametrize(("more", "expected"), HOPELESS)
+def test_a_rule_that_cannot_come_true_is_said(tmp_path: Path, more: str, expected: str | None) -> None:
+    found = hopeless(load(tmp_path, GOOD + more))
+    assert len(found) == (expected is not None)
+    assert expected is None or found[0].startswith(expected)
+
+
+def test_a_quorum_that_the_quarantine_makes_impossible_is_said(tmp_path: Path) -> None:
+    listed = load(tmp_path, GOOD.replace("[model]", 'devices = ["a", "b", "c"]\n[model]', 1))
+    assert hopeless(listed, {"a"}) == []
+    (said,) = hopeless(listed, {"a", "c", "else"})
+    assert said.startswith("no round can close: [rounds] quorum = 2, and of the 3 devices in [federation]")
+    assert "devices 1 are not in quarantine" in said
+
+
+def test_check_says_which_rules_cannot_come_true(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "[stopping]\nrounds = 3\npatience = 9\n")
+    ended = program("--config", str(path), "--check")
+    assert ended.returncode == 0, "it may be meant so"
+    assert "WARNING" in ended.stderr
+    assert "[stopping] patience = 9 cannot end learning" in ended.stderr
+    assert ended.stdout.endswith("the configuration is valid\n")

@@ -13,7 +13,7 @@ import safetensors
 from safetensors.numpy import load
 
 from aggregator import export
-from aggregator.export import Exported, Origin, to_onnx, to_safetensors, write
+from aggregator.export import UNFILLED, Exported, Origin, to_onnx, to_safetensors, write
 from fedge.errors import StateError
 from fedge.messages import Task
 from fedge.nn import Network, NetworkSpec
@@ -151,6 +151,7 @@ def test_the_manifest_names_each_file_with_its_digest(tmp_path: Path) -> None:
         "model": "ab" * 32,
         "features": list(FEATURES),
         "classes": ["dry", "wet"],
+        "missing": UNFILLED,
         "metrics": {"accuracy": 0.975, "loss": None},
         "onnx_max_abs_diff": exported.max_abs_diff,
     }

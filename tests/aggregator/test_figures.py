@@ -57,6 +57,8 @@ def fleet(accuracy: float = 0.8, loss: float = 0.5, samples: int = 40, held: int
         ("held_out", 2.5, "held_out = 2.5: it must be a whole number in 0…2147483647"),
         ("held_out", -1.0, "held_out = -1: it must be a whole number"),
         ("held_out", 2.0**31, "held_out = 2147483648: it must be a whole number"),
+        ("held_unseen", 0.5, "held_unseen = 0.5: it must be a whole number in 0…2147483647"),
+        ("held_unseen", 2.0, "held_unseen = 2: it must be no more than held_out"),
         ("received_bytes", 1e300, "received_bytes = 1e+300: it must be a whole number in 0…1125899906842624"),
         ("received_bytes", 0.5, "received_bytes = 0.5: it must be a whole number"),
         ("sent_bytes", -7.0, "sent_bytes = -7: it must be a whole number"),
@@ -124,6 +126,20 @@ def test_from_three_devices_on_the_lowest_and_the_highest_do_not_count() -> None
     assert summary(answers)["accuracy"] == pytest.approx(0.7)
 
 
+def test_one_device_tells_of_no_more_unseen_rows_than_the_median_one_holds_out() -> None:
+    answers = {f"pi-{k}": told(held_out=10, held_unseen=0) for k in range(19)}
+    assert "held_unseen" not in summary(answers), "there are none"
+    answers["pi-3"] = told(held_out=10, held_unseen=4)
+    assert summary(answers)["held_unseen"] == 4
+    answers["liar"] = told(10**6, held_out=2.0**31 - 1, held_unseen=2.0**31 - 1)
+    assert summary(answers)["held_unseen"] == 14, "the median device holds out 10"
+    answers["liar"] = told(1, held_out=9, held_unseen=10)
+    assert (
+        fault({"held_out": 9.0, "held_unseen": 10.0}) == "held_unseen = 10: it must be no more than held_out"
+    )
+    assert summary(answers)["held_unseen"] == 4, "what cannot be true does not count"
+
+
 def test_a_figure_that_nobody_tells_is_not_made_up() -> None:
     assert summary({"a": told(10, accuracy_before=0.9), "b": told(5, held_out=3)}) == {"bytes_down": 0}
     assert summarize({}, NEEDED) == {"bytes_down": 0}
@@ -176,7 +192,7 @@ CLAIMS = st.fixed_dictionaries(
     optional={
         **{
             name: st.floats(0, sys.float_info.max)
-            for name in ("loss_before", "loss_after", "held_loss_before")
+            for name in ("loss_before", "loss_after", "held_loss_before", "rmse_before", "mae_before")
         },
         **{name: st.floats(0, 1) for name in ("accuracy_before", "accuracy_after")},
         "held_out": st.integers(0, 2**31 - 1).map(float),
@@ -227,7 +243,7 @@ def after(rounds: list[dict[str, Answer]]) -> Progress:
     progress = Progress()
     for answers in rounds:
         found = summary(answers)
-        progress = progress.after(found.get("accuracy"), found.get("held_loss"), 1.0)
+        progress = progress.after({**found, "weight_change": 1.0})
     return progress
 
 
@@ -244,6 +260,33 @@ def test_one_of_twenty_does_not_end_learning_by_its_accuracy() -> None:
 def test_one_of_twenty_does_not_keep_an_accuracy_from_ending_learning() -> None:
     rule = Stopping(99, accuracy=0.9)
     assert rule.reason(after([{**fleet(accuracy=0.93), "liar": told(10**6, **PESSIMIST)}])) is not None
+
+
+def errors(rmse: float) -> dict[str, Answer]:
+    """Nineteen devices whose errors are around this one, in the target's unit."""
+    return {
+        f"pi-{k}": told(40, rmse_before=rmse - 0.9 + k / 10, mae_before=rmse / 2, held_out=10) for k in TWENTY
+    }
+
+
+def test_one_of_twenty_does_not_end_learning_by_its_rmse() -> None:
+    """Nor keep it from ending."""
+    rule = Stopping(99, rmse=20.0)
+    good, bad = ({"liar": told(10**6, rmse_before=x, held_out=2.0**31 - 1)} for x in (0.0, 1e308))
+    assert rule.reason(after([{**errors(22.0), **good}])) is None
+    assert rule.reason(after([{**errors(19.0), **bad}])) is not None
+    assert summary({**errors(22.0), **bad})["rmse"] == pytest.approx(22.0, abs=0.1)
+
+
+def test_a_root_mean_square_is_merged_by_its_squares() -> None:
+    """Of 10 rows each: √((3² + 5²) / 2) is that of all twenty, and 4 would be of none."""
+    answers = {
+        "a": told(rmse_before=3.0, mae_before=3.0, held_out=10),
+        "b": told(rmse_before=5.0, mae_before=5.0, held_out=10),
+    }
+    found = summary(answers)
+    assert found["rmse"] == pytest.approx(17**0.5, rel=1e-12)
+    assert found["mae"] == 4.0
 
 
 def test_one_of_twenty_does_not_end_learning_by_patience() -> None:

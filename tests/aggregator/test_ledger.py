@@ -427,6 +427,19 @@ def test_who_let_rounds_wait_is_remembered_until_it_answers(ledger: Ledger, path
     assert ledger.devices() == {"a", "b"}
 
 
+def test_which_device_keeps_an_older_model_in_use_is_shown_until_it_does_no_more(
+    ledger: Ledger, path: Path
+) -> None:
+    older = status().model_copy(update={"uses": b"o" * 32})
+    with ledger.transaction():
+        ledger.save_status("a", older, 100.0)
+        ledger.save_status("b", status(), 100.0)
+    assert [row.uses for row in read_devices(path)] == [b"o" * 32, None]
+    with ledger.transaction():
+        ledger.save_status("a", status(), 200.0)
+    assert [row.uses for row in read_devices(path)] == [None, None]
+
+
 def test_a_ledger_of_an_older_program_is_shown_before_it_is_migrated(path: Path) -> None:
     with closing(open_database(path, MIGRATIONS[:5])) as db:
         db.execute("INSERT INTO devices (device, online) VALUES ('a', 1)")

@@ -99,7 +99,7 @@ def test_closed_rounds_fill_the_histogram_and_the_figures_of_the_model() -> None
     assert ("fedge_accuracy_ratio",) not in values(tally)
     tally.closed({"seconds": 0.1})
     tally.closed({"seconds": 2.0, "accuracy": 0.75, "held_loss": 0.5, "weight_change": 0.25})
-    tally.closed({"seconds": 1e6, "accuracy": 0.875, "loss": 0.125})
+    tally.closed({"seconds": 1e6, "accuracy": 0.875, "loss": 0.125, "weight_change": 0.5})
     seen = values(tally)
     assert seen["fedge_round_seconds_count",] == 3
     assert seen["fedge_round_seconds_sum",] == 1e6 + 2.1
@@ -109,6 +109,16 @@ def test_closed_rounds_fill_the_histogram_and_the_figures_of_the_model() -> None
     assert seen["fedge_accuracy_ratio",] == 0.875
     assert seen["fedge_training_loss",] == 0.125
     assert ("fedge_held_out_loss",) not in seen  # of the last round only
+
+
+def test_a_round_that_only_measured_tells_of_the_newest_model_and_leaves_the_rest() -> None:
+    tally = Tally()
+    figures = {"rmse": 22.5, "mae": 15.0, "rmse_mean": 60.0}
+    tally.closed({"seconds": 2.0, "loss": 0.5, "weight_change": 0.25, **figures})
+    tally.closed({"seconds": 1.0, "rmse": 21.5, "mae": 14.0, "rmse_mean": 60.0})
+    seen = values(tally)
+    assert (seen["fedge_rmse",], seen["fedge_mae",], seen["fedge_rmse_of_the_mean",]) == (21.5, 14.0, 60.0)
+    assert (seen["fedge_weight_change_ratio",], seen["fedge_training_loss",]) == (0.25, 0.5)
 
 
 def test_the_present_is_shown_without_naming_a_device() -> None:

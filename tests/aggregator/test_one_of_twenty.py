@@ -97,7 +97,7 @@ def test_no_status_changes_anything_of_the_others() -> None:
     assert told > 100
 
 
-UNREAD = ("boot", "connection", "version", "samples", "holds")
+UNREAD = ("boot", "connection", "version", "samples", "holds", "uses")
 """Of a status, what the aggregator keeps or passes over, and decides nothing by."""
 
 
@@ -276,7 +276,9 @@ def test_where_the_others_hardly_move_one_does_not_keep_learning_from_ending() -
         clipped = np.array([found.scales[0] * vector, *short])
         moved = float(np.linalg.norm(mean(clipped, np.array(found.weights, np.float64))))
         assert moved <= 5 * found.median_norm + max(norms)
-        assert rule.reason(Progress().after(None, None, moved)) is not None, "the weights' own norm is 1"
+        assert rule.reason(Progress().after({"weight_change": moved})) is not None, (
+            "the weights' own norm is 1"
+        )
 
 
 # ── surveys ────────────────────────────────────────────────────────────────────────────────────────

@@ -232,7 +232,7 @@ def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_
         place.close_round(place.open())
     done = place.open()
     assert (done.phase, done.round, done.progress.rounds) == (Phase.DONE, (1, 2), 2)
-    assert done.progress.accuracy == 0.2
+    assert done.progress.figures["accuracy"] == 0.2
     assert "Finish" in [kind.__name__ for kind in kinds(CoreStory(done).start())]
 
     place.values["rounds"] = 3

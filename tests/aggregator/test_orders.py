@@ -5,7 +5,9 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +29,11 @@ from tests.aggregator.test_beginnings import Place
 
 NAME, OTHER = "1f" * 16, "2e" * 16
 BACK = Return(1, 12, ("pump-9",), ("pump-8", "pump-9"))
+
+
+def clock(sleep: Callable[[float], None]) -> SimpleNamespace:
+    """The time as the command knows it, and what happens while it waits."""
+    return SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
 
 
 @pytest.mark.parametrize("back", [None, Return(), BACK])
@@ -150,7 +157,7 @@ def test_what_another_order_began_is_not_taken_for_ones_own(
         go_back(place.settings, place.ledger, place.ledger.life(), 2, Watch(0.0), Return(round=2), OTHER)  # type: ignore[arg-type]
         place.ledger.close()
 
-    monkeypatch.setattr(new_generation.time, "sleep", another)
+    monkeypatch.setattr(new_generation, "time", clock(another))
     with pytest.raises(DataError, match="somebody else has ordered another one meanwhile"):
         new_generation.begin_next(place.settings, Return(round=3))
     assert is_given(folder), "the other one is not withdrawn"
@@ -171,7 +178,9 @@ def test_rounds_that_closed_before_the_command_looks_are_not_the_first_one(
             place.train(RoundId(2, number))
         place.ledger.close()
 
-    monkeypatch.setattr(new_generation.time, "sleep", begin_and_go_on)
+    monkeypatch.setattr(
+        new_generation, "time", SimpleNamespace(monotonic=time.monotonic, sleep=begin_and_go_on)
+    )
     begun = new_generation.begin_next(place.settings, Return(round=3))
     assert begun == new_generation.Begun(RoundId(2, 1), at_work=True)
     os.close(held)

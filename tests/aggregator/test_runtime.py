@@ -1,5 +1,6 @@
 """The aggregator's shell, with a real ledger, a link that is never opened and a closer driven by hand."""
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from aggregator.runtime import Runtime
 from aggregator.takeover import TakeUp
 from fedge.errors import DamagedState, FedgeError, StateError
 from fedge.freshness import RoundId
-from fedge.link import Link, MessageArrived, Publication
+from fedge.link import Link, LinkDown, LinkUp, MessageArrived, Publication
 from fedge.messages import Receipt, pack, unpack
 from fedge.moments import Moments
 from fedge.topics import Topics
@@ -244,3 +245,32 @@ def test_what_others_may_still_change_is_no_end_for_a_human_to_look_at(
         says(served, "pi-2", newer)
     assert caught.value.exit_code == code
     assert ("listening for others" in str(caught.value)) == young
+
+
+def test_after_the_survey_the_log_says_who_took_part_and_what_suits_their_sizes(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Surveys of 100 samples: with E = 5 and B = 16 that is 5 · 7 steps."""
+    caplog.set_level(logging.INFO, "fedge.aggregator")
+    served.closing()
+    served.runtime.turn([served.closed()])
+    assert "2 of 2 online took part" in caplog.text
+    assert (
+        "round 1.0: the median of 2 devices holds 100 rows: with [plan] epochs = 5 and batch_size = 16 "
+        "it takes 35 steps between two means, which suits most data" in caplog.text
+    )
+
+
+def test_a_broker_that_ends_each_connection_is_told_of_once(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """10 s up and down for an hour is 360 times: said after 0, 30, 90, 210, 450, 930 and 1,890 s."""
+    caplog.set_level(logging.INFO, "fedge.aggregator")
+    for number in range(360):
+        served.runtime.turn([LinkDown("b:1883 ended the connection"), LinkUp(number, True, 1_000)])
+        served.now_s += 10.0
+    lines = [record.getMessage() for record in caplog.records]
+    lost = [line for line in lines if line.startswith("not connected: b:1883 ended the connection")]
+    assert len(lost) == 7
+    assert lost[-1].endswith("(and 95 more times since this was said last)")
+    assert len([line for line in lines if line.startswith("connected to ")]) < 40, "and not 360"

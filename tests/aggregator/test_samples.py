@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator import export
+from aggregator import parity
 from aggregator.__main__ import main
 from aggregator.exporting import Exported, Exporter, Job
 from aggregator.probes import ROWS
@@ -70,13 +70,14 @@ def test_check_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_each_export_is_compared_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[Any] = []
-    difference = export._difference
+    rows_of = parity.rows_of
 
-    def noted(spec: Any, vector: Any, content: bytes, X: Any) -> float:
-        compared.append(X)
-        return difference(spec, vector, content, X)
+    def noted(spec: Any, samples: Any) -> Any:
+        rows = list(rows_of(spec, samples))
+        compared.extend(one.X for one in rows)
+        return rows
 
-    monkeypatch.setattr(export, "_difference", noted)
+    monkeypatch.setattr(parity, "rows_of", noted)
     posted: list[Exported] = []
     real = np.full((3, INPUTS), 7, np.float32)
     exporter = Exporter("greenhouse", tmp_path, posted.append, real)

@@ -52,10 +52,10 @@ def test_a_plan_field_added_later_is_required_where_it_asks_for_something(
 
 def test_a_manifest_requires_what_it_lists_and_what_it_says() -> None:
     manifest = EXAMPLES["round"].model_copy(
-        update={"kind": "evaluate", "state": "frozen", "requires": ("rule:median",), "plan": Plan(codec="x")}
+        update={"kind": "prune", "state": "frozen", "requires": ("rule:median",), "plan": Plan(codec="x")}
     )
     found = lacking(of_manifest(manifest), CAN)  # type: ignore[arg-type]
-    assert found == ("codec:x", "phase:evaluate", "rule:median", "state:frozen")
+    assert found == ("codec:x", "phase:prune", "rule:median", "state:frozen")
 
 
 def test_a_model_in_an_unknown_codec_is_told_by_its_name() -> None:

@@ -98,7 +98,7 @@ def test_a_check_of_the_configuration_tells_it_beside_the_answer(
     install_cars(tmp_path, monkeypatch, "RECORD", "fleet/__init__.py,,\n")
     config = tmp_path / "settings.toml"
     config.write_text(settings)
-    (tmp_path / "data.csv").write_text("u,v,state\n1,2,a\n2,1,b\n" * 5)
+    (tmp_path / "data.csv").write_text("u,v,state\n" + "1,2,a\n2,1,b\n" * 20)
     assert main(["--config", str(config), "--check", "--json"]) == 0
     told = capsys.readouterr()
     assert "cars has a package 'fleet' too, in the same place as Fedge's: install Fedge" in told.err

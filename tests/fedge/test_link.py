@@ -210,7 +210,8 @@ def test_a_wrong_password_is_said_and_tried_again(
     password.write_text("wrong\n")
     pi = client("pi", url=strict, username="pi", password_file=password)
     pi.link.open()
-    assert pi.wait_for(LinkDown).reason == "Not authorized"
+    down = pi.wait_for(LinkDown)
+    assert (down.reason, down.unauthorized) == (f"{strict[7:]} refuses this client: Not authorized", True)
     password.write_text("secret\n")  # read anew at each attempt
     assert pi.wait_for(LinkUp).connection > 1
     assert pi.link.up

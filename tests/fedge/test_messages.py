@@ -176,6 +176,9 @@ EXAMPLES: dict[str, Message] = {
     "status_able": Status(
         online=True, boot=b"b" * 16, connection=1, version="0.3.0", can=("codec:topk", "layer:dense")
     ),
+    "status_gated": Status(
+        online=True, boot=b"b" * 16, connection=1, version="0.3.0", holds=b"m" * 32, uses=b"o" * 32
+    ),
     "status_offline": Status(online=False, boot=b"b" * 16, connection=0, version="0.1.0"),
     "service": Service(online=True, ledger=b"l" * 16, instance=b"i" * 16, beat=42),
     "export": Export(generation=1, round=8, model=b"m" * 32, file=MODEL_BLOB),

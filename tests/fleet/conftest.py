@@ -7,6 +7,7 @@ import pytest
 from aggregator.ledger.views import RoundRow
 from fleet.baselines import Alone
 from fleet.broker import _find_mosquitto
+from fleet.figure import ACCURACY
 from fleet.outcome import Outcome
 
 KINDS = {"mosquitto": _find_mosquitto(), "iotcore": importlib.util.find_spec("iotcore")}
@@ -61,10 +62,12 @@ def outcome(tmp_path: Path) -> Outcome:
         seed=1,
         devices=2,
         rows=tuple(row(number, accuracy=accuracy) for number, accuracy in enumerate(accuracies)),
-        accuracy=0.875,
-        accuracy_by_device={"left": 1.0, "right": 0.75},
+        figure=ACCURACY,
+        chosen=3,
+        together=0.875,
+        together_by_device={"left": 1.0, "right": 0.75},
         alone=(Alone("left", 0.5, 1.0), Alone("right", 0.625, 0.75)),
-        accuracy_central=0.9375,
+        central=0.9375,
         held_out=8,
         onnx_max_abs_diff=2.5e-7,
         folder=tmp_path,

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.export import ONNX, SAFETENSORS
+from fedge.store import lock, make_folder
+from fleet import learning as whole
 from fleet.demo import Options, run
 from fleet.progress import Silent
 
@@ -84,13 +86,48 @@ def test_a_small_fleet_learns(kind: str, tmp_path: Path) -> None:
     assert [(row.kind, row.closed, row.devices) for row in outcome.rows] == [
         ("survey", True, 3),
         *[("train", True, 3)] * 4,
+        ("evaluate", True, 3),
     ]
-    assert outcome.accuracy > outcome.accuracy_alone_mean
+    assert outcome.together > outcome.alone_mean
     # 3 devices, 4 rounds, 48·64 + 64 + 64·7 + 7 weights of 4 bytes
     assert outcome.traffic.up > 3 * 4 * 3591 * 4
     assert outcome.onnx_max_abs_diff <= 1e-5
     assert json.loads(outcome.manifest.read_text())["files"][ONNX]["sha256"] == digest(outcome.onnx)
     assert outcome.report.stat().st_size > 1_000_000
+
+
+@pytest.mark.slow
+def test_devices_that_share_a_process_learn_the_same_model_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+    for processes in (3, 1):
+        monkeypatch.setattr(whole, "PROCESSES", processes)
+        outcome = run(Options(tmp_path / "out", devices=3, rounds=2), Silent())
+        files.append(digest(outcome.safetensors))
+        logs = {log.name for log in (tmp_path / "out" / "logs").iterdir()}
+        assert ("agents-01.log" in logs) == (processes == 1)
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_an_agent_that_cannot_work_ends_those_of_its_process_and_is_named(tmp_path: Path) -> None:
+    outcome = run(Options(tmp_path / "out", devices=2, rounds=1), Silent())
+    configs = sorted((outcome.folder / "devices").glob("*/agent.toml"))
+    folder = make_folder(configs[1].parent / "state")
+    held = lock(folder)  # another agent is at work with it
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "fleet.hosting", *map(str, configs)],
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+    finally:
+        os.close(held)
+    assert result.returncode == os.EX_TEMPFAIL, result.stderr
+    assert str(folder) in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.chaos  # for its half a minute

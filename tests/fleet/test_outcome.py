@@ -76,6 +76,7 @@ def test_the_bar_says_accuracy_devices_and_bytes(make_row: Callable[..., RoundRo
     rows = [make_row(0), make_row(1, accuracy=0.25), make_row(2, closed=False)]
     assert figures(rows, 2, 2) == "accuracy 0.250 · 2/2 devices · 6.0 kB"
     assert figures([make_row(0, closed=False)], 1, 2) == "1/2 devices · 0 bytes"
+    assert figures([make_row(0, closed=False)], 1, 0) == "1 devices · 0 bytes"
 
 
 def test_the_bar_is_one_line_on_a_narrow_terminal(make_row: Callable[..., RoundRow]) -> None:

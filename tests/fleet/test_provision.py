@@ -11,7 +11,7 @@ from agent.sources import open_source
 from aggregator.config import FederationSettings
 from fedge.plan import Plan
 from fleet.datasets import FederatedDataset, load_digits, load_watch
-from fleet.provision import Federation, _toml, _write, provision
+from fleet.provision import Federation, _toml, end_after, keep_going, lead_to, provision, write_toml
 
 PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05, momentum=0.9)
 
@@ -73,6 +73,18 @@ def test_an_agent_reads_its_own_rows_and_holds_out_without_overlap(
         ]
 
 
+def test_files_can_be_changed_for_later_use(tmp_path: Path) -> None:
+    files = written(tmp_path, load_watch(3))
+    end_after(files.settings, 12)
+    keep_going(files.settings, 2)
+    lead_to(files.settings, "mqtt://broker.example")
+    settings = FederationSettings.load(files.settings)
+    assert (settings.stopping.rounds, settings.rounds.target, settings.rounds.quorum) == (12, None, 2)
+    assert (settings.broker.url, settings.broker.insecure) == ("mqtt://broker.example", True)
+    lead_to(files.settings, "mqtt://127.0.0.1:1883")
+    assert not FederationSettings.load(files.settings).broker.insecure
+
+
 def test_values_become_toml_that_reads_back(tmp_path: Path) -> None:
     import tomllib
 
@@ -81,6 +93,6 @@ def test_values_become_toml_that_reads_back(tmp_path: Path) -> None:
         "one": {"x": 0.05, "n": 3, "on": True, "names": ["a", "b"]},
         "two": {"layers": [{"type": "dense", "units": 64}, {"type": "relu"}], "none": []},
     }
-    _write(tmp_path / "file.toml", tables)
+    write_toml(tmp_path / "file.toml", tables)
     assert tomllib.loads((tmp_path / "file.toml").read_text(encoding="utf-8")) == tables
     assert _toml(1e-07) == "1e-07"

@@ -46,6 +46,8 @@ AGENT = {
     "SaveUpdate": 2,
     "PublishUpdate": 2,
     "KeepModel": 2,
+    "JudgeModel": 2,
+    "UseModel": 2,
     "SaveVerdict": 2,
     "Say": 2,
     "SaveSeen": 1,
@@ -207,7 +209,10 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.chaos
-def test_fault_25_26_the_agents_die_at_every_failpoint(fleet: FleetOfProcesses, left_alone: bytes) -> None:
+def test_fault_25_26_the_agents_die_at_every_failpoint(
+    fleet: FleetOfProcesses, left_alone: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDGE_AGENT_PREDICT__TOLERANCE", "1")  # each model is judged, and used
     all_of_them = points(AGENT)
     walk(fleet, ROUNDS, {f"device-{number}": all_of_them[number::3] for number in range(3)})
     ends_the_same(fleet, ROUNDS, left_alone)
@@ -315,8 +320,11 @@ def test_no_failpoint_is_forgotten() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
-def test_everybody_dies_at_every_failpoint(tmp_path: Path, seed: int, left_alone: bytes) -> None:
+def test_everybody_dies_at_every_failpoint(
+    tmp_path: Path, seed: int, left_alone: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In any order, at any time of a round, and more than one program at once."""
+    monkeypatch.setenv("FEDGE_AGENT_PREDICT__TOLERANCE", "1")
     chance = random.Random(seed)
 
     def shuffled(names: dict[str, int]) -> list[str]:

@@ -168,4 +168,5 @@ def test_fault_50_no_room_for_the_export_or_the_logs(
         "model.onnx",
         "model.safetensors",
         "manifest.json",
+        "newest",
     }

@@ -299,9 +299,9 @@ class FleetOfProcesses:
         return self.state / "ledger.db"
 
     def rounds(self) -> list[RoundRow]:
-        """The rounds of the newest generation; none while there is no ledger."""
+        """The rounds of the newest generation that make a model; none while there is no ledger."""
         try:
-            return read_rounds(self.ledger)
+            return [row for row in read_rounds(self.ledger) if row.kind != "evaluate"]
         except StateError:
             return []
 

@@ -98,7 +98,11 @@ def test_no_piece_of_wrong_data_is_said_and_the_owner_is_told(fleet: FleetOfProc
             "there is no column 'light' (1 of the task's 5 features",
             "z, garden-of-anna",
         ),
-        "twice": (Reason.BAD_DATA, "line 1: columns 4 and 5 have one name", "'garden-of-anna' stands twice"),
+        "twice": (
+            Reason.WRONG_INPUT,
+            "there is no column 'light' (2 of the task's 5 features",
+            "z, garden-of-anna",
+        ),
         "foreign": (
             Reason.BAD_DATA,
             ": the answer names none of the task's classes (1 such rows)",

@@ -44,6 +44,7 @@ def test_a_device_forges_no_line_and_no_priority(fleet: FleetOfProcesses) -> Non
         tap.say(tap.topics.status("device-1"), encode({**decode(pack(status)), "declined": declined}))
         fleet.until(lambda: "disk is dying" in fleet.log(), "the decline is told")
 
+        tap.introduce("liar")
         payload, digest = framed(update(manifest, "liar", metrics={FORGED: 1.0}))
         tap.say(tap.topics.update("liar"), payload)
         receipt = tap.receipt("liar", digest)
@@ -56,5 +57,5 @@ def test_a_device_forges_no_line_and_no_priority(fleet: FleetOfProcesses) -> Non
     lines = fleet.log().removesuffix("\n").split("\n")
     assert [line for line in lines if not re.match(r"<[3-6]>[^\x00-\x1f\x7f-\x9f]*$", line)] == []
     (told,) = [line for line in lines if "device-1 declines" in line]
-    assert told.startswith("<6>round 1.1: device-1 declines (")
+    assert told.startswith("<4>round 1.1: device-1 declines (")
     assert "no data\\n<0>kernel: the disk is dying\\n\\x1b[2J" in told

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from aggregator.ledger.reading import read_only
-from aggregator.ledger.views import read_rounds
 from fedge.frames import split
 from fedge.messages import MAX_SIZE, Manifest, Survey, Task, Update, pack, unpack
 from fedge.moments import Moments
@@ -71,7 +70,7 @@ def test_learning_goes_on_under_a_liar_and_its_log_names_it(fleet: FleetOfProces
 
     log = fleet.log()
     assert f"learning is done: {ROUNDS} rounds" in log
-    rows = read_rounds(fleet.ledger)
+    rows = fleet.rounds()
     assert [row.devices for row in rows] == [HONEST + 1] * (ROUNDS + 1)
     for row in rows[1:]:
         assert row.accuracy is not None

@@ -24,7 +24,11 @@ def before(tmp_path: Path) -> Version:
 
 
 def learn(
-    fleet: FleetOfProcesses, plan: Mapping[str, Any], devices: Mapping[str, Version], by: Version
+    fleet: FleetOfProcesses,
+    plan: Mapping[str, Any],
+    devices: Mapping[str, Version],
+    by: Version,
+    **sections: Mapping[str, Any],
 ) -> None:
     """Learn to the end; a round that waited for somebody would wait for longer than the test does."""
     fleet.configure(
@@ -33,6 +37,7 @@ def learn(
         plan={"epochs": 1, **plan},
         rounds={"quorum": 2, "deadline_s": 3_600.0},
         stopping={"rounds": ROUNDS},
+        **sections,
     )
     for number, (name, version) in enumerate(devices.items()):
         fleet.device(name, *motions(number))
@@ -51,7 +56,23 @@ def test_devices_of_0_2_0_and_of_today_learn_together(fleet: FleetOfProcesses, b
     learn(fleet, {}, dict.fromkeys(OLD, before) | dict.fromkeys(NEW, TODAY), TODAY)
     for number in range(ROUNDS + 1):
         assert fleet.admitted(number) == {*OLD, *NEW}
-    assert "cannot do" not in fleet.log()
+    assert "neither awaited nor admitted" not in fleet.log()
+    assert fleet.admitted(ROUNDS + 1) == set(NEW), "those of today have measured the last model"
+    said = "inputs are not clipped in this generation ([model] clip): old-0, old-1 cannot do"
+    assert said in fleet.log()
+
+
+@pytest.mark.slow
+def test_who_does_not_know_a_rule_for_data_that_is_required_does_not_take_part(
+    fleet: FleetOfProcesses, before: Version
+) -> None:
+    """Rules that are only proposed pass 0.2.0 by; if they are required it is not awaited, from round 0 on."""
+    devices = dict.fromkeys(OLD, before) | dict.fromkeys(NEW, TODAY)
+    learn(fleet, {}, devices, TODAY, data={"missing": "drop", "require": True})
+    for number in range(ROUNDS + 1):
+        assert fleet.admitted(number) == set(NEW)
+        said = f"round 1.{number}: 2 of 4 devices online cannot do data:missing"
+        assert said in fleet.log()
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ def test_among_five_honest_devices_it_is_clipped_and_named(fleet: FleetOfProcess
         fleet.start_aggregator("--exit-when-done")
         fleet.start_devices()
         first = lie(training(fleet, tap, 1))
+        tap.introduce("liar")
         tell(tap, first)
         assert tap.receipt("liar", digest(first)).verdict == "admitted", "nobody knows yet what is usual"
         last.hold(3)  # it goes on in this round, and waits in the next
@@ -114,6 +115,7 @@ def test_among_few_it_is_set_aside_and_the_model_is_that_of_the_others(
         aggregator = fleet.start_aggregator("--exit-when-done")
         fleet.start_devices()
         first = lie(training(fleet, tap, 1), samples=60)
+        tap.introduce("liar")
         tell(tap, first)
         if dies is not None:
             # Not by `fleet.until`, which takes the death of a program for a failure.

@@ -9,7 +9,8 @@ from typing import Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fedge.messages import Decline, Manifest, Receipt, Service, Status, unpack, unseal
+from fedge.capabilities import CAN
+from fedge.messages import Decline, Manifest, Receipt, Service, Status, pack, unpack, unseal
 from fedge.topics import Topics
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 
@@ -89,6 +90,13 @@ class Wiretap:
     def service(self) -> Service | None:
         payload = self.latest.get(self.topics.service)
         return unpack(payload, Service) if payload else None
+
+    def introduce(self, device: str) -> None:
+        """Say in a device's name that it is offline and can do all that this program can."""
+        status = Status(
+            online=False, boot=bytes(16), connection=0, version="0", samples=1, can=tuple(sorted(CAN))
+        )
+        self.say(self.topics.status(device), pack(status))
 
     def status(self, device: str) -> Status | None:
         payload = self.latest.get(self.topics.status(device))

@@ -149,6 +149,28 @@ def test_a_regression_is_evaluated_in_standard_units_and_has_no_accuracy(rng: np
     assert evaluation.loss == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("rows", [30, 3])
+def test_errors_of_a_regression_are_in_the_targets_units(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Of several targets the mean of theirs; whether the rows are gone through at once or in blocks."""
+    network = Network(REGRESSION, np.float64)
+    monkeypatch.setattr(network, "_block", rows)
+    w, X = initialize(REGRESSION, rng, np.float64), raw_samples(30, rng)
+    y = rng.normal(TARGET_MEAN, TARGET_SCALE, (30, 2))
+    found = network.evaluate(w, X, y).errors
+    assert found is not None
+    apart = network.predict(w, X) - y
+    assert found.rmse == pytest.approx(np.sqrt((apart**2).mean(axis=0)).mean(), rel=1e-9)
+    assert found.mae == pytest.approx(np.abs(apart).mean(axis=0).mean(), rel=1e-9)
+
+
+def test_a_classifier_has_no_errors(rng: np.random.Generator) -> None:
+    network = Network(CLASSIFIER)
+    w, X = initialize(CLASSIFIER, rng), raw_samples(5, rng)
+    assert network.evaluate(w, X, np.zeros(5, int)).errors is None
+
+
 @pytest.mark.parametrize("samples", [0, 4])
 def test_evaluate_wants_a_target_for_each_sample(samples: int) -> None:
     network = Network(CLASSIFIER)

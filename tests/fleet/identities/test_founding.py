@@ -21,7 +21,7 @@ from fleet.identities.authority import describe
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import Founding, found
-from fleet.identities.mosquitto import conf_text, production_text
+from fleet.identities.mosquitto import conf_text, listens_here_only, production_text
 from fleet.identities.register import Register
 
 ROOT = Path(__file__).parents[3]
@@ -204,6 +204,50 @@ def test_a_wrong_option_is_named_before_anything_is_made(
     assert result.stderr.startswith(f"fedge init: {words}")
     assert not root.exists()
     assert CliRunner().invoke(app, command).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("hosts", "address"),
+    [
+        ([], " 127.0.0.1"),
+        (["localhost"], " 127.0.0.1"),
+        (["127.0.0.5", "localhost"], " 127.0.0.5"),
+        (["::1"], " ::1"),
+        (["127.0.0.1", "192.0.2.7"], ""),
+        (["localhost.example"], ""),
+        (["broker"], ""),
+    ],
+)
+def test_only_who_says_how_others_reach_the_broker_is_reached_by_others(
+    tmp_path: Path, hosts: list[str], address: str
+) -> None:
+    """Founded for this machine alone it does not listen to others, and says so."""
+    root = tmp_path / "greenhouse"
+    options = [f"--host={host}" for host in hosts]
+    result = CliRunner().invoke(app, ["init", "greenhouse", "--folder", str(root), *options])
+    assert result.exit_code == 0
+    conf = FederationFolder(root).mosquitto_conf.read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^listener .*", conf) == [f"listener 8883{address}", f"listener 8884{address}"]
+    assert listens_here_only(conf) == bool(address)
+    assert ("# On every interface" in conf, "# On this machine only" in conf) == (not address, bool(address))
+    assert ("the broker listens on this machine only: for devices" in result.stderr) == bool(address)
+
+
+def test_a_broker_for_one_machine_that_gets_a_name_for_others_is_told_of(tmp_path: Path) -> None:
+    root = tmp_path / "greenhouse"
+    command, conf = ["init", "greenhouse", "--folder", str(root)], root / "broker/mosquitto.conf"
+    assert CliRunner().invoke(app, command).exit_code == 0
+    todo = f"take the address out of the lines `listener` of {conf}"
+    assert todo in CliRunner().invoke(app, [*command, "--host", "broker.example"]).stderr
+    renewal = ["renew", "--folder", str(root)]
+    assert todo not in CliRunner().invoke(app, renewal).stderr
+    assert todo in CliRunner().invoke(app, [*renewal, "--host", "broker.example"]).stderr
+    conf.write_text(conf.read_text().replace(" 127.0.0.1\n", "\n"))
+    assert todo not in CliRunner().invoke(app, [*renewal, "--host", "other.example"]).stderr
+    conf.unlink()
+    assert CliRunner().invoke(app, [*renewal, "--host", "third.example"]).exit_code == 0
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert listens_here_only(conf.read_text()), "what is lost comes back as it was"
 
 
 @pytest.mark.parametrize("host", ["2001:DB8::1", "Broker.Example", "192.0.2.7"])

@@ -1,0 +1,64 @@
+"""Files of a folder that are copies of each other, as programs that synchronise folders make them.
+
+`data.csv` and `data (conflicted copy).csv` hold the same rows up to where they parted: all of those would
+count twice, and rows that are held out in one would be trained on in the other.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.disclosure import public
+from fedge.errors import DataError
+
+COMPARED = 100
+"""So many rows of two files are compared, from the first on."""
+DIFFERENT = 5
+"""So many different ones must be among them: sensors that stand still write the same row again."""
+
+Beginning = tuple[str, tuple[str, ...], tuple[bytes, ...]]
+"""A file's name, its columns, and its first rows as they stand there."""
+
+
+def copies(beginnings: Sequence[Beginning]) -> tuple[str, str] | None:
+    """The first two files of the same columns whose rows begin alike; None: there are none."""
+    alike: dict[tuple[tuple[str, ...], tuple[bytes, ...]], list[Beginning]] = {}
+    for beginning in beginnings:
+        name, columns, rows = beginning
+        others = alike.setdefault((columns, rows[:DIFFERENT]), [])
+        for other, _, theirs in others:
+            both = min(len(rows), len(theirs))
+            if rows[:both] == theirs[:both] and len(set(rows[:both])) >= DIFFERENT:
+                return other, name
+        others.append(beginning)
+    return None
+
+
+def beginning(file: Path, columns: Sequence[str], lines: NDArray[np.int64]) -> Beginning:
+    """Read the first rows of a file, which begin in these lines, counted from 1."""
+    wanted = lines[:COMPARED].tolist()
+    if not wanted:
+        return str(file), tuple(columns), ()
+    try:
+        with file.open("rb") as text:
+            found = list(islice(text, wanted[-1]))
+    except OSError:  # it was read a moment ago; who reads it next is told
+        return str(file), tuple(columns), ()
+    return str(file), tuple(columns), tuple(found[line - 1].strip() for line in wanted if line <= len(found))
+
+
+def refuse_copies(beginnings: Sequence[Beginning]) -> None:
+    """See to it that no two files begin alike.
+
+    Raises:
+        DataError: two do; names both.
+    """
+    if len(beginnings) > 1 and (found := copies(beginnings)) is not None:
+        raise DataError(
+            f"{found[0]} and {found[1]} begin with the same rows: one is a copy of the other, and their rows "
+            "would count twice; move one out of the folder",
+            public("two files of the folder begin with the same rows"),
+        )

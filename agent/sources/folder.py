@@ -1,0 +1,58 @@
+"""The files of a device: one, or those of a folder in the order of their names."""
+
+from pathlib import Path
+
+from agent.sources.samples import unreadable
+from agent.sources.signatures import refuse_foreign
+from fedge.disclosure import public
+from fedge.errors import DataError
+
+SUFFIXES = (".csv",)
+OTHERS = (".tsv", ".lvm", ".dat", ".jsonl", ".ndjson")
+"""What is read from a folder without any file of the name's first kind."""
+
+
+def list_files(path: Path) -> list[Path]:
+    """The file itself, or a folder's *.csv; where it has none, its files of other kinds of text.
+
+    Raises:
+        DataError: no such file or folder, or it holds none; names what it holds instead.
+    """
+    try:
+        if not path.is_dir():
+            return [path]
+        inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    for suffixes in (SUFFIXES, OTHERS):
+        if files := [file for file in inside if file.suffix.lower() in suffixes]:
+            return files
+    for file in inside:
+        if file.is_file():
+            refuse_foreign(file, _beginning(file))
+    told = public("the folder holds no file whose name ends in .csv")
+    raise DataError(f"{path}: {told}", told)
+
+
+def _beginning(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(4_096)
+    except OSError:
+        return b""
+
+
+def read_data(file: Path, growing: bool) -> bytes:
+    """What a file holds; of one that is growing, without a last line that has no end yet.
+
+    Raises:
+        DataError: it cannot be read, or is of another kind than text.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise unreadable(file, error) from None
+    refuse_foreign(file, data)
+    if growing:
+        data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
+    return data

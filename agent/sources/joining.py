@@ -1,0 +1,277 @@
+"""The tables of all files of a device as one: columns by names, rows in the order of files or of time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.sources import times
+from agent.sources.columns import Columns
+from agent.sources.copies import beginning, refuse_copies
+from agent.sources.samples import Fault, LeftOut, Samples, Unread, number
+from fedge.disclosure import listing, public
+from fedge.errors import DataError
+
+KEYS = {"_field": "_value", "entity_id": "state"}
+"""Columns that say what another one holds in the row: InfluxDB's, Home Assistant's."""
+TEXT = 9
+"""A column is text if it has more than so many cells that are no number for each that is one."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of one file, which has rows."""
+
+    file: Path
+    columns: Columns
+    nameless: DataError | None
+    """Set where the header looks like data."""
+
+    def at(self, line: int) -> str:
+        """A line of it, for its owner."""
+        return f"{self.file}: line {line}"
+
+
+def key_of(names: Sequence[str]) -> str | None:
+    """The column that says what is measured in a row, if there is one."""
+    return next((key for key, value in KEYS.items() if key in names and value in names), None)
+
+
+def join(
+    path: Path,
+    tables: Sequence[Table],
+    label: str | None,
+    series: str | None,
+    time: str | None,
+    reading: tuple[str, ...],
+    left_out: LeftOut | None,
+) -> Samples:
+    """All rows of the tables, at least one.
+
+    Raises:
+        DataError: a column that the owner's settings name is not there, or stands twice; or the files are the
+            sensors of one recording.
+    """
+    _refuse_sensors(path, tables)
+    firsts = {table.file: table.columns for table in reversed(tables)}
+    refuse_copies([beginning(file, firsts[file].names, firsts[file].lines) for file in sorted(firsts)])
+    names = tuple(dict.fromkeys(name for table in tables for name in table.columns.names))
+    for setting, name in (("series", series), ("time", time)):
+        if name is not None:
+            _require(tables, setting, name)
+    where = {name: j for j, name in enumerate(names)}
+    faults = {where[name]: fault for name, fault in _faults(tables, names, series).items()}
+    sizes = [table.columns.rows for table in tables]
+    X = _stacked(tables, names)
+    y, answer = _answers(tables, label)
+    recordings = (
+        number([text for table in tables for text in table.columns.texts[series]])
+        if series is not None
+        else np.repeat(number([str(table.file) for table in tables]), sizes)
+    )
+    lines = np.concatenate([table.columns.lines for table in tables])
+    unread = _unread(tables, names)
+    faults = {
+        j: replace(fault, is_text=True) for j, (_, fault, is_text) in unread.items() if is_text
+    } | faults
+    blocks = tuple(zip([str(table.file) for table in tables], sizes, strict=True))
+    order = None
+    if time is not None:
+        order, told = _order(path, tables, time)
+        reading = (*reading, told)
+    if order is not None:
+        files = np.repeat(np.arange(len(tables)), sizes)[order]
+        cuts = np.flatnonzero(np.diff(files)) + 1
+        starts = np.concatenate(([0], cuts, [len(files)]))
+        blocks = tuple((blocks[files[start]][0], end - start) for start, end in pairwise(starts.tolist()))
+        places = np.argsort(order)
+        unread = {
+            j: (replace(about, row=int(places[about.row])), fault, is_text)
+            for j, (about, fault, is_text) in unread.items()
+        }
+        X, recordings, lines = X[order], recordings[order], lines[order]
+        y = y[order] if y is not None else None
+    return Samples(
+        name=str(path),
+        X=X,
+        columns=names,
+        y=y,
+        answer=answer,
+        series=recordings,
+        blocks=blocks,
+        lines=lines,
+        faults=faults,
+        nameless=next((table.nameless for table in tables if table.nameless is not None), None),
+        reading=reading,
+        left_out=left_out,
+        unread={j: about for j, (about, _, is_text) in unread.items() if not is_text},
+    )
+
+
+def _stacked(tables: Sequence[Table], names: tuple[str, ...]) -> NDArray[np.float32]:
+    if len(tables) == 1:
+        return tables[0].columns.X
+    X = np.full((sum(table.columns.rows for table in tables), len(names)), np.nan, dtype=np.float32)
+    first = 0
+    for table in tables:
+        has = table.columns.names
+        rows = slice(first, first + table.columns.rows)
+        X[rows, [names.index(name) for name in has]] = table.columns.X
+        first = rows.stop
+    return X
+
+
+def _answers(tables: Sequence[Table], label: str | None) -> tuple[NDArray[np.str_] | None, str]:
+    """The labels, and what they are called."""
+    answer = f"column {label!r}"
+    if label is None or not any(label in table.columns.names for table in tables):
+        return None, answer
+    for table in tables:
+        if label not in table.columns.names:
+            return None, f"{answer} in {table.file}"
+        if (pair := table.columns.doubles.get(label)) is not None:
+            return None, f"{answer} that stands once (columns {pair[0] + 1} and {pair[1] + 1} have the name)"
+    return np.array([text for table in tables for text in table.columns.texts[label]]), answer
+
+
+def _require(tables: Sequence[Table], setting: str, name: str) -> None:
+    for table in tables:
+        if name not in table.columns.names:
+            line = table.columns.header.line
+            raise table.nameless or DataError(
+                f"{table.at(line)}: there is no column {name!r}, which [data] {setting} names; "
+                f"the columns are {listing(table.columns.names)}",
+                public("line {line}: there is no column of the name in [data] series", line=line)
+                if setting == "series"
+                else public("line {line}: there is no column of the name in [data] time", line=line),
+            )
+        if (pair := table.columns.doubles.get(name)) is not None:
+            fault = _double(table, name, pair)
+            raise DataError(fault.text, public("{place}: {what}", place=fault.place, what=fault.what))
+
+
+def _faults(tables: Sequence[Table], names: tuple[str, ...], series: str | None) -> dict[str, Fault]:
+    """The columns that cannot be used, whatever stands in their cells."""
+    faults: dict[str, Fault] = {}
+    for table in reversed(tables):
+        columns = table.columns
+        for j, found in columns.undecided.items():
+            name, place = columns.header.names[j], public("line {line}", line=found.line)
+            faults[name] = Fault(
+                f"{table.file}: {place}, column {name!r}: {found.what}; {found.advice}", place, found.what
+            )
+        faults |= {name: _double(table, name, pair) for name, pair in columns.doubles.items()}
+    for name in names:
+        lacking = next((table for table in tables if name not in table.columns.names), None)
+        if lacking is not None:
+            having = next(table for table in tables if name in table.columns.names)
+            if lacking.nameless is not None or having.nameless is not None:
+                raise lacking.nameless or having.nameless  # type: ignore[misc]
+            faults[name] = _lacking(lacking, having, name)
+    for key, value in KEYS.items():
+        kinds = set().union(*(table.columns.keys for table in tables if table.columns.key == key))
+        if len(kinds) > 1 and series != key:
+            faults[value] = _long(tables[0], key, value, len(kinds))
+    return faults
+
+
+def _double(table: Table, name: str, pair: tuple[int, int]) -> Fault:
+    place = public("line {line}", line=table.columns.header.line)
+    text = f"{table.file}: {place}: column {name!r} stands twice; give each its own name"
+    return Fault(text, place, public("columns {i} and {j} have one name", i=pair[0] + 1, j=pair[1] + 1))
+
+
+def _lacking(lacking: Table, having: Table, name: str) -> Fault:
+    place = public("line {line}", line=lacking.columns.header.line)
+    if lacking.file == having.file:
+        where = (
+            f"{place}: there is no column {name!r}, which the table of line {having.columns.header.line} has"
+        )
+        what = public("the tables of the file have different columns")
+    else:
+        where = f"{place}: there is no column {name!r}, which {having.file} has"
+        what = public("the files of the folder have different columns")
+    return Fault(
+        f"{lacking.file}: {where}; all files of a folder, and all tables of a file, have the columns that "
+        "are asked for",
+        place,
+        what,
+    )
+
+
+def _long(table: Table, key: str, value: str, kinds: int) -> Fault:
+    place = public("line {line}", line=table.columns.header.line)
+    what = public("holds {kinds} kinds of readings in turn", kinds=kinds)
+    advice = (
+        "pivot() in the query gives each a column" if key == "_field" else "give each a column, or a file"
+    )
+    return Fault(
+        f"{table.file}: {place}, column {value!r}: {what}, column {key!r} says which; {advice}, or say "
+        f'[data] series = "{key}" if all measure the same',
+        place,
+        what,
+    )
+
+
+def _unread(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[Unread, Fault, bool]]:
+    """By column: its cells that are no number, the first, and whether the column is text altogether."""
+    found: dict[int, tuple[Unread, Fault, bool]] = {}
+    for j, name in enumerate(names):
+        count = numbers = 0
+        first: tuple[Fault, int] | None = None
+        before = 0
+        for table in tables:
+            columns = table.columns
+            if name in columns.names:
+                about = columns.unreadable[columns.names.index(name)]
+                count, numbers = count + about.count, numbers + about.numbers
+                if about.count and first is None:
+                    place = public("line {line}", line=int(columns.lines[about.row]))
+                    text = f"{table.file}: {place}, column {name!r}: {about.what}"
+                    first = Fault(text, place, about.what), before + about.row
+            before += columns.rows
+        if first is not None:
+            about_all = Unread(count, before, first[0], first[1])
+            found[j] = about_all, first[0], count > TEXT * numbers
+    return found
+
+
+def _order(path: Path, tables: Sequence[Table], time: str) -> tuple[NDArray[np.intp] | None, str]:
+    """The rows in the order of time, and what to tell of it."""
+    found = times.seconds([table.columns.times for table in tables])
+    unknown = int(np.isnan(found).sum())
+    if unknown == len(found):
+        told = public("no cell of the column that [data] time names is a time")
+        raise DataError(f"{path}: column {time!r}: {told}; ISO 8601 is, and seconds since 1970", told)
+    order = times.order(found)
+    told_ = f"rows are in the order of column {time!r}" + ("" if order is None else ", not as they stand")
+    if unknown:
+        told_ += f"; {unknown} rows without a time stay behind the row before them"
+    return order, told_
+
+
+def _refuse_sensors(path: Path, tables: Sequence[Table]) -> None:
+    """Files of Sensor Logger hold one sensor each, all at the same times: they are no further rows."""
+    sensors = [
+        table for table in tables if "seconds_elapsed" in table.columns.names and table.columns.times.counts
+    ]
+    spans = sorted(
+        (
+            (float(np.nanmin(found)), float(np.nanmax(found)), table.file.name)
+            for table in sensors
+            if not np.isnan(found := times.seconds([table.columns.times])).all()
+        ),
+    )
+    for one, other in pairwise(spans):
+        if other[0] < one[1] and one[2] != other[2]:
+            told = public(
+                "the files are sensors of one recording; they must be joined by time, not row by row"
+            )
+            raise DataError(
+                f"{path}: {one[2]}, {other[2]}: {told}: one file with a column for each sensor, or name one "
+                "of the files in [data] path",
+                told,
+            )

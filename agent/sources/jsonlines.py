@@ -1,0 +1,115 @@
+"""JSON lines: one flat object a line, as loggers of MQTT messages write them."""
+
+import io
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.sources.records import Bad, is_utf8
+from agent.sources.tables import Header, Row
+from fedge.disclosure import public
+from fedge.errors import DataError
+
+MANY, SPARSE = 200, 0.05
+"""More keys than that are no columns where an object has less than this part of them: a key that holds a time
+or an id would be a column for each line."""
+
+
+class JsonTables:
+    """The one table of a file of JSON lines. Its columns are the keys of all objects, in the order of
+    their first appearance; what an object lacks is a missing value.
+
+    Args:
+        file: for messages.
+        data: what it holds.
+        skip: lines at the top that are passed over.
+        texts: columns that are texts: there true and false stand as such, elsewhere as 1 and 0.
+    """
+
+    def __init__(self, file: Path, data: bytes, skip: int, texts: Collection[str | None]) -> None:
+        self._file = file
+        self._data, self._skip, self._texts = data, skip, texts
+        self.first_bad: Bad | None = None
+        self.bad = 0
+
+    def passed_over(self) -> tuple[str, ...]:
+        """What was no row, for the owner."""
+        return ()
+
+    def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
+        """At most `size` rows each; an empty block at first.
+
+        Raises:
+            DataError: nearly every object has keys of its own.
+        """
+        names: dict[str, None] = {}
+        objects = filled = 0
+        for _, found in self._objects():
+            names.update(dict.fromkeys(found))
+            objects, filled = objects + 1, filled + len(found)
+        if len(names) > MANY and filled < SPARSE * len(names) * objects:
+            told = public(
+                "the objects have {keys} different keys, on average {mean} each",
+                keys=len(names),
+                mean=round(filled / objects, 1),
+            )
+            raise DataError(
+                f"{self._file}: {told}: a key is a column, so write times and ids as values, with the same "
+                "keys in each line",
+                told,
+            )
+        header = Header(1, tuple(names))
+        if not names:
+            return
+        self.first_bad, self.bad = None, 0  # the same lines are met again
+        yield header, []
+        block: list[Row] = []
+        for line, found in self._objects():
+            block.append((line, [self._cell(name, found.get(name)) for name in names]))
+            if len(block) >= size:
+                yield header, block
+                block = []
+        if block:
+            yield header, block
+
+    def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        text = io.TextIOWrapper(
+            io.BytesIO(self._data), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        for number, raw in enumerate(text, 1):
+            if number <= self._skip or not raw.strip():
+                continue
+            try:
+                found = json.loads(
+                    raw, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object
+                )
+            except (ValueError, RecursionError):
+                found = None
+            if not isinstance(found, dict) or not is_utf8(raw):
+                self._leave_out(number, raw)
+                continue
+            yield number, found
+
+    def _leave_out(self, line: int, raw: str) -> None:
+        self.bad += 1
+        if self.first_bad is None:
+            nul = "\0" in raw
+            what = (
+                public("NUL bytes, a power cut?") if nul else public("not a JSON object with each key once")
+            )
+            self.first_bad = Bad(line, what)
+
+    def _cell(self, name: str, value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return str(value).lower() if name in self._texts else str(int(value))
+        return value if isinstance(value, str) else "[…]"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = {key.strip(): value for key, value in pairs}
+    if len(found) < len(pairs):
+        raise ValueError
+    return found

@@ -1,0 +1,138 @@
+"""The records of a CSV file, each with its line; one that cannot be read is left out, and only that line.
+
+A quote that is never closed, or a line that a power cut spoilt, takes lines along that are in order. So after
+a record that cannot be used, reading goes on with the line that follows its *first* one.
+"""
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fedge.disclosure import Public, public
+
+_NOT_UTF_8 = public("not UTF-8"), "; save the file as CSV in UTF-8"
+SPACES = re.compile(r"[ \t]+")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A line that cannot be read."""
+
+    line: int
+    what: Public
+    detail: str = ""
+    """What else its owner is told; stays here."""
+
+
+class Records:
+    """All records of a file.
+
+    Args:
+        data: the file, in UTF-8 with or without a byte order mark, with any kind of line ends.
+        separator: between cells; a space stands for any run of spaces and tabs.
+        comment: lines that begin with it are passed over; those of InfluxDB set `annotated`.
+        skip: so many lines at the top are passed over.
+    """
+
+    def __init__(self, data: bytes, separator: str, comment: str | None = None, skip: int = 0) -> None:
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="surrogateescape", newline="")
+        self._text: Iterator[str] = iter(text)
+        self._has_quotes = b'"' in data
+        self._comment, self._spaces = comment, separator == " "
+        self._number = 0
+        self._pending: deque[str] = deque()
+        self._taken: list[str] = []
+        self._dirty: tuple[Public, str] | None = None
+        self._reader = csv.reader(
+            _Lines(self._next_line), delimiter=separator, strict=True, skipinitialspace=True
+        )
+        self.annotated = False
+        """Whether comments that stand before a table of InfluxDB's came since it was last set to False."""
+        self.names_expected = False
+        """Whether the next record holds names: one name that is not UTF-8 does not spoil the others."""
+        self.first_bad: Bad | None = None
+        self.bad = 0
+        """Lines left out."""
+        for _ in range(skip):
+            next(self._text, None)
+            self._number += 1
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        while True:
+            self._taken.clear()
+            self._dirty = None
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if self._dirty is not None:
+                    self.leave_out(*self._dirty)
+                    continue
+                hint = "; look for a quote that is not closed" if self._has_quotes else ""
+                self.leave_out(public("not CSV"), f": {error}{hint}")
+                continue
+            if self._dirty is not None and not (self.names_expected and self._dirty == _NOT_UTF_8):
+                self.leave_out(*self._dirty)
+                continue
+            yield self.line, cells
+
+    @property
+    def line(self) -> int:
+        """The line that the newest record begins in, counted from 1."""
+        return self._number - len(self._taken) + 1
+
+    def leave_out(self, what: Public, detail: str = "") -> None:
+        """The newest record is of no use, for what its line is: go on with the line after its first."""
+        self.bad += 1
+        if self.first_bad is None:
+            self.first_bad = Bad(self.line, what, detail)
+        again = self._taken[1:]
+        self._pending.extendleft(reversed(again))
+        self._number -= len(again)
+        del self._taken[1:]
+
+    def _next_line(self) -> str:
+        while True:
+            line = self._pending.popleft() if self._pending else next(self._text)
+            self._number += 1
+            if self._comment is not None and not self._taken and line.startswith(self._comment):
+                self.annotated = self.annotated or is_annotation(line)
+                continue
+            break
+        self._taken.append(line)
+        if "\0" in line:
+            self._dirty = public("NUL bytes, a power cut?"), ""
+        elif not line.isascii() and not is_utf8(line):
+            self._dirty = self._dirty or _NOT_UTF_8
+        return SPACES.sub(" ", line.strip()) if self._spaces else line
+
+
+class _Lines:
+    """What the reader of CSV takes; it may go on after it has come to its end, when lines were put back."""
+
+    def __init__(self, take: Callable[[], str]) -> None:
+        self._take = take
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        return self._take()
+
+
+def is_annotation(line: str) -> bool:
+    """Whether InfluxDB wrote this line before a table."""
+    return line.startswith(("#group", "#datatype", "#default"))
+
+
+def is_utf8(line: str) -> bool:
+    """Whether a line that was decoded with `surrogateescape` was UTF-8."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""The device's time zone, by which the hours of `[manners]` and the end of a day go.
+
+The C library takes a name that it does not know for UTC, without a word.
+"""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from zoneinfo import TZPATH
+
+from fedge.errors import ConfigError
+
+LOCALTIME = Path("/etc/localtime")
+_RULE = re.compile(r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d{1,2}(:\d\d){0,2}(\D.*)?", re.ASCII)
+"""A zone by its rule, as POSIX has it: CET-1CEST,M3.5.0,M10.5.0/3."""
+_UNIVERSAL = frozenset({"", "UTC", "GMT", "UCT", "Zulu", "Universal"})
+
+
+def check_zone(environment: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> None:
+    """See to it that the time zone is one.
+
+    Raises:
+        ConfigError: `TZ`, or without it /etc/localtime, names no zone: hours would be those of UTC.
+    """
+    name = environment.get("TZ")
+    if name is None:
+        if localtime.is_symlink() and not localtime.exists():
+            raise ConfigError(
+                f"{localtime}: leads to {localtime.readlink()}, which is not there: the hours of [manners] "
+                "would be UTC; install the time zones (tzdata), or set the zone (timedatectl set-timezone)"
+            )
+        return
+    if not _is_zone(name.removeprefix(":")):
+        raise ConfigError(
+            f"environment variable TZ: {name!r} names no time zone: the hours of [manners] would be UTC; "
+            'write it as /usr/share/zoneinfo has it ("Europe/Berlin"), install tzdata, or unset the variable'
+        )
+
+
+def _is_zone(name: str) -> bool:
+    if name in _UNIVERSAL or _RULE.fullmatch(name):
+        return True
+    if name.startswith("/"):
+        return Path(name).is_file()
+    return any((Path(folder) / name).is_file() for folder in TZPATH)
+
+
+def local_zone(environment: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> str:
+    """What the zone is called, and the time that it is there: `Europe/Berlin, now 21:31 +0100`."""
+    name = environment.get("TZ", "").removeprefix(":")
+    if not name and localtime.is_symlink():
+        _, _, name = str(localtime.readlink()).partition("zoneinfo/")
+    time.tzset()
+    return f"{name or time.tzname[0]}, now {time.strftime('%H:%M %z')}"

@@ -1,0 +1,46 @@
+"""How many updates it takes to close a round, where `[rounds] quorum` is a share of the devices. Pure.
+
+A share is of the devices that `[federation] devices` lists or, without such a list, of those that are online
+when an attempt begins; in both cases without those in quarantine. It becomes a number then, rounded up, which
+holds for that attempt, also after a restart. Who declines is online, and so part of the whole. Of few devices
+it is two: a mean of one update would be that device's own model. So a round that opens while nobody is there
+takes two.
+"""
+
+import math
+from collections.abc import Set
+
+FEWEST = 2
+"""So many updates it takes at least."""
+
+
+def quorum_of(
+    rule: int | float,
+    target: int | None,
+    online: Set[str],
+    roster: Set[str] | None,
+    quarantined: Set[str],
+) -> int | None:
+    """The updates that an attempt takes which begins now; None: the rule is a number, which holds as it is.
+
+    Args:
+        rule: `[rounds] quorum`.
+        target: as many updates close a round at once: no quorum is above.
+        online: the devices that are.
+        roster: those that are listed, if there is a list.
+        quarantined: those that do not count.
+    """
+    if isinstance(rule, int):
+        return None
+    whole = (online if roster is None else roster) - quarantined
+    wanted = max(FEWEST, share_of(rule, len(whole)))
+    return wanted if target is None else min(wanted, target)
+
+
+def share_of(share: float, whole: int) -> int:
+    """So many make up a share, rounded up.
+
+    >>> share_of(0.5, 7), share_of(0.1, 30), share_of(0.7, 10), share_of(1.0, 3)
+    (4, 3, 7, 3)
+    """
+    return math.ceil(share * whole - 1e-9)  # .7 · 10 may be a little more than 7 in floating point

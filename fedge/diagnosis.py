@@ -1,0 +1,169 @@
+"""What became of a connection to a broker, in words that name the broker, the cause, and the remedy. Pure.
+
+Who meets a port of another kind is told so: a server of TLS that hears plain MQTT answers with an alert or
+ends the connection; one without TLS ends the handshake. Brokers of MQTT 3.1.1 alone answer a client of MQTT 5
+with CONNACK 1 (MQTT 3.1.1, section 3.2.2.3), end the connection, or say nothing; each was seen of real ones.
+
+`Losses` decides which of many such texts are said: a broker that is away for a day, or ends each connection
+at once, costs some thirty warnings and not thousands.
+"""
+
+import re
+import ssl
+from collections import OrderedDict
+from dataclasses import dataclass
+
+UNSUPPORTED_VERSION = 0x84
+NOT_AUTHORIZED = 0x87
+PACKET_TOO_LARGE = 0x95
+_UNSAID = ("Unspecified error", "Success", "Normal disconnection")
+"""Reasons that are none, as paho spells them."""
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""What a record of TLS begins with: an alert or a handshake (RFC 8446, section 5.1)."""
+LARGE = 16_384
+"""A last packet of so many bytes may have been over a limit that the broker does not announce."""
+AGAIN_S, LONGEST_AGAIN_S = 30.0, 3_600.0
+"""A reason is said again after so long, then twice as long, up to the longest."""
+RETURNS, RETURN_AGAIN_S = 20, 600.0
+"""Of returns whose loss was not told so many are told at once, and one more after so long."""
+KINDS = 16
+"""Different reasons that are remembered."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Whom we wanted to speak to, and how."""
+
+    host: str
+    port: int
+    tls: bool
+    certificate: str | None = None
+    """The file of our own, if we show one."""
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def refused(peer: Peer, code: int, name: str) -> str:
+    """The broker answered the CONNECT with a reason code (MQTT 5, section 3.2.2.2), which has a name."""
+    if code == UNSUPPORTED_VERSION or name == "Unsupported protocol version":
+        return f"{peer} speaks an older MQTT only ({name}): Fedge needs a broker with MQTT 5"
+    return f"{peer} refuses this client: {name}"
+
+
+def unanswered(peer: Peer, first: bytes | None, name: str, patience_s: float) -> str:
+    """The connection ended before the broker had answered the CONNECT.
+
+    Args:
+        peer: the broker.
+        first: the first bytes that came, if they were looked at; empty: it ended the connection.
+        name: what the client library calls the reason.
+        patience_s: how long an answer was waited for.
+    """
+    if not peer.tls and first is not None and first.startswith(_TLS_RECORDS):
+        return f"{peer} speaks TLS: [broker] url is mqtts:// for this port, or the port is another"
+    if name == "Keep alive timeout":
+        return (
+            f"{peer} took the connection and said nothing for {patience_s:.0f} s: does it speak MQTT 5, and "
+            f"{'is TLS right for this port' if peer.tls else 'is this its port for mqtt:// and not for TLS'}?"
+        )
+    if peer.certificate is not None:
+        return (
+            f"{peer} ended the connection without a word: does it trust our certificate "
+            f"{peer.certificate}? It may have been revoked, or be over, or not have begun by its clock"
+        )
+    if first and not peer.tls:
+        return f"{peer} answered with what is no MQTT ({first[:8].hex(' ')}): is it a broker's port?"
+    if peer.tls:
+        return f"{peer} ended the connection without a word: does it speak MQTT 5, or ask for a certificate?"
+    return (
+        f"{peer} ended the connection without a word: does it speak MQTT 5, and is this its port for mqtt:// "
+        "and not for TLS (mqtts://)?"
+    )
+
+
+def no_handshake(peer: Peer, error: ssl.SSLError | OSError) -> str:
+    """TLS did not come about, for another reason than the server's certificate."""
+    reason = getattr(error, "reason", None) or ""
+    what = getattr(error, "strerror", None) or str(error)
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"):
+        return f"{peer} speaks no TLS: [broker] url is mqtt:// for this port, or the port is another"
+    if isinstance(error, ssl.SSLEOFError | ConnectionError) or reason == "UNEXPECTED_EOF_WHILE_READING":
+        return (
+            f"{peer} ended the connection when TLS was to begin: is this its port for mqtts://, or one "
+            "without TLS (mqtt://)?"
+        )
+    return f"{peer}: TLS did not come about: {what}"
+
+
+def lost(peer: Peer, name: str, patience_s: float, last_bytes: int, *, said: bool) -> str:
+    """A connection that the broker had accepted ended.
+
+    Args:
+        peer: the broker.
+        name: what the client library calls the reason.
+        patience_s: after so long without a sign of the broker a connection counts as lost.
+        last_bytes: of the last packet that was sent.
+        said: the broker itself gave the reason (MQTT 5, section 3.14).
+    """
+    if name == "Keep alive timeout" and not said:
+        return f"nothing was heard of {peer} for {patience_s:.0f} s: is it, or the network, away?"
+    if name not in _UNSAID:
+        return f"{peer} ended the connection: {name}"
+    if said:
+        return f"{peer} ended the connection and gave no reason"
+    large = (
+        f"; the last packet sent had {last_bytes:,} bytes: is that over its limit?"
+        if last_bytes >= LARGE
+        else ""
+    )
+    return f"the connection to {peer} was lost without a word{large}"
+
+
+@dataclass
+class _Told:
+    due_s: float
+    pause_s: float
+    unsaid: int = 0
+
+
+class Losses:
+    """Which losses of a connection are told: a reason once, then at growing intervals with a count.
+
+    A reason that did not come for the longest of them is new again.
+    """
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[str, _Told] = OrderedDict()
+        """By reason, numbers apart."""
+        self._silent = False
+        self._returns, self._counted_s = float(RETURNS), 0.0
+
+    def text(self, reason: str, now_s: float) -> str | None:
+        """What to tell of a loss; None: it was told lately, and is only counted."""
+        kind = re.sub(r"\d+", "#", reason)
+        told = self._told.get(kind)
+        if told is None or now_s >= told.due_s + LONGEST_AGAIN_S:
+            told = self._told[kind] = _Told(now_s, AGAIN_S / 2)
+        self._told.move_to_end(kind)
+        while len(self._told) > KINDS:
+            self._told.popitem(last=False)
+        self._silent = now_s < told.due_s
+        if self._silent:
+            told.unsaid += 1
+            return None
+        more = f" (and {told.unsaid:,} more times since this was said last)" if told.unsaid else ""
+        told.pause_s = min(LONGEST_AGAIN_S, 2 * told.pause_s)
+        told.due_s, told.unsaid = now_s + told.pause_s, 0
+        return reason + more
+
+    def tells_return(self, now_s: float) -> bool:
+        """Whether to tell that the connection is there again: if its loss was told, and now and then else."""
+        if not self._silent:
+            return True
+        self._returns = min(float(RETURNS), self._returns + (now_s - self._counted_s) / RETURN_AGAIN_S)
+        self._counted_s = now_s
+        if self._returns < 1:
+            return False
+        self._returns -= 1
+        return True

@@ -1,0 +1,142 @@
+"""An exported model and a file with true answers: how good is it there?"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from agent.config import LABEL
+from agent.dataset import features
+from agent.scoring import scored
+from agent.sources import CsvSource, NpzSource
+from fedge.errors import DataError
+from fedge.escapes import printable
+from fedge.files import read_file
+from fedge.messages import Task
+from fedge.nn.spec import Dense, NetworkSpec
+from fedge.scorecard import LeftOut
+from fedge.scores import Classification, Regression
+
+ort.disable_telemetry_events()
+
+BLOCK = 4_096
+"""Rows computed at a time."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What came out."""
+
+    federation: str
+    generation: int | None
+    """With `round`: which round's model it is, if the file says so."""
+    round: int | None
+    scores: Classification | Regression
+    left_out: LeftOut
+    gaps: int
+    """Rows that the model was given with a missing value; what it makes of them is its own matter."""
+
+
+def evaluate(model: Path, data: Path, label: str | None = None) -> Evaluated:
+    """Give the rows of a file to an exported model, and score what it answers.
+
+    Args:
+        model: `model.onnx` as the aggregator exports it, whose metadata name its columns.
+        data: a CSV, a folder of them, or an `.npz`, with the model's features by name and the true answers.
+        label: a CSV's column of class names; None: `label`.
+
+    Raises:
+        DataError: a file cannot be read, is no such model, lacks a column, or names a class that the model
+            does not know.
+    """
+    session, said = _open(model)
+    task = _task(model, said)
+    named = label if label is not None else LABEL
+    samples = (NpzSource(data) if data.suffix == ".npz" else CsvSource(data, named, growing=False)).read()
+    if task.classes is not None and samples.columns is not None and samples.y is None:
+        raise DataError(
+            f"{samples.name}: there is no column {named!r} with each row's class; say which it is by --label"
+        )
+    X = features(samples, task)
+    outputs = _compute(model, session, X)
+    if outputs.shape != (len(X), len(task.outputs)):
+        raise DataError(f"{model}: its metadata name {len(task.outputs)} outputs, and it computes others")
+    scores, unlabelled = scored(task, samples, np.arange(len(X)), outputs)
+    return Evaluated(
+        federation=said.get("federation", ""),
+        generation=_whole(said.get("generation")),
+        round=_whole(said.get("round")),
+        scores=scores,
+        left_out=LeftOut(unlabelled=unlabelled),
+        gaps=_gaps(X),
+    )
+
+
+def _compute(path: Path, session: Any, X: NDArray[np.float32]) -> NDArray[Any]:
+    name = session.get_inputs()[0].name
+    try:
+        return np.concatenate(
+            [session.run(None, {name: X[i : i + BLOCK]})[0] for i in range(0, len(X), BLOCK)]
+        )
+    except Exception as error:
+        raise _incomputable(path, error) from None
+
+
+def _incomputable(path: Path, error: Exception) -> DataError:
+    """The engine raises kinds of its own; the first line says it all."""
+    first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+    return DataError(f"{path}: is no model that onnxruntime can compute: {printable(first[0])}")
+
+
+def _gaps(X: NDArray[np.float32]) -> int:
+    return int(np.isnan(X).any(axis=1).sum())
+
+
+def _open(path: Path) -> tuple[Any, dict[str, str]]:
+    """The model, ready to compute, and what its metadata say."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(read_file(path), options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:
+        raise _incomputable(path, error) from None
+    return session, dict(session.get_modelmeta().custom_metadata_map)
+
+
+def _task(path: Path, said: dict[str, str]) -> Task:
+    """What the model asks of samples: its columns and answers, by its metadata."""
+    try:
+        named: dict[str, Any] = {
+            key: _names(said[key]) for key in ("features", "classes", "targets") if key in said
+        }
+        outputs = named.get("classes") or named["targets"]
+        network = NetworkSpec(
+            inputs=len(named["features"]),
+            layers=(Dense(units=len(outputs)),),  # stands for whatever is in the file
+            loss="cross-entropy" if "classes" in named else "mse",
+        )
+        return Task(network=network, **named)
+    except (KeyError, TypeError, ValueError, ValidationError):
+        raise DataError(
+            f"{path}: its metadata do not name features, and classes or targets: it is no model.onnx as "
+            "fedge-aggregator exports it"
+        ) from None
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None
+
+
+def _names(text: str) -> tuple[Any, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list):
+        raise TypeError
+    return tuple(names)

@@ -1,0 +1,64 @@
+"""The held-out parts of a fleet, class by class: where is the shared model right, and who has the class?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.scores import classification
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class over the held-out parts of all devices."""
+
+    name: str
+    rows: int
+    """Held-out rows of it."""
+    devices: int
+    """Devices whose held-out part has it."""
+    trained: int
+    """Devices whose training part has it; 0: nobody has ever shown it to the model."""
+    recall: float | None
+    """Of its rows, the part taken for it; None: there is none."""
+    precision: float | None
+    """Of the rows taken for it, the part that is of it; None: there is none."""
+    mistaken_for: str | None
+    """The class that its rows are most often taken for by mistake; None: for none."""
+
+
+def by_class(
+    classes: tuple[str, ...],
+    training: Mapping[str, NDArray[Any]],
+    held_out: Mapping[str, NDArray[Any]],
+    predicted: NDArray[Any],
+) -> tuple[ClassRow, ...]:
+    """Score a model class by class, in the order of `classes`.
+
+    Args:
+        classes: their names.
+        training: by device, the class indices of its training part.
+        held_out: by device, those of its held-out part; h rows of all devices together.
+        predicted: what the model takes the h rows for, of shape (h,), the devices' parts one after another
+            in the order of `held_out`; -1: it has no answer.
+
+    Raises:
+        ValueError: nothing is held out, a shape differs, or an index is none of the classes'.
+    """
+    scores = classification(np.concatenate(list(held_out.values())), predicted, classes)
+    wrong = scores.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    return tuple(
+        ClassRow(
+            name=name,
+            rows=scores.counts[i],
+            devices=sum(i in y for y in held_out.values()),
+            trained=sum(i in y for y in training.values()),
+            recall=scores.recall[i],
+            precision=scores.precision[i],
+            mistaken_for=classes[int(wrong[i].argmax())] if wrong[i].any() else None,
+        )
+        for i, name in enumerate(classes)
+    )

@@ -1,0 +1,189 @@
+"""`fedge try` and its options."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedge.errors import FedgeError
+
+if TYPE_CHECKING:
+    from fleet.trial.result import Trial
+
+app = typer.Typer(rich_markup_mode=None)
+
+SHOWN = 24
+"""Devices in the table on the terminal; the report and --json have all."""
+
+
+@app.command("try")
+def try_(
+    place: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A CSV or a folder of CSVs for each device; or one file.")
+    ],
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of the class names.")
+    ] = None,
+    regression: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Instead of --label: a column of numbers to predict.")
+    ] = None,
+    devices_from: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Split by this column: which device a row is of.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Which recording a row is of; each is cut by itself.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Learn from these columns; default: proposed.")
+    ] = None,
+    holdout: Annotated[
+        float, typer.Option(help="The part of the rows that is kept for measuring.", min=0.05, max=0.8)
+    ] = 0.2,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Which rows those are: time (the last), every (each n-th), random, series; default: time, "
+            "and every where files are sorted by class."
+        ),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows with a missing value: refuse, drop or fill; default: fill where there are some."
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A further key of section data in every agent.toml: gap=1."),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of training; default: 60.", min=1)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="End after about so long, with what is there.", min=5)
+    ] = None,
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Also: how good is the model for a device it never saw?")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model, bit for bit.", min=0)] = 1,
+    out: Annotated[Path, typer.Option(help="The folder for everything that is made.")] = Path("out/try"),
+    broker: Annotated[
+        str, typer.Option(help="auto, mosquitto, iotcore (embedded), or mqtt://host:port of one that runs.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Does it pay to let your devices learn together? Tries it on this machine, with your own files.
+
+    \b
+      fedge try data/ --label activity           a CSV or a folder for each device
+      fedge try all.csv --label activity --devices-from phone
+      fedge try stations/ --regression pm25 --missing drop --seconds 60
+
+    It proposes features, classes and a network; runs a broker, the aggregator and the devices as they run
+    in the field; and compares the shared model with what each device learns alone, and with all data in
+    one place. At the end stand a verdict with its reasons, report.html, model.onnx, and federation.toml
+    and agent.toml to take into use. Nothing leaves this machine, and your files are only read.
+
+    \b
+    exit codes: 0 done, whatever the verdict; 64 the call cannot be meant;
+                65 the files cannot be used; 78 --out or --broker cannot be
+                used; 130 Ctrl-C
+    """
+    from fleet.progress import Bar, Silent
+    from fleet.trial.proposal import ROUNDS, Wish
+    from fleet.trial.run import Options, data_option, run
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _check_choice("--missing", missing, ("refuse", "drop", "fill"))
+        _check_choice("--by", by, ("time", "every", "random", "series"))
+        options = Options(
+            place=place,
+            wish=Wish(
+                label=label,
+                target=regression,
+                series=series,
+                features=None if features is None else tuple(name.strip() for name in features.split(",")),
+                holdout=holdout,
+                by=by,
+                missing=missing,
+                rounds=rounds,
+            ),
+            out=out,
+            devices_from=devices_from,
+            data=dict(data_option(text) for text in data or ()),
+            leave_one_out=leave_one_out,
+            seconds=seconds,
+            seed=seed,
+            broker=broker,
+        )
+        if as_json:
+            typer.echo(json.dumps(run(options, Silent()).as_json()))
+        else:
+            console = Console()
+            with Bar(rounds or ROUNDS, 0, console) as bar:
+                trial = run(options, bar)
+            _print(trial, console)
+    except FedgeError as error:
+        typer.echo(f"fedge try: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("fedge try: stopped", err=True)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    from fleet.trial.usage import UsageError
+
+    if value is not None and value not in choices:
+        raise UsageError(f"{option} {value}: expected {', '.join(choices)}")
+
+
+def _print(trial: "Trial", console: Console) -> None:
+    """The verdict, the tables, the warnings, and where the files are."""
+    outcome, figures = trial.outcome, trial.figures
+    shown = outcome.figure.shown
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    table = Table()
+    table.add_column("training")
+    table.add_column(f"{outcome.figure.title} on {outcome.held_out} held-out rows", justify="right")
+    table.add_row(f"alone (mean of {len(outcome.alone)} devices)", shown(figures.alone))
+    table.add_row(f"together ({outcome.rounds} rounds)", shown(figures.together))
+    table.add_row("all data in one place", shown(figures.central))
+    constant = "always the most frequent class" if trial.proposal.classes else "always the mean"
+    table.add_row(constant, shown(figures.constant))
+    console.print(table)
+    devices = Table()
+    devices.add_column("device", no_wrap=True)
+    for name in ("rows", "held out", "together", "alone", "central"):
+        devices.add_column(name, justify="right")
+    leaves = any(one.without is not None for one in trial.devices)
+    if leaves:
+        devices.add_column("without", justify="right")
+    for one in trial.devices[:SHOWN]:
+        cells = [str(one.training), str(one.held_out), shown(one.together)]
+        cells += ["–" if one.alone is None else shown(one.alone), shown(one.central)]
+        if leaves:
+            cells.append("–" if one.without is None else shown(one.without))
+        devices.add_row(one.device, *cells)
+    console.print(devices)
+    if len(trial.devices) > SHOWN:
+        say(f"and {len(trial.devices) - SHOWN} more devices: see the report")
+    for warning in trial.warnings:
+        say(f"warning: {warning}", "yellow")
+    say(trial.verdict.title, "bold")
+    for sentence in trial.verdict.sentences:
+        say(sentence)
+    for path in (outcome.report, outcome.onnx, trial.settings, trial.settings.parent / "devices"):
+        say(f"  {path}")

@@ -1,0 +1,243 @@
+"""Which devices there are in a folder of somebody's files, and what belongs to each.
+
+data/phone-1.csv, data/phone-2.csv          one CSV a device
+data/phone-1/*.csv, data/phone-2/*.csv      a folder a device
+data.csv with a column `phone`              one file, split by a column
+"""
+
+import csv
+import io
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from fedge.disclosure import listing
+from fedge.errors import DataError
+from fleet.trial.usage import UsageError
+
+SUFFIX = ".csv"
+SEPARATORS = ",;\t|"
+FEWEST = 2
+"""Devices of a fleet at least."""
+LONGEST_ID = 31
+
+
+@dataclass(frozen=True)
+class DeviceFiles:
+    """What one device has recorded."""
+
+    device: str
+    """Its id in the federation, made of its file's, folder's or column value's name."""
+    origin: str
+    """Where it comes from, for people."""
+    path: str
+    """The file or folder as `[data] path` names it, relative to the device's own folder."""
+    files: tuple[Path, ...] = ()
+    """To be copied."""
+    text: str | None = None
+    """The rows of a file that was split, with its header line; instead of `files`."""
+
+    def put(self, home: Path) -> None:
+        """Copy the data into the device's own folder, which is made.
+
+        Raises:
+            DataError: a file cannot be read, or the folder not be written.
+        """
+        try:
+            home.mkdir(parents=True)
+            if self.text is not None:
+                (home / self.path).write_text(self.text, encoding="utf-8", newline="")
+            elif Path(self.path).suffix:
+                shutil.copyfile(self.files[0], home / self.path)
+            else:
+                (home / self.path).mkdir()
+                for file in self.files:
+                    shutil.copyfile(file, home / self.path / file.name)
+        except OSError as error:
+            raise DataError(f"{error.filename or home}: cannot be copied: {error.strerror}") from None
+
+
+def discover(place: Path, devices_from: str | None = None) -> tuple[DeviceFiles, ...]:
+    """Find the devices, at least two, by name.
+
+    Args:
+        place: a folder, or with `devices_from` also one file.
+        devices_from: the column that names the device of each row.
+
+    Raises:
+        UsageError: there is no such place, or it is one device's only.
+        DataError: there is nothing to read, or not the column.
+    """
+    if not place.exists():
+        raise UsageError(f"{place}: there is no such file or folder; check the path")
+    try:
+        found = _split(place, devices_from) if devices_from is not None else _listed(place)
+    except OSError as error:
+        raise DataError(f"{error.filename or place}: cannot be read: {error.strerror}") from None
+    if len(found) < FEWEST:
+        raise UsageError(
+            f"{place}: is the data of one device ({found[0].origin}), and a fleet has at least {FEWEST}: "
+            "name a folder with a CSV or a folder for each device, or split one file with "
+            "--devices-from COLUMN"
+        )
+    return found
+
+
+def _listed(place: Path) -> tuple[DeviceFiles, ...]:
+    if place.is_file():
+        raise UsageError(
+            f"{place}: is one file: say which of its columns names the device of each row with "
+            "--devices-from COLUMN, or name a folder with a CSV or a folder for each device"
+        )
+    files = tables(place)
+    folders = [(folder, tables(folder)) for folder in sorted(place.iterdir()) if _is_shown_folder(folder)]
+    folders = [(folder, inside) for folder, inside in folders if inside]
+    if files and folders:
+        raise UsageError(
+            f"{place}: holds both CSV files ({files[0].name}) and folders of them ({folders[0][0].name}): "
+            "put each device's data into one file or one folder, all devices alike"
+        )
+    if folders:
+        ids = device_ids([folder.name for folder, _ in folders])
+        return tuple(
+            DeviceFiles(device, f"{folder.name}/", "data", files=tuple(inside))
+            for device, (folder, inside) in zip(ids, folders, strict=True)
+        )
+    if not files:
+        raise DataError(f"{place}: {_what_else(place)}")
+    return tuple(
+        DeviceFiles(device, file.name, f"data{SUFFIX}", files=(file,))
+        for device, file in zip(device_ids([file.stem for file in files]), files, strict=True)
+    )
+
+
+def tables(folder: Path) -> list[Path]:
+    """The CSV files of a folder, by name, as an agent reads them."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() == SUFFIX and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _is_shown_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _what_else(place: Path) -> str:
+    others = Counter(
+        path.suffix.lower() for path in place.rglob("*") if path.is_file() and not path.name.startswith(".")
+    )
+    others.pop(SUFFIX, None)
+    text = "holds no file whose name ends in .csv, nor a folder with such files"
+    if others:
+        suffix, times = others.most_common(1)[0]
+        text += f"; there are {times} that end in {suffix or 'nothing'}: write them as CSV with a header line"
+    return text
+
+
+def _split(place: Path, column: str) -> tuple[DeviceFiles, ...]:
+    files = [place] if place.is_file() else tables(place)
+    if not files:
+        raise DataError(f"{place}: {_what_else(place)}")
+    header: list[str] | None = None
+    separator = ","
+    rows: dict[str, list[list[str]]] = {}
+    for file in files:
+        lines = _text(file)
+        names, separator = _header(file, lines, column)
+        if header is not None and names != header:
+            raise DataError(
+                f"{file}: line 1: its columns are not those of {files[0]}, as in one folder they must be"
+            )
+        header = names
+        at = names.index(column)
+        reader = csv.reader(io.StringIO(lines), delimiter=separator)
+        next(reader)
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) <= at or not cells[at].strip():
+                raise DataError(
+                    f"{file}: line {reader.line_num}: column {column!r} is empty, so this row belongs to no "
+                    "device; complete or remove it"
+                )
+            rows.setdefault(cells[at].strip(), []).append(cells)
+    assert header is not None
+    if not rows:
+        raise DataError(f"{files[0]}: has a header but no rows")
+    names = sorted(rows, key=_natural)
+    return tuple(
+        DeviceFiles(
+            device, f"{column} = {name}", f"data{SUFFIX}", text=_written([header, *rows[name]], separator)
+        )
+        for device, name in zip(device_ids(names), names, strict=True)
+    )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: is not UTF-8; write it in that encoding") from None
+
+
+def _header(file: Path, text: str, column: str) -> tuple[list[str], str]:
+    """The names of the first line, and the separator: the one that makes `column` one of them."""
+    first = text.split("\n", 1)[0].rstrip("\r")
+    readings = [
+        ([name.strip() for name in next(csv.reader([first], delimiter=s), [])], s) for s in SEPARATORS
+    ]
+    for names, separator in readings:
+        if column in names:
+            return names, separator
+    names = max(readings, key=lambda reading: len(reading[0]))[0]
+    raise DataError(
+        f"{file}: line 1: there is no column {column!r}, which --devices-from names{nearest(column, names)}; "
+        f"the columns are {listing(names)}"
+    )
+
+
+def _written(rows: Iterable[Sequence[str]], separator: str) -> str:
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question about a misspelt name, or nothing.
+
+    >>> nearest("Activty", ["time", "activity"])
+    " (did you mean 'activity'?)"
+    """
+    folded = {other.casefold(): other for other in names}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
+
+
+def device_ids(names: Sequence[str]) -> list[str]:
+    """A device id for each name, all different: lower-case letters, digits and hyphens, 31 at most.
+
+    >>> device_ids(["Phone_01", "phone 01", "Ü"])
+    ['phone-01', 'phone-01-2', 'device-3']
+    """
+    taken: list[str] = []
+    for number, name in enumerate(names, 1):
+        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_ID].strip("-")
+        wanted = plain or f"device-{number}"
+        one, times = wanted, 1
+        while one in taken:
+            times += 1
+            tail = f"-{times}"
+            one = wanted[: LONGEST_ID - len(tail)] + tail
+        taken.append(one)
+    return taken
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """So that 10 comes after 9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]

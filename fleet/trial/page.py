@@ -1,0 +1,139 @@
+"""The parts of the report that only a trial has: the verdict, and tables by class and by device."""
+
+import html
+from collections.abc import Iterable, Sequence
+
+from fedge.scores import Classification, Regression
+from fleet.trial.proposal import holdout_setting
+from fleet.trial.result import Trial
+from fleet.trial.verdict import Kind
+
+
+def verdict(trial: Trial) -> str:
+    """HTML of the verdict and the warnings."""
+    judged = trial.verdict
+    good = judged.kind is Kind.PAYS
+    text = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in judged.sentences)
+    warned = "".join(f"<li>{html.escape(one)}</li>" for one in trial.warnings)
+    return (
+        f'<section class="verdict{"" if good else " short"}"><h2>{html.escape(judged.title)}</h2>{text}'
+        + (f"<ul>{warned}</ul>" if warned else "")
+        + "</section>"
+    )
+
+
+def details(trial: Trial) -> str:
+    """HTML of the tables by class and by device, and of what was proposed."""
+    return _by_class(trial) + _by_device(trial) + _proposed(trial)
+
+
+def _by_class(trial: Trial) -> str:
+    together, central = trial.together, trial.central
+    if isinstance(together, Regression):
+        rows = [
+            ("always the mean", f"{together.rmse_mean[0]:.4g}", ""),
+            ("together", f"{together.rmse[0]:.4g}", f"{together.mae[0]:.4g}"),
+        ]
+        if isinstance(central, Regression):
+            rows.append(("all data in one place", f"{central.rmse[0]:.4g}", f"{central.mae[0]:.4g}"))
+        return _section(
+            f"Errors of {together.targets[0]}", "In its own unit.", _table(("", "RMSE", "MAE"), rows)
+        )
+    assert isinstance(central, Classification)
+    head = ("class", "rows", "held out", "recognised", "in one place", "right where said", "taken for most")
+    scored = [
+        (
+            name,
+            str(trial.proposal.counts.get(name, 0)),
+            str(together.counts[k]),
+            _part(together.recall[k]),
+            _part(central.recall[k]),
+            _part(together.precision[k]),
+            _mistaken(together, k),
+        )
+        for k, name in enumerate(together.classes)
+    ]
+    note = (
+        "Of the shared model on the held-out rows: how many of a class it recognises (recall), and how often "
+        "it is right where it says so (precision)."
+    )
+    return _section("Class by class", note, _table(head, scored))
+
+
+def _mistaken(scored: Classification, k: int) -> str:
+    wrong = scored.confusion[k].copy()
+    wrong[k] = 0
+    if not wrong.any():
+        return ""
+    other = int(wrong.argmax())
+    return f"{scored.classes[other]} ({int(wrong[other])})"
+
+
+def _by_device(trial: Trial) -> str:
+    shown = trial.outcome.figure.shown
+    leaves = any(one.without is not None for one in trial.devices)
+    head = ["device", "from", "training", "held out", "together", "alone", "in one place"]
+    rows = []
+    for one in trial.devices:
+        cells = [
+            one.device,
+            one.origin,
+            str(one.training),
+            str(one.held_out),
+            shown(one.together),
+            "–" if one.alone is None else shown(one.alone),
+            shown(one.central),
+        ]
+        rows.append((*cells, "–" if one.without is None else shown(one.without)) if leaves else tuple(cells))
+    rows += [
+        (name, "does not take part", *("–" for _ in range(5 + leaves))) for name in sorted(trial.excluded)
+    ]
+    title = trial.outcome.figure.title
+    note = f"{title[0].upper()}{title[1:]} on each device's own held-out rows"
+    note += "; without it: what the others learn when it is left out, on all its rows." if leaves else "."
+    if leaves:
+        head.append("without it")
+    return _section("Device by device", note, _table(head, rows))
+
+
+def _proposed(trial: Trial) -> str:
+    proposal = trial.proposal
+    plan = proposal.plan
+    hidden = f"one hidden layer of {proposal.hidden} units" if proposal.hidden else "no hidden layer"
+    left = "; ".join(f"{name}: {reason}" for name, reason in proposal.left_out.items())
+    facts = [
+        ("Features", f"{len(proposal.features)}: {', '.join(proposal.features[:40])}"),
+        ("Left out", left or "no column"),
+        ("Network", hidden),
+        (
+            "Plan",
+            f"{plan.epochs} epochs a round, batches of {plan.batch_size}, rate {plan.learning_rate}, "
+            f"momentum {plan.momentum}",
+        ),
+        ("Held out", str(holdout_setting(proposal.holdout, proposal.by))),
+        ("Missing values", proposal.missing),
+        (
+            "To take into use",
+            f"{trial.settings}, and agent.toml of each device below {trial.settings.parent}",
+        ),
+    ]
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in facts
+    )
+    return _section("What was proposed", "Chosen from the files, or by options.", f"<table>{rows}</table>")
+
+
+def _part(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _section(title: str, note: str, body: str) -> str:
+    return f'<section><h2>{html.escape(title)}</h2><p class="note">{html.escape(note)}</p>{body}</section>'
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<table class="grid"><tr>{top}</tr>{body}</table>'

@@ -1,0 +1,135 @@
+"""What a trial on somebody's own files comes to: figures, per class, per device, a verdict, files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedge.scores import Classification, Regression
+from fleet.outcome import Outcome
+from fleet.trial.proposal import Proposal, holdout_setting
+from fleet.trial.verdict import Figures, Verdict
+
+
+@dataclass(frozen=True)
+class DeviceResult:
+    """One device, by the figure of the trial; NaN: nothing to measure it on."""
+
+    device: str
+    origin: str
+    """Where its data come from, for people."""
+    training: int
+    """Rows it trains on."""
+    held_out: int
+    """Rows it keeps for measuring."""
+    together: float
+    """The shared model on its held-out rows."""
+    alone: float | None
+    """Its own model on the same rows; None: the time was up."""
+    alone_everyone: float | None
+    """Its own model on the held-out rows of all devices."""
+    central: float
+    """A model of all data in one place on its held-out rows."""
+    without: float | None = None
+    """What the other devices learn without it, on all its rows; None: it was not asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Everything that is shown of a trial."""
+
+    outcome: Outcome
+    proposal: Proposal
+    figures: Figures
+    verdict: Verdict
+    warnings: tuple[str, ...]
+    together: Classification | Regression
+    """Scores of the shared model on the held-out rows of all devices."""
+    central: Classification | Regression
+    """The same of a model of all data in one place."""
+    devices: tuple[DeviceResult, ...]
+    excluded: Mapping[str, str]
+    """Devices that could not take part, and why."""
+    settings: Path
+    """`federation.toml`."""
+    agents: Mapping[str, Path]
+    """`agent.toml` of each device."""
+    processes: int
+    """Among how many the agents were divided."""
+
+    @property
+    def worst(self) -> DeviceResult:
+        """The device that the shared model serves worst, of those that hold something out."""
+        sign = 1 if self.outcome.figure.more_is_better else -1
+        return min(
+            (one for one in self.devices if one.together == one.together), key=lambda one: sign * one.together
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures under the names that scripts may rely on; null where there is none."""
+        name, proposal = self.outcome.figure.name, self.proposal
+        found = {
+            **self.outcome.as_json(),
+            "worst_device": self.worst.device,
+            f"worst_device_{name}": self.worst.together,
+            f"{name}_own_mean": self.figures.together_own,
+            f"{name}_alone_own_mean": self.figures.alone_own,
+            "noise": self.figures.noise,
+            "verdict": self.verdict.as_json(),
+            "warnings": list(self.warnings),
+            "by_device": [_device(one, name) for one in self.devices],
+            "excluded": dict(self.excluded),
+            "features": list(proposal.features),
+            "left_out": dict(proposal.left_out),
+            "hidden": proposal.hidden,
+            "plan": proposal.plan.model_dump(exclude_none=True),
+            "holdout": holdout_setting(proposal.holdout, proposal.by),
+            "missing": proposal.missing,
+            "processes": self.processes,
+            "federation": str(self.settings),
+            "agents": {device: str(path) for device, path in self.agents.items()},
+        }
+        if isinstance(self.together, Classification) and isinstance(self.central, Classification):
+            found["accuracy_most_frequent"] = self.figures.constant
+            found["by_class"] = _classes(self.together, self.central, proposal.counts)
+            found["confusion"] = self.together.confusion.tolist()
+        elif isinstance(self.together, Regression):
+            found |= {"rmse_mean": self.together.rmse_mean[0], "mae": self.together.mae[0]}
+        return {key: _known(value) for key, value in found.items()}
+
+
+def _device(one: DeviceResult, name: str) -> dict[str, Any]:
+    found = {
+        "device": one.device,
+        "from": one.origin,
+        "training": one.training,
+        "held_out": one.held_out,
+        name: one.together,
+        f"{name}_alone": one.alone,
+        f"{name}_alone_everyone": one.alone_everyone,
+        f"{name}_central": one.central,
+    }
+    if one.without is not None:
+        found[f"{name}_without_it"] = one.without
+    return {key: _known(value) for key, value in found.items()}
+
+
+def _classes(
+    together: Classification, central: Classification, rows: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "class": name,
+            "rows": rows.get(name, 0),
+            "held_out": together.counts[k],
+            "recall": together.recall[k],
+            "precision": together.precision[k],
+            "recall_central": central.recall[k],
+        }
+        for k, name in enumerate(together.classes)
+    ]
+
+
+def _known(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and value != value else value

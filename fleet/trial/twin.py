@@ -1,0 +1,103 @@
+"""The same federation within this process: FedAvg by the functions that agents and aggregator compute with.
+
+For what would need a fleet of its own each time: the fleet without one of its devices. Without a broker and
+files there is nothing to wait for, so that it takes the arithmetic's time. What it computes is what the
+processes compute: the same surveys, first weights, orders of samples, and mean within its bounds.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.dataset import Dataset
+from agent.local.sgd import never, train
+from agent.local.shuffling import generator
+from aggregator.closing import first_weights
+from aggregator.rules.bounds import Factors, bounds, clipped, distance
+from aggregator.rules.mean import Contribution, finish, order, partial
+from aggregator.survey import Measured, Unmeasured, standardize
+from fedge import moments
+from fedge.errors import DataError
+from fedge.messages import Task
+from fedge.moments import FEWEST, Moments, measure, rounded, withhold
+from fedge.nn import Network
+from fedge.nn.spec import Standardize
+from fedge.plan import Plan
+
+GENERATION = 1
+"""Of a federation that was never begun anew."""
+
+
+def predict(
+    task: Task,
+    fleet: Mapping[str, Dataset],
+    plan: Plan,
+    rounds: int,
+    seed: int,
+    X: NDArray[np.float32],
+    enough: Callable[[], bool] = never,
+) -> NDArray[np.float32]:
+    """Let a fleet learn, and answer the samples X, of shape (n, d), in which NaN is missing.
+
+    Args:
+        task: as the survey gets it, without a Standardize layer.
+        fleet: by device; NaN is missing, and is filled as devices fill it.
+        plan: local training.
+        rounds: how many.
+        seed: the federation's.
+        X: raw samples.
+        enough: asked before each round but the first; yes ends learning.
+
+    Returns:
+        The classes' probabilities or the targets, of shape (n, k).
+
+    Raises:
+        DataError: nothing was measured of a column.
+    """
+    surveys = {
+        device: Measured(_told(data.X), _told(data.y) if task.targets else None)
+        for device, data in fleet.items()
+    }
+    surveyed = standardize(task, surveys)
+    if isinstance(surveyed, Unmeasured):
+        raise DataError(str(surveyed))
+    first = surveyed.network.layers[0]
+    assert isinstance(first, Standardize)
+    means, network = first.means, Network(surveyed.network)
+    devices = sorted(fleet, key=order)
+    prepared = {
+        device: (
+            network.prepare(_filled(fleet[device].X, means)),
+            network.prepare_targets(fleet[device].y),
+        )
+        for device in devices
+    }
+    w = first_weights(surveyed, seed, GENERATION)
+    for number in range(1, rounds + 1):
+        if number > 1 and enough():
+            break
+        updates = {
+            device: train(
+                network, w, *prepared[device], plan, generator(seed, GENERATION, number, device)
+            ).vector
+            for device in devices
+        }
+        samples = [len(fleet[device].X) for device in devices]
+        found = bounds([distance(w, updates[device]) for device in devices], samples, Factors())
+        w, _ = finish(
+            partial(
+                Contribution(device, weight, clipped(w, updates[device], scale))
+                for device, scale, weight in zip(devices, found.scales, found.weights, strict=True)
+            )
+        )
+    return np.asarray(network.predict(w, _filled(X, means)))
+
+
+def _told(X: NDArray[np.float32]) -> Moments:
+    columns = X.reshape(len(X), -1)
+    return withhold(rounded(measure(columns, moments.bounds(columns))), FEWEST)
+
+
+def _filled(X: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(np.isnan(X), means, X)

@@ -1,0 +1,186 @@
+"""Does it pay to let these devices learn together? A judgement of figures, beside what was found."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.figure import ACCURACY, Figure
+from fleet.trial.skew import Cause, Finding
+
+POINTS = 0.03
+"""Of accuracy: two models that are closer than that count as equally good."""
+PART = 0.05
+"""Of an RMSE, the same."""
+
+
+SPOILS = (Cause.SORTED, Cause.SENTINEL)
+"""What makes one place with all data bad as well, so that it shows in no comparison."""
+
+
+class Kind(StrEnum):
+    """What it comes to."""
+
+    PAYS = "pays"
+    """Better than alone, and as good as all data in one place."""
+    FALLS_SHORT = "falls short"
+    """Clearly worse than all data in one place."""
+    NOT_NEEDED = "not needed"
+    """A device alone is as good."""
+    NOTHING_LEARNT = "nothing learnt"
+    """No better than an answer that is always the same."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What models reach on the held-out rows of all devices."""
+
+    figure: Figure
+    together: float
+    alone: float
+    """Mean over the devices' own models."""
+    central: float
+    constant: float
+    """Of always answering the most frequent class, or the mean."""
+    together_own: float
+    """Mean over the devices, each on its own rows."""
+    alone_own: float
+    noise: float
+    """Twice the standard deviation of what lies between `together` and `central`, by chance of the rows."""
+
+    def ahead(self, one: float, other: float) -> float:
+        """By how much `one` is better than `other`: in accuracy, or as a part of the RMSE `other`."""
+        if self.figure is ACCURACY:
+            return one - other
+        return (other - one) / other if other else 0.0
+
+    @property
+    def margin(self) -> float:
+        """What counts as a difference."""
+        return POINTS if self.figure is ACCURACY else PART
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement, in words and for programs."""
+
+    kind: Kind
+    pays: bool
+    """Whether the shared model is better than the devices' own, on the rows of all."""
+    reaches_central: bool
+    title: str
+    sentences: tuple[str, ...]
+    causes: tuple[Finding, ...]
+    """Where something is wrong: what was measured that can be why."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "kind": self.kind.value,
+            "pays": self.pays,
+            "reaches_central": self.reaches_central,
+            "text": " ".join((self.title, *self.sentences)),
+            "causes": [finding.cause.value for finding in self.causes],
+        }
+
+
+def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
+    """Judge a fleet.
+
+    Args:
+        figures: what its models reach.
+        findings: what was measured of its data.
+    """
+    shown, margin = figures.figure.shown, figures.margin
+    gain = figures.ahead(figures.together, figures.alone)
+    short = figures.ahead(figures.central, figures.together)
+    pays, reaches = gain > margin, short <= margin
+    nothing = figures.ahead(figures.together, figures.constant) <= 0
+    if nothing:
+        kind, title = Kind.NOTHING_LEARNT, "Nothing was learnt together."
+        pays = False
+    elif not reaches:
+        kind = Kind.FALLS_SHORT
+        title = "It pays, but falls short of what the data hold." if pays else "It does not pay as it is."
+    elif pays:
+        kind, title = Kind.PAYS, "It pays to learn together."
+    else:
+        kind, title = Kind.NOT_NEEDED, "It works, but a device alone is about as good."
+    better = "higher" if figures.figure is ACCURACY else "lower"
+    sentences = [
+        f"The shared model reaches {figures.figure.title} {shown(figures.together)} on the held-out rows of "
+        f"all devices ({better} is better); a device alone reaches {shown(figures.alone)} on average, and "
+        f"all data in one place {shown(figures.central)}."
+    ]
+    if nothing:
+        always = "the most frequent class" if figures.figure is ACCURACY else "the mean"
+        sentences.append(f"Always answering {always} reaches {shown(figures.constant)}.")
+        if figures.ahead(figures.central, figures.constant) <= margin:
+            sentences.append("All data in one place teach hardly more: the columns may not tell the answer.")
+    if figures.ahead(figures.alone_own, figures.together_own) > margin:
+        sentences.append(
+            f"On its own rows a device alone is better ({shown(figures.alone_own)} against "
+            f"{shown(figures.together_own)} on average): the shared model is worth its while where a device "
+            "meets what only others have seen."
+        )
+    if not reaches and short <= figures.noise:
+        sentences.append(
+            "The distance to all data in one place is within what so few held-out rows can tell "
+            f"(± {figures.noise:.1%})."
+        )
+    spoilt = [one for one in findings if one.cause in SPOILS]
+    if spoilt and reaches and not nothing:
+        sentences.append(f"All of these figures are other than they need be: {_named(spoilt)}.")
+    wrong = nothing or not reaches
+    if wrong and findings:
+        sentences.append(f"What was measured that can be why: {_named(findings)}.")
+    elif wrong:
+        sentences.append(
+            "Nothing that was looked for in the data explains it: try more rounds (--rounds), and look at "
+            "the curve in the report."
+        )
+    return Verdict(kind, pays, reaches, title, tuple(sentences), tuple(findings if wrong else spoilt))
+
+
+def _named(findings: Sequence[Finding], most: int = 3) -> str:
+    """The causes, each with the devices where it is worst; the warnings say the rest."""
+    named = []
+    for one in findings:
+        where = ", ".join(one.devices[:most]) + (", …" if len(one.devices) > most else "")
+        named.append(f"{one.cause}{f' ({where})' if where else ''}")
+    return "; ".join(dict.fromkeys(named))
+
+
+def constant(figure: Figure, answers: NDArray[Any], truth: NDArray[Any]) -> float:
+    """The figure of an answer that is always the same: the best one by the training rows.
+
+    Args:
+        figure: what is measured.
+        answers: of all training rows: class indices of shape (n,), or targets of shape (n, 1).
+        truth: the same of the held-out rows, h of them.
+    """
+    if figure is ACCURACY:
+        return float((truth == np.bincount(answers).argmax()).mean())
+    return float(np.sqrt(np.square(truth.astype(np.float64) - answers.mean(axis=0, dtype=np.float64)).mean()))
+
+
+def noise(figure: Figure, one: NDArray[Any], other: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Twice the standard deviation of the difference of two models' figures on the same h rows.
+
+    Of accuracies: rows where just one of the two is right, b + c of them, as in McNemar 1947, "Note on the
+    sampling error of the difference between correlated proportions or percentages", Psychometrika 12(2):
+    √(b + c) / h. Of RMSE, as a part of the second: from the spread of the differences of squared errors, by
+    d√x = dx / (2 √x).
+    """
+    h = len(truth)
+    if figure is ACCURACY:
+        differ = (one.argmax(axis=1) == truth) != (other.argmax(axis=1) == truth)
+        return 2 * math.sqrt(int(differ.sum())) / h
+    target = truth.reshape(h, -1).astype(np.float64)
+    first, second = (np.square(outputs - target).mean(axis=1) for outputs in (one, other))
+    mean = float(second.mean())
+    return float((first - second).std() / math.sqrt(h) / mean) if mean else 0.0

@@ -1,0 +1,442 @@
+"""The owner's gate: a new model reaches `predict` only if it is not worse than the one in use."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from agent import effects as do
+from agent import events as on
+from agent import held, lifecycle
+from agent.config import PredictSettings
+from agent.device import Device as Core
+from agent.gate import compare
+from agent.judging import Judgement
+from agent.lifecycle import due_s, step
+from agent.predict import predict
+from agent.sources import open_sources
+from agent.trainer import Trainer
+from fedge.codecs import CODECS
+from fedge.errors import StateError
+from fedge.frames import split
+from fedge.messages import Model, Status, Task, pack, seal, unpack
+from fedge.nn.spec import Dense, NetworkSpec
+from fedge.scores import classification, regression
+from tests.agent.besieged import FRAME_BYTES, LAB, TASK, blob, manifest
+from tests.agent.besieged import Device as Besieged
+from tests.agent.test_lifecycle import CONNECTED, FRESH, HOLDS, announced, done, model_of, story
+from tests.agent.test_lifecycle import manifest as announcement
+
+# ── the verdict ────────────────────────────────────────────────────────────────────────────────────
+
+
+def right(of_ten: int) -> Any:
+    truth = np.zeros(10, int)
+    return classification(truth, np.where(np.arange(10) < of_ten, 0, 1), ("a", "b"))
+
+
+def off_by(error: float, *, unanswered: int = 0, target: str = "t") -> Any:
+    truth = np.arange(10.0)[:, None]
+    answers = truth + error
+    answers[:unanswered] = np.nan
+    return regression(truth, answers, (target,))
+
+
+@pytest.mark.parametrize(
+    ("used", "new", "tolerance", "accepted"),
+    [
+        (right(9), right(9), 0.0, True),
+        (right(9), right(8), 0.0, False),
+        (right(9), right(8), 0.1, True),  # though 0.9 - 0.1 is more than 0.8 in binary
+        (right(9), right(7), 0.1, False),
+        (right(5), right(9), 0.0, True),
+        (off_by(2), off_by(2.2), 0.1, True),
+        (off_by(2), off_by(2.3), 0.1, False),
+        (off_by(2), off_by(-1), 0.0, True),
+        (off_by(0), off_by(0), 0.0, True),
+        (off_by(0), off_by(1e-3), 9.0, False),
+        (off_by(2), off_by(0, unanswered=1), 0.1, False),  # who is silent on what is hard has a small error
+        (off_by(2, unanswered=1), off_by(2, unanswered=1), 0.1, True),
+        (off_by(2), "no rows are held out", 0.1, False),
+        ("there is no column 'x'", right(1), 0.1, True),
+        ("there is no column 'x'", "no rows are held out", 0.1, False),
+        (right(9), off_by(99), 0.1, True),
+        (off_by(2), off_by(99, target="u"), 0.1, True),
+    ],
+)
+def test_what_is_accepted(used: Any, new: Any, tolerance: float, accepted: bool) -> None:
+    verdict = compare(used, new, tolerance)
+    assert verdict.accepted == accepted
+    assert verdict.why
+
+
+# ── the decisions ──────────────────────────────────────────────────────────────────────────────────
+
+GATED = replace(HOLDS, gated=True, used=model_of(1))
+
+
+def kept(round_: int, state: Core = GATED) -> Core:
+    """The device has worked in a round and kept the model that the round began with."""
+    state, _ = story(
+        state,
+        announced(announcement(round_)),
+        on.Fetched(0.0, "model", model_of(round_)),
+        done(round_),
+    )
+    assert state.kept == model_of(round_)
+    return state
+
+
+def test_without_a_gate_nothing_is_judged() -> None:
+    state = kept(2, HOLDS)
+    assert step(state, on.Tick(0.0)) == (state, [])
+    assert lifecycle.status(state).uses is None
+
+
+def test_a_kept_model_is_judged_at_once_and_used_if_it_passes() -> None:
+    state = kept(2)
+    assert due_s(state) == -np.inf
+    state, effects = step(state, on.Tick(0.0))
+    assert effects == [do.JudgeModel(model_of(2))]
+    assert lifecycle.status(state).uses == model_of(1)
+    assert step(state, on.Tick(0.0))[1] == []  # once
+    state, effects = step(state, on.Judged(model_of(2), True, "better"))
+    assert [type(effect) for effect in effects] == [do.UseModel, do.Say, do.PublishStatus]
+    assert (effects[0], state.used) == (do.UseModel(model_of(2)), model_of(2))
+    assert lifecycle.status(state).uses is None
+    assert step(state, on.Tick(0.0))[1] == []
+
+
+def test_one_that_does_not_pass_is_said_once_and_learning_goes_on() -> None:
+    state, _ = story(kept(2), on.Tick(0.0))
+    state, effects = step(state, on.Judged(model_of(2), False, "worse"))
+    assert [type(effect) for effect in effects] == [do.Say, do.PublishStatus]
+    assert "the one before stays in use: worse" in cast(do.Say, effects[0]).text
+    assert (state.used, state.kept) == (model_of(1), model_of(2))
+    assert lifecycle.status(state).uses == model_of(1)
+    assert step(state, on.Tick(0.0))[1] == []
+    state, effects = story(state, announced(announcement(3)), on.Fetched(0.0, "model", model_of(3)))
+    assert do.StartWork(announcement(3)) in effects
+
+
+def test_what_comes_while_one_is_judged_is_judged_after_it() -> None:
+    state, _ = story(kept(2), on.Tick(0.0))
+    state = kept(3, state)
+    assert step(state, on.Tick(0.0))[1] == []
+    state, _ = step(state, on.Judged(model_of(2), True, "better"))
+    assert (state.used, lifecycle.status(state).uses) == (model_of(2), model_of(2))
+    assert step(state, on.Tick(0.0))[1] == [do.JudgeModel(model_of(3))]
+
+
+def test_a_verdict_on_another_model_changes_nothing() -> None:
+    state, _ = story(kept(2), on.Tick(0.0))
+    assert step(state, on.Judged(model_of(1), True, "")) == (state, [])
+    assert step(GATED, on.Judged(model_of(2), True, "")) == (GATED, [])
+
+
+def test_the_first_model_is_used_without_being_judged() -> None:
+    first = replace(CONNECTED, gated=True, task=HOLDS.task)
+    state, effects = story(
+        first, announced(announcement()), on.Fetched(0.0, "model", model_of(1)), done(), on.Tick(0.0)
+    )
+    assert effects == [do.UseModel(model_of(1))]
+    assert (state.used, lifecycle.status(state).uses) == (model_of(1), None)
+
+
+def test_after_a_restart_it_is_judged_what_was_not() -> None:
+    state = replace(FRESH, gated=True, task=HOLDS.task, model=model_of(2), kept=model_of(2), used=model_of(1))
+    assert due_s(state) == -np.inf  # also without a link
+    assert step(state, on.Tick(0.0))[1] == [do.JudgeModel(model_of(2))]
+
+
+def test_a_model_that_was_not_kept_is_not_judged() -> None:
+    state, _ = step(kept(2), on.KeepFailed(0.0))
+    assert step(state, on.Tick(0.0))[1] == []
+
+
+def test_a_model_whose_task_is_not_at_hand_any_more_is_not_judged() -> None:
+    state = replace(kept(2), task=b"another" * 4)
+    assert step(state, on.Tick(0.0))[1] == []
+
+
+def test_a_disk_that_does_not_take_it_leaves_the_one_before_in_use_and_is_not_asked_again() -> None:
+    state, _ = story(kept(2), on.Tick(0.0), on.Judged(model_of(2), True, "better"))
+    state, effects = step(state, on.UseFailed(model_of(1)))
+    assert (state.used, effects) == (model_of(1), [])
+    assert step(state, on.Tick(0.0))[1] == []
+    assert lifecycle.status(state).uses == model_of(1)
+    assert step(kept(3, state), on.Tick(0.0))[1] == [do.JudgeModel(model_of(3))]
+
+
+# ── the program ────────────────────────────────────────────────────────────────────────────────────
+
+GOOD, BAD = 1.0, -1.0
+"""The class is 1 where u > v: these models say so, or the opposite."""
+OTHER_TASK = Task(
+    network=NetworkSpec(inputs=1, layers=(Dense(units=2),), loss="cross-entropy"),
+    features=("w",),
+    classes=("0", "1"),
+)
+
+
+def a_model(round_: int, sign: float, task: Task = TASK) -> bytes:
+    """The round alone makes another message of the same weights."""
+    w = [-sign, sign, sign, -sign, 0, 0] if task is TASK else [0.0] * task.network.schema.size
+    body = CODECS["float32"].encode(np.array(w, np.float32))
+    return pack(Model(generation=1, round=round_, body=body))
+
+
+class Device(Besieged):
+    """The real runtime, memory, files and trainer, whose thread is this one and may be kept waiting."""
+
+    def __init__(self, folder: Path, tolerance: float | None = 0.05, **data: Any) -> None:
+        rng = np.random.default_rng(5)
+        X = rng.normal(size=(100, 2))
+        folder.mkdir(exist_ok=True)
+        np.savez(folder / "data.npz", X=X, y=(X[:, 0] > X[:, 1]).astype(int), features=["u", "v"])
+        self.waiting: list[Callable[[], None]] = []
+        source = {"source": "npz", "path": str(folder / "data.npz"), **data}
+        super().__init__(folder, None, data=source, predict={"tolerance": tolerance})
+
+    def trainer(self) -> Any:
+        real = Trainer(self.settings, open_sources(self.settings), lambda event: self.runtime.turn(event))
+        self.waiting.clear()
+        return SimpleNamespace(
+            judge=lambda judgement: self.waiting.append(lambda: real.judge_now(judgement)),
+            start=lambda job: self.worked.append(job.manifest),
+            cancel=lambda: None,
+        )
+
+    def set(self, tolerance: float | None) -> None:
+        """Its owner changes the configuration, and starts it again."""
+        self.settings = self.settings.model_copy(update={"predict": PredictSettings(tolerance=tolerance)})
+        self.restart()
+        self.runtime.turn(None)
+
+    def judges(self) -> None:
+        """The trainer does what it was given."""
+        while self.waiting:
+            self.waiting.pop(0)()
+            self.settle()
+
+    def keeps(self, round_: int, sign: float, task: Task = TASK) -> bytes:
+        """It hears that learning has ended with this model, and keeps it."""
+        packed = a_model(round_, sign, task)
+        said = manifest(round_, model=blob(packed, round_ % 2), task=blob(pack(task), 0))
+        of_task, of_model = split(pack(task), FRAME_BYTES), split(packed, FRAME_BYTES)
+        self.hears({LAB.task(0, i): of_task[i] for i in range(len(of_task))})
+        self.hears({LAB.model(round_ % 2, i): of_model[i] for i in range(len(of_model))})
+        self.hears({LAB.round: seal(said)})
+        self.runtime.turn(None)
+        return packed
+
+    def follows(self, round_: int, sign: float, task: Task = TASK) -> None:
+        """And judges it."""
+        packed = self.keeps(round_, sign, task)
+        assert self.holds == packed
+        self.judges()
+
+    @property
+    def used(self) -> int | None:
+        """The round of the model in the file of the one in use."""
+        found = held.read(self.folder / held.USED)
+        return found.decoded_model.round if found is not None else None
+
+    @property
+    def predicts_rightly(self) -> bool:
+        np.savez(self.folder / "new.npz", X=[[1.0, 0.0]], features=["u", "v"])
+        out = io.StringIO()
+        predict(self.settings, self.folder / "new.npz", out, as_json=True)
+        return bool(json.loads(out.getvalue())["predictions"][0]["class"] == "1")
+
+
+def test_a_worse_model_is_held_but_not_used_and_a_better_one_is(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+    assert device.predicts_rightly
+    device.keeps(2, BAD)
+    assert device.predicts_rightly  # before the verdict, too
+    device.judges()
+    assert device.predicts_rightly
+    assert device.status.uses == held.require(device.folder / held.USED).model_digest
+    assert device.status.holds == held.require(device.folder / held.FILE).model_digest
+    assert device.status.uses != device.status.holds
+    device.follows(3, GOOD)
+    assert (device.used, device.predicts_rightly) == (3, True)
+    assert device.status.uses is None
+
+
+def test_without_a_tolerance_every_new_model_is_used(tmp_path: Path) -> None:
+    device = Device(tmp_path, None)
+    device.follows(1, GOOD)
+    device.follows(2, BAD)
+    assert not device.predicts_rightly
+    assert not (tmp_path / held.USED).exists()
+    assert device.status.uses is None
+
+
+def test_a_restart_between_keeping_and_the_verdict_leaves_the_one_before_and_judges_again(
+    tmp_path: Path,
+) -> None:
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+    device.keeps(2, BAD)
+    device.restart()
+    assert device.predicts_rightly
+    device.runtime.turn(None)
+    assert len(device.waiting) == 1
+    device.judges()
+    assert device.predicts_rightly
+    device.keeps(3, GOOD)
+    device.restart()
+    device.runtime.turn(None)
+    device.judges()
+    assert device.used == 3
+
+
+def test_a_crash_before_the_model_is_kept_or_used_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write of the two files is the last that this life gets to."""
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+    (tmp_path / held.USED).unlink()  # as before the gate was set
+    device.restart()
+    saves: list[str] = []
+
+    def dies(path: Path, data: bytes, **_: Any) -> None:
+        saves.append(path.name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(held, "atomic_write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            device.keeps(2, BAD)
+    assert saves == [held.USED]  # set apart first
+    assert device.predicts_rightly
+    device.restart()
+    device.follows(3, BAD)
+    assert (device.used, device.predicts_rightly) == (1, True)
+    device.keeps(4, GOOD)
+    with monkeypatch.context() as patch:
+        patch.setattr(held, "atomic_write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            device.judges()
+    assert (device.used, device.predicts_rightly) == (1, True)
+    device.restart()
+    device.runtime.turn(None)
+    device.judges()
+    assert device.used == 4
+
+
+def test_a_full_disk_leaves_the_one_before_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+    device.keeps(2, GOOD)
+
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        raise StateError(f"{path}: no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(held, "atomic_write", full)
+        device.judges()
+        device.runtime.turn(None)
+    assert (device.used, device.waiting) == (1, [])
+    last_words = unpack(device.runtime.last_words().payload, Status)
+    assert last_words.uses == held.require(tmp_path / held.USED).model_digest
+    device.follows(3, GOOD)
+    assert device.used == 3
+
+
+def test_a_gate_that_is_set_later_begins_with_the_model_in_use_and_one_that_is_taken_away_ends(
+    tmp_path: Path,
+) -> None:
+    device = Device(tmp_path, None)
+    device.follows(1, GOOD)
+    device.set(0.05)
+    device.follows(2, BAD)
+    assert (device.used, device.predicts_rightly) == (1, True)
+    device.set(None)
+    assert not device.predicts_rightly
+    assert device.used is None
+    device.set(0.05)
+    assert not device.predicts_rightly  # the bad one is in use now, and any that is better takes its place
+    device.follows(3, GOOD)
+    assert device.predicts_rightly
+
+
+def test_a_tolerance_of_all_lets_every_model_in(tmp_path: Path) -> None:
+    device = Device(tmp_path, 1.0)
+    device.follows(1, GOOD)
+    device.follows(2, BAD)
+    assert (device.used, device.predicts_rightly) == (2, False)
+
+
+def test_what_cannot_be_measured_stays_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(tmp_path, holdout=0)
+    device.follows(1, GOOD)
+    device.follows(2, GOOD)
+    assert device.used == 1
+    assert "the new model cannot be measured: no rows are held out ([data] holdout)" in caplog.text
+    (tmp_path / "data.npz").unlink()
+    device.follows(3, GOOD)
+    assert device.used == 1
+    assert "there is no such file" in caplog.text
+
+
+def test_a_model_in_use_that_fits_the_data_no_more_gives_way(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.follows(1, 0.0, OTHER_TASK)
+    device.follows(2, BAD)
+    assert device.used == 2
+
+
+def test_a_damaged_file_of_the_model_in_use_is_put_aside(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+    (tmp_path / held.USED).write_bytes(b"\0" * 100)
+    device.restart()
+    assert device.predicts_rightly  # with the newest
+    assert (tmp_path / f"{held.USED}.quarantine-1").exists()
+    device.follows(2, GOOD)
+    assert device.used == 2
+
+
+def test_an_error_that_nobody_foresaw_keeps_the_model_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+
+    def breaks(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.trainer.judge", breaks)
+        device.follows(2, GOOD)
+    assert device.used == 1
+    device.follows(3, GOOD)
+    assert device.used == 3
+
+
+def test_the_trainers_own_thread_judges(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+    events: SimpleQueue[Any] = SimpleQueue()
+    trainer = Trainer(device.settings, open_sources(device.settings), events.put)
+    weights = np.zeros(TASK.network.schema.size, np.float32)  # always class 0
+    with np.load(tmp_path / "data.npz") as data:
+        accuracy = (data["y"][-20:] == 0).mean()
+    assert accuracy < 0.9
+    used = device.folder / held.USED
+    trainer.judge(Judgement(b"d" * 32, TASK, b"t" * 32, weights, used, tolerance=0.05))
+    assert events.get(timeout=60) == on.Judged(
+        b"d" * 32, accepted=False, why=f"accuracy {accuracy:.3f} on 20 held-out rows, in use 1.000"
+    )

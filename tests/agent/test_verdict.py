@@ -1,0 +1,374 @@
+"""`--check` judges the data: all that keeps the device from taking part, by column, and what would help."""
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import held
+from agent.account import account
+from agent.check import check
+from agent.config import AgentSettings, DataSettings
+from agent.dataset import Unfit, fit
+from agent.sources import CsvSource, Samples
+from agent.sources.arrays import samples_from_arrays
+from agent.verdict import judge
+from fedge.errors import ConfigError, DataError
+from fedge.messages import Model, Task, pack
+from tests.agent.test_dataset import WALK_RUN, classifier, from_csv, regression
+
+GOOD = "".join(f"{i},{2 * i},{'walk' if i % 2 else 'run'}\n" for i in range(40))
+
+
+def problems(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
+    """What is wrong; and where a task is given the device declines just then."""
+    data = DataSettings(**settings)
+    found = [str(problem) for problem in judge(samples, data, task).problems]
+    if task is not None:
+        try:
+            fit(samples, task, data)
+        except Unfit:
+            assert found, "the device declines, and the check is content"
+        else:
+            assert not found, "the check finds fault, and the device takes part"
+    return found
+
+
+def warnings(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
+    return [str(doubt) for doubt in judge(samples, DataSettings(**settings), task).warnings]
+
+
+TASKS = pytest.mark.parametrize("task", [WALK_RUN, None], ids=["with a task", "without"])
+
+
+@TASKS
+def test_what_is_right_is_found_right(tmp_path: Path, task: Task | None) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD)
+    assert (problems(samples, task), warnings(samples, task)) == ([], [])
+
+
+def test_gaps_in_rows_that_are_left_out_are_no_fault(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,jump\n")
+    assert problems(samples, WALK_RUN, unknown_labels="drop") == []
+
+
+@TASKS
+def test_gaps_are_listed_by_column_with_what_would_help(tmp_path: Path, task: Task | None) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,walk\n,,run\n3,,run\n4,5,\n")
+    place = f"{tmp_path}/a.csv"
+    help_ = 'complete them, or set [data] missing = "drop" (leaves 40 rows)'
+    assert problems(samples, task) == [
+        f"column 'u' is missing in 2 of 44 rows, first: {place}: line 42; {help_} or \"fill\"",
+        f"column 'v' is missing in 2 of 44 rows, first: {place}: line 43; {help_} or \"fill\"",
+        f"the answer is missing in 1 of 44 rows (column 'label') ({place}: line 45); "
+        f"{help_.replace('them', 'it')}",
+    ]
+    assert problems(samples, task, missing="drop") == []
+    assert problems(samples, task, missing="fill") == []
+
+
+@TASKS
+def test_too_few_rows_are_counted_after_holding_out_and_gaps(tmp_path: Path, task: Task | None) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD)
+    assert problems(samples, task, holdout=0.5, gap=3) == [
+        "17 of 40 rows are left for training, the minimum is 20: 0 are left out, 20 are held out, "
+        "3 lie in gaps; collect more, or hold out fewer ([data] holdout, gap)"
+    ]
+
+
+@TASKS
+def test_who_has_hardly_any_rows_is_not_told_to_hold_out_fewer(tmp_path: Path, task: Task | None) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + "1,2,walk\n2,1,run\n" * 5)
+    assert problems(samples, task) == [
+        "8 of 10 rows are left for training, the minimum is 20: 0 are left out, 2 are held out, 0 lie in "
+        "gaps; collect more"
+    ]
+
+
+def test_unknown_labels_are_counted_and_their_mapping_is_written_out(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD + "1,2,Walk\n1,2,Walk\n1,2,swim\n")
+    (said,) = problems(samples, WALK_RUN)
+    assert said == (
+        f"column 'label': 3 rows are of no class of the task, first: {tmp_path}/a.csv: line 42; the classes "
+        "are walk, run; such rows are called 'Walk' (2 rows), 'swim' (1 rows); did you mean "
+        "'walk' by 'Walk'? [data] labels = { Walk = \"walk\" } says so; "
+        '[data] unknown_labels = "drop" leaves them out'
+    )
+    assert problems(samples, WALK_RUN, labels={"Walk": "walk", "swim": "run"}) == []
+    assert problems(samples, WALK_RUN, unknown_labels="drop") == []
+    assert problems(samples, None) == [], "without a task any text may be a class"
+    renamed = from_csv(tmp_path, "u,v,label\n" + GOOD.replace("run", "Run"))
+    assert problems(renamed, WALK_RUN)
+    assert "no row is of class run" not in warnings(renamed, WALK_RUN), "how they are written is the matter"
+    assert "no row is of class run" in warnings(renamed, WALK_RUN, unknown_labels="drop")
+
+
+def test_class_codes_from_one(tmp_path: Path) -> None:
+    codes = "".join(f"{i},{i},{1 + i % 3}\n" for i in range(60))
+    samples = coded([1 + i % 3 for i in range(60)])
+    task = classifier("fine", "cavitation", "leak")
+    (said,) = problems(samples, task)
+    assert said.endswith("if 1 is 'fine', set [data] first_class = 1")
+    assert problems(samples, task, first_class=1) == []
+    two = coded([1 + i % 2 for i in range(60)])
+    assert problems(two, task) == []
+    (doubt,) = [said for said in warnings(two, task) if "count from 1" in said]
+    assert "1 is 'cavitation'; set [data] first_class = 1 if 1 is 'fine', else first_class = 0" in doubt
+    assert not [said for said in warnings(two, task, first_class=0) if "count from 1" in said]
+    text = from_csv(tmp_path, "u,v,label\n" + codes)
+    assert problems(text, classifier("1", "2", "3")) == [], "there they are names"
+
+
+def coded(labels: list[int]) -> Samples:
+    return samples_from_arrays("f", [[i, i % 7] for i in range(len(labels))], labels)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [("abc", "not a number"), ("inf", "infinite, or too large for a float32")],
+    ids=["text", "infinite"],
+)
+@TASKS
+def test_cells_that_are_no_numbers(tmp_path: Path, task: Task | None, cell: str, said: str) -> None:
+    samples = from_csv(tmp_path, f"u,v,label\n{GOOD}1,{cell},walk\n")
+    assert problems(samples, task) == [
+        f"column 'v' cannot be read in 1 of 41 rows ({tmp_path}/a.csv: line 42, column 'v': {said}); correct "
+        'it, or set [data] missing = "drop" (leaves 40 rows) or "fill"'
+    ]
+    assert problems(samples, task, missing="drop") == []
+    assert problems(samples, task, missing="fill") == []
+
+
+@pytest.mark.parametrize(
+    ("row", "rows"),
+    [("u,v,label", 40), ('1,"2,5",walk', 41), ("1,\0\0,walk", 40)],
+    ids=["repeated header", "decimal comma", "NUL bytes"],
+)
+@TASKS
+def test_what_is_read_or_left_out_is_no_problem(
+    tmp_path: Path, task: Task | None, row: str, rows: int
+) -> None:
+    samples = from_csv(tmp_path, f"u,v,label\n{GOOD}{row}\n")
+    assert (problems(samples, task), len(samples.X)) == ([], rows)
+    told = [*samples.reading, *samples.notes(())]
+    assert any("line 42" in text for text in told), "it is told"
+
+
+def test_an_unread_cell_is_told_from_empty_ones(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,walk\nx,2,run\ny,2,run\n")
+    (said,) = problems(samples, WALK_RUN)
+    assert said.startswith(
+        "column 'u' is missing in 3 of 43 rows, in 2 of them because the cell cannot be read, "
+        f"first: {tmp_path}/a.csv: line 43, column 'u': not a number; correct them, or set"
+    )
+
+
+def test_columns_that_no_task_may_ask_for_do_not_matter_as_yet(tmp_path: Path) -> None:
+    rows = [f"{i},{i % 7},{'ok' if i % 30 else i},{i},{'walk' if i % 2 else 'run'}" for i in range(60)]
+    samples = from_csv(tmp_path, "u,v,note,u,label\n" + "".join(f"{row}\n" for row in rows))
+    assert problems(samples, None) == []
+    assert account(samples, DataSettings(), None).used == ("v",), "note is text but for two cells"
+    (said,) = warnings(samples, None)
+    assert "column 'u' stands twice; give each its own name; it does not matter unless a task asks" in said
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "u,w,label\n" + "1,2,walk\n,x,Run\n3,4,\n" * 5)
+    found = problems(samples, classifier("walk", "run", features=("u", "w", "wind")))
+    assert len(found) == 6, found
+    for part in (
+        "column 'wind' is not there, and the task asks for it; the columns are u, w, label",
+        "column 'w' cannot be read in 5 of 15 rows, first: ",
+        "column 'u' is missing in 5 of 15 rows",
+        "the answer is missing in 5 of 15 rows",
+        "5 rows are of no class of the task",
+        "are left for training, the minimum is 20",
+    ):
+        assert any(part in one for one in found), part
+
+
+def test_a_text_column_matters_only_to_a_task_that_asks_for_it(tmp_path: Path) -> None:
+    rows = "".join(f"{i},monday,{'walk' if i % 2 else 'run'}\n" for i in range(40))
+    samples = from_csv(tmp_path, "u,v,label\n" + rows)
+    assert problems(samples, None) == []
+    assert account(samples, DataSettings(), None).unused == ("v", "label")
+    assert "column 'v': not a number" in problems(samples, WALK_RUN)[0]
+    assert problems(samples, classifier("walk", "run", features=("u",))) == []
+
+
+def test_a_header_that_looks_like_data(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "21.5,1,walk\n" + GOOD)
+    for task in (None, WALK_RUN):
+        (said,) = problems(samples, task)
+        assert "line 1 looks like data; name the columns" in said
+    asked = CsvSource(tmp_path / "a.csv", "walk").read()
+    assert problems(asked, classifier("walk", "run", features=("21.5", "1"))) == []
+
+
+@pytest.mark.parametrize("task", [regression("t", features=("u",)), regression("x", features=("u",))])
+def test_what_only_the_device_itself_finds_is_told_as_well(tmp_path: Path, task: Task) -> None:
+    samples = from_csv(tmp_path, "u,s,label\n" + GOOD)
+    assert problems(samples, task)
+    assert problems(coded([1] * 40), regression("s", "t"))
+    assert problems(samples, classifier("walk", "run", features=("u", "s"))) == []
+
+
+# What makes the model worse
+
+
+def test_a_file_sorted_by_class_is_named_with_the_remedy(tmp_path: Path) -> None:
+    rows = "".join(f"{i},0,{'walk' if i < 40 else 'run'}\n" for i in range(50))
+    samples = from_csv(tmp_path, "u,v,label\n" + rows)
+    for task in (WALK_RUN, None):
+        first = warnings(samples, task)[0]
+        assert first == (
+            "10 of the 10 held-out rows are of classes that the training part lacks (run: 10); is the file "
+            'sorted by class? [data] holdout = { part = 0.2, by = "every" } takes rows from everywhere'
+        )
+    assert "no held-out row is of class walk: it is not measured here" in warnings(samples, WALK_RUN)
+    assert warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "every"}) == []
+    counts = account(samples, DataSettings(), WALK_RUN).classes
+    assert counts is not None
+    assert [(one.name, one.training, one.held) for one in counts] == [("walk", 40, 0), ("run", 0, 10)]
+    assert fit(samples, WALK_RUN, DataSettings()).held_unseen == 10
+
+
+def test_a_class_that_no_row_has_is_named(tmp_path: Path) -> None:
+    samples = from_csv(tmp_path, "u,v,label\n" + GOOD)
+    assert warnings(samples, classifier("walk", "run", "swim")) == ["no row is of class swim"]
+
+
+def test_series_that_are_too_short_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("u,v,label\n1,2,walk\n1,3,walk\n")
+    from_csv(tmp_path, "u,v,label\n" + GOOD)
+    samples = CsvSource(tmp_path, "label").read()
+    assert warnings(samples, WALK_RUN) == [
+        "1 of 2 series hold nothing out: they are too short; whole series are held out by "
+        '[data] holdout = { part = 0.2, by = "series" }'
+    ]
+    assert account(samples, DataSettings(), WALK_RUN).lines["series"] == (
+        "2, 1 of which hold nothing out: too short"
+    )
+    (said,) = warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "series"})
+    assert said.startswith("nothing is held out: all 2 series are too short")
+
+
+def test_impossible_numbers_are_named_with_the_setting_and_stay(tmp_path: Path) -> None:
+    rows = "".join(f"{20 + i % 13 / 10},{i},{'walk' if i % 2 else 'run'}\n" for i in range(60))
+    samples = from_csv(tmp_path, "temp,v,label\n" + rows + "85,1,walk\n85,2,run\n")
+    task = classifier("walk", "run", features=("temp", "v"))
+    assert warnings(samples, task) == [
+        "column 'temp' holds 85 2 times, and all others lie in 20 … 21.2: does a sensor or logger write it "
+        f"for no reading?, first: {tmp_path}/a.csv: line 62; [data] missing_values = [85] makes it a missing "
+        "value wherever it stands, [data] range = { temp = [lowest, highest] } whatever this sensor cannot "
+        "measure"
+    ]
+    assert (fit(samples, task, DataSettings(holdout=0)).X == 85).sum() == 2
+
+
+# --check
+
+
+def laid_out(folder: Path, text: str, tables: str = "", task: Task | None = None) -> AgentSettings:
+    (folder / "a.csv").write_text(text)
+    (folder / "agent.toml").write_text(
+        f'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\npath = "a.csv"\n{tables}'
+    )
+    if task is not None:
+        (folder / "state").mkdir()
+        model = Model(generation=2, round=7, body=bytes(4 * task.network.schema.size))
+        held.save(folder / "state" / held.FILE, pack(task), pack(model))
+    return AgentSettings.load(folder / "agent.toml", {})
+
+
+def checked(settings: AgentSettings, *, as_json: bool = True) -> tuple[Any, str]:
+    out, said = StringIO(), ""
+    try:
+        check(settings, out, as_json=as_json)
+    except DataError as error:
+        said = str(error)
+    return (json.loads(out.getvalue()) if as_json else out.getvalue()), said
+
+
+def test_the_task_that_the_device_holds_is_what_it_is_judged_by(tmp_path: Path) -> None:
+    settings = laid_out(tmp_path, "u,w,label\n" + GOOD, task=WALK_RUN)
+    found, said = checked(settings)
+    assert found["task"] == "of round 2.7: 2 features, 2 classes"
+    assert found["problems"] == [
+        {
+            "source": "data",
+            "kind": "no such column",
+            "what": "is not there, and the task asks for it",
+            "column": "v",
+            "remedy": "the columns are u, w, label",
+        }
+    ]
+    assert said.splitlines() == [
+        "the device would not take part with its data: 1 problem",
+        "column 'v' is not there, and the task asks for it; the columns are u, w, label",
+    ]
+    text, _ = checked(settings, as_json=False)
+    assert "is valid" not in text
+    (tmp_path / "state" / held.FILE).write_bytes(b"damaged")
+    found, said = checked(settings)
+    assert "is damaged" in found["task"]
+    assert said == ""
+
+
+def test_what_is_used_is_shown(tmp_path: Path) -> None:
+    rows = "".join(f"{i},x,{i},{'walk' if i % 2 else 'run'}\n" for i in range(40))
+    settings = laid_out(tmp_path, "u,day,v,label\n" + rows, "gap = 2\n", WALK_RUN)
+    text, said = checked(settings, as_json=False)
+    lines = {line[:10].strip(): line[12:] for line in text.splitlines()}
+    assert said == ""
+    assert lines["files"] == f"{tmp_path}/a.csv (40 rows)"
+    assert lines["rows"] == "40: 30 for training, 8 held out (0.2 by time), 2 in gaps, 0 left out"
+    assert (lines["used"], lines["not used"]) == ("u, v", "day, label")
+    assert lines["classes"] == "walk (15 + 4), run (15 + 4)"
+    assert "now " in lines["zone"]
+    assert text.endswith("the configuration is valid\n")
+    uses = checked(settings)[0]["uses"]["data"]
+    assert (uses["rows"], uses["training"], uses["held_out"], uses["gaps"]) == (40, 30, 8, 2)
+    assert (uses["columns"], uses["unused_columns"]) == (["u", "v"], ["day", "label"])
+
+
+def test_numbers_of_classes_are_shown_with_their_names(tmp_path: Path) -> None:
+    settings = laid_out(tmp_path, "u\n1\n")
+    data = settings.data.model_copy(update={"first_class": 1})
+    lines = account(coded([1 + i % 2 for i in range(40)]), data, classifier("fine", "cavitation")).lines
+    assert lines["classes"] == "1 = fine (16 + 4), 2 = cavitation (16 + 4)"
+
+
+def test_every_source_is_judged(tmp_path: Path) -> None:
+    more = (
+        '[sources.heart]\nsource = "npz"\npath = "gone.npz"\n[sources.wind]\nsource = "csv"\npath = "b.csv"\n'
+    )
+    (tmp_path / "b.csv").write_text("u,label\n1,\n" * 1)
+    found, said = checked(laid_out(tmp_path, "u,v,label\n" + GOOD + "1,,run\n", more))
+    assert {problem["source"] for problem in found["problems"]} == {"data", "heart", "wind"}
+    assert "[data] column 'v' is missing in 1 of 41 rows" in said
+    assert f"[sources.heart] {tmp_path}/gone.npz: there is no such file" in said
+    assert "[sources.wind] the answer is missing in 1 of 1 rows" in said
+
+
+def test_notes_of_the_source_are_shown(tmp_path: Path) -> None:
+    text, said = checked(laid_out(tmp_path, "u,v,label\n" + GOOD + "\0\nx,1,run\n"), as_json=False)
+    place = f"{tmp_path}/a.csv: line"
+    assert f"unreadable  1 of 42 rows left out, first: {place} 42: NUL bytes, a power cut?\n" in text
+    assert "unread " not in text, "the problem says it"
+    assert f"{place} 43, column 'u': not a number" in said
+    (tmp_path / "agent.toml").unlink()
+    settings = laid_out(tmp_path, "u,v,label\n" + GOOD + "x,1,run\n", 'missing = "drop"\n')
+    text, said = checked(settings, as_json=False)
+    assert f"    unread  1 of 41 values of column 'u' count as missing, first: {place} 42, column 'u'" in text
+    assert said == ""
+
+
+def test_a_zone_that_is_none_is_a_wrong_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlln")
+    with pytest.raises(ConfigError, match="names no time zone"):
+        check(laid_out(tmp_path, "u,v,label\n" + GOOD), StringIO(), as_json=True)

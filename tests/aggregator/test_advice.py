@@ -1,0 +1,75 @@
+"""What is proposed follows from how many rows devices hold, and is told beside what is configured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aggregator.__main__ import main
+from aggregator.advice import BATCH, MOST_EPOCHS, STEPS, Sizes, propose
+from aggregator.ledger.writing import Ledger
+from fedge.plan import Plan
+from fedge.store import make_folder
+from tests.aggregator.stories import status
+from tests.aggregator.test_config import GOOD, write
+
+
+@pytest.mark.parametrize("rows", [1, 16, 20, 60, 75, 100, 150, 200, 250, 399])
+def test_local_steps_stay_about_the_same_however_few_rows_there_are(rows: int) -> None:
+    plan = propose(Sizes(rows, devices=20, weights=5_000)).plan
+    steps = plan.steps(rows)
+    assert STEPS / 2 <= steps <= 1.5 * STEPS or plan.epochs == MOST_EPOCHS
+
+
+def test_who_holds_many_rows_passes_over_them_once() -> None:
+    assert propose(Sizes(100_000, devices=3, weights=5_000)).plan.epochs == 1
+
+
+def test_a_few_devices_that_claim_much_move_nothing() -> None:
+    """The lower median is what an honest device says while fewer than half do not."""
+    assert Sizes.of([75, 76, 77, 2**31 - 1, 2**31 - 1], 10).rows == 77
+    assert Sizes.of([1, 1, 75, 76, 77], 10).rows == 75
+    assert Sizes.of([0, 0], 10).rows == 1
+    with pytest.raises(ValueError, match="no device"):
+        Sizes.of([], 10)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch", "words"),
+    [
+        (
+            5,
+            BATCH,
+            "it takes 95 steps between two means; if classes differ between devices, so many lead each",
+        ),
+        (5, BATCH, "Proposed: epochs = 1, batch_size = 16, learning_rate = 0.1, which takes 19"),
+        (1, BATCH, "it takes 19 steps between two means, which suits most data"),
+        (1, 0, "it takes 1 steps between two means; so few use up rounds. Proposed: epochs = 1"),
+    ],
+)
+def test_a_plan_of_many_or_few_steps_is_told_of_with_the_one_proposed(
+    epochs: int, batch: int, words: str
+) -> None:
+    told = propose(Sizes(300, devices=12, weights=5_000)).against(Plan(epochs=epochs, batch_size=batch))
+    assert told.startswith("the median of 12 devices holds 300 rows: with [plan] epochs = ")
+    assert words in told
+    assert told.endswith("(docs/plans.md)")
+
+
+def test_check_advises_once_devices_have_told_their_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def advice() -> str:
+        assert main(["--config", str(path), "--check", "--json"]) == 0
+        understood: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return str(understood["advice"])
+
+    path = write(tmp_path, GOOD)
+    assert advice() == "comes when devices have told how many rows they hold"
+    ledger = Ledger(make_folder(tmp_path / "state") / "ledger.db")
+    with ledger.transaction():
+        for device, rows in (("a", 300), ("b", 310), ("c", None), ("d", 5_000)):
+            ledger.save_status(device, status().model_copy(update={"samples": rows}), 1.0)
+    ledger.close()
+    assert advice().startswith("the median of 3 devices holds 310 rows: with [plan] epochs = 5")

@@ -1,0 +1,157 @@
+"""The files of the chosen model, and of the other one beside it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from aggregator import export, exporting
+from aggregator.choice import How, choose
+from aggregator.closing import blob_of, model_message
+from aggregator.exporting import Exported, Exporter, Job, job_of
+from aggregator.federation import Federation, Phase
+from aggregator.ledger.reading import Life
+from aggregator.ledger.writing import Ledger
+from aggregator.stopping import Progress, progress_of
+from fedge.freshness import RoundId
+from tests.aggregator.stories import EVERYBODY, P, federation
+
+LOSSES = (0.9, 0.3, 0.5, 0.6)
+"""Of the models of rounds 0 to 3, as rounds 1 to 4 tell them."""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Any:
+    """Five models, of which the second is the best one."""
+    ledger = Ledger(tmp_path / "ledger.db")
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        for number in range(5):
+            here, data = RoundId(1, number), data_of(number)
+            ledger.save_round(here, "train" if number else "survey", 0, (EVERYBODY,), 0.0)
+            ledger.save_content("model", here, blob_of(data, number % 2), data)
+            summary = {"seconds": 3.0, "loss": number / 10}
+            ledger.close_round(here, blob_of(data, 0).digest, 3, 30, summary, 1.0, "mean/1")
+    yield ledger
+    ledger.close()
+
+
+def data_of(number: int) -> bytes:
+    return model_message(RoundId(1, number), np.full(P, number, np.float32))
+
+
+def progress(*losses: float | None) -> Progress:
+    rounds = [{"weight_change": 1.0, **({"held_loss": x} if x is not None else {})} for x in losses]
+    return progress_of([("train", each) for each in rounds], "loss")
+
+
+def state(**changes: Any) -> Federation:
+    after = {"round": RoundId(1, 5), "model": blob_of(data_of(4), 0), "progress": progress(*LOSSES)}
+    return federation(**{**after, **changes})
+
+
+def exported(job: Job, folder: Path, exporter: Exporter | None = None) -> Exported:
+    return (exporter or Exporter("greenhouse", folder, lambda _: None))._export(job)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / export.MANIFEST).read_text())
+    return manifest
+
+
+def round_of(folder: Path) -> int:
+    """Which round's the ONNX file is, by its own words."""
+    model = onnx.load(folder / export.ONNX)
+    return int({each.key: each.value for each in model.metadata_props}["round"])
+
+
+@pytest.mark.parametrize(("told", "measured"), [({"held_loss": 0.7}, True), ({"bytes_up": 0.0}, False)])
+def test_the_newest_is_measured_only_if_somebody_told_figures_of_it(
+    told: dict[str, float], *, measured: bool
+) -> None:
+    """The round that asks for them is over at its deadline, whoever has answered."""
+    now = progress(*LOSSES).after_measuring(told)
+    manifest = exporting.told(choose(now, range(6), "best"), now)
+    assert manifest["choice"]["newest"] == {"round": 4, "measured": measured}
+
+
+def test_the_best_model_is_exported_and_the_newest_lies_beside_it(ledger: Ledger, tmp_path: Path) -> None:
+    job = job_of(ledger, state(), RoundId(1, 4), "best")
+    assert (job.round, job.until, job.digest) == (RoundId(1, 1), RoundId(1, 4), blob_of(data_of(1), 0).digest)
+    np.testing.assert_array_equal(job.vector, np.ones(P))
+    exported(job, tmp_path)
+    assert (round_of(tmp_path), round_of(tmp_path / "newest")) == (1, 4)
+    best, newest = read(tmp_path), read(tmp_path / "newest")
+    assert (best["round"], best["measured"]) == (1, {"held_loss": 0.3})
+    assert best["choice"] == {
+        "choose": "best",
+        "by": "held_loss",
+        "why": "the best of the models that were measured: held-out loss 0.3000",
+        "best": {"round": 1, "value": 0.3},
+        "newest": {"round": 4, "measured": False},
+    }
+    assert (newest["round"], newest["measured"]) == (4, None)
+
+
+def test_the_newest_model_is_exported_and_the_best_lies_beside_it(ledger: Ledger, tmp_path: Path) -> None:
+    exported(job_of(ledger, state(), RoundId(1, 4), "newest"), tmp_path)
+    assert (round_of(tmp_path), round_of(tmp_path / "best")) == (4, 1)
+    assert not (tmp_path / "newest").exists()
+    assert read(tmp_path)["choice"]["why"] == "the newest model, as [export] choose says"
+    assert read(tmp_path / "best")["measured"] == {"held_loss": 0.3}
+
+
+def test_what_was_measured_at_the_end_stands_in_both_manifests(ledger: Ledger, tmp_path: Path) -> None:
+    after = progress(*LOSSES).after_measuring({"held_loss": 0.4, "accuracy": 0.75})
+    done = state(progress=after, phase=Phase.DONE)
+    job = job_of(ledger, done, RoundId(1, 5), "best")
+    assert (job.round, job.until, job.last) == (RoundId(1, 1), RoundId(1, 5), True)
+    exported(job, tmp_path)
+    assert read(tmp_path)["choice"]["newest"] == {"round": 4, "measured": True}
+    assert read(tmp_path / "newest")["measured"] == {"held_loss": 0.4, "accuracy": 0.75}
+    better = state(progress=progress(*LOSSES).after_measuring({"held_loss": 0.2}), phase=Phase.DONE)
+    assert job_of(ledger, better, RoundId(1, 5), "best").round == RoundId(1, 4)
+
+
+@pytest.mark.parametrize("how", ["best", "newest"])
+def test_where_nothing_is_measured_it_is_the_newest(ledger: Ledger, tmp_path: Path, how: How) -> None:
+    exported(job_of(ledger, state(progress=progress(*[None] * 4)), RoundId(1, 4), how), tmp_path)
+    assert round_of(tmp_path) == 4
+    assert (read(tmp_path)["measured"], read(tmp_path)["choice"]["best"]) == (None, None)
+    assert not (tmp_path / "best").exists()
+
+
+def test_another_choice_takes_the_other_folder_away_and_nothing_that_is_not_ours(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    exported(job_of(ledger, state(), RoundId(1, 4), "best"), tmp_path)
+    (tmp_path / "newest" / "notes.txt").write_text("mine")
+    exported(job_of(ledger, state(), RoundId(1, 4), "newest"), tmp_path)
+    assert [path.name for path in (tmp_path / "newest").iterdir()] == ["notes.txt"]
+
+
+def test_the_other_model_is_written_once(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    write = export.write
+    monkeypatch.setattr(
+        exporting.export, "write", lambda folder, *rest: (written.append(folder), write(folder, *rest))[1]
+    )
+    exporter = Exporter("greenhouse", tmp_path, lambda _: None)
+    for _ in range(3):
+        exported(job_of(ledger, state(), RoundId(1, 4), "newest"), tmp_path, exporter)
+    assert written.count(tmp_path / "best") == 1
+    assert written.count(tmp_path) == 3
+
+
+def test_a_folder_that_cannot_be_written_withholds_no_chosen_model(
+    ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "newest").write_text("a file lies in the folder's place")
+    done = exported(job_of(ledger, state(), RoundId(1, 4), "best"), tmp_path)
+    assert (done.withheld, round_of(tmp_path)) == ("", 1)
+    assert f"{tmp_path / 'newest'}" in caplog.text

@@ -1,0 +1,100 @@
+"""`fedge devices` tells what the ledger knows, and when it cannot know it any more."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from aggregator.ledger.writing import Ledger
+from fedge.messages import Decline
+from fedge.reasons import Reason
+from fedge.store import is_locked, lock, make_folder
+from fleet.cli import app
+from fleet.identities.enrolling import enroll
+from fleet.identities.folder import FederationFolder
+from fleet.identities.founding import Founding, found
+from tests.aggregator.stories import status
+
+SEEN = datetime(2026, 5, 1, 20, 2, 31, tzinfo=UTC)
+DETAIL = (
+    "[data] label: 3 rows say [bold]'Running', which is none of the classes of the task, see docs/data.md"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FederationFolder:
+    made = FederationFolder(tmp_path / "greenhouse")
+    found(made, Founding("greenhouse", ["broker.example"], port=1883, provisioning_port=1884))
+    for device in ("pump-1", "pump-2", "pump-3"):
+        enroll(made, device)
+    ledger = Ledger(make_folder(made.root / "state") / "ledger.db")
+    declined = Decline(generation=1, round=4, attempt=0, reason=Reason.BAD_DATA, detail=DETAIL)
+    with ledger.transaction():
+        ledger.save_status("pump-1", status(declined=declined), SEEN.timestamp())
+        ledger.save_status("pump-2", status(online=False), SEEN.timestamp())
+    ledger.close()
+    return made
+
+
+def devices(folder: FederationFolder) -> dict[str, dict[str, Any]]:
+    result = CliRunner().invoke(app, ["devices", "--json", "--folder", str(folder.root)])
+    assert result.exit_code == 0, result.output
+    return {each["device"]: each for each in json.loads(result.stdout) if each["device"] is not None}
+
+
+def table(folder: FederationFolder) -> str:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["devices", "--folder", str(folder.root)]).stdout
+
+
+def test_nobody_is_called_online_by_a_ledger_that_no_aggregator_works_with(folder: FederationFolder) -> None:
+    assert "online at 2026-05-01 20:02 UTC (the aggregator is not running)" in table(folder)
+    away = devices(folder)
+    assert [away[device]["online"] for device in ("pump-1", "pump-2", "pump-3")] == [None, False, None]
+    assert {each["aggregator_at_work"] for each in away.values()} == {False}
+    assert away["pump-1"]["last_seen"] == "2026-05-01T20:02:31+00:00"
+
+    held = lock(folder.root / "state")
+    try:
+        assert "online\n" in "\n".join(line.rstrip() for line in table(folder).splitlines())
+        assert "not running" not in table(folder)
+        at_work = devices(folder)
+    finally:
+        os.close(held)
+    assert [at_work[device]["online"] for device in ("pump-1", "pump-2", "pump-3")] == [True, False, None]
+    assert {each["aggregator_at_work"] for each in at_work.values()} == {True}
+
+
+def test_a_ledger_that_is_nowhere_says_nothing_of_its_aggregator(folder: FederationFolder) -> None:
+    (folder.root / "state/ledger.db").unlink()
+    assert {each["aggregator_at_work"] for each in devices(folder).values()} == {None}
+    assert {each["declined"] is None for each in devices(folder).values()} == {True}
+
+
+def test_what_devices_decline_stands_below_with_its_reason_and_since_when(folder: FederationFolder) -> None:
+    line = f"greenhouse_pump-1 declines since 2026-05-01 20:02 UTC (bad_data): {DETAIL}"
+    assert line in table(folder).splitlines(), "in one line, and no bracket is taken for markup"
+    shown = devices(folder)
+    assert shown["pump-1"]["declined"] == {
+        "reason": "bad_data",
+        "detail": DETAIL,
+        "since": "2026-05-01T20:02:31+00:00",
+    }
+    assert shown["pump-2"]["declined"] is None
+
+
+def test_who_looks_at_a_lock_keeps_nobody_from_it(tmp_path: Path) -> None:
+    assert is_locked(tmp_path / "nowhere") is False
+    assert is_locked(tmp_path) is False
+    assert list(tmp_path.iterdir()) == [], "nothing is made"
+    held = lock(tmp_path)
+    assert is_locked(tmp_path) is True
+    os.close(held)
+    assert is_locked(tmp_path) is False
+    os.close(lock(tmp_path))
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").symlink_to(tmp_path / "other")
+    assert is_locked(tmp_path) is None

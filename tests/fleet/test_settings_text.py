@@ -1,0 +1,121 @@
+"""`fedge init --like`: features and classes of a file, in the settings of a federation and its devices."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from agent.config import AgentSettings, CsvSettings
+from aggregator.config import FederationSettings
+from fedge.nn.spec import Dense, ReLU
+from fleet.cli import app
+from fleet.proposal import Proposal
+from fleet.settings_text import model_table
+from tests.fleet.test_proposal import DAMP, HEAT, ROWS, STATE, csv
+
+
+def init(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["init", "rooms", "--folder", str(folder / "rooms"), *options])
+
+
+def settings(folder: Path) -> FederationSettings:
+    return FederationSettings.load(folder / "rooms" / "federation.toml", {})
+
+
+def devices(folder: Path) -> AgentSettings:
+    """What a device reads that is enrolled: its own lines, and those of all devices."""
+    text = (folder / "rooms" / "device.toml").read_text()
+    (folder / "agent.toml").write_text(f'federation = "rooms"\ndevice = "pi-1"\n{text}')
+    return AgentSettings.load(folder / "agent.toml", {})
+
+
+def test_features_and_classes_come_from_the_file(tmp_path: Path) -> None:
+    file = csv(tmp_path / "a.csv", time=range(ROWS), heat=HEAT, battery=3.3, damp=DAMP, activity=STATE)
+    done = init(tmp_path, "--like", str(file), "--label", "activity")
+    assert done.exit_code == 0, done.output
+    model = settings(tmp_path).model
+    assert (model.features, model.classes) == (("heat", "damp"), ("run", "sit", "walk"))
+    assert model.layers == (Dense(units=16), ReLU())
+    data = devices(tmp_path).data
+    assert isinstance(data, CsvSettings)
+    assert data.label == "activity"
+    assert "from a.csv: 2 features (heat, damp)\n3 classes (run, sit, walk)\n" in done.stderr
+    for said in ("'time' is a time by its name", "'battery' is always the same"):
+        assert f"left out: {said}\n" in done.stderr
+        assert f"# Left out: {said}.\n" in (tmp_path / "rooms" / "federation.toml").read_text()
+
+
+def test_it_is_said_how_many_rows_lack_a_value(tmp_path: Path) -> None:
+    heat = np.where(np.arange(ROWS) < 3, "", HEAT.astype(str))
+    file = csv(tmp_path / "a.csv", heat=heat, activity=STATE)
+    done = init(tmp_path, "--like", str(file), "--label", "activity")
+    assert "rows that lack a value: 3; [data] missing says what becomes of them\n" in done.stderr
+
+
+def test_a_regressions_target_comes_from_the_file(tmp_path: Path) -> None:
+    file = csv(tmp_path / "a.csv", heat=HEAT, damp=DAMP)
+    done = init(tmp_path, "--like", str(file), "--regression", "damp")
+    assert done.exit_code == 0, done.output
+    model = settings(tmp_path).model
+    assert (model.features, model.classes, model.targets) == (("heat",), None, ("damp",))
+    assert "the target damp\n" in done.stderr
+    assert "label" not in (tmp_path / "rooms" / "device.toml").read_text()
+    devices(tmp_path)
+
+
+def test_an_archive_is_named_as_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=np.stack([HEAT, DAMP], 1), y=STATE)
+    assert init(tmp_path, "--like", str(tmp_path / "a.npz")).exit_code == 0
+    assert settings(tmp_path).model.features == ("x0", "x1")
+    assert devices(tmp_path).data.source == "npz"
+
+
+def test_a_file_that_nothing_can_be_learnt_from_makes_nothing(tmp_path: Path) -> None:
+    file = csv(tmp_path / "a.csv", heat=HEAT, activity=STATE)
+    done = init(tmp_path, "--like", str(file))
+    assert done.exit_code == os.EX_DATAERR
+    assert "there is no column 'label' for the label; the columns are heat, activity" in done.stderr
+    assert not (tmp_path / "rooms").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [("--label", "x"), ("--regression", "x"), ("--like", "a", "--label", "x", "--regression", "y")]
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = init(tmp_path, *options)
+    assert done.exit_code == os.EX_USAGE
+    assert not (tmp_path / "rooms").exists()
+
+
+def test_settings_that_are_there_stay_and_it_is_said(tmp_path: Path) -> None:
+    assert init(tmp_path).exit_code == 0
+    before = (tmp_path / "rooms" / "federation.toml").read_bytes()
+    file = csv(tmp_path / "a.csv", heat=HEAT, activity=STATE)
+    done = init(tmp_path, "--like", str(file), "--label", "activity")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "rooms" / "federation.toml").read_bytes() == before
+    assert "federation.toml was there before, so --like has not changed it\n" in done.stderr
+
+
+def test_every_name_can_be_written(tmp_path: Path) -> None:
+    names = tuple(
+        f"{sign}{i}" for i, sign in enumerate(('"', "\\", "\n", "\x7f", "\x1b", "é", "😀", "'''", "}"))
+    )
+    proposal = Proposal(
+        features=names,
+        classes=names,
+        targets=None,
+        left_out=(("a\nb = 1", "is\x1b always the same"),),
+        layers=(Dense(units=16), ReLU()),
+    )
+    read = tomllib.loads(model_table(proposal, "x\ny = 2.csv"))
+    assert read.keys() == {"model"}
+    assert (tuple(read["model"]["features"]), tuple(read["model"]["classes"])) == (names, names)
+    many = tuple(f"column {i}" for i in range(50))
+    wide = Proposal(many, None, ("t",), (), (Dense(units=64), ReLU()))
+    text = model_table(wide, "a.csv")
+    assert tuple(tomllib.loads(text)["model"]["features"]) == many
+    assert max(map(len, text.splitlines())) < 120

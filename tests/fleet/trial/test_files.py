@@ -1,0 +1,109 @@
+"""Which devices there are in a folder, in each of the forms that people's files have."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fedge.errors import DataError, FedgeError
+from fleet.trial.files import device_ids, discover
+
+ROWS = "x,y\n1,a\n2,b\n"
+
+
+def written(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(ROWS)
+    return folder
+
+
+def test_a_csv_for_each_device(tmp_path: Path) -> None:
+    found = discover(written(tmp_path, "Phone_02.csv", "Phone_01.CSV", ".hidden.csv", "notes.txt"))
+    assert [(one.device, one.origin) for one in found] == [
+        ("phone-01", "Phone_01.CSV"),
+        ("phone-02", "Phone_02.csv"),
+    ]
+    found[0].put(tmp_path / "home")
+    assert (tmp_path / "home" / found[0].path).read_text() == ROWS
+
+
+def test_a_folder_for_each_device(tmp_path: Path) -> None:
+    found = discover(written(tmp_path, "b/1.csv", "b/2.csv", "a/1.csv", "empty/readme.txt", ".git/x.csv"))
+    assert [(one.device, one.origin) for one in found] == [("a", "a/"), ("b", "b/")]
+    found[1].put(tmp_path / "home")
+    assert sorted(path.name for path in (tmp_path / "home" / found[1].path).iterdir()) == ["1.csv", "2.csv"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_one_file_is_split_by_a_column_and_rows_keep_their_order(tmp_path: Path, separator: str) -> None:
+    lines = ["unit,x,note", "10,1,", '9,"2","a, b"', "10,3,c", "", "9,4,d"]
+    file = tmp_path / "all.csv"
+    # quoted, so that the comma in a note is none of the separators
+    file.write_text("\n".join(line.replace(",", separator) for line in lines) + "\n", encoding="utf-8-sig")
+    found = discover(file, "unit")
+    assert [(one.device, one.origin) for one in found] == [("9", "unit = 9"), ("10", "unit = 10")]
+    for one in found:
+        one.put(tmp_path / one.device)
+    text = (tmp_path / "10" / found[1].path).read_text()
+    assert text == "unit,x,note\n10,1,\n10,3,c\n".replace(",", separator)
+
+
+def test_several_files_with_one_header_are_split_together(tmp_path: Path) -> None:
+    (tmp_path / "may.csv").write_text("who,x\na,1\nb,2\n")
+    (tmp_path / "june.csv").write_text("who,x\nb,3\n")
+    found = {one.device: one.text for one in discover(tmp_path, "who")}
+    assert found == {"a": "who,x\na,1\n", "b": "who,x\nb,3\nb,2\n"}
+    (tmp_path / "july.csv").write_text("who,z\nb,3\n")
+    with pytest.raises(DataError, match=r"june\.csv: line 1: its columns are not those of .*july\.csv"):
+        discover(tmp_path, "who")
+
+
+@pytest.mark.parametrize(
+    ("files", "column", "code", "message"),
+    [
+        ({}, None, os.EX_DATAERR, "holds no file whose name ends in .csv, nor a folder with such files"),
+        (
+            {"a.parquet": "", "b.parquet": ""},
+            None,
+            os.EX_DATAERR,
+            "there are 2 that end in .parquet: write them as CSV with a header line",
+        ),
+        ({"a.csv": ROWS}, None, os.EX_USAGE, "is the data of one device (a.csv), and a fleet has at least 2"),
+        ({"a.csv": ROWS, "b/c.csv": ROWS}, None, os.EX_USAGE, "holds both CSV files (a.csv) and folders of"),
+        (
+            {"a.csv": "Unit,x\n1,2\n"},
+            "unit",
+            os.EX_DATAERR,
+            "there is no column 'unit', which --devices-from names (did you mean 'Unit'?); the columns are",
+        ),
+        ({"a.csv": "unit,x\n1,2\n1,3\n"}, "unit", os.EX_USAGE, "is the data of one device (unit = 1)"),
+        ({"a.csv": "unit,x\n1,2\n,3\n"}, "unit", os.EX_DATAERR, "line 3: column 'unit' is empty"),
+        ({"a.csv": "unit,x\n"}, "unit", os.EX_DATAERR, "has a header but no rows"),
+    ],
+)
+def test_what_is_no_fleet_is_told_with_what_to_do(
+    tmp_path: Path, files: dict[str, str], column: str | None, code: int, message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(FedgeError) as raised:
+        discover(tmp_path, column)
+    assert (raised.value.exit_code, message in str(raised.value)) == (code, True), str(raised.value)
+
+
+def test_one_file_or_none_at_all_is_a_wrong_call(tmp_path: Path) -> None:
+    file = written(tmp_path, "a.csv") / "a.csv"
+    for place, message in (
+        (file, "is one file: say which of its columns"),
+        (tmp_path / "no", "no such file"),
+    ):
+        with pytest.raises(FedgeError, match=message) as raised:
+            discover(place)
+        assert raised.value.exit_code == os.EX_USAGE
+
+
+def test_ids_are_different_and_short_enough() -> None:
+    found = device_ids(["x" * 40, "x" * 41, "Garage/Süd", "-", "x" * 40])
+    assert found == ["x" * 31, "x" * 29 + "-2", "garage-s-d", "device-4", "x" * 29 + "-3"]

@@ -1,0 +1,200 @@
+"""`fedge try` as it is called: what it refuses, and a whole run with real processes on small files."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from agent.config import AgentSettings
+from agent.sources import open_source
+from aggregator.config import FederationSettings
+from fleet.cli import app
+from fleet.learning import data_of
+from fleet.provision import Federation
+from fleet.trial import twin
+from fleet.trial.run import data_option
+from fleet.trial.usage import UsageError
+from fleet.verification import answers
+
+CENTRES = {"idle": (0.0, 0.0), "walk": (4.0, 0.0), "run": (0.0, 4.0)}
+
+
+def recorded(path: Path, classes: list[str], rows: int, seed: int, *, lacking: int = 0) -> None:
+    """A phone's file, sorted by class: a time, two sensors, one constant; some values are missing."""
+    rng = np.random.default_rng(seed)
+    lines = ["time,ax,ay,battery,activity"]
+    for k in range(rows):
+        name = classes[k * len(classes) // rows]
+        x, y = rng.normal(CENTRES[name], 1.0)
+        shown = "" if k < lacking else f"{x:.3f}"
+        lines.append(f"2026-05-01T10:{k // 60:02}:{k % 60:02}Z,{shown},{y:.3f},3.3,{name}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "fleet", "try", *arguments], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["data"], 64, "say what is to be learnt: --label COLUMN for classes, or --regression COLUMN"),
+        (["nowhere", "--label", "activity"], 64, "nowhere: there is no such file or folder"),
+        (["data/a.csv", "--label", "activity"], 64, "is one file: say which of its columns"),
+        (["data", "--label", "activty"], 65, "(did you mean 'activity'?); the columns are"),
+        (["data", "--label", "battery"], 65, "'battery' is '3.3' in all 120 rows of all devices"),
+        (["data", "--regression", "battery"], 65, "'battery' is 3.3 in every row of all devices"),
+        (["data", "--regression", "activity"], 65, "for classes: --label activity"),
+        (["data", "--label", "activity", "--missing", "guess"], 64, "--missing guess: expected refuse, drop"),
+        (["data", "--label", "activity", "--by", "luck"], 64, "--by luck: expected time, every"),
+        (["data", "--label", "activity", "--data", "gap"], 64, "--data gap: expected KEY=VALUE"),
+        (["data", "--label", "activity", "--data", "missing=drop"], 64, "missing is chosen by --missing"),
+        (["data", "--label", "activity", "--series", "time"], 65, "or whole series (--by series)"),
+        (["data", "--label", "activity", "--data", "minimum=5"], 64, "[data] minimum: Input should be"),
+        (
+            ["short", "--label", "activity"],
+            65,
+            "1 of 2 devices can take part, and a fleet has at least 2:\n  b: ",
+        ),
+        (["data", "--label", "activity", "--out", "data"], 78, "is not empty and not from an earlier try"),
+    ],
+)
+def test_what_cannot_be_tried_is_told_with_what_to_do(
+    arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, rows in (("data", 60), ("short", 10)):
+        (tmp_path / folder).mkdir()
+        recorded(tmp_path / folder / "a.csv", ["idle", "walk"], 60, 1)
+        recorded(tmp_path / folder / "b.csv", ["idle", "walk"], rows, 2)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["try", "--json", *arguments])
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_help_teaches_each_form() -> None:
+    text = CliRunner().invoke(app, ["try", "--help"], env={"COLUMNS": "100"}).output
+    for words in ("--devices-from phone", "--regression pm25", "--leave-one-out", "exit codes: 0 done"):
+        assert words in text
+
+
+def test_a_key_of_data_is_read_as_in_agent_toml() -> None:
+    assert data_option('columns=["a", "b"]') == ("columns", ["a", "b"])
+    assert data_option("comment = #") == ("comment", "#")
+    with pytest.raises(UsageError):
+        data_option("=1")
+
+
+@pytest.mark.system
+def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
+    """Three phones, sorted by class, one of which never runs; and one with too few rows."""
+    data, out = tmp_path / "phones", tmp_path / "out"
+    data.mkdir()
+    recorded(data / "Phone_A.csv", ["idle", "walk", "run"], 90, 1, lacking=3)
+    recorded(data / "Phone_B.csv", ["idle", "walk", "run"], 90, 2)
+    recorded(data / "Phone_C.csv", ["idle", "walk"], 60, 3)
+    recorded(data / "Phone_D.csv", ["idle", "walk"], 15, 4)
+    result = tried(
+        str(data), "--label", "activity", "--rounds", "4", "--leave-one-out", "--json", "--out", str(out)
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["accuracy"] >= 0.85  # two centres four spreads apart: 97.7 % at best
+    assert found.keys() >= {
+        "accuracy",
+        "accuracy_central",
+        "accuracy_alone_mean",
+        "worst_device",
+        "warnings",
+        "onnx",
+        "confusion",
+    }
+    assert (found["rounds"], found["devices"], found["features"]) == (4, 3, ["ax", "ay"])
+    assert found["left_out"]["battery"] == "is always 3.3"
+    assert found["holdout"] == {"part": 0.2, "by": "every"}  # else only the last class would be held out
+    assert found["missing"] == "fill"
+    assert found["excluded"].keys() == {"phone-d"}
+    assert any("phone-d does not take part: " in warning for warning in found["warnings"])
+    assert [row["device"] for row in found["by_device"]] == ["phone-a", "phone-b", "phone-c"]
+    assert all(0 <= row["accuracy_without_it"] <= 1 for row in found["by_device"])
+    assert {row["class"]: row["rows"] for row in found["by_class"]} == {"idle": 90, "run": 60, "walk": 90}
+    page = Path(found["report"]).read_text()
+    assert found["verdict"]["text"].split(".")[0] in page
+    assert "Class by class" in page
+    assert sorted(path.name for path in data.iterdir()) == [f"Phone_{x}.csv" for x in "ABCD"]
+
+    # What is to be taken into use works elsewhere, with the broker that everybody has.
+    home = Path(found["agents"]["phone-a"]).parent
+    shutil.copytree(home, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("state"))
+    settings = AgentSettings.load(tmp_path / "elsewhere" / "agent.toml")
+    assert settings.broker.url == "mqtt://127.0.0.1:1883"
+    assert len(open_source(settings.data).read().X) == 90
+    federation = FederationSettings.load(Path(found["federation"]))
+    assert federation.broker.url == "mqtt://127.0.0.1:1883"
+    assert (federation.rounds.target, federation.rounds.quorum) == (None, 2)  # of three: one may be away
+
+    # The twin in this process computes what the processes did: so leaving one out is told of the same maths.
+    files = Federation(
+        federation_path := Path(found["federation"]), {d: Path(p) for d, p in found["agents"].items()}
+    )
+    task = FederationSettings.load(federation_path).task()
+    fleet = data_of(files, task)
+    X = np.concatenate([device.held_X for device in fleet.values()])
+    chosen = json.loads(Path(found["manifest"]).read_text())["round"]
+    ours = twin.predict(task, fleet, federation.plan, chosen, federation.federation.seed, X)
+    whole = ~np.isnan(X).any(axis=1)
+    np.testing.assert_allclose(ours[whole], answers(Path(found["onnx"]), X[whole]), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.system
+def test_a_regression_over_one_file_split_by_a_column_within_its_time(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    lines = ["station,a,b,pm"]
+    for k in range(240):
+        a, b = rng.normal(size=2)
+        lines.append(f"S{k % 3},{a:.4f},{b:.4f},{40 + 8 * a - 4 * b + rng.normal():.4f}")
+    (tmp_path / "all.csv").write_text("\n".join(lines) + "\n")
+    result = tried(
+        str(tmp_path / "all.csv"),
+        *("--regression", "pm", "--devices-from", "station", "--seconds", "12", "--rounds", "100000"),
+        *("--json", "--out", str(tmp_path / "out")),
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    # the noise is 1, always the mean is off by √(64 + 16 + 1) = 9
+    assert found["rmse"] < 4 < found["rmse_mean"]
+    assert found.keys() >= {"rmse_central", "rmse_alone_mean", "worst_device", "warnings", "onnx"}
+    assert any("the time was up" in warning for warning in found["warnings"])
+    assert 0 < found["rounds"] < 100_000
+    assert "Errors of pm" in Path(found["report"]).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.system
+def test_the_same_seed_gives_the_same_figures_and_an_out_is_used_again(tmp_path: Path) -> None:
+    data = tmp_path / "phones"
+    data.mkdir()
+    for k in (1, 2):
+        recorded(data / f"{k}.csv", ["idle", "walk"], 60, k)
+    call = (str(data), "--label", "activity", "--rounds", "2", "--json", "--out", str(tmp_path / "out"))
+    one, two = (json.loads(tried(*call).stdout) for _ in range(2))
+    timed = {key for key in one if key.startswith(("seconds", "bytes"))}
+    assert {k: v for k, v in one.items() if k not in timed} == {
+        k: v for k, v in two.items() if k not in timed
+    }
+
+
+def test_the_program_says_so_in_a_line(tmp_path: Path) -> None:
+    result = tried(str(tmp_path), "--label", "x", "--json")
+    assert (result.returncode, result.stdout) == (os.EX_DATAERR, "")
+    assert result.stderr.startswith(f"fedge try: {tmp_path}: holds no file whose name ends in .csv")
