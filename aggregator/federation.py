@@ -38,7 +38,7 @@ class Rules:
     quorum: int
     deadline_s: float
     max_norm: float = 100.0
-    clip_norm: float = 10.0
+    clip_norm: float = 2.5
     max_weight: float = 10.0
 
 
