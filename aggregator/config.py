@@ -156,7 +156,7 @@ class RoundsSection(Section):
     """How long stragglers are waited for; time without a connection to the broker does not count."""
     max_norm: float = Field(default=100.0, ge=0, le=1e9, allow_inf_nan=False)
     """How far from the model an update may be, in median distances of closed rounds; 0: any."""
-    clip_norm: float = Field(default=3.0, ge=0, le=1e9, allow_inf_nan=False)
+    clip_norm: float = Field(default=2.5, ge=0, le=1e9, allow_inf_nan=False)
     """As how many usual updates one counts at most, by distance and by n_k times distance, in rounds of five
     updates or more; 0: as any number."""
     max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)

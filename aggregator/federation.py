@@ -40,7 +40,7 @@ class Rules:
     """A number of updates, or a share of the devices (`aggregator.quorum`)."""
     deadline_s: float
     max_norm: float = 100.0
-    clip_norm: float = 10.0
+    clip_norm: float = 2.5
     max_weight: float = 10.0
 
 

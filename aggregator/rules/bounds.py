@@ -54,7 +54,7 @@ Vector = NDArray[np.floating[Any]]
 class Factors:
     """Of which multiples of the medians the bounds are; 0: there is none."""
 
-    clip_norm: float = 3.0
+    clip_norm: float = 2.5
     max_weight: float = 10.0
 
 

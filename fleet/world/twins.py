@@ -19,7 +19,7 @@ from fedge.topics import lane_of
 
 FEWEST = 5
 """Of fewer updates none is clipped."""
-CLIP_NORM, MAX_WEIGHT = 3, 10
+CLIP_NORM, MAX_WEIGHT = 2.5, 10
 MAX_NORM = 100
 """The factors of the world's federations, which are the usual ones; in some of them nothing is clipped."""
 

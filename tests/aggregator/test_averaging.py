@@ -36,7 +36,7 @@ def sent(device: str, vector: np.ndarray, samples: int = 100) -> Update:
 
 def honest(count: int, seed: int = 1) -> list[Update]:
     rng = np.random.default_rng(seed)
-    return [sent(f"pi-{i}", BASE + rng.normal(size=P), int(rng.integers(50, 300))) for i in range(count)]
+    return [sent(f"pi-{i}", BASE + rng.normal(size=P), int(rng.integers(100, 150))) for i in range(count)]
 
 
 def far(device: str = "liar", value: float = 3e38, samples: int = 1) -> Update:
@@ -94,12 +94,12 @@ def test_who_counts_for_less_than_it_sent_is_named_once(ledger: Ledger) -> None:
     found = averaged(ledger, job, BASE)
     assert isinstance(found, Averaged)
     clipped, capped = found.bounded
-    assert clipped.startswith("the differences of liar are clipped to 3 times the median norm of ")
-    assert "times the median n_k of 180, or fewer if it moves the model far" in capped
+    assert clipped.startswith("the differences of liar are clipped to 2.5 times the median norm of ")
+    assert "times the median n_k of 126, or fewer if it moves the model far" in capped
     assert capped.count("crowd-") == 5
-    assert " and 2 more counts as 1800 samples at most: 10 times" in capped
+    assert " and 2 more counts as 1260 samples at most: 10 times" in capped
     assert found.summary["median_norm"] == pytest.approx(3, rel=0.5)
-    assert (found.summary["clip_norm"], found.summary["max_weight"]) == (3, 10)
+    assert (found.summary["clip_norm"], found.summary["max_weight"]) == (2.5, 10)
 
 
 def test_a_round_of_one_says_nothing_of_what_is_usual(ledger: Ledger) -> None:

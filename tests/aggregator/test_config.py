@@ -246,7 +246,7 @@ def test_check_prints_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture
         "quorum": 2,
         "deadline_s": 300.0,
         "max_norm": 100.0,
-        "clip_norm": 3.0,
+        "clip_norm": 2.5,
         "max_weight": 10.0,
     }
     assert (understood["weights"], understood["devices"]) == (42, "any")

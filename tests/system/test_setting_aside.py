@@ -82,7 +82,7 @@ def test_among_five_honest_devices_it_is_clipped_and_named(fleet: FleetOfProcess
     assert [row.devices for row in fleet.rounds()] == [5, 6, 5, 5, 5]
     assert check_books(fleet) == 4
     log = fleet.log()
-    assert "round 1.1: the differences of liar are clipped to 3 times the median norm of " in log
+    assert "round 1.1: the differences of liar are clipped to 2.5 times the median norm of " in log
     assert "round 1.2: refused what liar sent (too_far): the weights are " in log
     assert log.count("clipped") == 1
     assert "Traceback" not in log
