@@ -296,11 +296,11 @@ def test_after_the_end_new_stopping_rules_are_enough(fleet: FleetOfProcesses) ->
     fleet.start_aggregator("--exit-when-done")
     fleet.start_devices()
     assert fleet.ends() == 0
-    assert max(generations(fleet)) == (1, 2)
+    assert max(generations(fleet)) == (1, 3), "the third one measures the model of the second"
     federation(fleet, rounds=4)
     fleet.start_aggregator("--exit-when-done")
     assert fleet.ends() == 0
-    assert max(generations(fleet)) == (1, 4)
+    assert max(generations(fleet)) == (1, 6), "two more and another one that measures"
     assert [row.kind for row in fleet.rounds()].count("survey") == 1
     assert check_books(fleet) == 4
 
@@ -311,7 +311,7 @@ def test_a_device_is_forgotten_and_the_others_go_on(fleet: FleetOfProcesses, she
         fleet.device(name, *motions(len(fleet.devices)))
     fleet.start_aggregator()
     fleet.start_devices()
-    fleet.until(lambda: (1, 3) in generations(fleet), "it is learnt")
+    fleet.until(lambda: (1, 4) in generations(fleet), "it is learnt, and measured")
     command = BLOCKS["Forgetting a device"][0].strip()
     code, said = shell.type(command)
     assert (code, "stop the aggregator, run this again, and start it" in said) == (75, True), said
@@ -320,7 +320,7 @@ def test_a_device_is_forgotten_and_the_others_go_on(fleet: FleetOfProcesses, she
     code, said = shell.type(command.removesuffix(" --yes") + " </dev/null")
     assert (code, "nothing was removed: --yes does it" in said) == (64, True), said
     said = shell.tell("Forgetting a device")
-    assert "its updates of rounds 0 to 3 of generation 1 (" in said
+    assert "its updates of rounds 0 to 4 of generation 1 (" in said
     held = b"".join(file.read_bytes() for file in Path(fleet.state).glob("ledger.db*"))
     assert b"pump-9" not in held
     code, said = shell.type("fedge replay 2")
@@ -328,5 +328,5 @@ def test_a_device_is_forgotten_and_the_others_go_on(fleet: FleetOfProcesses, she
     federation(fleet, rounds=6)
     fleet.start_aggregator("--exit-when-done")
     assert fleet.ends() == 0, fleet.log()
-    assert max(generations(fleet)) == (1, 6)
-    assert replay(fleet.ledger, 6, SEED).same
+    assert max(generations(fleet)) == (1, 8), "three rounds, one that measures, and so again"
+    assert replay(fleet.ledger, 7, SEED).same
