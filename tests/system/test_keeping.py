@@ -196,7 +196,7 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
     shutil.copy(backups[0], fleet.folder / "greenhouse.backup")
     code, said = shell.type(BLOCKS["Restoring"][0])
     assert code == os.EX_CONFIG
-    assert "is at round 1.31, and the backup of" in said
+    assert "is at round 1.32, and the backup of" in said
     code, said = shell.type(BLOCKS["Restoring"][0].strip() + " --force")
     assert (code, "ledger.db.quarantine-1" in said) == (0, True), said
 
@@ -211,7 +211,7 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
     fleet.configure(federation={"seed": 7}, model=CLASSIFIER, rounds=steady_again, stopping={"rounds": 3})
     fleet.start_aggregator("--exit-when-done")
     assert fleet.ends() == 0, fleet.log()
-    assert {(g, n) for g, n in generations(fleet) if g == 2} == {(2, n) for n in range(4)}
+    assert {(g, n) for g, n in generations(fleet) if g == 2} == {(2, n) for n in range(5)}
     all_hold(fleet)
     check_stores(fleet)
     assert check_books(fleet) == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fedge.capabilities import CAN
 from fedge.frames import split
 from fedge.freshness import RoundId
 from fedge.messages import Status, pack
@@ -101,7 +102,7 @@ def test_the_aggregator_is_there_while_a_rule_takes_a_minute(
     fleet.until((fleet.folder / "begun").exists, "the rule is at work")
 
     with Wiretap(fleet) as tap:
-        status = Status(online=True, boot=bytes(16), connection=1, version="0.2.0")
+        status = Status(online=True, boot=bytes(16), connection=1, version="0", can=tuple(sorted(CAN)))
         tap.say(tap.topics.status("late"), pack(status))
         late = split(pack(update("late", RoundId(1, 1))))
         tap.say(tap.topics.update("late"), late[0])
