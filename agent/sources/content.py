@@ -32,9 +32,7 @@ class Content:
         stat = os.fstat(self._descriptor)
         self._piped = None if S_ISREG(stat.st_mode) else stream.readall()
         size = stat.st_size if self._piped is None else len(self._piped)
-        self.identity = stat.st_dev, stat.st_ino
-        """The same as long as no other file has taken its place."""
-        self.state = (*self.identity, size, stat.st_mtime_ns)
+        self.state = stat.st_dev, stat.st_ino, size, stat.st_mtime_ns
         """Another whenever it may have changed."""
         self.end = self._last_end(size) if growing else size
         """So many bytes are read."""

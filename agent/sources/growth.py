@@ -4,9 +4,9 @@ What was read before is compared by a checksum of all its bytes, a CRC-32: not o
 alone, which an edit in the middle leaves as they are. It takes less than a hundredth of the time in which
 the same bytes are parsed (`python -m benchmarks.growing_data`). A change within four bytes in a row is seen
 for certain, any other one but for one case in 2³², unless its author means it not to be: the file is its
-owner's. So the lines that were parsed still stand there, whoever has written in between; nothing is proven
-of what follows. A file that another has taken the place of (logrotate, an editor that saves by renaming) is
-another file even if it begins alike.
+owner's. So the lines that were parsed still stand there, whoever has written in between, and also where
+another file has taken the place of the first (a program that synchronises folders); nothing is proven of
+what follows.
 """
 
 from agent.sources.content import Content
@@ -16,7 +16,6 @@ class Growth:
     """One file, as far as it has been read."""
 
     def __init__(self, content: Content) -> None:
-        self._identity = content.identity
         self.state = content.state
         """As it was when it was last looked at."""
         self.end = 0
@@ -31,7 +30,7 @@ class Growth:
 
     def continues(self, content: Content) -> bool:
         """Whether all that was read still stands there, and what follows begins with a line."""
-        if content.identity != self._identity or content.end < self.end:
+        if content.end < self.end:
             return False
         if content.piece(self.end - 1, 2) == b"\r\n":  # one end of a line, of which half was there
             return False

@@ -14,7 +14,7 @@ import pytest
 from agent.config import CsvSettings
 from agent.sources import CsvSource, Samples, Source, open_source
 from agent.sources.columns import Columns
-from agent.sources.content import Content
+from agent.sources.content import Content, opened
 from fedge.errors import DataError
 from tests.agent.test_formats import FOLDER, FORMS
 
@@ -254,6 +254,30 @@ def test_an_error_is_forgotten_when_it_is_mended(tmp_path: Path) -> None:
     assert_the_same(outcome(growing.read), outcome(source(file, max_bad=0).read))
     file.write_text(HEADER + rows(0, 55))
     assert_the_same(outcome(growing.read), outcome(source(file).read))
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_no_shorter_one(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(HEADER + rows(0, 10_000))
+    with opened(file, growing=True) as content:
+        lines = content.text()
+        assert next(lines) == HEADER
+        os.truncate(file, 1_000)
+        with pytest.raises(DataError, match="the file was cut while it was read"):
+            list(lines)
+
+
+def test_a_file_in_the_place_of_one_that_begins_alike_goes_on(tmp_path: Path, parsed: Counted) -> None:
+    """As a program that synchronises folders writes it."""
+    file = tmp_path / "a.csv"
+    file.write_text(HEADER + rows(0, 100))
+    growing = source(file)
+    growing.read()
+    (tmp_path / "new").write_text(HEADER + rows(0, 110))
+    (tmp_path / "new").replace(file)
+    parsed.rows = 0
+    assert len(growing.read().X) == 110
+    assert parsed.rows == 10
 
 
 def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from agent.check import check
 from agent.config import AgentSettings, CsvSettings, NpzSettings
 from agent.sources import Samples, open_source
 from agent.sources import newest as thinning
+from agent.sources.times import Times, seconds
 from fedge.errors import ConfigError, DataError
 
 HEADER = "t,v,label\n"
@@ -89,6 +90,27 @@ def test_a_row_without_a_time_is_as_old_as_the_row_before_it(tmp_path: Path) -> 
     samples = read(file, newest="3 days", time="t")
     assert values(samples) == [35, 36, 37, 38, 39]  # 36 counts as 35
     assert any("2 rows without a time stay behind" in told for told in samples.reading)
+
+
+@pytest.mark.usefixtures("slack")
+def test_the_first_row_of_a_file_may_lack_its_time(tmp_path: Path) -> None:
+    first = 1_700_000_000
+    (tmp_path / "a.csv").write_text(HEADER + "".join(line(first + i, i) for i in range(30)))
+    (tmp_path / "b.csv").write_text(
+        HEADER + "".join(line(first + i if i > 30 else "?", i) for i in range(30, 40))
+    )
+    assert values(read(tmp_path, newest=20, time="t")) == list(range(20, 40))
+    assert len(read(tmp_path, newest="1 day", time="t").X) == 40
+
+
+def test_a_time_stays_known_when_the_row_that_had_it_is_forgotten() -> None:
+    times = Times()
+    times.take(["5", "7"])
+    times.take(["?", "?"])
+    times.keep(np.array([2, 3]))
+    assert seconds([times]).tolist() == [7, 7]
+    assert times.unknown.tolist() == [True, True]
+    assert times.span == (5, 7)
 
 
 def test_days_of_a_clock_that_counts_from_another_moment_are_refused(tmp_path: Path) -> None:
