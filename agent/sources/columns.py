@@ -41,11 +41,14 @@ class Absence:
         return cell.strip().lower() in self._words
 
 
-_NOT_A_NUMBER = public("not a number")
-_COMMA = public("not a number; write decimals with a point")
-_INFINITE = public("infinite, or too large for a float32")
-WHAT = (_NOT_A_NUMBER, _NOT_A_NUMBER, _COMMA, _INFINITE)
-"""What is wrong with a cell, by a number; 0: nothing is."""
+NOT_A_NUMBER, COMMA, INFINITE = 1, 2, 3
+WHAT = (
+    public("a number, or missing"),
+    public("not a number"),
+    public("not a number; write decimals with a point"),
+    public("infinite, or too large for a float32"),
+)
+"""What a cell is, by these numbers; 0: there is nothing wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -155,22 +158,13 @@ class Columns:
         """The line that each row begins in, counted from 1."""
         return self._lines.array
 
-    @property
-    def unreadable(self) -> list[Unreadable]:
-        """By column."""
-        faults, X = self._faults.array, self.X
-        found = []
-        for k in range(len(self.kept)):
-            row = int(faults[:, k].astype(np.bool_).argmax()) if self.rows else 0
-            found.append(
-                Unreadable(
-                    count=int(np.count_nonzero(faults[:, k])),
-                    numbers=self.rows - int(np.count_nonzero(np.isnan(X[:, k]))),
-                    row=row,
-                    what=WHAT[faults[row, k]] if self.rows else _NOT_A_NUMBER,
-                )
-            )
-        return found
+    def unreadable(self, name: str) -> Unreadable:
+        """The cells of one column that are no number."""
+        k = self.names.index(name)
+        faults, numbers = self._faults.array[:, k], ~np.isnan(self.X[:, k])
+        row = int(faults.astype(np.bool_).argmax()) if self.rows else 0
+        what = WHAT[faults[row]] if self.rows else WHAT[0]
+        return Unreadable(int(np.count_nonzero(faults)), int(np.count_nonzero(numbers)), row, what)
 
     def _numbers(self, style: Style, cells: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """One column's values, NaN where missing or unreadable, and what is wrong with each cell."""
@@ -184,11 +178,10 @@ class Columns:
                     values[i] = style.number(cell)
                 except ValueError:
                     if not self.absence.is_missing(cell):
-                        what = _COMMA if style.decimal == "." and "," in cell else _NOT_A_NUMBER
-                        faults[i] = WHAT.index(what, 1)
+                        faults[i] = COMMA if style.decimal == "." and "," in cell else NOT_A_NUMBER
         with np.errstate(over="ignore"):
             narrow = values.astype(np.float32)
         beyond = np.isinf(narrow)
-        faults[beyond] = WHAT.index(_INFINITE)
+        faults[beyond] = INFINITE
         narrow[beyond] = np.nan
         return narrow, faults

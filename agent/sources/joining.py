@@ -235,7 +235,7 @@ def _unread(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[
         for table in tables:
             columns = table.columns
             if name in columns.names:
-                about = columns.unreadable[columns.names.index(name)]
+                about = columns.unreadable(name)
                 count, numbers = count + about.count, numbers + about.numbers
                 if about.count and first is None:
                     place = public("line {line}", line=int(columns.lines[about.row]))
