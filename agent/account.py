@@ -109,7 +109,8 @@ class Account:
         holdout = self.rules.holdout
         lines = {
             "files": listing(files),
-            "rows": f"{len(samples.X)}: {len(self.training)} for training, {len(self.held)} held out "
+            "rows": f"{len(samples.X)}{_of(samples)}: {len(self.training)} for training, "
+            f"{len(self.held)} held out "
             f"({holdout.part:g} by {holdout.by}), {between} in gaps, {left} left out",
             "series": str(self.series)
             + (f", {self.short} of which hold nothing out: too short" if self.short else ""),
@@ -132,6 +133,10 @@ class Account:
             ]
         )
         return {about: text for about, text in lines.items() if text}
+
+
+def _of(samples: Samples) -> str:
+    return "" if samples.of is None else f", the newest of {samples.of}"
 
 
 def account(samples: Samples, settings: DataSettings, task: Task | None) -> Account:

@@ -138,6 +138,7 @@ def _uses(verdict: Verdict) -> dict[str, Any]:
     return {
         "files": dict(found.samples.blocks),
         "rows": len(found.samples.X),
+        "of_rows": len(found.samples.X) if found.samples.of is None else found.samples.of,
         "training": len(found.training),
         "held_out": len(found.held),
         "gaps": between,

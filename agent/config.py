@@ -1,6 +1,7 @@
 """What a device's owner says in `agent.toml`: who it is, where the broker and the data are."""
 
 import logging
+import re
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -28,6 +29,7 @@ Missing = Literal["refuse", "drop", "fill"]
 UnknownLabels = Literal["refuse", "drop"]
 By = Literal["time", "every", "random", "series"]
 MAX_LABELS = 10_000
+DAYS = re.compile(r"[1-9][0-9]{0,4} days?")
 MAX_MISSING_VALUES = 100
 DEFAULT_SOURCE = "data"
 """The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
@@ -59,6 +61,15 @@ def _readings(value: object) -> object:
     if len(items) > MAX_MISSING_VALUES:
         raise ValueError(f"must be at most {MAX_MISSING_VALUES}")
     return items
+
+
+def _newest(value: object) -> object:
+    value = number_of(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if not isinstance(value, str) or DAYS.fullmatch(value) is None:
+        raise ValueError('must be a number of rows, or of days in words: 100000 or "30 days"')
+    return str(value)
 
 
 class Holdout(Section):
@@ -115,6 +126,9 @@ class DataSettings(Section):
     first_class: int | None = Field(default=None, ge=0, le=1)
     """The number of the first class, where labels are whole numbers: 0 or 1. Without it: 0, and data whose
     numbers run from 1 to the number of classes are refused."""
+    newest: Annotated[Annotated[int, Field(ge=20, le=2**53)] | str | None, BeforeValidator(_newest)] = None
+    """Only the last so many rows are used, in the order of the data: 100000; or, where there is `time`, those
+    of the last days: "30 days", counted from the newest row. Older ones are not kept in memory."""
     range: dict[str, Between] = Field(default_factory=dict)
     """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
     outside is a missing value."""
@@ -156,6 +170,8 @@ class CsvSettings(DataSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if isinstance(self.newest, str) and self.time is None:
+            raise ValueError("newest: days are told by a column of times: name it in time")
         if self.decimal is not None and self.decimal == self.thousands:
             raise ValueError("thousands: is the decimal sign; they differ")
         if self.separator in ('"', "\n", "\r"):
@@ -171,7 +187,14 @@ class CsvSettings(DataSettings):
         return self
 
 
-class NpzSettings(DataSettings):
+class ArraySettings(DataSettings):
+    """What sections of arrays share, whose rows have no time."""
+
+    newest: int | None = Field(default=None, ge=20, le=2**53)
+    """Only the last so many rows are used."""
+
+
+class NpzSettings(ArraySettings):
     """`[data] source = "npz"`: arrays `X`, `y`, and optionally `series` and `features` (column names)."""
 
     source: Literal["npz"]
@@ -180,7 +203,7 @@ class NpzSettings(DataSettings):
     """One NumPy archive, as written by numpy.savez."""
 
 
-class PythonSettings(DataSettings):
+class PythonSettings(ArraySettings):
     """`[data] source = "python"`: a function of the owner's."""
 
     source: Literal["python"]

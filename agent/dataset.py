@@ -42,6 +42,8 @@ class Dataset:
     """Rows left out because the task does not know their class."""
     rows: NDArray[np.intp] | None = None
     """Of shape (n,): which rows of the samples the training part is; None: not known."""
+    capped: int = 0
+    """Older rows of the training part that are left out because the round takes no more."""
 
     @property
     def held_unseen(self) -> int:
@@ -51,8 +53,11 @@ class Dataset:
         return int(np.isin(self.held_y, self.y, invert=True).sum())
 
 
-def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
+def fit(samples: Samples, task: Task, settings: DataSettings, cap: int | None = None) -> Dataset:
     """Choose the task's columns, settle missing values, and keep a part for evaluation.
+
+    Of the training part only the newest `cap` rows are taken, the last ones in the order of the data; what
+    is held out stays.
 
     Where `missing = "fill"` and the network has no Standardize layer as yet (the survey), features keep
     their NaN, to be counted out. A row without an answer is dropped then.
@@ -67,9 +72,18 @@ def fit(samples: Samples, task: Task, settings: DataSettings) -> Dataset:
     strange = y == UNKNOWN if task.classes else np.zeros(len(X), dtype=np.bool_)
     keep = settle_missing(X, samples, task, rules, unanswered, strange)
     training, held = parts(samples, keep, rules)
+    if cap is not None and len(training) >= settings.minimum > cap:
+        told = public(
+            "the round takes at most {cap} samples, the minimum is {minimum}",
+            cap=cap,
+            minimum=settings.minimum,
+        )
+        raise Unfit(Reason.TOO_FEW_SAMPLES, f"{samples.name}: {told}", told)
     if len(training) < settings.minimum:
         raise too_few(samples, settings, len(training), len(held), len(keep), int(strange.sum()))
-    return Dataset(X[training], y[training], X[held], y[held], int(strange.sum()), training)
+    used = training if cap is None else training[-cap:]
+    capped = len(training) - len(used)
+    return Dataset(X[used], y[used], X[held], y[held], int(strange.sum()), used, capped)
 
 
 def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:

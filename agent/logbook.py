@@ -4,6 +4,7 @@ import logging
 
 from agent.account import account
 from agent.config import DataSettings
+from agent.dataset import Dataset
 from agent.sources.samples import Samples
 from agent.verdict import doubts
 from fedge.messages import Task
@@ -17,6 +18,7 @@ class Logbook:
     def __init__(self) -> None:
         self._read: set[tuple[str, bytes]] = set()
         self._odd: dict[str, set[tuple[str, str | None]]] = {}
+        self._capped: set[tuple[str, int | None]] = set()
         self._unread: dict[str, tuple[str, ...]] = {}
 
     def tell(self, source: str, samples: Samples, settings: DataSettings, task: Task, digest: bytes) -> None:
@@ -46,3 +48,16 @@ class Logbook:
             if key not in before:
                 log.warning("source %s: %s", source, doubt)
         self._odd[source] = set(odd)
+
+    def tell_cap(self, source: str, cap: int | None, dataset: Dataset) -> None:
+        """Say once of a cap that the round does not take all of a source's training part."""
+        if dataset.capped and (source, cap) not in self._capped:
+            self._capped.add((source, cap))
+            log.info(
+                "source %s: the federation takes at most %d samples of a device: "
+                "the newest %d of %d are used",
+                source,
+                cap,
+                len(dataset.X),
+                len(dataset.X) + dataset.capped,
+            )

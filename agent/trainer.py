@@ -31,7 +31,7 @@ from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
 from fedge.messages import FIGURES, WEIGHTS, Manifest, Survey, Task, Update, pack
-from fedge.moments import FEWEST, withhold
+from fedge.moments import FEWEST, as_if_of, withhold
 from fedge.nn import Network
 from fedge.nn.spec import clip_of
 from fedge.reasons import Reason
@@ -69,7 +69,8 @@ class Trainer:
         self._jobs: SimpleQueue[Job | Judgement] = SimpleQueue()
         self._current: Job | None = None
         self._answered: Job | None = None
-        self._data: tuple[object, bytes, Dataset] | None = None
+        self._data: tuple[tuple[object, bytes], int | None, Dataset] | None = None
+        """By what of the data and the task, and of how many rows, the newest dataset was made."""
         self._extremes: Extremes | None = None
         """What of these data lies far outside of what the fleet has measured."""
         self._network: tuple[bytes, Network] | None = None
@@ -154,7 +155,7 @@ class Trainer:
         if name not in self._sources:
             raise DataError(f"this device has no source {name!r}")
         source = self._sources[name]
-        if self._data is not None and self._data[:2] == (source.fingerprint(), digest):
+        if self._data is not None and self._data[0] == (source.fingerprint(), digest):
             return self._data[2]
         return fit(source.read(), task, self._settings.offered[name])
 
@@ -221,28 +222,34 @@ class Trainer:
         """
         name = job.task.source or DEFAULT_SOURCE  # one of the owner's: `lifecycle` begins no other work
         source, settings = self._sources[name], self._settings.offered[name]
-        fingerprint, digest = source.fingerprint(), job.manifest.task.digest
+        fingerprint, digest, cap = source.fingerprint(), job.manifest.task.digest, job.manifest.max_samples
         surveyed = job.manifest.kind != "survey" or name in self._snapshots
-        if surveyed and self._data is not None and self._data[:2] == (fingerprint, digest):
+        if surveyed and self._data is not None and self._data[:2] == ((fingerprint, digest), cap):
             return self._data[2]
         self._data = None
         samples = source.read()
         self._logbook.tell(name, samples, settings, job.task, digest)
-        dataset = fit(samples, job.task, settings)
+        dataset = fit(samples, job.task, settings, cap)
+        self._logbook.tell_cap(name, cap, dataset)
         if job.manifest.kind == "survey":
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
         self._extremes = extremes(samples, dataset.X, dataset.rows, job.task)
-        self._data = (fingerprint, digest, dataset)
+        self._data = (fingerprint, digest), cap, dataset
         return dataset
 
     def _survey(self, job: Job, snapshot: Snapshot) -> Survey:
         features, targets = snapshot.tell(job.task)
+        samples, cap = snapshot.samples, job.manifest.max_samples
+        if cap is not None and samples > cap:
+            features = as_if_of(features, samples, cap)
+            targets = as_if_of(targets, samples, cap) if targets is not None else None
+            samples = cap
         return Survey(
             generation=job.manifest.generation,
             round=job.manifest.round,
             base=job.manifest.task.digest,
             device=self._settings.device,
-            samples=snapshot.samples,
+            samples=samples,
             features=withhold(features, FEWEST).to_bytes(),
             targets=withhold(targets, FEWEST).to_bytes() if targets is not None else b"",
             metrics=job.traffic,

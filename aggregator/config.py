@@ -61,7 +61,8 @@ class FederationSection(Section):
     devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
     """The only devices whose updates count; without it every device the broker lets in."""
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
-    """The largest n_k believed: no device can claim more weight than this."""
+    """The largest n_k believed: no device can claim more weight than this, and one with more rows uses the
+    newest so many."""
 
     quarantine: LocalPath = Field(default="quarantined", validate_default=True)
     """The list that `fedge quarantine` writes, of devices that do not count; it is read while rounds run."""

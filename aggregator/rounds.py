@@ -185,6 +185,7 @@ def _manifest_effects(state: Federation, now_s: float) -> list[do.Effect]:
         cohort=state.cohorts[-1],
         seconds_left=left_s,
         requires=tuple(sorted(replace(state, kind=kind).requires)),
+        max_samples=state.max_samples,
     )
     return [do.PublishManifest(manifest)]
 

@@ -205,6 +205,8 @@ class Manifest(Message):
     """True at the moment of publishing; subtract the age of the retained message."""
     requires: Capabilities | None = None
     """What a device must be able to do, as names of `fedge.capabilities`; none listed: what 0.2.0 can."""
+    max_samples: int | None = Field(default=None, ge=20, le=2**53)
+    """The largest n_k that is admitted: who has more rows uses the newest so many. None: not told."""
 
     @model_validator(mode="after")
     def _check(self) -> "Manifest":

@@ -72,6 +72,17 @@ def withhold(moments: Moments, fewest: int) -> Moments:
     return Moments(*(np.where(enough, part, 0.0) for part in (moments.count, moments.mean, moments.m2)))
 
 
+def as_if_of(moments: Moments, samples: int, cap: int) -> Moments:
+    """The moments of `samples` rows told as those of `cap` rows, if they are fewer: means and spreads stay.
+
+    To measure fewer rows instead would let who chooses the cap have two sets measured that differ in one.
+    """
+    if samples <= cap:
+        return moments
+    count = np.floor(moments.count * (cap / samples))
+    return Moments(count, moments.mean, moments.m2 * (count / np.maximum(moments.count, 1)))
+
+
 def is_constant(mean: Vector, spread: Vector) -> NDArray[np.bool_]:
     """Whether a column's spread is nothing but the rounding of its values to float32.
 

@@ -6,6 +6,7 @@ from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
 from agent.sources.csv import CsvSource
 from agent.sources.exclusions import excluding
 from agent.sources.function import FunctionSource
+from agent.sources.newest import Newest
 from agent.sources.npz import NpzSource
 from agent.sources.said import Said
 from agent.sources.samples import Samples, Source
@@ -21,11 +22,13 @@ def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
 def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
     match data:
         case CsvSettings():
-            return CsvSource(data.path, data.label, data.series, data.columns, said=Said.of(data))
+            newest = Newest.of(data.newest)
+            said = Said.of(data)
+            return CsvSource(data.path, data.label, data.series, data.columns, said=said, newest=newest)
         case NpzSettings():
-            return NpzSource(data.path)
+            return NpzSource(data.path, data.newest)
         case PythonSettings():
-            return FunctionSource(data.callable, data.path)
+            return FunctionSource(data.callable, data.path, data.newest)
 
 
 def open_sources(settings: AgentSettings) -> Mapping[str, Source]:

@@ -12,7 +12,13 @@ from fedge.errors import DataError
 
 
 def samples_from_arrays(
-    name: str, X: Any, y: Any = None, series: Any = None, features: Any = None
+    name: str,
+    X: Any,
+    y: Any = None,
+    series: Any = None,
+    features: Any = None,
+    *,
+    newest: int | None = None,
 ) -> Samples:
     """Check arrays that belong together.
 
@@ -22,6 +28,7 @@ def samples_from_arrays(
         y: labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t). May be missing too.
         series: text or integers of shape (n,); None: all rows are one recording.
         features: names of the d columns, all different.
+        newest: so many of the last rows are used; None: all.
 
     Raises:
         DataError: a wrong shape, kind or length; names the array.
@@ -33,6 +40,12 @@ def samples_from_arrays(
     if series is not None:
         series = _series(name, series)
         _check_length(name, "series", series, rows)
+    of, first = len(rows), 0
+    if newest is not None and newest < of:
+        first = of - newest
+        rows = rows[first:]
+        answers = None if answers is None else Plain(answers.data[first:], answers.missing[first:])
+        series = None if series is None else series[first:]
     with np.errstate(over="ignore"):
         X32 = np.array(rows, dtype=np.float32, order="C")  # a copy: a function may go on using its own
     columns = None if features is None else _columns(name, features, rows.shape[1])
@@ -44,8 +57,10 @@ def samples_from_arrays(
         answer="y",
         series=np.zeros(len(rows), dtype=np.int64) if series is None else number(series),
         blocks=((name, len(rows)),),
-        faults=_faults(name, X32, columns),
+        faults=_faults(name, X32, columns, first),
         unanswered=None if answers is None or not answers.missing.any() else answers.missing,
+        of=of if first else None,
+        first_row=first,
     )
 
 
@@ -86,13 +101,15 @@ def _series(name: str, value: Any) -> NDArray[Any]:
     return data
 
 
-def _faults(name: str, X: NDArray[np.float32], columns: tuple[str, ...] | None) -> dict[int, Fault]:
-    """The columns that hold an infinite value, with its place."""
+def _faults(
+    name: str, X: NDArray[np.float32], columns: tuple[str, ...] | None, first: int
+) -> dict[int, Fault]:
+    """The columns that hold an infinite value, with its place; `first` is the number of the first row."""
     beyond = np.isinf(X)
     what = public("infinite, or too large for a float32")
     faults = {}
     for j in np.flatnonzero(beyond.any(axis=0)):
-        place = public("row {row}", row=int(beyond[:, j].argmax()))
+        place = public("row {row}", row=first + int(beyond[:, j].argmax()))
         text = f"{name}: {place}, column {columns[j] if columns else int(j)!r}: {what}"
         faults[int(j)] = Fault(text, place, what)
     return faults

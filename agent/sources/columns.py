@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.sources.buffers import Buffer, Texts
+from agent.sources.copies import COMPARED
 from agent.sources.decimals import Style, Undecided
 from agent.sources.tables import Header, Row
 from agent.sources.times import Times
@@ -39,20 +41,26 @@ class Absence:
         return cell.strip().lower() in self._words
 
 
-_NOT_A_NUMBER = public("not a number")
-_COMMA = public("not a number; write decimals with a point")
+NOT_A_NUMBER, COMMA, INFINITE = 1, 2, 3
+WHAT = (
+    public("a number, or missing"),
+    public("not a number"),
+    public("not a number; write decimals with a point"),
+    public("infinite, or too large for a float32"),
+)
+"""What a cell is, by these numbers; 0: there is nothing wrong with it."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Unreadable:
     """Cells of a column that are no number: how many, and the first one."""
 
-    count: int = 0
-    numbers: int = 0
+    count: int
+    numbers: int
     """Cells of the column that are numbers."""
-    row: int = -1
-    """The table's row of the first."""
-    what: Public = _NOT_A_NUMBER
+    row: int
+    """The table's row of the first; 0 where there is none."""
+    what: Public
 
 
 @dataclass
@@ -85,11 +93,17 @@ class Columns:
             if names.index(name) != j
         }
         """Names that stand twice, and their first two places."""
-        self.texts: dict[str, list[str]] = {name: [] for name in self.names if name in self.texts_of}
-        self.unreadable = [Unreadable() for _ in self.kept]
+        self.texts = {name: Texts() for name in self.names if name in self.texts_of}
         self.rows = 0
-        self._blocks = [np.empty((0, len(self.kept)), dtype=np.float32)]
-        self._lines: list[int] = []
+        """Those that are kept."""
+        self.seen = 0
+        """All that came."""
+        self.first_lines: list[int] = []
+        """Where the first of them begin, at most `COMPARED`."""
+        self._X = Buffer(np.float32, len(self.kept))
+        self._faults = Buffer(np.uint8, len(self.kept))
+        """Of each cell its place in `WHAT`."""
+        self._lines = Buffer(np.int64)
         self.times = Times()
         """Of the rows, where there is a column of times."""
 
@@ -97,40 +111,64 @@ class Columns:
         """More rows; text takes 15 times the memory of the numbers that it stands for."""
         if not block:
             return
-        self._lines += [line for line, _ in block]
+        lines = [line for line, _ in block]
+        self._lines.take(lines)
+        self.first_lines += lines[: COMPARED - len(self.first_lines)]
         found = np.empty((len(block), len(self.kept)), dtype=np.float32)
+        faults = np.zeros((len(block), len(self.kept)), dtype=np.uint8)
         columns = list(zip(*(row for _, row in block), strict=True))
         for k, j in enumerate(self.kept):
             cells = columns[j]
-            found[:, k] = self._numbers(k, self.styles.get(j, self.default), cells)
+            found[:, k], faults[:, k] = self._numbers(self.styles.get(j, self.default), cells)
             name = self.names[k]
             if name in self.texts:
                 stripped = [cell.strip() for cell in cells]
                 if self.absence.texts:
                     stripped = ["" if cell.lower() in self.absence.texts else cell for cell in stripped]
-                self.texts[name] += stripped
+                self.texts[name].take(stripped)
             if name == self.time:
                 comma = self.styles.get(j, self.default).decimal == ","
                 self.times.take([cell.replace(",", ".") for cell in cells] if comma else cells)
             if name == self.key:
                 self.keys.update(cells)
-        self._blocks.append(found)
+        self._X.take(found)
+        self._faults.take(faults)
         self.rows += len(block)
+        self.seen += len(block)
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Forget all but these rows, which ascend."""
+        if len(rows) == self.rows:
+            return
+        for buffer in (self._X, self._faults, self._lines):
+            buffer.keep(rows)
+        for texts in self.texts.values():
+            texts.keep(rows)
+        if self.time in self.names:
+            self.times.keep(rows)
+        self.rows = len(rows)
 
     @property
     def X(self) -> NDArray[np.float32]:  # noqa: N802 (the field's name for samples)
         """Shape (n, d)."""
-        return np.concatenate(self._blocks)
+        return self._X.array
 
     @property
     def lines(self) -> NDArray[np.int64]:
         """The line that each row begins in, counted from 1."""
-        return np.array(self._lines, dtype=np.int64)
+        return self._lines.array
 
-    def _numbers(self, k: int, style: Style, cells: Sequence[str]) -> NDArray[np.float32]:
-        """One column's values, NaN where missing or unreadable, which is counted."""
-        about = self.unreadable[k]
-        bad: dict[int, Public] = {}
+    def unreadable(self, name: str) -> Unreadable:
+        """The cells of one column that are no number."""
+        k = self.names.index(name)
+        faults, numbers = self._faults.array[:, k], ~np.isnan(self.X[:, k])
+        row = int(faults.astype(np.bool_).argmax()) if self.rows else 0
+        what = WHAT[faults[row]] if self.rows else WHAT[0]
+        return Unreadable(int(np.count_nonzero(faults)), int(np.count_nonzero(numbers)), row, what)
+
+    def _numbers(self, style: Style, cells: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """One column's values, NaN where missing or unreadable, and what is wrong with each cell."""
+        faults = np.zeros(len(cells), dtype=np.uint8)
         try:
             values = style.numbers(cells)
         except ValueError:
@@ -140,16 +178,10 @@ class Columns:
                     values[i] = style.number(cell)
                 except ValueError:
                     if not self.absence.is_missing(cell):
-                        bad[i] = _COMMA if style.decimal == "." and "," in cell else _NOT_A_NUMBER
+                        faults[i] = COMMA if style.decimal == "." and "," in cell else NOT_A_NUMBER
         with np.errstate(over="ignore"):
             narrow = values.astype(np.float32)
-        for beyond in np.flatnonzero(np.isinf(narrow)).tolist():
-            bad[beyond] = public("infinite, or too large for a float32")
-            narrow[beyond] = np.nan
-        if bad:
-            if about.row < 0:
-                first = min(bad)
-                about.row, about.what = self.rows + first, bad[first]
-            about.count += len(bad)
-        about.numbers += int(np.count_nonzero(~np.isnan(narrow)))
-        return narrow
+        beyond = np.isinf(narrow)
+        faults[beyond] = INFINITE
+        narrow[beyond] = np.nan
+        return narrow, faults

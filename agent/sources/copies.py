@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fedge.disclosure import public
 from fedge.errors import DataError
 
@@ -37,9 +34,8 @@ def copies(beginnings: Sequence[Beginning]) -> tuple[str, str] | None:
     return None
 
 
-def beginning(file: Path, columns: Sequence[str], lines: NDArray[np.int64]) -> Beginning:
-    """Read the first rows of a file, which begin in these lines, counted from 1."""
-    wanted = lines[:COMPARED].tolist()
+def beginning(file: Path, columns: Sequence[str], wanted: Sequence[int]) -> Beginning:
+    """Read the first rows of a file, at most `COMPARED`, which begin in these lines, counted from 1."""
     if not wanted:
         return str(file), tuple(columns), ()
     try:

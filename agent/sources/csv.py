@@ -1,27 +1,28 @@
 """Samples from text, CSV or JSON lines: one file, or a folder of them that may be growing."""
 
-from collections.abc import Hashable
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.sources.columns import Absence, Columns
-from agent.sources.decimals import Decision, Evidence, Style, decide, said_style
-from agent.sources.dialect import Dialect, detect
-from agent.sources.folder import list_files, read_data
-from agent.sources.header import looks_like_data, nameless
-from agent.sources.joining import Table, join, key_of
-from agent.sources.jsonlines import JsonTables
-from agent.sources.preambles import Form
-from agent.sources.records import Bad
+from agent.sources.content import opened
+from agent.sources.folder import list_files
+from agent.sources.joining import join
+from agent.sources.newest import Newest, Thinning
+from agent.sources.parsing import Parsing, Wanted, rows_of
 from agent.sources.said import NOTHING, Said
 from agent.sources.samples import LeftOut, Samples, unreadable
-from agent.sources.tables import COMPLETE, CsvTables, Header, Tables
+from agent.sources.tables import COMPLETE
 from fedge.disclosure import public
 from fedge.errors import DataError
 
-BLOCK = 4_096
-"""Rows held as text at a time."""
+
+@dataclass
+class _Memory:
+    """What was read the time before, to go on from there."""
+
+    parsed: dict[Path, Parsing] = field(default_factory=dict)
+    samples: Samples | None = None
+    """Of it; None: it could not be used."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class CsvSource:
     Columns are told apart by their names. A column of text is no error unless the task asks for it, nor is
     one that only some files have, or whose name stands twice. A line that cannot be read is left out.
     An empty line is no row; where there is only one column, "" is a row whose value is missing.
+
+    A source remembers what it has read: of a file that has only grown only what is new is parsed.
     """
 
     path: Path
@@ -46,6 +49,9 @@ class CsvSource:
     """Whether a last line without its end is still being written, and waits."""
     said: Said = NOTHING
     """How the files are written, as far as their owner says it."""
+    newest: Newest | None = None
+    """Which rows are used; None: all."""
+    _memory: _Memory = field(default_factory=_Memory, init=False, compare=False, repr=False)
 
     def fingerprint(self) -> Hashable:
         """Each file's name, inode, size and time of change."""
@@ -63,15 +69,69 @@ class CsvSource:
                 can be understood in two ways; names the file, the line and what to do.
         """
         files = list_files(self.path)
-        parsed = [self._parse(file) for file in files]
-        tables = [table for file in parsed for table in file.tables if table.columns.rows]
-        left_out = self._left_out(parsed, sum(table.columns.rows for table in tables))
+        before, samples = self._memory.parsed, self._memory.samples
+        self._memory.parsed, self._memory.samples = {}, None  # of no use if anything is raised
+        parsed, changed = self._parse(files, before)
+        self._memory.parsed = {one.file: one for one in parsed}
+        if samples is None or changed:
+            samples = None  # its memory is free while the next are made
+            samples = self._joined(files, parsed)
+        self._memory.samples = samples
+        return samples
+
+    def names(self) -> frozenset[str]:
+        """What stands in the first file's first line.
+
+        Raises:
+            DataError: no file, none that is text, or the separator cannot be told.
+        """
+        file = list_files(self.path)[0]
+        wanted = Wanted(self.label, self.series, None, self.said)
+        with opened(file, self.growing) as content:
+            tables = wanted.tables(content, True, wanted.dialect(content))
+            return frozenset(next((header.names for header, _ in tables.blocks(1)), ()))
+
+    def _parse(self, files: Sequence[Path], before: dict[Path, Parsing]) -> tuple[list[Parsing], bool]:
+        """All files as they are now, and whether anything is new.
+
+        Where rows were forgotten that may be among the newest now, for others are gone, all is read anew.
+        """
+        parsed: list[Parsing] = []
+        changed = before.keys() != set(files)
+        if not before.keys() <= set(files) and _forgotten(before):
+            before = {}
+        thinning = Thinning(self.newest, self.said.time)
+
+        def taken() -> None:
+            thinning.now_and_then([*rows_of(parsed)])
+
+        for file in files:
+            with opened(file, self.growing) as content:
+                one = before.get(file)
+                if one is not None:
+                    parsed.append(one)
+                    end = one.growth.end
+                    if one.go_on(content, taken):
+                        changed = changed or end != one.growth.end
+                        continue
+                    if _forgotten(before):
+                        return self._parse(files, {})
+                    parsed.pop()
+                parsed.append(Parsing(file, Wanted(self.label, self.series, self.columns, self.said)))
+                parsed[-1].read(content, taken)
+                changed = True
+        thinning.finish([*rows_of(parsed)])
+        return parsed, changed
+
+    def _joined(self, files: Sequence[Path], parsed: list[Parsing]) -> Samples:
+        tables = [table for one in parsed for table in one.found if table.columns.seen]
+        left_out = self._left_out(parsed, sum(table.columns.seen for table in tables))
         if not tables:
             told = (
                 public("has no rows yet")
                 if self.columns is not None
                 else public("has a header but no rows yet")
-                if any(file.tables for file in parsed)
+                if any(one.found for one in parsed)
                 else public("is empty; it must begin with a header line")
             )
             if len(files) > 1:
@@ -81,95 +141,18 @@ class CsvSource:
             self.path, tables, self.label, self.series, self.said.time, _told_of_all(parsed), left_out
         )
 
-    def names(self) -> frozenset[str]:
-        """What stands in the first file's first line.
-
-        Raises:
-            DataError: no file, none that is text, or the separator cannot be told.
-        """
-        file = list_files(self.path)[0]
-        data = read_data(file, self.growing)
-        dialect = detect(file, data, self.said, None)
-        return frozenset(
-            next((header.names for header, _ in self._tables(file, data, dialect).blocks(1)), ())
-        )
-
-    def _tables(
-        self, file: Path, data: bytes, dialect: Dialect, columns: tuple[str, ...] | None = None
-    ) -> Tables:
-        if dialect.form is Form.JSON_LINES:
-            return JsonTables(file, data, dialect.skip, {self.label, self.series})
-        return CsvTables(file, data, dialect, columns)
-
-    def _parse(self, file: Path) -> "_File":
-        data = read_data(file, self.growing)
-        dialect = detect(file, data, self.said, self.columns)
-        decisions = self._decide(file, data, dialect)
-        tables = self._tables(file, data, dialect, self.columns)
-        absence = Absence(self.said.missing_values)
-        found: list[Table] = []
-        header: Header | None = None
-        for header_, block in tables.blocks(BLOCK):
-            if header_ is not header:
-                header = header_
-                decision = decisions[len(found)] if len(found) < len(decisions) else decisions[0]
-                unnamed = None
-                if self.columns is None and dialect.header is None and dialect.form is not Form.JSON_LINES:
-                    unnamed = nameless(file, header.line) if looks_like_data(header.names) else None
-                time = self.said.time or ("time" if "seconds_elapsed" in header.names else None)
-                columns = Columns(
-                    header,
-                    decision.styles,
-                    decision.default,
-                    decision.undecided,
-                    absence,
-                    (self.label, self.series),
-                    time,
-                    key_of(header.names),
-                )
-                found.append(Table(file, columns, unnamed))
-            found[-1].columns.take(block)
-        told = chain(
-            dialect.reading,
-            *(decision.reading for decision, _ in zip(decisions, found, strict=False)),
-            tables.passed_over(),
-        )
-        return _File(file, found, tuple(dict.fromkeys(told)), tables.bad, tables.first_bad, dialect.hint)
-
-    def _decide(self, file: Path, data: bytes, dialect: Dialect) -> list[Decision]:
-        """How the numbers of each table are written; for a file without a question, of all."""
-        said = said_style(self.said)
-        if dialect.form is Form.JSON_LINES:
-            return [_all(Style())]
-        if said is not None:
-            return [_all(said)]
-        if dialect.decimal is not None:
-            return [_all(Style(dialect.decimal, self.said.thousands or ""))]
-        if dialect.separator == "," and b'"' not in data:  # no cell can hold a comma
-            return [_all(Style(thousands=self.said.thousands or ""))]
-        evidence: list[tuple[Header, dict[int, Evidence]]] = []
-        for header, block in self._tables(file, data, dialect, self.columns).blocks(BLOCK):
-            if not evidence or evidence[-1][0] is not header:
-                evidence.append((header, {j: Evidence() for j in range(len(header.names))}))
-            lines = [line for line, _ in block]
-            for j, cells in enumerate(zip(*(row for _, row in block), strict=True)):
-                evidence[-1][1][j].take(cells, lines)
-        return [decide(header.names, found, self.said, dialect.separator) for header, found in evidence] or [
-            _all(Style())
-        ]
-
-    def _left_out(self, parsed: "list[_File]", rows: int) -> LeftOut | None:
+    def _left_out(self, parsed: list[Parsing], rows: int) -> LeftOut | None:
         """The lines that could not be read.
 
         Raises:
             DataError: they are more than the owner allows.
         """
-        bad = sum(file.bad for file in parsed)
+        bad = sum(one.bad for one in parsed)
         if not bad:
             return None
         of = rows + bad
         file, first, hint = next(
-            (file.file, file.first_bad, file.hint) for file in parsed if file.first_bad is not None
+            (one.file, one.first_bad, one.dialect.hint) for one in parsed if one.first_bad is not None
         )
         place = public("line {line}: {what}", line=first.line, what=first.what)
         if bad > self.said.max_bad * of:
@@ -193,24 +176,12 @@ class CsvSource:
         return LeftOut(bad, of, f"{bad} of {of} rows left out, first: {file}: {place}", told)
 
 
-@dataclass(frozen=True)
-class _File:
-    """What was read of one file."""
-
-    file: Path
-    tables: list[Table]
-    reading: tuple[str, ...]
-    bad: int
-    first_bad: Bad | None
-    hint: str
-    """The setting that helps if lines do not fit, for the owner."""
+def _forgotten(parsed: Mapping[Path, Parsing]) -> bool:
+    """Whether not all rows that were read are there still."""
+    return any(columns.seen > columns.rows for columns in rows_of(parsed.values()))
 
 
-def _all(style: Style) -> Decision:
-    return Decision({}, {}, (), style)
-
-
-def _told_of_all(parsed: list[_File]) -> tuple[str, ...]:
+def _told_of_all(parsed: list[Parsing]) -> tuple[str, ...]:
     """What was found out of files, each sentence once, with the files that it is about if not all."""
     files: dict[str, list[str]] = {}
     for file in parsed:

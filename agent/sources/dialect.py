@@ -16,6 +16,8 @@ from fedge.errors import DataError
 
 LINES, BYTES = 200, 1 << 16
 """So much of a file is looked at."""
+HEAD = BYTES + 1
+"""So many bytes tell that, and whether there are more."""
 SEPARATORS = ",;\t|"
 _COMMAS = ("separated by commas",)
 MISFITS = 0.1
@@ -45,19 +47,19 @@ class Dialect:
     """The setting that helps if lines do not fit, for the owner."""
 
 
-def detect(file: Path, data: bytes, said: Said, columns: tuple[str, ...] | None) -> Dialect:
+def detect(file: Path, head: bytes, said: Said, columns: tuple[str, ...] | None) -> Dialect:
     """Find out how a file is written.
 
     Args:
         file: for messages.
-        data: the file.
+        head: the first `HEAD` bytes of the file.
         said: what its owner says, which is not looked for.
         columns: the names, where there is no header.
 
     Raises:
         DataError: this is no CSV; or two separators fit, and give other values.
     """
-    lines = first_lines(data)
+    lines = first_lines(head)
     found = read_preamble(lines, said.skip)
     _refuse_whole_json(file, lines, found.lines)
     if found.form is Form.JSON_LINES:

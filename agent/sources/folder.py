@@ -29,7 +29,7 @@ def list_files(path: Path) -> list[Path]:
             return files
     for file in inside:
         if file.is_file():
-            refuse_foreign(file, _beginning(file))
+            refuse_foreign(file, _beginning(file), b"")
     told = public("the folder holds no file whose name ends in .csv")
     raise DataError(f"{path}: {told}", told)
 
@@ -40,19 +40,3 @@ def _beginning(file: Path) -> bytes:
             return stream.read(4_096)
     except OSError:
         return b""
-
-
-def read_data(file: Path, growing: bool) -> bytes:
-    """What a file holds; of one that is growing, without a last line that has no end yet.
-
-    Raises:
-        DataError: it cannot be read, or is of another kind than text.
-    """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise unreadable(file, error) from None
-    refuse_foreign(file, data)
-    if growing:
-        data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
-    return data

@@ -24,6 +24,8 @@ class FunctionSource:
     callable: str
     path: Path | None = None
     """A folder to look for the module in, after the installed packages."""
+    newest: int | None = None
+    """So many of the last rows are used; None: all."""
 
     def fingerprint(self) -> Hashable:
         """Always another: nothing is known without calling the function."""
@@ -46,7 +48,7 @@ class FunctionSource:
                 f"{self.callable}: must return (X, y) or (X, y, series), got {what}",
                 public("the function that reads the data must return (X, y) or (X, y, series)"),
             )
-        return samples_from_arrays(self.callable, *returned)
+        return samples_from_arrays(self.callable, *returned, newest=self.newest)
 
     def _function(self) -> Callable[[], Any]:
         module_name, _, function_name = self.callable.partition(":")

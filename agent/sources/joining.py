@@ -49,7 +49,10 @@ def join(
     reading: tuple[str, ...],
     left_out: LeftOut | None,
 ) -> Samples:
-    """All rows of the tables, at least one.
+    """All rows of the tables, at least one of which has one.
+
+    A table of which no row is kept any more, for all are too old, counts as a copy or as a sensor of the same
+    recording; what its columns are does not matter.
 
     Raises:
         DataError: a column that the owner's settings name is not there, or stands twice; or the files are the
@@ -57,7 +60,12 @@ def join(
     """
     _refuse_sensors(path, tables)
     firsts = {table.file: table.columns for table in reversed(tables)}
-    refuse_copies([beginning(file, firsts[file].names, firsts[file].lines) for file in sorted(firsts)])
+    if len(firsts) > 1:
+        refuse_copies(
+            [beginning(file, firsts[file].names, firsts[file].first_lines) for file in sorted(firsts)]
+        )
+    seen = sum(table.columns.seen for table in tables)
+    tables = [table for table in tables if table.columns.rows]
     names = tuple(dict.fromkeys(name for table in tables for name in table.columns.names))
     for setting, name in (("series", series), ("time", time)):
         if name is not None:
@@ -108,6 +116,7 @@ def join(
         reading=reading,
         left_out=left_out,
         unread={j: about for j, (about, _, is_text) in unread.items() if not is_text},
+        of=None if seen == sum(sizes) else seen,
     )
 
 
@@ -226,7 +235,7 @@ def _unread(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[
         for table in tables:
             columns = table.columns
             if name in columns.names:
-                about = columns.unreadable[columns.names.index(name)]
+                about = columns.unreadable(name)
                 count, numbers = count + about.count, numbers + about.numbers
                 if about.count and first is None:
                     place = public("line {line}", line=int(columns.lines[about.row]))
@@ -242,8 +251,8 @@ def _unread(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[
 def _order(path: Path, tables: Sequence[Table], time: str) -> tuple[NDArray[np.intp] | None, str]:
     """The rows in the order of time, and what to tell of it."""
     found = times.seconds([table.columns.times for table in tables])
-    unknown = int(np.isnan(found).sum())
-    if unknown == len(found):
+    unknown = sum(int(table.columns.times.unknown.sum()) for table in tables)
+    if np.isnan(found).all():
         told = public("no cell of the column that [data] time names is a time")
         raise DataError(f"{path}: column {time!r}: {told}; ISO 8601 is, and seconds since 1970", told)
     order = times.order(found)
@@ -256,15 +265,11 @@ def _order(path: Path, tables: Sequence[Table], time: str) -> tuple[NDArray[np.i
 def _refuse_sensors(path: Path, tables: Sequence[Table]) -> None:
     """Files of Sensor Logger hold one sensor each, all at the same times: they are no further rows."""
     sensors = [
-        table for table in tables if "seconds_elapsed" in table.columns.names and table.columns.times.counts
+        (table.columns.times.span, table.file.name)
+        for table in tables
+        if "seconds_elapsed" in table.columns.names
     ]
-    spans = sorted(
-        (
-            (float(np.nanmin(found)), float(np.nanmax(found)), table.file.name)
-            for table in sensors
-            if not np.isnan(found := times.seconds([table.columns.times])).all()
-        ),
-    )
+    spans = sorted((*span, name) for span, name in sensors if span is not None)
     for one, other in pairwise(spans):
         if other[0] < one[1] and one[2] != other[2]:
             told = public(

@@ -1,11 +1,11 @@
 """JSON lines: one flat object a line, as loggers of MQTT messages write them."""
 
-import io
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from agent.sources.content import Content
 from agent.sources.records import Bad, is_utf8
 from agent.sources.tables import Header, Row
 from fedge.disclosure import public
@@ -22,14 +22,19 @@ class JsonTables:
 
     Args:
         file: for messages.
-        data: what it holds.
+        content: what it holds.
         skip: lines at the top that are passed over.
         texts: columns that are texts: there true and false stand as such, elsewhere as 1 and 0.
     """
 
-    def __init__(self, file: Path, data: bytes, skip: int, texts: Collection[str | None]) -> None:
+    def __init__(self, file: Path, content: Content, skip: int, texts: Collection[str | None]) -> None:
         self._file = file
-        self._data, self._skip, self._texts = data, skip, texts
+        self._skip, self._texts = skip, texts
+        self._content, self._start, self._line = content, 0, 0
+        """What is to be read, from which byte on, and how many lines stand before it."""
+        self._header: Header | None = None
+        self._names: dict[str, None] = {}
+        self._objects = self._filled = 0
         self.first_bad: Bad | None = None
         self.bad = 0
 
@@ -37,17 +42,22 @@ class JsonTables:
         """What was no row, for the owner."""
         return ()
 
+    def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
+        """Have `blocks` give what has come since; returns whether it can."""
+        self._content, self._start = content, start
+        return True
+
     def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
         """At most `size` rows each; an empty block at first.
 
         Raises:
             DataError: nearly every object has keys of its own.
         """
-        names: dict[str, None] = {}
-        objects = filled = 0
-        for _, found in self._objects():
-            names.update(dict.fromkeys(found))
-            objects, filled = objects + 1, filled + len(found)
+        line, bad, first_bad = self._line, self.bad, self.first_bad
+        for _, found in self._read():
+            self._names.update(dict.fromkeys(found))
+            self._objects, self._filled = self._objects + 1, self._filled + len(found)
+        names, objects, filled = self._names, self._objects, self._filled
         if len(names) > MANY and filled < SPARSE * len(names) * objects:
             told = public(
                 "the objects have {keys} different keys, on average {mean} each",
@@ -59,26 +69,27 @@ class JsonTables:
                 "keys in each line",
                 told,
             )
-        header = Header(1, tuple(names))
         if not names:
             return
-        self.first_bad, self.bad = None, 0  # the same lines are met again
+        self._line, self.bad, self.first_bad = line, bad, first_bad  # the same lines are met again
+        if self._header is None or len(self._header.names) < len(names):
+            self._header = Header(1, tuple(names))
+        header = self._header
         yield header, []
         block: list[Row] = []
-        for line, found in self._objects():
-            block.append((line, [self._cell(name, found.get(name)) for name in names]))
+        for number, found in self._read():
+            block.append((number, [self._cell(name, found.get(name)) for name in names]))
             if len(block) >= size:
                 yield header, block
                 block = []
         if block:
             yield header, block
 
-    def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        text = io.TextIOWrapper(
-            io.BytesIO(self._data), encoding="utf-8-sig", errors="surrogateescape", newline=""
-        )
-        for number, raw in enumerate(text, 1):
-            if number <= self._skip or not raw.strip():
+    def _read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The objects, each with its line."""
+        for raw in self._content.text(self._start):
+            self._line += 1
+            if self._line <= self._skip or not raw.strip():
                 continue
             try:
                 found = json.loads(
@@ -87,9 +98,9 @@ class JsonTables:
             except (ValueError, RecursionError):
                 found = None
             if not isinstance(found, dict) or not is_utf8(raw):
-                self._leave_out(number, raw)
+                self._leave_out(self._line, raw)
                 continue
-            yield number, found
+            yield self._line, found
 
     def _leave_out(self, line: int, raw: str) -> None:
         self.bad += 1

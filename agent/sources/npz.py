@@ -22,6 +22,8 @@ class NpzSource:
     """
 
     path: Path
+    newest: int | None = None
+    """So many of the last rows are used; None: all."""
 
     def fingerprint(self) -> Hashable:
         """The file's inode, size and time of change."""
@@ -44,7 +46,12 @@ class NpzSource:
                 public("the archive holds no array X, but {count} others", count=len(arrays)),
             )
         return samples_from_arrays(
-            str(self.path), arrays["X"], arrays.get("y"), arrays.get("series"), arrays.get("features")
+            str(self.path),
+            arrays["X"],
+            arrays.get("y"),
+            arrays.get("series"),
+            arrays.get("features"),
+            newest=self.newest,
         )
 
     def _load(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ a record that cannot be used, reading goes on with the line that follows its *fi
 """
 
 import csv
-import io
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,16 +30,22 @@ class Records:
     """All records of a file.
 
     Args:
-        data: the file, in UTF-8 with or without a byte order mark, with any kind of line ends.
+        lines: of the file with their ends of any kind, bytes that are not UTF-8 as surrogates.
+        has_quotes: whether there is a quote among them.
         separator: between cells; a space stands for any run of spaces and tabs.
         comment: lines that begin with it are passed over; those of InfluxDB set `annotated`.
         skip: so many lines at the top are passed over.
     """
 
-    def __init__(self, data: bytes, separator: str, comment: str | None = None, skip: int = 0) -> None:
-        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="surrogateescape", newline="")
-        self._text: Iterator[str] = iter(text)
-        self._has_quotes = b'"' in data
+    def __init__(
+        self,
+        lines: Iterator[str],
+        has_quotes: bool,
+        separator: str,
+        comment: str | None = None,
+        skip: int = 0,
+    ) -> None:
+        self._text, self._has_quotes = lines, has_quotes
         self._comment, self._spaces = comment, separator == " "
         self._number = 0
         self._pending: deque[str] = deque()
@@ -56,9 +61,15 @@ class Records:
         self.first_bad: Bad | None = None
         self.bad = 0
         """Lines left out."""
+        self.torn = False
+        """Whether the lines ended within a record, so that further ones might have completed it."""
         for _ in range(skip):
             next(self._text, None)
             self._number += 1
+
+    def go_on(self, lines: Iterator[str], has_quotes: bool) -> None:
+        """Have more lines after those that have come to their end."""
+        self._text, self._has_quotes = lines, self._has_quotes or has_quotes
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         while True:
@@ -97,7 +108,7 @@ class Records:
 
     def _next_line(self) -> str:
         while True:
-            line = self._pending.popleft() if self._pending else next(self._text)
+            line = self._pending.popleft() if self._pending else self._read_line()
             self._number += 1
             if self._comment is not None and not self._taken and line.startswith(self._comment):
                 self.annotated = self.annotated or is_annotation(line)
@@ -109,6 +120,13 @@ class Records:
         elif not line.isascii() and not is_utf8(line):
             self._dirty = self._dirty or _NOT_UTF_8
         return SPACES.sub(" ", line.strip()) if self._spaces else line
+
+    def _read_line(self) -> str:
+        try:
+            return next(self._text)
+        except StopIteration:
+            self.torn = self.torn or bool(self._taken)
+            raise
 
 
 class _Lines:

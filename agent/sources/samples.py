@@ -102,6 +102,10 @@ class Samples:
     """Lines that could not be read; None: all were."""
     unread: Mapping[int, Unread] = field(default_factory=dict)
     """By column: cells that could not be read, and count as missing."""
+    of: int | None = None
+    """So many rows the data have with those that are not used, for they are older; None: these are all."""
+    first_row: int = 0
+    """The number of the first row where rows are counted."""
 
     def unread_at(self, row: int, names: Collection[str]) -> Fault | None:
         """The first unread cell of one of these columns, if it stands in this row."""
@@ -129,7 +133,9 @@ class Samples:
         for name, rows in self.blocks:
             if row < first + rows:
                 return (
-                    f"{name}: row {row - first}" if self.lines is None else f"{name}: line {self.lines[row]}"
+                    f"{name}: row {self.first_row + row - first}"
+                    if self.lines is None
+                    else f"{name}: line {self.lines[row]}"
                 )
             first += rows
         raise IndexError(f"row {row} of {first}")
@@ -137,7 +143,7 @@ class Samples:
     def public_place(self, row: int) -> Public:
         """Where a row is, as others are told: without the file's name."""
         if self.lines is None:
-            return public("row {row}", row=row)
+            return public("row {row}", row=self.first_row + row)
         return public("line {line}", line=int(self.lines[row]))
 
 

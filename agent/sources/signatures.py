@@ -47,23 +47,27 @@ _ZIP = b"PK\x03\x04"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def refuse_foreign(file: Path, data: bytes) -> None:
+def refuse_foreign(file: Path, head: bytes, tail: bytes) -> None:
     """Let text pass.
+
+    Args:
+        file: for messages.
+        head: its first 4,096 bytes.
+        tail: its last 65,536 bytes, where a zip archive lists what it holds.
 
     Raises:
         DataError: these are the bytes of another kind of file; names it, and what to do with it.
     """
     for beginning, kind, advice in _SIGNATURES:
-        if data.startswith(beginning):
+        if head.startswith(beginning):
             raise _foreign(file, kind, advice)
-    if data.startswith(_ZIP):
-        head = data[:4_096] + data[-65_536:]
-        if b"xl/" in head:
+    if head.startswith(_ZIP):
+        if b"xl/" in head + tail:
             raise _foreign(file, public("an Excel file (xlsx)"), "save it as CSV in UTF-8")
-        if b".npy" in head:
+        if b".npy" in head + tail:
             raise _foreign(file, public("a NumPy archive"), 'set [data] source = "npz"')
         raise _foreign(file, public("a zip archive"), "unpack it with unzip")
-    if data.startswith(_UTF_16):
+    if head.startswith(_UTF_16):
         told = public("line 1: not UTF-8 but UTF-16")
         raise DataError(f"{file}: {told}; save the file as CSV in UTF-8", told)
 

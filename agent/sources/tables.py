@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from agent.sources.content import Content
 from agent.sources.dialect import Dialect
 from agent.sources.header import is_another_header, looks_like_data, looks_like_number
 from agent.sources.preambles import END, SPECIAL, SPECIAL_END, Form
@@ -47,6 +48,9 @@ class Tables(Protocol):
     def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
         """At most `size` rows each, of one table; an empty block for each header that is met."""
 
+    def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
+        """Have `blocks` give what has come since; returns whether it can."""
+
     def passed_over(self) -> tuple[str, ...]:
         """What was no row, for the owner."""
 
@@ -56,16 +60,22 @@ class CsvTables:
 
     Args:
         file: for messages.
-        data: what it holds.
+        content: what it holds.
+        has_quotes: whether there is a quote in it.
         dialect: how it is written.
         columns: the names of the columns, where it has no header; a first line that repeats them is no row.
     """
 
     def __init__(
-        self, file: Path, data: bytes, dialect: Dialect, columns: tuple[str, ...] | None = None
+        self,
+        file: Path,
+        content: Content,
+        has_quotes: bool,
+        dialect: Dialect,
+        columns: tuple[str, ...] | None = None,
     ) -> None:
         self._file = file
-        self._records = Records(data, dialect.separator, dialect.comment, dialect.skip)
+        self._records = Records(content.text(), has_quotes, dialect.separator, dialect.comment, dialect.skip)
         self._dialect, self._columns = dialect, columns
         self._header: Header | None = None
         self._below = 0
@@ -74,6 +84,11 @@ class CsvTables:
             self._below = 2
         elif dialect.units:
             self._below = 1
+        self._begun = False
+        self._pending = 0 if dialect.header is not None else self._below
+        """So many of them are still to come."""
+        self._unread = columns is not None
+        """Whether the first line is still to come, which may repeat the names that the owner has said."""
         self._repeats: list[int] = []
         self._empty = 0
         self._numbers = False
@@ -90,6 +105,17 @@ class CsvTables:
     def bad(self) -> int:
         """Lines left out because they cannot be read."""
         return self._records.bad
+
+    def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
+        """Have `blocks` give what has come since; returns whether it can: what came before must be complete.
+
+        Args:
+            content: what the file holds now.
+            start: what it held when `blocks` came to their end, in bytes.
+            has_quotes: whether there is a quote in what has come.
+        """
+        self._records.go_on(content.text(start), has_quotes)
+        return not self._records.torn
 
     def passed_over(self) -> tuple[str, ...]:
         """What was no row, for the owner."""
@@ -126,15 +152,15 @@ class CsvTables:
     def _rows(self) -> Iterator[tuple[Header, Row | None]]:
         """Each header without a row, then its rows."""
         dialect, records = self._dialect, self._records
-        if self._columns is not None:
-            self._header = Header(0, self._columns)
-        elif dialect.header is not None:
-            self._header = Header(*dialect.header)
-        if self._header is not None:
-            yield self._header, None
-        pending = 0 if dialect.header is not None else self._below
-        unread = self._columns is not None
-        records.names_expected = self._header is None
+        if not self._begun:
+            self._begun = True
+            if self._columns is not None:
+                self._header = Header(0, self._columns)
+            elif dialect.header is not None:
+                self._header = Header(*dialect.header)
+            if self._header is not None:
+                yield self._header, None
+            records.names_expected = self._header is None
         for line, cells in records:
             header = self._header
             if not cells or (cells == [""] and (header is None or len(header.names) != 1)):
@@ -146,20 +172,20 @@ class CsvTables:
                 if header is None and len(cells) > 1 and not any(cells):
                     continue
                 yield from self._begin(line, cells)
-                pending = self._below
+                self._pending = self._below
                 continue
-            if unread:
-                unread = False
+            if self._unread:
+                self._unread = False
                 if self._repeats_names(line, cells, header):
                     continue
-            if pending:
-                pending -= 1
+            if self._pending:
+                self._pending -= 1
                 continue
             again = self._begins_again(cells, header)
             if again is not None:
                 if again:
                     yield from self._begin(line, cells)
-                    pending = self._below
+                    self._pending = self._below
                 else:
                     self._repeats.append(line)
                 continue

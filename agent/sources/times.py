@@ -6,17 +6,38 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.sources.buffers import Buffer
+
 UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (np.inf, 1e-9))
 """Counts since 1970 below each bound are seconds, milliseconds, microseconds, nanoseconds."""
 
 
 class Times:
-    """The times of rows, taken block by block."""
+    """The times of rows, taken block by block. A row without one has that of the row before it."""
 
     def __init__(self) -> None:
-        self.counts: list[NDArray[np.float64]] = []
-        """Counts of an unknown unit, and NaN; or seconds since 1970 where `dates` is True."""
-        self.dates: list[NDArray[np.bool_]] = []
+        self._counts = Buffer(np.float64)
+        self._dates = Buffer(np.bool_)
+        self._unknown = Buffer(np.bool_)
+        self._last = float("nan"), False
+        self.low, self.high = np.full(2, np.inf), np.full(2, -np.inf)
+        """The first and the last of all that came, forgotten ones too: of counts, of dates."""
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """Shape (n,): counts of an unknown unit, or seconds since 1970 where `dates` is True; NaN where there
+        was none as yet."""
+        return self._counts.array
+
+    @property
+    def dates(self) -> NDArray[np.bool_]:
+        """Shape (n,)."""
+        return self._dates.array
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Shape (n,): rows whose own time cannot be read."""
+        return self._unknown.array
 
     def take(self, cells: Sequence[str]) -> None:
         """More rows: numbers, or texts as in ISO 8601; another text is no time."""
@@ -27,8 +48,34 @@ class Times:
             found = [_time(cell.strip()) for cell in cells]
             counts = np.array([value for value, _ in found])
             dates = np.array([date for _, date in found])
-        self.counts.append(counts)
-        self.dates.append(dates)
+        unknown = np.isnan(counts)
+        for kind, of_kind in enumerate((~dates & ~unknown, dates & ~unknown)):
+            if of_kind.any():
+                self.low[kind] = min(self.low[kind], counts[of_kind].min())
+                self.high[kind] = max(self.high[kind], counts[of_kind].max())
+        if unknown.any():
+            before = np.maximum.accumulate(np.where(unknown, -1, np.arange(len(counts))))
+            counts = np.where(before < 0, self._last[0], counts[before])
+            dates = np.where(before < 0, self._last[1], dates[before])
+        if len(counts):
+            self._last = float(counts[-1]), bool(dates[-1])
+        self._counts.take(counts)
+        self._dates.take(dates)
+        self._unknown.take(unknown)
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Forget all but these rows."""
+        for buffer in (self._counts, self._dates, self._unknown):
+            buffer.keep(rows)
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The first and the last of all that came, in seconds since 1970; None: there was no time."""
+        if np.isinf(self.high).all():
+            return None
+        scale = np.array([_unit(max(abs(self.low[0]), abs(self.high[0]))), 1.0])
+        known = ~np.isinf(self.high)
+        return float((self.low * scale)[known].min()), float((self.high * scale)[known].max())
 
 
 def seconds(times: Sequence[Times]) -> NDArray[np.float64]:
@@ -38,12 +85,15 @@ def seconds(times: Sequence[Times]) -> NDArray[np.float64]:
     from another moment the order is the same. A date without a zone is taken as UTC. Seconds are float64:
     times that differ by less than 0.3 µs may be equal.
     """
-    counts = np.concatenate([part for each in times for part in each.counts])
-    dates = np.concatenate([part for each in times for part in each.dates])
+    counts = np.concatenate([each.counts for each in times])
+    dates = np.concatenate([each.dates for each in times])
     numbers = np.abs(counts[~dates & ~np.isnan(counts)])
-    largest = float(numbers.max()) if len(numbers) else 0.0
-    unit = next(unit for bound, unit in UNITS if largest < bound or bound == np.inf)
+    unit = _unit(float(numbers.max()) if len(numbers) else 0.0)
     return np.where(dates, counts, counts * unit)
+
+
+def _unit(largest: float) -> float:
+    return next(unit for bound, unit in UNITS if largest < bound or bound == np.inf)
 
 
 def _time(cell: str) -> tuple[float, bool]:
@@ -59,14 +109,19 @@ def _time(cell: str) -> tuple[float, bool]:
         return float("nan"), False
 
 
+def settled(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The times with those of the rows before where there is none; before the first one, −∞."""
+    last = np.maximum.accumulate(np.where(np.isnan(times), 0, np.arange(len(times))))
+    known = np.where(np.isnan(times), -np.inf, times)
+    return np.asarray(known[last])
+
+
 def order(times: NDArray[np.float64]) -> NDArray[np.intp] | None:
     """The rows in the order of time, equal ones as they stand; None: they are.
 
     A row whose time cannot be read stays behind the row before it.
     """
-    known = np.where(np.isnan(times), -np.inf, times)
-    last = np.maximum.accumulate(np.where(np.isnan(times), 0, np.arange(len(times))))
-    filled = np.where(np.isnan(times), known[last], known)
+    filled = settled(times)
     if (filled[1:] >= filled[:-1]).all():
         return None
     return np.argsort(filled, kind="stable")

@@ -173,7 +173,7 @@ def test_one_place_alone_imports_by_name_and_it_reads_only_the_owners_settings()
     public_names = "fedge/__init__.py: import_module"  # from a table in that file, for `from fedge import …`
     assert found == ["agent/sources/function.py: importlib.import_module", public_names]
     opened = (ROOT / "agent" / "sources" / "__init__.py").read_text(encoding="utf-8")
-    assert "FunctionSource(data.callable, data.path)" in opened, "data is a table of agent.toml"
+    assert "FunctionSource(data.callable, data.path, data.newest)" in opened, "data is a table of agent.toml"
 
 
 @pytest.mark.parametrize("name", ["../data", "os:system", "a/b", "A", "", "-x", "a" * 32, "a\n"])

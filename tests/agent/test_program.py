@@ -144,6 +144,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
             "data": {
                 "files": {str(tmp_path / "data.npz"): 60},
                 "rows": 60,
+                "of_rows": 60,
                 "training": 48,
                 "held_out": 12,
                 "gaps": 0,

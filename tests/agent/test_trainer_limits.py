@@ -1,15 +1,19 @@
 """The worker keeps to its owner's limits, and does what a round asks: to survey, to train or to measure."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agent.config import AgentSettings
+from agent.config import AgentSettings, NpzSettings
+from agent.dataset import fit
 from agent.events import Done, Failed
-from agent.sources import open_sources
+from agent.sources import open_source, open_sources
 from agent.trainer import Job, Trainer
+from aggregator.survey import Measured, check
 from fedge.messages import Blob, Cohort, Manifest, Survey, Task, Update, unpack
+from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason
@@ -139,3 +143,56 @@ def test_a_regression_tells_its_errors_in_the_targets_unit(tmp_path: Path) -> No
     assert figures["rmse_before"] == told.metrics["rmse_before"]
     assert 0 < figures["rmse_after"] < figures["rmse_before"]
     assert 0 < figures["mae_after"] < figures["mae_before"]
+
+
+def capped(of: Task, plan: Plan | None, cap: int) -> Job:
+    whole = job(of, plan)
+    return replace(whole, manifest=whole.manifest.model_copy(update={"max_samples": cap}))
+
+
+def test_of_more_rows_than_a_round_takes_the_newest_are_trained_on_and_it_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, of = trainer(tmp_path), task()
+    caplog.set_level("INFO", "fedge.agent")
+    for _ in range(2):
+        done = made.work(capped(of, Plan(epochs=2, batch_size=10), 30))
+        assert isinstance(done, Done)
+        update = unpack(done.payload, Update)
+        assert (update.samples, update.steps, update.metrics["held_out"]) == (30, 6, 8)
+    told = "source data: the federation takes at most 30 samples of a device: the newest 30 of 32 are used"
+    assert [record.message for record in caplog.records].count(told) == 1
+    settings = NpzSettings(source="npz", path=tmp_path / "data.npz")
+    samples = open_source(settings).read()
+    whole, some = fit(samples, of, settings), fit(samples, of, settings, 30)
+    np.testing.assert_array_equal(some.X, whole.X[2:])
+    np.testing.assert_array_equal(some.y, whole.y[2:])
+    np.testing.assert_array_equal(some.held_X, whole.held_X)
+    roomier = made.work(capped(of, Plan(), 31))
+    assert isinstance(roomier, Done)
+    assert unpack(roomier.payload, Update).samples == 31
+
+
+def test_fewer_rows_than_the_owners_minimum_are_declined(tmp_path: Path) -> None:
+    made = trainer(tmp_path, '[sources.all]\nsource = "npz"\npath = "heart.npz"\nminimum = 25\n')
+    failed = made.work(capped(task("all"), Plan(), 24))
+    assert isinstance(failed, Failed)
+    assert failed.reason == Reason.TOO_FEW_SAMPLES
+    assert failed.public == "the round takes at most 24 samples, the minimum is 25"
+
+
+def test_a_survey_of_more_rows_tells_the_same_means_and_spreads_whatever_the_cap(tmp_path: Path) -> None:
+    """So that who chooses the cap cannot have two sets of rows measured that differ in one."""
+    made = trainer(tmp_path)
+    told = {}
+    for cap in (40, 31, 30):
+        done = made.work(capped(task(), None, cap))
+        assert isinstance(done, Done)
+        survey = unpack(done.payload, Survey)
+        assert survey.samples == min(cap, 32)
+        told[cap] = Moments.from_bytes(survey.features, 2)
+        assert isinstance(check(survey, task(), cap), Measured)
+    for cap in (31, 30):
+        assert told[cap].count.tolist() == [cap, cap]
+        np.testing.assert_array_equal(told[cap].mean, told[40].mean)
+        np.testing.assert_allclose(told[cap].m2 / cap, told[40].m2 / 32, rtol=1e-12)

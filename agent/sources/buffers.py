@@ -1,0 +1,67 @@
+"""Rows that are collected block by block, and forgotten again where only the newest are wanted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+GROWTH = 1.25
+"""How much room there is after more was made, times what is needed."""
+INTERNED = 4_096
+"""Different texts of a column of which each is kept once: labels are few."""
+
+
+class Buffer:
+    """An array that grows at its end; what was handed out of it never changes.
+
+    Args:
+        dtype: of its values.
+        width: columns; None: it is of shape (n,).
+    """
+
+    def __init__(self, dtype: DTypeLike, width: int | None = None) -> None:
+        self._held: NDArray[Any] = np.empty(0 if width is None else (0, width), dtype=dtype)
+        self._rows = 0
+
+    def take(self, rows: NDArray[Any] | Sequence[Any]) -> None:
+        """More rows."""
+        end = self._rows + len(rows)
+        if end > len(self._held):
+            larger = np.empty((int(end * GROWTH) + 1, *self._held.shape[1:]), dtype=self._held.dtype)
+            larger[: self._rows] = self.array
+            self._held = larger
+        self._held[self._rows : end] = rows
+        self._rows = end
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Forget all but these rows."""
+        self._held = self._held[rows]
+        self._rows = len(rows)
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """All rows, without a copy."""
+        return self._held[: self._rows]
+
+
+class Texts:
+    """A column of texts."""
+
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        self._known: dict[str, str] = {}
+
+    def take(self, texts: Sequence[str]) -> None:
+        """More rows."""
+        known = self._known
+        if len(known) < INTERNED:
+            known.update((text, text) for text in dict.fromkeys(texts) if text not in known)
+        self._held += [known.get(text, text) for text in texts]
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Forget all but these rows."""
+        self._held = [self._held[row] for row in rows.tolist()]
+
+    def __iter__(self) -> Any:
+        return iter(self._held)

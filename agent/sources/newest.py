@@ -1,0 +1,105 @@
+"""Only the newest rows: `[data] newest`, so many rows or days. Older ones are forgotten while reading."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.sources import times
+from agent.sources.columns import Columns
+from fedge.disclosure import public
+from fedge.errors import DataError
+
+DAY_S = 86_400.0
+SLACK = 1 << 16
+"""So many rows more than twice those kept before are collected until older ones are forgotten."""
+LONG_AGO_S = 1e8
+"""Seconds since 1970, until 1973: a clock that says less counts from another moment."""
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The last rows in the order of the data, or those of the last days."""
+
+    rows: int | None = None
+    days: int | None = None
+
+    @classmethod
+    def of(cls, said: int | str | None) -> Self | None:
+        """What `[data] newest` says: a number of rows, or `30 days`."""
+        if said is None:
+            return None
+        return cls(rows=said) if isinstance(said, int) else cls(days=int(said.split()[0]))
+
+    def chosen(self, found: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which rows are the newest.
+
+        Args:
+            found: shape (n,), the times of rows in seconds, NaN where there is none; rows count as they
+                stand where times are equal or none is known.
+        """
+        filled = times.settled(found)
+        if self.days is not None:
+            return np.asarray(filled >= filled.max(initial=-np.inf) - self.days * DAY_S)
+        wanted = np.zeros(len(filled), dtype=np.bool_)
+        wanted[np.argsort(filled, kind="stable")[-(self.rows or 0) :]] = True
+        return wanted
+
+
+class Thinning:
+    """Forgets older rows of tables every now and then, so that there are never many more than wanted."""
+
+    def __init__(self, newest: Newest | None, time: str | None) -> None:
+        self._newest, self._time = newest, time
+        self._limit = SLACK
+
+    def now_and_then(self, tables: Sequence[Columns]) -> None:
+        """Forget rows if there are many more than there were after the last time.
+
+        What is forgotten is not among the newest whatever comes, for what comes only makes it older.
+        """
+        if self._newest is None or sum(table.rows for table in tables) < self._limit:
+            return
+        self._thin(tables, self._newest)
+        self._limit = 2 * sum(table.rows for table in tables) + SLACK
+
+    def finish(self, tables: Sequence[Columns]) -> None:
+        """Forget all rows that are not the newest.
+
+        Raises:
+            DataError: days are wanted, but times do not count from 1970.
+        """
+        if self._newest is None:
+            return
+        if self._newest.days is not None and tables:
+            found = times.seconds([table.times for table in tables])
+            if len(found) and not np.isnan(found).all() and np.nanmax(found) < LONG_AGO_S:
+                told = public("[data] newest is in days, but the times do not count from 1970")
+                raise DataError(f"column {self._time!r}: {told}; say a number of rows: newest = 100000", told)
+        self._thin(tables, self._newest, last=True)
+
+    def _thin(self, tables: Sequence[Columns], newest: Newest, *, last: bool = False) -> None:
+        if self._time is None:
+            drop = sum(table.rows for table in tables) - (newest.rows or 0)
+            for table in tables:
+                gone = min(max(drop, 0), table.rows)
+                table.keep(np.arange(gone, table.rows))
+                drop -= gone
+            return
+        timed = [table for table in tables if self._time in table.names]
+        if len(timed) < len(tables) or not timed:  # which is refused when the tables are joined
+            return
+        found = times.seconds([table.times for table in timed])
+        dates = np.concatenate([table.times.dates for table in timed])
+        known = ~np.isnan(found)
+        mixed = dates[known].any() and not dates[known].all()
+        if not known.any() or (mixed and not last):  # the unit of counts beside dates is known at the end
+            return
+        wanted = newest.chosen(found)
+        first = 0
+        for table in timed:
+            part = wanted[first : first + table.rows]
+            first += table.rows
+            table.keep(np.flatnonzero(part))

@@ -1,0 +1,199 @@
+"""One text file as it is read: its form, how its numbers are written, its tables; and what comes later."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from agent.sources.columns import Absence, Columns
+from agent.sources.content import Content
+from agent.sources.decimals import Decision, Evidence, Style, decide, said_style
+from agent.sources.dialect import HEAD, Dialect, detect
+from agent.sources.growth import Growth
+from agent.sources.header import looks_like_data, nameless
+from agent.sources.joining import Table, key_of
+from agent.sources.jsonlines import JsonTables
+from agent.sources.preambles import Form
+from agent.sources.records import Bad
+from agent.sources.said import Said
+from agent.sources.tables import CsvTables, Header, Row, Tables
+
+BLOCK = 4_096
+"""Rows held as text at a time."""
+Proofs = list[tuple[Header, dict[int, Evidence]]]
+"""What the cells of each table say of how its numbers are written."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of every file."""
+
+    label: str | None
+    series: str | None
+    columns: tuple[str, ...] | None
+    said: Said
+
+    def tables(self, content: Content, has_quotes: bool, dialect: Dialect) -> Tables:
+        """The tables of a file."""
+        if dialect.form is Form.JSON_LINES:
+            return JsonTables(content.file, content, dialect.skip, {self.label, self.series})
+        return CsvTables(content.file, content, has_quotes, dialect, self.columns)
+
+    def dialect(self, content: Content) -> Dialect:
+        """How a file is written.
+
+        Raises:
+            DataError: this is no CSV; or two separators fit, and give other values.
+        """
+        return detect(content.file, content.head(HEAD), self.said, self.columns)
+
+
+class Parsing:
+    """One file, as far as it has been read."""
+
+    def __init__(self, file: Path, wanted: Wanted) -> None:
+        self.file, self._wanted = file, wanted
+        self.found: list[Table] = []
+        """Its tables, also those without rows as yet."""
+        self._header: Header | None = None
+
+    def read(self, content: Content, taken: Callable[[], None]) -> None:
+        """Read it from its beginning.
+
+        Args:
+            content: what it holds.
+            taken: called after each block of rows.
+
+        Raises:
+            DataError: it is of a form that can be understood in two ways.
+        """
+        self.growth = Growth(content)
+        self.dialect = self._wanted.dialect(content)
+        self._has_quotes = self.growth.take(content)
+        self._proofs = self._look(content)
+        self.decisions = self._decide(self._proofs)
+        self._tables = self._wanted.tables(content, self._has_quotes, self.dialect)
+        for header, block in self._tables.blocks(BLOCK):
+            self._take(header, block)
+            taken()
+
+    def go_on(self, content: Content, taken: Callable[[], None]) -> bool:
+        """Read what has come since; returns whether that was possible. If not, this is of no use any more.
+
+        It is not where the file has become another one, or what has come changes how all of it is to be
+        understood: another separator, further keys, a comma that turns out to be a decimal sign, another
+        header, or the end of a quoted cell that began before.
+
+        Raises:
+            DataError: as `read`.
+        """
+        growth, start = self.growth, self.growth.end
+        if content.state == growth.state:
+            return True
+        if start == 0 or not growth.continues(content) or self._wanted.dialect(content) != self.dialect:
+            return False
+        quotes = growth.take(content)
+        if content.end == start:
+            return True
+        if quotes and not self._has_quotes:
+            return False  # cells may hold commas from now on
+        if not self._tables.go_on(content, start, quotes):
+            return False
+        for header, block in self._tables.blocks(BLOCK):
+            if header is not self._header:
+                return False
+            if self._proofs is not None:
+                _prove(self._proofs[-1][1], block)
+            self._take(header, block)
+            taken()
+        return self._decide(self._proofs) == self.decisions
+
+    @property
+    def bad(self) -> int:
+        """Lines left out because they cannot be read."""
+        return self._tables.bad
+
+    @property
+    def first_bad(self) -> Bad | None:
+        """The first of them."""
+        return self._tables.first_bad
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """How it was understood and why, for its owner."""
+        told = chain(
+            self.dialect.reading,
+            *(decision.reading for decision, _ in zip(self.decisions, self.found, strict=False)),
+            self._tables.passed_over(),
+        )
+        return tuple(dict.fromkeys(told))
+
+    def _take(self, header: Header, block: list[Row]) -> None:
+        if header is not self._header:
+            self._header = header
+            self.found.append(self._begin(header))
+        self.found[-1].columns.take(block)
+
+    def _begin(self, header: Header) -> Table:
+        wanted, dialect, decisions = self._wanted, self.dialect, self.decisions
+        decision = decisions[len(self.found)] if len(self.found) < len(decisions) else decisions[0]
+        unnamed = None
+        if wanted.columns is None and dialect.header is None and dialect.form is not Form.JSON_LINES:
+            unnamed = nameless(self.file, header.line) if looks_like_data(header.names) else None
+        columns = Columns(
+            header,
+            decision.styles,
+            decision.default,
+            decision.undecided,
+            Absence(wanted.said.missing_values),
+            (wanted.label, wanted.series),
+            wanted.said.time or ("time" if "seconds_elapsed" in header.names else None),
+            key_of(header.names),
+        )
+        return Table(self.file, columns, unnamed)
+
+    def _said(self) -> Style | None:
+        """How all numbers are written, where that is no question."""
+        said, dialect = self._wanted.said, self.dialect
+        if dialect.form is Form.JSON_LINES:
+            return Style()
+        if (style := said_style(said)) is not None:
+            return style
+        if dialect.decimal is not None:
+            return Style(dialect.decimal, said.thousands or "")
+        if dialect.separator == "," and not self._has_quotes:  # no cell can hold a comma
+            return Style(thousands=said.thousands or "")
+        return None
+
+    def _look(self, content: Content) -> Proofs | None:
+        """What the cells of each table say; None: it is no question."""
+        if self._said() is not None:
+            return None
+        proofs: Proofs = []
+        for header, block in self._wanted.tables(content, self._has_quotes, self.dialect).blocks(BLOCK):
+            if not proofs or proofs[-1][0] is not header:
+                proofs.append((header, {j: Evidence() for j in range(len(header.names))}))
+            _prove(proofs[-1][1], block)
+        return proofs
+
+    def _decide(self, proofs: Proofs | None) -> list[Decision]:
+        """How the numbers of each table are written; for a file without a question, of all."""
+        if proofs is None:
+            return [_all(self._said() or Style())]
+        said, separator = self._wanted.said, self.dialect.separator
+        return [decide(header.names, found, said, separator) for header, found in proofs] or [_all(Style())]
+
+
+def _prove(evidence: Mapping[int, Evidence], block: list[Row]) -> None:
+    lines = [line for line, _ in block]
+    for j, cells in enumerate(zip(*(row for _, row in block), strict=True)):
+        evidence[j].take(cells, lines)
+
+
+def _all(style: Style) -> Decision:
+    return Decision({}, {}, (), style)
+
+
+def rows_of(parsed: Iterable[Parsing]) -> Iterator[Columns]:
+    """The columns of all tables, in order."""
+    return (table.columns for one in parsed for table in one.found)
