@@ -14,12 +14,11 @@ from pydantic import ValidationError
 
 from agent.config import CsvSettings
 from agent.dataset import Dataset, Unfit, fit
+from agent.scoring import scores_of
 from agent.sources import Samples, open_source
 from aggregator.config import FederationSettings, ModelSection
-from fedge import scores
 from fedge.errors import DataError
 from fedge.messages import Task
-from fedge.scores import Classification, Regression
 from fedge.settings import BrokerSettings
 from fleet import broker, learning, report
 from fleet.comparison import Compared, compare, outcome_of
@@ -27,7 +26,16 @@ from fleet.demo import federation_name
 from fleet.figure import figure_of
 from fleet.folders import empty
 from fleet.progress import Display
-from fleet.provision import Federation, Value, end_after, keep_going, lead_to, write_agent, write_federation
+from fleet.provision import (
+    Federation,
+    Value,
+    end_after,
+    keep_as_usual,
+    keep_going,
+    lead_to,
+    write_agent,
+    write_federation,
+)
 from fleet.trial import page, skew, twin, verdict
 from fleet.trial.files import FEWEST, DeviceFiles, device_ids, discover
 from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
@@ -110,6 +118,7 @@ def run(options: Options, display: Display) -> Trial:
         for path in (files.settings, *files.agents.values()):
             lead_to(path, BrokerSettings().url)
     end_after(files.settings, proposal.rounds)
+    keep_as_usual(files.settings)
     keep_going(files.settings, max(FEWEST, len(devices) // 2))
 
     compared = compare(files, proposal.plan, learnt.rounds, options.seed, display, enough, best=True)
@@ -143,8 +152,10 @@ def run(options: Options, display: Display) -> Trial:
             *(f"{one.cause}: {one.text}. What to do: {one.remedy}" for one in findings),
             *_cuts(compared, learnt, len(devices), options, len(without)),
         ),
-        together=_scores(compared, compared.together),
-        central=_scores(compared, compared.central.outputs),
+        together=scores_of(compared.task, compared.truth, compared.together),
+        central=scores_of(compared.task, compared.truth, compared.central.outputs),
+        classes=compared.by_class(),
+        history=compared.history,
         devices=_results(compared, {device.found.device: device.found.origin for device in devices}, without),
         excluded=excluded,
         settings=files.settings,
@@ -291,6 +302,7 @@ def _write(
         rounds=proposal.rounds,
         deadline_s=DEADLINE_S,
         best_by="accuracy" if proposal.classes else "rmse",
+        keep_all=True,
     )
     agents = {
         device.found.device: write_agent(
@@ -321,12 +333,6 @@ def _figures(compared: Compared, alone_mean: float) -> verdict.Figures:
         alone_own=sum(alone_own) / len(alone_own),
         noise=verdict.noise(figure, together, central, compared.truth),
     )
-
-
-def _scores(compared: Compared, outputs: np.ndarray[Any, Any]) -> Classification | Regression:
-    if compared.task.classes:
-        return scores.classification(compared.truth, outputs.argmax(axis=1), compared.task.classes)
-    return scores.regression(compared.truth, outputs, compared.task.targets or ())
 
 
 def _results(
