@@ -84,7 +84,7 @@ class Outcome:
 
         A row tells of the model that its round began from: the one of the round before.
         """
-        points = {self.chosen: self.together} | self.measured
+        points = {self.chosen: self.together, **self.measured}
         for row in self.rows:
             value = row.accuracy
             if self.figure is not ACCURACY:
