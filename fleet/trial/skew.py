@@ -168,11 +168,6 @@ def lacking(tables: Sequence[Table], features: Sequence[str], answer: str) -> di
     return found
 
 
-def has_gaps(tables: Sequence[Table], features: Sequence[str], answer: str) -> bool:
-    """Whether anything is missing at all."""
-    return any(lacking(tables, features, answer).values())
-
-
 def gaps(tables: Sequence[Table], features: Sequence[str], answer: str, missing: str) -> Finding | None:
     """Whether many rows have a missing value."""
     absent, rows = lacking(tables, features, answer), sum(map(len, tables))

@@ -106,7 +106,6 @@ def test_gaps_are_counted_by_row_and_device() -> None:
     found = skew.gaps(tables, ["x", "z"], "label", "fill")
     assert found is not None
     assert (found.value, found.devices) == (0.1, ("one",))
-    assert skew.has_gaps(tables, ["z"], "label")
     assert skew.gaps(tables[1:], ["x", "z"], "label", "refuse") is None
 
 

@@ -50,8 +50,8 @@ def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["nowhere", "--label", "activity"], 64, "nowhere: there is no such file or folder"),
         (["data/a.csv", "--label", "activity"], 64, "is one file: say which of its columns"),
         (["data", "--label", "activty"], 65, "(did you mean 'activity'?); the columns are"),
-        (["data", "--label", "battery"], 65, "'battery' is '3.3' in all 120 rows of all devices"),
-        (["data", "--regression", "battery"], 65, "'battery' is 3.3 in every row of all devices"),
+        (["data", "--label", "battery"], 65, "'battery' is '3.3' in all 120 rows"),
+        (["data", "--regression", "battery"], 65, "'battery' is 3.3 in every row"),
         (["data", "--regression", "activity"], 65, "for classes: --label activity"),
         (["data", "--label", "activity", "--missing", "guess"], 64, "--missing guess: expected refuse, drop"),
         (["data", "--label", "activity", "--by", "luck"], 64, "--by luck: expected time, every"),
@@ -119,7 +119,7 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
         "confusion",
     }
     assert (found["rounds"], found["devices"], found["features"]) == (4, 3, ["ax", "ay"])
-    assert found["left_out"]["battery"] == "is always 3.3"
+    assert found["left_out"]["battery"] == "is always the same"
     assert found["holdout"] == {"part": 0.2, "by": "every"}  # else only the last class would be held out
     assert found["missing"] == "fill"
     assert found["excluded"].keys() == {"phone-d"}
