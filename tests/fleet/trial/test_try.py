@@ -18,7 +18,7 @@ from fleet.cli import app
 from fleet.learning import data_of
 from fleet.provision import Federation
 from fleet.trial import twin
-from fleet.trial.run import data_option
+from fleet.trial.options import data_option
 from fleet.trial.usage import UsageError
 from fleet.verification import answers
 
