@@ -5,8 +5,8 @@ import logging
 from agent.account import account
 from agent.config import DataSettings
 from agent.dataset import Dataset
+from agent.doubts import doubts
 from agent.sources.samples import Samples
-from agent.verdict import doubts
 from fedge.messages import Task
 
 log = logging.getLogger("fedge.agent")

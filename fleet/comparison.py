@@ -1,7 +1,7 @@
 """What a fleet has learnt, beside what its devices reach alone and what one place with all data does."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,19 @@ from agent.dataset import Dataset
 from agent.local.sgd import never
 from aggregator import export
 from aggregator.config import FederationSettings
+from aggregator.ledger.layout import FILE as LEDGER
 from fedge.messages import Task
 from fedge.nn.spec import Rescale
 from fedge.plan import Plan
-from fleet import baselines, learning, verification
+from fleet import baselines, history, learning, scoring, verification
 from fleet.baselines import Alone, Predicted
 from fleet.figure import Figure, figure_of
+from fleet.history import RoundScores
 from fleet.learning import Learnt
 from fleet.outcome import Outcome
 from fleet.progress import Display
 from fleet.provision import Federation
+from fleet.scoring import ClassRow
 
 REPORT = "report.html"
 
@@ -44,6 +47,8 @@ class Compared:
     alone: tuple[Alone, ...]
     max_abs_diff: float
     """Between ONNX and the device's own forward pass, on these samples and on the aggregator's."""
+    history: Sequence[RoundScores] = ()
+    """The model after each round of which the ledger keeps it, oldest first."""
 
     @property
     def figure(self) -> Figure:
@@ -58,6 +63,17 @@ class Compared:
             device: self.figure.of(part, data.held_y)
             for (device, data), part in zip(self.fleet.items(), parts, strict=True)
         }
+
+    def by_class(self) -> tuple[ClassRow, ...]:
+        """The shared model class by class; empty for a regression."""
+        if not self.task.classes:
+            return ()
+        return scoring.by_class(
+            self.task.classes,
+            {device: data.y for device, data in self.fleet.items()},
+            {device: data.held_y for device, data in self.fleet.items()},
+            self.together.argmax(axis=1),
+        )
 
 
 def compare(
@@ -93,11 +109,13 @@ def compare(
     folder = settings.export.folder
     together = verification.answers(folder / export.ONNX, X)
     difference = verification.check(learning.newest_in(folder) / export.ONNX, first_state, X)
+    rounds_scored = history.history(settings.state.folder / LEDGER, task, X, y)
     display.say("comparing")
     bare = settings.task()
     central = baselines.predict(bare, fleet, plan, rounds, seed, X, enough, (X, y) if best else None)
     alone = baselines.alone(bare, fleet, plan, rounds, seed, enough, best=best)
-    return Compared(task, fleet, y, together, central, alone, max(difference, learning.exported(folder)[1]))
+    difference = max(difference, learning.exported(folder)[1])
+    return Compared(task, fleet, y, together, central, alone, difference, rounds_scored)
 
 
 def outcome_of(
@@ -138,4 +156,5 @@ def outcome_of(
         seconds_learning=learnt.seconds,
         seconds=time.monotonic() - started_s,
         target_scale=float(last.scales[0]) if isinstance(last, Rescale) else 1.0,
+        measured={one.round: one.value for one in compared.history},
     )

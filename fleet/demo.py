@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedge.errors import ConfigError
 from fedge.plan import Plan
-from fleet import broker, learning, report
+from fleet import broker, classes, learning, report
 from fleet.comparison import compare, outcome_of
 from fleet.datasets import FederatedDataset, load_digits, load_watch
 from fleet.folders import empty
@@ -57,6 +57,7 @@ def run(options: Options, display: Display) -> Outcome:
             rounds=options.rounds,
             seed=options.seed,
             deadline_s=DEADLINE_S,
+            keep_all=True,
         )
         learnt = learning.learn(files, folder / "logs", bus, display)
 
@@ -71,7 +72,8 @@ def run(options: Options, display: Display) -> Outcome:
         seed=options.seed,
         started_s=started_s,
     )
-    outcome.report.write_text(report.render(outcome), encoding="utf-8")
+    details = classes.by_class(compared.by_class(), len(compared.fleet)) + classes.by_round(compared.history)
+    outcome.report.write_text(report.render(outcome, details=details), encoding="utf-8")
     return outcome
 
 

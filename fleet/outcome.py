@@ -1,8 +1,8 @@
 """What a fleet on this machine shows in the end, beside what it is compared with."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,6 +60,8 @@ class Outcome:
     """The whole of it."""
     target_scale: float = 1.0
     """Of a regression: the standard deviation of its target over the fleet, in the target's own unit."""
+    measured: Mapping[int, float] = field(default_factory=dict)
+    """By round, of those that are kept, the figure of its model on the held-out parts of all devices."""
 
     @property
     def rounds(self) -> int:
@@ -78,11 +80,11 @@ class Outcome:
 
     @property
     def curve(self) -> list[tuple[int, float]]:
-        """The figure of the model after each round that it is known of.
+        """The figure of the model after each round that it is known of: measured here, or as devices told.
 
         A row tells of the model that its round began from: the one of the round before.
         """
-        points = {self.chosen: self.together}
+        points = {self.chosen: self.together, **self.measured}
         for row in self.rows:
             value = row.accuracy
             if self.figure is not ACCURACY:

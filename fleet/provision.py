@@ -15,6 +15,8 @@ from fleet.datasets import LABEL, SERIES, FederatedDataset, write_csv
 DATA_FILE = "windows.csv"
 AGENT_FILE = "agent.toml"
 FEDERATION_FILE = "federation.toml"
+KEEP_BYTES = 500_000_000
+"""Of a ledger that keeps all rounds."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,12 @@ def provision(
     seed: int,
     deadline_s: float,
     quorum: int | None = None,
+    keep_all: bool = False,
 ) -> Federation:
     """Write the files below `folder`, which exists.
 
     Every round waits for all devices: so the same seed gives the same model, bit for bit. With a `quorum` it
-    waits for those who are online, and so many are enough.
+    waits for those who are online, and so many are enough. `keep_all` as in `write_federation`.
     """
     devices = [data.device for data in dataset.devices]
     settings = write_federation(
@@ -60,6 +63,7 @@ def provision(
         rounds=rounds,
         deadline_s=deadline_s,
         quorum=quorum,
+        keep_all=keep_all,
         choose="newest",  # what the devices hold is compared with it
     )
     agents = {}
@@ -98,13 +102,17 @@ def write_federation(
     quorum: int | None = None,
     best_by: str = "loss",
     choose: str = "best",
+    keep_all: bool = False,
 ) -> Path:
     """Write `federation.toml` in `folder`; its state and its export will lie beside it.
 
     Every round waits for all `devices`; with a `quorum` for those who are online, and so many are enough.
-    What is exported is what `choose` says, as in `[export]`; `best_by` is `[stopping] patience_on`.
+    What is exported is what `choose` says, as in `[export]`; `best_by` is `[stopping] patience_on`. With
+    `keep_all` the ledger keeps every round, in `KEEP_BYTES` at most, to be looked at afterwards.
     """
     enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
+    # Beside the rounds of training: the survey, and the round that measures the last model.
+    kept = {"keep_rounds": rounds + 2, "keep_bytes": KEEP_BYTES} if keep_all else {}
     settings = folder / FEDERATION_FILE
     write_toml(
         settings,
@@ -115,7 +123,7 @@ def write_federation(
             "plan": plan.model_dump(exclude_none=True),
             "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
             "stopping": {"rounds": rounds, "patience_on": best_by},
-            "state": {"folder": "state"},
+            "state": {"folder": "state", **kept},
             "export": {"folder": "export", "choose": choose},
         },
     )
@@ -148,6 +156,11 @@ def end_after(settings: Path, rounds: int) -> None:
 def keep_going(settings: Path, quorum: int) -> None:
     """Change a `federation.toml` that was written here: no round waits for a device that is not online."""
     _replace(settings, r"(?m)^target = \d+\nquorum = \d+$", f"quorum = {quorum}")
+
+
+def keep_as_usual(settings: Path) -> None:
+    """Change a `federation.toml` that was written here to keep all rounds: it keeps as many as by default."""
+    _replace(settings, r"(?m)^keep_rounds = \d+\nkeep_bytes = \d+\n", "")
 
 
 def lead_to(file: Path, broker_url: str) -> None:

@@ -8,16 +8,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from rich.filesize import decimal
 
+from fleet import look
 from fleet.figure import ACCURACY
+from fleet.look import ALONE, CENTRAL, DOWN, FONT, INK, TOGETHER
 from fleet.outcome import Outcome
-
-TOGETHER = "#0f766e"
-ALONE = "#d97706"
-CENTRAL = "#64748b"
-DOWN = "#7dd3c8"
-INK = "#1e293b"
-GRID = "#e7ecf1"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 _PAGE = Path(__file__).with_name("report.html")
 
@@ -37,12 +31,7 @@ def render(outcome: Outcome, verdict: str = "", details: str = "") -> str:
         _devices_figure(outcome),
     ]
     accuracy, loss, traffic, devices = (
-        figure.to_html(
-            full_html=False,
-            include_plotlyjs=index == 0,
-            config={"displayModeBar": False, "responsive": True},
-        )
-        for index, figure in enumerate(figures)
+        look.drawn(figure, first=index == 0) for index, figure in enumerate(figures)
     )
     return Template(_PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(outcome.title),
@@ -138,7 +127,7 @@ def _accuracy_figure(outcome: Outcome) -> go.Figure:
     points, shown = outcome.curve, outcome.figure.shown
     share = outcome.figure is ACCURACY
     form = "%{y:.1%}" if share else "%{y:.4g}"
-    figure = _figure(380)
+    figure = look.figure(380)
     figure.add_scatter(
         x=[x for x, _ in points],
         y=[y for _, y in points],
@@ -175,7 +164,7 @@ def _accuracy_figure(outcome: Outcome) -> go.Figure:
         y=y,
         text=f"<b>together: {shown(y)}</b>",
         showarrow=False,
-        xanchor="right",
+        xanchor="right" if 2 * x > points[-1][0] else "left",
         yanchor="top",
         yshift=-10,
         font={"color": TOGETHER, "size": 15},
@@ -189,7 +178,7 @@ def _accuracy_figure(outcome: Outcome) -> go.Figure:
 
 
 def _loss_figure(outcome: Outcome) -> go.Figure:
-    figure = _figure(320, legend=True)
+    figure = look.figure(320, legend=True)
     for name, field, colour, dash in (
         ("shared model", "loss_before", TOGETHER, "solid"),
         ("after local training", "loss", ALONE, "dot"),
@@ -209,7 +198,7 @@ def _loss_figure(outcome: Outcome) -> go.Figure:
 
 
 def _bytes_figure(outcome: Outcome) -> go.Figure:
-    figure = _figure(320, legend=True)
+    figure = look.figure(320, legend=True)
     for name, field, colour in (
         ("to the devices", "bytes_down", DOWN),
         ("from the devices", "bytes_up", TOGETHER),
@@ -268,7 +257,7 @@ def _devices_figure(outcome: Outcome) -> go.Figure:
                 row=1,
                 col=column,
             )
-    _style(figure, 150 + 24 * len(ordered), legend=True)
+    look.style(figure, 150 + 24 * len(ordered), legend=True)
     if share:
         figure.update_xaxes(title="accuracy", tickformat=".0%", range=[-0.02, 1.04], dtick=0.2)
     else:
@@ -276,23 +265,3 @@ def _devices_figure(outcome: Outcome) -> go.Figure:
     figure.update_yaxes(tickfont={"size": 13}, showgrid=False, range=[-0.7, len(ordered) - 0.3])
     figure.update_layout(legend={"y": 1 + 28 / (24 * len(ordered) + 20), "x": 0}, margin={"t": 70})
     return figure
-
-
-def _figure(height: int, *, legend: bool = False) -> go.Figure:
-    figure = go.Figure()
-    _style(figure, height, legend=legend)
-    return figure
-
-
-def _style(figure: go.Figure, height: int, *, legend: bool) -> None:
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 10, "r": 10, "t": 40 if legend else 14, "b": 10},
-        font={"family": FONT, "size": 13, "color": INK},
-        showlegend=legend,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        hoverlabel={"font": {"family": FONT}},
-    )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, linecolor="#cbd5e1")
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)

@@ -15,6 +15,8 @@ class ClassRow:
     """One class over the held-out parts of all devices."""
 
     name: str
+    training: int
+    """Training rows of it."""
     rows: int
     """Held-out rows of it."""
     devices: int
@@ -27,6 +29,8 @@ class ClassRow:
     """Of the rows taken for it, the part that is of it; None: there is none."""
     mistaken_for: str | None
     """The class that its rows are most often taken for by mistake; None: for none."""
+    mistaken: int
+    """How many of them are."""
 
 
 def by_class(
@@ -53,12 +57,14 @@ def by_class(
     return tuple(
         ClassRow(
             name=name,
+            training=sum(int((y == i).sum()) for y in training.values()),
             rows=scores.counts[i],
             devices=sum(i in y for y in held_out.values()),
             trained=sum(i in y for y in training.values()),
             recall=scores.recall[i],
             precision=scores.precision[i],
             mistaken_for=classes[int(wrong[i].argmax())] if wrong[i].any() else None,
+            mistaken=int(wrong[i].max()),
         )
         for i, name in enumerate(classes)
     )

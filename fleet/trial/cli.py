@@ -94,8 +94,9 @@ def try_(
                 used; 130 Ctrl-C
     """
     from fleet.progress import Bar, Silent
+    from fleet.trial.options import Options, data_option
     from fleet.trial.proposal import ROUNDS, Wish
-    from fleet.trial.run import Options, data_option, run
+    from fleet.trial.run import run
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:

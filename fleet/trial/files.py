@@ -12,11 +12,11 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from fedge.disclosure import listing
 from fedge.errors import DataError
+from fleet.columns import nearest
 from fleet.trial.usage import UsageError
 
 SUFFIX = ".csv"
@@ -206,17 +206,6 @@ def _written(rows: Iterable[Sequence[str]], separator: str) -> str:
     out = io.StringIO()
     csv.writer(out, delimiter=separator, lineterminator="\n").writerows(rows)
     return out.getvalue()
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A question about a misspelt name, or nothing.
-
-    >>> nearest("Activty", ["time", "activity"])
-    " (did you mean 'activity'?)"
-    """
-    folded = {other.casefold(): other for other in names}
-    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def device_ids(names: Sequence[str]) -> list[str]:

@@ -1,9 +1,9 @@
 """The parts of the report that only a trial has: the verdict, and tables by class and by device."""
 
 import html
-from collections.abc import Iterable, Sequence
 
 from fedge.scores import Classification, Regression
+from fleet import classes, look
 from fleet.trial.proposal import holdout_setting
 from fleet.trial.result import Trial
 from fleet.trial.verdict import Kind
@@ -36,37 +36,12 @@ def _by_class(trial: Trial) -> str:
         ]
         if isinstance(central, Regression):
             rows.append(("all data in one place", f"{central.rmse[0]:.4g}", f"{central.mae[0]:.4g}"))
-        return _section(
-            f"Errors of {together.targets[0]}", "In its own unit.", _table(("", "RMSE", "MAE"), rows)
+        return look.section(
+            f"Errors of {together.targets[0]}", "In its own unit.", look.table(("", "RMSE", "MAE"), rows)
         )
     assert isinstance(central, Classification)
-    head = ("class", "rows", "held out", "recognised", "in one place", "right where said", "taken for most")
-    scored = [
-        (
-            name,
-            str(trial.proposal.counts.get(name, 0)),
-            str(together.counts[k]),
-            _part(together.recall[k]),
-            _part(central.recall[k]),
-            _part(together.precision[k]),
-            _mistaken(together, k),
-        )
-        for k, name in enumerate(together.classes)
-    ]
-    note = (
-        "Of the shared model on the held-out rows: how many of a class it recognises (recall), and how often "
-        "it is right where it says so (precision)."
-    )
-    return _section("Class by class", note, _table(head, scored))
-
-
-def _mistaken(scored: Classification, k: int) -> str:
-    wrong = scored.confusion[k].copy()
-    wrong[k] = 0
-    if not wrong.any():
-        return ""
-    other = int(wrong.argmax())
-    return f"{scored.classes[other]} ({int(wrong[other])})"
+    table = classes.by_class(trial.classes, len(trial.devices), central)
+    return table + classes.by_round(trial.history)
 
 
 def _by_device(trial: Trial) -> str:
@@ -93,7 +68,7 @@ def _by_device(trial: Trial) -> str:
     note += "; without it: what the others learn when it is left out, on all its rows." if leaves else "."
     if leaves:
         head.append("without it")
-    return _section("Device by device", note, _table(head, rows))
+    return look.section("Device by device", note, look.table(head, rows))
 
 
 def _proposed(trial: Trial) -> str:
@@ -120,20 +95,6 @@ def _proposed(trial: Trial) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in facts
     )
-    return _section("What was proposed", "Chosen from the files, or by options.", f"<table>{rows}</table>")
-
-
-def _part(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
-
-
-def _section(title: str, note: str, body: str) -> str:
-    return f'<section><h2>{html.escape(title)}</h2><p class="note">{html.escape(note)}</p>{body}</section>'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    return look.section(
+        "What was proposed", "Chosen from the files, or by options.", f"<table>{rows}</table>"
     )
-    return f'<table class="grid"><tr>{top}</tr>{body}</table>'

@@ -1,12 +1,14 @@
 """What a trial on somebody's own files comes to: figures, per class, per device, a verdict, files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedge.scores import Classification, Regression
+from fleet.history import RoundScores
 from fleet.outcome import Outcome
+from fleet.scoring import ClassRow
 from fleet.trial.proposal import Proposal, holdout_setting
 from fleet.trial.verdict import Figures, Verdict
 
@@ -47,6 +49,10 @@ class Trial:
     """Scores of the shared model on the held-out rows of all devices."""
     central: Classification | Regression
     """The same of a model of all data in one place."""
+    classes: tuple[ClassRow, ...]
+    """The shared model class by class; empty for a regression."""
+    history: Sequence[RoundScores]
+    """The shared model after each round that is kept, oldest first."""
     devices: tuple[DeviceResult, ...]
     excluded: Mapping[str, str]
     """Devices that could not take part, and why."""
@@ -78,6 +84,7 @@ class Trial:
             "verdict": self.verdict.as_json(),
             "warnings": list(self.warnings),
             "by_device": [_device(one, name) for one in self.devices],
+            "by_round": [one.as_json() for one in self.history],
             "excluded": dict(self.excluded),
             "features": list(proposal.features),
             "left_out": dict(proposal.left_out),
@@ -91,7 +98,7 @@ class Trial:
         }
         if isinstance(self.together, Classification) and isinstance(self.central, Classification):
             found["accuracy_most_frequent"] = self.figures.constant
-            found["by_class"] = _classes(self.together, self.central, proposal.counts)
+            found["by_class"] = _classes(self.classes, self.central, proposal.counts)
             found["confusion"] = self.together.confusion.tolist()
         elif isinstance(self.together, Regression):
             found |= {"rmse_mean": self.together.rmse_mean[0], "mae": self.together.mae[0]}
@@ -115,18 +122,19 @@ def _device(one: DeviceResult, name: str) -> dict[str, Any]:
 
 
 def _classes(
-    together: Classification, central: Classification, rows: Mapping[str, int]
+    rows: Sequence[ClassRow], central: Classification, counts: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     return [
         {
-            "class": name,
-            "rows": rows.get(name, 0),
-            "held_out": together.counts[k],
-            "recall": together.recall[k],
-            "precision": together.precision[k],
+            "class": row.name,
+            "rows": counts.get(row.name, 0),
+            "devices": row.trained,
+            "held_out": row.rows,
+            "recall": row.recall,
+            "precision": row.precision,
             "recall_central": central.recall[k],
         }
-        for k, name in enumerate(together.classes)
+        for k, row in enumerate(rows)
     ]
 
 

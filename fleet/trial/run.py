@@ -3,77 +3,37 @@
 import math
 import shutil
 import time
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from pydantic import ValidationError
-
-from agent.config import CsvSettings
-from agent.dataset import Dataset, Unfit, fit
-from agent.sources import Samples, open_source
-from aggregator.config import FederationSettings, ModelSection
-from fedge import scores
-from fedge.errors import DataError
-from fedge.messages import Task
-from fedge.scores import Classification, Regression
+from agent.scoring import scores_of
 from fedge.settings import BrokerSettings
 from fleet import broker, learning, report
 from fleet.comparison import Compared, compare, outcome_of
 from fleet.demo import federation_name
-from fleet.figure import figure_of
 from fleet.folders import empty
 from fleet.progress import Display
-from fleet.provision import Federation, Value, end_after, keep_going, lead_to, write_agent, write_federation
-from fleet.trial import page, skew, twin, verdict
-from fleet.trial.files import FEWEST, DeviceFiles, device_ids, discover
-from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
-from fleet.trial.result import DeviceResult, Trial
-from fleet.trial.skew import Finding
-from fleet.trial.table import Table, table_of
-from fleet.trial.usage import UsageError
+from fleet.provision import (
+    Federation,
+    end_after,
+    keep_as_usual,
+    keep_going,
+    lead_to,
+    write_agent,
+    write_federation,
+)
+from fleet.trial import figures, page, sensors, skew, sufficiency, verdict
+from fleet.trial.files import FEWEST, device_ids, discover
+from fleet.trial.finding import Finding
+from fleet.trial.options import Options
+from fleet.trial.participants import Participant, admit, proposed, read, section
+from fleet.trial.proposal import Proposal, propose
+from fleet.trial.result import Trial
+from fleet.trial.table import Table
 
 DEADLINE_S = 60.0
 LEARNING = 0.5
 """The part of the time that learning may take; the rest is for what it is compared with."""
-OPTIONS = {
-    "source": "the files that are named",
-    "path": "the files that are named",
-    "label": "--label",
-    "series": "--series",
-    "missing": "--missing",
-    "holdout": "--holdout and --by",
-}
-"""Keys of `[data]` that are said in another way, which would win."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the caller chose."""
-
-    place: Path
-    wish: Wish
-    out: Path = Path("out/try")
-    devices_from: str | None = None
-    data: Mapping[str, Value] = field(default_factory=dict)
-    """Further keys of `[data]`, for all devices."""
-    leave_one_out: bool = False
-    seconds: float | None = None
-    """After about so long it ends with what is there."""
-    seed: int = 1
-    broker: str = "auto"
-
-
-@dataclass(frozen=True, eq=False)
-class _Device:
-    """One that may take part."""
-
-    found: DeviceFiles
-    samples: Samples
-    table: Table
 
 
 def run(options: Options, display: Display) -> Trial:
@@ -94,9 +54,9 @@ def run(options: Options, display: Display) -> Trial:
     display.say("reading")
     found = discover(options.place, options.devices_from)
     folder = empty(options.out, "try")
-    devices = [_read(one, folder / "devices" / one.device, options) for one in found]
+    devices = [read(one, folder / "devices" / one.device, options) for one in found]
     proposal = propose([device.table for device in devices], options.wish)
-    devices, excluded = _able(devices, proposal, options)
+    devices, excluded = admit(devices, proposal, options)
     proposal = propose([device.table for device in devices], options.wish)
     for name in excluded:
         shutil.rmtree(folder / "devices" / name)
@@ -110,13 +70,14 @@ def run(options: Options, display: Display) -> Trial:
         for path in (files.settings, *files.agents.values()):
             lead_to(path, BrokerSettings().url)
     end_after(files.settings, proposal.rounds)
+    keep_as_usual(files.settings)
     keep_going(files.settings, max(FEWEST, len(devices) // 2))
 
     compared = compare(files, proposal.plan, learnt.rounds, options.seed, display, enough, best=True)
     without = {}
     if options.leave_one_out:
         display.say("leaving out")
-        without = _left_out(files, devices, proposal, learnt.rounds, options, enough)
+        without = figures.without_each(files, devices, proposal, learnt.rounds, options, enough)
     outcome = outcome_of(
         compared,
         learnt,
@@ -127,25 +88,28 @@ def run(options: Options, display: Display) -> Trial:
         seed=options.seed,
         started_s=started_s,
     )
-    figures = _figures(compared, outcome.alone_mean)
-    held = compared.truth
-    findings += skew.too_few(proposal.counts, len(held))
-    if still := skew.unfinished(compared.figure, [value for _, value in outcome.curve]):
+    reached = figures.of_fleet(compared, outcome.alone_mean)
+    findings += sufficiency.too_few(proposal.counts, len(compared.truth))
+    if still := sufficiency.unfinished(compared.figure, [value for _, value in outcome.curve]):
         findings.append(still)
     trial = Trial(
         outcome=outcome,
         proposal=proposal,
-        figures=figures,
-        verdict=verdict.judge(figures, findings),
+        figures=reached,
+        verdict=verdict.judge(reached, findings),
         warnings=(
             *proposal.hints,
             *(f"{name} does not take part: {why}" for name, why in excluded.items()),
             *(f"{one.cause}: {one.text}. What to do: {one.remedy}" for one in findings),
             *_cuts(compared, learnt, len(devices), options, len(without)),
         ),
-        together=_scores(compared, compared.together),
-        central=_scores(compared, compared.central.outputs),
-        devices=_results(compared, {device.found.device: device.found.origin for device in devices}, without),
+        together=scores_of(compared.task, compared.truth, compared.together),
+        central=scores_of(compared.task, compared.truth, compared.central.outputs),
+        classes=compared.by_class(),
+        history=compared.history,
+        devices=figures.by_device(
+            compared, {device.found.device: device.found.origin for device in devices}, without
+        ),
         excluded=excluded,
         settings=files.settings,
         agents=files.agents,
@@ -157,116 +121,12 @@ def run(options: Options, display: Display) -> Trial:
     return trial
 
 
-def data_option(text: str) -> tuple[str, Value]:
-    """Read `KEY=VALUE` of `--data`, as it would stand in `agent.toml`; what is no TOML there is a text.
-
-    >>> data_option("gap=1"), data_option("separator=;")
-    (('gap', 1), ('separator', ';'))
-
-    Raises:
-        UsageError: there is no key, or it has an option of its own.
-    """
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals or not key.isidentifier():
-        raise UsageError(f"--data {text}: expected KEY=VALUE, as in the section [data] of agent.toml: gap=1")
-    if (option := OPTIONS.get(key)) is not None:
-        raise UsageError(f"--data {text}: {key} is chosen by {option}")
-    try:
-        found: Value = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value.strip()
-    return key, found
-
-
-def _read(one: DeviceFiles, home: Path, options: Options) -> _Device:
-    """Read a device's data where they are; of a file that was split, its part."""
-    one.put(home)
-    path = home / one.path if one.text is not None else one.files[0]
-    if one.text is None and not Path(one.path).suffix:
-        path = path.parent
-    samples = open_source(_settings(path, options, {})).read()
-    if samples.nameless is not None:
-        raise samples.nameless
-    return _Device(one, samples, table_of(one.device, samples))
-
-
-def _settings(path: Path, options: Options, more: Mapping[str, Value]) -> CsvSettings:
-    try:
-        return CsvSettings.model_validate({**_section(str(path.resolve()), options), **more})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"[data] {key}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def _section(path: str, options: Options) -> dict[str, Value]:
-    """The section `[data]` before anything was proposed."""
-    section: dict[str, Value] = {"source": "csv", "path": path}
-    if options.wish.label is not None:
-        section["label"] = options.wish.label
-    if options.wish.series is not None:
-        section["series"] = options.wish.series
-    return section | dict(options.data)
-
-
-def _proposed(proposal: Proposal) -> dict[str, Value]:
-    return {
-        "missing": proposal.missing,
-        "holdout": holdout_setting(proposal.holdout, proposal.by),
-    }
-
-
-def _task(proposal: Proposal) -> Task:
-    try:
-        return ModelSection.model_validate(_tuples(proposal.model())).task(reconnect_spread_s=1.0)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(f"[model] {first['loc'][0]}: {first['msg']}") from None
-
-
-def _tuples(model: Mapping[str, Value]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in model.items()}
-
-
-def _able(
-    devices: Sequence[_Device], proposal: Proposal, options: Options
-) -> tuple[list[_Device], dict[str, str]]:
-    """The devices whose data serve the task, and of the others why not.
-
-    Raises:
-        DataError: less than two are left, or none of them holds a row out.
-    """
-    task, able, excluded, held = _task(proposal), [], {}, 0
-    for device in devices:
-        settings = _settings(Path(device.samples.name), options, _proposed(proposal))
-        try:
-            held += len(fit(device.samples, task, settings).held_X)
-        except Unfit as unfit:
-            excluded[device.found.device] = str(unfit)
-        else:
-            able.append(device)
-    if len(able) < FEWEST:
-        why = "\n".join(f"  {name}: {reason}" for name, reason in excluded.items())
-        raise DataError(
-            f"{options.place}: {len(able)} of {len(devices)} devices can take part, and a fleet has at least "
-            f"{FEWEST}:\n{why}"
-        )
-    if not held:
-        raise DataError(
-            f"{options.place}: no device holds a row out to measure models on, for every series is too short "
-            f"for {proposal.holdout:g} of it by {proposal.by}: hold out a larger part (--holdout), or whole "
-            "series (--by series)"
-        )
-    return able, excluded
-
-
 def _findings(tables: Sequence[Table], proposal: Proposal) -> list[Finding]:
     answer = proposal.target or ""
     found: list[Finding | None] = [
-        *skew.sentinels(tables, [*proposal.features, *([answer] if answer else [])]),
-        *skew.unlike(tables, proposal.features),
-        skew.gaps(tables, proposal.features, answer, proposal.missing),
+        *sensors.sentinels(tables, [*proposal.features, *([answer] if answer else [])]),
+        *sensors.unlike(tables, proposal.features),
+        sensors.gaps(tables, proposal.features, answer, proposal.missing),
     ]
     if proposal.classes:
         counts = {table.device: skew.counts(table.labels, proposal.classes) for table in tables}
@@ -277,7 +137,7 @@ def _findings(tables: Sequence[Table], proposal: Proposal) -> list[Finding]:
 
 
 def _write(
-    folder: Path, devices: Sequence[_Device], proposal: Proposal, options: Options, bus: broker.Broker
+    folder: Path, devices: Sequence[Participant], proposal: Proposal, options: Options, bus: broker.Broker
 ) -> Federation:
     name = federation_name(device_ids([options.place.resolve().stem])[0][:22].strip("-"), bus)
     settings = write_federation(
@@ -291,6 +151,7 @@ def _write(
         rounds=proposal.rounds,
         deadline_s=DEADLINE_S,
         best_by="accuracy" if proposal.classes else "rmse",
+        keep_all=True,
     )
     agents = {
         device.found.device: write_agent(
@@ -298,83 +159,11 @@ def _write(
             federation=name,
             device=device.found.device,
             broker_url=bus.url,
-            data=_section(device.found.path, options) | _proposed(proposal),
+            data=section(device.found.path, options) | proposed(proposal),
         )
         for device in devices
     }
     return Federation(settings, agents)
-
-
-def _figures(compared: Compared, alone_mean: float) -> verdict.Figures:
-    figure, fleet = compared.figure, compared.fleet
-    together, central = compared.together, compared.central.outputs
-    own = [value for value in compared.by_device(together).values() if value == value]
-    alone_own = [one.own for one in compared.alone if one.own == one.own]
-    answers = np.concatenate([data.y for data in fleet.values()])
-    return verdict.Figures(
-        figure=figure,
-        together=figure.of(together, compared.truth),
-        alone=alone_mean,
-        central=figure.of(central, compared.truth),
-        constant=verdict.constant(figure, answers, compared.truth),
-        together_own=sum(own) / len(own),
-        alone_own=sum(alone_own) / len(alone_own),
-        noise=verdict.noise(figure, together, central, compared.truth),
-    )
-
-
-def _scores(compared: Compared, outputs: np.ndarray[Any, Any]) -> Classification | Regression:
-    if compared.task.classes:
-        return scores.classification(compared.truth, outputs.argmax(axis=1), compared.task.classes)
-    return scores.regression(compared.truth, outputs, compared.task.targets or ())
-
-
-def _results(
-    compared: Compared, origins: Mapping[str, str], without: Mapping[str, float]
-) -> tuple[DeviceResult, ...]:
-    together, central = (compared.by_device(o) for o in (compared.together, compared.central.outputs))
-    alone = {one.device: one for one in compared.alone}
-    return tuple(
-        DeviceResult(
-            device=device,
-            origin=origins[device],
-            training=len(data.X),
-            held_out=len(data.held_X),
-            together=together[device],
-            alone=alone[device].own if device in alone else None,
-            alone_everyone=alone[device].everyone if device in alone else None,
-            central=central[device],
-            without=without.get(device),
-        )
-        for device, data in compared.fleet.items()
-    )
-
-
-def _left_out(
-    files: Federation,
-    devices: Sequence[_Device],
-    proposal: Proposal,
-    rounds: int,
-    options: Options,
-    enough: Callable[[], bool],
-) -> dict[str, float]:
-    """For each device the figure of what the others learn without it, on all its rows."""
-    task = FederationSettings.load(files.settings).task()
-    fleet: dict[str, Dataset] = {}
-    for device in devices:
-        settings = _settings(Path(device.samples.name), options, _proposed(proposal))
-        fleet[device.found.device] = fit(device.samples, task, settings)
-    found: dict[str, float] = {}
-    if len(fleet) <= FEWEST:
-        return found
-    for left, data in fleet.items():
-        if enough():
-            break
-        others = {name: other for name, other in fleet.items() if name != left}
-        X, y = np.concatenate([data.X, data.held_X]), np.concatenate([data.y, data.held_y])
-        outputs = twin.predict(task, others, proposal.plan, rounds, options.seed, X)
-        found[left] = figure_of(task).of(outputs, y)
-    return found
 
 
 def _cuts(

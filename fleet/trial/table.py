@@ -24,7 +24,7 @@ class Table:
     """Shape (n,), "" where missing; None: there is no column of labels."""
     series: NDArray[np.int64]
     """Shape (n,): which recording a row belongs to."""
-    faults: Mapping[str, str] = field(default_factory=dict)
+    faults: Mapping[str, Fault] = field(default_factory=dict)
     """Columns that hold something else than numbers, and where it was first met."""
 
     def __len__(self) -> int:
@@ -51,8 +51,7 @@ def table_of(device: str, samples: Samples) -> Table:
         labels=labels,
         series=samples.series,
         faults={
-            samples.columns[j]: fault.text
-            for j, fault in {**_mostly_unread(samples), **samples.faults}.items()
+            samples.columns[j]: fault for j, fault in {**_mostly_unread(samples), **samples.faults}.items()
         },
     )
 

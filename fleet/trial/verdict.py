@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.figure import ACCURACY, Figure
-from fleet.trial.skew import Cause, Finding
+from fleet.trial.finding import Cause, Finding
 
 POINTS = 0.03
 """Of accuracy: two models that are closer than that count as equally good."""

@@ -1,7 +1,7 @@
 """Engines that run `model.onnx`, and what each computes on ordinary rows, on rows with gaps and far outside.
 
-`python -m tests.aggregator.engines` prints the table of docs/consumers.md for the engines that are installed
-(openvino, opencv-python-headless, tract; onnxruntime and onnx are there anyway).
+`python -m tests.aggregator.engines` prints the table of docs/export.md for the engines that are installed
+(onnxruntime, onnx and, on x86-64, tract come with `fedge[dev]`; openvino and opencv-python-headless do not).
 """
 
 import tempfile

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -52,6 +53,11 @@ def test_accuracy_is_drawn_at_the_round_whose_model_it_is_of(outcome: Outcome) -
     line = _accuracy_figure(outcome).data[0]
     # A round's row tells the accuracy of the model it began from; the last point is the final file's.
     assert list(zip(line.x, line.y, strict=True)) == [(0, 0.25), (1, 0.5), (2, 0.75), (3, 0.875)]
+
+
+def test_what_was_measured_here_is_drawn_rather_than_what_devices_told(outcome: Outcome) -> None:
+    line = _accuracy_figure(replace(outcome, measured={1: 0.625, 3: 0.875})).data[0]
+    assert list(zip(line.x, line.y, strict=True)) == [(0, 0.25), (1, 0.625), (2, 0.75), (3, 0.875)]
 
 
 def test_bytes_are_drawn_by_direction_and_the_survey_is_among_them(outcome: Outcome) -> None:

@@ -93,10 +93,28 @@ def test_what_rises_nearly_always_and_falls_now_and_then_stays(tmp_path: Path) -
     assert found.features == ("heat", "charge")
 
 
-def test_a_switch_that_tells_two_classes_apart_stays(tmp_path: Path) -> None:
+def test_what_tells_two_classes_apart_is_the_answer_only_if_it_is_a_code(tmp_path: Path) -> None:
     state = np.where(HEAT > 20, "on", "off")
-    found = of(csv(tmp_path / "a.csv", heat=HEAT, switch=(HEAT > 20).astype(int), state=state))
-    assert found.features == ("heat", "switch")
+    code, level = (HEAT > 20).astype(int), np.where(HEAT > 20, 3.3, 0.2)
+    found = of(csv(tmp_path / "a.csv", heat=HEAT, code=code, level=level, state=state))
+    assert found.features == ("heat", "level")
+
+
+def test_a_name_of_times_or_ids_that_the_values_contradict_stays(tmp_path: Path) -> None:
+    found = of(csv(tmp_path / "a.csv", time=HEAT, T=DAMP, index=HEAT / 7, state=STATE))
+    assert found.features == ("time", "T", "index")
+
+
+def test_ids_are_left_out_by_their_names(tmp_path: Path) -> None:
+    order = RNG.permutation(ROWS)
+    found = of(csv(tmp_path / "a.csv", ID=order, user_id=order % 7, heat=HEAT, state=STATE))
+    assert found.left_out == (("ID", "is an id by its name"), ("user_id", "is an id by its name"))
+
+
+def test_features_that_somebody_chose_are_taken(tmp_path: Path) -> None:
+    samples = CsvSource(csv(tmp_path / "a.csv", n=range(ROWS), heat=HEAT, state=STATE), "state").read()
+    found = propose(samples, "state", None, wanted=("n",))
+    assert (found.features, found.left_out) == (("n",), (("heat", "was not asked for"),))
 
 
 def test_a_regression_has_one_target_which_is_no_feature(tmp_path: Path) -> None:
@@ -135,12 +153,12 @@ def test_wider_data_get_a_wider_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "regression", "told"),
     [
-        ("stat", None, "there is no column 'stat' for the label; the columns are heat, room, state, code"),
+        ("stat", None, "no column 'stat' for the label (did you mean 'state'?); the columns are heat, room,"),
         (None, "heta", "there is no column 'heta' for the target"),
-        ("heat", None, "column 'heat' has 60 different values in 60 rows; these are no classes"),
-        ("code", None, "column 'code' names 1 class; there must be 2 or more"),
-        (None, "room", "column 'room' cannot be a target: line 2: not a number"),
-        (None, "code", "column 'code' cannot be a target: it has no two different values"),
+        ("heat", None, "column 'heat' has 60 different values in 60 rows, which are hardly classes"),
+        ("code", None, "column 'code' is '4' in all 60 rows: there is nothing to tell apart"),
+        (None, "room", "line 2, column 'room': not a number; for classes: --label room"),
+        (None, "code", "column 'code' is 4 in every row: there is nothing to predict"),
     ],
 )
 def test_what_cannot_be_learnt_is_told(

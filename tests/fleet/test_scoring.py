@@ -13,6 +13,8 @@ def test_classes_of_a_fleet_by_hand() -> None:
         held_out={"a": np.array([0, 1]), "b": np.array([0, 0, 2])},
         predicted=np.array([0, 1, 0, 1, 1]),  # of b: one walk and its fly are taken for run
     )
+    assert (walk.training, run.training, fly.training) == (3, 1, 0)
+    assert (walk.mistaken, run.mistaken, fly.mistaken) == (1, 0, 1)
     assert (walk.rows, walk.devices, walk.trained) == (3, 2, 2)
     assert (walk.recall, walk.precision, walk.mistaken_for) == (2 / 3, 1.0, "run")
     assert (run.rows, run.devices, run.trained) == (1, 1, 1)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from agent.sources.samples import Fault
+from fedge.disclosure import public
 from fleet.trial.table import Table
 
 
@@ -26,5 +28,8 @@ def table(
         X=X,
         labels=None if labels is None else np.array(labels, dtype=np.str_),
         series=np.zeros(len(X), dtype=np.int64),
-        faults=faults or {},
+        faults={
+            name: Fault(text, public("line 2"), public("not a number"))
+            for name, text in (faults or {}).items()
+        },
     )

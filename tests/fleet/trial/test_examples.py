@@ -5,12 +5,13 @@ from types import ModuleType
 
 import pytest
 
-from fleet import figure, learning
-from fleet.trial import files, proposal, run, skew
+from fleet import columns, figure, learning, look
+from fleet.trial import files, options, proposal, skew
 
 
 @pytest.mark.parametrize(
-    ("module", "examples"), [(figure, 1), (learning, 1), (files, 2), (proposal, 1), (run, 1), (skew, 1)]
+    ("module", "examples"),
+    [(columns, 1), (figure, 1), (learning, 1), (look, 1), (files, 1), (proposal, 1), (options, 1), (skew, 1)],
 )
 def test_examples(module: ModuleType, examples: int) -> None:
     assert doctest.testmod(module) == (0, examples)

@@ -8,7 +8,6 @@ import pytest
 
 from agent.sources import CsvSource
 from fedge.errors import FedgeError
-from fleet.trial.columns import usable
 from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
 from fleet.trial.table import Table, table_of
 from tests.fleet.trial.tables import table
@@ -32,13 +31,18 @@ def pair(**columns: tuple[list[float], list[float]]) -> list[Table]:
     ]
 
 
+def usable(tables: list[Table]) -> tuple[tuple[str, ...], dict[str, str]]:
+    found = propose(tables, Wish(label="label"))
+    return found.features, dict(found.left_out)
+
+
 COUNTER = [float(k) for k in range(N)]
 
 
 @pytest.mark.parametrize(
     ("name", "one", "two", "reason"),
     [
-        ("n", COUNTER, [k * 2 + 5 for k in COUNTER], "grows from row to row on every device"),
+        ("n", COUNTER, [k * 2 + 5 for k in COUNTER], "only rises, as a time or a counter does"),
         # epoch seconds as float32: many rows share a value
         (
             "Time",
@@ -49,15 +53,20 @@ COUNTER = [float(k) for k in range(N)]
         ("row", RNG.permutation(N).tolist(), RNG.permutation(N).tolist(), "is an id"),
         ("user_id", [3.0] * N, [3.0] * 30 + [4.0] * 30, "is an id"),
         ("wearer", [3.0] * N, [8.0] * N, "an id of the device"),
-        ("flat", [3.5] * N, [3.5] * N, "is always 3.5"),
-        ("void", [np.nan] * N, [1.0, 2.0, *[np.nan] * (N - 2)], "118 of 120 values are missing"),
-        ("code", [float(k % 2) for k in range(N)], [float(k % 2) for k in range(N)], "the label one to one"),
+        ("flat", [3.5] * N, [3.5] * N, "is always the same"),
+        ("void", [np.nan] * N, [1.0, 2.0, *[np.nan] * (N - 2)], "is empty in 98% of the rows"),
+        (
+            "code",
+            [float(k % 2) for k in range(N)],
+            [float(k % 2) for k in range(N)],
+            "has one value for each class: it is the answer",
+        ),
     ],
 )
 def test_what_is_no_measurement_is_left_out_with_its_reason(
     name: str, one: list[float], two: list[float], reason: str
 ) -> None:
-    features, left_out = usable(pair(**{name: (one, two)}), ["label"])
+    features, left_out = usable(pair(**{name: (one, two)}))
     assert features == ("x",)
     assert reason in left_out[name]
 
@@ -73,17 +82,17 @@ def test_what_is_no_measurement_is_left_out_with_its_reason(
     ],
 )
 def test_what_only_looks_odd_is_kept(name: str, one: list[float], two: list[float]) -> None:
-    assert usable(pair(**{name: (one, two)}), ["label"]) == (("x", name), {})
+    assert usable(pair(**{name: (one, two)})) == (("x", name), {})
 
 
 def test_text_and_what_not_all_have_are_left_out() -> None:
     one = table("one", {"x": noise(), "note": [np.nan] * N}, mixed(), {"note": "one.csv: line 2: text"})
     two = table("two", {"note": [np.nan] * N, "x": noise(), "more": noise()}, mixed())
-    features, left_out = usable([one, two], ["label"])
+    features, left_out = usable([one, two])
     assert features == ("x",)
     assert left_out == {
-        "note": "holds something else than numbers: one.csv: line 2: text",
-        "more": "only 1 of 2 devices have it",
+        "note": "is no column of numbers (one.csv: line 2: text)",
+        "more": "is on 1 of 2 devices only",
     }
 
 
@@ -91,7 +100,8 @@ def test_a_column_most_of_whose_cells_are_no_numbers_is_left_out_with_the_first(
     rows = [f"{i},{i if i % 3 == 0 else 'ok'},{'oops' if i == 5 else i}" for i in range(60)]
     (tmp_path / "a.csv").write_text("x,note,y\n" + "".join(f"{row}\n" for row in rows))
     found = table_of("a", CsvSource(tmp_path / "a.csv").read())
-    assert found.faults == {"note": f"{tmp_path}/a.csv: line 3, column 'note': not a number"}
+    assert found.faults["note"].text == f"{tmp_path}/a.csv: line 3, column 'note': not a number"
+    assert found.faults.keys() == {"note"}
 
 
 def test_classes_come_from_the_data_with_their_counts_numbers_in_their_order() -> None:
@@ -155,9 +165,9 @@ def test_what_the_caller_chooses_is_taken() -> None:
     [
         (Wish(), 64, "--label COLUMN for classes, or --regression COLUMN for a number; the columns are"),
         (Wish(label="label", target="x"), 64, "say what is to be learnt"),
-        (Wish(label="lable"), 65, "no column 'lable', which --label names (did you mean 'label'?)"),
-        (Wish(target="z"), 65, "no column 'z', which --regression names; the columns are"),
-        (Wish(label="label", series="run"), 65, "no column 'run', which --series names"),
+        (Wish(label="lable"), 65, "no column 'lable' for the label (did you mean 'label'?)"),
+        (Wish(target="z"), 65, "no column 'z' for the target; the columns are"),
+        (Wish(label="label", series="run"), 65, "no column 'run' for the series"),
         (Wish(label="label", features=("x", "y")), 65, "--features: 'y': there is no such column"),
         (Wish(label="label", features=("label",)), 65, "'label' is what is to be learnt"),
     ],
@@ -171,8 +181,8 @@ def test_a_wish_that_cannot_be_is_told(wish: Wish, code: int, message: str) -> N
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["a"] * N, "'label' is 'a' in all 120 rows of all devices: there is nothing to tell apart"),
-        ([""] * N, "'label' is empty in every row of all devices"),
+        (["a"] * N, "'label' is 'a' in all 120 rows: there is nothing to tell apart"),
+        ([""] * N, "'label' is empty in every row"),
         ([f"{k / 7:.3f}" for k in range(N)], "has 60 different values in 120 rows, which are hardly classes"),
     ],
 )
@@ -187,7 +197,7 @@ def test_labels_that_teach_nothing_are_told(labels: list[str], message: str) -> 
 @pytest.mark.parametrize(
     ("y", "faults", "message"),
     [
-        ([5.0] * N, {}, "'y' is 5 in every row of all devices"),
+        ([5.0] * N, {}, "'y' is 5 in every row"),
         ([np.nan] * N, {}, "'y' is empty in every row"),
         ([np.nan] * N, {"y": "one.csv: line 2, column 'y': not a number"}, "for classes: --label y"),
     ],
@@ -201,6 +211,6 @@ def test_a_target_that_teaches_nothing_is_told(y: list[float], faults: dict[str,
 def test_no_column_to_learn_from_is_told_with_all_reasons() -> None:
     tables = [table(name, {"n": COUNTER, "flat": [1.0] * N}, mixed()) for name in ("one", "two")]
     with pytest.raises(
-        FedgeError, match=r"no column is left to learn from \(n: grows .*; flat: is always 1\)"
+        FedgeError, match=r"from: 'n' only rises.*; 'flat' is always the same; choose with --features"
     ):
         propose(tables, Wish(label="label"))

@@ -18,7 +18,7 @@ from fleet.cli import app
 from fleet.learning import data_of
 from fleet.provision import Federation
 from fleet.trial import twin
-from fleet.trial.run import data_option
+from fleet.trial.options import data_option
 from fleet.trial.usage import UsageError
 from fleet.verification import answers
 
@@ -50,8 +50,8 @@ def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["nowhere", "--label", "activity"], 64, "nowhere: there is no such file or folder"),
         (["data/a.csv", "--label", "activity"], 64, "is one file: say which of its columns"),
         (["data", "--label", "activty"], 65, "(did you mean 'activity'?); the columns are"),
-        (["data", "--label", "battery"], 65, "'battery' is '3.3' in all 120 rows of all devices"),
-        (["data", "--regression", "battery"], 65, "'battery' is 3.3 in every row of all devices"),
+        (["data", "--label", "battery"], 65, "'battery' is '3.3' in all 120 rows"),
+        (["data", "--regression", "battery"], 65, "'battery' is 3.3 in every row"),
         (["data", "--regression", "activity"], 65, "for classes: --label activity"),
         (["data", "--label", "activity", "--missing", "guess"], 64, "--missing guess: expected refuse, drop"),
         (["data", "--label", "activity", "--by", "luck"], 64, "--by luck: expected time, every"),
@@ -119,7 +119,7 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
         "confusion",
     }
     assert (found["rounds"], found["devices"], found["features"]) == (4, 3, ["ax", "ay"])
-    assert found["left_out"]["battery"] == "is always 3.3"
+    assert found["left_out"]["battery"] == "is always the same"
     assert found["holdout"] == {"part": 0.2, "by": "every"}  # else only the last class would be held out
     assert found["missing"] == "fill"
     assert found["excluded"].keys() == {"phone-d"}
@@ -127,9 +127,15 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
     assert [row["device"] for row in found["by_device"]] == ["phone-a", "phone-b", "phone-c"]
     assert all(0 <= row["accuracy_without_it"] <= 1 for row in found["by_device"])
     assert {row["class"]: row["rows"] for row in found["by_class"]} == {"idle": 90, "run": 60, "walk": 90}
+    by_round = {one["round"]: one for one in found["by_round"]}
+    chosen = json.loads(Path(found["manifest"]).read_text())["round"]
+    assert list(by_round) == [0, 1, 2, 3, 4]
+    assert by_round[chosen]["accuracy"] == found["accuracy"] > by_round[0]["accuracy"]
+    assert by_round[chosen]["recall"] == {row["class"]: row["recall"] for row in found["by_class"]}
+    assert {row["class"]: row["devices"] for row in found["by_class"]} == {"idle": 3, "run": 2, "walk": 3}
     page = Path(found["report"]).read_text()
     assert found["verdict"]["text"].split(".")[0] in page
-    assert "Class by class" in page
+    assert "Class by class, round by round" in page
     assert sorted(path.name for path in data.iterdir()) == [f"Phone_{x}.csv" for x in "ABCD"]
 
     # What is to be taken into use works elsewhere, with the broker that everybody has.
@@ -141,6 +147,7 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
     federation = FederationSettings.load(Path(found["federation"]))
     assert federation.broker.url == "mqtt://127.0.0.1:1883"
     assert (federation.rounds.target, federation.rounds.quorum) == (None, 2)  # of three: one may be away
+    assert federation.state.keep_rounds == 20
 
     # The twin in this process computes what the processes did: so leaving one out is told of the same maths.
     files = Federation(
@@ -149,7 +156,6 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
     task = FederationSettings.load(federation_path).task()
     fleet = data_of(files, task)
     X = np.concatenate([device.held_X for device in fleet.values()])
-    chosen = json.loads(Path(found["manifest"]).read_text())["round"]
     ours = twin.predict(task, fleet, federation.plan, chosen, federation.federation.seed, X)
     whole = ~np.isnan(X).any(axis=1)
     np.testing.assert_allclose(ours[whole], answers(Path(found["onnx"]), X[whole]), atol=1e-5)

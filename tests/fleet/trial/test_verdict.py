@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fleet.figure import ACCURACY, RMSE
-from fleet.trial.skew import Cause, Finding
+from fleet.trial.finding import Cause, Finding
 from fleet.trial.verdict import Figures, Kind, constant, judge, noise
 
 GOOD = Figures(ACCURACY, 0.95, 0.60, 0.96, 0.20, 0.94, 0.90, 0.02)

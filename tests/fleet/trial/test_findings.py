@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fleet.figure import ACCURACY, RMSE
-from fleet.trial import skew
-from fleet.trial.skew import Cause
+from fleet.trial import sensors, skew, sufficiency
+from fleet.trial.finding import Cause
 from tests.fleet.trial.tables import table
 
 RNG = np.random.default_rng(11)
@@ -65,25 +65,25 @@ def test_a_device_of_other_units_is_named_and_natural_differences_are_not() -> N
         return table(name, {key: value.tolist() for key, value in X.items()})
 
     natural = [device(f"d{k}", shift) for k, shift in enumerate((0, 1, 2, 3, 4))]
-    assert skew.unlike(natural, [f"x{k}" for k in range(5)]) == []  # type: ignore[arg-type]
+    assert sensors.unlike(natural, [f"x{k}" for k in range(5)]) == []  # type: ignore[arg-type]
     strange = [*natural, device("kelvin", 273.15)]
-    (found,) = skew.unlike(strange, [f"x{k}" for k in range(5)])  # type: ignore[arg-type]
+    (found,) = sensors.unlike(strange, [f"x{k}" for k in range(5)])  # type: ignore[arg-type]
     assert found.devices == ("kelvin",)
     assert "5 of 5 columns" in found.text
-    assert skew.unlike(strange[-3:], ["x0"]) == []  # type: ignore[arg-type]
+    assert sensors.unlike(strange[-3:], ["x0"]) == []  # type: ignore[arg-type]
 
 
 def test_a_column_that_is_mostly_one_value_makes_nobody_unlike_the_others() -> None:
     tables = [table(f"d{k}", {"x": RNG.normal(size=50).tolist(), "rare": [0.0] * 50}) for k in range(6)]
     tables.append(table("d6", {"x": RNG.normal(size=50).tolist(), "rare": [0.0] * 49 + [1.0]}))
-    assert skew.unlike(tables, ["x", "rare"]) == []
+    assert sensors.unlike(tables, ["x", "rare"]) == []
 
 
 def test_a_number_for_no_reading_is_found_with_its_place() -> None:
     good = RNG.normal(20, 2, 100).tolist()
     bad = [*good[:-3], -9999.0, -9999.0, -9999.0]
     tables = [table("one", {"t": good}), table("two", {"t": bad})]
-    (found,) = skew.sentinels(tables, ["t"])
+    (found,) = sensors.sentinels(tables, ["t"])
     assert found.cause is Cause.SENTINEL
     assert "'t' is -9999 in 3 rows (two)" in found.text
 
@@ -92,7 +92,7 @@ def test_a_heavy_tail_with_repeated_values_is_no_sign() -> None:
     heavy = np.round(np.exp(RNG.normal(0, 2, 2_000)), 1)
     heavy = np.concatenate([heavy, [heavy.max()]])  # the largest of all, twice
     assert heavy.max() > 20 * np.median(heavy)
-    assert skew.sentinels([table("one", {"x": heavy.tolist()})], ["x"]) == []
+    assert sensors.sentinels([table("one", {"x": heavy.tolist()})], ["x"]) == []
 
 
 def test_gaps_are_counted_by_row_and_device() -> None:
@@ -102,26 +102,25 @@ def test_gaps_are_counted_by_row_and_device() -> None:
         table("one", {"x": holes, "z": holes[::-1]}, ["a"] * 99 + [""]),
         table("two", {"x": whole, "z": whole}, ["a"] * 100),
     ]
-    assert skew.lacking(tables, ["x", "z"], "label") == {"one": 20, "two": 0}
-    found = skew.gaps(tables, ["x", "z"], "label", "fill")
+    assert sensors.lacking(tables, ["x", "z"], "label") == {"one": 20, "two": 0}
+    found = sensors.gaps(tables, ["x", "z"], "label", "fill")
     assert found is not None
     assert (found.value, found.devices) == (0.1, ("one",))
-    assert skew.has_gaps(tables, ["z"], "label")
-    assert skew.gaps(tables[1:], ["x", "z"], "label", "refuse") is None
+    assert sensors.gaps(tables[1:], ["x", "z"], "label", "refuse") is None
 
 
 def test_rare_classes_and_small_held_out_parts_are_told() -> None:
-    found = skew.too_few({"a": 500, "b": 12}, 40)
+    found = sufficiency.too_few({"a": 500, "b": 12}, 40)
     assert ["b (12)" in found[0].text, "only 40 rows are held out" in found[1].text] == [True, True]
-    assert skew.too_few({"a": 500, "b": 30}, 60) == []
+    assert sufficiency.too_few({"a": 500, "b": 30}, 60) == []
 
 
 def test_a_curve_that_still_rises_is_not_over() -> None:
     rising = [0.5 + k / 100 for k in range(20)]
-    found = skew.unfinished(ACCURACY, rising)
+    found = sufficiency.unfinished(ACCURACY, rising)
     assert found is not None
     assert found.value == pytest.approx(0.04)  # the last four against the four before
-    assert skew.unfinished(ACCURACY, rising + [0.7] * 20) is None
-    assert skew.unfinished(RMSE, [100 / (k + 1) for k in range(20)]) is not None
-    assert skew.unfinished(RMSE, rising) is None  # it becomes worse
-    assert skew.unfinished(ACCURACY, [0.5]) is None
+    assert sufficiency.unfinished(ACCURACY, rising + [0.7] * 20) is None
+    assert sufficiency.unfinished(RMSE, [100 / (k + 1) for k in range(20)]) is not None
+    assert sufficiency.unfinished(RMSE, rising) is None  # it becomes worse
+    assert sufficiency.unfinished(ACCURACY, [0.5]) is None

@@ -1,0 +1,126 @@
+"""The devices of a trial: what they hold, and whether they can take part in what is proposed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.config import CsvSettings
+from agent.dataset import Dataset, Unfit, fit
+from agent.sources import Samples, open_source
+from aggregator.config import ModelSection
+from fedge.errors import DataError
+from fedge.messages import Task
+from fleet.provision import Value
+from fleet.trial.files import FEWEST, DeviceFiles
+from fleet.trial.options import Options
+from fleet.trial.proposal import Proposal, holdout_setting
+from fleet.trial.table import Table, table_of
+from fleet.trial.usage import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Participant:
+    """One that may take part."""
+
+    found: DeviceFiles
+    samples: Samples
+    table: Table
+
+    def dataset(self, task: Task, proposal: Proposal, options: Options) -> Dataset:
+        """What it trains on and holds out.
+
+        Raises:
+            Unfit: its data do not serve the task.
+        """
+        settings = _settings(Path(self.samples.name), options, proposed(proposal))
+        return fit(self.samples, task, settings)
+
+
+def read(one: DeviceFiles, home: Path, options: Options) -> Participant:
+    """Copy a device's data to its home, and read them where they are; of a file that was split, its part.
+
+    Raises:
+        UsageError: a key of `[data]` cannot be.
+        DataError: they cannot be copied or read.
+    """
+    one.put(home)
+    path = home / one.path if one.text is not None else one.files[0]
+    if one.text is None and not Path(one.path).suffix:
+        path = path.parent
+    samples = open_source(_settings(path, options, {})).read()
+    if samples.nameless is not None:
+        raise samples.nameless
+    return Participant(one, samples, table_of(one.device, samples))
+
+
+def admit(
+    devices: Sequence[Participant], proposal: Proposal, options: Options
+) -> tuple[list[Participant], dict[str, str]]:
+    """The devices whose data serve the task, and of the others why not.
+
+    Raises:
+        DataError: less than two are left, or none of them holds a row out.
+    """
+    task, able, excluded, held = _task(proposal), [], {}, 0
+    for device in devices:
+        try:
+            held += len(device.dataset(task, proposal, options).held_X)
+        except Unfit as unfit:
+            excluded[device.found.device] = str(unfit)
+        else:
+            able.append(device)
+    if len(able) < FEWEST:
+        why = "\n".join(f"  {name}: {reason}" for name, reason in excluded.items())
+        raise DataError(
+            f"{options.place}: {len(able)} of {len(devices)} devices can take part, and a fleet has at least "
+            f"{FEWEST}:\n{why}"
+        )
+    if not held:
+        raise DataError(
+            f"{options.place}: no device holds a row out to measure models on, for every series is too short "
+            f"for {proposal.holdout:g} of it by {proposal.by}: hold out a larger part (--holdout), or whole "
+            "series (--by series)"
+        )
+    return able, excluded
+
+
+def _settings(path: Path, options: Options, more: Mapping[str, Value]) -> CsvSettings:
+    try:
+        return CsvSettings.model_validate({**section(str(path.resolve()), options), **more})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"[data] {key}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def section(path: str, options: Options) -> dict[str, Value]:
+    """The section `[data]` before anything was proposed."""
+    found: dict[str, Value] = {"source": "csv", "path": path}
+    if options.wish.label is not None:
+        found["label"] = options.wish.label
+    if options.wish.series is not None:
+        found["series"] = options.wish.series
+    return found | dict(options.data)
+
+
+def proposed(proposal: Proposal) -> dict[str, Value]:
+    """What the proposal adds to it."""
+    return {
+        "missing": proposal.missing,
+        "holdout": holdout_setting(proposal.holdout, proposal.by),
+    }
+
+
+def _task(proposal: Proposal) -> Task:
+    try:
+        return ModelSection.model_validate(_tuples(proposal.model())).task(reconnect_spread_s=1.0)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise DataError(f"[model] {first['loc'][0]}: {first['msg']}") from None
+
+
+def _tuples(model: Mapping[str, Value]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in model.items()}

@@ -1,0 +1,135 @@
+"""Do sensors measure what they should: gaps, numbers that are no measurements, a device unlike the others?"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.sentinels import sentinels as suspected
+from fleet.trial.finding import Cause, Finding, names
+from fleet.trial.table import Table
+
+GAPPY = 0.02
+"""The part of all rows in which a value that is needed is missing."""
+UNLIKE = 6.0
+"""How far a device's mean of a column may lie from the median device's, in robust standard deviations."""
+PART_UNLIKE = 0.1
+"""In so many of the columns that must be so,"""
+VERY_UNLIKE = 30.0
+"""or in one column by so much."""
+FEWEST_DEVICES = 4
+"""Of fewer devices none can be unlike the others: two that agree may be the odd ones."""
+MAD = 1.4826
+"""The standard deviation of a normal distribution over its median absolute deviation."""
+
+
+def lacking(tables: Sequence[Table], features: Sequence[str], answer: str) -> dict[str, int]:
+    """In how many rows of each device a feature or the answer is missing."""
+    found = {}
+    for table in tables:
+        absent = np.isnan(table.X[:, [table.columns.index(name) for name in features]]).any(axis=1)
+        if table.labels is not None:
+            absent |= table.labels == ""
+        elif answer in table.columns:
+            absent |= np.isnan(table.column(answer))
+        found[table.device] = int(absent.sum())
+    return found
+
+
+def gaps(tables: Sequence[Table], features: Sequence[str], answer: str, missing: str) -> Finding | None:
+    """Whether many rows have a missing value."""
+    absent, rows = lacking(tables, features, answer), sum(map(len, tables))
+    share = sum(absent.values()) / rows
+    if share < GAPPY:
+        return None
+    size = {table.device: len(table) for table in tables}
+    worst = sorted((d for d in absent if absent[d]), key=lambda device: -absent[device] / size[device])
+    done = {"fill": "are filled with the fleet's means", "drop": "are left out"}.get(missing, "stop a device")
+    return Finding(
+        Cause.GAPS,
+        f"{sum(absent.values())} of {rows} rows have a missing value and {done}; most are on {names(worst)}",
+        'mend the sensors; [data] missing = "drop" and "fill" are worth a try each',
+        share,
+        GAPPY,
+        tuple(worst),
+    )
+
+
+def unlike(tables: Sequence[Table], features: Sequence[str]) -> list[Finding]:
+    """Devices of which the columns' means lie far from the other devices'.
+
+    The unit is the largest of three spreads: of the other devices' means (MAD · 1.4826), within the median
+    one of them, and of all their values together. So neither devices that differ by nature nor columns that
+    are mostly the same value give an alarm. A column that is constant on all others says nothing.
+    """
+    if len(tables) < FEWEST_DEVICES or not features:
+        return []
+    found = []
+    figures = {name: np.stack([_moments(table.column(name)) for table in tables]) for name in features}
+    for k, table in enumerate(tables):
+        away = sorted(((_away(figures[name], k), name) for name in features), reverse=True)
+        far = [one for one in away if one[0] >= UNLIKE]
+        if not far or (len(far) < PART_UNLIKE * len(features) and far[0][0] < VERY_UNLIKE):
+            continue
+        found.append(
+            Finding(
+                Cause.UNLIKE,
+                f"{table.device} is unlike the others in {len(far)} of {len(features)} columns: its mean of "
+                f"{far[0][1]!r} lies {far[0][0]:.0f} robust standard deviations from theirs",
+                f"look at this sensor and its unit; or leave {table.device} out",
+                far[0][0],
+                UNLIKE,
+                (table.device,),
+            )
+        )
+    return found
+
+
+def _moments(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Count, mean and variance of what is there; NaN if nothing is."""
+    present = values[~np.isnan(values)].astype(np.float64)
+    if not len(present):
+        return np.array([0.0, np.nan, np.nan])
+    return np.array([len(present), present.mean(), present.var()])
+
+
+def _away(figures: NDArray[np.float64], k: int) -> float:
+    """How many units device k's mean lies from the median one; `figures` as `_moments`, of shape (n, 3)."""
+    others = np.delete(figures, k, axis=0)
+    others = others[others[:, 0] > 0]
+    if len(others) < FEWEST_DEVICES - 1 or not figures[k, 0]:
+        return 0.0
+    count, means, variances = others.T
+    middle, whole = float(np.median(means)), float((count * means).sum() / count.sum())
+    together = math.sqrt(float((count * (variances + np.square(means - whole))).sum() / count.sum()))
+    between = MAD * float(np.median(np.abs(means - middle)))
+    unit = max(between, math.sqrt(float(np.median(variances))), together)
+    return abs(float(figures[k, 1]) - middle) / unit if unit > 0 else 0.0
+
+
+def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
+    """Numbers that loggers write for "no reading", by the thresholds of `agent.sentinels`, over the fleet."""
+    found = []
+    for name in columns:
+        values = np.concatenate([table.column(name) for table in tables])
+        for one in suspected(values[:, None]):
+            often = {
+                table.device: int((table.column(name) == np.float32(one.value)).sum()) for table in tables
+            }
+            where = sorted((device for device in often if often[device]), key=lambda device: -often[device])
+            width = max(one.high - one.low, 1e-30)
+            away = max(one.low - one.value, one.value - one.high) / width
+            found.append(
+                Finding(
+                    Cause.SENTINEL,
+                    f"column {name!r} is {one.value:g} in {one.count} rows ({names(where)}), and in all "
+                    f"others {one.low:g} to {one.high:g}: it looks like a sign for no reading, and is learnt "
+                    "as a measurement",
+                    f"--data missing_values=[{one.value:g}] if it means that nothing was measured",
+                    away,
+                    0.0,
+                    tuple(where),
+                )
+            )
+    return found
