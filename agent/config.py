@@ -20,7 +20,7 @@ from fedge.messages import SOURCE_NAME
 from fedge.plan import MAX_EPOCHS
 from fedge.provisioning import PORT
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
-from fedge.topics import DEVICE_ID
+from fedge.topics import DEVICE_ID, FEDERATION
 
 log = logging.getLogger("fedge.agent")
 
@@ -273,10 +273,10 @@ class AgentSettings(FileSettings):
 
     ENV_PREFIX: ClassVar[str] = "FEDGE_AGENT_"
 
-    federation: str = Field(pattern=DEVICE_ID)
+    federation: str = Field(pattern=FEDERATION)
     """The federation's name: at most 31 lower-case letters, digits and hyphens."""
     device: Annotated[str, BeforeValidator(_device), Field(pattern=DEVICE_ID)]
-    """This device's name, no other's in the federation: at most 31 lower-case letters, digits and hyphens."""
+    """This device's name, no other's in the federation: at most 36 lower-case letters, digits and hyphens."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
     data: AnySource
