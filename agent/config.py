@@ -118,6 +118,9 @@ class DataSettings(Section):
     range: dict[str, Between] = Field(default_factory=dict)
     """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
     outside is a missing value."""
+    tell_classes: bool = False
+    """Whether surveys tell the names of this device's classes, and how many training rows there are of each,
+    rounded; of a class with fewer than 5 rows nothing."""
     missing_values: Annotated[tuple[float | str, ...], BeforeValidator(_readings)] = ()
     """Numbers and texts that stand for a missing value, whatever the column:
     `[-9999, 65535, "unavailable"]`."""

@@ -237,6 +237,8 @@ class Trainer:
 
     def _survey(self, job: Job, snapshot: Snapshot) -> Survey:
         features, targets = snapshot.tell(job.task)
+        offered = self._settings.offered[job.task.source or DEFAULT_SOURCE]
+        told = snapshot.mix if job.task.classes else None
         return Survey(
             generation=job.manifest.generation,
             round=job.manifest.round,
@@ -245,6 +247,7 @@ class Trainer:
             samples=snapshot.samples,
             features=withhold(features, FEWEST).to_bytes(),
             targets=withhold(targets, FEWEST).to_bytes() if targets is not None else b"",
+            classes=told.tell(job.task.classes or (), offered.first_class) if told is not None else None,
             metrics=job.traffic,
         )
 
