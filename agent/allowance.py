@@ -8,6 +8,7 @@ from agent.manners import objections
 from fedge.capabilities import lacking, of_manifest, of_model
 from fedge.messages import Manifest
 from fedge.reasons import Reason
+from fedge.topics import LONGEST_BEFORE
 
 
 def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]:
@@ -23,7 +24,19 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
 
 def beyond_program(state: Device, manifest: Manifest) -> Iterator[Objection]:
     """What a round asks that this program cannot do, by what is known of it so far."""
+    yield from _unheard(state, manifest)
     yield from _beyond(state, of_manifest(manifest) | _unknown(state, manifest))
+
+
+def _unheard(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """Whether the aggregator is of 0.2.0, which lists nothing as required and hears no long id."""
+    if manifest.requires is None and (length := len(state.device)) > LONGEST_BEFORE:
+        detail = (
+            "this aggregator is of version 0.2.0, which hears no device whose id has more than "
+            f"{LONGEST_BEFORE} characters, and {state.device!r} has {length}; upgrade the aggregator, or "
+            "give this device a shorter id"
+        )
+        yield Objection(Reason.UNSUPPORTED, detail)
 
 
 def beyond_model(state: Device, manifest: Manifest) -> Iterator[Objection]:

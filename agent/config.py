@@ -21,7 +21,7 @@ from fedge.messages import SOURCE_NAME
 from fedge.plan import MAX_EPOCHS
 from fedge.provisioning import PORT
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
-from fedge.topics import DEVICE_ID
+from fedge.topics import DEVICE_ID, FEDERATION
 
 log = logging.getLogger("fedge.agent")
 
@@ -132,6 +132,9 @@ class DataSettings(Section):
     range: dict[str, Between] = Field(default_factory=dict)
     """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
     outside is a missing value."""
+    tell_classes: bool = False
+    """Whether surveys tell the names of this device's classes, and how many training rows there are of each,
+    rounded; of a class with fewer than 5 rows nothing."""
     missing_values: Annotated[tuple[float | str, ...], BeforeValidator(_readings)] = ()
     """Numbers and texts that stand for a missing value, whatever the column:
     `[-9999, 65535, "unavailable"]`."""
@@ -296,10 +299,10 @@ class AgentSettings(FileSettings):
 
     ENV_PREFIX: ClassVar[str] = "FEDGE_AGENT_"
 
-    federation: str = Field(pattern=DEVICE_ID)
+    federation: str = Field(pattern=FEDERATION)
     """The federation's name: at most 31 lower-case letters, digits and hyphens."""
     device: Annotated[str, BeforeValidator(_device), Field(pattern=DEVICE_ID)]
-    """This device's name, no other's in the federation: at most 31 lower-case letters, digits and hyphens."""
+    """This device's name, no other's in the federation: at most 36 lower-case letters, digits and hyphens."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
     data: AnySource

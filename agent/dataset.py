@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 from agent.config import DataSettings
 from agent.division import Rows, divide
 from agent.labels import MISSING, UNKNOWN, Labels, read_labels, suggestions
+from agent.mix import may_be_told
 from agent.rules import Rules, effective
 from agent.sources.samples import Samples
-from fedge.disclosure import Known, Public, listing, public, withheld
+from fedge.disclosure import Agreed, Known, Public, listing, public, withheld
 from fedge.errors import DataError
 from fedge.messages import Task
 from fedge.nn.spec import Standardize
 from fedge.reasons import Reason
+
+NAMES_TOLD = 5
+"""Names of a device's own classes in one decline, where its owner lets it tell them."""
 
 
 class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an error)
@@ -272,9 +276,19 @@ def _classes(
             Reason.BAD_DATA,
             f"{samples.place(row)}: {samples.answer} {told}{hint}; "
             "`fedge-agent --check` shows the lines for [data] labels, or set unknown_labels",
-            public("{place}: the answer {told}", place=samples.public_place(row), told=told),
+            _with_names(
+                public("{place}: the answer {told}", place=samples.public_place(row), told=told),
+                may_be_told(labels.unknown) if settings.tell_classes else [],
+            ),
         )
     return labels.indices, labels.indices == MISSING
+
+
+def _with_names(told: Public, names: list[str]) -> Public:
+    """What others are told, with names of the device's own classes that its owner lets be told."""
+    if not names:
+        return told
+    return public("{told}; here there are {names}", told=told, names=Agreed(*names[:NAMES_TOLD]))
 
 
 def labels_of(samples: Samples, classes: tuple[str, ...], rules: Rules, settings: DataSettings) -> Labels:

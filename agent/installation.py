@@ -20,7 +20,7 @@ from fedge.device_names import as_id
 from fedge.errors import ConfigError, DataError, DeploymentError
 from fedge.files import read_file
 from fedge.store import make_folder
-from fedge.topics import DEVICE_ID
+from fedge.topics import DEVICE_ID, FEDERATION
 
 CONFIGURATIONS = Path("/etc/fedge/agents")
 UNITS = ("fedge-agent@.service", "fedge-renew@.service", "fedge-renew@.timer")
@@ -138,7 +138,7 @@ def identity_of(agent_toml: bytes, source: Path) -> tuple[str, str]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: agent.toml: not valid TOML: {error}") from None
     federation, device = settings.get("federation"), settings.get("device")
-    if not isinstance(federation, str) or re.fullmatch(DEVICE_ID, federation) is None:
+    if not isinstance(federation, str) or re.fullmatch(FEDERATION, federation) is None:
         raise ConfigError(f"{source}: agent.toml: federation: {federation!r} is no federation's name")
     if not isinstance(device, str) or re.fullmatch(DEVICE_ID, as_id(device)) is None:
         raise ConfigError(f"{source}: agent.toml: device: {device!r} is no device's id")
@@ -243,7 +243,7 @@ def uninstall(name: str, *, purge: bool) -> None:
     """
     require_root("fedge-agent uninstall")
     folder = CONFIGURATIONS / name
-    if re.fullmatch(DEVICE_ID, name) is None or not folder.is_dir():
+    if re.fullmatch(FEDERATION, name) is None or not folder.is_dir():
         known = ", ".join(_installed()) or "none"
         raise ConfigError(f"{name}: there is no agent of this federation here; there is: {known}")
     say(f"stop fedge-agent@{name}")

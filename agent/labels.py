@@ -56,7 +56,7 @@ def read_labels(
         first_class: the number of the first class, where numbers count them; None: 0.
     """
     y: NDArray[Any] = samples.y  # type: ignore[assignment]  # the caller has looked
-    counted = not any(re.fullmatch(r"-?\d+", name) for name in classes) and y.dtype.kind != "U"
+    counted = not are_numbers(classes) and y.dtype.kind != "U"
     indices = {name: index for index, name in enumerate(classes)}
     if counted:
         indices = {str(index + (first_class or 0)): index for index in range(len(classes))}
@@ -83,6 +83,11 @@ def read_labels(
         min(numbers, default=0),
         max(numbers, default=-1),
     )
+
+
+def are_numbers(classes: Sequence[str]) -> bool:
+    """Whether any class is called by a whole number: then no number counts them."""
+    return any(re.fullmatch(r"-?\d+", name) for name in classes)
 
 
 def suggestions(unknown: Sequence[str], classes: Sequence[str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from agent.config import DataSettings
 from agent.division import divide
 from agent.measuring import measured
+from agent.mix import Mix, mix_of
 from agent.rules import effective
 from agent.sources.samples import Samples
 from fedge.messages import Task
@@ -50,6 +51,8 @@ class Snapshot:
     """Of the columns, in this order."""
     rows: Hashes
     """Hashes of rows, the smallest ones, ascending and different."""
+    mix: Mix | None = None
+    """What there is of each class, as it is told; None: the owner does not let it be told."""
 
     def tell(self, task: Task) -> tuple[Moments, Moments | None]:
         """Features and targets of a task, in its order; all 0 of a column that was not measured."""
@@ -77,7 +80,12 @@ class Snapshot:
 
     def to_bytes(self) -> bytes:
         """All of it, to be kept."""
-        about = {"settings": self.settings.hex(), "samples": self.samples, "columns": self.columns}
+        about: dict[str, Any] = {
+            "settings": self.settings.hex(),
+            "samples": self.samples,
+            "columns": self.columns,
+            "mix": None if self.mix is None else [self.mix.rows, self.mix.numbered],
+        }
         head = json.dumps(about).encode()
         body = self.moments.to_bytes() + self.rows.astype("<u8").tobytes()
         return len(head).to_bytes(4, "little") + head + body
@@ -95,7 +103,16 @@ class Snapshot:
             columns=columns,
             moments=Moments.from_bytes(body[:cut], len(columns)),
             rows=np.frombuffer(body[cut:], dtype="<u8").astype(np.uint64),
+            mix=_mix_of(about.get("mix")),
         )
+
+
+def _mix_of(kept: Any) -> Mix | None:
+    """What `to_bytes` kept of the classes; nothing where a program before had none."""
+    if kept is None:
+        return None
+    rows, numbered = kept
+    return Mix(tuple((name, number) for name, number in rows), numbered)
 
 
 def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -> Snapshot:
@@ -106,7 +123,9 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
     section, hashes = digest_of(settings), hash_rows(samples, training)
     if before is not None and before.settings == section and count_new(before.rows, hashes) < NEW_ROWS:
         return before
-    return Snapshot(section, len(training), *_measure(samples, training), hashes[:KEPT])
+    columns, moments = _measure(samples, training)
+    mix = mix_of(samples, training, settings.labels) if settings.tell_classes else None
+    return Snapshot(section, len(training), columns, moments, hashes[:KEPT], mix)
 
 
 def digest_of(settings: DataSettings) -> bytes:

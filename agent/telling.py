@@ -9,6 +9,7 @@ from agent.config import AgentSettings
 from agent.memory import FILE, read_snapshots
 from agent.snapshot import NEW_ROWS, Snapshot, digest_of
 from agent.stopped import memory_of_a_stopped_agent
+from fedge.escapes import printable
 from fedge.moments import FEWEST
 
 NOTHING = "nothing was told yet: the first survey measures what is there then"
@@ -40,6 +41,9 @@ def _lines(settings: AgentSettings, source: str, told: Snapshot) -> list[str]:
         spread = np.sqrt(m2 / count) if count else 0.0
         values = f"{count:.0f} values, mean {mean:.6g}, spread {spread:.6g}"
         lines.append(f"  {column}: {values}" if count >= FEWEST else f"  {column}: told as not measured")
+    if told.mix is not None:
+        rows = ", ".join(f"{printable(name)} ({rows} rows)" for name, rows in told.mix.rows)
+        lines.append(f"  classes, rounded ([data] tell_classes): {rows or 'none'}")
     return lines
 
 

@@ -239,10 +239,13 @@ class Trainer:
 
     def _survey(self, job: Job, snapshot: Snapshot) -> Survey:
         features, targets = snapshot.tell(job.task)
+        offered = self._settings.offered[job.task.source or DEFAULT_SOURCE]
+        told = snapshot.mix if job.task.classes else None
         samples, cap = snapshot.samples, job.manifest.max_samples
         if cap is not None and samples > cap:
             features = as_if_of(features, samples, cap)
             targets = as_if_of(targets, samples, cap) if targets is not None else None
+            told = told.as_if_of(samples, cap) if told is not None else None
             samples = cap
         return Survey(
             generation=job.manifest.generation,
@@ -252,6 +255,7 @@ class Trainer:
             samples=samples,
             features=withhold(features, FEWEST).to_bytes(),
             targets=withhold(targets, FEWEST).to_bytes() if targets is not None else b"",
+            classes=told.tell(job.task.classes or (), offered.first_class) if told is not None else None,
             metrics=job.traffic,
         )
 

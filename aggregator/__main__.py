@@ -38,6 +38,7 @@ from aggregator import installation
 from aggregator.config import FederationSettings
 from aggregator.effects import MOMENTS, Effect
 from aggregator.keeping import backup, new_generation, place, restore
+from aggregator.mixes import Mix
 from aggregator.prospects import hopeless
 from fedge import __version__, failpoints
 from fedge.errors import ConfigError, FedgeError, StateError
@@ -148,6 +149,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         logging.getLogger("fedge.aggregator").warning("%s", sentence)
     task = settings.task()
     rounds, stopping = settings.rounds, settings.stopping
+    mix = _mix(settings) if task.classes else None
     understood = {
         "federation": settings.federation.name,
         "broker": settings.broker.url,
@@ -161,7 +163,8 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         ],
         "weights": task.network.schema.size,
         "plan": settings.plan.model_dump(),
-        "advice": _advice(settings),
+        "advice": _advice(settings, mix),
+        "classes": str(mix) if mix is not None else "no device tells them ([data] tell_classes)",
         "rounds": rounds.model_dump(),
         "stopping": {key: value for key, value in stopping.model_dump().items() if value is not None},
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
@@ -194,8 +197,23 @@ def _quarantined(settings: FederationSettings) -> frozenset[str]:
     return frozenset()
 
 
-def _advice(settings: FederationSettings) -> str:
-    """What the sizes that devices have told say about the plan: the ledger holds them."""
+def _mix(settings: FederationSettings) -> Mix | None:
+    """What devices told of their classes in the survey whose layers are in use, if the ledger has it."""
+    from aggregator.closing import measured, mix_told
+    from aggregator.ledger.layout import FILE
+    from aggregator.ledger.reading import read_only
+    from fedge.freshness import RoundId
+
+    with suppress(StateError), read_only(settings.state.folder / FILE) as ledger:
+        life, task = ledger.life(), settings.task()
+        if life is None or (generation := ledger.survey_of(life.generation)) is None:
+            return None
+        return mix_told(measured(ledger, RoundId(generation, 0), task), task)
+    return None
+
+
+def _advice(settings: FederationSettings, mix: Mix | None) -> str:
+    """What the sizes and classes that devices have told say about the plan: the ledger holds them."""
     from aggregator.advice import Sizes, propose
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.views import read_devices
@@ -205,7 +223,7 @@ def _advice(settings: FederationSettings) -> str:
         rows = [device.samples for device in read_devices(settings.state.folder / FILE) if device.samples]
     if not rows:
         return "comes when devices have told how many rows they hold"
-    return propose(Sizes.of(rows, settings.task().network.schema.size)).against(settings.plan)
+    return propose(Sizes.of(rows, settings.task().network.schema.size, mix)).against(settings.plan)
 
 
 def _samples(settings: FederationSettings) -> int:

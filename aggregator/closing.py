@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import clipping, story, survey
+from aggregator import clipping, mixes, story, survey
 from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
 from aggregator.bad_models import way_back
@@ -93,6 +93,8 @@ class Computed:
     """What the operator is told of those who count for less than they sent."""
     outlying: tuple[Outlying, ...] = ()
     """Of a survey: the devices that told what hardly any other did, the farthest first."""
+    mix: mixes.Mix | None = None
+    """Of a survey: what owners let their devices tell of their classes; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,12 @@ def measured(
             raise damaged(device, f"no survey that holds, for round {round_id}")
         surveys[device] = found
     return surveys
+
+
+def mix_told(surveys: Mapping[str, Measured], task: Task) -> mixes.Mix | None:
+    """What the devices tell of their classes; None: no owner lets his tell."""
+    told = {device: measured.classes for device, measured in surveys.items()}
+    return mixes.mix_of(told, task.classes or ())
 
 
 def averaged(
@@ -266,12 +274,14 @@ def compute(
     """
     round_id, task, task_blob, task_data = job.round, job.task, job.task_blob, None
     outlying: tuple[Outlying, ...] = ()
+    mix: mixes.Mix | None = None
     if job.kind == "survey":
         surveys = measured(ledger, round_id, task, go_on)
         found = standardize(task, surveys, survey.rule_of(job.clip), job.clip)
         if isinstance(found, Unmeasured):
             return found
         outlying = outliers(found, surveys)
+        mix = mix_told(surveys, task)
         counted = admitted(ledger, round_id).values()
         task = _spread(found, len(counted) / job.chosen)
         task_data = pack(task)
@@ -304,6 +314,7 @@ def compute(
         result.vector,
         result.bounded,
         outlying,
+        mix,
     )
 
 
@@ -384,6 +395,8 @@ def save(
     said.insert(-1, str(job.participation))
     log.info("%s", story.line(said))
     _warn(computed.outlying)
+    if (mix := computed.mix) is not None:
+        log.log(logging.WARNING if mix.unknown else logging.INFO, "round %s: %s", round_id, mix)
     if job.unclipped:
         log.warning("%s", clipping.left_out(job.unclipped))
 

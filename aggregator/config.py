@@ -16,7 +16,7 @@ from fedge.nn.spec import LEAST_CLIP, MAX_WIDTH, MOST_CLIP, Dense, NetworkSpec, 
 from fedge.plan import Plan
 from fedge.rules import Proposal
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of
-from fedge.topics import DEVICE_ID
+from fedge.topics import DEVICE_ID, FEDERATION
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -54,7 +54,7 @@ def _require_unique(key: str, names: object) -> None:
 class FederationSection(Section):
     """`[federation]`: its name, and who may belong to it."""
 
-    name: Id
+    name: Annotated[str, Field(pattern=FEDERATION)]
     """At most 31 lower-case letters, digits and hyphens; part of every topic."""
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     """Fixes the first weights, who is chosen, and the order of samples: the same seed, the same model."""

@@ -21,7 +21,7 @@ from fedge.deployment.program import SERVER
 from fedge.errors import ConfigError, DeploymentError
 from fedge.files import give, permit, point, read_file
 from fedge.store import make_folder
-from fedge.topics import DEVICE_ID
+from fedge.topics import FEDERATION
 
 FEDERATIONS = Path("/etc/fedge/federations")
 BROKER = Path("/etc/fedge/broker")
@@ -201,7 +201,7 @@ def federation_of(folder: Path) -> str:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{settings}: [federation] name cannot be read: {error}") from None
-    if not isinstance(name, str) or re.fullmatch(DEVICE_ID, name) is None:
+    if not isinstance(name, str) or re.fullmatch(FEDERATION, name) is None:
         raise ConfigError(f"{settings}: [federation] name: {name!r} is no federation's name")
     return name
 
@@ -316,7 +316,7 @@ def uninstall(name: str, *, purge: bool) -> None:
     """
     require_root("fedge-aggregator uninstall")
     folder = FEDERATIONS / name
-    if re.fullmatch(DEVICE_ID, name) is None or not folder.is_dir():
+    if re.fullmatch(FEDERATION, name) is None or not folder.is_dir():
         known = ", ".join(path.name for path in _folders()) or "none"
         raise ConfigError(f"{name}: there is no such federation here; there is: {known}")
     others = [path for path in _folders() if path != folder and _is_enabled(path)]

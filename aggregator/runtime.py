@@ -331,9 +331,9 @@ class Runtime:
                 raise error
 
     def _advice(self, computed: Computed) -> str:
-        """What the sizes that the survey told say about the plan."""
+        """What the survey told of sizes and classes says about the plan."""
         rows = [self._state.answers[device].samples for device in self._state.counted]
-        sizes = Sizes.of(rows, computed.task.network.schema.size)
+        sizes = Sizes.of(rows, computed.task.network.schema.size, computed.mix)
         return propose(sizes).against(self._state.plan)
 
     # ── effects that must be durable, inside the turn's transaction ────────────────────────────────

@@ -35,6 +35,8 @@ CLIP = "layer:standardize.clip"
 MIN_SAMPLES = 20
 """Statistics of fewer samples would come close to telling a sample."""
 
+MOST_ROWS = 2
+"""Rows by class may come to so many times the samples: each count is rounded."""
 MAX_MAGNITUDE = 1e30
 """Of a mean and of a standard deviation, in the column's units: 1e8 below the largest float32."""
 
@@ -46,6 +48,8 @@ class Measured:
     features: Moments
     targets: Moments | None
     """For a regression only."""
+    classes: Mapping[str, int] | None = None
+    """Rows by class, for a classification only; None: the device does not tell."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,11 @@ def check(survey: messages.Survey, task: Task, cap: int) -> Measured | Refusal:
     for names, moments in ((task.features, features_seen), (targets, targets_seen)):
         if refusal := _refuse(names, moments, survey.samples):
             return refusal
-    return Measured(features_seen, targets_seen if targets else None)
+    rows = {each.name: each.rows for each in survey.classes or ()} if task.classes else {}
+    if sum(rows.values()) > MOST_ROWS * survey.samples:
+        detail = f"{sum(rows.values())} rows by class of {survey.samples} samples"
+        return Refusal(Reason.IMPLAUSIBLE, detail)
+    return Measured(features_seen, targets_seen if targets else None, rows or None)
 
 
 def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Refusal | None:

@@ -37,6 +37,10 @@ class Known:
         return listing([repr(name) for name in self._names])
 
 
+class Agreed(Known):
+    """Names of classes that were read out of the data, and that their owner lets be told."""
+
+
 def public(sentence: str, /, **values: SupportsIndex | float | Known | Public) -> Public:
     """A text that may leave the device.
 

@@ -19,7 +19,7 @@ from pydantic import (
 
 from fedge import wire
 from fedge.errors import ProtocolError
-from fedge.escapes import printable
+from fedge.escapes import OBEYED, printable
 from fedge.names import Capabilities, WireName
 from fedge.nn.spec import MAX_WIDTH, NetworkSpec
 from fedge.plan import Plan
@@ -39,6 +39,11 @@ MAX_DETAIL = 500
 """Characters that explain a reason."""
 MAX_SUCCESSIONS = 16
 """Changes of the signing key that travel with an envelope; who slept through more must be enrolled anew."""
+
+MAX_CLASSES_TOLD = 100
+"""Classes that a survey tells at most."""
+CLASS_TOLD = rf"^[^{OBEYED}]{{1,60}}$"
+"""What such a class may be called: what is shown as it is, 60 characters at most."""
 
 WEIGHTS, FIGURES = "weights", "figures"
 """Kinds of updates."""
@@ -239,6 +244,23 @@ class Update(Message):
     metrics: Metrics = Field(default_factory=dict)
 
 
+class ClassCount(Part):
+    """How many rows of its training part a device has of a class, rounded."""
+
+    name: Annotated[str, Field(pattern=CLASS_TOLD)]
+    rows: Counter
+
+
+def _unlike(counts: tuple[ClassCount, ...]) -> tuple[ClassCount, ...]:
+    _unique(tuple(count.name for count in counts))
+    return counts
+
+
+ClassCounts = Annotated[
+    tuple[ClassCount, ...], Field(max_length=MAX_CLASSES_TOLD, strict=False), AfterValidator(_unlike)
+]
+
+
 class Survey(Message):
     """Per column count, mean and M2 (the sum of squared deviations), as little-endian float64: no sample."""
 
@@ -254,6 +276,8 @@ class Survey(Message):
     """float64 of shape (3, d): counts, means, M2."""
     targets: bytes = b""
     """float64 of shape (3, t) for a regression, else empty."""
+    classes: ClassCounts | None = None
+    """Of a classification: what there is of each class; none: the device's owner does not let it tell."""
     metrics: Metrics = Field(default_factory=dict)
 
 

@@ -24,6 +24,8 @@ CLAIM = r"^claim-[0-9a-f]{8}$"
 SALT_BYTES, HASH_BYTES = 12, 64
 ITERATIONS = 101
 """As `mosquitto_passwd` does. More would only hold up the broker: passwords here are random, of 256 bits."""
+MAX_COMMON_NAME = 64
+"""The longest common name of a certificate (RFC 5280, ub-common-name)."""
 MAX_CSR = 4_096
 MAX_CERTIFICATE = 8_192
 
@@ -73,6 +75,15 @@ def renewal_user(federation: str, device: str) -> str:
 def may_name_a_device(name: str) -> bool:
     """Whether a device may be called so: as topics allow, and not as a claim, whose topics it would share."""
     return re.fullmatch(DEVICE_ID.strip("^$"), name) is not None and re.match(CLAIM, name) is None
+
+
+def fits_a_certificate(federation: str, device: str) -> bool:
+    """Whether a certificate can hold the name of this device of this federation.
+
+    >>> fits_a_certificate("f" * 27, "d" * 36), fits_a_certificate("f" * 28, "d" * 36)
+    (True, False)
+    """
+    return len(identity(federation, device)) <= MAX_COMMON_NAME
 
 
 class Verifier(Part):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedge.errors import ConfigError
 from fedge.provisioning import PORT, ClaimName, claim_user
-from fedge.topics import DEVICE_ID
+from fedge.topics import FEDERATION
 
 PREFIX = "fedge1."
 """What a token begins with; the digit is the version of what follows."""
@@ -29,7 +29,7 @@ class Token(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    federation: str = Field(pattern=DEVICE_ID)
+    federation: str = Field(pattern=FEDERATION)
     host: str = Field(min_length=1, max_length=253)
     port: int = Field(ge=1, le=65_535)
     """The listener for the certificate's owner."""

@@ -8,8 +8,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-DEVICE_ID = r"^[a-z0-9][a-z0-9-]{0,30}$"
-"""What devices and federations may be called: no `/`, `+` or `#`, which mean something in topics."""
+FEDERATION = r"^[a-z0-9][a-z0-9-]{0,30}$"
+"""What federations may be called: no `/`, `+` or `#`, which mean something in topics."""
+DEVICE_ID = r"^[a-z0-9][a-z0-9-]{0,35}$"
+"""What devices may be called: so a machine-id (32 characters) and a UUID (36) are device ids."""
+LONGEST_FEDERATION, LONGEST_DEVICE = 31, 36
+LONGEST_BEFORE = 31
+"""The longest device id that programs of 0.2.0 take."""
 VERSION = "v1"
 
 Kind = Literal["round", "task", "model", "export", "service", "update", "receipt", "status", "provision"]
@@ -17,14 +22,14 @@ Kind = Literal["round", "task", "model", "export", "service", "update", "receipt
 Side = Literal["request", "answer"]
 """The two topics of somebody who asks the registrar for a certificate."""
 
-_ID = DEVICE_ID.strip("^$")
+_FEDERATION, _DEVICE = FEDERATION.strip("^$"), DEVICE_ID.strip("^$")
 _TOPIC = re.compile(
-    rf"fedge/(?P<version>v[1-9][0-9]{{0,3}})/(?P<federation>{_ID})/"
+    rf"fedge/(?P<version>v[1-9][0-9]{{0,3}})/(?P<federation>{_FEDERATION})/"
     rf"(?:(?P<plain>round|export|service)"
     rf"|(?P<framed>task|model|export)/(?P<slot>[01])/(?P<i>0|[1-9][0-9]{{0,3}})"
-    rf"|(?P<laned>update)/(?P<lane>[0-9a-f]{{2}})/(?P<sender>{_ID})"
-    rf"|(?P<personal>receipt|status)/(?P<device>{_ID})"
-    rf"|(?P<asked>provision)/(?P<petitioner>{_ID})/(?P<side>request|answer))"
+    rf"|(?P<laned>update)/(?P<lane>[0-9a-f]{{2}})/(?P<sender>{_DEVICE})"
+    rf"|(?P<personal>receipt|status)/(?P<device>{_DEVICE})"
+    rf"|(?P<asked>provision)/(?P<petitioner>{_DEVICE})/(?P<side>request|answer))"
 )
 
 
@@ -252,9 +257,11 @@ _SIDES: dict[str, Side] = {side: side for side in get_args(Side)}
 
 
 def _check_id(what: str, name: str) -> None:
-    if re.fullmatch(_ID, name) is None:
+    pattern = _FEDERATION if what == "federation" else _DEVICE
+    if re.fullmatch(pattern, name) is None:
+        longest = LONGEST_FEDERATION if what == "federation" else LONGEST_DEVICE
         raise ValueError(
-            f"{what} id {name!r}: expected 1 to 31 of a-z, 0-9 and '-', not beginning with '-' "
+            f"{what} id {name!r}: expected 1 to {longest} of a-z, 0-9 and '-', not beginning with '-' "
             "(an id is a level of an MQTT topic)"
         )
 

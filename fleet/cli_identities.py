@@ -275,7 +275,7 @@ def forget(
 
     device = as_id(device)
     if re.fullmatch(DEVICE_ID, device) is None:
-        raise typer.BadParameter(f"{device!r} is no device's id: expected 1 to 31 of a-z, 0-9 and '-'")
+        raise typer.BadParameter(f"{device!r} is no device's id: expected 1 to 36 of a-z, 0-9 and '-'")
     with _told("forget"):
         found = held(FederationFolder(folder), device)
         if found.is_nothing:

@@ -11,7 +11,16 @@ from agent.enrolment.pending import Pending, pending
 from fedge import bundle
 from fedge.device_names import as_id
 from fedge.errors import ConfigError, StateError
-from fedge.provisioning import SALT_BYTES, Enrol, Verifier, enrolment_proof, identity, may_name_a_device
+from fedge.provisioning import (
+    MAX_COMMON_NAME,
+    SALT_BYTES,
+    Enrol,
+    Verifier,
+    enrolment_proof,
+    fits_a_certificate,
+    identity,
+    may_name_a_device,
+)
 from fedge.settings import BrokerSettings
 from fedge.store import atomic_write, make_folder
 from fedge.token import Token
@@ -34,6 +43,11 @@ def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -
     """
     _check_name(device)
     name = identity(token.federation, device)
+    if not fits_a_certificate(token.federation, device):
+        raise ConfigError(
+            f"{name!r}: {len(name)} characters, and a certificate's common name has {MAX_COMMON_NAME} at "
+            f"most: choose a name of at most {MAX_COMMON_NAME - len(token.federation) - 1} for this device"
+        )
     make_folder(folder, mode=0o755)
     _check_free(folder, name)
     with pending(folder / PENDING) as work:
@@ -139,7 +153,7 @@ def _begun(work: Pending, folder: Path) -> KeyAndRequest:
 def _check_name(device: str) -> None:
     if not may_name_a_device(device):
         raise ConfigError(
-            f"device {device!r}: expected 1 to 31 of a-z, 0-9 and '-', not beginning with '-', and not like "
+            f"device {device!r}: expected 1 to 36 of a-z, 0-9 and '-', not beginning with '-', and not like "
             "a claim (claim-xxxxxxxx)"
         )
 

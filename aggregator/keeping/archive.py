@@ -20,6 +20,7 @@ from aggregator.ledger.layout import FILE
 from fedge.errors import StateError
 from fedge.files import reading, written
 from fedge.messages import MAX_COUNTER
+from fedge.topics import LONGEST_FEDERATION
 
 ABOUT = "backup.json"
 LARGEST_ABOUT = 65_536
@@ -33,7 +34,7 @@ class About(BaseModel):
 
     fedge: str = Field(max_length=40)
     """The version of the program that made it."""
-    federation: str = Field(max_length=31)
+    federation: str = Field(max_length=LONGEST_FEDERATION)
     ledger: str = Field(pattern="^[0-9a-f]{32}$")
     """Which ledger it is a copy of."""
     generation: int = Field(ge=1, le=MAX_COUNTER)

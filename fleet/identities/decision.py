@@ -9,7 +9,7 @@ because an answer was lost, gets the same certificate, and no other use of the c
 
 from dataclasses import dataclass
 
-from fedge.provisioning import Refused, identity
+from fedge.provisioning import MAX_COMMON_NAME, Refused, identity
 
 MOST_A_DAY = 8
 """Renewals of one device in 24 hours: enough for one that crashes while it renews, too few to fill a disk."""
@@ -132,7 +132,8 @@ def on_enrolment(facts: EnrolmentFacts, now_s: float) -> Decision:
         times = "once" if claim.uses == 1 else f"{claim.uses} times"
         return Refuse("claim_used_up", f"this token was good {times}, and was used: ask for a new one")
     if not facts.allowed:
-        return Refuse("bad_request", f"no device may be called {facts.device!r}")
+        long = f": {name!r} has more than {MAX_COMMON_NAME} characters" if len(name) > MAX_COMMON_NAME else ""
+        return Refuse("bad_request", f"no device may be called {facts.device!r}{long}")
     if facts.request_fault is not None:
         return Refuse("bad_request", facts.request_fault)
     if facts.revoked:

@@ -12,6 +12,7 @@ from aggregator.keeping.place import load
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.reading import read_only
 from fedge.freshness import RoundId
+from fedge.provisioning import fits_a_certificate
 from fedge.store import atomic_write, exists, remove
 from fedge.topics import Topics
 from fleet.identities.authority import Authority, utc_now
@@ -112,10 +113,11 @@ def held(folder: FederationFolder, device: str) -> Held:
         with read_only(path) as reader:
             ledger, life = contribution(reader, device), reader.life()
             newest = reader.last_closed(life.generation) if life is not None else None
-    enrolled = False
+    enrolled, federation = False, folder.federation()
+    fits = fits_a_certificate(federation, device)
     if exists(folder.register):
         with Register(folder.register) as register:
-            enrolled = register.member(Identity(folder.federation(), device)) is not None
+            enrolled = fits and register.member(Identity(federation, device)) is not None
     bundle = folder.bundle(device)
     return Held(
         device,
@@ -150,7 +152,7 @@ def forget(folder: FederationFolder, device: str) -> Left:
     settings = load(folder.settings)
     forget_in_ledger(settings, device)  # first: it is what refuses while an aggregator is at work
     certificates, erased = False, False
-    if exists(folder.register):
+    if exists(folder.register) and fits_a_certificate(folder.federation(), device):
         certificates, erased = _forget_identity(folder, Identity(folder.federation(), device))
     remove(folder.bundle(device))
     if exists(settings.federation.quarantine):

@@ -10,13 +10,11 @@ from enum import StrEnum
 from typing import Self
 
 from fedge.errors import ConfigError
-from fedge.topics import DEVICE_ID
+from fedge.provisioning import MAX_COMMON_NAME
+from fedge.topics import DEVICE_ID, FEDERATION, LONGEST_DEVICE, LONGEST_FEDERATION
 
-MAX_NAME = 64
-"""The longest common name of a certificate (RFC 5280, ub-common-name)."""
-
-_ID = DEVICE_ID.strip("^$")
-_NAME = re.compile(rf"(?P<federation>{_ID})(?:_(?P<device>{_ID})|__(?P<role>[a-z]+))")
+_FEDERATION, _DEVICE = FEDERATION.strip("^$"), DEVICE_ID.strip("^$")
+_NAME = re.compile(rf"(?P<federation>{_FEDERATION})(?:_(?P<device>{_DEVICE})|__(?P<role>[a-z]+))")
 
 
 class Role(StrEnum):
@@ -53,10 +51,13 @@ class Identity:
     def __post_init__(self) -> None:
         if (self.device is None) == (self.role is Role.DEVICE):
             raise ValueError("a device has an id, and nothing else has one")
-        for what, name in (("federation", self.federation), ("device", self.device)):
-            if name is not None and re.fullmatch(_ID, name) is None:
+        for what, name, pattern, longest in (
+            ("federation", self.federation, _FEDERATION, LONGEST_FEDERATION),
+            ("device", self.device, _DEVICE, LONGEST_DEVICE),
+        ):
+            if name is not None and re.fullmatch(pattern, name) is None:
                 raise ConfigError(
-                    f"{what} {name!r}: expected 1 to 31 of a-z, 0-9 and '-', not beginning with '-'"
+                    f"{what} {name!r}: expected 1 to {longest} of a-z, 0-9 and '-', not beginning with '-'"
                 )
         check_common_name(self.name)
 
@@ -77,7 +78,7 @@ class Identity:
         [None, None, None, None]
         """
         match = _NAME.fullmatch(name)
-        if match is None:
+        if match is None or len(name) > MAX_COMMON_NAME:
             return None
         if match["device"]:
             return cls(match["federation"], match["device"])
@@ -92,8 +93,8 @@ def check_common_name(name: str) -> None:
     Raises:
         ConfigError: it is longer than 64 characters, or empty.
     """
-    if not 1 <= len(name) <= MAX_NAME:
+    if not 1 <= len(name) <= MAX_COMMON_NAME:
         raise ConfigError(
-            f"{name!r}: {len(name)} characters, and a certificate's common name has 1 to {MAX_NAME}: "
+            f"{name!r}: {len(name)} characters, and a certificate's common name has 1 to {MAX_COMMON_NAME}: "
             "choose a shorter name for the federation or the device"
         )

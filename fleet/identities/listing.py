@@ -125,7 +125,7 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
     """Print the table."""
     table = Table(box=None, pad_edge=False)
     for column in ("identity", "certificate", "until", "last seen"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "identity")  # to be copied, and found by other programs
     for entry in listed:
         end = entry.member.not_after
         table.add_row(

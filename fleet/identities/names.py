@@ -21,7 +21,7 @@ def check_name(federation: str, device: str) -> Identity:
     """
     if not may_name_a_device(device):
         raise ConfigError(
-            f"device {device!r}: expected 1 to 31 of a-z, 0-9 and '-', not beginning with '-', and not "
+            f"device {device!r}: expected 1 to 36 of a-z, 0-9 and '-', not beginning with '-', and not "
             "like a claim (claim-xxxxxxxx)"
         )
     return Identity(federation, device)

@@ -12,10 +12,10 @@ from aggregator.keeping.place import load
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import read_devices
 from fedge.errors import ConfigError, StateError
+from fedge.provisioning import identity
 from fedge.store import alone, exists
 from fedge.topics import DEVICE_ID
 from fleet.identities.folder import FederationFolder
-from fleet.identities.identity import Identity
 from fleet.identities.register import Register
 
 
@@ -40,7 +40,7 @@ def quarantine(folder: FederationFolder, devices: Sequence[str], *, lift: bool =
     wanted = tuple(dict.fromkeys(devices))
     for device in wanted:
         if re.fullmatch(DEVICE_ID, device) is None:
-            raise ConfigError(f"{device!r} is no device's id: expected 1 to 31 of a-z, 0-9 and '-'")
+            raise ConfigError(f"{device!r} is no device's id: expected 1 to 36 of a-z, 0-9 and '-'")
     if not lift:
         _require_known(folder, wanted)
     with alone(path.parent):
@@ -83,5 +83,5 @@ def _require_known(folder: FederationFolder, devices: Sequence[str]) -> None:
         asked = True
     for device in devices:
         if asked and device not in known:
-            name = Identity(folder.federation(), device).name
+            name = identity(folder.federation(), device)
             raise ConfigError(f"{name} was never enrolled and never heard: `fedge devices` lists who was")

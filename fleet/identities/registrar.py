@@ -20,6 +20,7 @@ from fedge.provisioning import (
     Verifier,
     digest,
     enrolment_proof,
+    fits_a_certificate,
     identity,
     may_name_a_device,
     renewal_statement,
@@ -131,7 +132,7 @@ class Registrar:
 
     def _enrol(self, petition: Petition, request: Enrol, now: datetime) -> Issued:
         federation, device, claim = petition.federation, request.device, petition.petitioner
-        allowed = may_name_a_device(device)
+        allowed = may_name_a_device(device) and fits_a_certificate(federation, device)
         wanted, fault = _read(request.csr, identity(federation, device))
         kept = self._claims.find(claim)
         member = self._register.member(Identity(federation, device)) if allowed else None
@@ -159,6 +160,8 @@ class Registrar:
 
     def _renew(self, petition: Petition, request: Renew, now: datetime) -> Issued:
         federation, device = petition.federation, petition.petitioner
+        if not fits_a_certificate(federation, device):
+            raise ProtocolError("no certificate can hold its name, so there is none to renew")
         wanted, fault = _read(request.csr, identity(federation, device))
         shown = ShownCertificate.read(request.certificate)
         known = self._register.certificate(shown.serial)

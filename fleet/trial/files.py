@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fedge.disclosure import listing
 from fedge.errors import DataError
+from fedge.topics import LONGEST_DEVICE
 from fleet.columns import nearest
 from fleet.trial.usage import UsageError
 
@@ -23,7 +24,6 @@ SUFFIX = ".csv"
 SEPARATORS = ",;\t|"
 FEWEST = 2
 """Devices of a fleet at least."""
-LONGEST_ID = 31
 
 
 @dataclass(frozen=True)
@@ -209,20 +209,20 @@ def _written(rows: Iterable[Sequence[str]], separator: str) -> str:
 
 
 def device_ids(names: Sequence[str]) -> list[str]:
-    """A device id for each name, all different: lower-case letters, digits and hyphens, 31 at most.
+    """A device id for each name, all different: lower-case letters, digits and hyphens, 36 at most.
 
     >>> device_ids(["Phone_01", "phone 01", "Ü"])
     ['phone-01', 'phone-01-2', 'device-3']
     """
     taken: list[str] = []
     for number, name in enumerate(names, 1):
-        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_ID].strip("-")
+        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_DEVICE].strip("-")
         wanted = plain or f"device-{number}"
         one, times = wanted, 1
         while one in taken:
             times += 1
             tail = f"-{times}"
-            one = wanted[: LONGEST_ID - len(tail)] + tail
+            one = wanted[: LONGEST_DEVICE - len(tail)] + tail
         taken.append(one)
     return taken
 

@@ -1,19 +1,17 @@
 """Do devices, or the parts of a file, hold different classes? A cause is named from a threshold stated here.
 
 Two shares p and q of the k classes are compared by their total variation distance ½ Σ |p - q|: the part of
-the rows that would have to be of another class. Of few rows it is far from 0 by chance alone: where n rows
-are drawn from shares q, |p - q| of a class is √(2 q (1 - q) / (π n)) on average (the mean absolute deviation
-of the normal distribution that approximates it); where both are drawn, of n and of m rows, 1/n + 1/m stands
-for 1/n. Half the sum of that is taken off before a threshold is asked.
+the rows that would have to be of another class. What it is by chance alone
+(`aggregator.mixes`) is taken off before a threshold is asked.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.division import divide
+from aggregator.mixes import chance
 from fleet.trial.finding import Cause, Finding, names
 from fleet.trial.table import Table
 
@@ -41,11 +39,6 @@ def distance(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
     0.5
     """
     return float(np.abs(one / one.sum() - other / other.sum()).sum() / 2)
-
-
-def chance(shares: NDArray[np.float64], per_row: float) -> float:
-    """The distance to be expected of rows that were drawn from `shares`; `per_row` is 1/n, or 1/n + 1/m."""
-    return float(np.sqrt(2 * shares * (1 - shares) * per_row / math.pi).sum() / 2)
 
 
 def label_skew(by_device: Counts) -> Finding | None:

@@ -19,7 +19,8 @@ LARGEST, SMALLEST = 1.7976931348623157e308, 5e-324
 UNBOUNDED = 4_000
 """Bytes of a value that has no limit of its own."""
 TEXTS = (
-    *("a", "d0", "z" * 31, "z" * 32, "z" * 40, "z" * 41, "9-" + "-" * 29, "float32", "delta", "survey"),
+    *("a", "d0", "z" * 31, "z" * 32, "z" * 36, "z" * 37, "z" * 40, "z" * 41, "9-" + "-" * 34, "float32"),
+    *("delta", "survey"),
     *("codec:float32", "z" * 20 + ":" + "z" * 80, "z" * 21 + ":z", "", "d/0", "+", "#", "\x00", "Ä"),
 )
 """Some fit the pattern of a name, some do not."""

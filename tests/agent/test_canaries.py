@@ -20,14 +20,15 @@ import pytest
 from agent import effects as do
 from agent import lifecycle
 from agent.__main__ import main
-from agent.config import AgentSettings
-from agent.dataset import fit
+from agent.config import AgentSettings, DataSettings
+from agent.dataset import Unfit, fit
 from agent.device import Working
 from agent.events import Done, Failed
 from agent.lifecycle import step
 from agent.limits import Objection
 from agent.manners import Readings
 from agent.sources import open_source, open_sources
+from agent.sources.samples import Samples
 from agent.trainer import Job, Trainer
 from fedge.disclosure import Known, public, withheld
 from fedge.errors import DataError
@@ -217,3 +218,22 @@ TASKS = ("*task.features", "task.features[j]", "lacking[0]", "names[i]", "*class
 def test_only_names_of_the_task_are_called_known() -> None:
     for file, call in calls("Known"):
         assert KNOWN[str(file)](", ".join(map(ast.unparse, call.args))), f"{file}:{call.lineno}"
+    assert [str(file) for file, _ in calls("Agreed")] == ["agent/dataset.py"]
+
+
+@pytest.mark.parametrize(("tell", "rows", "told"), [(True, 5, True), (True, 4, False), (False, 40, False)])
+def test_a_class_that_the_task_lacks_is_named_only_where_its_owner_agrees(
+    tell: bool, rows: int, told: bool
+) -> None:
+    y = np.array(["canary"] * rows + ["walk"] * 60)
+    X = np.zeros((len(y), 1), np.float32)
+    series = np.zeros(len(y), np.int64)
+    samples = Samples("here", X, ("heat",), y, "y", series, (("here", len(y)),))
+    task = Task(
+        network=NetworkSpec(inputs=1, layers=(Dense(units=2),), loss="cross-entropy"),
+        features=("heat",),
+        classes=("walk", "run"),
+    )
+    with pytest.raises(Unfit) as raised:
+        fit(samples, task, DataSettings(tell_classes=tell))
+    assert ("canary" in raised.value.public) is told

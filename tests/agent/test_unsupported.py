@@ -15,7 +15,7 @@ from agent.device import Device, Fetching, Idle, Saved
 from agent.lifecycle import step
 from fedge.capabilities import CAN
 from fedge.freshness import RoundId
-from fedge.messages import Model, Task, pack
+from fedge.messages import Cohort, Model, Task, pack
 from fedge.nn.spec import Dense, NetworkSpec, UnknownLayer
 from fedge.plan import Plan
 from fedge.reasons import Reason
@@ -43,6 +43,26 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
     ({"state": "frozen"}, "state:frozen"),
     ({"requires": ("local:scaffold", "rule:krum")}, "local:scaffold, rule:krum"),
 ]
+
+
+EVERYBODY = Cohort(fraction=1.0, seed=1)
+UUID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+
+
+@pytest.mark.parametrize("device", [UUID, UUID.replace("-", "")], ids=["UUID", "machine-id"])
+def test_a_long_id_is_declined_where_the_aggregator_hears_none(device: str) -> None:
+    """One of 0.2.0 lists nothing as required; one of today always does, and takes it."""
+    before = replace(CONNECTED, device=device)
+    state, _ = step(before, announced(manifest(requires=None, cohort=EVERYBODY)))
+    assert isinstance(state.work, Idle)
+    assert state.declined is not None
+    assert state.declined.reason is Reason.UNSUPPORTED
+    for words in ("version 0.2.0", f"{device!r} has {len(device)}", "upgrade the aggregator, or give"):
+        assert words in state.declined.detail
+    state, _ = step(before, announced(manifest(requires=("phase:train",), cohort=EVERYBODY)))
+    assert isinstance(state.work, Fetching)
+    state, _ = step(replace(before, device="d" * 31), announced(manifest(requires=None, cohort=EVERYBODY)))
+    assert isinstance(state.work, Fetching)
 
 
 @pytest.mark.parametrize(("fields", "names"), STRANGE)

@@ -9,6 +9,7 @@ import pytest
 from aggregator.__main__ import main
 from aggregator.advice import BATCH, MOST_EPOCHS, STEPS, Sizes, propose
 from aggregator.ledger.writing import Ledger
+from aggregator.mixes import Mix
 from fedge.plan import Plan
 from fedge.store import make_folder
 from tests.aggregator.stories import status
@@ -55,6 +56,51 @@ def test_a_plan_of_many_or_few_steps_is_told_of_with_the_one_proposed(
     assert told.startswith("the median of 12 devices holds 300 rows: with [plan] epochs = ")
     assert words in told
     assert told.endswith("(docs/plans.md)")
+
+
+def mix(skew: float | None) -> Mix:
+    return Mix(telling=12, surveyed=12, skew=skew, names=(("walk", 12),), unknown=())
+
+
+@pytest.mark.parametrize(
+    ("rows", "skew", "epochs"), [(75, 0.6, 5), (75, 0.1, 10), (75, None, 5), (300, 0.6, 1), (300, 0.1, 3)]
+)
+def test_classes_that_hardly_differ_allow_more_steps(rows: int, skew: float | None, epochs: int) -> None:
+    """Steps: 25 (75 rows are 5 batches), or 50 (docs/plans.md); one pass of 300 rows has 19."""
+    assert propose(Sizes(rows, devices=12, weights=5_000, mix=mix(skew))).plan.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("rows", "skew", "epochs", "words"),
+    [
+        (
+            75,
+            0.62,
+            10,
+            "; classes differ much between devices (62% of the median one's rows); so many lead each its own "
+            "way. Proposed: epochs = 5, batch_size = 16, learning_rate = 0.1, which takes 25; where the "
+            "held-out loss rises or stands, epochs = 1 and more rounds (docs/plans.md)",
+        ),
+        (75, 0.62, 5, "which suits these data; where the held-out loss rises or stands, epochs = 1 and more"),
+        (75, 0.62, 1, "so few use up rounds. Proposed: epochs = 5"),
+        (300, 0.62, 2, "so many lead each its own way. Proposed: epochs = 1, batch_size = 16"),
+        (300, 0.62, 1, "(62% of the median one's rows), which suits these data (docs/plans.md)"),
+        (
+            75,
+            0.05,
+            10,
+            "classes differ little between devices (5% of the median one's rows), which suits",
+        ),
+        (75, 0.05, 20, "which suits these data"),
+        (300, 0.05, 20, "; that is many. Proposed: epochs = 3"),
+        (75, None, 10, "it takes 50 steps between two means, which suits most data"),
+    ],
+)
+def test_where_classes_are_told_the_plan_is_judged_by_how_far_they_differ(
+    rows: int, skew: float | None, epochs: int, words: str
+) -> None:
+    told = propose(Sizes(rows, devices=12, weights=5_000, mix=mix(skew))).against(Plan(epochs=epochs))
+    assert words in told, told
 
 
 def test_check_advises_once_devices_have_told_their_sizes(

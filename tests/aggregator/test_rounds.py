@@ -124,6 +124,16 @@ def test_the_cohort_is_drawn_again_until_enough_of_it_is_online() -> None:
     assert min(reached) >= 5
 
 
+def test_a_cohort_names_no_device_so_that_what_one_is_called_is_no_others_matter() -> None:
+    """A device of 0.2.0 would refuse a whole manifest that names an id of more than 31 characters."""
+    uuid = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    for fraction in (0.25, 1.0):
+        story = Story(federation(rules=rules(fraction), online=frozenset({uuid}), roster=frozenset({uuid})))
+        story.start()
+        assert uuid not in str(story.state.cohorts)
+        assert all(cohort.devices is None for cohort in story.state.cohorts)
+
+
 def test_drawing_is_a_function_of_seed_round_and_attempt() -> None:
     cohorts = set()
     for seed in (1, 1, 2):

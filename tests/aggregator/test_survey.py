@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.survey import MIN_SAMPLES, Measured, Refusal, Unmeasured, check, standardize
-from fedge.messages import Survey, Task
+from fedge.messages import ClassCount, Survey, Task
 from fedge.moments import Moments, measure
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Standardize
 from fedge.reasons import Reason
@@ -51,6 +51,28 @@ def test_a_true_survey_of_a_classifier_passes() -> None:
     assert isinstance(measured, Measured)
     assert measured.features.to_bytes() == measure(X).to_bytes()
     assert measured.targets is None
+
+
+def test_classes_are_taken_as_they_are_told_and_move_no_frozen_layer() -> None:
+    told = tuple(ClassCount(name=name, rows=50) for name in ("walk", "jog"))
+    plain = check(survey(moments(GOOD, GOOD)), CLASSIFIER, CAP)
+    telling = check(survey(moments(GOOD, GOOD)).model_copy(update={"classes": told}), CLASSIFIER, CAP)
+    assert isinstance(plain, Measured)
+    assert isinstance(telling, Measured)
+    assert (plain.classes, telling.classes) == (None, {"walk": 50, "jog": 50})
+    assert standardize(CLASSIFIER, {"a": plain}) == standardize(CLASSIFIER, {"a": telling})
+    regression = survey(moments(GOOD, GOOD), moments(GOOD)).model_copy(update={"classes": told})
+    measured = check(regression, REGRESSION, CAP)
+    assert isinstance(measured, Measured)
+    assert measured.classes is None
+
+
+def test_more_rows_by_class_than_rounding_makes_of_the_samples_are_refused() -> None:
+    for rows, holds in ((200, True), (201, False)):
+        told = (ClassCount(name="walk", rows=rows),)
+        found = check(survey(moments(GOOD, GOOD)).model_copy(update={"classes": told}), CLASSIFIER, CAP)
+        assert isinstance(found, Measured) is holds
+        assert holds or (isinstance(found, Refusal) and found.reason is Reason.IMPLAUSIBLE)
 
 
 def test_a_true_survey_of_a_regression_passes_with_its_targets() -> None:

@@ -16,12 +16,15 @@ from fedge import wire
 from fedge.capabilities import unknown_in_task
 from fedge.errors import ProtocolError
 from fedge.messages import (
+    CLASS_TOLD,
+    MAX_CLASSES_TOLD,
     MAX_COUNTER,
     MAX_FRAMES,
     MAX_SEED,
     MAX_SIZE,
     MAX_SUCCESSIONS,
     Blob,
+    ClassCount,
     Cohort,
     Decline,
     Export,
@@ -161,6 +164,15 @@ EXAMPLES: dict[str, Message] = {
         targets=numbers(40, 2, 3, dtype="<f8"),
         metrics={"seconds": 0.01},
     ),
+    "survey_with_classes": Survey(
+        generation=1,
+        round=0,
+        base=b"t" * 32,
+        device="pi-2",
+        samples=40,
+        features=numbers(40, 39, 0.5, -1, 10, 20, dtype="<f8"),
+        classes=(ClassCount(name="walk", rows=25), ClassCount(name="über", rows=15)),
+    ),
     "receipt": Receipt(generation=1, round=8, update=b"u" * 32, verdict="admitted"),
     "receipt_refused": Receipt(
         generation=1,
@@ -239,9 +251,14 @@ def test_every_type_has_its_frozen_bytes() -> None:
 
 counters = st.integers(0, MAX_COUNTER)
 generations = st.integers(1, MAX_COUNTER)
+class_counts = st.lists(
+    st.builds(ClassCount, name=st.from_regex(CLASS_TOLD, fullmatch=True), rows=counters),
+    max_size=MAX_CLASSES_TOLD,
+    unique_by=lambda count: count.name,
+).map(tuple)
 digests = st.binary(min_size=32, max_size=32)
 idents = st.binary(min_size=16, max_size=16)
-devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
+devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True).map(tuple)
 seconds = st.floats(0, 1e9)
@@ -363,6 +380,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
         samples=st.integers(-(2**63), 2**64 - 1),
         features=st.binary(),
         targets=st.binary(),
+        classes=st.none() | class_counts,
         metrics=metrics,
     ),
     Receipt: receipts(),
@@ -640,6 +658,31 @@ BROKEN: dict[str, tuple[bytes, type[Message], str]] = {
         changed("update", metrics={f"x{i}": 0.0 for i in range(33)}),
         Update,
         "update: metrics: Dictionary should have at most 32 items",
+    ),
+    "class_told_twice": (
+        changed("survey_with_classes", classes=[{"name": "walk", "rows": 5}] * 2),
+        Survey,
+        "survey: classes: names must differ",
+    ),
+    "101_classes_told": (
+        changed("survey_with_classes", classes=[{"name": f"c{k}", "rows": 5} for k in range(101)]),
+        Survey,
+        "survey: classes: Tuple should have at most 100 items",
+    ),
+    "class_of_61_characters": (
+        changed("survey_with_classes", classes=[{"name": "x" * 61, "rows": 5}]),
+        Survey,
+        "survey: classes.0.name: String should match pattern",
+    ),
+    "class_that_turns_the_writing": (
+        changed("survey_with_classes", classes=[{"name": "walk\u202e", "rows": 5}]),
+        Survey,
+        "survey: classes.0.name: String should match pattern",
+    ),
+    "class_of_fewer_than_no_rows": (
+        changed("survey_with_classes", classes=[{"name": "walk", "rows": -1}]),
+        Survey,
+        "survey: classes.0.rows: Input should be greater than or equal to 0",
     ),
     "same_feature_twice": (changed("task", features=["a", "a"]), Task, "task: features: names must differ"),
     "empty_feature_name": (

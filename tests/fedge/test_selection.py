@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedge.messages import Cohort
 from fedge.selection import chosen
 
-devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
+devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)
 counters = st.integers(0, 2**31 - 1)
 seeds = st.integers(0, 2**63 - 1)
 

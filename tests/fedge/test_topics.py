@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedge import topics
-from fedge.topics import DEVICE_ID, Address, Topics, lane_of, parse
+from fedge.topics import DEVICE_ID, FEDERATION, Address, Topics, lane_of, parse
 
+federations = st.from_regex(FEDERATION, fullmatch=True)
 ids = st.from_regex(DEVICE_ID, fullmatch=True)
 slots = st.integers(0, 1)
 frame_numbers = st.integers(0, 4_095)
@@ -24,7 +25,7 @@ def test_the_examples_in_the_docstrings() -> None:
     assert doctest.testmod(topics) == (0, 11)
 
 
-@given(ids, ids, slots, frame_numbers)
+@given(federations, ids, slots, frame_numbers)
 def test_every_topic_is_read_back(federation: str, device: str, slot: int, i: int) -> None:
     fleet = Topics(federation)
     expected = {
@@ -48,7 +49,7 @@ def test_every_topic_is_read_back(federation: str, device: str, slot: int, i: in
         assert topic.count("/") <= 7
 
 
-@given(ids, ids, slots, frame_numbers)
+@given(federations, ids, slots, frame_numbers)
 def test_filters_match_their_own_topics_only(federation: str, device: str, slot: int, i: int) -> None:
     fleet = Topics(federation)
     wanted = {
@@ -83,7 +84,7 @@ def test_the_lane_is_the_first_byte_of_the_hash() -> None:
     assert Topics("f").update("a") == "fedge/v1/f/update/ca/a"
 
 
-BAD_IDS = ["", "+", "#", "a/b", "a+", "a#", "Pi", "-pi", "pi_1", "pi 1", "pi\n", "\npi", "ü", "a" * 32, "a\0"]
+BAD_IDS = ["", "+", "#", "a/b", "a+", "a#", "Pi", "-pi", "pi_1", "pi 1", "pi\n", "\npi", "ü", "a" * 37, "a\0"]
 
 
 @pytest.mark.parametrize("name", BAD_IDS)
@@ -92,12 +93,25 @@ def test_fault_64_ids_that_mean_something_in_a_topic_are_refused(name: str) -> N
         Topics(name)
     fleet = Topics("greenhouse")
     for build in (fleet.update, fleet.receipt, fleet.status):
-        with pytest.raises(ValueError, match=r"device id .* expected 1 to 31 of a-z"):
+        with pytest.raises(ValueError, match=r"device id .* expected 1 to 36 of a-z"):
             build(name)
-    with pytest.raises(ValueError, match=r"petitioner id .* expected 1 to 31 of a-z"):
+    with pytest.raises(ValueError, match=r"petitioner id .* expected 1 to 36 of a-z"):
         fleet.provision(name, "request")
     assert parse(f"fedge/v1/greenhouse/status/{name}") is None
     assert parse(f"fedge/v1/{name}/round") is None
+
+
+def test_a_uuid_names_a_device_and_no_federation() -> None:
+    name = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    fleet = Topics("greenhouse")
+    for topic in (fleet.update(name), fleet.receipt(name), fleet.status(name)):
+        address = parse(topic)
+        assert address is not None
+        assert address.device == name
+    with pytest.raises(ValueError, match=r"federation id .* expected 1 to 31 of a-z"):
+        Topics("f" * 32)
+    assert Topics("f" * 31).parse(f"fedge/v1/{'f' * 31}/round") is not None
+    assert parse(f"fedge/v1/{'f' * 32}/round") is None
 
 
 @pytest.mark.parametrize(

@@ -92,16 +92,17 @@ def is_shut_out(place: Production, home: Path) -> bool:
 # The ways in
 
 
+@pytest.mark.parametrize("device", ["pi-1", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"])
 def test_a_device_joins_with_a_token_and_renews(
-    place: Production, running: RegistrarProcess, tmp_path: Path
+    place: Production, running: RegistrarProcess, tmp_path: Path, device: str
 ) -> None:
     (token,) = run("fleet", "enroll", "--token", "--folder", str(place.folder.root)).split()
-    home = tmp_path / "pi-1"
-    run("agent", "join", "-", "--device", "pi-1", "--folder", str(home), text=token)
+    home = tmp_path / device
+    run("agent", "join", "-", "--device", device, "--folder", str(home), text=token)
     assert files(home) == {"agent.toml", "identity.pem", "ca.pem", "signing.pub", "renewal.password"}
     assert {(home / name).stat().st_mode & 0o777 for name in ("identity.pem", "renewal.password")} == {0o600}
     assert is_let_in(place, home)
-    assert AgentSettings.load(home / "agent.toml", {}).device == "pi-1"
+    assert AgentSettings.load(home / "agent.toml", {}).device == device
 
     before = Present.read(home / "identity.pem")
     assert "not yet due" in run("agent", "renew", "--config", str(home / "agent.toml"))
@@ -109,7 +110,7 @@ def test_a_device_joins_with_a_token_and_renews(
     assert "renewed" in run("agent", "renew", "--config", str(home / "agent.toml"), "--before", "1000")
     after = Present.read(home / "identity.pem")
     assert after.key.public_key() != before.key.public_key(), "a new key as well"
-    assert after.common_name == before.common_name == "greenhouse_pi-1"
+    assert after.common_name == before.common_name == f"greenhouse_{device}"
     assert is_let_in(place, home)
     assert not (home / "renewing").exists()
 

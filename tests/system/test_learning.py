@@ -43,14 +43,14 @@ def test_a_fleet_learns_and_every_device_holds_the_model(fleet: FleetOfProcesses
         rounds={"fraction": 0.5, "quorum": 3, "deadline_s": 300.0},
         stopping={"rounds": rounds},
     )
-    # At this seed the first three are in the first cohort drawn for every round, also for the one that measures,
-    # and the bystander is in none. A round takes all three, so it does not matter who connects first.
+    # At this seed the first three are in the first cohort drawn for every round, also for the one that
+    # measures, and the bystander is in none. A round takes all three, so it is all one who connects first.
     learners, bystander, latecomer = ("pi-114", "pi-352", "pi-529"), "pi-629", "latecomer"
     for number, name in enumerate((*learners, bystander, latecomer)):
         fleet.device(name, *motions(number))
     fleet.start_devices(*learners)
     fleet.start_aggregator("--exit-when-done")
-    fleet.until(lambda: fleet.rounds() != [], "the first round is open")  # a cohort is drawn for who is online
+    fleet.until(lambda: fleet.rounds() != [], "the first cohort is drawn")  # of those who are online
     fleet.start_devices(bystander)
     assert fleet.ends() == 0
 

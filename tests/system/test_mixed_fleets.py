@@ -16,6 +16,7 @@ pytestmark = pytest.mark.system
 
 ROUNDS = 3
 OLD, NEW = ("old-0", "old-1"), ("new-0", "new-1")
+UUID, MACHINE_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "9f86d081884c7d659a2feaa0c55ad015"
 
 
 @pytest.fixture
@@ -28,11 +29,11 @@ def learn(
     plan: Mapping[str, Any],
     devices: Mapping[str, Version],
     by: Version,
-    **sections: Mapping[str, Any],
+    **sections: dict[str, Any],
 ) -> None:
     """Learn to the end; a round that waited for somebody would wait for longer than the test does."""
     fleet.configure(
-        federation={"seed": 7},
+        federation={"seed": 7, **sections.pop("federation", {})},
         model=CLASSIFIER,
         plan={"epochs": 1, **plan},
         rounds={"quorum": 2, "deadline_s": 3_600.0},
@@ -60,6 +61,35 @@ def test_devices_of_0_2_0_and_of_today_learn_together(fleet: FleetOfProcesses, b
     assert fleet.admitted(ROUNDS + 1) == set(NEW), "those of today have measured the last model"
     said = "inputs are not clipped in this generation ([model] clip): old-0, old-1 cannot do"
     assert said in fleet.log()
+
+
+def test_a_device_with_the_id_of_a_uuid_learns_beside_those_of_0_2_0(
+    fleet: FleetOfProcesses, before: Version
+) -> None:
+    """Nothing that a device hears names another one, so they do not know what it is called."""
+    fleet_of = dict.fromkeys(OLD, before) | dict.fromkeys((UUID, MACHINE_ID), TODAY)
+    learn(fleet, {}, fleet_of, TODAY, federation={"devices": [*OLD, UUID, MACHINE_ID]})
+    for number in range(ROUNDS + 1):
+        assert fleet.admitted(number) == set(fleet_of)
+    assert fleet.admitted(ROUNDS + 1) == {UUID, MACHINE_ID}
+    final = fleet.final_model()
+    fleet.until(lambda: all(d.held_model() == final for d in fleet.devices.values()), "all hold the model")
+    for device in OLD:
+        assert "Traceback" not in fleet.log(device)
+        ignored = [line for line in fleet.log(device).splitlines() if "ignored" in line]
+        assert all("kind: Input should be 'survey' or 'train'" in line for line in ignored), "the last round"
+
+
+def test_an_aggregator_of_0_2_0_hears_no_long_id_and_the_device_says_so(
+    fleet: FleetOfProcesses, before: Version
+) -> None:
+    learn(fleet, {}, dict.fromkeys(OLD, TODAY) | {UUID: TODAY}, before)
+    for number in range(ROUNDS + 1):
+        assert fleet.admitted(number) == set(OLD)
+    said = "declined (unsupported): this aggregator is of version 0.2.0, which hears no device whose id has"
+    assert f"round 1.0: {said}" in fleet.log(UUID)
+    assert "upgrade the aggregator, or give this device a shorter id" in fleet.log(UUID)
+    assert "survey begins" not in fleet.log(UUID)
 
 
 @pytest.mark.slow

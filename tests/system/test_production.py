@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.system, needs_mosquitto]
 
 ROOT = Path(fleet.__file__).parents[1]
 PATIENCE_S = 60.0
+UUID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 CONNECT = bytes.fromhex("100d 0004 4d515454 05 02 003c 00 0000".replace(" ", ""))
 """MQTT 5, section 3.1: clean start, keep-alive 60 s, no properties, no client id."""
 
@@ -46,12 +47,13 @@ def test_two_devices_learn_over_mutual_tls(greenhouse: Production, tmp_path: Pat
             rounds={"quorum": 2, "target": 2, "deadline_s": 60},
             stopping={"rounds": 3},
         )
-        for number in range(2):
-            fleet.device(f"pi-{number}", *motions(number))
+        for number, name in enumerate(("pi-0", UUID)):
+            fleet.device(name, *motions(number))
         fleet.start_devices()
         fleet.start_aggregator("--exit-when-done")
         assert fleet.ends() == 0
         assert [row.devices for row in fleet.rounds()] == [2] * 4
+        assert fleet.admitted(3) == {"pi-0", UUID}
         assert (fleet.export / "model.onnx").stat().st_size > 0
         assert check_books(fleet) == 3
         check_stores(fleet)

@@ -1,8 +1,10 @@
 """Real agents tell the same in every survey, until enough is new or their owner wants it."""
 
+import numpy as np
 import pytest
 
 from agent.__main__ import main as agent
+from aggregator.__main__ import main as aggregator
 from fedge.messages import MAX_SIZE, Survey, unpack
 from tests.system.federations import CLASSIFIER, as_csv, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query
@@ -73,3 +75,45 @@ def test_two_surveys_around_one_new_row_tell_the_same(
     fleet.start_devices("device-0")
     third = surveyed.again()
     assert (third[0], third[1] != second[1]) == (71, True)
+
+
+def test_where_owners_agree_classes_are_told_and_the_plan_follows(
+    fleet: FleetOfProcesses, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three devices of mostly one class each, one of which has a class that the task lacks; one is silent."""
+    fleet.configure(
+        model=CLASSIFIER,
+        plan={"epochs": 20, "batch_size": 8},
+        rounds={"quorum": 4, "deadline_s": 3_600.0},
+        stopping={"rounds": 1},
+    )
+    for number in range(3):
+        X, y = motions(number, n=100, leaning=1.0)
+        if number == 0:
+            y = np.where(np.arange(100) % 3 == 0, "jog", y)
+        data = {"tell_classes": True, "unknown_labels": "drop"}
+        fleet.csv_device(f"telling-{number}", as_csv(X, y), **data)
+    fleet.csv_device("silent", as_csv(*motions(3, n=100)))
+    fleet.csv_device("refusing", as_csv(X, np.where(y == "run", "sprint", y)), tell_classes=True)
+    fleet.start_devices()
+    fleet.start_aggregator("--exit-when-done")
+    assert fleet.ends() == 0
+    told = "3 of 4 devices tell their classes ([data] tell_classes): 'jog' on 1, 'run' on 1, 'still' on 1, "
+    assert f"WARNING round 1.0: {told}" in fleet.log()
+    assert "not in [model] classes: 'jog'. Rows of these are left out" in fleet.log()
+    assert "classes differ much between devices (5" in fleet.log()
+    assert "so many lead each its own way. Proposed: epochs = 5, batch_size = 16" in fleet.log()
+    declined = "the answer names none of the task's classes (100 such rows); they are still, walk, run; "
+    assert f"refusing declines (bad_data): line 2: {declined}here there are sprint" in fleet.log()
+    assert aggregator(["--config", str(fleet.folder / "federation.toml"), "--check"]) == 0
+    shown = capsys.readouterr().out
+    assert f"classes  {told}" in shown
+    assert "classes differ much between devices" in shown
+    config = str(fleet.devices["telling-0"].config)
+    assert agent(["--config", config, "survey"]) == 0
+    assert "classes, rounded ([data] tell_classes): still (55 rows), jog (25 rows)" in capsys.readouterr().out
+    (silent,) = query(
+        fleet.ledger,
+        "SELECT data FROM answers JOIN frames USING (device, digest) WHERE round = 0 AND device = 'silent'",
+    )
+    assert unpack(silent[0], Survey, max_bytes=MAX_SIZE).classes is None

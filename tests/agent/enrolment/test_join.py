@@ -128,9 +128,20 @@ def test_names_that_no_device_has(registrar: Registrar, name: str, tmp_path: Pat
         lambda: join_with_token(registrar.token, name, tmp_path, wait_s=1),
         lambda: begin_request(name, tmp_path),
     ):
-        with pytest.raises(ConfigError, match="expected 1 to 31 of a-z"):
+        with pytest.raises(ConfigError, match="expected 1 to 36 of a-z"):
             attempt()
     assert not names(tmp_path)
+
+
+def test_a_uuid_joins_unless_no_certificate_holds_it(registrar: Registrar, tmp_path: Path) -> None:
+    name = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    join_with_token(registrar.token, name, tmp_path / "short", wait_s=1)
+    assert f'device = "{name}"' in (tmp_path / "short" / "agent.toml").read_text()
+    token = registrar.token.model_copy(update={"federation": "f" * 28})
+    with pytest.raises(ConfigError, match=r"65 characters, .* choose a name of at most 35 for this device"):
+        join_with_token(token, name, tmp_path / "long", wait_s=1)
+    assert len(registrar.asked) == 1
+    assert not (tmp_path / "long").exists()
 
 
 def test_a_certificate_that_is_not_ours_is_not_kept(registrar: Registrar, tmp_path: Path) -> None:

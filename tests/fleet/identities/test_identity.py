@@ -5,12 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedge.errors import ConfigError
+from fedge.provisioning import MAX_COMMON_NAME
 from fedge.provisioning import identity as device_name
-from fleet.identities.identity import MAX_NAME, Identity, Role, check_common_name
+from fleet.identities.identity import Identity, Role, check_common_name
 
 IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
+DEVICES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)
 IDENTITIES = st.one_of(
-    st.builds(Identity, IDS, IDS),
+    st.tuples(IDS, DEVICES)
+    .filter(lambda names: sum(map(len, names)) < MAX_COMMON_NAME)
+    .map(lambda names: Identity(*names)),
     st.builds(
         lambda name, role: Identity(name, role=role), IDS, st.sampled_from(sorted(set(Role) - {"device"}))
     ),
@@ -20,7 +24,7 @@ IDENTITIES = st.one_of(
 @given(IDENTITIES, IDENTITIES)
 def test_a_name_tells_whose_it_is(one: Identity, other: Identity) -> None:
     assert Identity.parse(one.name) == one
-    assert len(one.name) <= MAX_NAME
+    assert len(one.name) <= MAX_COMMON_NAME
     assert (one.name == other.name) == (one == other)
 
 
@@ -28,17 +32,24 @@ def test_devices_are_named_as_they_name_themselves() -> None:
     assert Identity("greenhouse", "pi-1").name == device_name("greenhouse", "pi-1")
 
 
-@pytest.mark.parametrize("device", ["", "Pi", "pi_1", "-pi", "a" * 32, "pi/1", "+", "#", "pi 1", "pi\n"])
+@pytest.mark.parametrize("device", ["", "Pi", "pi_1", "-pi", "a" * 37, "pi/1", "+", "#", "pi 1", "pi\n"])
 def test_a_device_that_no_topic_may_name_is_refused(device: str) -> None:
-    with pytest.raises(ConfigError, match="expected 1 to 31 of a-z"):
+    with pytest.raises(ConfigError, match="expected 1 to 36 of a-z"):
         Identity("greenhouse", device)
 
 
 @pytest.mark.parametrize(
-    "name", ["a_b\n", "a_b_c", "a___watch", "a__device", "a__nobody", "_b", "a_", "a", ""]
+    "name",
+    ["f" * 28 + "_" + "d" * 36, "a_b\n", "a_b_c", "a___watch", "a__device", "a__nobody", "_b", "a_", "a", ""],
 )
 def test_nobody_is_called_otherwise(name: str) -> None:
     assert Identity.parse(name) is None
+
+
+def test_a_name_that_no_certificate_holds_is_refused_with_what_to_do() -> None:
+    assert Identity("f" * 27, "d" * 36).name == "f" * 27 + "_" + "d" * 36
+    with pytest.raises(ConfigError, match=r"65 characters, .* choose a shorter name for the federation or"):
+        Identity("f" * 28, "d" * 36)
 
 
 def test_a_common_name_has_64_characters_at_most() -> None:

@@ -68,6 +68,14 @@ def test_nobody_is_called_online_by_a_ledger_that_no_aggregator_works_with(folde
     assert {each["aggregator_at_work"] for each in at_work.values()} == {True}
 
 
+def test_a_long_id_stands_whole_in_a_narrow_window(folder: FederationFolder) -> None:
+    name = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    enroll(folder, name)
+    narrow = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["devices", "--folder", str(folder.root)]).stdout
+    assert f"greenhouse_{name} " in narrow
+    assert name in devices(folder)
+
+
 def test_a_ledger_that_is_nowhere_says_nothing_of_its_aggregator(folder: FederationFolder) -> None:
     (folder.root / "state/ledger.db").unlink()
     assert {each["aggregator_at_work"] for each in devices(folder).values()} == {None}

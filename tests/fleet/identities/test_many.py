@@ -75,11 +75,11 @@ def test_a_list_has_comments_and_blank_lines() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("Pümp", "list:2: device 'Pümp': expected 1 to 31 of a-z, 0-9 and '-'"),
-        ("pump 1", "list:2: device 'pump 1': expected 1 to 31"),
-        ("../pump", "list:2: device '../pump': expected 1 to 31"),
-        ("claim-0a1b2c3d", "list:2: device 'claim-0a1b2c3d': expected 1 to 31"),
-        ("p" * 32, "list:2: device 'ppp"),
+        ("Pümp", "list:2: device 'Pümp': expected 1 to 36 of a-z, 0-9 and '-'"),
+        ("pump 1", "list:2: device 'pump 1': expected 1 to 36"),
+        ("../pump", "list:2: device '../pump': expected 1 to 36"),
+        ("claim-0a1b2c3d", "list:2: device 'claim-0a1b2c3d': expected 1 to 36"),
+        ("p" * 37, "list:2: device 'ppp"),
         ("pump-0", "list:2: 'pump-0' stands in list:1 already"),
         ("PUMP_0", "list:2: 'PUMP_0' becomes 'pump-0', as 'pump-0' in list:1 does: rename one of them"),
         ("pump;1", "list:2: device 'pump;1'"),

@@ -344,6 +344,31 @@ def test_two_federations_share_a_registrar_and_their_claims_do_not_mix(place: Pl
     assert verdict.answer.refused == "unknown_claim"
 
 
+def test_a_name_that_no_certificate_holds_is_refused_and_harms_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """65 characters and more: names of a device and of a federation that are both as long as they may be."""
+    federation, device = "f" * 31, "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    folder = FederationFolder(tmp_path / federation)
+    found(folder, Founding(federation, ["broker.example"]))
+    token = promise(folder, 1, HOUR).token
+    csr = KeyAndRequest.make(device).csr
+    proof = enrolment_proof(token.proof_key, federation, device, csr, RENEWAL)
+    asked = Enrol(device=device, csr=csr, renewal=RENEWAL, proof=proof)
+    renewed = Renew(csr=csr, certificate=b"certificate", signature=b"signature")
+    with Register(folder.register) as register:
+        registrar = Registrar(folder, register)
+        petitions = [
+            Petition(federation, token.claim, pack(asked)),
+            Petition(federation, device, pack(renewed)),
+        ]
+        (verdict,) = registrar.turn(petitions, NOW)
+        assert not [member for member in register.members() if member.identity.device]
+    assert verdict.answer.refused == "bad_request"
+    assert "has more than 64 characters" in verdict.answer.detail
+    assert "no certificate can hold its name" in caplog.text
+
+
 def test_a_claim_is_withdrawn_and_says_whom_it_let_in(place: Place) -> None:
     token = place.token(uses=3)
     place.ask(token.claim, enrol(token, "pi-2"), enrol(token, "pi-1"))

@@ -1,0 +1,120 @@
+"""How far the devices' classes differ, and which ones the task lacks, by what owners agreed to tell. Pure.
+
+Two mixes p and q of classes are compared by their total variation distance ½ Σ |p - q|: the part of a
+device's rows that would have to be of another class. It is half of the distance by which Zhao, Li, Lai, Suda,
+Civin and Chandra 2018, "Federated Learning with Non-IID Data", arXiv:1806.00582, section 3, explain how far
+FedAvg's weights go apart. Of few rows it is far from 0 by chance alone: where n rows are drawn from shares
+q, |p - q| of a class is √(2 q (1 - q) / (π n)) on average (the mean absolute deviation of the normal
+distribution that approximates it). Half the sum of that is taken off.
+
+The fleet's mix is the mean of the devices' own mixes, whatever their rows, and what counts is the lower
+median of the distances: so one of n devices moves each other distance by 1/n, and the small change of what
+chance takes off, and the figure by that and one rank.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median_low
+
+import numpy as np
+from numpy.typing import NDArray
+
+SKEWED = 0.45
+"""From here on classes differ much. Of ten classes in 75 rows, of which those with 5 rows are told, Dirichlet
+mixes have .53 to .66 with α = .1 and .30 to .37 with α = 1 (`python -m benchmarks.plans`)."""
+FEWEST = 3
+"""Of fewer devices that tell nothing is said of how far they differ."""
+SHOWN = 20
+"""Names in one line; those that more devices tell come first."""
+
+Shares = NDArray[np.float64]
+Counts = Mapping[str, int]
+"""Rows by class."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What the devices of a survey told of their classes."""
+
+    telling: int
+    """Devices whose owners let them tell."""
+    surveyed: int
+    skew: float | None
+    """The lower median distance of a device's classes from the fleet's, 0 to 1; None: too few have told."""
+    names: tuple[tuple[str, int], ...]
+    """Each class that was told, and on how many devices; those on the most first."""
+    unknown: tuple[str, ...]
+    """Those of them that the task does not have."""
+
+    @property
+    def is_skewed(self) -> bool:
+        """Whether the devices' classes differ much."""
+        return self.skew is not None and self.skew >= SKEWED
+
+    def __str__(self) -> str:
+        told = f"{self.telling} of {self.surveyed} devices tell their classes ([data] tell_classes): "
+        told += _listing([f"{name!r} on {devices}" for name, devices in self.names])
+        if self.skew is not None:
+            told += f"; the median device has {self.skew:.0%} of its rows in other classes than the fleet"
+        if self.unknown:
+            told += (
+                f"; not in [model] classes: {_listing([repr(name) for name in self.unknown])}. Rows of these "
+                "are left out: add them and begin a new generation, or have owners map them ([data] labels)"
+            )
+        return told
+
+
+def mix_of(told: Mapping[str, Counts | None], classes: Sequence[str]) -> Mix | None:
+    """What those surveyed tell; None where nobody tells anything.
+
+    Args:
+        told: rows by class of each device that was surveyed; None or nothing: it does not tell.
+        classes: the task's.
+    """
+    telling = {device: counts for device, counts in told.items() if counts and sum(counts.values())}
+    if not telling:
+        return None
+    often = Counter(name for counts in telling.values() for name in counts)
+    names = tuple(sorted(often.items(), key=lambda item: (-item[1], item[0])))
+    return Mix(
+        len(telling),
+        len(told),
+        skew_of(list(telling.values())) if len(telling) >= max(FEWEST, (len(told) + 1) // 2) else None,
+        names,
+        tuple(name for name, _ in names if name not in classes),
+    )
+
+
+def skew_of(counts: Sequence[Counts]) -> float:
+    """How far the median device's classes are from the fleet's, beyond chance; each has a row at least.
+
+    >>> skew_of([{"a": 400}, {"b": 400}, {"a": 200, "b": 200}])
+    0.48...
+    """
+    place = {name: k for k, name in enumerate(sorted({name for each in counts for name in each}))}
+    rows = np.zeros((len(counts), len(place)))
+    for i, each in enumerate(counts):
+        for name, count in each.items():
+            rows[i, place[name]] = count
+    totals = rows.sum(axis=1)
+    shares = rows / totals[:, None]
+    fleet = shares.mean(axis=0)
+    return median_low(
+        max(0.0, float(np.abs(one - fleet).sum() / 2) - chance(fleet, 1 / total))
+        for one, total in zip(shares, totals, strict=True)
+    )
+
+
+def chance(shares: Shares, per_row: float) -> float:
+    """The distance to be expected of n rows that were drawn from `shares`, of shape (k,); `per_row` is 1/n.
+
+    Where another mix of m rows was drawn from them too, it is 1/n + 1/m.
+    """
+    return float(np.sqrt(2 * shares * (1 - shares) * per_row / math.pi).sum() / 2)
+
+
+def _listing(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
