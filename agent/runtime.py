@@ -33,7 +33,7 @@ from fedge.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
-from fedge.freshness import Attempt, seconds_left
+from fedge.freshness import seconds_left
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import MAX_SIZE, Frame, Manifest, Model, Receipt, Signed, Status, Task, pack, unpack
 from fedge.reasons import Reason
@@ -91,8 +91,6 @@ class Runtime:
         if self._task is not None:  # the whole fleet may start at once, after a power cut
             link.spread_s = self._task[1].reconnect_spread_s
         self._outbox: Split | None = None
-        self._unsaved: Attempt | None = None
-        """The newest announcement seen, if the disk did not take it."""
         self._losses = Losses()
         self._return_s: float | None = None
         self._reported = (0, 0)
@@ -251,8 +249,6 @@ class Runtime:
                 # What is not durable must not be seen (law 4), so the effects after it are not performed;
                 # and the core hears of it before anything else happens.
                 # Only a round is not held to that: who could not even decline would keep its fleet waiting.
-                if isinstance(effect, do.SaveSeen):
-                    self._unsaved = effect.attempt
                 if isinstance(effect, do.SaveSigners):
                     # A restart would believe the key before again, so this device never changed it.
                     self._state = former
@@ -293,9 +289,10 @@ class Runtime:
             case do.CancelWork():
                 self._trainer.cancel()
             case do.KeepModel():
-                if self._unsaved is not None:  # else a restart would take part in rounds before this model's
-                    self._memory.save_seen(self._unsaved)
-                    self._unsaved = None
+                if self._memory.seen() != (seen := self._state.seen):
+                    # The disk had not taken it, or it was to be saved with an update that never came to be. A
+                    # restart would take part in rounds before this model's.
+                    self._memory.save_seen(seen)
                 assert self._task is not None
                 assert self._model is not None
                 if self._state.gated:
@@ -307,13 +304,10 @@ class Runtime:
                 self._use(digest)
             case do.SaveSigners(signers, seen):
                 self._memory.save_signers(signers, seen)
-                self._unsaved = None
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
-                self._unsaved = None
             case do.SaveUpdate(attempt, digest, payload, snapshot):
                 self._memory.save_update(attempt, digest, payload, snapshot)
-                self._unsaved = None
                 self._outbox = split(payload)
             case do.PublishUpdate(digest, numbers):
                 self._publish_update(digest, numbers)

@@ -109,10 +109,12 @@ def unknown_in_model(model: Model) -> tuple[str, ...]:
 def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
     """What of the needed names a device of 0.2.0 would have trained without, in order.
 
-    It does not read what a manifest requires. But a network with a layer, or a field of one, that it does not
-    know it does not read either; and rules for data are proposals, which an owner may have set otherwise.
+    It does not read what a manifest requires. But a manifest of another kind or state, and a network with a
+    layer, or a field of one, that it does not know it does not read either; and rules for data are proposals,
+    which an owner may have set otherwise.
     """
-    return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in ("layer", "data"))
+    refused = ("layer", "data", "phase", "state")
+    return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in refused)
 
 
 @lru_cache(maxsize=256)

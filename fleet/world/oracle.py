@@ -703,10 +703,7 @@ class Oracle:
 
     def device_saw(self, disk: Hashable, seen: RoundId | None) -> None:
         """It is durable on a disk that its device has seen a round; None: that it has to forget them."""
-        if seen is None:
-            self._saw.pop(disk, None)
-        else:
-            self._saw[disk] = seen
+        self._saw[disk] = seen if seen is not None else RoundId(0, 0)
 
     def device_starts(self, device: str, disk: Hashable, seen: RoundId) -> None:
         """A device remembers what it saved, and no round that it only heard of."""

@@ -21,6 +21,7 @@ from fedge.errors import ConfigError, StateError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
 from fedge.messages import MAX_FRAMES, Export, Frame, Manifest, Signed, Succession, pack, seal, unpack
+from fedge.plan import Plan
 from fedge.topics import Topics
 from fedge.trust import Signer, Signers, succession
 from tests.agent.besieged import LAB, Device, Federation, blob, frames, manifest, model
@@ -481,6 +482,28 @@ def test_a_power_cut_at_a_change_of_the_key_leaves_a_device_that_knows_which_rou
         device.hears(lab.says(3))
     assert device.memory is not None
     assert (device.seen.round, device.memory.signers()[-1]) == (RoundId(1, 3), lab.signer.public)
+
+
+def test_a_model_of_work_that_was_broken_off_is_kept_only_with_the_round_that_it_is_of(
+    lab: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In world 7703 a disk was full while the key changed, and the model at hand was kept later."""
+
+    def full(_memory: Memory, _signers: Signers, _seen: Attempt) -> None:
+        raise StateError("agent.db: database or disk is full")
+
+    device = Device(tmp_path / "new", lab.pin)
+    asked = manifest(3, state="open", kind="train", plan=Plan())
+    device.hears(with_model(3, lab.signer.seal(asked, "round")))
+    assert [work.round for work in device.worked] == [3]
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "save_signers", full)
+        lab.rotate()
+        device.hears({ROUND: lab.signer.seal(asked, "round")})
+        device.waits(30.0)
+        device.waits(30.0)
+    assert device.holds == model(3)
+    assert device.seen.round == RoundId(1, 3)
 
 
 # ── the owner's side ───────────────────────────────────────────────────────────────────────────────

@@ -174,6 +174,7 @@ def test_after_an_upgrade_the_work_of_the_older_program_is_done_again(verdict: s
         step(replace(upgraded, saved=replace(saved, ours=True)), asked),
         step(upgraded, announced(manifest())),
         step(upgraded, announced(manifest(requires=("layer:standardize.clip", "data:missing")))),
+        step(upgraded, announced(manifest(kind="evaluate", plan=None, requires=("phase:evaluate",)))),
     ):
         assert known[0].saved is not None, "what the program itself made, or 0.2.0 understood, stays"
         assert not [effect for effect in known[1] if isinstance(effect, do.StartWork)]
