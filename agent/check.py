@@ -18,6 +18,7 @@ from agent import held
 from agent.account import notes
 from agent.conditions import Conditions, this_host, today
 from agent.config import DEFAULT_SOURCE, AgentSettings
+from agent.finding import Finding
 from agent.hours import Hours
 from agent.limits import beyond_budget
 from agent.manners import objections
@@ -25,7 +26,7 @@ from agent.memory import FILE, read_moved
 from agent.meter import Meter
 from agent.rules import effective
 from agent.sources import Samples, open_source
-from agent.verdict import Finding, Verdict, judge
+from agent.verdict import Verdict, judge
 from agent.zone import check_zone, local_zone
 from fedge import ed25519
 from fedge.errors import DataError, StateError

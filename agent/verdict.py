@@ -6,8 +6,7 @@ made in `agent.dataset`. Pure.
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,40 +14,14 @@ from agent.account import Account, account, column_names
 from agent.config import DataSettings
 from agent.dataset import Unfit, fit
 from agent.extremes import NAMED, count_of, extremes
+from agent.file_doubts import about_files
+from agent.finding import Finding
 from agent.labels import UNKNOWN, advice, key
 from agent.narrowing import narrowed
 from agent.sentinels import sentinels
 from agent.sources.samples import Samples
 from fedge.disclosure import listing
 from fedge.messages import Task
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing about the data."""
-
-    kind: str
-    """What sort of thing, for programs."""
-    what: str
-    """What is found, in words; of a column what it does."""
-    column: str | None = None
-    """The column that it is about."""
-    count: int | None = None
-    """How many rows or values it is about."""
-    first: str | None = None
-    """Where the first of them is: `data/a.csv: line 7`; of a cell that cannot be read, why as well."""
-    remedy: str | None = None
-    """What would help."""
-
-    def __str__(self) -> str:
-        about = f"column {self.column!r} {self.what}" if self.column is not None else self.what
-        where = f", first: {self.first}" if self.first is not None and self.count != 1 else ""
-        where = f" ({self.first})" if self.first is not None and self.count == 1 else where
-        return f"{about}{where}{f'; {self.remedy}' if self.remedy else ''}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """For programs."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -227,6 +200,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _impossible(found)
     yield from _far(found, task)
     yield from _unusable(found, task)
+    yield from about_files(found.samples, settings)
     names = column_names(found.samples)
     for j, (different, rows) in narrowed(found.samples.X, found.columns).items():
         yield Finding(

@@ -21,7 +21,9 @@ def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
 def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
     match data:
         case CsvSettings():
-            return CsvSource(data.path, data.label, data.series, data.columns, said=Said.of(data))
+            return CsvSource(
+                data.path, data.label, data.series, data.columns, said=Said.of(data), files=data.files
+            )
         case NpzSettings():
             return NpzSource(data.path)
         case PythonSettings():

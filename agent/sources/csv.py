@@ -1,7 +1,7 @@
 """Samples from text, CSV or JSON lines: one file, or a folder of them that may be growing."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from agent.sources.joining import Table, join, key_of
 from agent.sources.jsonlines import JsonTables
 from agent.sources.preambles import Form
 from agent.sources.records import Bad
+from agent.sources.rotation import beside
 from agent.sources.said import NOTHING, Said
 from agent.sources.samples import LeftOut, Samples, unreadable
 from agent.sources.tables import COMPLETE, CsvTables, Header, Tables
@@ -46,11 +47,13 @@ class CsvSource:
     """Whether a last line without its end is still being written, and waits."""
     said: Said = NOTHING
     """How the files are written, as far as their owner says it."""
+    files: str | None = None
+    """A pattern of names of the folder's files, which are read instead of its *.csv; see `rotation`."""
 
     def fingerprint(self) -> Hashable:
         """Each file's name, inode, size and time of change."""
         try:
-            stats = [(file, file.stat()) for file in list_files(self.path)]
+            stats = [(file, file.stat()) for file in list_files(self.path, self.files)]
         except OSError as error:
             raise unreadable(Path(error.filename or self.path), error) from None
         return tuple((file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
@@ -62,7 +65,7 @@ class CsvSource:
             DataError: no file, none that is text, no rows, too many lines that cannot be read, or a form that
                 can be understood in two ways; names the file, the line and what to do.
         """
-        files = list_files(self.path)
+        files = list_files(self.path, self.files)
         parsed = [self._parse(file) for file in files]
         tables = [table for file in parsed for table in file.tables if table.columns.rows]
         left_out = self._left_out(parsed, sum(table.columns.rows for table in tables))
@@ -77,9 +80,10 @@ class CsvSource:
             if len(files) > 1:
                 told = public("{told} (nor have {more} more files rows)", told=told, more=len(files) - 1)
             raise DataError(f"{files[0]}: {told}", public("the file {told}", told=told))
-        return join(
+        samples = join(
             self.path, tables, self.label, self.series, self.said.time, _told_of_all(parsed), left_out
         )
+        return replace(samples, beside=beside(self.path, files, self.files))
 
     def names(self) -> frozenset[str]:
         """What stands in the first file's first line.
@@ -87,7 +91,7 @@ class CsvSource:
         Raises:
             DataError: no file, none that is text, or the separator cannot be told.
         """
-        file = list_files(self.path)[0]
+        file = list_files(self.path, self.files)[0]
         data = read_data(file, self.growing)
         dialect = detect(file, data, self.said, None)
         return frozenset(

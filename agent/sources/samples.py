@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.sources.rotation import NOTHING_BESIDE, Beside
 from fedge.disclosure import Public, public
 from fedge.errors import DataError
 
@@ -102,6 +103,8 @@ class Samples:
     """Lines that could not be read; None: all were."""
     unread: Mapping[int, Unread] = field(default_factory=dict)
     """By column: cells that could not be read, and count as missing."""
+    beside: Beside = NOTHING_BESIDE
+    """Files that lie beside those that were read."""
 
     def unread_at(self, row: int, names: Collection[str]) -> Fault | None:
         """The first unread cell of one of these columns, if it stands in this row."""

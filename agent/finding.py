@@ -1,0 +1,32 @@
+"""One thing that is found about a device's data, in words and for programs."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about the data."""
+
+    kind: str
+    """What sort of thing, for programs."""
+    what: str
+    """What is found, in words; of a column what it does."""
+    column: str | None = None
+    """The column that it is about."""
+    count: int | None = None
+    """How many rows or values it is about."""
+    first: str | None = None
+    """Where the first of them is: `data/a.csv: line 7`; of a cell that cannot be read, why as well."""
+    remedy: str | None = None
+    """What would help."""
+
+    def __str__(self) -> str:
+        about = f"column {self.column!r} {self.what}" if self.column is not None else self.what
+        where = f", first: {self.first}" if self.first is not None and self.count != 1 else ""
+        where = f" ({self.first})" if self.first is not None and self.count == 1 else where
+        return f"{about}{where}{f'; {self.remedy}' if self.remedy else ''}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
