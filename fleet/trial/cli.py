@@ -93,9 +93,10 @@ def try_(
                 65 the files cannot be used; 78 --out or --broker cannot be
                 used; 130 Ctrl-C
     """
+    from fleet.data_options import data_options, with_hint
     from fleet.progress import Bar, Silent
     from fleet.trial.proposal import ROUNDS, Wish
-    from fleet.trial.run import Options, data_option, run
+    from fleet.trial.run import ELSEWHERE, Options, run
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -115,7 +116,7 @@ def try_(
             ),
             out=out,
             devices_from=devices_from,
-            data=dict(data_option(text) for text in data or ()),
+            data=data_options(data or (), ELSEWHERE),
             leave_one_out=leave_one_out,
             seconds=seconds,
             seed=seed,
@@ -129,7 +130,7 @@ def try_(
                 trial = run(options, bar)
             _print(trial, console)
     except FedgeError as error:
-        typer.echo(f"fedge try: {error}", err=True)
+        typer.echo(f"fedge try: {with_hint(str(error))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("fedge try: stopped", err=True)

@@ -3,7 +3,6 @@
 import math
 import shutil
 import time
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from fedge.scores import Classification, Regression
 from fedge.settings import BrokerSettings
 from fleet import broker, learning, report
 from fleet.comparison import Compared, compare, outcome_of
+from fleet.data_options import csv_settings
 from fleet.demo import federation_name
 from fleet.figure import figure_of
 from fleet.folders import empty
@@ -34,18 +34,16 @@ from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
 from fleet.trial.result import DeviceResult, Trial
 from fleet.trial.skew import Finding
 from fleet.trial.table import Table, table_of
-from fleet.trial.usage import UsageError
 
 DEADLINE_S = 60.0
 LEARNING = 0.5
 """The part of the time that learning may take; the rest is for what it is compared with."""
-OPTIONS = {
-    "source": "the files that are named",
-    "path": "the files that are named",
-    "label": "--label",
-    "series": "--series",
-    "missing": "--missing",
-    "holdout": "--holdout and --by",
+ELSEWHERE = {
+    **dict.fromkeys(("source", "path", "files"), "is chosen by the files that are named"),
+    "label": "is chosen by --label",
+    "series": "is chosen by --series",
+    "missing": "is chosen by --missing",
+    "holdout": "is chosen by --holdout and --by",
 }
 """Keys of `[data]` that are said in another way, which would win."""
 
@@ -157,28 +155,6 @@ def run(options: Options, display: Display) -> Trial:
     return trial
 
 
-def data_option(text: str) -> tuple[str, Value]:
-    """Read `KEY=VALUE` of `--data`, as it would stand in `agent.toml`; what is no TOML there is a text.
-
-    >>> data_option("gap=1"), data_option("separator=;")
-    (('gap', 1), ('separator', ';'))
-
-    Raises:
-        UsageError: there is no key, or it has an option of its own.
-    """
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals or not key.isidentifier():
-        raise UsageError(f"--data {text}: expected KEY=VALUE, as in the section [data] of agent.toml: gap=1")
-    if (option := OPTIONS.get(key)) is not None:
-        raise UsageError(f"--data {text}: {key} is chosen by {option}")
-    try:
-        found: Value = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value.strip()
-    return key, found
-
-
 def _read(one: DeviceFiles, home: Path, options: Options) -> _Device:
     """Read a device's data where they are; of a file that was split, its part."""
     one.put(home)
@@ -192,12 +168,7 @@ def _read(one: DeviceFiles, home: Path, options: Options) -> _Device:
 
 
 def _settings(path: Path, options: Options, more: Mapping[str, Value]) -> CsvSettings:
-    try:
-        return CsvSettings.model_validate({**_section(str(path.resolve()), options), **more})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"[data] {key}: {first['msg'].removeprefix('Value error, ')}") from None
+    return csv_settings({**_section(str(path.resolve()), options), **more})
 
 
 def _section(path: str, options: Options) -> dict[str, Value]:

@@ -15,10 +15,11 @@ from agent.config import AgentSettings
 from agent.sources import open_source
 from aggregator.config import FederationSettings
 from fleet.cli import app
+from fleet.data_options import data_options
 from fleet.learning import data_of
 from fleet.provision import Federation
 from fleet.trial import twin
-from fleet.trial.run import data_option
+from fleet.trial.run import ELSEWHERE
 from fleet.trial.usage import UsageError
 from fleet.verification import answers
 
@@ -58,6 +59,8 @@ def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["data", "--label", "activity", "--data", "gap"], 64, "--data gap: expected KEY=VALUE"),
         (["data", "--label", "activity", "--data", "missing=drop"], 64, "missing is chosen by --missing"),
         (["data", "--label", "activity", "--series", "time"], 65, "or whole series (--by series)"),
+        (["data", "--label", "activity", "--data", "files=a*"], 64, "files is chosen by the files that are"),
+        (["data", "--label", "activity", "--data", "minimun=5"], 64, "no key 'minimun' (did you mean 'min"),
         (["data", "--label", "activity", "--data", "minimum=5"], 64, "[data] minimum: Input should be"),
         (
             ["short", "--label", "activity"],
@@ -88,10 +91,10 @@ def test_the_help_teaches_each_form() -> None:
 
 
 def test_a_key_of_data_is_read_as_in_agent_toml() -> None:
-    assert data_option('columns=["a", "b"]') == ("columns", ["a", "b"])
-    assert data_option("comment = #") == ("comment", "#")
+    found = data_options(['columns=["a", "b"]', "comment = #"], ELSEWHERE)
+    assert found == {"columns": ["a", "b"], "comment": "#"}
     with pytest.raises(UsageError):
-        data_option("=1")
+        data_options(["=1"], ELSEWHERE)
 
 
 @pytest.mark.system
