@@ -56,7 +56,7 @@ def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> No
         out.write(scorecard.as_text(scores, left_out))
 
 
-def misgivings(samples: Samples, data: DataSettings, task: Task) -> tuple[Finding, ...]:
+def misgivings(samples: Samples, data: DataSettings, task: Task | None) -> tuple[Finding, ...]:
     """What of a file may be otherwise than it was taken, so that the figures mean something else."""
     return tuple(
         doubt

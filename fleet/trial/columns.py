@@ -1,5 +1,6 @@
 """Which columns can be learnt from: numbers that say something, and not which row or which device it is."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -52,7 +53,7 @@ def _against(tables: Sequence[Table], name: str) -> Iterator[str]:
     """What speaks against a column that all devices have."""
     for table in tables:
         if name in table.faults:
-            yield f"holds something else than numbers: {table.faults[name]}"
+            yield f"holds something else than numbers{_place(table, name)}"
     parts = [table.column(name).astype(np.float64) for table in tables]
     present = [part[~np.isnan(part)] for part in parts]
     values = np.concatenate(present)
@@ -63,7 +64,7 @@ def _against(tables: Sequence[Table], name: str) -> Iterator[str]:
     if values.min() == values.max():
         yield f"is always {values[0]:g}"
         return
-    whole, plain = bool((values == np.round(values)).all()), name.strip().casefold()
+    whole, plain = bool((values == np.round(values)).all()), _bare(name)
     filled = [part for part in present if len(part)]
     if all(len(part) > 1 and (np.diff(part) > 0).all() for part in filled):
         yield "grows from row to row on every device: a time or a counter"
@@ -76,6 +77,21 @@ def _against(tables: Sequence[Table], name: str) -> Iterator[str]:
         yield "is the same within each device and another on each: an id of the device"
     if whole and _tells_label(tables, name):
         yield "tells the label one to one: it would be the answer, not a measurement"
+
+
+def _place(table: Table, name: str) -> str:
+    """Where something else was met first, without the file and the column, which are known."""
+    found = re.search(r"(line \d+).*: (.+)$", table.faults[name], re.DOTALL)
+    return f" ({found[1]}: {found[2]})" if found is not None else ""
+
+
+def _bare(name: str) -> str:
+    """A column's name in small letters and without its unit.
+
+    >>> _bare("Time (s)"), _bare("Timestamp [ms]"), _bare("t")
+    ('time', 'timestamp', 't')
+    """
+    return re.sub(r"[\s_]*[(\[].*", "", name).strip("_ ").casefold()
 
 
 def _tells_label(tables: Sequence[Table], name: str) -> bool:

@@ -262,6 +262,7 @@ def _write(
         rounds=proposal.rounds,
         deadline_s=DEADLINE_S,
         best_by="accuracy" if proposal.classes else "rmse",
+        missing=proposal.missing,
     )
     agents = {
         device.found.device: write_agent(

@@ -5,12 +5,13 @@ from types import ModuleType
 
 import pytest
 
-from fleet import figure, learning
-from fleet.trial import files, proposal, run, skew
+from fleet import data_options, figure, learning
+from fleet.trial import columns, files, proposal, skew
 
 
 @pytest.mark.parametrize(
-    ("module", "examples"), [(figure, 1), (learning, 1), (files, 2), (proposal, 1), (run, 1), (skew, 1)]
+    ("module", "examples"),
+    [(data_options, 1), (figure, 1), (learning, 1), (files, 2), (proposal, 1), (columns, 1), (skew, 1)],
 )
 def test_examples(module: ModuleType, examples: int) -> None:
     assert doctest.testmod(module) == (0, examples)

@@ -82,7 +82,7 @@ def test_text_and_what_not_all_have_are_left_out() -> None:
     features, left_out = usable([one, two], ["label"])
     assert features == ("x",)
     assert left_out == {
-        "note": "holds something else than numbers: one.csv: line 2: text",
+        "note": "holds something else than numbers (line 2: text)",
         "more": "only 1 of 2 devices have it",
     }
 
@@ -204,3 +204,9 @@ def test_no_column_to_learn_from_is_told_with_all_reasons() -> None:
         FedgeError, match=r"no column is left to learn from \(n: grows .*; flat: is always 1\)"
     ):
         propose(tables, Wish(label="label"))
+
+
+def test_a_time_is_known_by_its_name_with_a_unit_too() -> None:
+    clock = [float(k // 3) for k in range(N)]
+    tables = [table(name, {"Time (s)": clock, "x": noise()}, mixed()) for name in ("one", "two")]
+    assert usable(tables, ["label"]) == (("x",), {"Time (s)": "is a time"})
