@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -52,6 +53,13 @@ def test_accuracy_is_drawn_at_the_round_whose_model_it_is_of(outcome: Outcome) -
     line = _accuracy_figure(outcome).data[0]
     # A round's row tells the accuracy of the model it began from; the last point is the final file's.
     assert list(zip(line.x, line.y, strict=True)) == [(0, 0.25), (1, 0.5), (2, 0.75), (3, 0.875)]
+
+
+def test_what_is_written_beside_a_round_stays_within_the_figure(outcome: Outcome) -> None:
+    for chosen, anchor in ((1, "left"), (3, "right")):
+        figure = _accuracy_figure(replace(outcome, chosen=chosen))
+        (note,) = (one for one in figure.layout.annotations if "together" in one.text)
+        assert (note.x, note.xanchor) == (chosen, anchor)
 
 
 def test_bytes_are_drawn_by_direction_and_the_survey_is_among_them(outcome: Outcome) -> None:

@@ -136,4 +136,8 @@ def test_a_curve_that_still_rises_is_not_over() -> None:
     assert skew.unfinished(ACCURACY, rising + [0.7] * 20) is None
     assert skew.unfinished(RMSE, [100 / (k + 1) for k in range(20)]) is not None
     assert skew.unfinished(RMSE, rising) is None  # it becomes worse
+    assert "in the last 4 rounds" in found.text
+    short = skew.unfinished(ACCURACY, [0.5, 0.6])
+    assert short is not None
+    assert short.text.endswith("in the last round")
     assert skew.unfinished(ACCURACY, [0.5]) is None
