@@ -109,6 +109,7 @@ class Account:
         holdout = self.rules.holdout
         lines = {
             "files": listing(files),
+            "not read": listing(samples.beside.others),
             "rows": f"{len(samples.X)}{_of(samples)}: {len(self.training)} for training, "
             f"{len(self.held)} held out "
             f"({holdout.part:g} by {holdout.by}), {between} in gaps, {left} left out",

@@ -147,6 +147,9 @@ class CsvSettings(DataSettings):
     """Where samples come from."""
     path: LocalPath
     """One CSV file, or a folder whose *.csv are read in the order of their names."""
+    files: str | None = Field(default=None, min_length=1, pattern=r"^[^/\\\x00]+$")
+    """Which files of the folder are read instead, as a pattern of their names: `"data.csv*"` for a log
+    that is rotated. Those of one log are one recording, the oldest first; compressed ones are not read."""
     label: str = Field(default=LABEL, min_length=1)
     """The column of class names, for a classification; a regression's targets are columns by their names."""
     series: str | None = Field(default=None, min_length=1)

@@ -7,6 +7,7 @@ import numpy as np
 from agent.account import Account, column_names
 from agent.config import DataSettings
 from agent.extremes import NAMED, count_of, extremes
+from agent.file_doubts import about_files
 from agent.finding import Finding
 from agent.labels import key
 from agent.narrowing import narrowed
@@ -26,6 +27,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _impossible(found)
     yield from _far(found, task)
     yield from _unusable(found, task)
+    yield from about_files(found.samples, settings)
     names = column_names(found.samples)
     for j, (different, rows) in narrowed(found.samples.X, found.columns).items():
         yield Finding(

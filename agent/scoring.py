@@ -1,14 +1,18 @@
 """How good a model's answers are for rows whose true answers stand beside them."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.account import account
 from agent.config import AgentSettings, DataSettings
 from agent.dataset import answers
+from agent.doubts import doubts
+from agent.finding import Finding
 from agent.labels import UNKNOWN
 from agent.predict import answer
 from agent.sources import Samples
@@ -18,8 +22,12 @@ from fedge.messages import Task
 from fedge.scorecard import LeftOut
 from fedge.scores import UNANSWERED, Classification, Regression, classification, regression
 
+log = logging.getLogger("fedge.agent")
+
 NOTHING_SAID = DataSettings()
 """Where no owner has said anything about the data."""
+MISTAKABLE = frozenset({"classes from 1", "decimal comma", "not read"})
+"""Kinds of doubts that concern a file which is scored; the others are of what is learnt from."""
 
 
 def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
@@ -36,6 +44,8 @@ def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> No
     """
     found = answer(settings, file)
     scores, unlabelled = scored(found.task, found.samples, found.rows, found.outputs, found.data)
+    for doubt in misgivings(found.samples, found.data, found.task):
+        log.warning("%s", doubt)
     left_out = LeftOut(unlabelled=unlabelled, incomplete=len(found.samples.X) - len(found.rows))
     if as_json:
         origin = {"generation": found.model.generation, "round": found.model.round}
@@ -44,6 +54,15 @@ def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> No
     else:
         out.write(f"the model of round {found.model.generation}.{found.model.round}: ")
         out.write(scorecard.as_text(scores, left_out))
+
+
+def misgivings(samples: Samples, data: DataSettings, task: Task | None) -> tuple[Finding, ...]:
+    """What of a file may be otherwise than it was taken, so that the figures mean something else."""
+    return tuple(
+        doubt
+        for doubt in doubts(account(samples, data, task), data, task)
+        if doubt.kind in MISTAKABLE or doubt.kind.startswith("impossible number")
+    )
 
 
 def scored(

@@ -42,6 +42,11 @@ from fedge.topics import Address, Topics
 from fedge.trust import SignedKind, Signer
 
 log = logging.getLogger("fedge.aggregator")
+MORE = (
+    "it goes on if [stopping] is raised and the aggregator started again; "
+    "`fedge-aggregator new-generation` begins anew"
+)
+"""Said once learning is done."""
 
 Happening = Event | LinkEvent | Exported | Closed
 """What the inbox brings."""
@@ -435,6 +440,7 @@ class Runtime:
             case do.Finish(why):
                 took_part = participation.last_of(self._ledger.summaries(self._state.round.generation))
                 log.info("learning is done: %s%s", why, took_part)
+                log.info(MORE)
             case do.GiveUp(text, gave_way, later):
                 raise (GaveWay if gave_way else Undecided if later else ConfigError)(text)
             case do.Say(level, text, device, cause):

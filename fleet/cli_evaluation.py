@@ -22,6 +22,14 @@ def evaluate(
     label: Annotated[
         str | None, typer.Option(help="A CSV's column of class names.", show_default="label")
     ] = None,
+    said: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="KEY=VALUE",
+            help="A key of the section data of agent.toml: first_class=1, missing_values=[-9999].",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Say how good a model is where answers are known: by class, or by target beside always the mean.
@@ -31,18 +39,24 @@ def evaluate(
     from fedge import scorecard
     from fedge.escapes import printable
     from fleet import evaluation
+    from fleet.data_options import HINT, data_options, names_a_key, with_hint
 
     try:
-        found = evaluation.evaluate(model, data, label)
+        found = evaluation.evaluate(model, data, label, data_options(said or (), evaluation.ELSEWHERE))
     except FedgeError as error:
-        typer.echo(f"fedge evaluate: {error}", err=True)
+        typer.echo(f"fedge evaluate: {with_hint(str(error))}", err=True)
         sys.exit(error.exit_code)
+    for warning in found.warnings:
+        typer.echo(f"warning: {printable(warning)}", err=True)
+    if any(map(names_a_key, found.warnings)):
+        typer.echo(HINT, err=True)
     if as_json:
         document = {
             "federation": found.federation,
             "generation": found.generation,
             "round": found.round,
             "gaps": found.gaps,
+            "warnings": list(found.warnings),
             **scorecard.as_json(found.scores, found.left_out),
         }
         typer.echo(json.dumps(document, allow_nan=False, indent=2))

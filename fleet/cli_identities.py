@@ -48,7 +48,10 @@ def init(
     device_days: Annotated[int, typer.Option(help="How long a device's certificate lasts.", min=1)] = 365,
     like: Annotated[
         Path | None,
-        typer.Option(help="A CSV, a folder of them or an .npz: propose from it what is learnt, in [model]."),
+        typer.Option(
+            help="A CSV, a folder of them or an .npz: propose from it what is learnt. Or the folder that "
+            "`fedge try` made: take up what was tried there."
+        ),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="With --like: the CSV's column of class names.", show_default="label")
@@ -63,6 +66,10 @@ def init(
     To replace a key that others saw, remove its file and run this again: its certificate counts no more.
 
     With --like it says which columns it took, which it left out and why.
+
+    \b
+      fedge init phones --like out/try                         what `fedge try` has tried
+      fedge init phones --like data.csv --label activity       proposed from one file
     """
     if like is None and (label is not None or regression is not None):
         raise typer.BadParameter("--label and --regression are a file's: they go with --like")
@@ -77,16 +84,26 @@ def init(
         name, host or ["localhost"], port, provisioning_port, ca_days, server_days, device_days
     )
     with _told("init"):
-        proposal = None
+        told = ""
         if like is not None:
-            from fleet.settings_text import data_table, model_table, proposed
+            from fleet.trial.settings import is_trial, tried
 
-            proposal = proposed(like, label, regression)
-            founding = replace(
-                founding,
-                model=model_table(proposal, like.name),
-                data=data_table(like, label, regression),
-            )
+            if is_trial(like):
+                if label is not None or regression is not None:
+                    raise typer.BadParameter("the trial has its own --label or --regression: leave it out")
+                trial = tried(like)
+                told = trial.summary
+                founding = replace(founding, model=trial.model, learning=trial.learning, data=trial.data)
+            else:
+                from fleet.settings_text import data_table, model_table, proposed, summary
+
+                proposal = proposed(like, label, regression)
+                told = summary(proposal, like.name)
+                founding = replace(
+                    founding,
+                    model=model_table(proposal, like.name),
+                    data=data_table(like, label, regression),
+                )
         made = found(
             FederationFolder(root), founding, FederationFolder(beside) if beside is not None else None
         )
@@ -98,10 +115,8 @@ def init(
         typer.echo(f"{root} is complete; nothing was changed")
     elif here_only and FederationFolder(root).mosquitto_conf in made:
         typer.echo("the broker listens on this machine only: for devices elsewhere use --host", err=True)
-    if like is not None and proposal is not None:
-        from fleet.settings_text import summary
-
-        typer.echo(summary(proposal, like.name), err=True)
+    if told:
+        typer.echo(told, err=True)
         for path in (FederationFolder(root).settings, FederationFolder(root).device_settings):
             if path not in made:
                 typer.echo(f"{path} was there before, so --like has not changed it", err=True)

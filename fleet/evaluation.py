@@ -1,8 +1,10 @@
 """An exported model and a file with true answers: how good is it there?"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from agent.config import LABEL
+from agent.config import LABEL, CsvSettings
 from agent.dataset import features
-from agent.scoring import scored
-from agent.sources import CsvSource, NpzSource
+from agent.scoring import misgivings, scored
+from agent.sources import CsvSource, NpzSource, Source
+from agent.sources.exclusions import exclude
+from agent.sources.said import Said
 from fedge.errors import DataError
 from fedge.escapes import printable
 from fedge.files import read_file
@@ -21,9 +25,22 @@ from fedge.messages import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.scorecard import LeftOut
 from fedge.scores import Classification, Regression
+from fleet.data_options import csv_settings
+from fleet.provision import Value
+from fleet.trial.usage import UsageError
 
 ort.disable_telemetry_events()
 
+NOTHING_SAID: Mapping[str, Value] = MappingProxyType({})
+ELSEWHERE = {
+    **dict.fromkeys(("source", "path"), "is chosen by the file that is named"),
+    "label": "is chosen by --label",
+    "missing": "says nothing here: the model is given each row as it is",
+    **dict.fromkeys(
+        ("holdout", "gap", "minimum", "newest", "series"), "says nothing here: every row is evaluated"
+    ),
+}
+"""Keys of `[data]` that say nothing here, and why."""
 BLOCK = 4_096
 """Rows computed at a time."""
 
@@ -40,24 +57,36 @@ class Evaluated:
     left_out: LeftOut
     gaps: int
     """Rows that the model was given with a missing value; what it makes of them is its own matter."""
+    warnings: tuple[str, ...] = ()
+    """What may be otherwise than it was taken."""
 
 
-def evaluate(model: Path, data: Path, label: str | None = None) -> Evaluated:
+def evaluate(
+    model: Path, data: Path, label: str | None = None, section: Mapping[str, Value] = NOTHING_SAID
+) -> Evaluated:
     """Give the rows of a file to an exported model, and score what it answers.
 
     Args:
         model: `model.onnx` as the aggregator exports it, whose metadata name its columns.
         data: a CSV, a folder of them, or an `.npz`, with the model's features by name and the true answers.
         label: a CSV's column of class names; None: `label`.
+        section: keys of `[data]`: how the file is written, and what its values and labels mean.
 
     Raises:
+        UsageError: a label is named and the model answers with numbers, or what is said cannot be meant.
         DataError: a file cannot be read, is no such model, lacks a column, or names a class that the model
             does not know.
     """
     session, said = _open(model)
     task = _task(model, said)
+    if label is not None and task.classes is None:
+        raise UsageError(
+            f"--label {label}: the model answers with numbers, which stand in {', '.join(task.outputs)}; "
+            "leave it out"
+        )
     named = label if label is not None else LABEL
-    samples = (NpzSource(data) if data.suffix == ".npz" else CsvSource(data, named, growing=False)).read()
+    settings = csv_settings({**section, "source": "csv", "path": str(data), "label": named})
+    samples = exclude(_source(data, settings).read(), settings)
     if task.classes is not None and samples.columns is not None and samples.y is None:
         raise DataError(
             f"{samples.name}: there is no column {named!r} with each row's class; say which it is by --label"
@@ -66,7 +95,7 @@ def evaluate(model: Path, data: Path, label: str | None = None) -> Evaluated:
     outputs = _compute(model, session, X)
     if outputs.shape != (len(X), len(task.outputs)):
         raise DataError(f"{model}: its metadata name {len(task.outputs)} outputs, and it computes others")
-    scores, unlabelled = scored(task, samples, np.arange(len(X)), outputs)
+    scores, unlabelled = scored(task, samples, np.arange(len(X)), outputs, settings)
     return Evaluated(
         federation=said.get("federation", ""),
         generation=_whole(said.get("generation")),
@@ -74,6 +103,20 @@ def evaluate(model: Path, data: Path, label: str | None = None) -> Evaluated:
         scores=scores,
         left_out=LeftOut(unlabelled=unlabelled),
         gaps=_gaps(X),
+        warnings=tuple(map(str, misgivings(samples, settings, task))),
+    )
+
+
+def _source(data: Path, settings: CsvSettings) -> Source:
+    if data.suffix == ".npz":
+        return NpzSource(data)
+    return CsvSource(
+        data,
+        settings.label,
+        columns=settings.columns,
+        growing=False,
+        said=Said.of(settings),
+        files=settings.files,
     )
 
 

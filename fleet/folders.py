@@ -6,6 +6,11 @@ from pathlib import Path
 from fedge.errors import ConfigError
 
 
+def is_of(folder: Path, kind: str) -> bool:
+    """Whether a run of this kind has made the folder."""
+    return (folder / f".fedge-{kind}").is_file()
+
+
 def empty(folder: Path, kind: str) -> Path:
     """Make the folder, or empty the one that an earlier run made; anybody else's is left alone.
 

@@ -39,6 +39,8 @@ class Proposal:
     """The hidden layers."""
     incomplete: int = 0
     """Rows that lack a feature or their answer: what becomes of them, `[data] missing` says."""
+    doubts: tuple[str, ...] = ()
+    """What in the file may be otherwise than it was taken."""
 
 
 def propose(

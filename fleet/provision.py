@@ -103,12 +103,14 @@ def write_federation(
     best_by: str = "loss",
     choose: str = "best",
     keep_all: bool = False,
+    missing: str = "refuse",
 ) -> Path:
     """Write `federation.toml` in `folder`; its state and its export will lie beside it.
 
     Every round waits for all `devices`; with a `quorum` for those who are online, and so many are enough.
     What is exported is what `choose` says, as in `[export]`; `best_by` is `[stopping] patience_on`. With
-    `keep_all` the ledger keeps every round, in `KEEP_BYTES` at most, to be looked at afterwards.
+    `keep_all` the ledger keeps every round, in `KEEP_BYTES` at most, to be looked at afterwards. `missing`
+    is proposed to the devices unless it is their default, and the exported graph does the same.
     """
     enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
     # Beside the rounds of training: the survey, and the round that measures the last model.
@@ -121,6 +123,7 @@ def write_federation(
             "broker": _broker(broker_url),
             "model": model,
             "plan": plan.model_dump(exclude_none=True),
+            **({"data": {"missing": missing}} if missing != "refuse" else {}),
             "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
             "stopping": {"rounds": rounds, "patience_on": best_by},
             "state": {"folder": "state", **kept},

@@ -164,7 +164,7 @@ def _accuracy_figure(outcome: Outcome) -> go.Figure:
         y=y,
         text=f"<b>together: {shown(y)}</b>",
         showarrow=False,
-        xanchor="right" if 2 * x > points[-1][0] else "left",
+        xanchor="right" if 2 * x > points[-1][0] else "left",  # towards the middle, not over the axis
         yanchor="top",
         yshift=-10,
         font={"color": TOGETHER, "size": 15},

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from agent.config import LABEL
+from agent.config import LABEL, DataSettings
+from agent.scoring import misgivings
 from agent.sources import CsvSource, NpzSource
 from fedge.disclosure import listing
 from fedge.escapes import printable
@@ -23,7 +25,9 @@ def proposed(path: Path, label: str | None, regression: str | None) -> Proposal:
     if path.suffix == ".npz":
         return propose(NpzSource(path).read(), label, regression)
     named = label if label is not None or regression is not None else LABEL
-    return propose(CsvSource(path, named, growing=False).read(), named, regression)
+    samples = CsvSource(path, named, growing=False).read()
+    doubts = misgivings(samples, DataSettings(), None)
+    return replace(propose(samples, named, regression), doubts=tuple(map(str, doubts)))
 
 
 def model_table(proposal: Proposal, origin: str) -> str:
@@ -75,6 +79,7 @@ def summary(proposal: Proposal, origin: str) -> str:
         lines.append(
             f"rows that lack a value: {proposal.incomplete}; [data] missing says what becomes of them"
         )
+    lines += [f"look at it: {doubt}" for doubt in proposal.doubts]
     return "\n".join(printable(line) for line in lines)
 
 

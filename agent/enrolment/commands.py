@@ -74,7 +74,10 @@ def run_join(options: argparse.Namespace) -> int:
     else:
         join_with_bundle(Path(given), folder)
     config = folder / AGENT
-    print(f"{config}: edit [data], then look with `fedge-agent --config {config} --check`")
+    print(
+        f"{config}: put the data where [data] path says, or change it; then look with "
+        f"`fedge-agent --config {config} --check`"
+    )
     return 0
 
 

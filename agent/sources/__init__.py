@@ -22,9 +22,15 @@ def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
 def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
     match data:
         case CsvSettings():
-            newest = Newest.of(data.newest)
-            said = Said.of(data)
-            return CsvSource(data.path, data.label, data.series, data.columns, said=said, newest=newest)
+            return CsvSource(
+                data.path,
+                data.label,
+                data.series,
+                data.columns,
+                said=Said.of(data),
+                newest=Newest.of(data.newest),
+                files=data.files,
+            )
         case NpzSettings():
             return NpzSource(data.path, data.newest)
         case PythonSettings():

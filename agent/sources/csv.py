@@ -1,7 +1,7 @@
 """Samples from text, CSV or JSON lines: one file, or a folder of them that may be growing."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.sources.content import opened
@@ -9,6 +9,7 @@ from agent.sources.folder import list_files
 from agent.sources.joining import join
 from agent.sources.newest import Newest, Thinning
 from agent.sources.parsing import Parsing, Wanted, rows_of
+from agent.sources.rotation import beside
 from agent.sources.said import NOTHING, Said
 from agent.sources.samples import LeftOut, Samples, unreadable
 from agent.sources.tables import COMPLETE
@@ -51,12 +52,14 @@ class CsvSource:
     """How the files are written, as far as their owner says it."""
     newest: Newest | None = None
     """Which rows are used; None: all."""
+    files: str | None = None
+    """A pattern of names of the folder's files, which are read instead of its *.csv; see `rotation`."""
     _memory: _Memory = field(default_factory=_Memory, init=False, compare=False, repr=False)
 
     def fingerprint(self) -> Hashable:
         """Each file's name, inode, size and time of change."""
         try:
-            stats = [(file, file.stat()) for file in list_files(self.path)]
+            stats = [(file, file.stat()) for file in list_files(self.path, self.files)]
         except OSError as error:
             raise unreadable(Path(error.filename or self.path), error) from None
         return tuple((file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
@@ -68,7 +71,7 @@ class CsvSource:
             DataError: no file, none that is text, no rows, too many lines that cannot be read, or a form that
                 can be understood in two ways; names the file, the line and what to do.
         """
-        files = list_files(self.path)
+        files = list_files(self.path, self.files)
         before, samples = self._memory.parsed, self._memory.samples
         self._memory.parsed, self._memory.samples = {}, None  # of no use if anything is raised
         parsed, changed = self._parse(files, before)
@@ -76,6 +79,8 @@ class CsvSource:
         if samples is None or changed:
             samples = None  # its memory is free while the next are made
             samples = self._joined(files, parsed)
+        if (others := beside(self.path, files, self.files)) != samples.beside:
+            samples = replace(samples, beside=others)
         self._memory.samples = samples
         return samples
 
@@ -85,7 +90,7 @@ class CsvSource:
         Raises:
             DataError: no file, none that is text, or the separator cannot be told.
         """
-        file = list_files(self.path)[0]
+        file = list_files(self.path, self.files)[0]
         wanted = Wanted(self.label, self.series, None, self.said)
         with opened(file, self.growing) as content:
             tables = wanted.tables(content, True, wanted.dialect(content))

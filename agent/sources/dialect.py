@@ -23,6 +23,7 @@ _COMMAS = ("separated by commas",)
 MISFITS = 0.1
 """The share of lines that may have another number of cells, where a separator is still the right one."""
 _JSON_ARRAY = re.compile(r"\s*\[\s*\{")
+_FRACTION = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "'|'", " ": "spaces"}
 
 
@@ -282,7 +283,11 @@ def _refuse_whole_json(file: Path, lines: Sequence[str], at: int) -> None:
 def _hint(lines: Sequence[tuple[int, str]], separator: str) -> str:
     """The setting that helps where a later line than the first looks like the header of those below it."""
     texts = [line for _, line in lines]
-    if len(texts) < 3 or _fit(texts, separator) is not None:
+    if len(texts) < 3:
+        return ""
+    if separator == "," and "," not in texts[0] and all(map(_FRACTION.fullmatch, texts[1:])):
+        return 'the comma may be a decimal comma: say [data] separator = ";"'
+    if _fit(texts, separator) is not None:
         return ""
     for i in range(1, min(len(texts) - 1, 50)):
         fits = [sign for sign in SEPARATORS if _fit(texts[i:], sign) is not None]

@@ -1,7 +1,8 @@
-"""The files of a device: one, or those of a folder in the order of their names."""
+"""The files of a device: one, or those of a folder in the order of their names, or by a pattern."""
 
 from pathlib import Path
 
+from agent.sources.rotation import matching
 from agent.sources.samples import unreadable
 from agent.sources.signatures import refuse_foreign
 from fedge.disclosure import public
@@ -12,18 +13,27 @@ OTHERS = (".tsv", ".lvm", ".dat", ".jsonl", ".ndjson")
 """What is read from a folder without any file of the name's first kind."""
 
 
-def list_files(path: Path) -> list[Path]:
+def list_files(path: Path, pattern: str | None = None) -> list[Path]:
     """The file itself, or a folder's *.csv; where it has none, its files of other kinds of text.
+
+    Args:
+        path: the file or folder.
+        pattern: `[data] files`: which files of the folder instead, those of a rotated log the oldest first.
 
     Raises:
         DataError: no such file or folder, or it holds none; names what it holds instead.
     """
     try:
         if not path.is_dir():
+            if pattern is not None and path.exists():
+                told = public("[data] files chooses in a folder, and path is a file")
+                raise DataError(f"{path}: {told}: say path = {str(path.parent)!r}", told)
             return [path]
         inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     except OSError as error:
         raise unreadable(path, error) from None
+    if pattern is not None:
+        return matching(path, inside, pattern)
     for suffixes in (SUFFIXES, OTHERS):
         if files := [file for file in inside if file.suffix.lower() in suffixes]:
             return files

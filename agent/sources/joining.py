@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from agent.sources import times
 from agent.sources.columns import Columns
 from agent.sources.copies import beginning, refuse_copies
+from agent.sources.rotation import log_of
 from agent.sources.samples import Fault, LeftOut, Samples, Unread, number
 from fedge.disclosure import listing, public
 from fedge.errors import DataError
@@ -78,7 +79,7 @@ def join(
     recordings = (
         number([text for table in tables for text in table.columns.texts[series]])
         if series is not None
-        else np.repeat(number([str(table.file) for table in tables]), sizes)
+        else np.repeat(number([str(log_of(table.file)) for table in tables]), sizes)
     )
     lines = np.concatenate([table.columns.lines for table in tables])
     unread = _unread(tables, names)

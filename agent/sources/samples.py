@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.sources.rotation import NOTHING_BESIDE, Beside
 from fedge.disclosure import Public, public
 from fedge.errors import DataError
 
@@ -106,6 +107,8 @@ class Samples:
     """So many rows the data have with those that are not used, for they are older; None: these are all."""
     first_row: int = 0
     """The number of the first row where rows are counted."""
+    beside: Beside = NOTHING_BESIDE
+    """Files that lie beside those that were read."""
 
     def unread_at(self, row: int, names: Collection[str]) -> Fault | None:
         """The first unread cell of one of these columns, if it stands in this row."""

@@ -50,6 +50,22 @@ path = "data.csv"     # one file, or a folder of them; it may grow while the age
 label = "state"       # the column that names each row's class
 holdout = 0.2         # the last part by time is kept to measure the model, and never trained on
 """
+EXAMPLE_LEARNING = """\
+[plan]                # what each chosen device does in a round
+epochs = 5
+batch_size = 16       # 0: all samples at once; with epochs = 1 that is FedSGD
+learning_rate = 0.1
+
+[rounds]
+fraction = 1.0        # C: the part of the fleet that is chosen for each round
+quorum = 3            # below this many updates a round stays open
+deadline_s = 60       # stragglers are waited for this long
+
+[stopping]            # whichever comes first
+rounds = 20
+patience = 5          # rounds without a better loss on the devices' held-out parts
+
+"""
 _FEDERATION = """\
 # What is learnt, how rounds run, when to stop. The aggregator reads this; `--check` says what it understood.
 
@@ -71,21 +87,7 @@ key = "aggregator/watch.pem"
 key = "aggregator/signing.key"
 
 {model}
-[plan]                # what each chosen device does in a round
-epochs = 5
-batch_size = 16       # 0: all samples at once; with epochs = 1 that is FedSGD
-learning_rate = 0.1
-
-[rounds]
-fraction = 1.0        # C: the part of the fleet that is chosen for each round
-quorum = 3            # below this many updates a round stays open
-deadline_s = 60       # stragglers are waited for this long
-
-[stopping]            # whichever comes first
-rounds = 20
-patience = 5          # rounds without a better loss on the devices' held-out parts
-
-[state]
+{learning}[state]
 folder = "state"      # the ledger: back it up
 
 [export]
@@ -129,6 +131,8 @@ class Founding:
     device_days: int = 365
     model: str = EXAMPLE_MODEL
     """`[model]` of `federation.toml`, as text."""
+    learning: str = EXAMPLE_LEARNING
+    """`[plan]`, `[rounds]` and `[stopping]`, as text, each with an empty line behind it."""
     data: str = EXAMPLE_DATA
     """`[data]` of the devices' `agent.toml`, as text."""
 
@@ -183,7 +187,12 @@ def found(folder: FederationFolder, founding: Founding, beside: FederationFolder
     url = _url(settings.broker.host, settings.broker.port)
     made.file(  # before the register: a run that was cut short finds here that the name is its own
         folder.settings,
-        _FEDERATION.format(name=json.dumps(founding.name), url=json.dumps(url), model=founding.model),
+        _FEDERATION.format(
+            name=json.dumps(founding.name),
+            url=json.dumps(url),
+            model=founding.model,
+            learning=founding.learning,
+        ),
         PUBLIC,
     )
     with Register(folder.register) as register:

@@ -5,21 +5,14 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from fedge.errors import FedgeError
 
-if TYPE_CHECKING:
-    from fleet.trial.result import Trial
-
 app = typer.Typer(rich_markup_mode=None)
-
-SHOWN = 24
-"""Devices in the table on the terminal; the report and --json have all."""
 
 
 @app.command("try")
@@ -93,10 +86,12 @@ def try_(
                 65 the files cannot be used; 78 --out or --broker cannot be
                 used; 130 Ctrl-C
     """
+    from fleet.data_options import data_options, with_hint
     from fleet.progress import Bar, Silent
-    from fleet.trial.options import Options, data_option
+    from fleet.trial.options import ELSEWHERE, Options
     from fleet.trial.proposal import ROUNDS, Wish
     from fleet.trial.run import run
+    from fleet.trial.terminal import show
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -116,7 +111,7 @@ def try_(
             ),
             out=out,
             devices_from=devices_from,
-            data=dict(data_option(text) for text in data or ()),
+            data=data_options(data or (), ELSEWHERE),
             leave_one_out=leave_one_out,
             seconds=seconds,
             seed=seed,
@@ -128,9 +123,9 @@ def try_(
             console = Console()
             with Bar(rounds or ROUNDS, 0, console) as bar:
                 trial = run(options, bar)
-            _print(trial, console)
+            show(trial, console)
     except FedgeError as error:
-        typer.echo(f"fedge try: {error}", err=True)
+        typer.echo(f"fedge try: {with_hint(str(error))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("fedge try: stopped", err=True)
@@ -146,45 +141,3 @@ def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> N
 
     if value is not None and value not in choices:
         raise UsageError(f"{option} {value}: expected {', '.join(choices)}")
-
-
-def _print(trial: "Trial", console: Console) -> None:
-    """The verdict, the tables, the warnings, and where the files are."""
-    outcome, figures = trial.outcome, trial.figures
-    shown = outcome.figure.shown
-
-    def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    table = Table()
-    table.add_column("training")
-    table.add_column(f"{outcome.figure.title} on {outcome.held_out} held-out rows", justify="right")
-    table.add_row(f"alone (mean of {len(outcome.alone)} devices)", shown(figures.alone))
-    table.add_row(f"together ({outcome.rounds} rounds)", shown(figures.together))
-    table.add_row("all data in one place", shown(figures.central))
-    constant = "always the most frequent class" if trial.proposal.classes else "always the mean"
-    table.add_row(constant, shown(figures.constant))
-    console.print(table)
-    devices = Table()
-    devices.add_column("device", no_wrap=True)
-    for name in ("rows", "held out", "together", "alone", "central"):
-        devices.add_column(name, justify="right")
-    leaves = any(one.without is not None for one in trial.devices)
-    if leaves:
-        devices.add_column("without", justify="right")
-    for one in trial.devices[:SHOWN]:
-        cells = [str(one.training), str(one.held_out), shown(one.together)]
-        cells += ["–" if one.alone is None else shown(one.alone), shown(one.central)]
-        if leaves:
-            cells.append("–" if one.without is None else shown(one.without))
-        devices.add_row(one.device, *cells)
-    console.print(devices)
-    if len(trial.devices) > SHOWN:
-        say(f"and {len(trial.devices) - SHOWN} more devices: see the report")
-    for warning in trial.warnings:
-        say(f"warning: {warning}", "yellow")
-    say(trial.verdict.title, "bold")
-    for sentence in trial.verdict.sentences:
-        say(sentence)
-    for path in (outcome.report, outcome.onnx, trial.settings, trial.settings.parent / "devices"):
-        say(f"  {path}")

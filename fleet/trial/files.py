@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from fedge.disclosure import listing
 from fedge.errors import DataError
@@ -24,6 +25,10 @@ SUFFIX = ".csv"
 SEPARATORS = ",;\t|"
 FEWEST = 2
 """Devices of a fleet at least."""
+LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "å": "a", "ł": "l", "đ": "d"}
+)
+"""Letters that are more than one with an accent."""
 
 
 @dataclass(frozen=True)
@@ -211,12 +216,12 @@ def _written(rows: Iterable[Sequence[str]], separator: str) -> str:
 def device_ids(names: Sequence[str]) -> list[str]:
     """A device id for each name, all different: lower-case letters, digits and hyphens, 36 at most.
 
-    >>> device_ids(["Phone_01", "phone 01", "Ü"])
-    ['phone-01', 'phone-01-2', 'device-3']
+    >>> device_ids(["Phone_01", "phone 01", "Fräse 3", "Øst", "北"])
+    ['phone-01', 'phone-01-2', 'fraese-3', 'ost', 'device-5']
     """
     taken: list[str] = []
     for number, name in enumerate(names, 1):
-        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_DEVICE].strip("-")
+        plain = re.sub(r"[^a-z0-9]+", "-", _ascii(name.lower())).strip("-")[:LONGEST_DEVICE].strip("-")
         wanted = plain or f"device-{number}"
         one, times = wanted, 1
         while one in taken:
@@ -225,6 +230,11 @@ def device_ids(names: Sequence[str]) -> list[str]:
             one = wanted[: LONGEST_DEVICE - len(tail)] + tail
         taken.append(one)
     return taken
+
+
+def _ascii(name: str) -> str:
+    """Small letters without their accents, as far as they are Latin ones."""
+    return normalize("NFKD", normalize("NFC", name).translate(LETTERS)).encode("ascii", "ignore").decode()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -48,12 +48,9 @@ def apart(tables: Sequence[Table], series: str | None) -> dict[str, str]:
     names = dict.fromkeys(name for table in tables for name in table.columns)
     for name in names:
         here = [table for table in tables if name in table.columns]
-        fault = next((table.faults[name] for table in tables if name in table.faults), None)
         if len(here) < len(tables):
             reasons.setdefault(name, f"is on {len(here)} of {len(tables)} devices only")
-        elif fault is not None:
-            reasons.setdefault(name, f"is no column of numbers ({fault.text})")
-        elif _names_device(tables, name):
+        elif not any(name in table.faults for table in tables) and _names_device(tables, name):
             reasons.setdefault(
                 name, "is the same within each device and another on each: an id of the device"
             )

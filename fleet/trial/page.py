@@ -4,9 +4,9 @@ import html
 
 from fedge.scores import Classification, Regression
 from fleet import classes, look
-from fleet.trial.proposal import holdout_setting
 from fleet.trial.result import Trial
 from fleet.trial.verdict import Kind
+from fleet.trial.words import held_out, missing
 
 
 def verdict(trial: Trial) -> str:
@@ -31,7 +31,7 @@ def _by_class(trial: Trial) -> str:
     together, central = trial.together, trial.central
     if isinstance(together, Regression):
         rows = [
-            ("always the mean", f"{together.rmse_mean[0]:.4g}", ""),
+            (trial.constant, f"{trial.figures.constant:.4g}", ""),
             ("together", f"{together.rmse[0]:.4g}", f"{together.mae[0]:.4g}"),
         ]
         if isinstance(central, Regression):
@@ -82,14 +82,15 @@ def _proposed(trial: Trial) -> str:
         ("Network", hidden),
         (
             "Plan",
-            f"{plan.epochs} epochs a round, batches of {plan.batch_size}, rate {plan.learning_rate}, "
-            f"momentum {plan.momentum}",
+            f"{plan.epochs} epoch{'s' * (plan.epochs > 1)} a round, batches of {plan.batch_size}, "
+            f"rate {plan.learning_rate}, momentum {plan.momentum}",
         ),
-        ("Held out", str(holdout_setting(proposal.holdout, proposal.by))),
-        ("Missing values", proposal.missing),
+        ("Held out", held_out(proposal)),
+        ("Missing values", missing(proposal)),
         (
             "To take into use",
-            f"{trial.settings}, and agent.toml of each device below {trial.settings.parent}",
+            f"fedge init NAME --like {trial.settings.parent}; or as they are {trial.settings} and "
+            f"{trial.settings.parent / 'devices'}/DEVICE/agent.toml",
         ),
     ]
     rows = "".join(

@@ -13,12 +13,12 @@ from agent.sources import Samples, open_source
 from aggregator.config import ModelSection
 from fedge.errors import DataError
 from fedge.messages import Task
+from fleet.data_options import csv_settings
 from fleet.provision import Value
 from fleet.trial.files import FEWEST, DeviceFiles
 from fleet.trial.options import Options
 from fleet.trial.proposal import Proposal, holdout_setting
 from fleet.trial.table import Table, table_of
-from fleet.trial.usage import UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +88,7 @@ def admit(
 
 
 def _settings(path: Path, options: Options, more: Mapping[str, Value]) -> CsvSettings:
-    try:
-        return CsvSettings.model_validate({**section(str(path.resolve()), options), **more})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"[data] {key}: {first['msg'].removeprefix('Value error, ')}") from None
+    return csv_settings({**section(str(path.resolve()), options), **more})
 
 
 def section(path: str, options: Options) -> dict[str, Value]:

@@ -64,6 +64,13 @@ class Trial:
     """Among how many the agents were divided."""
 
     @property
+    def constant(self) -> str:
+        """What an answer that is always the same is called; it is chosen by the training rows."""
+        return "always the " + (
+            "most frequent class" if self.proposal.classes else "mean of the training rows"
+        )
+
+    @property
     def worst(self) -> DeviceResult:
         """The device that the shared model serves worst, of those that hold something out."""
         sign = 1 if self.outcome.figure.more_is_better else -1
@@ -101,7 +108,7 @@ class Trial:
             found["by_class"] = _classes(self.classes, self.central, proposal.counts)
             found["confusion"] = self.together.confusion.tolist()
         elif isinstance(self.together, Regression):
-            found |= {"rmse_mean": self.together.rmse_mean[0], "mae": self.together.mae[0]}
+            found |= {"rmse_mean": self.figures.constant, "mae": self.together.mae[0]}
         return {key: _known(value) for key, value in found.items()}
 
 

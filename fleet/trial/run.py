@@ -152,6 +152,7 @@ def _write(
         deadline_s=DEADLINE_S,
         best_by="accuracy" if proposal.classes else "rmse",
         keep_all=True,
+        missing=proposal.missing,
     )
     agents = {
         device.found.device: write_agent(

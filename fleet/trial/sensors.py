@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.sentinels import Sentinel
 from agent.sentinels import sentinels as suspected
+from fedge.disclosure import listing
 from fleet.trial.finding import Cause, Finding, names
 from fleet.trial.table import Table
 
@@ -49,7 +51,7 @@ def gaps(tables: Sequence[Table], features: Sequence[str], answer: str, missing:
     return Finding(
         Cause.GAPS,
         f"{sum(absent.values())} of {rows} rows have a missing value and {done}; most are on {names(worst)}",
-        'mend the sensors; [data] missing = "drop" and "fill" are worth a try each',
+        "mend the sensors; --missing drop and --missing fill are worth a try each",
         share,
         GAPPY,
         tuple(worst),
@@ -109,27 +111,38 @@ def _away(figures: NDArray[np.float64], k: int) -> float:
 
 
 def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
-    """Numbers that loggers write for "no reading", by the thresholds of `agent.sentinels`, over the fleet."""
-    found = []
+    """Numbers that loggers write for "no reading", by the thresholds of `agent.sentinels`, over the fleet.
+
+    Each is told once, with the columns that it stands in.
+    """
+    by_value: dict[float, list[tuple[str, Sentinel]]] = {}
     for name in columns:
         values = np.concatenate([table.column(name) for table in tables])
         for one in suspected(values[:, None]):
-            often = {
-                table.device: int((table.column(name) == np.float32(one.value)).sum()) for table in tables
-            }
-            where = sorted((device for device in often if often[device]), key=lambda device: -often[device])
-            width = max(one.high - one.low, 1e-30)
-            away = max(one.low - one.value, one.value - one.high) / width
-            found.append(
-                Finding(
-                    Cause.SENTINEL,
-                    f"column {name!r} is {one.value:g} in {one.count} rows ({names(where)}), and in all "
-                    f"others {one.low:g} to {one.high:g}: it looks like a sign for no reading, and is learnt "
-                    "as a measurement",
-                    f"--data missing_values=[{one.value:g}] if it means that nothing was measured",
-                    away,
-                    0.0,
-                    tuple(where),
-                )
-            )
-    return found
+            by_value.setdefault(one.value, []).append((name, one))
+    every = ",".join(f"{value:.10g}" for value in by_value)
+    remedy = f"--data missing_values=[{every}] if it means that nothing was measured"
+    return [_sentinel(tables, value, found, remedy) for value, found in by_value.items()]
+
+
+def _sentinel(
+    tables: Sequence[Table], value: float, found: Sequence[tuple[str, Sentinel]], remedy: str
+) -> Finding:
+    often = {
+        table.device: sum(int((table.column(name) == np.float32(value)).sum()) for name, _ in found)
+        for table in tables
+    }
+    where = sorted((device for device in often if often[device]), key=lambda device: -often[device])
+    away = max(max(one.low - value, value - one.high) / max(one.high - one.low, 1e-30) for _, one in found)
+    told = listing(
+        [f"{name!r} ({one.count} times; all others {one.low:g} to {one.high:g})" for name, one in found]
+    )
+    return Finding(
+        Cause.SENTINEL,
+        f"{value:.10g} stands in column{'s' * (len(found) > 1)} {told}, on {names(where)}: it looks like a "
+        "sign for no reading, and is learnt as a measurement",
+        remedy,
+        away,
+        0.0,
+        tuple(where),
+    )

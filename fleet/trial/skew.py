@@ -58,7 +58,8 @@ def label_skew(by_device: Counts) -> Finding | None:
         Cause.LABEL_SKEW,
         f"the devices hold different classes: on average {mean:.0%} of a device's rows would have to be of "
         f"another class to be as the fleet's; the farthest are {names(worst)}",
-        "few epochs a round and many rounds ([plan] epochs = 1); record more classes on each device",
+        "one epoch a round, as is proposed here, and many rounds (--rounds); record more classes on each "
+        "device",
         mean,
         SKEWED,
         tuple(worst),
@@ -91,8 +92,8 @@ def sorted_by_class(tables: Sequence[Table], classes: Sequence[str], holdout: fl
         f"the files are sorted by class: on average {mean:.0%} of the rows at a file's end would have to be "
         f"of another class to be as the rows before them ({unknown} of {held_rows} are of classes that those "
         f"lack); the farthest are {names(worst)}",
-        'hold out every n-th row ([data] holdout = { part = 0.2, by = "every" }), or name the column that '
-        "says which recording a row belongs to ([data] series)",
+        "hold out every n-th row (--by every), or name the column that says which recording a row belongs to "
+        "(--series)",
         mean,
         APART,
         tuple(worst),

@@ -60,7 +60,7 @@ def unfinished(figure: Figure, curve: Sequence[float]) -> Finding | None:
     return Finding(
         Cause.UNFINISHED,
         f"the model was still becoming better: {figure.title} went from {figure.shown(before)} to "
-        f"{figure.shown(last)} in the last {part} rounds",
+        f"{figure.shown(last)} in the last {f'{part} rounds' if part > 1 else 'round'}",
         "more rounds (--rounds, --seconds)",
         better,
         BETTER,

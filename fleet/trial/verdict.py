@@ -134,7 +134,9 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
         )
     spoilt = [one for one in findings if one.cause in SPOILS]
     if spoilt and reaches and not nothing:
-        sentences.append(f"All of these figures are other than they need be: {_named(spoilt)}.")
+        sentences.append(
+            f"All of these models suffer from what was measured: {_named(spoilt)}; mend it and try again."
+        )
     wrong = nothing or not reaches
     if wrong and findings:
         sentences.append(f"What was measured that can be why: {_named(findings)}.")

@@ -95,3 +95,11 @@ def test_the_program_scores_as_text(tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     assert main(["predict", str(tmp_path / "old.csv"), *config]) == 0
     assert capsys.readouterr().out.startswith("row,class,probability\n")
+
+
+def test_numbers_that_mean_no_reading_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hold(tmp_path, CLASSIFIER, STEP)
+    scored(tmp_path, "u,v,label\n" + "12,0,run\n8,0,walk\n" * 15)
+    assert caplog.messages == []
+    scored(tmp_path, "u,v,label\n" + "12,0,run\n8,0,walk\n" * 15 + "-9999,0,run\n" * 3)
+    assert any("column 'u' holds -9999 3 times" in message for message in caplog.messages)

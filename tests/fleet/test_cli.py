@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.text import Text
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import fedge
@@ -105,3 +108,17 @@ def test_a_missing_extra_is_named_in_one_sentence(
     assert f"fedge needs the extra '{extra}' ({module}" in result.stderr
     assert f"pip install 'fedge[{extra}]'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_no_word_of_the_help_is_taken_for_markup() -> None:
+    """`[model]` in a help text would vanish from the terminal."""
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    texts = [
+        text.replace("\b", "")
+        for one in command.commands.values()
+        for text in (one.help, *(getattr(parameter, "help", None) for parameter in one.params))
+        if text
+    ]
+    assert len(texts) > 50
+    assert [text for text in texts if Text.from_markup(text).plain != text] == []

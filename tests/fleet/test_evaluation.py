@@ -112,3 +112,70 @@ def test_an_archive_without_names_has_the_columns_in_the_models_order(tmp_path: 
     np.savez(tmp_path / "data.npz", X=[[12, 0], [8, 0]], y=["run", "walk"])
     found = run(tmp_path / "model.onnx", tmp_path / "data.npz", "--json")
     assert json.loads(found.stdout)["accuracy"] == 1
+
+
+def counted(folder: Path, first: int, last: int) -> Path:
+    """An archive whose class codes run from `first` to `last`; the row is of class 1 where u is above 9."""
+    evaluate(folder, "u,v,label\n1,2,run\n")
+    codes = [first, last] * 15
+    np.savez(folder / "data.npz", X=[[12.0 if code == last else 8.0, 0.0] for code in codes], y=codes)
+    return folder / "data.npz"
+
+
+def test_class_codes_from_1_are_refused_with_an_option_that_is_there(tmp_path: Path) -> None:
+    data = counted(tmp_path, 1, 2)
+    found = run(tmp_path / "model.onnx", data)
+    assert found.exit_code == os.EX_DATAERR
+    assert "set [data] first_class = 1; a key of [data] is said here by --data KEY=VALUE" in found.stderr
+    found = run(tmp_path / "model.onnx", data, "--data", "first_class=1", "--json")
+    assert json.loads(found.stdout)["accuracy"] == 1
+
+
+def test_class_codes_that_may_run_from_1_are_told(tmp_path: Path) -> None:
+    evaluate(tmp_path, "u,v,label\n1,2,run\n")
+    np.savez(tmp_path / "data.npz", X=[[8.0, 0.0]] * 20, y=[1] * 20)
+    told = "no row has the number 0, so it may count from 1; it is taken to count from 0, 1 is 'run'"
+    found = run(tmp_path / "model.onnx", tmp_path / "data.npz", "--json")
+    assert told in json.loads(found.stdout)["warnings"][0]
+    assert (found.exit_code, told in found.stderr) == (0, True)
+    assert found.stderr.endswith("a key of [data] is said here by --data KEY=VALUE\n")
+    for first, accuracy in ((0, 0.0), (1, 1.0)):
+        found = run(
+            tmp_path / "model.onnx", tmp_path / "data.npz", "--json", "--data", f"first_class={first}"
+        )
+        document = json.loads(found.stdout)
+        assert (document["accuracy"], document["warnings"], found.stderr) == (accuracy, [], "")
+
+
+def test_numbers_that_mean_no_reading_are_told_and_can_be_said(tmp_path: Path) -> None:
+    content = "u,v,label\n" + "12,0,run\n8,0,walk\n" * 15 + "-9999,0,run\n" * 3
+    found = evaluate(tmp_path, content, "--json")
+    assert "column 'u' holds -9999 3 times" in found.stderr
+    found = evaluate(tmp_path, content, "--json", "--data", "missing_values=[-9999]")
+    assert (json.loads(found.stdout)["gaps"], found.stderr) == (3, "")
+
+
+def test_a_file_is_read_as_its_owner_says(tmp_path: Path) -> None:
+    content = "u;v;state\n12,5;0,125;Rennt\n8,5;0,125;walk\n"
+    found = evaluate(tmp_path, content, "--label", "state", "--json", "--data", 'labels={ Rennt = "run" }')
+    assert json.loads(found.stdout)["accuracy"] == 1, found.output
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("missing=drop", "missing says nothing here: the model is given each row as it is"),
+        ("gap=1", "gap says nothing here: every row is evaluated"),
+        ("newest=5", "newest says nothing here: every row is evaluated"),
+        ("first_clas=1", "[data] has no key 'first_clas' (did you mean 'first_class'?)"),
+        ("first_class=3", "[data] first_class: "),
+    ],
+)
+def test_what_cannot_be_meant_is_a_wrong_call(tmp_path: Path, option: str, told: str) -> None:
+    found = evaluate(tmp_path, "u,v,label\n1,2,run\n", "--data", option)
+    assert (found.exit_code, told in found.stderr) == (os.EX_USAGE, True), found.output
+
+
+def test_a_label_of_a_regression_is_a_wrong_call(tmp_path: Path) -> None:
+    found = evaluate(tmp_path, "u,v,speed\n1,2,158\n", "--label", "speed", task=REGRESSION)
+    assert (found.exit_code, "leave it out" in found.stderr) == (os.EX_USAGE, True), found.output

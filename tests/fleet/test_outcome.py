@@ -60,6 +60,13 @@ def test_what_was_measured_here_is_drawn_rather_than_what_devices_told(outcome: 
     assert list(zip(line.x, line.y, strict=True)) == [(0, 0.25), (1, 0.625), (2, 0.75), (3, 0.875)]
 
 
+def test_what_is_written_beside_a_round_stays_within_the_figure(outcome: Outcome) -> None:
+    for chosen, anchor in ((1, "left"), (3, "right")):
+        figure = _accuracy_figure(replace(outcome, chosen=chosen))
+        (note,) = (one for one in figure.layout.annotations if "together" in one.text)
+        assert (note.x, note.xanchor) == (chosen, anchor)
+
+
 def test_bytes_are_drawn_by_direction_and_the_survey_is_among_them(outcome: Outcome) -> None:
     down, up = _bytes_figure(outcome).data
     assert tuple(up.x) == (0, 1, 2, 3)

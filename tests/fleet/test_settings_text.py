@@ -11,8 +11,10 @@ from typer.testing import CliRunner, Result
 from agent.config import AgentSettings, CsvSettings
 from aggregator.config import FederationSettings
 from fedge.nn.spec import Dense, ReLU
+from fedge.plan import Plan
 from fleet.cli import app
 from fleet.proposal import Proposal
+from fleet.provision import write_agent, write_federation
 from fleet.settings_text import model_table
 from tests.fleet.test_proposal import DAMP, HEAT, ROWS, STATE, csv
 
@@ -119,3 +121,72 @@ def test_every_name_can_be_written(tmp_path: Path) -> None:
     text = model_table(wide, "a.csv")
     assert tuple(tomllib.loads(text)["model"]["features"]) == many
     assert max(map(len, text.splitlines())) < 120
+
+
+def test_numbers_that_mean_no_reading_are_told(tmp_path: Path) -> None:
+    heat = np.where(np.arange(ROWS) < 3, -9999, HEAT)
+    done = init(
+        tmp_path, "--like", str(csv(tmp_path / "a.csv", heat=heat, activity=STATE)), "--label", "activity"
+    )
+    assert "look at it: column 'heat' holds -9999 3 times" in done.stderr
+
+
+def trial(folder: Path, missing: str = "fill") -> Path:
+    """What `fedge try` leaves behind, as far as it is taken up."""
+    (folder / ".fedge-try").touch()
+    write_federation(
+        folder,
+        name="phones",
+        seed=1,
+        devices=["a", "b"],
+        broker_url="mqtt://127.0.0.1:1883",
+        model={"features": ["Heat [°C]", "x # y"], "classes": ["on", "off"], "layers": []},
+        plan=Plan(epochs=1, batch_size=32, learning_rate=0.05, momentum=0.9),
+        rounds=60,
+        deadline_s=60.0,
+        quorum=2,
+        best_by="accuracy",
+        missing=missing,
+    )
+    (folder / "devices" / "a").mkdir(parents=True)
+    write_agent(
+        folder / "devices" / "a",
+        federation="phones",
+        device="a",
+        broker_url="mqtt://127.0.0.1:1883",
+        data={"source": "csv", "path": "data.csv", "label": "State [1]", "missing": missing, "decimal": ","},
+    )
+    return folder
+
+
+@pytest.mark.parametrize("missing", ["fill", "refuse"])
+def test_a_trial_is_taken_up_as_it_was_tried(tmp_path: Path, missing: str) -> None:
+    folder = tmp_path / "try"
+    folder.mkdir()
+    before = FederationSettings.load(trial(folder, missing) / "federation.toml", {})
+    done = init(tmp_path, "--like", str(folder))
+    assert done.exit_code == 0, done.output
+    now = settings(tmp_path)
+    for section in ("model", "plan", "data", "rounds", "stopping"):
+        assert getattr(now, section) == getattr(before, section), section
+    assert (now.federation.name, now.federation.devices) == ("rooms", None)
+    data = devices(tmp_path).data
+    assert isinstance(data, CsvSettings)
+    assert (data.label, data.missing, data.decimal) == ("State [1]", missing, ",")
+    assert "2 features (Heat [°C], x # y), answers on, off" in done.stderr
+
+
+def test_a_trial_that_is_damaged_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "try"
+    folder.mkdir()
+    text = (trial(folder) / "federation.toml").read_text()
+    for damaged, said in (
+        (text.replace("[plan]", "[plans]"), "there is no section [plan]"),
+        ("= 3", "cannot be read"),
+    ):
+        (folder / "federation.toml").write_text(damaged)
+        done = init(tmp_path, "--like", str(folder))
+        assert (done.exit_code, said in done.stderr) == (os.EX_DATAERR, True), done.output
+        assert not (tmp_path / "rooms").exists()
+    (folder / "federation.toml").write_text(text)
+    assert "the trial has its own --label" in init(tmp_path, "--like", str(folder), "--label", "x").stderr

@@ -5,13 +5,22 @@ from types import ModuleType
 
 import pytest
 
-from fleet import columns, figure, learning, look
-from fleet.trial import files, options, proposal, skew
+from fleet import columns, data_options, figure, learning, look
+from fleet.trial import files, proposal, skew
 
 
 @pytest.mark.parametrize(
     ("module", "examples"),
-    [(columns, 1), (figure, 1), (learning, 1), (look, 1), (files, 1), (proposal, 1), (options, 1), (skew, 1)],
+    [
+        (columns, 1),
+        (data_options, 1),
+        (figure, 1),
+        (learning, 1),
+        (look, 1),
+        (files, 1),
+        (proposal, 1),
+        (skew, 1),
+    ],
 )
 def test_examples(module: ModuleType, examples: int) -> None:
     assert doctest.testmod(module) == (0, examples)

@@ -56,7 +56,7 @@ def test_a_file_that_is_sorted_by_class_is_found(labels: list[str], found: bool)
     if finding is not None:
         # the last 20 rows are all b, of which the 80 before have 30: 62 % would have to be another class
         assert finding.value == pytest.approx(0.625, abs=0.12)
-        assert '{ part = 0.2, by = "every" }' in finding.remedy
+        assert "(--by every)" in finding.remedy
 
 
 def test_a_device_of_other_units_is_named_and_natural_differences_are_not() -> None:
@@ -85,7 +85,19 @@ def test_a_number_for_no_reading_is_found_with_its_place() -> None:
     tables = [table("one", {"t": good}), table("two", {"t": bad})]
     (found,) = sensors.sentinels(tables, ["t"])
     assert found.cause is Cause.SENTINEL
-    assert "'t' is -9999 in 3 rows (two)" in found.text
+    assert "-9999 stands in column 't' (3 times; all others " in found.text
+    assert found.devices == ("two",)
+
+
+def test_a_number_for_no_reading_is_told_once_with_all_columns_and_one_setting() -> None:
+    good = RNG.normal(20, 2, 100).tolist()
+    bad, worse = [*good[:-3], *[-9999.0] * 3], [*good[:-3], *[65535.0] * 3]
+    found = sensors.sentinels([table("one", {"t": bad, "u": bad, "v": worse})], ["t", "u", "v"])
+    assert [one.text.split(" (")[0] for one in found] == [
+        "-9999 stands in columns 't'",
+        "65535 stands in column 'v'",
+    ]
+    assert {one.remedy.split(" if ")[0] for one in found} == {"--data missing_values=[-9999,65535]"}
 
 
 def test_a_heavy_tail_with_repeated_values_is_no_sign() -> None:
@@ -123,4 +135,8 @@ def test_a_curve_that_still_rises_is_not_over() -> None:
     assert sufficiency.unfinished(ACCURACY, rising + [0.7] * 20) is None
     assert sufficiency.unfinished(RMSE, [100 / (k + 1) for k in range(20)]) is not None
     assert sufficiency.unfinished(RMSE, rising) is None  # it becomes worse
+    assert "in the last 4 rounds" in found.text
+    short = sufficiency.unfinished(ACCURACY, [0.5, 0.6])
+    assert short is not None
+    assert short.text.endswith("in the last round")
     assert sufficiency.unfinished(ACCURACY, [0.5]) is None

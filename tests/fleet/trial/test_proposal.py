@@ -91,7 +91,7 @@ def test_text_and_what_not_all_have_are_left_out() -> None:
     features, left_out = usable([one, two])
     assert features == ("x",)
     assert left_out == {
-        "note": "is no column of numbers (one.csv: line 2: text)",
+        "note": "is no column of numbers (line 2: not a number)",
         "more": "is on 1 of 2 devices only",
     }
 
@@ -214,3 +214,9 @@ def test_no_column_to_learn_from_is_told_with_all_reasons() -> None:
         FedgeError, match=r"from: 'n' only rises.*; 'flat' is always the same; choose with --features"
     ):
         propose(tables, Wish(label="label"))
+
+
+def test_a_time_is_known_by_its_name_with_a_unit_too() -> None:
+    clock = [float(k // 3) for k in range(N)]
+    tables = [table(name, {"Time (s)": clock, "x": noise()}, mixed()) for name in ("one", "two")]
+    assert usable(tables) == (("x",), {"Time (s)": "is a time by its name"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import fleet
 from agent.config import AgentSettings
 from agent.sources import open_source
 from aggregator.config import FederationSettings
 from fleet.cli import app
+from fleet.data_options import data_options
 from fleet.learning import data_of
 from fleet.provision import Federation
 from fleet.trial import twin
-from fleet.trial.options import data_option
+from fleet.trial.options import ELSEWHERE
 from fleet.trial.usage import UsageError
 from fleet.verification import answers
 
@@ -37,10 +40,20 @@ def recorded(path: Path, classes: list[str], rows: int, seed: int, *, lacking: i
     path.write_text("\n".join(lines) + "\n")
 
 
-def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Call a program in a folder, as a newcomer does."""
     return subprocess.run(
-        [sys.executable, "-m", "fleet", "try", *arguments], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(fleet.__file__).parents[1])},
     )
+
+
+def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return run(Path.cwd(), "fleet", "try", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +71,8 @@ def tried(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["data", "--label", "activity", "--data", "gap"], 64, "--data gap: expected KEY=VALUE"),
         (["data", "--label", "activity", "--data", "missing=drop"], 64, "missing is chosen by --missing"),
         (["data", "--label", "activity", "--series", "time"], 65, "or whole series (--by series)"),
+        (["data", "--label", "activity", "--data", "files=a*"], 64, "files is chosen by the files that are"),
+        (["data", "--label", "activity", "--data", "minimun=5"], 64, "no key 'minimun' (did you mean 'min"),
         (["data", "--label", "activity", "--data", "minimum=5"], 64, "[data] minimum: Input should be"),
         (
             ["short", "--label", "activity"],
@@ -88,10 +103,10 @@ def test_the_help_teaches_each_form() -> None:
 
 
 def test_a_key_of_data_is_read_as_in_agent_toml() -> None:
-    assert data_option('columns=["a", "b"]') == ("columns", ["a", "b"])
-    assert data_option("comment = #") == ("comment", "#")
+    found = data_options(['columns=["a", "b"]', "comment = #"], ELSEWHERE)
+    assert found == {"columns": ["a", "b"], "comment": "#"}
     with pytest.raises(UsageError):
-        data_option("=1")
+        data_options(["=1"], ELSEWHERE)
 
 
 @pytest.mark.system
@@ -156,9 +171,45 @@ def test_from_a_folder_of_files_to_a_verdict_in_json(tmp_path: Path) -> None:
     task = FederationSettings.load(federation_path).task()
     fleet = data_of(files, task)
     X = np.concatenate([device.held_X for device in fleet.values()])
+    gaps = X.copy()
+    gaps[::2, 0], gaps[1::2, 1] = np.nan, np.nan
+    X = np.concatenate([X, gaps])  # the exported graph fills as the devices do
     ours = twin.predict(task, fleet, federation.plan, chosen, federation.federation.seed, X)
-    whole = ~np.isnan(X).any(axis=1)
-    np.testing.assert_allclose(ours[whole], answers(Path(found["onnx"]), X[whole]), atol=1e-5)
+    np.testing.assert_allclose(ours, answers(Path(found["onnx"]), X), atol=1e-5)
+
+
+@pytest.mark.system
+def test_the_terminal_says_what_was_proposed_and_the_commands_that_go_on(tmp_path: Path) -> None:
+    data = tmp_path / "my phones"
+    data.mkdir()
+    for k in (1, 2):
+        recorded(data / f"Phone_{k}.csv", ["idle", "walk"], 60, k, lacking=1)
+    call = ("my phones", "--label", "activity", "--rounds", "2")
+    result = run(tmp_path, "fleet", "try", *call)
+    assert result.returncode == 0, result.stderr
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    for line in (
+        "features  2: ax, ay",
+        "left out  time: is no column of numbers (line 2: not a number); battery: is always the same",
+        "classes  idle (60 rows), walk (60 rows)",
+        "held out  0.2 of each device's rows: one in 5, from everywhere in the file",
+        "missing  a missing value counts as the fleet's mean of its column",
+        "accuracy on each device's own held-out rows",
+        "report  out/try/report.html",
+    ):
+        assert line in lines, result.stdout
+    next_ = {name: text for name, _, text in (line.partition("  ") for line in lines)}
+    program, *arguments = shlex.split(next_["predict"])
+    assert program == "fedge-agent"
+    (tmp_path / "NEW.csv").write_text("ax,ay\n0,0\n4,0\n")
+    answered = run(tmp_path, "agent", *arguments)
+    assert (answered.returncode, len(answered.stdout.splitlines())) == (0, 3), answered.stderr
+    program, *arguments = shlex.split(next_["take up"].replace("NAME", "phones"))
+    assert program == "fedge"
+    made = run(tmp_path, "fleet", *arguments)
+    assert (made.returncode, "2 features (ax, ay), answers idle, walk" in made.stderr) == (0, True), (
+        made.stderr
+    )
 
 
 @pytest.mark.slow
@@ -182,7 +233,10 @@ def test_a_regression_over_one_file_split_by_a_column_within_its_time(tmp_path: 
     assert found.keys() >= {"rmse_central", "rmse_alone_mean", "worst_device", "warnings", "onnx"}
     assert any("the time was up" in warning for warning in found["warnings"])
     assert 0 < found["rounds"] < 100_000
-    assert "Errors of pm" in Path(found["report"]).read_text()
+    report = Path(found["report"]).read_text()
+    assert "Errors of pm" in report
+    assert f"<td>always the mean of the training rows</td><td>{found['rmse_mean']:.4g}</td>" in report
+    assert "0.2 of each device&#x27;s rows: the last ones" in report
 
 
 @pytest.mark.slow

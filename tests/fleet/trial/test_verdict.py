@@ -45,7 +45,9 @@ def test_what_spoils_all_models_alike_is_named_though_they_are_equally_good() ->
     finding = replace(SKEW, cause=Cause.SORTED, devices=("d7",))
     found = judge(GOOD, [SKEW, finding])
     assert (found.kind, found.causes) == (Kind.PAYS, (finding,))
-    assert "other than they need be: sorted by class (d7)" in found.sentences[-1]
+    assert (
+        "All of these models suffer from what was measured: sorted by class (d7); mend" in found.sentences[-1]
+    )
 
 
 def test_it_is_said_where_devices_are_better_alone_and_where_rows_are_few() -> None:

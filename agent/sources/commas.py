@@ -1,0 +1,54 @@
+"""A comma between cells that may be a decimal one: the header `temp,` above the row `20,5`. Pure."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.sources.samples import Samples
+
+
+@dataclass(frozen=True)
+class Torn:
+    """A column of whole numbers, and one without a name behind it with whole numbers too."""
+
+    column: str
+    row: int
+    """The first that shows it."""
+    cells: str
+    """As they stand there: `20,5`."""
+    as_two: str
+    as_one: str
+    remedy: str
+
+
+def torn(samples: Samples) -> Torn | None:
+    """Whether a file separated by commas may hold numbers with decimal commas instead.
+
+    It may where a named column holds nothing but whole numbers, and the next one has no name and nothing but
+    whole numbers without a sign; None: nothing speaks for it.
+    """
+    names = samples.columns or ()
+    if "" not in names[1:] or not any(told.endswith("separated by commas") for told in samples.reading):
+        return None
+    j = names.index("", 1)
+    before, behind = samples.X[:, j - 1], samples.X[:, j]
+    both = np.isfinite(before) & np.isfinite(behind)
+    whole = all((part[np.isfinite(part)] % 1 == 0).all() for part in (before, behind))
+    if not both.any() or not whole or (behind[both] < 0).any():
+        return None
+    row, name = int(both.argmax()), names[j - 1]
+    one, other = f"{before[row]:.0f}", f"{behind[row]:.0f}"
+    decimal = (
+        f'[data] separator = ";", skip = 1, columns = [{json.dumps(name, ensure_ascii=False)}] reads it so'
+        if len(names) == 2
+        else "then write the file with another separator"
+    )
+    return Torn(
+        column=name,
+        row=row,
+        cells=f"{one},{other}",
+        as_two=f"{one} and {other}",
+        as_one=f"{one}.{other}",
+        remedy=f'{decimal}; [data] separator = "," if these are two columns',
+    )

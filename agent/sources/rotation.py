@@ -1,0 +1,106 @@
+"""Logs that were rotated: `data.csv`, `data.csv.1`, `data.csv.2.gz`, or `data.csv-20260501`.
+
+`[data] files` chooses among a folder's files by a pattern. Files of one log are one recording, the oldest
+first: the highest number, or the earliest date, and last the one without either, which is still written to.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from fedge.disclosure import listing, public
+from fedge.errors import DataError
+
+PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip"})
+"""Endings of compressed files, which are not read."""
+_NUMBER = re.compile(r"(.+)\.(\d{1,4})")
+_DATE = re.compile(r"(.+?)[-._](\d{4}-?\d{2}-?\d{2}(?:[-_T]?\d{2}[-:_\d]*)?)")
+
+
+def log_of(file: Path) -> Path:
+    """The file that was written to before it was rotated.
+
+    >>> [str(log_of(Path(name))) for name in ("logs/data.csv.2", "data.csv-20260501", "7.csv")]
+    ['logs/data.csv', 'data.csv', '7.csv']
+    """
+    return file.with_name(_age(file)[0])
+
+
+def oldest_first(files: Iterable[Path]) -> list[Path]:
+    """Files by the names of their logs, and those of one log by age.
+
+    >>> [file.name for file in oldest_first(map(Path, ["a.csv", "a.csv.1", "a.csv.10", "a.csv.2"]))]
+    ['a.csv.10', 'a.csv.2', 'a.csv.1', 'a.csv']
+    """
+    return sorted(files, key=lambda file: (*_age(file), file.name))
+
+
+def matching(folder: Path, inside: Iterable[Path], pattern: str) -> list[Path]:
+    """The files of a folder that a pattern names, the oldest of each log first; compressed ones are not read.
+
+    Raises:
+        DataError: it names none that can be read; says what is there instead.
+    """
+    shown = [file for file in inside if file.is_file()]
+    named = [file for file in shown if fnmatchcase(file.name, pattern)]
+    if files := oldest_first(file for file in named if file.suffix.lower() not in PACKED):
+        return files
+    if named:
+        told = public("[data] files names compressed files only")
+        raise DataError(f"{folder}: {told} ({listing([file.name for file in named])}); unpack them", told)
+    told = public("[data] files names no file of the folder")
+    there = f"it holds {listing([file.name for file in shown])}" if shown else "it holds no file"
+    raise DataError(f"{folder}: {told}: {pattern!r}; {there}", told)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Files that lie beside those that are read, by their names."""
+
+    others: tuple[str, ...] = ()
+    """Of a folder all others; beside a single file those of `older`."""
+    older: tuple[str, ...] = ()
+    """Those that may belong to the data: of the same logs, and compressed ones that `[data] files` names."""
+    log: str = ""
+    """The log that the first of `older` is of."""
+
+
+NOTHING_BESIDE = Beside()
+
+
+def beside(path: Path, read: Iterable[Path], pattern: str | None) -> Beside:
+    """Look for what is not read; nothing where the folder cannot be listed, as who reads it next is told."""
+    taken = set(read)
+    logs = {log_of(file) for file in taken}
+    try:
+        inside = [file for file in (path if path.is_dir() else path.parent).iterdir() if file.is_file()]
+    except OSError:
+        return NOTHING_BESIDE
+    others = oldest_first(file for file in inside if file not in taken and not file.name.startswith("."))
+    older = [
+        file
+        for file in others
+        if _unpacked(file) not in taken
+        and (log_of(_unpacked(file)) in logs or (pattern is not None and fnmatchcase(file.name, pattern)))
+    ]
+    return Beside(
+        tuple(file.name for file in (others if path.is_dir() else older)),
+        tuple(file.name for file in older),
+        log_of(_unpacked(older[0])).name if older else "",
+    )
+
+
+def _unpacked(file: Path) -> Path:
+    return file.with_suffix("") if file.suffix.lower() in PACKED else file
+
+
+def _age(file: Path) -> tuple[str, int, int, str]:
+    """Of which log a file is; then what sorts files of one log by age."""
+    name = _unpacked(file).name
+    if found := _NUMBER.fullmatch(name):
+        return found[1], 0, -int(found[2]), ""
+    if found := _DATE.fullmatch(name):
+        return found[1], 0, 0, found[2]
+    return name, 1, 0, ""
