@@ -185,6 +185,23 @@ def test_who_comes_and_goes_within_a_round_that_waits_for_another_one_is_awaited
     assert given_up(story.state) == ["flaps"]
 
 
+@pytest.mark.parametrize("ends", [goes_in_time, declines_in_time])
+def test_who_leaves_while_a_round_waits_for_others_anyhow_misses_nothing(
+    ends: Callable[[Story, str], None],
+) -> None:
+    """A night of short rounds, each of which a device declines as soon as it hears of it."""
+    story = fleet("a", "b", "at night")
+    for _ in range(60):
+        story.sees("at night")
+        story.answers("a")
+        story.later(0.02 * DEADLINE_S)
+        ends(story, "at night")
+        story.later(0.1 * DEADLINE_S)
+        assert finish(story, "b")
+        begin(story)
+    assert (story.state.missed, story.state.vain_s) == ({}, {})
+
+
 def test_waiting_that_ends_with_an_update_is_not_in_vain() -> None:
     story = fleet("a", "b", "flaps")
     for _ in range(5):
