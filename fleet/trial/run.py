@@ -53,7 +53,7 @@ def run(options: Options, display: Display) -> Trial:
 
     display.say("reading")
     found = discover(options.place, options.devices_from)
-    folder = empty(options.out, "try")
+    folder = empty(options.out, "try", options.place)
     devices = [read(one, folder / "devices" / one.device, options) for one in found]
     proposal = propose([device.table for device in devices], options.wish)
     devices, excluded = admit(devices, proposal, options)

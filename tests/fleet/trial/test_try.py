@@ -96,6 +96,25 @@ def test_what_cannot_be_tried_is_told_with_what_to_do(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("inside", [".", "raw", "link"])
+def test_files_that_lie_where_everything_is_made_anew_are_left_alone(
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier trial's folder is emptied for the next one: not with the files to be read in it."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "out" / ("raw" if inside == "link" else inside)
+    place.mkdir(parents=True)
+    (tmp_path / "out" / ".fedge-try").touch()
+    for name in ("a", "b"):
+        recorded(place / f"{name}.csv", ["idle", "walk"], 60, 1)
+    if inside == "link":
+        (tmp_path / "link").symlink_to(place)
+    wanted = "link" if inside == "link" else f"out/{inside}"
+    result = CliRunner().invoke(app, ["try", wanted, "--label", "activity", "--out", "out", "--rounds", "1"])
+    assert (result.exit_code, "is emptied for what is made" in result.stderr) == (78, True), result.output
+    assert sorted(file.name for file in place.glob("*.csv")) == ["a.csv", "b.csv"]
+
+
 def test_the_help_teaches_each_form() -> None:
     text = CliRunner().invoke(app, ["try", "--help"], env={"COLUMNS": "100"}).output
     for words in ("--devices-from phone", "--regression pm25", "--leave-one-out", "exit codes: 0 done"):
