@@ -11,7 +11,7 @@ from fedge.settings import BrokerSettings
 from fleet import broker, learning, report
 from fleet.comparison import Compared, compare, outcome_of
 from fleet.demo import federation_name
-from fleet.folders import empty
+from fleet.folders import anew
 from fleet.progress import Display
 from fleet.provision import (
     Federation,
@@ -53,11 +53,11 @@ def run(options: Options, display: Display) -> Trial:
 
     display.say("reading")
     found = discover(options.place, options.devices_from)
-    folder = empty(options.out, "try", options.place)
-    devices = [read(one, folder / "devices" / one.device, options) for one in found]
-    proposal = propose([device.table for device in devices], options.wish)
-    devices, excluded = admit(devices, proposal, options)
-    proposal = propose([device.table for device in devices], options.wish)
+    with anew(options.out, "try", options.place) as folder:
+        devices = [read(one, folder / "devices" / one.device, options) for one in found]
+        proposal = propose([device.table for device in devices], options.wish)
+        devices, excluded = admit(devices, proposal, options)
+        proposal = propose([device.table for device in devices], options.wish)
     for name in excluded:
         shutil.rmtree(folder / "devices" / name)
     findings = _findings([device.table for device in devices], proposal)

@@ -115,6 +115,25 @@ def test_files_that_lie_where_everything_is_made_anew_are_left_alone(
     assert sorted(file.name for file in place.glob("*.csv")) == ["a.csv", "b.csv"]
 
 
+def test_what_an_earlier_trial_made_stays_where_the_next_one_cannot_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt label is no reason to lose a model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        recorded(tmp_path / "data" / f"{name}.csv", ["idle", "walk"], 60, 1)
+    model = tmp_path / "out" / "try" / "export" / "model.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"a model")
+    (tmp_path / "out" / "try" / ".fedge-try").touch()
+    result = CliRunner().invoke(app, ["try", "data", "--label", "activty"])
+    assert result.exit_code == 65, result.output
+    assert model.read_bytes() == b"a model"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["try"]
+    assert not (tmp_path / "out" / "try" / "devices").exists()
+
+
 def test_the_help_teaches_each_form() -> None:
     text = CliRunner().invoke(app, ["try", "--help"], env={"COLUMNS": "100"}).output
     for words in ("--devices-from phone", "--regression pm25", "--leave-one-out", "exit codes: 0 done"):
