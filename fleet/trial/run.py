@@ -26,7 +26,7 @@ from fleet.trial import figures, page, sensors, skew, sufficiency, verdict
 from fleet.trial.files import FEWEST, device_ids, discover
 from fleet.trial.finding import Finding
 from fleet.trial.options import Options
-from fleet.trial.participants import Participant, admit, proposed, read, section
+from fleet.trial.participants import Participant, admit, proposed, read, section, unfinished
 from fleet.trial.proposal import Proposal, propose
 from fleet.trial.result import Trial
 from fleet.trial.table import Table
@@ -99,6 +99,7 @@ def run(options: Options, display: Display) -> Trial:
         verdict=verdict.judge(reached, findings),
         warnings=(
             *proposal.hints,
+            *unfinished(devices),
             *(f"{name} does not take part: {why}" for name, why in excluded.items()),
             *(f"{one.cause}: {one.text}. What to do: {one.remedy}" for one in findings),
             *_cuts(compared, learnt, len(devices), options, len(without)),

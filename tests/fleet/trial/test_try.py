@@ -21,7 +21,10 @@ from fleet.data_options import data_options
 from fleet.learning import data_of
 from fleet.provision import Federation
 from fleet.trial import twin
-from fleet.trial.options import ELSEWHERE
+from fleet.trial.files import discover
+from fleet.trial.options import ELSEWHERE, Options
+from fleet.trial.participants import read, unfinished
+from fleet.trial.proposal import Wish
 from fleet.trial.usage import UsageError
 from fleet.verification import answers
 
@@ -132,6 +135,19 @@ def test_what_an_earlier_trial_made_stays_where_the_next_one_cannot_begin(
     assert model.read_bytes() == b"a model"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["try"]
     assert not (tmp_path / "out" / "try" / "devices").exists()
+
+
+def test_last_lines_that_are_not_used_are_told_once(tmp_path: Path) -> None:
+    options = Options(tmp_path, Wish(label="activity"))
+    for name in ("a", "b", "c"):
+        recorded(tmp_path / f"{name}.csv", ["idle", "walk"], 60, 1)
+    for name in ("a", "c"):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(file.read_text().rstrip())
+    devices = [read(one, tmp_path / "out" / one.device, options) for one in discover(tmp_path)]
+    (said,) = unfinished(devices)
+    assert said.startswith("the last line of 2 of 3 devices' files has no line end and is not used: a, c")
+    assert unfinished(devices[1:2]) == []
 
 
 def test_the_help_teaches_each_form() -> None:
