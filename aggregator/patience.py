@@ -135,6 +135,11 @@ def too_few(state: Federation) -> list[do.Effect]:
     return [do.Say("warning", said)]
 
 
+def unheard(state: Federation) -> str:
+    """Whom an attempt below quorum has waited for in vain, for its log; nothing is held against them."""
+    return f". Online and silent: {_listing(sorted(state.awaited))}" if state.awaited else ""
+
+
 def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[do.Effect], list[str]]:
     """Count a miss for each of these that has none yet in the open attempt."""
     here = Attempt(state.round, state.attempt)

@@ -329,6 +329,15 @@ def test_below_quorum_nobody_is_blamed() -> None:
     assert story.state.missed == {"silent": Missed(1, Attempt(OPEN, 5))}
 
 
+def test_an_attempt_that_ends_below_quorum_names_whom_it_waited_for() -> None:
+    """Else nobody could see which of the devices online keep a large share from being reached."""
+    story = fleet(*"abcdefgh", rules=rules(target=None, quorum=8))
+    story.answers("a")
+    story.later(DEADLINE_S)
+    (words,) = said(story, "attempt 1 begins")
+    assert words.endswith("attempt 1 begins. Online and silent: b, c, d, e, f and 2 more")
+
+
 def test_a_deadline_that_passes_once_more_after_a_restart_counts_once() -> None:
     story = fleet()
     story.answers("a")
