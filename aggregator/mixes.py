@@ -55,12 +55,13 @@ class Mix:
 
     def __str__(self) -> str:
         told = f"{self.telling} of {self.surveyed} devices tell their classes ([data] tell_classes): "
-        told += _listing([f"{name!r} on {devices}" for name, devices in self.names])
+        told += _listing([f"'{name}' on {devices}" for name, devices in self.names])
         if self.skew is not None:
             told += f"; the median device has {self.skew:.0%} of its rows in other classes than the fleet"
         if self.unknown:
+            unknown = _listing([f"'{name}'" for name in self.unknown])
             told += (
-                f"; not in [model] classes: {_listing([repr(name) for name in self.unknown])}. Rows of these "
+                f"; not in [model] classes: {unknown}. Rows of these "
                 "are left out: add them and begin a new generation, or have owners map them ([data] labels)"
             )
         return told

@@ -68,6 +68,11 @@ def test_twenty_devices_with_a_liar_are_judged_as_the_others_alone() -> None:
             assert (skew_of([*honest, lie]) >= SKEWED) is (skew_of(honest) >= SKEWED)
 
 
+def test_letters_that_no_font_has_make_a_line_no_longer() -> None:
+    told = {f"d{k}": {f"{k}{chr(0x10000C) * 58}{n}": 5 for n in range(9)} for k in range(9)}
+    assert len(str(mix_of(told, CLASSES))) < 2 * SHOWN * 75 + 500
+
+
 def test_names_that_no_other_device_has_take_room_once_and_not_for_each_device() -> None:
     told = [{f"{device}·{k}": 9 for k in range(MAX_CLASSES_TOLD)} for device in range(200)]
     tracemalloc.start()
