@@ -110,6 +110,9 @@ class Account:
         lines = {
             "files": listing(files),
             "not read": listing(samples.beside.others),
+            "waits": f"the last line of {listing(samples.waiting)}: used once it has a line end"
+            if samples.waiting
+            else "",
             "rows": f"{len(samples.X)}{_of(samples)}: {len(self.training)} for training, "
             f"{len(self.held)} held out "
             f"({holdout.part:g} by {holdout.by}), {between} in gaps, {left} left out",

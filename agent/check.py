@@ -138,6 +138,7 @@ def _uses(verdict: Verdict) -> dict[str, Any]:
     between = len(found.kept) - len(found.training) - len(found.held)
     return {
         "files": dict(found.samples.blocks),
+        "waits": list(found.samples.waiting),
         "rows": len(found.samples.X),
         "of_rows": len(found.samples.X) if found.samples.of is None else found.samples.of,
         "training": len(found.training),

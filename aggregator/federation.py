@@ -99,7 +99,8 @@ class Federation:
     came_s: Mapping[str, float] = field(default_factory=dict)
     """The attempt's time when each device began to be awaited that was not at its beginning."""
     waited_s: Mapping[str, float] = field(default_factory=dict)
-    """How long the attempt has waited for each that it waits for no longer, over the connection there is."""
+    """How long the attempt has waited for each that went or declined since the last update that was admitted,
+    or that came back since; over the connection there is."""
     vain_s: Mapping[str, float] = field(default_factory=dict)
     """How long rounds have waited for each device since its last miss or update that was admitted."""
     answers: Mapping[str, Answer] = field(default_factory=dict)

@@ -55,12 +55,13 @@ class Mix:
 
     def __str__(self) -> str:
         told = f"{self.telling} of {self.surveyed} devices tell their classes ([data] tell_classes): "
-        told += _listing([f"{name!r} on {devices}" for name, devices in self.names])
+        told += _listing([f"'{name}' on {devices}" for name, devices in self.names])
         if self.skew is not None:
             told += f"; the median device has {self.skew:.0%} of its rows in other classes than the fleet"
         if self.unknown:
+            unknown = _listing([f"'{name}'" for name in self.unknown])
             told += (
-                f"; not in [model] classes: {_listing([repr(name) for name in self.unknown])}. Rows of these "
+                f"; not in [model] classes: {unknown}. Rows of these "
                 "are left out: add them and begin a new generation, or have owners map them ([data] labels)"
             )
         return told
@@ -90,21 +91,27 @@ def mix_of(told: Mapping[str, Counts | None], classes: Sequence[str]) -> Mix | N
 def skew_of(counts: Sequence[Counts]) -> float:
     """How far the median device's classes are from the fleet's, beyond chance; each has a row at least.
 
+    Takes room for the rows that are told, and not for every class on every device: names cost a liar nothing.
+
     >>> skew_of([{"a": 400}, {"b": 400}, {"a": 200, "b": 200}])
     0.48...
     """
     place = {name: k for k, name in enumerate(sorted({name for each in counts for name in each}))}
-    rows = np.zeros((len(counts), len(place)))
-    for i, each in enumerate(counts):
-        for name, count in each.items():
-            rows[i, place[name]] = count
-    totals = rows.sum(axis=1)
-    shares = rows / totals[:, None]
-    fleet = shares.mean(axis=0)
-    return median_low(
-        max(0.0, float(np.abs(one - fleet).sum() / 2) - chance(fleet, 1 / total))
-        for one, total in zip(shares, totals, strict=True)
-    )
+    told = [
+        (np.fromiter((place[name] for name in each), np.intp, len(each)), np.fromiter(each.values(), float))
+        for each in counts
+    ]
+    fleet = np.zeros(len(place))
+    for at, rows in told:
+        fleet[at] += rows / rows.sum() / len(told)
+    by_chance = chance(fleet, 1.0)
+    found = []
+    for at, rows in told:
+        own, theirs = rows / rows.sum(), fleet[at]
+        others = max(0.0, 1.0 - float(theirs.sum()))  # what the fleet has in classes that this one lacks
+        apart = (float(np.abs(own - theirs).sum()) + others) / 2
+        found.append(max(0.0, apart - by_chance / math.sqrt(rows.sum())))
+    return median_low(found)
 
 
 def chance(shares: Shares, per_row: float) -> float:

@@ -5,8 +5,9 @@ declined. One that is only said to be online could so hold up every round until 
 given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
 
 * rounds that had their quorum waited for it in vain, for half of the deadline all in all: in one round or in
-  several, whether it was silent until the deadline, went, or declined late. Time from before the connection
-  to the broker broke does not count: the device may not be back;
+  several, whether it was silent until the deadline, went, or declined late. Time does not count from before
+  the connection to the broker broke, for the device may not be back; nor that for a device which was gone or
+  had declined when an update came that was admitted, for the round waited for that one anyhow;
 * a round waited for it, and its one answer was refused.
 
 Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.
@@ -104,6 +105,9 @@ def answered(state: Federation, device: str) -> Step:
             )
             effects.append(do.Say("warning", said, device, "given up"))
         return state, effects
+    if gone := state.waited_s.keys() - state.awaited:
+        waited_s = {name: each for name, each in state.waited_s.items() if name not in gone}
+        state = replace(state, waited_s=waited_s)
     if device in state.vain_s:
         state = replace(state, vain_s={name: each for name, each in state.vain_s.items() if name != device})
     if missed is None:
@@ -129,6 +133,11 @@ def too_few(state: Federation) -> list[do.Effect]:
         "it: it stays open until its deadline"
     )
     return [do.Say("warning", said)]
+
+
+def unheard(state: Federation) -> str:
+    """Whom an attempt below quorum has waited for in vain, for its log; nothing is held against them."""
+    return f". Online and silent: {_listing(sorted(state.awaited))}" if state.awaited else ""
 
 
 def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[do.Effect], list[str]]:

@@ -305,11 +305,12 @@ def _close_if_due(state: Federation, now_s: float) -> Step:
     if late and not state.published:  # nobody would hear of another attempt: it begins when that is announced
         return replace(state, elapsed_s=state.elapsed(now_s), since_s=None), []
     if late:
-        return _again(state, now_s, f"{admitted} of {state.enough} updates at the deadline")
+        why = f"{admitted} of {state.enough} updates at the deadline"
+        return _again(state, now_s, why, patience.unheard(state))
     return state, []
 
 
-def _again(state: Federation, now_s: float, why: str) -> Step:
+def _again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
     """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
     published = state.published  # else it will be announced when the model is, or over the next connection
     phase = Phase.PREPARING if state.phase is Phase.PREPARING else Phase.COLLECTING
@@ -318,7 +319,7 @@ def _again(state: Federation, now_s: float, why: str) -> Step:
     state = replace(state, since_s=now_s if published else None, announced=published)
     if phase is Phase.COLLECTING:
         state = awaited(state)
-    text = f"round {state.round}: {why}; attempt {state.attempt} begins"
+    text = f"round {state.round}: {why}; attempt {state.attempt} begins{more}"
     far = [d for d, answer in sorted(state.answers.items()) if answer.reason is Reason.TOO_FAR]
     if 2 * len(far) > len(state.answers):
         text += (

@@ -83,7 +83,8 @@ def propose(
     if wanted is not None:
         features, left_out = choose(wanted, features, left_out)
     if not features:
-        told = "; ".join(f"{name!r} {why}" for name, why in left_out.items())
+        elsewhere = {name: why for name, why in apart.items() if name not in (*columns, answer)}
+        told = "; ".join(f"{name!r} {why}" for name, why in (left_out | elsewhere).items())
         raise NothingToLearnFrom(
             f"{samples.name}: no column is left to learn from: {told or 'there is no other'}"
         )

@@ -36,6 +36,8 @@ class Content:
         """Another whenever it may have changed."""
         self.end = self._last_end(size) if growing else size
         """So many bytes are read."""
+        self.waits = self.end < size
+        """Whether there is a last line without its end."""
         refuse_foreign(file, self.piece(0, 4_096), self.piece(max(0, size - BLOCK), BLOCK))
 
     def piece(self, start: int, count: int) -> bytes:

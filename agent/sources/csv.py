@@ -81,6 +81,8 @@ class CsvSource:
             samples = self._joined(files, parsed)
         if (others := beside(self.path, files, self.files)) != samples.beside:
             samples = replace(samples, beside=others)
+        if (waiting := tuple(one.file.name for one in parsed if one.waits)) != samples.waiting:
+            samples = replace(samples, waiting=waiting)
         self._memory.samples = samples
         return samples
 

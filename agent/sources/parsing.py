@@ -56,6 +56,8 @@ class Parsing:
         self.found: list[Table] = []
         """Its tables, also those without rows as yet."""
         self._header: Header | None = None
+        self.waits = False
+        """Whether its last line had no end when it was looked at last."""
 
     def read(self, content: Content, taken: Callable[[], None]) -> None:
         """Read it from its beginning.
@@ -67,6 +69,7 @@ class Parsing:
         Raises:
             DataError: it is of a form that can be understood in two ways.
         """
+        self.waits = content.waits
         self.growth = Growth(content)
         self.dialect = self._wanted.dialect(content)
         self._has_quotes = self.growth.take(content)
@@ -87,6 +90,7 @@ class Parsing:
         Raises:
             DataError: as `read`.
         """
+        self.waits = content.waits
         growth, start = self.growth, self.growth.end
         if content.state == growth.state:
             return True

@@ -109,6 +109,8 @@ class Samples:
     """The number of the first row where rows are counted."""
     beside: Beside = NOTHING_BESIDE
     """Files that lie beside those that were read."""
+    waiting: tuple[str, ...] = ()
+    """Names of files whose last line has no end yet, and is not among the rows."""
 
     def unread_at(self, row: int, names: Collection[str]) -> Fault | None:
         """The first unread cell of one of these columns, if it stands in this row."""

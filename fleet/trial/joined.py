@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agent.sources import Samples
+from fedge.disclosure import listing
 from fleet.columns import is_epoch
 from fleet.trial.table import Table
 
@@ -49,7 +50,8 @@ def apart(tables: Sequence[Table], series: str | None) -> dict[str, str]:
     for name in names:
         here = [table for table in tables if name in table.columns]
         if len(here) < len(tables):
-            reasons.setdefault(name, f"is on {len(here)} of {len(tables)} devices only")
+            lacking = listing([table.device for table in tables if name not in table.columns])
+            reasons.setdefault(name, f"is on {len(here)} of {len(tables)} devices only, not on {lacking}")
         elif not any(name in table.faults for table in tables) and _names_device(tables, name):
             reasons.setdefault(
                 name, "is the same within each device and another on each: an id of the device"

@@ -11,6 +11,7 @@ from agent.config import CsvSettings
 from agent.dataset import Dataset, Unfit, fit
 from agent.sources import Samples, open_source
 from aggregator.config import ModelSection
+from fedge.disclosure import listing
 from fedge.errors import DataError
 from fedge.messages import Task
 from fleet.data_options import csv_settings
@@ -85,6 +86,17 @@ def admit(
             "series (--by series)"
         )
     return able, excluded
+
+
+def unfinished(devices: Sequence[Participant]) -> list[str]:
+    """What to say of files whose last line has no end: an agent waits for the rest of it."""
+    waiting = [device.found.device for device in devices if device.samples.waiting]
+    if not waiting:
+        return []
+    return [
+        f"the last line of {len(waiting)} of {len(devices)} devices' files has no line end and is not used: "
+        f"{listing(waiting)}; end it with a newline"
+    ]
 
 
 def _settings(path: Path, options: Options, more: Mapping[str, Value]) -> CsvSettings:

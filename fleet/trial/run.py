@@ -11,7 +11,7 @@ from fedge.settings import BrokerSettings
 from fleet import broker, learning, report
 from fleet.comparison import Compared, compare, outcome_of
 from fleet.demo import federation_name
-from fleet.folders import empty
+from fleet.folders import anew
 from fleet.progress import Display
 from fleet.provision import (
     Federation,
@@ -26,7 +26,7 @@ from fleet.trial import figures, page, sensors, skew, sufficiency, verdict
 from fleet.trial.files import FEWEST, device_ids, discover
 from fleet.trial.finding import Finding
 from fleet.trial.options import Options
-from fleet.trial.participants import Participant, admit, proposed, read, section
+from fleet.trial.participants import Participant, admit, proposed, read, section, unfinished
 from fleet.trial.proposal import Proposal, propose
 from fleet.trial.result import Trial
 from fleet.trial.table import Table
@@ -53,11 +53,11 @@ def run(options: Options, display: Display) -> Trial:
 
     display.say("reading")
     found = discover(options.place, options.devices_from)
-    folder = empty(options.out, "try")
-    devices = [read(one, folder / "devices" / one.device, options) for one in found]
-    proposal = propose([device.table for device in devices], options.wish)
-    devices, excluded = admit(devices, proposal, options)
-    proposal = propose([device.table for device in devices], options.wish)
+    with anew(options.out, "try", options.place) as folder:
+        devices = [read(one, folder / "devices" / one.device, options) for one in found]
+        proposal = propose([device.table for device in devices], options.wish)
+        devices, excluded = admit(devices, proposal, options)
+        proposal = propose([device.table for device in devices], options.wish)
     for name in excluded:
         shutil.rmtree(folder / "devices" / name)
     findings = _findings([device.table for device in devices], proposal)
@@ -99,6 +99,7 @@ def run(options: Options, display: Display) -> Trial:
         verdict=verdict.judge(reached, findings),
         warnings=(
             *proposal.hints,
+            *unfinished(devices),
             *(f"{name} does not take part: {why}" for name, why in excluded.items()),
             *(f"{one.cause}: {one.text}. What to do: {one.remedy}" for one in findings),
             *_cuts(compared, learnt, len(devices), options, len(without)),

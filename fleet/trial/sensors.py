@@ -47,10 +47,13 @@ def gaps(tables: Sequence[Table], features: Sequence[str], answer: str, missing:
         return None
     size = {table.device: len(table) for table in tables}
     worst = sorted((d for d in absent if absent[d]), key=lambda device: -absent[device] / size[device])
-    done = {"fill": "are filled with the fleet's means", "drop": "are left out"}.get(missing, "stop a device")
+    done = {
+        "fill": "it is filled with the fleet's mean, and the row left out where it is the answer",
+        "drop": "they are left out",
+    }.get(missing, "they stop a device")
     return Finding(
         Cause.GAPS,
-        f"{sum(absent.values())} of {rows} rows have a missing value and {done}; most are on {names(worst)}",
+        f"{sum(absent.values())} of {rows} rows have a missing value: {done}; most are on {names(worst)}",
         "mend the sensors; --missing drop and --missing fill are worth a try each",
         share,
         GAPPY,

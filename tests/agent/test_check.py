@@ -115,3 +115,26 @@ def test_a_missing_label_is_no_class(tmp_path: Path, root: Path) -> None:
     samples = open_source(PythonSettings(source="python", callable="masking:read", path=tmp_path)).read()
     assert labels_of(samples) == {"0": 19, "1": 20}
     assert checked(tmp_path, source)["sources"] == {"data": 40, "masked": 40}
+
+
+def test_a_last_line_without_its_end_is_named_until_it_has_one(tmp_path: Path, root: Path) -> None:
+    """It may still be written; a file that nobody writes any more would lack it for ever."""
+    data = tmp_path / "data.csv"
+    data.write_text("x,label\n" + "".join(f"{k}.5,{'ab'[k % 2]}\n" for k in range(40)) + "7,c")
+    (tmp_path / "agent.toml").write_text(
+        'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\npath = "data.csv"\n'
+    )
+    settings = AgentSettings.load(tmp_path / "agent.toml", {})
+    source = open_source(settings.data)
+    for text, waits in (("", ["data.csv"]), ("\n", []), ("8,", ["data.csv"])):
+        with data.open("a") as file:
+            file.write(text)
+        told, as_json = StringIO(), StringIO()
+        check(settings, told, as_json=False)
+        check(settings, as_json, as_json=True)
+        (uses,) = json.loads(as_json.getvalue())["uses"].values()
+        assert uses["waits"] == waits
+        lines = [line for line in told.getvalue().splitlines() if line.startswith("     waits")]
+        said = "     waits  the last line of data.csv: used once it has a line end"
+        assert lines == ([said] if waits else [])
+        assert list(source.read().waiting) == waits, "also where the file was read before"

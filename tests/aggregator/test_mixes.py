@@ -1,6 +1,7 @@
 """What devices tell of their classes: how far they differ, and a bound on what one of them does to that."""
 
 import doctest
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -65,6 +66,35 @@ def test_twenty_devices_with_a_liar_are_judged_as_the_others_alone() -> None:
         honest = dealt(alpha, devices=19)
         for lie in ({"0": 2**31 - 1}, {f"x{k}": 2**31 - 1 for k in range(MAX_CLASSES_TOLD)}, {"0": 1}):
             assert (skew_of([*honest, lie]) >= SKEWED) is (skew_of(honest) >= SKEWED)
+
+
+def test_letters_that_no_font_has_make_a_line_no_longer() -> None:
+    told = {f"d{k}": {f"{k}{chr(0x10000C) * 58}{n}": 5 for n in range(9)} for k in range(9)}
+    assert len(str(mix_of(told, CLASSES))) < 2 * SHOWN * 75 + 500
+
+
+def test_names_that_no_other_device_has_take_room_once_and_not_for_each_device() -> None:
+    told = [{f"{device}·{k}": 9 for k in range(MAX_CLASSES_TOLD)} for device in range(200)]
+    tracemalloc.start()
+    try:
+        skew_of(told)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 500 * sum(map(len, told)), "bytes for each name that was told"
+
+
+@given(st.lists(counts, min_size=3, max_size=20))
+def test_the_figure_is_the_median_distance_of_the_mixes_less_what_chance_takes(
+    told: list[dict[str, int]],
+) -> None:
+    rows = np.array([[each.get(name, 0) for name in "abcd"] for each in told], dtype=float)
+    totals = rows.sum(axis=1, keepdims=True)
+    fleet = (rows / totals).mean(axis=0)
+    apart = np.abs(rows / totals - fleet).sum(axis=1) / 2
+    by_chance = np.sqrt(2 * fleet * (1 - fleet) / (np.pi * totals)).sum(axis=1) / 2
+    distances = np.sort(np.maximum(0, apart - by_chance))
+    assert skew_of(told) == pytest.approx(distances[(len(told) - 1) // 2], abs=1e-9)
 
 
 def test_nothing_is_said_of_how_far_they_differ_where_few_tell() -> None:

@@ -185,6 +185,23 @@ def test_who_comes_and_goes_within_a_round_that_waits_for_another_one_is_awaited
     assert given_up(story.state) == ["flaps"]
 
 
+@pytest.mark.parametrize("ends", [goes_in_time, declines_in_time])
+def test_who_leaves_while_a_round_waits_for_others_anyhow_misses_nothing(
+    ends: Callable[[Story, str], None],
+) -> None:
+    """A night of short rounds, each of which a device declines as soon as it hears of it."""
+    story = fleet("a", "b", "at night")
+    for _ in range(60):
+        story.sees("at night")
+        story.answers("a")
+        story.later(0.02 * DEADLINE_S)
+        ends(story, "at night")
+        story.later(0.1 * DEADLINE_S)
+        assert finish(story, "b")
+        begin(story)
+    assert (story.state.missed, story.state.vain_s) == ({}, {})
+
+
 def test_waiting_that_ends_with_an_update_is_not_in_vain() -> None:
     story = fleet("a", "b", "flaps")
     for _ in range(5):
@@ -310,6 +327,15 @@ def test_below_quorum_nobody_is_blamed() -> None:
     assert (story.state.attempt, story.state.missed) == (5, {})
     assert not finish(story, "a", "b")
     assert story.state.missed == {"silent": Missed(1, Attempt(OPEN, 5))}
+
+
+def test_an_attempt_that_ends_below_quorum_names_whom_it_waited_for() -> None:
+    """Else nobody could see which of the devices online keep a large share from being reached."""
+    story = fleet(*"abcdefgh", rules=rules(target=None, quorum=8))
+    story.answers("a")
+    story.later(DEADLINE_S)
+    (words,) = said(story, "attempt 1 begins")
+    assert words.endswith("attempt 1 begins. Online and silent: b, c, d, e, f and 2 more")
 
 
 def test_a_deadline_that_passes_once_more_after_a_restart_counts_once() -> None:

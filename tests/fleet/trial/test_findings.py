@@ -118,6 +118,7 @@ def test_gaps_are_counted_by_row_and_device() -> None:
     found = sensors.gaps(tables, ["x", "z"], "label", "fill")
     assert found is not None
     assert (found.value, found.devices) == (0.1, ("one",))
+    assert "filled with the fleet's mean, and the row left out where it is the answer" in found.text
     assert sensors.gaps(tables[1:], ["x", "z"], "label", "refuse") is None
 
 

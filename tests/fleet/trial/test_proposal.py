@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.sources import CsvSource
-from fedge.errors import FedgeError
+from fedge.errors import DataError, FedgeError
 from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
 from fleet.trial.table import Table, table_of
 from tests.fleet.trial.tables import table
@@ -92,7 +92,7 @@ def test_text_and_what_not_all_have_are_left_out() -> None:
     assert features == ("x",)
     assert left_out == {
         "note": "is no column of numbers (line 2: not a number)",
-        "more": "is on 1 of 2 devices only",
+        "more": "is on 1 of 2 devices only, not on one",
     }
 
 
@@ -220,3 +220,14 @@ def test_a_time_is_known_by_its_name_with_a_unit_too() -> None:
     clock = [float(k // 3) for k in range(N)]
     tables = [table(name, {"Time (s)": clock, "x": noise()}, mixed()) for name in ("one", "two")]
     assert usable(tables) == (("x",), {"Time (s)": "is a time by its name"})
+
+
+def test_a_device_that_lacks_the_others_columns_is_named_where_nothing_is_left_to_learn_from() -> None:
+    tables = [table(name, {"x": noise(), "y": noise()}, mixed()) for name in ("one", "two")]
+    tables.append(table("odd", {"acc_x": noise(), "acc_y": noise()}, mixed()))
+    with pytest.raises(DataError) as raised:
+        propose(tables, Wish(label="label"))
+    text = str(raised.value)
+    assert "no column is left to learn from: 'x' is on 2 of 3 devices only, not on odd; 'y' is on 2" in text
+    assert "'acc_x' is on 1 of 3 devices only, not on one, two" in text
+    assert "there is no other" not in text

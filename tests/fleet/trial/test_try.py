@@ -21,7 +21,10 @@ from fleet.data_options import data_options
 from fleet.learning import data_of
 from fleet.provision import Federation
 from fleet.trial import twin
-from fleet.trial.options import ELSEWHERE
+from fleet.trial.files import discover
+from fleet.trial.options import ELSEWHERE, Options
+from fleet.trial.participants import read, unfinished
+from fleet.trial.proposal import Wish
 from fleet.trial.usage import UsageError
 from fleet.verification import answers
 
@@ -94,6 +97,57 @@ def test_what_cannot_be_tried_is_told_with_what_to_do(
     assert (result.exit_code, result.stdout) == (code, ""), result.output
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("inside", [".", "raw", "link"])
+def test_files_that_lie_where_everything_is_made_anew_are_left_alone(
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier trial's folder is emptied for the next one: not with the files to be read in it."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "out" / ("raw" if inside == "link" else inside)
+    place.mkdir(parents=True)
+    (tmp_path / "out" / ".fedge-try").touch()
+    for name in ("a", "b"):
+        recorded(place / f"{name}.csv", ["idle", "walk"], 60, 1)
+    if inside == "link":
+        (tmp_path / "link").symlink_to(place)
+    wanted = "link" if inside == "link" else f"out/{inside}"
+    result = CliRunner().invoke(app, ["try", wanted, "--label", "activity", "--out", "out", "--rounds", "1"])
+    assert (result.exit_code, "is emptied for what is made" in result.stderr) == (78, True), result.output
+    assert sorted(file.name for file in place.glob("*.csv")) == ["a.csv", "b.csv"]
+
+
+def test_what_an_earlier_trial_made_stays_where_the_next_one_cannot_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt label is no reason to lose a model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        recorded(tmp_path / "data" / f"{name}.csv", ["idle", "walk"], 60, 1)
+    model = tmp_path / "out" / "try" / "export" / "model.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"a model")
+    (tmp_path / "out" / "try" / ".fedge-try").touch()
+    result = CliRunner().invoke(app, ["try", "data", "--label", "activty"])
+    assert result.exit_code == 65, result.output
+    assert model.read_bytes() == b"a model"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["try"]
+    assert not (tmp_path / "out" / "try" / "devices").exists()
+
+
+def test_last_lines_that_are_not_used_are_told_once(tmp_path: Path) -> None:
+    options = Options(tmp_path, Wish(label="activity"))
+    for name in ("a", "b", "c"):
+        recorded(tmp_path / f"{name}.csv", ["idle", "walk"], 60, 1)
+    for name in ("a", "c"):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(file.read_text().rstrip())
+    devices = [read(one, tmp_path / "out" / one.device, options) for one in discover(tmp_path)]
+    (said,) = unfinished(devices)
+    assert said.startswith("the last line of 2 of 3 devices' files has no line end and is not used: a, c")
+    assert unfinished(devices[1:2]) == []
 
 
 def test_the_help_teaches_each_form() -> None:
