@@ -119,7 +119,7 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
     """The snapshot to tell of: the one before, or a new one if that has become due."""
     # By the owner's words alone: else a task could choose the rows, and tell one of them from two surveys.
     own = effective(settings, None)
-    training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by)
+    training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by, samples.earlier)
     section, hashes = digest_of(settings), hash_rows(samples, training)
     if before is not None and before.settings == section and count_new(before.rows, hashes) < NEW_ROWS:
         return before

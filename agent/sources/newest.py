@@ -97,9 +97,9 @@ class Thinning:
         mixed = dates[known].any() and not dates[known].all()
         if not known.any() or (mixed and not last):  # the unit of counts beside dates is known at the end
             return
-        wanted = newest.chosen(found)
+        wanted, filled = newest.chosen(found), times.settled(found)
         first = 0
         for table in timed:
-            part = wanted[first : first + table.rows]
-            first += table.rows
-            table.keep(np.flatnonzero(part))
+            rows = slice(first, first + table.rows)
+            first = rows.stop
+            table.keep(np.flatnonzero(wanted[rows]), filled[rows])

@@ -147,6 +147,7 @@ class Parsing:
             decision.undecided,
             Absence(wanted.said.missing_values),
             (wanted.label, wanted.series),
+            wanted.series,
             wanted.said.time or ("time" if "seconds_elapsed" in header.names else None),
             key_of(header.names),
         )
