@@ -163,7 +163,9 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
             missing[j] = Missing(int(gone.sum()), int(gone.argmax()))
             lacking |= gone
     if rules.missing == "fill":  # features are; a row without a target cannot be used
-        lacking = np.isnan(samples.X[:, _targets_among(columns, samples, task)]).any(axis=1)
+        lacking = np.zeros(n, dtype=np.bool_)
+        for j in _targets_among(columns, samples, task):
+            lacking |= np.isnan(samples.X[:, j])
     kept = np.flatnonzero(~(lacking | unanswered | strange))
     training, held = parts(samples, kept, rules)
     series = samples.series[kept]
