@@ -174,7 +174,9 @@ def _numbers(values: NDArray[Any]) -> Hashes:
     """Numbers or names as 64 bits that stay the same whatever else is there."""
     if values.dtype.kind == "U":
         names, inverse = np.unique(values, return_inverse=True)
-        codes = [hashlib.sha256(name.encode()).digest()[:8] for name in names.tolist()]
+        codes = [
+            hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names.tolist()
+        ]
         return np.frombuffer(b"".join(codes), dtype="<u8").astype(np.uint64)[inverse.reshape(-1)]
     return values.astype(np.float64).view(np.uint64)
 
