@@ -11,7 +11,7 @@ from agent.sources.copies import COMPARED
 from agent.sources.decimals import Style, Undecided
 from agent.sources.earlier import Forgotten
 from agent.sources.tables import Header, Row
-from agent.sources.times import Times
+from agent.sources.times import NONE_YET, Last, Times
 from fedge.disclosure import Public, public
 
 MISSING = frozenset(
@@ -84,6 +84,8 @@ class Columns:
     """A column that says what is measured in the row, where that stands in the rows."""
     keys: set[str] = field(default_factory=set)
     """What stands in it."""
+    last: Last = NONE_YET
+    """The time of the row before the first one."""
 
     def __post_init__(self) -> None:
         names = self.header.names
@@ -108,7 +110,7 @@ class Columns:
         self._faults = Buffer(np.uint8, len(self.kept))
         """Of each cell its place in `WHAT`."""
         self._lines = Buffer(np.int64)
-        self.times = Times()
+        self.times = Times(self.last)
         """Of the rows, where there is a column of times."""
 
     def take(self, block: Sequence[Row]) -> None:
