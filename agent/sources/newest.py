@@ -97,7 +97,9 @@ class Thinning:
         mixed = dates[known].any() and not dates[known].all()
         if not known.any() or (mixed and not last):  # the unit of counts beside dates is known at the end
             return
-        wanted, filled = newest.chosen(found), times.settled(found)
+        wanted = newest.chosen(found)
+        # As they stand in the data: one wrong time may change the unit that counts are taken for.
+        filled = times.settled(found if mixed else np.concatenate([table.times.counts for table in timed]))
         first = 0
         for table in timed:
             rows = slice(first, first + table.rows)

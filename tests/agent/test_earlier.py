@@ -119,3 +119,20 @@ def test_a_gap_is_kept_to_a_row_that_is_forgotten() -> None:
     assert (training.tolist(), held.tolist()) == ([], [3, 7, 11])
     training, held = divide(np.zeros(12, np.int64), 0.1, 3, "every", before)
     assert (training.tolist(), held.tolist()) == ([5, 6, 7], [1, 11])
+
+
+def test_one_wrong_time_changes_no_order_of_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count that is far too large has all others taken for milliseconds from then on."""
+    monkeypatch.setattr(thinning, "SLACK", 0)
+    settings = CsvSettings(source="csv", path=tmp_path / "a.csv", newest=20, series="w", time="t")
+    settings.path.write_text("t,v,w\n" + text(0, 60, lambda i: f"r{i // 10}"))
+    growing = open_source(settings)
+    growing.read()
+    with settings.path.open("a") as more:
+        more.write("1700000000000000,0,r5\n" + text(60, 90, lambda i: f"r{5 - i // 20}"))
+    found, whole = growing.read().earlier, open_source(settings).read().earlier
+    assert found is not None
+    assert whole is not None
+    assert found.place.tolist() == whole.place.tolist() == [1, 2, 5]
