@@ -4,7 +4,7 @@ It is made of any samples, also of those that a device would decline with: what 
 `agent.verdict`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,8 +165,10 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
         if gone.any():
             missing[j] = Missing(int(gone.sum()), int(gone.argmax()))
             lacking |= gone
-    if rules.missing == "fill":
+    if rules.missing == "fill":  # features are; a row without a target cannot be used
         lacking = np.zeros(n, dtype=np.bool_)
+        for j in _targets_among(columns, samples, task):
+            lacking |= np.isnan(samples.X[:, j])
     kept = np.flatnonzero(~(lacking | unanswered | strange))
     training, held = parts(samples, kept, rules)
     series = samples.series[kept]
@@ -217,6 +219,13 @@ def _columns(
     targets = task.targets or ()
     asked = (*task.features, *(() if _answers_hold(samples, targets) else targets))
     return tuple(where[n] for n in asked if n in where), tuple(n for n in asked if n not in where)
+
+
+def _targets_among(columns: Sequence[int], samples: Samples, task: Task | None) -> list[int]:
+    """Those of the columns that hold targets."""
+    targets = () if task is None or _answers_hold(samples, task.targets or ()) else task.targets or ()
+    names = column_names(samples)
+    return [j for j in columns if names[j] in targets and j not in samples.faults]
 
 
 def _answers_hold(samples: Samples, targets: tuple[str, ...]) -> bool:

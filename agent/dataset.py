@@ -100,7 +100,7 @@ def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:
     if holdout.by == "time":
         training, held = divide(samples.series[keep], holdout.part, rules.gap)
         return keep[training], keep[held]
-    training, held = divide(samples.series, holdout.part, rules.gap, holdout.by)
+    training, held = divide(samples.series, holdout.part, rules.gap, holdout.by, samples.earlier)
     return np.intersect1d(training, keep), np.intersect1d(held, keep)
 
 

@@ -2,8 +2,8 @@
 
 By `time` the last part of each series is held out; as the series grows, the border between the two moves
 with it. By `every`, `random` and `series` a row's part follows from where it stands alone: its number in its
-series, and the series' number in the order of appearance. So no row changes its part when others are
-appended.
+series, and the series' number in the order of appearance, where those that are forgotten as too old count
+too. So no row changes its part when others are appended.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import By
+from agent.sources.earlier import Earlier
 
 Rows = NDArray[np.intp]
 _ROUNDING = 1e-9
@@ -21,7 +22,9 @@ AHEAD = 1_024
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-def divide(series: NDArray[np.int64], part: float, gap: int, by: By = "time") -> tuple[Rows, Rows]:
+def divide(
+    series: NDArray[np.int64], part: float, gap: int, by: By = "time", earlier: Earlier | None = None
+) -> tuple[Rows, Rows]:
     """Divide rows into those for training, those for neither, and those held out.
 
     Args:
@@ -32,12 +35,16 @@ def divide(series: NDArray[np.int64], part: float, gap: int, by: By = "time") ->
         by: `time`, the last rows of each series; `every`, of each 1 / part rows of a series the last one;
             `random`, each row with the probability `part`, by a hash of where it stands; `series`, of each
             1 / part series, in the order in which they appear, the last one.
+        earlier: what came before these rows; None: nothing.
 
     Returns:
         The indices of the training and of the held-out rows, each ascending.
     """
     training, held = np.zeros(len(series), dtype=np.bool_), np.zeros(len(series), dtype=np.bool_)
-    for number, rows in enumerate(by_appearance(series)):
+    for nth, rows in enumerate(by_appearance(series)):
+        number, start = nth, 0
+        if earlier is not None:
+            number, start = int(earlier.place[series[rows[0]]]), int(earlier.rows[series[rows[0]]])
         if by == "time":
             kept = int(len(rows) * part + _ROUNDING)
             first = len(rows) - kept
@@ -47,7 +54,7 @@ def divide(series: NDArray[np.int64], part: float, gap: int, by: By = "time") ->
             (held if _every(np.array([number]), part)[0] else training)[rows] = True
         else:
             chosen = _every if by == "every" else _at_random(number)
-            near, own = _near(chosen, len(rows), part, gap)
+            near, own = _near(chosen, start, len(rows), part, gap)
             held[rows[own]] = True
             training[rows[~near]] = True
     return np.flatnonzero(training), np.flatnonzero(held)
@@ -74,19 +81,34 @@ def without_held(series: NDArray[np.int64], held: Rows, by: By) -> int:
 Chosen = Callable[[NDArray[np.int64], float], NDArray[np.bool_]]
 
 
-def _near(chosen: Chosen, rows: int, part: float, gap: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of the first rows of a series: which are within `gap` of a held-out one, and which are held out.
+def _near(
+    chosen: Chosen, start: int, rows: int, part: float, gap: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of the rows of a series from a number on: which are within `gap` of a held-out one, and which are held
+    out.
 
     Rows that are still to come are known already, so that none is trained on that will be too near to one.
     """
     if part == 0:
         return np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
-    numbers = np.arange(rows)
+    numbers = np.arange(start, start + rows)
     own = chosen(numbers, part)
-    held = np.concatenate(([-np.inf], np.flatnonzero(own), [_coming(chosen, rows, part, gap)]))
+    before, coming = _gone(chosen, start, part, gap), _coming(chosen, start + rows, part, gap)
+    held = np.concatenate(([before], start + np.flatnonzero(own), [coming]))
     behind = np.searchsorted(held, numbers)  # of the first one that is no earlier than the row
     near = (held[behind] - numbers <= gap) | (numbers - held[behind - 1] <= gap)
     return near, own
+
+
+def _gone(chosen: Chosen, start: int, part: float, gap: int) -> float:
+    """The number of the last held-out row that is forgotten within `gap`; minus infinity: there is none."""
+    lowest = max(start - gap, 0)
+    for end in range(start, lowest, -AHEAD):
+        first = max(end - AHEAD, lowest)
+        found = np.flatnonzero(chosen(np.arange(first, end), part))
+        if len(found):
+            return first + int(found[-1])
+    return -np.inf
 
 
 def _coming(chosen: Chosen, rows: int, part: float, gap: int) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.labels import are_numbers
+from agent.sources.records import is_utf8
 from agent.sources.samples import Samples
 from fedge.messages import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount
 
@@ -92,5 +93,10 @@ def mix_of(samples: Samples, training: NDArray[np.intp], meant: Mapping[str, str
 
 def may_be_told(rows: Mapping[str, int]) -> list[str]:
     """Those of some classes that may be told where the owner agrees, the one with the most rows first."""
-    names = [name for name, n in rows.items() if n >= LEAST and re.fullmatch(CLASS_TOLD, name)]
+    names = [name for name, n in rows.items() if n >= LEAST and _fits_a_message(name)]
     return sorted(names, key=lambda name: (-rows[name], name))
+
+
+def _fits_a_message(name: str) -> bool:
+    """JSON can hold halves of a character (`"\\ud800"`), which no message does."""
+    return re.fullmatch(CLASS_TOLD, name) is not None and is_utf8(name)

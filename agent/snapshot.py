@@ -119,7 +119,7 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
     """The snapshot to tell of: the one before, or a new one if that has become due."""
     # By the owner's words alone: else a task could choose the rows, and tell one of them from two surveys.
     own = effective(settings, None)
-    training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by)
+    training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by, samples.earlier)
     section, hashes = digest_of(settings), hash_rows(samples, training)
     if before is not None and before.settings == section and count_new(before.rows, hashes) < NEW_ROWS:
         return before
@@ -174,7 +174,9 @@ def _numbers(values: NDArray[Any]) -> Hashes:
     """Numbers or names as 64 bits that stay the same whatever else is there."""
     if values.dtype.kind == "U":
         names, inverse = np.unique(values, return_inverse=True)
-        codes = [hashlib.sha256(name.encode()).digest()[:8] for name in names.tolist()]
+        codes = [
+            hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names.tolist()
+        ]
         return np.frombuffer(b"".join(codes), dtype="<u8").astype(np.uint64)[inverse.reshape(-1)]
     return values.astype(np.float64).view(np.uint64)
 

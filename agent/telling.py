@@ -40,7 +40,8 @@ def _lines(settings: AgentSettings, source: str, told: Snapshot) -> list[str]:
     ):
         spread = np.sqrt(m2 / count) if count else 0.0
         values = f"{count:.0f} values, mean {mean:.6g}, spread {spread:.6g}"
-        lines.append(f"  {column}: {values}" if count >= FEWEST else f"  {column}: told as not measured")
+        said = values if count >= FEWEST else "told as not measured"
+        lines.append(f"  {printable(column)}: {said}")
     if told.mix is not None:
         rows = ", ".join(f"{printable(name)} ({rows} rows)" for name, rows in told.mix.rows)
         lines.append(f"  classes, rounded ([data] tell_classes): {rows or 'none'}")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources.conversion import Plain, plain
+from agent.sources.earlier import Earlier, earlier
 from agent.sources.samples import Fault, Samples, number
 from fedge.disclosure import Known, public
 from fedge.errors import DataError
@@ -40,9 +41,10 @@ def samples_from_arrays(
     if series is not None:
         series = _series(name, series)
         _check_length(name, "series", series, rows)
-    of, first = len(rows), 0
+    of, first, before = len(rows), 0, None
     if newest is not None and newest < of:
         first = of - newest
+        before = _earlier(series, first, of)
         rows = rows[first:]
         answers = None if answers is None else Plain(answers.data[first:], answers.missing[first:])
         series = None if series is None else series[first:]
@@ -61,6 +63,20 @@ def samples_from_arrays(
         unanswered=None if answers is None or not answers.missing.any() else answers.missing,
         of=of if first else None,
         first_row=first,
+        earlier=before,
+    )
+
+
+def _earlier(series: NDArray[Any] | None, first: int, n: int) -> Earlier:
+    """What the rows before the first one that is used are of."""
+    found = np.zeros(n, dtype=np.int64) if series is None else series
+    gone, at, rows = np.unique(found[:first], return_index=True, return_counts=True)
+    used, numbers = np.unique(found[first:], return_inverse=True)
+    return earlier(
+        [str(name) for name in used],
+        numbers.reshape(-1),
+        {str(name): int(count) for name, count in zip(gone, rows, strict=True)},
+        {str(name): (0.0, 0, int(row)) for name, row in zip(gone, at, strict=True)},
     )
 
 

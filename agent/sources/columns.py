@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from agent.sources.buffers import Buffer, Texts
 from agent.sources.copies import COMPARED
 from agent.sources.decimals import Style, Undecided
+from agent.sources.earlier import Forgotten
 from agent.sources.tables import Header, Row
-from agent.sources.times import Times
+from agent.sources.times import NONE_YET, Last, Times
 from fedge.disclosure import Public, public
 
 MISSING = frozenset(
@@ -76,11 +77,15 @@ class Columns:
     undecided: Mapping[int, Undecided]
     absence: Absence
     texts_of: Container[str | None]
+    series: str | None
+    """The column that names a row's recording; None: the file is one."""
     time: str | None
     key: str | None
     """A column that says what is measured in the row, where that stands in the rows."""
     keys: set[str] = field(default_factory=set)
     """What stands in it."""
+    last: Last = NONE_YET
+    """The time of the row before the first one."""
 
     def __post_init__(self) -> None:
         names = self.header.names
@@ -100,11 +105,12 @@ class Columns:
         """All that came."""
         self.first_lines: list[int] = []
         """Where the first of them begin, at most `COMPARED`."""
+        self.forgotten = Forgotten()
         self._X = Buffer(np.float32, len(self.kept))
         self._faults = Buffer(np.uint8, len(self.kept))
         """Of each cell its place in `WHAT`."""
         self._lines = Buffer(np.int64)
-        self.times = Times()
+        self.times = Times(self.last)
         """Of the rows, where there is a column of times."""
 
     def take(self, block: Sequence[Row]) -> None:
@@ -136,10 +142,13 @@ class Columns:
         self.rows += len(block)
         self.seen += len(block)
 
-    def keep(self, rows: NDArray[np.intp]) -> None:
-        """Forget all but these rows, which ascend."""
+    def keep(self, rows: NDArray[np.intp], times: NDArray[np.float64] | None = None) -> None:
+        """Forget all but these rows, which ascend; `times` of shape (n,) are those of all, where known."""
         if len(rows) == self.rows:
             return
+        gone = np.ones(self.rows, dtype=np.bool_)
+        gone[rows] = False
+        self._count(np.flatnonzero(gone), times)
         for buffer in (self._X, self._faults, self._lines):
             buffer.keep(rows)
         for texts in self.texts.values():
@@ -147,6 +156,18 @@ class Columns:
         if self.time in self.names:
             self.times.keep(rows)
         self.rows = len(rows)
+
+    def _count(self, gone: NDArray[np.intp], times: NDArray[np.float64] | None) -> None:
+        """Rows are forgotten; of a table that lacks the column of recordings it is not known which ones."""
+        when = np.zeros(len(gone)) if times is None else times[gone]
+        lines = self.lines[gone]
+        if self.series is None:
+            first = int(when.argmin())
+            self.forgotten.take("", len(gone), float(when[first]), int(lines[first]))
+        elif self.series in self.texts:
+            names = list(self.texts[self.series])
+            for row, time, line in zip(gone.tolist(), when.tolist(), lines.tolist(), strict=True):
+                self.forgotten.take(names[row], 1, time, line)
 
     @property
     def X(self) -> NDArray[np.float32]:  # noqa: N802 (the field's name for samples)

@@ -13,6 +13,7 @@ from agent.sources.rotation import beside
 from agent.sources.said import NOTHING, Said
 from agent.sources.samples import LeftOut, Samples, unreadable
 from agent.sources.tables import COMPLETE
+from agent.sources.times import NONE_YET
 from fedge.disclosure import public
 from fedge.errors import DataError
 
@@ -113,19 +114,20 @@ class CsvSource:
             thinning.now_and_then([*rows_of(parsed)])
 
         for file in files:
+            last = parsed[-1].last if parsed else NONE_YET
             with opened(file, self.growing) as content:
                 one = before.get(file)
                 if one is not None:
                     parsed.append(one)
                     end = one.growth.end
-                    if one.go_on(content, taken):
+                    if one.follows(last) and one.go_on(content, taken):
                         changed = changed or end != one.growth.end
                         continue
-                    if _forgotten(before):
+                    if _forgotten({one.file: one for one in parsed} | before):
                         return self._parse(files, {})
                     parsed.pop()
                 parsed.append(Parsing(file, Wanted(self.label, self.series, self.columns, self.said)))
-                parsed[-1].read(content, taken)
+                parsed[-1].read(content, taken, last)
                 changed = True
         thinning.finish([*rows_of(parsed)])
         return parsed, changed

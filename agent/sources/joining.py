@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from agent.sources import times
 from agent.sources.columns import Columns
 from agent.sources.copies import beginning, refuse_copies
+from agent.sources.earlier import Earlier, First, earlier
 from agent.sources.rotation import log_of
 from agent.sources.samples import Fault, LeftOut, Samples, Unread, number
 from fedge.disclosure import listing, public
@@ -66,6 +67,7 @@ def join(
             [beginning(file, firsts[file].names, firsts[file].first_lines) for file in sorted(firsts)]
         )
     seen = sum(table.columns.seen for table in tables)
+    every = tables
     tables = [table for table in tables if table.columns.rows]
     names = tuple(dict.fromkeys(name for table in tables for name in table.columns.names))
     for setting, name in (("series", series), ("time", time)):
@@ -76,11 +78,12 @@ def join(
     sizes = [table.columns.rows for table in tables]
     X = _stacked(tables, names)
     y, answer = _answers(tables, label)
-    recordings = (
-        number([text for table in tables for text in table.columns.texts[series]])
-        if series is not None
-        else np.repeat(number([str(log_of(table.file)) for table in tables]), sizes)
-    )
+    if series is not None:
+        whose = [text for table in tables for text in table.columns.texts[series]]
+        recordings = number(whose)
+    else:
+        whose = [str(log_of(table.file)) for table in tables]
+        recordings = np.repeat(number(whose), sizes)
     lines = np.concatenate([table.columns.lines for table in tables])
     unread = _unread(tables, names)
     faults = {
@@ -118,7 +121,23 @@ def join(
         left_out=left_out,
         unread={j: about for j, (about, _, is_text) in unread.items() if not is_text},
         of=None if seen == sum(sizes) else seen,
+        earlier=None if seen == sum(sizes) else _earlier(every, whose, recordings, series),
     )
+
+
+def _earlier(
+    tables: Sequence[Table], whose: Sequence[str], recordings: NDArray[np.int64], series: str | None
+) -> Earlier:
+    """What is forgotten of recordings; `whose` has the names of those that are used, at least once each."""
+    rows: dict[str, int] = {}
+    first: dict[str, First] = {}
+    for n, table in enumerate(tables):
+        for text, count in table.columns.forgotten.rows.items():
+            name = text if series is not None else str(log_of(table.file))
+            time, line = table.columns.forgotten.first[text]
+            rows[name] = rows.get(name, 0) + count
+            first[name] = min(first.get(name, (time, n, line)), (time, n, line))
+    return earlier(np.unique(whose).tolist(), recordings, rows, first)
 
 
 def _stacked(tables: Sequence[Table], names: tuple[str, ...]) -> NDArray[np.float32]:

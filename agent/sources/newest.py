@@ -98,8 +98,10 @@ class Thinning:
         if not known.any() or (mixed and not last):  # the unit of counts beside dates is known at the end
             return
         wanted = newest.chosen(found)
+        # As they stand in the data: one wrong time may change the unit that counts are taken for.
+        filled = times.settled(found if mixed else np.concatenate([table.times.counts for table in timed]))
         first = 0
         for table in timed:
-            part = wanted[first : first + table.rows]
-            first += table.rows
-            table.keep(np.flatnonzero(part))
+            rows = slice(first, first + table.rows)
+            first = rows.stop
+            table.keep(np.flatnonzero(wanted[rows]), filled[rows])

@@ -17,6 +17,7 @@ from agent.sources.preambles import Form
 from agent.sources.records import Bad
 from agent.sources.said import Said
 from agent.sources.tables import CsvTables, Header, Row, Tables
+from agent.sources.times import NONE_YET, Last
 
 BLOCK = 4_096
 """Rows held as text at a time."""
@@ -58,18 +59,21 @@ class Parsing:
         self._header: Header | None = None
         self.waits = False
         """Whether its last line had no end when it was looked at last."""
+        self._before = NONE_YET
 
-    def read(self, content: Content, taken: Callable[[], None]) -> None:
+    def read(self, content: Content, taken: Callable[[], None], before: Last = NONE_YET) -> None:
         """Read it from its beginning.
 
         Args:
             content: what it holds.
             taken: called after each block of rows.
+            before: the time of the last row of the file before it.
 
         Raises:
             DataError: it is of a form that can be understood in two ways.
         """
         self.waits = content.waits
+        self._before = before
         self.growth = Growth(content)
         self.dialect = self._wanted.dialect(content)
         self._has_quotes = self.growth.take(content)
@@ -113,6 +117,15 @@ class Parsing:
         return self._decide(self._proofs) == self.decisions
 
     @property
+    def last(self) -> Last:
+        """The time of its last row, or of the row before it."""
+        return self.found[-1].columns.times.last if self.found else self._before
+
+    def follows(self, before: Last) -> bool:
+        """Whether it would be the same behind a file whose last row has this time."""
+        return before == self._before or not any(table.columns.times.leans for table in self.found)
+
+    @property
     def bad(self) -> int:
         """Lines left out because they cannot be read."""
         return self._tables.bad
@@ -151,8 +164,10 @@ class Parsing:
             decision.undecided,
             Absence(wanted.said.missing_values),
             (wanted.label, wanted.series),
+            wanted.series,
             wanted.said.time or ("time" if "seconds_elapsed" in header.names else None),
             key_of(header.names),
+            last=self.last,
         )
         return Table(self.file, columns, unnamed)
 

@@ -63,9 +63,8 @@ class Records:
         """Lines left out."""
         self.torn = False
         """Whether the lines ended within a record, so that further ones might have completed it."""
-        for _ in range(skip):
-            next(self._text, None)
-            self._number += 1
+        self._skip = skip
+        """So many lines at the top are still to come, and are passed over."""
 
     def go_on(self, lines: Iterator[str], has_quotes: bool) -> None:
         """Have more lines after those that have come to their end."""
@@ -123,6 +122,10 @@ class Records:
 
     def _read_line(self) -> str:
         try:
+            while self._skip:
+                next(self._text)
+                self._number += 1
+                self._skip -= 1
             return next(self._text)
         except StopIteration:
             self.torn = self.torn or bool(self._taken)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.sources.earlier import Earlier
 from agent.sources.rotation import NOTHING_BESIDE, Beside
 from fedge.disclosure import Public, public
 from fedge.errors import DataError
@@ -107,6 +108,8 @@ class Samples:
     """So many rows the data have with those that are not used, for they are older; None: these are all."""
     first_row: int = 0
     """The number of the first row where rows are counted."""
+    earlier: Earlier | None = None
+    """What came of the recordings before these rows, and is not used; None: nothing."""
     beside: Beside = NOTHING_BESIDE
     """Files that lie beside those that were read."""
     waiting: tuple[str, ...] = ()

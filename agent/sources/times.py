@@ -12,14 +12,26 @@ UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (np.inf, 1e-9))
 """Counts since 1970 below each bound are seconds, milliseconds, microseconds, nanoseconds."""
 
 
-class Times:
-    """The times of rows, taken block by block. A row without one has that of the row before it."""
+Last = tuple[float, bool]
+"""The time of a row, and whether it is a date."""
+NONE_YET: Last = (float("nan"), False)
 
-    def __init__(self) -> None:
+
+class Times:
+    """The times of rows, taken block by block. A row without one has that of the row before it.
+
+    Args:
+        last: of the row before the first one.
+    """
+
+    def __init__(self, last: Last = NONE_YET) -> None:
+        self.leans = False
+        """Whether the first row has the time of the one before it."""
         self._counts = Buffer(np.float64)
         self._dates = Buffer(np.bool_)
         self._unknown = Buffer(np.bool_)
-        self._last = float("nan"), False
+        self.last = last
+        self._began = False
         self.low, self.high = np.full(2, np.inf), np.full(2, -np.inf)
         """The first and the last of all that came, forgotten ones too: of counts, of dates."""
 
@@ -55,10 +67,12 @@ class Times:
                 self.high[kind] = max(self.high[kind], counts[of_kind].max())
         if unknown.any():
             before = np.maximum.accumulate(np.where(unknown, -1, np.arange(len(counts))))
-            counts = np.where(before < 0, self._last[0], counts[before])
-            dates = np.where(before < 0, self._last[1], dates[before])
+            counts = np.where(before < 0, self.last[0], counts[before])
+            dates = np.where(before < 0, self.last[1], dates[before])
         if len(counts):
-            self._last = float(counts[-1]), bool(dates[-1])
+            self.leans = self.leans or (not self._began and bool(unknown[0]))
+            self._began = True
+            self.last = self.last if unknown.all() else (float(counts[-1]), bool(dates[-1]))
         self._counts.take(counts)
         self._dates.take(dates)
         self._unknown.take(unknown)

@@ -129,6 +129,6 @@ def test_a_long_gap_takes_no_more_time_than_its_series() -> None:
         looked_at += len(numbers)
         return np.asarray(numbers % 5 == 4)
 
-    near, _ = division._near(chosen, 30, 0.2, 1_000_000)
+    near, _ = division._near(chosen, 0, 30, 0.2, 1_000_000)
     assert near.all()
     assert looked_at <= 2_000

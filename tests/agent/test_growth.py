@@ -76,6 +76,17 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return counted
 
 
+def test_lines_at_the_top_are_passed_over_also_if_they_come_one_by_one(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("1\n")
+    growing = source(file, skip=3, max_bad=0.9)
+    for more in ("2\n", "\0\n", "a,b\n", "5,6\n"):
+        outcome(growing.read)
+        with file.open("a") as text:
+            text.write(more)
+        assert_the_same(outcome(growing.read), outcome(source(file, skip=3, max_bad=0.9).read))
+
+
 def test_only_what_is_new_is_parsed(tmp_path: Path, parsed: Counted) -> None:
     file = tmp_path / "a.csv"
     file.write_text(HEADER + rows(0, 5_000))

@@ -48,6 +48,12 @@ def test_a_rounded_count_is_near_and_none_is_lost(rows: int) -> None:
     assert abs(rounded(rows) - rows) <= max(2, rows / 20)
 
 
+def test_half_of_a_character_is_no_name_that_is_told_and_spoils_no_survey() -> None:
+    """JSON lines, archives and functions can hold one."""
+    data = samples(texts(**{"a\ud800": 40, "run": 60}))
+    assert current(None, data, TELLING).mix == Mix((("run", 40),), numbered=False)
+
+
 def test_unless_the_owner_says_so_nothing_is_measured() -> None:
     data = samples(texts(walk=40, run=60))
     assert current(None, data, DataSettings()).mix is None

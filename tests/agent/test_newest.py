@@ -103,6 +103,26 @@ def test_the_first_row_of_a_file_may_lack_its_time(tmp_path: Path) -> None:
     assert len(read(tmp_path, newest="1 day", time="t").X) == 40
 
 
+@pytest.mark.parametrize("newest", [20, "1 days"])
+def test_rows_without_a_time_at_the_top_of_a_file_follow_the_file_before(
+    newest: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if that one has grown since."""
+    monkeypatch.setattr(thinning, "SLACK", 0)
+    monkeypatch.setattr("agent.sources.parsing.BLOCK", 7)
+    source = open_source(CsvSettings(source="csv", path=tmp_path, time="t", newest=newest))
+    start = 1_700_000_000
+    (tmp_path / "a.csv").write_text(HEADER + "".join(line(start + i, i) for i in range(10)))
+    later = "".join(line(start + DAY + 3_600 * i, 100 + i) for i in range(30))
+    (tmp_path / "b.csv").write_text(HEADER + line("", 98) + line("x", 99) + later)
+    assert 99 not in values(source.read())
+    with (tmp_path / "a.csv").open("a") as more:
+        more.write(line(start + 10 * DAY, 10))
+    samples = source.read()
+    assert values(samples)[-3:] == [10, 98, 99]
+    assert values(samples) == values(read(tmp_path, time="t", newest=newest))
+
+
 def test_a_time_stays_known_when_the_row_that_had_it_is_forgotten() -> None:
     times = Times()
     times.take(["5", "7"])

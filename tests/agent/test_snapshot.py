@@ -357,3 +357,19 @@ def test_what_was_told_is_durable_with_the_survey_or_not_at_all(
         memory.save_update(Attempt(RoundId(1, 0), 0), b"d" * 32, b"payload", ("data", snapshot))
     assert (memory.saved(), memory.snapshots()) == (None, {})
     memory.close()
+
+
+def test_names_of_columns_are_described_as_a_terminal_can_show_them(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(
+        "".join(f'{{"a\\ud800": {i}, "b\\u001b[2J": {i}, "c": {i}}}\n' for i in range(60))
+    )
+    (tmp_path / "state").mkdir()
+    (tmp_path / "agent.toml").write_text(TOML)
+    settings = AgentSettings.load(tmp_path / "agent.toml", {})
+    memory = Memory(tmp_path / "state" / FILE)
+    snapshot = current(None, open_sources(settings)["data"].read(), settings.data)
+    memory.save_update(Attempt(RoundId(1, 0), 0), bytes(32), b"", ("data", snapshot))
+    memory.close()
+    said = describe(settings)
+    assert "column a\\ud800: 48 values" in said
+    assert "\x1b" not in said

@@ -353,6 +353,17 @@ def test_every_source_is_judged(tmp_path: Path) -> None:
     assert "[sources.wind] the answer is missing in 1 of 1 rows" in said
 
 
+@pytest.mark.parametrize("rule", ["drop", "fill"])
+def test_rows_without_a_target_are_not_counted_as_used(rule: Any, tmp_path: Path) -> None:
+    text = "u,v,t\n" + "".join(
+        f"{i},{'' if i % 7 == 1 else i},{'' if i % 4 == 1 else i}\n" for i in range(60)
+    )
+    samples, settings, task = from_csv(tmp_path, text), DataSettings(missing=rule), regression("t")
+    found, used = account(samples, settings, task), fit(samples, task, settings)
+    assert (len(found.training), len(found.held)) == (len(used.X), len(used.held_X))
+    assert len(found.kept) == 45 if rule == "fill" else len(found.kept) < 45
+
+
 def test_notes_of_the_source_are_shown(tmp_path: Path) -> None:
     text, said = checked(laid_out(tmp_path, "u,v,label\n" + GOOD + "\0\nx,1,run\n"), as_json=False)
     place = f"{tmp_path}/a.csv: line"
