@@ -143,6 +143,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "uses": {
             "data": {
                 "files": {str(tmp_path / "data.npz"): 60},
+                "waits": [],
                 "rows": 60,
                 "of_rows": 60,
                 "training": 48,
