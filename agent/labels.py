@@ -55,7 +55,8 @@ def read_labels(
         meant: the class that is meant by a text of the data.
         first_class: the number of the first class, where numbers count them; None: 0.
     """
-    y: NDArray[Any] = samples.y  # type: ignore[assignment]  # the caller has looked
+    assert samples.y is not None
+    y: NDArray[Any] = samples.y
     counted = not are_numbers(classes) and y.dtype.kind != "U"
     indices = {name: index for index, name in enumerate(classes)}
     if counted:

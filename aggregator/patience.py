@@ -5,9 +5,9 @@ declined. One that is only said to be online could so hold up every round until 
 given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
 
 * rounds that had their quorum waited for it in vain, for half of the deadline all in all: in one round or in
-  several, whether it was silent until the deadline, went, or declined late. Time does not count from before
-  the connection to the broker broke, for the device may not be back; nor that for a device which was gone or
-  had declined when an update came that was admitted, for the round waited for that one anyhow;
+  several, whether it was silent until the deadline, went, or declined late. Two times do not count: that
+  before a break of the connection to the broker, for the device may not be back; and, for a device that has
+  gone or declined, that before an update of another one was admitted, for the round waited for that one too;
 * a round waited for it, and its one answer was refused.
 
 Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.

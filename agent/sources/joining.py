@@ -197,8 +197,8 @@ def _faults(tables: Sequence[Table], names: tuple[str, ...], series: str | None)
         lacking = next((table for table in tables if name not in table.columns.names), None)
         if lacking is not None:
             having = next(table for table in tables if name in table.columns.names)
-            if lacking.nameless is not None or having.nameless is not None:
-                raise lacking.nameless or having.nameless  # type: ignore[misc]
+            if (nameless := lacking.nameless or having.nameless) is not None:
+                raise nameless
             faults[name] = _lacking(lacking, having, name)
     for key, value in KEYS.items():
         kinds = set().union(*(table.columns.keys for table in tables if table.columns.key == key))
