@@ -96,10 +96,13 @@ def test_where_owners_agree_classes_are_told_and_the_plan_follows(
     fleet.csv_device("silent", as_csv(*motions(3, n=100)))
     fleet.csv_device("refusing", as_csv(X, np.where(y == "run", "sprint", y)), tell_classes=True)
     fleet.start_devices("refusing")
-    fleet.start_aggregator("--exit-when-done")
+    fleet.start_aggregator()
     fleet.until(lambda: "refusing declines" in fleet.log(), "it declines before the others are done")
     fleet.start_devices(*(name for name in fleet.devices if name != "refusing"))
-    assert fleet.ends() == 0
+    fleet.until(lambda: "learning is done" in fleet.log(), "all is learnt")
+    members = [name for name in fleet.devices if name != "refusing"]
+    fleet.until(lambda: all(fleet.seen()[name].samples for name in members), "all have told their rows")
+    assert fleet.terminate("aggregator") == 0
     told = "3 of 4 devices tell their classes ([data] tell_classes): 'jog' on 1, 'run' on 1, 'still' on 1, "
     assert f"WARNING round 1.0: {told}" in fleet.log()
     assert "not in [model] classes: 'jog'. Rows of these are left out" in fleet.log()
