@@ -18,7 +18,7 @@ from agent.labels import MISSING, UNKNOWN, Labels, read_labels
 from agent.rules import Rules, effective
 from agent.sources.samples import Samples
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from agent.zone import check_zone, local_zone
 from fedge import ed25519
 from fedge.errors import DataError, StateError
 from fedge.escapes import printable
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.trust import fingerprint
 
 WIDTH = 10

@@ -17,7 +17,7 @@ from pydantic import (
 
 from agent.hours import Hours, read_hours
 from fedge.device_names import as_id, renamed
-from fedge.messages import SOURCE_NAME
+from fedge.messages.fields import SOURCE_NAME
 from fedge.plan import MAX_EPOCHS
 from fedge.provisioning import PORT
 from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section, number_of

@@ -14,7 +14,7 @@ from agent.rules import Rules, effective
 from agent.sources.samples import Samples
 from fedge.disclosure import Agreed, Known, Public, listing, public, withheld
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Standardize
 from fedge.reasons import Reason
 

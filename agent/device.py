@@ -7,7 +7,8 @@ from agent.config import DEFAULT_SOURCE, LimitsSettings, MannersSettings
 from agent.manners import UNMEASURED, Readings
 from fedge.capabilities import CAN
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Decline, Manifest
+from fedge.messages.manifest import Manifest
+from fedge.messages.status import Decline
 from fedge.trust import Signers
 
 NEVER = Attempt(RoundId(0, 0), 0)

@@ -13,7 +13,7 @@ from agent.labels import key
 from agent.narrowing import narrowed
 from agent.sentinels import sentinels
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 def doubts(found: Account, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:

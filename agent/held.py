@@ -8,7 +8,9 @@ from fedge import __version__, wire
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
 from fedge.files import read_file
-from fedge.messages import Model, Task, unpack
+from fedge.messages.message import unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.store import atomic_write
 
 FILE = "model.held"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.config import DEFAULT_SOURCE, LimitsSettings
-from fedge.messages import Manifest
+from fedge.messages.manifest import Manifest
 from fedge.reasons import Reason
 
 

@@ -7,7 +7,7 @@ from agent.config import DataSettings
 from agent.dataset import Dataset
 from agent.doubts import doubts
 from agent.sources.samples import Samples
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 log = logging.getLogger("fedge.agent")
 

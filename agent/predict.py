@@ -19,7 +19,8 @@ from agent.sources.said import NOTHING, Said
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.escapes import printable
-from fedge.messages import Model, Task
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn import Network
 
 

@@ -10,7 +10,7 @@ from agent.finding import Finding
 from agent.labels import UNKNOWN, advice
 from agent.sources.samples import Samples
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 def problems(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from agent.predict import answer
 from agent.sources import Samples
 from fedge import scorecard
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.scorecard import LeftOut
 from fedge.scores import UNANSWERED, Classification, Regression, classification, regression
 

@@ -26,7 +26,7 @@ from agent.measuring import measured
 from agent.mix import Mix, mix_of
 from agent.rules import effective
 from agent.sources.samples import Samples
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import Moments
 
 NEW_ROWS = 20

@@ -30,7 +30,11 @@ from fedge.disclosure import public
 from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
-from fedge.messages import FIGURES, WEIGHTS, Manifest, Survey, Task, Update, pack
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import FIGURES, WEIGHTS, Update
 from fedge.moments import FEWEST, as_if_of, withhold
 from fedge.nn import Network
 from fedge.nn.spec import clip_of

@@ -12,7 +12,7 @@ from agent.doubts import doubts
 from agent.finding import Finding
 from agent.problems import declined, problems
 from agent.sources.samples import Samples
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

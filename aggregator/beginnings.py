@@ -37,7 +37,10 @@ from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Model, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn.spec import Rescale, Standardize
 
 RULE = "kept/1"

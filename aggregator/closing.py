@@ -34,7 +34,12 @@ from fedge.codecs import CODECS
 from fedge.errors import DamagedState
 from fedge.frames import split
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Blob
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
 from fedge.nn import initialize
 from fedge.nn.spec import Rescale
 

@@ -11,7 +11,8 @@ from aggregator.proposals import DataSection
 from aggregator.stopping import FigureName
 from fedge.codecs import CODECS
 from fedge.device_names import as_ids, renamed
-from fedge.messages import SourceName, Task
+from fedge.messages.fields import SourceName
+from fedge.messages.task import Task
 from fedge.nn.spec import LEAST_CLIP, MAX_WIDTH, MOST_CLIP, Dense, NetworkSpec, TrainableSpec
 from fedge.plan import Plan
 from fedge.rules import Proposal

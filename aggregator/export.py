@@ -24,7 +24,7 @@ from safetensors.numpy import save
 from aggregator import parity
 from aggregator.parity import fills
 from fedge import store
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import (
     Dense,
     LayerSpec,

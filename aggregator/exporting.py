@@ -25,7 +25,7 @@ from fedge.errors import FedgeError
 from fedge.failpoints import after, before
 from fedge.freshness import RoundId
 from fedge.liveness import Pulse
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.store import make_folder
 
 log = logging.getLogger("fedge.aggregator")

@@ -23,7 +23,10 @@ from fedge import __version__
 from fedge.capabilities import unknown_in_task
 from fedge.errors import ConfigError, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Blob, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Blob
+from fedge.messages.message import pack, unpack
+from fedge.messages.task import Task
 from fedge.nn.spec import Rescale, Standardize
 
 log = logging.getLogger("fedge.aggregator")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aggregator.generations import Return
 from fedge.errors import StateError
 from fedge.files import read_file
-from fedge.messages import MAX_COUNTER
+from fedge.messages.fields import MAX_COUNTER
 from fedge.store import atomic_write, remove
 
 FILE = "new-generation.json"

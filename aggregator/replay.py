@@ -15,7 +15,9 @@ from aggregator.rules import bounds, mean
 from aggregator.survey import Unmeasured
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Task, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import unpack
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

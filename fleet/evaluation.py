@@ -21,7 +21,7 @@ from agent.sources.said import Said
 from fedge.errors import DataError
 from fedge.escapes import printable
 from fedge.files import read_file
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.scorecard import LeftOut
 from fedge.scores import Classification, Regression

@@ -23,7 +23,8 @@ from fedge.capabilities import told
 from fedge.errors import DamagedState, StateError
 from fedge.frames import Partial, offer
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Cohort, Frame
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort
 from fedge.reasons import Reason
 from fedge.store import database_error, exists, open_read_only
 

@@ -12,7 +12,9 @@ from aggregator.answers import Answer, Missed
 from aggregator.ledger.layout import MIGRATIONS, UNWIPED
 from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Cohort, Frame, Status
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 from fedge.store import Connect, database_error, open_database, wipe
 from fedge.topics import lane_of

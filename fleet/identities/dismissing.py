@@ -17,7 +17,8 @@ from queue import Empty, SimpleQueue
 
 from fedge.errors import ProtocolError
 from fedge.link import Answered, Link, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import Status, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.status import Status
 from fedge.settings import BrokerSettings
 from fedge.store import atomic_write
 from fedge.topics import Topics

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from aggregator.reports import Reports
 from fedge.errors import ConfigError, ProtocolError
-from fedge.messages import unpack
+from fedge.messages.message import unpack
 from fedge.provisioning import (
     Enrol,
     Issued,

@@ -15,11 +15,11 @@ import agent.runtime  # noqa: F401 (with all that it imports)
 import aggregator.opening
 import aggregator.runtime  # noqa: F401
 import fedge.topics
-from fedge.messages import unpack
+from fedge.messages.message import unpack
 from fedge.store import atomic_write
 
 decode = lru_cache(maxsize=None)(unpack)
-"""As `fedge.messages.unpack`, once for all who read the same bytes; nobody changes what comes of them."""
+"""As that, once for all who read the same bytes; nobody changes what comes of them."""
 parse = lru_cache(maxsize=None)(fedge.topics.parse)
 """As `fedge.topics.parse`."""
 

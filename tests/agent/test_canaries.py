@@ -33,7 +33,11 @@ from agent.trainer import Job, Trainer
 from fedge.disclosure import Known, public, withheld
 from fedge.errors import DataError
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Cohort, Manifest, Status, Task, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.status import Status
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.reasons import Reason
 from tests.agent.canaries import CASES, CLASSES, FOLDER, MARKS, Case, lay_out

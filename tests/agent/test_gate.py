@@ -26,7 +26,11 @@ from agent.trainer import Trainer
 from fedge.codecs import CODECS
 from fedge.errors import StateError
 from fedge.frames import split
-from fedge.messages import Model, Status, Task, pack, seal, unpack
+from fedge.messages.envelope import seal
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.status import Status
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.scores import classification, regression
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, blob, manifest

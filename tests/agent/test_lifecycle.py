@@ -29,7 +29,11 @@ from agent.manners import Readings
 from fedge.capabilities import CAN
 from fedge.disclosure import Public, withheld
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Cohort, Manifest, Receipt, Status, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
 from fedge.plan import Plan
 from fedge.reasons import Reason
 

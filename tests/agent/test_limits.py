@@ -2,7 +2,8 @@
 
 from agent.config import LimitsSettings
 from agent.limits import beyond_budget, beyond_plan, beyond_sources, expected_bytes
-from fedge.messages import Blob, Cohort, Manifest
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
 from fedge.plan import Plan
 from fedge.reasons import Reason
 

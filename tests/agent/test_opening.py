@@ -10,7 +10,9 @@ from agent.config import AgentSettings, LimitsSettings, MannersSettings
 from agent.memory import FILE, Memory
 from agent.opening import open_device
 from fedge.codecs import CODECS
-from fedge.messages import Model, Task, pack
+from fedge.messages.message import pack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 
 AGENT = """\

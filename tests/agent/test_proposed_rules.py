@@ -16,7 +16,12 @@ from agent.sources import open_sources
 from agent.trainer import Job, Trainer
 from aggregator.export import to_onnx
 from fedge.codecs import CODECS
-from fedge.messages import Blob, Cohort, Manifest, Model, Task, Update, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.plan import Plan
 from fedge.reasons import Reason
 from fedge.rules import Holdout as ProposedHoldout

@@ -18,7 +18,10 @@ from agent.telling import NOTHING, describe, measure_anew
 from agent.trainer import Trainer
 from fedge.errors import DamagedState, GaveWay
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Survey, Task, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.message import unpack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
 from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.store import lock

@@ -22,7 +22,10 @@ from aggregator.replay import replay
 from fedge.codecs import CODECS
 from fedge.errors import ConfigError, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Model, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.moments import measure
 from fedge.nn import Network
 from fedge.nn.spec import Standardize, clip_of

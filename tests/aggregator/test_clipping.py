@@ -20,7 +20,8 @@ from aggregator.rules.mean import Contribution, finish, order, partial
 from aggregator.survey import standardize
 from fedge.capabilities import BASE, CAN
 from fedge.errors import ConfigError, DamagedState
-from fedge.messages import Task, pack
+from fedge.messages.message import pack
+from fedge.messages.task import Task
 from fedge.moments import measure
 from fedge.nn import Network, initialize
 from fedge.nn.spec import clip_of

@@ -35,7 +35,10 @@ from fedge.codecs import CODECS
 from fedge.errors import DamagedState, ProtocolError
 from fedge.frames import Refused
 from fedge.freshness import RoundId
-from fedge.messages import Frame, Survey, Update, pack
+from fedge.messages.frame import Frame
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.moments import Moments, measure
 from fedge.reasons import Reason
 from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, digest_of, frames, survey, update

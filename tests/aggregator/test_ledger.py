@@ -18,7 +18,8 @@ from aggregator.ledger.views import read_devices, read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Cohort, Frame
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort
 from fedge.reasons import Reason
 from fedge.store import open_database
 from fedge.topics import lane_of

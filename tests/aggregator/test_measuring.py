@@ -22,7 +22,7 @@ from aggregator.stopping import Progress
 from fedge.capabilities import CAN
 from fedge.errors import DataError
 from fedge.freshness import RoundId
-from fedge.messages import Status
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 from tests.aggregator.stories import (
     DEADLINE_S,

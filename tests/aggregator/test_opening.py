@@ -32,7 +32,11 @@ from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
 from fedge.liveness import Pulse
-from fedge.messages import Blob, Cohort, Task, pack, seal, unpack
+from fedge.messages.envelope import seal
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack, unpack
+from fedge.messages.task import Task
 from fedge.nn.spec import UnknownLayer
 from fedge.reasons import Reason
 from fedge.settings import BrokerSettings

@@ -18,7 +18,7 @@ from aggregator.participation import Participation, last_of
 from aggregator.quorum import quorum_of, share_of
 from fedge.errors import ConfigError
 from fedge.freshness import RoundId
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import PASSING, Reason
 from fedge.store import open_database
 from tests.aggregator.stories import (

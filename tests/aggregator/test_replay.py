@@ -24,7 +24,11 @@ from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError, StateError
 from fedge.freshness import RoundId
-from fedge.messages import Cohort, Survey, Task, Update, pack
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import measure
 from fedge.reasons import Reason
 from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update

@@ -21,7 +21,7 @@ from agent.enrolment.join import begin_request, join_with_bundle, join_with_toke
 from agent.enrolment.renew import renew
 from fedge.errors import ConfigError, FedgeError, Unanswered
 from fedge.link import Link, LinkDown
-from fedge.messages import pack, unpack
+from fedge.messages.message import pack, unpack
 from fedge.provisioning import SALT_BYTES, Enrol, Issued, Verifier, digest, enrolment_proof, identity
 from fedge.token import Token
 from fedge.topics import Topics

@@ -16,7 +16,7 @@ from aggregator.ledger.writing import Ledger
 from fedge import bundle
 from fedge.errors import ConfigError
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Status
+from fedge.messages.status import Status
 from fedge.provisioning import Verifier
 from fedge.store import lock
 from fleet.identities import enrolling, publishing

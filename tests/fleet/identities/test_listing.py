@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aggregator.ledger.writing import Ledger
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import Reason
 from fedge.store import is_locked, lock, make_folder
 from fleet.cli import app

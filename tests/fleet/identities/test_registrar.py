@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.enrolment.certificates import KeyAndRequest, Present
 from fedge.errors import StateError
-from fedge.messages import pack
+from fedge.messages.message import pack
 from fedge.provisioning import (
     SALT_BYTES,
     Enrol,
