@@ -29,7 +29,8 @@ from aggregator import survey
 from aggregator.averaging import Updates, Vector, admitted, bounded_mean, mean_of
 from aggregator.closing import surveyed
 from aggregator.folding import fold
-from aggregator.ledger.reading import Beginning, LedgerReader
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import Beginning
 from aggregator.rules import bounds, mean
 from aggregator.rules.bounds import Factors
 from aggregator.survey import Unmeasured

@@ -15,7 +15,8 @@ from aggregator.beginnings import RULE, begin_with, require_kept
 from aggregator.closing import blob_of, model_message
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import KEPT, ORDER
-from aggregator.ledger.reading import Beginning, LedgerReader, Life
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import Beginning, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
 from aggregator.quorum import FEWEST

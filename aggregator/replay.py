@@ -10,7 +10,8 @@ from aggregator.averaging import admitted
 from aggregator.beginnings import RULE, begin_with, made_by, spans, unknown_rule
 from aggregator.closing import first_weights, model_message, surveyed
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.reading import Beginning, LedgerReader, read_only
+from aggregator.ledger.reading import LedgerReader, read_only
+from aggregator.ledger.records import Beginning
 from aggregator.rules import bounds, mean
 from aggregator.survey import Unmeasured
 from fedge.errors import DamagedState, DataError

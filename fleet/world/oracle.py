@@ -14,7 +14,8 @@ import numpy as np
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.reading import LedgerReader, OpenRound
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import OpenRound
 from aggregator.survey import CLIP, CLIPPED
 from fedge.capabilities import BASE
 from fedge.errors import ProtocolError

@@ -15,7 +15,7 @@ from aggregator.closing import blob_of, first_weights, model_message, surveyed, 
 from aggregator.config import FederationSettings
 from aggregator.generations import Return, beginning_of, go_back, require_wishable, story
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
 from aggregator.replay import replay

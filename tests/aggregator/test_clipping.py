@@ -13,7 +13,7 @@ from aggregator.answers import Answer
 from aggregator.closing import ClosingJob, Computed, blob_of, compute, job_of, save
 from aggregator.config import FederationSettings, StateSection
 from aggregator.federation import Federation
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
 from aggregator.rules.mean import Contribution, finish, order, partial

@@ -25,7 +25,7 @@ from aggregator.closing import (
     surveyed,
 )
 from aggregator.config import StateSection
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.rules.bounds import Factors

@@ -126,7 +126,7 @@ def test_what_was_interrupted_is_finished(place: Place, monkeypatch: pytest.Monk
         raise StateError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("aggregator.ledger.writing.wipe", full)
+        patch.setattr("aggregator.ledger.changes.forgetting.wipe", full)
         with pytest.raises(StateError, match="disk is full"):
             forget(place.settings, "rogue")
     assert b"rogue" in files(place)

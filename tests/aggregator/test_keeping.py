@@ -17,7 +17,8 @@ from aggregator.keeping import archive, place
 from aggregator.keeping.backup import backup
 from aggregator.keeping.restore import restore
 from aggregator.ledger.layout import FILE, MIGRATIONS
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from fedge import store
 from fedge.deployment import units

@@ -13,7 +13,8 @@ import pytest
 
 from aggregator.answers import Answer, Missed, Verdict
 from aggregator.ledger.layout import MIGRATIONS
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_devices, read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError

@@ -16,7 +16,7 @@ from aggregator.beginnings import begin_with
 from aggregator.closing import ClosingJob, Computed, compute, progress_after, save
 from aggregator.config import StateSection
 from aggregator.generations import Return, beginning_of, require_wishable
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.replay import replay
 from aggregator.stopping import Progress
 from fedge.capabilities import CAN

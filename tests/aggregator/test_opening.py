@@ -20,7 +20,7 @@ from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase
 from aggregator.generations import Return
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import known, open_federation

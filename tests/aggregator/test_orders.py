@@ -16,7 +16,7 @@ from aggregator.__main__ import main
 from aggregator.generations import Return, go_back, learnt
 from aggregator.keeping import new_generation
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.loop import Loop
 from aggregator.orders import Order, give, is_given, pending, withdraw

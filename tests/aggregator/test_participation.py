@@ -11,7 +11,8 @@ from aggregator import effects as do
 from aggregator.closing import ClosingJob, Computed, compute, job_of, save
 from aggregator.config import FederationSettings, StateSection
 from aggregator.ledger.layout import MIGRATIONS
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_devices
 from aggregator.ledger.writing import Ledger
 from aggregator.participation import Participation, last_of

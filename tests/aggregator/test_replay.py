@@ -15,7 +15,8 @@ import pytest
 from aggregator.answers import Answer
 from aggregator.averaging import Updates, bounded_mean, mean_of
 from aggregator.closing import blob_of, first_weights, model_message, surveyed, weights_of
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
