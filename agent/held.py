@@ -11,7 +11,7 @@ from fedge.files import read_file
 from fedge.messages.message import unpack
 from fedge.messages.model import Model
 from fedge.messages.task import Task
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 
 FILE = "model.held"
 """The name, in the state folder, of the file with the newest model that the device has followed."""

@@ -19,7 +19,7 @@ from fedge.deployment.program import AGENT
 from fedge.device_names import as_id
 from fedge.errors import ConfigError, DataError, DeploymentError
 from fedge.files import read_file
-from fedge.store import make_folder
+from fedge.store.atomic_files import make_folder
 from fedge.topics import DEVICE_ID, FEDERATION
 
 CONFIGURATIONS = Path("/etc/fedge/agents")

@@ -20,7 +20,7 @@ from fedge.deployment.machine import find, need_package, require_root, run, say
 from fedge.deployment.program import SERVER
 from fedge.errors import ConfigError, DeploymentError
 from fedge.files import give, permit, point, read_file
-from fedge.store import make_folder
+from fedge.store.atomic_files import make_folder
 from fedge.topics import FEDERATION
 
 FEDERATIONS = Path("/etc/fedge/federations")

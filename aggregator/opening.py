@@ -26,7 +26,7 @@ from fedge.errors import ConfigError, DamagedState
 from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.plan import Plan
-from fedge.store import quarantine
+from fedge.store.atomic_files import quarantine
 from fedge.systemd import Watchdog
 from fedge.trust import Signer
 

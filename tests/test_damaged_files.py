@@ -23,7 +23,7 @@ from aggregator.keeping.backup import backup
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import begin
-from fedge.store import make_folder
+from fedge.store.atomic_files import make_folder
 from fleet.cli import app
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder

@@ -27,8 +27,8 @@ from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import begin
 from aggregator.replay import replay
-from fedge import store
 from fedge.errors import FedgeError
+from fedge.store import atomic_files, locks
 from fleet.identities import founding
 from fleet.identities.enrolling import admit_observer, enroll, enroll_all, revoke
 from fleet.identities.folder import FederationFolder
@@ -238,7 +238,7 @@ def settings(tmp_path: Path) -> FederationSettings:
         '[state]\nfolder = "state"\n'
     )
     settings = FederationSettings.load(toml, {})
-    state = store.make_folder(settings.state.folder)
+    state = atomic_files.make_folder(settings.state.folder)
     ledger = Ledger(state / FILE)
     begin(settings, ledger, bytes(16), 1)
     ledger.close()
@@ -382,12 +382,12 @@ def test_root_of_a_container_works_in_a_folder_whose_owner_it_cannot_name(
 
     (state / FILE).unlink()
     monkeypatch.setattr(os, "fchown", refused)
-    os.close(store.lock(state))
+    os.close(locks.lock(state))
     Ledger(state / FILE).close()
     assert (state / FILE).stat().st_uid == 0
     with pytest.raises(FedgeError, match="cannot be given to its owner"):
-        store.give_to_owner(state, state / FILE)
-    store.give_to_owner(tmp_path, tmp_path / "federation.toml")  # is right already
+        atomic_files.give_to_owner(state, state / FILE)
+    atomic_files.give_to_owner(tmp_path, tmp_path / "federation.toml")  # is right already
 
 
 # ── files, for whoever runs the program ────────────────────────────────────────────────────────────
@@ -397,7 +397,7 @@ def test_root_of_a_container_works_in_a_folder_whose_owner_it_cannot_name(
 def test_a_link_is_replaced_itself(tmp_path: Path, outside: Outside, kind: str) -> None:
     path = tmp_path / "model"
     PLANTED[kind](path, outside)
-    store.atomic_write(path, b"new", mode=0o600)
+    atomic_files.atomic_write(path, b"new", mode=0o600)
     assert path.read_bytes() == b"new"
     assert not path.is_symlink()
     assert outside.file.read_bytes() == SECRET

@@ -20,7 +20,7 @@ from fedge.link import Answered, Link, LinkEvent, LinkUp, MessageArrived, Public
 from fedge.messages.message import pack, unpack
 from fedge.messages.status import Status
 from fedge.settings import BrokerSettings
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 from fedge.topics import Topics
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import SECRET, FederationFolder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedge.errors import ConfigError, GaveWay
 from fedge.files import create
-from fedge.store import remove
+from fedge.store.atomic_files import remove
 from fleet.identities.authority import Authority, Issued, make_key, public_key, read_request, utc_now
 from fleet.identities.dismissing import dismiss
 from fleet.identities.folder import SECRET, FederationFolder, read

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from fedge.errors import ConfigError, StateError
 from fedge.files import create, give, hand_over, permit, point
-from fedge.store import give_to_owner, make_folder
+from fedge.store.atomic_files import give_to_owner, make_folder
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import PUBLIC, SECRET, SHARED, FederationFolder, read
 from fleet.identities.identity import Identity, Role

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedge.errors import StateError
 from fedge.files import describe_file
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 from fleet.identities.authority import (
     Authority,
     Issued,

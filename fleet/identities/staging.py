@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from fedge import bundle
 from fedge.errors import ConfigError
 from fedge.files import filled, left_behind, move_out, read_file
-from fedge.store import exists
+from fedge.store.atomic_files import exists
 from fleet.identities.authority import describe
 from fleet.identities.folder import SECRET, FederationFolder
 from fleet.identities.making import Made

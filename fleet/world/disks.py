@@ -19,7 +19,7 @@ from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
 from fedge.messages.frame import Frame
 from fedge.messages.manifest import Cohort
-from fedge.store import Connect, open_database
+from fedge.store.databases import Connect, open_database
 from fedge.trust import Signers
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.oracle import Oracle

@@ -16,7 +16,7 @@ import aggregator.opening
 import aggregator.runtime  # noqa: F401
 import fedge.topics
 from fedge.messages.message import unpack
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 
 decode = lru_cache(maxsize=None)(unpack)
 """As that, once for all who read the same bytes; nobody changes what comes of them."""
@@ -32,7 +32,7 @@ def replace(state: Any, /, **changes: Any) -> Any:
 
 
 def write(path: Path, data: bytes) -> None:
-    """As `fedge.store.atomic_write`: a host of a world dies before it or after it, and not within."""
+    """As the original: a host of a world dies before it or after it, and not within."""
     path.write_bytes(data)
 
 

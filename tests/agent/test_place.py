@@ -12,7 +12,7 @@ from agent.__main__ import main
 from agent.memory import FILE, MIGRATIONS
 from fedge.deployment import units
 from fedge.messages.message import pack
-from fedge.store import open_database
+from fedge.store.databases import open_database
 from tests.agent.test_program import configure, model, task
 
 

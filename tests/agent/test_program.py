@@ -41,7 +41,8 @@ from fedge.messages.update import Update
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason
-from fedge.store import lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import lock
 from fedge.topics import Topics
 from fleet import broker as brokers
 from fleet.broker import Broker

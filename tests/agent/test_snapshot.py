@@ -24,7 +24,7 @@ from fedge.messages.survey import Survey
 from fedge.messages.task import Task
 from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.store import lock
+from fedge.store.locks import lock
 from tests.agent.test_trainer_limits import job
 
 TOML = 'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\npath = "data.csv"\n'

@@ -17,7 +17,7 @@ from aggregator.replay import replay
 from fedge.errors import DataError, GaveWay, StateError
 from fedge.freshness import RoundId
 from fedge.reasons import Reason
-from fedge.store import lock
+from fedge.store.locks import lock
 from tests.aggregator.stories import frames, status, update
 from tests.aggregator.test_beginnings import SEED, Place
 from tests.aggregator.test_replay import admit

@@ -22,7 +22,7 @@ from fedge.freshness import Attempt, RoundId
 from fedge.messages.frame import Blob, Frame
 from fedge.messages.manifest import Cohort
 from fedge.reasons import Reason
-from fedge.store import open_database
+from fedge.store.databases import open_database
 from fedge.topics import lane_of
 from tests.aggregator.stories import blob, decline, digest_of, frames, status, update
 

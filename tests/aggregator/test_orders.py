@@ -24,7 +24,7 @@ from aggregator.presence import Watch
 from aggregator.takeover import TakeUp
 from fedge.errors import DataError, GaveWay
 from fedge.freshness import RoundId
-from fedge.store import alone, lock
+from fedge.store.locks import alone, lock
 from tests.aggregator.test_beginnings import Place
 
 NAME, OTHER = "1f" * 16, "2e" * 16

@@ -21,7 +21,7 @@ from fedge.errors import ConfigError
 from fedge.freshness import RoundId
 from fedge.messages.status import Decline
 from fedge.reasons import PASSING, Reason
-from fedge.store import open_database
+from fedge.store.databases import open_database
 from tests.aggregator.stories import (
     DEADLINE_S,
     EVERYBODY,

@@ -11,7 +11,7 @@ import pytest
 
 from fedge import bundle
 from fedge.provisioning import SALT_BYTES, Verifier
-from fedge.store import open_read_only
+from fedge.store.databases import open_read_only
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder

@@ -8,7 +8,7 @@ from aggregator.ledger.changes.generations import GenerationChanges
 from aggregator.ledger.layout import UNWIPED
 from aggregator.ledger.records import Beginning
 from fedge.freshness import RoundId
-from fedge.store import database_error, wipe
+from fedge.store.databases import database_error, wipe
 
 REMOVED = "?"
 """In the place of a device's id where a generation began without it: no device is called so."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import LedgerReader
-from fedge.store import Connect, database_error, open_database
+from fedge.store.databases import Connect, database_error, open_database
 
 
 class Transactions(LedgerReader):

@@ -18,7 +18,7 @@ from fedge.errors import ConfigError
 from fedge.freshness import Attempt, RoundId
 from fedge.messages.status import Status
 from fedge.provisioning import Verifier
-from fedge.store import lock
+from fedge.store.locks import lock
 from fleet.identities import enrolling, publishing
 from fleet.identities import listing as listings
 from fleet.identities.authority import describe, utc_now

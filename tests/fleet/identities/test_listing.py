@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from aggregator.ledger.writing import Ledger
 from fedge.messages.status import Decline
 from fedge.reasons import Reason
-from fedge.store import is_locked, lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import is_locked, lock
 from fleet.cli import app
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
