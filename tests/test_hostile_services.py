@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from aggregator import installation
 from aggregator.config import FederationSettings
+from aggregator.installation import ownership
 from aggregator.keeping.backup import backup
 from aggregator.keeping.new_generation import begin_next
 from aggregator.keeping.restore import restore
@@ -218,11 +218,11 @@ def test_a_link_of_roots_own_is_followed_where_only_root_could_put_it(
 def test_installing_again_gives_nothing_away_that_was_linked_there(
     folder: FederationFolder, outside: Outside, part: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installation, "REGISTRAR", "root")
-    monkeypatch.setattr(installation, "run", lambda _command: "")
+    monkeypatch.setattr(ownership, "REGISTRAR", "root")
+    monkeypatch.setattr(ownership, "run", lambda _command: "")
     for name in ("extra", "identity.pem"):
         plant(folder.root / part / name, kind, outside)
-    for work in (installation.hand_over, lambda root: installation._give_back([root])):
+    for work in (ownership.hand_over, lambda root: ownership.give_back([root])):
         attempt(lambda work=work: work(folder.root))  # type: ignore[misc]
         assert outside.is_as_it_was()
 

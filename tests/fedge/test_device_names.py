@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from agent.config import AgentSettings
-from agent.installation import identity_of
+from agent.installation.source import identity_of
 from aggregator.config import FederationSettings
 from fedge import bundle
 from fedge.device_names import as_id, as_ids, renamed
