@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.config import DEFAULT_SOURCE, LimitsSettings
+from agent.settings.limits import LimitsSettings
+from agent.settings.sources import DEFAULT_SOURCE
 from fedge.messages.manifest import Manifest
 from fedge.reasons import Reason
 

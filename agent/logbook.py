@@ -3,9 +3,9 @@
 import logging
 
 from agent.account import account
-from agent.config import DataSettings
 from agent.dataset import Dataset
 from agent.doubts import doubts
+from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.messages.task import Task
 

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import DEFAULT_SOURCE, AgentSettings
+from agent.config import AgentSettings
 from agent.dataset import Dataset, Unfit, fit
 from agent.events import Done, Failed, Judged
 from agent.extremes import Extremes, extremes
@@ -23,6 +23,7 @@ from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
 from agent.logbook import Logbook
+from agent.settings.sources import DEFAULT_SOURCE
 from agent.snapshot import Snapshot, current
 from agent.sources import Source
 from fedge.codecs import CODECS

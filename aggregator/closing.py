@@ -18,7 +18,7 @@ from aggregator import clipping, mixes, story, survey
 from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
 from aggregator.bad_models import way_back
-from aggregator.config import StateSection, reconnect_spread_s
+from aggregator.config import reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.figures import bytes_needed, speaking_for, summarize
 from aggregator.ledger.reading import LedgerReader
@@ -28,6 +28,7 @@ from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
+from aggregator.settings.state import StateSection
 from aggregator.stopping import Progress
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
 from fedge.codecs import CODECS

@@ -12,9 +12,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from agent.config import LABEL, CsvSettings
 from agent.dataset import features
 from agent.scoring import misgivings, scored
+from agent.settings.sources import LABEL, CsvSettings
 from agent.sources import CsvSource, NpzSource, Source
 from agent.sources.exclusions import exclude
 from agent.sources.said import Said

@@ -20,13 +20,14 @@ import pytest
 from agent import effects as do
 from agent import lifecycle
 from agent.__main__ import main
-from agent.config import AgentSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import Unfit, fit
 from agent.device import Working
 from agent.events import Done, Failed
 from agent.lifecycle import step
 from agent.limits import Objection
 from agent.manners import Readings
+from agent.settings.data import DataSettings
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
 from agent.trainer import Job, Trainer

@@ -15,12 +15,12 @@ import pytest
 from agent import effects as do
 from agent import events as on
 from agent import held, lifecycle
-from agent.config import PredictSettings
 from agent.device import Device as Core
 from agent.gate import compare
 from agent.judging import Judgement
 from agent.lifecycle import due_s, step
 from agent.predict import predict
+from agent.settings.predict import PredictSettings
 from agent.sources import open_sources
 from agent.trainer import Trainer
 from fedge.codecs import CODECS

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from agent import held
-from agent.config import AgentSettings, Holdout
+from agent.config import AgentSettings
 from agent.events import Done, Failed
 from agent.predict import predict
 from agent.rules import DEFAULTS, Rules, effective
+from agent.settings.data import Holdout
 from agent.sources import open_sources
 from agent.trainer import Job, Trainer
 from aggregator.export import to_onnx

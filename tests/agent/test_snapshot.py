@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import AgentSettings, CsvSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import fit
 from agent.events import Done
 from agent.measuring import measured
 from agent.memory import FILE, Memory
+from agent.settings.data import DataSettings
+from agent.settings.sources import CsvSettings
 from agent.snapshot import KEPT, NEW_ROWS, Snapshot, count_new, current, digest_of, hash_rows
 from agent.sources import open_sources
 from agent.sources.arrays import samples_from_arrays

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config import AgentSettings, NpzSettings
+from agent.config import AgentSettings
 from agent.dataset import fit
 from agent.events import Done, Failed
+from agent.settings.sources import NpzSettings
 from agent.sources import open_source, open_sources
 from agent.trainer import Job, Trainer
 from aggregator.survey import Measured, check

@@ -10,8 +10,9 @@ import pytest
 from agent import held
 from agent.account import account
 from agent.check import check
-from agent.config import AgentSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import Unfit, fit
+from agent.settings.data import DataSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
 from agent.verdict import judge

@@ -24,12 +24,12 @@ from aggregator.closing import (
     save,
     surveyed,
 )
-from aggregator.config import StateSection
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.rules.bounds import Factors
 from aggregator.rules.mean import order
+from aggregator.settings.state import StateSection
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, ProtocolError

@@ -5,9 +5,9 @@ import pytest
 
 from agent.local.sgd import train
 from aggregator.closing import first_weights
-from aggregator.config import RoundsSection
 from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
+from aggregator.settings.rounds import RoundsSection
 from aggregator.usual import Usual
 from fedge.messages.task import Task
 from fedge.nn import Network

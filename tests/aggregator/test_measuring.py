@@ -14,10 +14,10 @@ from aggregator.answers import Answer
 from aggregator.averaging import mean_of
 from aggregator.beginnings import begin_with
 from aggregator.closing import ClosingJob, Computed, compute, progress_after, save
-from aggregator.config import StateSection
 from aggregator.generations import Return, beginning_of, require_wishable
 from aggregator.ledger.records import Life
 from aggregator.replay import replay
+from aggregator.settings.state import StateSection
 from aggregator.stopping import Progress
 from fedge.capabilities import CAN
 from fedge.errors import DataError
