@@ -27,7 +27,8 @@ from fedge.store.atomic_files import make_folder
 from fleet.cli import app
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.tokens import promise
 
 CUTS, FLIPS = 12, 24

@@ -29,10 +29,11 @@ from aggregator.opening import begin
 from aggregator.replay import replay
 from fedge.errors import FedgeError
 from fedge.store import atomic_files, locks
-from fleet.identities import founding
+from fleet.identities import founding_folders
 from fleet.identities.enrolling import admit_observer, enroll, enroll_all, revoke
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.identity import Identity
 from fleet.identities.listing import listing
 from fleet.identities.renewing import renew
@@ -121,7 +122,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FederationFolder:
     """As it is when it was installed: `registrar/` and `broker/` belong to the registrar's user."""
-    monkeypatch.setattr(founding, "BROKER_GROUP", "root")  # there is such a group everywhere
+    monkeypatch.setattr(founding_folders, "BROKER_GROUP", "root")  # there is such a group everywhere
     root = tmp_path / "greenhouse"
     shutil.copytree(pristine, root)
     for part, owner in (("registrar", SERVICE), ("broker", SERVICE)):

@@ -66,7 +66,8 @@ def init(
     if label is not None and regression is not None:
         raise typer.BadParameter("--label is for classes and --regression for a number: give one of them")
     from fleet.identities.folder import FederationFolder
-    from fleet.identities.founding import Founding, found
+    from fleet.identities.founding import found
+    from fleet.identities.founding_options import Founding
     from fleet.identities.renewing import ignored
 
     root = folder or Path(name)

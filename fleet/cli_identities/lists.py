@@ -27,7 +27,7 @@ def devices(
     from rich.console import Console
 
     from fleet.identities import listing
-    from fleet.identities.authority import utc_now
+    from fleet.identities.certificates import utc_now
     from fleet.identities.folder import FederationFolder
 
     with reporting("devices"):
@@ -50,7 +50,7 @@ def tokens(
     from rich.console import Console
 
     from fleet.identities import outstanding
-    from fleet.identities.authority import utc_now
+    from fleet.identities.certificates import utc_now
     from fleet.identities.folder import FederationFolder
 
     with reporting("tokens"):

@@ -13,7 +13,7 @@ from fedge.messages.message import pack
 from fedge.settings import BrokerSettings
 from fedge.store.locks import lock
 from fedge.topics import Topics, parse
-from fleet.identities.authority import utc_now
+from fleet.identities.certificates import utc_now
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Register
 from fleet.identities.registrar import Petition, Registrar, Verdict

@@ -17,8 +17,9 @@ from aggregator.installation.folder import FEDERATIONS, FILES, look_up, take_in
 from aggregator.installation.ownership import hand_over
 from fedge.deployment import units
 from fedge.errors import ConfigError, DeploymentError
-from fleet.identities import founding
 from fleet.identities.folder import FederationFolder
+from fleet.identities.founding import found as found_federation
+from fleet.identities.founding_options import Founding
 
 
 def found(folder: Path, name: str = "greenhouse") -> Path:
@@ -48,7 +49,7 @@ def test_a_folder_is_moved_to_its_place_once(tmp_path: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `fedge init` makes."""
     root = tmp_path_factory.mktemp("federations") / "greenhouse"
-    founding.found(FederationFolder(root), founding.Founding("greenhouse", ["broker.example"]))
+    found_federation(FederationFolder(root), Founding("greenhouse", ["broker.example"]))
     return root
 
 
@@ -77,7 +78,7 @@ def test_a_folder_that_was_not_finished_is_refused(whole: Path, tmp_path: Path) 
         ConfigError, match=r"device\.toml, aggregator/watch\.pem, broker/crl\.pem are missing"
     ):
         look_up(whole)
-    founding.found(FederationFolder(whole), founding.Founding("greenhouse", ["broker.example"]))
+    found_federation(FederationFolder(whole), Founding("greenhouse", ["broker.example"]))
     assert look_up(whole) == whole
 
 

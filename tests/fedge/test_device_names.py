@@ -18,7 +18,8 @@ from fedge.errors import ConfigError
 from fedge.provisioning import may_name_a_device
 from fleet.cli import app
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.register import Register
 
 FEDERATION = """

@@ -21,11 +21,12 @@ from fedge.provisioning import Verifier
 from fedge.store.locks import lock
 from fleet.identities import enrolling, publishing
 from fleet.identities import listing as listings
-from fleet.identities.authority import describe, utc_now
+from fleet.identities.certificates import describe, utc_now
 from fleet.identities.dismissing import Dismissed
 from fleet.identities.enrolling import Revoked, admit_observer, enroll, revoke
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.identity import Identity
 from fleet.identities.listing import as_json, listing, show
 from fleet.identities.publishing import Signalled
