@@ -14,9 +14,10 @@ from agent.opening import open_device, open_memory
 from agent.runtime import Happening, Runtime
 from agent.sources import open_sources
 from agent.trainer import Trainer
-from fedge.link import Link
 from fedge.store import lock, make_folder
 from fedge.systemd import ServiceManager, Watchdog
+from fedge.transport import Transport
+from fedge.transport.mqtt import MqttTransport
 
 log = logging.getLogger("fedge.agent")
 
@@ -38,7 +39,7 @@ class Loop:
         self._lock = lock(folder)
         self._memory = open_memory(folder / FILE)
         self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
-        self._link = Link(
+        self._link: Transport = MqttTransport(
             settings.broker,
             f"{settings.federation}_{settings.device}",
             self._inbox.put,

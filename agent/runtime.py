@@ -34,10 +34,19 @@ from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
 from fedge.freshness import seconds_left
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import MAX_SIZE, Frame, Manifest, Model, Receipt, Signed, Status, Task, pack, unpack
 from fedge.reasons import Reason
 from fedge.topics import Address, Topics
+from fedge.transport import (
+    Answered,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+    Transport,
+)
 from fedge.trust import authenticate
 
 log = logging.getLogger("fedge.agent")
@@ -68,7 +77,7 @@ class Runtime:
         opened: Opened,
         memory: Memory,
         file: Path,
-        link: Link,
+        link: Transport,
         trainer: Trainer,
         conditions: Conditions | None = None,
         now_s: Callable[[], float] = time.monotonic,
@@ -137,7 +146,7 @@ class Runtime:
             case LinkUp() | LinkDown() if self._return_s is not None:
                 pass  # it was said before we left the broker
             case LinkUp():
-                self._link.handle_up(event)
+                self._link.handle(event)
                 if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
@@ -146,10 +155,10 @@ class Runtime:
                     text := self._losses.text(event.reason, self._now_s())
                 ):
                     log.warning("not connected: %s", text)
-                self._link.handle_down()
+                self._link.handle(event)
                 self._step(on.LinkDown())
             case Answered():
-                self._link.settle(event)
+                self._link.handle(event)
             case Sent():
                 log.error("the broker refuses: %s", event.refusal)
             case MessageArrived():

@@ -16,11 +16,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from fedge.errors import ProtocolError
-from fedge.link import Answered, Link, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import Status, pack, unpack
 from fedge.settings import BrokerSettings
 from fedge.store import atomic_write
 from fedge.topics import Topics
+from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Transport
+from fedge.transport.mqtt import MqttTransport
 from fleet.identities.authority import Authority, make_key, public_key, utc_now
 from fleet.identities.folder import SECRET, FederationFolder
 from fleet.identities.identity import Identity
@@ -102,7 +103,7 @@ def dismiss(
 class StandIn:
     """A connection with the device's client id."""
 
-    link: Link
+    link: Transport
     inbox: "SimpleQueue[LinkEvent]"
     patience_s: float
     """How long each answer of the broker is waited for."""
@@ -150,11 +151,8 @@ class StandIn:
                 event = self.inbox.get(timeout=left_s)
             except Empty:
                 return False
+            self.link.handle(event)
             match event:
-                case LinkUp():
-                    self.link.handle_up(event)
-                case Answered():
-                    self.link.settle(event)
                 case MessageArrived():
                     self.message = event
                 case Sent():
@@ -169,7 +167,7 @@ class StandIn:
 @contextmanager
 def _stand_in(
     folder: FederationFolder, authority: Authority, port: int, identity: Identity
-) -> Iterator[tuple[Link, "SimpleQueue[LinkEvent]"]]:
+) -> Iterator[tuple[Transport, "SimpleQueue[LinkEvent]"]]:
     key = make_key()
     issued = authority.issue_client(identity.name, public_key(key), DAYS, utc_now())
     inbox: SimpleQueue[LinkEvent] = SimpleQueue()
@@ -177,7 +175,7 @@ def _stand_in(
         own = Path(name) / "identity.pem"
         atomic_write(own, key + issued.pem, mode=SECRET)
         broker = BrokerSettings(url=f"mqtts://127.0.0.1:{port}", ca=folder.ca, certificate=own, key=own)
-        link = Link(broker, identity.name, inbox.put)
+        link = MqttTransport(broker, identity.name, inbox.put)
         link.open()
         try:
             yield link, inbox

@@ -11,7 +11,6 @@ from fedge import wire
 from fedge.errors import ProtocolError
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
-from fedge.link import Publication
 from fedge.messages import (
     MAX_SIZE,
     VERSION,
@@ -26,6 +25,7 @@ from fedge.messages import (
 )
 from fedge.moments import Moments
 from fedge.topics import Topics
+from fedge.transport import Publication
 from fleet.world.extremes import Extreme, extremes, frames
 from fleet.world.oracle import Made
 

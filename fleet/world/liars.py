@@ -8,9 +8,9 @@ import numpy as np
 
 from fedge.frames import split
 from fedge.freshness import round_of
-from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, Publication, Sent
 from fedge.messages import Frame, Manifest, Survey, Update, pack
 from fedge.topics import Topics
+from fedge.transport import LinkEvent, LinkUp, Publication, Sent
 from fleet.world.boasts import boast, update
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
@@ -47,15 +47,11 @@ class Liar:
         self._link.open()
 
     def _hear(self, event: LinkEvent) -> None:
+        self._link.handle(event)
         if isinstance(event, LinkUp):
-            self._link.handle_up(event)
             self._link.send(self._lies, self)
-        elif isinstance(event, Answered):
-            self._link.settle(event)
         elif isinstance(event, Sent):
             self._link.close()
-        elif isinstance(event, LinkDown):
-            self._link.handle_down()
 
     def _invent(self, manifest: Manifest | None, heard: list[bytes], number: int) -> list[bytes]:
         rng = self._rng

@@ -28,7 +28,6 @@ from fedge.codecs import CODECS
 from fedge.ed25519 import public_pem
 from fedge.frames import Assembler, Limits, split
 from fedge.freshness import MANIFEST_EXPIRY_S
-from fedge.link import MessageArrived, Publication
 from fedge.messages import (
     Blob,
     Cohort,
@@ -48,6 +47,7 @@ from fedge.plan import Plan
 from fedge.reasons import Reason
 from fedge.store import lock, make_folder
 from fedge.topics import Topics
+from fedge.transport import MessageArrived, Publication
 from fleet import broker as brokers
 from fleet.broker import Broker
 from tests.fedge.client import Client

@@ -13,9 +13,9 @@ from fedge import wire
 from fedge.errors import StateError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
-from fedge.link import Publication
 from fedge.messages import Receipt, Status, pack, seal, unpack
 from fedge.reasons import Reason
+from fedge.transport import Publication
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, Device, arrived, blob, frames, manifest, model
 
 

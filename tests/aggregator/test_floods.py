@@ -12,11 +12,11 @@ from aggregator.rounds import BEAT_S
 from fedge import wire
 from fedge.capabilities import BASE
 from fedge.frames import split
-from fedge.link import MessageArrived
 from fedge.logs import _Line
 from fedge.messages import Decline, Frame, Receipt, Status, pack, unpack
 from fedge.reasons import Reason
 from fedge.topics import Topics
+from fedge.transport import MessageArrived
 from tests.aggregator.stories import SURVEY, decline, frames, status, survey
 from tests.aggregator.test_runtime import Served
 

@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.settings import BrokerSettings
+from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
+from fedge.transport.mqtt import MqttTransport
 
 PATIENCE_S = 60.0
 E = TypeVar("E", bound=LinkEvent)
@@ -33,7 +34,7 @@ class Client:
         self._early: deque[MessageArrived] = deque()
         """Messages that came while something else was waited for."""
         settings = BrokerSettings(url=url, username=username, password_file=password_file, insecure=True)
-        self.link = Link(
+        self.link = MqttTransport(
             settings,
             name,
             self.inbox.put,
@@ -44,15 +45,7 @@ class Client:
 
     def next(self, *, timeout_s: float = PATIENCE_S) -> LinkEvent:
         event = self.inbox.get(timeout=timeout_s)
-        match event:
-            case LinkUp():
-                self.link.handle_up(event)
-            case LinkDown():
-                self.link.handle_down()
-            case Answered():
-                self.link.settle(event)
-            case _:
-                pass
+        self.link.handle(event)
         return event
 
     def wait_for(self, kind: type[E]) -> E:

@@ -16,10 +16,10 @@ import pytest
 
 from aggregator.figures import RANGES
 from fedge import messages, provisioning
-from fedge.link import Publication
 from fedge.messages import Frame, Message, Status, Survey, Update
 from fedge.provisioning import Enrol, Renew, identity, renewal_user
 from fedge.topics import parse
+from fedge.transport import Publication
 from fleet.identities.acl import Petitioner, acl_text
 from fleet.identities.identity import Identity
 from fleet.world.exaggerations import KINDS

@@ -13,17 +13,10 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from fedge.errors import ConfigError
-from fedge.link import (
-    WINDOW,
-    Answered,
-    Link,
-    LinkDown,
-    LinkUp,
-    MessageArrived,
-    Publication,
-    Sent,
-)
 from fedge.settings import BrokerSettings
+from fedge.transport import Answered, LinkDown, LinkUp, MessageArrived, Publication, Sent
+from fedge.transport.mqtt import MqttTransport
+from fedge.transport.window import WINDOW
 from fleet import broker as brokers
 from tests.fedge.client import PATIENCE_S, Client
 
@@ -129,7 +122,7 @@ def test_a_send_without_token_says_nothing_when_all_is_well(client: Callable[...
 def test_replies_wait_for_what_is_sent_and_are_bounded(
     client: Callable[..., Client], broker: brokers.LocalBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedge.link.MOST_REPLIES", 50)
+    monkeypatch.setattr("fedge.transport.window.MOST_REPLIES", 50)
     reader, writer = client("reader", url=broker.url), client("writer", url=broker.url)
     reader.open()
     writer.open()
@@ -164,7 +157,7 @@ def test_sending_while_the_link_is_down_does_nothing(client: Callable[..., Clien
     writer.link.subscribe("a")
     writer.link.unsubscribe("a")
     writer.open()
-    writer.link.handle_down()
+    writer.link.handle(LinkDown("lost"))
     writer.link.send([words("a", b"while down")], "token")
     writer.link.reply(words("a", b"while down"))
     writer.quiet()
@@ -296,7 +289,7 @@ def test_what_is_not_acknowledged_comes_again(client: Callable[..., Client]) -> 
     keeper.subscribe("a/#")
     writer.send(words("a/1"), words("a/2"))
     first, second = keeper.messages(2)
-    keeper.link.ack(first)
+    keeper.link.acknowledge(first)
     keeper.link.subscribe("other")  # its answer comes behind the acknowledgement
     keeper.wait_for(Answered)
     keeper.link.close()
@@ -305,13 +298,13 @@ def test_what_is_not_acknowledged_comes_again(client: Callable[..., Client]) -> 
     assert keeper.open().session_present is True
     (again,) = keeper.messages(1)
     assert (again.topic, again.connection) == ("a/2", 2)
-    keeper.link.ack(second)  # of the old connection: dropped, so it comes once more
+    keeper.link.acknowledge(second)  # of the old connection: dropped, so it comes once more
     keeper.quiet()
     keeper.link.close()
     keeper.open()
     (again,) = keeper.messages(1)
     assert again.topic == "a/2"
-    keeper.link.ack(again)
+    keeper.link.acknowledge(again)
     keeper.link.close()
     keeper.open()
     keeper.quiet()
@@ -369,7 +362,7 @@ def test_a_link_up_from_before_a_close_is_not_believed(client: Callable[..., Cli
     event = device.inbox.get(timeout=PATIENCE_S)
     assert isinstance(event, LinkUp)
     device.link.close()
-    device.link.handle_up(event)
+    device.link.handle(event)
     assert not device.link.up
     device.link.send([words("a")], "token")
     device.quiet()
@@ -445,24 +438,24 @@ def test_a_tls_file_that_is_none_is_named(tmp_path: Path) -> None:
     nonsense = tmp_path / "ca.pem"
     nonsense.write_text("no certificate")
     with pytest.raises(ConfigError, match=r"ca\.pem: holds no certificate in PEM format"):
-        Link(BrokerSettings(url="mqtts://127.0.0.1", ca=nonsense), "x", print)
+        MqttTransport(BrokerSettings(url="mqtts://127.0.0.1", ca=nonsense), "x", print)
     both = {"certificate": nonsense, "key": nonsense}
     with pytest.raises(ConfigError, match="must be a certificate and its key, in PEM format"):
-        Link(BrokerSettings(url="mqtts://127.0.0.1", **both), "x", print)
+        MqttTransport(BrokerSettings(url="mqtts://127.0.0.1", **both), "x", print)
 
 
 def test_a_network_thread_that_hangs_is_found_out(
     shared: brokers.Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedge.link.LONGEST_TURN_S", 0.3)
-    monkeypatch.setattr("fedge.link.LONGEST_ATTEMPT_S", 0.3)
+    monkeypatch.setattr("fedge.transport.mqtt.transport.LONGEST_TURN_S", 0.3)
+    monkeypatch.setattr("fedge.transport.mqtt.transport.LONGEST_ATTEMPT_S", 0.3)
     hang, goes_on = threading.Event(), threading.Event()
 
     def inbox(_: object) -> None:
         hang.set()
         goes_on.wait()
 
-    link = Link(BrokerSettings(url=shared.url), "hanging", inbox)
+    link = MqttTransport(BrokerSettings(url=shared.url), "hanging", inbox)
     link.open()
     try:
         assert hang.wait(PATIENCE_S)

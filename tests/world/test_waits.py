@@ -6,9 +6,9 @@ import pytest
 
 from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
-from fedge.link import MessageArrived
 from fedge.messages import Cohort, Decline, Status, pack
 from fedge.topics import Topics
+from fedge.transport import MessageArrived
 from fleet.world.books import Book
 from fleet.world.broker import Message
 from fleet.world.faults import Fault

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fedge.link import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages import Status, pack, unpack
+from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fleet.identities import dismissing
 from fleet.identities.dismissing import Dismissed, StandIn, patience_s
 
@@ -42,9 +42,7 @@ class Broker:
         self.sent += publications
         self.coming.append((self.now_s + self.slow_s, Sent(token, None)))
 
-    def handle_up(self, _event: LinkUp) -> None: ...
-
-    def settle(self, _event: Answered) -> None: ...
+    def handle(self, _event: LinkEvent) -> None: ...
 
 
 def stand_in(broker: Any, patience: float, patch: pytest.MonkeyPatch) -> StandIn:
