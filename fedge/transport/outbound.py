@@ -39,8 +39,6 @@ class Outbound:
 
     def end(self) -> None:
         """Forget the connection and what was under way on it."""
-        if self._window is not None:
-            self._window.clear()
         self._connection = self._window = None
         self._filters.clear()
 

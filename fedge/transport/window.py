@@ -70,12 +70,6 @@ class Window:
         self._finish(batch)
         self._pump()
 
-    def clear(self) -> None:
-        """Forget everything: the connection is gone."""
-        self._batches.clear()
-        self._replies.clear()
-        self._under_way.clear()
-
     def _pump(self) -> None:
         while (self._batches or self._replies) and len(self._under_way) < WINDOW:
             if not self._batches:

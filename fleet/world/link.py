@@ -235,8 +235,7 @@ class Wire:
     def acknowledge(self, message: MessageArrived) -> None:
         """As `Connection.acknowledge`."""
         self._place.acknowledging(message)
-        if self._link.manual_ack:  # else it was acknowledged as it came
-            self._up(lambda: self._place.broker.acknowledge(self, message.mid))
+        self._up(lambda: self._place.broker.acknowledge(self, message.mid))
 
     def disconnect(self) -> None:
         """Say goodbye."""
