@@ -1,4 +1,4 @@
-"""MQTT against a real Mosquitto: what is not the same for every transport (`tests/transport` has the rest)."""
+"""MQTT: what MQTT alone can show; `tests/transport` has what every transport promises."""
 
 import queue
 import signal
@@ -14,7 +14,7 @@ import pytest
 
 from fedge.errors import ConfigError
 from fedge.settings import BrokerSettings
-from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication, Sent
+from fedge.transport import LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Traffic
 from fedge.transport.mqtt import MqttTransport
 from fedge.transport.mqtt.connection import Options, PahoConnection
 from fedge.transport.window import WINDOW
