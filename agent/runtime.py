@@ -24,7 +24,8 @@ from agent.manners import UNMEASURED, Readings
 from agent.memory import Memory
 from agent.opening import Opened
 from agent.refusals import Refusals
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge import ed25519
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.codecs import CODECS
@@ -58,7 +59,7 @@ Happening = Event | LinkEvent
 
 
 class Runtime:
-    """The core at work on real things: a memory, a link, a trainer. It has no thread and never waits.
+    """The core at work on real things: a memory, a link, a worker. It has no thread and never waits.
 
     Args:
         settings: the configuration.
@@ -66,7 +67,7 @@ class Runtime:
         memory: what must survive.
         file: where the newest model followed is kept.
         link: to the broker.
-        trainer: does the work; its `Done` or `Failed` comes back as an event.
+        worker: does the work; its `Done` or `Failed` comes back as an event.
         conditions: measures what the owner's manners ask for; None: nothing is measured.
         now_s: monotonic seconds.
     """
@@ -78,7 +79,7 @@ class Runtime:
         memory: Memory,
         file: Path,
         link: Transport,
-        trainer: Trainer,
+        worker: Worker,
         conditions: Conditions | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,7 +88,7 @@ class Runtime:
         self._memory = memory
         self._file = file
         self._link = link
-        self._trainer = trainer
+        self._worker = worker
         self._conditions = conditions
         self._now_s = now_s
         self._topics = Topics(settings.federation)
@@ -296,7 +297,7 @@ class Runtime:
             case do.StartWork(manifest):
                 self._start(manifest)
             case do.CancelWork():
-                self._trainer.cancel()
+                self._worker.cancel()
             case do.KeepModel():
                 if self._memory.seen() != (seen := self._state.seen):
                     # The disk had not taken it, or it was to be saved with an update that never came to be. A
@@ -338,7 +339,7 @@ class Runtime:
         self._reported = (sent, received)
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
         weights = self._model[1] if self._model and manifest.kind != "survey" else None
-        self._trainer.start(Job(manifest, self._task[1], weights, traffic))
+        self._worker.start(Assignment(manifest, self._task[1], weights, traffic))
 
     def _judge(self, digest: bytes) -> None:
         assert self._task is not None
@@ -349,7 +350,7 @@ class Runtime:
         self._candidate = (digest, task, self._model[0])
         used = held.in_use(self._file.parent, gated=True)
         task_digest = sha256(task).digest()
-        self._trainer.judge(Judgement(digest, message, task_digest, self._model[1], used, tolerance))
+        self._worker.judge(Judgement(digest, message, task_digest, self._model[1], used, tolerance))
 
     def _use(self, digest: bytes) -> None:
         candidate, self._candidate = self._candidate, None

@@ -98,7 +98,7 @@ def model(of: Task, round_: int = 0) -> Model:
 
 def test_a_device_imports_none_of_the_extras() -> None:
     script = (
-        "import sys, agent.__main__, agent.runtime, agent.predict, agent.sources\n"
+        "import sys, agent.__main__, agent.loop, agent.predict, agent.sources\n"
         "print(' '.join(sorted(sys.modules)))"
     )
     done = subprocess.run(

@@ -9,7 +9,8 @@ import numpy as np
 from agent.config import AgentSettings
 from agent.events import Done, Failed
 from agent.sources import Samples
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge.errors import DataError
 from fedge.messages import Blob, Cohort, Manifest, Task
 from fedge.nn.spec import Dense, NetworkSpec
@@ -31,7 +32,7 @@ class Hanging:
         raise DataError("the sensor is gone")
 
 
-def job() -> Job:
+def job() -> Assignment:
     task = Task(
         network=NetworkSpec(inputs=2, layers=(Dense(units=2),), loss="cross-entropy"),
         features=("a", "b"),
@@ -48,7 +49,7 @@ def job() -> Job:
         task=blob,
         cohort=Cohort(fraction=1.0, seed=0),
     )
-    return Job(manifest, task, None, {})
+    return Assignment(manifest, task, None, {})
 
 
 def settings(folder: Path, patience_s: float) -> AgentSettings:
@@ -69,7 +70,7 @@ def until(condition: "object") -> None:
 
 def test_a_source_that_never_answers_is_found_out(tmp_path: Path) -> None:
     source, outcomes = Hanging(), list[Done | Failed]()
-    trainer = Trainer(settings(tmp_path, 0.2), {"data": source}, outcomes.append)
+    trainer = Worker(settings(tmp_path, 0.2), {"data": source}, outcomes.append)
     assert trainer.pulse.overdue_s() == 0.0
     trainer.start(job())
     until(lambda: trainer.pulse.overdue_s() > 0.1)

@@ -61,7 +61,6 @@ class MqttTransport:
     _thread: Thread | None = None
 
     def __post_init__(self) -> None:
-        self._options = Options(self.broker, self.client_id, self.will, self.keep_session_s, self.manual_ack)
         self._outbound = Outbound(self.inbox)
         # Files that cannot be used are told at the start; each connection reads them anew, so that a renewed
         # certificate counts from the next one on.
@@ -137,12 +136,13 @@ class MqttTransport:
     # ── the network thread ─────────────────────────────────────────────────────────────────────────
 
     def _stay_connected(self, closed: Event) -> None:
+        options = Options(self.broker, self.client_id, self.will, self.keep_session_s, self.manual_ack)
         backoff = Backoff()
         while not closed.is_set():
             self._promise(closed, LONGEST_ATTEMPT_S)
             self._connections += 1
             connection = self._newest = PahoConnection(
-                self._options,
+                options,
                 self._connections,
                 closed,
                 self.inbox,
