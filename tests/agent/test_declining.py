@@ -7,7 +7,8 @@ from agent import effects as do
 from agent import events as on
 from agent.config import LimitsSettings, MannersSettings
 from agent.device import Device, Fetching, Idle, Reporting, Working
-from agent.lifecycle import MEASURE_AGAIN_S, due_s, step
+from agent.lifecycle import due_s, step
+from agent.lifecycle.conditions import MEASURE_AGAIN_S
 from agent.manners import Readings
 from fedge.freshness import RoundId
 from fedge.plan import Plan

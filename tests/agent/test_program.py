@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 import pytest
 
-from agent import held, lifecycle
+from agent import held
 from agent.conditions import ROOT_VARIABLE
 from agent.config import AgentSettings
 from agent.loop import Loop
@@ -497,7 +497,7 @@ def test_sigterm_while_there_is_no_broker(start: Callable[[], Agent], tmp_path: 
 def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "CLONE_PAUSE_S", 0.2)
+    monkeypatch.setattr("agent.lifecycle.link.CLONE_PAUSE_S", 0.2)
     loop = Loop(AgentSettings.load(configure(tmp_path, broker.url), {}))
     thread = threading.Thread(target=loop.run)
     thread.start()
@@ -523,7 +523,7 @@ def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
 def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "MEASURE_AGAIN_S", 0.1)
+    monkeypatch.setattr("agent.lifecycle.conditions.MEASURE_AGAIN_S", 0.1)
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     (tmp_path / "proc").mkdir()
     load = tmp_path / "proc/loadavg"
@@ -557,7 +557,7 @@ def test_a_device_whose_bytes_are_used_up_leaves_whoever_used_them_and_returns_o
 ) -> None:
     day = ["2026-05-01"]
     monkeypatch.setattr("agent.loop.today", lambda _host: day[0])
-    monkeypatch.setattr(lifecycle, "MEASURE_AGAIN_S", 0.05)
+    monkeypatch.setattr("agent.lifecycle.conditions.MEASURE_AGAIN_S", 0.05)
     config = configure(tmp_path, broker.url)
     config.write_text(f"{config.read_text()}\n[limits]\nbytes_per_day = 100_000\n")
     loop = Loop(AgentSettings.load(config, {}))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import events as on
-from agent.lifecycle import FETCH_RETRY_S
+from agent.lifecycle.download import FETCH_RETRY_S
 from agent.memory import Memory
 from fedge import wire
 from fedge.errors import StateError
