@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from agent.account import Account, column_names
-from agent.config import DataSettings
 from agent.extremes import NAMED, count_of, extremes
 from agent.file_doubts import about_files
 from agent.finding import Finding
 from agent.labels import key
 from agent.narrowing import narrowed
 from agent.sentinels import sentinels
+from agent.settings.data import DataSettings
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 def doubts(found: Account, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:

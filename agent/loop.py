@@ -14,7 +14,8 @@ from agent.opening import open_device, open_memory
 from agent.runtime import Happening, Runtime
 from agent.sources import open_sources
 from agent.trainers.worker import Worker
-from fedge.store import lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import lock
 from fedge.systemd import ServiceManager, Watchdog
 from fedge.transport import Transport
 from fedge.transport.mqtt import MqttTransport

@@ -23,8 +23,7 @@ from safetensors.numpy import save
 
 from aggregator import parity
 from aggregator.parity import fills
-from fedge import store
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import (
     Dense,
     LayerSpec,
@@ -37,6 +36,7 @@ from fedge.nn.spec import (
     UnknownLayer,
     clip_of,
 )
+from fedge.store import atomic_files
 
 SAFETENSORS, ONNX, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
 
@@ -119,12 +119,12 @@ def write(
     if kept is not None:
         files[ONNX] = kept
     for name, content in contents.items():
-        store.atomic_write(folder / name, content)
-    store.atomic_write(
+        atomic_files.atomic_write(folder / name, content)
+    atomic_files.atomic_write(
         folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from, choice)
     )
     if ONNX not in files:
-        store.remove(folder / ONNX)
+        atomic_files.remove(folder / ONNX)
     return made
 
 

@@ -23,7 +23,8 @@ from aggregator.samples import read_samples
 from aggregator.signing import signer_of
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, DamagedState, DataError, FedgeError, StateError
-from fedge.store import alone, lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import alone, lock
 from fedge.systemd import ServiceManager, Watchdog
 from fedge.transport import Transport
 from fedge.transport.mqtt import MqttTransport

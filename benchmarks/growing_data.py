@@ -29,7 +29,9 @@ from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from benchmarks import machine
-from fedge.messages import Blob, Cohort, Manifest, Task
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 

@@ -18,7 +18,10 @@ import agent.runtime
 from agent.trainers.assignment import Assignment
 from agent.trainers.contribution import Contributor
 from agent.trainers.worker import Worker
-from fedge.messages import Message, Status, Survey, Update, pack
+from fedge.messages.message import Message, pack
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.moments import Moments
 
 LARGEST_N = 1_000_000

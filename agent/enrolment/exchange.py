@@ -5,11 +5,19 @@ import time
 from queue import Empty, SimpleQueue
 
 from fedge.errors import ConfigError, ProtocolError, Unanswered
-from fedge.messages import pack, unpack
+from fedge.messages.message import pack, unpack
 from fedge.provisioning import Enrol, Issued, Renew, digest
 from fedge.settings import BrokerSettings
 from fedge.topics import Topics
-from fedge.transport import LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Transport
+from fedge.transport import (
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+    Transport,
+)
 from fedge.transport.mqtt import MqttTransport
 
 log = logging.getLogger("fedge.agent")

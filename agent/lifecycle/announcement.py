@@ -10,7 +10,7 @@ from agent.lifecycle.decision import decide
 from agent.lifecycle.outcome import Step
 from agent.lifecycle.statuses import holds_the_final_model, status
 from fedge.freshness import Attempt, round_of
-from fedge.messages import Manifest
+from fedge.messages.manifest import Manifest
 from fedge.trust import fingerprint
 
 

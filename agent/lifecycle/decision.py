@@ -12,7 +12,7 @@ from agent.lifecycle.statuses import decline, status
 from agent.manners import PASSING
 from fedge.capabilities import STATES, of_manifest, passed_over
 from fedge.freshness import round_of
-from fedge.messages import Manifest
+from fedge.messages.manifest import Manifest
 from fedge.selection import chosen
 
 

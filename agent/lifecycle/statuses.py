@@ -7,7 +7,9 @@ from agent.device import Device
 from agent.lifecycle.outcome import Step
 from agent.limits import Objection
 from fedge.freshness import round_of
-from fedge.messages import Decline, Manifest, Status, detail_of
+from fedge.messages.fields import detail_of
+from fedge.messages.manifest import Manifest
+from fedge.messages.status import Decline, Status
 from fedge.reasons import Reason
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import DEFAULT_SOURCE
-from fedge.messages import Manifest, Task
+from agent.settings.sources import DEFAULT_SOURCE
+from fedge.messages.manifest import Manifest
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ from agent.trainers.protocol import Job, Trainer
 from agent.trainers.survey import survey_of
 from fedge.codecs import CODECS
 from fedge.freshness import round_of
-from fedge.messages import FIGURES, WEIGHTS, Survey, Update, pack
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.update import FIGURES, WEIGHTS, Update
 from fedge.nn import Network
 from fedge.nn.spec import clip_of
 

@@ -10,7 +10,7 @@ from agent.snapshot import Snapshot, current
 from agent.sources import Source
 from agent.trainers.assignment import Assignment
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 class Data:

@@ -3,7 +3,7 @@
 from agent.config import AgentSettings
 from agent.snapshot import Snapshot
 from agent.trainers.assignment import Assignment
-from fedge.messages import Survey
+from fedge.messages.survey import Survey
 from fedge.moments import FEWEST, as_if_of, withhold
 
 

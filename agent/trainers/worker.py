@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 
-from agent.config import DEFAULT_SOURCE, AgentSettings
+from agent.config import AgentSettings
 from agent.events import Done, Failed, Judged
 from agent.judging import Judgement, judge
+from agent.settings.sources import DEFAULT_SOURCE
 from agent.snapshot import Snapshot
 from agent.sources import Source
 from agent.trainers.assignment import Assignment

@@ -8,13 +8,21 @@ from queue import Empty, SimpleQueue
 from fedge.bundle import broker_url
 from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, StateError
-from fedge.messages import pack
+from fedge.messages.message import pack
 from fedge.settings import BrokerSettings
-from fedge.store import lock
+from fedge.store.locks import lock
 from fedge.topics import Topics, parse
-from fedge.transport import LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Transport
+from fedge.transport import (
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+    Transport,
+)
 from fedge.transport.mqtt import MqttTransport
-from fleet.identities.authority import utc_now
+from fleet.identities.certificates import utc_now
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Register
 from fleet.identities.registrar import Petition, Registrar, Verdict

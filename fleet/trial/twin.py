@@ -19,7 +19,7 @@ from aggregator.rules.mean import Contribution, finish, order, partial
 from aggregator.survey import Measured, Unmeasured, standardize
 from fedge import moments
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import FEWEST, Moments, measure, rounded, withhold
 from fedge.nn import Network
 from fedge.nn.spec import Standardize

@@ -8,7 +8,11 @@ import numpy as np
 
 from fedge.frames import split
 from fedge.freshness import round_of
-from fedge.messages import Frame, Manifest, Survey, Update, pack
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.topics import Topics
 from fedge.transport import LinkEvent, LinkUp, Publication, Sent
 from fleet.world.boasts import boast, update

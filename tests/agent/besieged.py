@@ -22,7 +22,12 @@ from fedge import ed25519
 from fedge.codecs import CODECS
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Cohort, Manifest, Model, Status, Task, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.status import Status
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 from fedge.topics import Topics

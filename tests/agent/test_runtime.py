@@ -13,7 +13,10 @@ from fedge import wire
 from fedge.errors import StateError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Receipt, Status, pack, seal, unpack
+from fedge.messages.envelope import seal
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 from fedge.transport import Publication
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, Device, arrived, blob, frames, manifest, model

@@ -12,7 +12,9 @@ from agent.sources import Samples
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from fedge.errors import DataError
-from fedge.messages import Blob, Cohort, Manifest, Task
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 
 PATIENCE_S = 90.0

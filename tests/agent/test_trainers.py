@@ -16,7 +16,8 @@ from agent.trainers.sgd import Sgd
 from agent.trainers.worker import Worker
 from fedge.codecs import CODECS
 from fedge.disclosure import public, withheld
-from fedge.messages import Update, unpack
+from fedge.messages.message import unpack
+from fedge.messages.update import Update
 from fedge.nn import Network
 from fedge.plan import Plan
 from fedge.reasons import Reason

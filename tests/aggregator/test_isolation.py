@@ -18,7 +18,7 @@ from aggregator.takeover import StatusSeen
 from aggregator.watching import Watching
 from fedge.errors import StateError
 from fedge.freshness import RoundId, round_of
-from fedge.messages import pack
+from fedge.messages.message import pack
 from fedge.reasons import Reason
 from fedge.topics import Topics
 from fedge.transport import MessageArrived

@@ -23,7 +23,8 @@ from aggregator.runtime import Runtime
 from aggregator.takeover import TakeUp
 from fedge.errors import DamagedState, FedgeError, StateError
 from fedge.freshness import RoundId
-from fedge.messages import Receipt, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
 from fedge.moments import Moments
 from fedge.topics import Topics
 from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication

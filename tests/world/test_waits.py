@@ -6,7 +6,9 @@ import pytest
 
 from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Cohort, Decline, Status, pack
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack
+from fedge.messages.status import Decline, Status
 from fedge.topics import Topics
 from fedge.transport import MessageArrived
 from fleet.world.books import Book

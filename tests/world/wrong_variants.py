@@ -32,7 +32,9 @@ from aggregator.rules.columns import pooled
 from aggregator.rules.mean import Contribution
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
-from fedge.messages import MAX_COUNTER, Frame, pack, unpack
+from fedge.messages.fields import MAX_COUNTER
+from fedge.messages.frame import Frame
+from fedge.messages.message import pack, unpack
 from fedge.reasons import Reason
 from fedge.transport import MessageArrived, Publication
 from fleet.world import campaign

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fedge.messages import Status, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.status import Status
 from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fleet.identities import dismissing
 from fleet.identities.dismissing import Dismissed, StandIn, patience_s

@@ -10,7 +10,8 @@ from fedge.errors import StateError
 from fedge.transport import LinkEvent, LinkUp, MessageArrived
 from fedge.transport.mqtt import MqttTransport
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.serving import Loop
 
 
