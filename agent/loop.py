@@ -13,11 +13,12 @@ from agent.meter import Meter
 from agent.opening import open_device, open_memory
 from agent.runtime import Happening, Runtime
 from agent.sources import open_sources
-from agent.trainer import Trainer
-from fedge.link import Link
+from agent.trainers.worker import Worker
 from fedge.store.atomic_files import make_folder
 from fedge.store.locks import lock
 from fedge.systemd import ServiceManager, Watchdog
+from fedge.transport import Transport
+from fedge.transport.mqtt import MqttTransport
 
 log = logging.getLogger("fedge.agent")
 
@@ -39,20 +40,20 @@ class Loop:
         self._lock = lock(folder)
         self._memory = open_memory(folder / FILE)
         self._inbox: SimpleQueue[Happening | Stop] = SimpleQueue()
-        self._link = Link(
+        self._link: Transport = MqttTransport(
             settings.broker,
             f"{settings.federation}_{settings.device}",
             self._inbox.put,
             will=lambda connection: self._runtime.last_words(connection),
         )
-        trainer = Trainer(settings, open_sources(settings), self._inbox.put, self._memory.snapshots())
+        worker = Worker(settings, open_sources(settings), self._inbox.put, self._memory.snapshots())
         file = folder / held.FILE
         opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
         host = this_host()
         meter = Meter(self._memory, settings.limits.bytes_per_day, lambda: today(host), time.monotonic)
         self._conditions = Conditions(settings, host, meter)
-        self._runtime = Runtime(settings, opened, self._memory, file, self._link, trainer, self._conditions)
-        self._trainer = trainer
+        self._runtime = Runtime(settings, opened, self._memory, file, self._link, worker, self._conditions)
+        self._worker = worker
         self._manager = ServiceManager()
         self._watchdog = Watchdog(self._manager)
 
@@ -69,7 +70,7 @@ class Loop:
                 self._runtime.turn(event)
         finally:
             self._manager.stopping()
-            self._trainer.cancel()
+            self._worker.cancel()
             self._link.close(self._runtime.last_words())
             self._conditions.close()
             self._memory.close()
@@ -79,7 +80,7 @@ class Loop:
     def _next(self) -> Happening | Stop | None:
         """What happened next, waiting for it; None: time has passed."""
         while True:
-            self._watchdog.look(self._link.pulse, self._trainer.pulse)
+            self._watchdog.look(self._link.pulse, self._worker.pulse)
             due_s = self._runtime.due_s()
             left_s = None if due_s is None else max(0.0, due_s - time.monotonic())
             try:

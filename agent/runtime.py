@@ -24,7 +24,8 @@ from agent.manners import UNMEASURED, Readings
 from agent.memory import Memory
 from agent.opening import Opened
 from agent.refusals import Refusals
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge import ed25519
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.codecs import CODECS
@@ -34,7 +35,6 @@ from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
 from fedge.freshness import seconds_left
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages.envelope import Signed
 from fedge.messages.fields import MAX_SIZE
 from fedge.messages.frame import Frame
@@ -46,6 +46,16 @@ from fedge.messages.status import Status
 from fedge.messages.task import Task
 from fedge.reasons import Reason
 from fedge.topics import Address, Topics
+from fedge.transport import (
+    Answered,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+    Transport,
+)
 from fedge.trust import authenticate
 
 log = logging.getLogger("fedge.agent")
@@ -57,7 +67,7 @@ Happening = Event | LinkEvent
 
 
 class Runtime:
-    """The core at work on real things: a memory, a link, a trainer. It has no thread and never waits.
+    """The core at work on real things: a memory, a link, a worker. It has no thread and never waits.
 
     Args:
         settings: the configuration.
@@ -65,7 +75,7 @@ class Runtime:
         memory: what must survive.
         file: where the newest model followed is kept.
         link: to the broker.
-        trainer: does the work; its `Done` or `Failed` comes back as an event.
+        worker: does the work; its `Done` or `Failed` comes back as an event.
         conditions: measures what the owner's manners ask for; None: nothing is measured.
         now_s: monotonic seconds.
     """
@@ -76,8 +86,8 @@ class Runtime:
         opened: Opened,
         memory: Memory,
         file: Path,
-        link: Link,
-        trainer: Trainer,
+        link: Transport,
+        worker: Worker,
         conditions: Conditions | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,7 +96,7 @@ class Runtime:
         self._memory = memory
         self._file = file
         self._link = link
-        self._trainer = trainer
+        self._worker = worker
         self._conditions = conditions
         self._now_s = now_s
         self._topics = Topics(settings.federation)
@@ -145,7 +155,7 @@ class Runtime:
             case LinkUp() | LinkDown() if self._return_s is not None:
                 pass  # it was said before we left the broker
             case LinkUp():
-                self._link.handle_up(event)
+                self._link.handle(event)
                 if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 self._step(on.LinkUp(self._now_s(), event.connection))
@@ -154,10 +164,10 @@ class Runtime:
                     text := self._losses.text(event.reason, self._now_s())
                 ):
                     log.warning("not connected: %s", text)
-                self._link.handle_down()
+                self._link.handle(event)
                 self._step(on.LinkDown())
             case Answered():
-                self._link.settle(event)
+                self._link.handle(event)
             case Sent():
                 log.error("the broker refuses: %s", event.refusal)
             case MessageArrived():
@@ -295,7 +305,7 @@ class Runtime:
             case do.StartWork(manifest):
                 self._start(manifest)
             case do.CancelWork():
-                self._trainer.cancel()
+                self._worker.cancel()
             case do.KeepModel():
                 if self._memory.seen() != (seen := self._state.seen):
                     # The disk had not taken it, or it was to be saved with an update that never came to be. A
@@ -337,7 +347,7 @@ class Runtime:
         self._reported = (sent, received)
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
         weights = self._model[1] if self._model and manifest.kind != "survey" else None
-        self._trainer.start(Job(manifest, self._task[1], weights, traffic))
+        self._worker.start(Assignment(manifest, self._task[1], weights, traffic))
 
     def _judge(self, digest: bytes) -> None:
         assert self._task is not None
@@ -348,7 +358,7 @@ class Runtime:
         self._candidate = (digest, task, self._model[0])
         used = held.in_use(self._file.parent, gated=True)
         task_digest = sha256(task).digest()
-        self._trainer.judge(Judgement(digest, message, task_digest, self._model[1], used, tolerance))
+        self._worker.judge(Judgement(digest, message, task_digest, self._model[1], used, tolerance))
 
     def _use(self, digest: bytes) -> None:
         candidate, self._candidate = self._candidate, None

@@ -8,7 +8,7 @@ from math import inf
 
 from aggregator.buckets import MESSAGE_COST, STATUSES, TOP_UP_AGAIN_S, Buckets, needed, updates
 from aggregator.federation import Federation
-from fedge.link import MessageArrived
+from fedge.transport import MessageArrived
 
 UNKNOWN = ""
 """Whoever has never told a status, and is not on the roster, shares the allowance of this name."""

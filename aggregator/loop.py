@@ -23,10 +23,11 @@ from aggregator.samples import read_samples
 from aggregator.signing import signer_of
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, DamagedState, DataError, FedgeError, StateError
-from fedge.link import Link
 from fedge.store.atomic_files import make_folder
 from fedge.store.locks import alone, lock
 from fedge.systemd import ServiceManager, Watchdog
+from fedge.transport import Transport
+from fedge.transport.mqtt import MqttTransport
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -203,7 +204,7 @@ class Loop:
     def _serve(self, state: Federation) -> bool:
         """Serve to the end, or until a new generation is ordered: then it returns True."""
         settings = self._settings
-        link = Link(
+        link: Transport = MqttTransport(
             settings.broker,
             f"{settings.federation.name}__aggregator",
             self._inbox.put,

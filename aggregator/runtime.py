@@ -36,7 +36,6 @@ from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.failpoints import after, before
 from fedge.frames import Refused, split
 from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId, round_of
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages.envelope import seal
 from fedge.messages.export import Export
 from fedge.messages.fields import detail_of
@@ -45,6 +44,16 @@ from fedge.messages.message import Message, pack, unpack
 from fedge.messages.service import Service
 from fedge.messages.status import Status
 from fedge.topics import Address, Topics
+from fedge.transport import (
+    Answered,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+    Transport,
+)
 from fedge.trust import SignedKind, Signer
 
 log = logging.getLogger("fedge.aggregator")
@@ -96,7 +105,7 @@ class Runtime:
         settings: FederationSettings,
         state: Federation,
         ledger: Ledger,
-        link: Link,
+        link: Transport,
         close: Callable[[ClosingJob], None],
         export: Callable[[Job], None],
         now_s: Callable[[], float] = time.monotonic,
@@ -193,7 +202,7 @@ class Runtime:
         """Step for one event, perform its durable effects, and yield the others."""
         match event:
             case LinkUp():
-                self._link.handle_up(event)
+                self._link.handle(event)
                 self._published.clear()
                 self._export_slot = self._ledger.export_slot()  # what was under way may not have arrived
                 if self._losses.tells_return(self._now_s()):
@@ -202,10 +211,10 @@ class Runtime:
             case LinkDown():
                 if (text := self._losses.text(event.reason, self._now_s())) is not None:
                     log.warning("not connected: %s", text)
-                self._link.handle_down()
+                self._link.handle(event)
                 yield from self._step(on.LinkDown(self._now_s(), event.reason, event.taken_over))
             case Answered():
-                self._link.settle(event)
+                self._link.handle(event)
             case Sent(token=_Blobs() as blobs):
                 if event.refusal is None:
                     self._published.update(blobs.contents)
@@ -408,7 +417,7 @@ class Runtime:
         for effect in visible:
             if isinstance(effect, MessageArrived):
                 before("Acknowledge")
-                self._link.ack(effect)
+                self._link.acknowledge(effect)
                 after("Acknowledge")
             else:
                 before(effect)

@@ -22,7 +22,6 @@ from fedge import ed25519
 from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.freshness import SERVICE_EXPIRY_S, age_s
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived
 from fedge.messages.envelope import Signed
 from fedge.messages.manifest import Manifest
 from fedge.messages.message import unpack
@@ -30,6 +29,8 @@ from fedge.messages.service import Service
 from fedge.messages.status import Status
 from fedge.systemd import Watchdog
 from fedge.topics import Topics
+from fedge.transport import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Transport
+from fedge.transport.mqtt import MqttTransport
 from fedge.trust import Signer, authenticate
 
 log = logging.getLogger("fedge.aggregator")
@@ -55,7 +56,7 @@ class Watching:
     def __init__(
         self,
         settings: FederationSettings,
-        link: Link,
+        link: Transport,
         known: Known,
         now_s: Callable[[], float] = time.monotonic,
         signer: Signer | None = None,
@@ -109,13 +110,13 @@ class Watching:
     def _understood(self, event: LinkEvent) -> Iterator[takeover.Event]:
         match event:
             case LinkUp():
-                self._link.handle_up(event)
+                self._link.handle(event)
                 yield takeover.LinkUp(self._now_s())
             case LinkDown():
-                self._link.handle_down()
+                self._link.handle(event)
                 yield takeover.LinkDown(self._losses.text(event.reason, self._now_s()))
             case Answered():
-                self._link.settle(event)
+                self._link.handle(event)
                 if event.subscription:
                     yield takeover.Subscribed(self._now_s())
             case MessageArrived():
@@ -223,13 +224,13 @@ def watch(
     return watching.seen
 
 
-def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> Link:
+def _looking_around(settings: FederationSettings, inbox: "SimpleQueue[Any]") -> Transport:
     """The link to look around with: as `[watch]`, or as the aggregator under a random client id."""
     name = f"{settings.federation.name}__watch"
     if settings.watch is None:
-        return Link(settings.broker, f"{name}-{os.urandom(4).hex()}", inbox.put)
+        return MqttTransport(settings.broker, f"{name}-{os.urandom(4).hex()}", inbox.put)
     credentials = {"certificate": settings.watch.certificate, "key": settings.watch.key}
-    return Link(settings.broker.model_copy(update=credentials), name, inbox.put)
+    return MqttTransport(settings.broker.model_copy(update=credentials), name, inbox.put)
 
 
 def _drain(inbox: "SimpleQueue[Any]") -> None:

@@ -26,7 +26,8 @@ import numpy as np
 from agent.config import AgentSettings
 from agent.events import Done
 from agent.sources import open_sources
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from benchmarks import machine
 from fedge.messages.frame import Blob
 from fedge.messages.manifest import Cohort, Manifest
@@ -102,7 +103,7 @@ def measure(folder: Path) -> dict[str, Any]:
         seconds_left=60.0,
     )
     weights = np.zeros(TASK.network.schema.size, np.float32)
-    done = Trainer(settings, sources, lambda _: None).work(Job(manifest, TASK, weights, {}))
+    done = Worker(settings, sources, lambda _: None).work(Assignment(manifest, TASK, weights, {}))
     assert isinstance(done, Done)
     report["round_mb"] = peak_mb()
     return report

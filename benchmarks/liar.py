@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 import agent.__main__
 import agent.runtime
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.contribution import Contributor
+from agent.trainers.worker import Worker
 from fedge.messages.message import Message, pack
 from fedge.messages.status import Status
 from fedge.messages.survey import Survey
@@ -103,18 +105,18 @@ LIES: dict[str, Lie] = {
 
 def tell(lie: Lie) -> None:
     """Have the agent of this process lie."""
-    train, survey, work = Trainer._train, Trainer._survey, Trainer.work
+    train, survey, work = Contributor._train, Contributor._survey, Worker.work
 
-    def lying_train(self: Trainer, job: Job, *rest: Any) -> Update:
+    def lying_train(self: Contributor, job: Assignment, *rest: Any) -> Update:
         honest = train(self, job, *rest)
         assert job.weights is not None
         return honest if lie.update is None else lie.update(honest, job.weights)
 
-    def lying_survey(self: Trainer, *rest: Any) -> Survey:
+    def lying_survey(self: Contributor, *rest: Any) -> Survey:
         honest = survey(self, *rest)
         return honest if lie.survey is None else lie.survey(honest)
 
-    def lying_work(self: Trainer, job: Job) -> Any:
+    def lying_work(self: Worker, job: Assignment) -> Any:
         if lie.silent:
             while not job.cancelled.wait(1.0):
                 self.pulse.within(60.0)
@@ -127,9 +129,9 @@ def tell(lie: Lie) -> None:
         return pack(message)
 
     for owner, name, lying in (
-        (Trainer, "_train", lying_train),
-        (Trainer, "_survey", lying_survey),
-        (Trainer, "work", lying_work),
+        (Contributor, "_train", lying_train),
+        (Contributor, "_survey", lying_survey),
+        (Worker, "work", lying_work),
         (agent.runtime, "pack", lying_pack),
     ):
         setattr(owner, name, lying)

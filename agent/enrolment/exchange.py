@@ -5,11 +5,20 @@ import time
 from queue import Empty, SimpleQueue
 
 from fedge.errors import ConfigError, ProtocolError, Unanswered
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages.message import pack, unpack
 from fedge.provisioning import Enrol, Issued, Renew, digest
 from fedge.settings import BrokerSettings
 from fedge.topics import Topics
+from fedge.transport import (
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+    Transport,
+)
+from fedge.transport.mqtt import MqttTransport
 
 log = logging.getLogger("fedge.agent")
 
@@ -34,7 +43,7 @@ def ask(
         Unanswered: nothing came in time.
     """
     inbox: SimpleQueue[LinkEvent] = SimpleQueue()
-    link = Link(broker, broker.username or petitioner, inbox.put)
+    link: Transport = MqttTransport(broker, broker.username or petitioner, inbox.put)
     asked = Publication(topics.provision(petitioner, "request"), pack(request))
     answers = topics.provision(petitioner, "answer")
     deadline_s = time.monotonic() + wait_s
@@ -47,17 +56,14 @@ def ask(
             except Empty:
                 link.send([asked])
                 continue
+            link.handle(event)
             match event:
                 case LinkUp():
-                    link.handle_up(event)
                     link.subscribe(answers)
                     link.send([asked])
                 case LinkDown():
-                    link.handle_down()
                     heard = _explained(event, broker)
                     log.info("not connected: %s", heard)
-                case Answered():
-                    link.settle(event)
                 case Sent(refusal=str(refusal)):
                     heard = f"the broker refuses the request: {refusal}"
                 case MessageArrived() if event.topic == answers:

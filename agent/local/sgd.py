@@ -6,51 +6,18 @@ the convergence of iteration methods", USSR Computational Mathematics and Mathem
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.disclosure import Public, public
+from agent.trainers.protocol import Cancelled, Diverged, Trained
+from fedge.disclosure import public
 from fedge.nn import Network
 from fedge.plan import Plan
 
 Array = NDArray[Any]
-
-
-class Diverged(Exception):  # noqa: N818 (what happened, as the runtime reports it)
-    """The loss or the weights are no longer finite; the text says after how many steps, and what to do.
-
-    Args:
-        what: what happened.
-        remedy: what to do about it, if nothing more is known.
-    """
-
-    def __init__(self, what: Public, remedy: Public) -> None:
-        self.public = public("{what}: {remedy}", what=what, remedy=remedy)
-        """The text: it may be told to others."""
-        super().__init__(self.public)
-        self.what = what
-
-
-class Cancelled(Exception):  # noqa: N818 (what happened, as the runtime reports it)
-    """Training was asked to stop; what it had learnt is dropped."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What local training leads to."""
-
-    vector: Array
-    """The new weights, of shape (p,)."""
-    steps: int
-    """How many times the weights were changed."""
-    loss_before: float
-    """Mean over the training samples, at the weights that training began from."""
-    loss_after: float
-    """Mean over the training samples, at `vector`."""
 
 
 def never() -> bool:

@@ -16,12 +16,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from fedge.errors import ProtocolError
-from fedge.link import Answered, Link, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages.message import pack, unpack
 from fedge.messages.status import Status
 from fedge.settings import BrokerSettings
 from fedge.store.atomic_files import atomic_write
 from fedge.topics import Topics
+from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Transport
+from fedge.transport.mqtt import MqttTransport
 from fleet.identities.authority import Authority
 from fleet.identities.certificates import utc_now
 from fleet.identities.folder import SECRET, FederationFolder
@@ -105,7 +106,7 @@ def dismiss(
 class StandIn:
     """A connection with the device's client id."""
 
-    link: Link
+    link: Transport
     inbox: "SimpleQueue[LinkEvent]"
     patience_s: float
     """How long each answer of the broker is waited for."""
@@ -153,11 +154,8 @@ class StandIn:
                 event = self.inbox.get(timeout=left_s)
             except Empty:
                 return False
+            self.link.handle(event)
             match event:
-                case LinkUp():
-                    self.link.handle_up(event)
-                case Answered():
-                    self.link.settle(event)
                 case MessageArrived():
                     self.message = event
                 case Sent():
@@ -172,7 +170,7 @@ class StandIn:
 @contextmanager
 def _stand_in(
     folder: FederationFolder, authority: Authority, port: int, identity: Identity
-) -> Iterator[tuple[Link, "SimpleQueue[LinkEvent]"]]:
+) -> Iterator[tuple[Transport, "SimpleQueue[LinkEvent]"]]:
     key = make_key()
     issued = authority.issue_client(identity.name, public_key(key), DAYS, utc_now())
     inbox: SimpleQueue[LinkEvent] = SimpleQueue()
@@ -180,7 +178,7 @@ def _stand_in(
         own = Path(name) / "identity.pem"
         atomic_write(own, key + issued.pem, mode=SECRET)
         broker = BrokerSettings(url=f"mqtts://127.0.0.1:{port}", ca=folder.ca, certificate=own, key=own)
-        link = Link(broker, identity.name, inbox.put)
+        link = MqttTransport(broker, identity.name, inbox.put)
         link.open()
         try:
             yield link, inbox

@@ -8,11 +8,20 @@ from queue import Empty, SimpleQueue
 from fedge.bundle import broker_url
 from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, StateError
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages.message import pack
 from fedge.settings import BrokerSettings
 from fedge.store.locks import lock
 from fedge.topics import Topics, parse
+from fedge.transport import (
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    MessageArrived,
+    Publication,
+    Sent,
+    Transport,
+)
+from fedge.transport.mqtt import MqttTransport
 from fleet.identities.certificates import utc_now
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Register
@@ -54,7 +63,7 @@ class Loop:
         self._inbox: SimpleQueue[LinkEvent | Stop] = SimpleQueue()
         address = RegistrarSettings.load(folder.registrar_settings).broker
         identity = folder.registrar_identity.resolve()
-        self._link = Link(
+        self._link: Transport = MqttTransport(
             BrokerSettings(
                 url=broker_url(address.host, address.port),
                 ca=folder.ca.resolve(),
@@ -107,23 +116,20 @@ class Loop:
         finally:  # also what nobody was answered: it is lost, and who asks again will be
             for event in events:
                 if isinstance(event, MessageArrived):
-                    self._link.ack(event)
+                    self._link.acknowledge(event)
 
     def _judge(self, events: list[LinkEvent]) -> None:
         petitions = []
         for event in events:
+            self._link.handle(event)
             match event:
                 case LinkUp():
-                    self._link.handle_up(event)
                     self._subscribed = set()
                     if self._losses.tells_return(time.monotonic()):
                         log.info("connected")
                 case LinkDown():
-                    self._link.handle_down()
                     if (text := self._losses.text(event.reason, time.monotonic())) is not None:
                         log.warning("not connected: %s", text)
-                case Answered():
-                    self._link.settle(event)
                 case Sent(token, str(refusal)):
                     log.error("the broker refuses an answer (%s): %s", token, refusal)
                 case MessageArrived():

@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fedge.link import Publication
+from fedge.transport import Publication
 
 RECEIVE_MAXIMUM = 20
 """Mosquitto's: further messages wait until earlier ones are acknowledged (MQTT 5, section 4.9)."""

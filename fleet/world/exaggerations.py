@@ -11,7 +11,6 @@ from fedge import wire
 from fedge.errors import ProtocolError
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
-from fedge.link import Publication
 from fedge.messages.fields import MAX_SIZE
 from fedge.messages.frame import Frame
 from fedge.messages.manifest import Manifest
@@ -21,6 +20,7 @@ from fedge.messages.survey import Survey
 from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.topics import Topics
+from fedge.transport import Publication
 from fleet.world.extremes import Extreme, extremes, frames
 from fleet.world.oracle import Made
 

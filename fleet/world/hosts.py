@@ -26,8 +26,8 @@ from aggregator.takeover import TakeUp
 from aggregator.watching import Watching, understood
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.freshness import RoundId
-from fedge.link import LinkDown, LinkUp, MessageArrived, Publication
 from fedge.topics import Topics
+from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication
 from fedge.trust import Signer
 from fleet.world.broker import Broker
 from fleet.world.clock import Clock

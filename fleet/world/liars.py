@@ -8,13 +8,13 @@ import numpy as np
 
 from fedge.frames import split
 from fedge.freshness import round_of
-from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, Publication, Sent
 from fedge.messages.frame import Frame
 from fedge.messages.manifest import Manifest
 from fedge.messages.message import pack
 from fedge.messages.survey import Survey
 from fedge.messages.update import Update
 from fedge.topics import Topics
+from fedge.transport import LinkEvent, LinkUp, Publication, Sent
 from fleet.world.boasts import boast, update
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
@@ -51,15 +51,11 @@ class Liar:
         self._link.open()
 
     def _hear(self, event: LinkEvent) -> None:
+        self._link.handle(event)
         if isinstance(event, LinkUp):
-            self._link.handle_up(event)
             self._link.send(self._lies, self)
-        elif isinstance(event, Answered):
-            self._link.settle(event)
         elif isinstance(event, Sent):
             self._link.close()
-        elif isinstance(event, LinkDown):
-            self._link.handle_down()
 
     def _invent(self, manifest: Manifest | None, heard: list[bytes], number: int) -> list[bytes]:
         rng = self._rng

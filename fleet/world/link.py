@@ -1,24 +1,14 @@
-"""The link of `fedge.link` on a virtual network: its window, batches and accounts are production's own."""
+"""`Transport` on a virtual network: its window, accounts and back-off are production's own."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from threading import Event
-from types import SimpleNamespace
-from typing import Any, cast
 
-from fedge.link import (
-    STABLE_S,
-    Answered,
-    Link,
-    LinkDown,
-    LinkEvent,
-    LinkUp,
-    MessageArrived,
-    Publication,
-    pause_s,
-)
+from fedge.liveness import Pulse
 from fedge.settings import BrokerSettings
+from fedge.transport import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Traffic
+from fedge.transport.backoff import Backoff
+from fedge.transport.outbound import Outbound
 from fleet.world.broker import Broker, Message
 from fleet.world.clock import Clock
 from fleet.world.power import Power
@@ -67,8 +57,15 @@ class Place:
     """Told each acknowledgement as it leaves the host."""
 
 
-class VirtualLink(Link):
-    """A `Link` whose connections are `Wire`s; the arguments are `Link`'s."""
+@dataclass(eq=False)
+class Life:
+    """From `open` to `close`."""
+
+    closed: bool = False
+
+
+class VirtualLink:
+    """A `Transport` whose connections are `Wire`s; the arguments are those of `MqttTransport`."""
 
     def __init__(
         self,
@@ -80,91 +77,114 @@ class VirtualLink(Link):
         *,
         manual_ack: bool = False,
     ) -> None:
-        super().__init__(BROKER, client_id, inbox, will, keep_session_s, manual_ack)
         self.place = place
-        self._failures = 0
+        self.client_id = client_id
+        self.inbox = inbox
+        self.will = will
+        self.keep_session_s = keep_session_s
+        self.manual_ack = manual_ack
+        self.spread_s = 0.0
+        self.traffic = Traffic()
+        self.pulse = Pulse("no thread", lambda: place.clock.now_s)
+        self.wire: Wire | None = None
+        """The newest connection."""
+        self._life = Life(closed=True)
+        self._connections = 0
+        self._backoff = Backoff()
+        self._outbound = Outbound(inbox)
+
+    @property
+    def up(self) -> bool:
+        """As `Transport.up`."""
+        return self._outbound.connection is not None
 
     def open(self) -> None:
-        """As `Link.open`."""
-        closed = self._closed = Event()
-        self.place.clock.after(0.0, lambda: self._attempt(closed))
+        """As `Transport.open`."""
+        life = self._life = Life()
+        self.place.clock.after(0.0, lambda: self._attempt(life))
 
     def close(self, last_words: Publication | None = None, *, timeout_s: float = 1.0) -> None:
-        """As `Link.close`."""
-        if self.up and last_words is not None:
-            self._publish(last_words)
-        self._closed.set()
-        self.handle_down()
-        if self._newest is not None:
-            cast(Wire, self._newest).disconnect()
+        """As `Transport.close`."""
+        if last_words is not None and self._outbound.connection is not None:
+            self._outbound.connection.publish(last_words)
+        self._life.closed = True
+        self._outbound.end()
+        if self.wire is not None:
+            self.wire.disconnect()
+
+    def handle(self, event: LinkEvent) -> None:
+        """As `Transport.handle`."""
+        match event:
+            case LinkUp():
+                here = (
+                    self.wire is not None and self.wire.number == event.connection and not self._life.closed
+                )
+                self._outbound.begin(self.wire if here else None, event.max_packet)
+            case LinkDown():
+                self._outbound.end()
+            case Answered():
+                self._outbound.settle(event)
+            case _:
+                pass
+
+    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+        """As `Transport.send`."""
+        self._outbound.send(publications, token)
 
     def reply(self, publication: Publication) -> None:
-        """As `Link.reply`."""
+        """As `Transport.reply`."""
         self.place.handed(publication)
-        super().reply(publication)
+        self._outbound.reply(publication)
 
-    def ack(self, message: MessageArrived) -> None:
-        """As `Link.ack`."""
+    def subscribe(self, *filters: str) -> None:
+        """As `Transport.subscribe`."""
+        self._outbound.subscribe(*filters)
+
+    def unsubscribe(self, *filters: str) -> None:
+        """As `Transport.unsubscribe`."""
+        self._outbound.unsubscribe(*filters)
+
+    def acknowledge(self, message: MessageArrived) -> None:
+        """As `Transport.acknowledge`."""
         self.place.power.use()
-        if self._current is not None and message.connection == self._current.number:
-            self.place.acknowledging(message)
-        super().ack(message)
+        self._outbound.acknowledge(message)
 
     def kill(self, *, noticed_s: float, lose_what_is_under_way: bool) -> None:
         """The host is dead: the broker learns of it after a while."""
-        self._closed.set()
-        if self._newest is not None:
-            cast(Wire, self._newest).die(noticed_s, lose_what_is_under_way)
-
-    @property
-    def wire(self) -> "Wire | None":
-        """The newest connection."""
-        return cast("Wire | None", self._newest)
-
-    def _publish(self, piece: Publication) -> Any:
-        self.place.power.use()
-        self.traffic.sent += len(piece.topic) + len(piece.payload)
-        self.place.said(piece)
-        return SimpleNamespace(mid=cast(Wire, self._current).publish(piece))
-
-    def _attempt(self, closed: Event) -> None:
-        if closed.is_set():
-            return
-        self._connections += 1
-        wire = Wire(self, self._connections, closed)
-        self._newest = cast(Any, wire)
-        will = self.will(wire.number) if self.will is not None else None
-        self.place.clock.after(2 * self.place.weather.delay_s, lambda: wire.connect(will))
+        self._life.closed = True
+        if self.wire is not None:
+            self.wire.die(noticed_s, lose_what_is_under_way)
 
     def ended(self, wire: "Wire", reason: str, *, taken_over: bool = False) -> None:
-        """A connection has ended; another one is tried soon, with `Link`'s back-off."""
-        if wire.closed.is_set():
+        """A connection has ended; another one is tried soon."""
+        if wire.life.closed:
             return
         self.inbox(LinkDown(reason, taken_over))
-        stable = wire.up_s is not None and self.place.clock.now_s - wire.up_s > STABLE_S
-        self._failures = 1 if stable else self._failures + 1
-        lost = wire.up_s is not None or self._failures == 1
-        wait_s = pause_s(self._failures, self.spread_s, self.place.rng.random(), lost=lost)
-        self.place.clock.after(wait_s, lambda: self._attempt(wire.closed))
+        lasted_s = None if wire.up_s is None else self.place.clock.now_s - wire.up_s
+        wait_s = self._backoff.pause_s(lasted_s, self.spread_s, self.place.rng.random())
+        self.place.clock.after(wait_s, lambda: self._attempt(wire.life))
+
+    def _attempt(self, life: Life) -> None:
+        if life.closed:
+            return
+        self._connections += 1
+        wire = self.wire = Wire(self, self._connections, life)
+        will = self.will(wire.number) if self.will is not None else None
+        self.place.clock.after(2 * self.place.weather.delay_s, lambda: wire.connect(will))
 
 
 class Wire:
     """One connection: two queues of packets on their way, and who still holds which end."""
 
-    def __init__(self, link: VirtualLink, number: int, closed: Event) -> None:
+    def __init__(self, link: VirtualLink, number: int, life: Life) -> None:
         self.number = number
-        self.closed = closed
+        self.life = life
         self.up_s: float | None = None
         self._link, self._place = link, link.place
         self._here = True
         self._there = False
         self._mid = 0
         self._last_up_s = self._last_down_s = 0.0
-
-    @property
-    def client(self) -> "Wire":
-        """What `Link` calls for subscriptions and acknowledgements."""
-        return self
 
     @property
     def whole(self) -> bool:
@@ -175,7 +195,7 @@ class Wire:
 
     def connect(self, will: Publication | None) -> None:
         """Reach the broker, or not."""
-        if self.closed.is_set() or not self._here:  # reset on the way: another attempt has been asked for
+        if self.life.closed or not self._here:  # reset on the way: another attempt has been asked for
             return
         place, link = self._place, self._link
         if not place.broker.up or place.clock.now_s < place.weather.dark_until_s:
@@ -191,27 +211,31 @@ class Wire:
         self.up_s = self._place.clock.now_s
         self._link.inbox(LinkUp(self.number, present, MAX_PACKET))
 
-    def publish(self, piece: Publication) -> int:
-        """Send a publication; returns its packet id."""
+    def publish(self, publication: Publication) -> int:
+        """As `Connection.publish`."""
+        self._place.power.use()
+        self._link.traffic.sent += len(publication.topic) + len(publication.payload)
+        self._place.said(publication)
         mid = self._next()
-        self._up(lambda: self._place.broker.publish(self, mid, piece))
+        self._up(lambda: self._place.broker.publish(self, mid, publication))
         return mid
 
-    def subscribe(self, filters: list[tuple[str, object]]) -> tuple[int, int]:
-        """As paho's."""
+    def subscribe(self, filters: tuple[str, ...]) -> int:
+        """As `Connection.subscribe`."""
         self._place.power.use()
-        mid, topics = self._next(), [topic for topic, _ in filters]
-        self._up(lambda: self._place.broker.subscribe(self, mid, topics))
-        return 0, mid
+        mid = self._next()
+        self._up(lambda: self._place.broker.subscribe(self, mid, list(filters)))
+        return mid
 
-    def unsubscribe(self, filters: list[str]) -> None:
-        """As paho's."""
+    def unsubscribe(self, filters: tuple[str, ...]) -> None:
+        """As `Connection.unsubscribe`."""
         self._place.power.use()
-        self._up(lambda: self._place.broker.unsubscribe(self, filters))
+        self._up(lambda: self._place.broker.unsubscribe(self, list(filters)))
 
-    def ack(self, mid: int, _qos: int) -> None:
-        """As paho's."""
-        self._up(lambda: self._place.broker.acknowledge(self, mid))
+    def acknowledge(self, message: MessageArrived) -> None:
+        """As `Connection.acknowledge`."""
+        self._place.acknowledging(message)
+        self._up(lambda: self._place.broker.acknowledge(self, message.mid))
 
     def disconnect(self) -> None:
         """Say goodbye."""

@@ -7,7 +7,6 @@ from hashlib import sha256
 from fedge.errors import ProtocolError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId, round_of
-from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
 from fedge.messages.envelope import Signed
 from fedge.messages.frame import Frame
 from fedge.messages.manifest import Manifest
@@ -16,6 +15,7 @@ from fedge.messages.status import Status
 from fedge.messages.survey import Survey
 from fedge.messages.update import Update
 from fedge.topics import Topics
+from fedge.transport import LinkEvent, LinkUp, MessageArrived, Publication
 from fleet.world.boasts import CLAIMS, boast
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
@@ -52,13 +52,9 @@ class Member:
         """A message has come."""
 
     def _hear(self, event: LinkEvent) -> None:
+        self._link.handle(event)
         if isinstance(event, LinkUp):
-            self._link.handle_up(event)
             self.up()
-        elif isinstance(event, Answered):
-            self._link.settle(event)
-        elif isinstance(event, LinkDown):
-            self._link.handle_down()
         elif isinstance(event, MessageArrived):
             self.heard(event)
 

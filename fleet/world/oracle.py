@@ -21,7 +21,6 @@ from fedge.capabilities import BASE
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
 from fedge.freshness import Attempt, RoundId, round_of
-from fedge.link import MessageArrived, Publication
 from fedge.messages.envelope import Signed
 from fedge.messages.fields import MAX_SIZE
 from fedge.messages.frame import Blob, Frame
@@ -39,6 +38,7 @@ from fedge.nn.spec import Standardize
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.topics import Topics
+from fedge.transport import MessageArrived, Publication
 from fleet.world import twins
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message

@@ -11,7 +11,8 @@ import numpy as np
 from agent.config import AgentSettings
 from agent.events import Done, Failed
 from agent.sources import open_sources
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge.freshness import RoundId, round_of
 from fedge.messages.manifest import Manifest
 from fedge.messages.message import pack, unpack
@@ -55,20 +56,20 @@ class StandIn:
 
     def __init__(self, bench: Bench, number: int, odd: Odd = "") -> None:
         self._bench, self._number, self._odd = bench, number, odd
-        self._job: Job | None = None
+        self._job: Assignment | None = None
 
-    def start(self, job: Job) -> None:
-        """As `Trainer.start`."""
+    def start(self, job: Assignment) -> None:
+        """As `Worker.start`."""
         self._job = job
         self._bench.begun(job.manifest)
         self._bench.later(lambda: self._finish(job))
 
     def cancel(self) -> None:
-        """As `Trainer.cancel`."""
+        """As `Worker.cancel`."""
         if self._job is not None:
             self._job.cancelled.set()
 
-    def outcome(self, job: Job) -> Survey | Update | Failed | None:
+    def outcome(self, job: Assignment) -> Survey | Update | Failed | None:
         """What comes of a job; None: it was cancelled."""
         if job.cancelled.is_set():
             return None
@@ -140,7 +141,7 @@ class StandIn:
             "held_out": float(samples // 4),
         }
 
-    def _finish(self, job: Job) -> None:
+    def _finish(self, job: Assignment) -> None:
         outcome = self.outcome(job)
         if isinstance(outcome, Failed):
             self._bench.post(outcome)
@@ -157,9 +158,9 @@ class RealTrainer(StandIn):
 
     def __init__(self, bench: Bench, number: int, settings: AgentSettings) -> None:
         super().__init__(bench, number)
-        self._trainer = Trainer(settings, open_sources(settings), lambda _: None)
+        self._trainer = Worker(settings, open_sources(settings), lambda _: None)
 
-    def outcome(self, job: Job) -> Survey | Update | Failed | None:
+    def outcome(self, job: Assignment) -> Survey | Update | Failed | None:
         """As production's trainer."""
         if not self._bench.willing():
             return super().outcome(job)

@@ -22,7 +22,6 @@ from fedge import ed25519
 from fedge.codecs import CODECS
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
-from fedge.link import LinkUp, MessageArrived, Publication
 from fedge.messages.frame import Blob
 from fedge.messages.manifest import Cohort, Manifest
 from fedge.messages.message import pack, unpack
@@ -32,6 +31,7 @@ from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 from fedge.topics import Topics
+from fedge.transport import LinkEvent, LinkUp, MessageArrived, Publication
 from fedge.trust import Signer, lengthened, succession
 
 LAB = Topics("lab")
@@ -148,7 +148,7 @@ class Broker:
     def send(self, publications: Iterable[Publication]) -> None:
         self.said += publications
 
-    def handle_up(self, event: LinkUp) -> None: ...
+    def handle(self, event: LinkEvent) -> None: ...
 
     def close(self, last_words: Publication | None = None) -> None:
         self.send([last_words] if last_words is not None else [])

@@ -30,7 +30,8 @@ from agent.manners import Readings
 from agent.settings.data import DataSettings
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge.disclosure import Known, public, withheld
 from fedge.errors import DataError
 from fedge.freshness import RoundId
@@ -49,7 +50,7 @@ PATIENCE_S = 120.0
 ROOT = Path(__file__).parent.parent.parent
 
 
-def survey(**learns: Any) -> Job:
+def survey(**learns: Any) -> Assignment:
     names = learns.get("classes") or learns["targets"]
     loss: Any = "cross-entropy" if "classes" in learns else "mse"
     network = NetworkSpec(inputs=2, layers=(Dense(units=len(names)),), loss=loss)
@@ -63,13 +64,13 @@ def survey(**learns: Any) -> Job:
         task=Blob(digest=bytes(32), slot=0, frames=1, size=1),
         cohort=Cohort(fraction=1.0, seed=0),
     )
-    return Job(manifest, Task(network=network, features=("heat", "rain"), **learns), None, {})
+    return Assignment(manifest, Task(network=network, features=("heat", "rain"), **learns), None, {})
 
 
-def outcome(settings: AgentSettings, job: Job) -> Done | Failed:
+def outcome(settings: AgentSettings, job: Assignment) -> Done | Failed:
     """What comes of the work, on the trainer's own thread."""
     found: SimpleQueue[Done | Failed] = SimpleQueue()
-    Trainer(settings, open_sources(settings), found.put).start(job)
+    Worker(settings, open_sources(settings), found.put).start(job)
     return found.get(timeout=PATIENCE_S)
 
 
@@ -132,7 +133,7 @@ def test_what_nobody_has_foreseen_is_told_without_its_words(
     def fails(*_: object) -> Any:
         raise error
 
-    monkeypatch.setattr("agent.trainer.fit", fails)
+    monkeypatch.setattr("agent.trainers.data.fit", fails)
     settings = lay_out(tmp_path, CASES["too few"])
     failed = outcome(settings, survey(**CLASSES))
     assert isinstance(failed, Failed)

@@ -6,7 +6,8 @@ from typing import Any
 from agent import effects as do
 from agent import events as on
 from agent.device import Device, Fetching, Idle, Reporting, Working
-from agent.lifecycle import MEASURE_AGAIN_S, due_s, step
+from agent.lifecycle import due_s, step
+from agent.lifecycle.conditions import MEASURE_AGAIN_S
 from agent.manners import Readings
 from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings

@@ -22,7 +22,7 @@ from agent.sources.dialect import holds_units
 from agent.sources.exclusions import exclude
 from agent.sources.said import Said
 from agent.sources.times import Times, order, seconds
-from agent.trainer import Trainer
+from agent.trainers.worker import Worker
 from agent.verdict import judge
 from fedge.errors import ConfigError, DataError
 from fedge.reasons import Reason
@@ -567,7 +567,7 @@ def test_the_agent_logs_what_it_could_not_read_once(tmp_path: Path, caplog: pyte
     file = tmp_path / "a.csv"
     file.write_text("heat,rain,label,note\n" + rows.replace("\n", ",x\n") + "7,broken,dry,1\n\0\n")
     configured = settings_of(tmp_path, 'missing = "drop"')
-    trainer = Trainer(configured, {"data": CsvSource(file, "label")}, lambda _: None)
+    trainer = Worker(configured, {"data": CsvSource(file, "label")}, lambda _: None)
     job = survey(classes=("dry", "wet"))
     trainer.work(job)
     os.utime(file, ns=(1, 1))  # so that it is read anew, and nothing is new

@@ -11,7 +11,8 @@ from agent.events import Done, Failed
 from agent.extremes import BLOCK_ROWS, extremes
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from agent.verdict import judge
 from fedge.messages.frame import Blob
 from fedge.messages.manifest import Cohort, Manifest
@@ -36,7 +37,7 @@ def task(clip: float | None, width: int = 2) -> Task:
     )
 
 
-def job(clip: float | None, rate: float = 0.05, digest: bytes = bytes(32)) -> Job:
+def job(clip: float | None, rate: float = 0.05, digest: bytes = bytes(32)) -> Assignment:
     of = task(clip)
     manifest = Manifest(
         generation=1,
@@ -50,7 +51,7 @@ def job(clip: float | None, rate: float = 0.05, digest: bytes = bytes(32)) -> Jo
         cohort=Cohort(fraction=1.0, seed=1),
         seconds_left=60.0,
     )
-    return Job(manifest, of, np.full(of.network.schema.size, 0.1, np.float32), {})
+    return Assignment(manifest, of, np.full(of.network.schema.size, 0.1, np.float32), {})
 
 
 def write(folder: Path, cells: dict[tuple[int, str], float]) -> None:
@@ -62,13 +63,13 @@ def write(folder: Path, cells: dict[tuple[int, str], float]) -> None:
     (folder / "data.csv").write_text("\n".join(["heat,damp,label", *lines, ""]))
 
 
-def trainer(folder: Path, cells: dict[tuple[int, str], float]) -> Trainer:
+def trainer(folder: Path, cells: dict[tuple[int, str], float]) -> Worker:
     write(folder, cells)
     (folder / "agent.toml").write_text(
         'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\npath = "data.csv"\n'
     )
     settings = AgentSettings.load(folder / "agent.toml", {})
-    return Trainer(settings, open_sources(settings), lambda _: None)
+    return Worker(settings, open_sources(settings), lambda _: None)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

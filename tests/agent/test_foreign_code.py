@@ -42,7 +42,8 @@ from agent.__main__ import main  # the program's own imports, before anything is
 from agent import check, held, lifecycle, loop, predict
 from agent.config import AgentSettings
 from agent.sources import open_sources
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge.messages.envelope import unseal
 from fedge.messages.manifest import Manifest
 from fedge.messages.message import unpack
@@ -50,9 +51,9 @@ from fedge.messages.task import Task
 import numpy as np
 
 settings = AgentSettings.load(Path("agent.toml"), {})
-trainer = Trainer(settings, open_sources(settings), print)
+trainer = Worker(settings, open_sources(settings), print)
 warm = [unpack(bytes.fromhex(text), kind) for text, kind in zip(json.loads(sys.argv[1]), (Task, Manifest))]
-trainer.work(Job(warm[1], warm[0], None, {}))
+trainer.work(Assignment(warm[1], warm[0], None, {}))
 
 events = []
 def watch(event, arguments):
@@ -63,9 +64,9 @@ sys.addaudithook(watch)
 
 task, survey, training = [unpack(bytes.fromhex(text), kind)
                           for text, kind in zip(json.loads(sys.argv[2]), (Task, Manifest, Manifest))]
-outcomes = [trainer.work(Job(survey, task, None, {}))]
+outcomes = [trainer.work(Assignment(survey, task, None, {}))]
 weights = np.zeros(task.network.schema.size, np.float32)
-outcomes.append(trainer.work(Job(training, task, weights, {})))
+outcomes.append(trainer.work(Assignment(training, task, weights, {})))
 seen = list(events)
 print(json.dumps({"outcomes": [type(o).__name__ for o in outcomes],
                   "details": [getattr(o, "detail", "") for o in outcomes], "events": seen}))

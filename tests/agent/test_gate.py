@@ -22,7 +22,7 @@ from agent.lifecycle import due_s, step
 from agent.predict import predict
 from agent.settings.predict import PredictSettings
 from agent.sources import open_sources
-from agent.trainer import Trainer
+from agent.trainers.worker import Worker
 from fedge.codecs import CODECS
 from fedge.errors import StateError
 from fedge.frames import split
@@ -210,7 +210,7 @@ class Device(Besieged):
         super().__init__(folder, None, data=source, predict={"tolerance": tolerance})
 
     def trainer(self) -> Any:
-        real = Trainer(self.settings, open_sources(self.settings), lambda event: self.runtime.turn(event))
+        real = Worker(self.settings, open_sources(self.settings), lambda event: self.runtime.turn(event))
         self.waiting.clear()
         return SimpleNamespace(
             judge=lambda judgement: self.waiting.append(lambda: real.judge_now(judgement)),
@@ -423,7 +423,7 @@ def test_an_error_that_nobody_foresaw_keeps_the_model_out(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.trainer.judge", breaks)
+        patch.setattr("agent.trainers.worker.judge", breaks)
         device.follows(2, GOOD)
     assert device.used == 1
     device.follows(3, GOOD)
@@ -434,7 +434,7 @@ def test_the_trainers_own_thread_judges(tmp_path: Path) -> None:
     device = Device(tmp_path)
     device.follows(1, GOOD)
     events: SimpleQueue[Any] = SimpleQueue()
-    trainer = Trainer(device.settings, open_sources(device.settings), events.put)
+    trainer = Worker(device.settings, open_sources(device.settings), events.put)
     weights = np.zeros(TASK.network.schema.size, np.float32)  # always class 0
     with np.load(tmp_path / "data.npz") as data:
         accuracy = (data["y"][-20:] == 0).mean()

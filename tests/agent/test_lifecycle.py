@@ -14,16 +14,10 @@ from agent import effects as do
 from agent import events as on
 from agent import lifecycle
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
-from agent.lifecycle import (
-    CLONE_PAUSE_S,
-    FETCH_RETRY_S,
-    KEEP_AGAIN_S,
-    LONGEST_FETCH_RETRY_S,
-    LONGEST_REPORT_RETRY_S,
-    REPORT_RETRY_S,
-    due_s,
-    step,
-)
+from agent.lifecycle import due_s, step
+from agent.lifecycle.download import FETCH_RETRY_S, KEEP_AGAIN_S, LONGEST_FETCH_RETRY_S
+from agent.lifecycle.link import CLONE_PAUSE_S
+from agent.lifecycle.report import LONGEST_REPORT_RETRY_S, REPORT_RETRY_S
 from agent.manners import Readings
 from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.local.sgd import Cancelled, Diverged, batches, descend, train
+from agent.local.sgd import batches, descend, train
 from agent.local.shuffling import generator
+from agent.trainers.protocol import Cancelled, Diverged
 from fedge.nn import Network, NetworkSpec, initialize
 from fedge.plan import Plan, fedsgd
 

@@ -9,7 +9,7 @@ import pytest
 from agent.config import AgentSettings
 from agent.events import Done
 from agent.sources import open_sources
-from agent.trainer import Trainer
+from agent.trainers.worker import Worker
 from fedge.messages.message import unpack
 from fedge.messages.update import Update
 from fedge.plan import Plan
@@ -19,10 +19,10 @@ LOG = "fedge.agent"
 SETTINGS = 'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "npz"\npath = "data.npz"\n'
 
 
-def trainer(folder: Path, tables: str = "") -> Trainer:
+def trainer(folder: Path, tables: str = "") -> Worker:
     (folder / "agent.toml").write_text(SETTINGS + tables)
     settings = AgentSettings.load(folder / "agent.toml", {})
-    return Trainer(settings, open_sources(settings), lambda _: None)
+    return Worker(settings, open_sources(settings), lambda _: None)
 
 
 def measure(folder: Path, labels: list[int], **codes: float) -> None:
@@ -38,7 +38,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for text in found if text.startswith("source ")]
 
 
-def update(work: Trainer) -> Update:
+def update(work: Worker) -> Update:
     done = work.work(job(task(), Plan(epochs=1, batch_size=10)))
     assert isinstance(done, Done)
     return unpack(done.payload, Update)

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 import pytest
 
-from agent import held, lifecycle
+from agent import held
 from agent.conditions import ROOT_VARIABLE
 from agent.config import AgentSettings
 from agent.loop import Loop
@@ -28,7 +28,6 @@ from fedge.codecs import CODECS
 from fedge.ed25519 import public_pem
 from fedge.frames import Assembler, Limits, split
 from fedge.freshness import MANIFEST_EXPIRY_S
-from fedge.link import MessageArrived, Publication
 from fedge.messages.envelope import seal
 from fedge.messages.frame import Blob, Frame
 from fedge.messages.manifest import Cohort, Manifest
@@ -44,6 +43,7 @@ from fedge.reasons import Reason
 from fedge.store.atomic_files import make_folder
 from fedge.store.locks import lock
 from fedge.topics import Topics
+from fedge.transport import MessageArrived, Publication
 from fleet import broker as brokers
 from fleet.broker import Broker
 from tests.fedge.client import Client
@@ -94,7 +94,7 @@ def model(of: Task, round_: int = 0) -> Model:
 
 def test_a_device_imports_none_of_the_extras() -> None:
     script = (
-        "import sys, agent.__main__, agent.runtime, agent.predict, agent.sources\n"
+        "import sys, agent.__main__, agent.loop, agent.predict, agent.sources\n"
         "print(' '.join(sorted(sys.modules)))"
     )
     done = subprocess.run(
@@ -493,7 +493,7 @@ def test_sigterm_while_there_is_no_broker(start: Callable[[], Agent], tmp_path: 
 def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "CLONE_PAUSE_S", 0.2)
+    monkeypatch.setattr("agent.lifecycle.link.CLONE_PAUSE_S", 0.2)
     loop = Loop(AgentSettings.load(configure(tmp_path, broker.url), {}))
     thread = threading.Thread(target=loop.run)
     thread.start()
@@ -519,7 +519,7 @@ def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
 def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "MEASURE_AGAIN_S", 0.1)
+    monkeypatch.setattr("agent.lifecycle.conditions.MEASURE_AGAIN_S", 0.1)
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     (tmp_path / "proc").mkdir()
     load = tmp_path / "proc/loadavg"
@@ -553,7 +553,7 @@ def test_a_device_whose_bytes_are_used_up_leaves_whoever_used_them_and_returns_o
 ) -> None:
     day = ["2026-05-01"]
     monkeypatch.setattr("agent.loop.today", lambda _host: day[0])
-    monkeypatch.setattr(lifecycle, "MEASURE_AGAIN_S", 0.05)
+    monkeypatch.setattr("agent.lifecycle.conditions.MEASURE_AGAIN_S", 0.05)
     config = configure(tmp_path, broker.url)
     config.write_text(f"{config.read_text()}\n[limits]\nbytes_per_day = 100_000\n")
     loop = Loop(AgentSettings.load(config, {}))

@@ -14,7 +14,8 @@ from agent.predict import predict
 from agent.rules import DEFAULTS, Rules, effective
 from agent.settings.data import Holdout
 from agent.sources import open_sources
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from aggregator.export import to_onnx
 from fedge.codecs import CODECS
 from fedge.messages.frame import Blob
@@ -96,7 +97,7 @@ def write_csv(path: Path, X: np.ndarray, labels: str | None = None) -> None:
     path.write_text("\n".join([*lines, ""]))
 
 
-def job(of: Task) -> Job:
+def job(of: Task) -> Assignment:
     blob = Blob(digest=bytes(32), slot=0, frames=1, size=100)
     manifest = Manifest(
         generation=1,
@@ -110,7 +111,7 @@ def job(of: Task) -> Job:
         cohort=Cohort(fraction=1.0, seed=1),
         seconds_left=60.0,
     )
-    return Job(manifest, of, weights(of), {})
+    return Assignment(manifest, of, weights(of), {})
 
 
 def work(folder: Path, of: Task, said: str = "") -> Done | Failed | None:
@@ -119,7 +120,7 @@ def work(folder: Path, of: Task, said: str = "") -> Done | Failed | None:
     X[::3, 1] = np.nan
     write_csv(folder / "data.csv", X, "01")
     configured = settings(folder, said)
-    return Trainer(configured, open_sources(configured), lambda _: None).work(job(of))
+    return Worker(configured, open_sources(configured), lambda _: None).work(job(of))
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from agent import events as on
-from agent.lifecycle import FETCH_RETRY_S
+from agent.lifecycle.download import FETCH_RETRY_S
 from agent.memory import Memory
 from fedge import wire
 from fedge.errors import StateError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
-from fedge.link import Publication
 from fedge.messages.envelope import seal
 from fedge.messages.message import pack, unpack
 from fedge.messages.receipt import Receipt
 from fedge.messages.status import Status
 from fedge.reasons import Reason
+from fedge.transport import Publication
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, Device, arrived, blob, frames, manifest, model
 
 

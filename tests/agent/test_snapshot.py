@@ -17,7 +17,7 @@ from agent.snapshot import KEPT, NEW_ROWS, Snapshot, count_new, current, digest_
 from agent.sources import open_sources
 from agent.sources.arrays import samples_from_arrays
 from agent.telling import NOTHING, describe, measure_anew
-from agent.trainer import Trainer
+from agent.trainers.worker import Worker
 from fedge.errors import DamagedState, GaveWay
 from fedge.freshness import Attempt, RoundId
 from fedge.messages.frame import Blob
@@ -59,7 +59,7 @@ class Device:
     def survey(self, asked: Task | None = None, generation: int = 1) -> Survey:
         memory = Memory(self.folder / "state" / FILE)
         posted: list[Any] = []
-        trainer = Trainer(self.settings, open_sources(self.settings), posted.append, memory.snapshots())
+        trainer = Worker(self.settings, open_sources(self.settings), posted.append, memory.snapshots())
         work = job(asked or task(), None)
         manifest = work.manifest.model_copy(update={"generation": generation, "task": blob(generation)})
         done = trainer.work(type(work)(manifest, work.task, None, {}))

@@ -14,7 +14,8 @@ import pytest
 from agent.events import Done, Failed
 from agent.sources import Samples
 from agent.sources.arrays import samples_from_arrays
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge.disclosure import withheld
 from fedge.reasons import Reason
 from tests.agent.test_trainer_pulse import PATIENCE_S, job, settings, until
@@ -61,16 +62,16 @@ def is_waiting(thread: threading.Thread) -> bool:
     """Whether the worker is in the first line of `_take`, where it waits for a job."""
     assert thread.ident is not None
     frame = sys._current_frames()[thread.ident]
-    code = Trainer._take.__code__
+    code = Worker._take.__code__
     return frame.f_code is code and frame.f_lineno == code.co_firstlineno + 1
 
 
-def trainer(folder: Path, bed: Bed) -> tuple[Trainer, Outcomes]:
+def trainer(folder: Path, bed: Bed) -> tuple[Worker, Outcomes]:
     outcomes: Outcomes = SimpleQueue()
-    return Trainer(settings(folder, 600.0), {"data": bed}, outcomes.put), outcomes
+    return Worker(settings(folder, 600.0), {"data": bed}, outcomes.put), outcomes
 
 
-def do(worker: Trainer, outcomes: Outcomes, work: Job | None = None) -> Done | Failed:
+def do(worker: Worker, outcomes: Outcomes, work: Assignment | None = None) -> Done | Failed:
     worker.start(work or job())
     return outcomes.get(timeout=PATIENCE_S)
 

@@ -11,7 +11,8 @@ from agent.dataset import fit
 from agent.events import Done, Failed
 from agent.settings.sources import NpzSettings
 from agent.sources import open_source, open_sources
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from aggregator.survey import Measured, check
 from fedge.messages.frame import Blob
 from fedge.messages.manifest import Cohort, Manifest
@@ -32,7 +33,7 @@ def task(source: str | None = None) -> Task:
     return Task(network=network, features=("u", "v"), classes=("0", "1"), source=source)
 
 
-def job(of: Task, plan: Plan | None) -> Job:
+def job(of: Task, plan: Plan | None) -> Assignment:
     manifest = Manifest(
         generation=1,
         round=0 if plan is None else 1,
@@ -46,10 +47,10 @@ def job(of: Task, plan: Plan | None) -> Job:
         seconds_left=60.0,
     )
     weights = None if plan is None else np.zeros(of.network.schema.size, np.float32)
-    return Job(manifest, of, weights, {})
+    return Assignment(manifest, of, weights, {})
 
 
-def trainer(folder: Path, tables: str = "") -> Trainer:
+def trainer(folder: Path, tables: str = "") -> Worker:
     rng = np.random.default_rng(0)
     for name, rows in (("data", 40), ("heart", 60)):
         np.savez(folder / f"{name}.npz", X=rng.normal(size=(rows, 2)), y=np.arange(rows) % 2)
@@ -58,7 +59,7 @@ def trainer(folder: Path, tables: str = "") -> Trainer:
         f'[sources.heart]\nsource = "npz"\npath = "heart.npz"\nholdout = 0.5\n{tables}'
     )
     settings = AgentSettings.load(folder / "agent.toml", {})
-    return Trainer(settings, open_sources(settings), lambda _: None)
+    return Worker(settings, open_sources(settings), lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +99,12 @@ def test_steps_of_a_plan() -> None:
 # ── measuring ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def measuring(of: Task, weights: np.ndarray) -> Job:
+def measuring(of: Task, weights: np.ndarray) -> Assignment:
     manifest = job(of, Plan()).manifest.model_copy(update={"kind": "evaluate", "plan": None, "round": 9})
-    return Job(manifest, of, weights.astype(np.float32), {"sent_bytes": 7.0})
+    return Assignment(manifest, of, weights.astype(np.float32), {"sent_bytes": 7.0})
 
 
-def measured(made: Trainer, asked: Job) -> Update:
+def measured(made: Worker, asked: Assignment) -> Update:
     done = made.work(asked)
     assert isinstance(done, Done), done
     return unpack(done.payload, Update)
@@ -115,7 +116,7 @@ def test_to_measure_is_to_tell_what_training_would_tell_of_the_same_model_and_no
     of, made = task("heart"), trainer(tmp_path)
     weights = np.random.default_rng(3).normal(size=of.network.schema.size).astype(np.float32)
     told = measured(made, measuring(of, weights))
-    trained = made.work(Job(job(of, Plan()).manifest, of, weights, {}))
+    trained = made.work(Assignment(job(of, Plan()).manifest, of, weights, {}))
     assert isinstance(trained, Done)
     before = unpack(trained.payload, Update)
     assert (told.kind, told.body, told.steps, told.samples) == ("figures", b"", 0, before.samples)
@@ -143,7 +144,7 @@ def test_a_regression_tells_its_errors_in_the_targets_unit(tmp_path: Path) -> No
     assert told.metrics["rmse_before"] == pytest.approx(np.sqrt(np.mean(held**2)), rel=1e-6)
     assert told.metrics["mae_before"] == pytest.approx(np.mean(held), rel=1e-6)
     plan = Plan(epochs=1, learning_rate=1e-6)
-    trained = made.work(Job(job(of, plan).manifest, of, np.zeros(3, np.float32), {}))
+    trained = made.work(Assignment(job(of, plan).manifest, of, np.zeros(3, np.float32), {}))
     assert isinstance(trained, Done)
     figures = unpack(trained.payload, Update).metrics
     assert figures["rmse_before"] == told.metrics["rmse_before"]
@@ -151,7 +152,7 @@ def test_a_regression_tells_its_errors_in_the_targets_unit(tmp_path: Path) -> No
     assert 0 < figures["mae_after"] < figures["mae_before"]
 
 
-def capped(of: Task, plan: Plan | None, cap: int) -> Job:
+def capped(of: Task, plan: Plan | None, cap: int) -> Assignment:
     whole = job(of, plan)
     return replace(whole, manifest=whole.manifest.model_copy(update={"max_samples": cap}))
 

@@ -9,7 +9,8 @@ import numpy as np
 from agent.config import AgentSettings
 from agent.events import Done, Failed
 from agent.sources import Samples
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from fedge.errors import DataError
 from fedge.messages.frame import Blob
 from fedge.messages.manifest import Cohort, Manifest
@@ -33,7 +34,7 @@ class Hanging:
         raise DataError("the sensor is gone")
 
 
-def job() -> Job:
+def job() -> Assignment:
     task = Task(
         network=NetworkSpec(inputs=2, layers=(Dense(units=2),), loss="cross-entropy"),
         features=("a", "b"),
@@ -50,7 +51,7 @@ def job() -> Job:
         task=blob,
         cohort=Cohort(fraction=1.0, seed=0),
     )
-    return Job(manifest, task, None, {})
+    return Assignment(manifest, task, None, {})
 
 
 def settings(folder: Path, patience_s: float) -> AgentSettings:
@@ -71,7 +72,7 @@ def until(condition: "object") -> None:
 
 def test_a_source_that_never_answers_is_found_out(tmp_path: Path) -> None:
     source, outcomes = Hanging(), list[Done | Failed]()
-    trainer = Trainer(settings(tmp_path, 0.2), {"data": source}, outcomes.append)
+    trainer = Worker(settings(tmp_path, 0.2), {"data": source}, outcomes.append)
     assert trainer.pulse.overdue_s() == 0.0
     trainer.start(job())
     until(lambda: trainer.pulse.overdue_s() > 0.1)

@@ -12,7 +12,6 @@ from aggregator.rounds import BEAT_S
 from fedge import wire
 from fedge.capabilities import BASE
 from fedge.frames import split
-from fedge.link import MessageArrived
 from fedge.logs import _Line
 from fedge.messages.frame import Frame
 from fedge.messages.message import pack, unpack
@@ -20,6 +19,7 @@ from fedge.messages.receipt import Receipt
 from fedge.messages.status import Decline, Status
 from fedge.reasons import Reason
 from fedge.topics import Topics
+from fedge.transport import MessageArrived
 from tests.aggregator.stories import SURVEY, decline, frames, status, survey
 from tests.aggregator.test_runtime import Served
 

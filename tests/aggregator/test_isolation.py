@@ -18,10 +18,10 @@ from aggregator.takeover import StatusSeen
 from aggregator.watching import Watching
 from fedge.errors import StateError
 from fedge.freshness import RoundId, round_of
-from fedge.link import MessageArrived
 from fedge.messages.message import pack
 from fedge.reasons import Reason
 from fedge.topics import Topics
+from fedge.transport import MessageArrived
 from tests.aggregator.stories import (
     OPEN,
     Story,

@@ -10,8 +10,8 @@ from aggregator.config import FederationSettings
 from aggregator.presence import QUIET_S, Watch
 from aggregator.watching import Watching
 from fedge.freshness import RoundId
-from fedge.link import MessageArrived
 from fedge.topics import Topics
+from fedge.transport import MessageArrived
 from tests.aggregator.stories import OPEN, status
 
 TOPICS = Topics("lab")

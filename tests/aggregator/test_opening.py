@@ -30,7 +30,6 @@ from fedge import ed25519
 from fedge.errors import ConfigError, GaveWay, Undecided
 from fedge.frames import cost
 from fedge.freshness import RoundId
-from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
 from fedge.liveness import Pulse
 from fedge.messages.envelope import seal
 from fedge.messages.frame import Blob
@@ -42,6 +41,8 @@ from fedge.reasons import Reason
 from fedge.settings import BrokerSettings
 from fedge.systemd import ServiceManager, Watchdog
 from fedge.topics import Topics
+from fedge.transport import Answered, LinkUp, MessageArrived, Publication, Sent
+from fedge.transport.mqtt import MqttTransport
 from fedge.trust import Signer, succession
 from fleet import broker as brokers
 from tests.aggregator.stories import (
@@ -496,16 +497,16 @@ def town(tmp_path: Path, broker: brokers.Broker, request: pytest.FixtureRequest)
 def retain(town: Place, *publications: tuple[str, bytes], expiry_s: int | None = None) -> None:
     """Publish retained messages, and wait until the broker has them."""
     inbox: SimpleQueue[Any] = SimpleQueue()
-    link = Link(BrokerSettings(url=str(town.values["url"])), "publisher", inbox.put)
+    link = MqttTransport(BrokerSettings(url=str(town.values["url"])), "publisher", inbox.put)
     link.open()
     try:
         while True:
             match inbox.get(timeout=60):
                 case LinkUp() as up:
-                    link.handle_up(up)
+                    link.handle(up)
                     link.send((Publication(t, p, True, expiry_s) for t, p in publications), "all")
                 case Answered() as answer:
-                    link.settle(answer)
+                    link.handle(answer)
                 case Sent():
                     return
     finally:
@@ -611,11 +612,10 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
             self.inbox(Answered(1, None, subscription=True))
             self.inbox(MessageArrived(place.topics.status("a"), known, True, None, 1, 1))
 
-        def handle_up(self, _event: object) -> None: ...
-        def settle(self, _event: object) -> None: ...
+        def handle(self, _event: object) -> None: ...
         def close(self) -> None: ...
 
-    monkeypatch.setattr(watching, "Link", SlowLink)
+    monkeypatch.setattr(watching, "MqttTransport", SlowLink)
     ledger = Known(RoundId(1, 7), frozenset("a"), young=False)
     found = watching.watch(place.settings(), ledger, place.inbox, UNWATCHED)
     assert found.watch.devices == {"a": (1, 7)}

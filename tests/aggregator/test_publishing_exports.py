@@ -15,12 +15,12 @@ from aggregator.ledger.writing import Ledger
 from aggregator.runtime import Runtime, _Export
 from fedge.frames import FRAME_BYTES, Assembler, Limits
 from fedge.freshness import RoundId
-from fedge.link import Link, LinkDown, LinkUp, Publication, Sent
 from fedge.messages.envelope import unseal
 from fedge.messages.export import Export
 from fedge.messages.frame import Frame
 from fedge.messages.message import unpack
 from fedge.topics import Topics
+from fedge.transport import LinkDown, LinkEvent, LinkUp, Publication, Sent, Transport
 from tests.aggregator.stories import TASK, federation
 
 TOPICS = Topics("greenhouse")
@@ -64,11 +64,9 @@ class Broker:
         if self.read[-1:] != [round_id]:
             self.read.append(round_id)
 
-    def handle_up(self, _event: LinkUp) -> None:
-        self.takes = 10**6
-
-    def handle_down(self) -> None:
-        pass
+    def handle(self, event: LinkEvent) -> None:
+        if isinstance(event, LinkUp):
+            self.takes = 10**6
 
     def subscribe(self, *_filters: str) -> None:
         pass
@@ -99,7 +97,7 @@ def settings(tmp_path: Path) -> FederationSettings:
 
 def started(settings: FederationSettings, ledger: Ledger, broker: Broker) -> Runtime:
     runtime = Runtime(
-        settings, federation(), ledger, cast(Link, broker), lambda _job: None, lambda _job: None
+        settings, federation(), ledger, cast(Transport, broker), lambda _job: None, lambda _job: None
     )
     runtime.turn([LinkUp(1, session_present=False, max_packet=2**20)])
     return runtime

@@ -23,11 +23,12 @@ from aggregator.runtime import Runtime
 from aggregator.takeover import TakeUp
 from fedge.errors import DamagedState, FedgeError, StateError
 from fedge.freshness import RoundId
-from fedge.link import Link, LinkDown, LinkUp, MessageArrived, Publication
 from fedge.messages.message import pack, unpack
 from fedge.messages.receipt import Receipt
 from fedge.moments import Moments
 from fedge.topics import Topics
+from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication
+from fedge.transport.mqtt import MqttTransport
 from tests.aggregator.stories import DEADLINE_S, OURS, SURVEY, frames, status, survey
 
 
@@ -53,7 +54,7 @@ class Served:
     def start(self) -> None:
         """Take up where the ledger stands, and announce the round."""
         state = take_up(self.settings, self.ledger, OURS, TakeUp(Watch(0.0)))
-        link = Link(self.settings.broker, "aggregator", lambda _: None)
+        link = MqttTransport(self.settings.broker, "aggregator", lambda _: None)
         link.reply = self.said.append  # type: ignore[method-assign]
         self.runtime = Runtime(
             self.settings,

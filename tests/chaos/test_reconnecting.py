@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.config import reconnect_spread_s
-from fedge.link import STABLE_S, pause_s
+from fedge.transport.backoff import STABLE_S, pause_s
 from fleet import broker as brokers
 from tests.chaos.strict_broker import needs_mosquitto
 
@@ -104,7 +104,7 @@ def test_fault_52_a_thousand_clients_of_a_real_broker(tmp_path: Path) -> None:
 
 
 class Crowd:
-    """Clients that connect to a broker and wait as `fedge.link` does, in one selector loop."""
+    """Clients that connect to a broker and wait as `fedge.transport` does, in one selector loop."""
 
     def __init__(self, port: int, clients: int, drawn: random.Random) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

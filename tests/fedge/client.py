@@ -1,23 +1,19 @@
-"""A link with its inbox, for tests that talk to a broker."""
+"""A client over MQTT with its inbox, for tests that talk to a broker."""
 
 import queue
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
-from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.settings import BrokerSettings
+from fedge.transport import LinkEvent, Publication
+from fedge.transport.mqtt import MqttTransport
+from tests.transport.peer import PATIENCE_S, Peer
 
-PATIENCE_S = 60.0
-E = TypeVar("E", bound=LinkEvent)
+__all__ = ["PATIENCE_S", "Client"]
 
 
-class Client:
-    """A link with its inbox, handled as the programs' loops do."""
-
+class Client(Peer):
     def __init__(
         self,
         url: str,
@@ -30,64 +26,6 @@ class Client:
         manual_ack: bool = False,
     ) -> None:
         self.inbox: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
-        self._early: deque[MessageArrived] = deque()
-        """Messages that came while something else was waited for."""
         settings = BrokerSettings(url=url, username=username, password_file=password_file, insecure=True)
-        self.link = Link(
-            settings,
-            name,
-            self.inbox.put,
-            will=will,
-            keep_session_s=keep_session_s,
-            manual_ack=manual_ack,
-        )
-
-    def next(self, *, timeout_s: float = PATIENCE_S) -> LinkEvent:
-        event = self.inbox.get(timeout=timeout_s)
-        match event:
-            case LinkUp():
-                self.link.handle_up(event)
-            case LinkDown():
-                self.link.handle_down()
-            case Answered():
-                self.link.settle(event)
-            case _:
-                pass
-        return event
-
-    def wait_for(self, kind: type[E]) -> E:
-        if self._early and isinstance(early := self._early[0], kind):
-            self._early.popleft()
-            return early
-        deadline_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline_s:
-            event = self.next(timeout_s=max(0.0, deadline_s - time.monotonic()))
-            if isinstance(event, kind):
-                return event
-            if isinstance(event, MessageArrived):
-                self._early.append(event)
-        raise AssertionError(f"no {kind.__name__} came")
-
-    def messages(self, count: int) -> list[MessageArrived]:
-        return [self.wait_for(MessageArrived) for _ in range(count)]
-
-    def open(self) -> LinkUp:
-        self.link.open()
-        return self.wait_for(LinkUp)
-
-    def subscribe(self, *filters: str) -> None:
-        """Subscribe, and return when the broker has agreed."""
-        self.link.subscribe(*filters)
-        while not (isinstance(event := self.wait_for(Answered), Answered) and event.subscription):
-            pass
-
-    def send(self, *publications: Publication, token: object = "all") -> Sent:
-        self.link.send(publications, token)
-        return self.wait_for(Sent)
-
-    def quiet(self, seconds: float = 0.2) -> None:
-        """Nothing comes but the broker's answers: as good as a short wait can tell."""
-        with suppress(queue.Empty):
-            while True:
-                event = self.next(timeout_s=seconds)
-                assert isinstance(event, Answered), event
+        link = MqttTransport(settings, name, self.inbox.put, will, keep_session_s, manual_ack)
+        super().__init__(link, lambda timeout_s: self.inbox.get(timeout=timeout_s), time.monotonic)

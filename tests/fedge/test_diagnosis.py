@@ -12,7 +12,7 @@ import pytest
 
 from fedge import diagnosis
 from fedge.diagnosis import KINDS, LARGE, LONGEST_AGAIN_S, Losses, Peer
-from fedge.link import LinkDown, LinkUp
+from fedge.transport import LinkDown, LinkUp
 from fleet import broker as brokers
 from tests.fedge.client import Client
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from aggregator.figures import RANGES
-from fedge.link import Publication
 from fedge.messages.frame import Frame
 from fedge.messages.kinds import KINDS
 from fedge.messages.message import Message, Part
@@ -23,6 +22,7 @@ from fedge.messages.survey import Survey
 from fedge.messages.update import Update
 from fedge.provisioning import Enrol, Renew, identity, renewal_user
 from fedge.topics import parse
+from fedge.transport import Publication
 from fleet.identities.acl import Petitioner, acl_text
 from fleet.identities.identity import Identity
 from fleet.world import exaggerations

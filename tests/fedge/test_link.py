@@ -1,4 +1,4 @@
-"""The link against a real Mosquitto: what it promises holds whatever the broker does."""
+"""MQTT: what MQTT alone can show; `tests/transport` has what every transport promises."""
 
 import queue
 import signal
@@ -13,17 +13,11 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from fedge.errors import ConfigError
-from fedge.link import (
-    WINDOW,
-    Answered,
-    Link,
-    LinkDown,
-    LinkUp,
-    MessageArrived,
-    Publication,
-    Sent,
-)
 from fedge.settings import BrokerSettings
+from fedge.transport import LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Traffic
+from fedge.transport.mqtt import MqttTransport
+from fedge.transport.mqtt.connection import Options, PahoConnection
+from fedge.transport.window import WINDOW
 from fleet import broker as brokers
 from tests.fedge.client import PATIENCE_S, Client
 
@@ -91,102 +85,6 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def words(topic: str, payload: bytes = b"x") -> Publication:
     return Publication(topic, payload)
-
-
-def test_many_pieces_arrive_in_order_and_are_acknowledged_once(client: Callable[..., Client]) -> None:
-    reader, writer = client("reader"), client("writer")
-    assert reader.open() == LinkUp(1, session_present=False, max_packet=2_000_000)
-    writer.open()
-    reader.subscribe("a/#")
-    pulled: list[int] = []
-
-    def pieces() -> Iterator[Publication]:
-        for i in range(5 * WINDOW):
-            pulled.append(i)
-            yield words(f"a/{i}", b"%d" % i)
-
-    token = object()
-    writer.link.send(pieces(), token)
-    assert len(pulled) == WINDOW, "a big model is never queued whole"
-    writer.link.send([words("a/last")], "last")
-    assert writer.wait_for(Sent) == Sent(token, None)
-    assert writer.wait_for(Sent) == Sent("last", None)
-    arrived = reader.messages(5 * WINDOW + 1)
-    assert [message.topic for message in arrived] == [*(f"a/{i}" for i in range(5 * WINDOW)), "a/last"]
-    assert {message.connection for message in arrived} == {1}
-    writer.quiet()
-
-
-def test_a_send_without_token_says_nothing_when_all_is_well(client: Callable[..., Client]) -> None:
-    writer = client("writer")
-    writer.open()
-    writer.link.send([words("a"), words("b")])
-    writer.link.send([])
-    assert writer.send(token=1) == Sent(1, None)
-    writer.quiet()
-
-
-def test_replies_wait_for_what_is_sent_and_are_bounded(
-    client: Callable[..., Client], broker: brokers.LocalBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fedge.link.MOST_REPLIES", 50)
-    reader, writer = client("reader", url=broker.url), client("writer", url=broker.url)
-    reader.open()
-    writer.open()
-    reader.subscribe("#")
-    process(broker).send_signal(signal.SIGSTOP)  # what is published is not acknowledged
-    try:
-        for i in range(10_000):
-            writer.link.reply(words(f"reply/{i}"))
-        for i in range(10_000):
-            writer.link.reply(words(f"reply/{WINDOW + 7}", b"%d" % i))
-        writer.link.send([words("beat")])
-    finally:
-        process(broker).send_signal(signal.SIGCONT)
-    for _ in range(WINDOW + 1 + 50):
-        writer.wait_for(Answered)
-    arrived = reader.messages(WINDOW + 1 + 50)
-    under_way, (beat, *waited) = arrived[:WINDOW], arrived[WINDOW:]
-    assert [message.topic for message in under_way] == [f"reply/{i}" for i in range(WINDOW)]
-    assert beat.topic == "beat"
-    assert [message.topic for message in waited] == [f"reply/{WINDOW + i}" for i in range(50)]
-    assert [message.payload for message in waited] == [*[b"x"] * 7, b"9999", *[b"x"] * 42]
-    writer.quiet(0.05)
-    writer.link.reply(words("reply/last"))
-    assert reader.messages(1)[0].topic == "reply/last"
-
-
-def test_sending_while_the_link_is_down_does_nothing(client: Callable[..., Client]) -> None:
-    writer, reader = client("writer"), client("reader")
-    reader.open()
-    reader.subscribe("a")
-    writer.link.send([words("a", b"before it was opened")], "token")
-    writer.link.subscribe("a")
-    writer.link.unsubscribe("a")
-    writer.open()
-    writer.link.handle_down()
-    writer.link.send([words("a", b"while down")], "token")
-    writer.link.reply(words("a", b"while down"))
-    writer.quiet()
-    reader.quiet(0.01)
-
-
-def test_the_will_speaks_after_a_cut_and_not_after_a_close(
-    client: Callable[..., Client],
-) -> None:
-    reader = client("reader")
-    reader.open()
-    reader.subscribe("status")
-
-    device = client("device", will=lambda _: Publication("status", b"never"))
-    device.open()
-    device.link.close(words("status", b"last words"))
-    again = client("device", will=lambda connection: words("status", b"will of %d" % connection))
-    again.open()
-    client("device").open()  # takes the identity over
-    assert [message.payload for message in reader.messages(2)] == [b"last words", b"will of 1"]
-    again.wait_for(LinkDown)
-    assert again.wait_for(LinkUp).connection == 2, "it comes back by itself"
 
 
 def test_what_the_broker_refuses_is_said(strict: str, client: Callable[..., Client], tmp_path: Path) -> None:
@@ -288,54 +186,6 @@ def test_a_host_that_is_no_name_does_not_end_the_thread(client: Callable[..., Cl
         assert lost.wait_for(LinkDown).reason.startswith("no broker answers at xxx")
 
 
-def test_what_is_not_acknowledged_comes_again(client: Callable[..., Client]) -> None:
-    writer = client("writer")
-    writer.open()
-    keeper = client("keeper", keep_session_s=60, manual_ack=True)
-    assert keeper.open().session_present is False
-    keeper.subscribe("a/#")
-    writer.send(words("a/1"), words("a/2"))
-    first, second = keeper.messages(2)
-    keeper.link.ack(first)
-    keeper.link.subscribe("other")  # its answer comes behind the acknowledgement
-    keeper.wait_for(Answered)
-    keeper.link.close()
-    keeper.quiet()
-
-    assert keeper.open().session_present is True
-    (again,) = keeper.messages(1)
-    assert (again.topic, again.connection) == ("a/2", 2)
-    keeper.link.ack(second)  # of the old connection: dropped, so it comes once more
-    keeper.quiet()
-    keeper.link.close()
-    keeper.open()
-    (again,) = keeper.messages(1)
-    assert again.topic == "a/2"
-    keeper.link.ack(again)
-    keeper.link.close()
-    keeper.open()
-    keeper.quiet()
-
-
-def test_expiry_is_counted_down_and_retained_is_told(client: Callable[..., Client]) -> None:
-    writer, reader = client("writer"), client("reader")
-    writer.open()
-    reader.open()
-    reader.subscribe("kept")
-    writer.send(Publication("kept", b"x", retain=True, expiry_s=600))
-    (live,) = reader.messages(1)
-    assert (live.retained, live.expiry_left_s) == (False, 600)
-    writer.send(Publication("plain", b"x", retain=True))
-    time.sleep(1.1)
-    late = client("late")
-    late.open()
-    late.link.subscribe("kept", "plain")
-    found = {message.topic: message for message in late.messages(2)}
-    assert found["kept"].retained
-    assert found["kept"].expiry_left_s in range(500, 600)
-    assert found["plain"].expiry_left_s is None
-
-
 def test_fault_09_a_client_id_taken_over_backs_off(client: Callable[..., Client]) -> None:
     one, other = client("same"), client("same")
     one.open()
@@ -345,34 +195,6 @@ def test_fault_09_a_client_id_taken_over_backs_off(client: Callable[..., Client]
     assert isinstance(other.wait_for(LinkDown), LinkDown)
     other.link.close()
     one.quiet()
-
-
-def test_close_and_open_again(client: Callable[..., Client]) -> None:
-    reader, device = client("reader"), client("device")
-    reader.open()
-    reader.subscribe("a")
-    for connection in range(1, 4):
-        assert device.open().connection == connection
-        device.subscribe("a")
-        assert device.send(words("a", b"%d" % connection)).refusal is None
-        assert reader.messages(1)[0].payload == b"%d" % connection
-        device.link.close()
-        assert not device.link.up
-        device.link.close()  # twice is once
-        _drain(device)
-        device.quiet(0.05)
-
-
-def test_a_link_up_from_before_a_close_is_not_believed(client: Callable[..., Client]) -> None:
-    device = client("device")
-    device.link.open()
-    event = device.inbox.get(timeout=PATIENCE_S)
-    assert isinstance(event, LinkUp)
-    device.link.close()
-    device.link.handle_up(event)
-    assert not device.link.up
-    device.link.send([words("a")], "token")
-    device.quiet()
 
 
 def elapsed_s(do: Callable[[], None]) -> float:
@@ -413,15 +235,14 @@ def test_close_is_quick_when_no_packet_is_answered(client: Callable[..., Client]
         device.quiet(0.01)
 
 
-def test_topics_that_are_no_text_arrive_without_name(client: Callable[..., Client]) -> None:
-    device = client("device")
-    device.open()
-    connection = device.link._current
-    assert connection is not None
+def test_topics_that_are_no_text_arrive_without_name() -> None:
+    told: list[LinkEvent] = []
+    options = Options(BrokerSettings(), "device", None, 0, manual_ack=False)
+    connection = PahoConnection(options, 1, threading.Event(), told.append, lambda: None, Traffic())
     message = mqtt.MQTTMessage(7, b"\xff\xfe")
     message.payload = b"x"
     connection._on_message(None, None, message)
-    assert device.wait_for(MessageArrived).topic == ""
+    assert told == [MessageArrived("", b"x", False, None, 1, 7)]
 
 
 def test_an_answer_that_cannot_be_read_costs_the_connection_and_not_the_link(
@@ -445,24 +266,24 @@ def test_a_tls_file_that_is_none_is_named(tmp_path: Path) -> None:
     nonsense = tmp_path / "ca.pem"
     nonsense.write_text("no certificate")
     with pytest.raises(ConfigError, match=r"ca\.pem: holds no certificate in PEM format"):
-        Link(BrokerSettings(url="mqtts://127.0.0.1", ca=nonsense), "x", print)
+        MqttTransport(BrokerSettings(url="mqtts://127.0.0.1", ca=nonsense), "x", print)
     both = {"certificate": nonsense, "key": nonsense}
     with pytest.raises(ConfigError, match="must be a certificate and its key, in PEM format"):
-        Link(BrokerSettings(url="mqtts://127.0.0.1", **both), "x", print)
+        MqttTransport(BrokerSettings(url="mqtts://127.0.0.1", **both), "x", print)
 
 
 def test_a_network_thread_that_hangs_is_found_out(
     shared: brokers.Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedge.link.LONGEST_TURN_S", 0.3)
-    monkeypatch.setattr("fedge.link.LONGEST_ATTEMPT_S", 0.3)
+    monkeypatch.setattr("fedge.transport.mqtt.transport.LONGEST_TURN_S", 0.3)
+    monkeypatch.setattr("fedge.transport.mqtt.transport.LONGEST_ATTEMPT_S", 0.3)
     hang, goes_on = threading.Event(), threading.Event()
 
     def inbox(_: object) -> None:
         hang.set()
         goes_on.wait()
 
-    link = Link(BrokerSettings(url=shared.url), "hanging", inbox)
+    link = MqttTransport(BrokerSettings(url=shared.url), "hanging", inbox)
     link.open()
     try:
         assert hang.wait(PATIENCE_S)

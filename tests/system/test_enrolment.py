@@ -20,11 +20,12 @@ from agent.enrolment.certificates import KeyAndRequest, Present
 from agent.enrolment.join import begin_request, join_with_bundle, join_with_token
 from agent.enrolment.renew import renew
 from fedge.errors import ConfigError, FedgeError, Unanswered
-from fedge.link import Link, LinkDown
 from fedge.messages.message import pack, unpack
 from fedge.provisioning import SALT_BYTES, Enrol, Issued, Verifier, digest, enrolment_proof, identity
 from fedge.token import Token
 from fedge.topics import Topics
+from fedge.transport import LinkDown
+from fedge.transport.mqtt import MqttTransport
 from fleet.identities.authority import Authority
 from fleet.identities.certificates import utc_now
 from fleet.identities.enrolling import enroll, revoke
@@ -413,7 +414,7 @@ def test_fault_73_nobody_tells_a_server_of_another_authority_anything(
     told: queue.SimpleQueue[object] = queue.SimpleQueue()
     url = f"mqtts://127.0.0.1:{impostor.port}"
     settings = AgentSettings.load(home / "agent.toml", {"FEDGE_AGENT_BROKER__URL": url})
-    link = Link(settings.broker, "wary", told.put)
+    link = MqttTransport(settings.broker, "wary", told.put)
     link.open()
     down = told.get(timeout=WAIT_S)
     link.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fedge.link import Publication
+from fedge.transport import Publication
 from fleet.world.hosts import Host
 
 Patch = pytest.MonkeyPatch

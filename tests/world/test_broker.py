@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fedge.link import Publication
+from fedge.transport import Publication
 from fleet.world.broker import RECEIVE_MAXIMUM, Broker, Message
 from fleet.world.clock import Clock
 

@@ -32,11 +32,11 @@ from aggregator.rules.columns import pooled
 from aggregator.rules.mean import Contribution
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
-from fedge.link import MessageArrived, Publication
 from fedge.messages.fields import MAX_COUNTER
 from fedge.messages.frame import Frame
 from fedge.messages.message import pack, unpack
 from fedge.reasons import Reason
+from fedge.transport import MessageArrived, Publication
 from fleet.world import campaign
 from fleet.world.disks import WatchedMemory
 from fleet.world.hosts import AggregatorHost, DeviceHost
@@ -99,7 +99,7 @@ def acknowledged_before_handled(patch: Patch) -> None:
         for event in events:
             if isinstance(event, MessageArrived) and self.runtime is not None:
                 assert self.link is not None
-                self.link.ack(event)
+                self.link.acknowledge(event)
         turn(self, events)
 
     patch.setattr(AggregatorHost, "turn", eager)
@@ -107,22 +107,22 @@ def acknowledged_before_handled(patch: Patch) -> None:
 
 @variant
 def acknowledgements_withheld_for_a_whole_message(patch: Patch) -> None:
-    ack = VirtualLink.ack
+    acknowledge = VirtualLink.acknowledge
 
     def withhold(self: VirtualLink, message: MessageArrived) -> None:
         try:
             frame = unpack(message.payload, Frame)
         except Exception:
-            return ack(self, message)
+            return acknowledge(self, message)
         held: dict[bytes, dict[int, MessageArrived]] = vars(self).setdefault("withheld", {})
         pieces = held.setdefault(frame.id, {})
         pieces[frame.i] = message
         if len(pieces) == frame.n:
             for piece in held.pop(frame.id).values():
-                ack(self, piece)
+                acknowledge(self, piece)
         return None
 
-    patch.setattr(VirtualLink, "ack", withhold)
+    patch.setattr(VirtualLink, "acknowledge", withhold)
 
 
 @variant

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fedge.link import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fedge.messages.message import pack, unpack
 from fedge.messages.status import Status
+from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
 from fleet.identities import dismissing
 from fleet.identities.dismissing import Dismissed, StandIn, patience_s
 
@@ -43,9 +43,7 @@ class Broker:
         self.sent += publications
         self.coming.append((self.now_s + self.slow_s, Sent(token, None)))
 
-    def handle_up(self, _event: LinkUp) -> None: ...
-
-    def settle(self, _event: Answered) -> None: ...
+    def handle(self, _event: LinkEvent) -> None: ...
 
 
 def stand_in(broker: Any, patience: float, patch: pytest.MonkeyPatch) -> StandIn:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fedge.link import LinkDown
 from fedge.provisioning import Verifier
+from fedge.transport import LinkDown
 from fleet import broker as brokers
 from fleet.identities import passwords
 from fleet.identities.passwords import password_file

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedge.errors import StateError
-from fedge.link import LinkUp, MessageArrived
+from fedge.transport import LinkEvent, LinkUp, MessageArrived
+from fedge.transport.mqtt import MqttTransport
 from fleet.identities.folder import FederationFolder
 from fleet.identities.founding import found
 from fleet.identities.founding_options import Founding
@@ -22,13 +23,13 @@ class Broker:
     def __init__(self) -> None:
         self.acknowledged: list[int] = []
 
-    def handle_up(self, _event: LinkUp) -> None:
-        """Connected."""
+    def handle(self, _event: LinkEvent) -> None:
+        """Connected, or told what has come."""
 
     def subscribe(self, *_filters: str) -> None:
         """As many as there are federations."""
 
-    def ack(self, message: MessageArrived) -> None:
+    def acknowledge(self, message: MessageArrived) -> None:
         self.acknowledged.append(message.mid)
 
 
@@ -48,6 +49,7 @@ def request(mid: int, topic: str = "fedge/v1/greenhouse/provision/pi-1/request")
 
 def test_what_is_not_judged_yet_waits_at_the_broker(loop: Loop) -> None:
     """It sends no more than a few without an acknowledgement, so a flood fills no memory here."""
+    assert isinstance(loop._link, MqttTransport)
     assert loop._link.manual_ack
     loop._link = broker = Broker()  # type: ignore[assignment]
     loop._turn([LinkUp(1, False, 2**28), *(request(mid) for mid in range(1, 65))])

@@ -1,0 +1,27 @@
+"""Figures of a model on the rows that a device holds out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.dataset import Dataset
+from fedge.nn import Network
+
+
+def measured(network: Network, vector: NDArray[np.float32], dataset: Dataset, when: str) -> dict[str, float]:
+    """What weights of shape (p,) bring on the rows that are held out, of which there are some.
+
+    Each name ends with `when`: "before" or "after" the training.
+    """
+    found = network.evaluate(vector, dataset.held_X, dataset.held_y)
+    metrics = {f"held_loss_{when}": found.loss}
+    if found.accuracy is not None:
+        metrics[f"accuracy_{when}"] = found.accuracy
+    if found.errors is not None:
+        metrics[f"rmse_{when}"] = found.errors.rmse
+        metrics[f"mae_{when}"] = found.errors.mae
+    return metrics
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Those that are numbers: others are not told."""
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}

@@ -1,0 +1,14 @@
+"""The built-in trainer: `agent.local.sgd`, with NumPy alone."""
+
+from collections.abc import Callable
+
+from agent.local.sgd import train
+from agent.trainers.protocol import Job, Trained
+
+
+class Sgd:
+    """Stochastic gradient descent by the round's plan."""
+
+    def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        """As `Trainer.work`."""
+        return train(job.network, job.weights, job.X, job.y, job.plan, job.rng, cancelled)

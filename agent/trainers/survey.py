@@ -1,0 +1,38 @@
+"""The answer to a survey: what a device tells of its data."""
+
+from agent.config import AgentSettings
+from agent.snapshot import Snapshot
+from agent.trainers.assignment import Assignment
+from fedge.messages.survey import Survey
+from fedge.moments import FEWEST, as_if_of, withhold
+
+
+def survey_of(assignment: Assignment, snapshot: Snapshot, settings: AgentSettings) -> Survey:
+    """Moments of each column, and how often each class occurs; as if of `max_samples` rows, if that is less.
+
+    Args:
+        assignment: a round of kind "survey".
+        snapshot: what is told of the source that the task names.
+        settings: the configuration.
+    """
+    manifest, task = assignment.manifest, assignment.task
+    features, targets = snapshot.tell(task)
+    offered = settings.offered[assignment.source]
+    told = snapshot.mix if task.classes else None
+    samples, cap = snapshot.samples, manifest.max_samples
+    if cap is not None and samples > cap:
+        features = as_if_of(features, samples, cap)
+        targets = as_if_of(targets, samples, cap) if targets is not None else None
+        told = told.as_if_of(samples, cap) if told is not None else None
+        samples = cap
+    return Survey(
+        generation=manifest.generation,
+        round=manifest.round,
+        base=manifest.task.digest,
+        device=settings.device,
+        samples=samples,
+        features=withhold(features, FEWEST).to_bytes(),
+        targets=withhold(targets, FEWEST).to_bytes() if targets is not None else b"",
+        classes=told.tell(task.classes or (), offered.first_class) if told is not None else None,
+        metrics=assignment.traffic,
+    )

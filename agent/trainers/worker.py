@@ -1,0 +1,144 @@
+"""The worker: one thread that reads the data, surveys or trains, and posts the result to the inbox.
+
+Training runs here so that keep-alives and receipts never wait for it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+
+from agent.config import AgentSettings
+from agent.events import Done, Failed, Judged
+from agent.judging import Judgement, judge
+from agent.settings.sources import DEFAULT_SOURCE
+from agent.snapshot import Snapshot
+from agent.sources import Source
+from agent.trainers.assignment import Assignment
+from agent.trainers.contribution import Contributor
+from agent.trainers.data import Data
+from agent.trainers.declines import declined, unforeseen
+from agent.trainers.protocol import Cancelled, Trainer
+from agent.trainers.sgd import Sgd
+from fedge.freshness import round_of
+from fedge.liveness import Pulse
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Does assignments one after the other on a thread of its own.
+
+    Args:
+        settings: the configuration.
+        sources: of the owner, by name.
+        post: gets each assignment's `Done` or `Failed`, and each judgement's `Judged`.
+        snapshots: what was told of each source, by its name.
+        trainer: trains; by default the built-in one.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        sources: Mapping[str, Source],
+        post: Callable[[Done | Failed | Judged], None],
+        snapshots: Mapping[str, Snapshot] | None = None,
+        trainer: Trainer | None = None,
+    ) -> None:
+        self._data = Data(settings, sources, snapshots or {})
+        self._contributor = Contributor(settings, self._data, trainer or Sgd())
+        self._post = post
+        self._jobs: SimpleQueue[Assignment | Judgement] = SimpleQueue()
+        self._current: Assignment | None = None
+        self._answered: Assignment | None = None
+        self._thread: threading.Thread | None = None
+        self._patience_s = settings.trainer.patience_s
+        self.pulse = Pulse("the trainer")
+        """Promises while there is a job, from one step of training to the next."""
+
+    # ── called by the loop's thread ────────────────────────────────────────────────────────────────
+
+    def start(self, assignment: Assignment) -> None:
+        """Begin an assignment; the one before should have been cancelled or done."""
+        self._current = assignment
+        self._put(assignment)
+
+    def judge(self, judgement: Judgement) -> None:
+        """Measure a model against the one in use, after what is at work; `post` gets its `Judged`."""
+        self._put(judgement)
+
+    def cancel(self) -> None:
+        """Stop the assignment under way at its next batch; it posts nothing then, however it ends."""
+        if self._current is not None:
+            self._current.cancelled.set()
+
+    def _put(self, job: Assignment | Judgement) -> None:
+        self.pulse.expect(self._patience_s)
+        self._jobs.put(job)
+        if self._thread is None or not self._thread.is_alive():
+            if self._thread is not None:
+                log.error("the worker's thread has died; another one takes its place")
+            self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
+            self._thread.start()
+
+    # ── the worker's thread ────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        """Go on whatever is raised: who waits for the outcome of a job would else wait for ever.
+
+        It is no wish to end the program: signals, and with them Ctrl-C, reach the main thread alone. But
+        libraries raise `asyncio.CancelledError`, `SystemExit` and others that are no `Exception`, and another
+        thread can have them raised here, at any place.
+        """
+        while True:
+            try:
+                self._take()
+            except BaseException as error:
+                job = self._current
+                # One that is still to be taken has not failed: it was the one before, which was cancelled.
+                if job is not None and job is not self._answered and self._jobs.empty():
+                    self._answered = job
+                    self._post(unforeseen(round_of(job.manifest), error))
+                self.pulse.rest()
+
+    def _take(self) -> None:
+        job = self._jobs.get()
+        self.pulse.within(self._patience_s)
+        if isinstance(job, Judgement):
+            self.judge_now(job)
+        elif not job.cancelled.is_set():
+            outcome = self.work(job)
+            self._answered = job
+            if outcome is not None and not job.cancelled.is_set():
+                self._post(outcome)
+        self.pulse.rest()
+
+    def work(self, assignment: Assignment) -> Done | Failed | None:
+        """Do it on the caller's thread; whatever goes wrong is a reason. None: it was cancelled."""
+        round_id = round_of(assignment.manifest)
+        try:
+            return self._contributor.contribute(assignment, lambda: self._is_cancelled(assignment))
+        except Cancelled:
+            log.debug("round %s: cancelled", round_id)
+            return None
+        except Exception as error:
+            return declined(round_id, error, self._data.extremes)
+
+    def _is_cancelled(self, assignment: Assignment) -> bool:
+        """Asked before each step of training, which is a sign of life."""
+        self.pulse.within(self._patience_s)
+        return assignment.cancelled.is_set()
+
+    def judge_now(self, judgement: Judgement) -> None:
+        """On the caller's thread; whatever goes wrong is a verdict too, for it is waited for."""
+        name = judgement.task.source or DEFAULT_SOURCE
+        try:
+            judged = judge(judgement, lambda task, digest: self._data.to_judge(name, task, digest))
+        except BaseException as error:
+            why = f"measuring it failed: {type(error).__name__}"
+            self._post(Judged(judgement.digest, accepted=False, why=why))
+            if not isinstance(error, Exception):
+                raise
+            log.error("the new model could not be measured", exc_info=error)
+        else:
+            self._post(judged)

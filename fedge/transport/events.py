@@ -1,0 +1,69 @@
+"""What is sent over a transport, and what a transport puts into its owner's inbox."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One message to send, always QoS 1."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+    expiry_s: int | None = None
+
+
+@dataclass(frozen=True)
+class LinkUp:
+    """The broker accepted us; `session_present`: it kept our session from before."""
+
+    connection: int
+    """Its number among the attempts to connect since the transport was made, from 1 on."""
+    session_present: bool
+    max_packet: int
+    """The largest packet that the broker takes, in bytes."""
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """The connection ended or could not be made."""
+
+    reason: str
+    taken_over: bool = False
+    """Another client came with our client id."""
+    unauthorized: bool = False
+    """The broker does not let us in: the name, or what proves it, counts no more."""
+
+
+@dataclass(frozen=True)
+class MessageArrived:
+    """A message; `retained`: it lay at the broker; `expiry_left_s`: what is left of its MessageExpiry."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    expiry_left_s: int | None
+    connection: int
+    """It is acknowledged on this connection, or comes again on another one."""
+    mid: int
+    """Its packet identifier, of which another connection knows nothing."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The broker answered a publish or subscribe."""
+
+    mid: int
+    refusal: str | None
+    subscription: bool = False
+
+
+@dataclass(frozen=True)
+class Sent:
+    """All publications of one `send` were acknowledged, or `refusal` says why not."""
+
+    token: object
+    refusal: str | None
+
+
+LinkEvent = LinkUp | LinkDown | MessageArrived | Answered | Sent

@@ -1,0 +1,271 @@
+"""One connection to a broker, by a paho client of its own. The only import of paho.
+
+paho's callbacks run on the network thread. They only put values into the inbox: an exception in one of them
+would end that thread.
+"""
+
+import logging
+import select
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from fedge.diagnosis import NOT_AUTHORIZED, Peer, lost, refused, unanswered
+from fedge.settings import BrokerSettings
+from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.transport.mqtt.failures import FORESEEN, failure
+from fedge.transport.mqtt.tls import tls_context
+from fedge.transport.protocol import Traffic
+from fedge.transport.window import WINDOW
+
+log = logging.getLogger(__name__)
+
+SESSION_TAKEN_OVER = 0x8E
+LARGEST_PACKET = 2**28 - 1
+"""What a broker takes that names no limit (MQTT 5, section 2.1.4)."""
+LOOK_S = 0.2
+"""So long a connection's first answer is waited for before paho is given its turn again."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all connections of a transport share."""
+
+    broker: BrokerSettings
+    client_id: str
+    will: Callable[[int], Publication] | None
+    """The last will for the n-th connection."""
+    keep_session_s: int
+    manual_ack: bool
+
+    @property
+    def peer(self) -> Peer:
+        """The broker, for messages."""
+        broker = self.broker
+        certificate = None if broker.certificate is None else str(broker.certificate)
+        return Peer(broker.host, broker.port, broker.tls, certificate)
+
+
+class PahoConnection:
+    """One attempt to connect and what comes of it.
+
+    paho takes what was not acknowledged over into its next connection: an old manifest behind a new one, or
+    a packet that the broker cuts the connection for, each time. Here nothing outlives its connection.
+
+    Args:
+        options: whom to connect to, and as whom.
+        number: that of its `LinkUp`.
+        closed: set when the transport is closed.
+        inbox: called with each event but `LinkDown`, on the network thread, until `closed` is set.
+        alive: called at each turn of the network thread.
+        traffic: where bytes are counted.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        number: int,
+        closed: Event,
+        inbox: Callable[[LinkEvent], None],
+        alive: Callable[[], None],
+        traffic: Traffic,
+    ) -> None:
+        self.number = number
+        self._options, self._peer = options, options.peer
+        self._closed, self._inbox, self._alive, self._traffic = closed, inbox, alive, traffic
+        self._reason = ""
+        self._taken_over = False
+        self._unauthorized = False
+        self._up_s: float | None = None
+        self._socket: socket.socket | None = None
+        """To look at what comes first, until something has."""
+        self._first: bytes | None = None
+        self._last_bytes = 0
+        """Of the packet that was sent last."""
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            options.client_id,
+            protocol=mqtt.MQTTv5,
+            reconnect_on_failure=False,
+            manual_ack=options.manual_ack,
+        )
+        client.max_inflight_messages_set(WINDOW)
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_register_write = _leave_it_to_the_loop
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        self._client = client
+
+    # ── called by the owner's thread ───────────────────────────────────────────────────────────────
+
+    def publish(self, publication: Publication) -> int:
+        """As `Connection.publish`."""
+        return self._publish(publication).mid
+
+    def publish_last(self, publication: Publication, timeout_s: float) -> None:
+        """Publish, and wait until the broker has acknowledged it, or for so long."""
+        receipt = self._publish(publication)
+        try:
+            receipt.wait_for_publish(timeout_s)
+        except (RuntimeError, ValueError):
+            log.debug("the last words were not acknowledged")
+
+    def subscribe(self, filters: tuple[str, ...]) -> int | None:
+        """As `Connection.subscribe`."""
+        _, mid = self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in filters])
+        return mid
+
+    def unsubscribe(self, filters: tuple[str, ...]) -> None:
+        """As `Connection.unsubscribe`."""
+        self._client.unsubscribe(list(filters))
+
+    def acknowledge(self, message: MessageArrived) -> None:
+        """As `Connection.acknowledge`; paho does nothing without `manual_ack`."""
+        self._client.ack(message.mid, 1)
+
+    def disconnect(self) -> None:
+        """Disconnect so that the broker drops the will; `run` then ends."""
+        self._client.disconnect()
+
+    def _publish(self, piece: Publication) -> mqtt.MQTTMessageInfo:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if piece.expiry_s is not None:
+            properties.MessageExpiryInterval = piece.expiry_s
+        self._traffic.sent += len(piece.topic) + len(piece.payload)
+        self._last_bytes = len(piece.payload)
+        return self._client.publish(piece.topic, piece.payload, 1, piece.retain, properties)
+
+    # ── the network thread ─────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> LinkDown:
+        """Connect and serve until the connection ends; tells how it did."""
+        try:
+            self._connect()
+            if self._closed.is_set():
+                self._client.disconnect()
+            while self._client.loop() == mqtt.MQTT_ERR_SUCCESS:
+                self._alive()
+                self._look()
+        except Exception as error:  # whatever it is must not end the thread
+            if not isinstance(error, FORESEEN):  # an answer that paho cannot read
+                log.exception("the connection failed")
+            self._reason = failure(self._peer, error)
+        return LinkDown(self._reason, self._taken_over, self._unauthorized)
+
+    @property
+    def lasted_s(self) -> float | None:
+        """For how long the broker has accepted us by now; None: it has not."""
+        return None if self._up_s is None else time.monotonic() - self._up_s
+
+    def _connect(self) -> None:
+        options, client, broker = self._options, self._client, self._options.broker
+        if broker.tls:
+            client.tls_set_context(tls_context(broker))
+        if broker.username is not None:
+            client.username_pw_set(broker.username, broker.password)
+        if options.will is not None:
+            will = options.will(self.number)
+            client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = options.keep_session_s
+        client.connect(
+            broker.host,
+            broker.port,
+            keepalive=broker.keepalive_s,
+            clean_start=options.keep_session_s == 0,
+            properties=properties,
+        )
+
+    def _look(self) -> None:
+        """Note what the broker says first, and leave it there; what is no MQTT is told by it."""
+        if self._socket is None or self._client.want_write():
+            return
+        try:
+            if not select.select([self._socket], [], [], LOOK_S)[0]:
+                return
+            self._first = self._socket.recv(8, socket.MSG_PEEK)
+        except (OSError, ValueError):  # it is gone: the loop says so
+            pass
+        self._socket = None
+
+    def _tell(self, event: LinkEvent) -> None:
+        if not self._closed.is_set():
+            self._inbox(event)
+
+    def _on_socket_open(self, _client: object, _userdata: object, connection: Any) -> None:
+        _no_delay(connection)
+        if not self._peer.tls:
+            self._socket = connection
+
+    def _on_connect(
+        self, _client: object, _userdata: object, flags: mqtt.ConnectFlags, code: ReasonCode, properties: Any
+    ) -> None:
+        if code.is_failure:
+            self._reason = refused(self._peer, code.value, str(code))
+            self._unauthorized = code.value == NOT_AUTHORIZED
+            return  # the broker disconnects now
+        self._up_s = time.monotonic()
+        max_packet = getattr(properties, "MaximumPacketSize", None) or LARGEST_PACKET
+        self._tell(LinkUp(self.number, bool(flags.session_present), max_packet))
+
+    def _on_disconnect(
+        self, _client: object, _userdata: object, flags: mqtt.DisconnectFlags, code: ReasonCode, _: object
+    ) -> None:
+        patience_s = float(self._options.broker.keepalive_s)
+        if not self._reason:
+            self._reason = (
+                unanswered(self._peer, self._first, str(code), patience_s)
+                if self._up_s is None
+                else lost(
+                    self._peer,
+                    str(code),
+                    patience_s,
+                    self._last_bytes,
+                    said=flags.is_disconnect_packet_from_server,
+                )
+            )
+        self._taken_over = code.value == SESSION_TAKEN_OVER
+
+    def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""  # no topic of ours: refused and acknowledged like any other stranger
+        expiry = getattr(message.properties, "MessageExpiryInterval", None)
+        self._traffic.received += len(topic) + len(message.payload)
+        self._tell(
+            MessageArrived(topic, bytes(message.payload), message.retain, expiry, self.number, message.mid)
+        )
+
+    def _on_publish(
+        self, _client: object, _userdata: object, mid: int, code: ReasonCode, _properties: object
+    ) -> None:
+        self._tell(Answered(mid, str(code) if code.is_failure else None))
+
+    def _on_subscribe(
+        self, _client: object, _userdata: object, mid: int, codes: list[ReasonCode], _properties: object
+    ) -> None:
+        refusal = next((str(code) for code in codes if code.is_failure), None)
+        self._tell(Answered(mid, refusal, subscription=True))
+
+
+def _leave_it_to_the_loop(*_: object) -> None:
+    """Without this paho writes from whichever thread publishes; its loop is woken up anyway."""
+
+
+def _no_delay(connection: Any) -> None:
+    """Send small packets at once: held back until an earlier one is acknowledged, each costs 40 ms."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

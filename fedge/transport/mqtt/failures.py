@@ -1,0 +1,34 @@
+"""Why a connection could not be made or ended with an error, in words that say what to do."""
+
+import errno
+import ssl
+
+from fedge.diagnosis import Peer, no_handshake
+from fedge.errors import FedgeError
+
+FORESEEN = (FedgeError, OSError, ValueError)
+"""What connecting raises when files, names, networks or brokers are not as they should be. `ssl.SSLError` is
+an `OSError`; a `ValueError` is what no resolver takes for a name."""
+
+
+def failure(peer: Peer, error: Exception) -> str:
+    """The reason to give for an error that ended an attempt to connect, or a connection."""
+    if isinstance(error, FedgeError):
+        return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"{peer} is not trusted: {error.verify_message} "
+            "(is [broker] ca its authority, and this machine's clock right?)"
+        )
+    if isinstance(error, ssl.SSLError):
+        return no_handshake(peer, error)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return (
+            f"{peer} cannot be reached: this program, or this machine, has too many files and "
+            f"connections open (`ulimit -n`, LimitNOFILE=): {error}"
+        )
+    if peer.tls and isinstance(error, ConnectionResetError):  # it was there, and ended TLS
+        return no_handshake(peer, error)
+    if isinstance(error, OSError | ValueError):
+        return f"no broker answers at {peer}: {error}"
+    return f"{peer} answered what cannot be read: {type(error).__name__}: {error}"

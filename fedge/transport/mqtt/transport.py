@@ -1,0 +1,164 @@
+"""`Transport` over MQTT 5: a thread that connects and comes back, and the account of what goes out."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from threading import Event, Thread
+
+from fedge.liveness import Pulse
+from fedge.settings import BrokerSettings
+from fedge.transport.backoff import Backoff
+from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
+from fedge.transport.mqtt.connection import Options, PahoConnection
+from fedge.transport.mqtt.tls import tls_context
+from fedge.transport.outbound import Outbound
+from fedge.transport.protocol import Traffic
+
+log = logging.getLogger(__name__)
+
+LONGEST_TURN_S, LONGEST_ATTEMPT_S = 30.0, 300.0
+"""Between two signs of life of the network thread: paho's loop turns once a second, but an attempt
+to connect may wait for the name, for TCP and for TLS in turn."""
+LAST_WORDS_PART = 0.8
+"""Of the time that `close` may take, for the acknowledgement of the last words; the rest is for the end."""
+
+
+@dataclass(eq=False)
+class MqttTransport:
+    """One client of one broker.
+
+    The network thread only puts values into the inbox. Everything else here is called by the one thread that
+    empties the inbox, so there are no locks.
+
+    Args:
+        broker: address, credentials and keep-alive.
+        client_id: stable identity at the broker.
+        inbox: called with each `LinkEvent`, from the network thread too; must only enqueue.
+        will: the last will for the n-th connection.
+        keep_session_s: ask the broker to keep our session for this many seconds; 0: start clean each time.
+        manual_ack: acknowledge with `acknowledge` once handled, instead of on arrival.
+
+    Raises:
+        ConfigError: the password or a TLS file cannot be used; names it.
+    """
+
+    broker: BrokerSettings
+    client_id: str
+    inbox: Callable[[LinkEvent], None]
+    will: Callable[[int], Publication] | None = None
+    keep_session_s: int = 0
+    manual_ack: bool = False
+    spread_s: float = 0.0
+    traffic: Traffic = field(default_factory=Traffic)
+    pulse: Pulse = field(default_factory=lambda: Pulse("the network thread"))
+    """Promises for as long as the transport is open."""
+    _connections: int = 0
+    _newest: PahoConnection | None = None
+    """Set by the network thread; that of `_outbound` is the one whose `LinkUp` has been handled."""
+    _closed: Event = field(default_factory=Event)
+    _thread: Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._outbound = Outbound(self.inbox)
+        # Files that cannot be used are told at the start; each connection reads them anew, so that a renewed
+        # certificate counts from the next one on.
+        _ = self.broker.password
+        if self.broker.tls:
+            tls_context(self.broker)
+
+    @property
+    def up(self) -> bool:
+        """As `Transport.up`."""
+        return self._outbound.connection is not None
+
+    # ── called by the thread that empties the inbox ────────────────────────────────────────────────
+
+    def open(self) -> None:
+        """As `Transport.open`."""
+        self._closed = Event()
+        self._thread = Thread(target=self._stay_connected, args=(self._closed,), name="link", daemon=True)
+        self._thread.start()
+
+    def close(self, last_words: Publication | None = None, *, timeout_s: float = 1.0) -> None:
+        """As `Transport.close`; what waits for a broker that hangs is left to its own thread."""
+        deadline_s = time.monotonic() + timeout_s
+        newest = self._newest
+        if last_words is not None and newest is not None and newest is self._outbound.connection:
+            newest.publish_last(last_words, timeout_s * LAST_WORDS_PART)
+        self._closed.set()
+        self._outbound.end()
+        if self._newest is not None:
+            self._newest.disconnect()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        self.pulse.rest()
+
+    def handle(self, event: LinkEvent) -> None:
+        """As `Transport.handle`."""
+        match event:
+            case LinkUp():
+                # It may be gone by now, or the transport closed: then nothing is sent on it.
+                newest = self._newest
+                here = newest is not None and newest.number == event.connection and not self._closed.is_set()
+                self._outbound.begin(newest if here else None, event.max_packet)
+            case LinkDown():
+                self._outbound.end()
+            case Answered():
+                if filters := self._outbound.settle(event):
+                    log.error(
+                        "the broker refuses the subscription to %s: %s", ", ".join(filters), event.refusal
+                    )
+            case _:
+                pass
+
+    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+        """As `Transport.send`."""
+        self._outbound.send(publications, token)
+
+    def reply(self, publication: Publication) -> None:
+        """As `Transport.reply`."""
+        self._outbound.reply(publication)
+
+    def subscribe(self, *filters: str) -> None:
+        """As `Transport.subscribe`."""
+        self._outbound.subscribe(*filters)
+
+    def unsubscribe(self, *filters: str) -> None:
+        """As `Transport.unsubscribe`."""
+        self._outbound.unsubscribe(*filters)
+
+    def acknowledge(self, message: MessageArrived) -> None:
+        """As `Transport.acknowledge`."""
+        self._outbound.acknowledge(message)
+
+    # ── the network thread ─────────────────────────────────────────────────────────────────────────
+
+    def _stay_connected(self, closed: Event) -> None:
+        options = Options(self.broker, self.client_id, self.will, self.keep_session_s, self.manual_ack)
+        backoff = Backoff()
+        while not closed.is_set():
+            self._promise(closed, LONGEST_ATTEMPT_S)
+            self._connections += 1
+            connection = self._newest = PahoConnection(
+                options,
+                self._connections,
+                closed,
+                self.inbox,
+                lambda: self._promise(closed, LONGEST_TURN_S),
+                self.traffic,
+            )
+            down = connection.run()
+            if closed.is_set():
+                return
+            self.inbox(down)
+            draw = random.random()  # nosec B311 # jitter, not a secret
+            wait_s = backoff.pause_s(connection.lasted_s, self.spread_s, draw)
+            self._promise(closed, wait_s + LONGEST_TURN_S)
+            closed.wait(wait_s)
+
+    def _promise(self, closed: Event, seconds: float) -> None:
+        """Promise for the network thread, unless the life of the transport that `closed` ends is over."""
+        if not closed.is_set():
+            self.pulse.within(seconds)

@@ -1,0 +1,79 @@
+"""What goes out on the connection there is, and nothing without one. Pure.
+
+Every transport has the same account of it: a `Window` of publications, the subscriptions that are not
+answered, and which messages can still be acknowledged. Only how a packet reaches the broker differs.
+"""
+
+from collections.abc import Callable, Iterable
+
+from fedge.transport.events import Answered, MessageArrived, Publication, Sent
+from fedge.transport.protocol import Connection
+from fedge.transport.window import Window
+
+
+class Outbound:
+    """The part of `Transport` that sends.
+
+    Args:
+        tell: called with each `Sent`, on the thread that calls the methods.
+    """
+
+    def __init__(self, tell: Callable[[Sent], None]) -> None:
+        self._tell = tell
+        self._connection: Connection | None = None
+        self._window: Window | None = None
+        self._filters: dict[int, tuple[str, ...]] = {}
+        """Of subscriptions that are not answered."""
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection whose `LinkUp` has been handled; None while the transport is down."""
+        return self._connection
+
+    def begin(self, connection: Connection | None, max_packet: int) -> None:
+        """Begin a connection's life; None: it is gone already."""
+        self.end()
+        if connection is not None:
+            self._connection = connection
+            self._window = Window(connection.publish, self._tell, max_packet)
+
+    def end(self) -> None:
+        """Forget the connection and what was under way on it."""
+        self._connection = self._window = None
+        self._filters.clear()
+
+    def send(self, publications: Iterable[Publication], token: object = None) -> None:
+        """As `Transport.send`."""
+        if self._window is not None:
+            self._window.send(publications, token)
+
+    def reply(self, publication: Publication) -> None:
+        """As `Transport.reply`."""
+        if self._window is not None:
+            self._window.reply(publication)
+
+    def settle(self, answer: Answered) -> tuple[str, ...]:
+        """Account for a broker's answer; returns the filters of the subscription that it refuses."""
+        if answer.subscription:
+            filters = self._filters.pop(answer.mid, ())
+            return filters if answer.refusal else ()
+        if self._window is not None:
+            self._window.settle(answer)
+        return ()
+
+    def subscribe(self, *filters: str) -> None:
+        """As `Transport.subscribe`."""
+        if self._connection is not None and filters:
+            mid = self._connection.subscribe(filters)
+            if mid is not None:
+                self._filters[mid] = filters
+
+    def unsubscribe(self, *filters: str) -> None:
+        """As `Transport.unsubscribe`."""
+        if self._connection is not None and filters:
+            self._connection.unsubscribe(filters)
+
+    def acknowledge(self, message: MessageArrived) -> None:
+        """As `Transport.acknowledge`."""
+        if self._connection is not None and message.connection == self._connection.number:
+            self._connection.acknowledge(message)
