@@ -1,15 +1,13 @@
 """Folders held by a descriptor: how root works where a service's user may have put links in its way.
 
-A path is walked name by name. Root follows a link only if it is root's own and lies in a folder of root's. A
-file is written under a drawn name, gets owner and mode by its descriptor, and its place by one rename. So
+A file is written under a drawn name, gets owner and mode by its descriptor, and its place by one rename. So
 nothing outside the folder is written, given away or read. Whoever else runs the program can lose only what is
-theirs: for them the system resolves a path as ever.
+theirs: for them the system resolves a path as ever (`fedge.paths`).
 """
 
 import errno
 import fcntl
 import os
-import pwd
 import re
 import secrets
 import stat
@@ -19,17 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-ROOT = 0
-LONGEST_CHAIN = 40
-"""Links that are followed on one path at most, as in the kernel."""
+from fedge.paths import LONGEST_CHAIN, ROOT, Misplaced, judge, walk
+
 _FOREIGN = stat.S_IWGRP | stat.S_IWOTH
-
-
-class Misplaced(OSError):  # noqa: N818 (a state of the disk)
-    """Something lies there that a service's user may have put in root's way; the text says what to do."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(errno.ELOOP, f"{what}; look who put it there, and move it away")
 
 
 @dataclass(frozen=True)
@@ -231,7 +221,7 @@ def opened(path: Path, *, make: int | None = None) -> Iterator[Folder]:
     Raises:
         OSError: it is not there or may not be entered; `Misplaced`: a link that root does not follow.
     """
-    descriptor = _walk(path, make)
+    descriptor = walk(path, make)
     try:
         yield Folder(path, descriptor)
     finally:
@@ -247,69 +237,6 @@ def located(path: Path) -> Iterator[tuple[Folder, str]]:
             if found is None or not stat.S_ISLNK(found.st_mode):
                 yield folder, path.name
                 return
-            _judge(folder.descriptor, path.name, found)
+            judge(folder.descriptor, path.name, found)
             path = path.parent / os.readlink(path.name, dir_fd=folder.descriptor)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-
-
-_AS_A_PLACE = os.O_PATH | os.O_CLOEXEC
-
-
-def _walk(path: Path, make: int | None) -> int:
-    """The descriptor of a folder, for names in it; not to be read itself."""
-    if os.geteuid() != ROOT:
-        if make is not None:
-            path.mkdir(parents=True, exist_ok=True, mode=make)
-        return os.open(path, _AS_A_PLACE | os.O_DIRECTORY)
-    names, links = list(reversed(path.parts)), 0
-    here = os.open(".", _AS_A_PLACE)
-    try:
-        while names:
-            name = names.pop()
-            there = _enter(here, name, make if make is None or not names else 0o777)
-            found = os.fstat(there)
-            if stat.S_ISLNK(found.st_mode):
-                try:
-                    _judge(here, name, found)
-                    names += reversed(Path(os.readlink("", dir_fd=there)).parts)
-                finally:
-                    os.close(there)
-                links += 1
-                if links > LONGEST_CHAIN:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                continue
-            os.close(here)
-            here = there
-            if not stat.S_ISDIR(found.st_mode):
-                number = errno.ENOTDIR if make is None or names else errno.EEXIST  # as the system says it
-                raise OSError(number, os.strerror(number))
-    except BaseException:
-        os.close(here)
-        raise
-    return here
-
-
-def _enter(here: int, name: str, make: int | None) -> int:
-    flags = _AS_A_PLACE | os.O_NOFOLLOW
-    try:
-        return os.open(name, flags, dir_fd=here)
-    except FileNotFoundError:
-        if make is None:
-            raise
-    with suppress(FileExistsError):
-        os.mkdir(name, make, dir_fd=here)
-    return os.open(name, flags, dir_fd=here)
-
-
-def _judge(here: int, name: str, found: os.stat_result) -> None:
-    """Let root follow a link of root's in a folder of root's, and no other."""
-    owners = {found.st_uid, os.fstat(here).st_uid} - {ROOT}
-    if os.geteuid() == ROOT and owners:
-        raise Misplaced(f"{name} is a link of {_name(owners.pop())}'s, which root does not follow")
-
-
-def _name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"user {user}"

@@ -6,7 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fedge.errors import StateError
-from fedge.folders import Misplaced, adopt, located
+from fedge.folders import adopt, located
+from fedge.paths import Misplaced
 
 MOST_LOOKED_AT = 4_096
 """Descriptors, where they are not listed."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedge", "agent", "aggregator", "fleet")
-KERNEL = {"fedge/folders.py", "fedge/files.py", "fedge/pinning.py"} | {
-    f"fedge/store/{name}.py" for name in ("atomic_files", "databases", "locks")
+KERNEL = {
+    *(f"fedge/{name}.py" for name in ("batches", "files", "folders", "paths", "pinning")),
+    *(f"fedge/store/{name}.py" for name in ("atomic_files", "databases", "locks")),
 }
 OF_PATHS = {
     "write_text", "write_bytes", "chmod", "lchmod", "mkdir", "touch", "symlink_to", "hardlink_to",

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fedge import bundle
+from fedge.batches import filled, left_behind, move_out
 from fedge.errors import ConfigError
-from fedge.files import filled, left_behind, move_out, read_file
+from fedge.files import read_file
 from fedge.store.atomic_files import exists
 from fleet.identities.certificates import describe
 from fleet.identities.folder import SECRET, FederationFolder

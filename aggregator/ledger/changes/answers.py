@@ -10,7 +10,7 @@ from fedge.topics import lane_of
 
 
 class AnswerChanges(Transactions):
-    """Of the table `answers`."""
+    """What is written into the table `answers`."""
 
     def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
         """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""

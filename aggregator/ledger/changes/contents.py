@@ -6,7 +6,7 @@ from fedge.messages.frame import Blob
 
 
 class ContentChanges(Transactions):
-    """Of the tables `contents` and `slots`."""
+    """What is written into the tables `contents` and `slots`."""
 
     def save_content(self, kind: str, round_id: RoundId, blob: Blob, data: bytes) -> None:
         """Keep a task or model, and in which slot it is published."""

@@ -9,7 +9,7 @@ from fedge.reasons import Reason
 
 
 class DeviceChanges(Transactions):
-    """Of the table `devices`."""
+    """What is written into the table `devices`."""
 
     def save_status(self, device: str, status: Status, now: float) -> None:
         """Keep what a device says of itself, and since when: what is only retained says nothing new."""

@@ -15,7 +15,7 @@ REMOVED = "?"
 
 
 class Forgetting(GenerationChanges):
-    """Of all tables."""
+    """What is removed from all tables."""
 
     def forget_device(self, device: str) -> None:
         """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that.

@@ -7,7 +7,7 @@ from aggregator.ledger.records import Beginning, Life
 
 
 class GenerationChanges(Transactions):
-    """Of the tables `life`, `beginnings` and `marks`."""
+    """What is written into the tables `life`, `beginnings` and `marks`."""
 
     def begin_life(self, life: Life) -> None:
         """Begin a generation: what was learnt before is kept, but no longer counts.

@@ -5,7 +5,7 @@ from fedge.freshness import RoundId
 
 
 class Retention(Transactions):
-    """Of frames, models and answers of rounds that are no longer kept."""
+    """What is removed of rounds that are no longer kept: frames, models and answers."""
 
     def retain(self, newest: RoundId, rounds: int, size: int, best: int | None = None) -> None:
         """Free what old rounds were computed of: keep `rounds` closed ones, or fewer in at most `size` bytes.

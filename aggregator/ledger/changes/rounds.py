@@ -10,7 +10,7 @@ from fedge.messages.manifest import Cohort
 
 
 class RoundChanges(Transactions):
-    """Of the table `rounds`."""
+    """What is written into the table `rounds`."""
 
     def save_round(
         self,

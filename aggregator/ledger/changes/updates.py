@@ -5,7 +5,7 @@ from fedge.messages.frame import Frame
 
 
 class UpdateChanges(Transactions):
-    """Of the table `frames`."""
+    """What is written into the table `frames`."""
 
     def spool(self, device: str, frame: Frame) -> None:
         """Keep a frame."""

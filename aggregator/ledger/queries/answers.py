@@ -9,7 +9,7 @@ from fedge.reasons import Reason
 
 
 class AnswerQueries(Access):
-    """Of the table `answers`."""
+    """What the table `answers` tells."""
 
     def answers(self, round_id: RoundId) -> dict[str, Answer]:
         """The verdicts of a round, in the order of the sum: lane, then device."""

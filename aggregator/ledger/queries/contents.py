@@ -9,7 +9,7 @@ from fedge.messages.frame import Blob
 
 
 class ContentQueries(Access):
-    """Of the tables `contents` and `slots`."""
+    """What the tables `contents` and `slots` tell."""
 
     def model_of(self, round_id: RoundId) -> bytes | None:
         """The digest of a closed round's model, if that is still kept."""

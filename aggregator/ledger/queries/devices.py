@@ -9,7 +9,7 @@ from fedge.freshness import Attempt, RoundId
 
 
 class DeviceQueries(Access):
-    """Of the table `devices`."""
+    """What the table `devices` tells."""
 
     def devices(self) -> frozenset[str]:
         """Those that have told their status."""

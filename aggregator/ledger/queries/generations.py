@@ -9,7 +9,7 @@ from fedge.freshness import RoundId
 
 
 class GenerationQueries(Access):
-    """Of the tables `life`, `beginnings` and `marks`."""
+    """What the tables `life`, `beginnings` and `marks` tell."""
 
     def life(self) -> Life | None:
         """None in a new ledger."""

@@ -10,7 +10,7 @@ from fedge.messages.manifest import Cohort
 
 
 class RoundQueries(GenerationQueries):
-    """Of the table `rounds`."""
+    """What the table `rounds` tells."""
 
     def last_closed(self, generation: int) -> RoundId | None:
         """The newest closed round of a generation."""

@@ -9,7 +9,7 @@ from fedge.freshness import RoundId
 
 
 class SummaryQueries(Access):
-    """Of the summaries in the table `rounds`."""
+    """What the summaries in the table `rounds` tell."""
 
     def summaries(self, generation: int) -> list[dict[str, Any]]:
         """What the closed training rounds of a generation brought, in order."""

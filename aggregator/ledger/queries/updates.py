@@ -14,7 +14,7 @@ NAMED = 5
 
 
 class UpdateQueries(Access):
-    """Of the table `frames`."""
+    """What the table `frames` tells."""
 
     def pieces(self, device: str, digest: bytes) -> Iterator[bytes]:
         """The data of an update's frames, in order."""
