@@ -42,7 +42,9 @@ class RoundScores:
         return {"round": self.round, "accuracy": scores.accuracy, "recall": recall}
 
 
-def history(ledger: Path, task: Task, X: NDArray[np.float32], y: NDArray[Any]) -> Sequence[RoundScores]:
+def history(
+    ledger: Path, task: Task, X: NDArray[np.float32] | NDArray[np.float64], y: NDArray[Any]
+) -> Sequence[RoundScores]:
     """Score the models that a ledger still keeps of its newest generation, oldest first.
 
     Args:

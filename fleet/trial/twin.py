@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from agent.dataset import Dataset
 from agent.local.sgd import never, train
 from agent.local.shuffling import generator
+from agent.measuring import measured
 from aggregator.closing import first_weights
 from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
-from aggregator.survey import Measured, Unmeasured, standardize
-from fedge import moments
+from aggregator.survey import EXACT, Measured, Unmeasured, standardize
 from fedge.errors import DataError
 from fedge.messages import Task
-from fedge.moments import FEWEST, Moments, measure, rounded, withhold
+from fedge.moments import FEWEST, Moments, withhold
 from fedge.nn import Network
 from fedge.nn.spec import Standardize
 from fedge.plan import Plan
+
+Inputs = NDArray[np.float32] | NDArray[np.float64]
 
 GENERATION = 1
 """Of a federation that was never begun anew."""
@@ -35,14 +37,14 @@ def predict(
     plan: Plan,
     rounds: int,
     seed: int,
-    X: NDArray[np.float32],
+    X: Inputs,
     enough: Callable[[], bool] = never,
 ) -> NDArray[np.float32]:
     """Let a fleet learn, and answer the samples X, of shape (n, d), in which NaN is missing.
 
     Args:
         task: as the survey gets it, without a Standardize layer.
-        fleet: by device; NaN is missing, and is filled as devices fill it.
+        fleet: by device, in float64; NaN is missing, and is filled as devices fill it.
         plan: local training.
         rounds: how many.
         seed: the federation's.
@@ -56,15 +58,15 @@ def predict(
         DataError: nothing was measured of a column.
     """
     surveys = {
-        device: Measured(_told(data.X), _told(data.y) if task.targets else None)
+        device: Measured(_told(data.X), _told(data.y.astype(np.float32)) if task.targets else None)
         for device, data in fleet.items()
     }
-    surveyed = standardize(task, surveys)
+    surveyed = standardize(task, surveys, EXACT)
     if isinstance(surveyed, Unmeasured):
         raise DataError(str(surveyed))
     first = surveyed.network.layers[0]
     assert isinstance(first, Standardize)
-    means, network = first.means, Network(surveyed.network)
+    means, network = first.exact_means, Network(surveyed.network)
     devices = sorted(fleet, key=order)
     prepared = {
         device: (
@@ -94,10 +96,14 @@ def predict(
     return np.asarray(network.predict(w, _filled(X, means)))
 
 
-def _told(X: NDArray[np.float32]) -> Moments:
+def _told(X: Inputs) -> Moments:
+    """As a device measures it, which keeps float32 and what that takes away."""
     columns = X.reshape(len(X), -1)
-    return withhold(rounded(measure(columns, moments.bounds(columns))), FEWEST)
+    narrow = columns.astype(np.float32)
+    names = [str(j) for j in range(columns.shape[1])]
+    rest = dict(enumerate((columns - narrow.astype(np.float64)).T))
+    return withhold(measured(narrow, names, rest), FEWEST)
 
 
-def _filled(X: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
+def _filled(X: Inputs, means: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(X), means, X)
