@@ -49,8 +49,10 @@ IR_VERSION = 8
 """Pinned: the defaults of the onnx package are newer than what released runtimes load."""
 
 MAX_DIFFERENCE = 1e-5
-NARROW = "inputs are standardized in float32, as the devices do it"
-WIDE = "float32 would keep only a few different values of {columns}: inputs are subtracted and divided in float64"
+WIDE = (
+    "float32 would keep only a few different values of {columns}: inputs are standardized in float64, "
+    "and rounded then"
+)
 FILLED = "a missing value (NaN) is filled with the mean of its column (standardize.mean)"
 UNFILLED = (
     "a row with a missing value (NaN) has no answer: onnxruntime gives NaN, other engines may give anything"
@@ -301,9 +303,7 @@ def _initializer(name: str, tensor: NDArray[np.floating[Any]]) -> Any:
 
 
 def _input(task: Task) -> str:
-    """Which type inputs have, and why."""
-    if not takes_float64(task.network):
-        return NARROW
+    """Why inputs are float64."""
     return WIDE.format(columns=listing([task.features[j] for j in fine_columns(task.network)]))
 
 
@@ -332,7 +332,7 @@ def _manifest(
         **({"from": came_from} if came_from is not None else {}),
         **_columns(task),
         "input": "float64" if takes_float64(task.network) else "float32",
-        "input_why": _input(task),
+        **({"input_why": _input(task)} if takes_float64(task.network) else {}),
         "missing": FILLED if fills(task) else UNFILLED,
         **({"clip": clip} if (clip := clip_of(task.network)) is not None else {}),
         **(choice or {}),
