@@ -24,20 +24,21 @@ def unable(state: Federation, name: str = CLIP) -> tuple[str, ...]:
 def left_out(devices: tuple[str, ...]) -> str:
     """What an operator is told of inputs that are not clipped because of some devices."""
     return (
-        f"inputs are not clipped in this generation ([model] clip): {_names(devices)} cannot do {CLIP}, which "
-        "came after Fedge 0.2.0. So one impossible number in the data can spoil a round. Upgrade them, or "
-        "set aside those that are gone (`fedge quarantine`), and begin anew with "
+        f"inputs are not clipped in this generation ([model] clip): {_names(devices)} cannot do {CLIP}, "
+        "which came after Fedge 0.2.0. So one impossible number in the data can spoil a round. Upgrade them, "
+        "or set aside those that are gone (`fedge quarantine`), and begin anew with "
         "`fedge-aggregator new-generation`"
     )
 
 
 def narrowed(columns: tuple[str, ...], devices: tuple[str, ...]) -> str:
-    """What an operator is told of columns that are too fine for float32, and stay so because of some devices."""
+    """What an operator is told of columns that are too fine for float32, because of some devices."""
     return (
-        f"inputs are float32 in this generation, which keeps only a few different values of the columns "
-        f"{_names(tuple(map(repr, columns)))}: {_names(devices)} cannot do {REST}, which came after Fedge 0.2.0. "
-        "Upgrade them, or set aside those that are gone (`fedge quarantine`), and begin anew with "
-        "`fedge-aggregator new-generation`; or subtract a constant from these columns on all devices"
+        "inputs are float32 in this generation, which keeps only a few different values of the columns "
+        f"{_names(tuple(map(repr, columns)))}: {_names(devices)} cannot do {REST}, "
+        "which came after Fedge 0.2.0. Upgrade them, or set aside those that are gone (`fedge quarantine`), "
+        "and begin anew with `fedge-aggregator new-generation`; or subtract a constant from these columns on "
+        "all devices"
     )
 
 
