@@ -58,7 +58,7 @@ def predict(
         DataError: nothing was measured of a column.
     """
     surveys = {
-        device: Measured(_told(data.X), _told(data.y.astype(np.float32)) if task.targets else None)
+        device: Measured(_told(data.X), _told(data.y) if task.targets else None)
         for device, data in fleet.items()
     }
     surveyed = standardize(task, surveys, EXACT)
@@ -101,7 +101,8 @@ def _told(X: Inputs) -> Moments:
     columns = X.reshape(len(X), -1)
     narrow = columns.astype(np.float32)
     names = [str(j) for j in range(columns.shape[1])]
-    rest = dict(enumerate((columns - narrow.astype(np.float64)).T))
+    taken: NDArray[np.float64] = np.nan_to_num(columns - narrow.astype(np.float64))
+    rest = {j: taken[:, j] for j in np.flatnonzero(taken.any(axis=0)).tolist()}
     return withhold(measured(narrow, names, rest), FEWEST)
 
 
