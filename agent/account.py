@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import DataSettings
 from agent.dataset import parts
 from agent.division import Rows, without_held
 from agent.labels import MISSING, UNKNOWN, Labels, read_labels
 from agent.rules import Rules, effective
+from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

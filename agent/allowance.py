@@ -6,7 +6,7 @@ from agent.device import Device
 from agent.limits import Objection, beyond_budget, beyond_plan, beyond_sources, expected_bytes
 from agent.manners import objections
 from fedge.capabilities import lacking, of_manifest, of_model
-from fedge.messages import Manifest
+from fedge.messages.manifest import Manifest
 from fedge.reasons import Reason
 from fedge.topics import LONGEST_BEFORE
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from agent import held
 from agent.account import notes
 from agent.conditions import Conditions, this_host, today
-from agent.config import DEFAULT_SOURCE, AgentSettings
+from agent.config import AgentSettings
 from agent.finding import Finding
 from agent.hours import Hours
 from agent.limits import beyond_budget
@@ -25,13 +25,14 @@ from agent.manners import objections
 from agent.memory import FILE, read_moved
 from agent.meter import Meter
 from agent.rules import effective
+from agent.settings.sources import DEFAULT_SOURCE
 from agent.sources import Samples, open_source
 from agent.verdict import Verdict, judge
 from agent.zone import check_zone, local_zone
 from fedge import ed25519
 from fedge.errors import DataError, StateError
 from fedge.escapes import printable
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.trust import fingerprint
 
 WIDTH = 10

@@ -61,7 +61,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
 
 
 def _install(options: argparse.Namespace) -> int:
-    from agent.installation import run_install
+    from agent.installation.commands import run_install
 
     return run_install(options)
 
@@ -84,6 +84,6 @@ def _survey(options: argparse.Namespace) -> int:
 
 
 def _uninstall(options: argparse.Namespace) -> int:
-    from agent.installation import run_uninstall
+    from agent.installation.commands import run_uninstall
 
     return run_uninstall(options)

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import DataSettings
 from agent.division import Rows, divide
 from agent.labels import MISSING, UNKNOWN, Labels, read_labels, suggestions
 from agent.mix import may_be_told
 from agent.rules import Rules, effective
+from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.disclosure import Agreed, Known, Public, listing, public, withheld
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Standardize, takes_float64
 from fedge.reasons import Reason
 

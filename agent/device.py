@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from math import inf
 
-from agent.config import DEFAULT_SOURCE, LimitsSettings, MannersSettings
 from agent.manners import UNMEASURED, Readings
+from agent.settings.limits import LimitsSettings
+from agent.settings.manners import MannersSettings
+from agent.settings.sources import DEFAULT_SOURCE
 from fedge.capabilities import CAN
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Decline, Manifest
+from fedge.messages.manifest import Manifest
+from fedge.messages.status import Decline
 from fedge.trust import Signers
 
 NEVER = Attempt(RoundId(0, 0), 0)

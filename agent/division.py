@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import By
+from agent.settings.data import By
 from agent.sources.earlier import Earlier
 
 Rows = NDArray[np.intp]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from agent.account import Account, column_names
-from agent.config import DataSettings
 from agent.dataset import table_of
 from agent.extremes import NAMED, count_of, extremes
 from agent.file_doubts import about_files
@@ -11,8 +10,9 @@ from agent.finding import Finding
 from agent.labels import key
 from agent.narrowing import narrowed
 from agent.sentinels import sentinels
+from agent.settings.data import DataSettings
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Standardize, takes_float64
 
 

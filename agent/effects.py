@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from agent.snapshot import Snapshot
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Manifest, Status
+from fedge.messages.manifest import Manifest
+from fedge.messages.status import Status
 from fedge.trust import Signers
 
 

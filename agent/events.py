@@ -6,7 +6,9 @@ from agent.manners import UNMEASURED, Readings
 from agent.snapshot import Snapshot
 from fedge.disclosure import Public, withheld
 from fedge.freshness import RoundId
-from fedge.messages import Manifest, Receipt, Status
+from fedge.messages.manifest import Manifest
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 from fedge.trust import Signers
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agent.sources.samples import Samples
 from fedge.disclosure import Known, Public, public
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Standardize
 
 USUAL = 20.0

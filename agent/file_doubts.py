@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.config import CsvSettings, DataSettings
 from agent.finding import Finding
+from agent.settings.data import DataSettings
+from agent.settings.sources import CsvSettings
 from agent.sources.commas import torn
 from agent.sources.samples import Samples
 from fedge.disclosure import listing

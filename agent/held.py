@@ -8,8 +8,10 @@ from fedge import __version__, wire
 from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
 from fedge.files import read_file
-from fedge.messages import Model, Task, unpack
-from fedge.store import atomic_write
+from fedge.messages.message import unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
+from fedge.store.atomic_files import atomic_write
 
 FILE = "model.held"
 """The name, in the state folder, of the file with the newest model that the device has followed."""

@@ -15,7 +15,7 @@ from agent.gate import Scores, compare
 from agent.scoring import scores_of
 from fedge.codecs import CODECS
 from fedge.errors import ConfigError, DataError, ProtocolError, StateError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network
 
 

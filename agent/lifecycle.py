@@ -25,7 +25,9 @@ from agent.limits import Objection
 from agent.manners import PASSING, Readings
 from fedge.capabilities import STATES, of_manifest, passed_over
 from fedge.freshness import Attempt, round_of
-from fedge.messages import Decline, Manifest, Status, detail_of
+from fedge.messages.fields import detail_of
+from fedge.messages.manifest import Manifest
+from fedge.messages.status import Decline, Status
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.config import DEFAULT_SOURCE, LimitsSettings
-from fedge.messages import Manifest
+from agent.settings.limits import LimitsSettings
+from agent.settings.sources import DEFAULT_SOURCE
+from fedge.messages.manifest import Manifest
 from fedge.reasons import Reason
 
 

@@ -3,11 +3,11 @@
 import logging
 
 from agent.account import account
-from agent.config import DataSettings
 from agent.dataset import Dataset
 from agent.doubts import doubts
+from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 log = logging.getLogger("fedge.agent")
 

@@ -15,7 +15,8 @@ from agent.runtime import Happening, Runtime
 from agent.sources import open_sources
 from agent.trainer import Trainer
 from fedge.link import Link
-from fedge.store import lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import lock
 from fedge.systemd import ServiceManager, Watchdog
 
 log = logging.getLogger("fedge.agent")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.config import MannersSettings
 from agent.hours import clock
 from agent.limits import Objection
+from agent.settings.manners import MannersSettings
 from fedge.reasons import Reason
 
 PASSING = frozenset(

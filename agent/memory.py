@@ -25,7 +25,7 @@ from agent.snapshot import Snapshot
 from fedge.ed25519 import PUBLIC_BYTES
 from fedge.errors import DamagedState
 from fedge.freshness import Attempt, RoundId
-from fedge.store import Connect, database_error, open_database, open_read_only
+from fedge.store.databases import Connect, database_error, open_database, open_read_only
 from fedge.trust import Signers
 
 FILE = "agent.db"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agent.labels import are_numbers
 from agent.sources.records import is_utf8
 from agent.sources.samples import Samples
-from fedge.messages import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount
+from fedge.messages.survey import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount
 
 LEAST = 5
 """Rows of a class that is told."""

@@ -12,7 +12,7 @@ from agent.held import Held
 from agent.memory import Memory
 from fedge import __version__, ed25519
 from fedge.errors import DamagedState, StateError
-from fedge.store import quarantine, remove
+from fedge.store.atomic_files import quarantine, remove
 from fedge.trust import Signers
 
 log = logging.getLogger("fedge.agent")

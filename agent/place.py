@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.config import AgentSettings
-from agent.installation import CONFIGURATIONS
+from agent.installation.configuration import CONFIGURATIONS
 from fedge.deployment import variables
 
 STATES = Path("/var/lib/fedge-agent")

@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent import held
-from agent.config import DEFAULT_SOURCE, LABEL, AgentSettings, CsvSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import features, settle_missing
 from agent.rules import effective
+from agent.settings.data import DataSettings
+from agent.settings.sources import DEFAULT_SOURCE, LABEL, CsvSettings
 from agent.sources import CsvSource, NpzSource, Samples, Source
 from agent.sources.exclusions import exclude
 from agent.sources.said import NOTHING, Said
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.escapes import printable
-from fedge.messages import Model, Task
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn import Network
 from fedge.nn.spec import takes_float64
 

@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Iterator
 
 from agent.account import Account, column_names
-from agent.config import DataSettings
 from agent.dataset import Unfit, fit
 from agent.finding import Finding
 from agent.labels import UNKNOWN, advice
+from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 def problems(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.config import DataSettings, Holdout, Missing, UnknownLabels
-from fedge.messages import Task
+from agent.settings.data import DataSettings, Holdout, Missing, UnknownLabels
+from fedge.messages.task import Task
 from fedge.rules import BY, MISSING, UNKNOWN_LABELS
 
 

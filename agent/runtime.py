@@ -35,7 +35,15 @@ from fedge.failpoints import after, before
 from fedge.frames import Assembler, Limits, Refused, Split, split
 from fedge.freshness import seconds_left
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import MAX_SIZE, Frame, Manifest, Model, Receipt, Signed, Status, Task, pack, unpack
+from fedge.messages.envelope import Signed
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
+from fedge.messages.task import Task
 from fedge.reasons import Reason
 from fedge.topics import Address, Topics
 from fedge.trust import authenticate

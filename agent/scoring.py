@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.account import account
-from agent.config import AgentSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import answers
 from agent.doubts import doubts
 from agent.finding import Finding
 from agent.labels import UNKNOWN
 from agent.predict import answer
+from agent.settings.data import DataSettings
 from agent.sources import Samples
 from fedge import scorecard
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.scorecard import LeftOut
 from fedge.scores import UNANSWERED, Classification, Regression, classification, regression
 

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import DataSettings
 from agent.division import divide
 from agent.measuring import measured
 from agent.mix import Mix, mix_of
 from agent.rules import effective
+from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import Moments
 
 NEW_ROWS = 20

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from agent.memory import FILE, Memory
 from fedge.errors import DamagedState, GaveWay, StateError
-from fedge.store import give_to_owner, lock
+from fedge.store.atomic_files import give_to_owner
+from fedge.store.locks import lock
 
 
 @contextmanager

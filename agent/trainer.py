@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import DEFAULT_SOURCE, AgentSettings
+from agent.config import AgentSettings
 from agent.dataset import Dataset, Unfit, fit
 from agent.events import Done, Failed, Judged
 from agent.extremes import Extremes, extremes
@@ -23,6 +23,7 @@ from agent.local.sgd import Cancelled, Diverged, train
 from agent.local.shuffling import generator
 from agent.local.timekeeping import Timekeeper, TooLong
 from agent.logbook import Logbook
+from agent.settings.sources import DEFAULT_SOURCE
 from agent.snapshot import Snapshot, current
 from agent.sources import Source
 from fedge.codecs import CODECS
@@ -30,7 +31,11 @@ from fedge.disclosure import public
 from fedge.errors import DataError
 from fedge.freshness import RoundId, round_of
 from fedge.liveness import Pulse
-from fedge.messages import FIGURES, WEIGHTS, Manifest, Survey, Task, Update, pack
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import FIGURES, WEIGHTS, Update
 from fedge.moments import FEWEST, as_if_of, withhold
 from fedge.nn import Network
 from fedge.nn.spec import clip_of

@@ -7,12 +7,12 @@ made in `agent.dataset`. Pure.
 from dataclasses import dataclass
 
 from agent.account import Account, account
-from agent.config import DataSettings
 from agent.doubts import doubts
 from agent.finding import Finding
 from agent.problems import declined, problems
+from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

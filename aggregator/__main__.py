@@ -34,9 +34,9 @@ if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/
 
     sys.exit(take_over(SERVER, _wheel, sys.argv[1:]))
 
-from aggregator import installation
 from aggregator.config import FederationSettings
 from aggregator.effects import MOMENTS, Effect
+from aggregator.installation import commands as installation
 from aggregator.keeping import backup, new_generation, place, restore
 from aggregator.mixes import Mix
 from aggregator.prospects import hopeless

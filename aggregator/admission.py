@@ -18,7 +18,11 @@ from aggregator.survey import Measured, Refusal, check
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
 from fedge.freshness import RoundId, round_of
-from fedge.messages import FIGURES, WEIGHTS, Cohort, Metrics, Survey, Task, Update
+from fedge.messages.fields import Metrics
+from fedge.messages.manifest import Cohort
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import FIGURES, WEIGHTS, Update
 from fedge.reasons import Reason
 from fedge.selection import chosen
 

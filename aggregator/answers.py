@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Metrics
+from fedge.messages.fields import Metrics
 from fedge.reasons import Reason
 
 

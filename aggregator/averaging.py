@@ -20,7 +20,10 @@ from fedge.codecs import CODECS
 from fedge.errors import DamagedState
 from fedge.frames import Refused, join
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Survey, Update, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import unpack
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 
 Vector = NDArray[np.float32]
 

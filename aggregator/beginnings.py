@@ -29,7 +29,8 @@ from aggregator import survey
 from aggregator.averaging import Updates, Vector, admitted, bounded_mean, mean_of
 from aggregator.closing import surveyed
 from aggregator.folding import fold
-from aggregator.ledger.reading import Beginning, LedgerReader
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import Beginning
 from aggregator.rules import bounds, mean
 from aggregator.rules.bounds import Factors
 from aggregator.survey import Unmeasured
@@ -37,7 +38,10 @@ from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Model, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn.spec import Rescale, Standardize
 
 RULE = "kept/1"

@@ -18,7 +18,7 @@ from aggregator import clipping, mixes, story, survey
 from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
 from aggregator.bad_models import way_back
-from aggregator.config import StateSection, reconnect_spread_s
+from aggregator.config import reconnect_spread_s
 from aggregator.federation import Federation
 from aggregator.figures import bytes_needed, speaking_for, summarize
 from aggregator.ledger.reading import LedgerReader
@@ -28,13 +28,19 @@ from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
+from aggregator.settings.state import StateSection
 from aggregator.stopping import Progress
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState
 from fedge.frames import split
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Blob
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
 from fedge.nn import initialize
 from fedge.nn.spec import Rescale, fine_columns, takes_float64
 

@@ -20,7 +20,9 @@ from aggregator.presence import is_of_key
 from aggregator.survey import Refusal
 from fedge.frames import Refused, cost, offer
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Frame, Metrics, Receipt, detail_of
+from fedge.messages.fields import Metrics, detail_of
+from fedge.messages.frame import Frame
+from fedge.messages.receipt import Receipt
 from fedge.reasons import PASSING, Reason
 from fedge.selection import chosen
 from fedge.trust import fingerprint

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from aggregator.answers import Answer, Missed
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Cohort, Frame, Manifest, Receipt, Service, Status
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.receipt import Receipt
+from fedge.messages.service import Service
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 
 

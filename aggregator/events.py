@@ -10,7 +10,12 @@ from aggregator.stopping import Progress
 from aggregator.usual import Usual
 from fedge.frames import Refused
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Frame, Service, Status, Survey, Task, Update
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.service import Service
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.reasons import Reason
 
 

@@ -24,9 +24,8 @@ from safetensors.numpy import save
 from aggregator import parity
 from aggregator.parity import fills
 from aggregator.probes import Samples
-from fedge import store
 from fedge.disclosure import listing
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import (
     Dense,
     LayerSpec,
@@ -41,6 +40,7 @@ from fedge.nn.spec import (
     fine_columns,
     takes_float64,
 )
+from fedge.store import atomic_files
 
 SAFETENSORS, ONNX, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
 
@@ -130,12 +130,12 @@ def write(
     if kept is not None:
         files[ONNX] = kept
     for name, content in contents.items():
-        store.atomic_write(folder / name, content)
-    store.atomic_write(
+        atomic_files.atomic_write(folder / name, content)
+    atomic_files.atomic_write(
         folder / MANIFEST, _manifest(task, origin, metrics or {}, made, files, came_from, choice)
     )
     if ONNX not in files:
-        store.remove(folder / ONNX)
+        atomic_files.remove(folder / ONNX)
     return made
 
 

@@ -21,13 +21,13 @@ from aggregator.federation import Federation, Phase
 from aggregator.ledger.reading import LedgerReader
 from aggregator.probes import Samples
 from aggregator.stopping import Progress
-from fedge import store
 from fedge.errors import FedgeError
 from fedge.failpoints import after, before
 from fedge.freshness import RoundId
 from fedge.liveness import Pulse
-from fedge.messages import Task
-from fedge.store import make_folder
+from fedge.messages.task import Task
+from fedge.store import atomic_files
+from fedge.store.atomic_files import make_folder
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -260,6 +260,6 @@ def _remove(folder: Path) -> None:
     """Remove our files from a folder, and the folder if nothing else lies there."""
     for name in (export.MANIFEST, export.ONNX, export.SAFETENSORS):
         if (folder / name).exists():
-            store.remove(folder / name)
+            atomic_files.remove(folder / name)
     with suppress(OSError):
         folder.rmdir()

@@ -16,7 +16,11 @@ from aggregator.usual import Usual
 from fedge.capabilities import required
 from fedge.frames import Partial
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Cohort, Decline, Service, Task
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort
+from fedge.messages.service import Service
+from fedge.messages.status import Decline
+from fedge.messages.task import Task
 from fedge.plan import Plan
 from fedge.trust import Signers
 

@@ -12,7 +12,7 @@ from math import fsum, sqrt
 from statistics import median_low
 
 from aggregator.answers import Answer
-from fedge.messages import Metrics
+from fedge.messages.fields import Metrics
 
 LARGEST_LOSS = 1e30
 """A loss counts up to here; a device that diverges may tell more."""

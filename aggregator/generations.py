@@ -15,7 +15,8 @@ from aggregator.beginnings import RULE, begin_with, require_kept
 from aggregator.closing import blob_of, model_message
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import KEPT, ORDER
-from aggregator.ledger.reading import Beginning, LedgerReader, Life
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import Beginning, Life
 from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
 from aggregator.quorum import FEWEST
@@ -23,7 +24,10 @@ from fedge import __version__
 from fedge.capabilities import unknown_in_task
 from fedge.errors import ConfigError, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Blob, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Blob
+from fedge.messages.message import pack, unpack
+from fedge.messages.task import Task
 from fedge.nn.spec import Rescale, Standardize
 
 log = logging.getLogger("fedge.aggregator")

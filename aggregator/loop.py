@@ -24,7 +24,8 @@ from aggregator.signing import signer_of
 from aggregator.tally import Now, Tally
 from fedge.errors import ConfigError, DamagedState, DataError, FedgeError, StateError
 from fedge.link import Link
-from fedge.store import alone, lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import alone, lock
 from fedge.systemd import ServiceManager, Watchdog
 
 log = logging.getLogger("fedge.aggregator")

@@ -14,7 +14,8 @@ from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
 from aggregator.generations import Return, begin, go_back, require_same, task_of
 from aggregator.ledger.layout import MEASURES
-from aggregator.ledger.reading import LedgerReader, Life, OpenRound
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import Life, OpenRound
 from aggregator.ledger.writing import Ledger
 from aggregator.proposals import kept
 from aggregator.stopping import Stopping, progress_of
@@ -25,7 +26,7 @@ from fedge.errors import ConfigError, DamagedState
 from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.plan import Plan
-from fedge.store import quarantine
+from fedge.store.atomic_files import quarantine
 from fedge.systemd import Watchdog
 from fedge.trust import Signer
 

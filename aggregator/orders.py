@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aggregator.generations import Return
 from fedge.errors import StateError
 from fedge.files import read_file
-from fedge.messages import MAX_COUNTER
-from fedge.store import atomic_write, remove
+from fedge.messages.fields import MAX_COUNTER
+from fedge.store.atomic_files import atomic_write, remove
 
 FILE = "new-generation.json"
 LARGEST = 10_000_000
@@ -116,7 +116,7 @@ def still_stands(folder: Path, order: Order) -> bool:
 def withdraw(folder: Path, order: Order | None) -> None:
     """Remove an order, carried out or not, and none that was given since; None: whichever there is.
 
-    Who is not the one that carries it out calls this inside `fedge.store.alone`.
+    Who is not the one that carries it out calls this inside `fedge.store.locks.alone`.
 
     Raises:
         StateError: it cannot be removed.

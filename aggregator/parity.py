@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from aggregator.probes import ROWS, Samples, probes
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network
 from fedge.nn.spec import NetworkSpec, Rescale, Standardize, clip_of
 

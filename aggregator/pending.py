@@ -5,7 +5,7 @@ forgets is a count, or a status that still lies at the broker.
 """
 
 from aggregator.ledger.writing import Ledger
-from fedge.messages import Status
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 
 

@@ -12,7 +12,10 @@ from math import inf
 from aggregator.claims import NOTHING
 from fedge.capabilities import told
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Blob, Manifest, Service, Status
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Manifest
+from fedge.messages.service import Service
+from fedge.messages.status import Status
 
 PATIENCE_S = 15.0
 QUIET_S = 0.4

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import clip_of
 from fedge.rules import MAX_GAP, Proposal
 from fedge.settings import Section, number_of

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fedge.errors import StateError
 from fedge.files import read_file, reading
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 from fedge.topics import DEVICE_ID
 
 log = logging.getLogger("fedge.aggregator")

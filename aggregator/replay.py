@@ -10,12 +10,15 @@ from aggregator.averaging import admitted
 from aggregator.beginnings import RULE, begin_with, made_by, spans, unknown_rule
 from aggregator.closing import first_weights, model_message, surveyed
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.reading import Beginning, LedgerReader, read_only
+from aggregator.ledger.reading import LedgerReader, read_only
+from aggregator.ledger.records import Beginning
 from aggregator.rules import bounds, mean
 from aggregator.survey import Unmeasured
 from fedge.errors import DamagedState, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Task, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import unpack
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ from aggregator.figures import speaking_for, suffice
 from aggregator.isolation import isolate, needed_again, quarantined
 from aggregator.quorum import quorum_of
 from fedge.freshness import RoundId
-from fedge.messages import Cohort, Manifest, detail_of
+from fedge.messages.fields import detail_of
+from fedge.messages.manifest import Cohort, Manifest
 from fedge.reasons import Reason
 from fedge.selection import chosen
 

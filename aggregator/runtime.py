@@ -37,7 +37,13 @@ from fedge.failpoints import after, before
 from fedge.frames import Refused, split
 from fedge.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId, round_of
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import Blob, Export, Frame, Message, Service, Status, detail_of, pack, seal, unpack
+from fedge.messages.envelope import seal
+from fedge.messages.export import Export
+from fedge.messages.fields import detail_of
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.message import Message, pack, unpack
+from fedge.messages.service import Service
+from fedge.messages.status import Status
 from fedge.topics import Address, Topics
 from fedge.trust import SignedKind, Signer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from aggregator.config import FederationSettings
 from fedge import ed25519
 from fedge.errors import ConfigError
-from fedge.messages import MAX_SUCCESSIONS, Succession
+from fedge.messages.envelope import MAX_SUCCESSIONS, Succession
 from fedge.topics import Topics
 from fedge.trust import Signer
 

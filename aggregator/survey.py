@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.rules.columns import Columns, Outlying, exact, outlying, pooled, robust
-from fedge import messages
 from fedge.errors import ProtocolError
-from fedge.messages import Task
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
 from fedge.moments import ROUNDING_UNITS, Moments, is_constant
 from fedge.nn.spec import LayerSpec, Rescale, Standardize
 from fedge.reasons import Reason
@@ -77,7 +77,7 @@ class Unmeasured:
         )
 
 
-def check(survey: messages.Survey, task: Task, cap: int) -> Measured | Refusal:
+def check(survey: Survey, task: Task, cap: int) -> Measured | Refusal:
     """Judge one device's survey of the columns of `task`; `cap` is the largest n_k believed."""
     if not MIN_SAMPLES <= survey.samples <= cap:
         return Refusal(

@@ -24,7 +24,10 @@ from aggregator import claims
 from aggregator.claims import HEARING_S, NOTHING, Known, Verdict
 from aggregator.presence import RETAINED_S, Watch
 from fedge.freshness import RoundId
-from fedge.messages import MAX_COUNTER, Manifest, Service, Status
+from fedge.messages.fields import MAX_COUNTER
+from fedge.messages.manifest import Manifest
+from fedge.messages.service import Service
+from fedge.messages.status import Status
 from fedge.topics import Topics
 
 FRESH_S = 5.0

@@ -23,7 +23,11 @@ from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, ProtocolError, Undecided
 from fedge.freshness import SERVICE_EXPIRY_S, age_s
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived
-from fedge.messages import Manifest, Service, Signed, Status, unpack
+from fedge.messages.envelope import Signed
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import unpack
+from fedge.messages.service import Service
+from fedge.messages.status import Status
 from fedge.systemd import Watchdog
 from fedge.topics import Topics
 from fedge.trust import Signer, authenticate

@@ -30,7 +30,8 @@ from benchmarks import machine
 from benchmarks.processes import end_cleanly_on_sigterm
 from fleet.broker import LocalBroker
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 
 DEVICES, QUICK_DEVICES = 2_000, 500
 AT_ONCE = 8

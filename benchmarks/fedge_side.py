@@ -13,7 +13,8 @@ import onnxruntime
 from benchmarks import digits
 from benchmarks.observer import Arrival, Observer
 from benchmarks.processes import Processes
-from fedge.messages import Manifest, unseal
+from fedge.messages.envelope import unseal
+from fedge.messages.manifest import Manifest
 from fedge.topics import Topics
 from fleet import broker
 from fleet.threads import ONE_THREAD

@@ -30,7 +30,8 @@ from benchmarks.observer import Observer
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
 from fedge import ed25519
 from fedge.freshness import round_of
-from fedge.messages import Blob, Cohort, Manifest
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
 from fedge.topics import Topics
 from fedge.trust import Signer
 from fleet import broker

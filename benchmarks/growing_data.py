@@ -28,7 +28,9 @@ from agent.events import Done
 from agent.sources import open_sources
 from agent.trainer import Job, Trainer
 from benchmarks import machine
-from fedge.messages import Blob, Cohort, Manifest, Task
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
 from fedge.plan import Plan
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from benchmarks import machine
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.plan import Plan
 from fleet import baselines, broker, demo, learning
 from fleet.datasets import FederatedDataset, load_watch

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 import agent.__main__
 import agent.runtime
 from agent.trainer import Job, Trainer
-from fedge.messages import Message, Status, Survey, Update, pack
+from fedge.messages.message import Message, pack
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.moments import Moments
 
 LARGEST_N = 1_000_000

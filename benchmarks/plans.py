@@ -43,7 +43,7 @@ from aggregator.rules.mean import Contribution
 from aggregator.survey import Measured, Unmeasured, standardize
 from benchmarks import plans_curves
 from benchmarks.machine import description
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import measure
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU

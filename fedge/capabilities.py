@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from fedge.codecs import CODECS
-from fedge.messages import Manifest, Model, Task
+from fedge.messages.manifest import Manifest
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn.spec import ADDED, LAYERS, LOSSES, NetworkSpec, names_of
 from fedge.plan import Plan
 from fedge.rules import NAMES, Proposal

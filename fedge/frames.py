@@ -16,7 +16,9 @@ from functools import cached_property
 from typing import overload
 
 from fedge import wire
-from fedge.messages import MAX_FRAMES, MAX_SIZE, Frame, pack
+from fedge.messages.fields import MAX_FRAMES, MAX_SIZE
+from fedge.messages.frame import Frame
+from fedge.messages.message import pack
 from fedge.reasons import Reason
 
 FRAME_BYTES = wire.MAX_PAYLOAD - 2_048

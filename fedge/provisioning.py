@@ -14,7 +14,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedge.messages import Detail, DeviceId, Digest, Message, Part
+from fedge.messages.fields import Detail, DeviceId, Digest
+from fedge.messages.message import Message, Part
 from fedge.topics import DEVICE_ID
 
 PORT = 8884

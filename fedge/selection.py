@@ -8,7 +8,7 @@ choice is as good as random: independent from round to round and of any device's
 import hashlib
 import math
 
-from fedge.messages import Cohort
+from fedge.messages.manifest import Cohort
 
 
 def chosen(cohort: Cohort, generation: int, round: int, attempt: int, device: str) -> bool:  # noqa: A002

@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Literal
 
 from fedge.errors import ProtocolError
-from fedge.messages import MAX_SUCCESSIONS, Message, Signed, Succession, pack
+from fedge.messages.envelope import MAX_SUCCESSIONS, Signed, Succession
+from fedge.messages.message import Message, pack
 from fedge.reasons import Reason
 from fedge.topics import Topics
 

@@ -15,7 +15,7 @@ from agent.dataset import Dataset
 from agent.local.sgd import never, train
 from aggregator.survey import EXACT, RULE, Measured, Unmeasured, standardize
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import measure
 from fedge.nn import Network, initialize
 from fedge.plan import Plan

@@ -19,7 +19,8 @@ import fedge
 from fedge import interrupts
 from fedge.collision import ADVICE, collisions
 from fedge.errors import FedgeError
-from fleet import cli_evaluation, cli_identities, cli_registrar, cli_signing, cli_simulation
+from fleet import cli_evaluation, cli_registrar, cli_signing, cli_simulation
+from fleet.cli_identities.app import app as identities
 from fleet.trial import cli as cli_trial
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ app = typer.Typer(
 app.add_typer(cli_evaluation.app)
 app.add_typer(cli_trial.app)
 app.add_typer(cli_simulation.app)
-app.add_typer(cli_identities.app)
+app.add_typer(identities)
 app.add_typer(cli_signing.app)
 app.add_typer(cli_registrar.app)
 

@@ -14,7 +14,7 @@ from agent.local.sgd import never
 from aggregator import export
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE as LEDGER
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Rescale
 from fedge.plan import Plan
 from fleet import baselines, history, learning, scoring, verification

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from agent.config import CsvSettings
+from agent.settings.sources import CsvSettings
 from fleet.columns import nearest
 from fleet.provision import Value
 from fleet.trial.usage import UsageError

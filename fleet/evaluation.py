@@ -12,16 +12,16 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from agent.config import LABEL, CsvSettings
 from agent.dataset import features
 from agent.scoring import misgivings, scored
+from agent.settings.sources import LABEL, CsvSettings
 from agent.sources import CsvSource, NpzSource, Source
 from agent.sources.exclusions import exclude
 from agent.sources.said import Said
 from fedge.errors import DataError
 from fedge.escapes import printable
 from fedge.files import read_file
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.scorecard import LeftOut
 from fedge.scores import Classification, Regression

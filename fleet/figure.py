@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.messages import Task
+from fedge.messages.task import Task
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from agent.scoring import scores_of
 from aggregator.closing import vector_of
 from aggregator.ledger.reading import read_only
 from fedge.freshness import RoundId
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network
 from fedge.scores import Classification, Regression
 from fleet.figure import figure_of

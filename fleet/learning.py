@@ -21,7 +21,7 @@ from aggregator.exporting import NEWEST
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import RoundRow, read_devices, read_rounds
 from fedge.errors import FedgeError, StateError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fleet.broker import Broker
 from fleet.outcome import trained
 from fleet.processes import Program, spawn, stop

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent.config import LABEL, DataSettings
 from agent.scoring import misgivings
+from agent.settings.data import DataSettings
+from agent.settings.sources import LABEL
 from agent.sources import CsvSource, NpzSource
 from fedge.disclosure import listing
 from fedge.escapes import printable

@@ -25,25 +25,18 @@ from fedge import wire
 from fedge.errors import ConfigError, DataError, ProtocolError
 from fedge.frames import Refused, split
 from fedge.freshness import RoundId
-from fedge.messages import (
-    MAX_SIZE,
-    Blob,
-    Cohort,
-    Frame,
-    Manifest,
-    Message,
-    Model,
-    Receipt,
-    Service,
-    Signed,
-    Status,
-    Survey,
-    Task,
-    Update,
-    pack,
-    unpack,
-    unseal,
-)
+from fedge.messages.envelope import Signed, unseal
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import Message, pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.receipt import Receipt
+from fedge.messages.service import Service
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 

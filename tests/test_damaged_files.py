@@ -23,11 +23,12 @@ from aggregator.keeping.backup import backup
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import begin
-from fedge.store import make_folder
+from fedge.store.atomic_files import make_folder
 from fleet.cli import app
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.tokens import promise
 
 CUTS, FLIPS = 12, 24

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from aggregator import installation
 from aggregator.config import FederationSettings
+from aggregator.installation import ownership
 from aggregator.keeping.backup import backup
 from aggregator.keeping.new_generation import begin_next
 from aggregator.keeping.restore import restore
@@ -27,12 +27,13 @@ from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import begin
 from aggregator.replay import replay
-from fedge import store
 from fedge.errors import FedgeError
-from fleet.identities import founding
+from fedge.store import atomic_files, locks
+from fleet.identities import founding_folders
 from fleet.identities.enrolling import admit_observer, enroll, enroll_all, revoke
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.identity import Identity
 from fleet.identities.listing import listing
 from fleet.identities.renewing import renew
@@ -121,7 +122,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FederationFolder:
     """As it is when it was installed: `registrar/` and `broker/` belong to the registrar's user."""
-    monkeypatch.setattr(founding, "BROKER_GROUP", "root")  # there is such a group everywhere
+    monkeypatch.setattr(founding_folders, "BROKER_GROUP", "root")  # there is such a group everywhere
     root = tmp_path / "greenhouse"
     shutil.copytree(pristine, root)
     for part, owner in (("registrar", SERVICE), ("broker", SERVICE)):
@@ -218,11 +219,11 @@ def test_a_link_of_roots_own_is_followed_where_only_root_could_put_it(
 def test_installing_again_gives_nothing_away_that_was_linked_there(
     folder: FederationFolder, outside: Outside, part: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installation, "REGISTRAR", "root")
-    monkeypatch.setattr(installation, "run", lambda _command: "")
+    monkeypatch.setattr(ownership, "REGISTRAR", "root")
+    monkeypatch.setattr(ownership, "run", lambda _command: "")
     for name in ("extra", "identity.pem"):
         plant(folder.root / part / name, kind, outside)
-    for work in (installation.hand_over, lambda root: installation._give_back([root])):
+    for work in (ownership.hand_over, lambda root: ownership.give_back([root])):
         attempt(lambda work=work: work(folder.root))  # type: ignore[misc]
         assert outside.is_as_it_was()
 
@@ -238,7 +239,7 @@ def settings(tmp_path: Path) -> FederationSettings:
         '[state]\nfolder = "state"\n'
     )
     settings = FederationSettings.load(toml, {})
-    state = store.make_folder(settings.state.folder)
+    state = atomic_files.make_folder(settings.state.folder)
     ledger = Ledger(state / FILE)
     begin(settings, ledger, bytes(16), 1)
     ledger.close()
@@ -382,12 +383,12 @@ def test_root_of_a_container_works_in_a_folder_whose_owner_it_cannot_name(
 
     (state / FILE).unlink()
     monkeypatch.setattr(os, "fchown", refused)
-    os.close(store.lock(state))
+    os.close(locks.lock(state))
     Ledger(state / FILE).close()
     assert (state / FILE).stat().st_uid == 0
     with pytest.raises(FedgeError, match="cannot be given to its owner"):
-        store.give_to_owner(state, state / FILE)
-    store.give_to_owner(tmp_path, tmp_path / "federation.toml")  # is right already
+        atomic_files.give_to_owner(state, state / FILE)
+    atomic_files.give_to_owner(tmp_path, tmp_path / "federation.toml")  # is right already
 
 
 # ── files, for whoever runs the program ────────────────────────────────────────────────────────────
@@ -397,7 +398,7 @@ def test_root_of_a_container_works_in_a_folder_whose_owner_it_cannot_name(
 def test_a_link_is_replaced_itself(tmp_path: Path, outside: Outside, kind: str) -> None:
     path = tmp_path / "model"
     PLANTED[kind](path, outside)
-    store.atomic_write(path, b"new", mode=0o600)
+    atomic_files.atomic_write(path, b"new", mode=0o600)
     assert path.read_bytes() == b"new"
     assert not path.is_symlink()
     assert outside.file.read_bytes() == SECRET

@@ -11,7 +11,7 @@ from agent import effects as agent_effects
 from agent import memory
 from aggregator import effects as aggregator_effects
 from aggregator.ledger import layout as ledger
-from fedge.store import open_database
+from fedge.store.databases import open_database
 from fleet.identities import register
 
 TEXT = (Path(__file__).parents[1] / "docs" / "state.md").read_text(encoding="utf-8")

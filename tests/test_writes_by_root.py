@@ -12,7 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedge", "agent", "aggregator", "fleet")
-KERNEL = {"fedge/folders.py", "fedge/files.py", "fedge/store.py", "fedge/pinning.py"}
+KERNEL = {"fedge/folders.py", "fedge/files.py", "fedge/pinning.py"} | {
+    f"fedge/store/{name}.py" for name in ("atomic_files", "databases", "locks")
+}
 OF_PATHS = {
     "write_text", "write_bytes", "chmod", "lchmod", "mkdir", "touch", "symlink_to", "hardlink_to",
     "rename", "unlink", "rmdir",
@@ -39,6 +41,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "unlink": "run by the service as its own user",
         "write_text": "run by the service as its own user",
     },
+    "fedge/deployment/machine.py": {"rmdir": OF_THE_SYSTEM},
     "fedge/deployment/program.py": {
         "rmtree": f"environments {OF_THE_SYSTEM}",
         "unlink": f"links {OF_THE_SYSTEM}",
@@ -46,13 +49,14 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "fedge/deployment/units.py": {"unlink": OF_THE_SYSTEM, "rmdir": OF_THE_SYSTEM},
     "agent/__main__.py": {"os.open": "/dev/null"},
-    "agent/installation.py": {"rmtree": OF_THE_SYSTEM, "rmdir": OF_THE_SYSTEM},
+    "agent/installation/commands.py": {"rmtree": OF_THE_SYSTEM},
     "agent/enrolment/pending.py": {"rmtree": "its own folder; rmtree follows no link"},
-    "aggregator/installation.py": {
+    "aggregator/installation/folder.py": {
         "move": "of the folder that whoever types the command owns, to one of root's",
+    },
+    "aggregator/installation/commands.py": {
         "rmtree": f"the federation's folder {OF_THE_SYSTEM}; rmtree follows no link",
         "unlink": OF_THE_SYSTEM,
-        "rmdir": OF_THE_SYSTEM,
     },
     "aggregator/exporting.py": {"rmdir": "run by the service as its own user; rmdir follows no link"},
     "aggregator/keeping/backup.py": {

@@ -6,7 +6,7 @@ from queue import Empty, SimpleQueue
 
 from fedge.errors import ConfigError, ProtocolError, Unanswered
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import pack, unpack
+from fedge.messages.message import pack, unpack
 from fedge.provisioning import Enrol, Issued, Renew, digest
 from fedge.settings import BrokerSettings
 from fedge.topics import Topics

@@ -22,7 +22,7 @@ from fedge.provisioning import (
     may_name_a_device,
 )
 from fedge.settings import BrokerSettings
-from fedge.store import atomic_write, make_folder
+from fedge.store.atomic_files import atomic_write, make_folder
 from fedge.token import Token
 from fedge.topics import Topics
 

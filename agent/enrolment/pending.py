@@ -14,7 +14,8 @@ from pathlib import Path
 from agent.enrolment.certificates import KeyAndRequest
 from fedge.errors import StateError
 from fedge.files import sync_folder
-from fedge.store import atomic_write, lock, make_folder
+from fedge.store.atomic_files import atomic_write, make_folder
+from fedge.store.locks import lock
 
 REQUEST = "request.pem"
 

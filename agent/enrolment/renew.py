@@ -17,7 +17,7 @@ from fedge.errors import ConfigError
 from fedge.files import describe_file
 from fedge.provisioning import Renew, identity, renewal_statement, renewal_user
 from fedge.settings import BrokerSettings
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 from fedge.topics import Topics
 
 PENDING = "renewing"

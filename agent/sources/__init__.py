@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from agent.config import AgentSettings, CsvSettings, NpzSettings, PythonSettings
+from agent.config import AgentSettings
+from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from agent.sources.csv import CsvSource
 from agent.sources.exclusions import excluding
 from agent.sources.function import FunctionSource

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import DataSettings
+from agent.settings.data import DataSettings
 from agent.sources.columns import Absence
 from agent.sources.samples import Exclusion, Samples, Source
 from fedge.disclosure import listing, public

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from agent.config import CsvSettings
+from agent.settings.sources import CsvSettings
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aggregator.ledger.layout import FILE
 from fedge.errors import StateError
 from fedge.files import reading, written
-from fedge.messages import MAX_COUNTER
+from fedge.messages.fields import MAX_COUNTER
 from fedge.topics import LONGEST_FEDERATION
 
 ABOUT = "backup.json"

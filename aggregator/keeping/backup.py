@@ -17,7 +17,8 @@ from fedge import __version__
 from fedge.errors import StateError
 from fedge.folders import opened
 from fedge.pinning import pinned
-from fedge.store import database_error, exists, open_read_only
+from fedge.store.atomic_files import exists
+from fedge.store.databases import database_error, open_read_only
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

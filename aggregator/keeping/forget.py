@@ -14,7 +14,8 @@ from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from fedge.errors import GaveWay
 from fedge.freshness import RoundId
-from fedge.store import exists, give_to_owner, lock, make_folder
+from fedge.store.atomic_files import exists, give_to_owner, make_folder
+from fedge.store.locks import lock
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from aggregator.ledger.layout import FILE, ORDER
 from aggregator.ledger.reading import read_only
 from fedge.errors import ConfigError, DataError, GaveWay
 from fedge.freshness import RoundId
-from fedge.store import alone, give_to_owner, lock, make_folder
+from fedge.store.atomic_files import give_to_owner, make_folder
+from fedge.store.locks import alone, lock
 from fedge.systemd import ServiceManager, Watchdog
 from fedge.topics import DEVICE_ID
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aggregator.config import FederationSettings
-from aggregator.installation import FEDERATIONS
+from aggregator.installation.folder import FEDERATIONS
 from fedge.deployment import variables
 
 STATES = Path("/var/lib/fedge-aggregator")

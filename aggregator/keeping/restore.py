@@ -13,7 +13,8 @@ from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from fedge.errors import ConfigError, DamagedState, StateError
 from fedge.freshness import RoundId
-from fedge.store import give_to_owner, lock, make_folder, move, quarantine, remove
+from fedge.store.atomic_files import give_to_owner, make_folder, move, quarantine, remove
+from fedge.store.locks import lock
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

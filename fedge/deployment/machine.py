@@ -75,3 +75,10 @@ def need_package(package: str) -> None:
     except DeploymentError:  # a new machine's list of packages is empty or old
         run(["apt-get", "update", "--quiet"])
         run(command)
+
+
+def remove_if_empty(*folders: Path) -> None:
+    """Remove folders of the system, one after the other, in which nothing lies any more."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -20,7 +20,7 @@ from fedge import __version__
 from fedge.deployment.machine import need_package, run, say
 from fedge.errors import DeploymentError
 from fedge.files import point
-from fedge.store import make_folder
+from fedge.store.atomic_files import make_folder
 
 BASE = Path("/opt/fedge")
 BIN = Path("/usr/local/bin")

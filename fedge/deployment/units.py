@@ -10,7 +10,7 @@ from pathlib import Path
 from fedge.deployment.machine import run
 from fedge.errors import DeploymentError
 from fedge.files import read_file
-from fedge.store import atomic_write, make_folder
+from fedge.store.atomic_files import atomic_write, make_folder
 
 SYSTEM = Path("/etc/systemd/system")
 STATE = Path("/var/lib")

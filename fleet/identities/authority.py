@@ -1,46 +1,26 @@
 """The federation's certificate authority: X.509 certificates and the list of revoked ones (RFC 5280).
 
-Keys are ECDSA P-256. Everything is PEM; nothing here touches a file. Certificates begin a day in the past,
-because a Raspberry Pi has no clock and may live some hours behind until it hears the time.
+Certificates begin a day in the past, because a Raspberry Pi has no clock and may live some hours behind until
+it hears the time.
 """
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedge.errors import ConfigError
-from fedge.settings import is_host
+from fleet.identities.certificates import UNREADABLE, Issued, brief, describe, general_name
 from fleet.identities.identity import check_common_name
+from fleet.identities.keys import private_key
 
 BACKDATED = timedelta(days=1)
 """How far before now a certificate begins."""
-UNREADABLE = (
-    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)  # fmt: skip
-"""What `cryptography` raises for bytes that were changed."""
-MAX_REQUEST = 16_384
-"""The longest certificate request that is read, in bytes; ours have some 500."""
-
-
-@dataclass(frozen=True)
-class Issued:
-    """A certificate, as the register keeps it."""
-
-    pem: bytes
-    common_name: str
-    serial: str
-    """In hexadecimal digits."""
-    not_before: datetime
-    not_after: datetime
 
 
 @dataclass(frozen=True)
@@ -49,23 +29,6 @@ class Revoked:
 
     serial: str
     at: datetime
-
-
-@dataclass(frozen=True)
-class Request:
-    """A certificate request whose signature is good: whoever sent it has the key."""
-
-    common_name: str
-    key: ec.EllipticCurvePublicKey
-    der: bytes
-    """The request itself: the same is signed once."""
-
-    @property
-    def key_pem(self) -> bytes:
-        """The public key, for comparing."""
-        return self.key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
 
 
 class Authority:
@@ -83,7 +46,7 @@ class Authority:
             ConfigError: the name is too long for a certificate, or the bytes are no key of ours.
         """
         check_common_name(name)
-        key = _private_key(key_pem)
+        key = private_key(key_pem)
         subject = _subject(name)
         builder = _builder(subject, subject, key.public_key(), now, days)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -101,8 +64,8 @@ class Authority:
             certificate = x509.load_pem_x509_certificate(certificate_pem)
             public = certificate.public_key()
         except UNREADABLE as error:
-            raise ConfigError(f"the authority's certificate is no PEM: {_brief(error)}") from None
-        key = _private_key(key_pem)
+            raise ConfigError(f"the authority's certificate is no PEM: {brief(error)}") from None
+        key = private_key(key_pem)
         if public != key.public_key():
             raise ConfigError("the authority's certificate and its key do not belong together")
         return cls(certificate, key)
@@ -183,110 +146,9 @@ class Authority:
             )
         )
         if hosts:
-            names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+            names = x509.SubjectAlternativeName([general_name(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
         return describe(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-
-def make_key() -> bytes:
-    """A new private key, ECDSA P-256, in PEM (PKCS #8), not encrypted."""
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def public_key(key_pem: bytes) -> ec.EllipticCurvePublicKey:
-    """The public half of a private key.
-
-    Raises:
-        ConfigError: the bytes are no key of ours.
-    """
-    return _private_key(key_pem).public_key()
-
-
-def describe(certificate_pem: bytes) -> Issued:
-    """What a certificate says.
-
-    Raises:
-        ConfigError: the bytes are no certificate in PEM, or it names nobody.
-    """
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        return Issued(
-            pem=certificate_pem,
-            common_name=_common_name(certificate.subject),
-            serial=f"{certificate.serial_number:x}",
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-        )
-    except UNREADABLE as error:
-        raise ConfigError(f"no certificate in PEM: {_brief(error)}") from None
-
-
-def unnamed(wanted: Iterable[str], certificate_pem: bytes) -> list[str]:
-    """Those of some names and addresses that a server's certificate is not for.
-
-    Raises:
-        ConfigError: the bytes are no certificate in PEM, or a host is neither a name nor an address.
-    """
-    named = hosts(certificate_pem)
-    return [host for host in wanted if str(_general_name(host).value) not in named]
-
-
-def hosts(certificate_pem: bytes) -> list[str]:
-    """The names and addresses that a server's certificate is for; none if it is no server's.
-
-    Raises:
-        ConfigError: the bytes are no certificate in PEM.
-    """
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    except UNREADABLE as error:
-        raise ConfigError(f"no certificate in PEM: {_brief(error)}") from None
-    return [str(name.value) for name in names]
-
-
-def _brief(error: Exception) -> str:
-    """What a parser complains of, in one line."""
-    return " ".join(str(error).split())
-
-
-def read_request(data: bytes) -> Request:
-    """Read a certificate request (CSR, RFC 2986; PEM or DER), of which only name and key are looked at.
-
-    Raises:
-        ConfigError: it is too long, cannot be read, was not signed with its own key, or the key is no P-256.
-    """
-    if len(data) > MAX_REQUEST:
-        raise ConfigError(f"a request of {len(data)} bytes; at most {MAX_REQUEST} are read")
-    is_pem = data.lstrip().startswith(b"-----BEGIN")
-    try:
-        request = x509.load_pem_x509_csr(data) if is_pem else x509.load_der_x509_csr(data)
-        key = request.public_key()
-        signed = request.is_signature_valid
-        common_name = _common_name(request.subject)
-    except UNREADABLE as error:
-        raise ConfigError(f"no certificate request: {_brief(error)}") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ConfigError(
-            "the request's key is not ECDSA P-256 (openssl: -newkey ec:<(openssl ecparam -name P-256))"
-        )
-    if not signed:
-        raise ConfigError("the request was not signed with the key it is for")
-    return Request(common_name, key, request.public_bytes(serialization.Encoding.DER))
-
-
-def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"no private key in PEM: {_brief(error)}") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ConfigError("the private key is not ECDSA P-256")
-    return key
 
 
 def _builder(
@@ -314,13 +176,6 @@ def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _common_name(name: x509.Name) -> str:
-    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if len(found) != 1:
-        raise ConfigError("the subject must have exactly one common name (CN)")
-    return str(found[0].value)
-
-
 def _usage(
     *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
 ) -> x509.KeyUsage:
@@ -335,18 +190,3 @@ def _usage(
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host.partition("%")[0]))  # a zone means nothing elsewhere
-    except ValueError:
-        pass
-    if not is_host(host):
-        raise ConfigError(f"host {host!r}: neither an address nor a name")
-    return x509.DNSName(host)
-
-
-def utc_now() -> datetime:
-    """The time now, in whole seconds, as certificates have it."""
-    return datetime.now(UTC).replace(microsecond=0)

@@ -17,13 +17,16 @@ from queue import Empty, SimpleQueue
 
 from fedge.errors import ProtocolError
 from fedge.link import Answered, Link, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import Status, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.status import Status
 from fedge.settings import BrokerSettings
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 from fedge.topics import Topics
-from fleet.identities.authority import Authority, make_key, public_key, utc_now
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import utc_now
 from fleet.identities.folder import SECRET, FederationFolder
 from fleet.identities.identity import Identity
+from fleet.identities.keys import make_key, public_key
 from fleet.identities.publishing import farewell
 from fleet.identities.register import Register
 

@@ -11,15 +11,18 @@ from pathlib import Path
 
 from fedge.errors import ConfigError, GaveWay
 from fedge.files import create
-from fedge.store import remove
-from fleet.identities.authority import Authority, Issued, make_key, public_key, read_request, utc_now
+from fedge.store.atomic_files import remove
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import Issued, utc_now
 from fleet.identities.dismissing import dismiss
 from fleet.identities.folder import SECRET, FederationFolder, read
 from fleet.identities.identity import Identity, Role
+from fleet.identities.keys import make_key, public_key
 from fleet.identities.making import Maker
 from fleet.identities.names import check_name
 from fleet.identities.publishing import Signalled, publish
 from fleet.identities.register import Register
+from fleet.identities.requests import read_request
 from fleet.identities.settings import RegistrarSettings
 from fleet.identities.staging import finish, staged
 

@@ -13,9 +13,10 @@ from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.reading import read_only
 from fedge.freshness import RoundId
 from fedge.provisioning import fits_a_certificate
-from fedge.store import atomic_write, exists, remove
+from fedge.store.atomic_files import atomic_write, exists, remove
 from fedge.topics import Topics
-from fleet.identities.authority import Authority, utc_now
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import utc_now
 from fleet.identities.dismissing import dismiss
 from fleet.identities.folder import SECRET, FederationFolder, read
 from fleet.identities.identity import Identity

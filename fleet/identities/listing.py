@@ -15,7 +15,7 @@ from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import DeviceRow, read_devices
 from aggregator.patience import MISSES
 from fedge.errors import ConfigError, StateError
-from fedge.store import is_locked
+from fedge.store.locks import is_locked
 from fleet.identities.folder import FederationFolder
 from fleet.identities.quarantining import in_quarantine
 from fleet.identities.register import Member, Register

@@ -5,11 +5,14 @@ import secrets
 from dataclasses import dataclass
 
 from fedge.provisioning import SALT_BYTES, Verifier
-from fleet.identities.authority import Authority, Issued, Request, make_key, public_key, utc_now
+from fleet.identities.authority import Authority
 from fleet.identities.bundle import Common
+from fleet.identities.certificates import Issued, utc_now
 from fleet.identities.folder import FederationFolder, read
 from fleet.identities.identity import Identity
+from fleet.identities.keys import make_key, public_key
 from fleet.identities.register import Register
+from fleet.identities.requests import Request
 from fleet.identities.settings import RegistrarSettings
 
 

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedge.provisioning import claim_user, renewal_user
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 from fleet.identities.acl import Petitioner, acl_text
-from fleet.identities.authority import Authority, utc_now
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import utc_now
 from fleet.identities.claims import Claims
 from fleet.identities.folder import SHARED, FederationFolder, read
 from fleet.identities.identity import Identity

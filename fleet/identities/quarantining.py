@@ -13,7 +13,8 @@ from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import read_devices
 from fedge.errors import ConfigError, StateError
 from fedge.provisioning import identity
-from fedge.store import alone, exists
+from fedge.store.atomic_files import exists
+from fedge.store.locks import alone
 from fedge.topics import DEVICE_ID
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Register

@@ -10,8 +10,9 @@ from typing import Any
 
 from fedge.errors import ConfigError, StateError
 from fedge.provisioning import SALT_BYTES, Verifier
-from fedge.store import database_error, make_private, open_database, wipe
-from fleet.identities.authority import BACKDATED, Issued, Revoked
+from fedge.store.databases import database_error, make_private, open_database, wipe
+from fleet.identities.authority import BACKDATED, Revoked
+from fleet.identities.certificates import Issued
 from fleet.identities.identity import Identity
 
 FILE = "registrar.db"

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from aggregator.reports import Reports
 from fedge.errors import ConfigError, ProtocolError
-from fedge.messages import unpack
+from fedge.messages.message import unpack
 from fedge.provisioning import (
     Enrol,
     Issued,
@@ -25,8 +25,7 @@ from fedge.provisioning import (
     may_name_a_device,
     renewal_statement,
 )
-from fleet.identities.authority import Authority, read_request
-from fleet.identities.authority import Request as Wanted
+from fleet.identities.authority import Authority
 from fleet.identities.claims import Claims
 from fleet.identities.decision import (
     Decision,
@@ -45,6 +44,8 @@ from fleet.identities.identity import Identity
 from fleet.identities.possession import ShownCertificate
 from fleet.identities.publishing import publish
 from fleet.identities.register import Register
+from fleet.identities.requests import Request as Wanted
+from fleet.identities.requests import read_request
 from fleet.identities.settings import RegistrarSettings
 
 log = logging.getLogger("fedge.registrar")

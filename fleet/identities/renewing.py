@@ -9,19 +9,12 @@ from pathlib import Path
 
 from fedge.errors import StateError
 from fedge.files import describe_file
-from fedge.store import atomic_write
-from fleet.identities.authority import (
-    Authority,
-    Issued,
-    describe,
-    hosts,
-    make_key,
-    public_key,
-    unnamed,
-    utc_now,
-)
+from fedge.store.atomic_files import atomic_write
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import Issued, describe, hosts, unnamed, utc_now
 from fleet.identities.folder import FederationFolder, read
 from fleet.identities.identity import Identity, Role
+from fleet.identities.keys import make_key, public_key
 from fleet.identities.publishing import Signalled, publish
 from fleet.identities.register import Register
 from fleet.identities.settings import RegistrarSettings

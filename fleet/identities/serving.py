@@ -9,11 +9,11 @@ from fedge.bundle import broker_url
 from fedge.diagnosis import Losses
 from fedge.errors import ConfigError, GaveWay, StateError
 from fedge.link import Answered, Link, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import pack
+from fedge.messages.message import pack
 from fedge.settings import BrokerSettings
-from fedge.store import lock
+from fedge.store.locks import lock
 from fedge.topics import Topics, parse
-from fleet.identities.authority import utc_now
+from fleet.identities.certificates import utc_now
 from fleet.identities.folder import FederationFolder
 from fleet.identities.register import Register
 from fleet.identities.registrar import Petition, Registrar, Verdict

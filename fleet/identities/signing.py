@@ -6,7 +6,7 @@ from typing import NamedTuple
 from aggregator.signing import key_file, read_signer
 from fedge import ed25519
 from fedge.files import create, describe_file
-from fedge.store import atomic_write
+from fedge.store.atomic_files import atomic_write
 from fedge.topics import Topics
 from fedge.trust import lengthened, succession
 from fleet.identities.folder import SECRET

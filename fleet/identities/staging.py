@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from fedge import bundle
 from fedge.errors import ConfigError
 from fedge.files import filled, left_behind, move_out, read_file
-from fedge.store import exists
-from fleet.identities.authority import describe
+from fedge.store.atomic_files import exists
+from fleet.identities.certificates import describe
 from fleet.identities.folder import SECRET, FederationFolder
 from fleet.identities.making import Made
 from fleet.identities.register import Register

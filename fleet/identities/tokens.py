@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from fedge.errors import ConfigError
 from fedge.token import Token, new_secret
-from fleet.identities.authority import utc_now
 from fleet.identities.bundle import device_settings
+from fleet.identities.certificates import utc_now
 from fleet.identities.claims import Claims
 from fleet.identities.folder import FederationFolder, read
 from fleet.identities.publishing import Signalled, publish

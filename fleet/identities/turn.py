@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from fedge.errors import GaveWay
-from fedge.store import waiting_lock
+from fedge.store.locks import waiting_lock
 from fleet.identities.signalling import Signalled
 
 PATIENCE_S = 60.0

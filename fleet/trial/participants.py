@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.config import CsvSettings
 from agent.dataset import Dataset, Unfit, fit
+from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
-from aggregator.config import ModelSection
+from aggregator.settings.model import ModelSection
 from fedge.disclosure import listing
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fleet.data_options import csv_settings
 from fleet.provision import Value
 from fleet.trial.files import FEWEST, DeviceFiles

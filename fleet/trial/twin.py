@@ -19,7 +19,7 @@ from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
 from aggregator.survey import EXACT, Measured, Unmeasured, standardize
 from fedge.errors import DataError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import FEWEST, Moments, withhold
 from fedge.nn import Network
 from fedge.nn.spec import Standardize

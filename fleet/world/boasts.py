@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Manifest, Survey, Update
+from fedge.messages.manifest import Manifest
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fleet.world.extremes import extremes
 
 CLAIMS: tuple[dict[str, float], ...] = (

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields
 
 from aggregator.generations import Return
 from fedge.freshness import Attempt, RoundId, round_of
-from fedge.messages import Decline, Manifest
+from fedge.messages.manifest import Manifest
+from fedge.messages.status import Decline
 
 SpooledFrame = tuple[str, bytes, int]
 """Device, digest, number."""

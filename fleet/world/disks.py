@@ -17,8 +17,9 @@ from agent.snapshot import Snapshot
 from aggregator.answers import Answer
 from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Cohort, Frame
-from fedge.store import Connect, open_database
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Cohort
+from fedge.store.databases import Connect, open_database
 from fedge.trust import Signers
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.oracle import Oracle

@@ -12,18 +12,13 @@ from fedge.errors import ProtocolError
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
 from fedge.link import Publication
-from fedge.messages import (
-    MAX_SIZE,
-    VERSION,
-    Frame,
-    Manifest,
-    Message,
-    Status,
-    Survey,
-    Update,
-    pack,
-    unpack,
-)
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import VERSION, Message, pack, unpack
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.topics import Topics
 from fleet.world.extremes import Extreme, extremes, frames

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fedge.messages import MAX_REASON, Frame, Message
+from fedge.messages.fields import MAX_REASON
+from fedge.messages.frame import Frame
+from fedge.messages.message import Message
 
 LOWEST, HIGHEST = -(2**63), 2**64 - 1
 """What msgpack can carry of whole numbers."""

@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import ceil, isfinite, sqrt
 from statistics import median
 
-from fedge.messages import Update
+from fedge.messages.update import Update
 from fedge.moments import Moments
 
 FIGURES = (

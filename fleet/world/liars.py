@@ -9,7 +9,11 @@ import numpy as np
 from fedge.frames import split
 from fedge.freshness import round_of
 from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, Publication, Sent
-from fedge.messages import Frame, Manifest, Survey, Update, pack
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.topics import Topics
 from fleet.world.boasts import boast, update
 from fleet.world.exaggerations import draw

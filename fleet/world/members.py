@@ -8,7 +8,13 @@ from fedge.errors import ProtocolError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId, round_of
 from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
-from fedge.messages import Frame, Manifest, Signed, Status, Survey, Update, pack, unpack
+from fedge.messages.envelope import Signed
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.topics import Topics
 from fleet.world.boasts import CLAIMS, boast
 from fleet.world.exaggerations import draw

@@ -14,28 +14,26 @@ import numpy as np
 
 from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.reading import LedgerReader, OpenRound
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import OpenRound
 from aggregator.survey import CLIP, CLIPPED, EXACT
 from fedge.capabilities import BASE
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
 from fedge.freshness import Attempt, RoundId, round_of
 from fedge.link import MessageArrived, Publication
-from fedge.messages import (
-    MAX_SIZE,
-    Blob,
-    Frame,
-    Manifest,
-    Model,
-    Receipt,
-    Service,
-    Signed,
-    Status,
-    Survey,
-    Task,
-    Update,
-    unpack,
-)
+from fedge.messages.envelope import Signed
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import unpack
+from fedge.messages.model import Model
+from fedge.messages.receipt import Receipt
+from fedge.messages.service import Service
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.nn.spec import Standardize
 from fedge.reasons import Reason

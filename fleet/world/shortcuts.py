@@ -15,11 +15,11 @@ import agent.runtime  # noqa: F401 (with all that it imports)
 import aggregator.opening
 import aggregator.runtime  # noqa: F401
 import fedge.topics
-from fedge.messages import unpack
-from fedge.store import atomic_write
+from fedge.messages.message import unpack
+from fedge.store.atomic_files import atomic_write
 
 decode = lru_cache(maxsize=None)(unpack)
-"""As `fedge.messages.unpack`, once for all who read the same bytes; nobody changes what comes of them."""
+"""As that, once for all who read the same bytes; nobody changes what comes of them."""
 parse = lru_cache(maxsize=None)(fedge.topics.parse)
 """As `fedge.topics.parse`."""
 
@@ -32,7 +32,7 @@ def replace(state: Any, /, **changes: Any) -> Any:
 
 
 def write(path: Path, data: bytes) -> None:
-    """As `fedge.store.atomic_write`: a host of a world dies before it or after it, and not within."""
+    """As the original: a host of a world dies before it or after it, and not within."""
     path.write_bytes(data)
 
 

@@ -5,7 +5,9 @@ from functools import cache
 from hashlib import sha256
 
 from fedge.ed25519 import SigningKey
-from fedge.messages import Manifest, Signed, pack, seal, unpack
+from fedge.messages.envelope import Signed, seal
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
 from fedge.topics import Topics
 from fedge.trust import Signer, lengthened, succession
 

@@ -13,7 +13,10 @@ from agent.events import Done, Failed
 from agent.sources import open_sources
 from agent.trainer import Job, Trainer
 from fedge.freshness import RoundId, round_of
-from fedge.messages import Manifest, Survey, Update, pack, unpack
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.reasons import Reason
 from fleet.world.oracle import Made

@@ -12,7 +12,8 @@ from math import floor, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.messages import Task, Update
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.nn import Network
 from fedge.nn.spec import NetworkSpec, Standardize
 from fedge.topics import lane_of

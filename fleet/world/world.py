@@ -20,7 +20,9 @@ from aggregator.config import FederationSettings
 from fedge import frames
 from fedge.ed25519 import public_pem
 from fedge.freshness import round_of
-from fedge.messages import Manifest, Status, unpack
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import unpack
+from fedge.messages.status import Status
 from fedge.topics import Topics
 from fleet.world import shortcuts
 from fleet.world.broker import Broker, Disk, Message

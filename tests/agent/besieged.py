@@ -23,7 +23,12 @@ from fedge.codecs import CODECS
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
 from fedge.link import LinkUp, MessageArrived, Publication
-from fedge.messages import Blob, Cohort, Manifest, Model, Status, Task, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.status import Status
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 from fedge.topics import Topics

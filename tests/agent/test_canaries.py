@@ -20,20 +20,25 @@ import pytest
 from agent import effects as do
 from agent import lifecycle
 from agent.__main__ import main
-from agent.config import AgentSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import Unfit, fit
 from agent.device import Working
 from agent.events import Done, Failed
 from agent.lifecycle import step
 from agent.limits import Objection
 from agent.manners import Readings
+from agent.settings.data import DataSettings
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
 from agent.trainer import Job, Trainer
 from fedge.disclosure import Known, public, withheld
 from fedge.errors import DataError
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Cohort, Manifest, Status, Task, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.status import Status
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.reasons import Reason
 from tests.agent.canaries import CASES, CLASSES, FOLDER, MARKS, Case, lay_out

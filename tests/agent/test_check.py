@@ -12,8 +12,9 @@ import pytest
 from agent.check import _labels as labels_of
 from agent.check import check
 from agent.conditions import ROOT_VARIABLE
-from agent.config import AgentSettings, PythonSettings
+from agent.config import AgentSettings
 from agent.memory import FILE, Memory
+from agent.settings.sources import PythonSettings
 from agent.sources import open_source
 
 OWNER = """

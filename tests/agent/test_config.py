@@ -4,17 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import (
-    AgentSettings,
-    CsvSettings,
-    Holdout,
-    LimitsSettings,
-    MannersSettings,
-    NpzSettings,
-    PythonSettings,
-)
+from agent.config import AgentSettings
 from agent.hours import Hours
 from agent.rules import Rules, effective
+from agent.settings.data import Holdout
+from agent.settings.limits import LimitsSettings
+from agent.settings.manners import MannersSettings
+from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from fedge.errors import ConfigError
 
 HEAD = 'federation = "watch"\ndevice = "anna-left"\n'

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import DataSettings
 from agent.dataset import fit
+from agent.settings.data import DataSettings
 from agent.sources import Samples
 from agent.sources.arrays import samples_from_arrays
 from fedge.errors import DataError

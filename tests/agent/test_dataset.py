@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import CsvSettings, DataSettings
 from agent.dataset import Dataset, Unfit, features, fit
 from agent.division import divide
+from agent.settings.data import DataSettings
+from agent.settings.sources import CsvSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
-from fedge.messages import MAX_DETAIL, Decline, Task, detail_of
+from fedge.messages.fields import MAX_DETAIL, detail_of
+from fedge.messages.status import Decline
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
 from fedge.reasons import Reason
 

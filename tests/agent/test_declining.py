@@ -5,10 +5,11 @@ from typing import Any
 
 from agent import effects as do
 from agent import events as on
-from agent.config import LimitsSettings, MannersSettings
 from agent.device import Device, Fetching, Idle, Reporting, Working
 from agent.lifecycle import MEASURE_AGAIN_S, due_s, step
 from agent.manners import Readings
+from agent.settings.limits import LimitsSettings
+from agent.settings.manners import MannersSettings
 from fedge.freshness import RoundId
 from fedge.plan import Plan
 from fedge.reasons import Reason

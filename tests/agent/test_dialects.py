@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.check import check
-from agent.config import AgentSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import Unfit, fit
 from agent.predict import predict
+from agent.settings.data import DataSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.decimals import Style
 from agent.sources.dialect import holds_units

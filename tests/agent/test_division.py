@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent import division
-from agent.config import By
 from agent.division import divide, without_held
+from agent.settings.data import By
 
 FIXED: tuple[By, ...] = ("every", "random", "series")
 """Ways in which a row's part follows from where it stands alone."""

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config import By, CsvSettings, DataSettings, NpzSettings
 from agent.dataset import parts
 from agent.division import divide
 from agent.rules import effective
+from agent.settings.data import By, DataSettings
+from agent.settings.sources import CsvSettings, NpzSettings
 from agent.snapshot import current
 from agent.sources import Samples, open_source
 from agent.sources import newest as thinning

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from agent.check import check
-from agent.config import AgentSettings, CsvSettings, DataSettings
+from agent.config import AgentSettings
+from agent.settings.data import DataSettings
+from agent.settings.sources import CsvSettings
 from agent.sources import open_source
 from agent.sources.arrays import samples_from_arrays
 from agent.sources.exclusions import exclude

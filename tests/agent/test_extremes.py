@@ -13,7 +13,11 @@ from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
 from agent.trainer import Job, Trainer
 from agent.verdict import judge
-from fedge.messages import Blob, Cohort, Manifest, Task, Update, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import unpack
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
 from fedge.plan import Plan
 from fedge.reasons import Reason

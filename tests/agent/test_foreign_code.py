@@ -15,7 +15,8 @@ import pytest
 
 from fedge import wire
 from fedge.errors import ProtocolError
-from fedge.messages import Task, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,7 +43,10 @@ from agent import check, held, lifecycle, loop, predict
 from agent.config import AgentSettings
 from agent.sources import open_sources
 from agent.trainer import Job, Trainer
-from fedge.messages import Manifest, Task, unpack, unseal
+from fedge.messages.envelope import unseal
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import unpack
+from fedge.messages.task import Task
 import numpy as np
 
 settings = AgentSettings.load(Path("agent.toml"), {})

@@ -14,7 +14,7 @@ from agent.forgetting import forget_rounds
 from agent.memory import FILE, Memory
 from fedge.errors import GaveWay, StateError
 from fedge.freshness import Attempt, RoundId
-from fedge.store import lock
+from fedge.store.locks import lock
 
 ROOT = Path(__file__).parent.parent.parent
 FORGED = Attempt(RoundId(1, 5_000), 2)

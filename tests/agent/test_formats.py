@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import CsvSettings
+from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
 from fedge.errors import DataError
 

@@ -15,18 +15,22 @@ import pytest
 from agent import effects as do
 from agent import events as on
 from agent import held, lifecycle
-from agent.config import PredictSettings
 from agent.device import Device as Core
 from agent.gate import compare
 from agent.judging import Judgement
 from agent.lifecycle import due_s, step
 from agent.predict import predict
+from agent.settings.predict import PredictSettings
 from agent.sources import open_sources
 from agent.trainer import Trainer
 from fedge.codecs import CODECS
 from fedge.errors import StateError
 from fedge.frames import split
-from fedge.messages import Model, Status, Task, pack, seal, unpack
+from fedge.messages.envelope import seal
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.status import Status
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.scores import classification, regression
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, blob, manifest

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import CsvSettings
+from agent.settings.sources import CsvSettings
 from agent.sources import CsvSource, Samples, Source, open_source
 from agent.sources.columns import Columns
 from agent.sources.content import Content, opened

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import installation
-from agent.installation import Claim, configure, identity_of, install, read_source, uninstall
+from agent.installation import commands, configuration
+from agent.installation.commands import install, uninstall
+from agent.installation.configuration import configure
+from agent.installation.source import Claim, identity_of, read_source
 from fedge import bundle
 from fedge.errors import ConfigError
 
@@ -76,9 +78,9 @@ def test_another_device_does_not_take_over_the_installed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The installed one keeps its key, and nothing was made for the other."""
-    monkeypatch.setattr(installation, "CONFIGURATIONS", tmp_path / "agents")
-    monkeypatch.setattr(installation, "require_root", lambda _command: None)
-    monkeypatch.setattr(installation, "AGENT", None)
+    monkeypatch.setattr(commands, "CONFIGURATIONS", tmp_path / "agents")
+    monkeypatch.setattr(commands, "require_root", lambda _command: None)
+    monkeypatch.setattr(commands, "AGENT", None)
     folder = tmp_path / "agents" / "greenhouse"
     configure(folder, FILES)
     other = tmp_path / "pi-2.fedge"
@@ -94,10 +96,11 @@ def test_another_device_does_not_take_over_the_installed_one(
 
 
 def test_a_renewed_key_outlives_being_uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installation, "CONFIGURATIONS", tmp_path)
-    monkeypatch.setattr(installation, "require_root", lambda _command: None)
-    monkeypatch.setattr(installation.units, "retire", lambda *_arguments: None)
-    monkeypatch.setattr(installation.units, "is_enabled", lambda _unit: True)  # another one needs the program
+    for module in (commands, configuration):
+        monkeypatch.setattr(module, "CONFIGURATIONS", tmp_path)
+    monkeypatch.setattr(commands, "require_root", lambda _command: None)
+    monkeypatch.setattr(commands.units, "retire", lambda *_arguments: None)
+    monkeypatch.setattr(commands.units, "is_enabled", lambda _unit: True)  # another one needs the program
     folder = tmp_path / "greenhouse"
     configure(folder, FILES)
     (folder / bundle.IDENTITY).write_bytes(b"renewed")

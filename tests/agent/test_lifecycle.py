@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agent import effects as do
 from agent import events as on
 from agent import lifecycle
-from agent.config import LimitsSettings, MannersSettings
 from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.lifecycle import (
     CLONE_PAUSE_S,
@@ -26,10 +25,16 @@ from agent.lifecycle import (
     step,
 )
 from agent.manners import Readings
+from agent.settings.limits import LimitsSettings
+from agent.settings.manners import MannersSettings
 from fedge.capabilities import CAN
 from fedge.disclosure import Public, withheld
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Cohort, Manifest, Receipt, Status, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
 from fedge.plan import Plan
 from fedge.reasons import Reason
 

@@ -1,8 +1,9 @@
 """The most that a federation may ask, and what the owner is told of it."""
 
-from agent.config import LimitsSettings
 from agent.limits import beyond_budget, beyond_plan, beyond_sources, expected_bytes
-from fedge.messages import Blob, Cohort, Manifest
+from agent.settings.limits import LimitsSettings
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
 from fedge.plan import Plan
 from fedge.reasons import Reason
 

@@ -10,7 +10,8 @@ from agent.config import AgentSettings
 from agent.events import Done
 from agent.sources import open_sources
 from agent.trainer import Trainer
-from fedge.messages import Update, unpack
+from fedge.messages.message import unpack
+from fedge.messages.update import Update
 from fedge.plan import Plan
 from tests.agent.test_trainer_limits import job, task
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from agent.config import MannersSettings
 from agent.manners import PASSING, Readings, objections
+from agent.settings.manners import MannersSettings
 from fedge.reasons import Reason
 
 NIGHT = {"hours": "22:00-06:00"}

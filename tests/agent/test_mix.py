@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent import mix
-from agent.config import DataSettings
 from agent.mix import LEAST, Mix, mix_of, rounded
+from agent.settings.data import DataSettings
 from agent.snapshot import Snapshot, current
 from agent.sources.samples import Samples
-from fedge.messages import MAX_CLASSES_TOLD, ClassCount
+from fedge.messages.survey import MAX_CLASSES_TOLD, ClassCount
 
 TELLING = DataSettings(tell_classes=True)
 

@@ -20,7 +20,12 @@ from fedge import ed25519
 from fedge.errors import ConfigError, StateError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import MAX_FRAMES, Export, Frame, Manifest, Signed, Succession, pack, seal, unpack
+from fedge.messages.envelope import Signed, Succession, seal
+from fedge.messages.export import Export
+from fedge.messages.fields import MAX_FRAMES
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
 from fedge.plan import Plan
 from fedge.topics import Topics
 from fedge.trust import Signer, Signers, succession

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from agent.check import check
-from agent.config import AgentSettings, CsvSettings, NpzSettings
+from agent.config import AgentSettings
+from agent.settings.sources import CsvSettings, NpzSettings
 from agent.sources import Samples, open_source
 from agent.sources import newest as thinning
 from agent.sources.times import Times, seconds
@@ -240,7 +241,7 @@ def test_a_variable_says_rows_too(tmp_path: Path) -> None:
 PEAK = """\
 import sys
 from pathlib import Path
-from agent.config import CsvSettings
+from agent.settings.sources import CsvSettings
 from agent.sources import open_source
 
 def peak_kb():

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from agent import held
-from agent.config import AgentSettings, LimitsSettings, MannersSettings
+from agent.config import AgentSettings
 from agent.memory import FILE, Memory
 from agent.opening import open_device
+from agent.settings.limits import LimitsSettings
+from agent.settings.manners import MannersSettings
 from fedge.codecs import CODECS
-from fedge.messages import Model, Task, pack
+from fedge.messages.message import pack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 
 AGENT = """\

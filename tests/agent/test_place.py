@@ -11,8 +11,8 @@ from agent import held, place
 from agent.__main__ import main
 from agent.memory import FILE, MIGRATIONS
 from fedge.deployment import units
-from fedge.messages import pack
-from fedge.store import open_database
+from fedge.messages.message import pack
+from fedge.store.databases import open_database
 from tests.agent.test_program import configure, model, task
 
 

@@ -16,7 +16,9 @@ from agent.predict import predict
 from fedge import wire
 from fedge.codecs import CODECS
 from fedge.errors import DataError, StateError
-from fedge.messages import Model, Task, pack
+from fedge.messages.message import pack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
 
 LN9 = float(np.log(9))

@@ -29,24 +29,20 @@ from fedge.ed25519 import public_pem
 from fedge.frames import Assembler, Limits, split
 from fedge.freshness import MANIFEST_EXPIRY_S
 from fedge.link import MessageArrived, Publication
-from fedge.messages import (
-    Blob,
-    Cohort,
-    Frame,
-    Manifest,
-    Model,
-    Receipt,
-    Status,
-    Task,
-    Update,
-    pack,
-    seal,
-    unpack,
-)
+from fedge.messages.envelope import seal
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason
-from fedge.store import lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import lock
 from fedge.topics import Topics
 from fleet import broker as brokers
 from fleet.broker import Broker

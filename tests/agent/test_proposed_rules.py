@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 
 from agent import held
-from agent.config import AgentSettings, Holdout
+from agent.config import AgentSettings
 from agent.events import Done, Failed
 from agent.predict import predict
 from agent.rules import DEFAULTS, Rules, effective
+from agent.settings.data import Holdout
 from agent.sources import open_sources
 from agent.trainer import Job, Trainer
 from aggregator.export import to_onnx
 from fedge.codecs import CODECS
-from fedge.messages import Blob, Cohort, Manifest, Model, Task, Update, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.plan import Plan
 from fedge.reasons import Reason
 from fedge.rules import Holdout as ProposedHoldout

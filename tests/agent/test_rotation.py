@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config import CsvSettings
 from agent.logbook import Logbook
+from agent.settings.sources import CsvSettings
 from agent.sources import CsvSource, Samples, open_source
 from agent.verdict import judge
 from fedge.errors import DataError

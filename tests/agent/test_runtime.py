@@ -14,7 +14,10 @@ from fedge.errors import StateError
 from fedge.frames import split
 from fedge.freshness import Attempt, RoundId
 from fedge.link import Publication
-from fedge.messages import Receipt, Status, pack, seal, unpack
+from fedge.messages.envelope import seal
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, Device, arrived, blob, frames, manifest, model
 

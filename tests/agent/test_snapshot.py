@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import AgentSettings, CsvSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import fit
 from agent.events import Done
 from agent.measuring import measured
 from agent.memory import FILE, Memory
+from agent.settings.data import DataSettings
+from agent.settings.sources import CsvSettings
 from agent.snapshot import KEPT, NEW_ROWS, Snapshot, count_new, current, digest_of, hash_rows
 from agent.sources import open_sources
 from agent.sources.arrays import samples_from_arrays
@@ -18,10 +20,13 @@ from agent.telling import NOTHING, describe, measure_anew
 from agent.trainer import Trainer
 from fedge.errors import DamagedState, GaveWay
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Survey, Task, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.message import unpack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
 from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.store import lock
+from fedge.store.locks import lock
 from tests.agent.test_trainer_limits import job
 
 TOML = 'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\npath = "data.csv"\n'

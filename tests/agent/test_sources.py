@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from agent.config import CsvSettings, NpzSettings, PythonSettings
+from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from agent.sources import CsvSource, FunctionSource, NpzSource, Samples, open_source
 from fedge.errors import DataError
 

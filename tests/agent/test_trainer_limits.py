@@ -6,13 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config import AgentSettings, NpzSettings
+from agent.config import AgentSettings
 from agent.dataset import fit
 from agent.events import Done, Failed
+from agent.settings.sources import NpzSettings
 from agent.sources import open_source, open_sources
 from agent.trainer import Job, Trainer
 from aggregator.survey import Measured, check
-from fedge.messages import Blob, Cohort, Manifest, Survey, Task, Update, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import unpack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan

@@ -11,7 +11,9 @@ from agent.events import Done, Failed
 from agent.sources import Samples
 from agent.trainer import Job, Trainer
 from fedge.errors import DataError
-from fedge.messages import Blob, Cohort, Manifest, Task
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 
 PATIENCE_S = 90.0

@@ -15,7 +15,10 @@ from agent.device import Device, Fetching, Idle, Saved
 from agent.lifecycle import step
 from fedge.capabilities import CAN
 from fedge.freshness import RoundId
-from fedge.messages import Cohort, Model, Task, pack
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec, UnknownLayer
 from fedge.plan import Plan
 from fedge.reasons import Reason

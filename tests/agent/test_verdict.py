@@ -10,13 +10,16 @@ import pytest
 from agent import held
 from agent.account import account
 from agent.check import check
-from agent.config import AgentSettings, DataSettings
+from agent.config import AgentSettings
 from agent.dataset import Unfit, fit
+from agent.settings.data import DataSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
 from agent.verdict import judge
 from fedge.errors import ConfigError, DataError
-from fedge.messages import Model, Task, pack
+from fedge.messages.message import pack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from tests.agent.test_dataset import WALK_RUN, classifier, from_csv, regression
 
 GOOD = "".join(f"{i},{2 * i},{'walk' if i % 2 else 'run'}\n" for i in range(40))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from aggregator.export import Origin, to_onnx
 from aggregator.parity import filled, output_scales, rows_of
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network
 from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
 from fedge.rules import Proposal

@@ -14,7 +14,7 @@ from agent.local.sgd import train
 from agent.measuring import measured
 from aggregator.rules.mean import Contribution, finish, order, partial
 from aggregator.survey import Measured, standardize
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import Moments, withhold
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU

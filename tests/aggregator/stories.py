@@ -18,21 +18,15 @@ from aggregator.stopping import Progress, Stopping
 from fedge.codecs import CODECS
 from fedge.frames import split
 from fedge.freshness import RoundId
-from fedge.messages import (
-    Blob,
-    Cohort,
-    Decline,
-    Frame,
-    Manifest,
-    Receipt,
-    Service,
-    Status,
-    Survey,
-    Task,
-    Update,
-    pack,
-    unpack,
-)
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.service import Service
+from fedge.messages.status import Decline, Status
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan

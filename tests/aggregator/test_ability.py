@@ -11,7 +11,8 @@ from aggregator.effects import Effect
 from aggregator.federation import Federation
 from aggregator.ledger.writing import Ledger
 from fedge.capabilities import BASE, CAN
-from fedge.messages import Frame, Status
+from fedge.messages.frame import Frame
+from fedge.messages.status import Status
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
 from fedge.plan import Plan
 from fedge.reasons import Reason

@@ -13,7 +13,10 @@ from aggregator.survey import Refusal
 from fedge.codecs import CODECS
 from fedge.errors import ProtocolError
 from fedge.freshness import RoundId
-from fedge.messages import Cohort, Survey, Update, pack, unpack
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack, unpack
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.reasons import Reason
 from fedge.selection import chosen
 from fedge.wire import encode

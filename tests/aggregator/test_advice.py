@@ -11,7 +11,7 @@ from aggregator.advice import BATCH, MOST_EPOCHS, STEPS, Sizes, propose
 from aggregator.ledger.writing import Ledger
 from aggregator.mixes import Mix
 from fedge.plan import Plan
-from fedge.store import make_folder
+from fedge.store.atomic_files import make_folder
 from tests.aggregator.stories import status
 from tests.aggregator.test_config import GOOD, write
 

@@ -17,7 +17,7 @@ from aggregator.probes import ROWS, Trial, probes
 from aggregator.rules.bounds import Factors
 from fedge.codecs import CODECS
 from fedge.freshness import RoundId
-from fedge.messages import Update
+from fedge.messages.update import Update
 from fedge.nn import Network
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize
 from tests.aggregator.stories import MODEL, TASK, P, blob, update

@@ -15,14 +15,17 @@ from aggregator.closing import blob_of, first_weights, model_message, surveyed, 
 from aggregator.config import FederationSettings
 from aggregator.generations import Return, beginning_of, go_back, require_wishable, story
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.presence import Watch
 from aggregator.replay import replay
 from fedge.codecs import CODECS
 from fedge.errors import ConfigError, DataError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Model, Task, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.moments import measure
 from fedge.nn import Network
 from fedge.nn.spec import Standardize, clip_of

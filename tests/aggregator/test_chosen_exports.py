@@ -13,7 +13,7 @@ from aggregator.choice import How, choose
 from aggregator.closing import blob_of, model_message
 from aggregator.exporting import Exported, Exporter, Job, job_of
 from aggregator.federation import Federation, Phase
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.stopping import Progress, progress_of
 from fedge.freshness import RoundId

@@ -17,7 +17,7 @@ from aggregator.claims import (
     outdated_text,
 )
 from fedge.freshness import RoundId
-from fedge.messages import MAX_COUNTER
+from fedge.messages.fields import MAX_COUNTER
 
 HERE = RoundId(1, 3)
 LAST = RoundId(MAX_COUNTER - 1, 0)

@@ -11,16 +11,18 @@ from agent.local.sgd import train
 from aggregator import survey as surveys
 from aggregator.answers import Answer
 from aggregator.closing import ClosingJob, Computed, blob_of, compute, job_of, save
-from aggregator.config import FederationSettings, StateSection
+from aggregator.config import FederationSettings
 from aggregator.federation import Federation
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
 from aggregator.rules.mean import Contribution, finish, order, partial
+from aggregator.settings.state import StateSection
 from aggregator.survey import standardize
 from fedge.capabilities import BASE, CAN
 from fedge.errors import ConfigError, DamagedState
-from fedge.messages import Task, pack
+from fedge.messages.message import pack
+from fedge.messages.task import Task
 from fedge.moments import measure
 from fedge.nn import Network, initialize
 from fedge.nn.spec import clip_of

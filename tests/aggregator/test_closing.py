@@ -24,18 +24,21 @@ from aggregator.closing import (
     save,
     surveyed,
 )
-from aggregator.config import StateSection
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.rules.bounds import Factors
 from aggregator.rules.mean import order
+from aggregator.settings.state import StateSection
 from aggregator.survey import Measured, Unmeasured, check, standardize
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, ProtocolError
 from fedge.frames import Refused
 from fedge.freshness import RoundId
-from fedge.messages import Frame, Survey, Update, pack
+from fedge.messages.frame import Frame
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.moments import Moments, measure
 from fedge.reasons import Reason
 from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, digest_of, frames, survey, update

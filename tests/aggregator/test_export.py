@@ -15,7 +15,7 @@ from safetensors.numpy import load
 from aggregator import export
 from aggregator.export import UNFILLED, Exported, Origin, to_onnx, to_safetensors, write
 from fedge.errors import StateError
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.spec import Dense, ReLU, Rescale, Sigmoid, Standardize, Tanh
 

@@ -11,7 +11,7 @@ import safetensors
 
 from aggregator import export, parity
 from aggregator.export import FILLED, UNFILLED, to_onnx, write
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network
 from tests.aggregator.engines import ENGINES, MEAN, ORIGIN, SCALE, differences, onnxruntime, task, weights
 

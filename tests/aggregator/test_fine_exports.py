@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from aggregator import export, parity
 from aggregator.export import to_onnx, write
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network
 from fedge.nn.spec import NetworkSpec, Standardize
 from tests.aggregator.engines import ENGINES, ORIGIN, differences, onnxruntime, task, weights

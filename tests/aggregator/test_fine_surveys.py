@@ -9,15 +9,16 @@ import pytest
 
 from aggregator import survey as surveys
 from aggregator.closing import ClosingJob, Computed, compute, job_of, save
-from aggregator.config import StateSection
 from aggregator.folding import fold
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
 from aggregator.rules.columns import exact, robust
+from aggregator.settings.state import StateSection
 from aggregator.survey import Measured, outliers, standardize
 from fedge.capabilities import BASE, CAN
-from fedge.messages import Task, pack
+from fedge.messages.message import pack
+from fedge.messages.task import Task
 from fedge.moments import is_constant, is_fine, measure, rounded
 from fedge.nn import Network, NetworkSpec, initialize
 from fedge.nn.spec import Dense, ReLU, Standardize, clip_of, takes_float64

@@ -14,7 +14,10 @@ from fedge.capabilities import BASE
 from fedge.frames import split
 from fedge.link import MessageArrived
 from fedge.logs import _Line
-from fedge.messages import Decline, Frame, Receipt, Status, pack, unpack
+from fedge.messages.frame import Frame
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Decline, Status
 from fedge.reasons import Reason
 from fedge.topics import Topics
 from tests.aggregator.stories import SURVEY, decline, frames, status, survey

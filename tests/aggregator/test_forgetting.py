@@ -17,7 +17,7 @@ from aggregator.replay import replay
 from fedge.errors import DataError, GaveWay, StateError
 from fedge.freshness import RoundId
 from fedge.reasons import Reason
-from fedge.store import lock
+from fedge.store.locks import lock
 from tests.aggregator.stories import frames, status, update
 from tests.aggregator.test_beginnings import SEED, Place
 from tests.aggregator.test_replay import admit
@@ -126,7 +126,7 @@ def test_what_was_interrupted_is_finished(place: Place, monkeypatch: pytest.Monk
         raise StateError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("aggregator.ledger.writing.wipe", full)
+        patch.setattr("aggregator.ledger.changes.forgetting.wipe", full)
         with pytest.raises(StateError, match="disk is full"):
             forget(place.settings, "rogue")
     assert b"rogue" in files(place)

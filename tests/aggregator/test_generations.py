@@ -6,7 +6,7 @@ import pytest
 
 from aggregator.config import FederationSettings
 from aggregator.generations import learnt, require_same
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from fedge.errors import ConfigError
 
 PLAIN = """\

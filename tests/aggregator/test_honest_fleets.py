@@ -5,11 +5,11 @@ import pytest
 
 from agent.local.sgd import train
 from aggregator.closing import first_weights
-from aggregator.config import RoundsSection
 from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
+from aggregator.settings.rounds import RoundsSection
 from aggregator.usual import Usual
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 from fedge.plan import Plan

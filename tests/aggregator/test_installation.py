@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from aggregator import installation
-from aggregator.installation import hand_over, look_up, point_broker, take_in
+from aggregator.installation import broker, commands, ownership, services
+from aggregator.installation.broker import point_broker
+from aggregator.installation.folder import FEDERATIONS, FILES, look_up, take_in
+from aggregator.installation.ownership import hand_over
 from fedge.deployment import units
 from fedge.errors import ConfigError, DeploymentError
-from fleet.identities import founding
 from fleet.identities.folder import FederationFolder
+from fleet.identities.founding import found as found_federation
+from fleet.identities.founding_options import Founding
 
 
 def found(folder: Path, name: str = "greenhouse") -> Path:
@@ -46,7 +49,7 @@ def test_a_folder_is_moved_to_its_place_once(tmp_path: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `fedge init` makes."""
     root = tmp_path_factory.mktemp("federations") / "greenhouse"
-    founding.found(FederationFolder(root), founding.Founding("greenhouse", ["broker.example"]))
+    found_federation(FederationFolder(root), Founding("greenhouse", ["broker.example"]))
     return root
 
 
@@ -61,7 +64,7 @@ def test_a_folder_that_was_not_finished_is_refused(whole: Path, tmp_path: Path) 
     """Each file that a power cut can have prevented is named, and `fedge init` again makes it whole."""
     made = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
     made.discard("registrar/publishing")  # a lock, which any process makes that needs it
-    assert set(installation.FILES) == made
+    assert set(FILES) == made
     for file in sorted(made - {"federation.toml"}):
         (whole / file).rename(tmp_path / "aside")
         with pytest.raises(
@@ -75,7 +78,7 @@ def test_a_folder_that_was_not_finished_is_refused(whole: Path, tmp_path: Path) 
         ConfigError, match=r"device\.toml, aggregator/watch\.pem, broker/crl\.pem are missing"
     ):
         look_up(whole)
-    founding.found(FederationFolder(whole), founding.Founding("greenhouse", ["broker.example"]))
+    found_federation(FederationFolder(whole), Founding("greenhouse", ["broker.example"]))
     assert look_up(whole) == whole
 
 
@@ -155,7 +158,7 @@ def test_the_certificates_of_every_federation_that_runs_are_looked_at_daily(
         return "\n".join(f"fedge-aggregator@{name}.service loaded active running" for name in names)
 
     monkeypatch.setattr(units, "systemctl", systemctl)
-    installation._start(None, again=True)
+    services.start(None, again=True)
     timers = [arguments[-1] for arguments in told if "--now" in arguments]
     assert timers == ["fedge-renew-server@the-aggregator.timer", "fedge-renew-server@harbour.timer"]
 
@@ -166,7 +169,7 @@ def test_the_access_lists_are_written_before_anything_of_the_new_version_speaks(
 ) -> None:
     """Of the federation that is installed, and of all whose registrar runs; by the new version's program."""
     done: list[str] = []
-    folder, harbour = installation.FEDERATIONS / "greenhouse", installation.FEDERATIONS / "harbour"
+    folder, harbour = FEDERATIONS / "greenhouse", FEDERATIONS / "harbour"
 
     class Server:
         link = current = tmp_path / "server.1"
@@ -189,17 +192,18 @@ def test_the_access_lists_are_written_before_anything_of_the_new_version_speaks(
         "fedge-registrar@.service": ["fedge-registrar@greenhouse.service", "fedge-registrar@harbour.service"]
     }
     for name in ("require_root", "hand_over", "point_broker"):
-        monkeypatch.setattr(installation, name, lambda _: None)
-    monkeypatch.setattr(installation, "look_up", lambda source: source)
-    monkeypatch.setattr(installation, "take_in", lambda source: source)
-    monkeypatch.setattr(installation, "find", lambda name: name)
-    monkeypatch.setattr(installation, "SERVER", Server())
-    monkeypatch.setattr(installation, "run", run)
-    monkeypatch.setattr(installation, "_start", lambda *_, **__: done.append("start"))
+        monkeypatch.setattr(commands, name, lambda _: None)
+    monkeypatch.setattr(commands, "look_up", lambda source: source)
+    monkeypatch.setattr(commands, "take_in", lambda source: source)
+    monkeypatch.setattr(commands, "find", lambda name: name)
+    monkeypatch.setattr(commands, "SERVER", Server())
+    monkeypatch.setattr(commands, "run", run)
+    monkeypatch.setattr(broker, "run", run)
+    monkeypatch.setattr(commands, "start", lambda *_, **__: done.append("start"))
     monkeypatch.setattr(units, "instances", lambda template: running.get(template, []))
     monkeypatch.setattr(units, "place", lambda *_: False)
     monkeypatch.setattr(units, "place_units", lambda *_: False)
-    installation.install(folder if given else None, None)
+    commands.install(folder if given else None, None)
     fedge = tmp_path / "server.2/bin/fedge"
     assert done[-4:] == [
         "switch to server.2",
@@ -228,14 +232,14 @@ def test_owners_change_of_files_and_never_through_links(
 
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: ours)
     monkeypatch.setattr(grp, "getgrnam", lambda _name: group)
-    monkeypatch.setattr(installation, "run", lambda _command: "")
+    monkeypatch.setattr(ownership, "run", lambda _command: "")
     monkeypatch.setattr(os, "fchown", noted)
     hand_over(folder)
     assert identity.stat().st_mode & 0o777 == 0o640, "the broker's key is its group's to read"
     broker = {"broker", "broker/mosquitto.conf", "broker/identity.pem"}
     assert given == {"registrar"} | broker
     given.clear()
-    installation._give_back([folder])
+    ownership.give_back([folder])
     assert given == {"broker", "registrar"}
     other = tmp_path / "other.key"
     other.touch(0o600)

@@ -9,7 +9,8 @@ from aggregator.buckets import MESSAGE_COST, TOP_UP_AGAIN_S, needed, updates
 from aggregator.intake import Intake
 from aggregator.patience import MISSES
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Frame, Update
+from fedge.messages.frame import Frame
+from fedge.messages.update import Update
 from tests.aggregator.stories import Story, federation, frames, of, rules, running, update
 
 DEADLINE_S, OTHERS_S, TRAINING_S, UPLOAD_S = 150.0, 50.0, 1.0, 70.0

@@ -19,7 +19,7 @@ from aggregator.watching import Watching
 from fedge.errors import StateError
 from fedge.freshness import RoundId, round_of
 from fedge.link import MessageArrived
-from fedge.messages import pack
+from fedge.messages.message import pack
 from fedge.reasons import Reason
 from fedge.topics import Topics
 from tests.aggregator.stories import (

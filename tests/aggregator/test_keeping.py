@@ -17,12 +17,13 @@ from aggregator.keeping import archive, place
 from aggregator.keeping.backup import backup
 from aggregator.keeping.restore import restore
 from aggregator.ledger.layout import FILE, MIGRATIONS
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from fedge import store
 from fedge.deployment import units
 from fedge.errors import ConfigError, DamagedState, GaveWay, StateError
 from fedge.freshness import RoundId
+from fedge.store import atomic_files, locks
 from fleet import replay as replaying
 from tests.aggregator.test_ledger import admit, close, count
 
@@ -44,7 +45,7 @@ class Server:
         self.config = folder / "federation.toml"
         self.config.write_text(TOML.format(name=name))
         self.settings = FederationSettings.load(self.config, {})
-        self.state = store.make_folder(self.settings.state.folder)
+        self.state = atomic_files.make_folder(self.settings.state.folder)
 
     def learn(self, rounds: int, generation: int = 1) -> None:
         """Go on to so many closed rounds."""
@@ -148,7 +149,7 @@ def test_a_folder_that_is_not_there_is_named(server: Server) -> None:
 
 
 def test_nothing_is_restored_under_an_aggregator_at_work(server: Server, file: Path) -> None:
-    held = store.lock(server.state)
+    held = locks.lock(server.state)
     with pytest.raises(GaveWay, match=f"process {os.getpid()} already works with this state folder"):
         restore(server.settings, file, force=True)
     os.close(held)

@@ -13,14 +13,16 @@ import pytest
 
 from aggregator.answers import Answer, Missed, Verdict
 from aggregator.ledger.layout import MIGRATIONS
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_devices, read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Blob, Cohort, Frame
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort
 from fedge.reasons import Reason
-from fedge.store import open_database
+from fedge.store.databases import open_database
 from fedge.topics import lane_of
 from tests.aggregator.stories import blob, decline, digest_of, frames, status, update
 

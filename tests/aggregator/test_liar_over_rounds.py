@@ -7,7 +7,7 @@ from agent.local.sgd import train
 from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import MAX_SAMPLES, Contribution, finish, order, partial
 from aggregator.survey import RULE, standardize
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn import Network, initialize
 from fleet.baselines import held_out
 from tests.aggregator.learning import PLAN, Learner, watch

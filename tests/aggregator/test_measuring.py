@@ -14,15 +14,15 @@ from aggregator.answers import Answer
 from aggregator.averaging import mean_of
 from aggregator.beginnings import begin_with
 from aggregator.closing import ClosingJob, Computed, compute, progress_after, save
-from aggregator.config import StateSection
 from aggregator.generations import Return, beginning_of, require_wishable
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.replay import replay
+from aggregator.settings.state import StateSection
 from aggregator.stopping import Progress
 from fedge.capabilities import CAN
 from fedge.errors import DataError
 from fedge.freshness import RoundId
-from fedge.messages import Status
+from fedge.messages.status import Status
 from fedge.reasons import Reason
 from tests.aggregator.stories import (
     DEADLINE_S,

@@ -22,7 +22,7 @@ from aggregator.metrics import FederationCollector
 from aggregator.tally import BOUNDS_S, Now, Tally
 from fedge.errors import ConfigError
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import Reason
 from fleet.broker import free_port
 from tests.aggregator.stories import DEADLINE_S, Story, decline, federation, status, update

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aggregator import mixes
 from aggregator.mixes import SHOWN, SKEWED, mix_of, skew_of
-from fedge.messages import MAX_CLASSES_TOLD
+from fedge.messages.survey import MAX_CLASSES_TOLD
 
 CLASSES = ("walk", "run", "still")
 counts = st.dictionaries(st.sampled_from("abcd"), st.integers(5, 1_000), min_size=1)

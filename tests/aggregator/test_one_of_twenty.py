@@ -29,7 +29,13 @@ from aggregator.survey import Measured, check
 from aggregator.usual import Usual
 from fedge.frames import FRAME_BYTES, cost
 from fedge.freshness import RoundId
-from fedge.messages import MAX_FRAMES, MAX_SIZE, Frame, Message, Status, Survey, Task, Update, unpack
+from fedge.messages.fields import MAX_FRAMES, MAX_SIZE
+from fedge.messages.frame import Frame
+from fedge.messages.message import Message, unpack
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.reasons import Reason

@@ -20,7 +20,7 @@ from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase
 from aggregator.generations import Return
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import known, open_federation
@@ -32,7 +32,11 @@ from fedge.frames import cost
 from fedge.freshness import RoundId
 from fedge.link import Answered, Link, LinkUp, MessageArrived, Publication, Sent
 from fedge.liveness import Pulse
-from fedge.messages import Blob, Cohort, Task, pack, seal, unpack
+from fedge.messages.envelope import seal
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack, unpack
+from fedge.messages.task import Task
 from fedge.nn.spec import UnknownLayer
 from fedge.reasons import Reason
 from fedge.settings import BrokerSettings

@@ -16,7 +16,7 @@ from aggregator.__main__ import main
 from aggregator.generations import Return, go_back, learnt
 from aggregator.keeping import new_generation
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.loop import Loop
 from aggregator.orders import Order, give, is_given, pending, withdraw
@@ -24,7 +24,7 @@ from aggregator.presence import Watch
 from aggregator.takeover import TakeUp
 from fedge.errors import DataError, GaveWay
 from fedge.freshness import RoundId
-from fedge.store import alone, lock
+from fedge.store.locks import alone, lock
 from tests.aggregator.test_beginnings import Place
 
 NAME, OTHER = "1f" * 16, "2e" * 16

@@ -9,18 +9,20 @@ import pytest
 
 from aggregator import effects as do
 from aggregator.closing import ClosingJob, Computed, compute, job_of, save
-from aggregator.config import FederationSettings, StateSection
+from aggregator.config import FederationSettings
 from aggregator.ledger.layout import MIGRATIONS
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_devices
 from aggregator.ledger.writing import Ledger
 from aggregator.participation import Participation, last_of
 from aggregator.quorum import quorum_of, share_of
+from aggregator.settings.state import StateSection
 from fedge.errors import ConfigError
 from fedge.freshness import RoundId
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import PASSING, Reason
-from fedge.store import open_database
+from fedge.store.databases import open_database
 from tests.aggregator.stories import (
     DEADLINE_S,
     EVERYBODY,

@@ -5,7 +5,7 @@ import pytest
 from aggregator.presence import PATIENCE_S, QUIET_S, Watch
 from fedge.capabilities import BASE
 from fedge.freshness import RoundId
-from fedge.messages import Manifest
+from fedge.messages.manifest import Manifest
 from fedge.plan import Plan
 from tests.aggregator.stories import EVERYBODY, LARGER, MODEL, SMALLER, blob, service, status
 

@@ -7,7 +7,7 @@ import pytest
 
 from aggregator.config import FederationSettings
 from aggregator.generations import learnt, require_same
-from aggregator.ledger.reading import Life
+from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.opening import take_up
 from aggregator.presence import Watch

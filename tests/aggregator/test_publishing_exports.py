@@ -16,7 +16,10 @@ from aggregator.runtime import Runtime, _Export
 from fedge.frames import FRAME_BYTES, Assembler, Limits
 from fedge.freshness import RoundId
 from fedge.link import Link, LinkDown, LinkUp, Publication, Sent
-from fedge.messages import Export, Frame, unpack, unseal
+from fedge.messages.envelope import unseal
+from fedge.messages.export import Export
+from fedge.messages.frame import Frame
+from fedge.messages.message import unpack
 from fedge.topics import Topics
 from tests.aggregator.stories import TASK, federation
 

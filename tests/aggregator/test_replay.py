@@ -15,7 +15,8 @@ import pytest
 from aggregator.answers import Answer
 from aggregator.averaging import Updates, bounded_mean, mean_of
 from aggregator.closing import blob_of, first_weights, model_message, surveyed, weights_of
-from aggregator.ledger.reading import Life, read_only
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.replay import replay
@@ -24,7 +25,11 @@ from fedge import __version__
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState, DataError, StateError
 from fedge.freshness import RoundId
-from fedge.messages import Cohort, Survey, Task, Update, pack
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import measure
 from fedge.reasons import Reason
 from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
@@ -151,8 +156,8 @@ def test_a_rule_that_this_program_does_not_know_is_named_and_not_guessed(learnt:
         with pytest.raises(
             DataError,
             match=rf"round 2\.2 was closed by the rule '?{rule}'?, and fedge {__version__} knows only "
-            "mean/1, mean/2, survey/1, survey/2, survey/3, survey/4, kept/1: replay it with the version that closed "
-            "it, or a newer one",
+            "mean/1, mean/2, survey/1, survey/2, survey/3, survey/4, kept/1: replay it with the version "
+            "that closed it, or a newer one",
         ):
             replay(path, 2, SEED)
         assert replay(path, 3, SEED).same

@@ -24,7 +24,8 @@ from aggregator.takeover import TakeUp
 from fedge.errors import DamagedState, FedgeError, StateError
 from fedge.freshness import RoundId
 from fedge.link import Link, LinkDown, LinkUp, MessageArrived, Publication
-from fedge.messages import Receipt, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
 from fedge.moments import Moments
 from fedge.topics import Topics
 from tests.aggregator.stories import DEADLINE_S, OURS, SURVEY, frames, status, survey

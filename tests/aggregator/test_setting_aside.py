@@ -15,7 +15,7 @@ from aggregator.patience import MISSES
 from aggregator.usual import Usual
 from fedge.codecs import CODECS
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import Reason
 from tests.aggregator.stories import (
     DEADLINE_S,

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.survey import MIN_SAMPLES, Measured, Refusal, Unmeasured, check, standardize
-from fedge.messages import ClassCount, Survey, Task
+from fedge.messages.survey import ClassCount, Survey
+from fedge.messages.task import Task
 from fedge.moments import Moments, measure
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Standardize
 from fedge.reasons import Reason

@@ -8,7 +8,7 @@ import pytest
 
 from agent.dataset import Dataset
 from aggregator.survey import Measured, outliers, standardize
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.moments import Moments, measure
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 from tests.aggregator.learning import Learner, claims, stations, told, watch

@@ -13,8 +13,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from aggregator.config import ModelSection, PlanSection, RoundsSection, StoppingSection
 from aggregator.metrics import BROUGHT, FederationCollector
+from aggregator.settings.model import ModelSection
+from aggregator.settings.plan import PlanSection
+from aggregator.settings.rounds import RoundsSection
+from aggregator.settings.stopping import StoppingSection
 from aggregator.tally import Now, Tally
 from fleet.datasets import LABEL, SERIES, load_watch
 from fleet.provision import DATA_FILE

@@ -14,7 +14,9 @@ from fedge.capabilities import (
     unknown_in_model,
     unknown_in_task,
 )  # fmt: skip
-from fedge.messages import Model, Task, unpack
+from fedge.messages.message import unpack
+from fedge.messages.model import Model
+from fedge.messages.task import Task
 from fedge.names import Capabilities, tidy
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 from fedge.plan import Plan

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedge.deployment import backoff, machine, units, variables
+from fedge.deployment.changeover import change_over
 from fedge.deployment.program import AGENT, SERVER, Program, requirement
 from fedge.errors import DeploymentError, StateError
 
@@ -38,6 +39,34 @@ def test_a_program_is_replaced_in_one_step_and_then_tidied(program: Program) -> 
     program.remove()
     assert not program.base.exists()
     assert list(program.bin.iterdir()) == []
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_runs_is_started_anew_where_something_has_changed(program: Program, changed: bool) -> None:
+    program.switch(environment(program, 1))
+    done: list[bool | str] = []
+    change_over(
+        program, program.all[0], done.append, changed=changed, prepare=lambda: done.append("prepared")
+    )
+    assert done == ["prepared", changed]
+    change_over(program, environment(program, 2), done.append, changed=changed)
+    assert done[2:] == [True]
+
+
+def test_a_program_that_does_not_start_gives_its_place_back(program: Program) -> None:
+    old, new = environment(program, 1), environment(program, 2)
+    started: list[Path | None] = []
+
+    def start(_again: bool) -> None:
+        started.append(program.current)
+        if program.current == new:
+            raise DeploymentError("it does not start")
+
+    program.switch(old)
+    with pytest.raises(DeploymentError, match="it does not start"):
+        change_over(program, new, start, changed=False)
+    assert started == [new, old]
+    assert program.current == old
 
 
 def test_what_stands_in_the_way_is_not_overwritten(program: Program) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from agent.config import AgentSettings
-from agent.installation import identity_of
+from agent.installation.source import identity_of
 from aggregator.config import FederationSettings
 from fedge import bundle
 from fedge.device_names import as_id, as_ids, renamed
@@ -18,7 +18,8 @@ from fedge.errors import ConfigError
 from fedge.provisioning import may_name_a_device
 from fleet.cli import app
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.register import Register
 
 FEDERATION = """

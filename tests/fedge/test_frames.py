@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from fedge import frames, wire
 from fedge.errors import ProtocolError
 from fedge.frames import FRAME_BYTES, Assembler, Limits, Partial, Refused
-from fedge.messages import MAX_FRAMES, MAX_SIZE, Frame, unpack
+from fedge.messages.fields import MAX_FRAMES, MAX_SIZE
+from fedge.messages.frame import Frame
+from fedge.messages.message import unpack
 from fedge.reasons import Reason
 
 ROOMY = Limits(per_key=10_000_000, total=50_000_000)

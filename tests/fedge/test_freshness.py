@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedge.freshness import MANIFEST_EXPIRY_S, RoundId, round_of, seconds_left
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import Reason
 
 COUNTERS = st.integers(0, 2**31 - 1)

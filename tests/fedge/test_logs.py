@@ -9,7 +9,9 @@ import pytest
 
 from fedge.escapes import printable
 from fedge.logs import tell
-from fedge.messages import Receipt, Status, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.status import Status
 from fedge.wire import decode, encode
 
 HOSTILE = "gone\n<0>kernel: panic\r\x1b[2J\x1b]0;title\x07 \x9b1m \u202egnorw\u2028end\udcff"

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from fedge.capabilities import BASE, CAN, lacking, required, unknown_in_task
-from fedge.messages import Task, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.rules import NAMES, Holdout, Proposal
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge.messages import Cohort
+from fedge.messages.manifest import Cohort
 from fedge.selection import chosen
 
 devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fedge import store
 from fedge.errors import DamagedState, GaveWay, StateError
-from fedge.store import atomic_write, lock, make_folder, open_database, quarantine, remove
+from fedge.store import databases
+from fedge.store.atomic_files import atomic_write, make_folder, quarantine, remove
+from fedge.store.databases import open_database
+from fedge.store.locks import lock
 
 SCHEMA = "CREATE TABLE things (name TEXT NOT NULL)"
 FIRST = (SCHEMA,)
@@ -156,7 +158,7 @@ def test_fault_37_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: 
 
 def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from fedge.store import GaveWay, lock\n"
+        "import sys; from pathlib import Path; from fedge.store.locks import GaveWay, lock\n"
         "try: lock(Path(sys.argv[1]))\n"
         "except GaveWay as error: print(error)\n"
         "else: print('locked')"
@@ -256,7 +258,7 @@ def test_an_older_layout_is_migrated_step_by_step(tmp_path: Path) -> None:
 MIGRATE = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from fedge.store import open_database
+from fedge.store.databases import open_database
 
 def kill_at(statement):
     if "KILL" in statement:
@@ -311,7 +313,7 @@ def test_two_programs_that_start_at_once_migrate_once(
     """The second has looked at the layout before the first changed it."""
     path = tmp_path / "x.db"
     open_database(path, FIRST).close()
-    examine = store._examine
+    examine = databases._examine
 
     def slowly(connection: sqlite3.Connection, path: Path) -> int:
         found = examine(connection, path)
@@ -319,11 +321,11 @@ def test_two_programs_that_start_at_once_migrate_once(
         open_database(path, (*FIRST, ADD_COLOUR)).close()
         return found
 
-    monkeypatch.setattr(store, "_examine", slowly)
+    monkeypatch.setattr(databases, "_examine", slowly)
     database = open_database(path, (*FIRST, ADD_COLOUR))
     assert database.execute("PRAGMA user_version").fetchone() == (2,)
     database.close()
-    monkeypatch.setattr(store, "_examine", slowly)
+    monkeypatch.setattr(databases, "_examine", slowly)
     with pytest.raises(StateError, match="has layout 2, this program knows up to 1"):
         open_database(path, FIRST)
 

@@ -7,7 +7,9 @@ import pytest
 
 from fedge import ed25519
 from fedge.errors import ProtocolError
-from fedge.messages import MAX_SUCCESSIONS, Service, Signed, Succession, pack, unpack
+from fedge.messages.envelope import MAX_SUCCESSIONS, Signed, Succession
+from fedge.messages.message import pack, unpack
+from fedge.messages.service import Service
 from fedge.reasons import Reason
 from fedge.topics import Topics
 from fedge.trust import Signer, Signers, authenticate, lengthened, succession

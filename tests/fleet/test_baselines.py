@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agent.dataset import Dataset
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
 from fedge.plan import Plan
 from fleet.baselines import alone, central, held_out, predict

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import CsvSettings
+from agent.settings.sources import CsvSettings
 from agent.sources import open_source
 from fedge.errors import ConfigError
 from fleet.datasets import LABEL, SERIES, load_watch

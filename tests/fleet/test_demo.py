@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.export import ONNX, SAFETENSORS
-from fedge.store import lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import lock
 from fleet import learning as whole
 from fleet.demo import Options, run
 from fleet.progress import Silent

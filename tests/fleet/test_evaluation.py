@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from aggregator.export import Origin, to_onnx
 from fedge.codecs import CODECS
-from fedge.messages import Task
+from fedge.messages.task import Task
 from fleet.cli import app
 from tests.agent.test_predict import CLASSIFIER, LINE, REGRESSION, STEP
 

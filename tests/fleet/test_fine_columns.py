@@ -29,7 +29,12 @@ from aggregator.rules.mean import Contribution, finish, order, partial
 from aggregator.survey import Measured, standardize
 from fedge.codecs import CODECS
 from fedge.freshness import RoundId
-from fedge.messages import Blob, Cohort, Manifest, Survey, Task, Update, pack, unpack
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize, takes_float64
 from fedge.plan import Plan

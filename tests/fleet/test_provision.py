@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config import AgentSettings, CsvSettings
+from agent.config import AgentSettings
 from agent.dataset import fit
+from agent.settings.sources import CsvSettings
 from agent.sources import open_source
 from aggregator.config import FederationSettings
 from fedge.plan import Plan

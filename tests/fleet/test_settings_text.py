@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from agent.config import AgentSettings, CsvSettings
+from agent.config import AgentSettings
+from agent.settings.sources import CsvSettings
 from aggregator.config import FederationSettings
 from fedge.nn.spec import Dense, ReLU
 from fedge.plan import Plan

@@ -22,7 +22,7 @@ from agent import held
 from agent.memory import FILE as MEMORY
 from agent.memory import Memory
 from aggregator.replay import replay
-from fedge.messages import Manifest
+from fedge.messages.manifest import Manifest
 from fleet.broker import free_port
 from tests.power.image import ROOT, image
 from tests.power.machine import PATIENCE_S, Machine

@@ -19,7 +19,8 @@ from fedge import bundle
 from fleet.broker import Broker, LocalBroker, free_port
 from fleet.identities.enrolling import admit_observer, enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="Mosquitto is not installed")

@@ -29,7 +29,8 @@ from pathlib import Path
 
 import msgpack
 
-from fedge.messages import Export, unseal
+from fedge.messages.envelope import unseal
+from fedge.messages.export import Export
 from fleet import broker as brokers
 from fleet.broker import LocalBroker, free_port
 from fleet.processes import spawn, stop

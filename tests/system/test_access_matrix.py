@@ -18,10 +18,13 @@ import pytest
 from fedge import bundle
 from fedge.provisioning import identity, renewal_user
 from fedge.token import Token
-from fleet.identities.authority import Authority, make_key, public_key, utc_now
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import utc_now
 from fleet.identities.enrolling import enroll, revoke
 from fleet.identities.folder import FederationFolder, read
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
+from fleet.identities.keys import make_key, public_key
 from fleet.identities.publishing import publish, signal_broker
 from fleet.identities.register import Register
 from fleet.identities.tokens import promise, withdraw

@@ -2,7 +2,9 @@
 
 import pytest
 
-from fedge.messages import MAX_SIZE, Survey, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.message import unpack
+from fedge.messages.survey import Survey
 from tests.system.federations import CLASSIFIER, as_csv, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query
 

@@ -21,12 +21,14 @@ from agent.enrolment.join import begin_request, join_with_bundle, join_with_toke
 from agent.enrolment.renew import renew
 from fedge.errors import ConfigError, FedgeError, Unanswered
 from fedge.link import Link, LinkDown
-from fedge.messages import pack, unpack
+from fedge.messages.message import pack, unpack
 from fedge.provisioning import SALT_BYTES, Enrol, Issued, Verifier, digest, enrolment_proof, identity
 from fedge.token import Token
 from fedge.topics import Topics
-from fleet.identities.authority import Authority, make_key, public_key, utc_now
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import utc_now
 from fleet.identities.enrolling import enroll, revoke
+from fleet.identities.keys import make_key, public_key
 from fleet.identities.tokens import promise, withdraw
 from tests.system.probes import Member, Refused, tls
 from tests.system.production import Production, needs_mosquitto, production

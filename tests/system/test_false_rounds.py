@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fedge.messages import pack, seal
+from fedge.messages.envelope import seal
+from fedge.messages.message import pack
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses

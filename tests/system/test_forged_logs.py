@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fedge.messages import pack
+from fedge.messages.message import pack
 from fedge.reasons import Reason
 from fedge.wire import decode, encode
 from tests.system.federations import CLASSIFIER, motions

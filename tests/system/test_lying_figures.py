@@ -8,7 +8,12 @@ import pytest
 
 from aggregator.ledger.reading import read_only
 from fedge.frames import split
-from fedge.messages import MAX_SIZE, Manifest, Survey, Task, Update, pack, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.nn.spec import Standardize
 from fleet.broker import free_port

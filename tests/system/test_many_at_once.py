@@ -11,12 +11,15 @@ import pytest
 
 from fedge import bundle
 from fedge.provisioning import SALT_BYTES, Verifier
-from fedge.store import open_read_only
-from fleet.identities.authority import Authority, make_key, public_key, utc_now
+from fedge.store.databases import open_read_only
+from fleet.identities.authority import Authority
+from fleet.identities.certificates import utc_now
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.identity import Identity
+from fleet.identities.keys import make_key, public_key
 from fleet.identities.register import Register
 from fleet.identities.tokens import promise, read_duration
 from tests.system.probes import Member, Refused, tls

@@ -13,7 +13,11 @@ from aggregator.signing import read_signer
 from fedge import ed25519
 from fedge.frames import split
 from fedge.freshness import round_of
-from fedge.messages import Blob, Manifest, Model, Signed, pack, seal, unpack, unseal
+from fedge.messages.envelope import Signed, seal, unseal
+from fedge.messages.frame import Blob
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
 from fedge.topics import Topics
 from fedge.trust import authenticate, fingerprint
 from fleet import broker as brokers

@@ -10,7 +10,14 @@ import pytest
 from aggregator.intake import NOBODY
 from fedge import wire
 from fedge.frames import split
-from fedge.messages import MAX_SIZE, Frame, Manifest, Service, Survey, Update, pack, unpack, unseal
+from fedge.messages.envelope import unseal
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Frame
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.service import Service
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.reasons import Reason
 from fedge.topics import Topics
 from tests.system.audit import check_books

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from fedge.frames import split
-from fedge.messages import Manifest, Update, pack
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack
+from fedge.messages.update import Update
 from fedge.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions, steady

@@ -14,7 +14,8 @@ import pytest
 from fedge.capabilities import CAN
 from fedge.frames import split
 from fedge.freshness import RoundId
-from fedge.messages import Status, pack
+from fedge.messages.message import pack
+from fedge.messages.status import Status
 from fleet.broker import free_port
 from tests.aggregator.stories import update
 from tests.system.federations import CLASSIFIER, steady

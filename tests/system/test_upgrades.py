@@ -33,24 +33,20 @@ from fedge.codecs import CODECS
 from fedge.ed25519 import read_public_key, verify
 from fedge.frames import join
 from fedge.freshness import RoundId
-from fedge.messages import (
-    MAX_SIZE,
-    Export,
-    Frame,
-    Manifest,
-    Message,
-    Model,
-    Receipt,
-    Service,
-    Signed,
-    Status,
-    Survey,
-    Task,
-    Update,
-    pack,
-    unpack,
-)
-from fedge.provisioning import Enrol, Issued, Renew
+from fedge.messages.envelope import Signed
+from fedge.messages.export import Export
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Frame
+from fedge.messages.kinds import KINDS
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.model import Model
+from fedge.messages.receipt import Receipt
+from fedge.messages.service import Service
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.task import Task
+from fedge.messages.update import Update
 from fedge.token import Token
 from fedge.topics import Topics
 from fedge.trust import authenticate
@@ -73,7 +69,6 @@ FIRST = "e7b4c85"
 
 LEFT = RECORDED / "0.2.0"
 GOLDEN = ROOT / "tests" / "fedge" / "golden"
-KINDS = {kind.TYPE: kind for kind in (*Message.__subclasses__(), Enrol, Issued, Renew)}
 VERSIONS = sorted(folder.name for folder in RECORDED.iterdir())
 
 

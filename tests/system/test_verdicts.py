@@ -8,7 +8,8 @@ import pytest
 from aggregator.__main__ import main as aggregator
 from aggregator.replay import replay
 from fedge.frames import split
-from fedge.messages import Frame, pack
+from fedge.messages.frame import Frame
+from fedge.messages.message import pack
 from fedge.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions

@@ -10,7 +10,12 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fedge.capabilities import CAN
-from fedge.messages import Decline, Manifest, Receipt, Service, Status, pack, unpack, unseal
+from fedge.messages.envelope import unseal
+from fedge.messages.manifest import Manifest
+from fedge.messages.message import pack, unpack
+from fedge.messages.receipt import Receipt
+from fedge.messages.service import Service
+from fedge.messages.status import Decline, Status
 from fedge.topics import Topics
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 

@@ -8,7 +8,13 @@ import pytest
 
 from fedge.errors import ProtocolError
 from fedge.freshness import RoundId
-from fedge.messages import MAX_SIZE, Blob, Cohort, Frame, Manifest, Status, Survey, Update, unpack
+from fedge.messages.fields import MAX_SIZE
+from fedge.messages.frame import Blob, Frame
+from fedge.messages.manifest import Cohort, Manifest
+from fedge.messages.message import unpack
+from fedge.messages.status import Status
+from fedge.messages.survey import Survey
+from fedge.messages.update import Update
 from fedge.plan import Plan
 from fedge.topics import Topics
 from fleet.world import liars, members

@@ -7,7 +7,9 @@ import pytest
 from aggregator.ledger.writing import Ledger
 from fedge.freshness import Attempt, RoundId
 from fedge.link import MessageArrived
-from fedge.messages import Cohort, Decline, Status, pack
+from fedge.messages.manifest import Cohort
+from fedge.messages.message import pack
+from fedge.messages.status import Decline, Status
 from fedge.topics import Topics
 from fleet.world.books import Book
 from fleet.world.broker import Message

@@ -33,7 +33,9 @@ from aggregator.rules.mean import Contribution
 from fedge.frames import split
 from fedge.freshness import RoundId, round_of
 from fedge.link import MessageArrived, Publication
-from fedge.messages import MAX_COUNTER, Frame, pack, unpack
+from fedge.messages.fields import MAX_COUNTER
+from fedge.messages.frame import Frame
+from fedge.messages.message import pack, unpack
 from fedge.reasons import Reason
 from fleet.world import campaign
 from fleet.world.disks import WatchedMemory

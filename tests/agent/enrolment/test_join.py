@@ -18,7 +18,9 @@ from fedge import bundle
 from fedge.errors import ConfigError, GaveWay
 from fedge.provisioning import Enrol
 from fedge.token import Token, new_secret
-from fleet.identities.authority import Authority, make_key, public_key, read_request
+from fleet.identities.authority import Authority
+from fleet.identities.keys import make_key, public_key
+from fleet.identities.requests import read_request
 from tests.agent.enrolment.powercuts import Crash, crash_at
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -15,7 +15,9 @@ from agent.enrolment.certificates import Present
 from agent.enrolment.renew import Renewed, renew
 from fedge.errors import ConfigError, StateError, Unanswered
 from fedge.provisioning import Enrol, Renew
-from fleet.identities.authority import Authority, make_key, public_key, read_request
+from fleet.identities.authority import Authority
+from fleet.identities.keys import make_key, public_key
+from fleet.identities.requests import read_request
 from tests.agent.enrolment.powercuts import Crash, crash_at
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

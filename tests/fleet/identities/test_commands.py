@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from fedge.store import lock
+from fedge.store.locks import lock
 from fedge.token import Token
 from fleet.cli import app
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 
 
 @pytest.fixture

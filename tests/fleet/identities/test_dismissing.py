@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fedge.link import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fedge.messages import Status, pack, unpack
+from fedge.messages.message import pack, unpack
+from fedge.messages.status import Status
 from fleet.identities import dismissing
 from fleet.identities.dismissing import Dismissed, StandIn, patience_s
 

@@ -16,16 +16,17 @@ from aggregator.ledger.writing import Ledger
 from fedge import bundle
 from fedge.errors import ConfigError
 from fedge.freshness import Attempt, RoundId
-from fedge.messages import Status
+from fedge.messages.status import Status
 from fedge.provisioning import Verifier
-from fedge.store import lock
+from fedge.store.locks import lock
 from fleet.identities import enrolling, publishing
 from fleet.identities import listing as listings
-from fleet.identities.authority import describe, utc_now
+from fleet.identities.certificates import describe, utc_now
 from fleet.identities.dismissing import Dismissed
 from fleet.identities.enrolling import Revoked, admit_observer, enroll, revoke
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.identity import Identity
 from fleet.identities.listing import as_json, listing, show
 from fleet.identities.publishing import Signalled

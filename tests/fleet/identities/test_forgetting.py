@@ -12,7 +12,8 @@ import pytest
 from aggregator.ledger.writing import Ledger
 from fedge.errors import StateError
 from fedge.freshness import RoundId
-from fedge.store import lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import lock
 from fleet.identities import forgetting
 from fleet.identities.folder import FederationFolder
 from fleet.identities.identity import Identity

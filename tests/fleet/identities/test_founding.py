@@ -17,10 +17,11 @@ from fedge import bundle
 from fedge.errors import ConfigError, StateError
 from fleet.cli import app
 from fleet.identities import founding as founding_module
-from fleet.identities.authority import describe
+from fleet.identities.certificates import describe
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.mosquitto import conf_text, listens_here_only, production_text
 from fleet.identities.register import Register
 

@@ -10,13 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from aggregator.ledger.writing import Ledger
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import Reason
-from fedge.store import is_locked, lock, make_folder
+from fedge.store.atomic_files import make_folder
+from fedge.store.locks import is_locked, lock
 from fleet.cli import app
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from tests.aggregator.stories import status
 
 SEEN = datetime(2026, 5, 1, 20, 2, 31, tzinfo=UTC)

@@ -12,10 +12,11 @@ from fedge import bundle
 from fedge.errors import ConfigError
 from fleet.cli import app
 from fleet.identities import publishing
-from fleet.identities.authority import describe
+from fleet.identities.certificates import describe
 from fleet.identities.enrolling import enroll, revoke
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.identity import Identity
 from fleet.identities.names import check_names, read_list
 from fleet.identities.publishing import Signalled

@@ -10,7 +10,8 @@ from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.listing import as_json, listing, show
 from tests.aggregator.stories import status
 

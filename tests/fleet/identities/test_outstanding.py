@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 
 from fedge.token import Token
 from fleet.cli import app
-from fleet.identities.authority import utc_now
+from fleet.identities.certificates import utc_now
 from fleet.identities.claims import Claims
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.identity import Identity
 from fleet.identities.outstanding import as_json, tokens
 from fleet.identities.register import Register

@@ -10,7 +10,8 @@ from aggregator.quarantine import read
 from fleet.cli import app
 from fleet.identities.enrolling import enroll
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 
 
 @pytest.fixture

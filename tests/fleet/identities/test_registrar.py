@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.enrolment.certificates import KeyAndRequest, Present
 from fedge.errors import StateError
-from fedge.messages import pack
+from fedge.messages.message import pack
 from fedge.provisioning import (
     SALT_BYTES,
     Enrol,
@@ -28,12 +28,13 @@ from fedge.provisioning import (
 from fedge.token import Token
 from fleet.identities import enrolling
 from fleet.identities import registrar as shell
-from fleet.identities.authority import utc_now
+from fleet.identities.certificates import utc_now
 from fleet.identities.claims import Claims
 from fleet.identities.decision import MOST_A_DAY
 from fleet.identities.enrolling import revoke
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.publishing import publish
 from fleet.identities.register import Register
 from fleet.identities.registrar import Petition, Registrar

@@ -9,10 +9,11 @@ import pytest
 
 from fedge.errors import ConfigError, StateError
 from fleet.identities import renewing
-from fleet.identities.authority import describe, hosts, utc_now
+from fleet.identities.certificates import describe, hosts, utc_now
 from fleet.identities.enrolling import admit_observer
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.publishing import Signalled
 from fleet.identities.renewing import renew
 

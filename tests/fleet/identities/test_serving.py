@@ -9,7 +9,8 @@ import pytest
 from fedge.errors import StateError
 from fedge.link import LinkUp, MessageArrived
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.serving import Loop
 
 

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from aggregator.signing import read_signer
 from fedge import ed25519
 from fedge.errors import ConfigError, ProtocolError, StateError
-from fedge.messages import MAX_SUCCESSIONS, Service, Signed, unpack
+from fedge.messages.envelope import MAX_SUCCESSIONS, Signed
+from fedge.messages.message import unpack
+from fedge.messages.service import Service
 from fedge.reasons import Reason
 from fedge.topics import Topics
 from fedge.trust import authenticate, fingerprint

@@ -15,7 +15,8 @@ from fleet.identities import publishing
 from fleet.identities import turn as turns
 from fleet.identities.enrolling import enroll, revoke
 from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import Founding, found
+from fleet.identities.founding import found
+from fleet.identities.founding_options import Founding
 from fleet.identities.publishing import Signalled, publish
 from fleet.identities.register import Register
 from fleet.identities.turn import Moment, turn

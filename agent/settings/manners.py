@@ -1,0 +1,25 @@
+"""`[manners]` of `agent.toml`."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from agent.hours import Hours, read_hours
+from fedge.settings import Section
+
+
+def _hours(text: object) -> Any:
+    return text if text is None or isinstance(text, Hours) else read_hours(text)
+
+
+class MannersSettings(Section):
+    """`[manners]`: when this device takes up work; otherwise it declines, and looks again every 30 s."""
+
+    hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
+    """Only within these hours of the device's own time zone, over midnight too: "22:00-06:00"."""
+    mains: bool = False
+    """Only on mains power: not while a battery is being discharged."""
+    temperature_c: float | None = Field(default=None, gt=0, le=150, allow_inf_nan=False)
+    """Only below this temperature of the processor, in degrees Celsius."""
+    load: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Only while the load average of the last minute, divided by the number of cores, is not above this."""

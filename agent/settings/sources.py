@@ -1,0 +1,96 @@
+"""`[data]` and `[sources.NAME]` of `agent.toml`: a class for each kind of source."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agent.settings.data import DataSettings
+from fedge.settings import LocalPath
+
+DEFAULT_SOURCE = "data"
+"""The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
+LABEL = "label"
+"""What the column of class names is called where the owner does not say."""
+
+
+class CsvSettings(DataSettings):
+    """`[data] source = "csv"`: text with a header line, or with `columns`."""
+
+    source: Literal["csv"]
+    """Where samples come from."""
+    path: LocalPath
+    """One CSV file, or a folder whose *.csv are read in the order of their names."""
+    files: str | None = Field(default=None, min_length=1, pattern=r"^[^/\\\x00]+$")
+    """Which files of the folder are read instead, as a pattern of their names: `"data.csv*"` for a log
+    that is rotated. Those of one log are one recording, the oldest first; compressed ones are not read."""
+    label: str = Field(default=LABEL, min_length=1)
+    """The column of class names, for a classification; a regression's targets are columns by their names."""
+    series: str | None = Field(default=None, min_length=1)
+    """The column naming the recording a row belongs to; without it each file is one."""
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The columns' names in order, for files without a header line; one that repeats them is skipped."""
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    """What stands between cells, one character: ",", ";", a tab, "|"; " " is any run of spaces and tabs.
+    Without it the file's first lines tell."""
+    decimal: Literal[".", ","] | None = None
+    """The sign before the fraction of a number. Without it the cells tell, or the column cannot be used."""
+    thousands: Literal[".", ",", " ", "'", "’", "\u00a0", "\u202f"] | None = None
+    """The sign between groups of three digits."""
+    skip: int = Field(default=0, ge=0, le=10_000)
+    """Lines at the top of each file that are neither header nor rows."""
+    comment: str | None = Field(default=None, min_length=1)
+    """What the lines begin with that are no rows; the last one before the rows may hold the names."""
+    units_row: bool | None = None
+    """Whether the line below the header holds units. Without it the file's first lines tell."""
+    time: str | None = Field(default=None, min_length=1)
+    """The column by which rows are put in order: ISO 8601, or seconds, ms, µs or ns since 1970."""
+    max_bad: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False)
+    """The share of lines that may be left out because they cannot be read; more, and the device declines."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if isinstance(self.newest, str) and self.time is None:
+            raise ValueError("newest: days are told by a column of times: name it in time")
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError("thousands: is the decimal sign; they differ")
+        if self.separator in ('"', "\n", "\r"):
+            raise ValueError("separator: cannot be a quote or the end of a line")
+        columns = self.columns
+        if columns is not None:
+            if any(name != name.strip() or not name for name in columns) or len(set(columns)) != len(columns):
+                raise ValueError("columns: every name differs, is not empty, and has no space around it")
+            if self.series is not None and self.series not in columns:
+                raise ValueError(f"series: there is no {self.series!r} among the columns")
+            if self.time is not None and self.time not in columns:
+                raise ValueError(f"time: there is no {self.time!r} among the columns")
+        return self
+
+
+class ArraySettings(DataSettings):
+    """What sections of arrays share, whose rows have no time."""
+
+    newest: int | None = Field(default=None, ge=20, le=2**53)
+    """Only the last so many rows are used."""
+
+
+class NpzSettings(ArraySettings):
+    """`[data] source = "npz"`: arrays `X`, `y`, and optionally `series` and `features` (column names)."""
+
+    source: Literal["npz"]
+    """Where samples come from."""
+    path: LocalPath
+    """One NumPy archive, as written by numpy.savez."""
+
+
+class PythonSettings(ArraySettings):
+    """`[data] source = "python"`: a function of the owner's."""
+
+    source: Literal["python"]
+    """Where samples come from."""
+    callable: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+    """`module:function`; called without arguments before each round, it returns (X, y) or (X, y, series)."""
+    path: LocalPath | None = None
+    """A folder to look for the module in, besides the installed packages."""
+
+
+AnySource = Annotated[CsvSettings | NpzSettings | PythonSettings, Field(discriminator="source")]

@@ -1,0 +1,1 @@
+"""A federation's server is installed and removed, beside Mosquitto, as services."""

@@ -1,0 +1,64 @@
+"""Updates get their verdicts."""
+
+import json
+
+from aggregator.answers import Answer
+from aggregator.ledger.changes.transactions import Transactions
+from fedge.freshness import RoundId
+from fedge.reasons import Reason
+from fedge.topics import lane_of
+
+
+class AnswerChanges(Transactions):
+    """Of the table `answers`."""
+
+    def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
+        """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""
+        self._run(
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
+            " SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail"
+            f" WHERE excluded.reason = '{Reason.QUARANTINED}' AND excluded.digest = digest AND NOT EXISTS"
+            " (SELECT 1 FROM rounds WHERE (generation, round) = (excluded.generation, excluded.round)"
+            " AND closed_at IS NOT NULL)",
+            *round_id,
+            lane_of(device),
+            device,
+            answer.digest,
+            answer.verdict,
+            answer.reason,
+            answer.detail,
+            answer.samples,
+            json.dumps(answer.metrics),
+        )
+        if answer.verdict == "admitted":
+            self._run(
+                "UPDATE devices SET declined_for = NULL, declined_at = NULL"
+                " WHERE device = ? AND declined_for IS NOT NULL",
+                device,
+            )
+
+    def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
+        """Take back that an update counts: it never does again. Its frames stay as long as its round's."""
+        self._run(
+            "UPDATE answers SET verdict = ?, reason = ?, detail = ?"
+            " WHERE generation = ? AND round = ? AND lane = ? AND device = ? AND digest = ?",
+            answer.verdict,
+            answer.reason,
+            answer.detail,
+            *round_id,
+            lane_of(device),
+            device,
+            answer.digest,
+        )
+
+    def drop_answer(self, round_id: RoundId, device: str, digest: bytes) -> None:
+        """Take back a refusal of who was set aside, while the round is open: the update may come again."""
+        self._run(
+            "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"  # nosec B608 # texts of ours
+            f" AND digest = ? AND reason = '{Reason.QUARANTINED}' AND NOT EXISTS (SELECT 1 FROM rounds"
+            " WHERE (generation, round) = (answers.generation, answers.round) AND closed_at IS NOT NULL)",
+            *round_id,
+            lane_of(device),
+            device,
+            digest,
+        )

@@ -1,0 +1,24 @@
+"""Tasks, models and exports get their slots."""
+
+from aggregator.ledger.changes.transactions import Transactions
+from fedge.freshness import RoundId
+from fedge.messages.frame import Blob
+
+
+class ContentChanges(Transactions):
+    """Of the tables `contents` and `slots`."""
+
+    def save_content(self, kind: str, round_id: RoundId, blob: Blob, data: bytes) -> None:
+        """Keep a task or model, and in which slot it is published."""
+        # The same bytes may be said again by a later generation: then they are its newest.
+        self._run("REPLACE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
+        self._run(
+            "REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", kind, blob.slot, blob.digest, blob.frames, blob.size
+        )
+
+    def save_export(self, blob: Blob) -> None:
+        """Keep which exported file is announced: the next one is not written over it."""
+        self._run("DELETE FROM slots WHERE kind = 'export'")
+        self._run(
+            "INSERT INTO slots VALUES ('export', ?, ?, ?, ?)", blob.slot, blob.digest, blob.frames, blob.size
+        )

@@ -1,0 +1,83 @@
+"""A device is forgotten: no table names it any more."""
+
+import json
+import sqlite3
+from dataclasses import replace
+
+from aggregator.ledger.changes.generations import GenerationChanges
+from aggregator.ledger.layout import UNWIPED
+from aggregator.ledger.records import Beginning
+from fedge.freshness import RoundId
+from fedge.store.databases import database_error, wipe
+
+REMOVED = "?"
+"""In the place of a device's id where a generation began without it: no device is called so."""
+
+
+class Forgetting(GenerationChanges):
+    """Of all tables."""
+
+    def forget_device(self, device: str) -> None:
+        """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that.
+
+        Until `wipe` has ended the ledger says that its file may still hold it.
+        """
+        self.save_mark(UNWIPED, "")
+        for round_id in self.surveys_that_name(device):
+            self._rename_outlying(round_id, {device: REMOVED})
+        incomplete = set(self.answered_by(device)[0])
+        for generation in self.generations_begun():
+            begun = self.beginning(generation)
+            assert begun is not None
+            if self._is_made_of(begun, incomplete, device):
+                self._mark_forgotten(RoundId(generation, 0))
+            names = {device: REMOVED}
+            self.save_beginning(
+                generation,
+                replace(
+                    begun,
+                    without=tuple(names.get(name, name) for name in begun.without),
+                    survey_without=tuple(names.get(name, name) for name in begun.survey_without),
+                ),
+            )
+        for round_id in incomplete:
+            self._mark_forgotten(round_id)
+        for table in ("frames", "answers", "devices"):
+            self._run(f"DELETE FROM {table} WHERE device = ?", device)  # nosec B608 # texts of ours
+
+    def _is_made_of(self, begun: Beginning, rounds: set[RoundId], device: str) -> bool:
+        """Whether a beginning is computed of what a device contributed to some of these rounds."""
+        source = begun.source
+        again = {source._replace(round=number) for number in range(source.round + 1, begun.last + 1)}
+        surveyed = {RoundId(begun.survey, 0)} if begun.survey is not None and begun.survey_without else set()
+        return bool(
+            (device not in begun.without and rounds & again)
+            or (device not in begun.survey_without and rounds & surveyed)
+        )
+
+    def _rename_outlying(self, round_id: RoundId, names: dict[str, str]) -> None:
+        for each, found in self._surveys_with_outlying():
+            if each == round_id:
+                for one in found["outlying"]:
+                    one["device"] = names.get(one["device"], one["device"])
+                self._run(
+                    "UPDATE rounds SET summary = ? WHERE generation = ? AND round = ?",
+                    json.dumps(found),
+                    *round_id,
+                )
+
+    def _mark_forgotten(self, round_id: RoundId) -> None:
+        self._run("UPDATE rounds SET forgotten = forgotten + 1 WHERE generation = ? AND round = ?", *round_id)
+
+    def wipe(self) -> None:
+        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction.
+
+        Raises:
+            StateError: also where somebody reads it: what was removed may still be there.
+        """
+        try:
+            wipe(self._path, self._db)
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error
+        with self.transaction():
+            self.save_mark(UNWIPED, None)

@@ -1,0 +1,57 @@
+"""What old rounds were computed of is freed."""
+
+from aggregator.ledger.changes.transactions import Transactions
+from fedge.freshness import RoundId
+
+
+class Retention(Transactions):
+    """Of frames, models and answers of rounds that are no longer kept."""
+
+    def retain(self, newest: RoundId, rounds: int, size: int, best: int | None = None) -> None:
+        """Free what old rounds were computed of: keep `rounds` closed ones, or fewer in at most `size` bytes.
+
+        They are counted over all generations, so that a new one can be taken back. The newest round and the
+        one before stay, whatever they take, and the survey that the newest one's frozen layers are of. The
+        file keeps its length: what is freed in it is used again.
+        """
+        closed = [
+            RoundId(*row)
+            for row in self._all(
+                "SELECT generation, round FROM rounds WHERE closed_at IS NOT NULL"
+                " ORDER BY generation DESC, round DESC LIMIT ?",
+                rounds,
+            )
+        ]
+        survey = self.survey_of(newest.generation)
+        while closed:
+            self.forget_rounds_before(
+                closed.pop(), survey, newest._replace(round=best) if best is not None else None
+            )
+            if len(closed) < 2 or self.bytes_held() <= size:
+                return
+
+    def forget_rounds_before(
+        self, round_id: RoundId, survey: int | None = None, best: RoundId | None = None
+    ) -> None:
+        """Free what older rounds were computed of, but the survey of this generation; their figures stay.
+
+        The model of the last of them stays too: this round's updates began from it. So does that of `best`.
+        """
+        older = (
+            "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"
+        )
+        values = (*round_id, 0 if survey is None else survey)
+        self._run(
+            "DELETE FROM frames WHERE (device, digest) IN"  # nosec B608 # texts of ours
+            f" (SELECT device, digest FROM answers WHERE {older})",
+            *values,
+        )
+        self._run(
+            # By digest: a round that only measured closed with the model of the one before.
+            f"DELETE FROM contents WHERE kind = 'model' AND {older} AND digest NOT IN"  # nosec B608 # texts of ours
+            " (SELECT model FROM rounds WHERE model IS NOT NULL"
+            " AND (generation, round) IN ((?1, ?2 - 1), (?4, ?5)))",
+            *values,
+            *(best or (0, 0)),
+        )
+        self._run(f"DELETE FROM answers WHERE {older}", *values)  # nosec B608 # texts of ours

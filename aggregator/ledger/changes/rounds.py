@@ -1,0 +1,67 @@
+"""Rounds open and close."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from aggregator.ledger.changes.transactions import Transactions
+from fedge.freshness import RoundId
+from fedge.messages.manifest import Cohort
+
+
+class RoundChanges(Transactions):
+    """Of the table `rounds`."""
+
+    def save_round(
+        self,
+        round_id: RoundId,
+        kind: str,
+        attempt: int,
+        cohorts: Iterable[Cohort],
+        now: float,
+        quorum: int | None = None,
+    ) -> None:
+        """Open a round, or its next attempt; `quorum`: the updates it takes, where that is not the rule's."""
+        self._run(
+            "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at, quorum)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
+            " cohorts = excluded.cohorts, elapsed_s = 0, quorum = excluded.quorum",
+            *round_id,
+            kind,
+            attempt,
+            json.dumps([cohort.model_dump(exclude_none=True) for cohort in cohorts]),
+            now,
+            quorum,
+        )
+
+    def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
+        """Keep how long the attempt has lasted."""
+        self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
+
+    def close_round(
+        self,
+        round_id: RoundId,
+        model: bytes,
+        devices: int,
+        samples: int,
+        summary: dict[str, Any],
+        now: float,
+        rule: str | None,
+        task: bytes | None = None,
+    ) -> None:
+        """Close a round with the digest of its model, and the name of the rule that made it, if one did.
+
+        `task`: the digest of what the model belongs to; None: the generation's newest.
+        """
+        self._run(
+            "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?,"
+            " task = ? WHERE generation = ? AND round = ?",
+            now,
+            model,
+            devices,
+            samples,
+            json.dumps(summary),
+            rule,
+            task if task is not None else self.newest("task", round_id.generation),
+            *round_id,
+        )

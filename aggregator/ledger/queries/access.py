@@ -1,0 +1,51 @@
+"""How questions reach the database, and what becomes of its errors."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedge.errors import DamagedState
+from fedge.store.databases import database_error
+
+
+class Access:
+    """An open ledger's database."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self._path, self._db = path, db
+
+    def bytes_held(self) -> int:
+        """What the ledger takes, without what has been freed in it."""
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, page = (self._one(f"PRAGMA {name}")[0] for name in names)
+        return int((pages - free) * page)
+
+    def _layout(self) -> int:
+        """Of which layout it is: one that is only looked at is not migrated."""
+        return int(self._one("PRAGMA user_version")[0])
+
+    def _one(self, statement: str, *values: object) -> Any:
+        rows = self._all(statement, *values)
+        return rows[0] if rows else None
+
+    def _all(self, statement: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error
+
+    def _rows(self, statement: str, *values: object) -> Iterator[Any]:
+        try:
+            yield from self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise database_error(self._path, error) from error
+
+    @contextmanager
+    def _sound(self, what: str) -> Iterator[None]:
+        """What is read here was written by us: if it makes no sense, bits have flipped."""
+        try:
+            yield
+        except ValueError as error:
+            raise DamagedState(f"{self._path}: is damaged ({what}: {error})") from error

@@ -1,0 +1,60 @@
+"""Questions about the verdicts on updates."""
+
+import json
+
+from aggregator.answers import Answer, Verdict
+from aggregator.ledger.queries.access import Access
+from fedge.freshness import RoundId
+from fedge.reasons import Reason
+
+
+class AnswerQueries(Access):
+    """Of the table `answers`."""
+
+    def answers(self, round_id: RoundId) -> dict[str, Answer]:
+        """The verdicts of a round, in the order of the sum: lane, then device."""
+        rows = self._all(
+            "SELECT device, digest, verdict, reason, detail, samples, metrics FROM answers"
+            " WHERE generation = ? AND round = ? ORDER BY lane, device",
+            *round_id,
+        )
+        with self._sound(f"the answers of round {round_id}"):
+            return {
+                device: Answer(
+                    digest, verdict, Reason(reason) if reason else None, detail, samples, json.loads(metrics)
+                )
+                for device, digest, verdict, reason, detail, samples, metrics in rows
+            }
+
+    def verdict(self, device: str, digest: bytes) -> Verdict | None:
+        """What was said of an update, in whichever kept round; None: nothing, or it is forgotten."""
+        row = self._one(
+            "SELECT generation, round, verdict, reason, detail, samples FROM answers"
+            " WHERE device = ? AND digest = ? ORDER BY generation, round",
+            device,
+            digest,
+        )
+        if row is None:
+            return None
+        generation, round_, verdict, reason, detail, samples = row
+        with self._sound(f"the verdict on an update of {device}"):
+            answer = Answer(digest, verdict, Reason(reason) if reason else None, detail, samples)
+        return Verdict(RoundId(generation, round_), answer)
+
+    def remembers(self, round_id: RoundId) -> bool:
+        """Whether verdicts of a round are held: those of every closed one are, until it is freed."""
+        row = self._one("SELECT 1 FROM answers WHERE generation = ? AND round = ? LIMIT 1", *round_id)
+        return row is not None
+
+    def answered_by(self, device: str) -> tuple[tuple[RoundId, ...], RoundId | None]:
+        """The closed rounds of which a device's update is kept that counted, and the open one it answered."""
+        rows = self._all(
+            "SELECT generation, round, verdict, closed_at IS NOT NULL FROM answers"
+            " JOIN rounds USING (generation, round) WHERE device = ? ORDER BY generation, round",
+            device,
+        )
+        closed = tuple(
+            RoundId(g, r) for g, r, verdict, is_closed in rows if is_closed and verdict == "admitted"
+        )
+        waiting = [RoundId(g, r) for g, r, _, is_closed in rows if not is_closed]
+        return closed, waiting[-1] if waiting else None

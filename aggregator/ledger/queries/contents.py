@@ -1,0 +1,82 @@
+"""Questions about tasks and models, and where they are published."""
+
+from hashlib import sha256
+
+from aggregator.ledger.queries.access import Access
+from fedge.errors import DamagedState
+from fedge.freshness import RoundId
+from fedge.messages.frame import Blob
+
+
+class ContentQueries(Access):
+    """Of the tables `contents` and `slots`."""
+
+    def model_of(self, round_id: RoundId) -> bytes | None:
+        """The digest of a closed round's model, if that is still kept."""
+        row = self._one(
+            "SELECT r.model FROM rounds r JOIN contents c ON c.digest = r.model"
+            " WHERE r.generation = ? AND r.round = ? AND r.closed_at IS NOT NULL",
+            *round_id,
+        )
+        return bytes(row[0]) if row else None
+
+    def kept_models(self, generation: int) -> list[int]:
+        """The closed rounds of a generation whose model is still there, in order."""
+        rows = self._all(
+            "SELECT r.round FROM rounds r JOIN contents c ON c.digest = r.model"
+            " WHERE r.generation = ? AND r.closed_at IS NOT NULL ORDER BY r.round",
+            generation,
+        )
+        return [number for (number,) in rows]
+
+    def content(self, digest: bytes) -> bytes:
+        """A task or model by its digest.
+
+        Raises:
+            DamagedState: it is not there, or not what it was.
+        """
+        row = self._one("SELECT data FROM contents WHERE digest = ?", digest)
+        if row is None or sha256(row[0]).digest() != digest:
+            what = "is missing" if row is None else "does not match its digest"
+            raise DamagedState(f"{self._path}: the content {digest.hex()[:12]}… {what}")
+        return bytes(row[0])
+
+    def check_contents(self) -> None:
+        """Read every task and model, and compare it with its digest.
+
+        Raises:
+            DamagedState: one is not what it was.
+        """
+        for (digest,) in self._all("SELECT digest FROM contents"):
+            self.content(digest)
+
+    def newest(self, kind: str, generation: int) -> bytes | None:
+        """The digest of a generation's newest task or model."""
+        row = self._one(
+            "SELECT digest FROM contents WHERE kind = ? AND generation = ?"
+            " ORDER BY round DESC, rowid DESC LIMIT 1",  # round 0 begins with one task and ends with another
+            kind,
+            generation,
+        )
+        return row[0] if row else None
+
+    def first_task(self, generation: int) -> bytes | None:
+        """The digest of the task that a generation begins with, before its survey."""
+        row = self._one(
+            "SELECT digest FROM contents WHERE kind = 'task' AND generation = ? ORDER BY rowid LIMIT 1",
+            generation,
+        )
+        return row[0] if row else None
+
+    def slots(self) -> dict[tuple[str, int], Blob]:
+        """What lies in which slot at the broker, or is about to."""
+        rows = self._all("SELECT kind, slot, digest, frames, size FROM slots")
+        return {
+            (kind, slot): Blob(digest=digest, slot=slot, frames=frames, size=size)
+            for kind, slot, digest, frames, size in rows
+        }
+
+    def export_slot(self) -> int | None:
+        """The slot of the exported file that is announced at the broker; None: none is known to be."""
+        row = self._one("SELECT slot FROM slots WHERE kind = 'export'")
+        return row[0] if row else None

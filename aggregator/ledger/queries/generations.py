@@ -1,0 +1,59 @@
+"""Questions about generations: what they are of, and what they began with."""
+
+import json
+
+from aggregator.ledger.layout import HAS_MARKS, KEPT, NAMES_TASKS
+from aggregator.ledger.queries.access import Access
+from aggregator.ledger.records import Beginning, Life
+from fedge.freshness import RoundId
+
+
+class GenerationQueries(Access):
+    """Of the tables `life`, `beginnings` and `marks`."""
+
+    def life(self) -> Life | None:
+        """None in a new ledger."""
+        row = self._one("SELECT ledger, generation, learnt FROM life")
+        return Life(*row) if row else None
+
+    def beginning(self, generation: int) -> Beginning | None:
+        """What a generation began with; None if with a survey, or if a program before layout 7 began it."""
+        if self._layout() < NAMES_TASKS:
+            return None
+        row = self._one(
+            "SELECT from_generation, from_round, last_round, without, survey, survey_without FROM beginnings"
+            " WHERE generation = ?",
+            generation,
+        )
+        if row is None:
+            return None
+        with self._sound(f"the beginning of generation {generation}"):
+            without, survey_without = tuple(json.loads(row[3])), tuple(json.loads(row[5]))
+        return Beginning(RoundId(row[0], row[1]), row[2], without, row[4], survey_without)
+
+    def survey_of(self, generation: int) -> int | None:
+        """The generation whose survey a generation's frozen layers are of; None if that is not known."""
+        if (begun := self.beginning(generation)) is not None:
+            return begun.survey
+        row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
+        return None if row is None or row[0] == KEPT else generation
+
+    def generations_begun(self) -> list[int]:
+        """The generations that began with a model of before, in order."""
+        return [g for (g,) in self._all("SELECT generation FROM beginnings ORDER BY generation")]
+
+    def beginnings_without(self, device: str) -> tuple[int, ...]:
+        """The generations that began without what a device had contributed, and name it for that."""
+        return tuple(
+            generation
+            for generation in self.generations_begun()
+            if (begun := self.beginning(generation)) is not None
+            and device in (*begun.without, *begun.survey_without)
+        )
+
+    def mark(self, name: str) -> str | None:
+        """What was noted under a name; None: nothing."""
+        if self._layout() < HAS_MARKS:
+            return None
+        row = self._one("SELECT value FROM marks WHERE name = ?", name)
+        return str(row[0]) if row else None

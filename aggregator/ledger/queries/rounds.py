@@ -1,0 +1,96 @@
+"""Questions about rounds: which there are, and how they were announced and closed."""
+
+import json
+
+from aggregator.ledger.layout import KEPT, MEASURES, NAMES_RULES, NAMES_TASKS, RULES_BEFORE, TELLS_DECLINES
+from aggregator.ledger.queries.generations import GenerationQueries
+from aggregator.ledger.records import OpenRound
+from fedge.freshness import RoundId
+from fedge.messages.manifest import Cohort
+
+
+class RoundQueries(GenerationQueries):
+    """Of the table `rounds`."""
+
+    def last_closed(self, generation: int) -> RoundId | None:
+        """The newest closed round of a generation."""
+        row = self._one(
+            "SELECT max(round) FROM rounds WHERE generation = ? AND closed_at IS NOT NULL", generation
+        )
+        return RoundId(generation, row[0]) if row and row[0] is not None else None
+
+    def newest_round(self) -> RoundId | None:
+        """The round that is open or, where learning has ended, would be next; None in a new ledger."""
+        life = self.life()
+        if life is None:
+            return None
+        last = self.last_closed(life.generation)
+        return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
+
+    def has_closed(self) -> bool:
+        """Whether a round of any generation was closed in it."""
+        return self._one("SELECT 1 FROM rounds WHERE closed_at IS NOT NULL LIMIT 1") is not None
+
+    def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
+        """A round's kind, attempt, cohorts and time, closed or not."""
+        row = self._one(
+            "SELECT kind, attempt, cohorts, elapsed_s,"  # nosec B608 # one of two texts of ours
+            f" {'quorum' if self._layout() >= TELLS_DECLINES else 'NULL'} FROM rounds"
+            " WHERE generation = ? AND round = ?",
+            *round_id,
+        )
+        if row is None:
+            return None
+        with self._sound(f"the cohorts of round {round_id}"):
+            cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[2]))
+        return OpenRound(round_id, row[0], row[1], cohorts, row[3], row[4])
+
+    def only_measured(self, round_id: RoundId) -> bool:
+        """Whether a round asks or asked for nothing but figures: no vector came, and its model is the one
+        before."""
+        row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return row is not None and row[0] == MEASURES
+
+    def last_trained(self, generation: int) -> RoundId | None:
+        """The newest closed round that made a model."""
+        row = self._one(
+            "SELECT max(round) FROM rounds WHERE generation = ? AND closed_at IS NOT NULL AND kind != ?",
+            generation,
+            MEASURES,
+        )
+        return RoundId(generation, row[0]) if row and row[0] is not None else None
+
+    def kept_rounds(self, generation: int) -> dict[int, tuple[str, bytes]]:
+        """Kind and digest of the model, by number, of the closed rounds that can still be computed again."""
+        rows = self._all(
+            "SELECT r.round, r.kind, r.model FROM rounds r JOIN contents c ON c.digest = r.model"
+            " AND (c.generation, c.round) = (r.generation, r.round)"
+            " WHERE r.generation = ? AND r.kind != ? AND EXISTS (SELECT 1 FROM answers a"
+            " WHERE (a.generation, a.round) = (r.generation, r.round)) ORDER BY r.round",
+            generation,
+            KEPT,
+        )
+        return {number: (kind, model) for number, kind, model in rows}
+
+    def task_after(self, round_id: RoundId) -> bytes | None:
+        """The digest of the task that a closed round's model belongs to; None if that is not known."""
+        row = self._one("SELECT task FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return bytes(row[0]) if row is not None and row[0] is not None else None
+
+    def forgotten(self, round_id: RoundId) -> int:
+        """Of how many devices the contribution to a closed round was removed at somebody's wish."""
+        if self._layout() < NAMES_TASKS:
+            return 0
+        row = self._one("SELECT forgotten FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return int(row[0]) if row else 0
+
+    def rule(self, round_id: RoundId) -> str | None:
+        """Name and version of the rule that closed a round; None while it is open, or if it was only kept."""
+        if self._layout() < NAMES_RULES:
+            row = self._one(
+                "SELECT kind FROM rounds WHERE generation = ? AND round = ? AND closed_at IS NOT NULL",
+                *round_id,
+            )
+            return RULES_BEFORE.get(row[0]) if row else None
+        row = self._one("SELECT rule FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return row[0] if row else None

@@ -1,0 +1,53 @@
+"""Questions about what closed rounds brought."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from aggregator.ledger.queries.access import Access
+from fedge.freshness import RoundId
+
+
+class SummaryQueries(Access):
+    """Of the summaries in the table `rounds`."""
+
+    def summaries(self, generation: int) -> list[dict[str, Any]]:
+        """What the closed training rounds of a generation brought, in order."""
+        rows = self._all(
+            "SELECT summary FROM rounds WHERE generation = ? AND kind = 'train' AND closed_at IS NOT NULL"
+            " ORDER BY round",
+            generation,
+        )
+        with self._sound("the summaries"):
+            return [json.loads(row[0]) for row in rows]
+
+    def history(self, generation: int) -> list[tuple[str, dict[str, Any]]]:
+        """Kind and summary of the closed rounds of a generation after its first, in order."""
+        rows = self._all(
+            "SELECT kind, summary FROM rounds WHERE generation = ? AND round > 0 AND closed_at IS NOT NULL"
+            " ORDER BY round",
+            generation,
+        )
+        with self._sound("the summaries"):
+            return [(kind, json.loads(summary)) for kind, summary in rows]
+
+    def summary(self, round_id: RoundId) -> dict[str, float]:
+        """What one closed round brought, in numbers."""
+        row = self._one("SELECT summary FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        with self._sound(f"the summary of round {round_id}"):
+            found = json.loads(row[0]) if row else {}
+            return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+    def surveys_that_name(self, device: str) -> tuple[RoundId, ...]:
+        """The closed rounds whose summary names a device that lay far from the fleet."""
+        return tuple(
+            round_id
+            for round_id, found in self._surveys_with_outlying()
+            if any(one.get("device") == device for one in found["outlying"])
+        )
+
+    def _surveys_with_outlying(self) -> Iterator[tuple[RoundId, dict[str, Any]]]:
+        rows = self._all("SELECT generation, round, summary FROM rounds WHERE summary LIKE '%\"outlying\"%'")
+        for generation, number, summary in rows:
+            with self._sound(f"the summary of round {RoundId(generation, number)}"):
+                yield RoundId(generation, number), json.loads(summary)

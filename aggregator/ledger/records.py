@@ -1,0 +1,46 @@
+"""What a ledger tells of generations and rounds, as values."""
+
+from dataclasses import dataclass
+
+from fedge.freshness import RoundId
+from fedge.messages.manifest import Cohort
+
+
+@dataclass(frozen=True)
+class Life:
+    """Which memory this is, and of what."""
+
+    ledger: bytes
+    generation: int
+    learnt: str
+    """What may not change within a generation: features, outputs, layers, as JSON."""
+
+
+@dataclass(frozen=True)
+class OpenRound:
+    """A round that was announced or drawn, and is not closed."""
+
+    round: RoundId
+    kind: str
+    attempt: int
+    cohorts: tuple[Cohort, ...]
+    """By attempt; the last one is also that of all further attempts."""
+    elapsed_s: float
+    quorum: int | None = None
+    """The updates that it takes, where the rule is a share of the devices."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What the round 0 of a generation that asked for no survey was made of."""
+
+    source: RoundId
+    """The round whose model it began with."""
+    last: int
+    """The last round that was computed again on top of that; the source's own number where none was."""
+    without: tuple[str, ...] = ()
+    """Devices that were left out of the rounds after the source's, up to `last`."""
+    survey: int | None = None
+    """The generation whose survey the frozen layers are of; None: a program before layout 6 went on."""
+    survey_without: tuple[str, ...] = ()
+    """Devices that were left out of that survey, of all times that it was merged again."""

@@ -1,0 +1,47 @@
+"""`[federation]` of `federation.toml`."""
+
+import logging
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from aggregator.settings.names import require_unique
+from fedge.device_names import as_ids, renamed
+from fedge.settings import LocalPath, Section
+from fedge.topics import DEVICE_ID, FEDERATION
+
+log = logging.getLogger("fedge.aggregator")
+
+Id = Annotated[str, Field(pattern=DEVICE_ID)]
+
+
+def _ids(devices: object) -> object:
+    """The ids of the devices that are listed; told where they are called otherwise."""
+    if not isinstance(devices, list | tuple) or not all(isinstance(name, str) for name in devices):
+        return devices
+    found = as_ids(devices)
+    for sentence in renamed(devices):
+        log.warning("[federation] devices: %s", sentence)
+    return found
+
+
+class FederationSection(Section):
+    """`[federation]`: its name, and who may belong to it."""
+
+    name: Annotated[str, Field(pattern=FEDERATION)]
+    """At most 31 lower-case letters, digits and hyphens; part of every topic."""
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    """Fixes the first weights, who is chosen, and the order of samples: the same seed, the same model."""
+    devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
+    """The only devices whose updates count; without it every device the broker lets in."""
+    max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
+    """The largest n_k believed: no device can claim more weight than this, and one with more rows uses the
+    newest so many."""
+
+    quarantine: LocalPath = Field(default="quarantined", validate_default=True)
+    """The list that `fedge quarantine` writes, of devices that do not count; it is read while rounds run."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        require_unique("devices", self.devices)
+        return self

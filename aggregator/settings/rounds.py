@@ -1,0 +1,59 @@
+"""`[rounds]` of `federation.toml`."""
+
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from fedge.settings import Section, number_of
+
+
+class RoundsSection(Section):
+    """`[rounds]`: who takes part, and when a round closes."""
+
+    fraction: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    """C: the part of the fleet that is chosen for each round."""
+    target: int | None = Field(default=None, ge=1)
+    """Close as soon as this many updates are admitted; without it when all who are online have answered."""
+    quorum: int | float = 2
+    """Below this many updates a round does not close but stays open, with more devices chosen. As 0.5: below
+    this share of the devices that `[federation] devices` lists or, without a list, of those online then."""
+    deadline_s: float = Field(default=300.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
+    """How long stragglers are waited for; time without a connection to the broker does not count."""
+    max_norm: float = Field(default=100.0, ge=0, le=1e9, allow_inf_nan=False)
+    """How far from the model an update may be, in median distances of closed rounds; 0: any."""
+    clip_norm: float = Field(default=2.5, ge=0, le=1e9, allow_inf_nan=False)
+    """As how many usual updates one counts at most, by distance and by n_k times distance, in rounds of five
+    updates or more; 0: as any number."""
+    max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
+    """How much an n_k counts at most, in median n_k of its round; 0: whatever a device says is believed."""
+
+    @field_validator("quorum", mode="before")
+    @classmethod
+    def _number_or_share(cls, quorum: object) -> object:
+        quorum = number_of(quorum)
+        if isinstance(quorum, float) and quorum > 1 and quorum.is_integer():
+            quorum = int(quorum)
+        is_number = isinstance(quorum, int) and not isinstance(quorum, bool) and quorum >= 1
+        if not is_number and not (isinstance(quorum, float) and 0 < quorum <= 1):
+            raise ValueError(
+                "expected a number of updates, 1 or more, or a share of the devices, above 0 and up to 1.0, "
+                f"got {quorum!r}"
+            )
+        return quorum
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("max_norm", "clip_norm", "max_weight"):
+            if 0 < (factor := getattr(self, name)) < 1:
+                raise ValueError(
+                    f"{name}: a multiple of a median is 1 or more, got {factor:g}; 0 switches this bound off"
+                )
+        if isinstance(self.quorum, float):
+            if self.quorum > self.fraction:
+                raise ValueError(
+                    f"quorum: a share of {self.quorum:g} of the devices cannot answer where a fraction of "
+                    f"{self.fraction:g} is chosen; it is at most the fraction"
+                )
+        elif self.target is not None and self.target < self.quorum:
+            raise ValueError(f"target: must be at least the quorum of {self.quorum}, got {self.target}")
+        return self

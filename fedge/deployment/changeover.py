@@ -1,0 +1,43 @@
+"""From one environment of an installed program to the next: it takes its place, or the one before stays."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fedge.deployment.machine import say
+from fedge.deployment.program import Program
+from fedge.errors import DeploymentError
+
+
+def change_over(
+    program: Program,
+    environment: Path,
+    start: Callable[[bool], None],
+    *,
+    changed: bool,
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
+    """Put an environment into use, then start what runs in it; go back to the one before if it does not.
+
+    Args:
+        program: whose environment it is.
+        environment: the one to use from now on; it may be the one in use.
+        start: starts the services; with True it starts those again that run already.
+        changed: whether something else has changed for which they are started again.
+        prepare: what is to be done before they start.
+
+    Raises:
+        DeploymentError: it does not start. What was at work before still is.
+    """
+    before = program.current
+    if environment != before:
+        say(f"put {environment} into use")
+        program.switch(environment)
+    try:
+        prepare()
+        start(changed or environment != before)
+    except DeploymentError:
+        if before is not None and environment != before:
+            say(f"it does not start: go back to {before}")
+            program.switch(before)
+            start(True)
+        raise

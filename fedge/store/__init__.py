@@ -1,0 +1,1 @@
+"""What "durable" means here: databases, and files that change as a whole."""

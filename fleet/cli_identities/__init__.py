@@ -1,0 +1,1 @@
+"""`fedge init`, `enroll`, `revoke`, `quarantine`, `renew`, `devices`, …: who belongs to a federation."""
