@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.settings.data import CsvSettings
+from agent.settings.sources import CsvSettings
 from agent.sources import CsvSource, NpzSource, Samples, open_source
 from agent.sources.remainders import CHUNK, PART, Remainders, remainders
 
