@@ -1,5 +1,6 @@
 """What a task makes of a device's samples: its columns, its classes, a training and a held-out part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from agent.sources.samples import Samples
 from fedge.disclosure import Agreed, Known, Public, listing, public, withheld
 from fedge.errors import DataError
 from fedge.messages.task import Task
-from fedge.nn.spec import Standardize
+from fedge.nn.spec import Standardize, takes_float64
 from fedge.reasons import Reason
 
 NAMES_TOLD = 5
@@ -34,11 +35,12 @@ class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an 
 class Dataset:
     """A device's samples as a task wants them, in the order of the data."""
 
-    X: NDArray[np.float32]
-    """Training part, of shape (n, d), in the features' own units; n is the update's n_k."""
+    X: NDArray[np.float32] | NDArray[np.float64]
+    """Training part, of shape (n, d), in the features' own units; n is the update's n_k. In float64 where the
+    task's first layer takes that."""
     y: NDArray[Any]
     """Class indices, int64 of shape (n,); or targets in their own units, float32 of shape (n, t)."""
-    held_X: NDArray[np.float32]  # noqa: N815 (X is the field's name for samples)
+    held_X: NDArray[np.float32] | NDArray[np.float64]  # noqa: N815 (X is the field's name for samples)
     """Held-out part, of shape (h, d)."""
     held_y: NDArray[Any]
     """As `y`, of h rows."""
@@ -57,20 +59,23 @@ class Dataset:
         return int(np.isin(self.held_y, self.y, invert=True).sum())
 
 
-def fit(samples: Samples, task: Task, settings: DataSettings, cap: int | None = None) -> Dataset:
+def fit(
+    samples: Samples, task: Task, settings: DataSettings, cap: int | None = None, *, exact: bool = False
+) -> Dataset:
     """Choose the task's columns, settle missing values, and keep a part for evaluation.
 
     Of the training part only the newest `cap` rows are taken, the last ones in the order of the data; what
     is held out stays.
 
     Where `missing = "fill"` and the network has no Standardize layer as yet (the survey), features keep
-    their NaN, to be counted out. A row without an answer is dropped then.
+    their NaN, to be counted out. A row without an answer is dropped then. Features are float64 as `features`
+    has it.
 
     Raises:
         Unfit: WRONG_INPUT, the columns are not the task's; BAD_DATA, a value cannot be used;
             TOO_FEW_SAMPLES, less than `settings.minimum` are left for training.
     """
-    X = features(samples, task)
+    X = features(samples, task, exact=exact)
     rules = effective(settings, task)
     y, unanswered = answers(samples, task, settings)
     strange = y == UNKNOWN if task.classes else np.zeros(len(X), dtype=np.bool_)
@@ -125,8 +130,13 @@ def too_few(
     return Unfit(Reason.TOO_FEW_SAMPLES, f"{samples.name}: {told}", told)
 
 
-def features(samples: Samples, task: Task) -> NDArray[np.float32]:
+def features(
+    samples: Samples, task: Task, *, exact: bool = False
+) -> NDArray[np.float32] | NDArray[np.float64]:
     """The task's inputs in its order, a copy of shape (n, d), NaN where missing.
+
+    They are float64 where the task's first layer takes that, or `exact` says so, with what float32 has taken
+    away.
 
     Raises:
         Unfit: WRONG_INPUT, a column is missing or the number of unnamed ones differs; BAD_DATA, a column
@@ -140,7 +150,23 @@ def features(samples: Samples, task: Task) -> NDArray[np.float32]:
             names=Known(*task.features),
         )
         raise Unfit(Reason.WRONG_INPUT, f"{samples.name}: {told}", told)
-    return _columns(samples, task.features if samples.columns else None, public("features"))
+    chosen = _columns(samples, task.features if samples.columns else None, public("features"))
+    return table_of(samples, chosen, exact=exact or takes_float64(task.network))
+
+
+def table_of(
+    samples: Samples, columns: Sequence[int], *, exact: bool
+) -> NDArray[np.float32] | NDArray[np.float64]:
+    """A copy of columns, in this order; `exact`: in float64, with what float32 has taken away where that is
+    known."""
+    X = samples.X[:, columns]
+    if not exact:
+        return X
+    wide = X.astype(np.float64)
+    for i, j in enumerate(columns):
+        if (more := samples.rest.get(j)) is not None:
+            wide[:, i] += more
+    return wide
 
 
 def answers(samples: Samples, task: Task, settings: DataSettings) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -158,7 +184,7 @@ def answers(samples: Samples, task: Task, settings: DataSettings) -> tuple[NDArr
 
 
 def settle_missing(
-    X: NDArray[np.float32],
+    X: NDArray[np.float32] | NDArray[np.float64],
     samples: Samples,
     task: Task,
     rules: Rules,
@@ -201,7 +227,7 @@ def settle_missing(
     if rules.missing == "fill":
         first = task.network.layers[0]
         if isinstance(first, Standardize):
-            np.copyto(X, first.means, where=absent)
+            np.copyto(X, first.exact_means.astype(X.dtype), where=absent)
         lacking = np.zeros(len(X), dtype=np.bool_) if unanswered is None else unanswered
     return np.flatnonzero(~(lacking | others))
 
@@ -215,8 +241,8 @@ def _input_name(samples: Samples, task: Task, j: int) -> Public:
     )
 
 
-def _columns(samples: Samples, names: tuple[str, ...] | None, role: Public) -> NDArray[np.float32]:
-    """Copy columns by name, in order; None: all as they are."""
+def _columns(samples: Samples, names: tuple[str, ...] | None, role: Public) -> list[int]:
+    """The numbers of columns by name, in order; None: of all. They can be used."""
     if names is None:
         chosen = list(range(samples.X.shape[1]))
     else:
@@ -244,7 +270,7 @@ def _columns(samples: Samples, names: tuple[str, ...] | None, role: Public) -> N
             )
             told = public("{place}, {column}: {what}", place=fault.place, column=column, what=fault.what)
             raise Unfit(Reason.BAD_DATA, fault.text, told)
-    return samples.X[:, chosen]
+    return chosen
 
 
 def _classes(
@@ -327,7 +353,7 @@ def _targets(samples: Samples, targets: tuple[str, ...]) -> tuple[NDArray[np.flo
                 what=public("there is none") if y is None else public("it is text"),
             )
             raise Unfit(Reason.WRONG_INPUT, f"{samples.name}: {told}", told)
-        found = _columns(samples, targets, public("targets"))
+        found = samples.X[:, _columns(samples, targets, public("targets"))]
         return found, _any(np.isnan(found))
     if y.size != len(y) * len(targets):
         wanted = public(

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from agent.account import Account, column_names
+from agent.dataset import table_of
 from agent.extremes import NAMED, count_of, extremes
 from agent.file_doubts import about_files
 from agent.finding import Finding
@@ -14,6 +13,7 @@ from agent.sentinels import sentinels
 from agent.settings.data import DataSettings
 from fedge.disclosure import listing
 from fedge.messages.task import Task
+from fedge.nn.spec import Standardize, takes_float64
 
 
 def doubts(found: Account, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:
@@ -28,14 +28,31 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _far(found, task)
     yield from _unusable(found, task)
     yield from about_files(found.samples, settings)
-    names = column_names(found.samples)
-    for j, (different, rows) in narrowed(found.samples.X, found.columns).items():
+    yield from _narrowed(found, task)
+
+
+def _narrowed(found: Account, task: Task | None) -> Iterator[Finding]:
+    """Columns that float32 leaves few values of: not the features of a task that takes them in float64."""
+    samples, names = found.samples, column_names(found.samples)
+    first = task.network.layers[0] if task is not None else None
+    settled = task is not None and isinstance(first, Standardize)
+    targets = () if task is None else task.targets or ()
+    whole = {j for j in samples.rest if names[j] not in targets}
+    if task is not None and settled and not takes_float64(task.network):
+        whole = set()
+    columns = [j for j in found.columns if j not in whole]
+    for j, (different, rows) in narrowed(samples.X, columns).items():
+        again = (
+            "; or begin a new generation: where all devices can, it takes such a column in float64"
+            if j in samples.rest and names[j] not in targets
+            else ""
+        )
         yield Finding(
             "float32",
             f"has only {different} different values in {rows} rows, as float32 keeps them: its numbers are "
             "too large for their differences",
             names[j],
-            remedy="subtract a constant from the column, or leave it out",
+            remedy=f"subtract a constant from the column, or leave it out{again}",
         )
 
 
@@ -124,8 +141,9 @@ def _far(found: Account, task: Task | None) -> Iterator[Finding]:
     samples = found.samples
     if task is None or found.absent or samples.X.shape[1] < len(task.features):
         return
-    columns = np.array(found.columns[: len(task.features)], np.intp)
-    far = extremes(samples, samples.X[np.ix_(found.training, columns)], found.training, task)
+    columns = found.columns[: len(task.features)]
+    X = table_of(samples, columns, exact=takes_float64(task.network))
+    far = extremes(samples, X[found.training], found.training, task)
     if far is None:
         return
     for one in far.columns[:NAMED]:

@@ -5,6 +5,7 @@ spoil a round. They are named all the same, for the device's owner: only here is
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ class Extremes:
 
 
 def extremes(
-    samples: Samples, X: NDArray[np.float32], rows: NDArray[np.intp] | None, task: Task
+    samples: Samples, X: NDArray[np.floating[Any]], rows: NDArray[np.intp] | None, task: Task
 ) -> Extremes | None:
     """What of the task's inputs lies beyond the bound of its network, or beyond the usual one.
 
@@ -84,7 +85,7 @@ def extremes(
     if not isinstance(first, Standardize):
         return None
     bound = USUAL if first.clip is None else first.clip
-    means, scales = first.means.astype(np.float64), first.scales.astype(np.float64)
+    means, scales = first.exact_means, first.scales.astype(np.float64)
     width = len(means)
     counts, farthest, where = np.zeros(width, np.int64), np.zeros(width), np.zeros(width, np.intp)
     beyond_rows = 0

@@ -24,6 +24,7 @@ from fedge.escapes import printable
 from fedge.messages.model import Model
 from fedge.messages.task import Task
 from fedge.nn import Network
+from fedge.nn.spec import takes_float64
 
 
 def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
@@ -78,11 +79,12 @@ def answer(settings: AgentSettings, file: Path) -> Answered:
 def _source(file: Path, data: DataSettings, task: Task) -> Source:
     """A CSV has the dialect of `[data]` and the columns that its first line names; those of `[data]` only if
     that is not a header. No line is left out and none moved, for answers are told by the rows' numbers."""
+    exact = takes_float64(task.network)
     if file.suffix == ".npz":
-        return NpzSource(file)
+        return NpzSource(file, exact=exact)
     if not isinstance(data, CsvSettings):
-        return CsvSource(file, LABEL, growing=False, said=NOTHING.row_by_row())
-    source = CsvSource(file, data.label, growing=False, said=Said.of(data).row_by_row())
+        return CsvSource(file, LABEL, growing=False, said=NOTHING.row_by_row(), exact=exact)
+    source = CsvSource(file, data.label, growing=False, said=Said.of(data).row_by_row(), exact=exact)
     if data.columns is None or set(task.features) <= source.names():
         return source
     return replace(source, columns=data.columns)

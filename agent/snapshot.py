@@ -203,7 +203,8 @@ def _measure(samples: Samples, training: NDArray[np.intp]) -> tuple[tuple[str, .
             y[samples.unanswered[training]] = np.nan
     finite = [j for j in range(X.shape[1]) if j not in samples.faults and not np.isinf(X[:, j]).any()]
     answers = [j for j in range(y.shape[1]) if not np.isinf(y[:, j]).any()]
-    inputs = measured(_only(X, finite), [names[j].removeprefix("column ") for j in finite])
+    rest = {i: samples.rest[j][training] for i, j in enumerate(finite) if j in samples.rest}
+    inputs = measured(_only(X, finite), [names[j].removeprefix("column ") for j in finite], rest)
     outputs = measured(_only(y, answers), [f"y {j}" for j in answers])
     both = zip(_parts(inputs), _parts(outputs), strict=True)
     columns = (*(names[j] for j in finite), *(f"y {j}" for j in answers))

@@ -42,7 +42,7 @@ from fedge.messages.model import Model
 from fedge.messages.survey import Survey
 from fedge.messages.task import Task
 from fedge.nn import initialize
-from fedge.nn.spec import Rescale
+from fedge.nn.spec import Rescale, fine_columns, takes_float64
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -73,6 +73,8 @@ class ClosingJob:
     """Of a survey: the bound on standardized inputs, in standard deviations; None: they are not clipped."""
     unclipped: tuple[str, ...] = ()
     """The devices because of which inputs are not clipped."""
+    narrowing: tuple[str, ...] = ()
+    """Of a survey: the devices because of which inputs are float32, whatever the columns are."""
     participation: Participation = field(default_factory=lambda: Participation(0, 0), compare=False)
     """Who took part, when it began to close; for people."""
     samples: Samples | None = field(default=None, compare=False, repr=False)
@@ -101,6 +103,8 @@ class Computed:
     """Of a survey: the devices that told what hardly any other did, the farthest first."""
     mix: mixes.Mix | None = None
     """Of a survey: what owners let their devices tell of their classes; None: nothing."""
+    narrowed: tuple[str, ...] = ()
+    """Of a survey: columns that are too fine for float32, and stay so because of `ClosingJob.narrowing`."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,18 @@ def surveyed(
 
     By `rule`, and with the bound that the round was closed with, whatever the settings have become since.
     """
-    clip = _clip(ledger, round_id) if rule == survey.CLIPPED else None
+    clip = _clip(ledger, round_id, rule)
     return standardize(task, measured(ledger, round_id, task, go_on, without), rule, clip)
 
 
-def _clip(ledger: LedgerReader, round_id: RoundId) -> float:
+def _clip(ledger: LedgerReader, round_id: RoundId, rule: str) -> float | None:
+    if rule not in (survey.CLIPPED, survey.EXACT):
+        return None
+    summary = ledger.summary(round_id)
+    if rule == survey.EXACT and "clip" not in summary:
+        return None
     try:
-        return float(ledger.summary(round_id)["clip"])
+        return float(summary["clip"])
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedState(f"the bound on inputs of round {round_id} is damaged: {error!r}") from None
 
@@ -261,11 +270,14 @@ def job_of(state: Federation) -> ClosingJob:
 
 
 def _clipping(state: Federation) -> dict[str, Any]:
-    """Whether the survey bounds the standardized inputs: if all devices of the federation can."""
-    if state.kind != "survey" or state.clip is None:
+    """Whether the survey bounds the standardized inputs, and may take float64: if all devices can."""
+    if state.kind != "survey":
         return {}
+    narrowing = {"narrowing": clipping.unable(state, survey.REST)}
+    if state.clip is None:
+        return narrowing
     unable = clipping.unable(state)
-    return {"unclipped": unable} if unable else {"clip": state.clip}
+    return narrowing | ({"unclipped": unable} if unable else {"clip": state.clip})
 
 
 def compute(
@@ -281,11 +293,17 @@ def compute(
     round_id, task, task_blob, task_data = job.round, job.task, job.task_blob, None
     outlying: tuple[Outlying, ...] = ()
     mix: mixes.Mix | None = None
+    narrowed: tuple[str, ...] = ()
     if job.kind == "survey":
         surveys = measured(ledger, round_id, task, go_on)
-        found = standardize(task, surveys, survey.rule_of(job.clip), job.clip)
+        found = standardize(task, surveys, survey.EXACT, job.clip)
         if isinstance(found, Unmeasured):
             return found
+        if job.narrowing and takes_float64(found.network):
+            narrowed = tuple(task.features[j] for j in fine_columns(found.network))
+            narrow = standardize(task, surveys, survey.rule_of(job.clip), job.clip)
+            assert isinstance(narrow, Task)  # what is measured does not depend on the rule
+            found = narrow
         outlying = outliers(found, surveys)
         mix = mix_told(surveys, task)
         counted = admitted(ledger, round_id).values()
@@ -321,6 +339,7 @@ def compute(
         result.bounded,
         outlying,
         mix,
+        narrowed,
     )
 
 
@@ -389,7 +408,7 @@ def save(
         computed.samples,
         {**summary, **told, **(_named(computed.outlying) if job.kind == "survey" else {})},
         time.time(),
-        {"survey": survey.rule_of(job.clip), "train": bounds.RULE, "evaluate": None}[job.kind],
+        _rule(job, computed),
         computed.task_blob.digest,
     )
     progress = progress or Progress()
@@ -405,6 +424,19 @@ def save(
         log.log(logging.WARNING if mix.unknown else logging.INFO, "round %s: %s", round_id, mix)
     if job.unclipped:
         log.warning("%s", clipping.left_out(job.unclipped))
+    if computed.narrowed:
+        log.warning("%s", clipping.narrowed(computed.narrowed, job.narrowing))
+
+
+def _rule(job: ClosingJob, computed: Computed) -> str | None:
+    """By which rule the round is closed; None: it makes no model."""
+    match job.kind:
+        case "train":
+            return bounds.RULE
+        case "survey":
+            return survey.rule_of(job.clip, takes_float64(computed.task.network))
+        case _:
+            return None
 
 
 def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from safetensors.numpy import save
 
 from aggregator import parity
 from aggregator.parity import fills
+from aggregator.probes import Samples
+from fedge.disclosure import listing
 from fedge.messages.task import Task
 from fedge.nn.spec import (
     Dense,
@@ -35,6 +37,8 @@ from fedge.nn.spec import (
     Tanh,
     UnknownLayer,
     clip_of,
+    fine_columns,
+    takes_float64,
 )
 from fedge.store import atomic_files
 
@@ -45,12 +49,19 @@ IR_VERSION = 8
 """Pinned: the defaults of the onnx package are newer than what released runtimes load."""
 
 MAX_DIFFERENCE = 1e-5
+WIDE = (
+    "float32 would keep only a few different values of {columns}: inputs are standardized in float64, "
+    "and rounded then"
+)
 FILLED = "a missing value (NaN) is filled with the mean of its column (standardize.mean)"
 UNFILLED = (
     "a row with a missing value (NaN) has no answer: onnxruntime gives NaN, other engines may give anything"
 )
 
-MEAN, LOW, HIGH = "standardize.mean", "standardize.low", "standardize.high"
+MEAN, SCALE, REST = "standardize.mean", "standardize.scale", "standardize.rest"
+LOW, HIGH = "standardize.low", "standardize.high"
+ZERO = "standardize.zero"
+"""What a missing value counts as that is filled behind standardizing: the mean."""
 
 Vector = NDArray[np.float32]
 _Entry = dict[str, Any]
@@ -85,7 +96,7 @@ def write(
     vector: Vector,
     origin: Origin,
     metrics: Mapping[str, float] | None = None,
-    samples: NDArray[np.float32] | None = None,
+    samples: Samples | None = None,
     came_from: str | None = None,
     choice: Mapping[str, Any] | None = None,
 ) -> Exported:
@@ -137,7 +148,8 @@ def to_safetensors(task: Task, vector: Vector, origin: Origin) -> bytes:
         "inputs": task.network.inputs,
         "loss": task.network.loss,
         "layers": [
-            layer.model_dump(exclude={"mean", "scale"}, exclude_none=True) for layer in task.network.layers
+            layer.model_dump(exclude={"mean", "scale", "rest"}, exclude_none=True)
+            for layer in task.network.layers
         ],
     }
     metadata = {**asdict(origin), **_columns(task), "network": network}
@@ -146,7 +158,10 @@ def to_safetensors(task: Task, vector: Vector, origin: Origin) -> bytes:
 
 
 def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
-    """Build the graph: `features` (batch, d) float32 → `probabilities` or `targets` (batch, outputs).
+    """Build the graph: `features` (batch, d) → `probabilities` or `targets` (batch, outputs), float32.
+
+    Where the first layer takes float64, `features` are that, and the first two operators compute in it. Gaps
+    are filled behind them then, with 0, which is the mean: tract 0.23 has no `IsNaN` for float64.
 
     Raises:
         onnx.checker.ValidationError: the graph is not valid ONNX.
@@ -156,11 +171,16 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
     nodes: list[Any] = []
     last = "features"
     trained = 0
-    if fills(task):
+    layers: tuple[LayerSpec, ...] = spec.layers
+    wide = takes_float64(spec)
+    if wide:
+        nodes, layers = _standardized(task), layers[1:]
+        last = nodes[-1].output[0]
+    elif fills(task):
         nodes.append(helper.make_node("IsNaN", [last], ["missing"], name="missing"))
         nodes.append(helper.make_node("Where", ["missing", MEAN, last], ["filled"], name="filled"))
         last = "filled"
-    for index, layer in enumerate(spec.layers):
+    for index, layer in enumerate(layers, len(spec.layers) - len(layers)):
         for operator, constants in _operators(layer, trained):
             output = f"{index}.{operator.lower()}"
             nodes.append(helper.make_node(operator, [last, *constants], [output], name=output))
@@ -174,13 +194,16 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
     graph = helper.make_graph(
         nodes,
         name=origin.federation,
-        inputs=[helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.inputs])],
+        inputs=[
+            helper.make_tensor_value_info(
+                "features", TensorProto.DOUBLE if wide else TensorProto.FLOAT, ["batch", spec.inputs]
+            )
+        ],
         outputs=[helper.make_tensor_value_info(answer, TensorProto.FLOAT, ["batch", spec.outputs])],
         initializer=[
-            helper.make_tensor(
-                name, TensorProto.FLOAT, tensor.shape, tensor.astype("<f4").tobytes(), raw=True
-            )
-            for name, tensor in (_tensors(spec, vector) | _bounds(spec)).items()
+            _initializer(name, tensor)
+            for name, tensor in (_tensors(spec, vector) | _bounds(spec) | _exact(task)).items()
+            if name != REST
         ],
     )
     model = helper.make_model(
@@ -193,6 +216,7 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
         **asdict(origin),
         **{key: json.dumps(names) for key, names in _columns(task).items()},
         **({"missing": FILLED} if fills(task) else {}),
+        **({"input": f"float64: {_input(task)}"} if wide else {}),
     }
     helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
     onnx.checker.check_model(model, full_check=True)
@@ -200,7 +224,7 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
     return content
 
 
-def _make_onnx(task: Task, vector: Vector, origin: Origin, samples: NDArray[np.float32] | None) -> Exported:
+def _make_onnx(task: Task, vector: Vector, origin: Origin, samples: Samples | None) -> Exported:
     try:
         content = to_onnx(task, vector, origin)
         difference = parity.difference(task, vector, content, samples)
@@ -226,7 +250,7 @@ def _operators(layer: LayerSpec, dense: int) -> list[tuple[str, list[str]]]:
         case Sigmoid():
             return [("Sigmoid", [])]
         case Standardize():
-            standardized = [("Sub", [MEAN]), ("Div", ["standardize.scale"])]
+            standardized = [("Sub", [MEAN]), ("Div", [SCALE])]
             return standardized if layer.clip is None else [*standardized, ("Clip", [LOW, HIGH])]
         case Rescale():
             return [("Mul", ["rescale.scale"]), ("Add", ["rescale.mean"])]
@@ -234,15 +258,56 @@ def _operators(layer: LayerSpec, dense: int) -> list[tuple[str, list[str]]]:
             raise ValueError(f"no ONNX operator is known for a layer {layer.type!r}")
 
 
-def _tensors(spec: NetworkSpec, vector: Vector) -> dict[str, NDArray[np.float32]]:
-    tensors = spec.schema.views(vector)
+def _standardized(task: Task) -> list[Any]:
+    """The nodes of a first layer that takes float64; what it gives is float32, without gaps if it fills."""
+    layer = task.network.layers[0]
+    assert isinstance(layer, Standardize)
+    nodes: list[Any] = []
+
+    def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    last = add("Div", [add("Sub", ["features", MEAN], "0.sub"), SCALE], "0.div")
+    last = add("Cast", [last], "0.cast", to=TensorProto.FLOAT)
+    if fills(task):
+        last = add("Where", [add("IsNaN", [last], "missing"), ZERO, last], "filled")
+    if layer.clip is not None:
+        add("Clip", [last, LOW, HIGH], "0.clip")
+    return nodes
+
+
+def _tensors(spec: NetworkSpec, vector: Vector) -> dict[str, NDArray[np.floating[Any]]]:
+    tensors: dict[str, NDArray[np.floating[Any]]] = dict(spec.schema.views(vector))
     for layer in spec.layers:
         if isinstance(layer, Standardize | Rescale):
             tensors |= {f"{layer.type}.mean": layer.means, f"{layer.type}.scale": layer.scales}
+        if isinstance(layer, Standardize) and layer.rest is not None:
+            tensors[REST] = np.frombuffer(layer.rest, dtype="<f4")
     return tensors
 
 
-def _bounds(spec: NetworkSpec) -> dict[str, NDArray[np.float32]]:
+def _exact(task: Task) -> dict[str, NDArray[np.floating[Any]]]:
+    """The constants in float64 of a first layer that takes that, and what fills its gaps."""
+    layer = task.network.layers[0]
+    if not isinstance(layer, Standardize) or layer.rest is None:
+        return {}
+    zero = {ZERO: np.zeros((), np.float32)} if fills(task) else {}
+    return {MEAN: layer.exact_means, SCALE: layer.scales.astype(np.float64), **zero}
+
+
+def _initializer(name: str, tensor: NDArray[np.floating[Any]]) -> Any:
+    wide = tensor.dtype.itemsize == 8
+    kind, layout = (TensorProto.DOUBLE, "<f8") if wide else (TensorProto.FLOAT, "<f4")
+    return helper.make_tensor(name, kind, tensor.shape, tensor.astype(layout).tobytes(), raw=True)
+
+
+def _input(task: Task) -> str:
+    """Why inputs are float64."""
+    return WIDE.format(columns=listing([task.features[j] for j in fine_columns(task.network)]))
+
+
+def _bounds(spec: NetworkSpec) -> dict[str, NDArray[np.floating[Any]]]:
     """The bounds of standardized inputs as scalars, if there are any."""
     clip = clip_of(spec)
     return {} if clip is None else {LOW: np.array(-clip, np.float32), HIGH: np.array(clip, np.float32)}
@@ -266,6 +331,8 @@ def _manifest(
         **asdict(origin),
         **({"from": came_from} if came_from is not None else {}),
         **_columns(task),
+        "input": "float64" if takes_float64(task.network) else "float32",
+        **({"input_why": _input(task)} if takes_float64(task.network) else {}),
         "missing": FILLED if fills(task) else UNFILLED,
         **({"clip": clip} if (clip := clip_of(task.network)) is not None else {}),
         **(choice or {}),

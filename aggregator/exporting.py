@@ -19,6 +19,7 @@ from aggregator.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.closing import vector_of
 from aggregator.federation import Federation, Phase
 from aggregator.ledger.reading import LedgerReader
+from aggregator.probes import Samples
 from aggregator.stopping import Progress
 from fedge.errors import FedgeError
 from fedge.failpoints import after, before
@@ -158,7 +159,7 @@ class Exporter:
         federation: str,
         folder: Path,
         post: Callable[[Exported], None],
-        samples: NDArray[np.float32] | None = None,
+        samples: Samples | None = None,
     ) -> None:
         self._federation = federation
         self._folder = folder

@@ -45,7 +45,7 @@ def _fold_first(before: NetworkSpec, after: NetworkSpec, wide: NDArray[np.float6
         return
     weight, bias = _dense(before.schema, wide, 0)
     scale = old.scales.astype(np.float64)
-    shift = (new.means.astype(np.float64) - old.means) / scale
+    shift = (new.exact_means - old.exact_means) / scale
     for each, row in zip(shift, weight, strict=True):  # in this order on every machine, as no BLAS promises
         bias += each * row
     weight *= (new.scales / scale)[:, None]

@@ -70,14 +70,14 @@ def rows_of(spec: NetworkSpec, samples: Samples | None = None) -> tuple[Rows, ..
     X = probes(spec)
     period = min(ROWS, spec.inputs)
     chosen = np.arange(spec.inputs) % period == (np.arange(ROWS) % period)[:, None]
-    gaps = np.where(chosen, np.float32(np.nan), X)
+    gaps = np.where(chosen, X.dtype.type(np.nan), X)
     gaps[-1] = np.nan
     ordinary, clip, first = Rows(probes(spec, samples)), clip_of(spec), spec.layers[0]
     if clip is None or not isinstance(first, Standardize):
         return (ordinary, Rows(gaps))
     signs = np.where(np.arange(ROWS) // period % 2, -1.0, 1.0)[:, None]
     with np.errstate(over="ignore"):  # an infinite value is beyond the bound too
-        far = (first.means + signs * FAR * clip * first.scales).astype(np.float32)
+        far = (first.exact_means + signs * FAR * clip * first.scales).astype(X.dtype)
     return (ordinary, Rows(gaps), Rows(np.where(chosen, far, X), size=max(1.0, clip)))
 
 
@@ -86,7 +86,9 @@ def filled(task: Task, X: Samples) -> Samples:
     first = task.network.layers[0]
     if not fills(task) or not isinstance(first, Standardize):
         return X
-    return np.where(np.isnan(X), first.means, X).astype(np.float32)
+    whole = X.copy()
+    np.copyto(whole, first.exact_means.astype(X.dtype), where=np.isnan(X))
+    return whole
 
 
 def fills(task: Task) -> bool:

@@ -10,16 +10,20 @@ from fedge.nn.spec import NetworkSpec, Standardize
 
 ROWS = 64
 
-Samples = NDArray[np.float32]
+Samples = NDArray[np.float32] | NDArray[np.float64]
+Weights = NDArray[np.float32]
 
 
 def probes(spec: NetworkSpec, samples: Samples | None = None) -> Samples:
-    """Raw samples (n, d): 64 drawn from the statistics of the Standardize layer, then `samples`, if any."""
-    X = np.random.default_rng(0).standard_normal((ROWS, spec.inputs), dtype=np.float32)
+    """Raw samples (n, d): 64 drawn from the statistics of the Standardize layer, then `samples`, if any.
+
+    In float64 where the layer takes that.
+    """
+    X: Samples = np.random.default_rng(0).standard_normal((ROWS, spec.inputs), dtype=np.float32)
     first = spec.layers[0]
     if isinstance(first, Standardize):
-        X = X * first.scales + first.means
-    return X if samples is None else np.concatenate((X, samples.astype(np.float32, copy=False)))
+        X = X * first.scales + (first.means if first.rest is None else first.exact_means)
+    return X if samples is None else np.concatenate((X, samples.astype(X.dtype, copy=False)))
 
 
 class Trial:
@@ -37,7 +41,7 @@ class Trial:
         samples: raw samples (n, d) to try it on as well.
     """
 
-    def __init__(self, spec: NetworkSpec, base: Samples, samples: Samples | None = None) -> None:
+    def __init__(self, spec: NetworkSpec, base: Weights, samples: Samples | None = None) -> None:
         self._network = Network(spec)
         X = probes(spec, samples)
         self._X = X[np.isfinite(self._outputs(base, X)).all(axis=1)]
@@ -52,11 +56,11 @@ class Trial:
             return False
         return not self._can_be_trained or self._trains(weights)
 
-    def _outputs(self, weights: Samples, X: Samples) -> NDArray[np.floating[Any]]:
+    def _outputs(self, weights: Weights, X: Samples) -> NDArray[np.floating[Any]]:
         with np.errstate(all="ignore"):  # what overflows shows in the outputs
             return self._network.predict(weights, X)
 
-    def _trains(self, weights: Samples) -> bool:
+    def _trains(self, weights: Weights) -> bool:
         outputs = self._outputs(weights, self._X)
         classifies = self._network.spec.loss == "cross-entropy"
         targets = np.argmin(outputs, axis=1) if classifies else np.zeros_like(outputs)

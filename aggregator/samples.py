@@ -13,8 +13,10 @@ MAX_ROWS = 1_024
 """More of them would only make each export take longer."""
 
 
-def read_samples(path: Path, inputs: int) -> NDArray[np.float32]:
+def read_samples(path: Path, inputs: int) -> NDArray[np.float64]:
     """Read the array `X` of a NumPy archive: raw samples, of shape (n, inputs), at most 1,024 of them.
+
+    They are finite in float32 too, which most networks take.
 
     Raises:
         ConfigError: it cannot be read, or holds no such samples.
@@ -33,10 +35,11 @@ def read_samples(path: Path, inputs: int) -> NDArray[np.float32]:
         shape = f"{X.dtype} of shape {X.shape}"
         raise _refused(path, f"array X: expected numbers of shape (n, {inputs}), n ≥ 1, got {shape}")
     with np.errstate(over="ignore"):
-        samples: NDArray[np.float32] = X[:MAX_ROWS].astype(np.float32)
-    if not np.isfinite(samples).all():
-        row = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0])
+        narrow = X[:MAX_ROWS].astype(np.float32)
+    if not np.isfinite(narrow).all():
+        row = int(np.flatnonzero(~np.isfinite(narrow).all(axis=1))[0])
         raise _refused(path, f"array X: row {row} holds what is not a finite float32; leave the row out")
+    samples: NDArray[np.float64] = X[:MAX_ROWS].astype(np.float64)
     return samples
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.rules.columns import Columns, Outlying, outlying, pooled, robust
+from aggregator.rules.columns import Columns, Outlying, exact, outlying, pooled, robust
 from fedge.errors import ProtocolError
 from fedge.messages.survey import Survey
 from fedge.messages.task import Task
@@ -25,12 +25,15 @@ RULES: Mapping[str, Callable[[Sequence[Moments]], Columns]] = {
     "survey/1": pooled,
     "survey/2": robust,
     "survey/3": robust,
+    "survey/4": exact,
 }
 """By what a closed survey names; whatever gives another bit of a frozen layer is another version."""
 RULE, CLIPPED = "survey/2", "survey/3"
 """What surveys are closed by: without and with a bound on the standardized inputs."""
-CLIP = "layer:standardize.clip"
-"""What a device must be able to do for that, as a name of `fedge.capabilities`."""
+EXACT = "survey/4"
+"""The same with or without a bound, where a column is too fine for float32, so that inputs are float64."""
+CLIP, REST = "layer:standardize.clip", "layer:standardize.rest"
+"""What a device must be able to do for the bound, and for float64, as names of `fedge.capabilities`."""
 
 MIN_SAMPLES = 20
 """Statistics of fewer samples would come close to telling a sample."""
@@ -121,8 +124,15 @@ def _refusal(reason: Reason, names: tuple[str, ...], wrong: NDArray[np.bool_], r
     return Refusal(reason, f"column {names[int(np.argmax(wrong))][:100]!r}: {rule}")
 
 
-def rule_of(clip: float | None) -> str:
-    """By which rule a survey is closed, where inputs are clipped to this many deviations or not at all."""
+def rule_of(clip: float | None, exact: bool = False) -> str:
+    """By which rule a survey is closed.
+
+    Args:
+        clip: to how many deviations inputs are clipped; None: they are not.
+        exact: whether they are float64.
+    """
+    if exact:
+        return EXACT
     return RULE if clip is None else CLIPPED
 
 
@@ -136,23 +146,24 @@ def standardize(
         surveys: by device, in any order: they are taken by lane and device, so the result is a function
             of the set.
         rule: how they are merged, one of `RULES`.
-        clip: the bound on standardized inputs, in standard deviations; for `CLIPPED` and no other rule.
+        clip: the bound on standardized inputs, in standard deviations; for `CLIPPED`, and perhaps `EXACT`.
 
     Raises:
         ValueError: there is no survey, the network is already standardized, or rule and bound disagree.
     """
-    if (clip is not None) != (rule == CLIPPED):
+    if (clip is not None) != (rule == CLIPPED) and rule != EXACT:
         raise ValueError(f"the rule {rule} with a bound of {clip}")
     if not surveys:
         raise ValueError("nothing to standardize with: no device was surveyed")
     ordered, merge = [measured for _, measured in _ordered(surveys)], RULES[rule]
     features = merge([measured.features for measured in ordered])
     first = _frozen(Standardize, features)
-    if clip is not None:
-        first = Standardize(mean=first.mean, scale=first.scale, clip=clip)
+    if clip is not None or rule == EXACT:
+        first = Standardize(mean=first.mean, scale=first.scale, clip=clip, rest=_rest(features))
     layers: tuple[LayerSpec, ...] = (first, *task.network.layers)
     columns = list(zip(task.features, features.count, strict=True))
     if task.targets is not None:
+        merge = robust if rule == EXACT else merge  # devices keep targets in float32
         targets = merge([measured.targets for measured in ordered if measured.targets is not None])
         layers = (*layers, _frozen(Rescale, targets))
         columns += zip(task.targets, targets.count, strict=True)
@@ -171,7 +182,7 @@ def outliers(surveyed: Task, surveys: Mapping[str, Measured]) -> tuple[Outlying,
     found = outlying(
         [(device, measured.features) for device, measured in ordered],
         surveyed.features,
-        first.means.astype(np.float64),
+        first.exact_means,
         first.scales.astype(np.float64),
     )
     if isinstance(last, Rescale) and surveyed.targets is not None:
@@ -189,6 +200,17 @@ def _frozen(layer: type[Affine], columns: Columns) -> Affine:
     return layer(mean=columns.mean.astype("<f4").tobytes(), scale=_scale(columns).astype("<f4").tobytes())
 
 
+def _rest(columns: Columns) -> bytes | None:
+    """What float32 leaves of the means of columns that are too fine for it; None: there are none.
+
+    It may be as much as 2⁻²⁴ |mean|, many spreads of such a column.
+    """
+    if columns.fine is None or not columns.fine.any():
+        return None
+    rest = np.where(columns.fine, columns.mean - columns.mean.astype(np.float32), 0.0)
+    return rest.astype("<f4").tobytes()
+
+
 def _scale(columns: Columns) -> NDArray[np.float64]:
     """The standard deviation of each column, or 1 where it is nothing but rounding.
 
@@ -196,8 +218,10 @@ def _scale(columns: Columns) -> NDArray[np.float64]:
     2⁻²⁴ |mean|. Below 8 units it would blow up rounding until it looked like signal (`is_constant`). Such a
     column gets scale 1, as a constant one does in scikit-learn's StandardScaler, or, where a unit itself is
     large (|mean| > 10⁶), those 8 units: the rest of a constant column is then never more than about 1 and
-    cannot drown the other features.
+    cannot drown the other features. A column that is too fine for float32 is divided by what it spreads.
     """
     floor = ROUNDING_UNITS * float(np.finfo(np.float32).eps) * np.abs(columns.mean)
     constant = is_constant(columns.mean, columns.spread)
+    if columns.fine is not None:
+        constant &= ~columns.fine
     return np.where(constant, np.maximum(floor, 1.0), columns.spread)

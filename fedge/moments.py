@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedge.errors import ProtocolError
 
 Vector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 FEWEST = 20
 """Values of a column that a device tells anything of at least."""
@@ -23,6 +24,8 @@ BLOCK_ROWS = 4_096
 ROUNDING_UNITS = 8
 """A column that spreads over fewer float32 units of its mean is constant up to rounding, see
 `is_constant`."""
+FINE = 2.0**15
+"""How many spreads a mean may be, so that float32 still has 256 steps or more in a spread, see `is_fine`."""
 RARE = 0.01
 """Of a column's values, at each side of the median: what is more frequent is no fault of the sensor."""
 GAP = 5.0
@@ -83,26 +86,40 @@ def as_if_of(moments: Moments, samples: int, cap: int) -> Moments:
     return Moments(count, moments.mean, moments.m2 * (count / np.maximum(moments.count, 1)))
 
 
-def is_constant(mean: Vector, spread: Vector) -> NDArray[np.bool_]:
-    """Whether a column's spread is nothing but the rounding of its values to float32.
+def is_constant(mean: Vector, spread: Vector, kept_as: type[np.floating[Any]] = np.float32) -> Mask:
+    """Whether a column's spread is nothing but the rounding of its values to the type they are kept as.
 
-    A value of about `mean` is off by up to 2⁻²⁴ |mean|; with a spread of 8 units, 8 · 2⁻²³ |mean|, this is an
-    error of 1/8 in a standardized value. Below the smallest normal float32 digits are lost as well.
+    In float32 a value of about `mean` is off by up to 2⁻²⁴ |mean|; with a spread of 8 units, 8 · 2⁻²³ |mean|,
+    this is an error of 1/8 in a standardized value. In float64 the unit is 2⁻⁵² |mean|. Below the smallest
+    normal float32 digits are lost as well.
     """
-    float32 = np.finfo(np.float32)
-    return spread <= np.maximum(ROUNDING_UNITS * float(float32.eps) * np.abs(mean), float(float32.tiny))
+    unit = float(np.finfo(kept_as).eps) * np.abs(mean)
+    return spread <= np.maximum(ROUNDING_UNITS * unit, float(np.finfo(np.float32).tiny))
 
 
-def rounded(moments: Moments) -> Moments:
+def is_fine(mean: Vector, spread: Vector) -> Mask:
+    """Whether a column's spread is too fine for float32 at its mean: |mean| > 2¹⁵ spreads.
+
+    Rounding moves a value of about `mean` by up to 2⁻²⁴ |mean|, and a standardized one by more than 2⁻⁹,
+    1/512, then. Such a column is kept in float64 until it is standardized.
+    """
+    return np.abs(mean) > FINE * spread
+
+
+def rounded(moments: Moments, kept_as: type[np.floating[Any]] = np.float32) -> Moments:
     """What is useful of moments: as a measurement is written, 23.4 ± 1.7.
 
     The spread is rounded to two significant digits, the mean to the last digit of that: to a step between a
     tenth and a hundredth of the spread, so that a standardized value is off by 0.05, and by a share of 0.05,
     at most. One row more of n moves the mean by 1/n of its distance from it: what two surveys tell of that
     row is hidden in steps that are n times as wide. A column that is constant is told as it is, as float32.
+
+    Args:
+        moments: as they were measured.
+        kept_as: the type of the values that they were measured of, which decides what is constant.
     """
     spread = np.sqrt(moments.m2 / np.maximum(moments.count, 1))
-    constant = is_constant(moments.mean, spread)
+    constant = is_constant(moments.mean, spread, kept_as)
     mean = moments.mean.astype(np.float32).astype(np.float64)
     for j in np.flatnonzero(~constant):
         digits, exponent = f"{spread[j]:.1e}".split("e")

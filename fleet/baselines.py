@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from agent.dataset import Dataset
 from agent.local.sgd import never, train
-from aggregator.survey import Measured, Unmeasured, standardize
+from aggregator.survey import EXACT, RULE, Measured, Unmeasured, standardize
 from fedge.errors import DataError
 from fedge.messages.task import Task
 from fedge.moments import measure
 from fedge.nn import Network, initialize
 from fedge.plan import Plan
 from fleet.figure import figure_of
+from fleet.verification import Inputs
 
 Fleet = Mapping[str, Dataset]
 """The data of the devices; every one trains on something."""
@@ -113,9 +114,9 @@ def predict(
     plan: Plan,
     rounds: int,
     seed: int,
-    X: NDArray[np.float32],
+    X: Inputs,
     enough: Callable[[], bool] = never,
-    judge: tuple[NDArray[np.float32], NDArray[Any]] | None = None,
+    judge: tuple[Inputs, NDArray[Any]] | None = None,
 ) -> Predicted:
     """Train on the training parts of all devices in one place, and answer the samples X, of shape (n, d).
 
@@ -126,7 +127,8 @@ def predict(
     everything = np.concatenate([data.X for data in fleet.values()])
     answers = np.concatenate([data.y for data in fleet.values()])
     targets = measure(answers.reshape(len(answers), -1)) if task.targets else None
-    standardized = standardize(task, {"all": Measured(measure(everything), targets)})
+    rule = EXACT if everything.dtype == np.float64 else RULE
+    standardized = standardize(task, {"all": Measured(measure(everything), targets)}, rule)
     if isinstance(standardized, Unmeasured):
         raise DataError(str(standardized))
     network = Network(standardized.network)
@@ -147,7 +149,7 @@ def predict(
     return Predicted(network.predict(chosen[0], X), done, chosen[1])
 
 
-def held_out(fleet: Fleet) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def held_out(fleet: Fleet) -> tuple[Inputs, NDArray[Any]]:
     """The held-out parts of all devices: samples of shape (h, d), and classes of shape (h,) or targets of
     shape (h, t)."""
     return (

@@ -28,6 +28,7 @@ from fedge.scores import Classification, Regression
 from fleet.data_options import csv_settings
 from fleet.provision import Value
 from fleet.trial.usage import UsageError
+from fleet.verification import Inputs, dtype_of
 
 ort.disable_telemetry_events()
 
@@ -86,12 +87,13 @@ def evaluate(
         )
     named = label if label is not None else LABEL
     settings = csv_settings({**section, "source": "csv", "path": str(data), "label": named})
-    samples = exclude(_source(data, settings).read(), settings)
+    exact = dtype_of(session) is np.float64
+    samples = exclude(_source(data, settings, exact).read(), settings)
     if task.classes is not None and samples.columns is not None and samples.y is None:
         raise DataError(
             f"{samples.name}: there is no column {named!r} with each row's class; say which it is by --label"
         )
-    X = features(samples, task)
+    X = features(samples, task, exact=exact)
     outputs = _compute(model, session, X)
     if outputs.shape != (len(X), len(task.outputs)):
         raise DataError(f"{model}: its metadata name {len(task.outputs)} outputs, and it computes others")
@@ -107,9 +109,9 @@ def evaluate(
     )
 
 
-def _source(data: Path, settings: CsvSettings) -> Source:
+def _source(data: Path, settings: CsvSettings, exact: bool) -> Source:
     if data.suffix == ".npz":
-        return NpzSource(data)
+        return NpzSource(data, exact=exact)
     return CsvSource(
         data,
         settings.label,
@@ -117,10 +119,11 @@ def _source(data: Path, settings: CsvSettings) -> Source:
         growing=False,
         said=Said.of(settings),
         files=settings.files,
+        exact=exact,
     )
 
 
-def _compute(path: Path, session: Any, X: NDArray[np.float32]) -> NDArray[Any]:
+def _compute(path: Path, session: Any, X: Inputs) -> NDArray[Any]:
     name = session.get_inputs()[0].name
     try:
         return np.concatenate(
@@ -136,7 +139,7 @@ def _incomputable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: is no model that onnxruntime can compute: {printable(first[0])}")
 
 
-def _gaps(X: NDArray[np.float32]) -> int:
+def _gaps(X: Inputs) -> int:
     return int(np.isnan(X).any(axis=1).sum())
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from agent.scoring import scores_of
@@ -21,6 +20,7 @@ from fedge.messages.task import Task
 from fedge.nn import Network
 from fedge.scores import Classification, Regression
 from fleet.figure import figure_of
+from fleet.verification import Inputs
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RoundScores:
         return {"round": self.round, "accuracy": scores.accuracy, "recall": recall}
 
 
-def history(ledger: Path, task: Task, X: NDArray[np.float32], y: NDArray[Any]) -> Sequence[RoundScores]:
+def history(ledger: Path, task: Task, X: Inputs, y: NDArray[Any]) -> Sequence[RoundScores]:
     """Score the models that a ledger still keeps of its newest generation, oldest first.
 
     Args:

@@ -11,8 +11,15 @@ from agent import held
 from fedge.codecs import CODECS
 from fedge.nn import Network
 
+Inputs = NDArray[np.float32] | NDArray[np.float64]
 
-def check(onnx: Path, state: Path, X: NDArray[np.float32]) -> float:
+
+def dtype_of(session: Any) -> type[np.floating[Any]]:
+    """The type that a model's input has: float64 where it says so, else float32."""
+    return np.float64 if session.get_inputs()[0].type == "tensor(double)" else np.float32
+
+
+def check(onnx: Path, state: Path, X: Inputs) -> float:
     """Compare an ONNX file with the model that a device holds.
 
     Args:
@@ -35,10 +42,14 @@ def check(onnx: Path, state: Path, X: NDArray[np.float32]) -> float:
     return float(np.abs(outputs - ours).max()) / scale
 
 
-def answers(onnx: Path, X: NDArray[np.float32]) -> NDArray[Any]:
-    """What onnxruntime computes for raw samples X, of shape (n, d): outputs of shape (n, k)."""
+def answers(onnx: Path, X: Inputs) -> NDArray[Any]:
+    """What onnxruntime computes for raw samples X, of shape (n, d): outputs of shape (n, k).
+
+    They are handed over in the type that the file declares.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-    (outputs,) = session.run(None, {session.get_inputs()[0].name: X})
+    asked = session.get_inputs()[0]
+    (outputs,) = session.run(None, {asked.name: X.astype(dtype_of(session), copy=False)})
     return np.asarray(outputs).reshape(len(X), -1)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from agent.sources.conversion import Plain, plain
 from agent.sources.earlier import Earlier, earlier
+from agent.sources.remainders import remainders
 from agent.sources.samples import Fault, Samples, number
 from fedge.disclosure import Known, public
 from fedge.errors import DataError
@@ -20,6 +21,7 @@ def samples_from_arrays(
     features: Any = None,
     *,
     newest: int | None = None,
+    exact: bool = False,
 ) -> Samples:
     """Check arrays that belong together.
 
@@ -30,6 +32,7 @@ def samples_from_arrays(
         series: text or integers of shape (n,); None: all rows are one recording.
         features: names of the d columns, all different.
         newest: so many of the last rows are used; None: all.
+        exact: whether what float32 takes away is kept of all columns, and not only where it may matter.
 
     Raises:
         DataError: a wrong shape, kind or length; names the array.
@@ -54,6 +57,7 @@ def samples_from_arrays(
     return Samples(
         name=name,
         X=X32,
+        rest=remainders(rows, X32, all_of_them=exact),
         columns=columns,
         y=None if answers is None else answers.data,
         answer="y",

@@ -10,6 +10,7 @@ from agent.sources.buffers import Buffer, Texts
 from agent.sources.copies import COMPARED
 from agent.sources.decimals import Style, Undecided
 from agent.sources.earlier import Forgotten
+from agent.sources.remainders import Remainders
 from agent.sources.tables import Header, Row
 from agent.sources.times import NONE_YET, Last, Times
 from fedge.disclosure import Public, public
@@ -86,6 +87,8 @@ class Columns:
     """What stands in it."""
     last: Last = NONE_YET
     """The time of the row before the first one."""
+    exact: bool = False
+    """Whether what float32 takes away is kept of all columns."""
 
     def __post_init__(self) -> None:
         names = self.header.names
@@ -107,6 +110,7 @@ class Columns:
         """Where the first of them begin, at most `COMPARED`."""
         self.forgotten = Forgotten()
         self._X = Buffer(np.float32, len(self.kept))
+        self._rest = Remainders(len(self.kept), all_of_them=self.exact)
         self._faults = Buffer(np.uint8, len(self.kept))
         """Of each cell its place in `WHAT`."""
         self._lines = Buffer(np.int64)
@@ -120,12 +124,12 @@ class Columns:
         lines = [line for line, _ in block]
         self._lines.take(lines)
         self.first_lines += lines[: COMPARED - len(self.first_lines)]
-        found = np.empty((len(block), len(self.kept)), dtype=np.float32)
+        values = np.empty((len(block), len(self.kept)))
         faults = np.zeros((len(block), len(self.kept)), dtype=np.uint8)
         columns = list(zip(*(row for _, row in block), strict=True))
         for k, j in enumerate(self.kept):
             cells = columns[j]
-            found[:, k], faults[:, k] = self._numbers(self.styles.get(j, self.default), cells)
+            values[:, k], faults[:, k] = self._numbers(self.styles.get(j, self.default), cells)
             name = self.names[k]
             if name in self.texts:
                 stripped = [cell.strip() for cell in cells]
@@ -137,7 +141,13 @@ class Columns:
                 self.times.take([cell.replace(",", ".") for cell in cells] if comma else cells)
             if name == self.key:
                 self.keys.update(cells)
-        self._X.take(found)
+        with np.errstate(over="ignore"):
+            narrow = values.astype(np.float32)
+        beyond = np.isinf(narrow)
+        faults[beyond] = INFINITE
+        values[beyond] = narrow[beyond] = np.nan
+        self._X.take(narrow)
+        self._rest.take(values, narrow)
         self._faults.take(faults)
         self.rows += len(block)
         self.seen += len(block)
@@ -151,6 +161,7 @@ class Columns:
         self._count(np.flatnonzero(gone), times)
         for buffer in (self._X, self._faults, self._lines):
             buffer.keep(rows)
+        self._rest.keep(rows)
         for texts in self.texts.values():
             texts.keep(rows)
         if self.time in self.names:
@@ -174,6 +185,10 @@ class Columns:
         """Shape (n, d)."""
         return self._X.array
 
+    def rest(self, name: str) -> NDArray[np.float64] | None:
+        """Shape (n,): what float32 has taken away of a column; None: it does for that, or there is none."""
+        return self._rest.column(self.names.index(name)) if name in self.names else None
+
     @property
     def lines(self) -> NDArray[np.int64]:
         """The line that each row begins in, counted from 1."""
@@ -187,7 +202,7 @@ class Columns:
         what = WHAT[faults[row]] if self.rows else WHAT[0]
         return Unreadable(int(np.count_nonzero(faults)), int(np.count_nonzero(numbers)), row, what)
 
-    def _numbers(self, style: Style, cells: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _numbers(self, style: Style, cells: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """One column's values, NaN where missing or unreadable, and what is wrong with each cell."""
         faults = np.zeros(len(cells), dtype=np.uint8)
         try:
@@ -200,9 +215,4 @@ class Columns:
                 except ValueError:
                     if not self.absence.is_missing(cell):
                         faults[i] = COMMA if style.decimal == "." and "," in cell else NOT_A_NUMBER
-        with np.errstate(over="ignore"):
-            narrow = values.astype(np.float32)
-        beyond = np.isinf(narrow)
-        faults[beyond] = INFINITE
-        narrow[beyond] = np.nan
-        return narrow, faults
+        return values, faults

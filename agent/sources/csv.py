@@ -55,6 +55,8 @@ class CsvSource:
     """Which rows are used; None: all."""
     files: str | None = None
     """A pattern of names of the folder's files, which are read instead of its *.csv; see `rotation`."""
+    exact: bool = False
+    """Whether what float32 takes away of numbers is kept of all columns, and not only where it may matter."""
     _memory: _Memory = field(default_factory=_Memory, init=False, compare=False, repr=False)
 
     def fingerprint(self) -> Hashable:
@@ -94,10 +96,13 @@ class CsvSource:
             DataError: no file, none that is text, or the separator cannot be told.
         """
         file = list_files(self.path, self.files)[0]
-        wanted = Wanted(self.label, self.series, None, self.said)
+        wanted = replace(self._wanted(), columns=None)
         with opened(file, self.growing) as content:
             tables = wanted.tables(content, True, wanted.dialect(content))
             return frozenset(next((header.names for header, _ in tables.blocks(1)), ()))
+
+    def _wanted(self) -> Wanted:
+        return Wanted(self.label, self.series, self.columns, self.said, self.exact)
 
     def _parse(self, files: Sequence[Path], before: dict[Path, Parsing]) -> tuple[list[Parsing], bool]:
         """All files as they are now, and whether anything is new.
@@ -126,7 +131,7 @@ class CsvSource:
                     if _forgotten({one.file: one for one in parsed} | before):
                         return self._parse(files, {})
                     parsed.pop()
-                parsed.append(Parsing(file, Wanted(self.label, self.series, self.columns, self.said)))
+                parsed.append(Parsing(file, self._wanted()))
                 parsed[-1].read(content, taken, last)
                 changed = True
         thinning.finish([*rows_of(parsed)])

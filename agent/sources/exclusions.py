@@ -47,7 +47,8 @@ def excluding(source: Source, settings: DataSettings) -> Source:
 def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = True) -> Samples:
     """Make NaN of what the owner excludes; `samples` themselves are left as they are.
 
-    Numbers are compared as float32, which the data are kept in. A column without a name is called by its
+    Numbers are compared as float32, which the data are kept in; with a range as they were read, where that is
+    known. A column without a name is called by its
     number, counted from 0.
 
     Args:
@@ -70,7 +71,7 @@ def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = Tru
         return samples
     X, found = samples.X.copy(), list(samples.exclusions)
     for j, name in enumerate(names):
-        for why, bad in _excluded(X[:, j], settings, name):
+        for why, bad in _excluded(X[:, j], settings, name, samples.rest.get(j)):
             found.append(Exclusion(j, why, int(bad.sum()), int(bad.argmax())))
             X[bad, j] = np.nan
     y, unanswered = samples.y, samples.unanswered
@@ -98,7 +99,10 @@ def numbers(settings: DataSettings) -> tuple[float, ...]:
 
 
 def _excluded(
-    values: NDArray[np.float32], settings: DataSettings, name: str | None
+    values: NDArray[np.float32],
+    settings: DataSettings,
+    name: str | None,
+    rest: NDArray[np.float64] | None = None,
 ) -> list[tuple[str, NDArray[np.bool_]]]:
     """Why values are excluded, and where; a value that is excluded for two reasons stands at the first."""
     with np.errstate(over="ignore"):
@@ -109,6 +113,10 @@ def _excluded(
         taken = (
             np.logical_or.reduce([mask for _, mask in masks]) if masks else np.zeros(len(single), np.bool_)
         )
-        outside = (single < np.float32(low)) | (single > np.float32(high))
+        if rest is None:
+            outside = (single < np.float32(low)) | (single > np.float32(high))
+        else:
+            exact = values + rest
+            outside = (exact < low) | (exact > high)
         masks.append((f"outside of {low:g} … {high:g}", outside & ~taken))
     return [(why, mask) for why, mask in masks if mask.any()]

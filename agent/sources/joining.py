@@ -77,6 +77,7 @@ def join(
     faults = {where[name]: fault for name, fault in _faults(tables, names, series).items()}
     sizes = [table.columns.rows for table in tables]
     X = _stacked(tables, names)
+    rest = {j: more for j, name in enumerate(names) if (more := _rest(tables, name)) is not None}
     y, answer = _answers(tables, label)
     if series is not None:
         whose = [text for table in tables for text in table.columns.texts[series]]
@@ -106,9 +107,11 @@ def join(
         }
         X, recordings, lines = X[order], recordings[order], lines[order]
         y = y[order] if y is not None else None
+        rest = {j: more[order] for j, more in rest.items()}
     return Samples(
         name=str(path),
         X=X,
+        rest=rest,
         columns=names,
         y=y,
         answer=answer,
@@ -151,6 +154,19 @@ def _stacked(tables: Sequence[Table], names: tuple[str, ...]) -> NDArray[np.floa
         X[rows, [names.index(name) for name in has]] = table.columns.X
         first = rows.stop
     return X
+
+
+def _rest(tables: Sequence[Table], name: str) -> NDArray[np.float64] | None:
+    """What float32 has taken away of a column; None: it does for it in all tables."""
+    found = [table.columns.rest(name) for table in tables]
+    if len(found) == 1 or all(each is None for each in found):
+        return found[0]
+    return np.concatenate(
+        [
+            np.zeros(table.columns.rows) if each is None else each
+            for each, table in zip(found, tables, strict=True)
+        ]
+    )
 
 
 def _answers(tables: Sequence[Table], label: str | None) -> tuple[NDArray[np.str_] | None, str]:

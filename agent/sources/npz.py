@@ -24,6 +24,8 @@ class NpzSource:
     path: Path
     newest: int | None = None
     """So many of the last rows are used; None: all."""
+    exact: bool = False
+    """Whether what float32 takes away of numbers is kept of all columns, and not only where it may matter."""
 
     def fingerprint(self) -> Hashable:
         """The file's inode, size and time of change."""
@@ -52,6 +54,7 @@ class NpzSource:
             arrays.get("series"),
             arrays.get("features"),
             newest=self.newest,
+            exact=self.exact,
         )
 
     def _load(self) -> dict[str, Any]:

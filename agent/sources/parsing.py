@@ -33,6 +33,8 @@ class Wanted:
     series: str | None
     columns: tuple[str, ...] | None
     said: Said
+    exact: bool = False
+    """Whether what float32 takes away is kept of all columns."""
 
     def tables(self, content: Content, has_quotes: bool, dialect: Dialect) -> Tables:
         """The tables of a file."""
@@ -168,6 +170,7 @@ class Parsing:
             wanted.said.time or ("time" if "seconds_elapsed" in header.names else None),
             key_of(header.names),
             last=self.last,
+            exact=wanted.exact,
         )
         return Table(self.file, columns, unnamed)
 

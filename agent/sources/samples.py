@@ -112,6 +112,9 @@ class Samples:
     """What came of the recordings before these rows, and is not used; None: nothing."""
     beside: Beside = NOTHING_BESIDE
     """Files that lie beside those that were read."""
+    rest: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
+    """By column what float32 has taken away of its values, of shape (n,): with it they are as they were
+    read. Of columns that may be too fine for float32; see `agent.sources.remainders`."""
     waiting: tuple[str, ...] = ()
     """Names of files whose last line has no end yet, and is not among the rows."""
 

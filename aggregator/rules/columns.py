@@ -11,6 +11,10 @@ device is as strong as what it claims. `robust` (`survey/2`) counts devices, not
   those devices that do deviate: a median would be 0. Where fewer than `FEWEST` deviate there is nothing to
   trim; see `_rare` for what holds then.
 
+`exact` (`survey/4`) is the same for columns that float32 does for. One that is too fine for it, with a mean
+of more than 2¹⁵ spreads, is merged once more, with what is constant judged as float64 has it: to `robust` it
+is constant on devices whose spread is below 8 units of float32.
+
 B is 1.4826 times the median distance of the means from their median, which is the standard deviation of
 normally distributed ones (Rousseeuw and Croux, "Alternatives to the Median Absolute Deviation", Journal of
 the American Statistical Association 88 (1993), 1273-1283); or their winsorised deviation, if that is larger.
@@ -33,11 +37,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import ceil, fsum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.moments import Moments, is_constant, merge
+from fedge.moments import Mask, Moments, is_constant, is_fine, merge
 
 Vector = NDArray[np.float64]
 
@@ -63,6 +68,8 @@ class Columns:
     """In the column's own units."""
     spread: Vector
     """The standard deviation, in the column's own units; 0: it is constant."""
+    fine: Mask | None = None
+    """Which columns vary and are too fine for float32; None: none, or it was not looked for."""
 
 
 def pooled(devices: Sequence[Moments]) -> Columns:
@@ -80,6 +87,23 @@ def robust(devices: Sequence[Moments]) -> Columns:
     return Columns(counts, mean, spread)
 
 
+def exact(devices: Sequence[Moments]) -> Columns:
+    """As `robust`, and in float64 where a column is too fine for float32: the rule `survey/4`."""
+    found = robust(devices)
+    fine = is_fine(found.mean, found.spread)
+    for j in np.flatnonzero(fine):
+        count, means, m2 = (
+            np.array([getattr(moments, part)[j] for moments in devices]) for part in ("count", "mean", "m2")
+        )
+        measured = count > 0
+        merged = _merge(means[measured], m2[measured] / count[measured], np.float64)
+        mean, spread = np.array(merged[:1]), np.array(merged[1:])
+        fine[j] = (is_fine(mean, spread) & ~is_constant(mean, spread, np.float64))[0]
+        if fine[j]:
+            found.mean[j], found.spread[j] = merged
+    return Columns(found.count, found.mean, found.spread, fine)
+
+
 def _columns(devices: Sequence[Moments]) -> Iterator[tuple[Vector, Vector]]:
     """Of each column the means and the variances, both of shape (n,), of the n devices that measured it."""
     width = len(devices[0].mean)
@@ -94,17 +118,19 @@ def _columns(devices: Sequence[Moments]) -> Iterator[tuple[Vector, Vector]]:
             yield mean[j][measured], m2[j][measured] / count[j][measured]
 
 
-def _merge(means: Vector, variances: Vector) -> tuple[float, float]:
-    """Mean and spread of one column."""
+def _merge(
+    means: Vector, variances: Vector, kept_as: type[np.floating[Any]] = np.float32
+) -> tuple[float, float]:
+    """Mean and spread of one column of values that were kept as such numbers."""
     if not len(means):
         return 0.0, 0.0
-    varies = ~is_constant(means, np.sqrt(variances))
+    varies = ~is_constant(means, np.sqrt(variances), kept_as)
     if 2 * varies.sum() > len(means):
         variance = float(np.median(variances[varies]))
         return _winsorised_mean(means[varies]), float(np.sqrt(variance + _between(means) ** 2))
     mean = float(np.median(means))
     deviations = np.hypot(np.where(varies, np.sqrt(variances), 0.0), means - mean)
-    deviates = varies | ~is_constant(means, np.abs(means - mean))
+    deviates = varies | ~is_constant(means, np.abs(means - mean), kept_as)
     if deviates.sum() >= FEWEST:
         return mean, float(np.sqrt(_trimmed_mean(np.square(deviations[deviates]))))
     return mean, _rare(mean, means, deviations, deviates)

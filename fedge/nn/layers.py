@@ -21,6 +21,8 @@ Array = NDArray[Any]
 Piece = tuple[slice, Array]
 """A part of a flat gradient: its place in the vector and its values, in a buffer that the next one reuses."""
 
+BLOCK_ROWS = 4_096
+"""Rows standardized at once, so that copies in float64 stay small."""
 PIECE_ENTRIES = 24_576  # 96 KiB of float32: a piece is used while it is still in the core's own cache
 
 
@@ -169,20 +171,32 @@ class Sigmoid(_Activation):
 class Standardize:
     """y = (x - mean) / scale within ± clip, frozen: it stands before all weights, so no gradient passes it.
 
-    The arithmetic is done in `dtype`, x included, as an exported network does it. NaN stays NaN.
+    The arithmetic is done in `dtype`, x included, as an exported network does it; where the layer takes
+    float64, subtracting and dividing are done in that, and the result is rounded. NaN stays NaN.
     """
 
     def __init__(self, frozen: spec.Standardize, dtype: DTypeLike) -> None:
-        self._mean: Array = frozen.means.astype(dtype)
-        self._scale: Array = frozen.scales.astype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype if frozen.rest is None else np.float64)
+        """Of the inputs."""
+        self._result: np.dtype[Any] = np.dtype(dtype)
+        self._mean: Array = frozen.exact_means.astype(self.dtype)
+        self._scale: Array = frozen.scales.astype(self.dtype)
         self._clip = frozen.clip
 
     def forward(self, x: Array) -> Array:
         """Return a new array of shape (n, d)."""
         with np.errstate(over="ignore"):  # what is infinite is clipped, or shows in the loss
-            y = np.subtract(x, self._mean, dtype=self._mean.dtype)
-            np.divide(y, self._scale, out=y)
+            if self.dtype == self._result:
+                y = self._divided(x)
+            else:
+                y = np.empty(x.shape, self._result)
+                for start in range(0, len(x), BLOCK_ROWS):
+                    y[start : start + BLOCK_ROWS] = self._divided(x[start : start + BLOCK_ROWS])
         return y if self._clip is None else np.clip(y, -self._clip, self._clip, out=y)
+
+    def _divided(self, x: Array) -> Array:
+        y = np.subtract(x, self._mean, dtype=self.dtype)
+        return np.divide(y, self._scale, out=y)
 
 
 class Rescale:

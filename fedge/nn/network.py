@@ -68,10 +68,13 @@ class Network:
     def prepare(self, X: ArrayLike) -> Array:
         """Return raw samples X of shape (n, d) as the trained layers take them: in `dtype`, standardized.
 
+        Where the first layer takes float64, X should be that.
+
         Raises:
             ValueError: X is not of shape (n, d).
         """
-        prepared = np.ascontiguousarray(X, self.dtype)
+        dtype = self.dtype if self._standardize is None else self._standardize.dtype
+        prepared = np.ascontiguousarray(X, dtype)
         if prepared.ndim != 2 or prepared.shape[1] != self.spec.inputs:
             raise ValueError(f"expected samples of shape (n, {self.spec.inputs}), got {prepared.shape}")
         return prepared if self._standardize is None else self._standardize.forward(prepared)

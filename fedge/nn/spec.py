@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from fedge.moments import ROUNDING_UNITS, is_fine
 from fedge.names import WireName, mark_unknown, tidy
 from fedge.schema import Schema
 
@@ -80,11 +81,29 @@ class _Affine(_Layer):
 
 
 class Standardize(_Affine):
-    """(x - mean) / scale within ± clip, frozen: the survey's constants, first in the network."""
+    """(x - mean - rest) / scale within ± clip, frozen: the survey's constants, first in the network."""
 
     type: Literal["standardize"] = "standardize"
     clip: float | None = Field(default=None, ge=LEAST_CLIP, le=MOST_CLIP, allow_inf_nan=False)
     """In standard deviations; None: no input is clipped, as 0.2.0 does it."""
+    rest: bytes | None = Field(default=None, min_length=4)
+    """What float32 leaves of the means, little-endian float32: inputs are float64, subtracted and divided in
+    it, for a column is too fine for float32. None: all is float32, as 0.2.0 does it."""
+
+    @model_validator(mode="after")
+    def _check_rest(self) -> "Standardize":
+        if self.rest is not None:
+            if len(self.rest) != len(self.mean):
+                raise ValueError("rest must hold as many float32 values as mean")
+            if not np.isfinite(self.exact_means).all():
+                raise ValueError("rest must be finite")
+        return self
+
+    @property
+    def exact_means(self) -> NDArray[np.float64]:
+        """The means with their rest, of shape (d,)."""
+        means = self.means.astype(np.float64)
+        return means if self.rest is None else means + np.frombuffer(self.rest, dtype="<f4")
 
 
 class Rescale(_Affine):
@@ -114,7 +133,7 @@ LAYERS: Mapping[str, type[_Layer]] = MappingProxyType(
     }
 )
 """Every layer by its name on the wire."""
-ADDED: Mapping[str, tuple[str, ...]] = MappingProxyType({"standardize": ("clip",)})
+ADDED: Mapping[str, tuple[str, ...]] = MappingProxyType({"standardize": ("clip", "rest")})
 """The fields that came after 0.2.0, by layer; each is None where it asks for nothing."""
 LOSSES = ("cross-entropy", "mse")
 
@@ -243,3 +262,23 @@ def clip_of(network: NetworkSpec) -> float | None:
     """The bound on standardized inputs, in standard deviations; None: they are not clipped."""
     first = network.layers[0]
     return first.clip if isinstance(first, Standardize) else None
+
+
+def takes_float64(network: NetworkSpec) -> bool:
+    """Whether inputs are to be handed over in float64: the first layer says so."""
+    first = network.layers[0]
+    return isinstance(first, Standardize) and first.rest is not None
+
+
+def fine_columns(network: NetworkSpec) -> tuple[int, ...]:
+    """The columns because of which inputs are float64, by number: for people.
+
+    Not those that are constant, whose scale is 1 or 8 units of float32 (`aggregator.survey`).
+    """
+    first = network.layers[0]
+    if not isinstance(first, Standardize) or first.rest is None:
+        return ()
+    scales = first.scales.astype(np.float64)
+    unit = float(np.finfo(np.float32).eps) * np.abs(first.means.astype(np.float64))
+    constant = scales == np.maximum(ROUNDING_UNITS * unit, 1.0)
+    return tuple(np.flatnonzero(is_fine(first.exact_means, scales) & ~constant).tolist())

@@ -31,13 +31,13 @@ class Participant:
     table: Table
 
     def dataset(self, task: Task, proposal: Proposal, options: Options) -> Dataset:
-        """What it trains on and holds out.
+        """What it trains on and holds out, in float64.
 
         Raises:
             Unfit: its data do not serve the task.
         """
         settings = _settings(Path(self.samples.name), options, proposed(proposal))
-        return fit(self.samples, task, settings)
+        return fit(self.samples, task, settings, exact=True)
 
 
 def read(one: DeviceFiles, home: Path, options: Options) -> Participant:

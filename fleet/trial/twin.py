@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from agent.dataset import Dataset
 from agent.local.sgd import never, train
 from agent.local.shuffling import generator
+from agent.measuring import measured
 from aggregator.closing import first_weights
 from aggregator.rules.bounds import Factors, bounds, clipped, distance
 from aggregator.rules.mean import Contribution, finish, order, partial
-from aggregator.survey import Measured, Unmeasured, standardize
-from fedge import moments
+from aggregator.survey import EXACT, Measured, Unmeasured, standardize
 from fedge.errors import DataError
 from fedge.messages.task import Task
-from fedge.moments import FEWEST, Moments, measure, rounded, withhold
+from fedge.moments import FEWEST, Moments, withhold
 from fedge.nn import Network
 from fedge.nn.spec import Standardize
 from fedge.plan import Plan
+
+Inputs = NDArray[np.float32] | NDArray[np.float64]
 
 GENERATION = 1
 """Of a federation that was never begun anew."""
@@ -35,14 +37,14 @@ def predict(
     plan: Plan,
     rounds: int,
     seed: int,
-    X: NDArray[np.float32],
+    X: Inputs,
     enough: Callable[[], bool] = never,
 ) -> NDArray[np.float32]:
     """Let a fleet learn, and answer the samples X, of shape (n, d), in which NaN is missing.
 
     Args:
         task: as the survey gets it, without a Standardize layer.
-        fleet: by device; NaN is missing, and is filled as devices fill it.
+        fleet: by device, in float64; NaN is missing, and is filled as devices fill it.
         plan: local training.
         rounds: how many.
         seed: the federation's.
@@ -59,12 +61,12 @@ def predict(
         device: Measured(_told(data.X), _told(data.y) if task.targets else None)
         for device, data in fleet.items()
     }
-    surveyed = standardize(task, surveys)
+    surveyed = standardize(task, surveys, EXACT)
     if isinstance(surveyed, Unmeasured):
         raise DataError(str(surveyed))
     first = surveyed.network.layers[0]
     assert isinstance(first, Standardize)
-    means, network = first.means, Network(surveyed.network)
+    means, network = first.exact_means, Network(surveyed.network)
     devices = sorted(fleet, key=order)
     prepared = {
         device: (
@@ -94,10 +96,15 @@ def predict(
     return np.asarray(network.predict(w, _filled(X, means)))
 
 
-def _told(X: NDArray[np.float32]) -> Moments:
+def _told(X: Inputs) -> Moments:
+    """As a device measures it, which keeps float32 and what that takes away."""
     columns = X.reshape(len(X), -1)
-    return withhold(rounded(measure(columns, moments.bounds(columns))), FEWEST)
+    narrow = columns.astype(np.float32)
+    names = [str(j) for j in range(columns.shape[1])]
+    taken: NDArray[np.float64] = np.nan_to_num(columns - narrow.astype(np.float64))
+    rest = {j: taken[:, j] for j in np.flatnonzero(taken.any(axis=0)).tolist()}
+    return withhold(measured(narrow, names, rest), FEWEST)
 
 
-def _filled(X: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
+def _filled(X: Inputs, means: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(X), means, X)

@@ -16,7 +16,7 @@ from aggregator.answers import Answer
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import OpenRound
-from aggregator.survey import CLIP, CLIPPED
+from aggregator.survey import CLIP, CLIPPED, EXACT
 from fedge.capabilities import BASE
 from fedge.errors import ProtocolError
 from fedge.frames import Refused, join
@@ -582,7 +582,11 @@ class Oracle:
             assert isinstance(layer, Standardize)
             can, told = ledger.abilities(), {survey.device for survey in surveys} - self.liars
             unable = sorted(device for device in told if CLIP not in can.get(device, BASE))
-            if (layer.clip is not None) != (ledger.rule(round_id) == CLIPPED) or (layer.clip and unable):
+            rule = ledger.rule(round_id)
+            if (layer.rest is not None) != (rule == EXACT):
+                raise Violation(f"inputs are float64 after a survey that {rule} closed, or not after {EXACT}")
+            clipped = rule == CLIPPED or (rule == EXACT and layer.clip is not None)
+            if (layer.clip is not None) != clipped or (layer.clip and unable):
                 raise Violation(f"inputs are clipped at {layer.clip}, and {unable} cannot do it")
             moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
             for j, name in enumerate(task.features):

@@ -151,6 +151,7 @@ def test_the_manifest_names_each_file_with_its_digest(tmp_path: Path) -> None:
         "model": "ab" * 32,
         "features": list(FEATURES),
         "classes": ["dry", "wet"],
+        "input": "float32",
         "missing": UNFILLED,
         "metrics": {"accuracy": 0.975, "loss": None},
         "onnx_max_abs_diff": exported.max_abs_diff,

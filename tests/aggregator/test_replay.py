@@ -156,8 +156,8 @@ def test_a_rule_that_this_program_does_not_know_is_named_and_not_guessed(learnt:
         with pytest.raises(
             DataError,
             match=rf"round 2\.2 was closed by the rule '?{rule}'?, and fedge {__version__} knows only "
-            "mean/1, mean/2, survey/1, survey/2, survey/3, kept/1: replay it with the version that closed "
-            "it, or a newer one",
+            "mean/1, mean/2, survey/1, survey/2, survey/3, survey/4, kept/1: replay it with the version "
+            "that closed it, or a newer one",
         ):
             replay(path, 2, SEED)
         assert replay(path, 3, SEED).same

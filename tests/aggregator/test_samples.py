@@ -26,10 +26,10 @@ def saved(path: Path, **arrays: Any) -> Path:
     return path
 
 
-def test_the_first_rows_are_read_as_float32(tmp_path: Path) -> None:
+def test_the_first_rows_are_read_as_float64(tmp_path: Path) -> None:
     X = np.arange(2_000 * INPUTS).reshape(-1, INPUTS)
     samples = read_samples(saved(tmp_path / "s.npz", X=X, y=X), INPUTS)
-    assert samples.dtype == np.float32
+    assert samples.dtype == np.float64
     np.testing.assert_array_equal(samples, X[:MAX_ROWS])
 
 

@@ -471,7 +471,7 @@ def one_claim_believed(patch: Patch) -> None:
 
 @variant
 def surveys_merged_by_samples(patch: Patch) -> None:
-    for rule in (survey.RULE, survey.CLIPPED):
+    for rule in (survey.RULE, survey.CLIPPED, survey.EXACT):
         patch.setitem(survey.RULES, rule, pooled)  # type: ignore[attr-defined]
 
 

@@ -1,0 +1,121 @@
+"""The exported file of a network that takes float64 says so, and engines compute what devices do."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import safetensors.numpy
+
+from aggregator import export, parity
+from aggregator.export import to_onnx, write
+from fedge.messages.task import Task
+from fedge.nn import Network
+from fedge.nn.spec import NetworkSpec, Standardize
+from tests.aggregator.engines import ENGINES, ORIGIN, differences, onnxruntime, task, weights
+
+MEANS, SCALES = np.array([20, -3, 1.7e9 + 13.25, 101_325.004]), np.float32([5, 0.1, 0.5, 0.01])
+NARROW = MEANS.astype("<f4")
+REST = (MEANS - NARROW).astype("<f4").tobytes()
+ROWS = np.random.default_rng(4).normal(MEANS, SCALES, (400, 4))
+
+
+def exact(rule: str | None = None, clip: float | None = 20.0, regression: bool = False) -> Task:
+    """The network of the other engines' tests, with two columns that are too fine for float32."""
+    of = task(rule, clip, regression)
+    first = Standardize(mean=NARROW.tobytes(), scale=SCALES.tobytes(), clip=clip, rest=REST)
+    network = NetworkSpec(inputs=4, layers=(first, *of.network.layers[1:]), loss=of.network.loss)
+    return Task.model_validate({**dict(of), "network": network})
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "onnx.reference", "tract"])
+@pytest.mark.parametrize("regression", [False, True], ids=["classifier", "regression"])
+@pytest.mark.parametrize("clip", [None, 20.0], ids=["plain", "clipped"])
+@pytest.mark.parametrize("rule", ["fill", "drop"])
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_engines_compute_it(engine: str, regression: bool, clip: float | None, rule: str) -> None:
+    make, module, _ = ENGINES[engine]
+    if find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    found = differences(make, exact(rule, clip, regression))
+    assert len(found) == (2 if clip is None else 3)
+    for difference, answered, lacking in found:
+        assert difference <= 1e-5
+        if rule == "fill":
+            assert (answered, lacking) == (0, 0), "each row has an answer"
+
+
+@pytest.mark.parametrize("rule", ["fill", None])
+def test_each_row_has_its_own_answer(rule: str | None) -> None:
+    """In float32 the third column would have one value, and the fourth six."""
+    of = exact(rule)
+    w, X = weights(of), np.where(np.arange(4) < 2, MEANS, ROWS)
+    theirs = onnxruntime(to_onnx(of, w, ORIGIN))(X)
+    assert len(np.unique(theirs[:, 0])) > 350
+    np.testing.assert_allclose(theirs, Network(of.network).predict(w, X), atol=1e-6)
+
+
+def test_the_operators_before_the_first_float32() -> None:
+    def operators(of: Task) -> list[str]:
+        model = onnx.load_from_string(to_onnx(of, weights(of), ORIGIN))
+        assert (model.ir_version, model.opset_import[0].version) == (8, 17)
+        assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+        assert model.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        return [node.op_type for node in model.graph.node][:6]
+
+    assert operators(exact("fill")) == ["Sub", "Div", "Cast", "IsNaN", "Where", "Clip"]
+    assert operators(exact("drop")) == ["Sub", "Div", "Cast", "Clip", "Gemm", "Relu"]
+    assert operators(exact(None, None)) == ["Sub", "Div", "Cast", "Gemm", "Relu", "Gemm"]
+
+
+def test_the_files_say_the_type_and_why(tmp_path: Path) -> None:
+    of = exact()
+    exported = write(tmp_path, of, weights(of), ORIGIN, samples=ROWS)
+    assert (exported.withheld, exported.max_abs_diff <= 1e-5) == ("", True)
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    why = (
+        "float32 would keep only a few different values of co2, pressure: inputs are standardized in "
+        "float64, and rounded then"
+    )
+    assert (manifest["input"], manifest["input_why"]) == ("float64", why)
+    assert exported.onnx is not None
+    properties = {each.key: each.value for each in onnx.load_from_string(exported.onnx).metadata_props}
+    assert properties["input"] == f"float64: {why}"
+    tensors = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(tensors["standardize.rest"], np.frombuffer(REST, "<f4"))
+    with safetensors.safe_open(tmp_path / "model.safetensors", "np") as file:
+        first = json.loads(file.metadata()["fedge"])["network"]["layers"][0]
+    assert first == {"type": "standardize", "clip": 20.0}
+
+
+def test_an_ordinary_model_is_float32(tmp_path: Path) -> None:
+    of = task("fill", 20.0)
+    exported = write(tmp_path, of, weights(of), ORIGIN)
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["input"], "input_why" in manifest) == ("float32", False)
+    assert exported.onnx is not None
+    assert "input" not in {each.key for each in onnx.load_from_string(exported.onnx).metadata_props}
+
+
+def test_a_file_that_narrows_first_is_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = exact()
+    right = export._standardized
+
+    def narrowing(task: Task) -> list[object]:
+        nodes = right(task)
+        nodes[0].input[0] = "wide"
+        narrow = onnx.helper.make_node("Cast", ["features"], ["narrow"], to=onnx.TensorProto.FLOAT)
+        wide = onnx.helper.make_node("Cast", ["narrow"], ["wide"], to=onnx.TensorProto.DOUBLE)
+        return [narrow, wide, *nodes]
+
+    monkeypatch.setattr(export, "_standardized", narrowing)
+    assert "onnxruntime differs" in write(tmp_path, of, weights(of), ORIGIN).withheld
+
+
+def test_probes_are_float64_and_lie_where_the_columns_do() -> None:
+    ordinary, gaps, far = parity.rows_of(exact().network)
+    assert {ordinary.X.dtype, gaps.X.dtype, far.X.dtype} == {np.dtype(np.float64)}
+    assert len(np.unique(ordinary.X[:, 2])) == len(ordinary.X)
+    assert parity.rows_of(task(None, 20.0).network)[0].X.dtype == np.float32
