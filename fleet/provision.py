@@ -129,7 +129,11 @@ def write_federation(
             "model": model,
             "plan": plan.model_dump(exclude_none=True),
             **({"data": {"missing": missing}} if missing != "refuse" else {}),
-            "rounds": {"fraction": 1.0, **({} if deadline_s is None else {"deadline_s": deadline_s}), **enough},
+            "rounds": {
+                "fraction": 1.0,
+                **({} if deadline_s is None else {"deadline_s": deadline_s}),
+                **enough,
+            },
             "stopping": {"rounds": rounds, "patience_on": best_by},
             "state": {"folder": "state", **kept},
             "export": {"folder": "export", "choose": choose},

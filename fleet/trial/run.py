@@ -15,10 +15,11 @@ from fleet.folders import anew
 from fleet.progress import Display
 from fleet.provision import Federation, while_trying, write_agent, write_federation
 from fleet.trial import figures, page, sensors, skew, sufficiency, verdict
+from fleet.trial.admission import admit, readable
 from fleet.trial.files import FEWEST, device_ids, discover
 from fleet.trial.finding import Finding
 from fleet.trial.options import Options
-from fleet.trial.participants import Participant, admit, proposed, read, section, unfinished
+from fleet.trial.participants import Participant, proposed, section, unfinished
 from fleet.trial.proposal import Proposal, propose
 from fleet.trial.result import Trial
 from fleet.trial.table import Table
@@ -46,12 +47,12 @@ def run(options: Options, display: Display) -> Trial:
     display.say("reading")
     found = discover(options.place, options.devices_from)
     with anew(options.out, "try", options.place) as folder:
-        devices = [read(one, folder / "devices" / one.device, options) for one in found]
+        devices, excluded = readable(found.devices, folder / "devices", options)
         proposal = propose([device.table for device in devices], options.wish)
-        devices, excluded = admit(devices, proposal, options)
+        devices, excluded = admit(devices, proposal, options, excluded)
         proposal = propose([device.table for device in devices], options.wish)
     for name in excluded:
-        shutil.rmtree(folder / "devices" / name)
+        shutil.rmtree(folder / "devices" / name, ignore_errors=True)
     findings = _findings([device.table for device in devices], proposal)
 
     with broker.start(options.broker, folder / "broker") as bus:
@@ -86,6 +87,7 @@ def run(options: Options, display: Display) -> Trial:
         warnings=(
             *proposal.hints,
             *unfinished(devices),
+            *found.unread,
             *(f"{name} does not take part: {why}" for name, why in excluded.items()),
             *(f"{one.cause}: {one.text}. What to do: {one.remedy}" for one in findings),
             *_cuts(compared, learnt, len(devices), options, len(without)),

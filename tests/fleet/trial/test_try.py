@@ -149,7 +149,7 @@ def test_last_lines_that_are_not_used_are_told_once(tmp_path: Path) -> None:
     for name in ("a", "c"):
         file = tmp_path / f"{name}.csv"
         file.write_text(file.read_text().rstrip())
-    devices = [read(one, tmp_path / "out" / one.device, options) for one in discover(tmp_path)]
+    devices = [read(one, tmp_path / "out" / one.device, options) for one in discover(tmp_path).devices]
     (said,) = unfinished(devices)
     assert said.startswith("the last line of 2 of 3 devices' files has no line end and is not used: a, c")
     assert unfinished(devices[1:2]) == []
