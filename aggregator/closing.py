@@ -28,7 +28,7 @@ from aggregator.probes import Samples, Trial
 from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
-from aggregator.stopping import Progress
+from aggregator.stopping import Progress, progress_of
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState
@@ -368,7 +368,8 @@ def save(
         computed: what came of it.
         seconds: how long the round took, for its summary.
         keep: what older rounds were computed of is freed beyond these bounds.
-        progress: with this round; its best round's model is kept.
+        progress: with this round; its best round's model is kept, and until there is a model that was
+            trained that of the generation before.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
     told = job.participation.summary()
@@ -387,8 +388,7 @@ def save(
         computed.task_blob.digest,
     )
     progress = progress or Progress()
-    best = progress.best.round if progress.best is not None else None
-    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, best)
+    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, _best(ledger, round_id, progress))
     for line in computed.bounded:
         log.warning("round %s: %s", round_id, line)
     said = story.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)
@@ -399,6 +399,15 @@ def save(
         log.log(logging.WARNING if mix.unknown else logging.INFO, "round %s: %s", round_id, mix)
     if job.unclipped:
         log.warning("%s", clipping.left_out(job.unclipped))
+
+
+def _best(ledger: LedgerReader, round_id: RoundId, progress: Progress) -> RoundId | None:
+    """The best model, which is kept: it is exported."""
+    generation, best = round_id.generation, progress.best
+    if round_id.round == 0 and (before := ledger.trained_before(generation)) is not None:
+        generation = before.generation
+        best = progress_of(ledger.history(generation), progress.by).best
+    return None if best is None else RoundId(generation, best.round)
 
 
 def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:

@@ -178,6 +178,19 @@ class LedgerReader:
         row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
         return None if row is None or row[0] == KEPT else generation
 
+    def trained_before(self, generation: int) -> RoundId | None:
+        """The newest round that made a model in the generations before one, if not just its first weights."""
+        for earlier in range(generation - 1, 0, -1):
+            last = self.last_trained(earlier)
+            if last is not None and (last.round > 0 or not self.surveyed(earlier)):
+                return last
+        return None
+
+    def surveyed(self, generation: int) -> bool:
+        """Whether a generation began with a survey, so that the model of its round 0 was never trained."""
+        row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
+        return row is not None and row[0] != KEPT
+
     def task_after(self, round_id: RoundId) -> bytes | None:
         """The digest of the task that a closed round's model belongs to; None if that is not known."""
         row = self._one("SELECT task FROM rounds WHERE generation = ? AND round = ?", *round_id)
