@@ -9,7 +9,7 @@ from fedge.capabilities import unknown_in_model, unknown_in_task
 from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
 from fedge.files import read_file
 from fedge.messages import Model, Task, unpack
-from fedge.store import atomic_write
+from fedge.store import atomic_write, remove
 
 FILE = "model.held"
 """The name, in the state folder, of the file with the newest model that the device has followed."""
@@ -68,6 +68,34 @@ def set_apart(path: Path) -> None:
         raise StateError(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def release(path: Path) -> None:
+    """Let the newest model be the one in use.
+
+    Raises:
+        StateError: the file of the one before cannot be removed.
+    """
+    used = path.with_name(USED)
+    if used.exists():
+        remove(used)
+
+
+def waits(folder: Path) -> bool:
+    """Whether the model before stays in use, gate or not: the newest one are first weights of a generation.
+
+    Then it was set apart for that (`Runtime`), and its generation is an older one.
+    """
+    try:
+        used, newest = read(folder / USED), read(folder / FILE)
+    except StateError:
+        return False
+    return (
+        used is not None
+        and newest is not None
+        and newest.decoded_model.round == 0
+        and used.decoded_model.generation < newest.decoded_model.generation
+    )
+
+
 def read(path: Path) -> Held | None:
     """Read the file and check its digests; None: no model has been followed yet.
 
@@ -101,14 +129,14 @@ def read(path: Path) -> Held | None:
 
 
 def in_use(folder: Path, *, gated: bool) -> Path:
-    """The file that `predict` reads: the newest model, unless a gate has kept it from taking another's place.
+    """The file that `predict` reads: the newest model, unless it `waits` or a gate kept it from that place.
 
     Args:
         folder: the state folder.
         gated: whether the owner has set `[predict] tolerance`.
     """
     used = folder / USED
-    return used if gated and used.exists() else folder / FILE
+    return used if used.exists() and (gated or waits(folder)) else folder / FILE
 
 
 def load(path: Path) -> tuple[Task, Model]:

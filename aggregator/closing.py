@@ -4,7 +4,6 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 (`aggregator.closer` gives it a thread); to save what came of it is the loop's, and is done at once.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,12 +29,12 @@ from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
 from aggregator.stopping import Progress, progress_of
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
+from fedge import nn
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState
 from fedge.frames import split
 from fedge.freshness import RoundId
 from fedge.messages import MAX_SIZE, Blob, Model, Survey, Task, pack, unpack
-from fedge.nn import initialize
 from fedge.nn.spec import Rescale
 
 log = logging.getLogger("fedge.aggregator")
@@ -110,9 +109,7 @@ class Averaged:
 
 def first_weights(task: Task, seed: int, generation: int) -> Vector:
     """The model that training begins with: a function of task, seed and generation."""
-    digest = hashlib.sha256(f"first weights|{seed}|{generation}".encode()).digest()
-    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
-    return initialize(task.network, generator).astype(np.float32, copy=False)
+    return nn.first_weights(task.network, seed, generation)
 
 
 def surveyed(
