@@ -25,6 +25,17 @@ def about_files(samples: Samples, settings: DataSettings) -> Iterator[Finding]:
             if pattern
             else f"[data] path = {folder}, files = {log} reads all that are not compressed",
         )
+    if (ahead := samples.ahead) is not None:
+        newest = settings.newest if isinstance(settings, CsvSettings) else None
+        days = f"; the {newest} are counted from {ahead.believed}" if isinstance(newest, str) else ""
+        yield Finding(
+            "times in the future",
+            f"{ahead.count} of {ahead.rows} rows lie in the future: the first says {ahead.time}, and the "
+            f"device's clock says {ahead.now}; they come behind all others{days}",
+            count=ahead.count,
+            first=samples.place(ahead.first),
+            remedy="correct or delete these rows where their clock was wrong, else set this device's clock",
+        )
     said = isinstance(settings, CsvSettings) and settings.separator is not None
     if not said and (comma := torn(samples)) is not None:
         yield Finding(
