@@ -29,6 +29,8 @@ class Held:
     model: bytes
     model_digest: bytes
     decoded_model: Model
+    max_samples: int | None = None
+    """The most rows for training that the federation took of a device then; None: that was not told."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -36,8 +38,8 @@ class Held:
         return unknown_in_task(self.decoded_task) + unknown_in_model(self.decoded_model)
 
 
-def save(path: Path, task: bytes, model: bytes) -> None:
-    """Replace the file by a task and a model made for it, both as packed messages.
+def save(path: Path, task: bytes, model: bytes, max_samples: int | None = None) -> None:
+    """Replace the file by a task and a model made for it, as packed messages, and what was told with them.
 
     Raises:
         StateError: it cannot be written; the one before is untouched.
@@ -48,6 +50,7 @@ def save(path: Path, task: bytes, model: bytes) -> None:
         "task_digest": hashlib.sha256(task).digest(),
         "model": model,
         "model_digest": hashlib.sha256(model).digest(),
+        **({} if max_samples is None else {"max_samples": max_samples}),
     }
     atomic_write(path, wire.encode(fields))
 
@@ -121,6 +124,7 @@ def read(path: Path) -> Held | None:
             model=model,
             model_digest=fields["model_digest"],
             decoded_model=unpack(model, Model, max_bytes=len(model)),
+            max_samples=cap if isinstance(cap := fields.get("max_samples"), int) else None,
         )
     except ProtocolError as error:
         raise DamagedState(

@@ -54,8 +54,8 @@ class Newest:
 def days_end(found: NDArray[np.float64], now_s: float) -> float:
     """The moment that days are counted back from: the newest row's time.
 
-    A few rows whose time lies in the future, for a clock was wrong, do not make all others old: then it is that
-    of the newest other row. Where they are more, the device's clock is rather the wrong one.
+    A few rows whose time lies in the future, for a clock was wrong, do not make all others old: then it is
+    that of the newest other row. Where they are more, the device's clock is rather the wrong one.
 
     Args:
         found: shape (n,), times in seconds since 1970; NaN or −∞ where there is none.
