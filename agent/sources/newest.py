@@ -17,6 +17,8 @@ SLACK = 1 << 16
 """So many rows more than twice those kept before are collected until older ones are forgotten."""
 FEW_AHEAD = 0.05
 """The part of the rows that may lie in the future, for the device's clock to be believed and not theirs."""
+MOST_RECORDINGS = 50_000
+"""So many recordings of which rows are forgotten are remembered by name, in some 20 MB."""
 LONG_AGO_S = 1e8
 """Seconds since 1970, until 1973: a clock that says less counts from another moment."""
 
@@ -79,17 +81,21 @@ class Thinning:
         """Forget rows if there are many more than there were after the last time.
 
         What is forgotten is not among the newest whatever comes, for what comes only makes it older.
+
+        Raises:
+            DataError: there are too many recordings.
         """
         if self._newest is None or sum(table.rows for table in tables) < self._limit:
             return
         self._thin(tables, self._newest)
+        self._check_recordings(tables)
         self._limit = 2 * sum(table.rows for table in tables) + SLACK
 
     def finish(self, tables: Sequence[Columns]) -> None:
         """Forget all rows that are not the newest.
 
         Raises:
-            DataError: days are wanted, but times do not count from 1970.
+            DataError: days are wanted, but times do not count from 1970; or there are too many recordings.
         """
         if self._newest is None:
             return
@@ -99,6 +105,7 @@ class Thinning:
                 told = public("[data] newest is in days, but the times do not count from 1970")
                 raise DataError(f"column {self._time!r}: {told}; say a number of rows: newest = 100000", told)
         self._thin(tables, self._newest, last=True)
+        self._check_recordings(tables)
 
     def _thin(self, tables: Sequence[Columns], newest: Newest, *, last: bool = False) -> None:
         if self._time is None:
@@ -125,3 +132,19 @@ class Thinning:
             rows = slice(first, first + table.rows)
             first = rows.stop
             table.keep(np.flatnonzero(wanted[rows]), filled[rows])
+
+    def _check_recordings(self, tables: Sequence[Columns]) -> None:
+        """Raise a DataError if the names of more recordings are to be remembered than there is room for."""
+        named = [table for table in tables if table.series is not None]
+        if sum(len(table.forgotten.rows) for table in named) <= MOST_RECORDINGS:
+            return
+        told = public(
+            "[data] series names more than {most} recordings that [data] newest leaves out",
+            most=MOST_RECORDINGS,
+        )
+        raise DataError(
+            f"column {named[0].series!r}: {told}, and each must be remembered, so that no held-out row is "
+            "trained on later: name a column that says which recording a row is of, and not which row; or "
+            "leave [data] series out, then each file is one",
+            told,
+        )

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,7 @@ def test_a_variable_says_rows_too(tmp_path: Path) -> None:
 
 PEAK = """\
 import sys
+import tracemalloc
 from pathlib import Path
 from agent.config import CsvSettings
 from agent.sources import open_source
@@ -347,3 +349,44 @@ def test_check_and_log_name_the_row_and_what_to_do(tmp_path: Path, caplog: pytes
     Logbook().tell("data", samples, configured.data, TASK, b"")
     assert said in caplog.text
     assert "line 52" in caplog.text
+
+
+def recordings(path: Path, rows: int, each: int) -> CsvSettings:
+    """So many rows of each recording."""
+    with path.open("w") as file:
+        file.write("run,v,label\n")
+        file.writelines(f"run-{i // each:07},{i % 97},walk\n" for i in range(rows))
+    return CsvSettings(source="csv", path=path, series="run", newest=1_000)
+
+
+def test_a_series_with_a_value_for_each_row_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        open_source(recordings(tmp_path / "a.csv", 200_000, 1)).read()
+    for part in (
+        "column 'run': [data] series names more than 50000 recordings that [data] newest leaves out",
+        "name a column that says which recording a row is of, and not which row",
+    ):
+        assert part in str(refused.value)
+
+
+def test_recordings_that_are_forgotten_take_a_bounded_part_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One recording is a name of 11 characters, two numbers and a time: 420 bytes, with its places in two
+    tables. At the bound of 50,000 that is 21 MB."""
+    monkeypatch.setattr(thinning, "SLACK", 1 << 12)
+
+    def held(rows: int) -> float:
+        source = open_source(recordings(tmp_path / "a.csv", rows, 2))
+        tracemalloc.start()
+        samples = source.read()
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(samples.X) == 1_000
+        return size
+
+    few, many = held(8_000), held(48_000)
+    assert few < many < few + 20_000 * 500
+    monkeypatch.setattr(thinning, "MOST_RECORDINGS", 20_000)
+    with pytest.raises(DataError, match="more than 20000 recordings"):
+        held(48_000)
