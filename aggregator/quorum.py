@@ -53,7 +53,8 @@ def remedy(rule: int | float, admitted: int, whole: int) -> str:
         whole: the devices that a share is of, without those in quarantine.
     """
     if admitted < FEWEST:
-        return f"no quorum closes it: it takes {FEWEST} updates at least; `fedge devices` says why devices decline"
+        fewest = f"no quorum closes it: it takes {FEWEST} updates at least"
+        return f"{fewest}; `fedge devices` says why devices decline"
     if isinstance(rule, int):
         value, of = f"{admitted}", ""
     else:

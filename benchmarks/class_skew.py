@@ -2,8 +2,8 @@
 
     python -m benchmarks.class_skew [--seeds 5] [--rounds 30] [--json]
 
-Four data sets are dealt to devices by Dirichlet's distribution with α of 0.1, 0.5, 1 and 100: the digits, wine
-and breast cancer data of scikit-learn, and the windows of the watch data, over its devices. The devices tell
+Four data sets are dealt to devices by Dirichlet's distribution with α of 0.1, 0.5, 1 and 100: the digits,
+wine and breast cancer data of scikit-learn, and the windows of the watch data. The devices tell
 their classes as `[data] tell_classes` has them tell; `aggregator.mixes` says from that how far they differ.
 Where that is little, `aggregator.advice` proposes about 50 steps between two means, else 25. Both are tried,
 and one pass (E = 1), with all devices in every round and no broker between, as in `benchmarks.plans`.
