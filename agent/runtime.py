@@ -299,8 +299,8 @@ class Runtime:
                 untrained = self._is_untrained()
                 if self._state.gated or untrained:
                     held.set_apart(self._file)
-                manifest = self._state.manifest
-                cap = manifest.max_samples if manifest is not None else None
+                announced = self._state.manifest
+                cap = announced.max_samples if announced is not None else None
                 held.save(self._file, self._task[0], self._model[0], cap)
                 if untrained and held.waits(self._file.parent):
                     log.info("nobody has trained the new model yet: `predict` goes on with the one before")
