@@ -1,6 +1,6 @@
 """Whether the advice on plans is right on either side of its threshold for "classes differ much".
 
-    python -m benchmarks.class_skew [--seeds 5] [--rounds 30] [--json]
+    python -m benchmarks.class_skew [--seeds 3] [--rounds 30] [--data digits watch] [--alpha 0.1] [--json]
 
 Four data sets are dealt to devices by Dirichlet's distribution with α of 0.1, 0.5, 1 and 100: the digits,
 wine and breast cancer data of scikit-learn, and the windows of the watch data. The devices tell
@@ -21,7 +21,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -121,13 +121,15 @@ def tried(name: str, alpha: float, seed: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def measured(seeds: int, rounds: int, jobs: int) -> list[dict[str, Any]]:
+def measured(
+    seeds: int, rounds: int, jobs: int, names: Sequence[str], alphas: Sequence[float]
+) -> list[dict[str, Any]]:
     """A row for each data set and α."""
     with ProcessPoolExecutor(jobs) as pool:
         asked = {
             (name, alpha): [pool.submit(tried, name, alpha, seed, rounds) for seed in range(1, seeds + 1)]
-            for name in SETS
-            for alpha in ALPHAS
+            for name in names
+            for alpha in alphas
         }
         return [row(*which, [one.result() for one in found]) for which, found in asked.items()]
 
@@ -163,12 +165,14 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=30, help="how many rounds each plan trains")
+    parser.add_argument("--data", nargs="+", choices=SETS, default=list(SETS), help="which data sets")
+    parser.add_argument("--alpha", nargs="+", type=float, default=ALPHAS, help="how they are dealt")
     parser.add_argument("--json", action="store_true", help="print for programs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     options = parser.parse_args()
-    rows = measured(options.seeds, options.rounds, options.jobs)
+    rows = measured(options.seeds, options.rounds, options.jobs, options.data, options.alpha)
     print(json.dumps(rows) if options.json else table(rows))
     return 0
 
