@@ -4,7 +4,6 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 (`aggregator.closer` gives it a thread); to save what came of it is the loop's, and is done at once.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,8 +28,9 @@ from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
 from aggregator.settings.state import StateSection
-from aggregator.stopping import Progress
+from aggregator.stopping import Progress, progress_of
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
+from fedge import nn
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState
 from fedge.frames import split
@@ -41,7 +41,6 @@ from fedge.messages.message import pack, unpack
 from fedge.messages.model import Model
 from fedge.messages.survey import Survey
 from fedge.messages.task import Task
-from fedge.nn import initialize
 from fedge.nn.spec import Rescale, fine_columns, takes_float64
 
 log = logging.getLogger("fedge.aggregator")
@@ -120,9 +119,7 @@ class Averaged:
 
 def first_weights(task: Task, seed: int, generation: int) -> Vector:
     """The model that training begins with: a function of task, seed and generation."""
-    digest = hashlib.sha256(f"first weights|{seed}|{generation}".encode()).digest()
-    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
-    return initialize(task.network, generator).astype(np.float32, copy=False)
+    return nn.first_weights(task.network, seed, generation)
 
 
 def surveyed(
@@ -393,7 +390,8 @@ def save(
         computed: what came of it.
         seconds: how long the round took, for its summary.
         keep: what older rounds were computed of is freed beyond these bounds.
-        progress: with this round; its best round's model is kept.
+        progress: with this round; its best round's model is kept, and until there is a model that was
+            trained that of the generation before.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
     told = job.participation.summary()
@@ -412,8 +410,7 @@ def save(
         computed.task_blob.digest,
     )
     progress = progress or Progress()
-    best = progress.best.round if progress.best is not None else None
-    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, best)
+    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, _best(ledger, round_id, progress))
     for line in computed.bounded:
         log.warning("round %s: %s", round_id, line)
     said = story.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)
@@ -437,6 +434,15 @@ def _rule(job: ClosingJob, computed: Computed) -> str | None:
             return survey.rule_of(job.clip, takes_float64(computed.task.network))
         case _:
             return None
+
+
+def _best(ledger: LedgerReader, round_id: RoundId, progress: Progress) -> RoundId | None:
+    """The best model, which is kept: it is exported."""
+    generation, best = round_id.generation, progress.best
+    if round_id.round == 0 and (before := ledger.trained_before(generation)) is not None:
+        generation = before.generation
+        best = progress_of(ledger.history(generation), progress.by).best
+    return None if best is None else RoundId(generation, best.round)
 
 
 def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:

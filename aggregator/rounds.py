@@ -35,7 +35,7 @@ from aggregator.collecting import awaited, frame_arrived, garbage_arrived, statu
 from aggregator.federation import Federation, Phase, Step, service
 from aggregator.figures import speaking_for, suffice
 from aggregator.isolation import isolate, needed_again, quarantined
-from aggregator.quorum import quorum_of
+from aggregator.quorum import quorum_of, remedy
 from fedge.freshness import RoundId
 from fedge.messages.fields import detail_of
 from fedge.messages.manifest import Cohort, Manifest
@@ -328,9 +328,18 @@ def _again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
             "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or "
             "set a larger [rounds] max_norm and start the aggregator again"
         )
-    text += _dead_end(state)
+    text += _remedy(state) + _dead_end(state)
     effects.append(do.Say("warning", text))
     return state, [*blaming, *effects, *(_manifest_effects(state, now_s) if published else [])]
+
+
+def _remedy(state: Federation) -> str:
+    """What would close a round that has passed its deadline below quorum, after 1, 2, 4, 8 … attempts."""
+    often = state.attempt
+    if often & (often - 1) or state.admitted >= state.enough or state.enough != state.quorum_now:
+        return ""
+    whole = (state.online if state.roster is None else state.roster) - state.quarantined
+    return f". If it stays so, {remedy(state.rules.quorum, state.admitted, len(whole))}"
 
 
 def _dead_end(state: Federation) -> str:

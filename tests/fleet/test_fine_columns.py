@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 import pytest
+from agent.trainer import Job, Trainer
 
 from agent import held
 from agent.config import AgentSettings
@@ -20,7 +21,6 @@ from agent.events import Done
 from agent.predict import predict
 from agent.scoring import score
 from agent.sources import open_source, open_sources
-from agent.trainer import Job, Trainer
 from agent.verdict import judge
 from aggregator import survey as surveys
 from aggregator.closing import first_weights, model_message
