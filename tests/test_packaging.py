@@ -149,9 +149,7 @@ def test_a_device_needs_no_extra(bare: dict[str, str], tmp_path: Path) -> None:
 
 def test_the_agent_loads_none_of_the_heavy_packages() -> None:
     heavy = {"onnx", "onnxruntime", "plotly", "starlette", "typer", "rich", "cryptography", "safetensors"}
-    code = (
-        "import sys, agent.__main__, agent.loop; print(*{name.partition('.')[0] for name in sys.modules})"
-    )
+    code = "import sys, agent.__main__, agent.loop; print(*{name.partition('.')[0] for name in sys.modules})"
     done = run({**os.environ, "PYTHONPATH": str(ROOT)}, "-c", code)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
