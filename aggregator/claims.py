@@ -133,6 +133,17 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
     return Verdict("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
 
 
+def are_few(claims: int, known: int, *, young: bool) -> bool:
+    """Whether so few devices claim anything that none of it is believed, whoever they are, without a roster.
+
+    Args:
+        claims: how many claim to have seen more than the ledger knows.
+        known: how many devices the ledger knows; if it is young, how many have told their status.
+        young: no round is closed in it.
+    """
+    return claims < (max(2, (known + 1) // 2) if young else known // 2 + 1)
+
+
 def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundId]) -> tuple[str, int]:
     """Who said what, in words, and how many it takes to be believed."""
     if known.young:

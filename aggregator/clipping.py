@@ -5,15 +5,19 @@ is put in only if every device can that the federation knows: those whose survey
 may count and have told their status, now or to the ledger. One that says nothing of the kind is one of 0.2.0.
 """
 
-from aggregator.federation import Federation
+from typing import TYPE_CHECKING
+
 from aggregator.survey import CLIP
 from fedge.capabilities import BASE
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.federation import Federation
 
 NAMED = 5
 """Devices that one line names at most."""
 
 
-def unable(state: Federation) -> tuple[str, ...]:
+def unable(state: "Federation") -> tuple[str, ...]:
     """The devices of the federation that cannot clip, in order: a function of sets."""
     known = (state.counted | state.abilities.keys()) - state.quarantined
     members = known if state.roster is None else known & state.roster
