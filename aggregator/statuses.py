@@ -71,7 +71,8 @@ def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
     if seen is None or seen == before:
         return state, []
     young = state.young and state.round.round == 0
-    if state.roster is None and are_few(len(ahead), len(state.fleet if young else state.voters), young=young):
+    spoken, voters = len(state.fleet), len(state.voters)
+    if state.roster is None and are_few(len(ahead), spoken, voters, young=young):
         outdated, incredible = "", not is_near(seen, state.round)
     else:
         known = Known(state.round, frozenset(state.voters), young, state.roster)
