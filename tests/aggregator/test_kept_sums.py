@@ -93,6 +93,47 @@ def test_sums_that_are_kept_are_those_counted_anew(
         check(story.state)
 
 
+def test_after_a_failure_only_others_make_enough() -> None:
+    """Whose updates did not make a model is remembered, also while some of them are set aside."""
+    story = Story(federation(rules=rules(1.0, None, 2)))
+    story.announce("a", "b", "c", "d")
+    for device in ("a", "b"):
+        story.answers(device)
+    story.later(61.0)
+    story.tell(on.CloseFailed(story.now_s, story.state.round, "no model"))
+    assert (story.state.untried, story.state.enough) == (0, 3)
+    story.tell(on.Quarantined(story.now_s, frozenset({"a"})))
+    assert (story.state.untried, story.state.enough) == (0, 2), "one of them alone was not tried"
+    check(story.state)
+    story.answers("c")
+    assert (story.state.untried, story.state.admitted) == (1, 2)
+    check(story.state)
+    story.tell(on.Quarantined(story.now_s, frozenset({"a", "c"})))
+    assert (story.state.untried, story.state.admitted) == (0, 1)
+
+
+def test_what_was_waited_for_who_goes_comes_back_and_goes_is_added_up() -> None:
+    story = Story(federation(rules=rules(1.0, None, 4)))
+    story.announce(*"abcd")
+    for waited_s in (5.0, 10.0):
+        story.later(5.0)
+        story.sees("a", status(online=False))
+        check(story.state)
+        assert story.state.waited_s == {}
+        assert story.state.left_s == {"a": waited_s}
+        story.later(1.0)
+        story.sees("a")
+        check(story.state)
+        assert story.state.left_s == {}
+        assert "a" in story.state.waited_s
+    story.sees("b", status(online=False))
+    story.answers("c")
+    assert story.state.left_s == {}, "the round waited for that one, too"
+    story.answers("a", samples=0)
+    check(story.state)
+    assert story.state.left_s == {"a": 10.0}, "it is no longer waited for"
+
+
 claimed = st.dictionaries(
     st.sampled_from("abcdefgh"), st.builds(RoundId, st.integers(1, 4), st.integers(0, 1_500)), max_size=8
 )
