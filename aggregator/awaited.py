@@ -52,6 +52,8 @@ def declined(state: Federation, device: str) -> Decline | None:
 def noted(state: Federation, device: str) -> Federation:
     """Take in that something about one device has changed."""
     now = standing(state, device)
+    if now == (device in state.awaited, device in state.asked, device in state.failing):
+        return state
     return replace(
         state,
         awaited=state.awaited.having(device, member=now.awaited),
