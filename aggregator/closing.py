@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from aggregator import clipping, mixes, story, survey
 from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
-from aggregator.bad_models import way_back
 from aggregator.config import reconnect_spread_s
-from aggregator.federation import Federation
 from aggregator.figures import bytes_needed, speaking_for, summarize
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
@@ -42,6 +40,9 @@ from fedge.messages.model import Model
 from fedge.messages.survey import Survey
 from fedge.messages.task import Task
 from fedge.nn.spec import Rescale, fine_columns, takes_float64
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.federation import Federation
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -194,7 +195,7 @@ def averaged(
         log.error(
             "round %s: the model that it began from computes nothing finite, on none of the probe inputs: %s",
             job.round,
-            way_back(job.round._replace(round=job.round.round - 1)),
+            story.way_back(job.round._replace(round=job.round.round - 1)),
         )
     found = usable_mean(updates, base, job.factors, trial)
     if isinstance(found, Unusable):
@@ -250,7 +251,7 @@ def _names(devices: Sequence[str]) -> str:
     return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def job_of(state: Federation) -> ClosingJob:
+def job_of(state: "Federation") -> ClosingJob:
     """What closing the round of this state is about."""
     return ClosingJob(
         round=state.round,
@@ -266,7 +267,7 @@ def job_of(state: Federation) -> ClosingJob:
     )
 
 
-def _clipping(state: Federation) -> dict[str, Any]:
+def _clipping(state: "Federation") -> dict[str, Any]:
     """Whether the survey bounds the standardized inputs, and may take float64: if all devices can."""
     if state.kind != "survey":
         return {}
