@@ -546,12 +546,24 @@ def _no_delay(connection: Any) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closed where its handshake fails: paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def _tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(broker.ca) if broker.ca else None)
     except OSError as error:
         raise ConfigError(f"{broker.ca}: holds no certificate in PEM format: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TlsSocket
     if broker.certificate is not None and broker.key is not None:
         try:
             context.load_cert_chain(broker.certificate, broker.key)
