@@ -11,10 +11,11 @@ from fedge.freshness import round_of
 from fedge.link import Answered, LinkDown, LinkEvent, LinkUp, Publication, Sent
 from fedge.messages import Frame, Manifest, Survey, Update, pack
 from fedge.topics import Topics
-from fleet.world.boasts import boast, update
+from fleet.world.boasts import boast
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
 from fleet.world.oracle import LIAR, Made
+from fleet.world.updates import update
 
 NAME = LIAR
 EXAGGERATIONS = 20
