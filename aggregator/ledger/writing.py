@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from aggregator.ledger.reading import Beginning, LedgerReader, Life
 from fedge.freshness import RoundId
 from fedge.messages import Blob, Cohort, Frame, Status
 from fedge.reasons import Reason
-from fedge.store import Connect, database_error, open_database, wipe
+from fedge.store import Connect, database_error, open_database, transaction, wipe
 from fedge.topics import lane_of
 
 REMOVED = "?"
@@ -32,21 +32,9 @@ class Ledger(LedgerReader):
     def __init__(self, path: Path, connect: Connect = open_database) -> None:
         super().__init__(path, connect(path, MIGRATIONS))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, and durable when it ends."""
-        try:
-            self._db.execute("BEGIN")  # nobody else writes: a turn that changes nothing takes no lock
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise database_error(self._path, error) from error
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        return transaction(self._db, self._path, begin="BEGIN")  # nobody else writes
 
     def close(self) -> None:
         """Close the database."""

@@ -6,14 +6,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from fedge import store
 from fedge.errors import DamagedState, GaveWay, StateError
-from fedge.store import atomic_write, lock, make_folder, open_database, quarantine, remove
+from fedge.store import atomic_write, lock, make_folder, open_database, quarantine, remove, transaction
 
 SCHEMA = "CREATE TABLE things (name TEXT NOT NULL)"
 FIRST = (SCHEMA,)
@@ -436,6 +436,45 @@ def test_fault_38_a_file_cut_short_or_full_of_nul(tmp_path: Path, filled: bytes,
         path.write_bytes(content)
         with pytest.raises(DamagedState, match=r"x\.db: is damaged \("):
             open_database(path, FIRST)
+
+
+@pytest.mark.parametrize("begin", ["BEGIN", "BEGIN IMMEDIATE"])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, sqlite3.IntegrityError])
+def test_a_transaction_is_whole_or_nothing(tmp_path: Path, begin: str, error: type[BaseException]) -> None:
+    """Whatever ends it; what SQLite says becomes an error that names the file."""
+    path = tmp_path / "state.db"
+    told = StateError if error is sqlite3.IntegrityError else error
+    with closing(open_database(path, ["CREATE TABLE t (v INTEGER UNIQUE)"])) as db:
+        with transaction(db, path, begin=begin):
+            db.execute("INSERT INTO t VALUES (1)")
+
+        def fails() -> None:
+            with transaction(db, path, begin=begin):
+                db.execute("INSERT INTO t VALUES (2)")
+                if error is sqlite3.IntegrityError:
+                    db.execute("INSERT INTO t VALUES (1)")
+                raise error
+
+        with pytest.raises(told) as caught:
+            fails()
+        assert not db.in_transaction
+        assert db.execute("SELECT v FROM t").fetchall() == [(1,)]
+    assert told is not StateError or str(path) in str(caught.value)
+
+
+def test_a_transaction_that_reads_waits_for_no_writer(tmp_path: Path) -> None:
+    path, layout = tmp_path / "state.db", ["CREATE TABLE t (v)"]
+    with (
+        closing(open_database(path, layout)) as one,
+        closing(open_database(path, layout, patience_s=0.1)) as two,
+    ):
+        with transaction(one, path):
+            one.execute("INSERT INTO t VALUES (1)")
+            with transaction(two, path, begin="BEGIN"):
+                assert two.execute("SELECT * FROM t").fetchall() == []
+            with pytest.raises(StateError), transaction(two, path):
+                pass
+        assert two.execute("SELECT * FROM t").fetchall() == [(1,)]
 
 
 def test_what_is_damaged_is_put_aside_with_its_wal(tmp_path: Path) -> None:
