@@ -322,7 +322,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         round=draw(counters),
         attempt=draw(counters),
         kind=kind,
-        state=draw(st.sampled_from(["open", "closed", "paused", "done"])),
+        state=draw(st.sampled_from(["open", "done", "of_later"])),
         seed=draw(seeds),
         task=draw(blobs()),
         model=draw(optional(blobs())),

@@ -435,7 +435,7 @@ def over_bounds(patch: Patch, **changes: float) -> None:
     patch.setattr(averaging, "bounds", lax)
 
 
-@variant("updates admitted from any distance", Invariant.DISTANCE, within=200)
+@variant("updates admitted from any distance", Invariant.DISTANCE, within=300)
 def updates_admitted_from_any_distance(patch: Patch) -> None:
     patch.setattr(admission, "distance", lambda _start, _vector: 0.0)
 
@@ -515,7 +515,7 @@ def claims_believed_however_far(patch: Patch) -> None:
     patch.setattr(claims, "next_generation", after_all)
 
 
-@variant("one claim believed", Invariant.GIVES_UP_WITH_REASON, within=300)
+@variant("one claim believed", Invariant.GIVES_UP_WITH_REASON, within=1000)
 def one_claim_believed(patch: Patch) -> None:
     """A ledger is older than the fleet as soon as a single device says so."""
     right = claims.judge
