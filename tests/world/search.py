@@ -42,6 +42,7 @@ def traits(world: World) -> set[str]:
     """What a world is like and what goes wrong in it: as it is drawn, so that no program changes that."""
     terms = world.terms
     drawn = {
+        "a bad model": any(f.kind == "new generation" and f.amount % 4 == 3 for f in world.schedule),
         "a lying member": terms.lying and not terms.signed,
         "a low target": terms.target is not None and terms.target <= 2,
         "a slow device": max(terms.training_s) > 20.0,

@@ -389,7 +389,7 @@ def deadlines_that_run_without_a_link(patch: Patch) -> None:
     "a device that is set aside counted",
     Invariant.NONE_THAT_IS_SET_ASIDE,
     within=100,
-    needs=["new generation"],
+    needs=["a bad model"],
 )
 def a_device_that_is_set_aside_counted(patch: Patch) -> None:
     def blind(step: Step, state: Any, event: Any) -> Stepped:
@@ -533,9 +533,7 @@ def surveys_merged_by_samples(patch: Patch) -> None:
         patch.setitem(survey.RULES, rule, pooled)  # type: ignore[attr-defined]
 
 
-@variant(
-    "a device that is left out averaged again", Invariant.BEGINNING, within=300, needs=["new generation"]
-)
+@variant("a device that is left out averaged again", Invariant.BEGINNING, within=200, needs=["a bad model"])
 def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
     def with_it(*values: Any, without: Any = ()) -> Updates:
         return Updates(*values)
@@ -546,8 +544,8 @@ def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
 @variant(
     "rounds since not moved to the model gone back to",
     Invariant.BEGINNING,
-    within=300,
-    needs=["new generation"],
+    within=200,
+    needs=["a bad model"],
 )
 def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
     """The others' means are taken as they are: with all that was in the models they trained from."""
