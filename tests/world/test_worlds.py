@@ -133,7 +133,7 @@ def test_a_violation_is_told_with_the_fewest_faults_that_cause_it(monkeypatch: p
     text = campaign.story(found)
     assert f"seed {found.seed}, {found.broken}: " in text
     assert str(found.schedule[-1]) in text
-    assert "aggregator: says" in text
+    assert found.trace[-1] in text
 
 
 def test_frames_are_as_large_as_before_afterwards() -> None:

@@ -515,7 +515,7 @@ def claims_believed_however_far(patch: Patch) -> None:
     patch.setattr(claims, "next_generation", after_all)
 
 
-@variant("one claim believed", Invariant.GIVES_UP_WITH_REASON, within=1000)
+@variant("one claim believed", Invariant.GIVES_UP_WITH_REASON, within=100, needs=["a lying member"])
 def one_claim_believed(patch: Patch) -> None:
     """A ledger is older than the fleet as soon as a single device says so."""
     right = claims.judge
