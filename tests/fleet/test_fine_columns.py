@@ -20,7 +20,8 @@ from agent.events import Done
 from agent.predict import predict
 from agent.scoring import score
 from agent.sources import open_source, open_sources
-from agent.trainer import Job, Trainer
+from agent.trainers.assignment import Assignment
+from agent.trainers.worker import Worker
 from agent.verdict import judge
 from aggregator import survey as surveys
 from aggregator.closing import first_weights, model_message
@@ -96,15 +97,15 @@ def manifest(kind: Literal["survey", "train"], number: int) -> Manifest:
 
 
 class Fleet:
-    """The trainers of three devices, and what they have told and learnt."""
+    """The workers of three devices, and what they have told and learnt."""
 
     def __init__(self, folder: Path, spread: float) -> None:
         self.settings = {device: settings(folder / device, device, spread) for device in DEVICES}
-        self.trainers: dict[str, Trainer] = {}
+        self.trainers: dict[str, Worker] = {}
         self.surveys: dict[str, Measured] = {}
         for device, each in self.settings.items():
-            trainer = self.trainers[device] = Trainer(each, open_sources(each), lambda _: None)
-            done = trainer.work(Job(manifest("survey", 0), TASK, None, {}))
+            trainer = self.trainers[device] = Worker(each, open_sources(each), lambda _: None)
+            done = trainer.work(Assignment(manifest("survey", 0), TASK, None, {}))
             assert isinstance(done, Done)
             found = surveys.check(unpack(done.payload, Survey), TASK, 10_000)
             assert isinstance(found, Measured)
@@ -121,7 +122,7 @@ class Fleet:
         for number in range(1, ROUNDS + 1):
             updates = []
             for device, trainer in self.trainers.items():
-                done = trainer.work(Job(manifest("train", number), self.task, self.w, {}))
+                done = trainer.work(Assignment(manifest("train", number), self.task, self.w, {}))
                 assert isinstance(done, Done)
                 update = unpack(done.payload, Update)
                 body = CODECS["float32"].decode(update.body, len(self.w))
