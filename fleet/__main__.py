@@ -29,8 +29,8 @@ def main() -> None:
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        if sys.argv[1:2] == ["demo"]:
-            extra = "demo"  # it needs both
+        if sys.argv[1:2] in (["demo"], ["try"]):
+            extra = "demo"  # they need both
         print(
             f"fedge needs the extra {extra!r} ({error.name} is missing): pip install 'fedge[{extra}]'",
             file=sys.stderr,
