@@ -37,6 +37,7 @@ from agent.config import AgentSettings
 from agent.effects import Effect
 from agent.enrolment import commands as enrolment
 from fedge import __version__, failpoints
+from fedge.arguments import accept_config, program
 from fedge.errors import FedgeError, StateError
 from fedge.logs import tell
 
@@ -82,17 +83,14 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="fedge-agent",
-        description="Trains on this device's own samples and publishes only weights.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = program(
+        "fedge-agent",
+        "Trains on this device's own samples and publishes only weights.",
+        EXAMPLES,
+        "agent.toml",
+        check="validate configuration and data, then exit",
+        json="print for programs",
     )
-    parser.add_argument("--version", action="version", version=f"fedge-agent {__version__}")
-    parser.add_argument("--config", type=Path, default=Path("agent.toml"), help="default: %(default)s")
-    parser.add_argument("--check", action="store_true", help="validate configuration and data, then exit")
-    parser.add_argument("--json", action="store_true", help="print for programs")
-    parser.add_argument("--verbose", action="store_true", help="log every step")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     predict = commands.add_parser(
         "predict",
@@ -109,18 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         help="say instead how good the answers are: the true ones stand in the file too, in the column of "
         "[data] label or those of the targets",
     )
-    # Both places accept these; a default here would undo what was said before the command.
-    predict.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    accept_config(predict)
     predict.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
     services.add_to(commands)
     enrolment.add_to(commands)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def _run(settings: AgentSettings) -> int:

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TypeVar
 
+from fedge.arguments import accept_config
+
 P = TypeVar("P", bound=argparse.ArgumentParser)
 
 
@@ -42,7 +44,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         "first who could write that round. Where models are signed, `fedge rotate-key` on the server reaches "
         "all devices, and this is not needed.",
     )
-    forget.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    accept_config(forget)
     forget.set_defaults(run=_forget_rounds)
     survey = commands.add_parser(
         "survey",
@@ -51,7 +53,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         "once. A device tells the same in every survey until 20 rows are new or its section of the "
         "configuration has changed, for two surveys around one new row would give that row away.",
     )
-    survey.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    accept_config(survey)
     survey.add_argument(
         "--anew",
         action="store_true",

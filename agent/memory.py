@@ -16,7 +16,7 @@ SQLite notices damage to its pages, but not a flipped bit in a number or in a pa
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from agent.snapshot import Snapshot
 from fedge.ed25519 import PUBLIC_BYTES
 from fedge.errors import DamagedState
 from fedge.freshness import Attempt, RoundId
-from fedge.store.databases import Connect, database_error, open_database, open_read_only
+from fedge.store.databases import Connect, database_error, open_database, open_read_only, transaction
 from fedge.trust import Signers
 
 FILE = "agent.db"
@@ -88,11 +88,9 @@ class Memory:
 
     def forget_rounds(self) -> None:
         """Forget which announcement was seen, and the update made for one; all else stays."""
-        with self._clear_errors():
-            self._db.execute("BEGIN IMMEDIATE")
+        with transaction(self._db, self._path):
             for table in ("seen", "outbox", "verdict"):
                 self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these three names
-            self._db.execute("COMMIT")
 
     def saved(self) -> Saved | None:
         """What is known of the newest update."""
@@ -120,8 +118,7 @@ class Memory:
         `snapshot`: the source that a survey tells of, and what it tells, which is kept with it.
         """
         round_id = attempt.round
-        with self._clear_errors():
-            self._db.execute("BEGIN IMMEDIATE")
+        with transaction(self._db, self._path):
             self._db.execute(_SAVE_SEEN, (*round_id, attempt.number, _proof_of_seen(attempt)))
             self._db.execute(
                 # In place, not REPLACE: of the same size, the new bytes go into the old pages and no others.
@@ -135,7 +132,6 @@ class Memory:
                 self._db.execute(
                     "REPLACE INTO told VALUES (?, ?, ?)", (source, content, _proof_of_told(source, content))
                 )
-            self._db.execute("COMMIT")
 
     def save_verdict(self, digest: bytes, verdict: str) -> None:
         """Remember what became of the newest update."""
@@ -168,22 +164,18 @@ class Memory:
         `seen`: what the last one announced, which is the newest that this device has seen from now on.
         """
         keys = b"".join(signers)
-        with self._clear_errors():
-            self._db.execute("BEGIN IMMEDIATE")
+        with transaction(self._db, self._path):
             self._db.execute("REPLACE INTO signers VALUES (1, ?, ?)", (keys, _proof_of_keys(keys)))
             self._db.execute("DELETE FROM seen")
             if seen is not None:
                 self._db.execute(_SAVE_SEEN, (*seen.round, seen.number, _proof_of_seen(seen)))
-            self._db.execute("COMMIT")
 
     def add_boot(self, boot: bytes) -> frozenset[bytes]:
         """Remember this boot; returns the earlier ones."""
-        with self._clear_errors():
+        with transaction(self._db, self._path):
             earlier = frozenset(row[0] for row in self._db.execute("SELECT boot FROM boots"))
-            self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT INTO boots (boot) VALUES (?)", (boot,))
             self._db.execute("DELETE FROM boots WHERE n <= (SELECT max(n) FROM boots) - ?", (BOOTS_KEPT,))
-            self._db.execute("COMMIT")
         return earlier
 
     def moved(self) -> tuple[str, int]:
@@ -229,9 +221,6 @@ class Memory:
         try:
             yield
         except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
             raise database_error(self._path, error) from error
 
 

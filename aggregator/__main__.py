@@ -41,6 +41,7 @@ from aggregator.keeping import backup, new_generation, place, restore
 from aggregator.mixes import Mix
 from aggregator.prospects import hopeless
 from fedge import __version__, failpoints
+from fedge.arguments import accept_config, program
 from fedge.errors import ConfigError, FedgeError, StateError
 from fedge.logs import tell
 from fedge.nn.spec import Dense
@@ -83,17 +84,14 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="fedge-aggregator",
-        description="Averages what the devices learnt, announces the model, exports it.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = program(
+        "fedge-aggregator",
+        "Averages what the devices learnt, announces the model, exports it.",
+        EXAMPLES,
+        "federation.toml",
+        check="validate the configuration, then exit",
+        json="with --check, print for programs",
     )
-    parser.add_argument("--version", action="version", version=f"fedge-aggregator {__version__}")
-    parser.add_argument("--config", type=Path, default=Path("federation.toml"), help="default: %(default)s")
-    parser.add_argument("--check", action="store_true", help="validate the configuration, then exit")
-    parser.add_argument("--json", action="store_true", help="with --check, print for programs")
-    parser.add_argument("--verbose", action="store_true", help="log every step")
     parser.add_argument(
         "--new-generation",
         action="store_true",
@@ -110,15 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     for module in (installation, backup, restore, new_generation):
         module.add_to(commands)
     for command in commands.choices.values():
-        # Both places accept it; a default here would undo what was said before the command.
-        command.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+        accept_config(command)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def _run(settings: FederationSettings, options: argparse.Namespace) -> int:

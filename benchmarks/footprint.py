@@ -45,10 +45,10 @@ NOTHING_TO_DO = Manifest(
     generation=1,
     round=1,
     kind="survey",
-    state="closed",
+    state="open",
     seed=1,
     task=Blob(digest=bytes(32), slot=0, frames=1, size=1),
-    cohort=Cohort(fraction=1.0, seed=1),
+    cohort=Cohort(fraction=1e-12, seed=1),  # nobody is meant
     seconds_left=0.0,
 )
 

@@ -30,7 +30,7 @@ from fedge.rules import NAMES, Proposal
 
 PHASES = ("survey", "train", "evaluate")
 LOCAL = ("sgd",)
-STATES = ("open", "closed", "paused", "done")
+STATES = ("open", "done")
 
 OF_MODEL = frozenset({"layer", "loss", "network"})
 """The registries that a model's own meaning lies in: who lacks no name of these can predict with it."""

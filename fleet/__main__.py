@@ -11,8 +11,8 @@ if __name__ == "__main__" or sys.argv[0].endswith("/fedge"):  # as a program, no
 from fleet.threads import ONE_THREAD
 
 EXTRAS = {
-    "aggregator": {"cryptography", "onnx", "onnxruntime", "plotly", "rich", "safetensors", "typer"},
-    "demo": {"iotcore", "seglearn", "sklearn"},
+    "aggregator": {"cryptography", "onnx", "onnxruntime", "rich", "safetensors", "typer"},
+    "demo": {"iotcore", "plotly", "seglearn", "sklearn"},
 }
 """The packages of each extra; `demo` brings those of `aggregator` too."""
 
@@ -29,8 +29,8 @@ def main() -> None:
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        if sys.argv[1:2] == ["demo"]:
-            extra = "demo"  # it needs both
+        if sys.argv[1:2] in (["demo"], ["try"]):
+            extra = "demo"  # they need both
         print(
             f"fedge needs the extra {extra!r} ({error.name} is missing): pip install 'fedge[{extra}]'",
             file=sys.stderr,

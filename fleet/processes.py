@@ -13,13 +13,6 @@ import fedge
 from fedge.errors import FedgeError
 from fleet.threads import ONE_THREAD
 
-# `python -m agent` finds our package, and never a folder of that name where the caller happens to stand.
-_ROOT = str(Path(fedge.__file__).parent.parent)
-OUR_PACKAGES = {
-    "PYTHONSAFEPATH": "1",
-    "PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH")))),
-}
-
 # PR_SET_PDEATHSIG (prctl(2)) survives execve, so a small program in front of the real one sets it: a
 # preexec_fn would do so without a second start, but it is not safe in a parent that has threads.
 _BOND = """
@@ -27,6 +20,13 @@ import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 os.getppid() == int(sys.argv[1]) and os.execvp(sys.argv[2], sys.argv[2:])
 """
+
+
+def our_packages() -> dict[str, str]:
+    """The variables with which `python -m agent` finds our package, wherever the caller happens to stand."""
+    root = str(Path(fedge.__file__).parent.parent)
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(variables or {}), **ONE_THREAD, **OUR_PACKAGES},
+            env={**os.environ, **(variables or {}), **ONE_THREAD, **our_packages()},
             start_new_session=True,
         )
     return Program(name, process, log)

@@ -6,8 +6,10 @@ from tests.flaky import pytest_collection_modifyitems, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
 
-# The machine may be slow or busy; what a test asserts is never how long something took. The examples are the
-# same in every run, so that a change is judged by what it changed; FEDGE_EXPLORE=1 draws new ones.
-explore = os.environ.get("FEDGE_EXPLORE") == "1"
-settings.register_profile("fedge", deadline=None, derandomize=not explore)
-settings.load_profile("fedge")
+
+def pytest_configure() -> None:
+    # The machine may be slow or busy; what a test asserts is never how long something took. The examples are
+    # the same in every run, so that a change is judged by what it changed; FEDGE_EXPLORE=1 draws new ones.
+    explore = os.environ.get("FEDGE_EXPLORE") == "1"
+    settings.register_profile("fedge", deadline=None, derandomize=not explore)
+    settings.load_profile("fedge")

@@ -1,6 +1,7 @@
 """What the documentation points at is there: files, and tests by their names."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,19 +17,27 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 PLACE = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]+)\)")
 """A page, or nothing for this one, and a heading of it as GitHub links to it."""
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-TESTS = {
-    str(file.relative_to(ROOT).with_suffix("")): {
-        file.stem,
-        *re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8")),
+
+
+@cache
+def written_tests() -> dict[str, set[str]]:
+    """The names of all tests, and that of the file itself, by the file's path without its suffix."""
+    return {
+        str(file.relative_to(ROOT).with_suffix("")): {
+            file.stem,
+            *re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8")),
+        }
+        for file in (ROOT / "tests").rglob("*.py")
     }
-    for file in (ROOT / "tests").rglob("*.py")
-}
 
 
 def is_a_test(file: str, name: str, more: str) -> bool:
     pattern = re.compile(name.replace("…", r"\w*") + (r"\w*" if more else ""))
     return any(
-        pattern.fullmatch(each) for path, names in TESTS.items() if path.endswith(file) for each in names
+        pattern.fullmatch(each)
+        for path, names in written_tests().items()
+        if path.endswith(file)
+        for each in names
     )
 
 

@@ -10,13 +10,13 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import fedge
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEVICE = {"msgpack", "numpy", "paho-mqtt", "pydantic"}
 """The four distributions that a device needs."""
 
@@ -24,6 +24,12 @@ DEVICE = {"msgpack", "numpy", "paho-mqtt", "pydantic"}
 def names(requirements: list[str]) -> set[str]:
     """The distributions that requirements name, without versions, extras and markers."""
     return {re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0] for requirement in requirements}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    content: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return content
 
 
 # The wheel
@@ -82,9 +88,9 @@ def test_its_metadata_says_what_a_device_needs(wheel: zipfile.ZipFile) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
-def test_the_version_is_said_once_and_the_same() -> None:
-    assert PROJECT["version"] == fedge.__version__
-    assert names(PROJECT["dependencies"]) == DEVICE
+def test_the_version_is_said_once_and_the_same(project: dict[str, Any]) -> None:
+    assert project["version"] == fedge.__version__
+    assert names(project["dependencies"]) == DEVICE
 
 
 # Without the extras
@@ -103,9 +109,9 @@ IMPORT_NAMES = {"prometheus-client": "prometheus_client", "scikit-learn": "sklea
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> dict[str, str]:
+def bare(tmp_path: Path, project: dict[str, Any]) -> dict[str, str]:
     """An environment in which nothing of any extra can be imported, as after `pip install fedge`."""
-    extras = PROJECT["optional-dependencies"]
+    extras = project["optional-dependencies"]
     blocked = {IMPORT_NAMES.get(name, name) for extra in extras.values() for name in names(extra)} - {"fedge"}
     assert blocked >= {"onnx", "onnxruntime", "plotly", "rich", "safetensors", "typer", "sklearn"}
     (tmp_path / "sitecustomize.py").write_text(BLOCKER.format(blocked=blocked))

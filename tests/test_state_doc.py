@@ -14,7 +14,7 @@ from aggregator.ledger import layout as ledger
 from fedge.store.databases import open_database
 from fleet.identities import register
 
-TEXT = (Path(__file__).parents[1] / "docs" / "state.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[1] / "docs" / "state.md"
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,9 @@ TEXT = (Path(__file__).parents[1] / "docs" / "state.md").read_text(encoding="utf
 )
 def test_the_tables_are_told_as_they_are(tmp_path: Path, file: str, migrations: tuple[str, ...]) -> None:
     title = f"\n## `{file}`, layout {len(migrations)}\n"
-    assert title in TEXT
-    section = TEXT.partition(title)[2].partition("\n## ")[0]
+    text = PAGE.read_text(encoding="utf-8")
+    assert title in text
+    section = text.partition(title)[2].partition("\n## ")[0]
     told = {
         name: columns.split() for name, columns in re.findall(r"^\| `(\w+)` \| `([\w ]+)` \|", section, re.M)
     }
@@ -39,7 +40,7 @@ def test_the_tables_are_told_as_they_are(tmp_path: Path, file: str, migrations: 
 
 
 def test_the_failpoints_are_there() -> None:
-    section = TEXT.partition("\n## Failpoints\n")[2]
+    section = PAGE.read_text(encoding="utf-8").partition("\n## Failpoints\n")[2]
     effects = {
         "agent": {effect.__name__ for effect in get_args(agent_effects.Effect)},
         "aggregator": {effect.__name__ for effect in get_args(aggregator_effects.Effect)}

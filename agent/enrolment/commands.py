@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.config import AgentSettings
+from fedge.arguments import accept_config
 from fedge.device_names import as_id, renamed
 from fedge.ed25519 import require
 
@@ -35,7 +36,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     renew = commands.add_parser(
         "renew", help="renew the certificate, if less than a third of its life is left"
     )
-    renew.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    accept_config(renew)
     renew.add_argument("--before", type=float, metavar="DAYS", help="renew if it ends within so many days")
     renew.add_argument("--force", action="store_true", help="renew now")
     _wait(renew)

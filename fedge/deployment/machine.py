@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fedge.errors import DeploymentError
 
-PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-"""Where programs are looked for: a user's path may lack those of the system."""
+SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Where programs are looked for too: a user's path may lack those of the system."""
 
 
 def say(step: str) -> None:
@@ -41,7 +41,7 @@ def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1
             input=given.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": PATH},
+            env={**os.environ, "PATH": _path()},
             timeout=patience_s,
             check=False,
         )
@@ -56,7 +56,11 @@ def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1
 
 def find(program: str) -> str | None:
     """Where a program of the system lies; None: nowhere."""
-    return shutil.which(program, path=PATH)
+    return shutil.which(program, path=_path())
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
 
 
 def need_package(package: str) -> None:

@@ -30,7 +30,7 @@ class Manifest(Message):
     kind: WireName
     """`survey`, `train`, `evaluate`: what the round asks for (`fedge.capabilities.PHASES`)."""
     state: WireName
-    """`open`, `closed`, `paused`, `done` (`fedge.capabilities.STATES`)."""
+    """`open` or `done` (`fedge.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)
     """The federation's seed, from which a device derives the order it shuffles in."""
     task: Blob

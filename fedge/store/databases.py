@@ -6,6 +6,7 @@ After a transaction of `open_database` has committed, a power cut finds the new 
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -140,6 +141,35 @@ def _examine(connection: sqlite3.Connection, path: Path) -> int:
     if mark != (_MARK + found if found else 0):
         raise DamagedState(f"{path}: is damaged (its header says layout {found} and mark {mark:#x})")
     return int(found)
+
+
+@contextmanager
+def transaction(
+    connection: sqlite3.Connection, path: Path, *, begin: str = "BEGIN IMMEDIATE"
+) -> Iterator[None]:
+    """All or nothing, and durable when it ends.
+
+    Args:
+        connection: as `open_database` makes it.
+        path: its file, for messages.
+        begin: "BEGIN" takes no lock before something is written, for a database that nobody else writes.
+
+    Raises:
+        DamagedState: the file is damaged.
+        StateError: the disk is full, read-only or failing, or the database busy. Nothing has changed then,
+            nor if anything else is raised inside.
+    """
+    try:
+        connection.execute(begin)
+        yield
+        connection.execute("COMMIT")
+    except BaseException as error:
+        with suppress(sqlite3.Error):  # what failed first is told
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise database_error(path, error) from error
+        raise
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, found: int, migrations: Sequence[str]) -> None:

@@ -1,8 +1,7 @@
 """The register: which identities exist, which certificates they were given, and which no longer count."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from fedge.errors import ConfigError, StateError
 from fedge.provisioning import SALT_BYTES, Verifier
-from fedge.store.databases import database_error, make_private, open_database, wipe
+from fedge.store.databases import database_error, make_private, open_database, transaction, wipe
 from fleet.identities.authority import BACKDATED, Revoked
 from fleet.identities.certificates import Issued
 from fleet.identities.identity import Identity
@@ -92,31 +91,13 @@ class Register:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, and durable; whoever else wants to write waits, so prepare what takes its time."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except self._db.Error as error:
-            raise database_error(self._path, error) from error
+        return transaction(self._db, self._path)
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """All that is read inside is of one moment; nobody who writes waits for it."""
-        try:
-            self._db.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._db.execute("ROLLBACK")
-        except self._db.Error as error:
-            raise database_error(self._path, error) from error
+        return transaction(self._db, self._path, begin="BEGIN")
 
     def version(self) -> int:
         """A number that is another one after any other process has changed the register."""

@@ -6,13 +6,13 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedge.freshness import RoundId, round_of
+from fedge.freshness import round_of
 from fedge.messages.manifest import Manifest
 from fedge.messages.survey import Survey
 from fedge.messages.update import Update
 from fleet.world.extremes import extremes
+from fleet.world.updates import update
 
 CLAIMS: tuple[dict[str, float], ...] = (
     {"accuracy_before": 1.0, "held_loss_before": 0.0, "held_out": 2.0**31 - 1, "received_bytes": 2.0**50},
@@ -53,26 +53,3 @@ def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey |
 def _told(kind: type[Survey | Update], field: str) -> tuple[Any, ...]:
     """The extremes of a field that the decoder takes."""
     return tuple(extreme.value for extreme in extremes(kind) if extreme.field == field and extreme.inside)
-
-
-def update(
-    here: RoundId,
-    base: bytes,
-    device: str,
-    samples: int,
-    weights: NDArray[np.float32],
-    claims: dict[str, float],
-) -> Update:
-    """An update of one step."""
-    return Update(
-        generation=here.generation,
-        round=here.round,
-        base=base,
-        device=device,
-        samples=samples,
-        steps=1,
-        kind="weights",
-        codec="float32",
-        body=weights.astype("<f4").tobytes(),
-        metrics=claims,
-    )

@@ -69,6 +69,7 @@ class Tally:
             "violations": [
                 {
                     "seed": outcome.seed,
+                    "invariant": outcome.broken,
                     "what": outcome.violation,
                     "faults": [str(fault) for fault in outcome.schedule],
                 }
@@ -136,7 +137,7 @@ def story(outcome: Outcome) -> str:
     faults = [f"  {fault}" for fault in outcome.schedule] or ["  none"]
     return "\n".join(
         [
-            f"seed {outcome.seed}: {outcome.violation}",
+            f"seed {outcome.seed}, {outcome.broken}: {outcome.violation}",
             f"the shortest prefix of its faults that still fails ({len(outcome.schedule)}):",
             *faults,
             "the end of its trace:",

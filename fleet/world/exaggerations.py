@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from aggregator.claims import MORE_ROUNDS
 from fedge import wire
 from fedge.errors import ProtocolError
@@ -23,6 +25,7 @@ from fedge.topics import Topics
 from fedge.transport import Publication
 from fleet.world.extremes import Extreme, extremes, frames
 from fleet.world.oracle import Made
+from fleet.world.updates import update
 
 KINDS: tuple[type[Message], ...] = (Status, Update, Survey, Frame)
 MORE = (1, MORE_ROUNDS, MORE_ROUNDS + 1)
@@ -144,13 +147,12 @@ def _honest(kind: type[Message], device: str, manifest: Manifest | None) -> Mess
     if kind is Survey:
         moments = Moments.from_bytes(_COLUMN, 1)
         return Survey(**where, base=task, samples=100, features=moments.to_bytes())
-    update = Update(**where, base=model, samples=100, steps=1, kind="weights", codec="float32", body=_WEIGHTS)
+    honest = update(here, model, device, 100, np.ones(4, np.float32), {})
     if kind is Update:
-        return update
-    payload = pack(update)
+        return honest
+    payload = pack(honest)
     digest = hashlib.sha256(payload).digest()
     return Frame(id=digest, i=0, n=1, size=len(payload), data=payload)
 
 
-_WEIGHTS = bytes.fromhex("0000803f") * 4
 _COLUMN = b"".join(bytes.fromhex(double) for double in ("0000000000005940", "0" * 16, "000000000000f03f"))

@@ -32,8 +32,9 @@ from fedge.trust import Signer
 from fleet.world.broker import Broker
 from fleet.world.clock import Clock
 from fleet.world.disks import Disk, WatchedLedger, WatchedMemory
+from fleet.world.invariants import Invariant, Violation
 from fleet.world.link import PATIENCE_S, Place, VirtualLink, Weather
-from fleet.world.oracle import Oracle, Violation
+from fleet.world.oracle import Oracle
 from fleet.world.power import Power, PowerCut
 from fleet.world.signing import signer
 from fleet.world.trainers import Bench, Odd, RealTrainer, StandIn
@@ -178,7 +179,7 @@ class Host:
 
     def gives_up(self, error: ConfigError) -> None:
         """The program wants a human to decide."""
-        raise Violation(f"{self.name} gives up: {error}") from error
+        raise Violation(Invariant.GIVES_UP_WITH_REASON, f"{self.name} gives up: {error}") from error
 
     def says(self, piece: Publication) -> None:
         """A publication leaves the host."""
@@ -258,7 +259,9 @@ class Host:
         except ConfigError as error:
             self.gives_up(error)
         except Exception as error:
-            raise Violation(f"{self.name} breaks:\n{traceback.format_exc()}") from error
+            raise Violation(
+                Invariant.PROGRAM_GOES_ON, f"{self.name} breaks:\n{traceback.format_exc()}"
+            ) from error
 
 
 class DeviceHost(Host):

@@ -15,10 +15,11 @@ from fedge.messages.survey import Survey
 from fedge.messages.update import Update
 from fedge.topics import Topics
 from fedge.transport import LinkEvent, LinkUp, Publication, Sent
-from fleet.world.boasts import boast, update
+from fleet.world.boasts import boast
 from fleet.world.exaggerations import draw
 from fleet.world.link import Place, VirtualLink
 from fleet.world.oracle import LIAR, Made
+from fleet.world.updates import update
 
 NAME = LIAR
 EXAGGERATIONS = 20

@@ -15,7 +15,7 @@ from fleet.world.books import Book
 from fleet.world.disks import Disk
 from fleet.world.faults import Fault
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Scene
-from fleet.world.oracle import Violation
+from fleet.world.invariants import Invariant, Violation
 
 DARK_S = 60.0
 """So long the first aggregator is cut off, when another one is started in its place."""
@@ -109,11 +109,14 @@ class Operator:
             known is None or known < round_of(newest) or (known == round_of(newest) and done)
         )
         if not ahead:
-            raise Violation(f"{host.name} gives up, and its ledger is not behind: {error}") from error
+            raise Violation(
+                Invariant.GIVES_UP_WITH_REASON, f"{host.name} gives up, and its ledger is not behind: {error}"
+            ) from error
         self._decisions += 1
         if self._decisions > MOST_DECISIONS:
             raise Violation(
-                f"{host.name} asks an operator for the {self._decisions}th time: {error}"
+                Invariant.GIVES_UP_WITH_REASON,
+                f"{host.name} asks an operator for the {self._decisions}th time: {error}",
             ) from error
         host.end(f"{error}", host.last_words())
         self.acted_s = self._scene.clock.now_s
@@ -207,7 +210,10 @@ class Operator:
     def _choose(self, main: AggregatorHost, second: AggregatorHost) -> None:
         """Let one of two go on: the one that serves."""
         if main is self.main and self._heard_each_other_for_long(main, second):
-            raise Violation(f"two aggregators serve, and none has given way within {GIVEN_WAY_S:.0f} s")
+            raise Violation(
+                Invariant.ONE_AGGREGATOR,
+                f"two aggregators serve, and none has given way within {GIVEN_WAY_S:.0f} s",
+            )
         serves = second.alive and second.runtime is not None
         goes_on = second if serves and not (main.alive and main.runtime is not None) else main
         goes = main if goes_on is second else second

@@ -43,6 +43,7 @@ from fleet.world import twins
 from fleet.world.books import Book, SpooledFrame
 from fleet.world.broker import Message
 from fleet.world.figures import FIGURES, plain_column, plain_figures
+from fleet.world.invariants import Invariant, Violation
 from fleet.world.shortcuts import decode
 
 LIAR = "liar"
@@ -59,10 +60,6 @@ INSTANT_S = 0.05
 """What a program may take to notice that time has passed."""
 SILENCE_S = 15.0
 """Whoever says nothing for so long is no aggregator at work."""
-
-
-class Violation(BaseException):
-    """An invariant does not hold; not an `Exception`, so that nothing handles it."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,10 @@ class Oracle:
             for device, partial in ledger.partials().items():
                 held = {(device, partial.id, i) for i in range(partial.n) if partial.have >> i & 1}
                 if held & book.spooled - frames:  # what came with this transaction came after the closing
-                    raise Violation(f"round {closed} is closed, and the partial update of {device} is kept")
+                    raise Violation(
+                        Invariant.PARTIALS_DROPPED,
+                        f"round {closed} is closed, and the partial update of {device} is kept",
+                    )
         book.spooled |= frames
 
     def aggregator_says(self, ledger: LedgerReader, book: Book, piece: Publication) -> None:
@@ -232,16 +232,18 @@ class Oracle:
             return
         if (*key, frame.i) not in book.spooled:
             raise Violation(
+                Invariant.ACKNOWLEDGED_WHEN_DURABLE,
                 f"frame {frame.i} of {address.device}'s update {_short(frame.id)} is acknowledged, and a "
-                "crash now would forget it"
+                "crash now would forget it",
             )
 
     def aggregator_watched(self, since_s: float) -> None:
         """It looked on since then, and now begins or is dead: it waits for nobody who was silent for long."""
         if self._now_s() > max(since_s, self._online_s + SILENCE_S) + LATENESS_S:
             raise Violation(
+                Invariant.TAKEOVER_IN_TIME,
                 f"an aggregator watches for {self._now_s() - since_s:.1f} s, and the last that another one "
-                f"said was {self._now_s() - self._online_s:.1f} s ago"
+                f"said was {self._now_s() - self._online_s:.1f} s ago",
             )
 
     def aggregator_hears(self, book: Book, message: MessageArrived) -> None:
@@ -286,8 +288,9 @@ class Oracle:
         early = book.tried != before and book.lifts == self._lifts
         if follows and early and passed_s < self._deadline_s - INSTANT_S:
             raise Violation(
+                Invariant.DEADLINE_WITH_A_LINK,
                 f"attempt {attempt.number} of round {attempt.round} begins after {passed_s:.1f} s with a "
-                f"connection; the deadline is {self._deadline_s:.0f} s"
+                f"connection; the deadline is {self._deadline_s:.0f} s",
             )
         book.attempt, book.linked_s, book.lifts = attempt, self._connected_s, self._lifts
 
@@ -337,7 +340,9 @@ class Oracle:
             return
         before = {device: book.awaited.get(device, ()) for device in waited}
         if all(_is_enough(rounds, round_id) for rounds in before.values()):
-            raise Violation(f"round {round_id} waits until its deadline for {before}, again")
+            raise Violation(
+                Invariant.NO_WAIT_IN_VAIN, f"round {round_id} waits until its deadline for {before}, again"
+            )
         # Who came, or was let count again, or the connection, in the second half of the deadline: that is
         # held against nobody. Whoever was given up was not waited for.
         latest_s = self._now_s() - self._deadline_s / 2 - LATENESS_S
@@ -354,43 +359,59 @@ class Oracle:
             return  # that one was said before it was set aside, and waited
         if book.answers.get((device, receipt.update)) != "admitted":
             raise Violation(
+                Invariant.RECEIPT_WHEN_DURABLE,
                 f"{device} is told that its update {_short(receipt.update)} counts, and a crash now would "
-                "forget it"
+                "forget it",
             )
         promised = book.promised.setdefault(round_of(receipt), {})
         if promised.setdefault(device, receipt.update) != receipt.update:
-            raise Violation(f"{device} is told of two updates that both count in round {round_of(receipt)}")
+            raise Violation(
+                Invariant.ONE_UPDATE_COUNTS,
+                f"{device} is told of two updates that both count in round {round_of(receipt)}",
+            )
         closed = book.part.get(round_of(receipt))
         if closed is not None and device not in closed:
             raise Violation(
-                f"{device} is told that it counts in round {round_of(receipt)}, closed without it"
+                Invariant.PROMISE_KEPT,
+                f"{device} is told that it counts in round {round_of(receipt)}, closed without it",
             )
 
     def _announce(self, ledger: LedgerReader, book: Book, manifest: Manifest) -> None:
         here = round_of(manifest)
         if (before := book.last) is not None:
             if (*here, manifest.attempt) < (*round_of(before), before.attempt):
-                raise Violation(f"round {here}.{manifest.attempt} is announced after {_name(before)}")
+                raise Violation(
+                    Invariant.ROUNDS_IN_ORDER,
+                    f"round {here}.{manifest.attempt} is announced after {_name(before)}",
+                )
             if here == round_of(before) and manifest.state == before.state:
                 for what in ("task", "model", "kind"):
                     if getattr(manifest, what) != getattr(before, what):
-                        raise Violation(f"the {what} of round {here} is announced anew, and is another")
+                        raise Violation(
+                            Invariant.ROUND_STAYS_AS_ANNOUNCED,
+                            f"the {what} of round {here} is announced anew, and is another",
+                        )
         if manifest.model is not None:
             base = here if manifest.state == "done" else here._replace(round=here.round - 1)
             if book.closed.get(base) != manifest.model.digest:
                 raise Violation(
+                    Invariant.MODEL_WHEN_DURABLE,
                     f"round {here} announces the model {_short(manifest.model.digest)} after round {base}, "
-                    "and a crash now would forget it"
+                    "and a crash now would forget it",
                 )
         saved = ledger.round_as_saved(here)
         if saved is None or saved.cohorts[-1] != manifest.cohort:
-            raise Violation(f"round {_name(manifest)} announces a cohort that a crash now would forget")
+            raise Violation(
+                Invariant.COHORT_WHEN_DURABLE,
+                f"round {_name(manifest)} announces a cohort that a crash now would forget",
+            )
         if manifest.state == "open" and saved.attempt == manifest.attempt:
             quorum = book.quorums.setdefault((here, saved.attempt), self._quorum_of(saved))
             if quorum != self._quorum_of(saved):
                 raise Violation(
+                    Invariant.QUORUM,
                     f"attempt {saved.attempt} of round {here} took {quorum} updates when it began, and takes "
-                    f"{self._quorum_of(saved)} now"
+                    f"{self._quorum_of(saved)} now",
                 )
         if manifest.state == "done":
             self._learning_may_end(book, here)
@@ -405,39 +426,62 @@ class Oracle:
         if self._quorum is not None:
             return self._quorum
         if saved is None or (saved.quorum is None and saved.kind != KEPT):
-            raise Violation(f"{saved} has no quorum of its own, and a crash now would forget it")
+            raise Violation(
+                Invariant.QUORUM, f"{saved} has no quorum of its own, and a crash now would forget it"
+            )
         return saved.quorum or 0
 
     def _round_closed(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
         if book.closed and round_id <= max(book.closed):
-            raise Violation(f"round {round_id} is closed after round {max(book.closed)}")
+            raise Violation(
+                Invariant.ROUNDS_IN_ORDER, f"round {round_id} is closed after round {max(book.closed)}"
+            )
         counted = {
             d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"
         }
         for device, since in self.aside.items():
             if device in counted and round_id > since:
-                raise Violation(f"{device} counts in round {round_id}, and is set aside since {since}")
+                raise Violation(
+                    Invariant.NONE_THAT_IS_SET_ASIDE,
+                    f"{device} counts in round {round_id}, and is set aside since {since}",
+                )
         for device, digest in book.promised.get(round_id, {}).items():
             if digest in book.set_aside:
                 continue
             if device not in counted or counted[device].digest != digest:
-                raise Violation(f"{device} was told that it counts in round {round_id}, and it does not")
+                raise Violation(
+                    Invariant.PROMISE_KEPT,
+                    f"{device} was told that it counts in round {round_id}, and it does not",
+                )
         saved = ledger.round_as_saved(round_id)
         kept = saved is not None and saved.kind == KEPT
         only_measured = saved is not None and saved.kind == "evaluate"
         quorum = self._quorum_of(saved)
         if len(counted) < quorum and not (kept or only_measured):
-            raise Violation(f"round {round_id} is closed with {len(counted)} updates of {quorum}")
+            raise Violation(
+                Invariant.QUORUM, f"round {round_id} is closed with {len(counted)} updates of {quorum}"
+            )
         for device, answer in counted.items():
             made = self.made.get(answer.digest)
             if made is None or (made.device, made.round) != (device, round_id):
-                raise Violation(f"an update of {made} counts as {device}'s in round {round_id}")
+                raise Violation(
+                    Invariant.UPDATE_OF_THIS_ROUND,
+                    f"an update of {made} counts as {device}'s in round {round_id}",
+                )
             if answer.digest in book.set_aside:
-                raise Violation(f"{device}'s update of round {round_id} counts, and was set aside")  # nosec B608 # a message, and no SQL
+                raise Violation(
+                    Invariant.NONE_THAT_IS_SET_ASIDE,
+                    f"{device}'s update of round {round_id} counts, and was set aside",
+                )  # nosec B608 # a message, and no SQL
             if answer.digest in book.counted:
-                raise Violation(f"{device}'s update of round {round_id} counts twice")
+                raise Violation(
+                    Invariant.ONE_UPDATE_COUNTS, f"{device}'s update of round {round_id} counts twice"
+                )
             if answer.samples != made.message.samples:
-                raise Violation(f"{device} has {made.message.samples} samples, {answer.samples} are counted")
+                raise Violation(
+                    Invariant.SAMPLES,
+                    f"{device} has {made.message.samples} samples, {answer.samples} are counted",
+                )
             book.counted[answer.digest] = round_id
         digest, body = _newest_model(ledger, book.made if only_measured else round_id)
         if only_measured:
@@ -449,7 +493,10 @@ class Oracle:
             told = [self.made[answer.digest] for answer in counted.values()]
             self._figures_hold(ledger, round_id, told, max(min(2, len(made_by)), ceil(len(made_by) / 2)))
         if kept and body != self._wished(book, round_id.generation):
-            raise Violation(f"generation {round_id.generation} begins with another model than was wanted")
+            raise Violation(
+                Invariant.BEGINNING,
+                f"generation {round_id.generation} begins with another model than was wanted",
+            )
         book.closed[round_id], book.bodies[round_id] = digest, body
         if not only_measured:
             book.made = round_id
@@ -462,12 +509,18 @@ class Oracle:
         """A round that only measures comes when learning is over, takes no vector and leaves the model."""
         before = round_id._replace(round=round_id.round - 1)
         if before != book.made or book.closed.get(before) != digest:
-            raise Violation(f"round {round_id} only measures, and does not leave the model of round {before}")
+            raise Violation(
+                Invariant.MEASURING_CHANGES_NOTHING,
+                f"round {round_id} only measures, and does not leave the model of round {before}",
+            )
         self._learning_may_end(book, before)
         book.measured.add(round_id)
         for update in self._updates(counted.values()):
             if update.body or update.kind != "figures":
-                raise Violation(f"{update.device} trained in round {round_id}, which only measures")
+                raise Violation(
+                    Invariant.MEASURING_CHANGES_NOTHING,
+                    f"{update.device} trained in round {round_id}, which only measures",
+                )
 
     def _best_is_kept(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
         """Of the models whose held-out loss was told, the one with the lowest is there to be exported."""
@@ -476,13 +529,18 @@ class Oracle:
         if loss is not None and round_id.round and (best is None or loss < best[1]):
             best = book.best[round_id.generation] = (of, loss)
         if best is not None and best[0].round not in ledger.kept_models(round_id.generation):
-            raise Violation(f"the best model is that of round {best[0]}, and the ledger does not keep it")
+            raise Violation(
+                Invariant.BEST_MODEL_KEPT,
+                f"the best model is that of round {best[0]}, and the ledger does not keep it",
+            )
 
     def _wished(self, book: Book, generation: int) -> bytes:
         """The vector that a generation without a survey is to begin with."""
         wish = book.wishes.get(generation)
         if wish is None:
-            raise Violation(f"generation {generation} goes back to a model, and nobody wanted that")
+            raise Violation(
+                Invariant.BEGINNING, f"generation {generation} goes back to a model, and nobody wanted that"
+            )
         newest = max(book.closed)
         if wish.round is None:
             return book.bodies[newest]
@@ -512,12 +570,16 @@ class Oracle:
         furthest = twins.MAX_NORM * max(usual, book.moved) if usual else 0.0
         norms = sorted(part.norm for part in parts)
         if 0 < furthest < norms[-1]:
-            raise Violation(f"an update counts in round {round_id} that is {norms[-1]} from its base")
+            raise Violation(
+                Invariant.DISTANCE, f"an update counts in round {round_id} that is {norms[-1]} from its base"
+            )
         expected = twins.mean(parts)
         if expected != twins.numbers(body):
-            raise Violation(f"the model of round {round_id} is not the mean of what was admitted")
+            raise Violation(
+                Invariant.MEAN, f"the model of round {round_id} is not the mean of what was admitted"
+            )
         if not self._judge(ledger, round_id, base)(expected):
-            raise Violation(f"the model of round {round_id} is not usable")
+            raise Violation(Invariant.MODEL_USABLE, f"the model of round {round_id} is not usable")
         book.moved = twins.length(base, expected)
         if len(norms) > 1:
             book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
@@ -536,12 +598,17 @@ class Oracle:
         if not gone:
             return
         if any(before[device].reason is not Reason.SET_ASIDE for device in gone):
-            raise Violation(f"in round {round_id} it is taken back that updates of {gone} count")
+            raise Violation(
+                Invariant.SETTING_ASIDE, f"in round {round_id} it is taken back that updates of {gone} count"
+            )
         base = twins.numbers(book.body)
         judge = self._judge(ledger, round_id, base)
         caused = twins.causes(self._updates(before.values()), base, judge, clips=self._clips)
         if gone != caused:
-            raise Violation(f"in round {round_id} updates of {gone} are set aside, because of {caused}")
+            raise Violation(
+                Invariant.SETTING_ASIDE,
+                f"in round {round_id} updates of {gone} are set aside, because of {caused}",
+            )
         book.set_aside |= {before[device].digest for device in gone}
 
     def _updates(self, answers: Iterable[Answer]) -> list[Update]:
@@ -571,7 +638,9 @@ class Oracle:
             if (here is None) != (value is None) or not isclose(
                 here or 0, value or 0, rel_tol=1e-9, abs_tol=1e-12
             ):
-                raise Violation(f"the {name} of round {round_id} is {here}, and {value} was told")
+                raise Violation(
+                    Invariant.FIGURES, f"the {name} of round {round_id} is {here}, and {value} was told"
+                )
         self.note(round_id, made)
         surveys = [one.message for one in made if isinstance(one.message, Survey)]
         if surveys:
@@ -584,10 +653,16 @@ class Oracle:
             unable = sorted(device for device in told if CLIP not in can.get(device, BASE))
             rule = ledger.rule(round_id)
             if (layer.rest is not None) != (rule == EXACT):
-                raise Violation(f"inputs are float64 after a survey that {rule} closed, or not after {EXACT}")
+                raise Violation(
+                    Invariant.STANDARDIZATION,
+                    f"inputs are float64 after a survey that {rule} closed, or not after {EXACT}",
+                )
             clipped = rule == CLIPPED or (rule == EXACT and layer.clip is not None)
             if (layer.clip is not None) != clipped or (layer.clip and unable):
-                raise Violation(f"inputs are clipped at {layer.clip}, and {unable} cannot do it")
+                raise Violation(
+                    Invariant.STANDARDIZATION,
+                    f"inputs are clipped at {layer.clip}, and {unable} cannot do it",
+                )
             moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
             for j, name in enumerate(task.features):
                 mean, spread = plain_column(moments, j)
@@ -598,12 +673,16 @@ class Oracle:
                 ]
                 far = max(min(honest) - layer.means[j], layer.means[j] - max(honest), 0) if honest[1:] else 0
                 if far > 1e-6 * abs(layer.means[j]):
-                    raise Violation(f"column {name!r} has the mean {layer.means[j]}, far from {honest}")
+                    raise Violation(
+                        Invariant.STANDARDIZATION,
+                        f"column {name!r} has the mean {layer.means[j]}, far from {honest}",
+                    )
                 close = np.isclose(layer.means[j], mean, rtol=1e-6, atol=1e-30)
                 if not close or (spread > 1e-3 and not np.isclose(layer.scales[j], spread, rtol=1e-6)):
                     raise Violation(
+                        Invariant.STANDARDIZATION,
                         f"column {name!r} is {layer.means[j]} ± {layer.scales[j]} after the survey of "
-                        f"generation {round_id.generation}, and {mean} ± {spread} is what it gives"
+                        f"generation {round_id.generation}, and {mean} ± {spread} is what it gives",
                     )
 
     def note(self, round_id: RoundId, made: list[Made]) -> None:
@@ -627,8 +706,9 @@ class Oracle:
         others = [accuracy for device, accuracy in told.items() if device not in self.liars]
         if max(others, default=0.0) < self._ending.accuracy:
             raise Violation(
+                Invariant.END_OF_LEARNING,
                 f"learning is over after round {here}, in which a single device tells an accuracy of "
-                f"{max(told.values())}, and the others {max(others, default=0.0)} at most"
+                f"{max(told.values())}, and the others {max(others, default=0.0)} at most",
             )
 
     def _rounds_stay_what_they_are(self, ledger: LedgerReader, generation: int) -> None:
@@ -639,7 +719,8 @@ class Oracle:
                     join(answer.digest, ledger.pieces(device, answer.digest)), Refused
                 ):
                     raise Violation(
-                        f"{device}'s update of round {generation}.{number} is no longer what was admitted"
+                        Invariant.KEPT_ROUNDS_REPLAY,
+                        f"{device}'s update of round {generation}.{number} is no longer what was admitted",
                     )
 
     def aggregator_begins(self, retained: dict[str, Message], known: RoundId | None) -> None:
@@ -655,7 +736,10 @@ class Oracle:
             seen.at_s for seen in reversed(self.announced) if round_of(seen.manifest) == newest
         )
         if lain_s > LATENESS_S and (known is None or known < newest):
-            raise Violation(f"an aggregator takes up round {known}, and round {newest} is announced")
+            raise Violation(
+                Invariant.NEWEST_ROUND_TAKEN_UP,
+                f"an aggregator takes up round {known}, and round {newest} is announced",
+            )
 
     def generation_begins(self, number: int, known: RoundId | None) -> None:
         """An aggregator takes up a new generation, after the newest that its ledger knew.
@@ -666,7 +750,10 @@ class Oracle:
             [(known or RoundId(0, 0)).generation, *(seen.manifest.generation for seen in self.announced)]
         )
         if number > newest + 1 + BURNT:
-            raise Violation(f"generation {number} begins, and the newest that there was is {newest}")
+            raise Violation(
+                Invariant.GENERATION_IN_REACH,
+                f"generation {number} begins, and the newest that there was is {newest}",
+            )
 
     def ledger_replaced(self) -> None:
         """Whoever serves next may not know in which slots that lies which is announced."""
@@ -688,7 +775,8 @@ class Oracle:
         """A verdict is durable on the device."""
         if verdict not in self._receipts.get((device, digest), ()):
             raise Violation(
-                f"{device} believes that its update {_short(digest)} is {verdict}; nobody said so"
+                Invariant.VERDICT_WAS_GIVEN,
+                f"{device} believes that its update {_short(digest)} is {verdict}; nobody said so",
             )
 
     def outbox(self, device: str) -> frozenset[bytes]:
@@ -713,7 +801,10 @@ class Oracle:
             self._first_disks.add(disk)
         self._started.add(device)
         if seen < (saved := self._saw.setdefault(disk, seen)):
-            raise Violation(f"{device} has saved that it saw round {saved}, and remembers {seen}")
+            raise Violation(
+                Invariant.SEEN_WHEN_DURABLE,
+                f"{device} has saved that it saw round {saved}, and remembers {seen}",
+            )
         self._newest_heard[device] = min(seen, self._newest_heard.get(device, seen))
 
     def device_says(self, device: str, disk: Hashable, piece: Publication, *, honest: bool = True) -> None:
@@ -723,23 +814,29 @@ class Oracle:
             holds = decode(piece.payload, Status).holds
             if holds in self._models and self._models[holds] > self._saw[disk]:
                 raise Violation(
+                    Invariant.SEEN_WHEN_DURABLE,
                     f"{device} follows the model of round {self._models[holds]}, and after a crash now would "
-                    f"begin again from round {self._saw[disk]}"
+                    f"begin again from round {self._saw[disk]}",
                 )
         if not honest or address is None or address.kind != "update":
             return
         frame = decode(piece.payload, Frame)
         if frame.id not in self._outbox.get(device, ()):
-            raise Violation(f"{device} publishes an update that a crash now would forget")
+            raise Violation(
+                Invariant.UPDATE_WHEN_DURABLE, f"{device} publishes an update that a crash now would forget"
+            )
         made = self.made[frame.id]
         answer = (device, made.round, made.message.base)
         if self._said.get(answer) in self._void:
             del self._said[answer]
         if self._said.setdefault(answer, frame.id) != frame.id:
-            raise Violation(f"{device} publishes two different updates of round {made.round}")
+            raise Violation(
+                Invariant.ONE_ANSWER, f"{device} publishes two different updates of round {made.round}"
+            )
         if frame.i == 0 and made.round < self._newest_heard.get(device, made.round):
             raise Violation(
-                f"{device} answers round {self._newest_heard[device]} with its update of round {made.round}"
+                Invariant.ANSWERS_THE_NEWEST_ROUND,
+                f"{device} answers round {self._newest_heard[device]} with its update of round {made.round}",
             )
 
     def device_hears(self, device: str, payload: bytes) -> None:
@@ -768,7 +865,10 @@ class Oracle:
         """A device begins to survey or train: it must have heard of the round before that was over."""
         here = round_of(manifest)
         if here not in self._heard_in_time.get(device, ()):
-            raise Violation(f"{device} begins to work on round {here}, of which it heard when it was over")
+            raise Violation(
+                Invariant.WORK_IN_TIME,
+                f"{device} begins to work on round {here}, of which it heard when it was over",
+            )
 
     def _over_s(self, manifest: Manifest) -> float:
         """When a manifest's seconds have run out, in whichever words it was said last."""
@@ -811,7 +911,10 @@ class Oracle:
         frames = [retained.get(topic(blob.slot, i)) for i in range(blob.frames)]
         whole = join(blob.digest, [decode(f.payload, Frame).data for f in frames if f is not None])
         if isinstance(whole, Refused):
-            raise Violation(f"the {kind} that is announced cannot be read: a device that wakes now is lost")
+            raise Violation(
+                Invariant.ANNOUNCED_IS_READABLE,
+                f"the {kind} that is announced cannot be read: a device that wakes now is lost",
+            )
 
 
 def _is_enough(rounds: tuple[RoundId, ...], now: RoundId) -> bool:
@@ -832,7 +935,10 @@ def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes
     assert digest is not None
     model = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
     if round_of(model) != round_id:
-        raise Violation(f"round {round_id} is closed, and the newest model is of round {round_of(model)}")
+        raise Violation(
+            Invariant.MODEL_WHEN_DURABLE,
+            f"round {round_id} is closed, and the newest model is of round {round_of(model)}",
+        )
     return digest, model.body
 
 

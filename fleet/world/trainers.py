@@ -21,6 +21,7 @@ from fedge.messages.update import Update
 from fedge.moments import Moments
 from fedge.reasons import Reason
 from fleet.world.oracle import Made
+from fleet.world.updates import update
 
 MODEST = 0.6
 """No honest stand-in tells a higher accuracy."""
@@ -94,18 +95,8 @@ class StandIn:
         assert manifest.model is not None
         assert job.weights is not None
         if manifest.kind == "evaluate":
-            return Update(
-                generation=here.generation,
-                round=here.round,
-                base=manifest.model.digest,
-                device=self._bench.device,
-                samples=samples,
-                steps=0,
-                kind="figures",
-                codec="float32",
-                body=b"",
-                metrics={**self._held_out(here, samples), **job.traffic},
-            )
+            told = {**self._held_out(here, samples), **job.traffic}
+            return update(here, manifest.model.digest, self._bench.device, samples, None, told)
         seen = zlib.crc32(manifest.model.digest) % 2**20
         marks = (self._number * 99_991, here.round * 77_773, seen, tries * 55_541)
         vector = np.array([mark % 2**20 for mark in marks], np.float32)
@@ -113,23 +104,13 @@ class StandIn:
             vector *= 16
         if self._odd == "as large as can be" and here.round == 1:
             vector[:] = 3e38
-        return Update(
-            generation=here.generation,
-            round=here.round,
-            base=manifest.model.digest,
-            device=self._bench.device,
-            samples=samples,
-            steps=1,
-            kind="weights",
-            codec="float32",
-            body=vector.astype("<f4").tobytes(),
-            metrics={
-                "loss_before": 2.0 / here.round,
-                "loss_after": 1.0 / here.round,
-                **self._held_out(here, samples),
-                **job.traffic,
-            },
-        )
+        told = {
+            "loss_before": 2.0 / here.round,
+            "loss_after": 1.0 / here.round,
+            **self._held_out(here, samples),
+            **job.traffic,
+        }
+        return update(here, manifest.model.digest, self._bench.device, samples, vector, told)
 
     def _held_out(self, here: RoundId, samples: int) -> dict[str, float]:
         """What it tells of a round's model; the best one is not the last."""

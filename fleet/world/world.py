@@ -29,12 +29,13 @@ from fleet.world.broker import Broker, Disk, Message
 from fleet.world.clock import Clock
 from fleet.world.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault, schedule
 from fleet.world.hosts import RESTART_S, AggregatorHost, DeviceHost, Host, Scene
+from fleet.world.invariants import Invariant, Violation
 from fleet.world.liars import NAME as LIAR
 from fleet.world.liars import Liar
 from fleet.world.link import Place, Weather
 from fleet.world.members import LyingMember, Silent
 from fleet.world.operator import Operator
-from fleet.world.oracle import Ending, Oracle, Violation
+from fleet.world.oracle import Ending, Oracle
 from fleet.world.power import Power
 from fleet.world.signing import forgeries, key
 from fleet.world.trainers import Odd
@@ -113,6 +114,8 @@ class Outcome:
     events: int
     faults: Counter[str]
     violation: str | None
+    broken: Invariant | None
+    """Which invariant the violation is of."""
     trace: tuple[str, ...]
     """Its last lines."""
     digest: str
@@ -207,7 +210,7 @@ class World:
 
     def run(self) -> Outcome:
         """Let it happen."""
-        violation = None
+        violation, broken = None, None
         ways = shortcuts.taken() if self._short and not self.terms.real else nullcontext()
         with _folder(real=self.terms.real) as folder, _frames_of(self.terms.frame_bytes), ways:
             self._folder = f"{folder}/"
@@ -215,7 +218,7 @@ class World:
                 self._build(folder)
                 self._go()
             except Violation as found:
-                violation = str(found)
+                violation, broken = str(found), found.invariant
                 self._tell("oracle", violation)
             finally:
                 for disk in dict.fromkeys([*self._operator.disks, *(host.disk for host in self._hosts)]):
@@ -225,6 +228,7 @@ class World:
             self._clock.events,
             self._faults,
             violation,
+            broken,
             tuple(self._trace),
             self._digest.hexdigest(),
             self.schedule,
@@ -313,7 +317,8 @@ class World:
                 late = clock.now_s > max(calm_s, self._awake_s, self._operator.acted_s) + SETTLE_S
                 if late and settled_s is None and self._aggregator.alive:
                     raise Violation(
-                        f"{SETTLE_S:.0f} s into the calm not everybody is back: {self._lacking()}"
+                        Invariant.ALL_COME_BACK,
+                        f"{SETTLE_S:.0f} s into the calm not everybody is back: {self._lacking()}",
                     )
             if self._ended(but_the_sleepers=True):  # only the alarm is waited for
                 self._aggregator.stop()
@@ -322,7 +327,9 @@ class World:
             since_s = max(calm_s, self._awake_s, self._operator.acted_s, self._oracle.closed_s)
             if clock.now_s > since_s + limit_s + (SETTLE_S if self._aggregator.done else 0.0):
                 lacking = self._lacking(but_the_sleepers=True) or self._lacking()
-                raise Violation(f"in the calm, nothing has come of {limit_s:.0f} s: {lacking}")
+                raise Violation(
+                    Invariant.PROGRESS, f"in the calm, nothing has come of {limit_s:.0f} s: {lacking}"
+                )
         if settled_s is not None:
             self._require_part(settled_s)
 
@@ -350,11 +357,14 @@ class World:
                 continue
             since_s = self._said_away_s.setdefault(device.device, self._clock.now_s)
             if self._clock.now_s > since_s + STANDS_S:
-                raise Violation(f"{device.name} is at the broker, and said to be away for {STANDS_S:.0f} s")
+                raise Violation(
+                    Invariant.PRESENCE,
+                    f"{device.name} is at the broker, and said to be away for {STANDS_S:.0f} s",
+                )
 
     def _step(self) -> None:
         if not self._clock.step():
-            raise Violation(f"nothing will ever happen again: {self._lacking()}")
+            raise Violation(Invariant.PROGRESS, f"nothing will ever happen again: {self._lacking()}")
 
     def _calm_down(self) -> None:
         self._tell("world", "calm")
@@ -406,7 +416,10 @@ class World:
             excused = self._operator.book.given_up.get(round_id, frozenset())
             absent = able - part - excused - self._oracle.set_aside(self._operator.book, round_id)
             if first.get(round_id, 0.0) >= since_s and absent:
-                raise Violation(f"all are back, and round {round_id} goes without {sorted(absent)}")
+                raise Violation(
+                    Invariant.ALL_TAKE_PART,
+                    f"all are back, and round {round_id} goes without {sorted(absent)}",
+                )
 
     # ── what goes wrong ────────────────────────────────────────────────────────────────────────────
 

@@ -309,9 +309,7 @@ def test_series_are_never_missing() -> None:
         np.ma.array([1] * N, mask=with_hole([False] * N, True)),
         with_hole([1] * N, NA),
     ):
-        with pytest.raises(
-            DataError, match=r"series must be names or integers of shape .*, none of them missing"
-        ):
+        with pytest.raises(DataError, match="series must be"):
             read(X, None, series)
 
 

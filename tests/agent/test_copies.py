@@ -7,6 +7,7 @@ import pytest
 from agent.sources import CsvSource
 from agent.sources.copies import copies
 from fedge.errors import DataError
+from tests.wording import assert_tells
 
 HEADER = "time,heat,label\n"
 
@@ -28,7 +29,7 @@ def test_two_files_that_begin_alike_are_refused(tmp_path: Path) -> None:
         f"{tmp_path}/b.csv and {tmp_path}/data.csv begin with the same rows: one is a copy of the other, and "
         "their rows would count twice; move one out of the folder"
     )
-    assert caught.value.public == "two files of the folder begin with the same rows"
+    assert_tells(caught.value.public, "two files", "same rows")
 
 
 def test_line_ends_and_headers_make_no_difference(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tests.agent.test_lifecycle import (
     online,
     story,
 )
+from tests.wording import assert_tells
 
 BUSY, CALM = Readings(load=3.0), Readings(load=0.1)
 POLITE = replace(HOLDS, manners=MannersSettings(load=0.5))
@@ -62,7 +63,7 @@ def test_too_many_epochs_are_declined_before_anything_is_fetched() -> None:
     assert state.declined is not None
     assert (state.declined.generation, state.declined.round, state.declined.attempt) == (1, 1, 0)
     assert state.declined.reason == Reason.TOO_MANY_EPOCHS
-    assert state.declined.detail == "the plan asks for 6 epochs, [limits] epochs is 5"
+    assert_tells(state.declined.detail, "6 epochs", "[limits] epochs", "5")
     assert isinstance(step(limited, announced(manifest(plan=Plan(epochs=5))))[0].work, Fetching)
 
 

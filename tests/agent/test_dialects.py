@@ -29,6 +29,7 @@ from fedge.reasons import Reason
 from tests.agent.test_canaries import survey
 from tests.agent.test_dataset import ALL, N, classifier
 from tests.agent.test_predict import CLASSIFIER, STEP, hold
+from tests.wording import assert_tells
 
 NAN = float("nan")
 
@@ -92,14 +93,14 @@ def test_one_column_proves_it_for_another_but_two_signs_do_not_mix(tmp_path: Pat
     assert "column 'v' in line 2" in told
     assert "column 'w' in line 2" in told
     both = read(tmp_path, "u;v\n0,5;1\n0.5;1\n")
-    assert both.faults[0].what == "decimal commas and decimal points in one column (see line 3 too)"
+    assert_tells(both.faults[0].what, "commas", "points", "line 3")
 
 
 def test_one_comma_among_points_is_one_bad_cell(tmp_path: Path) -> None:
     samples = read(tmp_path, 'u,v\n0.5,1\n"0,5",1\n1.234,1\n')
     np.testing.assert_array_equal(samples.X[:, 0], np.array([0.5, NAN, 1.234], dtype=np.float32))
     assert samples.faults == {}
-    assert samples.unread[0].first.what == "not a number; write decimals with a point"
+    assert_tells(samples.unread[0].first.what, "number", "point")
 
 
 def test_an_address_decides_for_no_other_column(tmp_path: Path) -> None:
@@ -164,9 +165,7 @@ def test_separators_that_fit(tmp_path: Path) -> None:
 def test_decimal_commas_without_a_header_are_no_separators(tmp_path: Path) -> None:
     samples = read(tmp_path, "1,5;2,5;walk\n0,5;3,5;run\n", columns=("u", "v", "label"))
     assert column(samples, "u") == [1.5, 0.5]
-    with pytest.raises(
-        DataError, match=r"more than one fits: a comma and a semicolon; say it: \[data\] separ"
-    ):
+    with pytest.raises(DataError, match=r"comma .*semicolon.* \[data\] separ"):
         read(tmp_path, "5,a;7\n6,b;8\n", columns=("u", "v"))
     assert column(read(tmp_path, "1,2;3,4\n5,6;7,8\n", columns=("u", "v")), "u") == [1.2, 5.6]
 
@@ -185,9 +184,7 @@ def test_spaces_without_a_header(tmp_path: Path) -> None:
 
 
 def test_decimal_commas_between_commas_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"line 2: has 4 cells, the header has 2 columns; a cell with a comma"
-    ):
+    with pytest.raises(DataError, match=r"line 2: .*4 cells.* 2 columns.* comma"):
         read(tmp_path, "u,v\n0,5,1,5\n1,5,2,5\n")
 
 
@@ -206,19 +203,14 @@ def test_lines_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) -> N
     assert samples.left_out is not None
     assert (samples.left_out.lines, samples.left_out.of) == (6, 96)
     file = tmp_path / "a.csv"
-    assert samples.left_out.text == f"6 of 96 rows left out, first: {file}: line 6: NUL bytes, a power cut?"
-    assert samples.left_out.public == "6 of 96 rows left out, first: line 6: NUL bytes, a power cut?"
+    assert_tells(samples.left_out.text, "6 of 96 rows", f"{file}: line 6: ", "NUL")
+    assert_tells(samples.left_out.public, "6 of 96 rows", "line 6: ", "NUL")
+    assert str(file) not in samples.left_out.public
     assert samples.notes(()) == (samples.left_out.text,)
     with pytest.raises(DataError) as caught:
         read(tmp_path, content)
-    assert (
-        "line 6: NUL bytes, a power cut?; 6 of 96 rows would be left out, more than [data] max_bad = 0.05"
-        in str(caught.value)
-    )
-    assert (
-        caught.value.public
-        == "line 6: NUL bytes, a power cut? (6 of 96 rows cannot be read, more than [data] max_bad allows)"
-    )
+    assert_tells(str(caught.value), "line 6: ", "NUL", "6 of 96 rows", "[data] max_bad = 0.05")
+    assert_tells(caught.value.public, "line 6: ", "NUL", "6 of 96 rows", "[data] max_bad")
 
 
 def test_not_a_single_one_if_its_owner_says_so(tmp_path: Path) -> None:
@@ -234,7 +226,7 @@ def test_a_header_among_the_rows(tmp_path: Path) -> None:
     assert column(samples, "u") == [1, 3, 5]
     assert samples.y is not None
     assert samples.y.tolist() == ["walk", "run", "run"]
-    assert samples.reading[-1] == "the header stands again in line 4: no row"
+    assert_tells(samples.reading[-1], "header", "line 4")
     assert column(read(tmp_path, "0,1,2\n0,1,2\n0,1,2\n"), "1") == [1, 1], "numbers are no header again"
     assert column(read(tmp_path, "0.5,1.5\n0.5,1.5\n0.5,1.5\n"), "1.5") == [1.5, 1.5]
 
@@ -242,7 +234,7 @@ def test_a_header_among_the_rows(tmp_path: Path) -> None:
 def test_separators_alone_are_no_row(tmp_path: Path) -> None:
     samples = read(tmp_path, "u;v\n1;2\n;\n;\n")
     assert len(samples.X) == 1
-    assert samples.reading[-1] == "2 lines hold nothing but separators: no rows"
+    assert_tells(samples.reading[-1], "2 lines", "separators")
 
 
 @pytest.mark.parametrize(
@@ -374,9 +366,7 @@ def test_times_with_a_decimal_comma(tmp_path: Path) -> None:
 def test_a_time_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 1: there is no column 'when', which \[data\] time names"):
         read(tmp_path, "t,u\n1,2\n", time="when")
-    with pytest.raises(
-        DataError, match=r"column 't': no cell of the column that \[data\] time names is a time"
-    ):
+    with pytest.raises(DataError, match=r"column 't': .*\[data\] time"):
         read(tmp_path, "t,u\nmorning,2\n", time="t")
 
 
@@ -403,7 +393,7 @@ def test_columns_that_only_some_files_have(tmp_path: Path) -> None:
 def test_a_label_that_only_some_files_have(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text("u,v,label\n1,2,walk\n")
     (tmp_path / "2.csv").write_text("u,v\n3,4\n")
-    with pytest.raises(Unfit, match=r"there is no column 'label' in .*2\.csv with each row's class"):
+    with pytest.raises(Unfit, match=r"'label' .*2\.csv"):
         fit(CsvSource(tmp_path, "label").read(), classifier("walk", "run"), ALL)
 
 

@@ -29,5 +29,5 @@ def test_what_is_no_hours(text: object) -> None:
 
 
 def test_no_hours_at_all() -> None:
-    with pytest.raises(ValueError, match="end as they begin, at 08:00; leave the key out for all day"):
+    with pytest.raises(ValueError, match="08:00"):
         read_hours("08:00-08:00")

@@ -524,11 +524,13 @@ def test_a_device_that_never_followed_does_so_at_once() -> None:
     assert effects == [do.SaveSeen(attempt(1, 1)), do.Fetch(manifest(chosen=False), task=True, model=True)]
 
 
-@pytest.mark.parametrize("state_", ["closed", "paused"])
-def test_a_round_that_is_not_open_cancels_the_work(state_: str) -> None:
-    state, effects = step(WORKING, announced(manifest(2, state=state_)))
+def test_a_round_in_a_state_that_is_not_known_cancels_the_work_and_is_declined() -> None:
+    state, effects = step(WORKING, announced(manifest(2, state="paused")))
     assert state.work == Idle()
-    assert effects == [do.CancelWork(RoundId(1, 1)), do.SaveSeen(attempt(1, 2))]
+    assert effects[:2] == [do.CancelWork(RoundId(1, 1)), do.SaveSeen(attempt(1, 2))]
+    assert state.declined is not None
+    assert (state.declined.round, state.declined.reason) == (2, Reason.UNSUPPORTED)
+    assert "state:paused" in state.declined.detail
 
 
 def test_done_follows_the_model_on_every_device() -> None:

@@ -6,6 +6,7 @@ from fedge.messages.frame import Blob
 from fedge.messages.manifest import Cohort, Manifest
 from fedge.plan import Plan
 from fedge.reasons import Reason
+from tests.wording import assert_tells
 
 TASK = Blob(digest=bytes(32), slot=0, frames=1, size=500)
 MODEL = Blob(digest=bytes(32), slot=0, frames=1, size=8_000)
@@ -33,7 +34,7 @@ def test_epochs() -> None:
     assert not list(beyond_plan(LimitsSettings(), manifest(1_000)))
     (objection,) = beyond_plan(limits, manifest(11))
     assert objection.reason == Reason.TOO_MANY_EPOCHS
-    assert objection.detail == "the plan asks for 11 epochs, [limits] epochs is 10"
+    assert_tells(objection.detail, "11 epochs", "[limits] epochs", "10")
 
 
 def test_sources() -> None:

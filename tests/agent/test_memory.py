@@ -191,7 +191,7 @@ def test_fault_37_a_read_only_file_is_said(path: Path) -> None:
             lambda: memory.save_verdict(digest(b"x"), "admitted"),
             lambda: memory.add_boot(bytes(16)),
         ):
-            with pytest.raises(StateError, match=r"agent\.db: attempt to write a readonly database"):
+            with pytest.raises(StateError, match=r"agent\.db: .*readonly"):
                 write()
         assert memory.saved() == Saved(ONE.round, digest(b"x"), None)
     with pytest.raises(StateError, match=r"agent\.db: (cannot be opened|unable to open)"):

@@ -23,6 +23,7 @@ from agent.sources.times import Times, seconds
 from fedge.errors import ConfigError, DataError
 from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
+from tests.wording import assert_tells
 
 TASK = Task(
     network=NetworkSpec(inputs=1, layers=(Dense(units=2),), loss="cross-entropy"),
@@ -148,7 +149,7 @@ def test_a_time_stays_known_when_the_row_that_had_it_is_forgotten() -> None:
 def test_days_of_a_clock_that_counts_from_another_moment_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text(HEADER + "".join(line(i * 60, i) for i in range(40)))
-    with pytest.raises(DataError, match=r"the times do not count from 1970; say a number of rows"):
+    with pytest.raises(DataError, match=r"1970.*number of rows"):
         read(file, newest="2 days", time="t")
     assert len(read(file, newest=30, time="t").X) == 30
 
@@ -173,7 +174,7 @@ def test_unread_cells_are_told_of_the_rows_that_are_used(tmp_path: Path) -> None
     file.write_text(HEADER + "".join(line(i, "error" if i in (5, 45) else i) for i in range(60)))
     (about,) = read(file, newest=30).unread.values()
     assert (about.count, about.rows, about.row) == (1, 30, 15)
-    assert about.first.text == f"{file}: line 47, column 'v': not a number"
+    assert_tells(about.first.text, f"{file}: line 47, column 'v': ")
 
 
 def test_copies_and_sensors_are_found_though_none_of_their_rows_is_used(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_the_log_names_them_too(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_a_copy_among_them_is_refused(tmp_path: Path) -> None:
     rotated(tmp_path)
     (tmp_path / "data.csv.bak").write_text(rows(40, 60))
-    with pytest.raises(DataError, match=r"data\.csv and .*data\.csv\.bak begin with the same rows"):
+    with pytest.raises(DataError, match=r"data\.csv .*data\.csv\.bak .*same rows"):
         read(tmp_path, files="data.csv*")
 
 
@@ -119,7 +119,7 @@ def test_a_pattern_that_finds_nothing_says_what_is_there(tmp_path: Path, files: 
 
 
 def test_a_pattern_beside_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"chooses in a folder, and path is a file: say path = "):
+    with pytest.raises(DataError, match=r"folder.* path = "):
         read(rotated(tmp_path) / "data.csv", files="data.csv*")
 
 

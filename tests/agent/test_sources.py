@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import arrays
 from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from agent.sources import CsvSource, FunctionSource, NpzSource, Samples, open_source
 from fedge.errors import DataError
+from tests.wording import assert_tells
 
 SECRET = "s3cret"
 """Stands for contents: it must appear in no message."""
@@ -116,7 +117,7 @@ def test_csv_cells_that_are_no_number_are_missing_and_counted(tmp_path: Path) ->
     assert samples.faults == {}
     about = samples.unread[1]
     assert (about.count, about.rows, about.row) == (2, 5_002, 0)
-    assert about.first.text == f"{tmp_path}/a.csv: line 2, column 'w': not a number"
+    assert_tells(about.first.text, f"{tmp_path}/a.csv: line 2, column 'w': ")
     assert samples.notes({"w"}) == (
         "2 of 5002 values of column 'w' count as missing, first: "
         f"{tmp_path}/a.csv: line 2, column 'w': not a number",
@@ -166,7 +167,7 @@ def test_csv_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     assert [samples.place(i) for i in range(3)] == [
         f"{tmp_path}/{name}: line 2" for name in ("a.csv", "b.csv", "c.CSV")
     ]
-    assert samples.unread[1].first.text == f"{tmp_path}/c.CSV: line 2, column 'y': not a number"
+    assert_tells(samples.unread[1].first.text, f"{tmp_path}/c.CSV: line 2, column 'y': ")
     assert samples.unread[1].row == 2
 
 
@@ -279,15 +280,13 @@ def test_csv_names_that_stand_twice_are_faults_of_their_columns(tmp_path: Path) 
         0: f"{tmp_path}/a.csv: line 1: column 'x' stands twice; give each its own name",
         2: f"{tmp_path}/a.csv: line 1: column '' stands twice; give each its own name",
     }
-    assert samples.faults[0].what == "columns 1 and 3 have one name"
+    assert_tells(samples.faults[0].what, "1", "3", "name")
     assert samples.X[0, 1] == 2
 
 
 def test_csv_that_is_not_there(tmp_path: Path) -> None:
     for attempt in (CsvSource(tmp_path / "no").read, CsvSource(tmp_path / "no").fingerprint):
-        with pytest.raises(
-            DataError, match=f"^{tmp_path}/no: there is no such file or folder; check the path$"
-        ):
+        with pytest.raises(DataError, match=f"^{tmp_path}/no: .*no such file or folder"):
             attempt()
         with pytest.raises(DataError, match=r": the folder holds no file whose name ends in \.csv$"):
             getattr(CsvSource(tmp_path), attempt.__name__)()
@@ -459,7 +458,7 @@ def test_damaged_archives_are_explained(tmp_path: Path, make: Callable[[], bytes
 
 
 def test_npz_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no: there is no such file or folder; check the path"):
+    with pytest.raises(DataError, match=r"no: .*no such file or folder"):
         NpzSource(tmp_path / "no").read()
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         NpzSource(tmp_path).read()

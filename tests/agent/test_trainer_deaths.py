@@ -19,11 +19,9 @@ from agent.trainers.worker import Worker
 from fedge.disclosure import withheld
 from fedge.reasons import Reason
 from tests.agent.test_trainer_pulse import PATIENCE_S, job, settings, until
+from tests.wording import assert_tells
 
 Outcomes = SimpleQueue[Done | Failed]
-
-
-dies = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
 class Bed:
@@ -97,7 +95,7 @@ def test_whatever_a_source_raises_is_a_decline_and_the_next_job_is_done(
     failed = do(worker, outcomes)
     assert isinstance(failed, Failed)
     assert (failed.reason, failed.told) == (Reason.FAILED, withheld(Reason.FAILED))
-    assert failed.detail == f"the worker failed: {type(error).__name__}"
+    assert_tells(failed.detail, type(error).__name__)
     assert isinstance(do(worker, outcomes), Done)
     until(lambda: worker.pulse.overdue_s() == 0.0)
     assert bed.threads[0] is bed.threads[1], "the thread lives on"
@@ -115,21 +113,33 @@ def test_an_exception_that_another_thread_has_raised_here_is_a_decline(tmp_path:
         outcomes.get_nowait()
 
 
-@dies
-def test_a_job_is_answered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def deaths(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
+    """What threads of this test die of."""
+    died: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda death: died.append(death.exc_type))
+    return died
+
+
+def test_a_job_is_answered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[type[BaseException]]
+) -> None:
     worker, outcomes = trainer(tmp_path, Bed())
     monkeypatch.setattr(worker.pulse, "rest", raising(SystemExit()))  # after it is answered
     assert isinstance(do(worker, outcomes), Done)
     until(lambda: not worker._thread.is_alive())  # type: ignore[union-attr]
+    assert deaths == [SystemExit]
     with pytest.raises(Empty):
         outcomes.get_nowait()
     monkeypatch.undo()
     assert isinstance(do(worker, outcomes), Done), "a dead worker is replaced when work begins"
 
 
-@dies
 def test_a_worker_that_died_is_replaced_when_work_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deaths: list[type[BaseException]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     bed = Bed()
     worker, outcomes = trainer(tmp_path, bed)
@@ -142,9 +152,10 @@ def test_a_worker_that_died_is_replaced_when_work_begins(
     monkeypatch.setattr(worker.pulse, "rest", raising(SystemExit()))
     assert isinstance(do(worker, outcomes), Failed)
     until(lambda: not worker._thread.is_alive())  # type: ignore[union-attr]
+    assert deaths == [SystemExit]
     monkeypatch.undo()
     assert isinstance(do(worker, outcomes), Done)
-    assert "another one takes its place" in caplog.text
+    assert "ERROR" in {record.levelname for record in caplog.records}, "the owner is told"
 
 
 def test_what_a_cancelled_job_comes_to_is_no_answer_to_the_next(tmp_path: Path) -> None:

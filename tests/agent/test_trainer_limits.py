@@ -24,6 +24,7 @@ from fedge.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.plan import Plan
 from fedge.reasons import Reason
+from tests.wording import assert_tells
 
 BLOB = Blob(digest=bytes(32), slot=0, frames=1, size=100)
 
@@ -185,7 +186,7 @@ def test_fewer_rows_than_the_owners_minimum_are_declined(tmp_path: Path) -> None
     failed = made.work(capped(task("all"), Plan(), 24))
     assert isinstance(failed, Failed)
     assert failed.reason == Reason.TOO_FEW_SAMPLES
-    assert failed.public == "the round takes at most 24 samples, the minimum is 25"
+    assert_tells(failed.public, "24 samples", "25")
 
 
 def test_a_survey_of_more_rows_tells_the_same_means_and_spreads_whatever_the_cap(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from fedge.nn import Network
 from fedge.nn.spec import Standardize, clip_of
 from tests.aggregator.stories import survey, update
 from tests.aggregator.test_replay import EVERYBODY, admit
+from tests.wording import assert_tells
 
 TOML = """\
 [federation]
@@ -187,7 +188,7 @@ def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> N
         DataError, match=r"round 2\.0 cannot be .*: round 1\.4 is not kept .*generation 1: 0, 5 to 6"
     ):
         replay(place.path, 0, SEED)
-    with pytest.raises(DataError, match=r"round 1\.4 is not kept any more; kept of generation 1: 0, 5 to 6 "):
+    with pytest.raises(DataError, match=r"round 1\.4 is not kept.* generation 1: 0, 5 to 6 "):
         place.wish(Return(generation=1, round=4))
     assert place.ledger.survey_of(2) == 1
     assert place.ledger.kept_rounds(1).keys() == {0, 6}
@@ -225,7 +226,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     assert place.ledger.newest("task", 4) == task, "though its bytes are a later generation's by now"
     with place.ledger.transaction():
         place.ledger._run("UPDATE rounds SET task = NULL WHERE generation = 1")
-    with pytest.raises(DataError, match=r"round 1\.3 is not kept any more"):
+    with pytest.raises(DataError, match=r"round 1\.3 is not kept"):
         place.wish(Return(generation=1, round=3))
 
 
@@ -296,7 +297,7 @@ def test_the_bound_on_inputs_is_carried_over(place: Place) -> None:
 def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Place) -> None:
     with place.ledger.transaction():
         place.ledger.forget_rounds_before(RoundId(1, 3))
-    with pytest.raises(DataError, match=r"the surveys are not kept any more .* asks all devices anew"):
+    with pytest.raises(DataError, match="surveys are not kept"):
         place.wish(Return(survey_without=("rogue",)))
 
 
@@ -348,7 +349,7 @@ def test_who_goes_back_reads_what_it_does(place: Place) -> None:
     def told(wish: Return) -> str:
         return story(beginning_of(place.ledger, life, wish))
 
-    assert told(Return(round=5)) == "the model of round 1.5"
+    assert_tells(told(Return(round=5)), "1.5")
     assert told(Return(round=5, without=("rogue",))) == (
         "the model of round 1.5 and round 1.6, computed again without rogue"
     )

@@ -2,6 +2,7 @@
 
 from aggregator.choice import choose
 from aggregator.stopping import Progress, progress_of
+from tests.wording import assert_tells
 
 
 def progress(*losses: float | None, final: float | None = None) -> Progress:
@@ -17,7 +18,7 @@ def test_the_best_that_was_measured_with_the_newest_beside_it() -> None:
     choice = choose(progress(0.9, 0.5, 0.4, 0.45), range(5), "best")
     assert (choice.chosen.round, choice.by) == (2, "held_loss")
     assert choice.chosen.figures == {"held_loss": 0.4, "accuracy": 0.5}, "as they were when it was measured"
-    assert choice.why == "the best of the models that were measured: held-out loss 0.4000"
+    assert_tells(choice.why, "best", "held-out loss 0.4000")
     assert choice.other is not None
     assert (choice.other.round, choice.other.figures) == (4, {}), "the newest is not measured"
 
@@ -44,7 +45,7 @@ def test_where_nothing_is_measured_it_is_the_newest_and_that_is_said() -> None:
     for how in ("best", "newest"):
         choice = choose(progress(None, None), range(3), how)  # type: ignore[arg-type]
         assert (choice.chosen.round, choice.chosen.figures) == (2, {})
-        assert choice.why == "the newest model: no round has told a held-out loss yet"
+        assert_tells(choice.why, "newest", "held-out loss")
     assert choice.other is None, "there is no best one to lie beside it"
     assert choose(Progress(), [0], "best").chosen.round == 0
 

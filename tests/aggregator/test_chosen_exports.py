@@ -20,6 +20,7 @@ from aggregator.stopping import Progress, progress_of
 from fedge.freshness import RoundId
 from fedge.messages.message import pack
 from tests.aggregator.stories import EVERYBODY, TASK, P, federation
+from tests.wording import assert_tells
 
 LOSSES = (0.9, 0.3, 0.5, 0.6)
 """Of the models of rounds 0 to 3, as rounds 1 to 4 tell them."""
@@ -112,7 +113,7 @@ def test_the_newest_model_is_exported_and_the_best_lies_beside_it(ledger: Ledger
     exported(chosen(ledger, state(), RoundId(1, 4), "newest"), tmp_path)
     assert (round_of(tmp_path), round_of(tmp_path / "best")) == (4, 1)
     assert not (tmp_path / "newest").exists()
-    assert read(tmp_path)["choice"]["why"] == "the newest model, as [export] choose says"
+    assert_tells(read(tmp_path)["choice"]["why"], "newest", "[export] choose")
     assert read(tmp_path / "best")["measured"] == {"held_loss": 0.3}
 
 

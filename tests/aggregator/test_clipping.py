@@ -150,7 +150,7 @@ def test_a_survey_computed_again_with_another_bound_is_another(ledger: Ledger, t
         assert replay(tmp_path / "ledger.db", 0, SEED).same == same
     with ledger.transaction():
         ledger._run("UPDATE rounds SET summary = '{}'")
-    with pytest.raises(DamagedState, match=r"the bound on inputs of round 1\.0 is damaged"):
+    with pytest.raises(DamagedState, match=r"round 1\.0 is damaged"):
         replay(tmp_path / "ledger.db", 0, SEED)
     with ledger.transaction():
         ledger._run("UPDATE rounds SET rule = 'survey/2'")

@@ -42,6 +42,7 @@ from fedge.messages.update import Update
 from fedge.moments import Moments, measure
 from fedge.reasons import Reason
 from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, digest_of, frames, survey, update
+from tests.wording import assert_tells
 
 ROUND = RoundId(1, 1)
 SURVEY = RoundId(1, 0)
@@ -177,7 +178,7 @@ def test_an_admitted_update_that_is_damaged_makes_no_model(ledger: Ledger, fault
         "weighs more": "UPDATE answers SET samples = samples + 1 WHERE device = 'pi-1'",
     }[fault]
     ledger._db.execute(statement)
-    with pytest.raises(DamagedState, match=r"ledger\.db does not hold what pi-1 was told counts: "):
+    with pytest.raises(DamagedState, match=r"ledger\.db .*pi-1"):
         average(ledger, np.zeros(P, np.float32))
 
 
@@ -259,7 +260,7 @@ def test_of_many_that_lie_outside_the_log_names_few(ledger: Ledger, caplog: pyte
     """Seven of them, of two columns each."""
     closed_survey(ledger, 7, honest=70)
     assert len(warnings(caplog)) == OUTLYING_LOGGED + 1
-    assert warnings(caplog)[-1] == "2 more devices lie far from the fleet in some column"
+    assert_tells(warnings(caplog)[-1], "2 more devices")
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────

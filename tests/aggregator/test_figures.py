@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aggregator.answers import Answer
 from aggregator.figures import LARGEST_LOSS, RANGES, SMALL_MESSAGES, bytes_needed, fault, known, summarize
 from aggregator.stopping import Progress, Stopping
+from tests.wording import assert_tells
 
 NEEDED = 2**21
 TWENTY = range(19)
@@ -134,9 +135,7 @@ def test_one_device_tells_of_no_more_unseen_rows_than_the_median_one_holds_out()
     answers["liar"] = told(10**6, held_out=2.0**31 - 1, held_unseen=2.0**31 - 1)
     assert summary(answers)["held_unseen"] == 14, "the median device holds out 10"
     answers["liar"] = told(1, held_out=9, held_unseen=10)
-    assert (
-        fault({"held_out": 9.0, "held_unseen": 10.0}) == "held_unseen = 10: it must be no more than held_out"
-    )
+    assert_tells(fault({"held_out": 9.0, "held_unseen": 10.0}) or "", "held_unseen = 10", "held_out")
     assert summary(answers)["held_unseen"] == 4, "what cannot be true does not count"
 
 

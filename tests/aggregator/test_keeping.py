@@ -150,7 +150,7 @@ def test_a_folder_that_is_not_there_is_named(server: Server) -> None:
 
 def test_nothing_is_restored_under_an_aggregator_at_work(server: Server, file: Path) -> None:
     held = locks.lock(server.state)
-    with pytest.raises(GaveWay, match=f"process {os.getpid()} already works with this state folder"):
+    with pytest.raises(GaveWay, match=f"process {os.getpid()} "):
         restore(server.settings, file, force=True)
     os.close(held)
 
@@ -235,7 +235,7 @@ def test_names_in_an_archive_lead_nowhere(other: Server, tmp_path: Path) -> None
 
 def test_another_federations_backup_is_not_restored(tmp_path: Path, file: Path) -> None:
     stranger = Server(tmp_path / "stranger", name="barn")
-    with pytest.raises(ConfigError, match=r"is a backup of federation 'greenhouse', and .* name is 'barn'"):
+    with pytest.raises(ConfigError, match=r"'greenhouse'.* 'barn'"):
         restore(stranger.settings, file, force=True)
     assert names(stranger.state) == {"lock"}
 

@@ -238,7 +238,7 @@ def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_
     done = place.open()
     assert (done.phase, done.round, done.progress.rounds) == (Phase.DONE, (1, 2), 2)
     assert done.progress.figures["accuracy"] == 0.2
-    assert "Finish" in [kind.__name__ for kind in kinds(CoreStory(done).start())]
+    assert do.Finish in kinds(CoreStory(done).start())
 
     place.values["rounds"] = 3
     resumed = place.open()
@@ -263,7 +263,7 @@ def test_an_open_round_is_closed_before_a_rule_that_was_changed_ends_learning(
     effects = story.announce()
     for device in ("pi-0", "pi-1"):
         effects += story.sees(device, status(seen=RoundId(1, 3)))
-    assert not {"Finish", "GiveUp"} & {kind.__name__ for kind in kinds(effects)}
+    assert not {do.Finish, do.GiveUp} & set(kinds(effects))
     for device in ("pi-0", "pi-1"):
         story.answers(device, body=bytes(4 * story.state.weights))
     assert story.phase() == "closing"
@@ -303,7 +303,7 @@ def test_a_backup_one_round_old_is_noticed_by_the_end_of_learning(place: Place, 
     seen(Watch(0.0).manifest(last, 0.0))
     assert place.open().round == (1, 1)  # it was announced, and is open
     seen(Watch(0.0).manifest(last.model_copy(update={"state": "done"}), 0.0))
-    with pytest.raises(ConfigError, match=r"round 1\.1 was announced as done, in this ledger it is open"):
+    with pytest.raises(ConfigError, match=r"round 1\.1 .*done.* open"):
         place.open()
 
 
@@ -527,7 +527,7 @@ def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
     watch = watching.watch(town.settings(), ledger, town.inbox, UNWATCHED).watch
     assert (watch.announced, watch.devices["pi-7"]) == ((1, 4), (1, 3))
     assert (len(watch.devices), len(watch.online)) == (50, 25)
-    with pytest.raises(ConfigError, match=r"round 1\.4 was announced, and this ledger is new"):
+    with pytest.raises(ConfigError, match=r"round 1\.4 .*new"):
         town.open()
     assert town.open(new_generation=True).round == (2, 0)
 

@@ -207,7 +207,7 @@ def test_an_update_that_was_set_aside_is_in_no_round(learnt: Ledger, path: Path)
 def test_looking_changes_nothing(learnt: Ledger, path: Path) -> None:
     with (
         read_only(path) as reader,
-        pytest.raises(StateError, match="attempt to write a readonly database"),
+        pytest.raises(StateError, match="readonly"),
     ):
         reader._all("UPDATE rounds SET elapsed_s = 1 WHERE round = 4")
 
@@ -232,13 +232,13 @@ def test_another_model_is_told(learnt: Ledger, path: Path) -> None:
 def test_a_lost_update_is_damage_and_no_other_model(learnt: Ledger, path: Path) -> None:
     with learnt.transaction():
         learnt._run("DELETE FROM frames WHERE device = 'pi-1' AND i = 1")
-    with pytest.raises(DamagedState, match=r"does not hold what pi-1 was told counts"):
+    with pytest.raises(DamagedState, match="pi-1"):
         replay(path, 2, SEED)
 
 
 def test_a_round_that_is_not_there_is_told_with_those_that_are(learnt: Ledger, path: Path) -> None:
     for number in (4, 5, 99):
-        with pytest.raises(DataError, match=rf"round 2\.{number} is not closed; the last closed one is 2\.3"):
+        with pytest.raises(DataError, match=rf"round 2\.{number} is not closed.* 2\.3"):
             replay(path, number, SEED)
     with learnt.transaction():
         learnt.retain(RoundId(2, 3), rounds=2, size=2**40)

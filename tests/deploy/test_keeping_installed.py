@@ -13,7 +13,6 @@ from tests.deploy.walk import FENCE, sections, walk
 pytestmark = pytest.mark.deploy
 
 TITLE = "On an installed server"
-BLOCKS = FENCE.findall(sections(ROOT / "docs" / "keeping.md")[TITLE])
 AGENT, AGGREGATOR = "fedge-agent@pumps", "fedge-aggregator@pumps"
 ASK = """/opt/fedge/server/bin/python - <<'END'
 import json, sqlite3
@@ -55,7 +54,7 @@ def debian(wheel: Path) -> Iterator[Debian]:
 
 def do(debian: Debian, block: int) -> str:
     """Run a block of the page, line by line; returns what was said."""
-    kind, lines = BLOCKS[block]
+    kind, lines = FENCE.findall(sections(ROOT / "docs" / "keeping.md")[TITLE])[block]
     assert kind == "sh"
     return "\n".join(debian.sh(line) for line in lines.splitlines())
 

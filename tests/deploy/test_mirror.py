@@ -96,9 +96,7 @@ def test_a_list_of_mirrors_stands_for_its_first(tmp_path: Path) -> None:
 )
 def test_a_machine_without_one_is_asked_to_name_it(files: dict[str, str], tmp_path: Path) -> None:
     folder = apt(tmp_path, **files)
-    with pytest.raises(
-        NoMirrorError, match=r"no source of packages here .* name one with FEDGE_DEBIAN_MIRROR=URL"
-    ):
+    with pytest.raises(NoMirrorError, match="FEDGE_DEBIAN_MIRROR"):
         mirror(folder, {})
     assert (
         mirror(folder, {"FEDGE_DEBIAN_MIRROR": "http://mirror.example/debian"})

@@ -14,6 +14,7 @@ from agent.__main__ import main as agent
 from aggregator.__main__ import main as aggregator
 from fedge import collision
 from fleet.cli import app
+from tests.wording import assert_tells
 
 FEDERATION = """
 [federation]
@@ -74,7 +75,7 @@ def test_a_distribution_with_a_package_of_the_same_name_is_told(
 ) -> None:
     install_cars(tmp_path, monkeypatch, file, text)
     (sentence,) = collision.collisions()
-    assert sentence == "cars has a package 'fleet' too, in the same place as Fedge's"
+    assert_tells(sentence, "cars", "'fleet'")
     result = CliRunner().invoke(app, ["demo", "--devices", "21"])
     assert "warning: cars has a package 'fleet' too" in result.stderr
 

@@ -1,6 +1,7 @@
 """Every message: there and back, frozen bytes of version 1, and what is not a message of ours."""
 
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -314,7 +315,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         round=draw(counters),
         attempt=draw(counters),
         kind=kind,
-        state=draw(st.sampled_from(["open", "closed", "paused", "done"])),
+        state=draw(st.sampled_from(["open", "done", "of_later"])),
         seed=draw(seeds),
         task=draw(blobs()),
         model=draw(optional(blobs())),
@@ -504,295 +505,178 @@ def refusal(payload: bytes, kind: type[Message]) -> ProtocolError:
 def test_fault_67_another_version_is_told_from_garbage(kind: type[Message]) -> None:
     error = refusal(changed(kind.TYPE, v=2), kind)
     assert error.reason is Reason.UNKNOWN_VERSION
-    assert str(error) == "protocol version 2: this program speaks version 1"
+    assert {"2", "1"} <= set(re.findall(r"\d+", str(error))), "which version it is, and which one is spoken"
 
 
 @pytest.mark.parametrize("version", [True, 1.0, "1", None, [1], "x" * 60_000], ids=lambda v: repr(v)[:9])
 def test_fault_67_a_version_that_is_no_number(version: object) -> None:
     error = refusal(changed("status", v=version), Status)
     assert error.reason is Reason.MALFORMED
-    assert str(error).startswith("status: 'v' is ")
-    assert str(error).endswith(", expected the protocol's version")
+    assert str(error).startswith("status: 'v' ")
     assert len(str(error)) < 100
 
 
 def test_fault_67_no_version_at_all() -> None:
-    assert str(refusal(changed("status", v=...), Status)).startswith("status: 'v' is None")
+    assert str(refusal(changed("status", v=...), Status)).startswith("status: 'v' ")
 
 
 NETWORK = wire.decode(payloads["task"])["network"]
 HUGE = [{"type": "dense", "units": 65_536}, {"type": "dense", "units": 65_536}, {"type": "dense", "units": 2}]
 
-BROKEN: dict[str, tuple[bytes, type[Message], str]] = {
-    "other_type": (payloads["status"], Service, "a message of type 'status' where 'service' was expected"),
-    "no_type": (changed("status", type=...), Status, "a message of type None where 'status'"),
-    "missing_field": (changed("model", body=...), Model, "model: body: Field required"),
-    "text_for_bytes": (changed("model", body="abc"), Model, "model: body: Input should be a valid bytes"),
-    "text_for_number": (changed("model", round="7"), Model, "model: round: Input should be a valid integer"),
-    "truth_for_number": (
-        changed("model", round=True),
-        Model,
-        "model: round: Input should be a valid integer",
-    ),
-    "number_for_truth": (
-        changed("status", online=1),
-        Status,
-        "status: online: Input should be a valid boolean",
-    ),
-    "fraction_for_number": (
-        changed("model", round=7.0),
-        Model,
-        "model: round: Input should be a valid integer",
-    ),
-    "negative": (
-        changed("model", round=-1),
-        Model,
-        "model: round: Input should be greater than or equal to 0",
-    ),
-    "beyond_the_counter": (
-        changed("model", round=2**31),
-        Model,
-        "model: round: Input should be less than or equal to 2147483647",
-    ),
-    "generation_0": (changed("model", generation=0), Model, "model: generation: Input should be greater"),
-    "60_big_endian_codec": (
-        changed("model", codec=">f4"),
-        Model,
-        "model: codec: String should match pattern",
-    ),
-    "a_codec_of_41_characters": (changed("update", codec="x" * 41), Update, "update: codec: String should m"),
-    "a_capability_without_its_registry": (
-        changed("status", can=("topk",)),
-        Status,
-        "status: can.0: String s",
-    ),
-    "257_capabilities": (
-        changed("status", can=tuple(f"codec:c{i}" for i in range(257))),
-        Status,
-        "status: can: Tuple should have at most 256 items",
-    ),
-    "60_weights_as_a_list": (
-        changed("update", body=[0.125, -3.0]),
-        Update,
-        "update: body: Input should be a valid b",
-    ),
+BROKEN: dict[str, tuple[Any, ...]] = {
+    "missing_field": ("model", {"body": ...}, "body"),
+    "text_for_bytes": ("model", {"body": "abc"}, "body"),
+    "text_for_number": ("model", {"round": "7"}, "round"),
+    "truth_for_number": ("model", {"round": True}, "round"),
+    "number_for_truth": ("status", {"online": 1}, "online"),
+    "fraction_for_number": ("model", {"round": 7.0}, "round"),
+    "negative": ("model", {"round": -1}, "round", "0"),
+    "beyond_the_counter": ("model", {"round": 2**31}, "round", "2147483647"),
+    "generation_0": ("model", {"generation": 0}, "generation"),
+    "60_big_endian_codec": ("model", {"codec": ">f4"}, "codec"),
+    "a_codec_of_41_characters": ("update", {"codec": "x" * 41}, "codec"),
+    "a_capability_without_its_registry": ("status", {"can": ("topk",)}, "can.0"),
+    "257_capabilities": ("status", {"can": tuple(f"codec:c{i}" for i in range(257))}, "can", "256"),
+    "60_weights_as_a_list": ("update", {"body": [0.125, -3.0]}, "body"),
     "60_negative_units": (
-        changed("task", network=NETWORK | {"layers": [{"type": "dense", "units": -2}]}),
-        Task,
-        "task: network.layers.0.dense.units: Input should be greater than or equal to 1",
+        "task",
+        {"network": NETWORK | {"layers": [{"type": "dense", "units": -2}]}},
+        "network.layers.0.dense.units",
+        "1",
     ),
     "60_product_overflow": (
-        changed("task", network=NETWORK | {"layers": HUGE}),
-        Task,
-        "task: network: 4295360514 weights are more than the 50000000 allowed",
+        "task",
+        {"network": NETWORK | {"layers": HUGE}},
+        "network",
+        "4295360514",
+        "50000000",
     ),
     "60_units_of_2_63": (
-        changed("task", network=NETWORK | {"layers": [{"type": "dense", "units": 2**63}]}),
-        Task,
-        "task: network.layers.0.dense.units: Input should be less than or equal to 65536",
+        "task",
+        {"network": NETWORK | {"layers": [{"type": "dense", "units": 2**63}]}},
+        "network.layers.0.dense.units",
+        "65536",
     ),
     "a_layer_without_a_type": (
-        changed("task", network=NETWORK | {"layers": [{"units": 3}]}),
-        Task,
-        "task: network.layers.0.unknown.type: Field required",
+        "task",
+        {"network": NETWORK | {"layers": [{"units": 3}]}},
+        "network.layers.0.unknown.type",
     ),
-    "62_samples_nan": (
-        changed("update", samples=float("nan")),
-        Update,
-        "update: samples: Input should be a valid i",
-    ),
-    "62_samples_true": (
-        changed("update", samples=True),
-        Update,
-        "update: samples: Input should be a valid integer",
-    ),
-    "64_device_with_slash": (
-        changed("update", device="a/b"),
-        Update,
-        "update: device: String should match pattern",
-    ),
-    "64_device_with_plus": (
-        changed("update", device="+"),
-        Update,
-        "update: device: String should match pattern",
-    ),
-    "64_device_with_hash": (
-        changed("update", device="#"),
-        Update,
-        "update: device: String should match pattern",
-    ),
-    "64_device_with_newline": (
-        changed("update", device="pi\n"),
-        Update,
-        "update: device: String should match",
-    ),
+    "62_samples_nan": ("update", {"samples": float("nan")}, "samples"),
+    "62_samples_true": ("update", {"samples": True}, "samples"),
+    "64_device_with_slash": ("update", {"device": "a/b"}, "device"),
+    "64_device_with_plus": ("update", {"device": "+"}, "device"),
+    "64_device_with_hash": ("update", {"device": "#"}, "device"),
+    "64_device_with_newline": ("update", {"device": "pi\n"}, "device"),
     "64_named_device_with_plus": (
-        changed("round", cohort={"fraction": 1.0, "seed": 0, "devices": ["+"]}),
-        Manifest,
-        "round: cohort.devices.0: String should match pattern",
+        "round",
+        {"cohort": {"fraction": 1.0, "seed": 0, "devices": ["+"]}},
+        "cohort.devices.0",
     ),
-    "short_digest": (
-        changed("update", base=b"m" * 31),
-        Update,
-        "update: base: Data should have at least 32 bytes",
-    ),
-    "long_digest": (
-        changed("update", base=b"m" * 33),
-        Update,
-        "update: base: Data should have at most 32 bytes",
-    ),
-    "metric_not_finite": (
-        changed("update", metrics={"loss": float("inf")}),
-        Update,
-        "update: metrics.loss: Input should be a finite number",
-    ),
-    "endless_metric_name": (changed("update", metrics={"x" * 60_000: 1.0}), Update, "update: metrics.xxx"),
-    "33_metrics": (
-        changed("update", metrics={f"x{i}": 0.0 for i in range(33)}),
-        Update,
-        "update: metrics: Dictionary should have at most 32 items",
-    ),
-    "class_told_twice": (
-        changed("survey_with_classes", classes=[{"name": "walk", "rows": 5}] * 2),
-        Survey,
-        "survey: classes: names must differ",
-    ),
+    "short_digest": ("update", {"base": b"m" * 31}, "base", "32"),
+    "long_digest": ("update", {"base": b"m" * 33}, "base", "32"),
+    "metric_not_finite": ("update", {"metrics": {"loss": float("inf")}}, "metrics.loss"),
+    "endless_metric_name": ("update", {"metrics": {"x" * 60_000: 1.0}}, "metrics.xxx"),
+    "33_metrics": ("update", {"metrics": {f"x{i}": 0.0 for i in range(33)}}, "metrics", "32"),
+    "class_told_twice": ("survey_with_classes", {"classes": [{"name": "walk", "rows": 5}] * 2}, "classes"),
     "101_classes_told": (
-        changed("survey_with_classes", classes=[{"name": f"c{k}", "rows": 5} for k in range(101)]),
-        Survey,
-        "survey: classes: Tuple should have at most 100 items",
+        "survey_with_classes",
+        {"classes": [{"name": f"c{k}", "rows": 5} for k in range(101)]},
+        "classes",
+        "100",
     ),
     "class_of_61_characters": (
-        changed("survey_with_classes", classes=[{"name": "x" * 61, "rows": 5}]),
-        Survey,
-        "survey: classes.0.name: String should match pattern",
+        "survey_with_classes",
+        {"classes": [{"name": "x" * 61, "rows": 5}]},
+        "classes.0.name",
     ),
     "class_that_turns_the_writing": (
-        changed("survey_with_classes", classes=[{"name": "walk\u202e", "rows": 5}]),
-        Survey,
-        "survey: classes.0.name: String should match pattern",
+        "survey_with_classes",
+        {"classes": [{"name": "walk\u202e", "rows": 5}]},
+        "classes.0.name",
     ),
     "class_of_fewer_than_no_rows": (
-        changed("survey_with_classes", classes=[{"name": "walk", "rows": -1}]),
-        Survey,
-        "survey: classes.0.rows: Input should be greater than or equal to 0",
+        "survey_with_classes",
+        {"classes": [{"name": "walk", "rows": -1}]},
+        "classes.0.rows",
+        "0",
     ),
-    "same_feature_twice": (changed("task", features=["a", "a"]), Task, "task: features: names must differ"),
-    "empty_feature_name": (
-        changed("task", features=["a", ""]),
-        Task,
-        "task: features.1: String should have at le",
-    ),
-    "too_few_features": (
-        changed("task", features=["a"]),
-        Task,
-        "task: message: 1 feature names for 2 inputs",
-    ),
-    "too_few_classes": (changed("task", classes=["a"]), Task, "task: message: 1 output names for 2 outputs"),
-    "targets_of_a_classifier": (
-        changed("task", targets=["a", "b"]),
-        Task,
-        "task: message: a classifier has classes and no targets",
-    ),
-    "training_without_model": (
-        changed("round", model=...),
-        Manifest,
-        "round: message: a training round names its model and its plan",
-    ),
-    "fraction_0": (
-        changed("round", cohort={"fraction": 0.0, "seed": 0}),
-        Manifest,
-        "round: cohort.fraction: Inp",
-    ),
-    "fraction_nan": (
-        changed("round", cohort={"fraction": float("nan"), "seed": 0}),
-        Manifest,
-        "round: cohort.fraction: Input should be",
-    ),
-    "slot_2": (
-        changed("round", task=TASK_BLOB.model_dump() | {"slot": 2}),
-        Manifest,
-        "round: task.slot: Input should be less than or equal to 1",
-    ),
+    "same_feature_twice": ("task", {"features": ["a", "a"]}, "features"),
+    "empty_feature_name": ("task", {"features": ["a", ""]}, "features.1"),
+    "too_few_features": ("task", {"features": ["a"]}, "message", "1", "2"),
+    "too_few_classes": ("task", {"classes": ["a"]}, "message", "1", "2"),
+    "targets_of_a_classifier": ("task", {"targets": ["a", "b"]}, "message", "classes", "targets"),
+    "training_without_model": ("round", {"model": ...}, "message", "model", "plan"),
+    "fraction_0": ("round", {"cohort": {"fraction": 0.0, "seed": 0}}, "cohort.fraction"),
+    "fraction_nan": ("round", {"cohort": {"fraction": float("nan"), "seed": 0}}, "cohort.fraction"),
+    "slot_2": ("round", {"task": TASK_BLOB.model_dump() | {"slot": 2}}, "task.slot", "1"),
     "more_frames_than_bytes": (
-        changed("round", task=TASK_BLOB.model_dump() | {"frames": 401}),
-        Manifest,
-        "round: task: 400 bytes cannot fill 401 frames",
+        "round",
+        {"task": TASK_BLOB.model_dump() | {"frames": 401}},
+        "task",
+        "400",
+        "401",
     ),
-    "plan_without_end": (
-        changed("round", plan={"epochs": 10**6}),
-        Manifest,
-        "round: plan.epochs: Input should be less than or equal to 1000",
+    "plan_without_end": ("round", {"plan": {"epochs": 10**6}}, "plan.epochs", "1000"),
+    "endless_reason": ("receipt_refused", {"reason": "x" * 41}, "reason"),
+    "reason_as_number": ("receipt_refused", {"reason": 5}, "reason"),
+    "refusal_without_reason": ("receipt_refused", {"reason": ...}, "message", "reason"),
+    "missing_of_an_admitted": ("receipt", {"missing": [1]}, "message", "missing"),
+    "missing_as_text": ("receipt_retry", {"missing": ["1"]}, "missing.0"),
+    "missing_beyond_the_frames": ("receipt_retry", {"missing": [4_096]}, "missing.0"),
+    "too_many_missing": ("receipt_retry", {"missing": [0] * 4_097}, "missing"),
+    "export_of_nothing": ("export", {"file": ...}, "message", "file"),
+    "signature_as_text": ("signed", {"sigs": ["s"]}, "sigs.0"),
+    "nine_signatures": ("signed", {"sigs": [b""] * 9}, "sigs", "8"),
+    "state_that_is_no_name": ("round", {"state": "half open"}, "state"),
+    "more_than_all": ("round", {"cohort": {"fraction": 2.0, "seed": 0}}, "cohort.fraction", "1"),
+    "network_without_an_end": (
+        "task",
+        {"network": {"inputs": 2, "layers": [{"type": "relu"}], "loss": "cross-entropy"}},
+        "network",
+        "dense",
     ),
-    "endless_reason": (
-        changed("receipt_refused", reason="x" * 41),
-        Receipt,
-        "receipt: reason: Input should be",
-    ),
-    "reason_as_number": (
-        changed("receipt_refused", reason=5),
-        Receipt,
-        "receipt: reason: Input should be",
-    ),
-    "refusal_without_reason": (
-        changed("receipt_refused", reason=...),
-        Receipt,
-        "receipt: message: a refusal names its reason",
-    ),
-    "missing_of_an_admitted": (
-        changed("receipt", missing=[1]),
-        Receipt,
-        "receipt: message: frames are missing, and yet the update is admitted",
-    ),
-    "missing_as_text": (
-        changed("receipt_retry", missing=["1"]),
-        Receipt,
-        "receipt: missing.0: Input should be a v",
-    ),
-    "missing_beyond_the_frames": (
-        changed("receipt_retry", missing=[4_096]),
-        Receipt,
-        "receipt: missing.0: Input",
-    ),
-    "too_many_missing": (
-        changed("receipt_retry", missing=[0] * 4_097),
-        Receipt,
-        "receipt: missing: Tuple should",
-    ),
-    "export_of_nothing": (
-        changed("export", file=...),
-        Export,
-        "export: message: an export names its file, or says why it was withheld",
-    ),
-    "signature_as_text": (
-        changed("signed", sigs=["s"]),
-        Signed,
-        "signed: sigs.0: Input should be a valid bytes",
-    ),
-    "nine_signatures": (
-        changed("signed", sigs=[b""] * 9),
-        Signed,
-        "signed: sigs: Tuple should have at most 8",
-    ),
+    "surveyor_with_a_slash": ("survey", {"device": "a/b"}, "device"),
+    "boot_id_of_a_byte": ("status", {"boot": b"b"}, "boot", "16"),
+    "connection_as_text": ("status", {"connection": "1"}, "connection"),
+    "beat_backwards": ("service", {"beat": -1}, "beat", "0"),
+    "unknown_verdict": ("receipt", {"verdict": "maybe"}, "verdict", "'admitted'", "'refused'", "'retry'"),
 }
+"""An example, what is wrong in it, the field that is named for it, and what else has to be told."""
 
 
 def test_there_are_enough_bad_messages() -> None:
     assert len(BROKEN) >= 30
 
 
-@pytest.mark.parametrize(("payload", "kind", "text"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_message_is_refused_by_name(payload: bytes, kind: type[Message], text: str) -> None:
-    error = refusal(payload, kind)
-    assert str(error).startswith(text)
+@pytest.mark.parametrize(
+    ("name", "fields", "place", "facts"),
+    [(name, fields, place, facts) for name, fields, place, *facts in BROKEN.values()],
+    ids=BROKEN,
+)
+def test_a_broken_message_is_refused_by_name(
+    name: str, fields: dict[str, Any], place: str, facts: list[str]
+) -> None:
+    kind = type(EXAMPLES[name])
+    error = refusal(changed(name, **fields), kind)
     assert error.reason is Reason.MALFORMED
+    assert re.match(rf"{kind.TYPE}: {re.escape(place)}(:|x)", str(error))
+    assert all(fact in str(error) for fact in facts)
     assert len(str(error)) < 1_000
 
 
+@pytest.mark.parametrize("fields", [{}, {"type": ...}], ids=["other_type", "no_type"])
+def test_a_message_of_another_type_is_refused(fields: dict[str, Any]) -> None:
+    error = refusal(changed("status", **fields), Service if not fields else Status)
+    assert error.reason is Reason.MALFORMED
+    assert ("'status'" if not fields else "None") in str(error)
+    assert ("'service'" if not fields else "'status'") in str(error)
+
+
 def test_an_envelope_does_not_hide_what_is_wrong_inside() -> None:
-    with pytest.raises(ProtocolError, match="type 'status' where 'round' was expected"):
+    with pytest.raises(ProtocolError, match=r"'status'.*'round'"):
         unseal(seal(EXAMPLES["status"]), Manifest)
-    with pytest.raises(ProtocolError, match="type 'round' where 'signed' was expected"):
+    with pytest.raises(ProtocolError, match=r"'round'.*'signed'"):
         unseal(payloads["round"], Manifest)
     with pytest.raises(ProtocolError, match="trailing"):
         unseal(pack(Signed(body=payloads["round"] + b"\0")), Manifest)

@@ -1,5 +1,6 @@
 """The command `fedge`: what it refuses, and how it says so."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 
 import fedge
 from fleet.cli import app
+
+ROOT = Path(__file__).parents[2]
 
 
 def fedge_command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -88,6 +91,8 @@ def test_the_program_ends_with_64_after_a_wrong_call() -> None:
         ("typer", "demo", "demo"),
         ("plotly", "demo", "demo"),
         ("onnxruntime", "demo", "demo"),
+        ("typer", "try", "demo"),
+        ("plotly", "try", "demo"),
         ("typer", "init", "aggregator"),
         ("cryptography", "init", "aggregator"),
     ],
@@ -96,7 +101,12 @@ def test_a_missing_extra_is_named_in_one_sentence(
     module: str, command: str, extra: str, tmp_path: Path
 ) -> None:
     # None in sys.modules makes an import fail as if the package were not installed.
-    options = {"demo": ["--out", str(tmp_path / "out")], "init": ["pumps", "--folder", str(tmp_path / "out")]}
+    out = str(tmp_path / "out")
+    options = {
+        "demo": ["--out", out],
+        "try": [str(tmp_path), "--label", "x", "--out", out],
+        "init": ["pumps", "--folder", out],
+    }
     code = f"import sys; sys.modules[{module!r}] = None; from fleet.__main__ import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code, command, *options[command]],
@@ -108,6 +118,45 @@ def test_a_missing_extra_is_named_in_one_sentence(
     assert f"fedge needs the extra '{extra}' ({module}" in result.stderr
     assert f"pip install 'fedge[{extra}]'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_only_demo_and_try_draw() -> None:
+    """Every other command is content with the extra `aggregator`, which brings no plotly."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text(encoding="utf-8")
+        for path in (ROOT / "fleet").rglob("*.py")
+    }
+    drawing, named = set[str](), {"plotly"}
+    while named:
+        found = {
+            name
+            for name, text in modules.items()
+            if name not in drawing and any(imported(text, one) for one in named)
+        }
+        named = found - {"fleet.cli", "fleet.trial.cli"}  # where the two commands begin
+        drawing |= found
+    assert "fleet.report" in drawing
+    assert drawing & {name for name in modules if "cli" in name} == {"fleet.cli", "fleet.trial.cli"}
+    code = (
+        "import importlib, sys; sys.modules['plotly'] = None; import fleet.cli\n"
+        f"for name in {sorted(set(modules) - drawing - {'fleet.__main__'})}: importlib.import_module(name)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def imported(text: str, module: str) -> bool:
+    """Whether a module's text imports another one, at its top or inside a function."""
+    package, _, name = module.rpartition(".")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            if any(f"{alias.name}.".startswith(f"{module}.") for alias in node.names):
+                return True
+        elif isinstance(node, ast.ImportFrom):
+            if f"{node.module}.".startswith(f"{module}."):
+                return True
+            if node.module == package and name in {alias.name for alias in node.names}:
+                return True
+    return False
 
 
 def test_no_word_of_the_help_is_taken_for_markup() -> None:

@@ -97,7 +97,7 @@ def manifest(kind: Literal["survey", "train"], number: int) -> Manifest:
 
 
 class Fleet:
-    """The trainers of three devices, and what they have told and learnt."""
+    """The workers of three devices, and what they have told and learnt."""
 
     def __init__(self, folder: Path, spread: float) -> None:
         self.settings = {device: settings(folder / device, device, spread) for device in DEVICES}

@@ -16,8 +16,6 @@ import fleet
 from tests.deploy.mirror import mirror
 
 ROOT = Path(fleet.__file__).parents[1]
-FOLDER = Path(os.environ.get("FEDGE_POWER_FOLDER", "/var/tmp/fedge-power"))
-"""Where images are kept, one a recipe: a few hundred MB."""
 PACKAGES = ("linux-image-cloud-amd64", "python3", "mosquitto", "iproute2", "kmod")
 RELEASE, PYTHON = "bookworm", "3.11"
 SIZE = "1500M"
@@ -51,7 +49,8 @@ def image() -> Image:
     """
     requirements = _requirements()
     recipe = sha256("\n".join([RELEASE, *PACKAGES, *requirements, INIT.read_text(encoding="utf-8")]).encode())
-    folder = FOLDER / recipe.hexdigest()[:12]
+    # Images are kept, one a recipe: a few hundred MB.
+    folder = Path(os.environ.get("FEDGE_POWER_FOLDER", "/var/tmp/fedge-power")) / recipe.hexdigest()[:12]
     made = Image(folder / "vmlinuz", folder / "initrd.img", folder / "root.ext4")
     if not made.disk.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from agent import held
 from aggregator.ledger.views import DeviceRow, RoundRow, read_devices, read_rounds
 from fedge.errors import StateError
 from fleet.broker import Broker
-from fleet.processes import OUR_PACKAGES, Program, spawn, stop
+from fleet.processes import Program, our_packages, spawn, stop
 
 PATIENCE_S = 120.0
 """How long anything may take on a machine that is busy with something else too."""
@@ -276,7 +276,7 @@ class FleetOfProcesses:
             [sys.executable, "-m", "agent", *arguments],
             capture_output=True,
             check=True,
-            env={**os.environ, **OUR_PACKAGES},
+            env={**os.environ, **our_packages()},
             timeout=PATIENCE_S,
         )
         answer: dict[str, Any] = json.loads(found.stdout)

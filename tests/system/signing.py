@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fleet.identities.signing import make_signing_key
-from fleet.processes import OUR_PACKAGES
+from fleet.processes import our_packages
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 
 
@@ -42,5 +42,5 @@ def change_key(fleet: FleetOfProcesses) -> None:
     """Let another key sign from the aggregator's next start on."""
     command = [sys.executable, "-m", "fleet", "rotate-key", "--folder", str(fleet.folder)]
     subprocess.run(
-        command, check=True, capture_output=True, env={**os.environ, **OUR_PACKAGES}, timeout=PATIENCE_S
+        command, check=True, capture_output=True, env={**os.environ, **our_packages()}, timeout=PATIENCE_S
     )

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,14 @@ import pytest
 from aggregator.keeping import archive
 from fleet import broker as brokers
 from fleet.broker import Broker
-from fleet.processes import OUR_PACKAGES
+from fleet.processes import our_packages
 from tests.system.audit import check_books, check_ledger, check_stores
 from tests.system.federations import CENTRES, CLASSES, CLASSIFIER, SPREAD, as_csv, motions, steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
 
 pytestmark = pytest.mark.system
 
-TEXT = (Path(__file__).parents[2] / "docs" / "keeping.md").read_text(encoding="utf-8")
-BLOCKS = {
-    title: re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
-    for title, _, text in (part.partition("\n") for part in TEXT.split("\n## ")[1:])
-}
+PAGE = Path(__file__).parents[2] / "docs" / "keeping.md"
 RUN = {
     "A bad model": 0,
     "Backing up": 1,
@@ -46,8 +43,18 @@ RUN = {
 last part in `tests/deploy`."""
 
 
+@cache
+def blocks() -> dict[str, list[str]]:
+    """The commands of each part of the page."""
+    parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {
+        title: re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+        for title, _, text in (part.partition("\n") for part in parts)
+    }
+
+
 def test_there_is_no_other_command() -> None:
-    assert {title: len(blocks) for title, blocks in BLOCKS.items()} == RUN
+    assert {title: len(commands) for title, commands in blocks().items()} == RUN
 
 
 class Shell:
@@ -62,11 +69,11 @@ class Shell:
             program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
             program.chmod(0o755)
         path = os.pathsep.join((str(programs), os.environ["PATH"]))
-        self.environment = {**os.environ, **OUR_PACKAGES, "PATH": path}
+        self.environment = {**os.environ, **our_packages(), "PATH": path}
 
     def tell(self, title: str, number: int = 0) -> str:
         """Run a block of docs/keeping.md as it stands there; returns what it printed."""
-        code, said = self.type(BLOCKS[title][number])
+        code, said = self.type(blocks()[title][number])
         assert code == 0, said
         return said
 
@@ -194,10 +201,10 @@ def test_backups_are_of_one_moment_each_and_an_old_one_goes_on_in_a_new_generati
 
     # The first of them in the place of a ledger that knows more: only if that is what is wanted.
     shutil.copy(backups[0], fleet.folder / "greenhouse.backup")
-    code, said = shell.type(BLOCKS["Restoring"][0])
+    code, said = shell.type(blocks()["Restoring"][0])
     assert code == os.EX_CONFIG
     assert "is at round 1.32, and the backup of" in said
-    code, said = shell.type(BLOCKS["Restoring"][0].strip() + " --force")
+    code, said = shell.type(blocks()["Restoring"][0].strip() + " --force")
     assert (code, "ledger.db.quarantine-1" in said) == (0, True), said
 
     fleet.start_aggregator()

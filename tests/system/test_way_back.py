@@ -13,11 +13,11 @@ import pytest
 
 from aggregator.orders import FILE as ORDER
 from aggregator.replay import replay
-from fleet.processes import OUR_PACKAGES
+from fleet.processes import our_packages
 from tests.system.audit import check_books
 from tests.system.federations import CLASSES, CLASSIFIER, motions
 from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
-from tests.system.test_keeping import BLOCKS, Shell, generations, weights
+from tests.system.test_keeping import Shell, blocks, generations, weights
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -89,7 +89,7 @@ def test_a_bad_model_went_out(fleet: FleetOfProcesses, shell: Shell) -> None:
     assert told[GOOD] - min(told[GOOD + 1], told[GOOD + 2], told[GOOD + 3]) > 0.1, "and the log says so"
     fleet.terminate("device-3")  # one is away, with the bad model
 
-    good, walked = weights(fleet, 1, GOOD), [BLOCKS[WALK][number].strip() for number in (0, 1)]
+    good, walked = weights(fleet, 1, GOOD), [blocks()[WALK][number].strip() for number in (0, 1)]
     assert all("\n" not in command for command in walked)
     said = shell.tell(WALK, 0)
     assert "pump-9 is in quarantine" in said
@@ -125,7 +125,7 @@ def test_rounds_are_computed_again_and_the_export_says_where_it_is_from(
     fleet.until(lambda: "learning is done" in fleet.log(), "it is learnt, and the last model is measured")
     code, said = shell.type("fedge-aggregator new-generation --from-round 99")
     assert (code, "round 1.99 is not closed; the last closed one is 1.15" in said) == (65, True), said
-    code, said = shell.type(f"{BLOCKS[WALK][3].strip()} nobody")
+    code, said = shell.type(f"{blocks()[WALK][3].strip()} nobody")
     assert (code, "--without nobody: counts in none of the rounds" in said) == (65, True), said
     code, said = shell.type("fedge-aggregator new-generation --without pump-9")
     assert (code, "--without goes with --from-round N" in said) == (64, True), said
@@ -171,7 +171,7 @@ def test_whoever_is_killed_in_between_the_generation_begins_once(
     typing = subprocess.Popen(
         [sys.executable, "-m", "aggregator", "new-generation", "--from-round", "4"],
         cwd=fleet.folder,
-        env={**shell.environment, **OUR_PACKAGES},
+        env={**shell.environment, **our_packages()},
     )
     fleet.until(order.exists, "the order is given")
     typing.send_signal(signal.SIGKILL)
@@ -194,7 +194,7 @@ def test_whoever_is_killed_in_between_the_generation_begins_once(
         typing = subprocess.Popen(
             [sys.executable, "-m", "aggregator", "new-generation", "--from-round", "1.5"],
             cwd=fleet.folder,
-            env={**shell.environment, **OUR_PACKAGES},
+            env={**shell.environment, **our_packages()},
             stdout=subprocess.DEVNULL,
         )
         try:
@@ -312,7 +312,7 @@ def test_a_device_is_forgotten_and_the_others_go_on(fleet: FleetOfProcesses, she
     fleet.start_aggregator()
     fleet.start_devices()
     fleet.until(lambda: (1, 4) in generations(fleet), "it is learnt, and measured")
-    command = BLOCKS["Forgetting a device"][0].strip()
+    command = blocks()["Forgetting a device"][0].strip()
     code, said = shell.type(command)
     assert (code, "stop the aggregator, run this again, and start it" in said) == (75, True), said
     assert fleet.terminate("aggregator") == 0

@@ -10,6 +10,7 @@ from fedge.freshness import RoundId
 from fleet.world import campaign
 from fleet.world import world as worlds
 from fleet.world.faults import Fault
+from fleet.world.invariants import Invariant
 from fleet.world.world import Outcome, World
 
 ROUNDS = 6
@@ -56,5 +57,5 @@ def test_a_ledger_that_frees_the_best_model_is_caught(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Ledger, "retain", forgetful)
     _, outcome = lived(1)
-    assert outcome.violation is not None
-    assert "the best model is that of round 1.2, and the ledger does not keep it" in str(outcome.violation)
+    assert outcome.broken is Invariant.BEST_MODEL_KEPT
+    assert "1.2" in str(outcome.violation)

@@ -1,13 +1,12 @@
 """The programs with one deliberate mistake each: the world must find every one of them.
 
 A mistake is described on the stream of effects (`tests.world.streams`): by what a core that is wrong makes
-of a state and an event, or by what a host that is wrong does with the effects it is to perform. `SEEDS` says
-in which world each was found first.
+of a state and an event, or by what a host that is wrong does with the effects it is to perform. Beside it
+stands which invariant it breaks and within how many worlds that shows; `tests.world.search` looks for it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain, count
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,30 +37,51 @@ from fedge.messages.frame import Frame
 from fedge.messages.message import pack, unpack
 from fedge.reasons import Reason
 from fedge.transport import MessageArrived, Publication
-from fleet.world import campaign
 from fleet.world.disks import WatchedMemory
 from fleet.world.hosts import AggregatorHost, DeviceHost
+from fleet.world.invariants import Invariant
 from fleet.world.link import VirtualLink
 from fleet.world.oracle import Made, Oracle
-from fleet.world.world import Outcome, World
 from tests.world.streams import Step, before, over_core, over_host, say, without
 
 Patch = pytest.MonkeyPatch
 Stepped = tuple[Any, list[Any]]
-VARIANTS: dict[str, Callable[[Patch], None]] = {}
-BOUND = 600
-"""So many worlds are looked into for a mistake that its own world does not show any more."""
+Mistake = Callable[[Patch], None]
 
 
-def variant(mistake: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    VARIANTS[mistake.__name__] = mistake
-    return mistake
+@dataclass(frozen=True)
+class Variant:
+    """A mistake, and what the world has to make of it."""
+
+    title: str
+    """As docs/world.md calls it."""
+    make: Mistake
+    breaks: frozenset[Invariant]
+    """Any of these is found; another violation is none of this mistake."""
+    within: int
+    """Among so many of the worlds in which it can show, counted from seed 0: some ten times the distance from
+    one that shows it to the next (`python -m tests.world.search` measures that)."""
+    needs: frozenset[str]
+    """What a world must be like for it to show, as `traits` tells: others need not be looked into."""
+
+
+VARIANTS: dict[str, Variant] = {}
+
+
+def variant(
+    title: str, *breaks: Invariant, within: int, needs: Collection[str] = ()
+) -> Callable[[Mistake], Mistake]:
+    def known(make: Mistake) -> Mistake:
+        VARIANTS[make.__name__] = Variant(title, make, frozenset(breaks), within, frozenset(needs))
+        return make
+
+    return known
 
 
 # ── a host that performs its effects wrongly ───────────────────────────────────────────────────────
 
 
-@variant
+@variant("a receipt sent before the ledger's fsync", Invariant.RECEIPT_WHEN_DURABLE, within=20)
 def receipt_before_the_ledgers_fsync(patch: Patch) -> None:
     def eager(host: AggregatorHost, step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -76,7 +96,7 @@ def receipt_before_the_ledgers_fsync(patch: Patch) -> None:
     over_host(patch, rounds, eager)
 
 
-@variant
+@variant("an update published before it is saved", Invariant.UPDATE_WHEN_DURABLE, within=20)
 def update_published_before_saved(patch: Patch) -> None:
     def eager(host: DeviceHost, step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -92,7 +112,7 @@ def update_published_before_saved(patch: Patch) -> None:
     over_host(patch, lifecycle, eager)
 
 
-@variant
+@variant("acknowledged before handled", Invariant.ACKNOWLEDGED_WHEN_DURABLE, within=20)
 def acknowledged_before_handled(patch: Patch) -> None:
     turn = AggregatorHost.turn
 
@@ -106,7 +126,7 @@ def acknowledged_before_handled(patch: Patch) -> None:
     patch.setattr(AggregatorHost, "turn", eager)
 
 
-@variant
+@variant("acknowledgements withheld for a whole message", Invariant.PROGRESS, within=100, needs=["lies"])
 def acknowledgements_withheld_for_a_whole_message(patch: Patch) -> None:
     acknowledge = VirtualLink.acknowledge
 
@@ -126,7 +146,7 @@ def acknowledgements_withheld_for_a_whole_message(patch: Patch) -> None:
     patch.setattr(VirtualLink, "acknowledge", withhold)
 
 
-@variant
+@variant("a model announced before it is saved", Invariant.MODEL_WHEN_DURABLE, within=20)
 def model_announced_before_saved(patch: Patch) -> None:
     close_round, summary = Ledger.close_round, Ledger.summary
     unsaved: dict[Ledger, tuple[Any, ...]] = {}
@@ -150,7 +170,7 @@ def model_announced_before_saved(patch: Patch) -> None:
     over_host(patch, rounds, announced_first)
 
 
-@variant
+@variant('the mark "answered" saved too early', Invariant.VERDICT_WAS_GIVEN, within=20)
 def answered_mark_saved_too_early(patch: Patch) -> None:
     def mark(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -164,7 +184,7 @@ def answered_mark_saved_too_early(patch: Patch) -> None:
     over_core(patch, lifecycle, mark)
 
 
-@variant
+@variant("admitted updates dropped after a missed quorum", Invariant.PROMISE_KEPT, within=1000)
 def admitted_updates_dropped_after_a_missed_quorum(patch: Patch) -> None:
     def afresh(host: AggregatorHost, step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -180,7 +200,7 @@ def admitted_updates_dropped_after_a_missed_quorum(patch: Patch) -> None:
 # ── a core that decides wrongly ────────────────────────────────────────────────────────────────────
 
 
-@variant
+@variant("no de-duplication", Invariant.RECEIPT_WHEN_DURABLE, Invariant.QUORUM, within=100)
 def no_deduplication(patch: Patch) -> None:
     def forgetful(step: Step, state: Any, event: Any) -> Stepped:
         if not isinstance(event, on.FrameArrived | on.UpdateRead):
@@ -193,7 +213,7 @@ def no_deduplication(patch: Patch) -> None:
     over_core(patch, rounds, forgetful)
 
 
-@variant
+@variant("frames of a new model written over the old slot", Invariant.ANNOUNCED_IS_READABLE, within=20)
 def new_model_written_over_the_old_slot(patch: Patch) -> None:
     def one_slot(step: Step, state: Any, event: Any) -> Stepped:
         if isinstance(event, on.RoundClosed):
@@ -203,7 +223,7 @@ def new_model_written_over_the_old_slot(patch: Patch) -> None:
     over_core(patch, rounds, one_slot)
 
 
-@variant
+@variant("a stale retained manifest's seconds believed", Invariant.WORK_IN_TIME, within=500)
 def stale_manifests_seconds_believed(patch: Patch) -> None:
     def believe(step: Step, state: Any, event: Any) -> Stepped:
         if isinstance(event, agent_on.RoundAnnounced):
@@ -213,7 +233,12 @@ def stale_manifests_seconds_believed(patch: Patch) -> None:
     over_core(patch, lifecycle, believe)
 
 
-@variant
+@variant(
+    'a will\'s "offline" believed after a newer "online"',
+    Invariant.PRESENCE,
+    within=100,
+    needs=["late wills"],
+)
 def late_wills_offline_believed(patch: Patch) -> None:
     def silent(step: Step, state: Any, event: Any) -> Stepped:
         return (state, []) if isinstance(event, agent_on.StatusSeen) else step(state, event)
@@ -221,7 +246,7 @@ def late_wills_offline_believed(patch: Patch) -> None:
     over_core(patch, lifecycle, silent)
 
 
-@variant
+@variant("a partial message kept over rounds", Invariant.PARTIALS_DROPPED, within=200)
 def partial_message_kept_over_rounds(patch: Patch) -> None:
     def keep(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -233,7 +258,11 @@ def partial_message_kept_over_rounds(patch: Patch) -> None:
     over_core(patch, rounds, keep)
 
 
-@variant
+@variant(
+    "a device restarted with an old outbox answers a new round",
+    Invariant.ANSWERS_THE_NEWEST_ROUND,
+    within=100,
+)
 def old_outbox_answers_a_new_round(patch: Patch) -> None:
     def any_round(step: Step, state: Any, event: Any) -> Stepped:
         announced = isinstance(event, agent_on.RoundAnnounced)
@@ -244,7 +273,12 @@ def old_outbox_answers_a_new_round(patch: Patch) -> None:
     over_core(patch, lifecycle, any_round)
 
 
-@variant
+@variant(
+    "a kept session taken for kept frames",
+    Invariant.ANNOUNCED_IS_READABLE,
+    within=300,
+    needs=["broker crash"],
+)
 def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     def trusting(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -256,7 +290,12 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     over_core(patch, rounds, trusting)
 
 
-@variant
+@variant(
+    "an update admitted while the round closes",
+    Invariant.MEAN,
+    within=300,
+    needs=["a low target", "a slow device"],
+)
 def an_update_admitted_while_the_round_closes(patch: Patch) -> None:
     def admit(step: Step, state: Any, event: Any) -> Stepped:
         if not isinstance(event, on.UpdateRead) or state.phase is not Phase.CLOSING:
@@ -267,7 +306,12 @@ def an_update_admitted_while_the_round_closes(patch: Patch) -> None:
     over_core(patch, rounds, admit)
 
 
-@variant
+@variant(
+    'an aggregator that looks anew counts a stale "online" anew',
+    Invariant.TAKEOVER_IN_TIME,
+    within=100,
+    needs=["crash loop"],
+)
 def a_stale_online_watched_anew(patch: Patch) -> None:
     def ageless(step: Step, state: Any, event: Any) -> Stepped:
         if isinstance(event, takeover.ServiceSeen):
@@ -277,7 +321,13 @@ def a_stale_online_watched_anew(patch: Patch) -> None:
     over_core(patch, takeover, ageless)
 
 
-@variant
+@variant(
+    "an older ledger taken up",
+    Invariant.NEWEST_ROUND_TAKEN_UP,
+    Invariant.SEEN_WHEN_DURABLE,
+    within=100,
+    needs=["ledger restored"],
+)
 def an_older_ledger_taken_up(patch: Patch) -> None:
     def trusting(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -289,7 +339,7 @@ def an_older_ledger_taken_up(patch: Patch) -> None:
     over_core(patch, takeover, trusting)
 
 
-@variant
+@variant("a ledger given up that is not older", Invariant.GIVES_UP_WITH_REASON, within=20)
 def a_ledger_given_up_that_is_not_older(patch: Patch) -> None:
     def timid(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -301,7 +351,7 @@ def a_ledger_given_up_that_is_not_older(patch: Patch) -> None:
     over_core(patch, takeover, timid)
 
 
-@variant
+@variant("nobody gives way", Invariant.ONE_AGGREGATOR, within=100, needs=["second aggregator"])
 def nobody_gives_way(patch: Patch) -> None:
     def stubborn(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -314,12 +364,12 @@ def nobody_gives_way(patch: Patch) -> None:
     over_core(patch, takeover, bold)
 
 
-@variant
+@variant("what was seen of rounds not saved", Invariant.SEEN_WHEN_DURABLE, within=20)
 def what_was_seen_is_not_saved(patch: Patch) -> None:
     patch.setattr(WatchedMemory, "save_seen", lambda _memory, _attempt: None)
 
 
-@variant
+@variant("who never answers is awaited for ever", Invariant.NO_WAIT_IN_VAIN, within=100)
 def who_never_answers_awaited_for_ever(patch: Patch) -> None:
     def patient(step: Step, state: Any, event: Any) -> Stepped:
         return step(replace(state, missed=PerDevice()), event)
@@ -327,7 +377,7 @@ def who_never_answers_awaited_for_ever(patch: Patch) -> None:
     over_core(patch, rounds, patient)
 
 
-@variant
+@variant("deadlines that run without a link", Invariant.DEADLINE_WITH_A_LINK, within=100)
 def deadlines_that_run_without_a_link(patch: Patch) -> None:
     def hurried(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
@@ -338,7 +388,12 @@ def deadlines_that_run_without_a_link(patch: Patch) -> None:
     over_core(patch, rounds, hurried)
 
 
-@variant
+@variant(
+    "a device that is set aside counted",
+    Invariant.NONE_THAT_IS_SET_ASIDE,
+    within=100,
+    needs=["a bad model"],
+)
 def a_device_that_is_set_aside_counted(patch: Patch) -> None:
     def blind(step: Step, state: Any, event: Any) -> Stepped:
         return (
@@ -353,7 +408,7 @@ def a_device_that_is_set_aside_counted(patch: Patch) -> None:
 # ── a part that is wrong in itself ─────────────────────────────────────────────────────────────────
 
 
-@variant
+@variant("the sum in order of arrival, in float32", Invariant.MEAN, within=20)
 def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
     def finish(contributions: list[Contribution]) -> tuple[Any, int]:
         samples = sum(contribution.samples for contribution in contributions)
@@ -366,12 +421,12 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
     patch.setattr(averaging, "finish", finish)
 
 
-@variant
+@variant("differences that are not clipped", Invariant.MEAN, within=200)
 def differences_not_clipped(patch: Patch) -> None:
     over_bounds(patch, clip_norm=0.0)
 
 
-@variant
+@variant("n_k that are not capped", Invariant.MEAN, within=200)
 def n_k_not_capped(patch: Patch) -> None:
     over_bounds(patch, max_weight=0.0)
 
@@ -383,17 +438,17 @@ def over_bounds(patch: Patch, **changes: float) -> None:
     patch.setattr(averaging, "bounds", lax)
 
 
-@variant
+@variant("updates admitted from any distance", Invariant.DISTANCE, within=300)
 def updates_admitted_from_any_distance(patch: Patch) -> None:
     patch.setattr(admission, "distance", lambda _start, _vector: 0.0)
 
 
-@variant
+@variant("a mean taken that is not usable", Invariant.MODEL_USABLE, within=100)
 def a_mean_taken_that_is_not_usable(patch: Patch) -> None:
     patch.setattr(Trial, "passes", lambda _trial, _vector: True)
 
 
-@variant
+@variant("an update counted that was set aside", Invariant.MEAN, within=200)
 def an_update_counted_that_was_set_aside(patch: Patch) -> None:
     def whole(ledger: LedgerReader, round_id: RoundId, _without: Any = ()) -> dict[str, Answer]:
         return {
@@ -411,7 +466,7 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
     patch.setattr(closing, "usable_mean", once)
 
 
-@variant
+@variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=300)
 def figures_believed(patch: Patch) -> None:
     """As told: by the count that each device claims to hold out."""
 
@@ -427,13 +482,13 @@ def figures_believed(patch: Patch) -> None:
     patch.setattr(Oracle, "_figures_hold", _note_accuracies)
 
 
-@variant
+@variant("one device's word taken for the fleet's figure", Invariant.FIGURES, within=100)
 def one_word_is_the_fleets(patch: Patch) -> None:
     """A figure that others do not tell."""
     patch.setattr(figures, "suffice", lambda _telling, _admitted: True)
 
 
-@variant
+@variant("a last model measured by one device's word for all who made it", Invariant.FIGURES, within=100)
 def a_last_model_measured_by_one_word(patch: Patch) -> None:
     """By one of all those who made it."""
     told = closing._told
@@ -447,7 +502,12 @@ def _note_accuracies(
     self.note(round_id, made)
 
 
-@variant
+@variant(
+    "claims believed however far",
+    Invariant.GENERATION_IN_REACH,
+    within=100,
+    needs=["a lying member", "ledger wiped", "new generation"],
+)
 def claims_believed_however_far(patch: Patch) -> None:
     """The next generation comes after the newest that any single device claims to have seen."""
 
@@ -458,7 +518,7 @@ def claims_believed_however_far(patch: Patch) -> None:
     patch.setattr(claims, "next_generation", after_all)
 
 
-@variant
+@variant("one claim believed", Invariant.GIVES_UP_WITH_REASON, within=100, needs=["a lying member"])
 def one_claim_believed(patch: Patch) -> None:
     """A ledger is older than the fleet as soon as a single device says so."""
     right = claims.judge
@@ -470,13 +530,13 @@ def one_claim_believed(patch: Patch) -> None:
     patch.setattr(claims, "judge", hasty)
 
 
-@variant
+@variant("surveys merged by samples", Invariant.STANDARDIZATION, within=20)
 def surveys_merged_by_samples(patch: Patch) -> None:
     for rule in (survey.RULE, survey.CLIPPED, survey.EXACT):
         patch.setitem(survey.RULES, rule, pooled)  # type: ignore[attr-defined]
 
 
-@variant
+@variant("a device that is left out averaged again", Invariant.BEGINNING, within=200, needs=["a bad model"])
 def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
     def with_it(*values: Any, without: Any = ()) -> Updates:
         return Updates(*values)
@@ -484,7 +544,12 @@ def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
     patch.setattr(beginnings, "Updates", with_it)
 
 
-@variant
+@variant(
+    "rounds since not moved to the model gone back to",
+    Invariant.BEGINNING,
+    within=200,
+    needs=["a bad model"],
+)
 def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
     """The others' means are taken as they are: with all that was in the models they trained from."""
 
@@ -495,93 +560,6 @@ def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
     patch.setattr(beginnings, "_again", last)
 
 
-@variant
+@variant("signatures that are not checked", Invariant.WORK_IN_TIME, within=100, needs=["lies"])
 def signatures_not_checked(patch: Patch) -> None:
     patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
-
-
-NEEDS = {
-    "acknowledgements_withheld_for_a_whole_message": "lies",
-    "late_wills_offline_believed": "late wills",
-    "a_kept_session_taken_for_kept_frames": "broker crash",
-    "a_stale_online_watched_anew": "crash loop",
-    "an_older_ledger_taken_up": "ledger restored",
-    "nobody_gives_way": "second aggregator",
-    "signatures_not_checked": "lies",
-    "a_device_that_is_set_aside_counted": "new generation",
-    "a_device_that_is_left_out_averaged_again": "new generation",
-    "rounds_since_not_moved_to_the_model_gone_back_to": "new generation",
-}
-"""What must go wrong for a mistake to show: worlds without it need not be looked into."""
-
-
-def caught(name: str) -> Outcome | None:
-    """What finds this mistake, whose patch is made: its own world, or else one of the first ones."""
-    return next(found(chain([SEEDS[name]], candidates(name, range(BOUND)))), None)
-
-
-def found(seeds: Iterable[int]) -> Iterator[Outcome]:
-    """Those worlds in which an invariant breaks."""
-    with campaign.quiet():
-        for seed in seeds:
-            outcome = World(seed, 5, 5).run()
-            if outcome.violation is not None:
-                yield outcome
-
-
-def candidates(name: str, seeds: Iterable[int]) -> Iterator[int]:
-    """The worlds in which a mistake can show."""
-    for seed in seeds:
-        wanted = NEEDS.get(name)
-        if wanted is None or any(fault.kind == wanted for fault in World(seed, 5, 5).schedule):
-            yield seed
-
-
-def first_seed(name: str) -> int:
-    """The first world, counted from 0, in which this mistake breaks an invariant."""
-    with pytest.MonkeyPatch.context() as patch:
-        VARIANTS[name](patch)
-        return next(found(candidates(name, count()))).seed
-
-
-SEEDS = {
-    "receipt_before_the_ledgers_fsync": 0,
-    "update_published_before_saved": 0,
-    "acknowledged_before_handled": 0,
-    "acknowledgements_withheld_for_a_whole_message": 1,
-    "model_announced_before_saved": 0,
-    "answered_mark_saved_too_early": 0,
-    "admitted_updates_dropped_after_a_missed_quorum": 10,
-    "no_deduplication": 1,
-    "new_model_written_over_the_old_slot": 0,
-    "stale_manifests_seconds_believed": 49,
-    "late_wills_offline_believed": 30,
-    "partial_message_kept_over_rounds": 3,
-    "old_outbox_answers_a_new_round": 0,
-    "a_kept_session_taken_for_kept_frames": 276,
-    "an_update_admitted_while_the_round_closes": 842,
-    "a_stale_online_watched_anew": 19,
-    "an_older_ledger_taken_up": 25,
-    "a_ledger_given_up_that_is_not_older": 0,
-    "nobody_gives_way": 1,
-    "what_was_seen_is_not_saved": 0,
-    "who_never_answers_awaited_for_ever": 9,
-    "deadlines_that_run_without_a_link": 2,
-    "a_device_that_is_set_aside_counted": 50,
-    "sum_in_order_of_arrival_in_float32": 0,
-    "differences_not_clipped": 18,
-    "n_k_not_capped": 2,
-    "updates_admitted_from_any_distance": 27,
-    "a_mean_taken_that_is_not_usable": 4,
-    "an_update_counted_that_was_set_aside": 4,
-    "figures_believed": 34,
-    "one_word_is_the_fleets": 6,
-    "a_last_model_measured_by_one_word": 10,
-    "claims_believed_however_far": 1084,
-    "one_claim_believed": 48,
-    "surveys_merged_by_samples": 0,
-    "a_device_that_is_left_out_averaged_again": 145,
-    "rounds_since_not_moved_to_the_model_gone_back_to": 145,
-    "signatures_not_checked": 8,
-}
-"""The first world, counted from 0, in which each was found (5 devices, 5 rounds)."""

@@ -1,13 +1,11 @@
 """How changes reach the database: all or nothing, and durable."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import LedgerReader
-from fedge.store.databases import Connect, database_error, open_database
+from fedge.store.databases import Connect, open_database, transaction
 
 
 class Transactions(LedgerReader):
@@ -16,21 +14,9 @@ class Transactions(LedgerReader):
     def __init__(self, path: Path, connect: Connect = open_database) -> None:
         super().__init__(path, connect(path, MIGRATIONS))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, and durable when it ends."""
-        try:
-            self._db.execute("BEGIN")  # nobody else writes: a turn that changes nothing takes no lock
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise database_error(self._path, error) from error
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        return transaction(self._db, self._path, begin="BEGIN")  # nobody else writes
 
     def close(self) -> None:
         """Close the database."""

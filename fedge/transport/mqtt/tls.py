@@ -6,6 +6,17 @@ from fedge.errors import ConfigError
 from fedge.settings import BrokerSettings
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closed where its handshake fails: paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     """Read the files of `broker` and make a context for TLS 1.2 or newer.
 
@@ -17,6 +28,7 @@ def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     except OSError as error:
         raise ConfigError(f"{broker.ca}: holds no certificate in PEM format: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TlsSocket
     if broker.certificate is not None and broker.key is not None:
         try:
             context.load_cert_chain(broker.certificate, broker.key)

@@ -116,7 +116,7 @@ def test_a_crash_anywhere_leaves_nothing_or_all_and_the_next_run_ends_it(
 
 def test_a_folder_is_one_devices(registrar: Registrar, tmp_path: Path) -> None:
     join_with_token(registrar.token, "pi-1", tmp_path, wait_s=1)
-    with pytest.raises(ConfigError, match="there is an identity already: `fedge-agent renew` renews it"):
+    with pytest.raises(ConfigError, match="`fedge-agent renew`"):
         join_with_token(registrar.token, "pi-2", tmp_path, wait_s=1)
     (tmp_path / "identity.pem").unlink()
     with pytest.raises(ConfigError, match="is of greenhouse_pi-1, not of greenhouse_pi-2"):
@@ -140,7 +140,7 @@ def test_a_uuid_joins_unless_no_certificate_holds_it(registrar: Registrar, tmp_p
     join_with_token(registrar.token, name, tmp_path / "short", wait_s=1)
     assert f'device = "{name}"' in (tmp_path / "short" / "agent.toml").read_text()
     token = registrar.token.model_copy(update={"federation": "f" * 28})
-    with pytest.raises(ConfigError, match=r"65 characters, .* choose a name of at most 35 for this device"):
+    with pytest.raises(ConfigError, match=r"65 characters.* 35 "):
         join_with_token(token, name, tmp_path / "long", wait_s=1)
     assert len(registrar.asked) == 1
     assert not (tmp_path / "long").exists()

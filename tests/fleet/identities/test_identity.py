@@ -48,12 +48,12 @@ def test_nobody_is_called_otherwise(name: str) -> None:
 
 def test_a_name_that_no_certificate_holds_is_refused_with_what_to_do() -> None:
     assert Identity("f" * 27, "d" * 36).name == "f" * 27 + "_" + "d" * 36
-    with pytest.raises(ConfigError, match=r"65 characters, .* choose a shorter name for the federation or"):
+    with pytest.raises(ConfigError, match=r"65 characters.* shorter name"):
         Identity("f" * 28, "d" * 36)
 
 
 def test_a_common_name_has_64_characters_at_most() -> None:
     check_common_name("x" * 64)
     for name in ("x" * 65, ""):
-        with pytest.raises(ConfigError, match=r"\d+ characters, and a certificate's common name has 1 to 64"):
+        with pytest.raises(ConfigError, match=r"\d+ characters.* 64"):
             check_common_name(name)

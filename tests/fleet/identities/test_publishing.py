@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,22 +25,32 @@ while True:
 """
 
 
-def waiting(name: str, *, starting_s: float = 0.0) -> "subprocess.Popen[bytes]":
-    """A process that ends with 7 at the signal, once it has started; `name` is in its command line."""
-    command = [sys.executable, "-c", WAIT.format(starting_s=starting_s), name]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
+Waiting = Callable[..., "subprocess.Popen[bytes]"]
 
 
-def test_mosquitto_is_signalled(tmp_path: Path) -> None:
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    """Starts a process that ends with 7 at the signal, once it has started; `name` is in its command line."""
+    with ExitStack() as ends:
+
+        def start(name: str, *, starting_s: float = 0.0) -> "subprocess.Popen[bytes]":
+            command = [sys.executable, "-c", WAIT.format(starting_s=starting_s), name]
+            process = ends.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            ends.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+            return process
+
+        yield start
+
+
+def test_mosquitto_is_signalled(tmp_path: Path, waiting: Waiting) -> None:
     (tmp_path / "pid").write_text(f"{(process := waiting('/usr/sbin/mosquitto')).pid}\n")
     assert signal_broker(tmp_path / "pid") is Signalled.YES
     assert process.wait(60) == 7
 
 
-def test_mosquitto_is_not_ended_by_a_signal_while_it_starts(tmp_path: Path) -> None:
+def test_mosquitto_is_not_ended_by_a_signal_while_it_starts(tmp_path: Path, waiting: Waiting) -> None:
     """Before it has set its handlers, SIGHUP means the end."""
     process = waiting("mosquitto", starting_s=0.3)
     (tmp_path / "pid").write_text(str(process.pid))
@@ -109,20 +121,20 @@ def test_a_broker_that_is_flooded_is_not_waited_for_as_one_that_reads_a_long_lis
             process.kill()
 
 
-def test_a_process_that_has_mosquittos_old_number_is_left_alone(tmp_path: Path) -> None:
+def test_a_process_that_has_mosquittos_old_number_is_left_alone(tmp_path: Path, waiting: Waiting) -> None:
     process = waiting("mosquitto.conf")
     (tmp_path / "pid").write_text(str(process.pid))
-    try:
-        assert signal_broker(tmp_path / "pid") is Signalled.NOT_RUNNING
-        assert process.poll() is None
-    finally:
-        process.kill()
-        process.wait()
+    assert signal_broker(tmp_path / "pid") is Signalled.NOT_RUNNING
+    assert process.poll() is None
+    process.kill()
+    process.wait()
     assert signal_broker(tmp_path / "pid") is Signalled.NOT_RUNNING, "the process is gone"
     assert signal_broker(tmp_path / "nowhere") is Signalled.NOT_RUNNING
 
 
-def test_who_may_not_signal_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_not_signal_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: Waiting
+) -> None:
     def refuse(_pid: int, number: int) -> None:
         assert number == signal.SIGHUP
         raise PermissionError
@@ -132,8 +144,6 @@ def test_who_may_not_signal_is_told_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "kill", refuse)
     assert signal_broker(tmp_path / "pid") is Signalled.NOT_ALLOWED
     monkeypatch.undo()
-    process.kill()
-    process.wait()
 
 
 def test_a_file_that_is_no_process_id_is_named(tmp_path: Path) -> None:

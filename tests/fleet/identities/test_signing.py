@@ -142,7 +142,7 @@ def test_a_device_follows_from_any_of_the_last_keys_and_from_no_older_one(tmp_pa
 def test_a_key_that_was_changed_for_another_federation_is_refused(tmp_path: Path) -> None:
     key = federation(tmp_path)
     rotate_signing_key(key, key.with_suffix(".pub"), "lab")
-    with pytest.raises(ConfigError, match="was not signed for federation 'elsewhere'"):
+    with pytest.raises(ConfigError, match=r"not signed .*'elsewhere'"):
         read_signer(key, Topics("elsewhere"))
 
 

@@ -88,7 +88,7 @@ def test_several_files_with_one_header_are_split_together(tmp_path: Path) -> Non
     found = {one.device: one.text for one in discover(tmp_path, "who").devices}
     assert found == {"a": "who,x\na,1\n", "b": "who,x\nb,3\nb,2\n"}
     (tmp_path / "july.csv").write_text("who,z\nb,3\n")
-    with pytest.raises(DataError, match=r"june\.csv: line 1: its columns are not those of .*july\.csv"):
+    with pytest.raises(DataError, match=r"june\.csv: line 1: .*july\.csv"):
         discover(tmp_path, "who")
 
 

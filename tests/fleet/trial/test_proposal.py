@@ -11,6 +11,7 @@ from fedge.errors import DataError, FedgeError
 from fleet.trial.proposal import Proposal, Wish, holdout_setting, propose
 from fleet.trial.table import Table, table_of
 from tests.fleet.trial.tables import table
+from tests.wording import assert_tells
 
 RNG = np.random.default_rng(7)
 N = 60
@@ -100,7 +101,7 @@ def test_a_column_most_of_whose_cells_are_no_numbers_is_left_out_with_the_first(
     rows = [f"{i},{i if i % 3 == 0 else 'ok'},{'oops' if i == 5 else i}" for i in range(60)]
     (tmp_path / "a.csv").write_text("x,note,y\n" + "".join(f"{row}\n" for row in rows))
     found = table_of("a", CsvSource(tmp_path / "a.csv").read())
-    assert found.faults["note"].text == f"{tmp_path}/a.csv: line 3, column 'note': not a number"
+    assert_tells(found.faults["note"].text, f"{tmp_path}/a.csv: line 3, column 'note': ")
     assert found.faults.keys() == {"note"}
 
 

@@ -1,0 +1,47 @@
+"""The command line that `fedge-agent` and `fedge-aggregator` share: its errors, and the options of both."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from fedge import __version__
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with EX_USAGE (64) after a wrong call, as sysexits.h has it."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Print the usage and what is wrong, and end."""
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def program(name: str, description: str, epilog: str, config: str, *, check: str, json: str) -> Parser:
+    """A program's parser, with what both understand: --version, --config, --check, --json, --verbose.
+
+    Args:
+        name: of the program.
+        description: one sentence.
+        epilog: examples, printed as they are.
+        config: the configuration that is read unless another one is named.
+        check: the help of --check.
+        json: the help of --json.
+    """
+    parser = Parser(
+        prog=name,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{name} {__version__}")
+    parser.add_argument("--config", type=Path, default=Path(config), help="default: %(default)s")
+    parser.add_argument("--check", action="store_true", help=check)
+    parser.add_argument("--json", action="store_true", help=json)
+    parser.add_argument("--verbose", action="store_true", help="log every step")
+    return parser
+
+
+def accept_config(command: argparse.ArgumentParser) -> None:
+    """Let --config stand after the command too; a default there would undo what was said before it."""
+    command.add_argument("--config", type=Path, default=argparse.SUPPRESS)

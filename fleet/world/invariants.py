@@ -1,0 +1,110 @@
+"""What must hold in every world, by name, and what is raised where it does not.
+
+A violation says in words what happened; a program that asks which law was broken reads the name.
+"""
+
+from enum import StrEnum
+
+
+class Invariant(StrEnum):
+    """One of the laws that a world is held to."""
+
+    ACKNOWLEDGED_WHEN_DURABLE = "acknowledged when durable"
+    """A frame is acknowledged when it is spooled or its update is answered."""
+    ALL_COME_BACK = "all come back"
+    """In the calm every device is at the broker again within a bounded time."""
+    ALL_TAKE_PART = "all take part"
+    """When all are back, each device that is chosen and willing counts."""
+    ANNOUNCED_IS_READABLE = "announced is readable"
+    """Whoever wakes can read the task and the model that are announced."""
+    ANSWERS_THE_NEWEST_ROUND = "answers the newest round"
+    """A device sends nothing of a round before the newest it has heard of."""
+    BEGINNING = "beginning as wanted"
+    """A generation begins with the model that its operator asked for."""
+    BEST_MODEL_KEPT = "best model kept"
+    """The model of the lowest loss that was told is there to be exported."""
+    COHORT_WHEN_DURABLE = "cohort when durable"
+    """An open round is announced with the cohort and attempt that are saved."""
+    DEADLINE_WITH_A_LINK = "deadline with a link"
+    """An attempt lasts its deadline while it can be heard."""
+    DISTANCE = "distance"
+    """No update counts that lies too far from its base."""
+    END_OF_LEARNING = "end of learning"
+    """Learning is over when what enough devices told says so."""
+    FIGURES = "figures"
+    """The figures of a round are those that the plain twin computes."""
+    GENERATION_IN_REACH = "generation in reach"
+    """A new generation is the one after the newest that there was, or nearly."""
+    GIVES_UP_WITH_REASON = "gives up with reason"
+    """A program that asks for a human has a reason to, and not again and again."""
+    KEPT_ROUNDS_REPLAY = "kept rounds replay"
+    """The updates of a kept round stay what was admitted."""
+    MEAN = "mean"
+    """A model is the mean of what was admitted, to the bit."""
+    MEASURING_CHANGES_NOTHING = "measuring changes nothing"
+    """A round that only measures leaves the model, and nobody trains in it."""
+    MODEL_USABLE = "model usable"
+    """A model computes finite answers."""
+    MODEL_WHEN_DURABLE = "model when durable"
+    """A model is announced when it is saved as that of its round."""
+    NEWEST_ROUND_TAKEN_UP = "newest round taken up"
+    """No aggregator takes up a round that is older than what is announced."""
+    NONE_THAT_IS_SET_ASIDE = "none that is set aside"
+    """Neither a device nor an update counts that is set aside."""
+    NO_WAIT_IN_VAIN = "no wait in vain"
+    """Rounds do not wait until their deadline for one device again and again."""
+    ONE_AGGREGATOR = "one aggregator"
+    """Of two aggregators that hear each other one gives way."""
+    ONE_ANSWER = "one answer"
+    """A device has one update for each round and model."""
+    ONE_UPDATE_COUNTS = "one update counts"
+    """Of a device one update counts in a round, and each update once."""
+    PARTIALS_DROPPED = "partials dropped"
+    """When a round is closed its unfinished messages are dropped."""
+    PRESENCE = "presence"
+    """Whoever is at the broker is not said to be away for long."""
+    PROGRAM_GOES_ON = "program goes on"
+    """No program dies of an exception."""
+    PROGRESS = "progress"
+    """In the calm a round is closed within a bounded time."""
+    PROMISE_KEPT = "promise kept"
+    """Whoever was told that it counts, counts."""
+    QUORUM = "quorum"
+    """No round is closed below the quorum that its attempt began with."""
+    RECEIPT_WHEN_DURABLE = "receipt when durable"
+    """A device is told that its update counts when that is saved."""
+    ROUNDS_IN_ORDER = "rounds in order"
+    """Rounds and attempts are announced and closed one after the other."""
+    ROUND_STAYS_AS_ANNOUNCED = "round stays as announced"
+    """The task, model and kind of a round that is announced anew are the same."""
+    SAMPLES = "samples"
+    """An update counts with the samples that it has."""
+    SEEN_WHEN_DURABLE = "seen when durable"
+    """A device remembers the rounds that it saw, and follows no model beyond them."""
+    SETTING_ASIDE = "setting aside"
+    """Updates are set aside only when they keep the mean from being usable."""
+    STANDARDIZATION = "standardization"
+    """The columns are scaled as the surveys say, and within what honest devices say."""
+    TAKEOVER_IN_TIME = "takeover in time"
+    """An aggregator does not watch for another one that has long been silent."""
+    UPDATE_OF_THIS_ROUND = "update of this round"
+    """An update counts for the device and the round that it was made for."""
+    UPDATE_WHEN_DURABLE = "update when durable"
+    """An update is published when it is saved."""
+    VERDICT_WAS_GIVEN = "verdict was given"
+    """A device believes a verdict that the aggregator gave."""
+    WORK_IN_TIME = "work in time"
+    """A device begins to work on a round that is open when it hears of it."""
+
+
+class Violation(BaseException):
+    """An invariant does not hold; not an `Exception`, so that nothing handles it.
+
+    Args:
+        invariant: which.
+        what: what happened, for people.
+    """
+
+    def __init__(self, invariant: Invariant, what: str) -> None:
+        super().__init__(what)
+        self.invariant = invariant

@@ -1,0 +1,10 @@
+"""What a text for people has to tell, in whichever words."""
+
+
+def assert_tells(text: str, *facts: str) -> None:
+    """Assert that the facts (names, numbers, places, reasons) stand in the text, one after the other."""
+    at = 0
+    for fact in facts:
+        found = text.find(fact, at)
+        assert found >= 0, f"{fact!r} is not told, or not in this place: {text}"
+        at = found + len(fact)
