@@ -142,7 +142,7 @@ def test_an_aggregator_without_its_extra_says_so_in_one_sentence(
 
 @pytest.mark.slow
 def test_a_device_needs_no_extra(bare: dict[str, str], tmp_path: Path) -> None:
-    code = "import agent.__main__, agent.runtime, agent.predict, fedge"
+    code = "import agent.__main__, agent.loop, agent.predict, fedge"
     done = run(bare, "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
     (tmp_path / "a.csv").write_text("x,label\n" + "1,a\n2,b\n" * 20)
