@@ -73,7 +73,7 @@ STORY = """
 from aggregator import events as on
 from aggregator.closing import job_of
 from fedge.freshness import RoundId
-from fedge.messages import Decline
+from fedge.messages.status import Decline
 from fedge.reasons import Reason
 from tests.aggregator.stories import *
 names = [f"pi-{number}" for number in range(60)]
