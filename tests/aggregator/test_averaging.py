@@ -114,8 +114,8 @@ def test_clipping_holds_one_update_at_a_time(tmp_path: Path) -> None:
     size = 200_000
     base = np.zeros(size, np.float32)
 
-    def peak(count: int) -> int:
-        with ledger_in(tmp_path / str(count)) as ledger:
+    def peak(count: int, turn: int) -> int:
+        with ledger_in(tmp_path / f"{count}-{turn}") as ledger:
             for i in range(count):
                 vector = np.full(size, 1.0 + 1e6 * (i % 5 == 0))
                 admit(ledger, sent(f"pi-{i}", vector), pieces=20)
@@ -126,7 +126,8 @@ def test_clipping_holds_one_update_at_a_time(tmp_path: Path) -> None:
             assert min(found.bounds.scales) < 1
             return top
 
-    assert peak(20) < 1.5 * peak(10)
+    # The least of some: what other threads of this process allocate meanwhile is measured, too.
+    assert min(peak(20, turn) for turn in range(3)) < 1.5 * min(peak(10, turn) for turn in range(3))
 
 
 # ── usable ─────────────────────────────────────────────────────────────────────────────────────────
