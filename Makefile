@@ -74,7 +74,7 @@ format: $(VENV)/dev.installed
 	$(BIN)/ruff format .
 
 docs: $(VENV)/dev.installed
-	$(BIN)/python -m fleet.settings_reference docs/settings.md
+	$(BIN)/python -m fleet.cli.settings_reference docs/settings.md
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.averaging

@@ -6,7 +6,7 @@ import sys
 if not __package__:  # run out of the wheel itself; see below
     sys.path[0] = __file__.rsplit("/", 2)[0]
 
-from fedge import interrupts
+from fedge.service import interrupts
 
 if __name__ == "__main__" or sys.argv[0].endswith("/fedge-agent"):  # as a program, not a module
     interrupts.prepare()
@@ -32,14 +32,15 @@ if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/
 
     sys.exit(take_over(AGENT, _wheel, sys.argv[1:]))
 
-from agent import commands as services
+from agent.cli import commands as services
 from agent.config import AgentSettings
-from agent.effects import Effect
+from agent.core.effects import Effect
 from agent.enrolment import commands as enrolment
-from fedge import __version__, failpoints
-from fedge.arguments import accept_config, program
+from fedge import __version__
 from fedge.errors import FedgeError, StateError
-from fedge.logs import tell
+from fedge.service import failpoints
+from fedge.service.arguments import accept_config, program
+from fedge.service.logs import tell
 
 EXAMPLES = """examples:
   fedge-agent --config agent.toml --check    say what the configuration means, read the data, do nothing
@@ -115,8 +116,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(settings: AgentSettings) -> int:
-    from agent.loop import Loop
-    from agent.zone import check_zone, local_zone
+    from agent.shell.loop import Loop
+    from agent.shell.zone import check_zone, local_zone
 
     check_zone()
     log = logging.getLogger("fedge.agent")
@@ -130,9 +131,9 @@ def _run(settings: AgentSettings) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from agent.check import check
-    from agent.place import load
-    from fedge.collision import ADVICE, collisions
+    from agent.cli.check import check
+    from agent.shell.state_dir import load
+    from fedge.service.collision import ADVICE, collisions
 
     settings = load(options.config)
     for sentence in collisions():
@@ -143,9 +144,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from agent.place import load
-    from agent.predict import predict
-    from agent.scoring import score
+    from agent.cli.predict import predict
+    from agent.data.scoring import score
+    from agent.shell.state_dir import load
 
     with _standard_output() as out:
         (score if options.score else predict)(load(options.config), options.file, out, as_json=options.json)

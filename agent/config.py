@@ -13,10 +13,10 @@ from agent.settings.sources import DEFAULT_SOURCE, AnySource, CsvSettings, NpzSe
 from agent.settings.state import StateSettings
 from agent.settings.trainer import TrainerSettings
 from agent.settings.trust import TrustSettings
-from fedge.device_names import as_id, renamed
-from fedge.messages.fields import SOURCE_NAME
-from fedge.settings import BrokerSettings, FileSettings
-from fedge.topics import DEVICE_ID, FEDERATION
+from fedge.identity.device_names import as_id, renamed
+from fedge.service.settings import BrokerSettings, FileSettings
+from fedge.wire.messages.fields import SOURCE_NAME
+from fedge.wire.topics import DEVICE_ID, FEDERATION
 
 log = logging.getLogger("fedge.agent")
 

@@ -6,7 +6,7 @@ import sys
 if not __package__:  # run out of the wheel itself; see below
     sys.path[0] = __file__.rsplit("/", 2)[0]
 
-from fedge import interrupts
+from fedge.service import interrupts
 
 if __name__ == "__main__" or sys.argv[0].endswith("/fedge-aggregator"):  # as a program, not a module
     interrupts.prepare()
@@ -34,18 +34,19 @@ if not __package__:  # run out of the wheel itself: `sudo python3 fedge-….whl/
 
     sys.exit(take_over(SERVER, _wheel, sys.argv[1:]))
 
+from aggregator.backup import backup, new_generation, restore, state_dir
+from aggregator.cli.installation import commands as installation
 from aggregator.config import FederationSettings
-from aggregator.effects import MOMENTS, Effect
-from aggregator.installation import commands as installation
-from aggregator.keeping import backup, new_generation, place, restore
-from aggregator.mixes import Mix
-from aggregator.prospects import hopeless
-from fedge import __version__, failpoints
-from fedge.arguments import accept_config, program
+from aggregator.core.effects import MOMENTS, Effect
+from aggregator.core.mixes import Mix
+from aggregator.core.prospects import hopeless
+from fedge import __version__
 from fedge.errors import ConfigError, FedgeError, StateError
-from fedge.logs import tell
+from fedge.identity.trust import fingerprint
 from fedge.nn.spec import Dense
-from fedge.trust import fingerprint
+from fedge.service import failpoints
+from fedge.service.arguments import accept_config, program
+from fedge.service.logs import tell
 
 EXAMPLES = """examples:
   fedge-aggregator --config federation.toml --check      say what the configuration means, connect to nothing
@@ -75,7 +76,7 @@ def _main(arguments: list[str] | None) -> int:
             return int(options.run(options))
         failpoints.arm([*(effect.__name__ for effect in get_args(Effect)), *MOMENTS])
         if options.check:
-            return _check(place.load(options.config), as_json=options.json)
+            return _check(state_dir.load(options.config), as_json=options.json)
         return _run(FederationSettings.load(options.config), options)
     except FedgeError as error:
         for line in str(error).splitlines():
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
     try:
-        from aggregator.loop import Loop
+        from aggregator.shell.loop import Loop
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"fedge-aggregator needs the extra 'aggregator' (no module {error.name!r}): "
@@ -132,7 +133,7 @@ def _run(settings: FederationSettings, options: argparse.Namespace) -> int:
 
 
 def _check(settings: FederationSettings, *, as_json: bool) -> int:
-    from fedge.collision import ADVICE, collisions
+    from fedge.service.collision import ADVICE, collisions
 
     for sentence in collisions():
         logging.getLogger("fedge.aggregator").warning("%s: %s", sentence, ADVICE)
@@ -182,7 +183,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
 
 def _quarantined(settings: FederationSettings) -> frozenset[str]:
     """The devices that do not count for now; where the list cannot be read, the start says so."""
-    from aggregator.quarantine import read
+    from aggregator.shell.quarantine import read
 
     with suppress(StateError):
         return frozenset(read(settings.federation.quarantine))
@@ -191,10 +192,10 @@ def _quarantined(settings: FederationSettings) -> frozenset[str]:
 
 def _mix(settings: FederationSettings) -> Mix | None:
     """What devices told of their classes in the survey whose layers are in use, if the ledger has it."""
-    from aggregator.closing import measured, mix_told
+    from aggregator.aggregation.outcome import measured, mix_told
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only
-    from fedge.freshness import RoundId
+    from fedge.wire.freshness import RoundId
 
     with suppress(StateError), read_only(settings.state.folder / FILE) as ledger:
         life, task = ledger.life(), settings.task()
@@ -206,11 +207,11 @@ def _mix(settings: FederationSettings) -> Mix | None:
 
 def _stalled(settings: FederationSettings) -> str | None:
     """The open round, if its deadline has passed below quorum, and what would close it."""
-    from aggregator.averaging import admitted
+    from aggregator.aggregation.mean import admitted
+    from aggregator.core.quorum import remedy
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only
     from aggregator.ledger.views import read_devices
-    from aggregator.quorum import remedy
 
     path, rule = settings.state.folder / FILE, settings.rounds.quorum
     with suppress(StateError), read_only(path) as ledger:
@@ -234,7 +235,7 @@ def _stalled(settings: FederationSettings) -> str | None:
 
 def _advice(settings: FederationSettings, mix: Mix | None) -> str:
     """What the sizes and classes that devices have told say about the plan: the ledger holds them."""
-    from aggregator.advice import Sizes, propose
+    from aggregator.core.advice import Sizes, propose
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.views import read_devices
 
@@ -248,7 +249,7 @@ def _advice(settings: FederationSettings, mix: Mix | None) -> str:
 
 def _samples(settings: FederationSettings) -> int:
     """How many real samples an export is compared on."""
-    from aggregator.samples import read_samples
+    from aggregator.export.validation_samples import read_samples
 
     path = settings.export.samples
     return len(read_samples(path, len(settings.model.features))) if path is not None else 0
@@ -256,7 +257,7 @@ def _samples(settings: FederationSettings) -> int:
 
 def _signing(settings: FederationSettings) -> str | None:
     """The head of the key that signs."""
-    from aggregator.signing import signer_of
+    from aggregator.shell.signing import signer_of
 
     signer = signer_of(settings)
     return fingerprint(signer.public) if signer is not None else None

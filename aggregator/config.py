@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from aggregator.proposals import DataSection
+from aggregator.core.proposals import DataSection
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
@@ -15,8 +15,8 @@ from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
 from aggregator.settings.stopping import StoppingSection
 from aggregator.settings.watch import WatchSection
-from fedge.messages.task import Task
-from fedge.settings import BrokerSettings, FileSettings
+from fedge.service.settings import BrokerSettings, FileSettings
+from fedge.wire.messages.task import Task
 
 
 class FederationSettings(FileSettings):

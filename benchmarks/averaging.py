@@ -22,9 +22,9 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.rules import mean
-from aggregator.rules.bounds import Factors, bounds, clipped, distance
-from aggregator.rules.mean import Contribution
+from fedge.algorithms.rules import mean
+from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
+from fedge.algorithms.rules.mean import Contribution
 
 REPEATS = 5
 DISTINCT = 64

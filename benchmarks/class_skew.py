@@ -4,9 +4,10 @@
 
 Four data sets are dealt to devices by Dirichlet's distribution with α of 0.1, 0.5, 1 and 100: the digits,
 wine and breast cancer data of scikit-learn, and the windows of the watch data. The devices tell
-their classes as `[data] tell_classes` has them tell; `aggregator.mixes` says from that how far they differ.
-Where that is little, `aggregator.advice` proposes about 50 steps between two means, else 25. Both are tried,
-and one pass (E = 1), with all devices in every round and no broker between, as in `benchmarks.plans`.
+their classes as `[data] tell_classes` has them tell; `aggregator.core.mixes` says from that how far they
+differ. Where that is little, `aggregator.core.advice` proposes about 50 steps between two means, else 25.
+Both are tried, and one pass (E = 1), with all devices in every round and no broker between, as in
+`benchmarks.plans`.
 
 What counts is the accuracy on rows that no device has: the mean of the last five rounds, the mean over the
 rounds of which half were trained, and by how much 50 steps are ahead of 25, with the standard error over the
@@ -29,16 +30,16 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
-from agent.mix import LEAST, rounded
-from aggregator.advice import BATCH, RATE, STEPS, STEPS_ALIKE
-from aggregator.mixes import SKEWED, Mix, mix_of
-from aggregator.survey import Measured, Unmeasured, standardize
+from agent.data.mix import LEAST, rounded
+from aggregator.aggregation.survey import Measured, Unmeasured, standardize
+from aggregator.core.advice import BATCH, RATE, STEPS, STEPS_ALIKE
+from aggregator.core.mixes import SKEWED, Mix, mix_of
 from benchmarks.plans import LAST, Array, Deal, federated, split
-from fedge.messages.task import Task
-from fedge.moments import measure
+from fedge.algorithms.plan import Plan
+from fedge.data.moments import measure
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
-from fedge.plan import Plan
+from fedge.wire.messages.task import Task
 from fleet.datasets import load_watch
 
 ALPHAS = (0.1, 0.5, 1.0, 100.0)

@@ -28,10 +28,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks import machine
 from benchmarks.processes import end_cleanly_on_sigterm
-from fleet.broker import LocalBroker
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
+from fleet.demo.broker import LocalBroker
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
 
 DEVICES, QUICK_DEVICES = 2_000, 500
 AT_ONCE = 8

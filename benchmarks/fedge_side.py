@@ -13,11 +13,11 @@ import onnxruntime
 from benchmarks import digits
 from benchmarks.observer import Arrival, Observer
 from benchmarks.processes import Processes
-from fedge.messages.envelope import unseal
-from fedge.messages.manifest import Manifest
-from fedge.topics import Topics
-from fleet import broker
-from fleet.threads import ONE_THREAD
+from fedge.wire.messages.envelope import unseal
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.topics import Topics
+from fleet.demo import broker
+from fleet.demo.threads import ONE_THREAD
 
 ROOT = Path(__file__).resolve().parent.parent
 FEDERATION = "digits"

@@ -24,17 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from agent.memory import FILE, Memory
+from agent.shell.memory import FILE, Memory
 from benchmarks import fedge_side, flower_peer, machine
 from benchmarks.observer import Observer
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
-from fedge import ed25519
-from fedge.freshness import round_of
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.topics import Topics
-from fedge.trust import Signer
-from fleet import broker
+from fedge.identity import ed25519
+from fedge.identity.trust import Signer
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.topics import Topics
+from fleet.demo import broker
 
 GOAL_MB, GOAL_SIGNED_MB, GOAL_S = 60, 75, 0.6
 SETTLE_S = 1.0

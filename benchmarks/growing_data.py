@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 
 from agent.config import AgentSettings
-from agent.events import Done
+from agent.core.events import Done
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from benchmarks import machine
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.task import Task
+from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
-from fedge.plan import Plan
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.task import Task
 
 ROWS, NEWEST = 2_500_000, 100_000
 MORE = 100

@@ -31,13 +31,13 @@ from numpy.typing import NDArray
 
 from benchmarks import machine
 from benchmarks.processes import Processes, end_cleanly_on_sigterm
-from fedge.messages.task import Task
-from fedge.plan import Plan
-from fleet import baselines, broker, demo, learning
+from fedge.algorithms.plan import Plan
+from fedge.wire.messages.task import Task
 from fleet.datasets import FederatedDataset, load_watch
 from fleet.datasets.federated import DeviceData
-from fleet.provision import DATA_FILE, Federation, provision
-from fleet.threads import ONE_THREAD
+from fleet.demo import baselines, broker, demo, learning
+from fleet.demo.provision import DATA_FILE, Federation, provision
+from fleet.demo.threads import ONE_THREAD
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL = 0.02

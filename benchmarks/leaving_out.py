@@ -4,7 +4,8 @@
 
 20 devices learn the digits; from round 16 on one of them spoils the mean. For each further round: the
 accuracy with it, of the model that `fedge-aggregator new-generation --from-round 15 --without` makes
-(`aggregator/beginnings.py`), of that round's own mean without it, and of the same rounds trained anew.
+(`aggregator/aggregation/beginnings.py`), of that round's own mean without it, and of the same rounds trained
+anew.
 """
 
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.local.sgd import train
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.plan import Plan
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize
-from fedge.plan import Plan
 from fleet.datasets.digits import load_digits
 
 Vector = NDArray[np.float32]

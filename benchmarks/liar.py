@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import agent.__main__
-import agent.runtime
+import agent.shell.runtime
 from agent.trainers.assignment import Assignment
 from agent.trainers.contribution import Contributor
 from agent.trainers.worker import Worker
-from fedge.messages.message import Message, pack
-from fedge.messages.status import Status
-from fedge.messages.survey import Survey
-from fedge.messages.update import Update
-from fedge.moments import Moments
+from fedge.data.moments import Moments
+from fedge.wire.messages.message import Message, pack
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
 
 LARGEST_N = 1_000_000
 """`[federation] max_samples` as it is by default."""
@@ -132,7 +132,7 @@ def tell(lie: Lie) -> None:
         (Contributor, "_train", lying_train),
         (Contributor, "_survey", lying_survey),
         (Worker, "work", lying_work),
-        (agent.runtime, "pack", lying_pack),
+        (agent.shell.runtime, "pack", lying_pack),
     ):
         setattr(owner, name, lying)
 

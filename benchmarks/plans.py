@@ -11,9 +11,9 @@ broker between. The limit in the same run is the same network trained on all sam
 rounds of the grid's last plan.
 
 The accuracy of a plan is the mean of the last five rounds, which noise of single rounds moves less, over
-the seeds. The goal: what `aggregator.advice` proposes is within 2 points of the best of the grid, in each of
-the settings, both from sizes alone and where devices tell their classes (`[data] tell_classes`); else the
-exit code is 1.
+the seeds. The goal: what `aggregator.core.advice` proposes is within 2 points of the best of the grid, in
+each of the settings, both from sizes alone and where devices tell their classes (`[data] tell_classes`); else
+the exit code is 1.
 """
 
 import os
@@ -34,20 +34,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from agent.local.sgd import train
-from agent.mix import LEAST, rounded
-from aggregator.advice import Sizes, propose
-from aggregator.mixes import Mix, mix_of
-from aggregator.rules import mean
-from aggregator.rules.mean import Contribution
-from aggregator.survey import Measured, Unmeasured, standardize
+from agent.data.mix import LEAST, rounded
+from aggregator.aggregation.survey import Measured, Unmeasured, standardize
+from aggregator.core.advice import Sizes, propose
+from aggregator.core.mixes import Mix, mix_of
 from benchmarks import plans_curves
 from benchmarks.machine import description
-from fedge.messages.task import Task
-from fedge.moments import measure
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.rules import mean
+from fedge.algorithms.rules.mean import Contribution
+from fedge.data.moments import measure
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
-from fedge.plan import Plan
+from fedge.wire.messages.task import Task
 
 TRAIN_SAMPLES, HIDDEN = 1_500, 64
 SETTINGS: dict[str, tuple[int, float | None]] = {

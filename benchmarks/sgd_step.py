@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 
-from agent.local.sgd import descend  # noqa: E402
+from fedge.algorithms.local.sgd import descend  # noqa: E402
+from fedge.algorithms.plan import Plan  # noqa: E402
 from fedge.nn import Network, NetworkSpec, initialize  # noqa: E402
-from fedge.plan import Plan  # noqa: E402
 
 SAMPLES = 1_500
 RATE = 0.05

@@ -19,28 +19,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator import rounds
-from aggregator.answers import Answer
-from aggregator.awaited import counted_anew
-from aggregator.federation import Federation, Phase, Rules
-from aggregator.per_device import Devices, PerDevice
-from aggregator.stopping import Stopping
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import rounds
+from aggregator.core.awaited import counted_anew
+from aggregator.core.federation import Federation, Phase, Rules
+from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.stopping import Stopping
+from aggregator.core.verdicts import Answer
 from benchmarks.machine import description
-from fedge.capabilities import CAN
-from fedge.codecs import CODECS
-from fedge.frames import split
-from fedge.freshness import RoundId
-from fedge.messages.frame import Blob, Frame
-from fedge.messages.manifest import Cohort
-from fedge.messages.message import pack, unpack
-from fedge.messages.status import Decline, Status
-from fedge.messages.task import Task
-from fedge.messages.update import Update
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.wire.capabilities import CAN
+from fedge.wire.frames import split
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.status import Decline, Status
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 
 SIZES = (1_000, 10_000, 50_000)
 WAITED_FOR = 100

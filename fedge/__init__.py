@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedge.errors import ConfigError, DataError, FedgeError, GaveWay, ProtocolError, StateError
-    from fedge.plan import Plan, fedsgd
-    from fedge.schema import Schema
+    from fedge.algorithms.plan import Plan, fedsgd
+    from fedge.errors import ConfigError, Conflict, DataError, FedgeError, ProtocolError, StateError
+    from fedge.nn.schema import Schema
 
 __version__ = "0.2.0"
 
 __all__ = [
     "ConfigError",
+    "Conflict",
     "DataError",
     "FedgeError",
-    "GaveWay",
     "Plan",
     "ProtocolError",
     "Schema",

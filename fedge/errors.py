@@ -6,7 +6,7 @@
 | 69   | `Unanswered`      | try again later: nobody who could help answered                      |
 | 69   | `DeploymentError` | nothing: it ends an installation, which says what to do              |
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
-| 75   | `GaveWay`         | restart later: somebody else already does this work                  |
+| 75   | `Conflict`         | restart later: somebody else already does this work                  |
 | 75   | `Undecided`       | restart later: too little was heard to decide, and more may be       |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
 | 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; what serves ends with 0 then       |
@@ -14,8 +14,8 @@
 
 import os
 
-from fedge.disclosure import Public, withheld
-from fedge.reasons import Reason
+from fedge.data.disclosure import Public, withheld
+from fedge.wire.reasons import Reason
 
 
 class FedgeError(Exception):
@@ -66,13 +66,13 @@ class DeploymentError(FedgeError):
     exit_code = os.EX_UNAVAILABLE
 
 
-class GaveWay(FedgeError):  # noqa: N818 (an outcome rather than an error: somebody else is at work)
+class Conflict(FedgeError):  # noqa: N818 (an outcome rather than an error: somebody else is at work)
     """Another process already does this work; the text says which and where."""
 
     exit_code = os.EX_TEMPFAIL
 
 
-class Undecided(GaveWay):
+class Undecided(Conflict):
     """Too little was heard to decide, and more may still be; the text says of whom."""
 
 

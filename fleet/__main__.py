@@ -3,12 +3,12 @@
 import os
 import sys
 
-from fedge import interrupts
+from fedge.service import interrupts
 
 if __name__ == "__main__" or sys.argv[0].endswith("/fedge"):  # as a program, not a module
     interrupts.prepare()
 
-from fleet.threads import ONE_THREAD
+from fleet.demo.threads import ONE_THREAD
 
 EXTRAS = {
     "aggregator": {"cryptography", "onnx", "onnxruntime", "rich", "safetensors", "typer"},
@@ -21,7 +21,7 @@ def main() -> None:
     """Run the command line; a missing extra is told in one sentence."""
     os.environ.update(ONE_THREAD)
     try:
-        from fleet.cli import app
+        from fleet.cli.commands import app
 
         interrupts.run("fedge", app)
     except ModuleNotFoundError as error:

@@ -14,29 +14,29 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings
-from agent.dataset import fit
+from agent.data.dataset import fit
 from agent.sources import open_source
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator import rounds
 from aggregator.config import FederationSettings
-from aggregator.federation import Federation, Phase, Rules
-from aggregator.per_device import Devices
-from aggregator.stopping import Stopping
-from fedge import wire
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import rounds
+from aggregator.core.federation import Federation, Phase, Rules
+from aggregator.core.per_device import Devices
+from aggregator.core.stopping import Stopping
+from fedge.algorithms.plan import Plan
 from fedge.errors import ConfigError, DataError, ProtocolError
-from fedge.frames import Refused, split
-from fedge.freshness import RoundId
-from fedge.messages.fields import MAX_SIZE
-from fedge.messages.frame import Blob, Frame
-from fedge.messages.manifest import Cohort
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.messages.task import Task
-from fedge.messages.update import Update
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.wire import encoding
+from fedge.wire.frames import Refused, split
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 
 
 def rows_of(table: dict[str, tuple[Any, ...]]) -> list[Any]:
@@ -397,17 +397,17 @@ def said_of(payload: bytes, state: Federation = STATE, device: str = "pi-1") -> 
                 message = Refused(error.reason, str(error))
             _, effects = rounds.step(state, on.UpdateRead(1.0, device, frame.id, message))
     receipts = [effect.receipt for effect in effects if isinstance(effect, do.SendReceipt)]
-    said = [effect.text for effect in effects if isinstance(effect, do.Say)]
+    said = [effect.text for effect in effects if isinstance(effect, do.Log)]
     return receipts[0], said[0] if said else ""
 
 
 def framed(**changes: Any) -> bytes:
-    fields = {**wire.decode(pack(UPDATE)), **changes}
-    return split(wire.encode({key: value for key, value in fields.items() if value is not None}))[0]
+    fields = {**encoding.decode(pack(UPDATE)), **changes}
+    return split(encoding.encode({key: value for key, value in fields.items() if value is not None}))[0]
 
 
 def frame(**changes: Any) -> bytes:
-    return wire.encode({**wire.decode(framed()), **changes})
+    return encoding.encode({**encoding.decode(framed()), **changes})
 
 
 UPDATES: dict[str, tuple[Any, ...]] = {

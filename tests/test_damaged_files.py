@@ -18,18 +18,18 @@ import pytest
 import agent.__main__
 import aggregator.__main__
 from agent.enrolment.certificates import KeyAndRequest
+from aggregator.backup.backup import backup
 from aggregator.config import FederationSettings
-from aggregator.keeping.backup import backup
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
-from aggregator.opening import begin
-from fedge.store.atomic_files import make_folder
-from fleet.cli import app
-from fleet.identities.enrolling import enroll
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.tokens import promise
+from aggregator.shell.startup import begin
+from fedge.storage.atomic_files import make_folder
+from fleet.cli.commands import app
+from fleet.pki.enrolment import enroll
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.tokens import promise
 
 CUTS, FLIPS = 12, 24
 DOCUMENTED = {0, 64, 65, 69, 74, 75, 78}

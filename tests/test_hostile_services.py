@@ -17,28 +17,28 @@ from typing import Any
 
 import pytest
 
+from aggregator.aggregation.replay import replay
+from aggregator.backup.backup import backup
+from aggregator.backup.new_generation import begin_next
+from aggregator.backup.restore import restore
+from aggregator.cli.installation import ownership
 from aggregator.config import FederationSettings
-from aggregator.installation import ownership
-from aggregator.keeping.backup import backup
-from aggregator.keeping.new_generation import begin_next
-from aggregator.keeping.restore import restore
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
-from aggregator.opening import begin
-from aggregator.replay import replay
+from aggregator.shell.startup import begin
 from fedge.errors import FedgeError
-from fedge.store import atomic_files, locks
-from fleet.identities import founding_folders
-from fleet.identities.enrolling import admit_observer, enroll, enroll_all, revoke
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.identity import Identity
-from fleet.identities.listing import listing
-from fleet.identities.renewing import renew
-from fleet.identities.signing import rotate_signing_key
-from fleet.identities.tokens import promise
+from fedge.storage import atomic_files, locks
+from fleet.pki import init_folders
+from fleet.pki.device_list import listing
+from fleet.pki.enrolment import admit_observer, enroll, enroll_all, revoke
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Identity
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.renewal import renew
+from fleet.pki.signing_key import rotate_signing_key
+from fleet.pki.tokens import promise
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +122,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FederationFolder:
     """As it is when it was installed: `registrar/` and `broker/` belong to the registrar's user."""
-    monkeypatch.setattr(founding_folders, "BROKER_GROUP", "root")  # there is such a group everywhere
+    monkeypatch.setattr(init_folders, "BROKER_GROUP", "root")  # there is such a group everywhere
     root = tmp_path / "greenhouse"
     shutil.copytree(pristine, root)
     for part, owner in (("registrar", SERVICE), ("broker", SERVICE)):
@@ -271,7 +271,7 @@ def test_no_command_for_the_ledger_is_led_out_of_the_state_folder(
 ) -> None:
     kept = tmp_path / "kept.backup"
     backup(settings, kept)
-    monkeypatch.setattr("aggregator.opening.open_federation", lambda *_, **__: None)
+    monkeypatch.setattr("aggregator.shell.startup.open_federation", lambda *_, **__: None)
     work: list[Callable[[], object]] = [
         lambda: backup(settings, tmp_path / "new.backup"),
         lambda: replay(state / FILE, 0, 1),
@@ -363,7 +363,7 @@ def test_root_reads_a_ledger_again_and_again_that_it_has_open(
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     if not proc:
-        monkeypatch.setattr("fedge.pinning.os.listdir", nothing)
+        monkeypatch.setattr("fedge.storage.pinning.os.listdir", nothing)
     ledger = Ledger(state / FILE)
     for _ in range(3):
         with read_only(state / FILE) as reader:

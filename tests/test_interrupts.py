@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fedge import interrupts
+from fedge.service import interrupts
 
 AT_MOMENT = """
 import os, runpy, signal, sys
@@ -183,7 +183,10 @@ def test_a_second_one_ends_a_module_that_never_gets_imported(place: Path) -> Non
 
 def test_who_ignores_it_hands_that_on() -> None:
     """As `nohup`, or a script that runs it in the background, wants it."""
-    program = "import signal; from fedge import interrupts; interrupts.prepare(); print(signal.getsignal(2))"
+    program = (
+        "import signal; from fedge.service import interrupts; "
+        "interrupts.prepare(); print(signal.getsignal(2))"
+    )
     told = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

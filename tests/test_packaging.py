@@ -142,7 +142,7 @@ def test_an_aggregator_without_its_extra_says_so_in_one_sentence(
 
 @pytest.mark.slow
 def test_a_device_needs_no_extra(bare: dict[str, str], tmp_path: Path) -> None:
-    code = "import agent.__main__, agent.loop, agent.predict, fedge"
+    code = "import agent.__main__, agent.shell.loop, agent.cli.predict, fedge"
     done = run(bare, "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
     (tmp_path / "a.csv").write_text("x,label\n" + "1,a\n2,b\n" * 20)
@@ -155,7 +155,10 @@ def test_a_device_needs_no_extra(bare: dict[str, str], tmp_path: Path) -> None:
 
 def test_the_agent_loads_none_of_the_heavy_packages() -> None:
     heavy = {"onnx", "onnxruntime", "plotly", "starlette", "typer", "rich", "cryptography", "safetensors"}
-    code = "import sys, agent.__main__, agent.loop; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = (
+        "import sys, agent.__main__, agent.shell.loop; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
     done = run({**os.environ, "PYTHONPATH": str(ROOT)}, "-c", code)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 import pytest
 from pydantic import Field
 
-from fedge.settings import FileSettings, Section
-from fleet import settings_reference
-from fleet.settings_reference import FILES, reference
+from fedge.service.settings import FileSettings, Section
+from fleet.cli import settings_reference
+from fleet.cli.settings_reference import FILES, reference
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 

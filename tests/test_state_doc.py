@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
-from agent import effects as agent_effects
-from agent import memory
-from aggregator import effects as aggregator_effects
+from agent.core import effects as agent_effects
+from agent.shell import memory
+from aggregator.core import effects as aggregator_effects
 from aggregator.ledger import layout as ledger
-from fedge.store.databases import open_database
-from fleet.identities import register
+from fedge.storage.databases import open_database
+from fleet.pki import register
 
 PAGE = Path(__file__).parents[1] / "docs" / "state.md"
 

@@ -1,4 +1,4 @@
-"""Every write of the programs goes through `fedge.folders`, or stands here with the reason why it need not.
+"""Every write of the programs goes through `fedge.storage.folders`, or stands here with the reason.
 
 What root writes below a folder of a service may be led anywhere by a link that its user has put there (see
 `test_hostile_services.py`). So no other module opens a file to write, or makes, renames, links or removes
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedge", "agent", "aggregator", "fleet")
 KERNEL = {
     *(f"fedge/{name}.py" for name in ("batches", "files", "folders", "paths", "pinning")),
-    *(f"fedge/store/{name}.py" for name in ("atomic_files", "databases", "locks")),
+    *(f"fedge/storage/{name}.py" for name in ("atomic_files", "databases", "locks")),
 }
 OF_PATHS = {
     "write_text", "write_bytes", "chmod", "lchmod", "mkdir", "touch", "symlink_to", "hardlink_to",
@@ -50,37 +50,37 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "fedge/deployment/units.py": {"unlink": OF_THE_SYSTEM, "rmdir": OF_THE_SYSTEM},
     "agent/__main__.py": {"os.open": "/dev/null"},
-    "agent/installation/commands.py": {"rmtree": OF_THE_SYSTEM},
+    "agent/cli/installation/commands.py": {"rmtree": OF_THE_SYSTEM},
     "agent/enrolment/pending.py": {"rmtree": "its own folder; rmtree follows no link"},
-    "aggregator/installation/folder.py": {
+    "aggregator/cli/installation/folder.py": {
         "move": "of the folder that whoever types the command owns, to one of root's",
     },
-    "aggregator/installation/commands.py": {
+    "aggregator/cli/installation/commands.py": {
         "rmtree": f"the federation's folder {OF_THE_SYSTEM}; rmtree follows no link",
         "unlink": OF_THE_SYSTEM,
     },
-    "aggregator/exporting.py": {"rmdir": "run by the service as its own user; rmdir follows no link"},
-    "aggregator/keeping/backup.py": {
+    "aggregator/export/writer.py": {"rmdir": "run by the service as its own user; rmdir follows no link"},
+    "aggregator/backup/backup.py": {
         "TemporaryDirectory": "a new folder of root's alone; what is in it is pinned"
     },
-    "fleet/identities/dismissing.py": {"TemporaryDirectory": "a new folder of root's alone"},
+    "fleet/pki/kick.py": {"TemporaryDirectory": "a new folder of root's alone"},
     "fleet/datasets/federated.py": {"open": OWN},
-    "fleet/dealing.py": {"mkdir": OWN, "replace": OWN},
-    "fleet/demo.py": {"write_text": OWN},
-    "fleet/folders.py": {"rmtree": OWN, "mkdir": OWN, "touch": OWN, "rename": OWN},
-    "fleet/learning.py": {"mkdir": OWN},
+    "fleet/demo/partition.py": {"mkdir": OWN, "replace": OWN},
+    "fleet/demo/demo.py": {"write_text": OWN},
+    "fleet/demo/folders.py": {"rmtree": OWN, "mkdir": OWN, "touch": OWN, "rename": OWN},
+    "fleet/demo/learning.py": {"mkdir": OWN},
     "fleet/trial/files.py": {"mkdir": OWN, "write_text": OWN, "copyfile": OWN},
     "fleet/trial/run.py": {"write_text": OWN, "rmtree": OWN},
-    "fleet/settings_reference.py": {"write_text": OWN},
-    "fleet/broker.py": {"mkdir": OWN, "write_text": OWN},
-    "fleet/processes.py": {"open": OWN},
-    "fleet/provision.py": {"mkdir": OWN, "write_text": OWN},
-    "fleet/world/world.py": {
+    "fleet/cli/settings_reference.py": {"write_text": OWN},
+    "fleet/demo/broker.py": {"mkdir": OWN, "write_text": OWN},
+    "fleet/demo/processes.py": {"open": OWN},
+    "fleet/demo/provision.py": {"mkdir": OWN, "write_text": OWN},
+    "fleet/simulator/world.py": {
         "TemporaryDirectory": OWN, "mkdir": OWN, "write_bytes": OWN, "write_text": OWN, "copy": OWN,
     },
-    "fleet/world/disks.py": {"copy": OWN},
-    "fleet/world/operator.py": {"unlink": OWN, "write_bytes": OWN},
-    "fleet/world/shortcuts.py": {"write_bytes": OWN},
+    "fleet/simulator/disks.py": {"copy": OWN},
+    "fleet/simulator/operator.py": {"unlink": OWN, "write_bytes": OWN},
+    "fleet/simulator/fastpaths.py": {"write_bytes": OWN},
 }  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def test_nothing_else_writes() -> None:
         for line in lines
         if what not in ALLOWED.get(module, {})
     ]
-    assert not unknown, "write through fedge.files or fedge.store, or say in ALLOWED why not"
+    assert not unknown, "write through fedge.storage.files or fedge.storage, or say in ALLOWED why not"
 
 
 def test_the_list_names_nothing_that_is_gone() -> None:

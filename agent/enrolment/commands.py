@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.config import AgentSettings
-from fedge.arguments import accept_config
-from fedge.device_names import as_id, renamed
-from fedge.ed25519 import require
+from fedge.identity.device_names import as_id, renamed
+from fedge.identity.ed25519 import require
+from fedge.service.arguments import accept_config
 
 WAIT_S = 60.0
 P = TypeVar("P", bound=argparse.ArgumentParser)
@@ -51,8 +51,8 @@ def run_join(options: argparse.Namespace) -> int:
     """
     require("fedge-agent join", "secure")
     from agent.enrolment.join import begin_request, join_with_bundle, join_with_token
-    from fedge.bundle import AGENT
-    from fedge.token import PREFIX, Token
+    from fedge.identity.bundle import AGENT
+    from fedge.identity.token import PREFIX, Token
 
     given: str | None = options.with_
     folder: Path = options.folder

@@ -5,10 +5,8 @@ import time
 from queue import Empty, SimpleQueue
 
 from fedge.errors import ConfigError, ProtocolError, Unanswered
-from fedge.messages.message import pack, unpack
-from fedge.provisioning import Enrol, Issued, Renew, digest
-from fedge.settings import BrokerSettings
-from fedge.topics import Topics
+from fedge.identity.provisioning import Enrol, Issued, Renew, digest
+from fedge.service.settings import BrokerSettings
 from fedge.transport import (
     LinkDown,
     LinkEvent,
@@ -19,6 +17,8 @@ from fedge.transport import (
     Transport,
 )
 from fedge.transport.mqtt import MqttTransport
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.topics import Topics
 
 log = logging.getLogger("fedge.agent")
 

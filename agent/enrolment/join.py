@@ -8,10 +8,10 @@ from pathlib import Path
 from agent.enrolment.certificates import KeyAndRequest
 from agent.enrolment.exchange import ask
 from agent.enrolment.pending import Pending, pending
-from fedge import bundle
-from fedge.device_names import as_id
 from fedge.errors import ConfigError, StateError
-from fedge.provisioning import (
+from fedge.identity import bundle
+from fedge.identity.device_names import as_id
+from fedge.identity.provisioning import (
     MAX_COMMON_NAME,
     SALT_BYTES,
     Enrol,
@@ -21,10 +21,10 @@ from fedge.provisioning import (
     identity,
     may_name_a_device,
 )
-from fedge.settings import BrokerSettings
-from fedge.store.atomic_files import atomic_write, make_folder
-from fedge.token import Token
-from fedge.topics import Topics
+from fedge.identity.token import Token
+from fedge.service.settings import BrokerSettings
+from fedge.storage.atomic_files import atomic_write, make_folder
+from fedge.wire.topics import Topics
 
 PENDING = "joining"
 """The folder, inside the device's, of what was begun."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from agent.enrolment.certificates import KeyAndRequest
 from fedge.errors import StateError
-from fedge.files import sync_folder
-from fedge.store.atomic_files import atomic_write, make_folder
-from fedge.store.locks import lock
+from fedge.storage.atomic_files import atomic_write, make_folder
+from fedge.storage.files import sync_folder
+from fedge.storage.locks import lock
 
 REQUEST = "request.pem"
 
@@ -27,7 +27,7 @@ class Pending:
         folder: made if need be, readable by its owner alone.
 
     Raises:
-        GaveWay: another process works in it.
+        Conflict: another process works in it.
         StateError: it cannot be used.
     """
 

@@ -12,13 +12,13 @@ from agent.config import AgentSettings
 from agent.enrolment.certificates import Present, belong
 from agent.enrolment.exchange import ask
 from agent.enrolment.pending import pending
-from fedge.bundle import broker_url
 from fedge.errors import ConfigError
-from fedge.files import describe_file
-from fedge.provisioning import Renew, identity, renewal_statement, renewal_user
-from fedge.settings import BrokerSettings
-from fedge.store.atomic_files import atomic_write
-from fedge.topics import Topics
+from fedge.identity.bundle import broker_url
+from fedge.identity.provisioning import Renew, identity, renewal_statement, renewal_user
+from fedge.service.settings import BrokerSettings
+from fedge.storage.atomic_files import atomic_write
+from fedge.storage.files import describe_file
+from fedge.wire.topics import Topics
 
 PENDING = "renewing"
 """The folder, beside the identity, of what was begun."""

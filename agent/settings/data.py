@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_serializer
 
-from fedge.settings import Section, number_of
+from fedge.service.settings import Section, number_of
 
 Missing = Literal["refuse", "drop", "fill"]
 UnknownLabels = Literal["refuse", "drop"]
@@ -76,7 +76,7 @@ class DataSettings(Section):
     """What the sections of all sources share: how samples are chosen and divided.
 
     What is None was not said by the owner: the task may propose it, and there is a default for it
-    (`agent.rules`).
+    (`agent.data.rules`).
     """
 
     missing: Missing | None = None

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from fedge.plan import MAX_EPOCHS
-from fedge.settings import Section
+from fedge.algorithms.plan import MAX_EPOCHS
+from fedge.service.settings import Section
 
 
 class LimitsSettings(Section):

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from agent.hours import Hours, read_hours
-from fedge.settings import Section
+from agent.core.hours import Hours, read_hours
+from fedge.service.settings import Section
 
 
 def _hours(text: object) -> Any:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from fedge.provisioning import PORT
-from fedge.settings import LocalPath, Section
+from fedge.identity.provisioning import PORT
+from fedge.service.settings import LocalPath, Section
 
 
 class RenewalSettings(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from agent.settings.data import DataSettings
-from fedge.settings import LocalPath
+from fedge.service.settings import LocalPath
 
 DEFAULT_SOURCE = "data"
 """The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""

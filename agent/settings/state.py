@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedge.settings import LocalPath, Section
+from fedge.service.settings import LocalPath, Section
 
 
 class StateSettings(Section):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from fedge.settings import Section
+from fedge.service.settings import Section
 
 
 class TrainerSettings(Section):

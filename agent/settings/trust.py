@@ -1,6 +1,6 @@
 """`[trust]` of `agent.toml`."""
 
-from fedge.settings import LocalPath, Section
+from fedge.service.settings import LocalPath, Section
 
 
 class TrustSettings(Section):

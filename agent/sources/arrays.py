@@ -9,7 +9,7 @@ from agent.sources.conversion import Plain, plain
 from agent.sources.earlier import Earlier, earlier
 from agent.sources.remainders import remainders
 from agent.sources.samples import Fault, Samples, number
-from fedge.disclosure import Known, public
+from fedge.data.disclosure import Known, public
 from fedge.errors import DataError
 
 

@@ -13,7 +13,7 @@ from agent.sources.earlier import Forgotten
 from agent.sources.remainders import Remainders
 from agent.sources.tables import Header, Row
 from agent.sources.times import NONE_YET, Last, Times
-from fedge.disclosure import Public, public
+from fedge.data.disclosure import Public, public
 
 MISSING = frozenset(
     {

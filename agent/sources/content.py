@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.sources.samples import unreadable
 from agent.sources.signatures import refuse_foreign
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 BLOCK = 1 << 16

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources.foreign import foreign
-from fedge.disclosure import Known, public
+from fedge.data.disclosure import Known, public
 from fedge.errors import DataError
 
 FAITHFUL = (np.ndarray, np.memmap, np.matrix, np.ma.MaskedArray)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 COMPARED = 100

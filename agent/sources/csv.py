@@ -15,7 +15,7 @@ from agent.sources.said import NOTHING, Said
 from agent.sources.samples import LeftOut, Samples, unreadable
 from agent.sources.tables import COMPLETE
 from agent.sources.times import NONE_YET
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 

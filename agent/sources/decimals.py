@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources.said import Said
-from fedge.disclosure import Public, public
+from fedge.data.disclosure import Public, public
 
 _GROUPS = {sign: re.compile(rf"[+-]?[1-9]\d{{0,2}}({re.escape(sign)}\d{{3}})+") for sign in ",."}
 _FRACTION = {

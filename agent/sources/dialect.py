@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.sources.header import is_time, looks_like_data, looks_like_number, refuse_line_protocol
 from agent.sources.preambles import Form, Preamble, read_preamble
 from agent.sources.said import Said
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 LINES, BYTES = 200, 1 << 16

@@ -1,7 +1,7 @@
 """What came before the rows that are used, and is forgotten: how much of each recording, and in what order.
 
-A row's part in the division follows from its number in its recording (`agent.division`). So the rows that
-`[data] newest` has forgotten go on counting: else every row would change its number when others come.
+A row's part in the division follows from its number in its recording (`agent.data.division`). So the rows
+that `[data] newest` has forgotten go on counting: else every row would change its number when others come.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agent.settings.data import DataSettings
 from agent.sources.columns import Absence
 from agent.sources.samples import Exclusion, Samples, Source
-from fedge.disclosure import listing, public
+from fedge.data.disclosure import listing, public
 from fedge.errors import DataError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from agent.sources.rotation import matching
 from agent.sources.samples import unreadable
 from agent.sources.signatures import refuse_foreign
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 SUFFIXES = (".csv",)

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fedge.disclosure import Public
+from fedge.data.disclosure import Public
 from fedge.errors import DataError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from agent.sources.arrays import samples_from_arrays
 from agent.sources.foreign import foreign
 from agent.sources.samples import Samples
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 

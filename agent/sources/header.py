@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 FIRST_NAMES = frozenset({"0", "1", *map(str, range(1_900, 2_101))})

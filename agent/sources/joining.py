@@ -15,7 +15,7 @@ from agent.sources.earlier import Earlier, First, earlier
 from agent.sources.newest import days_end
 from agent.sources.rotation import log_of
 from agent.sources.samples import Ahead, Fault, LeftOut, Samples, Unread, number
-from fedge.disclosure import listing, public
+from fedge.data.disclosure import listing, public
 from fedge.errors import DataError
 
 KEYS = {"_field": "_value", "entity_id": "state"}

@@ -8,7 +8,7 @@ from typing import Any
 from agent.sources.content import Content
 from agent.sources.records import Bad, is_utf8
 from agent.sources.tables import Header, Row
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 MANY, SPARSE = 200, 0.05

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agent.sources import times
 from agent.sources.columns import Columns
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 DAY_S = 86_400.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.sources.arrays import samples_from_arrays
 from agent.sources.samples import Samples, unreadable
-from fedge.disclosure import listing, public
+from fedge.data.disclosure import listing, public
 from fedge.errors import DataError
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fedge.disclosure import Public, public
+from fedge.data.disclosure import Public, public
 
 _NOT_UTF_8 = public("not UTF-8"), "; save the file as CSV in UTF-8"
 SPACES = re.compile(r"[ \t]+")

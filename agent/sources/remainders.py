@@ -6,9 +6,9 @@ Whether a column is needed like that is for the task to say, which is not known 
 kept for every column until its rows have shown that float32 does.
 
 They have where `CHUNK` rows in a row spread far: in all but one of four parts the middle half of the values
-is wider than 2⁻¹² of them, which is eight times what `fedge.moments.is_fine` asks for. Rows that follow each
-other spread less than all of them, so a column that changes slowly is kept rather than not; and one jump of a
-clock says nothing of the rest. Which chunks there are depends on the rows alone, not on how they came.
+is wider than 2⁻¹² of them, which is eight times what `fedge.data.moments.is_fine` asks for. Rows that follow
+each other spread less than all of them, so a column that changes slowly is kept rather than not; and one jump
+of a clock says nothing of the rest. Which chunks there are depends on the rows alone, not on how they came.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources.buffers import Buffer
-from fedge.moments import FINE
+from fedge.data.moments import FINE
 
 PARTS, PART = 4, 16
 CHUNK = PARTS * PART

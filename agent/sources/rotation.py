@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from fedge.disclosure import listing, public
+from fedge.data.disclosure import listing, public
 from fedge.errors import DataError
 
 PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip"})

@@ -2,7 +2,7 @@
 
 Error messages about data name places, never values. They have two texts: the full one names files and
 columns, and stays here; what travels to the aggregator when a device declines is `public`, see
-fedge.disclosure.
+fedge.data.disclosure.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agent.sources.earlier import Earlier
 from agent.sources.rotation import NOTHING_BESIDE, Beside
-from fedge.disclosure import Public, public
+from fedge.data.disclosure import Public, public
 from fedge.errors import DataError
 
 

@@ -6,7 +6,7 @@ for gzip, PKWARE's APPNOTE for zip, SQLite's "Database File Format").
 
 from pathlib import Path
 
-from fedge.disclosure import Public, public
+from fedge.data.disclosure import Public, public
 from fedge.errors import DataError
 
 _EXPORT = "pandas.{reader}(…).to_csv(…, index=False)"

@@ -11,7 +11,7 @@ from agent.sources.dialect import Dialect
 from agent.sources.header import is_another_header, looks_like_data, looks_like_number
 from agent.sources.preambles import END, SPECIAL, SPECIAL_END, Form
 from agent.sources.records import Bad, Records
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 COMPLETE = "complete or delete the line"

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.settings.sources import DEFAULT_SOURCE
-from fedge.messages.manifest import Manifest
-from fedge.messages.task import Task
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.task import Task
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import AgentSettings
-from agent.dataset import Dataset
-from agent.events import Done
-from agent.local.shuffling import generator
-from agent.local.timekeeping import Timekeeper
-from agent.snapshot import Snapshot
+from agent.core.events import Done
+from agent.data.dataset import Dataset
+from agent.data.snapshot import Snapshot
 from agent.trainers.assignment import Assignment
 from agent.trainers.data import Data
 from agent.trainers.figures import finite, measured
-from agent.trainers.protocol import Job, Trainer
 from agent.trainers.survey import survey_of
-from fedge.codecs import CODECS
-from fedge.freshness import round_of
-from fedge.messages.message import pack
-from fedge.messages.survey import Survey
-from fedge.messages.update import FIGURES, WEIGHTS, Update
+from agent.trainers.timekeeping import Timekeeper
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.local.shuffling import generator
+from fedge.algorithms.trainer import Job, Trainer
 from fedge.nn import Network
 from fedge.nn.spec import clip_of
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import FIGURES, WEIGHTS, Update
 
 Cancelled = Callable[[], bool]
 

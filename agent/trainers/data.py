@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from agent.config import AgentSettings
-from agent.dataset import Dataset, fit
-from agent.extremes import Extremes, extremes
-from agent.logbook import Logbook
-from agent.snapshot import Snapshot, current
+from agent.data.dataset import Dataset, fit
+from agent.data.extremes import Extremes, extremes
+from agent.data.snapshot import Snapshot, current
+from agent.shell.data_log import Logbook
 from agent.sources import Source
 from agent.trainers.assignment import Assignment
 from fedge.errors import DataError
-from fedge.messages.task import Task
+from fedge.wire.messages.task import Task
 
 
 class Data:

@@ -2,15 +2,15 @@
 
 import logging
 
-from agent.dataset import Unfit
-from agent.events import Failed
-from agent.extremes import Extremes
-from agent.local.timekeeping import TooLong
-from agent.trainers.protocol import Diverged
-from fedge.disclosure import public
+from agent.core.events import Failed
+from agent.data.dataset import Unfit
+from agent.data.extremes import Extremes
+from agent.trainers.timekeeping import TooLong
+from fedge.algorithms.trainer import Diverged
+from fedge.data.disclosure import public
 from fedge.errors import DataError
-from fedge.freshness import RoundId
-from fedge.reasons import Reason
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dataset import Dataset
+from agent.data.dataset import Dataset
 from fedge.nn import Network
 
 

@@ -1,9 +1,9 @@
-"""The built-in trainer: `agent.local.sgd`, with NumPy alone."""
+"""The built-in trainer: `fedge.algorithms.local.sgd`, with NumPy alone."""
 
 from collections.abc import Callable
 
-from agent.local.sgd import train
-from agent.trainers.protocol import Job, Trained
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.trainer import Job, Trained
 
 
 class Sgd:

@@ -1,10 +1,10 @@
 """The answer to a survey: what a device tells of its data."""
 
 from agent.config import AgentSettings
-from agent.snapshot import Snapshot
+from agent.data.snapshot import Snapshot
 from agent.trainers.assignment import Assignment
-from fedge.messages.survey import Survey
-from fedge.moments import FEWEST, as_if_of, withhold
+from fedge.data.moments import FEWEST, as_if_of, withhold
+from fedge.wire.messages.survey import Survey
 
 
 def survey_of(assignment: Assignment, snapshot: Snapshot, settings: AgentSettings) -> Survey:

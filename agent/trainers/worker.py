@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 
 from agent.config import AgentSettings
-from agent.events import Done, Failed, Judged
-from agent.judging import Judgement, judge
+from agent.core.events import Done, Failed, Judged
+from agent.data.snapshot import Snapshot
 from agent.settings.sources import DEFAULT_SOURCE
-from agent.snapshot import Snapshot
 from agent.sources import Source
 from agent.trainers.assignment import Assignment
+from agent.trainers.comparison import Judgement, judge
 from agent.trainers.contribution import Contributor
 from agent.trainers.data import Data
 from agent.trainers.declines import declined, unforeseen
-from agent.trainers.protocol import Cancelled, Trainer
 from agent.trainers.sgd import Sgd
-from fedge.freshness import round_of
-from fedge.liveness import Pulse
+from fedge.algorithms.trainer import Cancelled, Trainer
+from fedge.service.liveness import Pulse
+from fedge.wire.freshness import round_of
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from aggregator.ledger.queries.rounds import RoundQueries
 from aggregator.ledger.queries.summaries import SummaryQueries
 from aggregator.ledger.queries.updates import UpdateQueries
 from fedge.errors import StateError
-from fedge.store.atomic_files import exists
-from fedge.store.databases import database_error, open_read_only
+from fedge.storage.atomic_files import exists
+from fedge.storage.databases import database_error, open_read_only
 
 
 class LedgerReader(AnswerQueries, ContentQueries, DeviceQueries, RoundQueries, SummaryQueries, UpdateQueries):

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fedge.freshness import RoundId
-from fedge.messages.manifest import Cohort
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.manifest import Cohort
 
 
 @dataclass(frozen=True)

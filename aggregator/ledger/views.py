@@ -6,8 +6,8 @@ from pathlib import Path
 
 from aggregator.ledger.layout import COUNTS_MISSES, TELLS_DECLINES, TELLS_USES
 from aggregator.ledger.reading import connect_read_only
-from aggregator.rules.columns import Outlying
-from fedge.freshness import RoundId
+from fedge.algorithms.rules.columns import Outlying
+from fedge.wire.freshness import RoundId
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from aggregator.choice import How
-from fedge.settings import LocalPath, Section
+from aggregator.core.choice import How
+from fedge.service.settings import LocalPath, Section
 
 
 class ExportSection(Section):

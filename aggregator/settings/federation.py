@@ -6,9 +6,9 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aggregator.settings.names import require_unique
-from fedge.device_names import as_ids, renamed
-from fedge.settings import LocalPath, Section
-from fedge.topics import DEVICE_ID, FEDERATION
+from fedge.identity.device_names import as_ids, renamed
+from fedge.service.settings import LocalPath, Section
+from fedge.wire.topics import DEVICE_ID, FEDERATION
 
 log = logging.getLogger("fedge.aggregator")
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from fedge.settings import Section
+from fedge.service.settings import Section
 
 
 def _host_and_port(text: object) -> object:

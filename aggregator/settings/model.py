@@ -5,11 +5,11 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from aggregator.settings.names import Columns, require_unique
-from fedge.messages.fields import SourceName
-from fedge.messages.task import Task
+from fedge.data.rules import Proposal
 from fedge.nn.spec import LEAST_CLIP, MAX_WIDTH, MOST_CLIP, Dense, NetworkSpec, TrainableSpec
-from fedge.rules import Proposal
-from fedge.settings import Section, number_of
+from fedge.service.settings import Section, number_of
+from fedge.wire.messages.fields import SourceName
+from fedge.wire.messages.task import Task
 
 
 def _named(features: object) -> object:

@@ -2,13 +2,13 @@
 
 from pydantic import ConfigDict, field_validator
 
-from fedge.codecs import CODECS
-from fedge.plan import Plan
-from fedge.settings import number_of
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
+from fedge.service.settings import number_of
 
 
 class PlanSection(Plan):
-    """`[plan]`: what a chosen device does in a round (see `fedge.plan`)."""
+    """`[plan]`: what a chosen device does in a round (see `fedge.algorithms.plan`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from fedge.settings import Section, number_of
+from fedge.service.settings import Section, number_of
 
 
 class RoundsSection(Section):

@@ -1,6 +1,6 @@
 """`[signing]` of `federation.toml`."""
 
-from fedge.settings import LocalPath, Section
+from fedge.service.settings import LocalPath, Section
 
 
 class SigningSection(Section):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from fedge.settings import LocalPath, Section
+from fedge.service.settings import LocalPath, Section
 
 
 class StateSection(Section):

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from aggregator.stopping import FigureName
-from fedge.settings import Section
+from aggregator.core.stopping import FigureName
+from fedge.service.settings import Section
 
 
 class StoppingSection(Section):

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from fedge.settings import LocalPath, Section
+from fedge.service.settings import LocalPath, Section
 
 
 class WatchSection(Section):

@@ -19,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 from fedge import __version__
 from fedge.deployment.machine import need_package, run, say
 from fedge.errors import DeploymentError
-from fedge.files import point
-from fedge.store.atomic_files import make_folder
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.files import point
 
 BASE = Path("/opt/fedge")
 BIN = Path("/usr/local/bin")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fedge.deployment.machine import run
 from fedge.errors import DeploymentError
-from fedge.files import read_file
-from fedge.store.atomic_files import atomic_write, make_folder
+from fedge.storage.atomic_files import atomic_write, make_folder
+from fedge.storage.files import read_file
 
 SYSTEM = Path("/etc/systemd/system")
 STATE = Path("/var/lib")

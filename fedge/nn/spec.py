@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from fedge.moments import ROUNDING_UNITS, is_fine
-from fedge.names import WireName, mark_unknown, tidy
-from fedge.schema import Schema
+from fedge.data.moments import ROUNDING_UNITS, is_fine
+from fedge.nn.schema import Schema
+from fedge.wire.names import WireName, mark_unknown, tidy
 
 MAX_WIDTH = 65_536
 MAX_LAYERS = 64
@@ -273,7 +273,7 @@ def takes_float64(network: NetworkSpec) -> bool:
 def fine_columns(network: NetworkSpec) -> tuple[int, ...]:
     """The columns because of which inputs are float64, by number: for people.
 
-    Not those that are constant, whose scale is 1 or 8 units of float32 (`aggregator.survey`).
+    Not those that are constant, whose scale is 1 or 8 units of float32 (`aggregator.aggregation.survey`).
     """
     first = network.layers[0]
     if not isinstance(first, Standardize) or first.rest is None:

@@ -1,15 +1,15 @@
 """What the programs need of a network: `Transport`.
 
-`fedge.transport.mqtt.MqttTransport` implements it over MQTT 5, `fleet.world.link.VirtualLink` on the virtual
-network of the simulated world. `tests/transport` runs the same checks on both; a third implementation is done
-when it passes them.
+`fedge.transport.mqtt.MqttTransport` implements it over MQTT 5, `fleet.simulator.link.VirtualLink` on the
+virtual network of the simulated world. `tests/transport` runs the same checks on both; a third implementation
+is done when it passes them.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fedge.liveness import Pulse
+from fedge.service.liveness import Pulse
 from fedge.transport.events import LinkEvent, MessageArrived, Publication
 
 
@@ -59,8 +59,8 @@ class Transport(Protocol):
     def open(self) -> None:
         """Begin to connect, and to come back after every loss, until `close`. It may be opened again."""
 
-    def close(self, last_words: Publication | None = None, *, timeout_s: float = 1.0) -> None:
-        """Publish `last_words`, if it is up, and disconnect so that the broker drops the will.
+    def close(self, offline_status: Publication | None = None, *, timeout_s: float = 1.0) -> None:
+        """Publish `offline_status`, if it is up, and disconnect so that the broker drops the will.
 
         It returns within `timeout_s`, whatever the broker does. Closed twice is closed once.
         """

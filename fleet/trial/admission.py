@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from agent.dataset import Unfit
-from fedge.disclosure import listing
+from agent.data.dataset import Unfit
+from fedge.data.disclosure import listing
 from fedge.errors import DataError
-from fleet.columns import require
+from fleet.trial.columns import require
 from fleet.trial.files import FEWEST, DeviceFiles
 from fleet.trial.options import Options
 from fleet.trial.participants import Participant, read, task_of

@@ -86,8 +86,8 @@ def try_(
                 65 the files cannot be used; 78 --out or --broker cannot be
                 used; 130 Ctrl-C
     """
-    from fleet.data_options import data_options, with_hint
-    from fleet.progress import Bar, Silent
+    from fleet.cli.data_options import data_options, with_hint
+    from fleet.demo.progress import Bar, Silent
     from fleet.trial.options import ELSEWHERE, Options
     from fleet.trial.proposal import ROUNDS, Wish
     from fleet.trial.run import run

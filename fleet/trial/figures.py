@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from aggregator.config import FederationSettings
-from fleet.comparison import Compared
-from fleet.figure import figure_of
-from fleet.provision import Federation
+from fleet.demo.comparison import Compared
+from fleet.demo.figure import figure_of
+from fleet.demo.provision import Federation
 from fleet.trial import twin, verdict
 from fleet.trial.files import FEWEST
 from fleet.trial.options import Options

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from fedge.disclosure import listing
+from fedge.data.disclosure import listing
 from fedge.errors import DataError
-from fedge.topics import LONGEST_DEVICE
-from fleet.columns import nearest
+from fedge.wire.topics import LONGEST_DEVICE
+from fleet.trial.columns import nearest
 from fleet.trial.usage import UsageError
 
 SUFFIX = ".csv"

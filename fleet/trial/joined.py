@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from agent.sources import Samples
-from fedge.disclosure import listing
-from fleet.columns import is_epoch
+from fedge.data.disclosure import listing
+from fleet.trial.columns import is_epoch
 from fleet.trial.table import Table
 
 

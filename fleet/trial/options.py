@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.provision import Value
+from fleet.demo.provision import Value
 from fleet.trial.proposal import Wish
 
 ELSEWHERE = {

@@ -2,8 +2,8 @@
 
 import html
 
-from fedge.scores import Classification, Regression
-from fleet import classes, look
+from fedge.data.scores import Classification, Regression
+from fleet.demo import classes, look
 from fleet.trial.result import Trial
 from fleet.trial.verdict import Kind
 from fleet.trial.words import held_out, missing

@@ -7,15 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.dataset import Dataset, fit
+from agent.data.dataset import Dataset, fit
 from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
 from aggregator.settings.model import ModelSection
-from fedge.disclosure import listing
+from fedge.data.disclosure import listing
 from fedge.errors import DataError
-from fedge.messages.task import Task
-from fleet.data_options import csv_settings
-from fleet.provision import Value
+from fedge.wire.messages.task import Task
+from fleet.cli.data_options import csv_settings
+from fleet.demo.provision import Value
 from fleet.trial.files import DeviceFiles
 from fleet.trial.options import Options
 from fleet.trial.proposal import Proposal, holdout_setting

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from fedge.disclosure import listing
+from fedge.algorithms.plan import Plan
+from fedge.data.disclosure import listing
 from fedge.errors import DataError
-from fedge.plan import Plan
-from fleet.columns import nearest, require
-from fleet.proposal import NothingToLearnFrom
-from fleet.proposal import propose as propose_task
-from fleet.provision import Value
+from fleet.demo.provision import Value
 from fleet.trial import skew
+from fleet.trial.column_proposal import NothingToLearnFrom
+from fleet.trial.column_proposal import propose as propose_task
+from fleet.trial.columns import nearest, require
 from fleet.trial.joined import apart, joined
 from fleet.trial.table import Table
 from fleet.trial.usage import UsageError

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedge.scores import Classification, Regression
-from fleet.history import RoundScores
-from fleet.outcome import Outcome
-from fleet.scoring import ClassRow
+from fedge.data.scores import Classification, Regression
+from fleet.demo.history import RoundScores
+from fleet.demo.outcome import Outcome
+from fleet.demo.scoring import ClassRow
 from fleet.trial.proposal import Proposal, holdout_setting
 from fleet.trial.verdict import Figures, Verdict
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sentinels import Sentinel
-from agent.sentinels import sentinels as suspected
-from fedge.disclosure import listing
+from agent.data.sentinels import Sentinel
+from agent.data.sentinels import sentinels as suspected
+from fedge.data.disclosure import listing
 from fleet.trial.finding import Cause, Finding, names
 from fleet.trial.table import Table
 
@@ -114,7 +114,7 @@ def _away(figures: NDArray[np.float64], k: int) -> float:
 
 
 def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
-    """Numbers that loggers write for "no reading", by the thresholds of `agent.sentinels`, over the fleet.
+    """Numbers that loggers write for "no reading", over the fleet, by the bounds of `agent.data.sentinels`.
 
     Each is told once, with the columns that it stands in.
     """

@@ -5,11 +5,11 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedge.disclosure import listing
+from fedge.data.disclosure import listing
 from fedge.errors import DataError
-from fedge.escapes import printable
-from fleet.folders import is_of
-from fleet.provision import AGENT_FILE, FEDERATION_FILE
+from fedge.service.escapes import printable
+from fleet.demo.folders import is_of
+from fleet.demo.provision import AGENT_FILE, FEDERATION_FILE
 
 LEARNING = ("plan", "data", "rounds", "stopping")
 

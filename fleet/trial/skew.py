@@ -2,7 +2,7 @@
 
 Two shares p and q of the k classes are compared by their total variation distance ½ Σ |p - q|: the part of
 the rows that would have to be of another class. What it is by chance alone
-(`aggregator.mixes`) is taken off before a threshold is asked.
+(`aggregator.core.mixes`) is taken off before a threshold is asked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.division import divide
-from aggregator.mixes import chance
+from agent.data.division import divide
+from aggregator.core.mixes import chance
 from fleet.trial.finding import Cause, Finding, names
 from fleet.trial.table import Table
 

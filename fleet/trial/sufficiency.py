@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from fleet.figure import ACCURACY, Figure
+from fleet.demo.figure import ACCURACY, Figure
 from fleet.trial.finding import Cause, Finding
 
 FEW = 30

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fedge.escapes import printable
+from fedge.service.escapes import printable
 from fleet.trial.result import Trial
 from fleet.trial.words import proposed
 

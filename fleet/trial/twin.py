@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dataset import Dataset
-from agent.local.sgd import never, train
-from agent.local.shuffling import generator
-from agent.measuring import measured
-from aggregator.closing import first_weights
-from aggregator.rules.bounds import Factors, bounds, clipped, distance
-from aggregator.rules.mean import Contribution, finish, order, partial
-from aggregator.survey import EXACT, Measured, Unmeasured, standardize
+from agent.data.dataset import Dataset
+from agent.data.moments import measured
+from aggregator.aggregation.outcome import first_weights
+from aggregator.aggregation.survey import EXACT, Measured, Unmeasured, standardize
+from fedge.algorithms.local.sgd import never, train
+from fedge.algorithms.local.shuffling import generator
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
+from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.data.moments import FEWEST, Moments, withhold
 from fedge.errors import DataError
-from fedge.messages.task import Task
-from fedge.moments import FEWEST, Moments, withhold
 from fedge.nn import Network
 from fedge.nn.spec import Standardize
-from fedge.plan import Plan
+from fedge.wire.messages.task import Task
 
 Inputs = NDArray[np.float32] | NDArray[np.float64]
 

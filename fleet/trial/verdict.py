@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.figure import ACCURACY, Figure
+from fleet.demo.figure import ACCURACY, Figure
 from fleet.trial.finding import Cause, Finding
 
 POINTS = 0.03

@@ -1,6 +1,6 @@
 """A proposal in words, for terminal and report."""
 
-from fedge.disclosure import listing
+from fedge.data.disclosure import listing
 from fleet.trial.proposal import Proposal
 
 

@@ -12,27 +12,27 @@ from typing import Any, cast
 
 import numpy as np
 
-from agent import held
 from agent.config import AgentSettings
-from agent.memory import Memory
-from agent.opening import open_device
-from agent.runtime import Runtime
-from aggregator.signing import key_file, read_signer
-from fedge import ed25519
-from fedge.codecs import CODECS
-from fedge.frames import split
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.model import Model
-from fedge.messages.status import Status
-from fedge.messages.task import Task
+from agent.shell import model_file
+from agent.shell.memory import Memory
+from agent.shell.runtime import Runtime
+from agent.shell.startup import open_device
+from aggregator.shell.signing import key_file, read_signer
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
+from fedge.identity import ed25519
+from fedge.identity.trust import Signer, lengthened, succession
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.plan import Plan
-from fedge.topics import Topics
 from fedge.transport import LinkEvent, LinkUp, MessageArrived, Publication
-from fedge.trust import Signer, lengthened, succession
+from fedge.wire.frames import split
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.task import Task
+from fedge.wire.topics import Topics
 
 LAB = Topics("lab")
 TASK = Task(
@@ -150,8 +150,8 @@ class Broker:
 
     def handle(self, event: LinkEvent) -> None: ...
 
-    def close(self, last_words: Publication | None = None) -> None:
-        self.send([last_words] if last_words is not None else [])
+    def close(self, offline_status: Publication | None = None) -> None:
+        self.send([offline_status] if offline_status is not None else [])
         self.subscribed.clear()
 
     def open(self) -> None:
@@ -203,14 +203,14 @@ class Device:
         self.boots += 1
         self.memory = Memory(self.folder / "agent.db")
         boot = self.boots.to_bytes(16, "big")
-        opened = open_device(self.settings, self.memory, self.folder / held.FILE, boot, self.now_s)
+        opened = open_device(self.settings, self.memory, self.folder / model_file.FILE, boot, self.now_s)
         kept, self.broker = self.broker.retained, Broker()
         self.broker.retained = kept
         self.runtime = Runtime(
             self.settings,
             opened,
             self.memory,
-            self.folder / held.FILE,
+            self.folder / model_file.FILE,
             cast(Any, self.broker),
             self.trainer(),
             now_s=lambda: self.now_s,
@@ -241,7 +241,7 @@ class Device:
     @property
     def holds(self) -> bytes | None:
         """The model in its file."""
-        kept = held.read(self.folder / held.FILE)
+        kept = model_file.read(self.folder / model_file.FILE)
         return kept.model if kept is not None else None
 
     @property

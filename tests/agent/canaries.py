@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from agent.config import AgentSettings
-from fedge.reasons import Reason
+from fedge.wire.reasons import Reason
 
 MARKS = (b"canary", b"anna", b"8675309", b"31337")
 """Small letters: what is published is looked at in small letters too."""

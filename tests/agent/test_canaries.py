@@ -17,31 +17,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import effects as do
-from agent import lifecycle
 from agent.__main__ import main
 from agent.config import AgentSettings
-from agent.dataset import Unfit, fit
-from agent.device import Working
-from agent.events import Done, Failed
-from agent.lifecycle import step
-from agent.limits import Objection
-from agent.manners import Readings
+from agent.core import effects as do
+from agent.core import lifecycle
+from agent.core.conditions import Readings
+from agent.core.device import Working
+from agent.core.events import Done, Failed
+from agent.core.lifecycle import step
+from agent.core.limits import Objection
+from agent.data.dataset import Unfit, fit
 from agent.settings.data import DataSettings
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from fedge.disclosure import Known, public, withheld
+from fedge.data.disclosure import Known, public, withheld
 from fedge.errors import DataError
-from fedge.freshness import RoundId
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.status import Status
-from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.reasons import Reason
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.task import Task
+from fedge.wire.reasons import Reason
 from tests.agent.canaries import CASES, CLASSES, FOLDER, MARKS, Case, lay_out
 from tests.agent.test_lifecycle import HOLDS, WORKING, announced
 from tests.agent.test_lifecycle import manifest as announcement
@@ -91,7 +91,7 @@ def test_what_is_declined_for_data_names_nothing_of_them(tmp_path: Path, case: C
     payload = published(effects) + pack(lifecycle.status(state, online=False))
     assert_no_mark(payload)
     assert case.said in unpack(published(effects), Status).declined.detail  # type: ignore[union-attr]
-    (said,) = (effect.text for effect in effects if isinstance(effect, do.Say))
+    (said,) = (effect.text for effect in effects if isinstance(effect, do.Log))
     assert case.log in said, "the device's own log has the details"
 
 
@@ -101,7 +101,7 @@ def test_a_check_tells_the_owner(
 ) -> None:
     settings = lay_out(tmp_path, case)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    monkeypatch.setattr("fedge.collision.collisions", list)  # which takes long
+    monkeypatch.setattr("fedge.service.collision.collisions", list)  # which takes long
     monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)
     code = main(["--config", str(tmp_path / FOLDER / "agent.toml"), "--check"])
     if code == 130:  # as if by Ctrl-C: this is the main thread
@@ -156,7 +156,7 @@ def test_the_names_of_other_sources_stay_here() -> None:
         declined, effects = step(state_, announced(announcement()))
         assert declined.declined is not None
         assert_no_mark(published(effects))
-        assert any("canary" in effect.text for effect in effects if isinstance(effect, do.Say))
+        assert any("canary" in effect.text for effect in effects if isinstance(effect, do.Log))
 
 
 def test_the_name_of_a_battery_stays_here() -> None:
@@ -208,13 +208,13 @@ def test_the_sentences_are_literals_and_nothing_else_makes_them() -> None:
     for file, call in sentences:
         (sentence,) = call.args
         assert isinstance(sentence, ast.Constant), f"{file}:{call.lineno}: a text that is put together"
-    assert [str(file) for file, _ in calls("Public")] == ["fedge/disclosure.py"]
+    assert [str(file) for file, _ in calls("Public")] == ["fedge/data/disclosure.py"]
 
 
 KNOWN: dict[str, Callable[[str], bool]] = {
     # Where a name is called known, and what it is made of: the task's, or a word of the program's own.
-    "agent/dataset.py": lambda said: said in TASKS,
-    "agent/extremes.py": lambda said: said == "self.columns[0].name",  # of `task.features`
+    "agent/data/dataset.py": lambda said: said in TASKS,
+    "agent/data/extremes.py": lambda said: said == "self.columns[0].name",  # of `task.features`
     "agent/sources/arrays.py": lambda said: said == "key",
     "agent/sources/conversion.py": lambda said: said == "key",
 }
@@ -224,7 +224,7 @@ TASKS = ("*task.features", "task.features[j]", "lacking[0]", "names[i]", "*class
 def test_only_names_of_the_task_are_called_known() -> None:
     for file, call in calls("Known"):
         assert KNOWN[str(file)](", ".join(map(ast.unparse, call.args))), f"{file}:{call.lineno}"
-    assert [str(file) for file, _ in calls("Agreed")] == ["agent/dataset.py"]
+    assert [str(file) for file, _ in calls("Agreed")] == ["agent/data/dataset.py"]
 
 
 @pytest.mark.parametrize(("tell", "rows", "told"), [(True, 5, True), (True, 4, False), (False, 40, False)])

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.check import _labels as labels_of
-from agent.check import check
-from agent.conditions import ROOT_VARIABLE
+from agent.cli.check import _labels as labels_of
+from agent.cli.check import check
 from agent.config import AgentSettings
-from agent.memory import FILE, Memory
 from agent.settings.sources import PythonSettings
+from agent.shell.measured_conditions import ROOT_VARIABLE
+from agent.shell.memory import FILE, Memory
 from agent.sources import open_source
 from fedge.errors import DataError
-from fedge.messages.envelope import seal
+from fedge.wire.messages.envelope import seal
 from tests.agent.besieged import LAB, Device, frames, manifest
 
 OWNER = """
@@ -52,7 +52,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "proc").mkdir(parents=True)
     (root / "proc/loadavg").write_text("640.0 1 1 1/1 1")
     monkeypatch.setenv(ROOT_VARIABLE, str(root))
-    monkeypatch.setattr("agent.conditions.kernel_clock_error_us", lambda: None)
+    monkeypatch.setattr("agent.shell.measured_conditions.kernel_clock_error_us", lambda: None)
     return root
 
 

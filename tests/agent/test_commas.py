@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.data.verdict import judge
 from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
-from agent.verdict import judge
 from fedge.errors import DataError
 
 TEMPERATURES = ["20,5", "21,7", "19,25", *(f"2{i % 10},{i}" for i in range(30))]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.conditions import SYNCHRONISED_US, Conditions, Host, kernel_clock_error_us, today
 from agent.config import AgentSettings
-from agent.manners import Readings
-from agent.meter import Meter
+from agent.core.conditions import Readings
+from agent.shell.measured_conditions import SYNCHRONISED_US, Conditions, Host, kernel_clock_error_us, today
+from agent.shell.traffic import TrafficBudget
 
 SUPPLY, ZONE = "sys/class/power_supply", "sys/class/thermal"
 SYNCHRONISED = "run/systemd/timesync/synchronized"
@@ -135,7 +135,7 @@ def measured(folder: Path, host: Host, text: str, moved: int = 0) -> Readings:
     )
     settings = AgentSettings.load(folder / "agent.toml", {})
     conditions = Conditions(
-        settings, host, Meter(Empty(), settings.limits.bytes_per_day, lambda: None, lambda: 0.0)
+        settings, host, TrafficBudget(Empty(), settings.limits.bytes_per_day, lambda: None, lambda: 0.0)
     )
     conditions.count(moved)
     return conditions.read()

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent.config import AgentSettings
-from agent.hours import Hours
-from agent.rules import Rules, effective
+from agent.core.hours import Hours
+from agent.data.rules import Rules, effective
 from agent.settings.data import Holdout
 from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings

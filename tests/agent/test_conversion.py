@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.dataset import fit
+from agent.data.dataset import fit
 from agent.settings.data import DataSettings
 from agent.sources import Samples
 from agent.sources.arrays import samples_from_arrays

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.dataset import Dataset, Unfit, features, fit
-from agent.division import divide
+from agent.data.dataset import Dataset, Unfit, features, fit
+from agent.data.division import divide
 from agent.settings.data import DataSettings
 from agent.settings.sources import CsvSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
-from fedge.messages.fields import MAX_DETAIL, detail_of
-from fedge.messages.status import Decline
-from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
-from fedge.reasons import Reason
+from fedge.wire.messages.fields import MAX_DETAIL, detail_of
+from fedge.wire.messages.status import Decline
+from fedge.wire.messages.task import Task
+from fedge.wire.reasons import Reason
 
 Layers = tuple[Any, ...]
 

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-from agent import effects as do
-from agent import events as on
-from agent.device import Device, Fetching, Idle, Reporting, Working
-from agent.lifecycle import due_s, step
-from agent.lifecycle.conditions import MEASURE_AGAIN_S
-from agent.manners import Readings
+from agent.core import effects as do
+from agent.core import events as on
+from agent.core.conditions import Readings
+from agent.core.device import Device, Fetching, Idle, Reporting, Working
+from agent.core.lifecycle import due_s, step
+from agent.core.lifecycle.conditions import MEASURE_AGAIN_S
 from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings
-from fedge.freshness import RoundId
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.algorithms.plan import Plan
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
 from tests.agent.test_lifecycle import (
     CONNECTED,
     FOLLOW_S,
@@ -58,7 +58,7 @@ def test_too_many_epochs_are_declined_before_anything_is_fetched() -> None:
     limited = replace(CONNECTED, limits=LimitsSettings(epochs=5))
     state, effects = step(limited, announced(manifest(plan=Plan(epochs=6))))
     assert isinstance(state.work, Idle)
-    assert kinds(effects) == [do.SaveSeen, do.Say, do.PublishStatus], "durable before visible"
+    assert kinds(effects) == [do.SaveSeen, do.Log, do.PublishStatus], "durable before visible"
     assert effects[-1] == online(state)
     assert state.declined is not None
     assert (state.declined.generation, state.declined.round, state.declined.attempt) == (1, 1, 0)
@@ -89,11 +89,11 @@ def test_a_foreign_source_is_declined_once_the_task_is_known() -> None:
     assert isinstance(state.work, Fetching), "which source is meant stands in the task"
     state, _ = step(state, on.Fetched(0.0, "task", TASK, "camera"))
     state, effects = step(state, on.Fetched(0.0, "model", model_of(1)))
-    assert kinds(effects) == [do.StopFetching, do.SaveSeen, do.Say, do.PublishStatus]
+    assert kinds(effects) == [do.StopFetching, do.SaveSeen, do.Log, do.PublishStatus]
     assert (reason(state), state.work) == (Reason.UNKNOWN_SOURCE, Idle())
     # From then on it is known, and no model is fetched only to be declined.
     state, effects = step(state, announced(manifest(2)))
-    assert kinds(effects) == [do.SaveSeen, do.Say, do.PublishStatus]
+    assert kinds(effects) == [do.SaveSeen, do.Log, do.PublishStatus]
     assert reason(state) == Reason.UNKNOWN_SOURCE
 
 
@@ -111,14 +111,14 @@ def test_a_source_must_be_there_and_allowed() -> None:
 
 def test_a_busy_device_declines_and_joins_the_open_round_when_it_is_calm() -> None:
     state, effects = step(POLITE, heard(BUSY))
-    assert kinds(effects) == [do.SaveSeen, do.Say, do.PublishStatus]
+    assert kinds(effects) == [do.SaveSeen, do.Log, do.PublishStatus]
     assert (reason(state), state.work) == (Reason.TOO_BUSY, Idle())
     assert due_s(state) == MEASURE_AGAIN_S
     state, effects = story(state, on.ConditionsChanged(30.0, BUSY), on.Tick(30.0))
     assert effects == [], "it is said once"
     assert due_s(state) == 60.0
     state, effects = step(state, on.ConditionsChanged(60.0, CALM))
-    assert kinds(effects) == [do.Say, do.PublishStatus, do.StartWork], "the aggregator waits for it again"
+    assert kinds(effects) == [do.Log, do.PublishStatus, do.StartWork], "the aggregator waits for it again"
     assert effects[1] == online(state)
     assert (reason(state), state.work) == (None, Working(RoundId(1, 1)))
 
@@ -128,7 +128,7 @@ def test_another_reason_is_said_the_same_is_not() -> None:
     assert reason(state) == Reason.CANNOT_MEASURE
     hot = replace(BUSY, temperature_c=70.0)
     state, effects = step(state, on.ConditionsChanged(30.0, hot))
-    assert (reason(state), kinds(effects)) == (Reason.TOO_HOT, [do.Say, do.PublishStatus])
+    assert (reason(state), kinds(effects)) == (Reason.TOO_HOT, [do.Log, do.PublishStatus])
     state, effects = step(state, on.ConditionsChanged(60.0, replace(hot, temperature_c=71.0)))
     assert effects == []
     state, effects = step(state, on.ConditionsChanged(90.0, replace(BUSY, temperature_c=50.0)))
@@ -157,7 +157,7 @@ def test_nothing_is_looked_at_when_the_round_is_over_or_the_link_is_down() -> No
     assert (state.work, effects) == (Idle(), [])
     # When the link is back the round is announced again.
     state, effects = story(state, on.LinkUp(40.0, 2), heard(CALM))
-    assert kinds(effects) == [do.Say, do.PublishStatus, do.StartWork]
+    assert kinds(effects) == [do.Log, do.PublishStatus, do.StartWork]
 
 
 def test_a_device_without_manners_looks_at_nothing() -> None:
@@ -210,16 +210,16 @@ def test_when_all_is_used_up_it_leaves_until_another_day() -> None:
     for before in (HOLDS, WORKING, REPORTING, step(replace(THRIFTY, model=None), heard(moved(0.0)))[0]):
         begun = replace(before, limits=THRIFTY.limits)
         state, effects = step(begun, on.ConditionsChanged(50.0, moved(10.0)))
-        assert kinds(effects) == [do.Say, do.Withdraw]
-        assert effects[1] == do.Withdraw(MEASURE_AGAIN_S, farewell=True), "nobody waits for it"
+        assert kinds(effects) == [do.Log, do.Disconnect]
+        assert effects[1] == do.Disconnect(MEASURE_AGAIN_S, farewell=True), "nobody waits for it"
         assert (state.work, due_s(state)) == (begun.work, None), "what was begun waits"
         state, effects = step(state, on.ConditionsChanged(80.0, moved(10.0)))
-        assert effects == [do.Withdraw(MEASURE_AGAIN_S)], "said once"
+        assert effects == [do.Disconnect(MEASURE_AGAIN_S)], "said once"
         state, effects = step(state, on.ConditionsChanged(110.0, moved(0.0)))
         assert effects == []
     state, effects = step(replace(REPORTING, limits=THRIFTY.limits), on.ConditionsChanged(50.0, moved(10.0)))
     state, effects = story(state, on.ConditionsChanged(80.0, moved(0.0)), on.LinkUp(81.0, 2))
-    assert kinds(effects) == [do.Greet, do.PublishStatus, do.PublishUpdate]
+    assert kinds(effects) == [do.Subscribe, do.PublishStatus, do.PublishUpdate]
     assert isinstance(state.work, Reporting)
 
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.check import check
+from agent.cli.check import check
+from agent.cli.predict import predict
 from agent.config import AgentSettings
-from agent.dataset import Unfit, fit
-from agent.predict import predict
+from agent.data.dataset import Unfit, fit
+from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.decimals import Style
@@ -23,9 +24,8 @@ from agent.sources.exclusions import exclude
 from agent.sources.said import Said
 from agent.sources.times import Times, order, seconds
 from agent.trainers.worker import Worker
-from agent.verdict import judge
 from fedge.errors import ConfigError, DataError
-from fedge.reasons import Reason
+from fedge.wire.reasons import Reason
 from tests.agent.test_canaries import survey
 from tests.agent.test_dataset import ALL, N, classifier
 from tests.agent.test_predict import CLASSIFIER, STEP, hold

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent import division
-from agent.division import divide, without_held
+from agent.data import division
+from agent.data.division import divide, without_held
 from agent.settings.data import By
 
 FIXED: tuple[By, ...] = ("every", "random", "series")

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.dataset import parts
-from agent.division import divide
-from agent.rules import effective
+from agent.data.dataset import parts
+from agent.data.division import divide
+from agent.data.rules import effective
+from agent.data.snapshot import current
 from agent.settings.data import By, DataSettings
 from agent.settings.sources import CsvSettings, NpzSettings
-from agent.snapshot import current
 from agent.sources import Samples, open_source
 from agent.sources import newest as thinning
 from agent.sources.earlier import Earlier

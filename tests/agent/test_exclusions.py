@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.check import check
+from agent.cli.check import check
 from agent.config import AgentSettings
 from agent.settings.data import DataSettings
 from agent.settings.sources import CsvSettings

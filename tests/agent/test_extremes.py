@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings
-from agent.events import Done, Failed
-from agent.extremes import BLOCK_ROWS, extremes
+from agent.core.events import Done, Failed
+from agent.data.extremes import BLOCK_ROWS, extremes
+from agent.data.verdict import judge
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from agent.verdict import judge
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import unpack
-from fedge.messages.task import Task
-from fedge.messages.update import Update
+from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 
 BLOB = Blob(digest=bytes(32), slot=0, frames=1, size=100)
 ROWS = 40

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.lifecycle.download import FETCH_RETRY_S
+from agent.core.lifecycle.download import FETCH_RETRY_S
 from tests.agent.besieged import LAB, Device, Federation, frames, model
 
 ROUND = LAB.round

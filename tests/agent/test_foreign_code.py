@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedge import wire
 from fedge.errors import ProtocolError
-from fedge.messages.message import pack, unpack
-from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
+from fedge.wire import encoding
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.task import Task
 
 ROOT = Path(__file__).parent.parent.parent
 MARK = "gotcha"
@@ -39,15 +39,17 @@ import json, sys
 from pathlib import Path
 
 from agent.__main__ import main  # the program's own imports, before anything is watched
-from agent import check, held, lifecycle, loop, predict
+from agent.cli import check, predict
+from agent.core import lifecycle
+from agent.shell import loop, model_file
 from agent.config import AgentSettings
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from fedge.messages.envelope import unseal
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import unpack
-from fedge.messages.task import Task
+from fedge.wire.messages.envelope import unseal
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.task import Task
 import numpy as np
 
 settings = AgentSettings.load(Path("agent.toml"), {})
@@ -99,9 +101,9 @@ def manifest(kind: str) -> dict[str, object]:
 
 def task(features: tuple[str, ...], classes: tuple[str, ...]) -> bytes:
     network = NetworkSpec(inputs=len(features), layers=(Dense(units=len(classes)),), loss="cross-entropy")
-    said = wire.decode(pack(Task(network=network, features=features, classes=classes)))
+    said = encoding.decode(pack(Task(network=network, features=features, classes=classes)))
     more = {"data": {"source": "python", "callable": f"{MARK}:read"}, "sources": {MARK: {"path": MARK}}}
-    return wire.encode({**said, **more})
+    return encoding.encode({**said, **more})
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["columns it has", "columns it lacks"])
@@ -123,9 +125,9 @@ def test_a_hostile_task_opens_imports_and_compiles_nothing(tmp_path: Path, named
     (tmp_path / f"{MARK}.py").write_text("import pathlib; pathlib.Path('trapped').touch(); read = None\n")
     before = set(tmp_path.rglob("*"))
     wanted = tuple(columns) if named else HOSTILE
-    harmless = [wire.encode(manifest("survey")).hex()]
+    harmless = [encoding.encode(manifest("survey")).hex()]
     warm = [task(tuple(columns), ("a", "b")).hex(), *harmless]
-    hostile = [task(wanted, HOSTILE[:2]).hex(), *harmless, wire.encode(manifest("train")).hex()]
+    hostile = [task(wanted, HOSTILE[:2]).hex(), *harmless, encoding.encode(manifest("train")).hex()]
     done = subprocess.run(
         [sys.executable, "-c", DEVICE, json.dumps(warm), json.dumps(hostile)],
         cwd=tmp_path,
@@ -183,7 +185,7 @@ def test_one_place_alone_imports_by_name_and_it_reads_only_the_owners_settings()
 
 @pytest.mark.parametrize("name", ["../data", "os:system", "a/b", "A", "", "-x", "a" * 32, "a\n"])
 def test_a_source_is_named_by_a_plain_word_or_the_task_is_refused(name: str) -> None:
-    said = {**wire.decode(task(("u",), ("a", "b"))), "source": name}
+    said = {**encoding.decode(task(("u",), ("a", "b"))), "source": name}
     with pytest.raises(ProtocolError, match="task: source: "):
-        unpack(wire.encode(said), Task)
-    assert unpack(wire.encode({**said, "source": "heart_rate-2"}), Task).source == "heart_rate-2"
+        unpack(encoding.encode(said), Task)
+    assert unpack(encoding.encode({**said, "source": "heart_rate-2"}), Task).source == "heart_rate-2"

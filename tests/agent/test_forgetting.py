@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.forget_rounds import forget_rounds
 from agent.config import AgentSettings
-from agent.forgetting import forget_rounds
-from agent.memory import FILE, Memory
-from fedge.errors import GaveWay, StateError
-from fedge.freshness import Attempt, RoundId
-from fedge.store.locks import lock
+from agent.shell.memory import FILE, Memory
+from fedge.errors import Conflict, StateError
+from fedge.storage.locks import lock
+from fedge.wire.freshness import Attempt, RoundId
 
 ROOT = Path(__file__).parent.parent.parent
 FORGED = Attempt(RoundId(1, 5_000), 2)
@@ -82,7 +82,7 @@ def test_a_running_agent_is_not_disturbed(settings: AgentSettings) -> None:
     remember(settings)
     held = lock(settings.state.folder)
     try:
-        with pytest.raises(GaveWay, match=rf"process {os.getpid()} .*stop"):
+        with pytest.raises(Conflict, match=rf"process {os.getpid()} .*stop"):
             forget_rounds(settings)
     finally:
         os.close(held)

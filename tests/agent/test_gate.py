@@ -12,27 +12,28 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from agent import effects as do
-from agent import events as on
-from agent import held, lifecycle
-from agent.device import Device as Core
-from agent.gate import compare
-from agent.judging import Judgement
-from agent.lifecycle import due_s, step
-from agent.predict import predict
+from agent.cli.predict import predict
+from agent.core import effects as do
+from agent.core import events as on
+from agent.core import lifecycle
+from agent.core.device import Device as Core
+from agent.core.gate import compare
+from agent.core.lifecycle import due_s, step
 from agent.settings.predict import PredictSettings
+from agent.shell import model_file
 from agent.sources import open_sources
+from agent.trainers.comparison import Judgement
 from agent.trainers.worker import Worker
-from fedge.codecs import CODECS
+from fedge.algorithms.codecs import CODECS
+from fedge.data.scores import classification, regression
 from fedge.errors import StateError
-from fedge.frames import split
-from fedge.messages.envelope import seal
-from fedge.messages.message import pack, unpack
-from fedge.messages.model import Model
-from fedge.messages.status import Status
-from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.scores import classification, regression
+from fedge.wire.frames import split
+from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.task import Task
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, blob, manifest
 from tests.agent.besieged import Device as Besieged
 from tests.agent.test_lifecycle import CONNECTED, FRESH, HOLDS, announced, done, model_of, story
@@ -112,7 +113,7 @@ def test_a_kept_model_is_judged_at_once_and_used_if_it_passes() -> None:
     assert lifecycle.status(state).uses == model_of(1)
     assert step(state, on.Tick(0.0))[1] == []  # once
     state, effects = step(state, on.Judged(model_of(2), True, "better"))
-    assert [type(effect) for effect in effects] == [do.UseModel, do.Say, do.PublishStatus]
+    assert [type(effect) for effect in effects] == [do.UseModel, do.Log, do.PublishStatus]
     assert (effects[0], state.used) == (do.UseModel(model_of(2)), model_of(2))
     assert lifecycle.status(state).uses is None
     assert step(state, on.Tick(0.0))[1] == []
@@ -121,8 +122,8 @@ def test_a_kept_model_is_judged_at_once_and_used_if_it_passes() -> None:
 def test_one_that_does_not_pass_is_said_once_and_learning_goes_on() -> None:
     state, _ = story(kept(2), on.Tick(0.0))
     state, effects = step(state, on.Judged(model_of(2), False, "worse"))
-    assert [type(effect) for effect in effects] == [do.Say, do.PublishStatus]
-    assert "the one before stays in use: worse" in cast(do.Say, effects[0]).text
+    assert [type(effect) for effect in effects] == [do.Log, do.PublishStatus]
+    assert "the one before stays in use: worse" in cast(do.Log, effects[0]).text
     assert (state.used, state.kept) == (model_of(1), model_of(2))
     assert lifecycle.status(state).uses == model_of(1)
     assert step(state, on.Tick(0.0))[1] == []
@@ -250,7 +251,7 @@ class Device(Besieged):
     @property
     def used(self) -> int | None:
         """The round of the model in the file of the one in use."""
-        found = held.read(self.folder / held.USED)
+        found = model_file.read(self.folder / model_file.USED)
         return found.decoded_model.round if found is not None else None
 
     @property
@@ -269,8 +270,8 @@ def test_a_worse_model_is_held_but_not_used_and_a_better_one_is(tmp_path: Path) 
     assert device.predicts_rightly  # before the verdict, too
     device.judges()
     assert device.predicts_rightly
-    assert device.status.uses == held.require(device.folder / held.USED).model_digest
-    assert device.status.holds == held.require(device.folder / held.FILE).model_digest
+    assert device.status.uses == model_file.require(device.folder / model_file.USED).model_digest
+    assert device.status.holds == model_file.require(device.folder / model_file.FILE).model_digest
     assert device.status.uses != device.status.holds
     device.follows(3, GOOD)
     assert (device.used, device.predicts_rightly) == (3, True)
@@ -282,7 +283,7 @@ def test_without_a_tolerance_every_new_model_is_used(tmp_path: Path) -> None:
     device.follows(1, GOOD)
     device.follows(2, BAD)
     assert not device.predicts_rightly
-    assert not (tmp_path / held.USED).exists()
+    assert not (tmp_path / model_file.USED).exists()
     assert device.status.uses is None
 
 
@@ -311,7 +312,7 @@ def test_a_crash_before_the_model_is_kept_or_used_leaves_the_one_before(
     """Each write of the two files is the last that this life gets to."""
     device = Device(tmp_path)
     device.follows(1, GOOD)
-    (tmp_path / held.USED).unlink()  # as before the gate was set
+    (tmp_path / model_file.USED).unlink()  # as before the gate was set
     device.restart()
     saves: list[str] = []
 
@@ -320,17 +321,17 @@ def test_a_crash_before_the_model_is_kept_or_used_leaves_the_one_before(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(held, "atomic_write", dies)
+        patch.setattr(model_file, "atomic_write", dies)
         with pytest.raises(KeyboardInterrupt):
             device.keeps(2, BAD)
-    assert saves == [held.USED]  # set apart first
+    assert saves == [model_file.USED]  # set apart first
     assert device.predicts_rightly
     device.restart()
     device.follows(3, BAD)
     assert (device.used, device.predicts_rightly) == (1, True)
     device.keeps(4, GOOD)
     with monkeypatch.context() as patch:
-        patch.setattr(held, "atomic_write", dies)
+        patch.setattr(model_file, "atomic_write", dies)
         with pytest.raises(KeyboardInterrupt):
             device.judges()
     assert (device.used, device.predicts_rightly) == (1, True)
@@ -349,12 +350,12 @@ def test_a_full_disk_leaves_the_one_before_in_use(tmp_path: Path, monkeypatch: p
         raise StateError(f"{path}: no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(held, "atomic_write", full)
+        patch.setattr(model_file, "atomic_write", full)
         device.judges()
         device.runtime.turn(None)
     assert (device.used, device.waiting) == (1, [])
-    last_words = unpack(device.runtime.last_words().payload, Status)
-    assert last_words.uses == held.require(tmp_path / held.USED).model_digest
+    offline_status = unpack(device.runtime.offline_status().payload, Status)
+    assert offline_status.uses == model_file.require(tmp_path / model_file.USED).model_digest
     device.follows(3, GOOD)
     assert device.used == 3
 
@@ -405,10 +406,10 @@ def test_a_model_in_use_that_fits_the_data_no_more_gives_way(tmp_path: Path) -> 
 def test_a_damaged_file_of_the_model_in_use_is_put_aside(tmp_path: Path) -> None:
     device = Device(tmp_path)
     device.follows(1, GOOD)
-    (tmp_path / held.USED).write_bytes(b"\0" * 100)
+    (tmp_path / model_file.USED).write_bytes(b"\0" * 100)
     device.restart()
     assert device.predicts_rightly  # with the newest
-    assert (tmp_path / f"{held.USED}.quarantine-1").exists()
+    assert (tmp_path / f"{model_file.USED}.quarantine-1").exists()
     device.follows(2, GOOD)
     assert device.used == 2
 
@@ -439,7 +440,7 @@ def test_the_trainers_own_thread_judges(tmp_path: Path) -> None:
     with np.load(tmp_path / "data.npz") as data:
         accuracy = (data["y"][-20:] == 0).mean()
     assert accuracy < 0.9
-    used = device.folder / held.USED
+    used = device.folder / model_file.USED
     trainer.judge(Judgement(b"d" * 32, TASK, b"t" * 32, weights, used, tolerance=0.05))
     assert events.get(timeout=60) == on.Judged(
         b"d" * 32, accepted=False, why=f"accuracy {accuracy:.3f} on 20 held-out rows, in use 1.000"

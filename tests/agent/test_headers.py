@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings
-from agent.dataset import Unfit, fit
+from agent.data.dataset import Unfit, fit
 from agent.sources import CsvSource
 from agent.sources.header import looks_like_data
 from fedge.errors import ConfigError, DataError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.hours import Hours, read_hours
+from agent.core.hours import Hours, read_hours
 
 
 def test_hours_of_one_day() -> None:

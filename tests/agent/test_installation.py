@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.installation import commands, configuration
-from agent.installation.commands import install, uninstall
-from agent.installation.configuration import configure
-from agent.installation.source import Claim, identity_of, read_source
-from fedge import bundle
+from agent.cli.installation import commands, configuration
+from agent.cli.installation.commands import install, uninstall
+from agent.cli.installation.configuration import configure
+from agent.cli.installation.source import Claim, identity_of, read_source
 from fedge.errors import ConfigError
+from fedge.identity import bundle
 
 FILES = {
     bundle.AGENT: b'federation = "greenhouse"\ndevice = "pi-1"\n',

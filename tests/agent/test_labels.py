@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.dataset import Unfit, fit
-from agent.labels import UNKNOWN, advice, read_labels, suggestions
+from agent.data.dataset import Unfit, fit
+from agent.data.labels import UNKNOWN, advice, read_labels, suggestions
 from agent.settings.data import DataSettings
 from agent.sources.arrays import samples_from_arrays
-from fedge.reasons import Reason
+from fedge.wire.reasons import Reason
 from tests.agent.test_dataset import WALK_RUN, X, classifier
 
 

@@ -10,27 +10,27 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent import effects as do
-from agent import events as on
-from agent import lifecycle
-from agent.device import Device, Fetching, Idle, Reporting, Saved, Working
-from agent.lifecycle import due_s, step
-from agent.lifecycle.download import FETCH_RETRY_S, KEEP_AGAIN_S, LONGEST_FETCH_RETRY_S
-from agent.lifecycle.link import CLONE_PAUSE_S
-from agent.lifecycle.report import LONGEST_REPORT_RETRY_S, REPORT_RETRY_S
-from agent.manners import Readings
+from agent.core import effects as do
+from agent.core import events as on
+from agent.core import lifecycle
+from agent.core.conditions import Readings
+from agent.core.device import Device, Fetching, Idle, Reporting, Saved, Working
+from agent.core.lifecycle import due_s, step
+from agent.core.lifecycle.download import FETCH_RETRY_S, KEEP_AGAIN_S, LONGEST_FETCH_RETRY_S
+from agent.core.lifecycle.link import CLONE_PAUSE_S
+from agent.core.lifecycle.report import LONGEST_REPORT_RETRY_S, REPORT_RETRY_S
 from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings
-from fedge.capabilities import CAN
-from fedge.disclosure import Public, withheld
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.messages.status import Status
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.algorithms.plan import Plan
+from fedge.data.disclosure import Public, withheld
+from fedge.wire.capabilities import CAN
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Reason
 
 BOOT, OTHER_BOOT = b"b" * 16, b"o" * 16
 FOLLOW_S = 100.0
@@ -116,14 +116,14 @@ ANSWERED, _ = story(REPORTING, receipt("admitted"))
 
 def test_a_new_connection_greets_first_and_then_says_who_is_there() -> None:
     state, effects = step(FRESH, on.LinkUp(0.0, 1))
-    assert effects == [do.Greet(), online(state)]
+    assert effects == [do.Subscribe(), online(state)]
     assert isinstance(effects[1], do.PublishStatus)
     assert effects[1].status == Status(
         online=True, boot=BOOT, connection=1, version="0", can=tuple(sorted(CAN))
     )
     assert (state.link_up, state.returned) == (True, False)
     state, effects = story(state, on.LinkDown(), on.LinkUp(1.0, 2))
-    assert effects == [do.Greet(), online(state)]
+    assert effects == [do.Subscribe(), online(state)]
     assert state.returned
 
 
@@ -140,13 +140,13 @@ def test_a_dead_wifi_changes_only_the_link() -> None:
 def test_fetching_goes_on_after_a_reconnect() -> None:
     state, first = step(CONNECTED, announced(manifest()))
     state, effects = story(state, on.LinkDown(), on.LinkUp(9.0, 2))
-    assert effects == [do.Greet(), online(state), *first]
+    assert effects == [do.Subscribe(), online(state), *first]
     assert state.work == Fetching(to_work=True, due_s=9.0 + FETCH_RETRY_S)
 
 
 def test_reporting_goes_on_with_frame_0_after_a_reconnect() -> None:
     state, effects = story(REPORTING, on.LinkDown(), on.LinkUp(9.0, 2))
-    assert effects == [do.Greet(), online(state), do.PublishUpdate(UPDATE, (0,))]
+    assert effects == [do.Subscribe(), online(state), do.PublishUpdate(UPDATE, (0,))]
     assert due_s(state) == 9.0 + REPORT_RETRY_S
 
 
@@ -206,8 +206,8 @@ def test_work_that_fails_is_declined() -> None:
     assert state.declined is not None
     assert (state.declined.reason, state.declined.attempt) == (Reason.TOO_FEW_SAMPLES, 0)
     assert state.declined.detail == "x" * 500
-    assert [type(effect) for effect in effects] == [do.Say, do.SaveSeen, do.PublishStatus]
-    assert effects[0] == do.Say("warning", "round 1.1: declined (too_few_samples): a.csv: line 4")
+    assert [type(effect) for effect in effects] == [do.Log, do.SaveSeen, do.PublishStatus]
+    assert effects[0] == do.Log("warning", "round 1.1: declined (too_few_samples): a.csv: line 4")
     assert effects[2] == online(state)
     again, effects = step(state, announced(manifest()))
     assert (again.work, effects) == (Idle(), []), "what was declined is not tried again"
@@ -221,7 +221,7 @@ def test_what_only_the_device_knows_is_not_told_in_a_decline() -> None:
     state, effects = step(WORKING, on.Failed(RoundId(1, 1), Reason.BAD_DATA, f"{name}: line 2"))
     assert state.declined is not None
     assert state.declined.detail == withheld(Reason.BAD_DATA)
-    assert effects[0] == do.Say("warning", f"round 1.1: declined (bad_data): {name}: line 2")
+    assert effects[0] == do.Log("warning", f"round 1.1: declined (bad_data): {name}: line 2")
     assert unpack(pack(lifecycle.status(state)), Status).declined == state.declined
 
 
@@ -239,7 +239,7 @@ def test_a_verdict_is_saved_and_ends_the_reporting(verdict: str) -> None:
     assert state.work == Idle()
     assert state.saved == Saved(RoundId(1, 1), UPDATE, verdict)
     assert effects[0] == do.SaveVerdict(UPDATE, verdict)
-    assert isinstance(effects[1], do.Say)
+    assert isinstance(effects[1], do.Log)
     assert ("not_finite: why" in effects[1].text) == (verdict == "refused")
     assert step(state, receipt("refused")) == (state, []), "the first verdict stands"
     assert story(state, announced(manifest()))[1] == [], "and its round is over for this device"
@@ -266,7 +266,7 @@ def test_the_same_model_in_another_slot_is_no_other_question() -> None:
 def test_an_update_made_from_another_model_is_forgotten_and_the_next_attempt_answered() -> None:
     state, effects = step(REPORTING, receipt("refused", reason=Reason.WRONG_BASE))
     assert (state.saved, state.work) == (None, Idle())
-    assert [type(effect) for effect in effects] == [do.Say]
+    assert [type(effect) for effect in effects] == [do.Log]
     again, _ = step(state, announced(manifest(attempt=1)))
     assert isinstance(again.work, Working)
 
@@ -276,7 +276,7 @@ def test_an_aggregator_that_does_not_know_the_round_yet_is_no_judge_of_its_updat
     """It serves an older copy of the ledger; the newest one is restored, and asks for the update."""
     state, effects = step(REPORTING, receipt("refused", round=0, reason=reason))
     assert (state.saved, state.work) == (REPORTING.saved, Idle())
-    assert [type(effect) for effect in effects] == [do.Say]
+    assert [type(effect) for effect in effects] == [do.Log]
     assert step(state, receipt("refused", round=0, reason=reason)) == (state, []), "said once, not in a flood"
     again, effects = step(state, announced(manifest()))
     assert isinstance(again.work, Reporting)
@@ -316,7 +316,7 @@ def test_the_end_of_another_history_is_followed() -> None:
 def test_an_update_that_is_not_asked_for_yet_is_kept_and_sent_in_the_next_attempt(reason: Reason) -> None:
     state, effects = step(REPORTING, receipt("refused", reason=reason))
     assert (state.saved, state.work) == (REPORTING.saved, Idle())
-    assert [type(effect) for effect in effects] == [do.Say]
+    assert [type(effect) for effect in effects] == [do.Log]
     assert due_s(state) == due_s(replace(REPORTING, work=Idle())), "until then it is silent"
     again, effects = step(state, announced(manifest(attempt=1)))
     assert isinstance(again.work, Reporting)
@@ -336,7 +336,7 @@ def test_an_update_of_a_round_that_is_forgotten_is_over_and_the_next_round_is_an
     state, effects = step(REPORTING, forgotten)
     assert state.work == Idle()
     assert effects[0] == do.SaveVerdict(UPDATE, "refused")
-    assert isinstance(effects[1], do.Say)
+    assert isinstance(effects[1], do.Log)
     assert "nobody knows any more whether the update counted: round 1.1 is no longer kept" in effects[1].text
     state, effects = step(state, announced(manifest(40)))
     assert isinstance(state.work, Fetching)
@@ -451,7 +451,7 @@ def test_an_older_announcement_is_ignored_and_said() -> None:
     after, effects = step(state, announced(manifest(9)))
     assert after == replace(state, passed_over=attempt(2, 3))
     assert effects == [
-        do.Say("warning", "ignored an announcement of round 1.9: this device has seen round 2.3"),
+        do.Log("warning", "ignored an announcement of round 1.9: this device has seen round 2.3"),
         online(state),
     ]
     assert step(after, announced(manifest(8))) == (after, []), "said once, however often it is replayed"
@@ -492,7 +492,7 @@ def test_an_older_attempt_is_ignored_and_said_also_after_a_restart() -> None:
     for state in (going_on, replace(HOLDS, seen=attempt(1, 1, 1))):
         after, effects = step(state, announced(manifest()))
         assert after == replace(state, passed_over=attempt(1, 1, 1))
-        assert isinstance(effects[0], do.Say)
+        assert isinstance(effects[0], do.Log)
         assert effects[0].text.endswith("of round 1.1: this device has seen round 1.1, attempt 1")
         assert step(after, announced(manifest())) == (after, [])
 
@@ -656,12 +656,12 @@ def test_fault_17_a_late_will_of_an_earlier_boot_is_corrected() -> None:
 def test_fault_10_two_devices_of_one_identity() -> None:
     state, effects = step(CONNECTED, status(OTHER_BOOT))
     assert state == replace(CONNECTED, link_up=False)
-    assert isinstance(effects[0], do.Say)
+    assert isinstance(effects[0], do.Log)
     assert "another device uses the identity 'pi'" in effects[0].text
-    assert isinstance(effects[1], do.Withdraw)
+    assert isinstance(effects[1], do.Disconnect)
     assert CLONE_PAUSE_S <= effects[1].seconds <= 2 * CLONE_PAUSE_S
     _, later = step(replace(CONNECTED, returned=True), status(OTHER_BOOT, live=False))
-    assert isinstance(later[1], do.Withdraw), "it took our place while we were away"
+    assert isinstance(later[1], do.Disconnect), "it took our place while we were away"
 
 
 @pytest.mark.parametrize("returned", [False, True])

@@ -1,11 +1,11 @@
 """The most that a federation may ask, and what the owner is told of it."""
 
-from agent.limits import beyond_budget, beyond_plan, beyond_sources, expected_bytes
+from agent.core.limits import beyond_budget, beyond_plan, beyond_sources, expected_bytes
 from agent.settings.limits import LimitsSettings
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.algorithms.plan import Plan
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.reasons import Reason
 from tests.wording import assert_tells
 
 TASK = Blob(digest=bytes(32), slot=0, frames=1, size=500)

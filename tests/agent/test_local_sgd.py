@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.local.sgd import batches, descend, train
-from agent.local.shuffling import generator
-from agent.trainers.protocol import Cancelled, Diverged
+from fedge.algorithms.local.sgd import batches, descend, train
+from fedge.algorithms.local.shuffling import generator
+from fedge.algorithms.plan import Plan, fedsgd
+from fedge.algorithms.trainer import Cancelled, Diverged
 from fedge.nn import Network, NetworkSpec, initialize
-from fedge.plan import Plan, fedsgd
 
 
 def mlp(*widths: int, loss: str = "cross-entropy") -> NetworkSpec:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings
-from agent.events import Done
+from agent.core.events import Done
 from agent.sources import open_sources
 from agent.trainers.worker import Worker
-from fedge.messages.message import unpack
-from fedge.messages.update import Update
-from fedge.plan import Plan
+from fedge.algorithms.plan import Plan
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.update import Update
 from tests.agent.test_trainer_limits import job, task
 
 LOG = "fedge.agent"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from agent.manners import PASSING, Readings, objections
+from agent.core.conditions import PASSING, Readings, objections
 from agent.settings.manners import MannersSettings
-from fedge.reasons import Reason
+from fedge.wire.reasons import Reason
 
 NIGHT = {"hours": "22:00-06:00"}
 

@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from agent.measuring import measured
-from fedge.moments import bounds, measure, rounded
+from agent.data.moments import measured
+from fedge.data.moments import bounds, measure, rounded
 
 
 def test_a_fault_now_and_then_is_left_out_and_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

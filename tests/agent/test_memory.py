@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.device import Saved
-from agent.memory import BOOTS_KEPT, Memory
+from agent.core.device import Saved
+from agent.shell.memory import BOOTS_KEPT, Memory
 from fedge.errors import DamagedState, StateError
-from fedge.freshness import Attempt, RoundId
+from fedge.wire.freshness import Attempt, RoundId
 
 ONE, TWO = Attempt(RoundId(1, 1), 0), Attempt(RoundId(1, 2), 3)
 
@@ -91,8 +91,8 @@ def test_two_hundred_rounds_take_no_more_room_than_two(path: Path) -> None:
 WRITER = """
 import hashlib, sys
 from pathlib import Path
-from agent.memory import Memory
-from fedge.freshness import Attempt, RoundId
+from agent.shell.memory import Memory
+from fedge.wire.freshness import Attempt, RoundId
 memory = Memory(Path(sys.argv[1]))
 for number in range(1, 1_000_000):
     payload = number.to_bytes(4, "big") * 50_000

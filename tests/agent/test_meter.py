@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.memory import Memory, read_moved
-from agent.meter import DAY_S, PARTS, Meter
+from agent.shell.memory import Memory, read_moved
+from agent.shell.traffic import DAY_S, PARTS, TrafficBudget
 from fedge.errors import DamagedState, StateError
 
 BUDGET = 64_000
@@ -41,7 +41,7 @@ class Device:
         self.start()
 
     def start(self) -> None:
-        self.meter = Meter(self.notebook, self._budget, lambda: self.day, lambda: self.now_s)
+        self.meter = TrafficBudget(self.notebook, self._budget, lambda: self.day, lambda: self.now_s)
         self._total = 0
 
     def moves(self, count: int) -> int:
@@ -178,7 +178,7 @@ def test_the_devices_memory_is_such_a_notebook(tmp_path: Path) -> None:
 
     def count(memory: Memory) -> None:
         assert memory.moved() == ("", 0)
-        meter = Meter(memory, BUDGET, lambda: "2026-05-01", lambda: 0.0)
+        meter = TrafficBudget(memory, BUDGET, lambda: "2026-05-01", lambda: 0.0)
         meter.count(70)
         assert memory.moved() == read_moved(path) == ("2026-05-01", 70 + PART)
         meter.close()

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent import mix
-from agent.mix import LEAST, Mix, mix_of, rounded
+from agent.data import mix
+from agent.data.mix import LEAST, Mix, mix_of, rounded
+from agent.data.snapshot import Snapshot, current
 from agent.settings.data import DataSettings
-from agent.snapshot import Snapshot, current
 from agent.sources.samples import Samples
-from fedge.messages.survey import MAX_CLASSES_TOLD, ClassCount
+from fedge.wire.messages.survey import MAX_CLASSES_TOLD, ClassCount
 
 TELLING = DataSettings(tell_classes=True)
 

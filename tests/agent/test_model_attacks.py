@@ -15,20 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from agent.memory import Memory
-from fedge import ed25519
+from agent.shell.memory import Memory
+from fedge.algorithms.plan import Plan
 from fedge.errors import ConfigError, StateError
-from fedge.frames import split
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.envelope import Signed, Succession, seal
-from fedge.messages.export import Export
-from fedge.messages.fields import MAX_FRAMES
-from fedge.messages.frame import Frame
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack, unpack
-from fedge.plan import Plan
-from fedge.topics import Topics
-from fedge.trust import Signer, Signers, succession
+from fedge.identity import ed25519
+from fedge.identity.trust import Signer, Signers, succession
+from fedge.wire.frames import split
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.envelope import Signed, Succession, seal
+from fedge.wire.messages.export import Export
+from fedge.wire.messages.fields import MAX_FRAMES
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.topics import Topics
 from tests.agent.besieged import LAB, Device, Federation, blob, frames, manifest, model
 
 ROUND = LAB.round

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from agent import held
-from agent.predict import predict
-from fedge.codecs import CODECS
-from fedge.frames import split
-from fedge.messages.envelope import seal
-from fedge.messages.message import pack
-from fedge.messages.model import Model
+from agent.cli.predict import predict
+from agent.shell import model_file
+from fedge.algorithms.codecs import CODECS
 from fedge.nn import first_weights
+from fedge.wire.frames import split
+from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.model import Model
 from tests.agent import besieged
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, Device, blob, manifest
 
@@ -70,7 +70,7 @@ def test_the_model_before_stays_in_use_until_somebody_has_trained(tmp_path: Path
     if restarted:
         device.restart()
     assert answered(device, tmp_path) == (3, 2)
-    assert not (device.folder / held.USED).exists()
+    assert not (device.folder / model_file.USED).exists()
 
 
 def test_a_generation_that_begins_with_a_good_model_is_used_at_once(tmp_path: Path) -> None:

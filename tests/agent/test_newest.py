@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.check import check
+from agent.cli.check import check
 from agent.config import AgentSettings
-from agent.logbook import Logbook
 from agent.settings.sources import CsvSettings, NpzSettings
+from agent.shell.data_log import Logbook
 from agent.sources import CsvSource, Samples, open_source
 from agent.sources import newest as thinning
 from agent.sources.newest import Newest
 from agent.sources.said import Said
 from agent.sources.times import Times, seconds
 from fedge.errors import ConfigError, DataError
-from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
+from fedge.wire.messages.task import Task
 from tests.wording import assert_tells
 
 TASK = Task(

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from agent import held
 from agent.config import AgentSettings
-from agent.memory import FILE, Memory
-from agent.opening import open_device
 from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings
-from fedge.codecs import CODECS
-from fedge.messages.message import pack
-from fedge.messages.model import Model
-from fedge.messages.task import Task
+from agent.shell import model_file
+from agent.shell.memory import FILE, Memory
+from agent.shell.startup import open_device
+from fedge.algorithms.codecs import CODECS
 from fedge.nn.spec import Dense, NetworkSpec
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
 
 AGENT = """\
 federation = "lab"
@@ -41,9 +41,9 @@ def test_it_knows_its_owners_wishes_and_the_source_of_the_task_at_hand(tmp_path:
     body = CODECS["float32"].encode(np.zeros(network.schema.size, np.float32))
     memory = Memory(tmp_path / FILE)
     try:
-        fresh = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 5.0).state
-        held.save(tmp_path / held.FILE, pack(task), pack(Model(generation=1, round=1, body=body)))
-        state = open_device(settings, memory, tmp_path / held.FILE, bytes(16), 5.0).state
+        fresh = open_device(settings, memory, tmp_path / model_file.FILE, bytes(16), 5.0).state
+        model_file.save(tmp_path / model_file.FILE, pack(task), pack(Model(generation=1, round=1, body=body)))
+        state = open_device(settings, memory, tmp_path / model_file.FILE, bytes(16), 5.0).state
     finally:
         memory.close()
     assert (fresh.source, state.source) == (None, "heart")

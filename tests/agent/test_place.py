@@ -7,31 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from agent import held, place
 from agent.__main__ import main
-from agent.memory import FILE, MIGRATIONS
+from agent.shell import model_file, state_dir
+from agent.shell.memory import FILE, MIGRATIONS
 from fedge.deployment import units
-from fedge.messages.message import pack
-from fedge.store.databases import open_database
+from fedge.storage.databases import open_database
+from fedge.wire.messages.message import pack
 from tests.agent.test_program import configure, model, task
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The configuration of an installed agent that has followed a model."""
-    monkeypatch.setattr(place, "CONFIGURATIONS", tmp_path / "etc")
-    monkeypatch.setattr(place, "STATES", tmp_path / "states")
+    monkeypatch.setattr(state_dir, "CONFIGURATIONS", tmp_path / "etc")
+    monkeypatch.setattr(state_dir, "STATES", tmp_path / "states")
     for folder in ("etc/lab", "states/lab"):
         (tmp_path / folder).mkdir(parents=True)
-    held.save(tmp_path / "states/lab" / held.FILE, pack(task()), pack(model(task(), 4)))
+    model_file.save(tmp_path / "states/lab" / model_file.FILE, pack(task()), pack(model(task(), 4)))
     return configure(tmp_path / "etc/lab")
 
 
 def test_the_folder_of_a_service_is_that_of_its_unit() -> None:
     unit = units.shipped("systemd/fedge-agent@.service").decode()
     said = re.findall(r"^Environment=(FEDGE_AGENT_\w+__FOLDER)=%S/fedge-agent/%i/?(.*)$", unit, re.M)
-    assert dict(said) == place.FOLDERS
-    assert place.STATES == units.STATE / "fedge-agent"
+    assert dict(said) == state_dir.FOLDERS
+    assert state_dir.STATES == units.STATE / "fedge-agent"
 
 
 def test_predict_uses_the_model_that_the_service_holds(
@@ -44,9 +44,9 @@ def test_predict_uses_the_model_that_the_service_holds(
 
 
 def test_a_variable_and_a_configuration_elsewhere_mean_what_they_say(config: Path, tmp_path: Path) -> None:
-    said = {name: str(tmp_path / "mine") for name in place.FOLDERS}
-    assert place.load(config, said).state.folder == tmp_path / "mine"
-    assert place.load(configure(tmp_path), {}).state.folder == tmp_path / "state"
+    said = {name: str(tmp_path / "mine") for name in state_dir.FOLDERS}
+    assert state_dir.load(config, said).state.folder == tmp_path / "mine"
+    assert state_dir.load(configure(tmp_path), {}).state.folder == tmp_path / "state"
 
 
 def test_check_leaves_the_state_to_the_services_user(

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import held
+from agent.cli.predict import predict
 from agent.config import AgentSettings
-from agent.predict import predict
-from fedge import wire
-from fedge.codecs import CODECS
+from agent.shell import model_file
+from fedge.algorithms.codecs import CODECS
 from fedge.errors import DataError, StateError
-from fedge.messages.message import pack
-from fedge.messages.model import Model
-from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
+from fedge.wire import encoding
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
 
 LN9 = float(np.log(9))
 
@@ -67,7 +67,7 @@ def settings_in(folder: Path, missing: str = "refuse") -> AgentSettings:
 
 def hold(folder: Path, task: Task, held_model: Model) -> None:
     (folder / "state").mkdir(exist_ok=True)
-    held.save(folder / "state" / held.FILE, pack(task), pack(held_model))
+    model_file.save(folder / "state" / model_file.FILE, pack(task), pack(held_model))
 
 
 def predicted(folder: Path, content: str, missing: str = "refuse", as_json: bool = False) -> str:
@@ -81,65 +81,71 @@ def predicted(folder: Path, content: str, missing: str = "refuse", as_json: bool
 
 
 def test_held_model_comes_back(tmp_path: Path) -> None:
-    path = tmp_path / held.FILE
-    assert held.read(path) is None
-    held.save(path, pack(CLASSIFIER), pack(STEP))
-    assert held.load(path) == (CLASSIFIER, STEP)
-    kept = held.read(path)
+    path = tmp_path / model_file.FILE
+    assert model_file.read(path) is None
+    model_file.save(path, pack(CLASSIFIER), pack(STEP))
+    assert model_file.load(path) == (CLASSIFIER, STEP)
+    kept = model_file.read(path)
     assert kept is not None
     assert (kept.task, kept.model) == (pack(CLASSIFIER), pack(STEP))
     assert kept.task_digest == hashlib.sha256(pack(CLASSIFIER)).digest()
     assert kept.model_digest == hashlib.sha256(pack(STEP)).digest()
-    held.save(path, pack(REGRESSION), pack(LINE))
-    assert held.load(path) == (REGRESSION, LINE)
-    assert [file.name for file in tmp_path.iterdir()] == [held.FILE]
+    model_file.save(path, pack(REGRESSION), pack(LINE))
+    assert model_file.load(path) == (REGRESSION, LINE)
+    assert [file.name for file in tmp_path.iterdir()] == [model_file.FILE]
 
 
 def test_no_model_yet(tmp_path: Path) -> None:
     with pytest.raises(
-        StateError, match=rf"{held.FILE}: no model has been followed yet; run the agent until"
+        StateError, match=rf"{model_file.FILE}: no model has been followed yet; run the agent until"
     ):
-        held.load(tmp_path / held.FILE)
+        model_file.load(tmp_path / model_file.FILE)
 
 
 def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / held.FILE
-    held.save(path, pack(CLASSIFIER), pack(STEP))
+    path = tmp_path / model_file.FILE
+    model_file.save(path, pack(CLASSIFIER), pack(STEP))
     whole = path.read_bytes()
     for i in range(len(whole)):
         path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x01]) + whole[i + 1 :])
         with pytest.raises(StateError, match=r"is damaged \(.+\)"):
-            held.read(path)
+            model_file.read(path)
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x00" * 500, wire.encode({"v": 1}), wire.encode({"v": 2}), wire.encode({"v": 1, "task": "text"})],
+    [
+        b"",
+        b"\x00" * 500,
+        encoding.encode({"v": 1}),
+        encoding.encode({"v": 2}),
+        encoding.encode({"v": 1, "task": "text"}),
+    ],
     ids=["empty", "nul", "no-fields", "another-layout", "text"],
 )
 def test_foreign_files_are_damaged(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / held.FILE).write_bytes(content)
+    (tmp_path / model_file.FILE).write_bytes(content)
     with pytest.raises(StateError, match="is damaged"):
-        held.load(tmp_path / held.FILE)
+        model_file.load(tmp_path / model_file.FILE)
 
 
 def test_truncated_file_is_damaged(tmp_path: Path) -> None:
-    path = tmp_path / held.FILE
-    held.save(path, pack(CLASSIFIER), pack(STEP))
+    path = tmp_path / model_file.FILE
+    model_file.save(path, pack(CLASSIFIER), pack(STEP))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StateError, match="is damaged"):
-        held.load(path)
+        model_file.load(path)
 
 
 def test_messages_of_the_wrong_type_are_damage(tmp_path: Path) -> None:
-    held.save(tmp_path / held.FILE, pack(STEP), pack(CLASSIFIER))
+    model_file.save(tmp_path / model_file.FILE, pack(STEP), pack(CLASSIFIER))
     with pytest.raises(StateError, match="is damaged"):
-        held.load(tmp_path / held.FILE)
+        model_file.load(tmp_path / model_file.FILE)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="cannot be read: Is a directory"):
-        held.read(tmp_path)
+        model_file.read(tmp_path)
 
 
 # Predicting

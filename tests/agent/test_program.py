@@ -17,35 +17,35 @@ from typing import IO
 import numpy as np
 import pytest
 
-from agent import held
-from agent.conditions import ROOT_VARIABLE
 from agent.config import AgentSettings
-from agent.loop import Loop
-from agent.memory import FILE, read_moved
-from agent.meter import PARTS
+from agent.shell import model_file
+from agent.shell.loop import Loop
+from agent.shell.measured_conditions import ROOT_VARIABLE
+from agent.shell.memory import FILE, read_moved
+from agent.shell.traffic import PARTS
 from fedge import __version__
-from fedge.codecs import CODECS
-from fedge.ed25519 import public_pem
-from fedge.frames import Assembler, Limits, split
-from fedge.freshness import MANIFEST_EXPIRY_S
-from fedge.messages.envelope import seal
-from fedge.messages.frame import Blob, Frame
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.model import Model
-from fedge.messages.receipt import Receipt
-from fedge.messages.status import Status
-from fedge.messages.task import Task
-from fedge.messages.update import Update
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
+from fedge.identity.ed25519 import public_pem
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.plan import Plan
-from fedge.reasons import Reason
-from fedge.store.atomic_files import make_folder
-from fedge.store.locks import lock
-from fedge.topics import Topics
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.locks import lock
 from fedge.transport import MessageArrived, Publication
-from fleet import broker as brokers
-from fleet.broker import Broker
+from fedge.wire.frames import Assembler, Limits, split
+from fedge.wire.freshness import MANIFEST_EXPIRY_S
+from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
 from tests.fedge.client import Client
 from tests.wording import assert_tells
 
@@ -95,13 +95,13 @@ def model(of: Task, round_: int = 0) -> Model:
 
 def test_a_device_imports_none_of_the_extras() -> None:
     script = (
-        "import sys, agent.__main__, agent.loop, agent.predict, agent.sources\n"
+        "import sys, agent.__main__, agent.shell.loop, agent.cli.predict, agent.sources\n"
         "print(' '.join(sorted(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "fedge.collision" not in done.stdout.split(), "only --check looks for others' packages"
+    assert "fedge.service.collision" not in done.stdout.split(), "only --check looks for others' packages"
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert {"agent", "numpy", "paho", "msgpack", "pydantic"} <= loaded
     assert not loaded & {*EXTRAS, "aggregator", "fleet", "safetensors", "torch", "scipy"}
@@ -219,7 +219,7 @@ def test_exit_codes(arguments: list[str], code: int, message: str, tmp_path: Pat
 def test_predict_needs_no_network(tmp_path: Path) -> None:
     configure(tmp_path)
     (tmp_path / "state").mkdir()
-    held.save(tmp_path / "state" / held.FILE, pack(task()), pack(model(task(), 4)))
+    model_file.save(tmp_path / "state" / model_file.FILE, pack(task()), pack(model(task(), 4)))
     (tmp_path / "new.csv").write_text("v,u\n1.0,2.0\n-1.0,0.5\n")
     done = run("predict", "new.csv", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -238,7 +238,7 @@ def test_output_that_cannot_be_written(arguments: list[str], rows: int, tmp_path
     """Little is written when the program ends, much before."""
     configure(tmp_path)
     (tmp_path / "state").mkdir()
-    held.save(tmp_path / "state" / held.FILE, pack(task()), pack(model(task(), 4)))
+    model_file.save(tmp_path / "state" / model_file.FILE, pack(task()), pack(model(task(), 4)))
     (tmp_path / "new.csv").write_text("v,u\n" + "1.0,2.0\n" * rows)
     command = [sys.executable, "-m", "agent", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -440,7 +440,7 @@ def test_fault_35_an_update_that_cannot_be_saved_is_never_published(
     assert (update.round, update.device, update.samples) == (1, "pi-1", 48)
     aggregator.answer(update)
     agent.says("the update counts")
-    assert (tmp_path / "state" / held.FILE).exists(), "the model is kept as well"
+    assert (tmp_path / "state" / model_file.FILE).exists(), "the model is kept as well"
 
     # What is answered stays answered over a restart, in which nothing is trained again.
     assert agent.ends_within(PATIENCE_S) == 0
@@ -495,7 +495,7 @@ def test_sigterm_while_there_is_no_broker(start: Callable[[], Agent], tmp_path: 
 def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.lifecycle.link.CLONE_PAUSE_S", 0.2)
+    monkeypatch.setattr("agent.core.lifecycle.link.CLONE_PAUSE_S", 0.2)
     loop = Loop(AgentSettings.load(configure(tmp_path, broker.url), {}))
     thread = threading.Thread(target=loop.run)
     thread.start()
@@ -521,7 +521,7 @@ def test_fault_10_a_device_that_meets_its_clone_leaves_and_returns(
 def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.lifecycle.conditions.MEASURE_AGAIN_S", 0.1)
+    monkeypatch.setattr("agent.core.lifecycle.conditions.MEASURE_AGAIN_S", 0.1)
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     (tmp_path / "proc").mkdir()
     load = tmp_path / "proc/loadavg"
@@ -554,8 +554,8 @@ def test_a_device_whose_bytes_are_used_up_leaves_whoever_used_them_and_returns_o
     broker: Broker, aggregator: Aggregator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = ["2026-05-01"]
-    monkeypatch.setattr("agent.loop.today", lambda _host: day[0])
-    monkeypatch.setattr("agent.lifecycle.conditions.MEASURE_AGAIN_S", 0.05)
+    monkeypatch.setattr("agent.shell.loop.today", lambda _host: day[0])
+    monkeypatch.setattr("agent.core.lifecycle.conditions.MEASURE_AGAIN_S", 0.05)
     config = configure(tmp_path, broker.url)
     config.write_text(f"{config.read_text()}\n[limits]\nbytes_per_day = 100_000\n")
     loop = Loop(AgentSettings.load(config, {}))

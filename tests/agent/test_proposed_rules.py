@@ -7,27 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import held
+from agent.cli.predict import predict
 from agent.config import AgentSettings
-from agent.events import Done, Failed
-from agent.predict import predict
-from agent.rules import DEFAULTS, Rules, effective
+from agent.core.events import Done, Failed
+from agent.data.rules import DEFAULTS, Rules, effective
 from agent.settings.data import Holdout
+from agent.shell import model_file
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from aggregator.export import to_onnx
-from fedge.codecs import CODECS
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.model import Model
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.plan import Plan
-from fedge.reasons import Reason
-from fedge.rules import Holdout as ProposedHoldout
-from fedge.rules import Proposal
+from aggregator.export.model_files import to_onnx
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
+from fedge.data.rules import Holdout as ProposedHoldout
+from fedge.data.rules import Proposal
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 from tests.aggregator.engines import MEAN, ORIGIN, SCALE, onnxruntime, task, weights
 from tests.aggregator.test_export_gaps import GAPS
 
@@ -161,7 +161,7 @@ def predicted(folder: Path, of: Task, w: np.ndarray, said: str = "") -> dict[int
     configured = settings(folder, said)
     configured.state.folder.mkdir(exist_ok=True)
     model = Model(generation=1, round=3, body=CODECS["float32"].encode(w))
-    held.save(configured.state.folder / held.FILE, pack(of), pack(model))
+    model_file.save(configured.state.folder / model_file.FILE, pack(of), pack(model))
     write_csv(folder / "new.csv", GAPS)
     out = io.StringIO()
     predict(configured, folder / "new.csv", out, True)

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from agent.refusals import AGAIN_S, SOONEST_S, Refusals
+from agent.shell.refusals import AGAIN_S, SOONEST_S, Refusals
 from fedge.errors import ProtocolError
-from fedge.reasons import Reason
+from fedge.wire.reasons import Reason
 from tests.wording import assert_tells
 
 WRONG = ProtocolError("no map", Reason.MALFORMED)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.logbook import Logbook
+from agent.data.verdict import judge
 from agent.settings.sources import CsvSettings
+from agent.shell.data_log import Logbook
 from agent.sources import CsvSource, Samples, open_source
-from agent.verdict import judge
 from fedge.errors import DataError
 from tests.agent.test_dataset import WALK_RUN
 

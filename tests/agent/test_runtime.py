@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from agent import events as on
-from agent.lifecycle.download import FETCH_RETRY_S
-from agent.memory import Memory
-from fedge import wire
+from agent.core import events as on
+from agent.core.lifecycle.download import FETCH_RETRY_S
+from agent.shell.memory import Memory
 from fedge.errors import StateError
-from fedge.frames import split
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.envelope import seal
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.messages.status import Status
-from fedge.reasons import Reason
 from fedge.transport import Publication
+from fedge.wire import encoding
+from fedge.wire.frames import split
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Reason
 from tests.agent.besieged import FRAME_BYTES, LAB, TASK, Device, arrived, blob, frames, manifest, model
 
 
@@ -102,10 +102,10 @@ def test_what_was_announced_and_cannot_be_read_is_declined_and_not_fetched_again
 ) -> None:
     """A newer program may mean something by it; who stayed silent would be waited for."""
     if kind == "task":
-        strange = wire.encode({**wire.decode(pack(TASK)), "features": "all"})
+        strange = encoding.encode({**encoding.decode(pack(TASK)), "features": "all"})
         said, topic = manifest(1, state="open", task=blob(strange, 0)), LAB.task
     else:
-        strange = wire.encode({**wire.decode(model(1)), "body": bytes(7)})
+        strange = encoding.encode({**encoding.decode(model(1)), "body": bytes(7)})
         said, topic = manifest(1, state="open", model=blob(strange, 0)), LAB.model
     pieces = split(strange, FRAME_BYTES)
     device = Device(tmp_path, None)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from agent.narrowing import narrowed
-from agent.sentinels import sentinels
+from agent.data.narrowing import narrowed
+from agent.data.sentinels import sentinels
 
 ROOM = np.random.default_rng(1).normal(21.5, 1.2, 400).round(1)
 

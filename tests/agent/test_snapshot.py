@@ -6,27 +6,35 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.cli.survey import NOTHING, describe, measure_anew
 from agent.config import AgentSettings
-from agent.dataset import fit
-from agent.events import Done
-from agent.measuring import measured
-from agent.memory import FILE, Memory
+from agent.core.events import Done
+from agent.data.dataset import fit
+from agent.data.moments import measured
+from agent.data.snapshot import (
+    KEPT,
+    NEW_ROWS,
+    Snapshot,
+    count_new,
+    current,
+    digest_of,
+    hash_rows,
+)
 from agent.settings.data import DataSettings
 from agent.settings.sources import CsvSettings
-from agent.snapshot import KEPT, NEW_ROWS, Snapshot, count_new, current, digest_of, hash_rows
+from agent.shell.memory import FILE, Memory
 from agent.sources import open_sources
 from agent.sources.arrays import samples_from_arrays
-from agent.telling import NOTHING, describe, measure_anew
 from agent.trainers.worker import Worker
-from fedge.errors import DamagedState, GaveWay
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.frame import Blob
-from fedge.messages.message import unpack
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.moments import Moments
+from fedge.data.moments import Moments
+from fedge.errors import Conflict, DamagedState
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.store.locks import lock
+from fedge.storage.locks import lock
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
 from tests.agent.test_trainer_limits import job
 
 TOML = 'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\npath = "data.csv"\n'
@@ -228,7 +236,7 @@ def test_it_measures_anew_when_its_owner_says_so(device: Device) -> None:
 def test_a_running_agent_is_not_disturbed(device: Device) -> None:
     device.survey()
     lock(device.settings.state.folder)
-    with pytest.raises(GaveWay, match="stop the agent, run this again"):
+    with pytest.raises(Conflict, match="stop the agent, run this again"):
         measure_anew(device.settings)
     assert "source data: 80 rows were measured" in describe(device.settings)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.local.timekeeping import Timekeeper, TooLong
+from agent.trainers.timekeeping import Timekeeper, TooLong
 
 
 class Training:

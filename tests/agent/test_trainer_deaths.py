@@ -11,13 +11,13 @@ from queue import Empty, SimpleQueue
 import numpy as np
 import pytest
 
-from agent.events import Done, Failed
+from agent.core.events import Done, Failed
 from agent.sources import Samples
 from agent.sources.arrays import samples_from_arrays
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from fedge.disclosure import withheld
-from fedge.reasons import Reason
+from fedge.data.disclosure import withheld
+from fedge.wire.reasons import Reason
 from tests.agent.test_trainer_pulse import PATIENCE_S, job, settings, until
 from tests.wording import assert_tells
 

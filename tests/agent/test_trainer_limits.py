@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings
-from agent.dataset import fit
-from agent.events import Done, Failed
+from agent.core.events import Done, Failed
+from agent.data.dataset import fit
 from agent.settings.sources import NpzSettings
 from agent.sources import open_source, open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from aggregator.survey import Measured, check
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import unpack
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.moments import Moments
+from aggregator.aggregation.survey import Measured, check
+from fedge.algorithms.plan import Plan
+from fedge.data.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 from tests.wording import assert_tells
 
 BLOB = Blob(digest=bytes(32), slot=0, frames=1, size=100)

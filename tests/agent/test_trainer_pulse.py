@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from agent.config import AgentSettings
-from agent.events import Done, Failed
+from agent.core.events import Done, Failed
 from agent.sources import Samples
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from fedge.errors import DataError
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.task import Task
 from fedge.nn.spec import Dense, NetworkSpec
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.task import Task
 
 PATIENCE_S = 90.0
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.events import Done, Failed
-from agent.local.sgd import train
+from agent.core.events import Done, Failed
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
-from agent.trainers.protocol import Cancelled, Diverged, Job, Trained, Trainer
 from agent.trainers.sgd import Sgd
 from agent.trainers.worker import Worker
-from fedge.codecs import CODECS
-from fedge.disclosure import public, withheld
-from fedge.messages.message import unpack
-from fedge.messages.update import Update
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained, Trainer
+from fedge.data.disclosure import public, withheld
 from fedge.nn import Network
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 from tests.agent import test_trainer_limits
 from tests.agent.test_trainer_limits import job as assignment
 from tests.agent.test_trainer_limits import task

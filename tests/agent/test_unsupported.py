@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
-from agent import effects as do
-from agent import events as on
-from agent import held, lifecycle
-from agent.device import Device, Fetching, Idle, Saved
-from agent.lifecycle import step
-from fedge.capabilities import CAN
-from fedge.freshness import RoundId
-from fedge.messages.manifest import Cohort
-from fedge.messages.message import pack
-from fedge.messages.model import Model
-from fedge.messages.task import Task
+from agent.core import effects as do
+from agent.core import events as on
+from agent.core import lifecycle
+from agent.core.device import Device, Fetching, Idle, Saved
+from agent.core.lifecycle import step
+from agent.shell import model_file
+from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, UnknownLayer
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.wire.capabilities import CAN
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
+from fedge.wire.reasons import Reason
 from tests.agent.test_lifecycle import (
     CONNECTED,
     FOLLOW_S,
@@ -78,7 +79,7 @@ def test_what_a_manifest_asks_and_the_program_cannot_is_declined_at_once(
     assert state.declined is not None
     assert state.declined.reason is Reason.UNSUPPORTED
     assert names in state.declined.detail
-    assert [type(effect) for effect in effects] == [do.SaveSeen, do.Say, do.PublishStatus]
+    assert [type(effect) for effect in effects] == [do.SaveSeen, do.Log, do.PublishStatus]
     _, effects = step(state, on.Tick(FOLLOW_S + 1.0))
     fetched = [effect for effect in effects if isinstance(effect, do.Fetch)]
     assert bool(fetched) == (before is CONNECTED), "with its model it can still predict"
@@ -137,7 +138,7 @@ def test_a_model_that_cannot_be_used_is_not_kept_by_who_only_follows() -> None:
     state, effects = step(state, on.Fetched(1.0, "model", model_of(1)))
     assert isinstance(state.work, Idle)
     assert not [effect for effect in effects if isinstance(effect, do.KeepModel)]
-    assert [e.level for e in effects if isinstance(e, do.Say)] == ["warning"]
+    assert [e.level for e in effects if isinstance(e, do.Log)] == ["warning"]
     assert step(state, on.Tick(2 * FOLLOW_S))[1] == [], "nor fetched again and again"
 
 
@@ -146,13 +147,13 @@ def strange_file(path: Path) -> None:
         inputs=1, layers=(UnknownLayer(type="conv1d"), Dense(units=2)), loss="cross-entropy"
     )
     task = Task(network=network, features=("x",), classes=("a", "b"))
-    held.save(path, pack(task), pack(Model(generation=1, round=3, body=bytes(16))))
+    model_file.save(path, pack(task), pack(Model(generation=1, round=3, body=bytes(16))))
 
 
 def test_a_model_file_of_a_newer_program_is_left_alone_and_said(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "data.csv").write_text("x,label\n1,a\n2,b\n")
-    strange_file(tmp_path / "state" / held.FILE)
+    strange_file(tmp_path / "state" / model_file.FILE)
     config = tmp_path / "agent.toml"
     config.write_text('federation = "f"\ndevice = "d"\n[data]\nsource = "csv"\npath = "data.csv"\n')
     command = [sys.executable, "-m", "agent", "--config", str(config), "predict", str(tmp_path / "data.csv")]
@@ -191,7 +192,7 @@ def test_a_plan_that_was_mended_in_the_middle_of_a_round_is_judged_anew() -> Non
     still, effects = step(state, announced(manifest(plan=Plan(codec="topk"))))
     assert still.declined is not None
     assert "codec:topk" in still.declined.detail
-    assert [type(effect) for effect in effects] == [do.Say, do.PublishStatus]
+    assert [type(effect) for effect in effects] == [do.Log, do.PublishStatus]
     mended, effects = step(state, announced(manifest()))
     assert mended.declined is None
     assert [type(effect) for effect in effects] == [do.PublishStatus, do.StartWork]

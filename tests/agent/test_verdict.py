@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from agent import held
-from agent.account import account
-from agent.check import check
+from agent.cli.check import check
 from agent.config import AgentSettings
-from agent.dataset import Unfit, fit
+from agent.data.account import account
+from agent.data.dataset import Unfit, fit
+from agent.data.verdict import judge
 from agent.settings.data import DataSettings
+from agent.shell import model_file
 from agent.sources import CsvSource, Samples
 from agent.sources.arrays import samples_from_arrays
-from agent.verdict import judge
 from fedge.errors import ConfigError, DataError
-from fedge.messages.message import pack
-from fedge.messages.model import Model
-from fedge.messages.task import Task
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
 from tests.agent.test_dataset import WALK_RUN, classifier, from_csv, regression
 from tests.wording import assert_tells
 
@@ -283,7 +283,7 @@ def laid_out(folder: Path, text: str, tables: str = "", task: Task | None = None
     if task is not None:
         (folder / "state").mkdir()
         model = Model(generation=2, round=7, body=bytes(4 * task.network.schema.size))
-        held.save(folder / "state" / held.FILE, pack(task), pack(model))
+        model_file.save(folder / "state" / model_file.FILE, pack(task), pack(model))
     return AgentSettings.load(folder / "agent.toml", {})
 
 
@@ -315,7 +315,7 @@ def test_the_task_that_the_device_holds_is_what_it_is_judged_by(tmp_path: Path) 
     ]
     text, _ = checked(settings, as_json=False)
     assert "is valid" not in text
-    (tmp_path / "state" / held.FILE).write_bytes(b"damaged")
+    (tmp_path / "state" / model_file.FILE).write_bytes(b"damaged")
     found, said = checked(settings)
     assert "is damaged" in found["task"]
     assert said == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.__main__ import main
-from agent.zone import check_zone, local_zone
+from agent.shell.zone import check_zone, local_zone
 from fedge.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ def test_these_are_none(name: str) -> None:
 def test_names_are_those_of_the_machines_own_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Europe").mkdir()
     (tmp_path / "Europe/Berlin").write_bytes(b"TZif2")
-    monkeypatch.setattr("agent.zone.TZPATH", (str(tmp_path),))
+    monkeypatch.setattr("agent.shell.zone.TZPATH", (str(tmp_path),))
     check_zone({"TZ": "Europe/Berlin"})
     check_zone({"TZ": str(tmp_path / "Europe/Berlin")})
     with pytest.raises(ConfigError):
@@ -50,7 +50,7 @@ def test_the_agent_does_not_start_by_hours_that_are_not_its_owners(
     config = tmp_path / "agent.toml"
     config.write_text('federation = "a"\ndevice = "b"\n[data]\nsource = "npz"\npath = "a.npz"\n')
     monkeypatch.setenv("TZ", "Europe/Berlln")
-    monkeypatch.setattr("agent.loop.Loop", None)  # it is not reached
+    monkeypatch.setattr("agent.shell.loop.Loop", None)  # it is not reached
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)
     assert main(["--config", str(config)]) == os.EX_CONFIG

@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from aggregator.export import Origin, to_onnx
-from aggregator.parity import filled, output_scales, rows_of
-from fedge.messages.task import Task
+from aggregator.export.model_files import Origin, to_onnx
+from aggregator.export.parity import filled, output_scales, rows_of
+from fedge.data.rules import Proposal
 from fedge.nn import Network
 from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
-from fedge.rules import Proposal
+from fedge.wire.messages.task import Task
 
 Array = NDArray[np.float32]
 Engine = Callable[[Array], Array]

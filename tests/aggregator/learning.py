@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dataset import Dataset
-from agent.division import divide
-from agent.local.sgd import train
-from agent.measuring import measured
-from aggregator.rules.mean import Contribution, finish, order, partial
-from aggregator.survey import Measured, standardize
-from fedge.messages.task import Task
-from fedge.moments import Moments, withhold
+from agent.data.dataset import Dataset
+from agent.data.division import divide
+from agent.data.moments import measured
+from aggregator.aggregation.survey import Measured, standardize
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.data.moments import Moments, withhold
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
-from fedge.plan import Plan
-from fleet.baselines import held_out
+from fedge.wire.messages.task import Task
 from fleet.datasets import load_watch
+from fleet.demo.baselines import held_out
 
 PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05)
 Fleet = Mapping[str, Dataset]

@@ -7,32 +7,32 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator import rounds
-from aggregator.answers import Verdict
-from aggregator.effects import Effect
-from aggregator.events import Event
-from aggregator.federation import Federation, Rules
-from aggregator.per_device import Devices, PerDevice
-from aggregator.stopping import Progress, Stopping
-from fedge.codecs import CODECS
-from fedge.frames import split
-from fedge.freshness import RoundId
-from fedge.messages.frame import Blob, Frame
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.messages.service import Service
-from fedge.messages.status import Decline, Status
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.moments import Moments
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import rounds
+from aggregator.core.effects import Effect
+from aggregator.core.events import Event
+from aggregator.core.federation import Federation, Rules
+from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.verdicts import Verdict
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
+from fedge.data.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.plan import Plan
-from fedge.reasons import Reason
-from fedge.selection import chosen
+from fedge.wire.frames import split
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Decline, Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
+from fedge.wire.selection import chosen
 
 E = TypeVar("E", bound=Effect)
 

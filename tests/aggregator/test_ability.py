@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from aggregator import effects as do
-from aggregator.answers import Answer
-from aggregator.effects import Effect
-from aggregator.federation import Federation
+from aggregator.core import effects as do
+from aggregator.core.effects import Effect
+from aggregator.core.federation import Federation
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.writing import Ledger
-from fedge.capabilities import BASE, CAN
-from fedge.messages.frame import Frame
-from fedge.messages.status import Status
+from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
-from fedge.plan import Plan
-from fedge.reasons import Reason
+from fedge.wire.capabilities import BASE, CAN
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import (
     OPEN,
     SURVEY,
@@ -48,7 +48,7 @@ def with_answer(state: Federation, device: str) -> Federation:
 
 
 def said(effects: list[Effect]) -> str:
-    return "\n".join(effect.text for effect in of(do.Say, effects))
+    return "\n".join(effect.text for effect in of(do.Log, effects))
 
 
 def mixed(*old: str, new: tuple[str, ...] = (), **changes: object) -> tuple[Story, list[Effect]]:
@@ -80,7 +80,7 @@ def test_the_operator_is_told_at_the_start_how_many_cannot_and_which() -> None:
     _, effects = mixed("a", "b", new=("c", "d"))
     assert "round 1.1: 2 of 4 devices online cannot do codec:topk: a, b" in said(effects)
     assert "fewer than" not in said(effects)
-    assert kinds(effects).index(do.Say) < kinds(effects).index(do.PublishManifest)
+    assert kinds(effects).index(do.Log) < kinds(effects).index(do.PublishManifest)
     _, effects = mixed("a", "b", new=("c",))
     assert "The 1 that may count are fewer than the 2" in said(effects)
     _, effects = mixed("a", new=("c", "d"), quarantined=frozenset({"d"}))

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.admission import Admitted, Terms, admit
-from aggregator.survey import Refusal
-from fedge.codecs import CODECS
+from aggregator.aggregation.survey import Refusal
+from aggregator.core.admission import Admitted, Terms, admit
+from fedge.algorithms.codecs import CODECS
 from fedge.errors import ProtocolError
-from fedge.freshness import RoundId
-from fedge.messages.manifest import Cohort
-from fedge.messages.message import pack, unpack
-from fedge.messages.survey import Survey
-from fedge.messages.update import Update
-from fedge.reasons import Reason
-from fedge.selection import chosen
-from fedge.wire import encode
+from fedge.wire.encoding import encode
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
+from fedge.wire.selection import chosen
 from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, survey, update
 
 CAP = 1_000

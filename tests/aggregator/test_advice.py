@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from aggregator.__main__ import main
-from aggregator.advice import BATCH, MOST_EPOCHS, STEPS, Sizes, propose
+from aggregator.core.advice import BATCH, MOST_EPOCHS, STEPS, Sizes, propose
+from aggregator.core.mixes import Mix
 from aggregator.ledger.writing import Ledger
-from aggregator.mixes import Mix
-from fedge.plan import Plan
-from fedge.store.atomic_files import make_folder
+from fedge.algorithms.plan import Plan
+from fedge.storage.atomic_files import make_folder
 from tests.aggregator.stories import status
 from tests.aggregator.test_config import GOOD, write
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.averaging import Mean, Unusable, Updates, bounded_mean, mean_of, usable_mean
-from aggregator.closing import Averaged, ClosingJob, averaged
+from aggregator.aggregation.mean import Mean, Unusable, Updates, bounded_mean, mean_of, usable_mean
+from aggregator.aggregation.outcome import Averaged, ClosingJob, averaged
+from aggregator.aggregation.probes import ROWS, Trial, probes
 from aggregator.ledger.writing import Ledger
-from aggregator.probes import ROWS, Trial, probes
-from aggregator.rules.bounds import Factors
-from fedge.codecs import CODECS
-from fedge.freshness import RoundId
-from fedge.messages.update import Update
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.rules.bounds import Factors
 from fedge.nn import Network
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.update import Update
 from tests.aggregator.stories import MODEL, TASK, P, blob, update
 from tests.aggregator.test_closing import admit, ledger_in
 

@@ -9,26 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.averaging import mean_of
-from aggregator.beginnings import begin_with, spans
-from aggregator.closing import blob_of, first_weights, model_message, surveyed, weights_of
+from aggregator.aggregation.beginnings import begin_with, spans
+from aggregator.aggregation.generations import Return, beginning_of, go_back, require_wishable, story
+from aggregator.aggregation.mean import mean_of
+from aggregator.aggregation.outcome import blob_of, first_weights, model_message, surveyed, weights_of
+from aggregator.aggregation.replay import replay
 from aggregator.config import FederationSettings
-from aggregator.generations import Return, beginning_of, go_back, require_wishable, story
+from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from aggregator.presence import Watch
-from aggregator.replay import replay
-from fedge.codecs import CODECS
+from fedge.algorithms.codecs import CODECS
+from fedge.data.moments import measure
 from fedge.errors import ConfigError, DataError
-from fedge.freshness import RoundId
-from fedge.messages.fields import MAX_SIZE
-from fedge.messages.message import pack, unpack
-from fedge.messages.model import Model
-from fedge.messages.task import Task
-from fedge.moments import measure
 from fedge.nn import Network
 from fedge.nn.spec import Standardize, clip_of
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
 from tests.aggregator.stories import survey, update
 from tests.aggregator.test_replay import EVERYBODY, admit
 from tests.wording import assert_tells
@@ -112,7 +112,7 @@ class Place:
     def go_back(self, wish: Return, generation: int = 2) -> None:
         life = self.ledger.life()
         assert life is not None
-        go_back(self.settings, self.ledger, life, generation, Watch(0.0), wish)
+        go_back(self.settings, self.ledger, life, generation, LeaderCheck(0.0), wish)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aggregator.rules.bounds import BLOCK, FEWEST, Factors, bounds, clipped, distance
-from aggregator.rules.mean import Contribution, finish, order, partial
+from fedge.algorithms.rules.bounds import BLOCK, FEWEST, Factors, bounds, clipped, distance
+from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 
 PROPERTY = settings(deadline=None, max_examples=150)
 P = 3

@@ -2,8 +2,8 @@
 
 import pytest
 
-from aggregator.buckets import LINES, MESSAGE_COST, STATUSES, Buckets, Rate, updates
-from fedge.frames import FRAME_BYTES, count
+from aggregator.core.buckets import LINES, MESSAGE_COST, STATUSES, Buckets, Rate, updates
+from fedge.wire.frames import FRAME_BYTES, count
 
 
 def test_a_bucket_is_full_at_first_gives_what_it_holds_and_fills_again() -> None:

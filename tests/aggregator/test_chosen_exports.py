@@ -8,17 +8,18 @@ import numpy as np
 import onnx
 import pytest
 
-from aggregator import closing, export, exporting
-from aggregator.choice import How, choose
-from aggregator.closing import blob_of, model_message
-from aggregator.exporting import Exported, Exporter, Job, job_of
-from aggregator.federation import Federation, Phase
+from aggregator.aggregation import outcome
+from aggregator.aggregation.outcome import blob_of, model_message
+from aggregator.core.choice import How, choose
+from aggregator.core.federation import Federation, Phase
+from aggregator.core.stopping import Progress, progress_of
+from aggregator.export import model_files, writer
+from aggregator.export.writer import Exported, Exporter, Job, job_of
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from aggregator.stopping import Progress, progress_of
-from fedge.freshness import RoundId
-from fedge.messages.message import pack
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.message import pack
 from tests.aggregator.stories import EVERYBODY, TASK, P, federation
 from tests.wording import assert_tells
 
@@ -71,13 +72,13 @@ def exported(job: Job, folder: Path, exporter: Exporter | None = None) -> Export
 
 
 def read(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / export.MANIFEST).read_text())
+    manifest: dict[str, Any] = json.loads((folder / model_files.MANIFEST).read_text())
     return manifest
 
 
 def round_of(folder: Path) -> int:
     """Which round's the ONNX file is, by its own words."""
-    model = onnx.load(folder / export.ONNX)
+    model = onnx.load(folder / model_files.ONNX)
     return int({each.key: each.value for each in model.metadata_props}["round"])
 
 
@@ -87,7 +88,7 @@ def test_the_newest_is_measured_only_if_somebody_told_figures_of_it(
 ) -> None:
     """The round that asks for them is over at its deadline, whoever has answered."""
     now = progress(*LOSSES).after_measuring(told)
-    manifest = exporting.told(choose(now, range(6), "best"), now)
+    manifest = writer.told(choose(now, range(6), "best"), now)
     assert manifest["choice"]["newest"] == {"round": 4, "measured": measured}
 
 
@@ -211,12 +212,12 @@ def test_the_best_model_is_kept_until_a_new_generation_has_trained(ledger: Ledge
     """Also where its round is older than those that are kept."""
     begin_anew(ledger)
     with ledger.transaction():
-        ledger.retain(RoundId(2, 0), 2, 2**40, closing._best(ledger, RoundId(2, 0), Progress()))
+        ledger.retain(RoundId(2, 0), 2, 2**40, outcome._best(ledger, RoundId(2, 0), Progress()))
     assert ledger.kept_models(1) == [1, 3, 4]  # 3 is what round 4 began from
     assert chosen(ledger, anew(0), RoundId(2, 0), "best").round == RoundId(1, 1)
     begin_anew(ledger, trained=1)
     with ledger.transaction():
-        ledger.retain(RoundId(2, 1), 2, 2**40, closing._best(ledger, RoundId(2, 1), progress(2.0)))
+        ledger.retain(RoundId(2, 1), 2, 2**40, outcome._best(ledger, RoundId(2, 1), progress(2.0)))
     assert 1 not in ledger.kept_models(1)
 
 
@@ -233,9 +234,9 @@ def test_the_other_model_is_written_once(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    write = export.write
+    write = model_files.write
     monkeypatch.setattr(
-        exporting.export, "write", lambda folder, *rest: (written.append(folder), write(folder, *rest))[1]
+        model_files, "write", lambda folder, *rest: (written.append(folder), write(folder, *rest))[1]
     )
     exporter = Exporter("greenhouse", tmp_path, lambda _: None)
     for _ in range(3):

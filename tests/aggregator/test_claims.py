@@ -1,10 +1,10 @@
-"""What devices claim to have seen is believed by the rules of `aggregator.claims`, each row of them."""
+"""What devices claim to have seen is believed by the rules of `aggregator.core.claims`, each row of them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.claims import (
+from aggregator.core.claims import (
     MORE_GENERATIONS,
     MORE_ROUNDS,
     NOTHING,
@@ -16,8 +16,8 @@ from aggregator.claims import (
     next_generation,
     outdated_text,
 )
-from fedge.freshness import RoundId
-from fedge.messages.fields import MAX_COUNTER
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_COUNTER
 
 HERE = RoundId(1, 3)
 LAST = RoundId(MAX_COUNTER - 1, 0)

@@ -6,26 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.local.sgd import train
-from aggregator import survey as surveys
-from aggregator.answers import Answer
-from aggregator.closing import ClosingJob, Computed, blob_of, compute, job_of, save
+from aggregator.aggregation import survey as surveys
+from aggregator.aggregation.outcome import ClosingJob, Computed, blob_of, compute, job_of, save
+from aggregator.aggregation.replay import replay
+from aggregator.aggregation.survey import standardize
 from aggregator.config import FederationSettings
-from aggregator.federation import Federation
+from aggregator.core.federation import Federation
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from aggregator.replay import replay
-from aggregator.rules.mean import Contribution, finish, order, partial
 from aggregator.settings.state import StateSection
-from aggregator.survey import standardize
-from fedge.capabilities import BASE, CAN
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.data.moments import measure
 from fedge.errors import ConfigError, DamagedState
-from fedge.messages.message import pack
-from fedge.messages.task import Task
-from fedge.moments import measure
 from fedge.nn import Network, initialize
 from fedge.nn.spec import clip_of
-from fleet.baselines import held_out
+from fedge.wire.capabilities import BASE, CAN
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.task import Task
+from fleet.demo.baselines import held_out
 from tests.aggregator.learning import PLAN, watch
 from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, federation, having, survey
 from tests.aggregator.test_closing import admit, warnings

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import aggregator.averaging
-from aggregator.answers import Answer
-from aggregator.averaging import mean_of
-from aggregator.closer import Closed, Closer
-from aggregator.closing import ClosingJob, Computed, blob_of, model_message
+import aggregator.aggregation.mean
+from aggregator.aggregation.mean import mean_of
+from aggregator.aggregation.outcome import ClosingJob, Computed, blob_of, model_message
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
+from aggregator.shell.closer import Closed, Closer
 from fedge.errors import DamagedState, StateError
 from tests.aggregator.stories import OPEN, SURVEY, TASK, P, blob, digest_of, frames, update
 
@@ -84,8 +84,8 @@ class Held:
     def __init__(self, patch: pytest.MonkeyPatch, step: str) -> None:
         self.times = 0
         self.begun, self.go_on = threading.Event(), threading.Event()
-        self._step = getattr(aggregator.averaging, step)
-        patch.setattr(aggregator.averaging, step, self)
+        self._step = getattr(aggregator.aggregation.mean, step)
+        patch.setattr(aggregator.aggregation.mean, step, self)
 
     def __call__(self, *arguments: Any) -> Any:
         self.times += 1
@@ -153,7 +153,7 @@ def test_what_a_rule_dies_of_is_posted_and_the_thread_lives(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(aggregator.averaging, "finish", wrong)
+        patch.setattr(aggregator.aggregation.mean, "finish", wrong)
         assert office.error() is error
     assert error.__traceback__ is not None
     office.closer.submit(JOB)
@@ -190,7 +190,7 @@ def test_the_next_job_waits_for_a_rule_that_nobody_waits_for_any_more(
 
 
 def test_a_rule_that_hangs_is_found_out(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aggregator.closer.LONGEST_SILENCE_S", 0.1)
+    monkeypatch.setattr("aggregator.shell.closer.LONGEST_SILENCE_S", 0.1)
     rule = Held(monkeypatch, "finish")
     office.closer.submit(JOB)
     until(lambda: office.closer.pulse.overdue_s() > 0)
@@ -203,7 +203,7 @@ ENDS_IN_THE_MIDDLE = """
 import sys, threading
 from pathlib import Path
 import numpy as np
-import aggregator.averaging, aggregator.closer
+import aggregator.aggregation.mean, aggregator.shell.closer
 from tests.aggregator.test_closer import JOB
 
 begun = threading.Event()
@@ -214,9 +214,9 @@ def endless(_whole):
         np.sort(noise)
         begun.set()
 
-aggregator.closer.LAST_WAIT_S = 0.1
-aggregator.averaging.finish = endless
-closer = aggregator.closer.Closer(Path(sys.argv[1]), print)
+aggregator.shell.closer.LAST_WAIT_S = 0.1
+aggregator.aggregation.mean.finish = endless
+closer = aggregator.shell.closer.Closer(Path(sys.argv[1]), print)
 closer.submit(JOB)
 begun.wait()
 closer.end()

@@ -11,9 +11,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from aggregator.answers import Answer
-from aggregator.averaging import read_update
-from aggregator.closing import (
+from aggregator.aggregation.mean import read_update
+from aggregator.aggregation.outcome import (
     OUTLYING_LOGGED,
     Averaged,
     ClosingJob,
@@ -24,23 +23,24 @@ from aggregator.closing import (
     save,
     surveyed,
 )
+from aggregator.aggregation.survey import Measured, Unmeasured, check, standardize
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
-from aggregator.rules.bounds import Factors
-from aggregator.rules.mean import order
 from aggregator.settings.state import StateSection
-from aggregator.survey import Measured, Unmeasured, check, standardize
-from fedge.codecs import CODECS
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.rules.bounds import Factors
+from fedge.algorithms.rules.mean import order
+from fedge.data.moments import Moments, measure
 from fedge.errors import DamagedState, ProtocolError
-from fedge.frames import Refused
-from fedge.freshness import RoundId
-from fedge.messages.frame import Frame
-from fedge.messages.message import pack
-from fedge.messages.survey import Survey
-from fedge.messages.update import Update
-from fedge.moments import Moments, measure
-from fedge.reasons import Reason
+from fedge.wire.frames import Refused
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, digest_of, frames, survey, update
 from tests.wording import assert_tells
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator import partials
-from aggregator.stopping import Stopping
-from fedge.frames import Refused, cost
-from fedge.freshness import RoundId
-from fedge.reasons import Reason
-from fedge.selection import chosen
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import partials
+from aggregator.core.stopping import Stopping
+from fedge.wire.frames import Refused, cost
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
+from fedge.wire.selection import chosen
 from tests.aggregator.stories import (
     DEADLINE_S,
     digest_of,
@@ -71,9 +71,9 @@ def test_an_update_that_is_read_twice_counts_once() -> None:
 
 def test_a_device_that_measures_with_classes_it_does_not_train_on_is_named_once() -> None:
     story = running("a", "b", "c")
-    assert not of(do.Say, story.answers("a", metrics={"held_out": 60.0, "held_unseen": 0.0}))
+    assert not of(do.Log, story.answers("a", metrics={"held_out": 60.0, "held_unseen": 0.0}))
     figures = {"held_out": 60.0, "held_unseen": 40.0}
-    (said,) = of(do.Say, story.answers("b", metrics=figures))
+    (said,) = of(do.Log, story.answers("b", metrics=figures))
     assert (said.level, said.device, said.cause) == ("warning", "b", "held_unseen")
     assert said.text == (
         "b: 40 of its 60 held-out rows are of classes that its training part lacks: it should set "
@@ -81,7 +81,7 @@ def test_a_device_that_measures_with_classes_it_does_not_train_on_is_named_once(
     )
     assert story.state.unseen == {"b"}
     story = running("a", "b", "c", unseen=frozenset({"b"}))
-    assert not of(do.Say, story.answers("b", metrics=figures)), "it was said in a round before"
+    assert not of(do.Log, story.answers("b", metrics=figures)), "it was said in a round before"
     story = running("a", "b", "c", unseen=frozenset({"b"}))
     story.answers("b", metrics={"held_out": 60.0})
     assert story.state.unseen == set(), "it is mended"
@@ -191,7 +191,7 @@ def test_garbage_is_counted_and_answered_and_changes_nothing_else() -> None:
     story = running("a", "b", "c")
     before = story.state
     effects = story.tell(on.GarbageArrived("a", b"d" * 32, Reason.MALFORMED, "not msgpack"))
-    assert kinds(effects) == [do.CountRefusal, do.SendReceipt, do.Say]
+    assert kinds(effects) == [do.CountRefusal, do.SendReceipt, do.Log]
     assert only_receipt(effects).update == b"d" * 32
     assert story.state == before
 
@@ -203,7 +203,7 @@ def test_an_update_whose_bytes_are_wrong_is_dropped_and_may_be_sent_again() -> N
     effects = story.tell(
         on.UpdateRead(story.now_s, "a", digest_of(message), Refused(Reason.MALFORMED, "no digest"))
     )
-    assert kinds(effects) == [do.DropSpool, do.CountRefusal, do.SendReceipt, do.Say]
+    assert kinds(effects) == [do.DropSpool, do.CountRefusal, do.SendReceipt, do.Log]
     assert receipts(story.answers("a")) == [("a", "admitted", None)]
 
 

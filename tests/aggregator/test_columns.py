@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.rules.columns import BLOCK_COLUMNS, FAR, NORMAL, Columns, outlying, pooled, robust
-from fedge.moments import Moments, measure, merge
+from fedge.algorithms.rules.columns import (
+    BLOCK_COLUMNS,
+    FAR,
+    NORMAL,
+    Columns,
+    outlying,
+    pooled,
+    robust,
+)
+from fedge.data.moments import Moments, measure, merge
 
 PROPERTY = settings(deadline=None, max_examples=200)
 

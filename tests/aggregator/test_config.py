@@ -11,7 +11,7 @@ import pytest
 
 from aggregator.__main__ import main
 from aggregator.config import FederationSettings
-from aggregator.prospects import hopeless
+from aggregator.core.prospects import hopeless
 from fedge.errors import ConfigError
 from fedge.nn.spec import Dense, ReLU
 

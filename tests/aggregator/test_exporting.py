@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.exporting import Exported, Exporter, Job
+from aggregator.export.writer import Exported, Exporter, Job
 from fedge.errors import StateError
-from fedge.freshness import RoundId
+from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import TASK
 
 STOPPED_IN_THE_MIDDLE = """
 import sys, threading
 from pathlib import Path
 from types import SimpleNamespace
-import aggregator.export
-from aggregator.exporting import Exporter, Job
-from fedge.freshness import RoundId
+import aggregator.export.model_files
+from aggregator.export.writer import Exporter, Job
+from fedge.wire.freshness import RoundId
 
 begun = threading.Event()
 
@@ -30,7 +30,7 @@ def slow(folder, *_):
     (folder / "model.onnx").touch()
     return SimpleNamespace(onnx=b"", withheld="")
 
-aggregator.export.write = slow
+aggregator.export.model_files.write = slow
 exporter = Exporter("greenhouse", Path(sys.argv[1]), print)
 exporter.submit(Job(RoundId(1, 1), b"d" * 32, None, None, {}, last=False))
 begun.wait()
@@ -63,8 +63,8 @@ def test_an_export_that_hangs_is_found_out(tmp_path: Path, monkeypatch: pytest.M
         answer.wait()
         raise StateError("the disk is gone")
 
-    monkeypatch.setattr("aggregator.exporting.LONGEST_EXPORT_S", 0.1)
-    monkeypatch.setattr("aggregator.export.write", hang)
+    monkeypatch.setattr("aggregator.export.writer.LONGEST_EXPORT_S", 0.1)
+    monkeypatch.setattr("aggregator.export.model_files.write", hang)
     exported: list[Exported] = []
 
     def post(result: Exported) -> None:

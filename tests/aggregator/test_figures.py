@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.answers import Answer
-from aggregator.figures import LARGEST_LOSS, RANGES, SMALL_MESSAGES, bytes_needed, fault, known, summarize
-from aggregator.stopping import Progress, Stopping
+from aggregator.aggregation.figures import (
+    LARGEST_LOSS,
+    RANGES,
+    SMALL_MESSAGES,
+    bytes_needed,
+    fault,
+    known,
+    summarize,
+)
+from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.verdicts import Answer
 from tests.wording import assert_tells
 
 NEEDED = 2**21

@@ -9,11 +9,11 @@ import onnx
 import pytest
 import safetensors.numpy
 
-from aggregator import export, parity
-from aggregator.export import to_onnx, write
-from fedge.messages.task import Task
+from aggregator.export import model_files, parity
+from aggregator.export.model_files import to_onnx, write
 from fedge.nn import Network
 from fedge.nn.spec import NetworkSpec, Standardize
+from fedge.wire.messages.task import Task
 from tests.aggregator.engines import ENGINES, ORIGIN, differences, onnxruntime, task, weights
 
 MEANS, SCALES = np.array([20, -3, 1.7e9 + 13.25, 101_325.004]), np.float32([5, 0.1, 0.5, 0.01])
@@ -101,7 +101,7 @@ def test_an_ordinary_model_is_float32(tmp_path: Path) -> None:
 
 def test_a_file_that_narrows_first_is_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of = exact()
-    right = export._standardized
+    right = model_files._standardized
 
     def narrowing(task: Task) -> list[object]:
         nodes = right(task)
@@ -110,7 +110,7 @@ def test_a_file_that_narrows_first_is_withheld(tmp_path: Path, monkeypatch: pyte
         wide = onnx.helper.make_node("Cast", ["narrow"], ["wide"], to=onnx.TensorProto.DOUBLE)
         return [narrow, wide, *nodes]
 
-    monkeypatch.setattr(export, "_standardized", narrowing)
+    monkeypatch.setattr(model_files, "_standardized", narrowing)
     assert "onnxruntime differs" in write(tmp_path, of, weights(of), ORIGIN).withheld
 
 

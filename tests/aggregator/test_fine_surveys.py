@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator import survey as surveys
-from aggregator.closing import ClosingJob, Computed, compute, job_of, save
-from aggregator.folding import fold
+from aggregator.aggregation import survey as surveys
+from aggregator.aggregation.outcome import ClosingJob, Computed, compute, job_of, save
+from aggregator.aggregation.reparametrization import fold
+from aggregator.aggregation.replay import replay
+from aggregator.aggregation.survey import Measured, outliers, standardize
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from aggregator.replay import replay
-from aggregator.rules.columns import exact, robust
 from aggregator.settings.state import StateSection
-from aggregator.survey import Measured, outliers, standardize
-from fedge.capabilities import BASE, CAN
-from fedge.messages.message import pack
-from fedge.messages.task import Task
-from fedge.moments import is_constant, is_fine, measure, rounded
+from fedge.algorithms.rules.columns import exact, robust
+from fedge.data.moments import is_constant, is_fine, measure, rounded
 from fedge.nn import Network, NetworkSpec, initialize
 from fedge.nn.spec import Dense, ReLU, Standardize, clip_of, takes_float64
+from fedge.wire.capabilities import BASE, CAN
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.task import Task
 from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, survey
 from tests.aggregator.test_clipping import ABLE, SEED, TASK_BLOB, surveyed_by
 from tests.aggregator.test_closing import admit, warnings

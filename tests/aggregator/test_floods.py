@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.core.rounds import BEAT_S
 from aggregator.ledger.views import read_devices
-from aggregator.rounds import BEAT_S
-from fedge import wire
-from fedge.capabilities import BASE
-from fedge.frames import split
-from fedge.logs import _Line
-from fedge.messages.frame import Frame
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.messages.status import Decline, Status
-from fedge.reasons import Reason
-from fedge.topics import Topics
+from fedge.service.logs import _Line
 from fedge.transport import MessageArrived
+from fedge.wire import encoding
+from fedge.wire.capabilities import BASE
+from fedge.wire.frames import split
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.status import Decline, Status
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
 from tests.aggregator.stories import SURVEY, decline, frames, status, survey
 from tests.aggregator.test_runtime import Served
 
@@ -174,7 +174,7 @@ def lies(rng: random.Random, served: Served) -> Iterator[tuple[str, bytes]]:
     state = served.runtime.now().state
     update, own = TOPICS.update("liar"), TOPICS.status("liar")
     yield update, rng.randbytes(50)
-    yield update, wire.encode({"v": rng.randrange(2, 9), "type": "frame"})
+    yield update, encoding.encode({"v": rng.randrange(2, 9), "type": "frame"})
     yield update, bytes(140_000)
     yield update, pack(Frame(id=rng.randbytes(32), i=0, n=1, size=9, data=b"not so it"))
     yield update, pack(Frame(id=rng.randbytes(32), i=rng.randrange(7), n=8, size=8_000, data=bytes(1_000)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aggregator.folding import fold
+from aggregator.aggregation.reparametrization import fold
 from fedge.nn import Network, initialize
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Standardize
 

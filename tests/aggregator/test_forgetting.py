@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.generations import Return
-from aggregator.keeping.backup import backup
-from aggregator.keeping.forget import Contribution, contribution, forget
+from aggregator.aggregation.generations import Return
+from aggregator.aggregation.replay import replay
+from aggregator.backup.backup import backup
+from aggregator.backup.forget import Contribution, contribution, forget
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
-from aggregator.replay import replay
-from fedge.errors import DataError, GaveWay, StateError
-from fedge.freshness import RoundId
-from fedge.reasons import Reason
-from fedge.store.locks import lock
+from fedge.errors import Conflict, DataError, StateError
+from fedge.storage.locks import lock
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import frames, status, update
 from tests.aggregator.test_beginnings import SEED, Place
 from tests.aggregator.test_replay import admit
@@ -105,7 +105,9 @@ def test_what_is_left_still_makes_a_backup_and_a_new_generation(place: Place, tm
 
 def test_nothing_is_removed_under_an_aggregator_at_work(place: Place) -> None:
     held = lock(place.path.parent)
-    with pytest.raises(GaveWay, match=r"already works with this state folder: stop the aggregator, run this"):
+    with pytest.raises(
+        Conflict, match=r"already works with this state folder: stop the aggregator, run this"
+    ):
         forget(place.settings, "rogue")
     os.close(held)
     assert b"rogue" in files(place)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.aggregation.generations import learnt, require_same
 from aggregator.config import FederationSettings
-from aggregator.generations import learnt, require_same
 from aggregator.ledger.records import Life
 from fedge.errors import ConfigError
 

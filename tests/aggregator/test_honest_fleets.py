@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from agent.local.sgd import train
-from aggregator.closing import first_weights
-from aggregator.rules.bounds import Factors, bounds, clipped, distance
-from aggregator.rules.mean import Contribution, finish, order, partial
+from aggregator.aggregation.outcome import first_weights
+from aggregator.core.usual import Usual
 from aggregator.settings.rounds import RoundsSection
-from aggregator.usual import Usual
-from fedge.messages.task import Task
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
+from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.nn import Network
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
-from fedge.plan import Plan
+from fedge.wire.messages.task import Task
 
 DEFAULTS = RoundsSection()
 DEVICES, ROUNDS, INPUTS, CLASSES = 12, 5, 6, 3

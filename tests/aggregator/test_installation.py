@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.installation import broker, commands, ownership, services
-from aggregator.installation.broker import point_broker
-from aggregator.installation.folder import FEDERATIONS, FILES, look_up, take_in
-from aggregator.installation.ownership import hand_over
+from aggregator.cli.installation import broker, commands, ownership, services
+from aggregator.cli.installation.broker import point_broker
+from aggregator.cli.installation.folder import FEDERATIONS, FILES, look_up, take_in
+from aggregator.cli.installation.ownership import hand_over
 from fedge.deployment import units
 from fedge.errors import ConfigError, DeploymentError
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found as found_federation
-from fleet.identities.founding_options import Founding
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found as found_federation
+from fleet.pki.init_options import Founding
 
 
 def found(folder: Path, name: str = "greenhouse") -> Path:

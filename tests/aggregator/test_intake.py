@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator.answers import Missed
-from aggregator.buckets import MESSAGE_COST, TOP_UP_AGAIN_S, needed, updates
-from aggregator.intake import Intake
-from aggregator.patience import MISSES
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.frame import Frame
-from fedge.messages.update import Update
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.buckets import MESSAGE_COST, TOP_UP_AGAIN_S, needed, updates
+from aggregator.core.patience import MISSES
+from aggregator.core.verdicts import Missed
+from aggregator.shell.intake import Intake
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.update import Update
 from tests.aggregator.stories import Story, federation, frames, having, of, rules, running, update
 
 DEADLINE_S, OTHERS_S, TRAINING_S, UPLOAD_S = 150.0, 50.0, 1.0, 70.0

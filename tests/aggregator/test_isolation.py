@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator.answers import Answer, Verdict
-from aggregator.claims import Known
 from aggregator.config import FederationSettings
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.claims import Known
+from aggregator.core.takeover import StatusSeen
+from aggregator.core.verdicts import Answer, Verdict
 from aggregator.ledger.writing import Ledger
-from aggregator.quarantine import LOOK_S, QuarantineList, read, write
-from aggregator.takeover import StatusSeen
-from aggregator.watching import Watching
+from aggregator.shell.leader_check import Watching
+from aggregator.shell.quarantine import LOOK_S, QuarantineList, read, write
 from fedge.errors import StateError
-from fedge.freshness import RoundId, round_of
-from fedge.messages.message import pack
-from fedge.reasons import Reason
-from fedge.topics import Topics
 from fedge.transport import MessageArrived
+from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.messages.message import pack
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
 from tests.aggregator.stories import (
     OPEN,
     Story,
@@ -46,7 +46,7 @@ def aside(story: Story, *devices: str) -> list[do.Effect]:
 
 
 def said(effects: list[do.Effect]) -> str:
-    return "\n".join(effect.text for effect in of(do.Say, effects))
+    return "\n".join(effect.text for effect in of(do.Log, effects))
 
 
 def test_it_is_refused_at_its_first_frame_and_not_awaited() -> None:
@@ -201,7 +201,7 @@ def test_what_it_claims_to_have_seen_is_not_listened_to() -> None:
     story = running("a", "rogue")
     aside(story, "rogue")
     effects = story.sees("rogue", status(seen=RoundId(1, 5_000)))
-    assert of(do.GiveUp, effects) == []
+    assert of(do.Abort, effects) == []
     assert said(effects) == ""
     assert dict(story.state.ahead) == {}
 
@@ -291,7 +291,7 @@ def test_a_list_that_could_not_be_read_once_is_read_again(
         raise StateError("quarantined: cannot be read: Input/output error")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr("aggregator.quarantine.read", fails)
+        patch.setattr("aggregator.shell.quarantine.read", fails)
         for _ in range(3):
             now_s += LOOK_S
             assert not listed.has_changed()

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from aggregator.__main__ import main
+from aggregator.backup import archive, state_dir
+from aggregator.backup.backup import backup
+from aggregator.backup.restore import restore
 from aggregator.config import FederationSettings
-from aggregator.keeping import archive, place
-from aggregator.keeping.backup import backup
-from aggregator.keeping.restore import restore
 from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from fedge.deployment import units
-from fedge.errors import ConfigError, DamagedState, GaveWay, StateError
-from fedge.freshness import RoundId
-from fedge.store import atomic_files, locks
-from fleet import replay as replaying
+from fedge.errors import ConfigError, Conflict, DamagedState, StateError
+from fedge.storage import atomic_files, locks
+from fedge.wire.freshness import RoundId
+from fleet.cli import replay as replaying
 from tests.aggregator.test_ledger import admit, close, count
 
 TOML = """\
@@ -150,7 +150,7 @@ def test_a_folder_that_is_not_there_is_named(server: Server) -> None:
 
 def test_nothing_is_restored_under_an_aggregator_at_work(server: Server, file: Path) -> None:
     held = locks.lock(server.state)
-    with pytest.raises(GaveWay, match=f"process {os.getpid()} "):
+    with pytest.raises(Conflict, match=f"process {os.getpid()} "):
         restore(server.settings, file, force=True)
     os.close(held)
 
@@ -290,16 +290,16 @@ def test_what_root_leaves_there_belongs_to_the_owner_of_the_folder(other: Server
 def test_an_installed_federations_ledger_is_where_its_service_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "FEDERATIONS", tmp_path)
+    monkeypatch.setattr(state_dir, "FEDERATIONS", tmp_path)
     config = Server(tmp_path / "greenhouse").config
-    monkeypatch.setattr(place, "STATES", tmp_path / "states")
-    found = place.load(config, {})
+    monkeypatch.setattr(state_dir, "STATES", tmp_path / "states")
+    found = state_dir.load(config, {})
     assert found.state.folder == tmp_path / "states/greenhouse"
     assert found.export.folder == tmp_path / "states/greenhouse/export"
     said = {"FEDGE_AGGREGATOR_STATE__FOLDER": str(tmp_path / "mine")}
-    assert place.load(config, said).state.folder == tmp_path / "mine"
-    monkeypatch.setattr(place, "FEDERATIONS", tmp_path / "elsewhere")
-    assert place.load(config, {}).state.folder == tmp_path / "greenhouse" / "state"
+    assert state_dir.load(config, said).state.folder == tmp_path / "mine"
+    monkeypatch.setattr(state_dir, "FEDERATIONS", tmp_path / "elsewhere")
+    assert state_dir.load(config, {}).state.folder == tmp_path / "greenhouse" / "state"
 
 
 def test_the_folders_of_a_service_are_those_of_its_unit() -> None:
@@ -307,15 +307,15 @@ def test_the_folders_of_a_service_are_those_of_its_unit() -> None:
     said = re.findall(
         r"^Environment=(FEDGE_AGGREGATOR_\w+__FOLDER)=%S/fedge-aggregator/%i/?(.*)$", unit, re.M
     )
-    assert dict(said) == place.FOLDERS
-    assert place.STATES == units.STATE / "fedge-aggregator"
+    assert dict(said) == state_dir.FOLDERS
+    assert state_dir.STATES == units.STATE / "fedge-aggregator"
 
 
 def test_check_and_replay_ask_an_installed_federations_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(place, "FEDERATIONS", tmp_path)
-    monkeypatch.setattr(place, "STATES", tmp_path / "states")
+    monkeypatch.setattr(state_dir, "FEDERATIONS", tmp_path)
+    monkeypatch.setattr(state_dir, "STATES", tmp_path / "states")
     config = Server(tmp_path / "greenhouse").config
     assert main(["--config", str(config), "--check", "--json"]) == 0
     understood = json.loads(capsys.readouterr().out)

@@ -3,17 +3,17 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator import events as on
-from aggregator.ability import may_count
-from aggregator.claims import Known, are_few, is_near, judge, outdated_text
-from aggregator.federation import Federation, Phase
-from aggregator.patience import is_given_up
-from fedge.capabilities import CAN
-from fedge.frames import cost
-from fedge.freshness import RoundId, round_of
-from fedge.messages.status import Decline
-from fedge.reasons import Reason
-from fedge.selection import chosen
+from aggregator.core import events as on
+from aggregator.core.ability import may_count
+from aggregator.core.claims import Known, are_few, is_near, judge, outdated_text
+from aggregator.core.federation import Federation, Phase
+from aggregator.core.patience import is_given_up
+from fedge.wire.capabilities import CAN
+from fedge.wire.frames import cost
+from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import Reason
+from fedge.wire.selection import chosen
 from tests.aggregator.stories import Story, federation, rules, status
 from tests.aggregator.test_rounds_at_random import FLEET, devices, happen, happenings
 

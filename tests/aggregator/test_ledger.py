@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.answers import Answer, Missed, Verdict
+from aggregator.core.verdicts import Answer, Missed, Verdict
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_devices, read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.frame import Blob, Frame
-from fedge.messages.manifest import Cohort
-from fedge.reasons import Reason
-from fedge.store.databases import open_database
-from fedge.topics import lane_of
+from fedge.storage.databases import open_database
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import lane_of
 from tests.aggregator.stories import blob, decline, digest_of, frames, status, update
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from aggregator.ledger.writing import Ledger
-from fedge.freshness import RoundId
+from fedge.wire.freshness import RoundId
 from tests.aggregator.test_ledger import admit
 
 ledger, batch = Ledger(Path(sys.argv[1])), 0

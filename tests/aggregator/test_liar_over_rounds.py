@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from agent.local.sgd import train
-from aggregator.rules.bounds import Factors, bounds, clipped, distance
-from aggregator.rules.mean import MAX_SAMPLES, Contribution, finish, order, partial
-from aggregator.survey import RULE, standardize
-from fedge.messages.task import Task
+from aggregator.aggregation.survey import RULE, standardize
+from fedge.algorithms.local.sgd import train
+from fedge.algorithms.rules.bounds import Factors, bounds, clipped, distance
+from fedge.algorithms.rules.mean import MAX_SAMPLES, Contribution, finish, order, partial
 from fedge.nn import Network, initialize
-from fleet.baselines import held_out
+from fedge.wire.messages.task import Task
+from fleet.demo.baselines import held_out
 from tests.aggregator.learning import PLAN, Learner, watch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from aggregator.claims import Known
 from aggregator.config import FederationSettings
-from aggregator.presence import QUIET_S, Watch
-from aggregator.watching import Watching
-from fedge.freshness import RoundId
-from fedge.topics import Topics
+from aggregator.core.claims import Known
+from aggregator.core.presence import QUIET_S, LeaderCheck
+from aggregator.shell.leader_check import Watching
 from fedge.transport import MessageArrived
+from fedge.wire.freshness import RoundId
+from fedge.wire.topics import Topics
 from tests.aggregator.stories import OPEN, status
 
 TOPICS = Topics("lab")
@@ -42,7 +42,7 @@ def test_each_cause_of_each_device_is_said_once(tmp_path: Path, caplog: pytest.L
 
 
 def test_a_device_that_never_stops_talking_makes_nobody_look_on_longer() -> None:
-    watch = Watch(0.0)
+    watch = LeaderCheck(0.0)
     for tenth in range(600):
         watch = watch.status("liar", status(online=tenth % 2 == 0, seen=OPEN), tenth / 10)
     assert watch.over_s() == QUIET_S

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aggregator.rules.mean import (
+from fedge.algorithms.rules.mean import (
     BLOCK,
     LANES,
     MAX_SAMPLES,
@@ -19,7 +19,7 @@ from aggregator.rules.mean import (
     order,
     partial,
 )
-from fedge.topics import lane_of
+from fedge.wire.topics import lane_of
 
 PROPERTY = settings(deadline=None, max_examples=60)
 # Forty devices in five lanes, so that lanes are shared, and forty anywhere.

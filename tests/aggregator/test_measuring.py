@@ -7,23 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator.admission import Admitted, admit
-from aggregator.answers import Answer
-from aggregator.averaging import mean_of
-from aggregator.beginnings import begin_with
-from aggregator.closing import ClosingJob, Computed, compute, progress_after, save
-from aggregator.generations import Return, beginning_of, require_wishable
+from aggregator.aggregation.beginnings import begin_with
+from aggregator.aggregation.generations import Return, beginning_of, require_wishable
+from aggregator.aggregation.mean import mean_of
+from aggregator.aggregation.outcome import ClosingJob, Computed, compute, progress_after, save
+from aggregator.aggregation.replay import replay
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.admission import Admitted, admit
+from aggregator.core.stopping import Progress
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.records import Life
-from aggregator.replay import replay
 from aggregator.settings.state import StateSection
-from aggregator.stopping import Progress
-from fedge.capabilities import CAN
 from fedge.errors import DataError
-from fedge.freshness import RoundId
-from fedge.messages.status import Status
-from fedge.reasons import Reason
+from fedge.wire.capabilities import CAN
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import (
     DEADLINE_S,
     EVERYBODY,
@@ -84,7 +84,7 @@ def measured(story: Story, **figures: float) -> list[do.Effect]:
 
 def test_when_learning_ends_one_more_round_asks_for_figures_alone() -> None:
     story = last_round("a", "b")
-    assert not of(do.Finish, story.log), "not yet"
+    assert not of(do.Complete, story.log), "not yet"
     assert (story.phase(), story.state.round, story.state.kind) == ("preparing", AFTER, "evaluate")
     manifest = only_manifest(story.published())
     assert (manifest.kind, manifest.state, manifest.plan) == ("evaluate", "open", None)
@@ -95,7 +95,7 @@ def test_when_learning_ends_one_more_round_asks_for_figures_alone() -> None:
     story.answers("b", **FIGURES)
     assert story.phase() == "closing"
     effects = measured(story, held_loss=0.4)
-    (finish,) = of(do.Finish, effects)
+    (finish,) = of(do.Complete, effects)
     assert_tells(finish.why, "3 rounds", "1.3", "held-out loss 0.4000")
     done = only_manifest(story.published())
     assert (done.state, done.round, done.model) == ("done", 4, blob("model of round 3"))
@@ -115,7 +115,7 @@ def test_the_end_is_said_in_words_that_a_device_of_0_2_0_knows() -> None:
 def test_who_cannot_is_not_waited_for() -> None:
     story = last_round("a", "b", "c", old=("old",))
     effects = story.published()
-    assert not of(do.Say, effects), "nobody has to upgrade anything for it"
+    assert not of(do.Log, effects), "nobody has to upgrade anything for it"
     assert story.state.awaited == {"a", "b", "c"}
     for device in ("a", "b", "c"):
         story.answers(device, **FIGURES)
@@ -140,7 +140,7 @@ def test_where_too_few_can_it_is_left_out(
 ) -> None:
     """One or two of a fleet that cannot would decide alone whether the newest model is the best."""
     story = last_round(*new, old=old, brought=brought)
-    (finish,) = of(do.Finish, story.log)
+    (finish,) = of(do.Complete, story.log)
     assert story.phase() == "done"
     assert finish.why.endswith("the newest model, of round 1.3, is not measured")
 
@@ -155,7 +155,7 @@ def test_where_no_figure_ever_came_it_is_left_out() -> None:
     for device in ("a", "b", "c"):
         story.answers(device)
     story.closed()
-    assert (story.phase(), of(do.Finish, story.log)) == ("done", [do.Finish("1 rounds")])
+    assert (story.phase(), of(do.Complete, story.log)) == ("done", [do.Complete("1 rounds")])
 
 
 def test_it_is_over_at_its_deadline_with_whatever_came() -> None:

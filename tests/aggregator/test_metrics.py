@@ -14,17 +14,17 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 import fedge
-from aggregator import rounds
-from aggregator.answers import Missed
-from aggregator.events import Event
-from aggregator.exposition import MOST_CONNECTIONS, Exposition
-from aggregator.metrics import FederationCollector
-from aggregator.tally import BOUNDS_S, Now, Tally
+from aggregator.core import rounds
+from aggregator.core.events import Event
+from aggregator.core.verdicts import Missed
+from aggregator.shell.counters import BOUNDS_S, Now, Tally
+from aggregator.shell.exposition import MOST_CONNECTIONS, Exposition
+from aggregator.shell.metrics import FederationCollector
 from fedge.errors import ConfigError
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.status import Decline
-from fedge.reasons import Reason
-from fleet.broker import free_port
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import Reason
+from fleet.demo.broker import free_port
 from tests.aggregator.stories import DEADLINE_S, Story, decline, federation, status, update
 
 

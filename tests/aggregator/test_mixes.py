@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator import mixes
-from aggregator.mixes import SHOWN, SKEWED, mix_of, skew_of
-from fedge.messages.survey import MAX_CLASSES_TOLD
+from aggregator.core import mixes
+from aggregator.core.mixes import SHOWN, SKEWED, mix_of, skew_of
+from fedge.wire.messages.survey import MAX_CLASSES_TOLD
 
 CLASSES = ("walk", "run", "still")
 counts = st.dictionaries(st.sampled_from("abcd"), st.integers(5, 1_000), min_size=1)

@@ -1,6 +1,6 @@
 """One liar of twenty devices says the extremes of every field that it may write; the others are not moved.
 
-The extremes follow from the limits of the messages (`fleet.world.extremes`), so a field that is added is
+The extremes follow from the limits of the messages (`fleet.simulator.extremes`), so a field that is added is
 told here too. The arithmetic is a plain one of its own.
 """
 
@@ -12,34 +12,34 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator import rounds
-from aggregator.admission import Admitted, Terms, admit
-from aggregator.answers import Answer
-from aggregator.claims import NOTHING, Known, judge, next_generation
-from aggregator.federation import Federation
-from aggregator.figures import bytes_needed, summarize
-from aggregator.intake import Intake
-from aggregator.patience import AGAIN, MISSES, given_up
-from aggregator.rules.bounds import Factors, bounds
-from aggregator.rules.columns import robust
-from aggregator.stopping import Progress, Stopping
-from aggregator.survey import Measured, check
-from aggregator.usual import Usual
-from fedge.frames import FRAME_BYTES, cost
-from fedge.freshness import RoundId
-from fedge.messages.fields import MAX_FRAMES, MAX_SIZE
-from fedge.messages.frame import Frame
-from fedge.messages.message import Message, unpack
-from fedge.messages.status import Status
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.moments import Moments
+from aggregator.aggregation.figures import bytes_needed, summarize
+from aggregator.aggregation.survey import Measured, check
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import rounds
+from aggregator.core.admission import Admitted, Terms, admit
+from aggregator.core.claims import NOTHING, Known, judge, next_generation
+from aggregator.core.federation import Federation
+from aggregator.core.patience import AGAIN, MISSES, given_up
+from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.usual import Usual
+from aggregator.core.verdicts import Answer
+from aggregator.shell.intake import Intake
+from fedge.algorithms.rules.bounds import Factors, bounds
+from fedge.algorithms.rules.columns import robust
+from fedge.data.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.reasons import Reason
-from fleet.world.exaggerations import every
+from fedge.wire.frames import FRAME_BYTES, cost
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import Message, unpack
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
+from fleet.simulator.exaggerations import every
 from tests.aggregator.stories import (
     EVERYBODY,
     OPEN,
@@ -98,8 +98,8 @@ def test_no_status_changes_anything_of_the_others() -> None:
         state, effects = rounds.step(before.state, on.StatusSeen(before.now_s, LIAR, lie))
         told += 1
         assert of_the_others(state) == of_the_others(before.state), field
-        assert {type(effect) for effect in effects} <= {do.SaveStatus, do.Say}, field
-        assert len(of(do.Say, effects)) <= 1, field
+        assert {type(effect) for effect in effects} <= {do.SaveStatus, do.Log}, field
+        assert len(of(do.Log, effects)) <= 1, field
     assert told > 100
 
 
@@ -129,7 +129,7 @@ def test_a_liar_declines_only_for_itself_and_the_model_is_not_called_bad() -> No
     assert story.state.awaited == {LIAR}
     story.sees(LIAR, status(declined=why))
     assert story.phase() == "closing"
-    assert not [said for said in of(do.Say, story.log) if said.level == "error"]
+    assert not [said for said in of(do.Log, story.log) if said.level == "error"]
 
 
 def test_abilities_that_change_with_each_status_are_said_once() -> None:
@@ -137,7 +137,7 @@ def test_abilities_that_change_with_each_status_are_said_once() -> None:
     story, causes = running(*OTHERS, LIAR, rules=rules(target=None)), set()
     for number in range(50):
         said = status().model_copy(update={"can": (f"x:{number}",) if number % 2 else None})
-        for line in of(do.Say, story.sees(LIAR, said)):
+        for line in of(do.Log, story.sees(LIAR, said)):
             causes.add((line.device, line.cause))
     assert causes == {(LIAR, Reason.UNSUPPORTED)}
     assert len(story.state.abilities) == 20
@@ -155,7 +155,7 @@ def test_no_frame_changes_anything_of_the_others() -> None:
         told += 1
         assert of_the_others(replace(state, spooled=0)) == of_the_others(before.state), field
         assert state.spooled <= room, field
-        assert {type(effect) for effect in effects} <= {*OWN_WORK, do.SendReceipt, do.Say}, field
+        assert {type(effect) for effect in effects} <= {*OWN_WORK, do.SendReceipt, do.Log}, field
         for effect in effects:
             assert effect.device == LIAR, field  # type: ignore[union-attr]
     assert told > 5

@@ -11,40 +11,41 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator import effects as do
-from aggregator import opening, presence, takeover, watching
-from aggregator.answers import Answer
-from aggregator.claims import HEARING_S, Known
-from aggregator.closing import blob_of, model_message, weights_of
+from aggregator.aggregation.generations import Return
+from aggregator.aggregation.outcome import blob_of, model_message, weights_of
+from aggregator.aggregation.replay import replay
 from aggregator.config import FederationSettings
-from aggregator.federation import Federation, Phase
-from aggregator.generations import Return
+from aggregator.core import effects as do
+from aggregator.core import presence, takeover
+from aggregator.core.claims import HEARING_S, Known
+from aggregator.core.federation import Federation, Phase
+from aggregator.core.presence import LeaderCheck
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
-from aggregator.opening import known, open_federation
-from aggregator.presence import Watch
-from aggregator.replay import replay
-from fedge import ed25519
-from fedge.errors import ConfigError, GaveWay, Undecided
-from fedge.frames import cost
-from fedge.freshness import RoundId
-from fedge.liveness import Pulse
-from fedge.messages.envelope import seal
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort
-from fedge.messages.message import pack, unpack
-from fedge.messages.task import Task
+from aggregator.shell import leader_check, startup
+from aggregator.shell.startup import known, open_federation
+from fedge.errors import ConfigError, Conflict, Undecided
+from fedge.identity import ed25519
+from fedge.identity.trust import Signer, succession
 from fedge.nn.spec import UnknownLayer
-from fedge.reasons import Reason
-from fedge.settings import BrokerSettings
-from fedge.systemd import ServiceManager, Watchdog
-from fedge.topics import Topics
+from fedge.service.liveness import Pulse
+from fedge.service.settings import BrokerSettings
+from fedge.service.systemd import ServiceManager, Watchdog
 from fedge.transport import Answered, LinkUp, MessageArrived, Publication, Sent
 from fedge.transport.mqtt import MqttTransport
-from fedge.trust import Signer, succession
-from fleet import broker as brokers
+from fedge.wire.frames import cost
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.task import Task
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
+from fleet.demo import broker as brokers
 from tests.aggregator.stories import (
     EVERYBODY,
     SMALLER,
@@ -139,35 +140,35 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Watch], None]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[LeaderCheck], None]:
     """Say what is seen of the federation, without a broker; nobody else comes while it is waited for."""
 
-    def say(watch: Watch) -> None:
+    def say(watch: LeaderCheck) -> None:
         def conclude(
             settings: FederationSettings, ledger: Known, *_: object, new_generation: bool, **__: object
         ) -> takeover.TakeUp | None:
             link: Any = None
-            found = watching.Watching(
+            found = leader_check.Watching(
                 settings, link, ledger, lambda: presence.PATIENCE_S + HEARING_S, new_generation=new_generation
             )
             found._state = replace(found._state, watch=watch, subscribed_s=0.0, first_s=0.0, asked=True)
             found.turn([])
             return found.seen
 
-        monkeypatch.setattr(opening, "watch", conclude)
+        monkeypatch.setattr(startup, "watch", conclude)
 
-    say(Watch(0.0))
+    say(LeaderCheck(0.0))
     return say
 
 
-def fleet(*numbers: int, generation: int = 1, online: bool = True) -> Watch:
-    watch = Watch(0.0)
+def fleet(*numbers: int, generation: int = 1, online: bool = True) -> LeaderCheck:
+    watch = LeaderCheck(0.0)
     for i, number in enumerate(numbers):
         watch = watch.status(f"pi-{i}", status(online, RoundId(generation, number)), 0.0)
     return watch
 
 
-Seen = Callable[[Watch], None]
+Seen = Callable[[LeaderCheck], None]
 
 # ── a first start, and restarts ────────────────────────────────────────────────────────────────────
 
@@ -218,7 +219,7 @@ def test_a_restart_between_rounds_begins_the_next_with_the_newest_task_and_model
     assert state.model == model_of(state, RoundId(1, 0))
 
 
-def test_a_restart_judges_by_what_was_usual_before(place: Place, seen: Callable[[Watch], None]) -> None:
+def test_a_restart_judges_by_what_was_usual_before(place: Place, seen: Callable[[LeaderCheck], None]) -> None:
     for _ in range(3):
         place.close_round(place.open())
     state = place.open()
@@ -238,7 +239,7 @@ def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_
     done = place.open()
     assert (done.phase, done.round, done.progress.rounds) == (Phase.DONE, (1, 2), 2)
     assert done.progress.figures["accuracy"] == 0.2
-    assert do.Finish in kinds(CoreStory(done).start())
+    assert do.Complete in kinds(CoreStory(done).start())
 
     place.values["rounds"] = 3
     resumed = place.open()
@@ -263,11 +264,11 @@ def test_an_open_round_is_closed_before_a_rule_that_was_changed_ends_learning(
     effects = story.announce()
     for device in ("pi-0", "pi-1"):
         effects += story.sees(device, status(seen=RoundId(1, 3)))
-    assert not {do.Finish, do.GiveUp} & set(kinds(effects))
+    assert not {do.Complete, do.Abort} & set(kinds(effects))
     for device in ("pi-0", "pi-1"):
         story.answers(device, body=bytes(4 * story.state.weights))
     assert story.phase() == "closing"
-    assert do.Finish("3 rounds") in story.closed()
+    assert do.Complete("3 rounds") in story.closed()
     assert (story.phase(), story.state.round) == ("done", (1, 3))
 
 
@@ -275,9 +276,11 @@ def test_an_open_round_is_closed_before_a_rule_that_was_changed_ends_learning(
 
 
 @pytest.mark.parametrize(
-    "watch", [fleet(7, 7, online=False), Watch(0.0).manifest(manifest(RoundId(1, 7)), 0.0)]
+    "watch", [fleet(7, 7, online=False), LeaderCheck(0.0).manifest(manifest(RoundId(1, 7)), 0.0)]
 )
-def test_a_wiped_folder_is_noticed_and_both_ways_on_are_named(place: Place, seen: Seen, watch: Watch) -> None:
+def test_a_wiped_folder_is_noticed_and_both_ways_on_are_named(
+    place: Place, seen: Seen, watch: LeaderCheck
+) -> None:
     seen(watch)
     with pytest.raises(ConfigError) as caught:
         place.open()
@@ -300,9 +303,9 @@ def test_an_old_backup_is_noticed(place: Place, seen: Seen) -> None:
 def test_a_backup_one_round_old_is_noticed_by_the_end_of_learning(place: Place, seen: Seen) -> None:
     place.close_round(place.open())
     last = manifest(RoundId(1, 1))
-    seen(Watch(0.0).manifest(last, 0.0))
+    seen(LeaderCheck(0.0).manifest(last, 0.0))
     assert place.open().round == (1, 1)  # it was announced, and is open
-    seen(Watch(0.0).manifest(last.model_copy(update={"state": "done"}), 0.0))
+    seen(LeaderCheck(0.0).manifest(last.model_copy(update={"state": "done"}), 0.0))
     with pytest.raises(ConfigError, match=r"round 1\.1 .*done.* open"):
         place.open()
 
@@ -355,13 +358,13 @@ def test_a_forged_announcement_stops_and_says_so_but_burns_no_number(
     place: Place, seen: Seen, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.close_round(place.open())
-    seen(Watch(0.0).manifest(manifest(RoundId(2**31 - 2, 7)), 0.0))
+    seen(LeaderCheck(0.0).manifest(manifest(RoundId(2**31 - 2, 7)), 0.0))
     with pytest.raises(ConfigError, match=r"clear the retained 'fedge/v1/greenhouse/round'"):
         place.open()
     assert place.open(new_generation=True).round == (2, 0)
     assert "Devices that have followed it take part again after `fedge-agent forget-rounds`" in caplog.text
     # one of a fleet that has only learnt on for long is not taken for a forgery
-    seen(Watch(0.0).manifest(manifest(RoundId(4, 9_000)), 0.0))
+    seen(LeaderCheck(0.0).manifest(manifest(RoundId(4, 9_000)), 0.0))
     assert place.open(new_generation=True).round == (5, 0)
 
 
@@ -385,7 +388,7 @@ def test_a_changed_model_is_refused_by_name_until_a_new_generation(place: Place,
 
 
 def test_a_task_of_a_newer_program_is_not_gone_on_with(place: Place, seen: Seen) -> None:
-    seen(Watch(0.0))
+    seen(LeaderCheck(0.0))
     state = place.open()
     network = state.task_message.network
     layers = (*network.layers[:-1], UnknownLayer(type="dropout"), network.layers[-1])
@@ -524,7 +527,7 @@ def test_the_retained_messages_of_a_federation_are_seen(town: Place) -> None:
         (Topics("elsewhere").status("pi-1"), pack(status(seen=RoundId(9, 9)))),
     )
     ledger = Known(RoundId(1, 4))
-    watch = watching.watch(town.settings(), ledger, town.inbox, UNWATCHED).watch
+    watch = leader_check.watch(town.settings(), ledger, town.inbox, UNWATCHED).watch
     assert (watch.announced, watch.devices["pi-7"]) == ((1, 4), (1, 3))
     assert (len(watch.devices), len(watch.online)) == (50, 25)
     with pytest.raises(ConfigError, match=r"round 1\.4 .*new"):
@@ -548,11 +551,11 @@ def test_fault_72_with_a_signing_key_only_its_own_announcements_are_believed(
     ):
         caplog.clear()
         heard = MessageArrived(topics.round, payload, True, None, 1, 1)
-        assert watching.understood(topics, heard, 1.0, ours) is None
+        assert leader_check.understood(topics, heard, 1.0, ours) is None
         (line,) = caplog.messages
         assert line.startswith("ignored a message on fedge/v1/lab/round: ")
     heard = MessageArrived(topics.round, ours.seal(manifest(RoundId(1, 4)), "round"), True, None, 1, 1)
-    assert watching.understood(topics, heard, 1.0, ours) == takeover.ManifestSeen(
+    assert leader_check.understood(topics, heard, 1.0, ours) == takeover.ManifestSeen(
         1.0, manifest(RoundId(1, 4))
     )
 
@@ -566,7 +569,7 @@ def test_a_beat_that_moves_makes_us_give_way(town: Place) -> None:
         ]
     )
     alive.start()
-    with pytest.raises(GaveWay, match=f"{town.values['name']}.*instance {SMALLER.hex()[:8]}"):
+    with pytest.raises(Conflict, match=f"{town.values['name']}.*instance {SMALLER.hex()[:8]}"):
         town.open()
     alive.join()
 
@@ -584,7 +587,7 @@ def test_a_beat_that_stands_still_is_not_waited_for_for_ever(
 def test_what_was_said_long_ago_is_not_waited_for(town: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker says how old it is: without that, this would take a day."""
     monkeypatch.setattr(presence, "PATIENCE_S", 86_400.0)
-    monkeypatch.setattr(watching, "SERVICE_EXPIRY_S", 100_000)
+    monkeypatch.setattr(leader_check, "SERVICE_EXPIRY_S", 100_000)
     retain(town, (town.topics.service, pack(service(SMALLER, beat=1))), expiry_s=100_000 - 86_400)
     assert town.open().round == (1, 0)
 
@@ -615,9 +618,9 @@ def test_on_a_slow_line_silence_begins_with_the_brokers_answer(
         def handle(self, _event: object) -> None: ...
         def close(self) -> None: ...
 
-    monkeypatch.setattr(watching, "MqttTransport", SlowLink)
+    monkeypatch.setattr(leader_check, "MqttTransport", SlowLink)
     ledger = Known(RoundId(1, 7), frozenset("a"), young=False)
-    found = watching.watch(place.settings(), ledger, place.inbox, UNWATCHED)
+    found = leader_check.watch(place.settings(), ledger, place.inbox, UNWATCHED)
     assert found.watch.devices == {"a": (1, 7)}
 
 
@@ -636,6 +639,6 @@ def test_what_is_asked_meanwhile_is_kept_for_the_loop(town: Place) -> None:
     """A signal that comes in the last moment of watching must not be lost with the link's own events."""
     for event in (LinkUp(1, False, 100), "stop", Answered(1, None)):
         town.inbox.put(event)
-    watching._drain(town.inbox)
+    leader_check._drain(town.inbox)
     assert town.inbox.get_nowait() == "stop"
     assert town.inbox.empty()

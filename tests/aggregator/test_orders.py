@@ -11,20 +11,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from aggregator import orders
 from aggregator.__main__ import main
-from aggregator.generations import Return, go_back, learnt
-from aggregator.keeping import new_generation
+from aggregator.aggregation.generations import Return, go_back, learnt
+from aggregator.backup import new_generation
+from aggregator.core.presence import LeaderCheck
+from aggregator.core.takeover import TakeUp
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from aggregator.loop import Loop
-from aggregator.orders import Order, give, is_given, pending, withdraw
-from aggregator.presence import Watch
-from aggregator.takeover import TakeUp
-from fedge.errors import DataError, GaveWay
-from fedge.freshness import RoundId
-from fedge.store.locks import alone, lock
+from aggregator.shell import orders
+from aggregator.shell.loop import Loop
+from aggregator.shell.orders import Order, give, is_given, pending, withdraw
+from fedge.errors import Conflict, DataError
+from fedge.storage.locks import alone, lock
+from fedge.wire.freshness import RoundId
 from tests.aggregator.test_beginnings import Place
 
 NAME, OTHER = "1f" * 16, "2e" * 16
@@ -99,9 +99,9 @@ def test_what_was_withdrawn_while_the_broker_was_away_is_not_begun(
             if then is not None:
                 give(folder, then)
             served.append("watched")
-        return TakeUp(watch=Watch(0.0), generation=2 if new_generation else None)
+        return TakeUp(watch=LeaderCheck(0.0), generation=2 if new_generation else None)
 
-    monkeypatch.setattr("aggregator.opening.watch", watch)
+    monkeypatch.setattr("aggregator.shell.startup.watch", watch)
     loop = Loop(place.settings)
     monkeypatch.setattr(loop, "_serve", lambda state: bool(served.append(str(state.round))))
     with caplog.at_level(logging.WARNING):
@@ -138,7 +138,7 @@ def test_an_aggregator_that_does_not_begin_it_is_not_waited_for_for_ever(
     monkeypatch.setattr(new_generation, "PATIENCE_S", 0.3)
     held = lock(place.settings.state.folder)
     with pytest.raises(
-        GaveWay, match=r"already works with .* did not begin a generation in 0 s: .* Stop it, run"
+        Conflict, match=r"already works with .* did not begin a generation in 0 s: .* Stop it, run"
     ):
         new_generation.begin_next(place.settings, Return(round=3))
     assert not is_given(place.settings.state.folder), "it is not begun behind anybody's back later"
@@ -154,7 +154,9 @@ def test_what_another_order_began_is_not_taken_for_ones_own(
     def another(_seconds: float) -> None:
         give(folder, Order.of(OTHER, 1, Return(round=2)))
         place.ledger = Ledger(place.settings.state.folder / FILE)
-        go_back(place.settings, place.ledger, place.ledger.life(), 2, Watch(0.0), Return(round=2), OTHER)  # type: ignore[arg-type]
+        go_back(
+            place.settings, place.ledger, place.ledger.life(), 2, LeaderCheck(0.0), Return(round=2), OTHER
+        )  # type: ignore[arg-type]
         place.ledger.close()
 
     monkeypatch.setattr(new_generation, "time", clock(another))
@@ -173,7 +175,9 @@ def test_rounds_that_closed_before_the_command_looks_are_not_the_first_one(
         order = pending(place.settings.state.folder, 1)
         assert order is not None
         place.ledger = Ledger(place.settings.state.folder / FILE)
-        go_back(place.settings, place.ledger, place.ledger.life(), 2, Watch(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
+        go_back(
+            place.settings, place.ledger, place.ledger.life(), 2, LeaderCheck(0.0), Return(round=3), order.id
+        )  # type: ignore[arg-type]
         for number in (1, 2):
             place.train(RoundId(2, number))
         place.ledger.close()
@@ -198,7 +202,7 @@ def test_what_is_begun_in_the_last_moment_is_begun(place: Place, monkeypatch: py
             beginning.set()
             time.sleep(3 * PATIENCE_S)  # the command has no patience any more
             ledger = Ledger(folder / FILE)
-            go_back(place.settings, ledger, ledger.life(), 2, Watch(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
+            go_back(place.settings, ledger, ledger.life(), 2, LeaderCheck(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
             ledger.close()
 
     thread = threading.Thread(target=begin_slowly)

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from aggregator import effects as do
 from aggregator.__main__ import main
-from aggregator.answers import Answer
-from aggregator.closing import ClosingJob, Computed, compute, job_of, save
+from aggregator.aggregation.outcome import ClosingJob, Computed, compute, job_of, save
 from aggregator.config import FederationSettings
+from aggregator.core import effects as do
+from aggregator.core.participation import Participation, last_of
+from aggregator.core.quorum import FEWEST, quorum_of, remedy, share_of
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_devices
 from aggregator.ledger.writing import Ledger
-from aggregator.participation import Participation, last_of
-from aggregator.quorum import FEWEST, quorum_of, remedy, share_of
 from aggregator.settings.state import StateSection
 from fedge.errors import ConfigError
-from fedge.freshness import RoundId
-from fedge.messages.status import Decline
-from fedge.reasons import PASSING, Reason
-from fedge.store.databases import open_database
+from fedge.storage.databases import open_database
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import PASSING, Reason
 from tests.aggregator.stories import (
     DEADLINE_S,
     EVERYBODY,
@@ -53,8 +53,8 @@ def why(reason: Reason, round_id: RoundId = OPEN, attempt: int = 0, detail: str 
     )
 
 
-def said(story: Story) -> list[do.Say]:
-    return of(do.Say, story.log)
+def said(story: Story) -> list[do.Log]:
+    return of(do.Log, story.log)
 
 
 def test_what_everybody_could_mend_is_said_with_its_number() -> None:

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator.answers import Missed
-from aggregator.federation import Phase
-from aggregator.patience import AGAIN, MISSES, given_up
-from fedge.freshness import Attempt, RoundId
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.federation import Phase
+from aggregator.core.patience import AGAIN, MISSES, given_up
+from aggregator.core.verdicts import Missed
+from fedge.wire.freshness import Attempt, RoundId
 from tests.aggregator.stories import (
     DEADLINE_S,
     OPEN,
@@ -62,7 +62,7 @@ def rounds_of(story: Story, number: int, *devices: str) -> list[bool]:
 
 
 def said(story: Story, word: str) -> list[str]:
-    return [one.text for one in of(do.Say, story.log) if word in one.text]
+    return [one.text for one in of(do.Log, story.log) if word in one.text]
 
 
 def test_who_is_silent_delays_two_rounds_and_then_one_of_ten() -> None:
@@ -382,6 +382,6 @@ def test_all_that_is_said_because_of_one_device_is_within_its_allowance() -> Non
         story.answers("liar", samples=5_000 if number % 3 < MISSES else 10)
         assert finish(story, "a", "b")
         begin(story)
-    found = [one for one in of(do.Say, story.log) if "liar" in one.text]
+    found = [one for one in of(do.Log, story.log) if "liar" in one.text]
     assert {one.cause for one in found} >= {"given up", "awaited again"}
     assert {one.device for one in found} == {"liar"}

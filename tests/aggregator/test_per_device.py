@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.per_device import Devices, PerDevice
+from aggregator.core.per_device import Devices, PerDevice
 
 names = st.text(max_size=3)
 changes = st.lists(st.tuples(names, st.none() | st.integers()))
@@ -70,11 +70,11 @@ def test_a_map_without_a_device_that_it_has_not_is_the_same_one() -> None:
 
 
 STORY = """
-from aggregator import events as on
-from aggregator.closing import job_of
-from fedge.freshness import RoundId
-from fedge.messages.status import Decline
-from fedge.reasons import Reason
+from aggregator.core import events as on
+from aggregator.aggregation.outcome import job_of
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import *
 names = [f"pi-{number}" for number in range(60)]
 story = Story(federation(rules=rules(target=None, quorum=20)))

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.aggregation.generations import learnt, require_same
 from aggregator.config import FederationSettings
-from aggregator.generations import learnt, require_same
+from aggregator.core.presence import LeaderCheck
+from aggregator.core.takeover import TakeUp
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from aggregator.opening import take_up
-from aggregator.presence import Watch
-from aggregator.takeover import TakeUp
+from aggregator.shell.startup import take_up
+from fedge.data.rules import Holdout, Proposal
 from fedge.errors import ConfigError
-from fedge.rules import Holdout, Proposal
 
 
 def settings(folder: Path, data: str, model: str = "") -> FederationSettings:
@@ -68,7 +68,7 @@ def begin(folder: Path, configured: FederationSettings) -> list[str]:
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
     with_log.addHandler(handler)
     try:
-        state = take_up(configured, ledger, b"i" * 16, TakeUp(Watch(0.0)))
+        state = take_up(configured, ledger, b"i" * 16, TakeUp(LeaderCheck(0.0)))
     finally:
         with_log.removeHandler(handler)
         ledger.close()

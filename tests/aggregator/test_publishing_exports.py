@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from aggregator.config import FederationSettings
-from aggregator.exporting import Exported, Job
+from aggregator.export.writer import Exported, Job
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
-from aggregator.runtime import Runtime, _Export
-from fedge.frames import FRAME_BYTES, Assembler, Limits
-from fedge.freshness import RoundId
-from fedge.messages.envelope import unseal
-from fedge.messages.export import Export
-from fedge.messages.frame import Frame
-from fedge.messages.message import unpack
-from fedge.topics import Topics
+from aggregator.shell.runtime import Runtime, _Export
 from fedge.transport import LinkDown, LinkEvent, LinkUp, Publication, Sent, Transport
+from fedge.wire.frames import FRAME_BYTES, Assembler, Limits
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.envelope import unseal
+from fedge.wire.messages.export import Export
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import unpack
+from fedge.wire.topics import Topics
 from tests.aggregator.stories import TASK, federation
 
 TOPICS = Topics("greenhouse")

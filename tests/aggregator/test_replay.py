@@ -12,26 +12,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.answers import Answer
-from aggregator.averaging import Updates, bounded_mean, mean_of
-from aggregator.closing import blob_of, first_weights, model_message, surveyed, weights_of
+from aggregator.aggregation.mean import Updates, bounded_mean, mean_of
+from aggregator.aggregation.outcome import blob_of, first_weights, model_message, surveyed, weights_of
+from aggregator.aggregation.replay import replay
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
-from aggregator.replay import replay
-from aggregator.rules.bounds import Factors
 from fedge import __version__
-from fedge.codecs import CODECS
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.rules.bounds import Factors
+from fedge.data.moments import measure
 from fedge.errors import DamagedState, DataError, StateError
-from fedge.freshness import RoundId
-from fedge.messages.manifest import Cohort
-from fedge.messages.message import pack
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.moments import measure
-from fedge.reasons import Reason
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import TASK, P, digest_of, frames, survey, update
 
 SEED = 5

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from aggregator.reports import AGAIN_S, Reports
+from aggregator.shell.reports import AGAIN_S, Reports
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from fedge.freshness import RoundId
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import (
     LARGER,
     OURS,
@@ -41,7 +41,7 @@ def test_of_two_whose_beat_moves_the_smaller_instance_stays() -> None:
     assert kinds(story.tell(on.ServiceSeen(service(LARGER, beat=5)))) == [do.PublishService]
     story.tell(on.ServiceSeen(service(SMALLER, beat=4)))
     (effect,) = story.tell(on.ServiceSeen(service(SMALLER, beat=5)))
-    assert isinstance(effect, do.GiveUp)
+    assert isinstance(effect, do.Abort)
     assert effect.gave_way
     assert SMALLER.hex()[:8] in effect.text
 
@@ -56,7 +56,7 @@ def test_two_that_push_each_other_out_of_the_broker_see_no_beat_and_one_gives_wa
             stories[name].tell(on.LinkDown(10.0, "taken over", taken_over=True))
             stories[name].tell(on.LinkUp(10.0))
             effects = stories[name].tell(on.ServiceSeen(service(other, beat=4, online=online)))
-            gave_way |= {name for _ in of(do.GiveUp, effects)}
+            gave_way |= {name for _ in of(do.Abort, effects)}
             assert kinds(effects) != [] or online
             assert gave_way <= ({LARGER} if pushes else set())
     assert gave_way == {LARGER}
@@ -68,7 +68,7 @@ def test_two_aggregators_never_give_way_to_each_other() -> None:
     for beat in range(4):
         for name, other in ((SMALLER, LARGER), (LARGER, SMALLER)):
             effects = stories[name].tell(on.ServiceSeen(service(other, beat)))
-            gave_way |= {name for _ in of(do.GiveUp, effects)}
+            gave_way |= {name for _ in of(do.Abort, effects)}
     assert gave_way == {LARGER}
 
 
@@ -83,13 +83,11 @@ def test_when_more_than_half_of_the_fleet_has_seen_more_both_ways_on_are_named()
     story = running("a", "b", "c", "d")
     newer = RoundId(1, 7)
     (_, said) = story.sees("a", status(seen=newer))
-    assert isinstance(said, do.Say)
+    assert isinstance(said, do.Log)
     assert "1.7" in said.text
-    assert of(do.GiveUp, story.sees("a", status(seen=newer))) == []  # it is counted once
-    assert (
-        of(do.GiveUp, story.sees("b", status(online=False, seen=newer))) == []
-    )  # half is not more than half
-    (give_up,) = of(do.GiveUp, story.sees("c", status(online=False, seen=RoundId(1, 8))))
+    assert of(do.Abort, story.sees("a", status(seen=newer))) == []  # it is counted once
+    assert of(do.Abort, story.sees("b", status(online=False, seen=newer))) == []  # half is not more than half
+    (give_up,) = of(do.Abort, story.sees("c", status(online=False, seen=RoundId(1, 8))))
     assert (give_up.gave_way, give_up.later) == (False, False)
     for words in ("3 of the 4 devices", "a (1.7), b (1.7), c (1.8)", "restore", "--new-generation"):
         assert words in give_up.text
@@ -100,9 +98,9 @@ def test_what_another_key_has_announced_is_no_sign_of_an_old_ledger() -> None:
     story.state = replace(story.state, signers=(b"0" * 32, b"1" * 32))
     newer = status(seen=RoundId(1, 7))
     for device in ("a", "b"):
-        assert of(do.GiveUp, story.sees(device, newer.model_copy(update={"signer": b"0" * 32}))) == []
+        assert of(do.Abort, story.sees(device, newer.model_copy(update={"signer": b"0" * 32}))) == []
     assert story.state.ahead == {}
-    assert of(do.Say, story.log[-2:]) == [], "it has not heard of the change yet"
+    assert of(do.Log, story.log[-2:]) == [], "it has not heard of the change yet"
     assert story.sees("a", newer.model_copy(update={"signer": b"1" * 32}))
     assert story.state.ahead == {"a": (1, 7)}
     assert story.sees("a", newer)  # it has lost its pin, and says nothing of our rounds any more
@@ -113,49 +111,49 @@ def test_a_device_that_believes_a_foreign_key_is_named_once() -> None:
     story = running("a")
     story.state = replace(story.state, signers=(b"1" * 32,))
     foreign = status().model_copy(update={"signer": b"2" * 32})
-    (said,) = of(do.Say, story.sees("a", foreign))
+    (said,) = of(do.Log, story.sees("a", foreign))
     assert said.level == "error"
     assert said.text.startswith("a believes the signing key 32323232")
-    assert of(do.Say, story.sees("a", foreign)) == []
+    assert of(do.Log, story.sees("a", foreign)) == []
 
 
 def test_one_liar_is_outvoted_also_by_those_who_sleep() -> None:
     story = running("a", "b", "c", "d")
     for device in ("b", "c", "d"):
         story.sees(device, status(online=False))
-    assert not of(do.GiveUp, story.sees("a", status(seen=RoundId(9, 9))))
+    assert not of(do.Abort, story.sees("a", status(seen=RoundId(9, 9))))
 
 
 def test_devices_that_the_ledger_knows_have_a_voice_before_they_have_spoken() -> None:
     """After the broker lost its memory the liar comes back first."""
     story = running(voters=frozenset("abcdef"))
     (_, said) = story.sees("a", status(seen=RoundId(1, 7)))
-    assert isinstance(said, do.Say)
-    assert not of(do.GiveUp, story.sees("b", status(seen=RoundId(1, 7))))
+    assert isinstance(said, do.Log)
+    assert not of(do.Abort, story.sees("b", status(seen=RoundId(1, 7))))
 
 
 def test_in_a_fleet_of_two_one_does_not_stop_the_aggregator() -> None:
     story = running("a", "b")
-    assert not of(do.GiveUp, story.sees("a", status(seen=RoundId(1, 7))))
-    assert of(do.GiveUp, story.sees("b", status(seen=RoundId(1, 7))))
+    assert not of(do.Abort, story.sees("a", status(seen=RoundId(1, 7))))
+    assert of(do.Abort, story.sees("b", status(seen=RoundId(1, 7))))
 
 
 def test_what_cannot_be_is_no_evidence_and_is_named_once() -> None:
     story = running("a", "b")
     lie = RoundId(2**31 - 2, 0)
-    (said,) = of(do.Say, story.sees("a", status(seen=lie)))
+    (said,) = of(do.Log, story.sees("a", status(seen=lie)))
     assert (said.level, "a (2147483646.0)" in said.text) == ("warning", True)
-    assert of(do.Say, story.sees("a", status(seen=lie._replace(round=9)))) == []
-    assert not of(do.GiveUp, story.sees("b", status(seen=lie)))
+    assert of(do.Log, story.sees("a", status(seen=lie._replace(round=9)))) == []
+    assert not of(do.Abort, story.sees("b", status(seen=lie)))
     again = running("a", incredible=frozenset("a"))
-    assert of(do.Say, again.sees("a", status(seen=lie))) == [], "it was said when this was taken up"
+    assert of(do.Log, again.sees("a", status(seen=lie))) == [], "it was said when this was taken up"
 
 
 def test_a_young_ledger_stops_when_two_devices_have_a_memory() -> None:
     beginning = RoundId(1, 0)
     story = running("a", round=beginning, kind="survey", model=None, young=True)
-    assert not of(do.GiveUp, story.sees("a", status(seen=RoundId(5, 9_000))))
-    (give_up,) = of(do.GiveUp, story.sees("b", status(seen=RoundId(5, 9_001))))
+    assert not of(do.Abort, story.sees("a", status(seen=RoundId(5, 9_000))))
+    (give_up,) = of(do.Abort, story.sees("b", status(seen=RoundId(5, 9_001))))
     assert "a (5.9000), b (5.9001)" in give_up.text
     assert give_up.later, "others may come and say that there is nothing"
 
@@ -165,6 +163,6 @@ def test_a_claim_that_is_taken_back_or_overtaken_counts_no_more() -> None:
     story.sees("a", status(seen=RoundId(1, 7)))
     story.sees("a", status(seen=RoundId(1, 0)))
     assert story.state.ahead == {}
-    assert not of(do.GiveUp, story.sees("b", status(seen=RoundId(1, 7))))
+    assert not of(do.Abort, story.sees("b", status(seen=RoundId(1, 7))))
     story.state = replace(story.state, round=RoundId(1, 7))
-    assert not of(do.GiveUp, story.sees("c", status(seen=RoundId(1, 8))))
+    assert not of(do.Abort, story.sees("c", status(seen=RoundId(1, 8))))

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator import rounds
-from aggregator.effects import DURABLE, GATHERED
-from aggregator.events import Event
-from aggregator.federation import Phase
-from aggregator.stopping import Progress, Stopping
-from fedge.freshness import RoundId
-from fedge.reasons import Reason
-from fedge.selection import chosen
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import rounds
+from aggregator.core.effects import DURABLE, GATHERED
+from aggregator.core.events import Event
+from aggregator.core.federation import Phase
+from aggregator.core.stopping import Progress, Stopping
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
+from fedge.wire.selection import chosen
 from tests.aggregator.stories import (
     DEADLINE_S,
     EVERYBODY,
@@ -40,7 +40,7 @@ from tests.aggregator.stories import (
     update,
 )
 
-HELLO = [do.Greet, do.PublishService]
+HELLO = [do.Subscribe, do.PublishService]
 
 
 # ── announcing ─────────────────────────────────────────────────────────────────────────────────────
@@ -85,7 +85,7 @@ def test_a_broker_that_refuses_the_model_is_named_and_nothing_is_announced() -> 
     story.start()
     story.link_up()
     (said,) = story.tell(on.BlobsPublished(story.now_s, OPEN, "packet too large"))
-    assert isinstance(said, do.Say)
+    assert isinstance(said, do.Log)
     assert "packet too large" in said.text
     assert story.phase() == "preparing"
     story.tell(on.LinkDown(story.now_s, "the broker restarts"))
@@ -221,7 +221,7 @@ def test_below_quorum_the_round_stays_open_wider_with_what_it_has() -> None:
     early = chosen_in(story.state, 0)
     assert receipts(story.answers(early)) == [(early, "admitted", None)]
     effects = story.later(DEADLINE_S)
-    assert kinds(effects[-3:]) == [do.SaveRound, do.Say, do.PublishManifest]
+    assert kinds(effects[-3:]) == [do.SaveRound, do.Log, do.PublishManifest]
     manifest = only_manifest(effects)
     assert (manifest.round, manifest.attempt, manifest.cohort.fraction) == (1, 1, 0.5)
     assert manifest.seconds_left == DEADLINE_S
@@ -421,7 +421,7 @@ def test_a_close_that_fails_without_a_link_is_announced_when_it_comes_back() -> 
     story = closing()
     story.tell(on.LinkDown(story.now_s, "the broker is away"))
     effects = story.tell(on.CloseFailed(story.now_s, OPEN, "no column varies"))
-    assert kinds(effects) == [do.SaveRound, do.Say]
+    assert kinds(effects) == [do.SaveRound, do.Log]
     story.later(7 * DEADLINE_S)
     assert (story.phase(), story.state.attempt) == ("collecting", 1)
     story.link_up()
@@ -436,7 +436,7 @@ def test_a_close_that_fails_keeps_what_was_admitted_and_waits_for_more() -> None
     assert of(do.CloseRound, story.answers("b"))
     effects = story.tell(on.CloseFailed(story.now_s, RoundId(1, 0), "no device measured 'amps'"))
     assert only_manifest(effects).attempt == 1
-    assert "amps" in of(do.Say, effects)[0].text
+    assert "amps" in of(do.Log, effects)[0].text
     assert (story.state.admitted, story.phase()) == (2, "collecting")
     # The same updates would fail again: no attempt a second until something new comes.
     assert not of(do.CloseRound, story.later(1))
@@ -522,7 +522,7 @@ def test_without_a_link_nothing_is_said() -> None:
 
 def test_the_last_round_is_announced_once_more_as_done() -> None:
     story = finished()
-    assert of(do.Finish, story.log) == [do.Finish("3 rounds")]
+    assert of(do.Complete, story.log) == [do.Complete("3 rounds")]
     assert story.phase() == "done"
     effects = story.published()
     manifest = only_manifest(effects)
@@ -548,7 +548,7 @@ def test_a_restart_after_the_end_announces_done_again() -> None:
         round=RoundId(1, 3), progress=Progress(rounds=3), cohorts=(EVERYBODY,), phase=Phase.DONE
     )
     story = Story(last)
-    assert story.start() == [do.Finish("3 rounds")]
+    assert story.start() == [do.Complete("3 rounds")]
     story.link_up()
     assert only_manifest(story.published()).state == "done"
 

@@ -3,13 +3,13 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator.effects import Effect
-from aggregator.federation import Federation, Phase
-from fedge.frames import cost
-from fedge.freshness import RoundId
-from fedge.reasons import Reason
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.effects import Effect
+from aggregator.core.federation import Federation, Phase
+from fedge.wire.frames import cost
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import (
     LARGER,
     OURS,
@@ -40,7 +40,7 @@ happenings = st.one_of(
     st.tuples(st.just("closed"), st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("failed")),
     st.tuples(st.just("unusable"), st.integers(1, 3)),
-    st.tuples(st.just("rival"), st.sampled_from([OURS, LARGER]), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("other_leader"), st.sampled_from([OURS, LARGER]), st.integers(0, 3), st.booleans()),
     st.tuples(st.just("garbage"), devices),
 )
 
@@ -79,7 +79,7 @@ def happen(story: Story, what: tuple[object, ...]) -> None:
             devices = tuple(sorted(counts)[:number])
             if devices:
                 story.tell(on.MeanUnusable(story.now_s, story.state.round, devices, "no model"))
-        case ("rival", bytes(instance), int(beat), bool(online)):
+        case ("other_leader", bytes(instance), int(beat), bool(online)):
             story.tell(on.ServiceSeen(service(instance, beat, online=online)))
         case ("garbage", str(device)):
             story.tell(on.GarbageArrived(device, b"g" * 32, Reason.MALFORMED, ""))

@@ -9,26 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator import events as on
-from aggregator.closer import Closed, close
-from aggregator.closing import ClosingJob
+from aggregator.aggregation.outcome import ClosingJob
 from aggregator.config import FederationSettings
+from aggregator.core import events as on
+from aggregator.core.presence import LeaderCheck
+from aggregator.core.receipts import BUSY_RETRY_S
+from aggregator.core.rounds import BEAT_S
+from aggregator.core.takeover import TakeUp
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
-from aggregator.opening import open_ledger, take_up
-from aggregator.presence import Watch
-from aggregator.receipts import BUSY_RETRY_S
-from aggregator.rounds import BEAT_S
-from aggregator.runtime import Runtime
-from aggregator.takeover import TakeUp
+from aggregator.shell.closer import Closed, close
+from aggregator.shell.runtime import Runtime
+from aggregator.shell.startup import open_ledger, take_up
+from fedge.data.moments import Moments
 from fedge.errors import DamagedState, FedgeError, StateError
-from fedge.freshness import RoundId
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.moments import Moments
-from fedge.topics import Topics
 from fedge.transport import LinkDown, LinkUp, MessageArrived, Publication
 from fedge.transport.mqtt import MqttTransport
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.topics import Topics
 from tests.aggregator.stories import DEADLINE_S, OURS, SURVEY, frames, status, survey
 
 
@@ -53,7 +53,7 @@ class Served:
 
     def start(self) -> None:
         """Take up where the ledger stands, and announce the round."""
-        state = take_up(self.settings, self.ledger, OURS, TakeUp(Watch(0.0)))
+        state = take_up(self.settings, self.ledger, OURS, TakeUp(LeaderCheck(0.0)))
         link = MqttTransport(self.settings.broker, "aggregator", lambda _: None)
         link.reply = self.said.append  # type: ignore[method-assign]
         self.runtime = Runtime(

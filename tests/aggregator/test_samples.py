@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator import parity
 from aggregator.__main__ import main
-from aggregator.exporting import Exported, Exporter, Job
-from aggregator.probes import ROWS
-from aggregator.samples import MAX_ROWS, read_samples
+from aggregator.aggregation.probes import ROWS
+from aggregator.export import parity
+from aggregator.export.validation_samples import MAX_ROWS, read_samples
+from aggregator.export.writer import Exported, Exporter, Job
 from fedge.errors import ConfigError
-from fedge.freshness import RoundId
+from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import TASK
 from tests.aggregator.test_config import GOOD, write
 

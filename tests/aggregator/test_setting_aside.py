@@ -5,18 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator.answers import Missed
-from aggregator.awaited import counted_anew
-from aggregator.effects import Effect
-from aggregator.federation import Phase
-from aggregator.patience import MISSES
-from aggregator.usual import Usual
-from fedge.codecs import CODECS
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.status import Decline
-from fedge.reasons import Reason
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.awaited import counted_anew
+from aggregator.core.effects import Effect
+from aggregator.core.federation import Phase
+from aggregator.core.patience import MISSES
+from aggregator.core.usual import Usual
+from aggregator.core.verdicts import Missed
+from fedge.algorithms.codecs import CODECS
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import (
     DEADLINE_S,
     OPEN,
@@ -54,11 +54,11 @@ def closing(*devices: str, quorum: int = 2, online: tuple[str, ...] = ()) -> Sto
 def test_with_enough_others_the_round_closes_at_once_without_waiting_for_anybody() -> None:
     story = closing("a", "b", "liar", online=("late", "later"))
     effects = unusable(story, "liar")
-    assert kinds(effects) == [do.SetAside, do.CountRefusal, do.Say, do.CloseRound]
+    assert kinds(effects) == [do.SetAside, do.CountRefusal, do.Log, do.CloseRound]
     assert (story.phase(), story.state.admitted, story.state.attempt) == ("closing", 2, 0)
     answer = story.state.answers["liar"]
     assert (answer.verdict, answer.reason) == ("refused", Reason.SET_ASIDE)
-    said = of(do.Say, effects)[0]
+    said = of(do.Log, effects)[0]
     assert said.level == "error"
     assert "round 1.1: the mean of the updates is not finite; set aside" in said.text
     assert "because of them: liar; " in said.text
@@ -72,9 +72,9 @@ def test_with_too_few_others_the_round_goes_on_with_its_next_attempt() -> None:
     assert kinds(effects) == [
         do.SetAside,
         do.CountRefusal,
-        do.Say,
+        do.Log,
         do.SaveRound,
-        do.Say,
+        do.Log,
         do.PublishManifest,
     ]
     assert (story.phase(), story.state.admitted, story.state.attempt) == ("collecting", 2, 1)
@@ -108,7 +108,7 @@ def test_if_all_are_set_aside_nothing_is_computed_of_nothing() -> None:
     story = closing("a", "b", online=("late",))
     effects = unusable(story, "a", "b")
     assert not of(do.CloseRound, effects)
-    assert "--from-round 0" in of(do.Say, effects)[1].text
+    assert "--from-round 0" in of(do.Log, effects)[1].text
     for _ in range(3):
         story.later(DEADLINE_S)
     assert (story.phase(), story.state.admitted) == ("collecting", 0)
@@ -117,20 +117,20 @@ def test_if_all_are_set_aside_nothing_is_computed_of_nothing() -> None:
 @pytest.mark.parametrize("gone", [("a", "b"), ("b",)])
 def test_if_the_others_cannot_close_the_round_the_way_out_is_told(gone: tuple[str, ...]) -> None:
     story = closing("a", "b")
-    said = of(do.Say, unusable(story, *gone))[-1].text
+    said = of(do.Log, unusable(story, *gone))[-1].text
     assert "round 1.1: " in said
     assert f"{len(gone)} of its updates were set aside" in said
     assert "`fedge-aggregator new-generation --from-round 0`" in said
-    assert "new-generation" in of(do.Say, story.later(DEADLINE_S))[-1].text, "and with each attempt"
+    assert "new-generation" in of(do.Log, story.later(DEADLINE_S))[-1].text, "and with each attempt"
     story.sees("c")
     story.sees("d")
-    assert "new-generation" not in of(do.Say, story.later(DEADLINE_S))[-1].text
+    assert "new-generation" not in of(do.Log, story.later(DEADLINE_S))[-1].text
 
 
 def test_many_are_named_within_bounds() -> None:
     devices = tuple(f"liar-{i}" for i in range(30))
     story = closing("a", "b", *devices)
-    said = of(do.Say, unusable(story, *devices))[0].text
+    said = of(do.Log, unusable(story, *devices))[0].text
     assert said.count("liar-") == 20
     assert "and 10 more" in said
 
@@ -151,7 +151,7 @@ def declines(story: Story, device: str, reason: Reason = Reason.TRAINING_DIVERGE
         generation=here.generation, round=here.round, attempt=story.state.attempt, reason=reason, detail="no"
     )
     effects = story.sees(device, status(declined=declined))
-    return [said.text for said in of(do.Say, effects) if said.level == "error"]
+    return [said.text for said in of(do.Log, effects) if said.level == "error"]
 
 
 THIRD = RoundId(1, 3)
@@ -197,7 +197,7 @@ def test_while_the_quorum_can_be_met_or_reasons_differ_it_is_not_the_model() -> 
     story.later(DEADLINE_S)
     story = blaming("a")
     assert declines(story, "a") == [], "fewer than the quorum"
-    assert not [said for said in of(do.Say, story.later(DEADLINE_S)) if said.level == "error"]
+    assert not [said for said in of(do.Log, story.later(DEADLINE_S)) if said.level == "error"]
 
 
 def test_an_update_of_one_does_not_clear_a_model_that_nineteen_fail_to_train_from() -> None:
@@ -231,7 +231,7 @@ def test_it_is_looked_for_again_at_the_deadline() -> None:
         assert declines(story, device) == []
     story.sees("d", status(online=False))
     story.sees("e", status(online=False))
-    (said, _) = of(do.Say, story.later(DEADLINE_S))
+    (said, _) = of(do.Log, story.later(DEADLINE_S))
     assert "3 of 3 devices that were asked fail to train" in said.text
 
 
@@ -270,9 +270,9 @@ def test_if_most_are_too_far_the_way_out_is_told() -> None:
     story = running("a", "b", "c", **start)
     story.answers("a", body=far)
     story.answers("b", body=CODECS["float32"].encode(np.zeros(P, np.float32)))
-    assert "too far" not in of(do.Say, story.later(DEADLINE_S))[0].text, "one of two"
+    assert "too far" not in of(do.Log, story.later(DEADLINE_S))[0].text, "one of two"
     story.answers("c", body=far)
-    (said,) = of(do.Say, story.later(DEADLINE_S))
+    (said,) = of(do.Log, story.later(DEADLINE_S))
     assert "attempt 2 begins. Of 3 updates 2 were too far from the model" in said.text
     assert "new-generation --keep-model" in said.text
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator import rounds, takeover
-from aggregator.claims import Known
-from aggregator.federation import Federation
-from aggregator.per_device import Devices, PerDevice
-from aggregator.takeover import Takeover
-from fedge.freshness import RoundId
-from fedge.messages.status import Decline
-from fedge.reasons import Reason
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import rounds, takeover
+from aggregator.core.claims import Known
+from aggregator.core.federation import Federation
+from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.takeover import Takeover
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import Reason
 from tests.aggregator.stories import OPEN, Story, decline, federation, frames, of, rules, status, update
 
 SMALL, LARGE = 60, 1_200

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.stopping import Best, FigureName, Progress, Stopping, progress_of
+from aggregator.core.stopping import Best, FigureName, Progress, Stopping, progress_of
 from tests.wording import assert_tells
 
 Round = tuple[float | None, float | None, float]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from aggregator import story
-from aggregator.stopping import Progress, Stopping, progress_of
-from fedge.freshness import RoundId
+from aggregator.core import story
+from aggregator.core.stopping import Progress, Stopping, progress_of
+from fedge.wire.freshness import RoundId
 
 HELD = [0.9, 0.5, 0.4, 0.45, 0.43]
 

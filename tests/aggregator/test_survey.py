@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.survey import MIN_SAMPLES, Measured, Refusal, Unmeasured, check, standardize
-from fedge.messages.survey import ClassCount, Survey
-from fedge.messages.task import Task
-from fedge.moments import Moments, measure
+from aggregator.aggregation.survey import MIN_SAMPLES, Measured, Refusal, Unmeasured, check, standardize
+from fedge.data.moments import Moments, measure
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Standardize
-from fedge.reasons import Reason
+from fedge.wire.messages.survey import ClassCount, Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.reasons import Reason
 
 CAP = 100_000
 CLASSIFIER = Task(

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.dataset import Dataset
-from aggregator.survey import Measured, outliers, standardize
-from fedge.messages.task import Task
-from fedge.moments import Moments, measure
+from agent.data.dataset import Dataset
+from aggregator.aggregation.survey import Measured, outliers, standardize
+from fedge.data.moments import Moments, measure
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
+from fedge.wire.messages.task import Task
 from tests.aggregator.learning import Learner, claims, stations, told, watch
 
 POINTS = 0.02

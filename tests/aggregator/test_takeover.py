@@ -4,22 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator import takeover as on
-from aggregator.claims import HEARING_S, Known
-from aggregator.presence import PATIENCE_S, QUIET_S, RETAINED_S, Watch
-from aggregator.takeover import (
+from aggregator.core import takeover as on
+from aggregator.core.claims import HEARING_S, Known
+from aggregator.core.presence import PATIENCE_S, QUIET_S, RETAINED_S, LeaderCheck
+from aggregator.core.takeover import (
+    Abort,
     Effect,
     Event,
-    GiveUp,
     GiveWay,
-    Say,
+    Log,
     Subscribe,
     Takeover,
     TakeUp,
     due_s,
     step,
 )
-from fedge.freshness import RoundId
+from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import LARGER, SMALLER, service, status
 from tests.aggregator.test_presence import manifest
 
@@ -51,7 +51,7 @@ def test_it_subscribes_and_takes_up_after_a_silence_that_begins_with_the_brokers
     assert (effects, due_s(state)) == ([], 10.2 + QUIET_S)
     assert after(on.Tick(10.5), state=state) == (state, [])
     state, effects = after(on.Tick(10.2 + QUIET_S), state=state)
-    assert effects == [TakeUp(Watch(10.2))]
+    assert effects == [TakeUp(LeaderCheck(10.2))]
     assert due_s(state) is None
 
 
@@ -87,7 +87,7 @@ def test_who_never_stops_talking_holds_nobody_up() -> None:
 def test_an_aggregator_that_says_it_is_online_is_watched_and_told_of_once() -> None:
     state, effects = after(UP, SUBSCRIBED, on.ServiceSeen(10.3, service(SMALLER, beat=3), age_s=2.0))
     (_, said) = effects
-    assert isinstance(said, Say)
+    assert isinstance(said, Log)
     assert "watching whether it is alive" in said.text
     assert due_s(state) == pytest.approx(8.3 + PATIENCE_S)
     again, effects = after(
@@ -98,7 +98,7 @@ def test_an_aggregator_that_says_it_is_online_is_watched_and_told_of_once() -> N
         on.ServiceSeen(12.0, service(LARGER)),
         state=state,
     )
-    assert [type(effect) for effect in effects] == [Say, Subscribe]
+    assert [type(effect) for effect in effects] == [Log, Subscribe]
     assert due_s(again) == 12.0 + PATIENCE_S
     _, (_, end) = after(
         *once_more(12.0 + PATIENCE_S, on.ServiceSeen(27.1, service(LARGER), age_s=15.1)), state=again
@@ -123,10 +123,10 @@ def test_a_beat_that_moves_is_given_way_to_and_who_left_is_not() -> None:
 def test_a_lost_connection_begins_the_watching_anew() -> None:
     state, _ = after(UP, SUBSCRIBED, on.StatusSeen(10.3, "a", status()))
     state, effects = after(on.LinkDown("reset"), state=state)
-    assert effects == [Say("warning", "not connected: reset")]
+    assert effects == [Log("warning", "not connected: reset")]
     assert (state.watch, state.subscribed_s, due_s(state)) == (None, None, None)
     state, _ = after(on.LinkUp(20.0), state=state)
-    assert (state.watch, due_s(state)) == (Watch(20.0), None), "its broker has not answered yet"
+    assert (state.watch, due_s(state)) == (LeaderCheck(20.0), None), "its broker has not answered yet"
 
 
 SEEN: list[Event] = [
@@ -166,7 +166,7 @@ def claim(now_s: float, device: str, round_id: RoundId = NEWER) -> on.StatusSeen
 def test_a_lone_claim_is_waited_with_until_half_of_the_devices_have_spoken() -> None:
     state, effects = after(UP, SUBSCRIBED, claim(10.3, "a"), on.Tick(10.3 + QUIET_S), state=OLD)
     (_, said) = effects
-    assert isinstance(said, Say)
+    assert isinstance(said, Log)
     for words in ("1 of the 6 devices", "a (1.5)", "60 s at most"):
         assert words in said.text
     assert due_s(state) == 10.2 + HEARING_S
@@ -182,7 +182,7 @@ def test_they_are_waited_for_no_longer_than_60_s_however_often_the_line_breaks()
     for now_s in range(20, 70, 10):
         again = [on.LinkDown("reset"), on.LinkUp(now_s), on.Subscribed(now_s), claim(now_s, "a")]
         state, effects = after(*again, on.Tick(now_s + 1.0), state=state)
-        assert [type(effect) for effect in effects] == [Say, Subscribe], "who is waited for is said once"
+        assert [type(effect) for effect in effects] == [Log, Subscribe], "who is waited for is said once"
     _, (asked, end) = after(*once_more(10.2 + HEARING_S, claim(70.3, "a")), state=state)
     assert asked == Subscribe()
     assert isinstance(end, TakeUp)
@@ -195,7 +195,7 @@ def test_what_is_announced_while_the_line_is_dark_is_seen_before_the_end() -> No
     assert (effects, due_s(state)) == ([Subscribe()], None), "the broker has not answered"
     answer = on.Subscribed(100.0), claim(100.1, "a"), on.ManifestSeen(100.1, manifest(RoundId(1, 4)))
     _, (end,) = after(*answer, on.Tick(120.0), state=state)
-    assert isinstance(end, GiveUp)
+    assert isinstance(end, Abort)
     assert "round 1.4 was announced" in end.text
 
 
@@ -217,7 +217,7 @@ def test_where_nobody_claims_more_nobody_is_waited_for() -> None:
     _, (_, said, end) = after(
         UP, SUBSCRIBED, claim(10.3, "a", RoundId(2**31 - 2, 0)), on.Tick(11.0), state=OLD
     )
-    assert isinstance(said, Say)
+    assert isinstance(said, Log)
     assert "a (2147483646.0)" in said.text
     assert isinstance(end, TakeUp)
     assert end.incredible == {"a"}
@@ -226,12 +226,12 @@ def test_where_nobody_claims_more_nobody_is_waited_for() -> None:
 def test_more_than_half_end_it_at_once_and_too_few_let_it_look_again_later() -> None:
     seen = [claim(10.3, name) for name in "abcd"]
     _, (_, end) = after(UP, SUBSCRIBED, *seen, on.Tick(11.0), state=OLD)
-    assert isinstance(end, GiveUp)
+    assert isinstance(end, Abort)
     assert not end.later
     assert "4 of the 6 devices that this ledger knows say that they have seen rounds after 1.3" in end.text
     state, _ = after(UP, SUBSCRIBED, *seen[:2], on.Tick(11.0), state=OLD)
     _, (_, end) = after(*once_more(10.2 + HEARING_S, *(claim(70.3, name) for name in "ab")), state=state)
-    assert isinstance(end, GiveUp)
+    assert isinstance(end, Abort)
     assert end.later
     assert "not heard yet: c, d, e, f" in end.text
 
@@ -239,7 +239,7 @@ def test_more_than_half_end_it_at_once_and_too_few_let_it_look_again_later() -> 
 def test_an_announcement_decides_at_once() -> None:
     seen = on.ManifestSeen(10.3, manifest(RoundId(1, 4)))
     _, (_, end) = after(UP, SUBSCRIBED, claim(10.3, "a"), seen, on.Tick(11.0), state=OLD)
-    assert isinstance(end, GiveUp)
+    assert isinstance(end, Abort)
     assert not end.later
     assert "round 1.4 was announced" in end.text
     assert "without a signature" not in end.text
@@ -249,7 +249,7 @@ def test_an_announcement_decides_at_once() -> None:
 def test_only_an_unsigned_announcement_that_is_far_is_suspected(key: bytes | None) -> None:
     far = on.ManifestSeen(10.3, manifest(RoundId(2**31 - 2, 0)))
     _, (_, end) = after(UP, SUBSCRIBED, far, on.Tick(11.0), state=replace(OLD, key=key))
-    assert isinstance(end, GiveUp)
+    assert isinstance(end, Abort)
     assert ("clear the retained 'fedge/v1/lab/round'" in end.text) == (key is None)
     _, (_, *said, end) = after(UP, SUBSCRIBED, far, on.Tick(11.0), state=replace(NEW_GENERATION, key=key))
     assert isinstance(end, TakeUp)
@@ -264,7 +264,7 @@ def test_a_new_generation_waits_for_nobody_but_where_a_new_ledger_heard_one_devi
     assert end.generation == 2
     new = replace(AWAY, new_generation=True)
     state, (_, said) = after(UP, SUBSCRIBED, lie, on.Tick(11.0), state=new)
-    assert isinstance(said, Say)
+    assert isinstance(said, Log)
     _, (end,) = after(claim(12.0, "b", RoundId(9, 9)), on.Tick(12.0 + QUIET_S), state=state)
     assert isinstance(end, TakeUp)
     assert end.generation == 10

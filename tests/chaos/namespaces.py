@@ -3,7 +3,7 @@
     device ── tbf ──► router (drops at random) ──► this machine
 
 `tc tbf` limits the rate in both directions; `iptables -m statistic` loses packets in the router, where TCP
-does not learn of it; delay comes from `fleet.relay`, because not every kernel has netem.
+does not learn of it; delay comes from `fleet.demo.tcp_proxy`, because not every kernel has netem.
 """
 
 import os

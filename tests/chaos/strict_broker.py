@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fleet
-from fleet.broker import Broker
+from fleet.demo.broker import Broker
 from tests.system.production import MOSQUITTO, Production, needs_mosquitto, production
 
 __all__ = ["StrictBroker", "needs_mosquitto", "strict_broker"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.relay import Relay
+from fleet.demo.tcp_proxy import Relay
 from tests.chaos.fleets import closed, robust
 from tests.chaos.namespaces import Network, needs_namespaces
 from tests.chaos.strict_broker import needs_mosquitto, strict_broker

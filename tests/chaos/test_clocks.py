@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet import broker as brokers
-from fleet.broker import Broker
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
 from tests.chaos.strict_broker import needs_mosquitto, strict_broker
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import steady

@@ -13,7 +13,7 @@ import pytest
 
 from aggregator.config import reconnect_spread_s
 from fedge.transport.backoff import STABLE_S, pause_s
-from fleet import broker as brokers
+from fleet.demo import broker as brokers
 from tests.chaos.strict_broker import needs_mosquitto
 
 CLIENTS = 1_000

@@ -14,14 +14,14 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from aggregator.metrics import BROUGHT, FederationCollector
 from aggregator.settings.model import ModelSection
 from aggregator.settings.plan import PlanSection
 from aggregator.settings.rounds import RoundsSection
 from aggregator.settings.stopping import StoppingSection
-from aggregator.tally import Now, Tally
+from aggregator.shell.counters import Now, Tally
+from aggregator.shell.metrics import BROUGHT, FederationCollector
 from fleet.datasets import LABEL, SERIES, load_watch
-from fleet.provision import DATA_FILE
+from fleet.demo.provision import DATA_FILE
 from tests.aggregator.stories import federation
 from tests.deploy.project import COMPOSE, DOCKER, ROOT, expressions
 

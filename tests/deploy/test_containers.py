@@ -18,8 +18,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from fleet.broker import free_port
 from fleet.datasets import load_watch
+from fleet.demo.broker import free_port
 from tests.deploy.project import BASE, ROOT, Project, expressions, inspect, over, podman, prepare
 
 pytestmark = [

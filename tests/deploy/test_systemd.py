@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from fedge import bundle
+from fedge.identity import bundle
 from tests.deploy.conftest import PAGE, Installed
 from tests.deploy.debian import ROOT, Debian
 from tests.deploy.walk import sections, walk
@@ -313,7 +313,7 @@ def test_an_upgrade_that_fails_leaves_the_old_one_at_work(learning: Debian, whee
     assert pid(debian, AGENT) == process
     with ZipFile(wheel) as whole, ZipFile(broken, "w") as changed:
         for name in whole.namelist():
-            changed.writestr(name, "1 / 0" if name == "agent/loop.py" else whole.read(name))
+            changed.writestr(name, "1 / 0" if name == "agent/shell/loop.py" else whole.read(name))
     done = debian.run(*upgrade)
     assert done.returncode == os.EX_UNAVAILABLE
     assert "it does not start: go back to" in done.stdout

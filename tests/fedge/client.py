@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fedge.settings import BrokerSettings
+from fedge.service.settings import BrokerSettings
 from fedge.transport import LinkEvent, Publication
 from fedge.transport.mqtt import MqttTransport
 from tests.transport.peer import PATIENCE_S, Peer

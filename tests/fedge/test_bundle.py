@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge import bundle
 from fedge.errors import ConfigError
+from fedge.identity import bundle
 
 FILES = {
     "agent.toml": b"device = 'pi-1'",

@@ -3,8 +3,10 @@
 import pytest
 from pydantic import TypeAdapter, create_model
 
-from fedge import capabilities
-from fedge.capabilities import (
+from fedge.algorithms.plan import Plan
+from fedge.nn.spec import Dense, NetworkSpec, ReLU
+from fedge.wire import capabilities
+from fedge.wire.capabilities import (  # fmt: skip
     BASE,
     CAN,
     lacking,
@@ -13,13 +15,11 @@ from fedge.capabilities import (
     told,
     unknown_in_model,
     unknown_in_task,
-)  # fmt: skip
-from fedge.messages.message import unpack
-from fedge.messages.model import Model
-from fedge.messages.task import Task
-from fedge.names import Capabilities, tidy
-from fedge.nn.spec import Dense, NetworkSpec, ReLU
-from fedge.plan import Plan
+)
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
+from fedge.wire.names import Capabilities, tidy
 from tests.fedge.test_messages import EXAMPLES, changed, payloads
 
 NETWORK = NetworkSpec(inputs=2, layers=(Dense(units=3), ReLU(), Dense(units=2)), loss="cross-entropy")

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import TypeAdapter
 
-from fedge.capabilities import CAN
-from fedge.codecs import CODECS, float32
+from fedge.algorithms.codecs import CODECS, float32
 from fedge.errors import ProtocolError
-from fedge.names import WireName
-from fedge.reasons import Reason
+from fedge.wire.capabilities import CAN
+from fedge.wire.names import WireName
+from fedge.wire.reasons import Reason
 
 vectors = arrays(np.float32, st.integers(0, 200), elements=st.floats(width=32))
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from agent.__main__ import main as agent
 from aggregator.__main__ import main as aggregator
-from fedge import collision
-from fleet.cli import app
+from fedge.service import collision
+from fleet.cli.commands import app
 from tests.wording import assert_tells
 
 FEDERATION = """
@@ -41,7 +41,7 @@ def test_a_package_of_ours_that_is_found_elsewhere_is_told(tmp_path: Path) -> No
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "__init__.py").write_text("")
     path = os.pathsep.join((str(tmp_path), str(Path.cwd())))
-    code = "from fedge.collision import collisions; print(*collisions(), sep='\\n')"
+    code = "from fedge.service.collision import collisions; print(*collisions(), sep='\\n')"
     result = subprocess.run(
         [sys.executable, "-P", "-c", code],
         capture_output=True,

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from agent.cli.installation.source import identity_of
 from agent.config import AgentSettings
-from agent.installation.source import identity_of
 from aggregator.config import FederationSettings
-from fedge import bundle
-from fedge.device_names import as_id, as_ids, renamed
 from fedge.errors import ConfigError
-from fedge.provisioning import may_name_a_device
-from fleet.cli import app
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.register import Register
+from fedge.identity import bundle
+from fedge.identity.device_names import as_id, as_ids, renamed
+from fedge.identity.provisioning import may_name_a_device
+from fleet.cli.commands import app
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.register import Register
 
 FEDERATION = """
 [federation]

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fedge import diagnosis
-from fedge.diagnosis import KINDS, LARGE, LONGEST_AGAIN_S, Losses, Peer
-from fedge.transport import LinkDown, LinkUp
-from fleet import broker as brokers
+from fedge.transport import LinkDown, LinkUp, diagnosis
+from fedge.transport.diagnosis import KINDS, LARGE, LONGEST_AGAIN_S, Losses, Peer
+from fleet.demo import broker as brokers
 from tests.fedge.client import Client
 
 PLAIN, SECURE = Peer("broker.example", 1883, tls=False), Peer("broker.example", 8883, tls=True)

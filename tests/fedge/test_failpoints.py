@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from fedge import failpoints
 from fedge.errors import ConfigError
+from fedge.service import failpoints
 
 PROGRAM = """
-from fedge import failpoints
+from fedge.service import failpoints
 
 class Save:
     pass

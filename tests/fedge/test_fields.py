@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.figures import RANGES
-from fedge.messages.frame import Frame
-from fedge.messages.kinds import KINDS
-from fedge.messages.message import Message, Part
-from fedge.messages.status import Status
-from fedge.messages.survey import Survey
-from fedge.messages.update import Update
-from fedge.provisioning import Enrol, Renew, identity, renewal_user
-from fedge.topics import parse
+from aggregator.aggregation.figures import RANGES
+from fedge.identity.provisioning import Enrol, Renew, identity, renewal_user
 from fedge.transport import Publication
-from fleet.identities.acl import Petitioner, acl_text
-from fleet.identities.identity import Identity
-from fleet.world import exaggerations
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.kinds import KINDS
+from fedge.wire.messages.message import Message, Part
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+from fedge.wire.topics import parse
+from fleet.pki.acl import Petitioner, acl_text
+from fleet.pki.identity import Identity
+from fleet.simulator import exaggerations
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "security.md"

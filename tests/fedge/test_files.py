@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fedge.batches import filled, left_behind, move_out
 from fedge.errors import StateError
+from fedge.storage.batches import filled, left_behind, move_out
 
 CONTENTS = {"one": b"1", "two": b"2"}
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge import frames, wire
 from fedge.errors import ProtocolError
-from fedge.frames import FRAME_BYTES, Assembler, Limits, Partial, Refused
-from fedge.messages.fields import MAX_FRAMES, MAX_SIZE
-from fedge.messages.frame import Frame
-from fedge.messages.message import unpack
-from fedge.reasons import Reason
+from fedge.wire import encoding, frames
+from fedge.wire.frames import FRAME_BYTES, Assembler, Limits, Partial, Refused
+from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import unpack
+from fedge.wire.reasons import Reason
 
 ROOMY = Limits(per_key=10_000_000, total=50_000_000)
 
@@ -36,9 +36,9 @@ def frame_of(i: int, n: int, size: int, length: int, *, digest: bytes = bytes(32
 def test_the_largest_frame_fits_the_largest_payload() -> None:
     """With every number at its widest, so nothing on the way has to be cut again."""
     widest = Frame(id=bytes(32), i=MAX_FRAMES - 2, n=MAX_FRAMES, size=MAX_SIZE, data=bytes(FRAME_BYTES))
-    packed = wire.encode({"v": 1, "type": "frame", **widest.model_dump()})
+    packed = encoding.encode({"v": 1, "type": "frame", **widest.model_dump()})
     assert len(packed) - FRAME_BYTES == 82
-    assert len(packed) <= wire.MAX_PAYLOAD
+    assert len(packed) <= encoding.MAX_PAYLOAD
 
 
 @given(messages, cuts)
@@ -186,7 +186,7 @@ def test_fault_66_frames_that_contradict_themselves_or_others(
     [(3, 3, 25, b"x"), (0, 3, 2, b"x"), (0, 1, 2, b"xyz"), (0, 4_097, 9_999, b"x")],
 )
 def test_fault_66_frames_that_cannot_be_are_not_even_messages(i: int, n: int, size: int, data: bytes) -> None:
-    payload = wire.encode(
+    payload = encoding.encode(
         {"v": 1, "type": "frame", "id": bytes(32), "i": i, "n": n, "size": size, "data": data}
     )
     with pytest.raises(

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge.freshness import MANIFEST_EXPIRY_S, RoundId, round_of, seconds_left
-from fedge.messages.status import Decline
-from fedge.reasons import Reason
+from fedge.wire.freshness import MANIFEST_EXPIRY_S, RoundId, round_of, seconds_left
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import Reason
 
 COUNTERS = st.integers(0, 2**31 - 1)
 

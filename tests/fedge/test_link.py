@@ -13,12 +13,12 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from fedge.errors import ConfigError
-from fedge.settings import BrokerSettings
+from fedge.service.settings import BrokerSettings
 from fedge.transport import LinkDown, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Traffic
 from fedge.transport.mqtt import MqttTransport
 from fedge.transport.mqtt.connection import Options, PahoConnection
 from fedge.transport.window import WINDOW
-from fleet import broker as brokers
+from fleet.demo import broker as brokers
 from tests.fedge.client import PATIENCE_S, Client
 
 pytestmark = [

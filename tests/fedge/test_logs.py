@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from fedge.escapes import printable
-from fedge.logs import tell
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.messages.status import Status
-from fedge.wire import decode, encode
+from fedge.service.escapes import printable
+from fedge.service.logs import tell
+from fedge.wire.encoding import decode, encode
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.status import Status
 
 HOSTILE = "gone\n<0>kernel: panic\r\x1b[2J\x1b]0;title\x07 \x9b1m \u202egnorw\u2028end\udcff"
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]")

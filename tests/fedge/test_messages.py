@@ -15,27 +15,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedge import messages, wire
-from fedge.capabilities import unknown_in_task
+from fedge.algorithms.plan import Plan
 from fedge.errors import ProtocolError
-from fedge.messages.envelope import MAX_SUCCESSIONS, Signed, Succession, seal, unseal
-from fedge.messages.export import Export
-from fedge.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SEED, MAX_SIZE
-from fedge.messages.frame import Blob, Frame
-from fedge.messages.kinds import KINDS
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import Message, pack, unpack
-from fedge.messages.model import Model
-from fedge.messages.receipt import Receipt
-from fedge.messages.service import Service
-from fedge.messages.status import Decline, Status
-from fedge.messages.survey import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount, Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
+from fedge.identity.provisioning import Enrol, Issued, Renew, Verifier
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Sigmoid, Standardize, Tanh
-from fedge.plan import Plan
-from fedge.provisioning import Enrol, Issued, Renew, Verifier
-from fedge.reasons import Reason
+from fedge.wire import encoding, messages
+from fedge.wire.capabilities import unknown_in_task
+from fedge.wire.messages.envelope import MAX_SUCCESSIONS, Signed, Succession, seal, unseal
+from fedge.wire.messages.export import Export
+from fedge.wire.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SEED, MAX_SIZE
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.kinds import KINDS
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import Message, pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Decline, Status
+from fedge.wire.messages.survey import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount, Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -234,7 +234,7 @@ def test_every_type_has_its_frozen_bytes() -> None:
 
 
 def test_every_kind_is_in_the_registry_under_a_name_of_its_own() -> None:
-    for module in pkgutil.iter_modules(messages.__path__, "fedge.messages."):
+    for module in pkgutil.iter_modules(messages.__path__, "fedge.wire.messages."):
         import_module(module.name)
     there = {kind for kind in Message.__subclasses__() if kind.__module__.startswith("fedge.")}
     assert set(KINDS.values()) == there
@@ -443,16 +443,16 @@ def test_the_envelope_is_put_on_and_taken_off(name: str) -> None:
 
 @examples
 def test_unknown_fields_are_ignored(name: str) -> None:
-    fields = wire.decode(payloads[name]) | {"added_in_v1": {"later": [1, 2]}}
-    assert unpack(wire.encode(fields), type(EXAMPLES[name])) == EXAMPLES[name]
+    fields = encoding.decode(payloads[name]) | {"added_in_v1": {"later": [1, 2]}}
+    assert unpack(encoding.encode(fields), type(EXAMPLES[name])) == EXAMPLES[name]
 
 
 def test_a_reason_added_later_does_not_spoil_the_message() -> None:
     receipt = unpack(changed("receipt_refused", reason="too_sunny", detail="cloudless"), Receipt)
     assert (receipt.verdict, receipt.reason, receipt.detail) == ("refused", Reason.OTHER, "cloudless")
-    status = wire.decode(payloads["status"])
+    status = encoding.decode(payloads["status"])
     status["declined"] |= {"reason": "too_sunny"}
-    declined = unpack(wire.encode(status), Status).declined
+    declined = unpack(encoding.encode(status), Status).declined
     assert declined is not None
     assert declined.reason is Reason.OTHER
 
@@ -471,7 +471,7 @@ def test_a_name_added_later_is_read_as_it_stands(name: str, kind: type[Message],
 
 
 def test_of_an_unknown_plan_field_its_name_is_kept_and_nothing_else() -> None:
-    plan = wire.decode(payloads["round"])["plan"]
+    plan = encoding.decode(payloads["round"])["plan"]
     read = unpack(changed("round", plan=plan | {"proximal": [0.1] * 1_000, "nothing": None}), Manifest).plan
     assert read is not None
     assert (read.unknown, read.model_extra) == (("proximal",), {"proximal": True})
@@ -491,8 +491,8 @@ def test_of_an_unknown_network_all_names_are_read() -> None:
 
 def changed(name: str, **fields: object) -> bytes:
     """The example of that name, with some fields replaced; a field that is `...` is left out."""
-    mixed = wire.decode(payloads[name]) | fields
-    return wire.encode({key: value for key, value in mixed.items() if value is not ...})
+    mixed = encoding.decode(payloads[name]) | fields
+    return encoding.encode({key: value for key, value in mixed.items() if value is not ...})
 
 
 def refusal(payload: bytes, kind: type[Message]) -> ProtocolError:
@@ -520,7 +520,7 @@ def test_fault_67_no_version_at_all() -> None:
     assert str(refusal(changed("status", v=...), Status)).startswith("status: 'v' ")
 
 
-NETWORK = wire.decode(payloads["task"])["network"]
+NETWORK = encoding.decode(payloads["task"])["network"]
 HUGE = [{"type": "dense", "units": 65_536}, {"type": "dense", "units": 65_536}, {"type": "dense", "units": 2}]
 
 BROKEN: dict[str, tuple[Any, ...]] = {
@@ -683,9 +683,9 @@ def test_an_envelope_does_not_hide_what_is_wrong_inside() -> None:
 
 
 def test_a_message_too_large_is_refused_for_its_size() -> None:
-    payload = pack(Model(generation=1, round=1, body=bytes(wire.MAX_PAYLOAD)))
+    payload = pack(Model(generation=1, round=1, body=bytes(encoding.MAX_PAYLOAD)))
     assert refusal(payload, Model).reason is Reason.OVERSIZE
-    assert len(unpack(payload, Model, max_bytes=2 * wire.MAX_PAYLOAD).body) == wire.MAX_PAYLOAD
+    assert len(unpack(payload, Model, max_bytes=2 * encoding.MAX_PAYLOAD).body) == encoding.MAX_PAYLOAD
 
 
 # Fuzzing: nothing but ProtocolError
@@ -763,7 +763,7 @@ def test_any_value_in_any_place_raises_only_protocol_errors(
 
 def test_messages_are_cheap_to_import() -> None:
     """A device reads them; what only the aggregator needs stays out."""
-    code = "import sys, fedge.messages.kinds, fedge.frames; print(*sys.modules)"
+    code = "import sys, fedge.wire.messages.kinds, fedge.wire.frames; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     heavy = {"onnx", "onnxruntime", "plotly", "typer", "rich", "safetensors", "sklearn", "sqlite3", "asyncio"}
     assert not heavy & set(loaded.split())

@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedge.data.moments import (
+    BLOCK_ROWS,
+    Moments,
+    bounds,
+    is_constant,
+    measure,
+    merge,
+    rounded,
+)
 from fedge.errors import ProtocolError
-from fedge.moments import BLOCK_ROWS, Moments, bounds, is_constant, measure, merge, rounded
 
 PROPERTY = settings(deadline=None, max_examples=50)
 VALUES = st.one_of(

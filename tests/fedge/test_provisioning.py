@@ -4,8 +4,8 @@ import doctest
 
 import pytest
 
-from fedge import provisioning
-from fedge.provisioning import Verifier, enrolment_proof, may_name_a_device, renewal_statement
+from fedge.identity import provisioning
+from fedge.identity.provisioning import Verifier, enrolment_proof, may_name_a_device, renewal_statement
 
 
 def test_the_examples_in_the_docstrings() -> None:

@@ -3,11 +3,11 @@
 import pytest
 from pydantic import ValidationError
 
-from fedge.capabilities import BASE, CAN, lacking, required, unknown_in_task
-from fedge.messages.message import pack, unpack
-from fedge.messages.task import Task
+from fedge.data.rules import NAMES, Holdout, Proposal
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.rules import NAMES, Holdout, Proposal
+from fedge.wire.capabilities import BASE, CAN, lacking, required, unknown_in_task
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.task import Task
 
 NETWORK = NetworkSpec(inputs=1, layers=(Dense(units=2),), loss="cross-entropy")
 WHOLE = Proposal(missing="fill", gap=5, holdout=Holdout(part=0.3, by="every"), unknown_labels="drop")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge.schema import Schema
+from fedge.nn.schema import Schema
 
 shapes = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), max_size=5)
 schemas = shapes.map(lambda shapes: Schema.of((f"p{i}", shape) for i, shape in enumerate(shapes)))

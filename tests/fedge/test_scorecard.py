@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedge.scorecard import MOST_MISTAKES, LeftOut, as_json, as_text
-from fedge.scores import classification, regression
+from fedge.data.scorecard import MOST_MISTAKES, LeftOut, as_json, as_text
+from fedge.data.scores import classification, regression
 
 NOTHING = LeftOut()
 SOME = classification(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, -1]), ("walk", "run", "fly"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedge.scores import UNANSWERED, classification, regression
+from fedge.data.scores import UNANSWERED, classification, regression
 
 
 def test_a_classification_by_hand() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge.messages.manifest import Cohort
-from fedge.selection import chosen
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.selection import chosen
 
 devices = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)
 counters = st.integers(0, 2**31 - 1)
@@ -46,7 +46,7 @@ def test_the_bound_itself_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
             return self.value.to_bytes(8, "big") + bytes(24)
 
     for value, expected in ((2**63 - 1, True), (2**63, False)):
-        monkeypatch.setattr("fedge.selection.hashlib.sha256", Drawn(value))
+        monkeypatch.setattr("fedge.wire.selection.hashlib.sha256", Drawn(value))
         assert chosen(Cohort(fraction=0.5, seed=0), 1, 1, 0, "a") is expected
 
 

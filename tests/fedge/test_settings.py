@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from fedge.errors import ConfigError
-from fedge.settings import BrokerSettings, FileSettings, LocalPath, Section
+from fedge.service.settings import BrokerSettings, FileSettings, LocalPath, Section
 
 
 class Circle(Section):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fedge.errors import DamagedState, GaveWay, StateError
-from fedge.store import databases
-from fedge.store.atomic_files import atomic_write, make_folder, quarantine, remove
-from fedge.store.databases import open_database, transaction
-from fedge.store.locks import lock
+from fedge.errors import Conflict, DamagedState, StateError
+from fedge.storage import databases
+from fedge.storage.atomic_files import atomic_write, make_folder, quarantine, remove
+from fedge.storage.databases import open_database, transaction
+from fedge.storage.locks import lock
 
 SCHEMA = "CREATE TABLE things (name TEXT NOT NULL)"
 FIRST = (SCHEMA,)
@@ -158,9 +158,9 @@ def test_fault_37_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: 
 
 def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from fedge.store.locks import GaveWay, lock\n"
+        "import sys; from pathlib import Path; from fedge.storage.locks import Conflict, lock\n"
         "try: lock(Path(sys.argv[1]))\n"
-        "except GaveWay as error: print(error)\n"
+        "except Conflict as error: print(error)\n"
         "else: print('locked')"
     )
 
@@ -170,7 +170,7 @@ def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
 
     held = lock(tmp_path)
     assert other() == f"{tmp_path}: process {os.getpid()} already works with this state folder"
-    with pytest.raises(GaveWay, match=f"process {os.getpid()} "):
+    with pytest.raises(Conflict, match=f"process {os.getpid()} "):
         lock(tmp_path)
     os.close(held)
     assert other() == "locked", "a lock ends with its process"
@@ -217,7 +217,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_a_full_disk_still_locks(tmp_path: Path) -> None:
     with full_disk(0):
         held = lock(tmp_path)
-    with pytest.raises(GaveWay, match="process unknown already works"):
+    with pytest.raises(Conflict, match="process unknown already works"):
         lock(tmp_path)
     os.close(held)
 
@@ -258,7 +258,7 @@ def test_an_older_layout_is_migrated_step_by_step(tmp_path: Path) -> None:
 MIGRATE = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from fedge.store.databases import open_database
+from fedge.storage.databases import open_database
 
 def kill_at(statement):
     if "KILL" in statement:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fedge.liveness import Pulse, stuck
-from fedge.systemd import ServiceManager, Watchdog
+from fedge.service.liveness import Pulse, stuck
+from fedge.service.systemd import ServiceManager, Watchdog
 
 
 class Clock:

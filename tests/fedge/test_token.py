@@ -6,7 +6,7 @@ import json
 import pytest
 
 from fedge.errors import ConfigError
-from fedge.token import PREFIX, Token
+from fedge.identity.token import PREFIX, Token
 
 TOKEN = Token(
     federation="greenhouse",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedge import topics
-from fedge.topics import DEVICE_ID, FEDERATION, Address, Topics, lane_of, parse
+from fedge.wire import topics
+from fedge.wire.topics import DEVICE_ID, FEDERATION, Address, Topics, lane_of, parse
 
 federations = st.from_regex(FEDERATION, fullmatch=True)
 ids = st.from_regex(DEVICE_ID, fullmatch=True)

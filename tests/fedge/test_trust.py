@@ -5,14 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from fedge import ed25519
 from fedge.errors import ProtocolError
-from fedge.messages.envelope import MAX_SUCCESSIONS, Signed, Succession
-from fedge.messages.message import pack, unpack
-from fedge.messages.service import Service
-from fedge.reasons import Reason
-from fedge.topics import Topics
-from fedge.trust import Signer, Signers, authenticate, lengthened, succession
+from fedge.identity import ed25519
+from fedge.identity.trust import Signer, Signers, authenticate, lengthened, succession
+from fedge.wire.messages.envelope import MAX_SUCCESSIONS, Signed, Succession
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.service import Service
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
 
 LAB = Topics("lab")
 MESSAGE = Service(online=True, ledger=b"l" * 16, instance=b"i" * 16, beat=7)

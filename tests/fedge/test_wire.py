@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedge import wire
 from fedge.errors import ProtocolError
-from fedge.reasons import Reason
+from fedge.wire import encoding
+from fedge.wire.reasons import Reason
 
-GOOD = wire.encode({"v": 1, "type": "x", "body": b"abc"})
+GOOD = encoding.encode({"v": 1, "type": "x", "body": b"abc"})
 
 
-def refusal(payload: bytes, max_bytes: int = wire.MAX_PAYLOAD) -> ProtocolError:
+def refusal(payload: bytes, max_bytes: int = encoding.MAX_PAYLOAD) -> ProtocolError:
     with pytest.raises(ProtocolError) as caught:
-        wire.decode(payload, max_bytes=max_bytes)
+        encoding.decode(payload, max_bytes=max_bytes)
     return caught.value
 
 
@@ -25,7 +25,7 @@ def peak_bytes(payload: bytes, max_bytes: int) -> int:
     """The most memory that decoding takes, whether it is refused or not."""
     tracemalloc.start()
     try:
-        wire.decode(payload, max_bytes=max_bytes)
+        encoding.decode(payload, max_bytes=max_bytes)
     except ProtocolError:
         pass
     finally:
@@ -55,7 +55,7 @@ FAULTS = {
     "55_map_of_2_32": (b"\xdf\xff\xff\xff\xff", "map of 4294967295 at byte 0, more than the 65536"),
     "55_array_of_allowed_length_without_elements": (b"\x81\xa1a\xdc\xff\xff", "a value is still to come"),
     "56_nested_100000_deep": (nested(100_000), "nested deeper than 8 at byte"),
-    "56_nested_one_too_deep": (nested(wire.MAX_DEPTH), "nested deeper than 8 at byte 10"),
+    "56_nested_one_too_deep": (nested(encoding.MAX_DEPTH), "nested deeper than 8 at byte 10"),
     "57_one_mb_of_empty_maps": (b"\xdd\x00\x0f\x42\x40" + b"\x80" * 1_000_000, "array of 1000000"),
     "57_empty_maps_in_allowed_arrays": (
         b"\x9f" + (b"\xdd\x00\x01\x00\x00" + b"\x80" * 65_536) * 15,
@@ -76,7 +76,7 @@ FAULTS = {
     "59_map_as_key": (b"\x81\x80\x02", "not msgpack as we write it: dict is not allowed for map key"),
     "59_bad_utf8": (b"\x81\xa1a\xa1\xff", "a text that is not UTF-8: invalid start byte"),
     "59_surrogate": (b"\x81\xa1a\xa3\xed\xa0\x80", "a text that is not UTF-8"),
-    "59_text_too_long": (wire.encode({"a": "x" * 65_537}), "65537 exceeds max_str_len"),
+    "59_text_too_long": (encoding.encode({"a": "x" * 65_537}), "65537 exceeds max_str_len"),
     "59_not_a_map": (b"\x93\x01\x02\x03", "a message is a map, got list"),
     "59_nothing": (b"\xc0", "a message is a map, got NoneType"),
 }
@@ -127,11 +127,11 @@ def test_fault_59_keys_and_texts(payload: bytes, text: str) -> None:
 
 
 def test_a_payload_one_byte_over_the_limit_is_refused_for_its_size() -> None:
-    body = wire.encode({"a": b""})
-    largest = wire.encode({"a": bytes(wire.MAX_PAYLOAD - len(body) - 3)})  # 3: bin 32's longer length
-    assert len(wire.decode(largest)["a"]) == len(largest) - len(body) - 3
-    assert len(largest) == wire.MAX_PAYLOAD
-    error = refusal(wire.encode({"a": bytes(wire.MAX_PAYLOAD - len(body) - 2)}))
+    body = encoding.encode({"a": b""})
+    largest = encoding.encode({"a": bytes(encoding.MAX_PAYLOAD - len(body) - 3)})  # 3: bin 32's longer length
+    assert len(encoding.decode(largest)["a"]) == len(largest) - len(body) - 3
+    assert len(largest) == encoding.MAX_PAYLOAD
+    error = refusal(encoding.encode({"a": bytes(encoding.MAX_PAYLOAD - len(body) - 2)}))
     assert error.reason is Reason.OVERSIZE
     assert "131073 bytes, more than the 131072 allowed" in str(error)
 
@@ -143,7 +143,7 @@ def test_fault_57_a_bomb_is_refused_before_anything_is_allocated(case: str) -> N
 
 
 def test_fault_57_nested_headers_that_announce_long_arrays_allocate_nothing() -> None:
-    assert peak_bytes(b"\xdc\xff\xff" * 30_000, wire.MAX_PAYLOAD) < 100_000
+    assert peak_bytes(b"\xdc\xff\xff" * 30_000, encoding.MAX_PAYLOAD) < 100_000
 
 
 def test_the_richest_message_that_is_allowed_costs_a_bounded_sum() -> None:
@@ -151,12 +151,12 @@ def test_the_richest_message_that_is_allowed_costs_a_bounded_sum() -> None:
 
     Keys are interned: where the interpreter's table of all such texts happens to grow by them, it is moved.
     """
-    pairs = b"".join(b"\xa5%05x\xcd\x7f\xff" % i for i in range(wire.MAX_LENGTH - 1))
+    pairs = b"".join(b"\xa5%05x\xcd\x7f\xff" % i for i in range(encoding.MAX_LENGTH - 1))
     assert peak_bytes(b"\xde\xff\xff" + pairs, max_bytes=300_000_000) < 40_000_000
 
 
 def test_a_big_body_is_copied_once() -> None:
-    payload = wire.encode({"body": bytes(20_000_000)})
+    payload = encoding.encode({"body": bytes(20_000_000)})
     assert peak_bytes(payload, max_bytes=300_000_000) < 1.01 * len(payload)
 
 
@@ -164,17 +164,17 @@ def test_a_big_body_is_copied_once() -> None:
 def test_lists_as_long_as_ours_pass(name_count: int) -> None:
     names = [f"c{i}" for i in range(name_count)]
     fields = {"features": names, "classes": names, "rest": list(range(3_000))}
-    assert wire.decode(wire.encode(fields), max_bytes=10_000_000) == fields
+    assert encoding.decode(encoding.encode(fields), max_bytes=10_000_000) == fields
 
 
 def test_the_deepest_nesting_allowed_passes() -> None:
-    assert wire.decode(nested(wire.MAX_DEPTH - 1)) == {"a": [[[[[[[]]]]]]]}
+    assert encoding.decode(nested(encoding.MAX_DEPTH - 1)) == {"a": [[[[[[[]]]]]]]}
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, {1, 2}, 1j, object(), "\ud800", np.float32(1)])
 def test_what_the_wire_cannot_carry_is_not_written(value: object) -> None:
     with pytest.raises(ProtocolError, match="cannot be written to the wire"):
-        wire.encode({"a": value})
+        encoding.encode({"a": value})
 
 
 plain = st.recursive(
@@ -189,7 +189,7 @@ plain = st.recursive(
         | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=20)
     ),
     max_leaves=15,
-).filter(lambda value: depth(value) < wire.MAX_DEPTH)
+).filter(lambda value: depth(value) < encoding.MAX_DEPTH)
 
 
 def depth(value: object) -> int:
@@ -201,15 +201,15 @@ def depth(value: object) -> int:
 @settings(max_examples=60)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), plain, max_size=8))
 def test_what_was_written_is_read(fields: dict[str, object]) -> None:
-    payload = wire.encode(fields)
-    assert wire.decode(payload) == fields
-    assert wire.decode(bytearray(payload)) == wire.decode(memoryview(payload)) == fields
+    payload = encoding.encode(fields)
+    assert encoding.decode(payload) == fields
+    assert encoding.decode(bytearray(payload)) == encoding.decode(memoryview(payload)) == fields
 
 
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_only_protocol_errors(payload: bytes) -> None:
     try:
-        fields = wire.decode(payload)
+        fields = encoding.decode(payload)
     except ProtocolError:
         return
     assert isinstance(fields, dict)
@@ -223,9 +223,9 @@ def test_what_passes_the_structure_is_what_msgpack_reads(tail: bytes) -> None:
         expected = msgpack.unpackb(payload)
     except ValueError:
         with pytest.raises(ProtocolError):
-            wire.decode(payload)
+            encoding.decode(payload)
         return
     try:
-        assert repr(wire.decode(payload)) == repr(expected)
+        assert repr(encoding.decode(payload)) == repr(expected)
     except ProtocolError as error:
         assert any(word in str(error) for word in ("extension", "twice", "bytes, not text"))  # noqa: PT017

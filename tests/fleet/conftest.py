@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from aggregator.ledger.views import RoundRow
-from fleet.baselines import Alone
-from fleet.broker import _find_mosquitto
-from fleet.figure import ACCURACY
-from fleet.outcome import Outcome
+from fleet.demo.baselines import Alone
+from fleet.demo.broker import _find_mosquitto
+from fleet.demo.figure import ACCURACY
+from fleet.demo.outcome import Outcome
 
 KINDS = {"mosquitto": _find_mosquitto(), "iotcore": importlib.util.find_spec("iotcore")}
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from agent.dataset import Dataset
-from fedge.messages.task import Task
+from agent.data.dataset import Dataset
+from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, ReLU
-from fedge.plan import Plan
-from fleet.baselines import alone, central, held_out, predict
-from fleet.figure import ACCURACY
+from fedge.wire.messages.task import Task
+from fleet.demo.baselines import alone, central, held_out, predict
+from fleet.demo.figure import ACCURACY
 
 TASK = Task(
     network=NetworkSpec(inputs=2, layers=(Dense(units=8), ReLU(), Dense(units=3)), loss="cross-entropy"),

@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from fedge.errors import ConfigError, FedgeError
-from fleet import broker as brokers
+from fleet.demo import broker as brokers
 
 Messages = "queue.Queue[mqtt.MQTTMessage]"
 

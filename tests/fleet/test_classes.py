@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fedge.scores import classification, regression
-from fleet.classes import _rounds, by_class, by_round
-from fleet.history import RoundScores
-from fleet.scoring import by_class as scored
+from fedge.data.scores import classification, regression
+from fleet.demo.classes import _rounds, by_class, by_round
+from fleet.demo.history import RoundScores
+from fleet.demo.scoring import by_class as scored
 
 CLASSES = ("walk", "<run>", "fly")
 TRUTH = np.array([0, 0, 0, 1])

@@ -13,7 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import fedge
-from fleet.cli import app
+from fleet.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,12 +133,12 @@ def test_only_demo_and_try_draw() -> None:
             for name, text in modules.items()
             if name not in drawing and any(imported(text, one) for one in named)
         }
-        named = found - {"fleet.cli", "fleet.trial.cli"}  # where the two commands begin
+        named = found - {"fleet.cli.commands", "fleet.trial.cli"}  # where the two commands begin
         drawing |= found
-    assert "fleet.report" in drawing
-    assert drawing & {name for name in modules if "cli" in name} == {"fleet.cli", "fleet.trial.cli"}
+    assert "fleet.demo.report" in drawing
+    assert drawing & {name for name in modules if "cli" in name} == {"fleet.cli.commands", "fleet.trial.cli"}
     code = (
-        "import importlib, sys; sys.modules['plotly'] = None; import fleet.cli\n"
+        "import importlib, sys; sys.modules['plotly'] = None; import fleet.cli.commands\n"
         f"for name in {sorted(set(modules) - drawing - {'fleet.__main__'})}: importlib.import_module(name)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

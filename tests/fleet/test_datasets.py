@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedge.errors import ConfigError, DataError
-from fedge.topics import DEVICE_ID
+from fedge.wire.topics import DEVICE_ID
 from fleet.datasets import FederatedDataset, load_digits, load_watch, watch, write_csv
 
 pytest.importorskip("sklearn")

@@ -8,7 +8,7 @@ from agent.settings.sources import CsvSettings
 from agent.sources import open_source
 from fedge.errors import ConfigError
 from fleet.datasets import LABEL, SERIES, load_watch
-from fleet.dealing import deal
+from fleet.demo.partition import deal
 
 
 def test_each_device_gets_its_own_rows_and_files_that_are_there_stay(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.export import ONNX, SAFETENSORS
-from fedge.store.atomic_files import make_folder
-from fedge.store.locks import lock
-from fleet import learning as whole
-from fleet.demo import Options, run
-from fleet.progress import Silent
+from aggregator.export.model_files import ONNX, SAFETENSORS
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.locks import lock
+from fleet.demo import learning as whole
+from fleet.demo.demo import Options, run
+from fleet.demo.progress import Silent
 
 pytestmark = pytest.mark.system
 
@@ -119,7 +119,7 @@ def test_an_agent_that_cannot_work_ends_those_of_its_process_and_is_named(tmp_pa
     held = lock(folder)  # another agent is at work with it
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "fleet.hosting", *map(str, configs)],
+            [sys.executable, "-m", "fleet.demo.hosting", *map(str, configs)],
             capture_output=True,
             text=True,
             timeout=90,

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
-from aggregator.export import Origin, to_onnx
-from fedge.codecs import CODECS
-from fedge.messages.task import Task
-from fleet.cli import app
+from aggregator.export.model_files import Origin, to_onnx
+from fedge.algorithms.codecs import CODECS
+from fedge.wire.messages.task import Task
+from fleet.cli.commands import app
 from tests.agent.test_predict import CLASSIFIER, LINE, REGRESSION, STEP
 
 ORIGIN = Origin("greenhouse", generation=2, round=7, model="ab" * 32)

@@ -14,33 +14,33 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from agent import held
+from agent.cli.predict import predict
 from agent.config import AgentSettings
-from agent.events import Done
-from agent.predict import predict
-from agent.scoring import score
+from agent.core.events import Done
+from agent.data.scoring import score
+from agent.data.verdict import judge
+from agent.shell import model_file
 from agent.sources import open_source, open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from agent.verdict import judge
-from aggregator import survey as surveys
-from aggregator.closing import first_weights, model_message
-from aggregator.export import MANIFEST, ONNX, Origin, write
-from aggregator.rules.mean import Contribution, finish, order, partial
-from aggregator.survey import Measured, standardize
-from fedge.codecs import CODECS
-from fedge.freshness import RoundId
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.moments import Moments
+from aggregator.aggregation import survey as surveys
+from aggregator.aggregation.outcome import first_weights, model_message
+from aggregator.aggregation.survey import Measured, standardize
+from aggregator.export.model_files import MANIFEST, ONNX, Origin, write
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.data.moments import Moments
+from fedge.data.scores import Classification
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize, takes_float64
-from fedge.plan import Plan
-from fedge.scores import Classification
-from fleet.evaluation import evaluate
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fleet.evaluation.evaluation import evaluate
 
 EPOCH = 1.7e9 + 10
 ROWS = 400
@@ -140,7 +140,7 @@ class Fleet:
         model = model_message(RoundId(1, ROUNDS), self.w)
         state = self.settings[device].state.folder
         state.mkdir(parents=True, exist_ok=True)
-        held.save(state / held.FILE, pack(self.task), model)
+        model_file.save(state / model_file.FILE, pack(self.task), model)
 
 
 def central(spread: float) -> float:

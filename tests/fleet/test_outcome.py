@@ -9,9 +9,9 @@ from dataclasses import replace
 from rich.console import Console
 
 from aggregator.ledger.views import RoundRow
-from fleet.outcome import Outcome
-from fleet.progress import Bar, figures
-from fleet.report import _accuracy_figure, _bytes_figure, _devices_figure, render
+from fleet.demo.outcome import Outcome
+from fleet.demo.progress import Bar, figures
+from fleet.demo.report import _accuracy_figure, _bytes_figure, _devices_figure, render
 
 PROMISED = {
     "devices",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.processes import Program, spawn, stop
+from fleet.demo.processes import Program, spawn, stop
 
 
 def python(code: str, folder: Path, name: str = "child") -> Program:
@@ -81,7 +81,7 @@ def test_children_die_with_their_parent_even_when_it_is_killed(tmp_path: Path) -
     code = f"""
 import sys, time
 from pathlib import Path
-from fleet.processes import spawn
+from fleet.demo.processes import spawn
 child = spawn("child", [sys.executable, "-c", "import time; time.sleep(60)"], Path({str(tmp_path)!r}) / "log")
 print(child.process.pid, flush=True)
 time.sleep(60)

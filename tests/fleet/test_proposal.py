@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent.sources import CsvSource, NpzSource
 from fedge.errors import DataError
 from fedge.nn.spec import Dense, ReLU
-from fleet.proposal import Proposal, propose
+from fleet.trial.column_proposal import Proposal, propose
 from tests.wording import assert_tells
 
 ROWS = 60

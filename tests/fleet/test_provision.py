@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings
-from agent.dataset import fit
+from agent.data.dataset import fit
 from agent.settings.sources import CsvSettings
 from agent.sources import open_source
 from aggregator.config import FederationSettings
 from aggregator.settings.rounds import RoundsSection
 from aggregator.settings.state import StateSection
-from fedge.plan import Plan
+from fedge.algorithms.plan import Plan
 from fleet.datasets import FederatedDataset, load_digits, load_watch
-from fleet.provision import (
+from fleet.demo.provision import (
     Federation,
     _toml,
     end_after,

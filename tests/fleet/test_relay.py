@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fleet.relay import Relay
+from fleet.demo.tcp_proxy import Relay
 
 PATIENCE_S = 90.0
 

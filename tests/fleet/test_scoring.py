@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fleet.scoring import by_class
+from fleet.demo.scoring import by_class
 
 
 def test_classes_of_a_fleet_by_hand() -> None:

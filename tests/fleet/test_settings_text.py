@@ -11,12 +11,12 @@ from typer.testing import CliRunner, Result
 from agent.config import AgentSettings
 from agent.settings.sources import CsvSettings
 from aggregator.config import FederationSettings
+from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, ReLU
-from fedge.plan import Plan
-from fleet.cli import app
-from fleet.proposal import Proposal
-from fleet.provision import write_agent, write_federation
-from fleet.settings_text import model_table
+from fleet.cli.commands import app
+from fleet.demo.provision import write_agent, write_federation
+from fleet.trial.column_proposal import Proposal
+from fleet.trial.settings_text import model_table
 from tests.fleet.test_proposal import DAMP, HEAT, ROWS, STATE, csv
 
 

@@ -10,8 +10,16 @@ from itertools import islice
 import pytest
 
 from fedge.errors import ConfigError
-from fleet.broker import free_port
-from fleet.trouble import HEALTHY_S, PARTED_S, Trouble, episodes, line, parse, relay
+from fleet.demo.broker import free_port
+from fleet.demo.network_faults import (
+    HEALTHY_S,
+    PARTED_S,
+    Trouble,
+    episodes,
+    line,
+    parse,
+    relay,
+)
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent import held
-from agent.memory import FILE as MEMORY
-from agent.memory import Memory
-from aggregator.replay import replay
-from fedge.messages.manifest import Manifest
-from fleet.broker import free_port
+from agent.shell import model_file
+from agent.shell.memory import FILE as MEMORY
+from agent.shell.memory import Memory
+from aggregator.aggregation.replay import replay
+from fedge.wire.messages.manifest import Manifest
+from fleet.demo.broker import free_port
 from tests.power.image import ROOT, image
 from tests.power.machine import PATIENCE_S, Machine
 from tests.system.audit import check_books
@@ -185,7 +185,7 @@ def _cut_and_judge(
 def _check_device(fleet: FleetOfProcesses, name: str) -> None:
     """Its state can be read, and holds the newest update that the aggregator has of it."""
     state = fleet.folder / name / "state"
-    held.read(state / held.FILE)
+    model_file.read(state / model_file.FILE)
     if (state / MEMORY).exists():
         Memory(state / MEMORY).close()
     saved = fleet.devices[name].saved()

@@ -18,7 +18,7 @@ echo 0 >/proc/sys/vm/dirty_writeback_centisecs
 
 cd /srv/fleet || exit
 chown -R mosquitto broker
-sh /srv/code/quarantine-db /srv/fleet/broker
+sh /srv/code/quarantine-db /srv/fleet/demo/broker
 (
     mosquitto -c mosquitto.conf 2>&1 | sed -u 's/^/broker: /'
     echo "POWER ended the broker"

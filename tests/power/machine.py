@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from fleet.broker import Broker
+from fleet.demo.broker import Broker
 from tests.power.image import Image
 
 MEMORY_MB = 1024

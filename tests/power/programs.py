@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import agent.__main__
-import agent.loop
+import agent.shell.loop
 import aggregator.__main__
-import aggregator.loop
+import aggregator.shell.loop
 
 
 def start(name: str, main: Callable[[list[str]], int], config: Path) -> int:

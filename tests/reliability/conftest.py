@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet import broker as brokers
-from fleet.broker import Broker
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
 from tests.system.conftest import fleet, undisturbed_model
 
 __all__ = ["fleet", "undisturbed_model"]

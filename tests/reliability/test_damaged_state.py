@@ -12,7 +12,7 @@ from shutil import copy2
 
 import pytest
 
-from agent import held
+from agent.shell import model_file
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.test_accidents import ends_as_if_nothing_had_happened, in_mid_round
 
@@ -125,13 +125,13 @@ def test_fault_38_an_agent_with_a_damaged_memory_takes_part_again(
             spoil(wal, damage)
         fleet.until(lambda: answers() > answered, f"it is answered in spite of {what} in the WAL")  # noqa: B023
 
-    model = device.folder / "state" / held.FILE
+    model = device.folder / "state" / model_file.FILE
     whole = model.read_bytes()
     for number, (what, damage) in enumerate(MODEL.items(), 1):
         with in_another_life():
             model.write_bytes(whole)
             spoil(model, damage)
-        fleet.until(lambda: says(f"{held.FILE}.quarantine-") == number, f"{what} is noticed")  # noqa: B023
+        fleet.until(lambda: says(f"{model_file.FILE}.quarantine-") == number, f"{what} is noticed")  # noqa: B023
         fleet.until(lambda: says("connected to") > put_aside + len(WAL) + number, "it is back")  # noqa: B023
 
     fleet.devices["device-2"].release()

@@ -17,13 +17,13 @@ from typing import get_args
 
 import pytest
 
-from agent import effects as agent_effects
-from aggregator import effects as aggregator_effects
-from aggregator.replay import replay
-from fedge.failpoints import VARIABLE
-from fedge.frames import split
-from fleet import broker as brokers
-from fleet.broker import Broker
+from agent.core import effects as agent_effects
+from aggregator.aggregation.replay import replay
+from aggregator.core import effects as aggregator_effects
+from fedge.service.failpoints import VARIABLE
+from fedge.wire.frames import split
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
@@ -38,7 +38,7 @@ ROUND_GOES_ON_S = 10.0
 NONSENSE_EVERY_S = 0.1
 
 AGENT = {
-    "Greet": 1,
+    "Subscribe": 1,
     "PublishStatus": 1,
     "Fetch": 1,
     "StopFetching": 1,
@@ -49,7 +49,7 @@ AGENT = {
     "JudgeModel": 2,
     "UseModel": 2,
     "SaveVerdict": 2,
-    "Say": 2,
+    "Log": 2,
     "SaveSeen": 1,
 }
 AGGREGATOR = {
@@ -72,24 +72,24 @@ RARER = {
     "SaveStatus": 2,
     "ClearSlots": 1,
     "ExportModel": 1,
-    "Greet": 1,
+    "Subscribe": 1,
     "PublishService": 1,
     "DropSpool": 1,
     "CountRefusal": 1,
-    "Say": 1,
+    "Log": 1,
 }
 """The aggregator's at its start, and where it refuses something."""
-LAST = {"Finish": 1}
+LAST = {"Complete": 1}
 """The aggregator's when learning is done."""
 WAITING = {"SaveElapsed": 1}
 """The aggregator's in a round that lasts."""
 KEY_CHANGE = {"SaveSigners", "CancelWork"}
 """An agent's when another key signs, while it is at work for the one before."""
 NOT_WALKED = {
-    "agent": {"Withdraw"},  # it only closes the connection
+    "agent": {"Disconnect"},  # it only closes the connection
     # It ends the program by itself; it needs a liar (tests/system/test_setting_aside.py), an operator
     # (tests/system/test_way_back.py), or who lets deadlines pass (tests/system/test_deadlines.py).
-    "aggregator": {"GiveUp", "SetAside", "DropAnswer", "SaveMissed"},
+    "aggregator": {"Abort", "SetAside", "DropAnswer", "SaveMissed"},
 }
 """docs/reliability.md, "Not covered", says what tests them instead."""
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet import broker as brokers
-from fleet.broker import Broker
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
 from tests.system.federations import undisturbed
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.versions import Version, recorded

@@ -21,11 +21,11 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from agent import held
+from agent.shell import model_file
 from aggregator.ledger.views import DeviceRow, RoundRow, read_devices, read_rounds
 from fedge.errors import StateError
-from fleet.broker import Broker
-from fleet.processes import Program, our_packages, spawn, stop
+from fleet.demo.broker import Broker
+from fleet.demo.processes import Program, our_packages, spawn, stop
 
 PATIENCE_S = 120.0
 """How long anything may take on a machine that is busy with something else too."""
@@ -89,7 +89,7 @@ class Device:
 
     def held_model(self) -> bytes | None:
         """The digest of the model in its file."""
-        kept = held.read(self.folder / "state" / held.FILE)
+        kept = model_file.read(self.folder / "state" / model_file.FILE)
         return kept.model_digest if kept else None
 
 

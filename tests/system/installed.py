@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet.broker import LocalBroker, free_port
-from fleet.identities.folder import FederationFolder
+from fleet.demo.broker import LocalBroker, free_port
+from fleet.pki.folder import FederationFolder
 from tests.system.production import MOSQUITTO, Production
 from tests.system.versions import RECORDED
 

@@ -29,11 +29,11 @@ from pathlib import Path
 
 import msgpack
 
-from fedge.messages.envelope import unseal
-from fedge.messages.export import Export
-from fleet import broker as brokers
-from fleet.broker import LocalBroker, free_port
-from fleet.processes import spawn, stop
+from fedge.wire.messages.envelope import unseal
+from fedge.wire.messages.export import Export
+from fleet.demo import broker as brokers
+from fleet.demo.broker import LocalBroker, free_port
+from fleet.demo.processes import spawn, stop
 from tests.system.federations import steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 from tests.system.installed import FEDERATION, INSTALLED

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet.identities.claims import Claims
-from fleet.identities.folder import FederationFolder
-from fleet.identities.register import Register
-from fleet.processes import Program, spawn, stop
+from fleet.demo.processes import Program, spawn, stop
+from fleet.pki.claims import Claims
+from fleet.pki.folder import FederationFolder
+from fleet.pki.register import Register
 
 PATIENCE_S = 90.0
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fleet.identities.signing import make_signing_key
-from fleet.processes import our_packages
+from fleet.demo.processes import our_packages
+from fleet.pki.signing_key import make_signing_key
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 
 

@@ -1,6 +1,6 @@
 """Who may do what: every role tries every topic, against Mosquitto with the configuration of `fedge init`.
 
-What is intended is written here by hand, from the protocol and not from `fleet/identities/acl.py`. The tables
+What is intended is written here by hand, from the protocol and not from `fleet/pki/acl.py`. The tables
 of docs/access.md are what was seen; FEDGE_WRITE_DOCS=1 writes them anew.
 """
 
@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from fedge import bundle
-from fedge.provisioning import identity, renewal_user
-from fedge.token import Token
-from fleet.identities.authority import Authority
-from fleet.identities.certificates import utc_now
-from fleet.identities.enrolling import enroll, revoke
-from fleet.identities.folder import FederationFolder, read
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.keys import make_key, public_key
-from fleet.identities.publishing import publish, signal_broker
-from fleet.identities.register import Register
-from fleet.identities.tokens import promise, withdraw
+from fedge.identity import bundle
+from fedge.identity.provisioning import identity, renewal_user
+from fedge.identity.token import Token
+from fleet.pki.authority import Authority
+from fleet.pki.certificates import utc_now
+from fleet.pki.enrolment import enroll, revoke
+from fleet.pki.folder import FederationFolder, read
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.publication import publish, signal_broker
+from fleet.pki.register import Register
+from fleet.pki.tokens import promise, withdraw
 from tests.system.probes import NOT_AUTHORIZED, PATIENCE_S, Member, Refused, Seen, probe, tls
 from tests.system.production import Production, needs_mosquitto, production
 

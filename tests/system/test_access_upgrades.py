@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.enrolment.certificates import Present
-from fleet.cli import app
-from fleet.identities import acl, publishing, registrar
-from fleet.identities.acl import Right
-from fleet.identities.folder import FederationFolder
-from fleet.identities.identity import Role
-from fleet.identities.register import Register
+from fleet.cli.commands import app
+from fleet.pki import acl, publication, registrar
+from fleet.pki.acl import Right
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Role
+from fleet.pki.register import Register
 from tests.system.installed import FEDERATION, MEMBERS, installed, serving
 from tests.system.probes import PATIENCE_S, Member, tls
 from tests.system.production import needs_mosquitto
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FederationFolder:
     folder = installed("0.2.0", tmp_path / FEDERATION)
     with Register(folder.register) as register:
         made_at = max(member.enrolled_at for member in register.members())
-    monkeypatch.setattr(publishing, "utc_now", lambda: made_at)
+    monkeypatch.setattr(publication, "utc_now", lambda: made_at)
     return folder
 
 

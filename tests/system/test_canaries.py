@@ -8,7 +8,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 
-from fedge.reasons import Reason
+from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, as_csv, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fedge.messages.fields import MAX_SIZE
-from fedge.messages.message import unpack
-from fedge.messages.survey import Survey
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.survey import Survey
 from tests.system.federations import CLASSIFIER, as_csv, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fedge.reasons import Reason
+from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, as_csv, motions
 from tests.system.fleet_of_processes import FleetOfProcesses

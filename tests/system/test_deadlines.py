@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from fedge.messages.envelope import unseal
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack
-from fedge.messages.status import Status
+from fedge.wire.messages.envelope import unseal
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.status import Status
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses

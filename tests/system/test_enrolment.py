@@ -20,17 +20,25 @@ from agent.enrolment.certificates import KeyAndRequest, Present
 from agent.enrolment.join import begin_request, join_with_bundle, join_with_token
 from agent.enrolment.renew import renew
 from fedge.errors import ConfigError, FedgeError, Unanswered
-from fedge.messages.message import pack, unpack
-from fedge.provisioning import SALT_BYTES, Enrol, Issued, Verifier, digest, enrolment_proof, identity
-from fedge.token import Token
-from fedge.topics import Topics
+from fedge.identity.provisioning import (
+    SALT_BYTES,
+    Enrol,
+    Issued,
+    Verifier,
+    digest,
+    enrolment_proof,
+    identity,
+)
+from fedge.identity.token import Token
 from fedge.transport import LinkDown
 from fedge.transport.mqtt import MqttTransport
-from fleet.identities.authority import Authority
-from fleet.identities.certificates import utc_now
-from fleet.identities.enrolling import enroll, revoke
-from fleet.identities.keys import make_key, public_key
-from fleet.identities.tokens import promise, withdraw
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.topics import Topics
+from fleet.pki.authority import Authority
+from fleet.pki.certificates import utc_now
+from fleet.pki.enrolment import enroll, revoke
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.tokens import promise, withdraw
 from tests.system.probes import Member, Refused, tls
 from tests.system.production import Production, needs_mosquitto, production
 from tests.system.registrars import RegistrarProcess, files, registrar

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.broker import free_port
+from fleet.demo.broker import free_port
 from tests.system.fleet_of_processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]

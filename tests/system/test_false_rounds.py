@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fedge.messages.envelope import seal
-from fedge.messages.message import pack
+from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.message import pack
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses

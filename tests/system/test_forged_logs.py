@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from fedge.messages.message import pack
-from fedge.reasons import Reason
-from fedge.wire import decode, encode
+from fedge.wire.encoding import decode, encode
+from fedge.wire.messages.message import pack
+from fedge.wire.reasons import Reason
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.test_refusals import framed, update

@@ -14,10 +14,10 @@ import msgpack
 import numpy as np
 import pytest
 
-from aggregator.keeping import archive
-from fleet import broker as brokers
-from fleet.broker import Broker
-from fleet.processes import our_packages
+from aggregator.backup import archive
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
+from fleet.demo.processes import our_packages
 from tests.system.audit import check_books, check_ledger, check_stores
 from tests.system.federations import CENTRES, CLASSES, CLASSIFIER, SPREAD, as_csv, motions, steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from aggregator.ledger.views import read_rounds
-from fedge.messages.manifest import Cohort
-from fedge.selection import chosen
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.selection import chosen
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSES, CLASSIFIER, as_csv, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from aggregator.ledger.reading import read_only
-from fedge.frames import split
-from fedge.messages.fields import MAX_SIZE
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.moments import Moments
+from fedge.data.moments import Moments
 from fedge.nn.spec import Standardize
-from fleet.broker import free_port
+from fedge.wire.frames import split
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fleet.demo.broker import free_port
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.wiretap import Wiretap, digest

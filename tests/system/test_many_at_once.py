@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from fedge import bundle
-from fedge.provisioning import SALT_BYTES, Verifier
-from fedge.store.databases import open_read_only
-from fleet.identities.authority import Authority
-from fleet.identities.certificates import utc_now
-from fleet.identities.enrolling import enroll
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.identity import Identity
-from fleet.identities.keys import make_key, public_key
-from fleet.identities.register import Register
-from fleet.identities.tokens import promise, read_duration
+from fedge.identity import bundle
+from fedge.identity.provisioning import SALT_BYTES, Verifier
+from fedge.storage.databases import open_read_only
+from fleet.pki.authority import Authority
+from fleet.pki.certificates import utc_now
+from fleet.pki.enrolment import enroll
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Identity
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.register import Register
+from fleet.pki.tokens import promise, read_duration
 from tests.system.probes import Member, Refused, tls
 from tests.system.production import Production, needs_mosquitto, production
 from tests.system.registrars import registrar

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.signing import read_signer
-from fedge import ed25519
-from fedge.frames import split
-from fedge.freshness import round_of
-from fedge.messages.envelope import Signed, seal, unseal
-from fedge.messages.frame import Blob
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.model import Model
-from fedge.topics import Topics
-from fedge.trust import authenticate, fingerprint
-from fleet import broker as brokers
-from fleet.broker import Broker
-from fleet.identities.signing import make_signing_key
+from aggregator.shell.signing import read_signer
+from fedge.identity import ed25519
+from fedge.identity.trust import authenticate, fingerprint
+from fedge.wire.frames import split
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.envelope import Signed, seal, unseal
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.topics import Topics
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
+from fleet.pki.signing_key import make_signing_key
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses, query
 from tests.system.signing import Keys, change_key

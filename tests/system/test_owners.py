@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.conditions import ROOT_VARIABLE, SYNCHRONISED_US, kernel_clock_error_us
-from fedge.reasons import Reason
+from agent.shell.measured_conditions import ROOT_VARIABLE, SYNCHRONISED_US, kernel_clock_error_us
+from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, FEATURES, motions
 from tests.system.fleet_of_processes import Device, FleetOfProcesses, query

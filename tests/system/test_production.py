@@ -14,11 +14,11 @@ import paho.mqtt.client as mqtt
 import pytest
 
 import fleet
-from fedge.topics import Topics
-from fleet.identities.enrolling import Revoked, enroll, revoke
-from fleet.identities.forgetting import Left, forget, held
-from fleet.identities.publishing import Signalled
-from fleet.identities.renewing import renew
+from fedge.wire.topics import Topics
+from fleet.pki.enrolment import Revoked, enroll, revoke
+from fleet.pki.publication import Signalled
+from fleet.pki.removal import Left, forget, held
+from fleet.pki.renewal import renew
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator.intake import NOBODY
-from fedge import wire
-from fedge.frames import split
-from fedge.messages.envelope import unseal
-from fedge.messages.fields import MAX_SIZE
-from fedge.messages.frame import Frame
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.service import Service
-from fedge.messages.survey import Survey
-from fedge.messages.update import Update
-from fedge.reasons import Reason
-from fedge.topics import Topics
+from aggregator.shell.intake import NOBODY
+from fedge.wire import encoding
+from fedge.wire.frames import split
+from fedge.wire.messages.envelope import unseal
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -46,7 +46,7 @@ def update(manifest: Manifest, device: str, **changes: Any) -> bytes:
         codec="float32",
         body=np.zeros(WEIGHTS, dtype="<f4").tobytes(),
     )
-    return wire.encode({**wire.decode(pack(honest)), **changes})
+    return encoding.encode({**encoding.decode(pack(honest)), **changes})
 
 
 def framed(message: bytes) -> tuple[bytes, bytes]:
@@ -102,7 +102,7 @@ GARBAGE: dict[str, tuple[Make, Reason, str]] = {
     "random-bytes": (lambda _m, _d: raw(np.random.default_rng(0).bytes(200)), Reason.MALFORMED, ""),
     "text": (lambda _m, _d: raw(b"hello?"), Reason.MALFORMED, ""),
     "other-version": (
-        lambda _m, _d: raw(wire.encode({"v": 2, "type": "frame"})),
+        lambda _m, _d: raw(encoding.encode({"v": 2, "type": "frame"})),
         Reason.UNKNOWN_VERSION,
         "this program speaks version 1",
     ),

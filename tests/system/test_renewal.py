@@ -9,7 +9,7 @@ import pytest
 from agent.config import AgentSettings
 from agent.enrolment.certificates import Present
 from agent.enrolment.renew import renew
-from fleet.broker import LocalBroker
+from fleet.demo.broker import LocalBroker
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from fedge.frames import split
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack
-from fedge.messages.update import Update
-from fedge.reasons import Reason
+from fedge.wire.frames import split
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions, steady
 from tests.system.fleet_of_processes import FleetOfProcesses

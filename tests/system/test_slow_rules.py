@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from fedge.capabilities import CAN
-from fedge.frames import split
-from fedge.freshness import RoundId
-from fedge.messages.message import pack
-from fedge.messages.status import Status
-from fleet.broker import free_port
+from fedge.wire.capabilities import CAN
+from fedge.wire.frames import split
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.status import Status
+from fleet.demo.broker import free_port
 from tests.aggregator.stories import update
 from tests.system.federations import CLASSIFIER, steady
 from tests.system.fleet_of_processes import FleetOfProcesses
@@ -34,7 +34,7 @@ BEATS = 4
 # The first round's mean takes this long at least, and until it is let go.
 SLOW = """
 import pathlib, time
-import aggregator.averaging as averaging
+import aggregator.aggregation.mean as averaging
 
 folder, finish, begun = pathlib.Path({folder!r}), averaging.finish, []
 

@@ -19,41 +19,41 @@ import pytest
 from agent.config import AgentSettings
 from agent.enrolment.certificates import Present
 from agent.enrolment.join import join_with_bundle
-from agent.held import load as load_held
-from agent.held import read as read_held
-from agent.memory import Memory
-from aggregator import survey
-from aggregator.averaging import Updates, bounded_mean
-from aggregator.export import Origin, write
+from agent.shell.memory import Memory
+from agent.shell.model_file import load as load_held
+from agent.shell.model_file import read as read_held
+from aggregator.aggregation import survey
+from aggregator.aggregation.mean import Updates, bounded_mean
+from aggregator.aggregation.replay import replay
+from aggregator.export.model_files import Origin, write
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
-from aggregator.replay import replay
-from aggregator.rules.bounds import Factors
-from fedge.codecs import CODECS
-from fedge.ed25519 import read_public_key, verify
-from fedge.frames import join
-from fedge.freshness import RoundId
-from fedge.messages.envelope import Signed
-from fedge.messages.export import Export
-from fedge.messages.fields import MAX_SIZE
-from fedge.messages.frame import Frame
-from fedge.messages.kinds import KINDS
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.model import Model
-from fedge.messages.receipt import Receipt
-from fedge.messages.service import Service
-from fedge.messages.status import Status
-from fedge.messages.survey import Survey
-from fedge.messages.task import Task
-from fedge.messages.update import Update
-from fedge.token import Token
-from fedge.topics import Topics
-from fedge.trust import authenticate
-from fleet import broker as brokers
-from fleet.broker import Broker
-from fleet.identities.claims import Claims
-from fleet.identities.register import Register
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.rules.bounds import Factors
+from fedge.identity.ed25519 import read_public_key, verify
+from fedge.identity.token import Token
+from fedge.identity.trust import authenticate
+from fedge.wire.frames import join
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.envelope import Signed
+from fedge.wire.messages.export import Export
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.kinds import KINDS
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.topics import Topics
+from fleet.demo import broker as brokers
+from fleet.demo.broker import Broker
+from fleet.pki.claims import Claims
+from fleet.pki.register import Register
 from tests.system.audit import check_books, check_ledger, check_stores
 from tests.system.federations import steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses

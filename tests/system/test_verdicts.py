@@ -6,11 +6,11 @@ from contextlib import closing
 import pytest
 
 from aggregator.__main__ import main as aggregator
-from aggregator.replay import replay
-from fedge.frames import split
-from fedge.messages.frame import Frame
-from fedge.messages.message import pack
-from fedge.reasons import Reason
+from aggregator.aggregation.replay import replay
+from fedge.wire.frames import split
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import pack
+from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses

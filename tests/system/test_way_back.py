@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.orders import FILE as ORDER
-from aggregator.replay import replay
-from fleet.processes import our_packages
+from aggregator.aggregation.replay import replay
+from aggregator.shell.orders import FILE as ORDER
+from fleet.demo.processes import our_packages
 from tests.system.audit import check_books
 from tests.system.federations import CLASSES, CLASSIFIER, motions
 from tests.system.fleet_of_processes import Device, FleetOfProcesses, query

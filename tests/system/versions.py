@@ -21,7 +21,7 @@ DEVICES = ("device-0", "device-1", "device-2")
 # What a version to come may do within v1 of the protocol: say more in every message, at every depth. Only a
 # network and a plan have no fields to pass over: who does not know one of theirs declines.
 FUTURE = """
-from fedge import wire
+from fedge.wire import encoding as wire
 
 def more(value):
     if isinstance(value, dict):
@@ -34,13 +34,13 @@ wire.encode = lambda message: said(more(message))
 """
 # A version to come that can more: a plan with a proximal term, and another codec.
 ABLE = """
-import fedge.codecs, fedge.plan
+import fedge.algorithms.codecs, fedge.algorithms.plan
 
-class Plan(fedge.plan.Plan):
+class Plan(fedge.algorithms.plan.Plan):
     proximal: float | None = None
 
-fedge.plan.Plan = Plan
-fedge.codecs.CODECS = {**fedge.codecs.CODECS, "half": fedge.codecs.float32}
+fedge.algorithms.plan.Plan = Plan
+fedge.algorithms.codecs.CODECS = {**fedge.algorithms.codecs.CODECS, "half": fedge.algorithms.codecs.float32}
 """
 RUN = """
 import runpy, sys

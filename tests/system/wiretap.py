@@ -9,14 +9,14 @@ from typing import Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fedge.capabilities import CAN
-from fedge.messages.envelope import unseal
-from fedge.messages.manifest import Manifest
-from fedge.messages.message import pack, unpack
-from fedge.messages.receipt import Receipt
-from fedge.messages.service import Service
-from fedge.messages.status import Decline, Status
-from fedge.topics import Topics
+from fedge.wire.capabilities import CAN
+from fedge.wire.messages.envelope import unseal
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Decline, Status
+from fedge.wire.topics import Topics
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 
 

@@ -9,15 +9,15 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from fedge.settings import BrokerSettings
+from fedge.service.settings import BrokerSettings
 from fedge.transport import LinkEvent, Publication
 from fedge.transport.mqtt import MqttTransport
-from fleet import broker as brokers
-from fleet.relay import Relay
-from fleet.world.broker import Broker
-from fleet.world.clock import Clock
-from fleet.world.link import Place, VirtualLink, Weather
-from fleet.world.power import Power
+from fleet.demo import broker as brokers
+from fleet.demo.tcp_proxy import Relay
+from fleet.simulator.broker import Broker
+from fleet.simulator.clock import Clock
+from fleet.simulator.crash import Power
+from fleet.simulator.link import Place, VirtualLink, Weather
 from tests.transport.peer import Peer
 
 Will = Callable[[int], Publication]

@@ -11,8 +11,8 @@ import pytest
 
 from fedge.transport import Answered, LinkDown, LinkUp, MessageArrived, Publication, Sent, Transport
 from fedge.transport.window import MOST_REPLIES, WINDOW
-from fleet import broker as brokers
-from fleet.world.broker import RECEIVE_MAXIMUM
+from fleet.demo import broker as brokers
+from fleet.simulator.broker import RECEIVE_MAXIMUM
 from tests.transport.networks import MqttNetwork, Network, VirtualNetwork
 from tests.transport.peer import Peer
 

@@ -16,8 +16,8 @@ from itertools import islice
 
 import pytest
 
-from fleet.world import campaign
-from fleet.world.world import Outcome, World
+from fleet.simulator import campaign
+from fleet.simulator.world import Outcome, World
 from tests.world.wrong_variants import VARIANTS, Variant
 
 SIZE = campaign.Size()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fedge.transport import Publication
-from fleet.world.hosts import Host
+from fleet.simulator.hosts import Host
 
 Patch = pytest.MonkeyPatch
 Step = Callable[[Any, Any], tuple[Any, list[Any]]]

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
+from aggregator.core.stopping import Best
 from aggregator.ledger.writing import Ledger
-from aggregator.stopping import Best
-from fedge.freshness import RoundId
-from fleet.world import campaign
-from fleet.world import world as worlds
-from fleet.world.faults import Fault
-from fleet.world.invariants import Invariant
-from fleet.world.world import Outcome, World
+from fedge.wire.freshness import RoundId
+from fleet.simulator import campaign
+from fleet.simulator import world as worlds
+from fleet.simulator.faults import Fault
+from fleet.simulator.invariants import Invariant
+from fleet.simulator.world import Outcome, World
 
 ROUNDS = 6
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fedge.transport import Publication
-from fleet.world.broker import RECEIVE_MAXIMUM, Broker, Message
-from fleet.world.clock import Clock
+from fleet.simulator.broker import RECEIVE_MAXIMUM, Broker, Message
+from fleet.simulator.clock import Clock
 
 
 @dataclass(eq=False)

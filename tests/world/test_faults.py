@@ -1,8 +1,8 @@
 """What goes wrong in a world passes when it is over: what lasts would be the mistake of the world."""
 
-from fleet.world.faults import Fault
-from fleet.world.link import SLOW_S, Weather
-from fleet.world.world import World
+from fleet.simulator.faults import Fault
+from fleet.simulator.link import SLOW_S, Weather
+from fleet.simulator.world import World
 
 
 def test_a_network_is_slow_until_all_that_slows_it_is_over() -> None:

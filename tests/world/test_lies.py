@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
+from fedge.algorithms.plan import Plan
 from fedge.errors import ProtocolError
-from fedge.freshness import RoundId
-from fedge.messages.fields import MAX_SIZE
-from fedge.messages.frame import Blob, Frame
-from fedge.messages.manifest import Cohort, Manifest
-from fedge.messages.message import unpack
-from fedge.messages.status import Status
-from fedge.messages.survey import Survey
-from fedge.messages.update import Update
-from fedge.plan import Plan
-from fedge.topics import Topics
-from fleet.world import liars, members
-from fleet.world.boasts import SAMPLES
-from fleet.world.exaggerations import KINDS, Exaggeration, draw, every
-from fleet.world.extremes import extremes
-from fleet.world.world import LYING_ONE_IN, World
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+from fedge.wire.topics import Topics
+from fleet.simulator import adversary, members
+from fleet.simulator.boasts import SAMPLES
+from fleet.simulator.exaggerations import KINDS, Exaggeration, draw, every
+from fleet.simulator.extremes import extremes
+from fleet.simulator.world import LYING_ONE_IN, World
 
 BLOB = Blob(digest=b"\x07" * 32, slot=0, frames=1, size=9)
 MANIFEST = Manifest(
@@ -126,7 +126,7 @@ def test_liars_of_a_world_say_something_extreme_of_each_kind(monkeypatch: pytest
         said.append(draw(*values))
         return said[-1]
 
-    monkeypatch.setattr(liars, "draw", heard)
+    monkeypatch.setattr(adversary, "draw", heard)
     monkeypatch.setattr(members, "draw", heard)
     visited = next(iter(_with_lies(range(40))))
     assert World(visited, 5, 5).run().violation is None

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fleet.world.faults import Fault
-from fleet.world.world import REAL_ONE_IN, SIGNED_ONE_IN, Outcome, World
+from fleet.simulator.faults import Fault
+from fleet.simulator.world import REAL_ONE_IN, SIGNED_ONE_IN, Outcome, World
 
 pytestmark = pytest.mark.slow
 

@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from aggregator.ledger.writing import Ledger
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.manifest import Cohort
-from fedge.messages.message import pack
-from fedge.messages.status import Decline, Status
-from fedge.topics import Topics
 from fedge.transport import MessageArrived
-from fleet.world.books import Book
-from fleet.world.broker import Message
-from fleet.world.faults import Fault
-from fleet.world.invariants import Invariant, Violation
-from fleet.world.oracle import AGAIN, LATENESS_S, MISSES, Oracle
-from fleet.world.world import World
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.status import Decline, Status
+from fedge.wire.topics import Topics
+from fleet.simulator.books import Book
+from fleet.simulator.broker import Message
+from fleet.simulator.faults import Fault
+from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle import AGAIN, LATENESS_S, MISSES, Oracle
+from fleet.simulator.world import World
 
 TOPICS = Topics("waits")
 DEADLINE_S = 40.0
 
 
-class Watch:
+class LeaderCheck:
     """An oracle, and rounds of a ledger that close when it is told so, with nobody's answer."""
 
     def __init__(self, folder: Path) -> None:
@@ -88,11 +88,11 @@ def broken(invariant: Invariant, *facts: str, never: str | None = None) -> Itera
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Watch:
-    return Watch(tmp_path)
+def watch(tmp_path: Path) -> LeaderCheck:
+    return LeaderCheck(tmp_path)
 
 
-def test_a_third_deadline_for_the_same_devices_is_one_too_many(watch: Watch) -> None:
+def test_a_third_deadline_for_the_same_devices_is_one_too_many(watch: LeaderCheck) -> None:
     watch.comes("a", "b")
     watch.lasts(1, 2)
     assert watch.waits("a") == watch.waits("b") == [1, 2]
@@ -100,7 +100,7 @@ def test_a_third_deadline_for_the_same_devices_is_one_too_many(watch: Watch) -> 
         watch.lasts(3)
 
 
-def test_no_round_waits_for_who_is_set_aside(watch: Watch) -> None:
+def test_no_round_waits_for_who_is_set_aside(watch: LeaderCheck) -> None:
     """It is held against a device from when it is let count again."""
     watch.comes("a", "b")
     watch.oracle.sets_aside("b", RoundId(1, 0))
@@ -114,7 +114,7 @@ def test_no_round_waits_for_who_is_set_aside(watch: Watch) -> None:
 
 
 def test_a_round_that_waits_though_only_a_device_that_is_set_aside_is_missing_is_not_blamed_on_it(
-    watch: Watch,
+    watch: LeaderCheck,
 ) -> None:
     """Another one is awaited still, for the third time."""
     watch.comes("a", "b")
@@ -125,7 +125,7 @@ def test_a_round_that_waits_though_only_a_device_that_is_set_aside_is_missing_is
 
 
 @pytest.mark.parametrize("left_s", [DEADLINE_S / 2 + LATENESS_S - 1, DEADLINE_S / 2 + LATENESS_S + 1])
-def test_who_counts_again_is_awaited_from_then_on(watch: Watch, left_s: float) -> None:
+def test_who_counts_again_is_awaited_from_then_on(watch: LeaderCheck, left_s: float) -> None:
     watch.comes("a")
     watch.oracle.sets_aside("a", RoundId(1, 0))
     watch.begins(1)
@@ -137,7 +137,7 @@ def test_who_counts_again_is_awaited_from_then_on(watch: Watch, left_s: float) -
 
 @pytest.mark.parametrize("left_s", [DEADLINE_S / 2 + LATENESS_S - 1, DEADLINE_S / 2 + LATENESS_S + 1])
 def test_who_comes_while_the_aggregator_hears_nothing_comes_when_it_hears_of_it(
-    watch: Watch, left_s: float
+    watch: LeaderCheck, left_s: float
 ) -> None:
     """A late will and what corrects it may reach it together, long after the broker."""
     watch.comes("a")
@@ -154,7 +154,7 @@ def test_who_comes_while_the_aggregator_hears_nothing_comes_when_it_hears_of_it(
     assert watch.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
 
 
-def test_a_status_that_is_said_again_is_no_coming(watch: Watch) -> None:
+def test_a_status_that_is_said_again_is_no_coming(watch: LeaderCheck) -> None:
     watch.comes("a")
     watch.begins(1)
     watch.now_s += DEADLINE_S - LATENESS_S - 1
@@ -163,7 +163,9 @@ def test_a_status_that_is_said_again_is_no_coming(watch: Watch) -> None:
     assert watch.waits("a") == [1]
 
 
-def test_nobody_is_blamed_where_the_aggregator_has_not_heard_what_the_broker_holds(watch: Watch) -> None:
+def test_nobody_is_blamed_where_the_aggregator_has_not_heard_what_the_broker_holds(
+    watch: LeaderCheck,
+) -> None:
     watch.comes("a", "b")
     watch.lasts(1, 2)
     watch.begins(3)
@@ -175,7 +177,7 @@ def test_nobody_is_blamed_where_the_aggregator_has_not_heard_what_the_broker_hol
         watch.lasts(4)
 
 
-def test_a_round_that_waits_for_another_one_is_not_held_against_who_was_given_up(watch: Watch) -> None:
+def test_a_round_that_waits_for_another_one_is_not_held_against_who_was_given_up(watch: LeaderCheck) -> None:
     """Else the ten rounds would begin anew, and the one that waits for it again would be one too many."""
     watch.comes("a")
     watch.lasts(1, 2)
@@ -188,7 +190,7 @@ def test_a_round_that_waits_for_another_one_is_not_held_against_who_was_given_up
     assert watch.waits("a") == [1, 2, MISSES + AGAIN]
 
 
-def test_who_is_set_aside_at_the_deadline_may_be_awaited_still(watch: Watch) -> None:
+def test_who_is_set_aside_at_the_deadline_may_be_awaited_still(watch: LeaderCheck) -> None:
     watch.comes("a")
     watch.lasts(1, 2)
     watch.comes("b")
@@ -214,7 +216,7 @@ def test_worlds_in_which_this_was_found(seed: int) -> None:
     assert World(seed, 5, 5).run().violation is None
 
 
-def test_another_attempt_begins_early_once_for_who_counts_again(watch: Watch) -> None:
+def test_another_attempt_begins_early_once_for_who_counts_again(watch: LeaderCheck) -> None:
     """World 12612: it had been refused in the open attempt, and the round needed it."""
     watch.oracle.sets_aside("a", RoundId(1, 0))
     watch.begins(1)
@@ -226,7 +228,7 @@ def test_another_attempt_begins_early_once_for_who_counts_again(watch: Watch) ->
         watch.oracle.attempt_begins(watch.book, Attempt(RoundId(1, 1), 2))
 
 
-def test_who_counted_again_in_an_earlier_round_begins_no_attempt(watch: Watch) -> None:
+def test_who_counted_again_in_an_earlier_round_begins_no_attempt(watch: LeaderCheck) -> None:
     watch.oracle.sets_aside("a", RoundId(1, 0))
     watch.oracle.lifts("a")
     watch.begins(1)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fleet.cli import app
-from fleet.world import campaign, world
-from fleet.world.hosts import DeviceHost
-from fleet.world.invariants import Invariant, Violation
-from fleet.world.world import REAL_ONE_IN, World
+from fleet.cli.commands import app
+from fleet.simulator import campaign, world
+from fleet.simulator.hosts import DeviceHost
+from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.world import REAL_ONE_IN, World
 from tests.world.search import caught, table
 from tests.world.wrong_variants import VARIANTS
 
@@ -91,7 +91,8 @@ def test_a_run_is_a_pure_function_of_its_seed() -> None:
         return " ".join(World(seed, 5, 5).run().digest for seed in seeds) + "\n"
 
     code = (
-        f"from fleet.world.world import World; print(*(World(seed, 5, 5).run().digest for seed in {seeds}))"
+        "from fleet.simulator.world import World; "
+        f"print(*(World(seed, 5, 5).run().digest for seed in {seeds}))"
     )
     digests = set()
     for hash_seed in ("1", "2"):

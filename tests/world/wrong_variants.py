@@ -12,36 +12,37 @@ from typing import Any
 import numpy as np
 import pytest
 
-import agent.runtime
-from agent import effects as agent_do
-from agent import events as agent_on
-from agent import lifecycle
-from aggregator import admission, averaging, beginnings, claims, closing, figures, rounds, survey, takeover
-from aggregator import effects as do
-from aggregator import events as on
-from aggregator.answers import Answer
-from aggregator.averaging import Mean, Unusable, Updates, usable_mean
-from aggregator.claims import Known
-from aggregator.federation import Phase
+import agent.shell.runtime
+from agent.core import effects as agent_do
+from agent.core import events as agent_on
+from agent.core import lifecycle
+from aggregator.aggregation import beginnings, figures, mean, outcome, survey
+from aggregator.aggregation.mean import Mean, Unusable, Updates, usable_mean
+from aggregator.aggregation.probes import Trial
+from aggregator.core import admission, claims, rounds, takeover
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.claims import Known
+from aggregator.core.federation import Phase
+from aggregator.core.per_device import PerDevice
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
-from aggregator.per_device import PerDevice
-from aggregator.probes import Trial
-from aggregator.rules.bounds import Bounds, Factors, bounds
-from aggregator.rules.columns import pooled
-from aggregator.rules.mean import Contribution
-from fedge.frames import split
-from fedge.freshness import RoundId, round_of
-from fedge.messages.fields import MAX_COUNTER
-from fedge.messages.frame import Frame
-from fedge.messages.message import pack, unpack
-from fedge.reasons import Reason
+from fedge.algorithms.rules.bounds import Bounds, Factors, bounds
+from fedge.algorithms.rules.columns import pooled
+from fedge.algorithms.rules.mean import Contribution
 from fedge.transport import MessageArrived, Publication
-from fleet.world.disks import WatchedMemory
-from fleet.world.hosts import AggregatorHost, DeviceHost
-from fleet.world.invariants import Invariant
-from fleet.world.link import VirtualLink
-from fleet.world.oracle import Made, Oracle
+from fedge.wire.frames import split
+from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.messages.fields import MAX_COUNTER
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.reasons import Reason
+from fleet.simulator.disks import WatchedMemory
+from fleet.simulator.hosts import AggregatorHost, DeviceHost
+from fleet.simulator.invariants import Invariant
+from fleet.simulator.link import VirtualLink
+from fleet.simulator.oracle import Made, Oracle
 from tests.world.streams import Step, before, over_core, over_host, say, without
 
 Patch = pytest.MonkeyPatch
@@ -332,7 +333,7 @@ def an_older_ledger_taken_up(patch: Patch) -> None:
     def trusting(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
         return after, [
-            takeover.TakeUp(state.watch) if isinstance(effect, takeover.GiveUp) else effect
+            takeover.TakeUp(state.watch) if isinstance(effect, takeover.Abort) else effect
             for effect in effects
         ]
 
@@ -345,7 +346,7 @@ def a_ledger_given_up_that_is_not_older(patch: Patch) -> None:
         after, effects = step(state, event)
         for effect in effects:
             if isinstance(effect, takeover.TakeUp) and effect.watch.announced == state.known.round:
-                return after, [takeover.GiveUp("the round that is open here was announced")]
+                return after, [takeover.Abort("the round that is open here was announced")]
         return after, effects
 
     over_core(patch, takeover, timid)
@@ -355,7 +356,7 @@ def a_ledger_given_up_that_is_not_older(patch: Patch) -> None:
 def nobody_gives_way(patch: Patch) -> None:
     def stubborn(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
-        return after, without(effects, do.GiveUp)
+        return after, without(effects, do.Abort)
 
     def bold(step: Step, state: Any, event: Any) -> Stepped:
         return (state, []) if isinstance(event, takeover.ServiceSeen) else step(state, event)
@@ -417,8 +418,8 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
             total += np.float32(contribution.samples) * contribution.vector
         return total / np.float32(samples), samples
 
-    patch.setattr(averaging, "partial", list)
-    patch.setattr(averaging, "finish", finish)
+    patch.setattr(mean, "partial", list)
+    patch.setattr(mean, "finish", finish)
 
 
 @variant("differences that are not clipped", Invariant.MEAN, within=200)
@@ -435,7 +436,7 @@ def over_bounds(patch: Patch, **changes: float) -> None:
     def lax(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> Bounds:
         return bounds(norms, samples, replace(factors, **changes))
 
-    patch.setattr(averaging, "bounds", lax)
+    patch.setattr(mean, "bounds", lax)
 
 
 @variant("updates admitted from any distance", Invariant.DISTANCE, within=300)
@@ -459,11 +460,11 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
 
     def once(updates: Updates, base: Any, factors: Factors, trial: Trial) -> Mean | Unusable:
         if any(answer.reason is Reason.SET_ASIDE for answer in updates.answers.values()):
-            return averaging.bounded_mean(updates, base, factors)
+            return mean.bounded_mean(updates, base, factors)
         return usable_mean(updates, base, factors, trial)
 
-    patch.setattr(averaging, "admitted", whole)
-    patch.setattr(closing, "usable_mean", once)
+    patch.setattr(mean, "admitted", whole)
+    patch.setattr(outcome, "usable_mean", once)
 
 
 @variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=300)
@@ -478,7 +479,7 @@ def figures_believed(patch: Patch) -> None:
         total = sum(metrics["accuracy_before"] * metrics.get("held_out", 0.0) for metrics in told)
         return {"accuracy": total / held}
 
-    patch.setattr(closing, "summarize", believe)
+    patch.setattr(outcome, "summarize", believe)
     patch.setattr(Oracle, "_figures_hold", _note_accuracies)
 
 
@@ -491,8 +492,8 @@ def one_word_is_the_fleets(patch: Patch) -> None:
 @variant("a last model measured by one device's word for all who made it", Invariant.FIGURES, within=100)
 def a_last_model_measured_by_one_word(patch: Patch) -> None:
     """By one of all those who made it."""
-    told = closing._told
-    patch.setattr(closing, "_told", lambda job, answers, _count=0: told(job, answers))
+    told = outcome._told
+    patch.setattr(outcome, "_told", lambda job, answers, _count=0: told(job, answers))
 
 
 def _note_accuracies(
@@ -562,4 +563,6 @@ def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
 
 @variant("signatures that are not checked", Invariant.WORK_IN_TIME, within=100, needs=["lies"])
 def signatures_not_checked(patch: Patch) -> None:
-    patch.setattr(agent.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers)
+    patch.setattr(
+        agent.shell.runtime, "authenticate", lambda _envelope, _kind, _topics, signers, _verify: signers
+    )

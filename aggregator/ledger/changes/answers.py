@@ -2,11 +2,11 @@
 
 import json
 
-from aggregator.answers import Answer
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.changes.transactions import Transactions
-from fedge.freshness import RoundId
-from fedge.reasons import Reason
-from fedge.topics import lane_of
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import lane_of
 
 
 class AnswerChanges(Transactions):

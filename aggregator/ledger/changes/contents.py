@@ -1,8 +1,8 @@
 """Tasks, models and exports get their slots."""
 
 from aggregator.ledger.changes.transactions import Transactions
-from fedge.freshness import RoundId
-from fedge.messages.frame import Blob
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob
 
 
 class ContentChanges(Transactions):

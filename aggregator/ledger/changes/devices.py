@@ -2,10 +2,10 @@
 
 import json
 
-from aggregator.answers import Missed
+from aggregator.core.verdicts import Missed
 from aggregator.ledger.changes.transactions import Transactions
-from fedge.messages.status import Status
-from fedge.reasons import Reason
+from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Reason
 
 
 class DeviceChanges(Transactions):

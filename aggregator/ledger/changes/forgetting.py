@@ -7,8 +7,8 @@ from dataclasses import replace
 from aggregator.ledger.changes.generations import GenerationChanges
 from aggregator.ledger.layout import UNWIPED
 from aggregator.ledger.records import Beginning
-from fedge.freshness import RoundId
-from fedge.store.databases import database_error, wipe
+from fedge.storage.databases import database_error, wipe
+from fedge.wire.freshness import RoundId
 
 REMOVED = "?"
 """In the place of a device's id where a generation began without it: no device is called so."""

@@ -1,7 +1,7 @@
 """What old rounds were computed of is freed."""
 
 from aggregator.ledger.changes.transactions import Transactions
-from fedge.freshness import RoundId
+from fedge.wire.freshness import RoundId
 
 
 class Retention(Transactions):

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from aggregator.ledger.changes.transactions import Transactions
-from fedge.freshness import RoundId
-from fedge.messages.manifest import Cohort
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.manifest import Cohort
 
 
 class RoundChanges(Transactions):

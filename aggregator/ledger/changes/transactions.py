@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import LedgerReader
-from fedge.store.databases import Connect, open_database, transaction
+from fedge.storage.databases import Connect, open_database, transaction
 
 
 class Transactions(LedgerReader):

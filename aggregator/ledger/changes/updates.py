@@ -1,7 +1,7 @@
 """What devices send is spooled."""
 
 from aggregator.ledger.changes.transactions import Transactions
-from fedge.messages.frame import Frame
+from fedge.wire.messages.frame import Frame
 
 
 class UpdateChanges(Transactions):

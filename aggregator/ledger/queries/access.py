@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedge.errors import DamagedState
-from fedge.store.databases import database_error
+from fedge.storage.databases import database_error
 
 
 class Access:

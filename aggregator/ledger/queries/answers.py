@@ -2,10 +2,10 @@
 
 import json
 
-from aggregator.answers import Answer, Verdict
+from aggregator.core.verdicts import Answer, Verdict
 from aggregator.ledger.queries.access import Access
-from fedge.freshness import RoundId
-from fedge.reasons import Reason
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
 
 
 class AnswerQueries(Access):

@@ -4,8 +4,8 @@ from hashlib import sha256
 
 from aggregator.ledger.queries.access import Access
 from fedge.errors import DamagedState
-from fedge.freshness import RoundId
-from fedge.messages.frame import Blob
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob
 
 
 class ContentQueries(Access):

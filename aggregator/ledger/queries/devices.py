@@ -2,10 +2,10 @@
 
 import json
 
-from aggregator.answers import Missed
+from aggregator.core.verdicts import Missed
 from aggregator.ledger.queries.access import Access
-from fedge.capabilities import told
-from fedge.freshness import Attempt, RoundId
+from fedge.wire.capabilities import told
+from fedge.wire.freshness import Attempt, RoundId
 
 
 class DeviceQueries(Access):
@@ -21,7 +21,7 @@ class DeviceQueries(Access):
         return frozenset(device for (device,) in self._all("SELECT device FROM devices"))
 
     def abilities(self) -> dict[str, frozenset[str]]:
-        """What each device can that has told its status, as names of `fedge.capabilities`."""
+        """What each device can that has told its status, as names of `fedge.wire.capabilities`."""
         rows = self._all("SELECT device, can FROM devices WHERE version IS NOT NULL")
         with self._sound("what the devices can"):
             return {device: told(tuple(json.loads(can)) if can is not None else None) for device, can in rows}

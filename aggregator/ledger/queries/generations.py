@@ -5,7 +5,7 @@ import json
 from aggregator.ledger.layout import HAS_MARKS, KEPT, NAMES_TASKS
 from aggregator.ledger.queries.access import Access
 from aggregator.ledger.records import Beginning, Life
-from fedge.freshness import RoundId
+from fedge.wire.freshness import RoundId
 
 
 class GenerationQueries(Access):

@@ -5,8 +5,8 @@ import json
 from aggregator.ledger.layout import KEPT, MEASURES, NAMES_RULES, NAMES_TASKS, RULES_BEFORE, TELLS_DECLINES
 from aggregator.ledger.queries.generations import GenerationQueries
 from aggregator.ledger.records import OpenRound
-from fedge.freshness import RoundId
-from fedge.messages.manifest import Cohort
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.manifest import Cohort
 
 
 class RoundQueries(GenerationQueries):

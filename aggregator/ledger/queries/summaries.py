@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aggregator.ledger.queries.access import Access
-from fedge.freshness import RoundId
+from fedge.wire.freshness import RoundId
 
 
 class SummaryQueries(Access):

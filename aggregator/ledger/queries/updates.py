@@ -5,9 +5,9 @@ from hashlib import sha256
 
 from aggregator.ledger.queries.access import Access
 from fedge.errors import DamagedState
-from fedge.frames import Partial, offer
-from fedge.freshness import RoundId
-from fedge.messages.frame import Frame
+from fedge.wire.frames import Partial, offer
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Frame
 
 NAMED = 5
 """Updates that one text names at most."""

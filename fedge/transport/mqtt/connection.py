@@ -20,8 +20,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from fedge.diagnosis import NOT_AUTHORIZED, Peer, lost, refused, unanswered
-from fedge.settings import BrokerSettings
+from fedge.service.settings import BrokerSettings
+from fedge.transport.diagnosis import NOT_AUTHORIZED, Peer, lost, refused, unanswered
 from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
 from fedge.transport.mqtt.failures import FORESEEN, failure
 from fedge.transport.mqtt.tls import tls_context

@@ -3,8 +3,8 @@
 import errno
 import ssl
 
-from fedge.diagnosis import Peer, no_handshake
 from fedge.errors import FedgeError
+from fedge.transport.diagnosis import Peer, no_handshake
 
 FORESEEN = (FedgeError, OSError, ValueError)
 """What connecting raises when files, names, networks or brokers are not as they should be. `ssl.SSLError` is

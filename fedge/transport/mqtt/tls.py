@@ -3,7 +3,7 @@
 import ssl
 
 from fedge.errors import ConfigError
-from fedge.settings import BrokerSettings
+from fedge.service.settings import BrokerSettings
 
 
 class _TlsSocket(ssl.SSLSocket):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
-from fedge.liveness import Pulse
-from fedge.settings import BrokerSettings
+from fedge.service.liveness import Pulse
+from fedge.service.settings import BrokerSettings
 from fedge.transport.backoff import Backoff
 from fedge.transport.events import Answered, LinkDown, LinkEvent, LinkUp, MessageArrived, Publication
 from fedge.transport.mqtt.connection import Options, PahoConnection
@@ -81,12 +81,12 @@ class MqttTransport:
         self._thread = Thread(target=self._stay_connected, args=(self._closed,), name="link", daemon=True)
         self._thread.start()
 
-    def close(self, last_words: Publication | None = None, *, timeout_s: float = 1.0) -> None:
+    def close(self, offline_status: Publication | None = None, *, timeout_s: float = 1.0) -> None:
         """As `Transport.close`; what waits for a broker that hangs is left to its own thread."""
         deadline_s = time.monotonic() + timeout_s
         newest = self._newest
-        if last_words is not None and newest is not None and newest is self._outbound.connection:
-            newest.publish_last(last_words, timeout_s * LAST_WORDS_PART)
+        if offline_status is not None and newest is not None and newest is self._outbound.connection:
+            newest.publish_last(offline_status, timeout_s * LAST_WORDS_PART)
         self._closed.set()
         self._outbound.end()
         if self._newest is not None:

@@ -14,13 +14,13 @@ from agent import __main__ as program
 from agent.enrolment import join as joining
 from agent.enrolment.certificates import Present
 from agent.enrolment.join import begin_request, join_with_bundle, join_with_token
-from fedge import bundle
-from fedge.errors import ConfigError, GaveWay
-from fedge.provisioning import Enrol
-from fedge.token import Token, new_secret
-from fleet.identities.authority import Authority
-from fleet.identities.keys import make_key, public_key
-from fleet.identities.requests import read_request
+from fedge.errors import ConfigError, Conflict
+from fedge.identity import bundle
+from fedge.identity.provisioning import Enrol
+from fedge.identity.token import Token, new_secret
+from fleet.pki.authority import Authority
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.requests import read_request
 from tests.agent.enrolment.powercuts import Crash, crash_at
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -189,7 +189,7 @@ def test_what_is_no_bundle(content: bytes | None, words: str, tmp_path: Path) ->
 def test_one_at_a_time(registrar: Registrar, tmp_path: Path) -> None:
     from agent.enrolment.pending import pending
 
-    with pending(tmp_path / "joining"), pytest.raises(GaveWay):
+    with pending(tmp_path / "joining"), pytest.raises(Conflict):
         join_with_token(registrar.token, "pi-1", tmp_path, wait_s=1)
 
 

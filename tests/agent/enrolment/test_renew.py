@@ -14,10 +14,10 @@ from agent.enrolment import renew as renewing
 from agent.enrolment.certificates import Present
 from agent.enrolment.renew import Renewed, renew
 from fedge.errors import ConfigError, StateError, Unanswered
-from fedge.provisioning import Enrol, Renew
-from fleet.identities.authority import Authority
-from fleet.identities.keys import make_key, public_key
-from fleet.identities.requests import read_request
+from fedge.identity.provisioning import Enrol, Renew
+from fleet.pki.authority import Authority
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.requests import read_request
 from tests.agent.enrolment.powercuts import Crash, crash_at
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -196,9 +196,9 @@ def test_root_leaves_the_identity_to_whose_it_was(home: Path) -> None:
 
 def test_one_renewal_at_a_time(home: Path) -> None:
     from agent.enrolment.pending import pending
-    from fedge.errors import GaveWay
+    from fedge.errors import Conflict
 
-    with pending(home / "renewing"), pytest.raises(GaveWay):
+    with pending(home / "renewing"), pytest.raises(Conflict):
         run(home, force=True)
 
 

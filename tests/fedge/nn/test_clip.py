@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fedge.capabilities import BASE, CAN, lacking, required
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.spec import Dense, Standardize, clip_of, names_of
+from fedge.wire.capabilities import BASE, CAN, lacking, required
 
 
 def network_with(clip: float | None) -> NetworkSpec:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fedge.capabilities import BASE, CAN, lacking, required
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.layers import BLOCK_ROWS
 from fedge.nn.spec import Dense, Standardize, fine_columns, takes_float64
+from fedge.wire.capabilities import BASE, CAN, lacking, required
 
 MEANS = np.array([1.7e9 + 13.25, 20, 101_325, 4e6])
 SCALES = np.float32([100, 3, 1, 4e6 * 2.0**-20])

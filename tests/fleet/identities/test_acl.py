@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedge.topics import Topics
-from fleet.identities.acl import Petitioner, acl_text
-from fleet.identities.identity import Identity, Role
+from fedge.wire.topics import Topics
+from fleet.pki.acl import Petitioner, acl_text
+from fleet.pki.identity import Identity, Role
 
 EVERYBODY = [
     Identity(federation, device)

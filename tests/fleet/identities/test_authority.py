@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from fedge.errors import ConfigError
-from fleet.identities.authority import BACKDATED, Authority, Revoked
-from fleet.identities.certificates import Issued, describe
-from fleet.identities.keys import make_key, public_key
-from fleet.identities.requests import read_request
+from fleet.pki.authority import BACKDATED, Authority, Revoked
+from fleet.pki.certificates import Issued, describe
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.requests import read_request
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 KEY = make_key()

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aggregator.answers import Answer
+from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from fedge.freshness import RoundId
-from fedge.messages.survey import ClassCount, Survey
-from fleet.identities.enrolling import enroll
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.listing import as_json, listing, show
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.survey import ClassCount, Survey
+from fleet.pki.device_list import as_json, listing, show
+from fleet.pki.enrolment import enroll
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
 from tests.aggregator.stories import EVERYBODY, digest_of, frames, status, survey
 
 SURVEY = RoundId(1, 0)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from fedge.store.locks import lock
-from fedge.token import Token
-from fleet.cli import app
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
+from fedge.identity.token import Token
+from fedge.storage.locks import lock
+from fleet.cli.commands import app
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
 
 
 @pytest.fixture

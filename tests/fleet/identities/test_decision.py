@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.identities.decision import (
+from fleet.pki.decision import (
     MOST_A_DAY,
     Claim,
     EnrolmentFacts,

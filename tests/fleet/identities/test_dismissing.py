@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fedge.messages.message import pack, unpack
-from fedge.messages.status import Status
 from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent
-from fleet.identities import dismissing
-from fleet.identities.dismissing import Dismissed, StandIn, patience_s
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.status import Status
+from fleet.pki import kick
+from fleet.pki.kick import Dismissed, StandIn, patience_s
 
 TOPIC = "fedge/1/greenhouse/status/pi-1"
 ONLINE = pack(Status(device="pi-1", online=True, boot=b"b" * 16, connection=1, version="0.3.0", samples=100))
@@ -47,7 +47,7 @@ class Broker:
 
 
 def stand_in(broker: Any, patience: float, patch: pytest.MonkeyPatch) -> StandIn:
-    patch.setattr(dismissing, "time", SimpleNamespace(monotonic=lambda: broker.now_s))
+    patch.setattr(kick, "time", SimpleNamespace(monotonic=lambda: broker.now_s))
     return StandIn(broker, broker, patience)
 
 

@@ -11,26 +11,26 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 
-from aggregator.answers import Missed
+from aggregator.core.verdicts import Missed
 from aggregator.ledger.writing import Ledger
-from fedge import bundle
 from fedge.errors import ConfigError
-from fedge.freshness import Attempt, RoundId
-from fedge.messages.status import Status
-from fedge.provisioning import Verifier
-from fedge.store.locks import lock
-from fleet.identities import enrolling, publishing
-from fleet.identities import listing as listings
-from fleet.identities.certificates import describe, utc_now
-from fleet.identities.dismissing import Dismissed
-from fleet.identities.enrolling import Revoked, admit_observer, enroll, revoke
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.identity import Identity
-from fleet.identities.listing import as_json, listing, show
-from fleet.identities.publishing import Signalled
-from fleet.identities.register import Register
+from fedge.identity import bundle
+from fedge.identity.provisioning import Verifier
+from fedge.storage.locks import lock
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.status import Status
+from fleet.pki import device_list as listings
+from fleet.pki import enrolment, publication
+from fleet.pki.certificates import describe, utc_now
+from fleet.pki.device_list import as_json, listing, show
+from fleet.pki.enrolment import Revoked, admit_observer, enroll, revoke
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Identity
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.kick import Dismissed
+from fleet.pki.publication import Signalled
+from fleet.pki.register import Register
 
 DEVICE = Identity("greenhouse", "pi-1")
 
@@ -136,8 +136,8 @@ def test_a_revoked_device_leaves_the_list_before_its_certificate_is_listed(
         )
         return Signalled.YES
 
-    monkeypatch.setattr(publishing, "signal_broker", signal)
-    monkeypatch.setattr(enrolling, "dismiss", lambda *_: Dismissed.DONE)  # there is no broker here
+    monkeypatch.setattr(publication, "signal_broker", signal)
+    monkeypatch.setattr(enrolment, "dismiss", lambda *_: Dismissed.DONE)  # there is no broker here
     assert revoke(folder, "pi-1") == Revoked(Signalled.YES)
     assert at_signal == [(False, False, False), (False, False, True)]
     assert "user greenhouse_pi-2\n" in folder.acl.read_text()

@@ -11,14 +11,14 @@ import pytest
 
 from aggregator.ledger.writing import Ledger
 from fedge.errors import StateError
-from fedge.freshness import RoundId
-from fedge.store.atomic_files import make_folder
-from fedge.store.locks import lock
-from fleet.identities import forgetting
-from fleet.identities.folder import FederationFolder
-from fleet.identities.identity import Identity
-from fleet.identities.publishing import Signalled
-from fleet.identities.register import Register
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.locks import lock
+from fedge.wire.freshness import RoundId
+from fleet.pki import removal
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Identity
+from fleet.pki.publication import Signalled
+from fleet.pki.register import Register
 from tests.aggregator.test_ledger import LIFE, admit, close
 from tests.fleet.identities.test_quarantining import fedge, folder
 
@@ -107,7 +107,7 @@ def test_nothing_is_changed_while_an_aggregator_is_at_work(folder: FederationFol
         result.stderr
     )
     os.close(held)
-    assert forgetting.held(folder, "pump-2").bundle is not None
+    assert removal.held(folder, "pump-2").bundle is not None
     with Register(folder.register) as register:
         member = register.member(Identity("greenhouse", "pump-2"))
     assert member is not None
@@ -122,15 +122,15 @@ def test_a_status_that_was_not_erased_is_not_lost_sight_of(
     folder: FederationFolder, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The certificates have ended, and no broker answers."""
-    moment = forgetting.utc_now() + timedelta(days=400)
-    monkeypatch.setattr(forgetting, "utc_now", lambda: moment)
+    moment = removal.utc_now() + timedelta(days=400)
+    monkeypatch.setattr(removal, "utc_now", lambda: moment)
     for _ in range(2):
         done = fedge(folder, "forget", "pump-2", "--yes")
         assert done.exit_code == 0, done.output
         assert "Until it is erased its name stays in the register: run this again" in done.stdout
         assert "certificates stay" not in done.stdout
-    monkeypatch.setattr(forgetting, "publish", lambda *_: Signalled.YES)
-    monkeypatch.setattr(forgetting, "dismiss", lambda *_, erase: erase)
+    monkeypatch.setattr(removal, "publish", lambda *_: Signalled.YES)
+    monkeypatch.setattr(removal, "dismiss", lambda *_, erase: erase)
     assert "may still lie at the broker" not in fedge(folder, "forget", "pump-2", "--yes").stdout
     assert "there is nothing of pump-2 here" in fedge(folder, "forget", "pump-2", "--yes").stdout
 
@@ -141,15 +141,15 @@ def test_a_register_that_was_not_written_anew_is_so_by_the_next_run(
     def full(*_: object) -> None:
         raise StateError("database or disk is full")
 
-    moment = forgetting.utc_now() + timedelta(days=400)
-    monkeypatch.setattr(forgetting, "utc_now", lambda: moment)
-    monkeypatch.setattr(forgetting, "publish", lambda *_: Signalled.YES)
-    monkeypatch.setattr(forgetting, "dismiss", lambda *_, erase: erase)
+    moment = removal.utc_now() + timedelta(days=400)
+    monkeypatch.setattr(removal, "utc_now", lambda: moment)
+    monkeypatch.setattr(removal, "publish", lambda *_: Signalled.YES)
+    monkeypatch.setattr(removal, "dismiss", lambda *_, erase: erase)
     with monkeypatch.context() as patch:
-        patch.setattr("fleet.identities.register.wipe", full)
+        patch.setattr("fleet.pki.register.wipe", full)
         assert fedge(folder, "forget", "pump-2", "--yes").exit_code == 74
     assert b"pump-2" in held_in(folder)
-    assert not forgetting.held(folder, "pump-2").enrolled
+    assert not removal.held(folder, "pump-2").enrolled
     assert "what a run before has removed" in fedge(folder, "forget", "pump-2", "--yes").stdout
     assert b"pump-2" not in held_in(folder)
     assert not folder.unwiped.exists()

@@ -13,17 +13,17 @@ from typer.testing import CliRunner
 
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
-from fedge import bundle
 from fedge.errors import ConfigError, StateError
-from fleet.cli import app
-from fleet.identities import founding as founding_module
-from fleet.identities.certificates import describe
-from fleet.identities.enrolling import enroll
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.mosquitto import conf_text, listens_here_only, production_text
-from fleet.identities.register import Register
+from fedge.identity import bundle
+from fleet.cli.commands import app
+from fleet.pki import init_federation as founding_module
+from fleet.pki.certificates import describe
+from fleet.pki.enrolment import enroll
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.mosquitto import conf_text, listens_here_only, production_text
+from fleet.pki.register import Register
 
 ROOT = Path(__file__).parents[3]
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedge.errors import ConfigError
-from fedge.provisioning import MAX_COMMON_NAME
-from fedge.provisioning import identity as device_name
-from fleet.identities.identity import Identity, Role, check_common_name
+from fedge.identity.provisioning import MAX_COMMON_NAME
+from fedge.identity.provisioning import identity as device_name
+from fleet.pki.identity import Identity, Role, check_common_name
 
 IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
 DEVICES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)

@@ -10,15 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from aggregator.ledger.writing import Ledger
-from fedge.messages.status import Decline
-from fedge.reasons import Reason
-from fedge.store.atomic_files import make_folder
-from fedge.store.locks import is_locked, lock
-from fleet.cli import app
-from fleet.identities.enrolling import enroll
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.locks import is_locked, lock
+from fedge.wire.messages.status import Decline
+from fedge.wire.reasons import Reason
+from fleet.cli.commands import app
+from fleet.pki.enrolment import enroll
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
 from tests.aggregator.stories import status
 
 SEEN = datetime(2026, 5, 1, 20, 2, 31, tzinfo=UTC)

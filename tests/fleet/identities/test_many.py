@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from fedge import bundle
 from fedge.errors import ConfigError
-from fleet.cli import app
-from fleet.identities import publishing
-from fleet.identities.certificates import describe
-from fleet.identities.enrolling import enroll, revoke
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.identity import Identity
-from fleet.identities.names import check_names, read_list
-from fleet.identities.publishing import Signalled
-from fleet.identities.register import Register
-from fleet.identities.staging import finish
+from fedge.identity import bundle
+from fleet.cli.commands import app
+from fleet.pki import publication
+from fleet.pki.certificates import describe
+from fleet.pki.enrolment import enroll, revoke
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Identity
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.names import check_names, read_list
+from fleet.pki.publication import Signalled
+from fleet.pki.register import Register
+from fleet.pki.staged_bundles import finish
 
 PUMPS = [f"pump-{number}" for number in range(40)]
 
@@ -154,7 +154,7 @@ def test_many_are_enrolled_in_one_publication(
         assert len(list(folder.devices.glob("*.fedge"))) == 42, "no device may connect that has no bundle"
         return Signalled.YES
 
-    monkeypatch.setattr(publishing, "signal_broker", signalled)
+    monkeypatch.setattr(publication, "signal_broker", signalled)
     result = fedge(folder, "enroll", "cellar", "attic", "--from", "-", text="\n".join(PUMPS))
     assert result.exit_code == 0, result.stderr
     assert signals == [True, True], "before the list of revoked certificates and after it"
@@ -195,11 +195,11 @@ def test_with_one_that_was_revoked_nothing_is_done(folder: FederationFolder) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import fedge.files, fedge.store
-from fleet.identities import publishing, register, staging
-from fleet.identities.enrolling import enroll, enroll_all
-from fleet.identities.folder import FederationFolder
-from fleet.identities.identity import Identity
+import fedge.storage.files, fedge.storage
+from fleet.pki import publication as publishing, register, staged_bundles as staging
+from fleet.pki.enrolment import enroll, enroll_all
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Identity
 
 def dies():
     os.kill(os.getpid(), signal.SIGKILL)

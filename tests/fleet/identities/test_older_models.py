@@ -8,11 +8,11 @@ from rich.console import Console
 
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
-from fleet.identities.enrolling import enroll
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.listing import as_json, listing, show
+from fleet.pki.device_list import as_json, listing, show
+from fleet.pki.enrolment import enroll
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
 from tests.aggregator.stories import status
 
 

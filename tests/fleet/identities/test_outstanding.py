@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedge.token import Token
-from fleet.cli import app
-from fleet.identities.certificates import utc_now
-from fleet.identities.claims import Claims
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.identity import Identity
-from fleet.identities.outstanding import as_json, tokens
-from fleet.identities.register import Register
-from fleet.identities.tokens import promise, withdraw
+from fedge.identity.token import Token
+from fleet.cli.commands import app
+from fleet.pki.certificates import utc_now
+from fleet.pki.claims import Claims
+from fleet.pki.folder import FederationFolder
+from fleet.pki.identity import Identity
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.list_tokens import as_json, tokens
+from fleet.pki.register import Register
+from fleet.pki.tokens import promise, withdraw
 
 HOUR = timedelta(hours=1)
 

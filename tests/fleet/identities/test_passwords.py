@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fedge.provisioning import Verifier
+from fedge.identity.provisioning import Verifier
 from fedge.transport import LinkDown
-from fleet import broker as brokers
-from fleet.identities import passwords
-from fleet.identities.passwords import password_file
+from fleet.demo import broker as brokers
+from fleet.pki import passwords
+from fleet.pki.passwords import password_file
 from tests.fedge.client import Client
 
 needs_mosquitto = pytest.mark.skipif(

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from fedge.errors import StateError
-from fleet.identities import signalling
-from fleet.identities.publishing import Signalled, signal_broker
+from fleet.pki import broker_signal
+from fleet.pki.publication import Signalled, signal_broker
 
 WAIT = """
 import signal, sys, time
@@ -107,12 +107,12 @@ def test_a_broker_that_is_flooded_is_not_waited_for_as_one_that_reads_a_long_lis
         nonlocal now_s
         now_s += seconds
 
-    monkeypatch.setattr(signalling, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
+    monkeypatch.setattr(broker_signal, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
     with subprocess.Popen([sys.executable, "-c", BUSY, "mosquitto"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         (tmp_path / "pid").write_text(str(process.pid))
-        monkeypatch.setattr(signalling, "_rests", lambda _pid: False)
+        monkeypatch.setattr(broker_signal, "_rests", lambda _pid: False)
         try:
             assert signal_broker(tmp_path / "pid", members) is Signalled.YES
             assert now_s == pytest.approx(within_s, abs=0.01)

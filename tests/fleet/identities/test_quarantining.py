@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from aggregator.quarantine import read
-from fleet.cli import app
-from fleet.identities.enrolling import enroll
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
+from aggregator.shell.quarantine import read
+from fleet.cli.commands import app
+from fleet.pki.enrolment import enroll
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from agent.enrolment.certificates import KeyAndRequest, Present
 from fedge.errors import StateError
-from fedge.messages.message import pack
-from fedge.provisioning import (
+from fedge.identity.provisioning import (
     SALT_BYTES,
     Enrol,
     Issued,
@@ -25,20 +24,21 @@ from fedge.provisioning import (
     renewal_statement,
     renewal_user,
 )
-from fedge.token import Token
-from fleet.identities import enrolling
-from fleet.identities import registrar as shell
-from fleet.identities.certificates import utc_now
-from fleet.identities.claims import Claims
-from fleet.identities.decision import MOST_A_DAY
-from fleet.identities.enrolling import revoke
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.publishing import publish
-from fleet.identities.register import Register
-from fleet.identities.registrar import Petition, Registrar
-from fleet.identities.tokens import LONGEST, promise, read_duration, withdraw
+from fedge.identity.token import Token
+from fedge.wire.messages.message import pack
+from fleet.pki import enrolment
+from fleet.pki import registrar as shell
+from fleet.pki.certificates import utc_now
+from fleet.pki.claims import Claims
+from fleet.pki.decision import MOST_A_DAY
+from fleet.pki.enrolment import revoke
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.publication import publish
+from fleet.pki.register import Register
+from fleet.pki.registrar import Petition, Registrar
+from fleet.pki.tokens import LONGEST, promise, read_duration, withdraw
 from tests.wording import assert_tells
 
 NOW = utc_now()
@@ -167,7 +167,7 @@ def test_what_another_process_changed_and_left_untold_is_told(
         raise StateError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(enrolling, "publish", locked)
+        patched.setattr(enrolment, "publish", locked)
         with pytest.raises(StateError):
             revoke(place.folder, "pi-1")
     place.registrar.tell_broker(NOW)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from fedge.errors import ConfigError, StateError
-from fleet.identities import renewing
-from fleet.identities.certificates import describe, hosts, utc_now
-from fleet.identities.enrolling import admit_observer
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.publishing import Signalled
-from fleet.identities.renewing import renew
+from fleet.pki import renewal
+from fleet.pki.certificates import describe, hosts, utc_now
+from fleet.pki.enrolment import admit_observer
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.publication import Signalled
+from fleet.pki.renewal import renew
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> FederationFolder:
 
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
-    monkeypatch.setattr(renewing, "utc_now", lambda: moment)
+    monkeypatch.setattr(renewal, "utc_now", lambda: moment)
 
 
 def certificate(path: Path) -> bytes:
@@ -99,7 +99,7 @@ def test_a_run_that_was_cut_short_of_telling_the_broker_is_made_up_for(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(renewing, "publish", cut)
+        patched.setattr(renewal, "publish", cut)
         with pytest.raises(KeyboardInterrupt):
             renew(folder, force=True)
     renewals, signalled = renew(folder)

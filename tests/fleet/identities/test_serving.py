@@ -9,10 +9,10 @@ import pytest
 from fedge.errors import StateError
 from fedge.transport import LinkEvent, LinkUp, MessageArrived
 from fedge.transport.mqtt import MqttTransport
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.serving import Loop
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.service import Loop
 
 
 class Broker:

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aggregator.signing import read_signer
-from fedge import ed25519
+from aggregator.shell.signing import read_signer
 from fedge.errors import ConfigError, ProtocolError, StateError
-from fedge.messages.envelope import MAX_SUCCESSIONS, Signed
-from fedge.messages.message import unpack
-from fedge.messages.service import Service
-from fedge.reasons import Reason
-from fedge.topics import Topics
-from fedge.trust import authenticate, fingerprint
-from fleet.cli import app
-from fleet.identities.signing import make_signing_key, rotate_signing_key
+from fedge.identity import ed25519
+from fedge.identity.trust import authenticate, fingerprint
+from fedge.wire.messages.envelope import MAX_SUCCESSIONS, Signed
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.service import Service
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
+from fleet.cli.commands import app
+from fleet.pki.signing_key import make_signing_key, rotate_signing_key
 
 LAB = Topics("lab")
 

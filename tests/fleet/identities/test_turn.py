@@ -9,17 +9,17 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from fedge.errors import GaveWay
-from fleet.cli import app
-from fleet.identities import publishing
-from fleet.identities import turn as turns
-from fleet.identities.enrolling import enroll, revoke
-from fleet.identities.folder import FederationFolder
-from fleet.identities.founding import found
-from fleet.identities.founding_options import Founding
-from fleet.identities.publishing import Signalled, publish
-from fleet.identities.register import Register
-from fleet.identities.turn import Moment, turn
+from fedge.errors import Conflict
+from fleet.cli.commands import app
+from fleet.pki import publication
+from fleet.pki import turn as turns
+from fleet.pki.enrolment import enroll, revoke
+from fleet.pki.folder import FederationFolder
+from fleet.pki.init_federation import found
+from fleet.pki.init_options import Founding
+from fleet.pki.publication import Signalled, publish
+from fleet.pki.register import Register
+from fleet.pki.turn import Moment, turn
 
 WAIT_S = 60.0
 
@@ -72,7 +72,11 @@ def test_moments_of_this_machine_are_ordered() -> None:
 
 
 def test_a_turn_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
-    with turn(tmp_path / "publishing"), pytest.raises(GaveWay) as refused, turn(tmp_path / "publishing", 0.1):
+    with (
+        turn(tmp_path / "publishing"),
+        pytest.raises(Conflict) as refused,
+        turn(tmp_path / "publishing", 0.1),
+    ):
         pass
     assert "another process has held this" in str(refused.value)
     assert "what was changed is in the register, but the broker is not told yet" in str(refused.value)
@@ -84,7 +88,7 @@ def test_who_has_to_give_way_is_told_what_is_done_and_what_is_to_do(
     folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enroll(folder, "old")
-    monkeypatch.setattr(publishing, "turn", lambda path: turn(path, 0.0))
+    monkeypatch.setattr(publication, "turn", lambda path: turn(path, 0.0))
     tells = f"`fedge init greenhouse --folder {folder.root}`"
     with turn(folder.publishing):
         for names, done in (
@@ -93,12 +97,12 @@ def test_who_has_to_give_way_is_told_what_is_done_and_what_is_to_do(
             (["pi-2", "pi-3"], f"2 devices are enrolled, and their bundles are in {folder.devices}: "),
         ):
             result = fedge(folder, "enroll", *names)
-            assert result.exit_code == GaveWay.exit_code
+            assert result.exit_code == Conflict.exit_code
             assert done in result.stderr
             assert tells in result.stderr
             assert "run it again" not in result.stderr
         result = fedge(folder, "revoke", "old")
-        assert result.exit_code == GaveWay.exit_code
+        assert result.exit_code == Conflict.exit_code
         assert "greenhouse_old is revoked in the register: " in result.stderr
         assert "run it again" in result.stderr
     assert "greenhouse_pi-1" not in folder.acl.read_text()
@@ -132,8 +136,8 @@ def test_of_many_that_come_at_once_two_publish(
     folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first began before the changes of the others; the second serves all of them."""
-    telling = Telling(publishing._tell)
-    monkeypatch.setattr(publishing, "_tell", telling)
+    telling = Telling(publication._tell)
+    monkeypatch.setattr(publication, "_tell", telling)
     waiting = threading.Barrier(8)
 
     def enrol(number: int) -> Signalled:
@@ -159,7 +163,7 @@ def test_of_many_that_come_at_once_two_publish(
             waiting.wait(WAIT_S) if telling.begun.is_set() else None
         return moment
 
-    monkeypatch.setattr(publishing.Moment, "now", staticmethod(changed))
+    monkeypatch.setattr(publication.Moment, "now", staticmethod(changed))
     with ThreadPoolExecutor(9) as pool:
         releasing = pool.submit(release)
         told = list(pool.map(enrol, range(8)))
@@ -187,9 +191,9 @@ def test_nothing_waits_inside_a_transaction(
         return Signalled.NOT_RUNNING
 
     for module, name in (
-        ("fleet.identities.making", "make_key"),
-        ("fleet.identities.staging", "move_out"),
-        ("fleet.identities.publishing", "atomic_write"),
+        ("fleet.pki.new_device", "make_key"),
+        ("fleet.pki.staged_bundles", "move_out"),
+        ("fleet.pki.publication", "atomic_write"),
     ):
         original = getattr(__import__(module, fromlist=[name]), name)
 
@@ -203,7 +207,7 @@ def test_nothing_waits_inside_a_transaction(
             return _original(*arguments, **named)
 
         monkeypatch.setattr(f"{module}.{name}", watched)
-    monkeypatch.setattr(publishing, "signal_broker", signal)
+    monkeypatch.setattr(publication, "signal_broker", signal)
     enroll(folder, "pi-2")
     assert set(seen) == {"make_key", "move_out", "atomic_write", "signal"}
     seen.clear()
@@ -217,7 +221,7 @@ def test_a_publication_after_a_crash_is_made_again(
     """What failed is not noted as told."""
     with Register(folder.register) as register:
         changed = Moment.now()
-        monkeypatch.setattr(publishing, "_tell", lambda *_: 1 / 0)
+        monkeypatch.setattr(publication, "_tell", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             publish(folder, register)
         with turn(folder.publishing) as ours:

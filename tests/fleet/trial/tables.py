@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agent.sources.samples import Fault
-from fedge.disclosure import public
+from fedge.data.disclosure import public
 from fleet.trial.table import Table
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedge.errors import DataError
-from fleet.cli import app
+from fleet.cli.commands import app
 from fleet.trial.admission import readable
 from fleet.trial.files import discover
 from fleet.trial.options import Options

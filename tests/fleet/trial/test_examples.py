@@ -5,8 +5,9 @@ from types import ModuleType
 
 import pytest
 
-from fleet import columns, data_options, figure, learning, look
-from fleet.trial import files, proposal, skew
+from fleet.cli import data_options
+from fleet.demo import figure, learning, look
+from fleet.trial import columns, files, proposal, skew
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fleet.figure import ACCURACY, RMSE
+from fleet.demo.figure import ACCURACY, RMSE
 from fleet.trial import sensors, skew, sufficiency
 from fleet.trial.finding import Cause
 from tests.fleet.trial.tables import table

@@ -23,17 +23,17 @@ from aggregator.ledger.views import RoundRow, read_rounds
 from aggregator.settings.rounds import RoundsSection
 from aggregator.settings.state import StateSection
 from fedge.errors import StateError
-from fleet.cli import app
-from fleet.data_options import data_options
-from fleet.learning import data_of
-from fleet.provision import Federation
+from fleet.cli.commands import app
+from fleet.cli.data_options import data_options
+from fleet.demo.learning import data_of
+from fleet.demo.provision import Federation
+from fleet.demo.verification import answers
 from fleet.trial import twin
 from fleet.trial.files import discover
 from fleet.trial.options import ELSEWHERE, Options
 from fleet.trial.participants import read, unfinished
 from fleet.trial.proposal import Wish
 from fleet.trial.usage import UsageError
-from fleet.verification import answers
 from tests.wording import assert_tells
 
 CENTRES = {"idle": (0.0, 0.0), "walk": (4.0, 0.0), "run": (0.0, 4.0)}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleet.figure import ACCURACY, RMSE
+from fleet.demo.figure import ACCURACY, RMSE
 from fleet.trial.finding import Cause, Finding
 from fleet.trial.verdict import Figures, Kind, constant, judge, noise
 from tests.wording import assert_tells

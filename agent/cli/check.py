@@ -1,0 +1,249 @@
+"""`fedge-agent --check`: what the configuration means, what the data are, what is declined right now.
+
+The data are judged with the task that the device holds, else by all that can be known without one.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from pydantic import BaseModel
+
+from agent.config import AgentSettings
+from agent.core.conditions import objections
+from agent.core.hours import Hours
+from agent.core.limits import beyond_budget
+from agent.data.account import notes
+from agent.data.finding import Finding
+from agent.data.rules import effective
+from agent.data.verdict import Verdict, judge
+from agent.settings.sources import DEFAULT_SOURCE
+from agent.shell import model_file
+from agent.shell.measured_conditions import Conditions, this_host, today
+from agent.shell.memory import FILE, read_moved
+from agent.shell.traffic import TrafficBudget
+from agent.shell.zone import check_zone, local_zone
+from agent.sources import Samples, open_source
+from fedge.errors import DataError, StateError
+from fedge.identity import ed25519
+from fedge.identity.trust import fingerprint
+from fedge.service.escapes import printable
+from fedge.wire.messages.task import Task
+
+WIDTH = 10
+"""Columns of a name in front of what is said of it."""
+COUNTED = ("data", "samples", "columns", "labels", "holdout")
+"""What is in the text already, with more about it: in files, rows, used and not used, classes."""
+
+
+def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
+    """Write what is understood, as text or as one JSON object. Nothing is changed, nobody is asked.
+
+    Raises:
+        ConfigError: `TZ` names no time zone, or the key to trust cannot be read.
+        DataError: a source cannot be read, or the device would not take part with what it holds: all that is
+            wrong, a line each. What is understood has been written then, but for the text of a default source
+            that cannot be read.
+        StateError: the state folder cannot be read.
+    """
+    check_zone()
+    task, learns, cap = _held(settings)
+    verdicts: dict[str, Verdict] = {}
+    problems: list[tuple[str, Finding]] = []
+    for name, data in settings.offered.items():
+        its_task = task if task is not None and (task.source or DEFAULT_SOURCE) == name else None
+        try:
+            verdicts[name] = judge(open_source(data).read(), data, its_task)
+        except DataError as error:
+            problems.append((name, Finding("unreadable", str(error))))
+        else:
+            problems += [(name, problem) for problem in verdicts[name].problems]
+            if cap is not None and cap < data.minimum <= len(verdicts[name].account.training):
+                problems.append((name, _above(cap, data.minimum)))
+    understood = {**_configuration(settings, verdicts), "task": learns, "cap": cap, "zone": local_zone()}
+    warnings = [(name, warning) for name, verdict in verdicts.items() for warning in verdict.warnings]
+    if as_json:
+        understood |= {
+            "uses": {name: _uses(verdict) for name, verdict in verdicts.items()},
+            "problems": [{"source": name, **problem.as_dict()} for name, problem in problems],
+            "warnings": [{"source": name, **warning.as_dict()} for name, warning in warnings],
+        }
+        out.write(json.dumps(understood) + "\n")
+    elif DEFAULT_SOURCE in verdicts:
+        lines = {
+            **understood,
+            "cap": _capped(cap, len(verdicts[DEFAULT_SOURCE].account.training)),
+            **verdicts[DEFAULT_SOURCE].account.lines,
+            **notes(verdicts[DEFAULT_SOURCE].account),
+        }
+        if verdicts[DEFAULT_SOURCE].account.rules.missing == "refuse":
+            lines.pop("unread", None)  # a problem says it
+        _write(out, {name: value for name, value in lines.items() if name not in COUNTED})
+        for name, warning in warnings:
+            out.write(printable(f"{'warning':>{WIDTH}}  {_of(name, settings)}{warning}") + "\n")
+        if not problems:
+            out.write("the configuration is valid\n")
+    if problems:
+        said = [printable(f"{_of(name, settings)}{problem}") for name, problem in problems]
+        if verdicts:
+            problems_ = "1 problem" if len(said) == 1 else f"{len(said)} problems"
+            said.insert(0, f"the device would not take part with its data: {problems_}")
+        raise DataError("\n".join(said))
+
+
+def _configuration(settings: AgentSettings, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """What the configuration means; of data that cannot be read None."""
+    found = {name: verdict.account.samples for name, verdict in verdicts.items()}
+    default, rules = found.get(DEFAULT_SOURCE), effective(settings.data, None)
+    return {
+        "device": settings.device,
+        "federation": settings.federation,
+        "broker": settings.broker.url,
+        "tls": settings.broker.tls,
+        "data": None if default is None else default.name,
+        "samples": None if default is None else len(default.X),
+        "columns": None if default is None else default.X.shape[1],
+        "labels": None if default is None else _labels(default),
+        "holdout": rules.holdout.model_dump(),
+        "missing": rules.missing,
+        "sources": {name: len(samples.X) for name, samples in found.items()} if settings.sources else {},
+        "limits": _chosen(settings.limits),
+        "manners": _chosen(settings.manners),
+        "declines": _declines(settings),
+        "state": str(settings.state.folder),
+        "trust": _pinned(settings),
+    }
+
+
+def _above(cap: int, minimum: int) -> Finding:
+    """As a round that takes so few is declined (`agent.data.dataset.fit`)."""
+    return Finding(
+        "cap below minimum",
+        f"the federation takes {cap} rows for training at most, and [data] minimum is {minimum}",
+        remedy="lower the minimum",
+    )
+
+
+def _capped(cap: int | None, training: int) -> str:
+    """How many rows for training the federation takes, as far as the device was told."""
+    if cap is None:
+        return "not told yet: the federation may take fewer rows for training than there are, the newest ones"
+    used = f"the newest {cap} of {training} are used" if training > cap else f"all {training} are used"
+    return f"the federation takes {cap} rows for training at most: {used}"
+
+
+def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]:
+    """The task that the device holds, and what it is, and the cap on its rows; None: there is none that it
+    can judge by."""
+    path = settings.state.folder / model_file.FILE
+    try:
+        kept = model_file.read(path)
+    except StateError as error:
+        return None, str(error), None
+    if kept is None:
+        return None, None, None
+    if kept.unknown:
+        return None, f"of a newer program: {', '.join(kept.unknown)}", None
+    model, task = kept.decoded_model, kept.decoded_task
+    outputs = f"{len(task.outputs)} {'targets' if task.classes is None else 'classes'}"
+    told = f"of round {model.generation}.{model.round}: {len(task.features)} features, {outputs}"
+    return task, told, kept.max_samples
+
+
+def _uses(verdict: Verdict) -> dict[str, Any]:
+    """What of a source is used, for programs."""
+    found = verdict.account
+    between = len(found.kept) - len(found.training) - len(found.held)
+    return {
+        "files": dict(found.samples.blocks),
+        "waits": list(found.samples.waiting),
+        "rows": len(found.samples.X),
+        "of_rows": len(found.samples.X) if found.samples.of is None else found.samples.of,
+        "training": len(found.training),
+        "held_out": len(found.held),
+        "gaps": between,
+        "left_out": len(found.samples.X) - len(found.kept),
+        "series": found.series,
+        "series_without_held_out": found.short,
+        "columns": list(found.used),
+        "unused_columns": list(found.unused),
+        "classes": None if found.classes is None else [asdict(one) for one in found.classes],
+        "held_unseen": found.held_unseen,
+        "excluded": list(found.excluded),
+        **{name.replace(" ", "_"): told for name, told in notes(found).items()},
+    }
+
+
+def _of(name: str, settings: AgentSettings) -> str:
+    """Which source a line is about, where there are several."""
+    if not settings.sources:
+        return ""
+    return "[data] " if name == DEFAULT_SOURCE else f"[sources.{name}] "
+
+
+def _write(out: TextIO, lines: Mapping[str, Any]) -> None:
+    for name, value in lines.items():
+        if name == "declines":
+            value = "; ".join(f"{reason} ({detail})" for reason, detail in value.items())
+        if value not in (None, {}, ""):
+            out.write(printable(f"{name:>{WIDTH}}  {_shown(value)}") + "\n")
+
+
+def _pinned(settings: AgentSettings) -> str | None:
+    """The head of the key that models must be signed with; None: any model is taken."""
+    if settings.trust.key is None:
+        return None
+    ed25519.require("[trust] key", "secure")
+    return fingerprint(ed25519.read_public_key(settings.trust.key))
+
+
+@dataclass(frozen=True)
+class _WrittenDown:
+    """The day's bytes as a device's database has them, which is not changed."""
+
+    path: Path
+
+    def moved(self) -> tuple[str, int]:
+        return read_moved(self.path)
+
+    def save_moved(self, day: str, count: int) -> None:
+        pass
+
+
+def _declines(settings: AgentSettings) -> dict[str, str]:
+    """What would be declined right now, by reason, whatever the round."""
+    host = this_host()
+    notebook = _WrittenDown(settings.state.folder / FILE)
+    meter = TrafficBudget(notebook, settings.limits.bytes_per_day, lambda: today(host), time.monotonic)
+    meter.count(0)
+    readings = Conditions(settings, host, meter).read()
+    against = chain(
+        objections(settings.manners, readings), beyond_budget(settings.limits, readings.spent, expected=1)
+    )
+    return {objection.reason: objection.full for objection in against}
+
+
+def _chosen(section: BaseModel) -> dict[str, Any]:
+    """The keys that its owner has set."""
+    values = {name: value for name, value in section if value is not None and value is not False}
+    return {name: str(value) if isinstance(value, Hours) else value for name, value in values.items()}
+
+
+def _labels(samples: Samples) -> dict[str, int] | None:
+    """How often each class stands in the data; None if the answers are not classes."""
+    if samples.y is None or samples.y.ndim != 1 or samples.y.dtype.kind == "f":
+        return None
+    answered = samples.y if samples.unanswered is None else samples.y[~samples.unanswered]
+    names, counts = np.unique(answered, return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True) if str(name)}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,91 @@
+"""`fedge-agent install`, `uninstall`, `forget-rounds`, `survey`: options. The rest is loaded late."""
+
+import argparse
+from pathlib import Path
+from typing import TypeVar
+
+from fedge.service.arguments import accept_config
+
+P = TypeVar("P", bound=argparse.ArgumentParser)
+
+
+def add_to(commands: "argparse._SubParsersAction[P]") -> None:
+    """Add the four commands to the program's."""
+    install_parser = commands.add_parser("install", help="install or upgrade as a service (root)")
+    install_parser.add_argument(
+        "source",
+        metavar="BUNDLE|TOKEN",
+        help="the file of `fedge enroll`, the folder of `join`, or a token (- reads it from standard input)",
+    )
+    install_parser.add_argument("--device", metavar="ID", help="what this device is called, with a token")
+    install_parser.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the one that runs this"
+    )
+    install_parser.add_argument(
+        "--system-site-packages",
+        action="store_true",
+        help="use the system's numpy and cryptography, where PyPI has none for this processor",
+    )
+    install_parser.set_defaults(run=_install, misused=install_parser.error)
+    uninstall_parser = commands.add_parser("uninstall", help="remove the service; data stays (root)")
+    uninstall_parser.add_argument("name", metavar="FEDERATION")
+    uninstall_parser.add_argument(
+        "--purge", action="store_true", help="remove configuration, key and state too"
+    )
+    uninstall_parser.set_defaults(run=_uninstall)
+    forget = commands.add_parser(
+        "forget-rounds",
+        help="follow again, after a round was announced that cannot be true",
+        description="Makes this device forget the newest round it has seen, and the update saved for it. "
+        "A device never goes back: where models are not signed, and somebody has announced round 1.5000 to "
+        "it, it ignores round 1.7, and the aggregator's log names it. Identity, keys, model and counters "
+        "stay. Stop the agent, run this while the aggregator serves, and start the agent: it follows what is "
+        "announced then, and until something is, an old announcement that is played to it again. So look "
+        "first who could write that round. Where models are signed, `fedge rotate-key` on the server reaches "
+        "all devices, and this is not needed.",
+    )
+    accept_config(forget)
+    forget.set_defaults(run=_forget_rounds)
+    survey = commands.add_parser(
+        "survey",
+        help="show what surveys tell of this device's data, or have it measured anew",
+        description="Shows count, mean and spread of the columns that surveys tell of, as they were measured "
+        "once. A device tells the same in every survey until 20 rows are new or its section of the "
+        "configuration has changed, for two surveys around one new row would give that row away.",
+    )
+    accept_config(survey)
+    survey.add_argument(
+        "--anew",
+        action="store_true",
+        help="measure again in the next survey, after a sensor was mended; stop the agent first",
+    )
+    survey.set_defaults(run=_survey)
+
+
+def _install(options: argparse.Namespace) -> int:
+    from agent.cli.installation.commands import run_install
+
+    return run_install(options)
+
+
+def _forget_rounds(options: argparse.Namespace) -> int:
+    from agent.cli.forget_rounds import forget_rounds
+    from agent.shell.state_dir import load
+
+    print(forget_rounds(load(options.config)))
+    return 0
+
+
+def _survey(options: argparse.Namespace) -> int:
+    from agent.cli.survey import describe, measure_anew
+    from agent.shell.state_dir import load
+
+    settings = load(options.config)
+    print(measure_anew(settings) if options.anew else describe(settings))
+    return 0
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    from agent.cli.installation.commands import run_uninstall
+
+    return run_uninstall(options)

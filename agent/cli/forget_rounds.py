@@ -1,0 +1,38 @@
+"""`fedge-agent forget-rounds`: a device follows again that has seen a round which cannot be true.
+
+No message can do this: whoever could send it could have devices forget, and then play old models to them.
+"""
+
+from agent.config import AgentSettings
+from agent.core.device import NEVER
+from agent.shell.memory import FILE
+from agent.shell.stopped import memory_of_a_stopped_agent
+
+
+def forget_rounds(settings: AgentSettings) -> str:
+    """Forget the newest round seen, and the update saved for one; returns what was done, in words.
+
+    Identity, keys, the model in its file, boot ids and the day's bytes stay. Done again it changes nothing.
+
+    Raises:
+        Conflict: an agent works with this state folder.
+        StateError: the memory cannot be read or written; nothing was forgotten then.
+    """
+    folder = settings.state.folder
+    path = folder / FILE
+    if not path.is_file():
+        return f"{path}: is not there: this device has seen no round, and nothing is to be forgotten"
+    with memory_of_a_stopped_agent(folder) as memory:
+        seen, saved = memory.seen(), memory.saved()
+        memory.forget_rounds()
+    return _told(
+        None if seen == NEVER else f"that round {seen.round} was seen",
+        None if saved is None else f"the update saved for round {saved.round}",
+    )
+
+
+def _told(*forgotten: str | None) -> str:
+    what = " and ".join(text for text in forgotten if text is not None)
+    if not what:
+        return "nothing was to be forgotten: this device has seen no round"
+    return f"forgotten: {what}. Once started, this device follows whatever round is announced next"

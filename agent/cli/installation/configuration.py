@@ -1,0 +1,99 @@
+"""The configuration of an installed device: made once, and never another device's."""
+
+import hashlib
+from pathlib import Path
+
+from agent.cli.installation.source import Claim, identity_of
+from fedge.deployment import units
+from fedge.deployment.machine import run, say
+from fedge.errors import ConfigError, DataError, DeploymentError
+from fedge.identity import bundle
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.files import read_file
+
+CONFIGURATIONS = Path("/etc/fedge/agents")
+
+
+KEPT_DIGEST = ".installed"
+"""Which bundle the files beside it came from: the same one again must not undo a renewal."""
+
+
+def refuse_another(folder: Path, federation: str, device: str) -> None:
+    """Let one device not take over what is another's: its key would be lost, and `agent.toml` name the other.
+
+    Raises:
+        ConfigError: the folder is of another device or federation, or does not say of which.
+    """
+    try:
+        installed = identity_of(read_file(folder / bundle.AGENT), folder)
+    except FileNotFoundError:
+        return
+    if installed != (federation, device):
+        raise ConfigError(
+            f"{folder}: device {installed[1]!r} of federation {installed[0]!r} is installed there; this is "
+            f"of device {device!r} of federation {federation!r}: use the bundle or --device of the first, or "
+            f"remove it with its key: fedge-agent uninstall {folder.name} --purge"
+        )
+
+
+def configure(folder: Path, files: dict[str, bytes]) -> bool:
+    """Write the configuration; what its owner edited or a renewal replaced stays. Returns whether it changed.
+
+    The same bundle again puts back only what is missing; another one brings its identity and trust, and
+    `agent.toml` stays.
+    """
+    digest = hashlib.sha256(files[bundle.IDENTITY] + files[bundle.CA]).hexdigest().encode()
+    mark = folder / KEPT_DIGEST
+    same = mark.is_file() and read_file(mark) == digest
+    kept = {name for name in files if (same or name == bundle.AGENT) and (folder / name).exists()}
+    if same and kept == files.keys():
+        say(f"{folder} stays as it is")
+        return False
+    say(f"write {folder}")
+    make_folder(folder, mode=0o755)
+    for name in sorted(files.keys() - kept):
+        units.place(folder / name, files[name], 0o600 if name in bundle.SECRETS else 0o644)
+    units.place(mark, digest)
+    return True
+
+
+def join(environment: Path, folder: Path, claim: Claim) -> bool:
+    """Get an identity with the token, once; returns whether it was now."""
+    if (folder / bundle.IDENTITY).exists():
+        say(f"{folder} stays as it is")
+        return False
+    say(f"join {claim.federation} as {claim.device}")
+    make_folder(folder, mode=0o755)
+    command: list[str | Path] = [
+        environment / "bin/fedge-agent",
+        "join",
+        "-",
+        "--device",
+        claim.device,
+        "--folder",
+        folder,
+    ]
+    run(command, given=claim.token)
+    return True
+
+
+def check(environment: Path, folder: Path) -> None:
+    """Have the new program read the configuration and the data; data may come later."""
+    command: list[str | Path] = [
+        environment / "bin/fedge-agent",
+        "--config",
+        folder / bundle.AGENT,
+        "--check",
+    ]
+    try:
+        run(command)
+    except DeploymentError as error:
+        if f"exit code {DataError.exit_code}\n" not in str(error):
+            raise
+        reason = str(error).splitlines()[-1].strip()
+        say(f"the data cannot be read yet, and no round be joined until then: {reason}")
+
+
+def installed_federations() -> list[str]:
+    """Those that this device is installed for, by name."""
+    return sorted(path.name for path in CONFIGURATIONS.glob("*") if path.is_dir())

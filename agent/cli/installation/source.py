@@ -1,0 +1,65 @@
+"""Where an installed device's identity comes from: a bundle, a folder, or a token."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge.errors import ConfigError
+from fedge.identity import bundle
+from fedge.identity.device_names import as_id
+from fedge.storage.files import read_file
+from fedge.wire.topics import DEVICE_ID, FEDERATION
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A token that this device is to join with."""
+
+    federation: str
+    device: str
+    token: str
+
+
+Source = Path | Claim
+"""Where a device's identity comes from: a bundle or folder, or a claim."""
+
+
+def read_source(source: Path) -> dict[str, bytes]:
+    """The files of a bundle, or of the folder that `fedge-agent join` made.
+
+    Raises:
+        ConfigError: it is neither, or holds no identity.
+    """
+    try:
+        if source.is_dir():
+            known = sorted(bundle.REQUIRED | {bundle.IDENTITY})
+            files = {name: read_file(source / name) for name in known if (source / name).is_file()}
+        else:
+            files = bundle.unpack(source.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    if missing := sorted({bundle.AGENT, bundle.CA, bundle.IDENTITY} - files.keys()):
+        hint = "; `fedge-agent join` puts a certificate to the key it made" if source.is_file() else ""
+        raise ConfigError(f"{source}: {', '.join(missing)} is missing{hint}")
+    return files
+
+
+def identity_of(agent_toml: bytes, source: Path) -> tuple[str, str]:
+    """The federation's name, which names the service, and the device's id.
+
+    Raises:
+        ConfigError: one of them is missing or not allowed.
+    """
+    try:
+        settings = tomllib.loads(agent_toml.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: agent.toml: not valid TOML: {error}") from None
+    federation, device = settings.get("federation"), settings.get("device")
+    if not isinstance(federation, str) or re.fullmatch(FEDERATION, federation) is None:
+        raise ConfigError(f"{source}: agent.toml: federation: {federation!r} is no federation's name")
+    if not isinstance(device, str) or re.fullmatch(DEVICE_ID, as_id(device)) is None:
+        raise ConfigError(f"{source}: agent.toml: device: {device!r} is no device's id")
+    return federation, as_id(device)

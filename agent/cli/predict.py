@@ -1,0 +1,136 @@
+"""Predict with the model this device holds, without a network."""
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.config import AgentSettings
+from agent.data.dataset import features, settle_missing
+from agent.data.rules import effective
+from agent.settings.data import DataSettings
+from agent.settings.sources import DEFAULT_SOURCE, LABEL, CsvSettings
+from agent.shell import model_file
+from agent.sources import CsvSource, NpzSource, Samples, Source
+from agent.sources.exclusions import exclude
+from agent.sources.said import NOTHING, Said
+from fedge.algorithms.codecs import CODECS
+from fedge.errors import ProtocolError, StateError
+from fedge.nn import Network
+from fedge.nn.spec import takes_float64
+from fedge.service.escapes import printable
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
+
+
+def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
+    """Write the held model's answer to each row of `file`, a CSV or an `.npz` with the task's features.
+
+    CSV: `row,class,probability`, or `row` and the targets by name. JSON: one object with the model's
+    `generation` and `round`, and `predictions` with a probability for every class, or the targets. Rows are
+    counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer. Where
+    numbers are too large for the model the answer is empty, in JSON null. On a terminal, characters in names
+    that it would obey are escaped.
+
+    Raises:
+        StateError: no model has been followed yet, or its file is damaged.
+        DataError: `file` cannot be read, or its columns are not the task's.
+    """
+    found = answer(settings, file)
+    if as_json:
+        _write_json(out, found.task, found.model, found.rows, found.outputs)
+    else:
+        _write_csv(out, found.task, found.rows, found.outputs)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A file's rows and what the held model answers."""
+
+    task: Task
+    model: Model
+    samples: Samples
+    rows: NDArray[np.intp]
+    """Shape (r,): the rows that have an answer; the others are dropped for missing values."""
+    outputs: NDArray[Any]
+    """Shape (r, outputs): probabilities of the classes, or targets; not finite: no answer."""
+    data: DataSettings
+    """The section of the source that the task means."""
+
+
+def answer(settings: AgentSettings, file: Path) -> Answered:
+    """Let the held model answer each row of `file`; the errors are those of `predict`."""
+    path = model_file.in_use(settings.state.folder, gated=settings.predict.tolerance is not None)
+    task, model = model_file.load(path)
+    weights = _weights(path, task, model)
+    data = settings.offered.get(task.source or DEFAULT_SOURCE, settings.data)
+    samples = exclude(_source(file, data, task).read(), data, all_columns=False)
+    X = features(samples, task)
+    rows = settle_missing(X, samples, task, effective(data, task))
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs = Network(task.network).predict(weights, X[rows])
+    return Answered(task, model, samples, rows, outputs, data)
+
+
+def _source(file: Path, data: DataSettings, task: Task) -> Source:
+    """A CSV has the dialect of `[data]` and the columns that its first line names; those of `[data]` only if
+    that is not a header. No line is left out and none moved, for answers are told by the rows' numbers."""
+    exact = takes_float64(task.network)
+    if file.suffix == ".npz":
+        return NpzSource(file, exact=exact)
+    if not isinstance(data, CsvSettings):
+        return CsvSource(file, LABEL, growing=False, said=NOTHING.row_by_row(), exact=exact)
+    source = CsvSource(file, data.label, growing=False, said=Said.of(data).row_by_row(), exact=exact)
+    if data.columns is None or set(task.features) <= source.names():
+        return source
+    return replace(source, columns=data.columns)
+
+
+def _weights(path: Path, task: Task, model: Model) -> NDArray[np.float32]:
+    try:
+        return CODECS[model.codec].decode(model.body, task.network.schema.size)
+    except ProtocolError as error:
+        raise StateError(
+            f"{path}: is damaged ({error}); delete it, and the agent fetches it again"
+        ) from error
+
+
+def _write_csv(out: TextIO, task: Task, rows: NDArray[np.intp], answers: NDArray[Any]) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    names = tuple(printable(name) for name in task.outputs) if out.isatty() else task.outputs
+    if task.classes is None:
+        writer.writerow(("row", *names))
+        for row, answer in zip(rows, answers, strict=True):
+            writer.writerow((row, *(value if np.isfinite(value) else None for value in answer)))
+        return
+    writer.writerow(("row", "class", "probability"))
+    for row, answer in zip(rows, answers, strict=True):
+        best = _best(names, answer)
+        writer.writerow((row, best, None if best is None else answer.max()))
+
+
+def _write_json(out: TextIO, task: Task, model: Model, rows: NDArray[np.intp], answers: NDArray[Any]) -> None:
+    predictions = []
+    for row, answer in zip(rows, answers, strict=True):
+        named = {
+            name: float(str(value)) if np.isfinite(value) else None
+            for name, value in zip(task.outputs, answer, strict=True)
+        }
+        prediction: dict[str, Any] = {"row": int(row)}
+        if task.classes is None:
+            prediction["targets"] = named
+        else:
+            prediction |= {"class": _best(task.classes, answer), "probabilities": named}
+        predictions.append(prediction)
+    document = {"generation": model.generation, "round": model.round, "predictions": predictions}
+    json.dump(document, out, ensure_ascii=out.isatty(), allow_nan=False, indent=2)
+    out.write("\n")
+
+
+def _best(classes: tuple[str, ...], probabilities: NDArray[Any]) -> str | None:
+    """The most probable class; None: the probabilities are no numbers."""
+    return classes[int(probabilities.argmax())] if np.isfinite(probabilities).all() else None

@@ -1,0 +1,67 @@
+"""`fedge-agent survey`: what surveys tell of this device; with `--anew` it is measured again for the next.
+
+Nothing that comes over the network can ask for that: whoever decided when is to learn of no single row.
+"""
+
+import numpy as np
+
+from agent.config import AgentSettings
+from agent.data.snapshot import NEW_ROWS, Snapshot, digest_of
+from agent.shell.memory import FILE, read_snapshots
+from agent.shell.stopped import memory_of_a_stopped_agent
+from fedge.data.moments import FEWEST
+from fedge.service.escapes import printable
+
+NOTHING = "nothing was told yet: the first survey measures what is there then"
+
+
+def describe(settings: AgentSettings) -> str:
+    """What the next survey tells, in words; safe while the agent runs.
+
+    Raises:
+        StateError: the memory cannot be read.
+    """
+    told = read_snapshots(settings.state.folder / FILE)
+    lines = [line for source, snapshot in told.items() for line in _lines(settings, source, snapshot)]
+    return "\n".join(lines) if lines else NOTHING
+
+
+def _lines(settings: AgentSettings, source: str, told: Snapshot) -> list[str]:
+    offered = settings.offered.get(source)
+    if offered is None:
+        when = "this source is no longer there"
+    elif told.settings != digest_of(offered):
+        when = "its section of the configuration has changed, so the next survey measures it anew"
+    else:
+        when = f"the next survey tells this again, unless {NEW_ROWS} rows are new by then"
+    lines = [f"source {source}: {told.samples} rows were measured; {when}"]
+    for column, count, mean, m2 in zip(
+        told.columns, told.moments.count, told.moments.mean, told.moments.m2, strict=True
+    ):
+        spread = np.sqrt(m2 / count) if count else 0.0
+        values = f"{count:.0f} values, mean {mean:.6g}, spread {spread:.6g}"
+        said = values if count >= FEWEST else "told as not measured"
+        lines.append(f"  {printable(column)}: {said}")
+    if told.mix is not None:
+        rows = ", ".join(f"{printable(name)} ({rows} rows)" for name, rows in told.mix.rows)
+        lines.append(f"  classes, rounded ([data] tell_classes): {rows or 'none'}")
+    return lines
+
+
+def measure_anew(settings: AgentSettings) -> str:
+    """Forget what was told, so that the next survey measures what is there then; says what was done.
+
+    Raises:
+        Conflict: an agent works with this state folder.
+        StateError: the memory cannot be read or written; nothing was forgotten then.
+    """
+    folder = settings.state.folder
+    path = folder / FILE
+    if not path.is_file():
+        return NOTHING
+    with memory_of_a_stopped_agent(folder) as memory:
+        told = memory.snapshots()
+        memory.forget_snapshots()
+    if not told:
+        return NOTHING
+    return f"forgotten: what was told of {', '.join(told)}; the next survey measures what is there then"

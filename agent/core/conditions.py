@@ -1,0 +1,78 @@
+"""When this device takes up work: its owner's manners against what was measured. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.core.hours import clock
+from agent.core.limits import Objection
+from agent.settings.manners import MannersSettings
+from fedge.wire.reasons import Reason
+
+PASSING = frozenset(
+    {
+        Reason.OUTSIDE_HOURS,
+        Reason.CLOCK_NOT_SYNCHRONISED,
+        Reason.ON_BATTERY,
+        Reason.TOO_HOT,
+        Reason.TOO_BUSY,
+        Reason.OVER_BYTE_BUDGET,
+        Reason.CANNOT_MEASURE,
+    }
+)
+"""Reasons that may pass while a round is still open."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What was measured of a device; None: it is not asked for, or cannot be measured."""
+
+    minute: int | None = None
+    """The minute of the day in the device's time zone; None while its clock is not synchronised."""
+    battery: str | None = None
+    """The name of a battery that is being discharged; None: there is none."""
+    temperature_c: float | None = None
+    """The processor's, in degrees Celsius."""
+    load: float | None = None
+    """The load average of the last minute, divided by the number of cores."""
+    spent: int = 0
+    """Bytes moved today."""
+
+
+UNMEASURED = Readings()
+"""Of a device whose owner asks for no manners."""
+
+
+def objections(manners: MannersSettings, readings: Readings) -> Iterator[Objection]:
+    """Everything that speaks against taking up work now.
+
+    A limit that cannot be checked is not kept: what cannot be measured is refused too.
+    """
+    yield from _outside_hours(manners, readings)
+    if manners.mains and readings.battery is not None:
+        yield Objection(
+            Reason.ON_BATTERY,
+            "a battery is being discharged, [manners] mains is set",
+            f"it is {readings.battery}",  # which may hold a serial number
+        )
+    if manners.temperature_c is not None:
+        limit = f"[manners] temperature_c is {manners.temperature_c:g}"
+        if readings.temperature_c is None:
+            yield Objection(Reason.CANNOT_MEASURE, f"no temperature can be read here, {limit}")
+        elif readings.temperature_c >= manners.temperature_c:
+            yield Objection(Reason.TOO_HOT, f"the processor has {readings.temperature_c:.1f} °C, {limit}")
+    if manners.load is not None:
+        limit = f"[manners] load is {manners.load:g}"
+        if readings.load is None:
+            yield Objection(Reason.CANNOT_MEASURE, f"no load average can be read here, {limit}")
+        elif readings.load > manners.load:
+            yield Objection(Reason.TOO_BUSY, f"the load is {readings.load:.2f} per core, {limit}")
+
+
+def _outside_hours(manners: MannersSettings, readings: Readings) -> Iterator[Objection]:
+    if manners.hours is None:
+        return
+    limit = f"[manners] hours is {manners.hours}"
+    if readings.minute is None:
+        yield Objection(Reason.CLOCK_NOT_SYNCHRONISED, f"the clock is not synchronised, {limit}")
+    elif readings.minute not in manners.hours:
+        yield Objection(Reason.OUTSIDE_HOURS, f"it is {clock(readings.minute)} here, {limit}")

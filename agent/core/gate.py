@@ -1,0 +1,54 @@
+"""The owner's gate: whether a new model takes the place of the one that `predict` uses.
+
+Pure: figures of both models on this device's own held-out rows come in, a verdict goes out. A new model that
+cannot be measured stays outside; against one in use that cannot be measured, any that can is better.
+"""
+
+from dataclasses import dataclass
+
+from fedge.data.scores import Classification, Regression
+
+Scores = Classification | Regression
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a new model."""
+
+    accepted: bool
+    why: str
+    """For the device's own log."""
+
+
+def compare(used: Scores | str, new: Scores | str, tolerance: float) -> Verdict:
+    """Whether the new model may be used.
+
+    Args:
+        used: the figures of the model in use, or why it could not be measured.
+        new: those of the new one, or why it could not be measured.
+        tolerance: by how much it may be worse: its accuracy by so much less, or its RMSE by so large a part
+            more, of several targets on average.
+    """
+    if isinstance(new, str):
+        return Verdict(False, f"the new model cannot be measured: {new}")
+    if isinstance(used, str):
+        return Verdict(True, f"the model in use cannot be measured any more: {used}")
+    if isinstance(new, Classification) and isinstance(used, Classification):
+        told = f"accuracy {new.accuracy:.3f} on {sum(new.counts)} held-out rows, in use {used.accuracy:.3f}"
+        # Accuracies are fractions of a few rows: 0.9 - 0.05 must not be more than 0.85.
+        return Verdict(new.accuracy >= used.accuracy - tolerance - 1e-9, told)
+    if isinstance(new, Regression) and isinstance(used, Regression):
+        if new.unanswered > used.unanswered:
+            told = f"it has no answer to {new.unanswered} held-out rows, the one in use to {used.unanswered}"
+            return Verdict(False, told)
+        if new.targets == used.targets:
+            ratio = sum(map(_ratio, new.rmse, used.rmse)) / len(new.rmse)
+            told = f"RMSE {ratio:.3f} times that of the model in use, on {new.rows} held-out rows"
+            return Verdict(ratio <= 1 + tolerance + 1e-9, told)
+    return Verdict(True, "it answers another question than the model in use")
+
+
+def _ratio(new: float, used: float) -> float:
+    if used == 0:
+        return 1.0 if new == 0 else float("inf")
+    return new / used

@@ -1,0 +1,88 @@
+"""What a new announcement changes: which work goes on, and which is dropped."""
+
+from dataclasses import replace
+
+from agent.core import effects as do
+from agent.core import events as on
+from agent.core.device import Device, Fetching, Idle, Reporting, Working
+from agent.core.lifecycle.conditions import with_readings
+from agent.core.lifecycle.decision import decide
+from agent.core.lifecycle.outcome import Step
+from agent.core.lifecycle.statuses import holds_the_final_model, status
+from fedge.identity.trust import fingerprint
+from fedge.wire.freshness import Attempt, round_of
+from fedge.wire.messages.manifest import Manifest
+
+
+def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
+    """Take an announcement: of what is new, of what was said before, or of what this device has passed."""
+    manifest, now_s = event.manifest, event.now_s
+    announced = _attempt_of(manifest)
+    effects: list[do.Effect] = []
+    if event.signers != state.signers:
+        text = f"models are signed with the key {fingerprint(event.signers[-1])} now, as the one before said"
+        effects += [do.SaveSigners(event.signers, announced), do.Log("warning", text)]
+        # The key before may have been stolen, and have signed a round or an attempt that none could ever
+        # follow, or another model under this one's number: what was begun under it begins anew.
+        state = replace(state, signers=event.signers, seen=announced, manifest=None)
+        effects.append(do.PublishStatus(status(state)))
+    if announced < state.seen:
+        if state.passed_over == state.seen:
+            return state, []  # said already, and a replay is cheap to repeat
+        text = f"ignored an announcement of round {announced}: this device has seen round {state.seen}"
+        state = replace(state, passed_over=state.seen)
+        return state, [do.Log("warning", text), do.PublishStatus(status(state))]
+    state = with_readings(state, now_s, event.readings)
+    current = state.manifest
+    closes_s = now_s + event.left_s
+    same_work = current is None or made_from(manifest) == made_from(current)
+    same_state = current is not None and current.state == manifest.state
+    if current is not None and same_state and round_of(current) == announced.round and not same_work:
+        # Another aggregator's round or end of that number, which has another history: what was made for the
+        # one before is no answer to this one, and its final model is not this one's.
+        state = replace(state, saved=None)
+    elif current is not None and announced == state.seen:
+        if manifest.state != current.state:
+            return state, effects
+        state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
+        if not isinstance(state.work, Idle):
+            return state, effects
+        asks_anew = (manifest.plan, manifest.requires) != (current.plan, current.requires)
+        if asks_anew and state.declined is not None:  # it was restarted with a plan that was mended
+            state, more = decide(replace(state, manifest=manifest, declined=None), now_s)
+            effects += [] if state.declined is not None else [do.PublishStatus(status(state))]
+            return state, effects + more
+        state, more = decide(state, now_s)
+        return state, effects + more
+
+    same_round = current is not None and round_of(current) == announced.round and manifest.state == "open"
+    same_round = same_round and same_work
+    state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
+    match state.work:
+        # Another attempt of the round it works on: what it does stays right.
+        case Fetching(to_work=True) | Working() if same_round:
+            return state, effects
+        case Reporting() if same_round:
+            return state, [*effects, do.SaveSeen(announced)]
+        case Working(round=older):
+            effects.append(do.CancelWork(older))
+        case Fetching():
+            effects.append(do.StopFetching())
+    state, more = decide(replace(state, work=Idle()), now_s)
+    match state.work:
+        case Working() | Fetching(to_work=True):
+            pass  # saved together with the update: one write to the SD card instead of two
+        case _:
+            effects.append(do.SaveSeen(announced))
+            if not more and holds_the_final_model(state):  # since it measured it, which nobody was told
+                more.append(do.PublishStatus(status(state)))
+    return state, effects + more
+
+
+def made_from(manifest: Manifest) -> tuple[bytes, bytes | None]:
+    """What the answers to an announcement are made from, wherever it lies."""
+    return manifest.task.digest, manifest.model.digest if manifest.model is not None else None
+
+
+def _attempt_of(manifest: Manifest) -> Attempt:
+    return Attempt(round_of(manifest), manifest.attempt)

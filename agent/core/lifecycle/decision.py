@@ -1,0 +1,80 @@
+"""What to do about the newest announcement, from Idle."""
+
+from dataclasses import replace
+
+from agent.core import effects as do
+from agent.core.conditions import PASSING
+from agent.core.device import Device, Reporting
+from agent.core.lifecycle.download import fetch, may_follow
+from agent.core.lifecycle.outcome import Step
+from agent.core.lifecycle.report import REPORT_RETRY_S
+from agent.core.lifecycle.statuses import decline, status
+from agent.core.policy import beyond_program, can_follow, objections_to_work
+from fedge.wire.capabilities import STATES, of_manifest, passed_over
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.selection import chosen
+
+
+def decide(state: Device, now_s: float) -> Step:
+    """What to do about the newest manifest, from Idle."""
+    manifest = state.manifest
+    if manifest is None:
+        return state, []
+    announced = round_of(manifest)
+    if manifest.state == "open":
+        if _half_understood(state, manifest):
+            state = replace(state, saved=None)
+        if state.saved is not None and state.saved.round == announced:
+            if state.saved.verdict is not None:
+                return _say_again(state, manifest, now_s)
+            work = Reporting((0,), now_s + REPORT_RETRY_S)
+            return replace(state, work=work), [do.PublishUpdate(state.saved.digest, None)]
+        in_time = now_s < state.closes_s and not _refuses(state)
+        if in_time and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
+            objection = next(objections_to_work(state, manifest), None)
+            return _take_up(state, now_s) if objection is None else decline(state, manifest, objection)
+    elif manifest.state not in STATES and not _refuses(state):
+        # A newer program asks for something: who is meant says that it will not come.
+        objection = next(beyond_program(state, manifest), None)
+        if objection is not None and chosen(manifest.cohort, *announced, manifest.attempt, state.device):
+            return decline(state, manifest, objection)
+    may_fetch = may_follow(state) and can_follow(state)
+    if may_fetch and (manifest.state == "done" or now_s >= state.followed_s + state.follow_s):
+        return fetch(state, now_s, to_work=False)
+    return state, []
+
+
+def _half_understood(state: Device, manifest: Manifest) -> bool:
+    """Whether the saved update may be of a program before an upgrade, which knew not all that is asked."""
+    saved = state.saved
+    before = saved is not None and not saved.ours and saved.verdict != "admitted"
+    return before and bool(passed_over(of_manifest(manifest)))
+
+
+def _refuses(state: Device) -> bool:
+    """Whether it has declined this attempt for a reason that stays."""
+    return state.declined is not None and state.declined.reason not in PASSING
+
+
+def _take_up(state: Device, now_s: float) -> Step:
+    if state.declined is None:
+        return fetch(state, now_s, to_work=True)
+    text = f"round {state.seen.round}: taken up, nothing speaks against it any more ({state.declined.reason})"
+    state = replace(state, declined=None)
+    told: list[do.Effect] = [do.Log("info", text), do.PublishStatus(status(state))]
+    state, effects = fetch(state, now_s, to_work=True)
+    return state, told + effects
+
+
+def _say_again(state: Device, manifest: Manifest, now_s: float) -> Step:
+    """A new attempt of a round that counted our update: ask whether it still knows it.
+
+    One frame asks, and the first verdict comes again; an aggregator that was restored from a backup of this
+    round asks for the rest instead of waiting for ever.
+    """
+    assert state.saved is not None
+    if manifest.attempt == 0 or state.saved.verdict != "admitted":
+        return state, []
+    work = Reporting((0,), now_s + REPORT_RETRY_S)
+    return replace(state, work=work), [do.PublishUpdate(state.saved.digest, (0,))]

@@ -1,0 +1,66 @@
+"""The link's machine: up or down, whoever else speaks in this device's name."""
+
+from dataclasses import replace
+
+from agent.core import effects as do
+from agent.core import events as on
+from agent.core.device import Device, Fetching, Idle, Reporting, Working
+from agent.core.lifecycle.download import fetch
+from agent.core.lifecycle.outcome import Step, fraction
+from agent.core.lifecycle.report import REPORT_RETRY_S
+from agent.core.lifecycle.statuses import status
+
+CLONE_PAUSE_S = 60.0
+UNSAVED_PAUSE_S = 30.0
+
+
+def take_link_up(state: Device, event: on.LinkUp) -> Step:
+    """Begin a connection: subscribe, say the status, and ask again for what the work waits for."""
+    returned = state.connection > 0
+    state = replace(state, link_up=True, connection=event.connection, returned=returned)
+    effects: list[do.Effect] = [do.Subscribe(), do.PublishStatus(status(state))]
+    match state.work:
+        case Fetching():
+            state, more = fetch(state, event.now_s, to_work=state.work.to_work)
+            effects += more
+        case Reporting() if state.saved:
+            # One frame tells the aggregator which update we hold; its receipt says what it lacks.
+            effects.append(do.PublishUpdate(state.saved.digest, (0,)))
+            state = replace(state, work=replace(state.work, due_s=event.now_s + REPORT_RETRY_S))
+    return state, effects
+
+
+def take_status(state: Device, event: on.StatusSeen) -> Step:
+    """Look who else speaks in this device's name: an own life before, a late will, or a clone."""
+    seen = event.status
+    if not state.link_up:
+        return state, []
+    if event.live and not seen.online:
+        # A late will, perhaps of a boot that this state folder does not know, for it was wiped or is an older
+        # copy. Whoever's it is: its sender is gone and we are here, so it must not stand as the last word.
+        return state, [do.PublishStatus(status(state))]
+    if seen.boot == state.boot or seen.boot in state.own_boots:
+        if event.live and seen.boot != state.boot:  # what an older boot said, late
+            return state, [do.PublishStatus(status(state))]
+        return state, []
+    # A stranger's boot id can be left over from before this state folder, unless it spoke after we did.
+    if not (state.returned or event.live):
+        return state, []
+    pause_s = CLONE_PAUSE_S * (1 + fraction(state.boot, state.connection))
+    text = (
+        f"another device uses the identity {state.device!r} (two from one cloned SD card?): "
+        f"give one of them its own; leaving for {pause_s:.0f} s"
+    )
+    return replace(state, link_up=False), [do.Log("error", text), do.Disconnect(pause_s)]
+
+
+def take_unsaved_signers(state: Device) -> Step:
+    """Leave for a while: who comes back is told the announcement again. Until then answer no other."""
+    effects: list[do.Effect] = [do.Disconnect(UNSAVED_PAUSE_S, farewell=state.link_up)]
+    match state.work:
+        case Working(round=unwanted):
+            effects.append(do.CancelWork(unwanted))
+            state = replace(state, work=Idle())
+        case Reporting():
+            state = replace(state, work=Idle())
+    return replace(state, link_up=False), effects

@@ -1,0 +1,60 @@
+"""The two machines of a device as one table: which event goes to which part.
+
+Link: down ─ LinkUp ─► up ─ LinkDown, a clone, unsaved keys, no bytes left ─► down.
+
+Work: Idle ─ RoundAnnounced ─► Fetching ─ Fetched ─► Working ─ Done ─► Reporting ─ ReceiptArrived ─► Idle,
+with short cuts where nothing has to be fetched or the update is saved already; back to Idle whenever it
+declines, and with each newer round.
+"""
+
+from dataclasses import replace
+
+from agent.core import events as on
+from agent.core.device import Device
+from agent.core.lifecycle.announcement import take_announcement
+from agent.core.lifecycle.conditions import take_readings
+from agent.core.lifecycle.download import KEEP_AGAIN_S, take_content, take_frame
+from agent.core.lifecycle.gate import take_verdict
+from agent.core.lifecycle.link import take_link_up, take_status, take_unsaved_signers
+from agent.core.lifecycle.outcome import Step
+from agent.core.lifecycle.report import take_failure, take_receipt, take_result
+from agent.core.lifecycle.schedule import take_tick
+
+
+def step(state: Device, event: on.Event) -> Step:
+    """One event's consequences. An event that does not fit changes nothing."""
+    match event:
+        # ── the link ──
+        case on.LinkUp():
+            return take_link_up(state, event)
+        case on.LinkDown():
+            return replace(state, link_up=False), []
+        case on.StatusSeen():
+            return take_status(state, event)
+        case on.SignersUnsaved():
+            return take_unsaved_signers(state)
+        # ── the work ──
+        case on.RoundAnnounced():
+            return take_announcement(state, event)
+        case on.FrameArrived():
+            return take_frame(state, event.now_s), []
+        case on.Fetched():
+            return take_content(state, event)
+        case on.KeepFailed():
+            sooner_s = max(0.0, state.follow_s - KEEP_AGAIN_S)
+            return replace(state, kept=None, followed_s=event.now_s - sooner_s), []
+        case on.Done():
+            return take_result(state, event)
+        case on.Failed():
+            return take_failure(state, event)
+        case on.ReceiptArrived():
+            return take_receipt(state, event)
+        # ── beside the work: the model in use, the owner's conditions, time ──
+        case on.Judged():
+            return take_verdict(state, event)
+        case on.UseFailed():
+            return replace(state, used=event.used, unfit=state.used), []  # until another one comes
+        case on.ConditionsChanged():
+            return take_readings(state, event)
+        case on.Tick():
+            return take_tick(state, event.now_s)

@@ -1,0 +1,14 @@
+"""What a step leads to, and the jitter in it."""
+
+from hashlib import sha256
+
+from agent.core import effects as do
+from agent.core.device import Device
+
+Step = tuple[Device, list[do.Effect]]
+"""A device's next state, and what it does, in this order."""
+
+
+def fraction(seed: bytes, count: int) -> float:
+    """A number in [0, 1) that differs between devices and tries: jitter without randomness inside."""
+    return int.from_bytes(sha256(seed + count.to_bytes(4, "big")).digest()[:4], "big") / 2**32

@@ -1,0 +1,80 @@
+"""What a device can do, and what its owner allows it at this moment, against its state. Pure."""
+
+from collections.abc import Iterator
+
+from agent.core.conditions import objections
+from agent.core.device import Device
+from agent.core.limits import Objection, beyond_budget, beyond_plan, beyond_sources, expected_bytes
+from fedge.wire.capabilities import lacking, of_manifest, of_model
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import LONGEST_BEFORE
+
+
+def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """All that speaks against the work of a round, by what is known of it so far."""
+    yield from beyond_program(state, manifest)
+    yield from beyond_plan(state.limits, manifest)
+    if not state.lacks_task:
+        yield from objections_to_source(state)
+    yield from objections(state.manners, state.readings)
+    expected = expected_bytes(manifest, task=state.lacks_task, model=state.lacks_model, update=True)
+    yield from beyond_budget(state.limits, state.readings.spent, expected)
+
+
+def beyond_program(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """What a round asks that this program cannot do, by what is known of it so far."""
+    yield from _unheard(state, manifest)
+    yield from _beyond(state, of_manifest(manifest) | _unknown(state, manifest))
+
+
+def _unheard(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """Whether the aggregator is of 0.2.0, which lists nothing as required and hears no long id."""
+    if manifest.requires is None and (length := len(state.device)) > LONGEST_BEFORE:
+        detail = (
+            "this aggregator is of version 0.2.0, which hears no device whose id has more than "
+            f"{LONGEST_BEFORE} characters, and {state.device!r} has {length}; upgrade the aggregator, or "
+            "give this device a shorter id"
+        )
+        yield Objection(Reason.UNSUPPORTED, detail)
+
+
+def beyond_model(state: Device, manifest: Manifest) -> Iterator[Objection]:
+    """What it takes to use a round's model that this program cannot do, by what is known of it so far."""
+    yield from _beyond(state, of_model(manifest) | _unknown(state, manifest))
+
+
+def _unknown(state: Device, manifest: Manifest) -> frozenset[str]:
+    """What task and model need, as far as they are at hand, and this program does not know."""
+    task = () if state.lacks_task else state.task_unknown
+    model = () if manifest.model is None or state.lacks_model else state.model_unknown
+    return frozenset((*task, *model))
+
+
+def _beyond(state: Device, needed: frozenset[str]) -> Iterator[Objection]:
+    if names := lacking(needed, state.can):
+        detail = f"this program (Fedge {state.version}) cannot do {', '.join(names)}; upgrade it"
+        yield Objection(Reason.UNSUPPORTED, detail)
+
+
+def objections_to_source(state: Device) -> Iterator[Objection]:
+    """All that speaks against the source which the task at hand names."""
+    yield from beyond_sources(state.limits, state.offered, state.source)
+
+
+def can_follow(state: Device) -> bool:
+    """Whether this program can use the announced model, and today's budget allows to fetch what it lacks."""
+    assert state.manifest is not None
+    if next(beyond_model(state, state.manifest), None) is not None:
+        return False  # it could not use it
+    expected = expected_bytes(state.manifest, task=state.lacks_task, model=state.lacks_model, update=False)
+    return _can_afford(state, expected)
+
+
+def used_up(state: Device) -> bool:
+    """Whether today's bytes are used up: not even one more is allowed."""
+    return not _can_afford(state, 1)
+
+
+def _can_afford(state: Device, expected: int) -> bool:
+    return not any(beyond_budget(state.limits, state.readings.spent, expected))

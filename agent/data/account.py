@@ -1,0 +1,273 @@
+"""What of a source's samples is used, and what is not: files, rows, parts, columns, classes. Pure.
+
+It is made of any samples, also of those that a device would decline with: what is wrong with them is said by
+`agent.data.verdict`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.data.dataset import parts
+from agent.data.division import Rows, without_held
+from agent.data.labels import MISSING, UNKNOWN, Labels, read_labels
+from agent.data.rules import Rules, effective
+from agent.settings.data import DataSettings
+from agent.sources.samples import Samples
+from fedge.data.disclosure import listing
+from fedge.wire.messages.task import Task
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """One class in the two parts."""
+
+    name: str
+    """Of the task; without a task the label as it stands in the data."""
+    written: str
+    """As it stands in the data: `1` where numbers count the classes."""
+    training: int
+    held: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Missing values of one column."""
+
+    count: int
+    first: int
+    """The first row that lacks it."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What of n rows is used."""
+
+    rules: Rules
+    """In force."""
+    samples: Samples = field(repr=False)
+    columns: tuple[int, ...]
+    """Numbers of those that are used: the task's features and targets, or without a task all of numbers."""
+    absent: tuple[str, ...]
+    """Names of the task that no column has."""
+    missing: Mapping[int, Missing]
+    """Of the columns that are used and can be, those with missing values, but for rows left out by class."""
+    unanswered: NDArray[np.bool_]
+    """Shape (n,): rows whose label or target is missing."""
+    labels: Labels | None
+    """None: the answers are no classes."""
+    kept: Rows
+    """Rows that are used: none with missing values that are not filled, none of unknown classes."""
+    training: Rows
+    held: Rows
+    series: int
+    short: int
+    """Series of which nothing is held out, though a part shall be."""
+    classes: tuple[ClassCount, ...] | None
+
+    @property
+    def held_unseen(self) -> int:
+        """Held-out rows whose class does not occur in the training part."""
+        return sum(one.held for one in self.classes or () if one.training == 0)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns that are used, by name."""
+        names = column_names(self.samples)
+        return tuple(names[j] for j in self.columns)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The others."""
+        return tuple(name for j, name in enumerate(column_names(self.samples)) if j not in self.columns)
+
+    @property
+    def excluded(self) -> tuple[dict[str, Any], ...]:
+        """Values of used columns that are missing because the owner says so, by column and why."""
+        names = column_names(self.samples)
+        return tuple(
+            {
+                "column": "y" if one.column is None else names[one.column],
+                "why": one.why,
+                "count": one.count,
+                "first": self.samples.place(one.first),
+            }
+            for one in self.samples.exclusions
+            if one.column is None or one.column in self.columns
+        )
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """What is used, by what it is about, for people."""
+        samples = self.samples
+        files = [f"{name} ({rows} rows)" for name, rows in samples.blocks]
+        left = len(samples.X) - len(self.kept)
+        between = len(self.kept) - len(self.training) - len(self.held)
+        holdout = self.rules.holdout
+        lines = {
+            "files": listing(files),
+            "not read": listing(samples.beside.others),
+            "waits": f"the last line of {listing(samples.waiting)}: used once it has a line end"
+            if samples.waiting
+            else "",
+            "rows": f"{len(samples.X)}{_of(samples)}: {len(self.training)} for training, "
+            f"{len(self.held)} held out "
+            f"({holdout.part:g} by {holdout.by}), {between} in gaps, {left} left out",
+            "series": str(self.series)
+            + (f", {self.short} of which hold nothing out: too short" if self.short else ""),
+            "used": listing(self.used),
+            "not used": listing(self.unused),
+        }
+        if self.classes is not None:
+            lines["classes"] = listing(
+                [
+                    f"{one.written} = {one.name} ({one.training} + {one.held})"
+                    if one.written != one.name
+                    else f"{one.name} ({one.training} + {one.held})"
+                    for one in self.classes
+                ]
+            )
+        lines["excluded"] = listing(
+            [
+                f"{one['count']} values of {one['column']!r} ({one['why']}, first: {one['first']})"
+                for one in self.excluded
+            ]
+        )
+        return {about: text for about, text in lines.items() if text}
+
+
+def _of(samples: Samples) -> str:
+    return "" if samples.of is None else f", the newest of {samples.of}"
+
+
+def account(samples: Samples, settings: DataSettings, task: Task | None) -> Account:
+    """Take stock of samples.
+
+    Args:
+        samples: of the source, without what its owner excludes.
+        settings: of the source.
+        task: what is learnt; None: it is not known yet, and every column of numbers may be asked for.
+    """
+    rules, n = effective(settings, task), len(samples.X)
+    columns, absent = _columns(samples, settings, task)
+    labels = _labels(samples, settings, rules, task)
+    unanswered = _unanswered(samples, labels, task)
+    strange = labels.indices == UNKNOWN if labels is not None else np.zeros(n, dtype=np.bool_)
+    left_out = strange & (rules.unknown_labels == "drop")
+    missing, lacking = {}, np.zeros(n, dtype=np.bool_)
+    for j in columns:
+        if j in samples.faults:
+            continue
+        gone = np.isnan(samples.X[:, j]) & ~left_out
+        if gone.any():
+            missing[j] = Missing(int(gone.sum()), int(gone.argmax()))
+            lacking |= gone
+    if rules.missing == "fill":  # features are; a row without a target cannot be used
+        lacking = np.zeros(n, dtype=np.bool_)
+        for j in _targets_among(columns, samples, task):
+            lacking |= np.isnan(samples.X[:, j])
+    kept = np.flatnonzero(~(lacking | unanswered | strange))
+    training, held = parts(samples, kept, rules)
+    series = samples.series[kept]
+    return Account(
+        rules=rules,
+        samples=samples,
+        columns=columns,
+        absent=absent,
+        missing=missing,
+        unanswered=unanswered,
+        labels=labels,
+        kept=kept,
+        training=training,
+        held=held,
+        series=len(np.unique(series)),
+        short=without_held(series, np.searchsorted(kept, held), rules.holdout.by) * (rules.holdout.part > 0),
+        classes=None if labels is None else _counts(labels, task, settings, training, held),
+    )
+
+
+def notes(found: Account) -> dict[str, str]:
+    """What a source says of how it has read its files, and of what it could not, where it says something."""
+    samples = found.samples
+    left = () if samples.left_out is None else (samples.left_out.text,)
+    unread = samples.notes(found.used)[len(left) :]
+    said = {"read as": samples.reading, "unreadable": left, "unread": unread}
+    return {about: "; ".join(told) for about, told in said.items() if told}
+
+
+def column_names(samples: Samples) -> tuple[str, ...]:
+    """The columns' names, or their numbers where they have none."""
+    return samples.columns or tuple(map(str, range(samples.X.shape[1])))
+
+
+def _columns(
+    samples: Samples, settings: DataSettings, task: Task | None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    names = column_names(samples)
+    if task is None:
+        others = (getattr(settings, "label", None), getattr(settings, "series", None))
+        numbers = (
+            j for j in range(len(names)) if j not in samples.faults and not np.isnan(samples.X[:, j]).all()
+        )
+        return tuple(j for j in numbers if samples.columns is None or names[j] not in others), ()
+    if samples.columns is None:
+        return tuple(range(len(names))), ()
+    where = {name: j for j, name in enumerate(samples.columns)}
+    targets = task.targets or ()
+    asked = (*task.features, *(() if _answers_hold(samples, targets) else targets))
+    return tuple(where[n] for n in asked if n in where), tuple(n for n in asked if n not in where)
+
+
+def _targets_among(columns: Sequence[int], samples: Samples, task: Task | None) -> list[int]:
+    """Those of the columns that hold targets."""
+    targets = () if task is None or _answers_hold(samples, task.targets or ()) else task.targets or ()
+    names = column_names(samples)
+    return [j for j in columns if names[j] in targets and j not in samples.faults]
+
+
+def _answers_hold(samples: Samples, targets: tuple[str, ...]) -> bool:
+    """Whether targets are in `y` rather than in columns of their names, as `agent.data.dataset` has it."""
+    y = samples.y
+    return not set(targets) <= set(samples.columns or ()) and y is not None and y.dtype.kind != "U"
+
+
+def _labels(samples: Samples, settings: DataSettings, rules: Rules, task: Task | None) -> Labels | None:
+    y = samples.y
+    if y is None or y.ndim != 1 or y.dtype.kind == "f" or (task is not None and task.classes is None):
+        return None
+    if task is not None and task.classes is not None:
+        return read_labels(samples, task.classes, rules.labels, settings.first_class)
+    found = y if samples.unanswered is None else y[~samples.unanswered]
+    names = [str(name) for name in np.unique(found) if str(name)]
+    meant = [rules.labels.get(name, name) for name in names]
+    return read_labels(samples, tuple(dict.fromkeys(meant)), rules.labels, None)
+
+
+def _unanswered(samples: Samples, labels: Labels | None, task: Task | None) -> NDArray[np.bool_]:
+    if labels is not None:
+        return np.asarray(labels.indices == MISSING, dtype=np.bool_)
+    y = samples.y
+    if y is not None and y.dtype.kind == "f" and (task is None or _answers_hold(samples, task.targets or ())):
+        return np.asarray(np.isnan(y.reshape(len(y), -1)).any(axis=1), dtype=np.bool_)
+    return np.zeros(len(samples.X), dtype=np.bool_)
+
+
+def _counts(
+    labels: Labels,
+    task: Task | None,
+    settings: DataSettings,
+    training: Rows,
+    held: Rows,
+) -> tuple[ClassCount, ...]:
+    names = labels.names
+    of_training, of_held = (
+        np.bincount(labels.indices[rows], minlength=len(names)) for rows in (training, held)
+    )
+    first = (settings.first_class or 0) if task is not None and labels.counted else None
+    return tuple(
+        ClassCount(name, name if first is None else str(index + first), int(trained), int(kept))
+        for index, (name, trained, kept) in enumerate(zip(names, of_training, of_held, strict=True))
+    )

@@ -1,0 +1,140 @@
+"""Which rows a device trains on, and which it keeps for evaluation and never trains on.
+
+By `time` the last part of each series is held out; as the series grows, the border between the two moves
+with it. By `every`, `random` and `series` a row's part follows from where it stands alone: its number in its
+series, and the series' number in the order of appearance, where those that are forgotten as too old count
+too. So no row changes its part when others are appended.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.settings.data import By
+from agent.sources.earlier import Earlier
+
+Rows = NDArray[np.intp]
+_ROUNDING = 1e-9
+"""0.29 · 100 is 28.999… in binary."""
+AHEAD = 1_024
+"""So many rows that are still to come are looked at together; a gap may be a million, in each series."""
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+def divide(
+    series: NDArray[np.int64], part: float, gap: int, by: By = "time", earlier: Earlier | None = None
+) -> tuple[Rows, Rows]:
+    """Divide rows into those for training, those for neither, and those held out.
+
+    Args:
+        series: of shape (n,), the recording each row belongs to, rows of one in the order of time.
+        part: the part kept for evaluation; by `time` it is rounded down to whole rows.
+        gap: rows of the same series that are in neither part, before the first held-out row by `time`, before
+            and behind each by `every` and `random`; by `series` there are none.
+        by: `time`, the last rows of each series; `every`, of each 1 / part rows of a series the last one;
+            `random`, each row with the probability `part`, by a hash of where it stands; `series`, of each
+            1 / part series, in the order in which they appear, the last one.
+        earlier: what came before these rows; None: nothing.
+
+    Returns:
+        The indices of the training and of the held-out rows, each ascending.
+    """
+    training, held = np.zeros(len(series), dtype=np.bool_), np.zeros(len(series), dtype=np.bool_)
+    for nth, rows in enumerate(by_appearance(series)):
+        number, start = nth, 0
+        if earlier is not None:
+            number, start = int(earlier.place[series[rows[0]]]), int(earlier.rows[series[rows[0]]])
+        if by == "time":
+            kept = int(len(rows) * part + _ROUNDING)
+            first = len(rows) - kept
+            held[rows[first:]] = True
+            training[rows[: max(first - gap, 0) if kept else first]] = True
+        elif by == "series":
+            (held if _every(np.array([number]), part)[0] else training)[rows] = True
+        else:
+            chosen = _every if by == "every" else _at_random(number)
+            near, own = _near(chosen, start, len(rows), part, gap)
+            held[rows[own]] = True
+            training[rows[~near]] = True
+    return np.flatnonzero(training), np.flatnonzero(held)
+
+
+def by_appearance(series: NDArray[np.int64]) -> list[Rows]:
+    """The rows of each series, ascending; the series in the order of their first rows."""
+    order = np.argsort(series, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(series[order])) + 1)
+    return sorted((rows for rows in parts if len(rows)), key=lambda rows: int(rows[0]))
+
+
+def without_held(series: NDArray[np.int64], held: Rows, by: By) -> int:
+    """How many series have no row among the held-out ones, most often for being too short.
+
+    By whole `series` it is their number that is too small where none is held out, and all of them count.
+    """
+    whole = len(np.unique(series))
+    if by == "series":
+        return 0 if len(held) else whole
+    return whole - len(np.unique(series[held]))
+
+
+Chosen = Callable[[NDArray[np.int64], float], NDArray[np.bool_]]
+
+
+def _near(
+    chosen: Chosen, start: int, rows: int, part: float, gap: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of the rows of a series from a number on: which are within `gap` of a held-out one, and which are held
+    out.
+
+    Rows that are still to come are known already, so that none is trained on that will be too near to one.
+    """
+    if part == 0:
+        return np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
+    numbers = np.arange(start, start + rows)
+    own = chosen(numbers, part)
+    before, coming = _gone(chosen, start, part, gap), _coming(chosen, start + rows, part, gap)
+    held = np.concatenate(([before], start + np.flatnonzero(own), [coming]))
+    behind = np.searchsorted(held, numbers)  # of the first one that is no earlier than the row
+    near = (held[behind] - numbers <= gap) | (numbers - held[behind - 1] <= gap)
+    return near, own
+
+
+def _gone(chosen: Chosen, start: int, part: float, gap: int) -> float:
+    """The number of the last held-out row that is forgotten within `gap`; minus infinity: there is none."""
+    lowest = max(start - gap, 0)
+    for end in range(start, lowest, -AHEAD):
+        first = max(end - AHEAD, lowest)
+        found = np.flatnonzero(chosen(np.arange(first, end), part))
+        if len(found):
+            return first + int(found[-1])
+    return -np.inf
+
+
+def _coming(chosen: Chosen, rows: int, part: float, gap: int) -> float:
+    """The number of the first held-out row that is still to come within `gap`; infinite: there is none."""
+    for first in range(rows, rows + gap, AHEAD):
+        found = chosen(np.arange(first, min(first + AHEAD, rows + gap)), part)
+        if found.any():
+            return first + int(found.argmax())
+    return np.inf
+
+
+def _every(numbers: NDArray[np.int64], part: float) -> NDArray[np.bool_]:
+    """Of each 1 / part numbers the last: where the count of them, times the part, reaches a whole number."""
+    after, before = np.floor((numbers + 1) * part + _ROUNDING), np.floor(numbers * part + _ROUNDING)
+    return np.asarray(after > before, dtype=np.bool_)
+
+
+def _at_random(series: int) -> Chosen:
+    """By a hash of the number and its series: the finalizer of SplitMix64, as in `agent.data.snapshot`."""
+
+    def chosen(numbers: NDArray[np.int64], part: float) -> NDArray[np.bool_]:
+        with np.errstate(over="ignore"):
+            words = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(series + 1)
+            for shift, factor in zip((30, 27), _MIX, strict=True):
+                words = (words ^ (words >> np.uint64(shift))) * factor
+            words ^= words >> np.uint64(31)
+        return np.asarray((words >> np.uint64(11)).astype(np.float64) * 2.0**-53 < part, dtype=np.bool_)
+
+    return chosen

@@ -1,0 +1,157 @@
+"""What of a device's data does not keep it from taking part, and may make the model worse. Pure."""
+
+from collections.abc import Iterator
+
+from agent.data.account import Account, column_names
+from agent.data.dataset import table_of
+from agent.data.extremes import NAMED, count_of, extremes
+from agent.data.file_doubts import about_files
+from agent.data.finding import Finding
+from agent.data.labels import key
+from agent.data.narrowing import narrowed
+from agent.data.sentinels import sentinels
+from agent.settings.data import DataSettings
+from fedge.data.disclosure import listing
+from fedge.nn.spec import Standardize, takes_float64
+from fedge.wire.messages.task import Task
+
+
+def doubts(found: Account, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:
+    """What does not keep a device from taking part, and may make the model worse."""
+    return tuple(_doubts(found, settings, task))
+
+
+def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
+    yield from _parts(found, task)
+    yield from _numbers_of_classes(found, settings, task)
+    yield from _impossible(found)
+    yield from _far(found, task)
+    yield from _unusable(found, task)
+    yield from about_files(found.samples, settings, found.rules.holdout)
+    yield from _narrowed(found, task)
+
+
+def _narrowed(found: Account, task: Task | None) -> Iterator[Finding]:
+    """Columns that float32 leaves few values of: not the features of a task that takes them in float64."""
+    samples, names = found.samples, column_names(found.samples)
+    first = task.network.layers[0] if task is not None else None
+    settled = task is not None and isinstance(first, Standardize)
+    targets = () if task is None else task.targets or ()
+    whole = {j for j in samples.rest if names[j] not in targets}
+    if task is not None and settled and not takes_float64(task.network):
+        whole = set()
+    columns = [j for j in found.columns if j not in whole]
+    for j, (different, rows) in narrowed(samples.X, columns).items():
+        again = (
+            "; or begin a new generation: where all devices can, it takes such a column in float64"
+            if j in samples.rest and names[j] not in targets
+            else ""
+        )
+        yield Finding(
+            "float32",
+            f"has only {different} different values in {rows} rows, as float32 keeps them: its numbers are "
+            "too large for their differences",
+            names[j],
+            remedy=f"subtract a constant from the column, or leave it out{again}",
+        )
+
+
+def _parts(found: Account, task: Task | None) -> Iterator[Finding]:
+    holdout, classes = found.rules.holdout, found.classes or ()
+    unseen = [one for one in classes if one.held and not one.training]
+    if unseen:
+        yield Finding(
+            "held-out classes",
+            f"{found.held_unseen} of the {len(found.held)} held-out rows are of classes that the training "
+            f"part lacks ({listing([f'{one.name}: {one.held}' for one in unseen])})",
+            None,
+            found.held_unseen,
+            remedy=f"is the file sorted by class? {another_way(holdout.part, holdout.by)}",
+        )
+    refused = found.labels is not None and found.labels.unknown and found.rules.unknown_labels == "refuse"
+    if task is not None and not refused and (none := [c.name for c in classes if not c.training + c.held]):
+        yield Finding("absent classes", f"no row is of class {listing(none)}")
+    if len(found.held) and (seen := [one.name for one in classes if one.training and not one.held]):
+        yield Finding(
+            "unmeasured classes", f"no held-out row is of class {listing(seen)}: it is not measured here"
+        )
+    if holdout.part and not len(found.held) and len(found.kept):
+        yield Finding(
+            "nothing held out",
+            f"nothing is held out: all {found.series} series are too short",
+            remedy=another_way(holdout.part, ""),
+        )
+    elif found.short:
+        yield Finding(
+            "short series",
+            f"{found.short} of {found.series} series hold nothing out: they are too short",
+            count=found.short,
+            remedy="whole series are held out by [data] holdout = { "
+            f'part = {holdout.part:g}, by = "series" }}',
+        )
+
+
+def another_way(part: float, by: str) -> str:
+    """Another way to hold rows out than the one that did not do."""
+    other = "random" if by == "every" else "every"
+    return f'[data] holdout = {{ part = {part:g}, by = "{other}" }} takes rows from everywhere'
+
+
+def _numbers_of_classes(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
+    labels = found.labels
+    if task is None or labels is None or not labels.counted or settings.first_class is not None:
+        return
+    if labels.lowest == 1 and labels.highest < len(labels.names):
+        yield Finding(
+            "classes from 1",
+            f"{found.samples.answer}: no row has the number 0, so it may count from 1; it is taken to count "
+            f"from 0, 1 is {labels.names[1]!r}",
+            remedy=f"set [data] first_class = 1 if 1 is {labels.names[0]!r}, else first_class = 0",
+        )
+
+
+def _impossible(found: Account) -> Iterator[Finding]:
+    samples, names = found.samples, column_names(found.samples)
+    usable = [j for j in found.columns if j not in samples.faults]
+    for one in sentinels(samples.X, usable):
+        name = names[one.column]
+        yield Finding(
+            f"impossible number {one.value:.10g}",
+            f"holds {one.value:.10g} {one.count} times, and all others lie in {one.low:g} … {one.high:g}: "
+            "does a sensor or logger write it for no reading?",
+            name,
+            one.count,
+            samples.place(one.first),
+            f"[data] missing_values = [{one.value:.10g}] makes it a missing value wherever it stands, "
+            f"[data] range = {{ {key(name)} = [lowest, highest] }} whatever this sensor cannot measure",
+        )
+
+
+def _unusable(found: Account, task: Task | None) -> Iterator[Finding]:
+    """Columns that may hold numbers, and that no task can have as they are."""
+    for _, fault in sorted(found.samples.faults.items()) if task is None else ():
+        if not fault.is_text:
+            yield Finding(
+                "cannot be used", fault.text, remedy="it does not matter unless a task asks for the column"
+            )
+
+
+def _far(found: Account, task: Task | None) -> Iterator[Finding]:
+    """Inputs of the training part far outside of what the fleet has measured."""
+    samples = found.samples
+    if task is None or found.absent or samples.X.shape[1] < len(task.features):
+        return
+    columns = found.columns[: len(task.features)]
+    X = table_of(samples, columns, exact=takes_float64(task.network))
+    far = extremes(samples, X[found.training], found.training, task)
+    if far is None:
+        return
+    for one in far.columns[:NAMED]:
+        yield Finding(
+            "far",
+            f"is {one.distance:,.0f} standard deviations away from the fleet's mean in {one.place}; "
+            f"{count_of(one.rows)} beyond {far.bound:g}, {far.what}",
+            one.name,
+            one.rows,
+            remedy="mend them, or leave them empty if they are no measurements",
+        )

@@ -1,0 +1,134 @@
+"""What the labels in a device's data mean: the classes of a task.
+
+A text is a class's name; where `[data] labels` has it, the class that stands there. A whole number is a name
+too where any class is named by one ("0", "1"); else it counts the classes, from `[data] first_class` on.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.sources.samples import Samples
+from fedge.data.disclosure import listing
+
+MISSING, UNKNOWN = -1, -2
+SUGGESTED = 5
+"""So many texts get a "did you mean"."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A column of labels, read for a task."""
+
+    indices: NDArray[np.int64]
+    """Shape (n,): each row's class, `MISSING` or `UNKNOWN`."""
+    names: tuple[str, ...]
+    """The classes, in the order of their numbers."""
+    unknown: Mapping[str, int]
+    """Texts that name no class, as they stand in the data, and how many rows have them; the most first."""
+    counted: bool
+    """Whether they are numbers that count the classes."""
+    lowest: int
+    """The lowest number of those that count; 0 where none does."""
+    highest: int
+    """The highest one; -1 where none does."""
+
+    @property
+    def from_one(self) -> bool:
+        """Whether the numbers run from 1 to the number of classes."""
+        return self.counted and self.lowest == 1 and self.highest == len(self.names)
+
+
+def read_labels(
+    samples: Samples, classes: Sequence[str], meant: Mapping[str, str], first_class: int | None
+) -> Labels:
+    """Read labels of shape (n,), text or integers.
+
+    Args:
+        samples: with an answer `y` of that kind.
+        classes: of the task, in the order of its outputs.
+        meant: the class that is meant by a text of the data.
+        first_class: the number of the first class, where numbers count them; None: 0.
+    """
+    assert samples.y is not None
+    y: NDArray[Any] = samples.y
+    counted = not are_numbers(classes) and y.dtype.kind != "U"
+    indices = {name: index for index, name in enumerate(classes)}
+    if counted:
+        indices = {str(index + (first_class or 0)): index for index in range(len(classes))}
+    named = {name: index for index, name in enumerate(classes)}
+    indices |= {text: named[name] for text, name in meant.items() if name in named}
+    values, inverse = np.unique(y if y.dtype.kind in "iuU" else y.astype(np.int64), return_inverse=True)
+    texts = [str(value) for value in values]
+    codes = [indices.get(text, UNKNOWN) if text else MISSING for text in texts]
+    found = np.array(codes, dtype=np.int64)[inverse.reshape(-1)]
+    answered = np.ones(len(y), dtype=np.bool_)
+    if samples.unanswered is not None:
+        found[samples.unanswered] = MISSING
+        answered = ~samples.unanswered
+    rows = np.bincount(inverse.reshape(-1)[answered], minlength=len(texts))
+    strange = {
+        text: int(n) for text, code, n in zip(texts, codes, rows, strict=True) if code == UNKNOWN and n
+    }
+    numbers = [int(value) for value, n in zip(values, rows, strict=True) if n] if counted else []
+    return Labels(
+        found,
+        tuple(classes),
+        dict(sorted(strange.items(), key=lambda item: -item[1])),
+        counted,
+        min(numbers, default=0),
+        max(numbers, default=-1),
+    )
+
+
+def are_numbers(classes: Sequence[str]) -> bool:
+    """Whether any class is called by a whole number: then no number counts them."""
+    return any(re.fullmatch(r"-?\d+", name) for name in classes)
+
+
+def suggestions(unknown: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """The class that is probably meant by a text, where one is near.
+
+    >>> suggestions(["Walk", "sitting", "run"], ["walk", "sit", "jump"])
+    {'Walk': 'walk', 'sitting': 'sit'}
+    """
+    simple = {_simple(name): name for name in classes}
+    found: dict[str, str] = {}
+    for text in unknown:
+        near = difflib.get_close_matches(_simple(text), simple, n=1)
+        if near:
+            found[text] = simple[near[0]]
+    return found
+
+
+def advice(unknown: Mapping[str, int], classes: Sequence[str]) -> str:
+    """What to do about texts that name no class, for the device's owner: it quotes the data."""
+    texts = list(unknown)
+    near = suggestions(texts[:SUGGESTED], classes)
+    shown = listing([f"{text!r} ({unknown[text]} rows)" for text in texts])
+    drop = '[data] unknown_labels = "drop" leaves them out'
+    if not near:
+        return f"such rows are called {shown}; {drop}"
+    meant = ", ".join(f"{key(text)} = {_quoted(name)}" for text, name in near.items())
+    named = ", ".join(f"{name!r} by {text!r}" for text, name in near.items())
+    return (
+        f"such rows are called {shown}; did you mean {named}? [data] labels = {{ {meant} }} says so; {drop}"
+    )
+
+
+def _simple(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", text).strip().casefold()
+
+
+def key(text: str) -> str:
+    """A key as TOML has it: bare where it can be."""
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

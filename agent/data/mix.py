@@ -1,0 +1,102 @@
+"""What a survey tells of a device's classes, where its owner agrees: names, and rounded counts. Pure.
+
+They are part of the snapshot (`agent.data.snapshot`), over the same rows and as often measured anew, so that
+no two surveys give a row away. A text that stands in fewer than `LEAST` rows may be no class but a note; it
+is not told, and neither is a name that no message holds. A count below 100 is told to the next 5, others to
+two digits: a mix of classes is compared with others (`aggregator.core.mixes`), for which this is fine enough.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.data.labels import are_numbers
+from agent.sources.records import is_utf8
+from agent.sources.samples import Samples
+from fedge.wire.messages.survey import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount
+
+LEAST = 5
+"""Rows of a class that is told."""
+
+Rows = tuple[tuple[str, int], ...]
+"""Classes as they are called in the data, and how many rows there are of each, rounded; the most first."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What there is of each class in the rows that were measured, as it is told."""
+
+    rows: Rows
+    numbered: bool
+    """Whether the data have whole numbers, which may count the classes of a task."""
+
+    def as_if_of(self, samples: int, cap: int) -> "Mix":
+        """The mix of `samples` rows told as that of `cap`, if that is fewer; a class of none goes."""
+        scaled = ((name, rows * cap // samples) for name, rows in self.rows)
+        return self if samples <= cap else Mix(tuple(row for row in scaled if row[1]), self.numbered)
+
+    def tell(self, classes: Sequence[str], first_class: int | None) -> tuple[ClassCount, ...]:
+        """In the words of a task, where its classes are counted; a class that it lacks as it is called here.
+
+        Args:
+            classes: of the task.
+            first_class: the number of the first one, as the owner says; None: 0.
+        """
+        names: dict[str, str] = {}
+        if self.numbered and not are_numbers(classes):
+            fit = [(str(k + (first_class or 0)), name) for k, name in enumerate(classes)]
+            names = {number: name for number, name in fit if re.fullmatch(CLASS_TOLD, name)}
+        told: dict[str, int] = {}
+        for name, rows in self.rows:
+            told[names.get(name, name)] = told.get(names.get(name, name), 0) + rows
+        return tuple(ClassCount(name=name, rows=rows) for name, rows in told.items())
+
+
+def rounded(rows: int) -> int:
+    """A count as it is told.
+
+    >>> [rounded(rows) for rows in (5, 7, 8, 99, 104, 1_449, 98_765)]
+    [5, 5, 10, 100, 100, 1400, 99000]
+    """
+    if rows < 100:
+        return 5 * round(rows / 5)
+    unit = int(10 ** (len(str(rows)) - 2))
+    return unit * round(rows / unit)
+
+
+def mix_of(samples: Samples, training: NDArray[np.intp], meant: Mapping[str, str]) -> Mix:
+    """The classes of the training part; nothing where there are no class names or whole numbers.
+
+    Args:
+        samples: as they were read.
+        training: its rows.
+        meant: the class that is meant by a text of the data, as the owner says. It counts whatever classes a
+            task has: else two tasks would tell more than one.
+    """
+    y = samples.y
+    if y is None or y.ndim != 1 or y.dtype.kind not in "iuU":
+        return Mix((), False)
+    answered = y[training]
+    if samples.unanswered is not None:
+        answered = answered[~samples.unanswered[training]]
+    rows: dict[str, int] = {}
+    for value, n in zip(*np.unique(answered, return_counts=True), strict=True):
+        if text := str(value):
+            name = meant.get(text, text)
+            rows[name] = rows.get(name, 0) + int(n)
+    names = may_be_told(rows)[:MAX_CLASSES_TOLD]
+    return Mix(tuple((name, rounded(rows[name])) for name in names), y.dtype.kind != "U")
+
+
+def may_be_told(rows: Mapping[str, int]) -> list[str]:
+    """Those of some classes that may be told where the owner agrees, the one with the most rows first."""
+    names = [name for name, n in rows.items() if n >= LEAST and _fits_a_message(name)]
+    return sorted(names, key=lambda name: (-rows[name], name))
+
+
+def _fits_a_message(name: str) -> bool:
+    """JSON can hold halves of a character (`"\\ud800"`), which no message does."""
+    return re.fullmatch(CLASS_TOLD, name) is not None and is_utf8(name)

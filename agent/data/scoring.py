@@ -1,0 +1,122 @@
+"""How good a model's answers are for rows whose true answers stand beside them."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.cli.predict import answer
+from agent.config import AgentSettings
+from agent.data.account import account
+from agent.data.dataset import answers
+from agent.data.doubts import doubts
+from agent.data.finding import Finding
+from agent.data.labels import UNKNOWN
+from agent.settings.data import DataSettings
+from agent.sources import Samples
+from fedge.data import scorecard
+from fedge.data.scorecard import LeftOut
+from fedge.data.scores import UNANSWERED, Classification, Regression, classification, regression
+from fedge.errors import DataError
+from fedge.wire.messages.task import Task
+
+log = logging.getLogger("fedge.agent")
+
+NOTHING_SAID = DataSettings()
+"""Where no owner has said anything about the data."""
+MISTAKABLE = frozenset({"classes from 1", "decimal comma", "not read"})
+"""Kinds of doubts that concern a file which is scored; the others are of what is learnt from."""
+
+
+def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
+    """Write how good the held model's answers to the rows of `file` are, which has the true answers too.
+
+    They stand where the task's source has them: in the column that `[data] label` names, in the targets'
+    columns, or in `y`. A missing value is treated as `[data] missing` says; a row without a true answer is
+    not counted.
+
+    Raises:
+        StateError: no model has been followed yet, or its file is damaged.
+        DataError: `file` cannot be read, its columns are not the task's, it has no answers, or one of them
+            is none of the task's.
+    """
+    found = answer(settings, file)
+    scores, unlabelled = scored(found.task, found.samples, found.rows, found.outputs, found.data)
+    for doubt in misgivings(found.samples, found.data, found.task):
+        log.warning("%s", doubt)
+    left_out = LeftOut(unlabelled=unlabelled, incomplete=len(found.samples.X) - len(found.rows))
+    if as_json:
+        origin = {"generation": found.model.generation, "round": found.model.round}
+        json.dump({**origin, **scorecard.as_json(scores, left_out)}, out, allow_nan=False, indent=2)
+        out.write("\n")
+    else:
+        out.write(f"the model of round {found.model.generation}.{found.model.round}: ")
+        out.write(scorecard.as_text(scores, left_out))
+
+
+def misgivings(samples: Samples, data: DataSettings, task: Task | None) -> tuple[Finding, ...]:
+    """What of a file may be otherwise than it was taken, so that the figures mean something else."""
+    return tuple(
+        doubt
+        for doubt in doubts(account(samples, data, task), data, task)
+        if doubt.kind in MISTAKABLE or doubt.kind.startswith("impossible number")
+    )
+
+
+def scored(
+    task: Task,
+    samples: Samples,
+    rows: NDArray[np.intp],
+    outputs: NDArray[Any],
+    data: DataSettings = NOTHING_SAID,
+) -> tuple[Classification | Regression, int]:
+    """Compare what a model answers with the true answers.
+
+    Args:
+        task: what is asked of the samples.
+        samples: n rows with their true answers.
+        rows: of shape (r,), those of them that the model has answered.
+        outputs: of shape (r, outputs), probabilities or targets; not finite where there is no answer.
+        data: the section of the source, which says what labels mean.
+
+    Returns:
+        The scores, and how many of `rows` have no true answer, which no figure counts.
+
+    Raises:
+        DataError: there are no true answers, one of them is none of the task's, or no row is left.
+    """
+    y, unlabelled = answers(samples, task, data)
+    if task.classes is not None:
+        unlabelled = unlabelled | (y == UNKNOWN)
+    known = ~unlabelled[rows]
+    truth, given = y[rows[known]], outputs[known]
+    if not len(truth):
+        raise DataError(
+            f"{samples.name}: none of the {len(samples.X)} rows has both an answer and its inputs"
+        )
+    if task.classes is None and not np.isfinite(given).all(axis=1).any():
+        raise DataError(
+            f"{samples.name}: the model has no answer to any of its {len(truth)} rows: a value is missing in "
+            "each, or too large for the model"
+        )
+    return scores_of(task, truth, given), int(len(known) - len(truth))
+
+
+def scores_of(task: Task, y: NDArray[Any], outputs: NDArray[Any]) -> Classification | Regression:
+    """Compare a model's outputs with what they should be.
+
+    Args:
+        task: what the model answers.
+        y: the true answers, as in `Dataset.y`.
+        outputs: of shape (n, outputs), probabilities or targets; not finite where there is no answer.
+
+    Raises:
+        ValueError: there are no rows, or, of a regression, none with an answer.
+    """
+    if task.classes is None:
+        return regression(y, outputs, task.targets or ())
+    answered = np.isfinite(outputs).all(axis=1)
+    return classification(y, np.where(answered, outputs.argmax(axis=1), UNANSWERED), task.classes)

@@ -1,0 +1,92 @@
+"""The agent's loop: one inbox, one thread that empties it. The only place that waits."""
+
+import logging
+import os
+import time
+from queue import Empty, SimpleQueue
+
+from agent.config import AgentSettings
+from agent.shell import model_file
+from agent.shell.measured_conditions import Conditions, this_host, today
+from agent.shell.memory import FILE
+from agent.shell.runtime import InboxEvent, Runtime
+from agent.shell.startup import open_device, open_memory
+from agent.shell.traffic import TrafficBudget
+from agent.sources import open_sources
+from agent.trainers.worker import Worker
+from fedge.service.systemd import ServiceManager, Watchdog
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.locks import lock
+from fedge.transport import Transport
+from fedge.transport.mqtt import MqttTransport
+
+log = logging.getLogger("fedge.agent")
+
+
+class Stop:
+    """Ask the loop to end; put into the inbox by a signal handler."""
+
+
+class Loop:
+    """One device at work until `stop`.
+
+    Raises:
+        Conflict: another agent works with this state folder.
+        StateError: the state folder cannot be used.
+    """
+
+    def __init__(self, settings: AgentSettings) -> None:
+        folder = make_folder(settings.state.folder)
+        self._lock = lock(folder)
+        self._memory = open_memory(folder / FILE)
+        self._inbox: SimpleQueue[InboxEvent | Stop] = SimpleQueue()
+        self._link: Transport = MqttTransport(
+            settings.broker,
+            f"{settings.federation}_{settings.device}",
+            self._inbox.put,
+            will=lambda connection: self._runtime.offline_status(connection),
+        )
+        worker = Worker(settings, open_sources(settings), self._inbox.put, self._memory.snapshots())
+        file = folder / model_file.FILE
+        opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
+        host = this_host()
+        meter = TrafficBudget(
+            self._memory, settings.limits.bytes_per_day, lambda: today(host), time.monotonic
+        )
+        self._conditions = Conditions(settings, host, meter)
+        self._runtime = Runtime(settings, opened, self._memory, file, self._link, worker, self._conditions)
+        self._worker = worker
+        self._manager = ServiceManager()
+        self._watchdog = Watchdog(self._manager)
+
+    def stop(self) -> None:
+        """End the loop soon; safe in a signal handler."""
+        self._inbox.put(Stop())
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        self._link.open()
+        self._manager.ready()
+        try:
+            while not isinstance(event := self._next(), Stop):
+                self._runtime.turn(event)
+        finally:
+            self._manager.stopping()
+            self._worker.cancel()
+            self._link.close(self._runtime.offline_status())
+            self._conditions.close()
+            self._memory.close()
+            os.close(self._lock)
+            log.info("stopped")
+
+    def _next(self) -> InboxEvent | Stop | None:
+        """What happened next, waiting for it; None: time has passed."""
+        while True:
+            self._watchdog.look(self._link.pulse, self._worker.pulse)
+            due_s = self._runtime.due_s()
+            left_s = None if due_s is None else max(0.0, due_s - time.monotonic())
+            try:
+                return self._inbox.get(timeout=self._watchdog.wait_s(left_s))
+            except Empty:
+                if due_s is not None and time.monotonic() >= due_s:
+                    return None

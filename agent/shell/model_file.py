@@ -1,0 +1,175 @@
+"""A model and its task in one file that changes as a whole: the newest, or behind a gate the one in use."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge import __version__
+from fedge.errors import ConfigError, DamagedState, ProtocolError, StateError
+from fedge.storage.atomic_files import atomic_write, remove
+from fedge.storage.files import read_file
+from fedge.wire import encoding
+from fedge.wire.capabilities import unknown_in_model, unknown_in_task
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
+
+FILE = "model.held"
+"""The name, in the state folder, of the file with the newest model that the device has followed."""
+USED = "model.used"
+"""The name of the file with the model that `predict` uses, where a gate may keep it from the newest one."""
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What the file holds: messages as they came, and what they say."""
+
+    task: bytes
+    task_digest: bytes
+    decoded_task: Task
+    model: bytes
+    model_digest: bytes
+    decoded_model: Model
+    max_samples: int | None = None
+    """The most rows for training that the federation took of a device then; None: that was not told."""
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What of it this program does not know, as names: a newer one wrote the file."""
+        return unknown_in_task(self.decoded_task) + unknown_in_model(self.decoded_model)
+
+
+def save(path: Path, task: bytes, model: bytes, max_samples: int | None = None) -> None:
+    """Replace the file by a task and a model made for it, as packed messages, and what was told with them.
+
+    Raises:
+        StateError: it cannot be written; the one before is untouched.
+    """
+    fields = {
+        "v": _VERSION,
+        "task": task,
+        "task_digest": hashlib.sha256(task).digest(),
+        "model": model,
+        "model_digest": hashlib.sha256(model).digest(),
+        **({} if max_samples is None else {"max_samples": max_samples}),
+    }
+    atomic_write(path, encoding.encode(fields))
+
+
+def set_apart(path: Path) -> None:
+    """Before the newest model takes its place: let the one that `predict` has read so far stay in use.
+
+    Does nothing if there is none, or one is in use already.
+
+    Raises:
+        StateError: it cannot be read or written.
+    """
+    used = path.with_name(USED)
+    try:
+        if not used.exists() and path.exists():
+            atomic_write(used, read_file(path))
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def release(path: Path) -> None:
+    """Let the newest model be the one in use.
+
+    Raises:
+        StateError: the file of the one before cannot be removed.
+    """
+    used = path.with_name(USED)
+    if used.exists():
+        remove(used)
+
+
+def waits(folder: Path) -> bool:
+    """Whether the model before stays in use, gate or not: the newest one are first weights of a generation.
+
+    Then it was set apart for that (`Runtime`), and its generation is an older one.
+    """
+    try:
+        used, newest = read(folder / USED), read(folder / FILE)
+    except StateError:
+        return False
+    return (
+        used is not None
+        and newest is not None
+        and newest.decoded_model.round == 0
+        and used.decoded_model.generation < newest.decoded_model.generation
+    )
+
+
+def read(path: Path) -> StoredModel | None:
+    """Read the file and check its digests; None: no model has been followed yet.
+
+    Raises:
+        DamagedState: it is not what was written.
+        StateError: it cannot be read.
+    """
+    try:
+        data = read_file(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        fields = encoding.decode(data, max_bytes=len(data))
+        if fields.get("v") != _VERSION:
+            raise ProtocolError(f"layout {fields.get('v')!r}, this program knows {_VERSION}")
+        task, model = (_checked(fields, name) for name in ("task", "model"))
+        return StoredModel(
+            task=task,
+            task_digest=fields["task_digest"],
+            decoded_task=unpack(task, Task, max_bytes=len(task)),
+            model=model,
+            model_digest=fields["model_digest"],
+            decoded_model=unpack(model, Model, max_bytes=len(model)),
+            max_samples=cap if isinstance(cap := fields.get("max_samples"), int) else None,
+        )
+    except ProtocolError as error:
+        raise DamagedState(
+            f"{path}: is damaged ({error}); the agent fetches the model again when it starts"
+        ) from error
+
+
+def in_use(folder: Path, *, gated: bool) -> Path:
+    """The file that `predict` reads: the newest model, unless it `waits` or a gate kept it from that place.
+
+    Args:
+        folder: the state folder.
+        gated: whether the owner has set `[predict] tolerance`.
+    """
+    used = folder / USED
+    return used if used.exists() and (gated or waits(folder)) else folder / FILE
+
+
+def load(path: Path) -> tuple[Task, Model]:
+    """The task and the model of the file; the errors are those of `require`."""
+    held = require(path)
+    return held.decoded_task, held.decoded_model
+
+
+def require(path: Path) -> StoredModel:
+    """The file, of which this program can compute all.
+
+    Raises:
+        StateError: there is none yet, it cannot be read, or is damaged.
+        ConfigError: a newer program wrote it, and this one cannot compute it.
+    """
+    held = read(path)
+    if held is None:
+        raise StateError(f"{path}: no model has been followed yet; run the agent until it has fetched one")
+    if held.unknown:
+        names = ", ".join(held.unknown)
+        raise ConfigError(f"{path}: this program (Fedge {__version__}) cannot do {names}; upgrade it")
+    return held
+
+
+def _checked(fields: dict[str, object], name: str) -> bytes:
+    data = fields.get(name)
+    if not isinstance(data, bytes) or hashlib.sha256(data).digest() != fields.get(f"{name}_digest"):
+        raise ProtocolError(f"the {name} does not match its digest")
+    return data

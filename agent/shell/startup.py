@@ -1,0 +1,131 @@
+"""How a device begins: with what its disk has of the time before."""
+
+import logging
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+
+from agent.config import AgentSettings
+from agent.core.device import Device
+from agent.shell import model_file
+from agent.shell.memory import Memory
+from agent.shell.model_file import StoredModel
+from fedge import __version__
+from fedge.errors import DamagedState, StateError
+from fedge.identity import ed25519
+from fedge.identity.trust import Signers
+from fedge.storage.atomic_files import quarantine
+
+log = logging.getLogger("fedge.agent")
+
+FOLLOW_S = 3_600.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The state to start from, and the model it speaks of."""
+
+    state: Device
+    held: StoredModel | None
+
+
+def open_memory(path: Path) -> Memory:
+    """The device's memory; a damaged one is put aside, and an empty one takes its place.
+
+    Nothing is lost that the fleet needs: who this device is stands in its configuration, the newest round in
+    the announcement. An update that had been sent is not known any more, so another may be made in its round:
+    the aggregator refuses that one as already answered.
+
+    Raises:
+        StateError: the disk is full, read-only or failing.
+    """
+    try:
+        return Memory(path)
+    except DamagedState as error:
+        aside = quarantine(path)
+        log.error("%s; put aside as %s: this device goes on with an empty memory", error, aside.name)
+        return Memory(path)
+
+
+def _signers(settings: AgentSettings, memory: Memory) -> Signers:
+    """The keys to go on with: those that were followed from the pinned one, or that one alone."""
+    path, known = settings.trust.key, memory.signers()
+    if path is None:
+        pinned: Signers = ()
+    else:
+        ed25519.require("[trust] key", "secure")
+        pinned = (ed25519.read_public_key(path),)
+        if pinned[0] in known:
+            return known
+    if pinned != known:
+        memory.save_signers(pinned)
+    return pinned
+
+
+def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes, now_s: float) -> Opened:
+    """Remember: the newest round seen, the update that may not be answered yet, the model in `file`.
+
+    Raises:
+        ConfigError: the key that is pinned cannot be read or used.
+        StateError: the memory cannot be read. A model file that cannot is only said: it is fetched again.
+    """
+    kept = None
+    try:
+        kept = model_file.read(file)
+    except DamagedState as error:
+        log.error("%s; put aside as %s", error, quarantine(file).name)
+    except StateError as error:
+        log.warning("%s; it will be fetched again", error)
+    if kept is not None and kept.unknown:
+        names = ", ".join(kept.unknown)
+        log.warning("%s: written by a newer program, with %s: left as it is, and not used", file, names)
+        kept = None
+    gated = settings.predict.tolerance is not None
+    signers, saved = _signers(settings, memory), memory.saved()
+    state = Device(
+        device=settings.device,
+        boot=boot,
+        version=__version__,
+        follow_s=FOLLOW_S,
+        limits=settings.limits,
+        manners=settings.manners,
+        offered=frozenset(settings.offered),
+        own_boots=memory.add_boot(boot),
+        signers=signers,
+        seen=memory.seen(),
+        saved=replace(saved, ours=False) if saved is not None else None,
+        task=kept.task_digest if kept else None,
+        source=kept.decoded_task.source if kept else None,
+        model=kept.model_digest if kept else None,
+        kept=kept.model_digest if kept else None,
+        gated=gated,
+        used=_used(file, kept, gated=gated),
+        followed_s=now_s if kept else -inf,
+    )
+    return Opened(state, kept)
+
+
+def _used(file: Path, kept: StoredModel | None, *, gated: bool) -> bytes | None:
+    """The digest of the model that `predict` uses, where there is a gate; without one its file is removed.
+
+    Unless the newest model was not trained yet: then the one before stays in use.
+    """
+    path = file.with_name(model_file.USED)
+    if not gated:
+        try:
+            if not model_file.waits(file.parent):
+                model_file.release(file)
+        except StateError as error:
+            log.warning("%s; `predict` does not read it while [predict] tolerance is not set", error)
+        return None
+    try:
+        found = model_file.read(path)
+    except DamagedState as error:
+        log.error("%s; put aside as %s: the newest model is used", error, quarantine(path).name)
+        found = None
+    except StateError as error:
+        log.warning("%s", error)
+        return None
+    if found is not None:
+        return found.model_digest
+    return kept.model_digest if kept is not None else None

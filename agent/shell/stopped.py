@@ -1,0 +1,39 @@
+"""The memory of an agent that does not run, for what its owner changes in it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.shell.memory import FILE, Memory
+from fedge.errors import Conflict, DamagedState, StateError
+from fedge.storage.atomic_files import give_to_owner
+from fedge.storage.locks import lock
+
+
+@contextmanager
+def memory_of_a_stopped_agent(folder: Path) -> Iterator[Memory]:
+    """Open the memory in a state folder, and keep an agent from starting meanwhile.
+
+    Raises:
+        Conflict: an agent works with this state folder.
+        StateError: the memory cannot be read.
+    """
+    path = folder / FILE
+    try:
+        held = lock(folder)
+    except Conflict as error:
+        raise Conflict(f"{error}: stop the agent, run this again, and start it") from None
+    try:
+        try:
+            memory = Memory(path)
+        except DamagedState as error:
+            text = f"{error}; an agent that is started puts it aside, and begins with an empty memory"
+            raise StateError(text) from None
+        try:
+            yield memory
+        finally:
+            memory.close()
+        give_to_owner(folder, path, folder / "lock")
+    finally:
+        os.close(held)

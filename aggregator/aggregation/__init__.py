@@ -1,0 +1,1 @@
+"""What closing a round computes, from the ledger alone."""

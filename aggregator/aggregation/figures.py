@@ -1,0 +1,177 @@
+"""What devices tell of their own work: the range of each figure, and the fleet's figures made of them. Pure.
+
+A device tells what it likes. So a figure outside of its range is refused with the update that brings it, and
+one device's word counts for little in what the fleet's figures become (`merged`). They are shown and may end
+learning (`aggregator.core.stopping`); no model is made of them.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum, sqrt
+from statistics import median_low
+
+from aggregator.core.verdicts import Answer
+from fedge.wire.messages.fields import Metrics
+
+LARGEST_LOSS = 1e30
+"""A loss counts up to here; a device that diverges may tell more."""
+FEWEST = 3
+"""From so many devices on, the lowest and the highest figure do not count. Of fewer nothing is made of a
+figure that others do not tell."""
+HELD_PER_SAMPLE = 9
+"""A device holds out less than 0.9 of its rows: at most so many for each that it trains on."""
+FETCHES = 4
+"""Task and model may be fetched again after a connection broke; so often they count in the bytes of a
+round."""
+SMALL_MESSAGES = 2**20
+"""Bytes of announcements and receipts that a device can need in a round."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which values of a figure can be true."""
+
+    high: float = sys.float_info.max
+    whole: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether it is in 0…high, and whole where it must be."""
+        return 0 <= value <= self.high and (not self.whole or value == int(value))
+
+    def __str__(self) -> str:
+        if self.high == sys.float_info.max:
+            return "a finite number that is not negative"
+        return f"{'a whole number' if self.whole else 'a number'} in 0…{self.high:.16g}"
+
+
+LOSS, SHARE, COUNT, BYTES = Range(), Range(1.0), Range(2.0**31 - 1, whole=True), Range(2.0**50, whole=True)
+RANGES: Mapping[str, Range] = {
+    "loss_before": LOSS,
+    "loss_after": LOSS,
+    "held_loss_before": LOSS,
+    "held_loss_after": LOSS,
+    "accuracy_before": SHARE,
+    "accuracy_after": SHARE,
+    "rmse_before": LOSS,
+    "rmse_after": LOSS,
+    "mae_before": LOSS,
+    "mae_after": LOSS,
+    "held_out": COUNT,
+    "held_unseen": COUNT,
+    "clipped": COUNT,
+    "received_bytes": BYTES,
+    "sent_bytes": BYTES,
+    "seconds": LOSS,
+}
+"""All figures that are read. Others, of a newer device, are neither kept nor shown."""
+
+
+def fault(metrics: Metrics) -> str | None:
+    """What is wrong with the figures of an update or survey; None: all that are known are in their range."""
+    for name, allowed in RANGES.items():
+        if name in metrics and not allowed.holds(metrics[name]):
+            return f"{name} = {metrics[name]:.10g}: it must be {allowed}"
+    if metrics.get("held_unseen", 0) > metrics.get("held_out", 0):
+        return f"held_unseen = {metrics['held_unseen']:.10g}: it must be no more than held_out"
+    return None
+
+
+def known(metrics: Metrics) -> Metrics:
+    """The figures that are known and can be true: what is kept of them."""
+    found = {n: metrics[n] for n, allowed in RANGES.items() if n in metrics and allowed.holds(metrics[n])}
+    if found.get("held_unseen", 0) > found.get("held_out", 0):
+        del found["held_unseen"]
+    return found
+
+
+def bytes_needed(task: int, model: int) -> int:
+    """What one device can have to receive in a round, of the sizes of its task and its model."""
+    return FETCHES * (task + model) + SMALL_MESSAGES
+
+
+def summarize(answers: Mapping[str, Answer], needed: int, count: int = 0) -> dict[str, float]:
+    """The fleet's figures of those of the admitted devices: a function of the set.
+
+    Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,
+    `rmse` and `mae` are of the model the round began from. A root mean square is merged by its squares.
+    `held_unseen` is the number of held-out rows whose class their device's training part lacks, if there are
+    any; no device counts for more of them than the median one holds out. A figure that only one or two
+    devices tell is left out, unless these are all: where nobody else holds rows out, one device's word would
+    be the fleet's.
+
+    Args:
+        answers: by device.
+        needed: bytes, as of `bytes_needed`: no device is believed to have received more.
+        count: so many must tell a figure where fewer than `FEWEST` do, if that is more than have answered.
+    """
+    told = [(answer.samples, known(answer.metrics)) for answer in answers.values()]
+    summary: dict[str, float] = {}
+    for name, source, held in (
+        ("loss_before", "loss_before", False),
+        ("loss", "loss_after", False),
+        ("accuracy", "accuracy_before", True),
+        ("held_loss", "held_loss_before", True),
+        ("accuracy_local", "accuracy_after", True),
+        ("rmse", "rmse_before", True),
+        ("mae", "mae_before", True),
+    ):
+        figures = [
+            (_held_out(n, metrics) if held else n, metrics[source])
+            for n, metrics in told
+            if source in metrics
+        ]
+        figures = [(weight, value) for weight, value in figures if weight > 0]
+        if figures and suffice(len(figures), max(len(told), count)):
+            summary[name] = merged_squares(figures) if name == "rmse" else merged(figures)
+    if unseen := _unseen([(_held_out(n, metrics), metrics) for n, metrics in told]):
+        summary["held_unseen"] = unseen
+    received = (metrics.get("received_bytes", 0.0) for _, metrics in told)
+    summary["bytes_down"] = int(sum(min(count, needed) for count in received))
+    return summary
+
+
+def suffice(telling: int, admitted: int) -> bool:
+    """Whether a figure that so many of the admitted devices tell is the fleet's."""
+    return telling >= FEWEST or telling == admitted
+
+
+def speaking_for(made: int) -> int:
+    """How many devices at least tell a figure of a model that so many made: half of them, and not one of two.
+
+    >>> [speaking_for(made) for made in range(7)]
+    [0, 1, 2, 2, 2, 3, 3]
+    """
+    return made if made <= 2 else (made + 1) // 2
+
+
+def merged(figures: Sequence[tuple[int, float]]) -> float:
+    """The trimmed mean of one figure, of (weight, value) by device, with capped weights.
+
+    No device weighs more than the median one. From three devices on, the lowest and the highest value do not
+    count (Tukey, "The Future of Data Analysis", Annals of Mathematical Statistics 33 (1962), section 14). So
+    whatever one device tells, the result lies between the lowest and the highest of what the others told, and
+    of n devices that weigh the same one moves it by at most 1 / (n - 2) of what lies between those.
+    """
+    most = median_low([weight for weight, _ in figures])
+    ordered = sorted((min(value, LARGEST_LOSS), min(weight, most)) for weight, value in figures)
+    counted = ordered[1:-1] if len(ordered) >= FEWEST else ordered
+    mean = fsum(value * weight for value, weight in counted) / fsum(weight for _, weight in counted)
+    return min(max(mean, counted[0][0]), counted[-1][0])
+
+
+def merged_squares(figures: Sequence[tuple[int, float]]) -> float:
+    """As `merged`, of the squares, and the root of that."""
+    return sqrt(merged([(weight, value * value) for weight, value in figures]))
+
+
+def _unseen(told: Sequence[tuple[int, Metrics]]) -> int:
+    """Held-out rows of classes that their device's training part lacks: a sum over devices that is capped."""
+    held = [weight for weight, _ in told if weight > 0]
+    most = median_low(held) if held else 0
+    return sum(min(int(metrics.get("held_unseen", 0)), weight, most) for weight, metrics in told)
+
+
+def _held_out(samples: int, metrics: Metrics) -> int:
+    """How many rows a device holds out, as far as its n_k can bear it out."""
+    return min(int(metrics.get("held_out", 0)), HELD_PER_SAMPLE * samples)

@@ -1,0 +1,147 @@
+"""A closed round computed once more from the ledger alone: is its model the same, bit for bit (law 5)?"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.aggregation import survey
+from aggregator.aggregation.beginnings import RULE, begin_with, made_by, spans, unknown_rule
+from aggregator.aggregation.mean import admitted
+from aggregator.aggregation.outcome import first_weights, model_message, surveyed
+from aggregator.aggregation.survey import Unmeasured
+from aggregator.ledger.layout import KEPT
+from aggregator.ledger.reading import LedgerReader, read_only
+from aggregator.ledger.records import Beginning
+from fedge.algorithms.rules import bounds, mean
+from fedge.errors import DamagedState, DataError
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.task import Task
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a round's updates give, beside what was announced."""
+
+    round: RoundId
+    kind: str
+    rule: str
+    """Name and version of the rule that closed it, as in `mean/1`."""
+    announced: bytes
+    """Digest of the model that the round closed with."""
+    computed: bytes
+    """Digest of the model that its updates give."""
+    samples: Mapping[str, int]
+    """n_k of each device that counts, in the order of the sum, as it says it."""
+    frozen: bool = True
+    """Of a survey: whether the frozen layers are those of the task that was announced, to the bit."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the two models are the same to the bit, and the frozen layers of a survey too."""
+        return self.announced == self.computed and self.frozen
+
+
+def replay(path: Path, number: int, seed: int) -> Replayed:
+    """Compute a round of the newest generation again; safe while the aggregator runs.
+
+    Args:
+        path: the ledger's file; nothing in it is changed.
+        number: of the round.
+        seed: of the federation: the first weights, which the survey closes with, are a function of it.
+
+    Raises:
+        DataError: there is no such round, it is still open, what it was computed of has been freed, or this
+            program does not know the rule that closed it.
+        StateError: there is no ledger, it cannot be read, or it is damaged.
+    """
+    with read_only(path) as ledger:
+        life = ledger.life()
+        digest = ledger.first_task(life.generation) if life else None
+        if life is None or digest is None:
+            raise DataError(f"{path}: no round has been opened yet")
+        round_id = RoundId(life.generation, number)
+        beginning = ledger.beginning(life.generation) if number == 0 else None
+        if beginning is not None:
+            return _begun(ledger, path, round_id, beginning)
+        if ledger.only_measured(round_id):
+            before = round_id._replace(round=number - 1)
+            raise DataError(
+                f"{path}: round {round_id} only measured the model of round {before}: it made none that "
+                "could be computed again"
+            )
+        kind, announced = _kept(ledger, path, round_id)
+        _require_all_there(ledger, path, round_id)
+        task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
+        rule = _known_rule(ledger, path, round_id)
+        frozen = True
+        if rule in survey.RULES:
+            found = surveyed(ledger, round_id, task, rule=rule)
+            if isinstance(found, Unmeasured):
+                raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
+            vector = first_weights(found, seed, life.generation)
+            frozen = _announced_task(ledger, life.generation).network == found.network
+        else:
+            vector = made_by(ledger, round_id, task.network.schema.size)
+        computed = hashlib.sha256(model_message(round_id, vector)).digest()
+        samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
+        return Replayed(round_id, kind, rule, announced, computed, samples, frozen)
+
+
+def _announced_task(ledger: LedgerReader, generation: int) -> Task:
+    """The task with the frozen layers that the devices were told."""
+    digest = ledger.newest("task", generation)
+    assert digest is not None
+    return unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
+
+
+def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Beginning) -> Replayed:
+    """The round 0 of a generation that began with a kept model, or with rounds computed again."""
+    announced, rule = ledger.model_of(round_id), ledger.rule(round_id)
+    if announced is None:
+        raise DataError(f"{path}: round {round_id} is not kept any more ([state] keep_rounds and keep_bytes)")
+    if rule != RULE:
+        raise DataError(f"{path}: {unknown_rule(round_id, rule)}")
+    _require_all_there(ledger, path, round_id)
+    try:
+        begun = begin_with(ledger, beginning)
+    except DataError as error:
+        raise DataError(f"{path}: round {round_id} cannot be computed again: {error}") from error
+    computed = hashlib.sha256(model_message(round_id, begun.vector)).digest()
+    return Replayed(round_id, KEPT, RULE, announced, computed, begun.samples)
+
+
+def _require_all_there(ledger: LedgerReader, path: Path, round_id: RoundId) -> None:
+    """Raise a DataError if a part of what a round was computed of was removed at somebody's wish."""
+    if (gone := ledger.forgotten(round_id)) > 0:
+        of = "one device" if gone == 1 else f"{gone} devices"
+        raise DataError(
+            f"{path}: round {round_id} cannot be computed again: what {of} contributed was removed from it "
+            "(`fedge forget`); nothing is damaged"
+        )
+
+
+def _known_rule(ledger: LedgerReader, path: Path, round_id: RoundId) -> str:
+    """The rule that closed a round, if it is one of ours."""
+    rule = ledger.rule(round_id)
+    if rule not in (mean.RULE, bounds.RULE, *survey.RULES):
+        raise DataError(f"{path}: {unknown_rule(round_id, rule)}")
+    return rule
+
+
+def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, bytes]:
+    """The kind of a closed round, and the digest of its model."""
+    kept = ledger.kept_rounds(round_id.generation)
+    if round_id.round in kept:
+        return kept[round_id.round]
+    last = ledger.last_closed(round_id.generation)
+    if last is None or round_id > last:
+        known = f"the last closed one is {last}" if last else "none has been closed yet"
+        raise DataError(f"{path}: round {round_id} is not closed; {known}")
+    which = f"kept: {spans(list(kept))}" if kept else "none is kept"
+    raise DataError(
+        f"{path}: what round {round_id} was computed of is not there or has been freed; {which} "
+        "([state] keep_rounds and keep_bytes)"
+    )

@@ -1,0 +1,133 @@
+"""The file that a backup is: a tar of exactly `backup.json`, which says what it is, and then `ledger.db`.
+
+`tar xf` takes it apart. The digest in `backup.json` covers every byte of the ledger: SQLite itself notices
+damage to its pages, but no flipped bit in a number or in a weight.
+"""
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aggregator.ledger.layout import FILE
+from fedge.errors import StateError
+from fedge.storage.files import reading, written
+from fedge.wire.messages.fields import MAX_COUNTER
+from fedge.wire.topics import LONGEST_FEDERATION
+
+ABOUT = "backup.json"
+LARGEST_ABOUT = 65_536
+CHUNK = 2**20
+
+
+class About(BaseModel):
+    """What a backup says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    fedge: str = Field(max_length=40)
+    """The version of the program that made it."""
+    federation: str = Field(max_length=LONGEST_FEDERATION)
+    ledger: str = Field(pattern="^[0-9a-f]{32}$")
+    """Which ledger it is a copy of."""
+    generation: int = Field(ge=1, le=MAX_COUNTER)
+    round: int = Field(ge=0, le=MAX_COUNTER)
+    """The round that was open."""
+    made_at: str = Field(max_length=40)
+    """Date and time by the server's clock, for people."""
+    size: int = Field(ge=1)
+    """Bytes of the ledger."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of the ledger."""
+
+
+def digest_of(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 in hex of a file."""
+    with reading(path) as file:
+        return os.fstat(file.fileno()).st_size, hashlib.file_digest(
+            cast(BufferedReader, file), "sha256"
+        ).hexdigest()
+
+
+def write(path: Path, about: About, database: Path) -> None:
+    """Write a backup, or replace the one of that name, as a whole and durably; only its owner reads it.
+
+    Raises:
+        StateError: it cannot be written; an older file is untouched.
+    """
+    with (
+        written(path, mode=0o600) as file,
+        reading(database) as ledger,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        text = about.model_dump_json(indent=2).encode() + b"\n"
+        tar.addfile(_entry(ABOUT, len(text)), io.BytesIO(text))
+        tar.addfile(_entry(FILE, about.size), ledger)
+
+
+def read_about(path: Path) -> About:
+    """What a backup says of itself.
+
+    Raises:
+        StateError: it is no backup, or damaged.
+    """
+    with _opened(path) as (about, _):
+        return about
+
+
+def extract(path: Path, target: Path) -> About:
+    """Copy the ledger out of a backup into a new file that only its owner reads; every byte is checked.
+
+    Raises:
+        StateError: it is no backup, or damaged, or the disk is full, read-only or failing.
+    """
+    with _opened(path) as (about, ledger):
+        found, size = hashlib.sha256(), 0
+        with written(target, mode=0o600) as file:
+            while chunk := ledger.read(CHUNK):
+                file.write(chunk)
+                found.update(chunk)
+                size += len(chunk)
+        if (size, found.hexdigest()) != (about.size, about.sha256):
+            raise StateError(f"{path}: is damaged (the ledger in it does not match its SHA-256)")
+        return about
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[About, IO[bytes]]]:
+    """What it says of itself, and its ledger to read from; nothing is unpacked under its own name."""
+    try:
+        with reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            first, second = tar.next(), tar.next()
+            names = [entry.name for entry in (first, second) if entry is not None and entry.isreg()]
+            if first is None or second is None or names != [ABOUT, FILE] or first.size > LARGEST_ABOUT:
+                raise StateError(f"{path}: is no backup of Fedge; it would hold {ABOUT} and {FILE}")
+            text, ledger = tar.extractfile(first), tar.extractfile(second)
+            assert text is not None
+            assert ledger is not None
+            yield About.model_validate_json(text.read()), ledger
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tarfile.TarError, ValidationError) as error:
+        raise StateError(f"{path}: is no backup of Fedge, or damaged ({_brief(error)})") from error
+    except ValueError as error:  # tarfile lets some of int() and seek() through
+        raise StateError(f"{path}: is no backup of Fedge, or damaged (its headers make no sense)") from error
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return f"{ABOUT}: " + "; ".join(detail["msg"] for detail in error.errors(include_url=False))
+    return str(error)
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    return entry

@@ -1,0 +1,105 @@
+"""`fedge-aggregator backup FILE`: the ledger of one moment, while its aggregator works or not."""
+
+import argparse
+import sqlite3
+import tempfile
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aggregator.backup import archive
+from aggregator.backup.archive import About
+from aggregator.backup.state_dir import load
+from aggregator.config import FederationSettings
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.writing import Ledger
+from fedge import __version__
+from fedge.errors import StateError
+from fedge.storage.atomic_files import exists
+from fedge.storage.databases import database_error, open_read_only
+from fedge.storage.folders import opened
+from fedge.storage.pinning import pinned
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Say what the command takes."""
+    parser = commands.add_parser("backup", help="copy the ledger into one file, while the aggregator works")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the backup; an older one is replaced")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    about = backup(load(options.config), options.file)
+    print(
+        f"{options.file}: federation {about.federation}, round {about.generation}.{about.round}, "
+        f"{about.size:,} bytes"
+    )
+    return 0
+
+
+def backup(settings: FederationSettings, file: Path) -> About:
+    """Copy the ledger into `file`, as it is at one moment; its aggregator does not notice.
+
+    Beside the file there is room needed for a second copy, for as long as this takes.
+
+    Raises:
+        DamagedState: the ledger is damaged: it makes no backup, and an older one stays.
+        StateError: there is no ledger, or the file cannot be written or is something else than a backup.
+    """
+    if file.exists():
+        archive.read_about(file)  # nobody's work is replaced by a mistyped name
+    source = settings.state.folder / FILE
+    try:
+        with opened(file.parent):
+            pass  # root is not led elsewhere by a link
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+            copy = Path(folder) / FILE
+            _copy(source, copy)
+            about = _describe(settings.federation.name, copy)
+            archive.write(file, about, copy)
+    except OSError as error:
+        raise StateError(f"{file}: cannot be written: {error.strerror or error}") from error
+    return about
+
+
+def _copy(source: Path, target: Path) -> None:
+    """All pages of one moment: in WAL mode who reads does not keep the writer from writing."""
+    if not exists(source):
+        raise StateError(f"{source}: there is no ledger; it is made when the aggregator first runs")
+    try:
+        with (
+            closing(open_read_only(source)) as reading,
+            closing(_open_new(target)) as writing,
+        ):
+            reading.backup(writing)
+    except sqlite3.Error as error:
+        raise database_error(source, error) from error
+
+
+def _open_new(path: Path) -> sqlite3.Connection:
+    with pinned(path, make=True) as address:
+        return sqlite3.connect(address, uri=True)
+
+
+def _describe(federation: str, copy: Path) -> About:
+    """Look through the copy, and say what it is."""
+    ledger = Ledger(copy)
+    try:
+        ledger.check_contents()
+        ledger.check_updates()
+        life, newest = ledger.life(), ledger.newest_round()
+    finally:
+        ledger.close()
+    if life is None or newest is None:
+        raise StateError(f"{FILE}: no round has been opened yet; there is nothing to keep")
+    size, digest = archive.digest_of(copy)
+    return About(
+        fedge=__version__,
+        federation=federation,
+        ledger=life.ledger.hex(),
+        generation=newest.generation,
+        round=newest.round,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        size=size,
+        sha256=digest,
+    )

@@ -1,0 +1,115 @@
+"""`fedge-aggregator restore FILE`: put a backup in the place of the ledger, and keep what was there."""
+
+import argparse
+import os
+from pathlib import Path
+
+from aggregator.backup import archive
+from aggregator.backup.archive import About
+from aggregator.backup.state_dir import load
+from aggregator.config import FederationSettings
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import read_only
+from aggregator.ledger.writing import Ledger
+from fedge.errors import ConfigError, DamagedState, StateError
+from fedge.storage.atomic_files import give_to_owner, make_folder, move, quarantine, remove
+from fedge.storage.locks import lock
+from fedge.wire.freshness import RoundId
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Say what the command takes."""
+    parser = commands.add_parser("restore", help="put a backup in the place of the ledger")
+    parser.add_argument("file", type=Path, metavar="FILE", help="made by `fedge-aggregator backup`")
+    parser.add_argument(
+        "--force", action="store_true", help="also in the place of a ledger that is not older"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    about, aside = restore(load(options.config), options.file, force=options.force)
+    print(f"restored: federation {about.federation}, round {about.generation}.{about.round}")
+    if aside is not None:
+        print(f"the ledger that was there is kept as {aside}")
+    print(
+        "start the aggregator: should the devices have seen more than this, it says so, and what to do then"
+    )
+    return 0
+
+
+def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[About, Path | None]:
+    """Put the ledger of a backup into the state folder, after all of it has been checked.
+
+    Returns:
+        What the backup is, and where the ledger lies that was there before.
+
+    Raises:
+        Conflict: an aggregator works with the state folder.
+        ConfigError: it is another federation's backup, or, without `force`, the ledger there is not older.
+        StateError: the backup is damaged or of a newer program, or the state folder cannot be written.
+    """
+    folder = make_folder(settings.state.folder)
+    held = lock(folder)
+    try:
+        path, temporary = folder / FILE, folder / f".{FILE}.restored"
+        _clear(temporary)  # of an attempt that a power cut ended
+        try:
+            about = archive.extract(file, temporary)
+            if about.federation != settings.federation.name:
+                raise ConfigError(
+                    f"{file}: is a backup of federation {about.federation!r}, and [federation] name is "
+                    f"{settings.federation.name!r}"
+                )
+            _examine(temporary, file)
+            if not force:
+                _refuse_over_newer(path, about)
+            # A log that is left over would be played into the restored ledger.
+            aside = quarantine(path) if any(map(os.path.lexists, _files(path))) else None
+            give_to_owner(folder, temporary)
+            move(temporary, path)
+        finally:
+            _clear(temporary)
+        return about, aside
+    finally:
+        os.close(held)
+
+
+def _files(database: Path) -> list[Path]:
+    """A database and what SQLite keeps beside it."""
+    return [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm", "")]
+
+
+def _clear(database: Path) -> None:
+    for file in _files(database):
+        remove(file)
+
+
+def _examine(temporary: Path, file: Path) -> None:
+    """Open it as the aggregator will: its pages, its layout (an older one becomes today's), its contents."""
+    try:
+        ledger = Ledger(temporary)
+        try:
+            ledger.check_contents()
+            ledger.check_updates()
+        finally:
+            ledger.close()
+    except StateError as error:
+        text = str(error).replace(str(temporary), f"the ledger in {file}")
+        raise type(error)(text) from error
+
+
+def _refuse_over_newer(path: Path, about: About) -> None:
+    if not path.exists():
+        return
+    try:
+        with read_only(path) as ledger:
+            found = ledger.newest_round()
+    except DamagedState:
+        return  # what a backup is for
+    restored = RoundId(about.generation, about.round)
+    if found is not None and found >= restored:
+        raise ConfigError(
+            f"{path}: is at round {found}, and the backup of {about.made_at} at {restored}: what was learnt "
+            "and admitted since would be put aside; if that is what you want, say --force"
+        )

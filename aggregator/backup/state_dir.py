@@ -1,0 +1,25 @@
+"""Where the ledger lies that a command is about: where the program that serves has it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from aggregator.cli.installation.folder import FEDERATIONS
+from aggregator.config import FederationSettings
+from fedge.deployment import variables
+
+STATES = Path("/var/lib/fedge-aggregator")
+"""The parent of the folders that systemd makes for the services (StateDirectory)."""
+FOLDERS = {"FEDGE_AGGREGATOR_STATE__FOLDER": "", "FEDGE_AGGREGATOR_EXPORT__FOLDER": "export"}
+"""What the unit sets, relative to the service's folder."""
+
+
+def load(config: Path, environment: Mapping[str, str] = os.environ) -> FederationSettings:
+    """The configuration; that of an installed federation with the folders of its service.
+
+    Raises:
+        ConfigError: it cannot be read, or a value is wrong.
+        StateError: the service's folder is closed to this user.
+    """
+    environment = variables.of_service(config, FEDERATIONS, STATES, FOLDERS, environment)
+    return FederationSettings.load(config, environment)

@@ -1,0 +1,58 @@
+"""Which devices may count in a round, and can do what it requires: no other is awaited or admitted. Pure."""
+
+from dataclasses import replace
+
+from aggregator.core import effects as do
+from aggregator.core.federation import Federation, Phase, Step
+from fedge.wire.capabilities import BASE, lacking, told
+from fedge.wire.reasons import Reason
+
+NAMED = 5
+"""Devices that one line names at most."""
+
+
+def lacks(state: Federation, device: str) -> tuple[str, ...] | None:
+    """What the open round requires and a device cannot; None: it has not told what it can, and it matters."""
+    can = state.abilities.get(device)
+    found = lacking(state.requires, BASE if can is None else can)
+    return None if found and can is None else found
+
+
+def may_count(state: Federation, device: str) -> bool:
+    """Whether an update of a device can count in the open round, whatever is in it."""
+    if device in state.quarantined or device in state.turned_away:
+        return False
+    return (state.roster is None or device in state.roster) and lacks(state, device) == ()
+
+
+def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
+    """Take in what a device says that it can; where that is too little for the open round, say so."""
+    can = told(said)
+    before = state.abilities.get(device)
+    if before == can:
+        return state, []
+    state = replace(state, abilities=state.abilities.put(device, can))
+    if state.phase is not Phase.COLLECTING or not (names := lacking(state.requires, can)):
+        return state, []
+    if state.kind == "evaluate":  # nothing is lost that an upgrade would bring back
+        return state, []
+    text = f"round {state.round}: {device} cannot do {', '.join(names)}: it is neither awaited nor admitted"
+    return state, [do.Log("warning", text, device, Reason.UNSUPPORTED)]
+
+
+def unable(state: Federation) -> list[do.Effect]:
+    """What to say at the beginning of a round of the devices online that cannot do what it requires."""
+    found = {device: lack for device in state.online if (lack := lacks(state, device))}
+    if not found or state.kind == "evaluate":  # who cannot measure the last model is not missed
+        return []
+    names = ", ".join(sorted({name for each in found.values() for name in each}))
+    devices = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")
+    text = (
+        f"round {state.round}: {len(found)} of {len(state.online)} devices online cannot do {names}: "
+        f"{devices}; they are neither awaited nor admitted until they are upgraded"
+    )
+    if (able := sum(may_count(state, device) for device in state.online)) < state.enough:
+        text += (
+            f". The {able} that may count are fewer than the {state.enough} that it takes to close the round"
+        )
+    return [do.Log("warning", text)]

@@ -1,0 +1,50 @@
+"""When most devices decline because training fails, it is no device's data: the model is bad. Pure.
+
+They are most of those who were asked, which are all that are chosen and may count, and have answered
+or are online and not given up; and the others are too few to close the round. One device alone says
+nothing about a model, unless it is the whole quorum.
+"""
+
+from dataclasses import replace
+
+from aggregator.core import effects as do
+from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.story import way_back
+from fedge.wire.freshness import RoundId
+from fedge.wire.reasons import Reason
+
+FAILURES = frozenset({Reason.TRAINING_DIVERGED, Reason.FAILED})
+"""Why a device declines that could not train from the model."""
+
+
+def declines(state: Federation) -> Step:
+    """A device that was awaited until now declines: are the others too few without those who fail?"""
+    if state.admitted + len(state.awaited) >= state.enough:
+        return state, []
+    return blame(state)
+
+
+def blame(state: Federation) -> Step:
+    """Say, once a round, that its model is bad, if most of those who were asked failed to train from it."""
+    if state.kind != "train" or state.phase is not Phase.COLLECTING or state.blamed == state.round:
+        return state, []
+    failing, asked = len(state.failing), len(state.asked)
+    if failing < min(2, state.quorum_now):
+        return state, []
+    if 2 * failing <= asked or asked - failing >= state.enough:
+        return state, []
+    return replace(state, blamed=state.round), [do.Log("error", _text(state, failing, asked))]
+
+
+def _text(state: Federation, failed: int, asked: int) -> str:
+    model = RoundId(state.round.generation, state.round.round - 1)
+    begin = f"round {state.round}: {failed} of {asked} devices that were asked fail to train from the model "
+    if model.round == 0:
+        return begin + (
+            "that training begins with: [plan] learning_rate is too high, or what the survey measured is "
+            f"wrong. Lower it, or {way_back(model)}"
+        )
+    return begin + (
+        f"of round {model}: that model is bad. Unless [plan] was changed since, its learning rate is not to "
+        f"blame, whatever they say. To go back, {way_back(model)}"
+    )

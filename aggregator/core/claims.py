@@ -1,0 +1,245 @@
+"""What devices claim to have seen, against what a ledger knows: no single one decides. Pure.
+
+A claim is the round in a device's status. It is what a device says of itself, so its influence is bounded:
+
+* **How far.** Over what the ledger knows, at most one generation or `MORE_ROUNDS` rounds more are believed.
+  What is claimed beyond is no evidence at all; who claims it is named.
+* **By how many.** More than half of the devices that the ledger knows, whether they have spoken or not. Where
+  a claim is open and fewer than half of them have spoken, the others are waited for, for `HEARING_S`.
+* **A young ledger**, in which no round is closed, knows nobody and no bounds: it must not begin over the
+  memory of a fleet. There two devices are believed that are at least half of those heard.
+
+What devices claim moves the number of the next generation by no more than one beyond what is believed. An
+announcement is no claim: only the aggregator may write its topic, so it stops an older ledger by itself. Only
+where it is signed does it prove a number; without a signature it moves it by `MORE_GENERATIONS` at most, so
+that whoever forges one cannot use the numbers up.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedge.wire.freshness import RoundId
+
+MORE_ROUNDS = 1_000
+MORE_GENERATIONS = 1_000
+HEARING_S = 60.0
+"""So long are those waited for who have not spoken, from when what is retained began to come."""
+NOTHING = RoundId(0, 0)
+"""No round has been seen."""
+OTHERS_MAY_COME = (
+    "No round is closed in this ledger, so nobody is known who is to be heard: looking again, and listening "
+    "for others before that is final"
+)
+"""What to add where an aggregator stops that has begun with an empty ledger."""
+SHOWN = 5
+"""So many devices are named in one line."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a ledger knows."""
+
+    round: RoundId | None = None
+    """The one that is open or would be next; None: the ledger is new."""
+    devices: frozenset[str] = frozenset()
+    """Those that told it their status."""
+    young: bool = True
+    """No round is closed in it."""
+    roster: frozenset[str] | None = None
+    """Whose words count at all; None: everybody's."""
+
+    @property
+    def voters(self) -> frozenset[str]:
+        """The devices that are to be heard."""
+        if self.roster is None:
+            return self.devices
+        return self.roster if self.young else self.devices & self.roster
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What comes of the claims so far."""
+
+    outcome: Literal["fits", "behind", "undecided"]
+    """`undecided`: so many say that the ledger is old that those who are silent could make it certain."""
+    open: bool = False
+    """Whether it is worth waiting for those who have not spoken yet."""
+    believed: RoundId | None = None
+    """The newest round that enough devices claim, if the ledger does not know it."""
+    newer: Mapping[str, RoundId] = field(default_factory=dict)
+    """Who claims to have seen more than the ledger knows, as far as that counts."""
+    incredible: Mapping[str, RoundId] = field(default_factory=dict)
+    """Who claims what cannot be."""
+    text: str = ""
+    """Who said what, in words."""
+
+
+def is_near(claim: RoundId, known: RoundId) -> bool:
+    """Whether a fleet can have come from one round to another while a ledger was away."""
+    if claim.generation == known.generation:
+        return claim.round <= known.round + MORE_ROUNDS
+    return claim.generation == known.generation + 1 and claim.round <= MORE_ROUNDS
+
+
+def is_far(announced: RoundId, known: RoundId | None) -> bool:
+    """Whether it is likely that no aggregator has announced a round, to whom a ledger knows this one."""
+    if known is None:  # of a folder that was wiped
+        return announced.generation > MORE_GENERATIONS
+    return not is_near(announced, known)
+
+
+def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) -> Verdict:
+    """Whether a ledger is older than what its fleet has seen.
+
+    Args:
+        known: what the ledger knows.
+        spoken: the devices that have told their status.
+        claims: the newest round that each of them has seen; those without one claim nothing.
+    """
+    here = known.round or NOTHING
+    newer = {
+        device: claim
+        for device, claim in sorted(claims.items())
+        if claim > here and (known.roster is None or device in known.roster)
+    }
+    far = {device: claim for device, claim in newer.items() if not is_near(claim, here)}
+    if not known.young:
+        newer = {
+            device: claim for device, claim in newer.items() if device in known.voters and device not in far
+        }
+    if not newer:
+        return Verdict("fits", incredible=far)
+
+    voters = known.voters
+    heard = len(voters.intersection(spoken))
+    silent = sorted(voters.difference(spoken))
+    halfway = bool(voters) and 2 * heard >= len(voters)
+    text, enough = _testimony(known, spoken, newer)
+    believed = sorted(newer.values(), reverse=True)[enough - 1] if len(newer) >= enough else None
+    if known.young:
+        if believed is None:
+            return Verdict("fits", not halfway, None, newer, far, text)
+        # Where nobody is known, others may still come, and say that there is nothing.
+        if halfway or not voters:
+            return Verdict("behind", not halfway, believed, newer, {}, text)
+    else:
+        if believed is not None:
+            return Verdict("behind", False, believed, newer, far, text)
+        if halfway:
+            return Verdict("fits", False, None, newer, far, text)
+        if len(newer) == 1 or 2 * len(newer) < heard:
+            return Verdict("fits", True, None, newer, far, text)
+    return Verdict("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
+
+
+def are_few(claims: int, spoken: int, voters: int, *, young: bool) -> bool:
+    """Whether so few devices claim anything that none of it is believed, whoever they are, without a roster.
+
+    Then `judge` need not be asked, which looks at all of them: the ledger fits, and is not called outdated.
+
+    Args:
+        claims: how many claim to have seen more than the ledger knows.
+        spoken: how many devices have told their status.
+        voters: how many devices are known, these included.
+        young: no round is closed in the ledger.
+    """
+    return 2 * claims <= voters and (not young or claims < max(2, (spoken + 1) // 2))
+
+
+def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundId]) -> tuple[str, int]:
+    """Who said what, in words, and how many it takes to be believed."""
+    if known.young:
+        listed = len(spoken if known.roster is None else known.roster.intersection(spoken))
+        enough, of = max(2, (listed + 1) // 2), f"{listed} devices heard"
+    else:
+        enough, of = len(known.voters) // 2 + 1, f"{len(known.voters)} devices that this ledger knows"
+    who = f"{len(newer)} of the {of}"
+    if known.round is None:
+        return f"{who} say that they have seen rounds: {named(newer)}; and this ledger is new", enough
+    return f"{who} say that they have seen rounds after {known.round}: {named(newer)}", enough
+
+
+def next_generation(
+    known: Known, claims: Mapping[str, RoundId], verdict: Verdict, announced: RoundId, *, signed: bool
+) -> int:
+    """The generation after all that is believed; it may be one that cannot be counted any more.
+
+    Args:
+        known: what the ledger knows.
+        claims: what devices claim to have seen.
+        verdict: what was judged of it.
+        announced: the round of the retained announcement.
+        signed: its signature was verified, and is ours.
+    """
+    own = (known.round or NOTHING).generation
+    sworn = [own, announced.generation] if signed else [own]
+    told = [announced.generation, (verdict.believed or NOTHING).generation]
+    base = max([*sworn, *(number for number in told if number <= own + MORE_GENERATIONS)])
+    near = (claim.generation for claim in claims.values() if claim.generation <= base + 1)
+    return max([base, *near]) + 1
+
+
+def named(claims: Mapping[str, RoundId]) -> str:
+    """Who said what, in words."""
+    return listing([f"{device} ({claim})" for device, claim in claims.items()])
+
+
+def listing(words: Collection[str]) -> str:
+    """The first of them, and whether there are more."""
+    first = list(words)[:SHOWN]
+    more = len(words) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
+
+
+def incredible_text(claims: Mapping[str, RoundId], known: RoundId | None) -> str:
+    """What to tell an operator of devices that claim what cannot be."""
+    here = "is new" if known is None else f"knows {known}"
+    return (
+        f"not believed, as the newest round seen: {named(claims)}. This ledger {here}, and at most one "
+        f"generation or {MORE_ROUNDS} rounds more can be. A device that really holds such a number, because "
+        "somebody announced it, takes part again after `fedge-agent forget-rounds` there; where models are "
+        "signed, `fedge rotate-key` reaches all"
+    )
+
+
+def outdated_text(incredible: Mapping[str, RoundId], known: Known) -> str:
+    """What to add for an operator where most devices claim what cannot be: this may be a very old copy.
+
+    It stays a hint: as many could say that the fleet has seen what none can follow.
+    """
+    own = (known.round or NOTHING).generation
+    reached = [device for device, claim in incredible.items() if claim.generation <= own + 1]
+    if not known.voters or 2 * len(known.voters.intersection(reached)) <= len(known.voters):
+        return ""
+    return (
+        f". So say {len(known.voters.intersection(reached))} of the {len(known.voters)} devices that this "
+        "ledger knows: if it is an old copy, restore the newest one, or run once with --new-generation"
+    )
+
+
+def behind_text(who: str) -> str:
+    """What to tell an operator whose ledger is older than the fleet, with the ways on."""
+    return (
+        f"this ledger is older than what the fleet has seen: {who}. Was the state folder wiped, or restored "
+        "from an old backup? Either restore the newest copy of it, or run once with --new-generation to "
+        "begin anew with the devices following (to go on with the model of this ledger instead: "
+        "`fedge-aggregator new-generation --keep-model`)"
+    )
+
+
+def forged_text(announced: RoundId, topic: str) -> str:
+    """What to tell an operator of an announcement that is unsigned, and far from what the ledger knows."""
+    return (
+        f"round {announced} was announced, without a signature, and is far from what this ledger knows. If "
+        f"nobody here has announced it, clear the retained {topic!r} and look who may write there"
+    )
+
+
+def undecided_text(who: str) -> str:
+    """What to tell an operator when too few devices have spoken."""
+    return (
+        f"this ledger may be older than what the fleet has seen: {who}. Looking again later, when more "
+        "devices have spoken; to go on now, restore the newest copy of the state folder, or run once with "
+        "--new-generation"
+    )

@@ -1,0 +1,243 @@
+"""What the aggregator does: the core lists these, the runtime performs them.
+
+Those in `DURABLE` are committed before any other effect of the same turn is performed (law 4); those in
+`GATHERED` are written with the next beat, at the latest, for nothing that is seen depends on them.
+"""
+
+from dataclasses import dataclass
+
+from aggregator.core.verdicts import Answer, Missed
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.manifest import Cohort, Manifest
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Reason
+
+
+@dataclass(frozen=True)
+class SpoolFrame:
+    """Keep a frame."""
+
+    device: str
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class DropSpool:
+    """Forget the frames of an update that will not count."""
+
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class ReadUpdate:
+    """Put the frames together, check the digest, read the message: `UpdateRead`."""
+
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class SaveAnswer:
+    """Keep the verdict on an update of the round that is open."""
+
+    round: RoundId
+    device: str
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Take back that an update of the round that is open counts."""
+
+    round: RoundId
+    device: str
+    answer: Answer
+    """The verdict from now on."""
+
+
+@dataclass(frozen=True)
+class DropAnswer:
+    """Take back a refusal of who was set aside, in the round that is open: the update may come again."""
+
+    round: RoundId
+    device: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class CountRefusal:
+    """Count what a device sent in vain."""
+
+    device: str
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class SaveStatus:
+    """Keep what a device says of itself."""
+
+    device: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class SaveMissed:
+    """Keep how a device has let rounds wait in vain; None: it answers."""
+
+    device: str
+    missed: Missed | None
+
+
+@dataclass(frozen=True)
+class SaveRound:
+    """Keep who is chosen, before anybody is told."""
+
+    round: RoundId
+    kind: str
+    attempt: int
+    cohorts: tuple[Cohort, ...]
+    quorum: int | None = None
+    """The updates that it takes, where the rule is a share of the devices."""
+
+
+@dataclass(frozen=True)
+class SaveElapsed:
+    """Keep how long the round has lasted, for a restart."""
+
+    round: RoundId
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Subscribe:
+    """Subscribe to updates, statuses and `service`."""
+
+
+@dataclass(frozen=True)
+class PublishService:
+    """Publish the retained presence."""
+
+    service: Service
+
+
+@dataclass(frozen=True)
+class PublishBlobs:
+    """Publish all frames of task and model; `BlobsPublished` when the broker has them."""
+
+    round: RoundId
+    task: Blob
+    model: Blob | None
+
+
+@dataclass(frozen=True)
+class PublishManifest:
+    """Announce."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class ClearSlots:
+    """Clear the slots that the announced manifest does not name."""
+
+    task: int
+    model: int | None
+
+
+@dataclass(frozen=True)
+class SendReceipt:
+    """Answer a device."""
+
+    device: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class CloseRound:
+    """Compute the model from the admitted updates, and save it: `RoundClosed`, `CloseFailed` or
+    `MeanUnusable`.
+
+    It is computed off the loop's thread, and may take long.
+    """
+
+    round: RoundId
+    kind: str
+
+
+@dataclass(frozen=True)
+class ExportModel:
+    """Write the model for those who use it, as it is chosen after this round, and publish it:
+    `ExportPublished`.
+
+    A problem there never stops learning.
+    """
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Learning is done, and announced."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Abort:
+    """End the program: `gave_way` to another aggregator, or because a human has to decide."""
+
+    text: str
+    gave_way: bool
+    later: bool = False
+    """What may still be heard can change that."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Tell the operator, in one line.
+
+    Where a device is the cause it is named, with what it causes it by (one of few names): that is said once,
+    and then counted.
+    """
+
+    level: str
+    text: str
+    device: str | None = None
+    cause: str = ""
+
+
+DURABLE = (SpoolFrame, DropSpool, SaveAnswer, SetAside, DropAnswer, SaveMissed, SaveRound, SaveElapsed)
+
+GATHERED = (CountRefusal, SaveStatus)
+
+MOMENTS = ("Commit", "Acknowledge", "Average", "Export", "PublishExport")
+"""What the shell does that is no effect of the core, by the names of its failpoints."""
+
+Effect = (
+    SpoolFrame
+    | DropSpool
+    | ReadUpdate
+    | SaveAnswer
+    | SetAside
+    | DropAnswer
+    | CountRefusal
+    | SaveStatus
+    | SaveMissed
+    | SaveRound
+    | SaveElapsed
+    | Subscribe
+    | PublishService
+    | PublishBlobs
+    | PublishManifest
+    | ClearSlots
+    | SendReceipt
+    | CloseRound
+    | ExportModel
+    | Complete
+    | Abort
+    | Log
+)

@@ -1,0 +1,168 @@
+"""What can happen to a federation: everything that its decisions depend on comes in as one of these."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.core.stopping import Progress
+from aggregator.core.usual import Usual
+from aggregator.core.verdicts import Verdict
+from fedge.wire.frames import Refused
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Status
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
+
+
+@dataclass(frozen=True)
+class LinkUp:
+    """The broker accepted us."""
+
+    now_s: float
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """The connection is gone, or could not be made."""
+
+    now_s: float
+    reason: str
+    taken_over: bool = False
+
+
+@dataclass(frozen=True)
+class BlobsPublished:
+    """The broker holds all frames of task and model, or refuses them."""
+
+    now_s: float
+    round: RoundId
+    refusal: str | None
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """The operator has said which devices do not count, until he says otherwise: these and no others."""
+
+    now_s: float
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True)
+class FrameArrived:
+    """A frame on the update topic of `device`."""
+
+    now_s: float
+    device: str
+    frame: Frame
+    verdict: Verdict | None = None
+    """What the ledger holds of its update: the verdict of any round that is kept."""
+
+
+@dataclass(frozen=True)
+class GarbageArrived:
+    """Bytes on the update topic of `device` that are no frame; `digest` is their SHA-256."""
+
+    device: str
+    digest: bytes
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class UpdateRead:
+    """A complete update was read back from the spool, or cannot be read."""
+
+    now_s: float
+    device: str
+    digest: bytes
+    message: Update | Survey | Refused
+    remembered: bool = True
+    """The ledger still holds the verdicts of the round that it names, or that round is not closed yet."""
+
+
+@dataclass(frozen=True)
+class StatusSeen:
+    """A device's status."""
+
+    now_s: float
+    device: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class ServiceSeen:
+    """The `service` topic spoke: ourselves, or another aggregator."""
+
+    service: Service
+
+
+@dataclass(frozen=True)
+class ExportPublished:
+    """The broker holds the model that was chosen after a round, or why there is none."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True)
+class RoundClosed:
+    """The model of a round is computed and saved, the round closed in the ledger."""
+
+    now_s: float
+    round: RoundId
+    task: Blob
+    task_message: Task
+    model: Blob
+    progress: Progress
+    base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """The model's weights, of shape (p,)."""
+    usual: Usual = field(default_factory=Usual)
+    """How far from its base an update usually is, this round's included."""
+
+
+@dataclass(frozen=True)
+class CloseFailed:
+    """The admitted updates do not make a model; they stay admitted."""
+
+    now_s: float
+    round: RoundId
+    detail: str
+
+
+@dataclass(frozen=True)
+class MeanUnusable:
+    """The mean of the admitted updates is no model; without those of `devices` it would be one."""
+
+    now_s: float
+    round: RoundId
+    devices: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed; sent when `due_s(state)` is reached."""
+
+    now_s: float
+
+
+Event = (
+    LinkUp
+    | LinkDown
+    | BlobsPublished
+    | Quarantined
+    | FrameArrived
+    | GarbageArrived
+    | UpdateRead
+    | StatusSeen
+    | ServiceSeen
+    | ExportPublished
+    | RoundClosed
+    | CloseFailed
+    | MeanUnusable
+    | Tick
+)

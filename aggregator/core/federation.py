@@ -1,0 +1,220 @@
+"""All that the aggregator's decisions depend on: the state of its core."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.core.effects import Effect
+from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.quorum import FEWEST
+from aggregator.core.stopping import Progress, Stopping
+from aggregator.core.usual import Usual
+from aggregator.core.verdicts import Answer, Missed
+from fedge.algorithms.plan import Plan
+from fedge.identity.trust import Signers
+from fedge.wire.capabilities import required
+from fedge.wire.frames import Partial
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Cohort
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Decline
+from fedge.wire.messages.task import Task
+
+
+class Phase(StrEnum):
+    """Where a round is."""
+
+    PREPARING = "preparing"
+    COLLECTING = "collecting"
+    CLOSING = "closing"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How rounds run; the same keys as `[rounds]`."""
+
+    fraction: float
+    target: int | None
+    quorum: int | float
+    """A number of updates, or a share of the devices (`aggregator.core.quorum`)."""
+    deadline_s: float
+    max_norm: float = 100.0
+    clip_norm: float = 2.5
+    max_weight: float = 10.0
+
+
+@dataclass(frozen=True)
+class Federation:
+    """All that the aggregator's decisions depend on."""
+
+    rules: Rules
+    stopping: Stopping
+    plan: Plan
+    seed: int
+    roster: frozenset[str] | None
+    max_samples: int
+    ledger: bytes
+    instance: bytes
+    round: RoundId
+    kind: Literal["survey", "train", "evaluate"]
+    """`evaluate`: the devices only measure the newest model, which the round closes with unchanged."""
+    task: Blob
+    task_message: Task
+    weights: int
+    """p, the length of the model's vector."""
+    clip: float | None = None
+    """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;
+    None: none is wanted."""
+    signers: Signers = ()
+    """Our public keys, the one that signs announcements last; none: they are not signed."""
+    quarantined: frozenset[str] = frozenset()
+    """Devices that the operator has set aside: neither awaited nor counted."""
+    turned_away: Devices = field(default_factory=Devices)
+    """Those that were refused for that in the open attempt; who is lifted since may answer the next one."""
+    untrusting_devices: Devices = field(default_factory=Devices)
+    """Devices that believe a key which is none of ours."""
+    model: Blob | None = None
+    base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """The weights of `model`, of shape (p,): what the round's updates begin from."""
+    usual: Usual = field(default_factory=Usual)
+    """How far from its base an update of this generation usually is."""
+    phase: Phase = Phase.PREPARING
+    attempt: int = 0
+    """How often the round's deadline has passed below quorum."""
+    quorum: int | None = None
+    """The updates that the open attempt takes, where the rule is a share of the devices."""
+    cohorts: tuple[Cohort, ...] = ()
+    """By attempt; the last is the current one. The first that chooses everybody is that of all after it."""
+    elapsed_s: float = 0.0
+    since_s: float | None = None
+    """Since when the round's time runs on top of `elapsed_s`; None: it stands still, for there is no
+    connection, or the attempt was never announced."""
+    published: bool = False
+    """The broker has acknowledged task and model over the connection there is."""
+    announced: bool = False
+    """The open attempt was, over this connection or another: it is retained, and may be answered."""
+    waiting_from_s: float = 0.0
+    """The attempt's time when the connection there is began to be waited over."""
+    came_s: PerDevice[float] = field(default_factory=PerDevice)
+    """The attempt's time when each device began to be awaited that was not at its beginning."""
+    waited_s: PerDevice[float] = field(default_factory=PerDevice)
+    """How long the attempt had waited for each that is awaited again, before it came back; over the
+    connection there is."""
+    left_s: PerDevice[float] = field(default_factory=PerDevice)
+    """How long it has waited for each that went or declined since the last update that was admitted."""
+    vain_s: PerDevice[float] = field(default_factory=PerDevice)
+    """How long rounds have waited for each device since its last miss or update that was admitted."""
+    answers: PerDevice[Answer] = field(default_factory=PerDevice)
+    admitted: int = 0
+    """How many of the answers count."""
+    insufficient: frozenset[str] = frozenset()
+    """Whose updates were admitted when they did not make a model: it takes others."""
+    untried: int = 0
+    """How many of the answers that count are of none of these."""
+    partials: PerDevice[Partial] = field(default_factory=PerDevice)
+    spooled: int = 0
+    """What the partials are charged, in bytes."""
+    fleet: Devices = field(default_factory=Devices)
+    """Every device that has told its status, online or not."""
+    online: Devices = field(default_factory=Devices)
+    abilities: PerDevice[frozenset[str]] = field(default_factory=PerDevice)
+    """What each device can that has told its status, as names of `fedge.wire.capabilities`."""
+    declined: PerDevice[Decline] = field(default_factory=PerDevice)
+    """What each device last declined, of this round or another."""
+    awaited: Devices = field(default_factory=Devices)
+    """Online, chosen, not given up, and neither answered nor declined."""
+    asked: Devices = field(default_factory=Devices)
+    """Online or answered, chosen, and not given up unless they are failing; while the round collects."""
+    failing: Devices = field(default_factory=Devices)
+    """Those of them that decline because they cannot train from the model."""
+    unseen: Devices = field(default_factory=Devices)
+    """Who measures with classes that it does not train on, and was named for that in the log."""
+    missed: PerDevice[Missed] = field(default_factory=PerDevice)
+    """Devices that let rounds wait in vain since their last update that was admitted."""
+    blamed: RoundId | None = None
+    """The round of which it was said last that its model is bad."""
+    voters: Devices = field(default_factory=Devices)
+    """Every device that the ledger knew when it was taken up, or that has told its status."""
+    young: bool = False
+    """No round was closed in the ledger then."""
+    ahead: PerDevice[RoundId] = field(default_factory=PerDevice)
+    """Devices that claim to have seen rounds this ledger does not know, and which."""
+    incredible: Devices = field(default_factory=Devices)
+    """Those of which it was said that they claim what cannot be."""
+    other_leader: Service | None = None
+    """What another aggregator last said, if it said that it is online."""
+    progress: Progress = field(default_factory=Progress)
+    pushed_out: int = 0
+    """How often another client has taken our name at the broker."""
+    link_up: bool = False
+    exported: RoundId | None = None
+    """The round whose exported model the broker holds."""
+    beat: int = 0
+    beat_due_s: float = 0.0
+
+    @property
+    def enough(self) -> int:
+        """Admitted updates that it takes to close; a round that only measures is closed with none, too."""
+        if self.kind == "evaluate":
+            return 0
+        if self.insufficient and not self.untried and self.admitted == len(self.insufficient):
+            return max(self.quorum_now, self.admitted + 1)
+        return self.quorum_now
+
+    @property
+    def quorum_now(self) -> int:
+        """The updates that the rule wants, as a number."""
+        if isinstance(self.rules.quorum, int):
+            return self.rules.quorum
+        return FEWEST if self.quorum is None else self.quorum
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Whose answers count."""
+        return frozenset(device for device, answer in self.answers.items() if answer.verdict == "admitted")
+
+    @property
+    def furthest(self) -> float | None:
+        """How far from the model an update may be that is admitted; None: as far as it likes."""
+        return self.rules.max_norm * self.usual.distance or None
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the round requires of a device, as names of `fedge.wire.capabilities`."""
+        plan, task = self.plan if self.kind == "train" else None, self.task_message
+        return required(self.kind, plan, task.network, task.rules)
+
+    @property
+    def largest_update(self) -> int:
+        """Bytes that no update or survey of this task exceeds: its vectors and 64 KiB for the rest."""
+        columns = len(self.task_message.features) + len(self.task_message.outputs)
+        return 4 * self.weights + 24 * columns + 65_536
+
+    def answered(self, device: str, answer: Answer) -> "Federation":
+        """The state with a verdict on what a device sent, the first or another one."""
+        before = self.answers.get(device)
+        change = (answer.verdict == "admitted") - (before is not None and before.verdict == "admitted")
+        tried = not self.insufficient or device in self.insufficient
+        return replace(
+            self,
+            answers=self.answers.put(device, answer),
+            admitted=self.admitted + change,
+            untried=self.untried + (0 if tried else change),
+        )
+
+    def elapsed(self, now_s: float) -> float:
+        """Seconds this attempt has lasted."""
+        return self.elapsed_s + (0.0 if self.since_s is None else max(0.0, now_s - self.since_s))
+
+
+Step = tuple[Federation, list[Effect]]
+
+
+def service(state: Federation, *, online: bool = True) -> Service:
+    """The presence to publish; with `online=False` the last words."""
+    return Service(online=online, ledger=state.ledger, instance=state.instance, beat=state.beat)

@@ -1,0 +1,96 @@
+"""Devices that the operator has set aside: they are told, not awaited, not counted, and not revoked. Pure.
+
+It takes effect at once: in the round that is open, an update of theirs that was admitted already counts no
+more. So the set that the model is a function of is settled before the round is closed; a round that is being
+closed is left alone.
+"""
+
+from collections.abc import Set
+from dataclasses import replace
+
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.awaited import counted_anew
+from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.per_device import Devices
+from aggregator.core.receipts import SET_ASIDE
+from aggregator.core.verdicts import Answer
+from fedge.wire.frames import cost
+from fedge.wire.reasons import Reason
+
+NAMED = 20
+"""Devices that one line names at most."""
+
+
+def quarantined(state: Federation, event: on.Quarantined) -> Step:
+    """Take in who is set aside from now on."""
+    added, lifted = event.devices - state.quarantined, state.quarantined - event.devices
+    state = replace(state, quarantined=event.devices)
+    effects: list[do.Effect] = []
+    if added:
+        text = f"{_names(added)} set aside: neither awaited nor counted, until `fedge quarantine --lift`"
+        effects.append(do.Log("warning", text))
+    if lifted:
+        effects.append(do.Log("info", f"{_names(lifted)} no longer set aside: what comes counts again"))
+    state, more = isolate(state)
+    effects += more
+    state, more = _release(state)
+    if state.phase is Phase.COLLECTING:
+        state = counted_anew(state)
+    return state, effects + more
+
+
+def needed_again(state: Federation) -> Set[str]:
+    """Who was refused in the open attempt, and is lifted: if the others are too few to close the round."""
+    lifted = state.turned_away - state.quarantined
+    if not lifted or state.phase not in (Phase.PREPARING, Phase.COLLECTING):
+        return Devices()
+    return lifted if state.admitted + len(counted_anew(state).awaited) < state.enough else Devices()
+
+
+def _release(state: Federation) -> Step:
+    """Forget the refusals of those who are no longer set aside, also before this program was started.
+
+    Some believe that their update counts, others have kept it: all say it again when the next attempt begins.
+    """
+    if state.phase is Phase.DONE:
+        return state, []
+    effects: list[do.Effect] = []
+    answers, turned_away = state.answers, state.turned_away
+    for device, answer in state.answers.items():
+        if answer.reason is Reason.QUARANTINED and device not in state.quarantined:
+            answers, turned_away = answers.drop(device), turned_away.put(device)
+            effects.append(do.DropAnswer(state.round, device, answer.digest))
+    return replace(state, answers=answers, turned_away=turned_away), effects
+
+
+def isolate(state: Federation) -> Step:
+    """Let nothing count in the open round of those who are set aside."""
+    effects: list[do.Effect] = []
+    for device in sorted(state.quarantined):
+        if (partial := state.partials.get(device)) is not None:
+            spooled = state.spooled - cost(partial.size, partial.n)
+            state = replace(state, partials=state.partials.drop(device), spooled=spooled)
+            effects.append(do.DropSpool(device, partial.id))
+    answers = state.answers
+    counted = [d for d in sorted(state.quarantined) if d in answers and answers[d].verdict == "admitted"]
+    if counted and state.phase is Phase.CLOSING:
+        text = f"round {state.round} is being closed with what {', '.join(counted)} sent before: that counts"
+        return state, [*effects, do.Log("warning", text)]
+    for device in counted if state.phase is not Phase.DONE else ():
+        before = answers[device]
+        answer = Answer(
+            before.digest, "refused", Reason.QUARANTINED, SET_ASIDE, before.samples, before.metrics
+        )
+        state = state.answered(device, answer)
+        effects += [
+            do.SaveAnswer(state.round, device, answer),
+            do.DropSpool(device, answer.digest),
+            do.Log("warning", f"round {state.round}: what {device} sent counts no more"),
+        ]
+    return state, effects
+
+
+def _names(devices: frozenset[str]) -> str:
+    named = ", ".join(sorted(devices)[:NAMED]) + (", …" if len(devices) > NAMED else "")
+    return f"{named} {'is' if len(devices) == 1 else 'are'}"

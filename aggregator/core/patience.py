@@ -1,0 +1,176 @@
+"""Whom rounds wait for no longer: who is online and lets deadlines pass, or sends what is refused. Pure.
+
+A round that has its quorum waits for each device that is online, chosen, and has neither answered nor
+declined. One that is only said to be online could so hold up every round until its deadline. So a device is
+given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
+
+* rounds that had their quorum waited for it in vain, for half of the deadline all in all: in one round or in
+  several, whether it was silent until the deadline, went, or declined late. Two times do not count: that
+  before a break of the connection to the broker, for the device may not be back; and, for a device that has
+  gone or declined, that before an update of another one was admitted, for the round waited for that one too;
+* a round waited for it, and its one answer was refused.
+
+Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.
+Nothing else changes for a device that was given up: it is chosen as before and its update is admitted. It is
+awaited once more in the tenth round after its last miss, and in the first of a new generation. Who declines
+at once misses nothing, and neither does who is offline.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from aggregator.core import effects as do
+from aggregator.core.ability import may_count
+from aggregator.core.federation import Federation, Step
+from aggregator.core.per_device import PerDevice
+from aggregator.core.verdicts import Missed
+from fedge.wire.freshness import Attempt
+
+MISSES = 2
+"""So many misses in a row, and a device is given up."""
+SHARE = 0.5
+"""So much of the deadline a device must have been awaited in vain for a miss."""
+AGAIN = 10
+"""So many rounds after its last miss it is awaited once more."""
+NAMED = 5
+"""Devices that one line names at most."""
+
+
+def is_given_up(state: Federation, device: str) -> bool:
+    """Whether the open round does not wait for a device."""
+    missed = state.missed.get(device)
+    if missed is None or missed.times < MISSES:
+        return False
+    last = missed.last.round
+    return state.round.generation == last.generation and state.round.round < last.round + AGAIN
+
+
+def given_up(state: Federation) -> list[str]:
+    """The devices that the open round does not wait for, by name."""
+    return [device for device in state.missed if is_given_up(state, device)]
+
+
+def waited(before: Federation, taken: Step, now_s: float, moved: Iterable[str]) -> Step:
+    """Note since when devices are awaited that were not before, and how long others were.
+
+    `moved`: all devices of which one or the other may be true.
+    """
+    state, effects = taken
+    here = (state.round, state.attempt)
+    if state.awaited is before.awaited or here != (before.round, before.attempt):
+        return taken
+    elapsed_s = state.elapsed(now_s)
+    came_s, waited_s, left_s = state.came_s, state.waited_s, state.left_s
+    for device in moved:
+        if device in before.awaited and device not in state.awaited:
+            left_s = left_s.put(device, _waited_s(before, device, elapsed_s))
+            waited_s = waited_s.drop(device)
+        elif device in state.awaited and device not in before.awaited:
+            came_s = came_s.put(device, elapsed_s)
+            if device in left_s:
+                waited_s, left_s = waited_s.put(device, left_s[device]), left_s.drop(device)
+    return replace(state, came_s=came_s, waited_s=waited_s, left_s=left_s), effects
+
+
+def _waited_s(state: Federation, device: str, elapsed_s: float) -> float:
+    """How long the open attempt has waited for a device."""
+    if device not in state.awaited:
+        return state.left_s.get(device, 0.0)
+    before_s = state.waited_s.get(device, 0.0)
+    return before_s + elapsed_s - state.came_s.get(device, state.waiting_from_s)
+
+
+def in_vain(state: Federation, now_s: float) -> Step:
+    """A round closes: a miss for each device that has not answered it, and was awaited for too long."""
+    elapsed_s, least_s = state.elapsed(now_s), state.rules.deadline_s * SHARE
+    vain_s, silent = state.vain_s, list[str]()
+    for device in sorted({*state.awaited, *state.left_s}):
+        if device in state.answers or device in state.quarantined:
+            continue
+        spent_s = vain_s.get(device, 0.0) + _waited_s(state, device, elapsed_s)
+        vain_s = vain_s.put(device, spent_s) if 0 < spent_s < least_s else vain_s.drop(device)
+        if spent_s >= least_s:
+            silent.append(device)
+    state, effects, counted = _count(replace(state, vain_s=vain_s), silent)
+    if not counted:
+        return state, effects
+    late = "the deadline has passed, and " if elapsed_s >= state.rules.deadline_s else ""
+    said = f"round {state.round}: {late}{_listing(counted)} did not answer"
+    lost = [device for device in counted if is_given_up(state, device)]
+    if lost:
+        said += f". After {MISSES} misses rounds no longer wait for {_listing(lost)}, {_until(state)}"
+    return state, [*effects, do.Log("warning" if lost else "info", said)]
+
+
+def answered(state: Federation, device: str) -> Step:
+    """A device's one answer in the open round was judged."""
+    answer, missed = state.answers[device], state.missed.get(device)
+    if answer.verdict != "admitted":
+        if (before_s := state.waited_s.get(device)) is not None:
+            left_s = state.left_s.put(device, before_s)
+            state = replace(state, waited_s=state.waited_s.drop(device), left_s=left_s)
+        if is_given_up(state, device):
+            return state, []
+        state, effects, counted = _count(state, [device])
+        if counted and is_given_up(state, device):
+            said = (
+                f"round {state.round}: rounds no longer wait for {device}, whose answer was refused "
+                f"({answer.reason}): {MISSES} misses. It is awaited again {_until(state)}"
+            )
+            effects.append(do.Log("warning", said, device, "given up"))
+        return state, effects
+    # The round has waited for this one too: with those that are gone nobody may have had to wait.
+    waited_s, vain_s = state.waited_s.drop(device), state.vain_s.drop(device)
+    missed_by = state.missed.drop(device)
+    state = replace(state, waited_s=waited_s, left_s=PerDevice(), vain_s=vain_s, missed=missed_by)
+    if missed is None:
+        return state, []
+    effects = [do.SaveMissed(device, None)]
+    if missed.times >= MISSES:
+        said = f"round {state.round}: {device} answers; rounds wait for it again"
+        effects.append(do.Log("info", said, device, "awaited again"))
+    return state, effects
+
+
+def too_few(state: Federation) -> list[do.Effect]:
+    """What to say at the beginning of a round that cannot close without those it does not wait for."""
+    able = [device for device in state.online if may_count(state, device)]
+    lost = [device for device in able if is_given_up(state, device)]
+    others = len(able) - len(lost)
+    if not lost or others >= state.enough:
+        return []
+    said = (
+        f"round {state.round}: it does not wait for {_listing(lost)}, who missed deadlines, and the other "
+        f"{others} devices online that may count are fewer than the {state.enough} that it takes to close "
+        "it: it stays open until its deadline"
+    )
+    return [do.Log("warning", said)]
+
+
+def unheard(state: Federation) -> str:
+    """Whom an attempt below quorum has waited for in vain, for its log; nothing is held against them."""
+    return f". Online and silent: {_listing(list(state.awaited))}" if state.awaited else ""
+
+
+def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[do.Effect], list[str]]:
+    """Count a miss for each of these that has none yet in the open attempt."""
+    here = Attempt(state.round, state.attempt)
+    new: dict[str, Missed] = {}
+    for device in devices:
+        before = state.missed.get(device)
+        if before is None or before.last != here:
+            new[device] = Missed(min(MISSES, 1 + (before.times if before is not None else 0)), here)
+    if new:
+        state = replace(state, missed=state.missed.put_all(new))
+    return state, [do.SaveMissed(device, missed) for device, missed in new.items()], list(new)
+
+
+def _until(state: Federation) -> str:
+    return (
+        f"until an update is admitted or round {state.round._replace(round=state.round.round + AGAIN)} opens"
+    )
+
+
+def _listing(devices: list[str]) -> str:
+    more = len(devices) - NAMED
+    return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")

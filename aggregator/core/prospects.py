@@ -1,0 +1,45 @@
+"""Which rules of a configuration cannot come true, before a round has shown it. Pure."""
+
+from collections.abc import Collection
+
+from aggregator.config import FederationSettings
+from aggregator.core.quorum import FEWEST
+
+
+def hopeless(settings: FederationSettings, quarantined: Collection[str] = ()) -> list[str]:
+    """What an operator should hear at the start: each rule that cannot come true, and what to do, in a line.
+
+    Args:
+        settings: the configuration; it is valid.
+        quarantined: the devices that do not count for now.
+    """
+    found = []
+    stopping, rounds = settings.stopping, settings.rounds
+    if stopping.patience is not None and stopping.patience >= stopping.rounds:
+        found.append(
+            f"[stopping] patience = {stopping.patience} cannot end learning: {stopping.rounds} rounds are "
+            "asked, and the first of them measures what the others may improve on. Set it below "
+            f"{stopping.rounds}, or more [stopping] rounds"
+        )
+    found += [
+        f"[stopping] {name} cannot end learning: one round is asked, and a model is measured by the round "
+        "after the one that made it. Set more [stopping] rounds"
+        for name in ("accuracy", "rmse")
+        if getattr(stopping, name) is not None and stopping.rounds == 1
+    ]
+    roster = settings.federation.devices
+    if roster is not None:
+        left = len(set(roster) - set(quarantined))
+        if left < (rounds.quorum if isinstance(rounds.quorum, int) else FEWEST):
+            found.append(
+                f"no round can close: [rounds] quorum = {rounds.quorum}, and of the {len(roster)} devices in "
+                f"[federation] devices {left} are not in quarantine. Lower the quorum, or lift one (`fedge "
+                "quarantine --lift`)"
+            )
+        elif rounds.target is not None and left < rounds.target:
+            found.append(
+                f"[rounds] target = {rounds.target} cannot be reached by the {left} devices of [federation] "
+                "devices that are not in quarantine: each round waits for those that are online, or for its "
+                "deadline"
+            )
+    return found

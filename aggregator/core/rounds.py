@@ -1,0 +1,142 @@
+"""What the aggregator decides: `step(state, event) -> (state, effects)`, and nothing else affects it.
+
+Pure (law 1). Effects are performed in the order they are listed; those in `DURABLE` are committed before
+any other effect of the same turn is performed, so nothing is seen that a crash could forget (law 4).
+
+    PREPARING ──frames acknowledged──► COLLECTING ──target, all answered, or deadline──► CLOSING
+        ▲                                 │  ▲ └─ deadline below quorum: attempt + 1 ─┘     │
+        └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
+                                                             stopping rule, measured ──► DONE
+
+What devices measure they tell of the model that a round begins from. So once the stopping rule has come
+true, one more round asks for nothing but that, of the newest model: its kind is `evaluate`, it is closed with
+whatever has come at its deadline, and leaves the model as it is. It is left out where those online who can do
+it are too few to speak for who made the model, or no round has told a figure by which one could be better.
+
+A deadline is of the time with a connection since the attempt was first announced: without one its time stands
+still, and the next attempt begins when it can be announced, so that none passes of which nobody could hear.
+Who lets deadlines pass is given up (`aggregator.core.patience`).
+
+CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
+again. If no model comes of it, the round is COLLECTING again, with the next attempt. If some updates make the
+mean unusable, they are set aside; with enough others the round stays CLOSING, and is computed of those.
+"""
+
+from dataclasses import replace
+
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core import patience
+from aggregator.core.announcement import blobs_published, link_down, link_up, model_round
+from aggregator.core.attempts import again, draw, quorum_now
+from aggregator.core.awaited import noted
+from aggregator.core.federation import Federation, Phase, Step, service
+from aggregator.core.isolation import needed_again, quarantined
+from aggregator.core.partials import frame_arrived, garbage_arrived
+from aggregator.core.rivals import service_seen
+from aggregator.core.round_end import close_failed, close_if_due, finished, mean_unusable, round_closed
+from aggregator.core.statuses import status_seen
+from aggregator.core.updates import update_read
+
+BEAT_S = 10.0
+NAMED = 20
+"""So many devices are named in one line."""
+
+
+def due_s(state: Federation) -> float:
+    """When a `Tick` is wanted next."""
+    if state.phase is Phase.COLLECTING and state.since_s is not None:
+        return min(state.beat_due_s, state.since_s + state.rules.deadline_s - state.elapsed_s)
+    return state.beat_due_s
+
+
+def start(state: Federation, now_s: float) -> Step:
+    """Begin, from what the ledger knows: announce the open round, or that learning is done."""
+    state = replace(state, beat_due_s=now_s + BEAT_S)
+    if state.phase is Phase.DONE and (why := finished(state)) is not None:
+        return state, [do.Complete(why)]
+    if not state.cohorts:
+        return draw(state)
+    if state.quorum is None and (quorum := quorum_now(state)) is not None:  # it was drawn under another rule
+        saved = do.SaveRound(state.round, state.kind, state.attempt, state.cohorts, quorum)
+        return replace(state, quorum=quorum), [saved, do.SaveElapsed(state.round, state.elapsed_s)]
+    return state, []
+
+
+def step(state: Federation, event: on.Event) -> Step:
+    """One event's consequences. An event that does not fit changes nothing."""
+    match event:
+        case on.LinkUp():
+            return link_up(state, event)
+        case on.LinkDown():
+            return link_down(state, event)
+        case on.BlobsPublished():
+            taken = blobs_published(state, event)
+            return taken if taken[0] is state else _then_close(taken, event.now_s)
+        case on.Quarantined():
+            taken = _quarantined(state, event)
+            moved = state.awaited ^ taken[0].awaited
+            return _then_close(patience.waited(state, taken, event.now_s, moved), event.now_s)
+        case on.FrameArrived():
+            return frame_arrived(state, event)
+        case on.GarbageArrived():
+            return garbage_arrived(state, event)
+        case on.UpdateRead():
+            return _then_close(_update_read(state, event), event.now_s)
+        case on.StatusSeen():
+            taken = status_seen(state, event)
+            return _then_close(patience.waited(state, taken, event.now_s, (event.device,)), event.now_s)
+        case on.ServiceSeen():
+            return service_seen(state, event)
+        case on.ExportPublished():
+            return (replace(state, exported=event.round) if event.round == model_round(state) else state), []
+        case on.RoundClosed():
+            return round_closed(state, event)
+        case on.CloseFailed():
+            return close_failed(state, event)
+        case on.MeanUnusable():
+            return mean_unusable(state, event)
+        case on.Tick():
+            return _tick(state, event.now_s)
+
+
+def _quarantined(state: Federation, event: on.Quarantined) -> Step:
+    """Who is lifted, and was refused in this attempt, is asked again if the round needs it."""
+    state, effects = quarantined(state, event)
+    needed = needed_again(state)
+    if not needed:
+        return state, effects
+    named = ", ".join(sorted(needed)[:NAMED]) + (", …" if len(needed) > NAMED else "")
+    one = len(needed) == 1
+    why = f"{named} {'counts' if one else 'count'} again, and the round needs {'it' if one else 'them'}"
+    state, more = again(state, event.now_s, why)
+    return state, effects + more
+
+
+def _update_read(state: Federation, event: on.UpdateRead) -> Step:
+    known = event.device in state.answers
+    state, effects = update_read(state, event)
+    if known or event.device not in state.answers:
+        return state, effects
+    state, more = patience.answered(state, event.device)
+    if state.phase is Phase.COLLECTING:
+        state = noted(state, event.device)
+    return state, effects + more
+
+
+def _then_close(taken: Step, now_s: float) -> Step:
+    state, effects = taken
+    state, closing = close_if_due(state, now_s)
+    return state, effects + closing
+
+
+def _tick(state: Federation, now_s: float) -> Step:
+    effects: list[do.Effect] = []
+    if now_s >= state.beat_due_s:
+        state = replace(state, beat=(state.beat + 1) % 2**31, beat_due_s=now_s + BEAT_S)
+        if state.since_s is not None and state.phase is not Phase.DONE:  # to close may take long
+            effects.append(do.SaveElapsed(state.round, state.elapsed(now_s)))
+        if state.link_up:
+            effects.append(do.PublishService(service(state)))
+    state, closing = close_if_due(state, now_s)
+    return state, effects + closing

@@ -1,0 +1,100 @@
+"""What the log says of closed rounds and of the end: the rules' figures, and the best model. Pure.
+
+A line is made of parts, so that another part can be put between them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from aggregator.core.stopping import FIGURES, FIRST_ROUNDS, FigureName, Progress, Stopping
+from fedge.wire.freshness import RoundId
+
+
+def line(parts: Sequence[str]) -> str:
+    """One line of its parts."""
+    return ", ".join(part for part in parts if part)
+
+
+def closed(
+    round_id: RoundId, kind: str, devices: int, samples: int, summary: Mapping[str, float], progress: Progress
+) -> list[str]:
+    """The parts of what is said of a closed round; `progress` is that with this round."""
+    parts = [f"round {round_id}: {kind} closed", f"{devices} devices", f"{samples} samples"]
+    if kind == "train" and "loss" in summary:
+        parts.append(f"training loss {summary['loss']:.4f}")
+    if kind != "survey":
+        parts += measured(progress, round_id.generation)
+    return [*parts, f"{summary['seconds']:.2f} s"]
+
+
+def measured(progress: Progress, generation: int) -> list[str]:
+    """The figures of the model that was measured last, and the best one so far."""
+    model = f"model of round {RoundId(generation, progress.measured)}"
+    figures = progress.newest
+    told = [FIGURES[name] for name in _in_order(progress.by) if FIGURES[name].key in figures]
+    if not told:
+        few = (
+            "too few devices told figures of it"
+            if progress.final is not None
+            else "no figures of held-out rows"
+        )
+        return [f"{model} not measured: {few}", *_best(progress)]
+    parts = [figure.text(figures[figure.key]) for figure in told]
+    parts[0] = f"{model}: {parts[0]}"
+    best = _best(progress) if told[0] is FIGURES[progress.by] else []
+    parts[1:1] = best
+    if "rmse_mean" in figures:
+        parts.append(f"RMSE of always the mean {figures['rmse_mean']:.4g}")
+    return parts if best else [*parts, *_best(progress)]
+
+
+def _in_order(first: FigureName) -> list[FigureName]:
+    """The figure that the rules go by, and then the others."""
+    return [first, *(name for name in FIGURES if name != first)]
+
+
+def _best(progress: Progress) -> list[str]:
+    best = progress.best
+    if best is None:
+        return []
+    ago = progress.measured - best.round
+    when = "this one" if ago == 0 else f"in round {best.round} ({ago} round{'s' if ago > 1 else ''} ago)"
+    return [f"best {when}" if ago == 0 else f"best {best.value:.4f} {when}"]
+
+
+def finished(reason: str, progress: Progress, generation: int) -> str:
+    """Why learning is over, and what it has come to."""
+    if progress.best is None and not any(figure.key in progress.newest for figure in FIGURES.values()):
+        return reason
+    unmeasured = f"the newest model, of round {RoundId(generation, progress.made)}, is not measured"
+    parts = measured(progress, generation)
+    return line([reason, *parts, unmeasured if progress.final is None else ""])
+
+
+def missing(stopping: Stopping, progress: Progress) -> str | None:
+    """What to say where a rule's figure has not come for some rounds; once in each row of such rounds."""
+    lacks = [name for name in stopping.needs if progress.untold.get(name) == FIRST_ROUNDS]
+    if not lacks:
+        return None
+    labels = " and ".join(FIGURES[name].label for name in lacks)
+    keys = " and ".join(_key(stopping, name) for name in lacks)
+    return (
+        f"no {labels} came with the last {FIRST_ROUNDS} rounds, so that [stopping] {keys} cannot end "
+        "learning: the devices hold no rows out ([data] holdout = 0), or fewer than three of those that "
+        "count do and others do not, or their program is older and does not tell it. Set [data] holdout on "
+        f"the devices; until then learning ends after [stopping] rounds = {stopping.rounds}"
+    )
+
+
+def _key(stopping: Stopping, name: FigureName) -> str:
+    keys: list[str] = []
+    if name in ("accuracy", "rmse") and getattr(stopping, name) is not None:
+        keys.append(name)
+    if stopping.patience is not None and stopping.patience_on == name:
+        keys.append("patience")
+    return " and ".join(keys)
+
+
+def way_back(bad: RoundId) -> str:
+    """What to do about the model of a round, in words: go back to that of the round before."""
+    before = f" --from-round {bad.round - 1}" if bad.round > 0 else ""
+    return f"run `fedge-aggregator new-generation{before}`; nothing is stopped (docs/keeping.md, A bad model)"

@@ -1,0 +1,303 @@
+"""How a federation is taken over: look on until enough has been seen, then serve it, or say why not. Pure.
+
+`step(state, event) -> (state, effects)` runs from the first connection to the moment when serving may begin;
+`aggregator.shell.leader_check` performs the effects, for production and for the simulated world alike. Who
+looks on takes no part: it subscribes, listens, and publishes nothing.
+
+| state       | event                   | becomes     | effects                                       |
+|-------------|-------------------------|-------------|-----------------------------------------------|
+| away        | `LinkUp`                | subscribing | `Subscribe`                                   |
+| subscribing | `Subscribed`            | watching    |                                               |
+| these two   | `ServiceSeen`, it moved | the same    | `GiveWay`                                     |
+| these two   | other messages          | the same    | `Log`, once, if another one says it is online |
+| watching    | `Tick`, devices missing | the same    | `Log`, once, who is waited for                |
+| watching    | `Tick`, silent for long | subscribing | `Subscribe`, once a connection                |
+| watching    | `Tick`, enough was seen | over        | `TakeUp` or `Abort`; `Log` who is not believed |
+| these three | `LinkDown`              | away        | `Log`                                         |
+
+Everything else changes nothing. A lost connection begins the watching anew: what is retained comes again.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from aggregator.core import claims
+from aggregator.core.claims import HEARING_S, NOTHING, Known, Verdict
+from aggregator.core.presence import RETAINED_S, LeaderCheck
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_COUNTER
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Status
+from fedge.wire.topics import Topics
+
+FRESH_S = 5.0
+"""Where nothing has come for so much longer than it has to be quiet, the broker is asked again."""
+
+# ── what happens ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class LinkUp:
+    """The broker accepted us."""
+
+    now_s: float
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """The connection is gone, or could not be made."""
+
+    reason: str | None
+    """What to tell of it; None: nothing, as that was said lately."""
+
+
+@dataclass(frozen=True)
+class Subscribed:
+    """The broker answered the subscription: what is retained comes from now on."""
+
+    now_s: float
+
+
+@dataclass(frozen=True)
+class ServiceSeen:
+    """The `service` topic spoke; `age_s`: how long the message has lain at the broker."""
+
+    now_s: float
+    service: Service
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ManifestSeen:
+    """The `round` topic spoke; where announcements are signed, it was one of ours."""
+
+    now_s: float
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class StatusSeen:
+    """A device's status."""
+
+    now_s: float
+    device: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed."""
+
+    now_s: float
+
+
+Event = LinkUp | LinkDown | Subscribed | ServiceSeen | ManifestSeen | StatusSeen | Tick
+
+# ── what is done about it ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Subscribe:
+    """Subscribe to the service, the announcement and the statuses of the federation."""
+
+
+@dataclass(frozen=True)
+class GiveWay:
+    """End: another aggregator serves this federation."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Abort:
+    """End: the ledger does not fit what was seen; `later`: what may still be heard can change that."""
+
+    text: str
+    later: bool = False
+
+
+@dataclass(frozen=True)
+class TakeUp:
+    """Enough has been seen, and the ledger fits: serve."""
+
+    watch: LeaderCheck
+    generation: int | None = None
+    """The one to begin; None: go on with the ledger's."""
+    incredible: frozenset[str] = frozenset()
+    """Devices that claimed what cannot be: it was said."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Tell the operator, in one line."""
+
+    level: str
+    text: str
+
+
+Effect = Subscribe | GiveWay | Abort | TakeUp | Log
+
+# ── the machine ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """All that a takeover's decisions depend on."""
+
+    federation: str
+    broker: str
+    """Its URL, for messages."""
+    key: bytes | None = None
+    """The public key that we sign with; None: announcements are not signed."""
+    known: Known = field(default_factory=Known)
+    """What the ledger knows."""
+    new_generation: bool = False
+    """The next generation is to begin, whatever the ledger knows."""
+    watch: LeaderCheck | None = None
+    """What has been seen on this connection; None: there is none."""
+    subscribed_s: float | None = None
+    """Since when what is retained has been coming."""
+    first_s: float | None = None
+    """When that was for the first time, on whichever connection."""
+    hold_s: float = 0.0
+    """Until then devices that have not spoken are waited for."""
+    asked: bool = False
+    """The broker was asked again on this connection, as nothing had come for long."""
+    listens: bool = False
+    """It was said that they are."""
+    suspects: bool = False
+    """It was said that another aggregator says it is online."""
+    over: bool = False
+    """Enough has been seen."""
+
+
+Step = tuple[Takeover, list[Effect]]
+
+
+def due_s(state: Takeover) -> float | None:
+    """When a `Tick` is wanted, even if nothing happens; None: only what happens counts."""
+    if state.watch is None or state.subscribed_s is None or state.over:
+        return None
+    return max(state.watch.over_s(state.subscribed_s + RETAINED_S), state.hold_s)
+
+
+def step(state: Takeover, event: Event) -> Step:
+    """What an event changes, and what is to be done about it."""
+    if state.over:
+        return state, []
+    match event:
+        case LinkUp(now_s):
+            return replace(state, watch=LeaderCheck(now_s), subscribed_s=None, asked=False), [Subscribe()]
+        case LinkDown(reason):
+            return (
+                replace(state, watch=None, subscribed_s=None),
+                [Log("warning", f"not connected: {reason}")] if reason is not None else [],
+            )
+        case Tick(now_s):
+            due = due_s(state)
+            if due is None or now_s < due or state.watch is None:
+                return state, []
+            if not state.asked and now_s > state.watch.seen_s + state.watch.quiet_s + FRESH_S:
+                # A line that is dead is as silent as one on which nobody speaks: have all that is retained
+                # sent again, and judge by that.
+                watch = replace(state.watch, seen_s=now_s)
+                return replace(state, watch=watch, subscribed_s=None, asked=True), [Subscribe()]
+            return _concluded(state, state.watch, now_s)
+    if state.watch is None:  # a message of a connection that is gone
+        return state, []
+    return _seen(state, state.watch, event)
+
+
+def _seen(
+    state: Takeover, watch: LeaderCheck, event: Subscribed | ServiceSeen | ManifestSeen | StatusSeen
+) -> Step:
+    """Something was seen on the connection there is."""
+    match event:
+        case Subscribed(now_s):
+            first_s = now_s if state.first_s is None else state.first_s
+            watch = watch.subscribed(now_s)
+            return replace(state, watch=watch, subscribed_s=now_s, first_s=first_s), []
+        case ServiceSeen(now_s, service, age_s):
+            return _judged(replace(state, watch=watch.service(service, now_s, age_s)))
+        case ManifestSeen(now_s, manifest):
+            return replace(state, watch=watch.manifest(manifest, now_s), hold_s=0.0), []
+        case StatusSeen(now_s, device, status):
+            return replace(state, watch=watch.status(device, status, now_s, state.key), hold_s=0.0), []
+
+
+def _judged(state: Takeover) -> Step:
+    """Is another aggregator alive?"""
+    other = state.watch.other if state.watch is not None else None
+    if state.watch is None or other is None:
+        return state, []
+    if state.watch.moved:
+        return state, [
+            GiveWay(
+                f"another aggregator serves federation {state.federation!r} at {state.broker} "
+                f"(instance {other.instance.hex()[:8]}): giving way to it"
+            )
+        ]
+    if state.suspects:
+        return state, []
+    said = Log("info", "another aggregator says it is online; watching whether it is alive")
+    return replace(state, suspects=True), [said]
+
+
+def _concluded(state: Takeover, watch: LeaderCheck, now_s: float) -> Step:
+    """All that is retained has come: take up or give up, unless there is somebody to wait for."""
+    known = state.known
+    verdict = claims.judge(known, watch.devices, watch.devices)
+    beyond = watch.announced_beyond(known.round)
+    announced, signed = watch.announced or NOTHING, state.key is not None
+    hold_s = HEARING_S + (now_s if state.first_s is None else state.first_s)
+    # The next generation is after all that was claimed, and one that few claim may still be believed.
+    waits = known.young and bool(verdict.incredible) if state.new_generation else beyond is None
+    if verdict.open and waits and now_s < hold_s:
+        said = f"{verdict.text}; listening {hold_s - now_s:.0f} s at most for others before that is judged"
+        told: list[Effect] = [] if state.listens else [Log("warning", said)]
+        return replace(state, hold_s=hold_s, listens=True), told
+
+    effects: list[Effect] = []
+    if verdict.incredible:
+        said = claims.incredible_text(verdict.incredible, known.round)
+        effects.append(Log("warning", said + claims.outdated_text(verdict.incredible, known)))
+    if state.new_generation:
+        effects += _next(state, watch, verdict)
+    elif beyond is not None:
+        far = not signed and claims.is_far(announced, known.round)
+        effects.append(Abort(claims.behind_text(beyond) + (f". {_forged(state, announced)}" if far else "")))
+    elif verdict.outcome == "behind":
+        effects.append(Abort(claims.behind_text(verdict.text)))
+    elif verdict.outcome == "undecided":
+        effects.append(Abort(claims.undecided_text(verdict.text), later=True))
+    else:
+        effects.append(TakeUp(watch, None, frozenset(verdict.incredible)))
+    return replace(state, over=True), effects
+
+
+def _forged(state: Takeover, announced: RoundId) -> str:
+    return claims.forged_text(announced, Topics(state.federation).round)
+
+
+def _next(state: Takeover, watch: LeaderCheck, verdict: Verdict) -> list[Effect]:
+    """Begin the next generation, if it can be counted."""
+    announced, signed = watch.announced or NOTHING, state.key is not None
+    number = claims.next_generation(state.known, watch.devices, verdict, announced, signed=signed)
+    if number > MAX_COUNTER:
+        return [
+            Abort(
+                f"generation {number - 1} is announced under our key or stands in this ledger, and none can "
+                "follow it. Begin with an empty state folder: where models are signed, after `fedge "
+                "rotate-key`; elsewhere with `fedge-agent forget-rounds` on each device"
+            )
+        ]
+    effects: list[Effect] = []
+    if announced.generation >= number:
+        effects.append(
+            Log(
+                "warning",
+                f"{_forged(state, announced)}. It is not believed: generation {number} is next. Devices that "
+                "have followed it take part again after `fedge-agent forget-rounds` there",
+            )
+        )
+    return [*effects, TakeUp(watch, number, frozenset(verdict.incredible))]

@@ -1,0 +1,1 @@
+"""The service at work: it takes events, asks the core, and performs the effects."""

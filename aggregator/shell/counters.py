@@ -1,0 +1,88 @@
+"""What the aggregator has decided since it started, in numbers. No decision depends on them."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aggregator.core import effects as do
+from aggregator.core import events as on
+from aggregator.core.effects import Effect
+from aggregator.core.events import Event
+from aggregator.core.federation import Federation
+from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.reasons import Reason
+
+BOUNDS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 86_400.0)
+"""Upper bounds of the buckets that the seconds of rounds are counted in; longer rounds have their own."""
+
+
+@dataclass
+class Tally:
+    """Counters of one process: they begin at zero with it. One thread counts, any thread may read.
+
+    Reasons are a closed list and devices are not told apart, so that there are never many numbers. A turn
+    that the ledger could not save is decided once more, and counted once more.
+    """
+
+    admitted: int = 0
+    refused: Counter[Reason] = field(default_factory=Counter)
+    declined: Counter[Reason] = field(default_factory=Counter)
+    """Each attempt of a round that a device declines while it is open counts once, however often its status
+    says so."""
+    rounds: int = 0
+    """Closed, the survey too."""
+    seconds: float = 0.0
+    """Of these rounds together."""
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    """How many of these rounds took so long: up to each of `BOUNDS_S`, and longer."""
+    brought: Mapping[str, float] = field(default_factory=dict)
+    """What the round that closed last brought: `accuracy`, `held_loss`, `weight_change`, …"""
+    outlying: int | None = None
+    """Devices that lie far from the fleet in some column, as the survey found; None: there is none yet."""
+    _decliners: dict[str, tuple[RoundId, int]] = field(default_factory=dict)
+    """Which attempt of a device was counted last as declined. Not in the state, which may be loaded anew."""
+
+    def step(self, before: Federation, event: Event, effects: Sequence[Effect]) -> None:
+        """Count what one step of the core decided; `before` is the state that it began from."""
+        for effect in effects:
+            match effect:
+                case do.SaveAnswer(answer=answer) if answer.verdict == "admitted":
+                    self.admitted += 1
+                case do.CountRefusal(reason=reason):
+                    self.refused[reason] += 1
+        if isinstance(event, on.StatusSeen) and (decline := event.status.declined) is not None:
+            attempt = (round_of(decline), decline.attempt)
+            current = (before.round, before.attempt)  # a retained status may tell of a round long past
+            if attempt == current and attempt != self._decliners.get(event.device):
+                self._decliners[event.device] = attempt
+                self.declined[decline.reason] += 1
+
+    def closed(self, summary: Mapping[str, float]) -> None:
+        """Count a closed round, with what it brought."""
+        seconds = summary["seconds"]
+        self.rounds += 1
+        self.seconds += seconds
+        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self.bring(summary)
+        self.surveyed(summary)
+
+    def bring(self, summary: Mapping[str, float]) -> None:
+        """Take in what a round brought; one that only measured changes nothing else of the one before."""
+        trained = "weight_change" in summary
+        self.brought = summary if trained else {**self.brought, **summary}
+
+    def surveyed(self, summary: Mapping[str, float]) -> None:
+        """Take in what a survey found, if the summary is of one."""
+        if "outlying_devices" in summary:
+            self.outlying = int(summary["outlying_devices"])
+
+
+@dataclass(frozen=True)
+class Now:
+    """The present, as it is read at each scrape."""
+
+    state: Federation
+    received_bytes: int
+    sent_bytes: int
+    """Topics and payloads, over the connection to the broker."""

@@ -1,0 +1,285 @@
+"""The aggregator's loop: one inbox, one thread that empties it. The only place that waits."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from queue import Empty, SimpleQueue
+
+from aggregator.aggregation.generations import beginning_of, require_wishable
+from aggregator.config import FederationSettings
+from aggregator.core import events as on
+from aggregator.core.federation import Federation
+from aggregator.export.validation_samples import read_samples
+from aggregator.export.writer import Exporter
+from aggregator.ledger.layout import FILE
+from aggregator.shell import orders
+from aggregator.shell.closer import Closer
+from aggregator.shell.counters import Now, Tally
+from aggregator.shell.orders import Order
+from aggregator.shell.quarantine import LOOK_S, QuarantineList
+from aggregator.shell.runtime import InboxEvent, Runtime
+from aggregator.shell.signing import signer_of
+from aggregator.shell.startup import begin_anew, open_federation, open_ledger
+from fedge.errors import ConfigError, DamagedState, DataError, FedgeError, StateError
+from fedge.service.systemd import ServiceManager, Watchdog
+from fedge.storage.atomic_files import make_folder
+from fedge.storage.locks import alone, lock
+from fedge.transport import Transport
+from fedge.transport.mqtt import MqttTransport
+
+log = logging.getLogger("fedge.aggregator")
+
+SESSION_S = 86_400
+LARGEST_TURN = 256
+"""Events of one transaction at most."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+"""Between attempts while the ledger cannot be written."""
+
+
+BETWEEN_LIVES_S = 0.2
+"""For what the link of before may still say, when a new generation begins."""
+
+
+class Stop:
+    """Ask the loop to end; put into the inbox by a signal handler."""
+
+
+class _WithdrawnError(Exception):
+    """An order was withdrawn, or another one given, before it was begun."""
+
+
+class Loop:
+    """One federation's aggregator at work, until `stop` or the end of learning.
+
+    A ledger that cannot be written (a full disk, one that turned read-only) is no end: what happened in that
+    turn was not seen outside, no update in it was acknowledged. So all is dropped but the ledger, and after a
+    pause its last word is taken up again; the broker then sends what was not acknowledged once more.
+    A damaged ledger is put aside, and what follows is as with a folder that was wiped.
+
+    Args:
+        settings: the configuration.
+        new_generation: begin anew, with the devices following.
+        exit_when_done: end when learning has ended and the broker holds the final model.
+
+    Raises:
+        Conflict: another aggregator serves this federation or works with this state folder.
+        ConfigError: the ledger does not fit the configuration or the fleet.
+        StateError: the state folder cannot be used, when the program starts.
+    """
+
+    def __init__(
+        self, settings: FederationSettings, *, new_generation: bool = False, exit_when_done: bool = False
+    ) -> None:
+        self._settings = settings
+        self._new_generation = new_generation
+        self._exit_when_done = exit_when_done
+        self._signer = signer_of(settings)
+        self._folder = folder = make_folder(settings.state.folder)
+        self._lock = lock(folder)
+        make_folder(settings.export.folder, mode=0o755)
+        path = settings.export.samples
+        self._quarantine = QuarantineList(settings.federation.quarantine)
+        self._samples = read_samples(path, len(settings.model.features)) if path is not None else None
+        self._path = folder / FILE
+        self._ledger = open_ledger(self._path)
+        self._stopped = False
+        self._inbox: SimpleQueue[InboxEvent | Stop] = SimpleQueue()
+        self._closer = Closer(self._path, self._inbox.put)
+        self._manager = ServiceManager()
+        self._watchdog = Watchdog(self._manager)
+        self._tally = Tally()
+        self._now: Callable[[], Now | None] = lambda: None
+
+    def stop(self) -> None:
+        """End the loop soon; safe in a signal handler."""
+        self._stopped = True
+        self._inbox.put(Stop())
+
+    def run(self) -> None:
+        """Serve until `stop`, or until learning is done if asked to exit then."""
+        with metrics(self._settings, self._tally, lambda: self._now()):
+            self._run()
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        self._manager.ready()
+        try:
+            while True:
+                began_s = time.monotonic()
+                try:
+                    if not self._live() or self._stopped or self._is_stopped_within(BETWEEN_LIVES_S):
+                        return None
+                    continue
+                except DamagedState as error:
+                    self._ledger.close()
+                    self._ledger = begin_anew(self._path, error)
+                except StateError as error:
+                    if time.monotonic() - began_s > LONGEST_PAUSE_S:
+                        pause_s = FIRST_PAUSE_S
+                    log.error("%s; trying again in %.0f s", error, pause_s)
+                if self._stopped or self._is_stopped_within(pause_s):
+                    return None
+                pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+        finally:
+            self._manager.stopping()
+            self._closer.end()
+            self._ledger.close()
+            os.close(self._lock)
+            log.info("stopped")
+
+    def _live(self) -> bool:
+        """Take up where the ledger stands, and serve; returns whether to do so again, as it was ordered."""
+        order = self._order()
+        try:
+            state = open_federation(
+                self._settings,
+                self._ledger,
+                os.urandom(16),
+                self._inbox,
+                self._watchdog,
+                new_generation=self._new_generation or order is not None,
+                back=order.back if order is not None else None,
+                signer=self._signer,
+                quarantined=self._quarantine.devices,
+                order=order.id if order is not None else None,
+                begins=lambda: self._begins(order),
+            )
+        except _WithdrawnError:
+            log.warning("the new generation that was ordered is not begun: the order was withdrawn meanwhile")
+            return True
+        except (ConfigError, DataError) as error:
+            if order is None:
+                raise
+            self._refuse(order, error)
+            return True
+        if state is None:  # it was stopped while watching
+            return False
+        self._new_generation = False  # it has begun
+        if order is not None:
+            orders.withdraw(self._folder, order)
+        return self._serve(state)
+
+    @contextmanager
+    def _begins(self, order: Order | None) -> Iterator[None]:
+        """It may be another order by now, or none: the broker may have been away for long."""
+        if order is None:
+            yield
+            return
+        with alone(self._folder):
+            if not orders.still_stands(self._folder, order):
+                raise _WithdrawnError
+            yield
+
+    def _order(self) -> Order | None:
+        """The new generation that is ordered, if it can be begun."""
+        life = self._ledger.life()
+        order = orders.pending(self._folder, life.generation if life is not None else None)
+        if life is not None and order is not None and (back := order.back) is not None:
+            try:
+                beginning = beginning_of(self._ledger, life, back)
+                require_wishable(self._settings, self._ledger, beginning, back)
+            except (ConfigError, DataError) as error:
+                self._refuse(order, error)
+                return None
+        return order
+
+    def _refuse(self, order: Order, error: FedgeError) -> None:
+        log.error("the new generation that was ordered is not begun: %s", error)
+        orders.withdraw(self._folder, order)
+
+    def _is_stopped_within(self, seconds: float) -> bool:
+        """Wait, and forget what the links of before still say; True: asked to end meanwhile."""
+        due_s = time.monotonic() + seconds
+        while (left_s := due_s - time.monotonic()) > 0:
+            self._watchdog.look()
+            try:
+                if isinstance(self._inbox.get(timeout=self._watchdog.wait_s(left_s)), Stop):
+                    return True
+            except Empty:
+                pass
+        return False
+
+    def _serve(self, state: Federation) -> bool:
+        """Serve to the end, or until a new generation is ordered: then it returns True."""
+        settings = self._settings
+        link: Transport = MqttTransport(
+            settings.broker,
+            f"{settings.federation.name}__aggregator",
+            self._inbox.put,
+            will=lambda _connection: runtime.offline_status(),
+            keep_session_s=SESSION_S,
+            manual_ack=True,
+        )
+        exporter = Exporter(settings.federation.name, settings.export.folder, self._inbox.put, self._samples)
+        runtime = Runtime(
+            settings,
+            state,
+            self._ledger,
+            link,
+            self._closer.submit,
+            exporter.submit,
+            tally=self._tally,
+            signer=self._signer,
+            samples=self._samples,
+        )
+        try:
+            runtime.begin()
+            # Also at a start: who was set aside while nobody served may have an update in the open round.
+            runtime.turn([on.Quarantined(time.monotonic(), self._quarantine.devices)])
+            self._now = runtime.now
+            link.open()
+            while not (runtime.has_nothing_left_to_say and self._exit_when_done):
+                self._watchdog.look(link.pulse, self._closer.pulse, exporter.pulse)
+                events = self._next(runtime)
+                if self._quarantine.has_changed():
+                    events.append(on.Quarantined(time.monotonic(), self._quarantine.devices))
+                runtime.turn([event for event in events if not isinstance(event, Stop)])
+                if any(isinstance(event, Stop) for event in events):
+                    runtime.end()
+                    return False
+                if orders.is_given(self._folder):
+                    runtime.end()
+                    log.info("a new generation is ordered")
+                    return True
+            runtime.end()
+            return False
+        finally:
+            self._now = lambda: None
+            self._closer.cancel()
+            exporter.close()
+            link.close(runtime.offline_status())
+
+    def _next(self, runtime: Runtime) -> list[InboxEvent | Stop]:
+        """What there is to do, waiting for it if need be; nothing means that time has passed."""
+        events: list[InboxEvent | Stop] = []
+        wait_s = min(LOOK_S, max(0.0, runtime.due_s() - time.monotonic()))
+        try:
+            events.append(self._inbox.get(timeout=self._watchdog.wait_s(wait_s)))
+            while len(events) < LARGEST_TURN:
+                events.append(self._inbox.get_nowait())
+        except Empty:
+            pass
+        return events
+
+
+def metrics(
+    settings: FederationSettings, tally: Tally, now: Callable[[], Now | None]
+) -> AbstractContextManager[object]:
+    """The service of metrics, if the configuration asks for it.
+
+    Raises:
+        ConfigError: its package is missing; on entering: the address cannot be listened on.
+    """
+    if settings.metrics.listen is None:
+        return nullcontext()
+    try:
+        from aggregator.shell.exposition import Exposition
+        from aggregator.shell.metrics import FederationCollector
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"[metrics] needs the extra 'aggregator' (no module {error.name!r}): "
+            "pip install 'fedge[aggregator]'"
+        ) from None
+    return Exposition(settings.metrics.listen, FederationCollector(settings.federation.name, tally, now))

@@ -1,0 +1,125 @@
+"""A new generation that an aggregator at work is to begin: `fedge-aggregator new-generation` orders it.
+
+The order is a file in the state folder, beside the ledger that it is about. It names the generation after
+which it is wanted, so that it is carried out once, whoever dies in between: a ledger that has gone on makes
+it void. Its own name is noted in the ledger together with what it began: so whoever gave it knows that it was
+this one that was carried out. It is withdrawn before it is begun, or it is carried out.
+"""
+
+import logging
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aggregator.aggregation.generations import Return
+from fedge.errors import StateError
+from fedge.storage.atomic_files import atomic_write, remove
+from fedge.storage.files import read_file
+from fedge.wire.messages.fields import MAX_COUNTER
+
+FILE = "new-generation.json"
+LARGEST = 10_000_000
+log = logging.getLogger("fedge.aggregator")
+
+
+class Order(BaseModel):
+    """What is to begin."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    """Its own name, which no other one has."""
+    after: int = Field(ge=1, le=MAX_COUNTER)
+    """The generation of the ledger when the order was given."""
+    anew: bool
+    """With a survey; else with a kept model."""
+    generation: int | None = None
+    round: int | None = None
+    without: tuple[str, ...] = ()
+    survey_without: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, after: int, back: Return | None) -> "Order":
+        """What an operator wishes; None: a survey."""
+        if back is None:
+            return cls(id=name, after=after, anew=True)
+        return cls(
+            id=name,
+            after=after,
+            anew=False,
+            generation=back.generation,
+            round=back.round,
+            without=back.without,
+            survey_without=back.survey_without,
+        )
+
+    @property
+    def back(self) -> Return | None:
+        """To which model; None: the generation begins with a survey."""
+        if self.anew:
+            return None
+        return Return(self.generation, self.round, self.without, self.survey_without)
+
+
+def give(folder: Path, order: Order) -> None:
+    """Leave an order in a state folder, in the place of an older one; the folder's owner may read it.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    try:
+        owner = folder.stat()
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be read: {error.strerror}") from None
+    data = order.model_dump_json().encode() + b"\n"
+    atomic_write(folder / FILE, data, mode=0o600, owner=(owner.st_uid, owner.st_gid))
+
+
+def pending(folder: Path, generation: int | None) -> Order | None:
+    """The order that a ledger of this generation has not carried out; a void one is removed.
+
+    Raises:
+        StateError: it cannot be removed.
+    """
+    path = folder / FILE
+    try:
+        order = Order.model_validate_json(read_file(path, LARGEST))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.error("%s: cannot be read, so it is removed: %s", path, error.strerror or error)
+        remove(path)
+        return None
+    except ValidationError:
+        log.error("%s: is no order of `fedge-aggregator new-generation`; it is removed", path)
+        remove(path)
+        return None
+    if order.after != generation:
+        remove(path)
+        return None
+    return order
+
+
+def is_given(folder: Path) -> bool:
+    """Whether there is an order, valid or not."""
+    return (folder / FILE).exists()
+
+
+def still_stands(folder: Path, order: Order) -> bool:
+    """Whether it is this order that is given, and no other one or none."""
+    try:
+        return Order.model_validate_json(read_file(folder / FILE, LARGEST)).id == order.id
+    except (OSError, ValidationError):
+        return False
+
+
+def withdraw(folder: Path, order: Order | None) -> None:
+    """Remove an order, carried out or not, and none that was given since; None: whichever there is.
+
+    Who is not the one that carries it out calls this inside `fedge.storage.locks.alone`.
+
+    Raises:
+        StateError: it cannot be removed.
+    """
+    if order is None or still_stands(folder, order):
+        remove(folder / FILE)

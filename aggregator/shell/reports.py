@@ -1,0 +1,82 @@
+"""What is said of devices in the log: once for each device and cause, and then counted.
+
+However much a device sends, it causes some 30 lines at once and then one a minute, and all devices together
+one line of counts an hour.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from math import inf
+
+from aggregator.core.buckets import LINES, Buckets
+
+log = logging.getLogger("fedge.aggregator")
+
+AGAIN_S = 3_600.0
+"""What goes on for so long is said again; so often those that were only counted are summed up."""
+NAMED = 5
+"""Devices that the sum names at most."""
+
+
+@dataclass
+class _Said:
+    when_s: float = -inf
+    since: int = 0
+    """How often it was not said since the last sum."""
+
+
+class Reports:
+    """Says, or counts. What causes a line has one of few names, so that a device takes little memory.
+
+    Args:
+        to: the log that it is said in.
+    """
+
+    def __init__(self, to: logging.Logger = log) -> None:
+        self._log = to
+        self._said: dict[str, dict[str, _Said]] = {}
+        self._lines = Buckets()
+        self._sum_due_s: float | None = None
+
+    def tell(self, level: int, device: str, cause: str, text: str, now_s: float) -> None:
+        """Say what a device causes, unless that was said of it lately."""
+        said = self._said.setdefault(device, {}).setdefault(cause, _Said())
+        if now_s < said.when_s + AGAIN_S or not self._lines.take(device, 1, LINES, now_s):
+            said.since += 1
+            return
+        said.when_s = now_s
+        self._log.log(level, "%s", text)
+
+    def renew(self, device: str) -> None:
+        """Something good came of a device: whatever else comes of it from now on is said again."""
+        for said in self._said.get(device, {}).values():
+            said.when_s = -inf
+
+    def sum_up(self, now_s: float) -> None:
+        """Once an hour, say how much was only counted; asked with each beat."""
+        if self._sum_due_s is None:
+            self._sum_due_s = now_s + AGAIN_S
+        if now_s < self._sum_due_s:
+            return
+        self._sum_due_s = now_s + AGAIN_S
+        counts = {
+            device: Counter({c: said.since for c, said in causes.items() if said.since})
+            for device, causes in self._said.items()
+        }
+        counts = {device: causes for device, causes in counts.items() if causes}
+        self._said = {
+            device: {c: _Said(said.when_s) for c, said in causes.items() if now_s < said.when_s + AGAIN_S}
+            for device, causes in self._said.items()
+        }
+        if not counts:
+            return
+        most = sorted(counts, key=lambda device: (-counts[device].total(), device))
+        named = "; ".join(
+            f"{device or 'unknown devices'} {counts[device].total()} "
+            f"({', '.join(f'{cause} {n}' for cause, n in counts[device].most_common(NAMED))})"
+            for device in most[:NAMED]
+        )
+        more = f"; {len(most) - NAMED} more devices" if len(most) > NAMED else ""
+        total = sum(causes.total() for causes in counts.values())
+        self._log.warning("in the last hour %d more of the same were only counted: %s%s", total, named, more)

@@ -1,0 +1,221 @@
+"""How an aggregator begins: watch the federation, compare with the ledger, take up where it stood."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+from aggregator.aggregation.generations import Return, begin, go_back, require_same, task_of
+from aggregator.aggregation.outcome import weights_of
+from aggregator.config import FederationSettings
+from aggregator.core.claims import Known
+from aggregator.core.federation import Federation, Phase, Rules
+from aggregator.core.per_device import Devices, PerDevice
+from aggregator.core.proposals import kept
+from aggregator.core.stopping import Stopping, progress_of
+from aggregator.core.takeover import TakeUp
+from aggregator.core.usual import Usual
+from aggregator.ledger.layout import MEASURES
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import Life, OpenRound
+from aggregator.ledger.writing import Ledger
+from aggregator.shell.leader_check import Stopped, watch
+from fedge.algorithms.plan import Plan
+from fedge.errors import ConfigError, DamagedState
+from fedge.identity.trust import Signer
+from fedge.service.systemd import Watchdog
+from fedge.storage.atomic_files import quarantine
+from fedge.wire.frames import cost
+from fedge.wire.freshness import RoundId
+
+log = logging.getLogger("fedge.aggregator")
+
+
+def open_ledger(path: Path) -> Ledger:
+    """The ledger in a file; a damaged one is put aside, and an empty one takes its place.
+
+    Raises:
+        StateError: the disk is full, read-only or failing.
+    """
+    try:
+        return Ledger(path)
+    except DamagedState as error:
+        return begin_anew(path, error)
+
+
+def begin_anew(path: Path, error: DamagedState) -> Ledger:
+    """Put a damaged ledger aside, say so, and open an empty one: it is up to `take_up` whether that will do.
+
+    Raises:
+        StateError: the disk is full, read-only or failing.
+    """
+    log.error("%s; put aside as %s: the ledger begins anew", error, quarantine(path).name)
+    return Ledger(path)
+
+
+def open_federation(
+    settings: FederationSettings,
+    ledger: Ledger,
+    instance: bytes,
+    inbox: "SimpleQueue[Any]",
+    watchdog: Watchdog,
+    *,
+    new_generation: bool,
+    back: Return | None = None,
+    signer: Signer | None = None,
+    quarantined: frozenset[str] = frozenset(),
+    order: str | None = None,
+    begins: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Federation | None:
+    """The state to start from; None if asked to stop while watching.
+
+    `order`: the name of what a new generation is begun by, if anything. `begins` is entered when the watching
+    is over, which may take days, for as long as something may be begun.
+
+    Raises:
+        Conflict: another aggregator is alive.
+        Undecided: too few devices have spoken to say whether the ledger is older than the fleet.
+        ConfigError: the fleet has seen more than the ledger knows, or another task was learnt in it.
+        DataError: as `take_up`.
+    """
+    try:
+        seen = watch(
+            settings,
+            known(settings, ledger),
+            inbox,
+            watchdog,
+            signer,
+            new_generation=new_generation,
+            quarantined=quarantined,
+        )
+    except Stopped:
+        return None
+    if quarantined:
+        log.info("in quarantine, so neither awaited nor counted: %s", ", ".join(sorted(quarantined)))
+    with begins():
+        state = take_up(settings, ledger, instance, seen, back=back, order=order)
+    return replace(state, quarantined=quarantined)
+
+
+def known(settings: FederationSettings, ledger: LedgerReader) -> Known:
+    """What a ledger knows of the fleet."""
+    devices = settings.federation.devices
+    roster = frozenset(devices) if devices is not None else None
+    return Known(ledger.newest_round(), ledger.devices(), not ledger.has_closed(), roster)
+
+
+def take_up(
+    settings: FederationSettings,
+    ledger: Ledger,
+    instance: bytes,
+    seen: TakeUp,
+    *,
+    back: Return | None = None,
+    order: str | None = None,
+) -> Federation:
+    """The state to start from, given what was seen of the federation; a new ledger is named by its instance.
+
+    `back`: a new generation begins with a model of the ledger's, not with a survey. `order`: what it is begun
+    by, by its name.
+
+    Raises:
+        ConfigError: another task was learnt in this ledger, or there is no model to go back to.
+        DataError: the model that is wished for cannot be computed.
+    """
+    life = ledger.life()
+    if seen.generation is not None:
+        if back is not None and life is None:
+            raise ConfigError("this ledger is new: it holds no model to go back to")
+        if back is not None and life is not None:
+            life = go_back(settings, ledger, life, seen.generation, seen.watch, back, order)
+        else:
+            name = life.ledger if life else instance
+            life = begin(settings, ledger, name, seen.generation, seen.watch.task, order)
+        log.info("generation %d begins", seen.generation)
+    elif life is None:
+        life = begin(settings, ledger, instance, 1, seen.watch.task)
+    else:
+        require_same(life, settings)
+    return _load(settings, ledger, life, instance, seen)
+
+
+def _load(
+    settings: FederationSettings, ledger: LedgerReader, life: Life, instance: bytes, seen: TakeUp
+) -> Federation:
+    """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
+    stopping = Stopping(**settings.stopping.model_dump())
+    progress = progress_of(ledger.history(life.generation), stopping.patience_on)
+    usual = Usual()
+    for summary in ledger.summaries(life.generation):
+        usual = usual.after(summary)
+    last = ledger.last_closed(life.generation)
+    round_id = RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
+    saved = ledger.round_as_saved(round_id)
+    done = False
+    # A round that was opened may have been seen: it is closed, whatever the stopping rule has become since.
+    if last is not None and saved is None and stopping.reason(progress) is not None:
+        done, round_id, saved = True, last, ledger.round_as_saved(last)
+    blobs = {blob.digest: blob for blob in ledger.slots().values()}
+    task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
+    assert task_digest is not None
+    model = blobs[model_digest] if model_digest else None
+    rules, devices = settings.rounds, known(settings, ledger)
+    task = task_of(ledger, task_digest)
+    if changed := kept(task, settings.task(), settings.model.clip):
+        log.warning("%s", changed)
+    answers = {} if done else ledger.answers(round_id)
+    partials = ledger.partials()
+    return Federation(
+        rules=Rules(
+            rules.fraction,
+            rules.target,
+            rules.quorum,
+            rules.deadline_s,
+            rules.max_norm,
+            rules.clip_norm,
+            rules.max_weight,
+        ),
+        stopping=stopping,
+        plan=Plan(**settings.plan.model_dump()),
+        seed=settings.federation.seed,
+        roster=devices.roster,
+        max_samples=settings.federation.max_samples,
+        ledger=life.ledger,
+        instance=instance,
+        round=round_id,
+        kind=_kind(round_id, saved),
+        task=blobs[task_digest],
+        task_message=task,
+        weights=task.network.schema.size,
+        clip=settings.model.clip or None,
+        model=model,
+        base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
+        usual=usual,
+        phase=Phase.DONE if done else Phase.PREPARING,
+        attempt=saved.attempt if saved else 0,
+        cohorts=saved.cohorts if saved else (),
+        quorum=saved.quorum if saved else None,
+        elapsed_s=saved.elapsed_s if saved and not done else 0.0,
+        answers=PerDevice(answers),
+        admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
+        partials=PerDevice(partials),
+        spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
+        fleet=Devices(seen.watch.devices),
+        voters=Devices((*devices.devices, *seen.watch.devices)),
+        young=devices.young,
+        incredible=Devices(seen.incredible),
+        online=seen.watch.online,
+        missed=PerDevice(ledger.missed()),
+        abilities=PerDevice({**ledger.abilities(), **seen.watch.abilities}),
+        progress=progress,
+    )
+
+
+def _kind(round_id: RoundId, saved: OpenRound | None) -> Literal["survey", "train", "evaluate"]:
+    """What the open round asks for, or the last one did: one that only measures says so in the ledger."""
+    if round_id.round == 0:
+        return "survey"
+    return "evaluate" if saved is not None and saved.kind == MEASURES else "train"

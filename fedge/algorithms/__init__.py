@@ -1,0 +1,1 @@
+"""How a fleet learns: codecs, local algorithms, rules, and the plan that names them."""

@@ -1,0 +1,37 @@
+"""No compression: each weight as four little-endian bytes, IEEE 754 binary32."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.errors import ProtocolError
+from fedge.wire.reasons import Reason
+
+
+def encode(vector: NDArray[Any]) -> bytes:
+    """Write a float32 vector of shape (p,), in whatever byte order it is held: 4 p bytes.
+
+    Raises:
+        ValueError: not a vector of float32; a silent cast would hide where precision was lost.
+    """
+    if vector.ndim != 1 or vector.dtype.newbyteorder("=") != np.float32:
+        raise ValueError(f"expected a float32 vector (p,), got {vector.dtype} of shape {vector.shape}")
+    return vector.astype("<f4", copy=False).tobytes()
+
+
+def decode(body: bytes, size: int) -> NDArray[np.float32]:
+    """Read `size` weights: a read-only view of `body`, of shape (size,), where the machine is little-endian.
+
+    Values are not judged here: NaN and infinities are admission's to refuse.
+
+    Raises:
+        ProtocolError: `body` is not 4 · size bytes long (reason WRONG_LENGTH).
+    """
+    if len(body) != 4 * size:
+        raise ProtocolError(
+            f"float32: {len(body)} bytes where {size} weights take {4 * size}", Reason.WRONG_LENGTH
+        )
+    vector = np.frombuffer(body, dtype="<f4").astype(np.float32, copy=False)
+    vector.flags.writeable = False
+    return vector

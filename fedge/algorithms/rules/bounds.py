@@ -1,0 +1,133 @@
+"""How far one update can move the mean: bounds on its difference from the base and on its n_k. Pure.
+
+Both are relative to the round's own median, which one liar cannot place:
+
+* a difference w_k - base longer than `clip_norm` times the median norm is shortened to that length;
+* an n_k counts up to `max_weight` times the median n_k, and not so much that n_k times length is more than
+  `clip_norm` times the product of the medians; as one median it counts in any case. So no update pulls the
+  mean harder than `clip_norm` usual ones.
+
+What depends on lengths is bounded from five updates on: of fewer, one liar would be too large a part to tell
+what is usual.
+
+The median is the *lower* one, the element (K - 1) // 2 of the sorted K, unweighted: with an even number it is
+the smaller of the two in the middle and not their average, so an extreme value never enters it. With one liar
+among K ≥ 3 it lies between the smallest and the largest of the honest; of two it is the smaller, so that a
+liar can lower it and never raise it. A median norm of 0 says that most did not move: then nobody moves the
+model.
+
+So with one liar among K updates, M their median norm, c = `clip_norm` and m = `max_weight`:
+
+* its share s of Σ n_k is at most m / (m + K // 2), for K // 2 others have the median n_k or more;
+* from K = 5 on, where n_k counts as t median ones and the difference has the length d ≤ c M / max(1, t), the
+  liar adds s d ≤ t / (t + K // 2) · c M / max(1, t) ≤ c M / (1 + K // 2) to the mean; against the mean of the
+  others, with the lengths and weights that they have in this round,
+  ‖mean - mean of others‖ ≤ s d + s ‖mean of others - base‖ ≤ c M / (1 + K // 2) + s ‖mean of others - base‖.
+
+Clipping updates to a quantile of their norms: Andrew, Thakkar, McMahan, Ramaswamy, "Differentially Private
+Learning with Adaptive Clipping", NeurIPS 2021, https://arxiv.org/abs/1905.03871, section 2; here the quantile
+is of the round itself, a multiple of it, and there is no noise.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.algorithms.rules.mean import MAX_SAMPLES
+
+RULE = "mean/2"
+"""The mean within these bounds; whatever gives another bit of any mean is another version."""
+FEWEST = 5
+"""Of fewer updates no difference is clipped."""
+BLOCK = 16_384
+"""Entries of a vector whose squares are added by a tree; a power of two."""
+
+Vector = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Of which multiples of the medians the bounds are; 0: there is none."""
+
+    clip_norm: float = 2.5
+    max_weight: float = 10.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a round's updates count with, in the order in which their norms and n_k were given."""
+
+    median_norm: float
+    median_samples: int
+    scales: tuple[float, ...]
+    """What each difference is multiplied with; 1: it counts as it is."""
+    weights: tuple[int, ...]
+    """What each n_k counts as."""
+
+
+def bounds(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> Bounds:
+    """Bound the updates of one round.
+
+    Args:
+        norms: ‖w_k - base‖ of each update, as `distance` measures it; at least one.
+        samples: n_k of each, in the same order; each at least 1.
+        factors: of the federation, or those stored with a round that is computed again.
+    """
+    norm, count = median_low(norms), median_low(samples)
+    clip = factors.clip_norm * norm if factors.clip_norm and len(norms) >= FEWEST else math.inf
+    cap = max(1, math.floor(min(MAX_SAMPLES, factors.max_weight * count))) if factors.max_weight else None
+
+    def weight(norm: float, samples: int) -> int:
+        if cap is None:
+            return samples
+        pulled = cap if norm * cap <= clip * count else max(count, math.floor(clip * count / norm))
+        return min(samples, cap, pulled)
+
+    return Bounds(
+        norm,
+        count,
+        tuple(1.0 if each <= clip else clip / each for each in norms),
+        tuple(weight(*each) for each in zip(norms, samples, strict=True)),
+    )
+
+
+def distance(base: Vector, vector: Vector) -> float:
+    """‖vector - base‖ of two vectors (p,), in float64, the same bits on every machine.
+
+    Neither BLAS nor NumPy promises an order of its sums, so this has its own: squares are added by halves
+    within blocks of 16,384, and the blocks one after the other. Float32 entries neither over- nor underflow.
+    """
+    total = 0.0
+    rows = min(BLOCK, 1 << max(0, len(vector) - 1).bit_length())  # zeros beyond would change nothing
+    squares = np.empty(rows)
+    for start in range(0, len(vector), rows):
+        stop = min(start + rows, len(vector))
+        part = squares[: stop - start]
+        np.subtract(vector[start:stop], base[start:stop], out=part, dtype=np.float64)
+        np.multiply(part, part, out=part)
+        squares[stop - start :] = 0.0
+        total += _sum_by_halves(squares)
+    return math.sqrt(total)
+
+
+def clipped(base: Vector, vector: Vector, scale: float) -> Vector:
+    """`base` + `scale` · (`vector` - `base`), in float64, (p,); where `scale` is 1, the vector itself."""
+    if scale == 1.0:
+        return vector
+    difference = np.subtract(vector, base, dtype=np.float64)
+    difference *= scale
+    difference += base
+    return difference
+
+
+def _sum_by_halves(values: NDArray[np.float64]) -> float:
+    while len(values) > 1:
+        half = len(values) // 2
+        values, upper = values[:half], values[half:]
+        values += upper
+    return float(values[0])

@@ -1,0 +1,217 @@
+"""The mean of the devices' weights by their sample counts, Σ n_k w_k / Σ n_k: FedAvg's rule.
+
+McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-Efficient Learning of Deep Networks from
+Decentralized Data", AISTATS 2017, https://arxiv.org/abs/1602.05629, Algorithm 1.
+
+Float addition is not associative, so the *shape of the sum* is part of the result (law 5):
+
+1. n_k · w_k in float64;
+2. within a lane, added one after the other in the order of the device ids;
+3. the 256 lanes added by a binary tree over their numbers, an empty lane being no summand at all;
+4. divided by Σ n_k, and only then rounded, once, to float32.
+
+So the mean is a function of the *set* of contributions, and partial sums over aligned ranges of lanes, the
+nodes of that tree, form a monoid: workers compute some of them anywhere, `merge` adds them up to the root,
+and no bit changes.
+
+It is within one float32 unit of the exact mean unless the summands cancel: in float64 each of the K sums
+may err by 2⁻⁵³ of Σ n_k |w_k|. For the same reason a common factor of all n_k may show in the last bit (each
+product is rounded anew), except for a power of two.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fedge.wire.topics import lane_of
+
+Vector = NDArray[np.float64]
+
+RULE = "mean/1"
+"""What a closed round names; whatever gives another bit of any mean is another version."""
+LANES = range(256)
+MAX_SAMPLES = 2**53
+"""The largest n_k: up to here every whole number is a float64."""
+
+BLOCK = 16_384
+"""Entries multiplied at a time: 128 KiB of products, which the cache still holds when they are added."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """What one device adds to the mean: n_k and w_k, of shape (p,)."""
+
+    device: str
+    samples: int
+    vector: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """A node of the tree: the sum over all devices of an aligned range of lanes.
+
+    Aligned means 2^j lanes that begin at a multiple of 2^j. It is a value: nothing writes to `total`.
+    """
+
+    lanes: range
+    samples: int
+    """Σ n_k, exact."""
+    total: Vector | None
+    """Σ n_k w_k of shape (p,); None if no device contributed: that adds nothing, not even +0.0."""
+
+    def __post_init__(self) -> None:
+        _require_aligned(self.lanes)
+
+
+def order(device: str) -> tuple[int, str]:
+    """The key that contributions are sorted by: lane, then device id."""
+    return lane_of(device), device
+
+
+def partial(contributions: Iterable[Contribution], lanes: range = LANES) -> Partial:
+    """Add up the contributions of all devices of `lanes`, an aligned range, in one pass.
+
+    They come in the `order` of their devices and may be made one at a time: besides the one at hand, at
+    most log2(len(lanes)) + 1 vectors are held, however many there are.
+
+    Raises:
+        ValueError: a device is out of order, twice there or in another lane, its n_k is not a whole number in
+            0…2^53, or the lengths of the vectors differ.
+    """
+    _require_aligned(lanes)
+    stream = _Sum(contributions, lanes)
+    total = stream.tree(lanes)
+    stream.require_end()
+    return Partial(lanes, stream.samples, total)
+
+
+def merge(partials: Iterable[Partial]) -> Partial:
+    """Add up partial sums that together cover an aligned range of lanes, each lane once, given in any order.
+
+    Raises:
+        ValueError: there is a gap or an overlap, or the lengths of the vectors differ.
+    """
+    parts = sorted(partials, key=lambda part: (part.lanes.start, part.lanes.stop))
+    if not parts:
+        raise ValueError("nothing to merge: even lanes without devices have a partial sum")
+    for left, right in pairwise(parts):
+        if left.lanes.stop != right.lanes.start:
+            raise ValueError(
+                f"partial sums of {left.lanes} and {right.lanes} do not meet: a gap or an overlap"
+            )
+    lanes = range(parts[0].lanes.start, parts[-1].lanes.stop)
+    _require_aligned(lanes)
+    nodes = {part.lanes: part.total for part in parts}
+    return Partial(lanes, sum(part.samples for part in parts), _merge_nodes(lanes, nodes))
+
+
+def finish(whole: Partial, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], int]:
+    """Divide the sum over all lanes by n = Σ n_k and round once: the mean of shape (p,), and n.
+
+    Raises:
+        ValueError: lanes are missing, or n is 0, which has no mean (zeros would erase the model).
+    """
+    if whole.lanes != LANES:
+        raise ValueError(f"a mean is over all lanes {LANES}, this partial sum is over {whole.lanes}")
+    if whole.total is None or whole.samples == 0:
+        raise ValueError("no samples, so no mean: keep the model as it is")
+    return (whole.total / np.float64(whole.samples)).astype(dtype), whole.samples
+
+
+class _Sum:
+    """One pass over the contributions; spent vectors are used again for later lanes."""
+
+    def __init__(self, contributions: Iterable[Contribution], lanes: range) -> None:
+        self.samples = 0
+        self._lanes = lanes
+        self._ahead = self._checked(contributions)
+        self._next = next(self._ahead, None)
+        self._spent: list[Vector] = []
+        self._products = np.empty(BLOCK)
+
+    def tree(self, lanes: range) -> Vector | None:
+        """The sum over `lanes`, the next in the stream. The recursion is the tree."""
+        if self._next is None or self._next[0] >= lanes.stop:
+            return None
+        if len(lanes) == 1:
+            return self._lane(lanes.start)
+        low, high = _halves(lanes)
+        left, right = self.tree(low), self.tree(high)
+        if left is None or right is None:
+            return right if left is None else left
+        left += right
+        self._spent.append(right)
+        return left
+
+    def require_end(self) -> None:
+        if self._next is not None:
+            raise ValueError(f"device {self._next[1].device!r} is in none of the lanes {self._lanes}")
+
+    def _lane(self, lane: int) -> Vector | None:
+        total: Vector | None = None
+        while self._next is not None and self._next[0] == lane:
+            contribution = self._next[1]
+            if total is None:
+                total = self._spent.pop() if self._spent else np.empty(contribution.vector.shape)
+                _multiply(contribution.vector, contribution.samples, total)
+            else:
+                self._add(total, contribution)
+            self.samples += contribution.samples
+            self._next = next(self._ahead, None)
+        return total
+
+    def _add(self, total: Vector, contribution: Contribution) -> None:
+        samples, vector = contribution.samples, contribution.vector
+        for start in range(0, len(total), BLOCK):
+            block = total[start : start + BLOCK]
+            products = self._products[: len(block)]
+            _multiply(vector[start : start + BLOCK], samples, products)
+            block += products
+
+    def _checked(self, contributions: Iterable[Contribution]) -> Iterator[tuple[int, Contribution]]:
+        last: tuple[int, str] | None = None
+        shape: tuple[int, ...] | None = None
+        for contribution in contributions:
+            device, samples, vector = contribution.device, contribution.samples, contribution.vector
+            key = order(device)
+            if last is not None and key <= last:
+                fault = "contributes twice" if key == last else f"comes after {last[1]!r}: sort by `order`"
+                raise ValueError(f"device {device!r} {fault}")
+            if type(samples) is not int or not 0 <= samples <= MAX_SAMPLES:
+                raise ValueError(f"device {device!r}: n_k must be an int in 0…2^53, got {samples!r}")
+            if vector.ndim != 1 or vector.shape != (shape or vector.shape):
+                raise ValueError(
+                    f"device {device!r}: a vector of shape {vector.shape}, expected {shape or '(p,)'}"
+                )
+            last, shape = key, vector.shape
+            yield key[0], contribution
+
+
+def _multiply(vector: NDArray[np.floating[Any]], samples: int, out: Vector) -> None:
+    # The dtype is said because NumPy 1 would choose a float32 product for a float32 array and a number.
+    np.multiply(vector, samples, out=out, dtype=np.float64)
+
+
+def _merge_nodes(lanes: range, nodes: dict[range, Vector | None]) -> Vector | None:
+    if lanes in nodes:
+        return nodes[lanes]
+    left, right = (_merge_nodes(half, nodes) for half in _halves(lanes))
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def _halves(lanes: range) -> tuple[range, range]:
+    middle = lanes.start + len(lanes) // 2
+    return range(lanes.start, middle), range(middle, lanes.stop)
+
+
+def _require_aligned(lanes: range) -> None:
+    size = len(lanes)
+    within = lanes.step == 1 and lanes.start >= 0 and lanes.stop <= len(LANES)
+    if not within or size == 0 or size & (size - 1) or lanes.start % size:
+        raise ValueError(f"{lanes} is not aligned: 2^j lanes of {LANES}, beginning at a multiple of 2^j")

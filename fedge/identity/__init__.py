@@ -1,0 +1,1 @@
+"""Who somebody is: keys, signatures, tokens, bundles, and what is asked of the registrar."""

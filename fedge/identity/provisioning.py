@@ -1,0 +1,163 @@
+"""How a device comes by its certificate: what it asks the registrar for, and what it is answered.
+
+A device makes its key itself and asks for a certificate with a PKCS #10 request (RFC 2986, here "CSR"):
+either with a claim, which somebody gave it as a token, or, to renew, with the certificate it has. It asks
+over a listener that wants no certificate but a password; what the password opens is one pair of topics.
+
+The password for renewals is made on the device too; the registrar learns only what is needed to check it.
+"""
+
+import hashlib
+import hmac
+import re
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedge.wire.messages.fields import Detail, DeviceId, Digest
+from fedge.wire.messages.message import Message, Part
+from fedge.wire.topics import DEVICE_ID
+
+PORT = 8884
+"""The listener for those who have no certificate yet, or may soon have none."""
+CLAIM = r"^claim-[0-9a-f]{8}$"
+"""What claims are called."""
+SALT_BYTES, HASH_BYTES = 12, 64
+ITERATIONS = 101
+"""As `mosquitto_passwd` does. More would only hold up the broker: passwords here are random, of 256 bits."""
+MAX_COMMON_NAME = 64
+"""The longest common name of a certificate (RFC 5280, ub-common-name)."""
+MAX_CSR = 4_096
+MAX_CERTIFICATE = 8_192
+
+ClaimName = Annotated[str, Field(pattern=CLAIM)]
+Refused = Literal[
+    "unknown_claim",
+    "claim_expired",
+    "claim_used_up",
+    "wrong_proof",
+    "bad_request",
+    "name_taken",
+    "revoked",
+    "unknown_certificate",
+    "certificate_expired",
+    "too_often",
+]
+"""Why the registrar signs nothing."""
+
+
+def identity(federation: str, device: str) -> str:
+    """A device's common name in its certificate, its user name and its client id.
+
+    >>> identity("greenhouse", "pi-1")
+    'greenhouse_pi-1'
+    """
+    return f"{federation}_{device}"
+
+
+def claim_user(federation: str, claim: str) -> str:
+    """The user that joins with a claim.
+
+    >>> claim_user("greenhouse", "claim-0a1b2c3d")
+    'greenhouse__claim-0a1b2c3d'
+    """
+    return f"{federation}__{claim}"
+
+
+def renewal_user(federation: str, device: str) -> str:
+    """The user that a device renews its certificate as.
+
+    >>> renewal_user("greenhouse", "pi-1")
+    'greenhouse_pi-1__renew'
+    """
+    return f"{federation}_{device}__renew"
+
+
+def may_name_a_device(name: str) -> bool:
+    """Whether a device may be called so: as topics allow, and not as a claim, whose topics it would share."""
+    return re.fullmatch(DEVICE_ID.strip("^$"), name) is not None and re.match(CLAIM, name) is None
+
+
+def fits_a_certificate(federation: str, device: str) -> bool:
+    """Whether a certificate can hold the name of this device of this federation.
+
+    >>> fits_a_certificate("f" * 27, "d" * 36), fits_a_certificate("f" * 28, "d" * 36)
+    (True, False)
+    """
+    return len(identity(federation, device)) <= MAX_COMMON_NAME
+
+
+class Verifier(Part):
+    """What is kept of a password to check it: PBKDF2-HMAC-SHA512 (RFC 8018) of `ITERATIONS`."""
+
+    salt: bytes = Field(min_length=SALT_BYTES, max_length=SALT_BYTES)
+    hash: bytes = Field(min_length=HASH_BYTES, max_length=HASH_BYTES)
+
+    @classmethod
+    def of(cls, password: str, salt: bytes) -> Self:
+        """Of a password; `salt` is random."""
+        return cls(salt=salt, hash=hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS))
+
+
+class Enrol(Message):
+    """A device that has a claim asks for its first certificate."""
+
+    TYPE: ClassVar[str] = "enrol"
+
+    device: DeviceId
+    csr: bytes = Field(min_length=1, max_length=MAX_CSR)
+    """The request, DER; of it only the public key is taken over."""
+    renewal: Verifier
+    """Of the password that the device will renew with."""
+    proof: Digest
+    """`enrolment_proof`: whoever asks has the token, and all of this is what it asked."""
+
+
+class Renew(Message):
+    """A device asks for its next certificate."""
+
+    TYPE: ClassVar[str] = "renew"
+
+    csr: bytes = Field(min_length=1, max_length=MAX_CSR)
+    """The request, DER."""
+    certificate: bytes = Field(min_length=1, max_length=MAX_CERTIFICATE)
+    """The present certificate, DER."""
+    signature: bytes = Field(min_length=1, max_length=256)
+    """ECDSA with SHA-256 by its key over `renewal_statement`: a password alone renews nothing."""
+
+
+class Issued(Message):
+    """The registrar's answer: a certificate, or why there is none."""
+
+    TYPE: ClassVar[str] = "issued"
+
+    csr: Digest
+    """SHA-256 of the request that is answered: those who share a claim share its topics."""
+    certificate: bytes | None = Field(default=None, max_length=MAX_CERTIFICATE)
+    """DER; the same for the same request, however often it is asked."""
+    refused: Refused | None = None
+    detail: Detail = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Issued":
+        if (self.certificate is None) == (self.refused is None):
+            raise ValueError("an answer holds either a certificate or why there is none")
+        return self
+
+
+def enrolment_proof(key: bytes, federation: str, device: str, csr: bytes, renewal: Verifier) -> bytes:
+    """HMAC-SHA256 over all that a device asks for with a claim; `key` is the token's `proof_key`."""
+    statement = b"\0".join(
+        (f"fedge/v1/{federation}/enrol/{device}".encode(), digest(csr) + renewal.salt + renewal.hash)
+    )
+    return hmac.digest(key, statement, "sha256")
+
+
+def renewal_statement(federation: str, device: str, csr: bytes) -> bytes:
+    """What the present key signs to renew its certificate."""
+    return f"fedge/v1/{federation}/renew/{device}".encode() + b"\0" + digest(csr)
+
+
+def digest(csr: bytes) -> bytes:
+    """SHA-256 of a request: the same request is signed once."""
+    return hashlib.sha256(csr).digest()

@@ -1,0 +1,127 @@
+"""Whose word a device takes: an envelope is authentic if the newest key it knows of has signed it.
+
+Pure over a verifier: `verify(public key, signature, data) -> bool`; `fedge.identity.ed25519` has the real
+one. Nothing is encoded anew to be checked: a signature covers `fedge/v1/{federation}/{topic kind}` + NUL +
+the body as it came, so one of another federation, or of another topic, does not hold.
+
+A key hands its office to the next by signing it; these successions travel with the envelope. A device follows
+them from the last key it knows, and from then on the older ones are nobody.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from fedge.errors import ProtocolError
+from fedge.wire.messages.envelope import MAX_SUCCESSIONS, Signed, Succession
+from fedge.wire.messages.message import Message, pack
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""Whether the key with these public bytes made this signature of this data."""
+Sign = Callable[[bytes], bytes]
+
+SignedKind = Literal["round", "export"]
+
+Signers = tuple[bytes, ...]
+"""Public keys in the order they signed in: the one that was pinned first, the one that is believed last."""
+
+
+def authenticate(
+    envelope: Signed, kind: SignedKind, topics: Topics, signers: Signers, verify: Verify
+) -> Signers:
+    """Make sure that the federation's aggregator said this, here.
+
+    Args:
+        envelope: what came.
+        kind: of the topic that it came on.
+        topics: of the federation.
+        signers: the keys known so far, at least the pinned one; only the last of them is believed.
+        verify: of `fedge.identity.ed25519`.
+
+    Returns:
+        The signers, longer if the envelope brought a newer key.
+
+    Raises:
+        ProtocolError: nobody signed it (UNSIGNED), not the one who may (BAD_SIGNATURE), one who may not any
+            more (REVOKED_SIGNER), or its successions do not follow each other (MALFORMED).
+    """
+    if not envelope.sigs:
+        raise ProtocolError("not signed, and this device only takes what is", Reason.UNSIGNED)
+    followed = _follow(envelope.chain or (), topics, signers, verify)
+    data = topics.signing_context(kind) + envelope.body
+    if any(verify(followed[-1], signature, data) for signature in envelope.sigs):
+        return _bounded(followed)
+    for former in reversed(followed[:-1]):
+        if any(verify(former, signature, data) for signature in envelope.sigs):
+            raise ProtocolError(
+                f"signed with the key {fingerprint(former)}, which {fingerprint(followed[-1])} has replaced",
+                Reason.REVOKED_SIGNER,
+            )
+    raise ProtocolError(
+        f"not signed with the key {fingerprint(followed[-1])} for this federation and topic",
+        Reason.BAD_SIGNATURE,
+    )
+
+
+def succession(topics: Topics, old: bytes, sign: Sign, new: bytes) -> Succession:
+    """Hand the office over: `old` is the public key that `sign` belongs to, `new` the next one's."""
+    return Succession(old=old, new=new, sig=sign(topics.signing_context("key") + new))
+
+
+def lengthened(chain: Sequence[Succession], by: Succession) -> tuple[Succession, ...]:
+    """The chain with one succession more; the oldest falls off where it would be too long to travel."""
+    return (*chain, by)[-MAX_SUCCESSIONS:]
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Signs what one federation's aggregator says."""
+
+    topics: Topics
+    public: bytes
+    sign: Sign
+    chain: tuple[Succession, ...] = ()
+    """How `public` came to be the key."""
+
+    @property
+    def keys(self) -> Signers:
+        """Those before, as far as is known, and the one that signs now."""
+        return (*(link.old for link in self.chain), self.public)
+
+    def seal(self, message: Message, kind: SignedKind) -> bytes:
+        """Pack a message into the envelope, signed for its topic."""
+        body = pack(message)
+        signature = self.sign(self.topics.signing_context(kind) + body)
+        return pack(Signed(body=body, sigs=(signature,), chain=self.chain or None))
+
+
+def fingerprint(public: bytes) -> str:
+    """The head of a public key, for people."""
+    return public.hex()[:16]
+
+
+def _follow(chain: Sequence[Succession], topics: Topics, signers: Signers, verify: Verify) -> Signers:
+    """Go on from the key that is believed, as far as the chain leads; what lies before is not looked at."""
+    for earlier, later in pairwise(chain):
+        if earlier.new != later.old:
+            raise ProtocolError("its changes of the signing key do not follow each other")
+    for link in chain:
+        if link.old != signers[-1]:
+            continue
+        if not verify(link.old, link.sig, topics.signing_context("key") + link.new):
+            raise ProtocolError(
+                f"the key {fingerprint(link.old)} did not name {fingerprint(link.new)} as the next",
+                Reason.BAD_SIGNATURE,
+            )
+        if link.new in signers:
+            raise ProtocolError("a key that was replaced comes back in its changes of the signing key")
+        signers = (*signers, link.new)
+    return signers
+
+
+def _bounded(signers: Signers) -> Signers:
+    """The pinned key and the newest: what lies between is only needed to say that it was replaced."""
+    return signers if len(signers) <= MAX_SUCCESSIONS else (signers[0], *signers[-MAX_SUCCESSIONS + 1 :])

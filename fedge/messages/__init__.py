@@ -1,4 +1,0 @@
-"""Every message on the wire: what bytes must mean before anything looks at them.
-
-A file per family of messages; `fedge.messages.kinds` lists them all. Vectors are raw little-endian bytes.
-"""

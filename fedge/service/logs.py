@@ -1,0 +1,49 @@
+"""Logs that tell a story: one line an event, to stderr, in journald's priorities when it listens.
+
+What a record quotes may come from the network, and is shown, never obeyed: it cannot begin a line of its own,
+choose a line's priority, or command a terminal.
+"""
+
+import logging
+import os
+import sys
+from types import TracebackType
+
+from fedge.service.escapes import printable
+
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class _Line(logging.Formatter):
+    """One line a record; those of a traceback are indented, so that none of them looks like a record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _Raised) -> str:  # noqa: N802 # logging's name
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {printable(line)}" for line in lines)
+
+
+class _Journal(_Line):
+    """Journald reads a priority at the head of each line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = PRIORITIES.get(record.levelno, 6)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
+
+
+def tell(*, verbose: bool = False) -> None:
+    """Send logs to stderr; under systemd without times (the journal has them) and with priorities."""
+    handler = logging.StreamHandler(sys.stderr)
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_Journal("%(message)s"))
+    else:
+        handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)

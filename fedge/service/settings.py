@@ -1,0 +1,246 @@
+"""Read a program's settings from a TOML file and the environment, and say clearly what is wrong in them.
+
+A key `url` of the table `[broker]` in `agent.toml` is overridden by the variable `FEDGE_AGENT_BROKER__URL`;
+an empty variable counts as unset, and one that names no key is an error like a misspelt key. A variable is
+read as what its key takes: a text, a number, true or false; a list or a table is written as JSON. Relative
+paths are relative to the folder of the file, wherever the program is started, in variables too.
+"""
+
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from contextvars import ContextVar, copy_context
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedge.errors import ConfigError
+from fedge.service.explain import Variables, explain
+from fedge.storage.files import read_file
+
+SCHEMES = {"mqtt": 1883, "mqtts": 8883}
+
+_folder: ContextVar[Path] = ContextVar("folder of the configuration file being read")
+
+
+def _from_folder(path: Path) -> Path:
+    try:
+        return (_folder.get(Path()) / path.expanduser()).resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links, or ~ without a home
+        raise ValueError(f"cannot be made a full path: {error}") from None
+
+
+LocalPath = Annotated[Path, AfterValidator(_from_folder)]
+"""A path, made absolute from the folder of the configuration file."""
+
+
+class Variable(str):
+    """What an environment variable says, which cannot be but text."""
+
+    __slots__ = ()
+
+
+def number_of(value: object) -> object:
+    """A variable's text as the number it spells, for keys that take no text for a number; others as they are.
+
+    >>> number_of(Variable("10")), number_of("10")
+    (10, '10')
+    """
+    if isinstance(value, Variable):
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                pass
+    return value
+
+
+class Section(BaseModel):
+    """One table of a configuration file: unknown keys are errors, so a misspelt key is never ignored.
+
+    The docstring below each key is its description, which error messages quote.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class BrokerSettings(Section):
+    """`[broker]`: where the MQTT broker is and who we are to it."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    """The broker's address: `mqtt://host[:port]`, or `mqtts://host[:port]` for TLS."""
+    username: str | None = None
+    """The name to log in with."""
+    password_file: LocalPath | None = None
+    """A file whose first line is the password, so that no secret stands in the configuration."""
+    ca: LocalPath | None = None
+    """PEM file of the authority that signed the broker's certificate; without it the system's are trusted."""
+    certificate: LocalPath | None = None
+    """PEM file of our own certificate, where the broker asks for one."""
+    key: LocalPath | None = None
+    """PEM file of our certificate's private key."""
+    insecure: bool = False
+    """Allow plaintext to a broker that is not on this machine: passwords and models can be read by others."""
+    keepalive_s: int = Field(default=30, ge=5, le=3600)
+    """The longest silence on the connection, in seconds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_url(self.url)
+        if not self.tls:
+            for name in ("ca", "certificate", "key"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: is for TLS, but the url says mqtt://; use mqtts://")
+            if not self.insecure and not _is_loopback(self.host):
+                raise ValueError(
+                    f"url: plaintext to {self.host}: passwords and models could be read on the way; "
+                    "use mqtts://, or set insecure = true if you accept that"
+                )
+        if (self.certificate is None) != (self.key is None):
+            given, lacking = ("key", "certificate") if self.certificate is None else ("certificate", "key")
+            raise ValueError(f"{lacking}: is missing; {given} is given, and a certificate needs its key")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("username: is missing; a password_file needs a username")
+        for name in ("password_file", "ca", "certificate", "key"):
+            path = getattr(self, name)
+            try:
+                if path is not None:
+                    path.open("rb").close()
+            except OSError as error:
+                raise ValueError(f"{name}: cannot read the file {path}: {error.strerror}") from None
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def host(self) -> str:
+        """The broker's host name or address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The broker's port: the url's, else 1883 for mqtt and 8883 for mqtts."""
+        return urlsplit(self.url).port or SCHEMES[urlsplit(self.url).scheme]
+
+    @property
+    def password(self) -> str | None:
+        """The first line of `password_file`, read anew at each use.
+
+        Raises:
+            ConfigError: the file cannot be read, is not UTF-8, or its first line is empty.
+        """
+        if self.password_file is None:
+            return None
+        try:
+            password = self.password_file.read_text(encoding="utf-8-sig").partition("\n")[0].rstrip("\r")
+        except OSError as error:
+            raise ConfigError(f"{self.password_file}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self.password_file}: the password is not UTF-8 text") from None
+        if not password:
+            raise ConfigError(f"{self.password_file}: the first line is empty; it must be the password")
+        return password
+
+
+def _check_url(url: str) -> None:
+    expected = "expected mqtt://host[:port] or mqtts://host[:port]"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"url: no address ({error}); {expected}") from None
+    if "@" in parts.netloc:  # not quoted back: it holds a password
+        raise ValueError("url: a name and password do not go here; use the keys username and password_file")
+    host = parts.hostname or ""
+    more = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme not in SCHEMES or not is_host(host) or more or port == 0:
+        raise ValueError(f"url: {url!r} is no broker's address; {expected}")
+
+
+def is_host(host: str) -> bool:
+    """Whether this is a host's name or address alone: no scheme before it, no port after it."""
+    return re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", host) is not None or _address(host) is not None
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+class FileSettings(Section):
+    """The parent of a program's settings: `load` reads a TOML file, then the environment over it."""
+
+    ENV_PREFIX: ClassVar[str]
+    """What the names of this program's variables begin with."""
+
+    @classmethod
+    def load(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read `path`, and the variables of `environment` that begin with `ENV_PREFIX`.
+
+        Raises:
+            ConfigError: the file is missing or not TOML, or a value is wrong: one line each, which names the
+                file or variable, the key, and what would be right.
+        """
+        content = _read(path)
+        variables = _overlay(content, cls.ENV_PREFIX, environment)
+        try:
+            return copy_context().run(cls._validate, path.resolve().parent, content)
+        except ValidationError as error:
+            lines = [explain(cls, path, variables, detail) for detail in error.errors(include_url=False)]
+            raise ConfigError("\n".join(lines)) from None
+
+    @classmethod
+    def _validate(cls, folder: Path, content: dict[str, Any]) -> Self:
+        _folder.set(folder)
+        return cls.model_validate(content)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_file(path).decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; examples/ has one to start from") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}: line {line}: not UTF-8; save the file as UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _overlay(content: dict[str, Any], prefix: str, environment: Mapping[str, str]) -> Variables:
+    """Write the environment's values into `content`; returns which variable gave which key."""
+    variables = {}
+    for name, text in sorted(environment.items()):
+        if not name.upper().startswith(prefix) or not text:
+            continue
+        keys = tuple(name[len(prefix) :].lower().split("__"))
+        table = content
+        for key in keys[:-1]:
+            if not isinstance(table.get(key), dict):
+                table[key] = {}
+            table = table[key]
+        try:
+            table[keys[-1]] = json.loads(text) if text[0] in "[{" else Variable(text)
+        except ValueError as error:
+            raise ConfigError(f"environment variable {name}: not valid JSON: {error}") from None
+        variables[keys] = name
+    return variables

@@ -1,0 +1,104 @@
+"""Speak with the service manager: sd_notify(3) and its watchdog, with the standard library alone.
+
+Without a service manager (no `NOTIFY_SOCKET`) everything here does nothing.
+"""
+
+import faulthandler
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+from fedge.service.liveness import Pulse, stuck
+
+log = logging.getLogger(__name__)
+
+FEEDS = 4
+"""How often the watchdog is fed within its time, so that one late feed is no alarm."""
+
+
+class ServiceManager:
+    """Who started this program and wants to hear of it.
+
+    Args:
+        environment: where `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` are looked up.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        self.watchdog_s = _watchdog_s(environment)
+        """Within how many seconds the watchdog wants to be fed; None: there is none."""
+
+    def ready(self) -> None:
+        """The program has begun its work."""
+        self._notify("READY=1")
+
+    def stopping(self) -> None:
+        """The program is coming to its end."""
+        self._notify("STOPPING=1")
+
+    def feed(self) -> None:
+        """Tell the watchdog that all is well."""
+        self._notify("WATCHDOG=1")
+
+    def _notify(self, message: str) -> None:
+        if not self._address:
+            return
+        # A name in the kernel's own namespace is written with @ for the NUL it begins with.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+                connection.sendto(message.encode(), socket.MSG_DONTWAIT, address)
+        except OSError as error:
+            log.debug("the service manager was not told %r: %s", message, error)
+
+
+def _watchdog_s(environment: Mapping[str, str]) -> float | None:
+    time_us = environment.get("WATCHDOG_USEC", "")
+    meant_for_us = environment.get("WATCHDOG_PID") in (None, "", str(os.getpid()))
+    return int(time_us) / 1e6 if time_us.isdecimal() and int(time_us) > 0 and meant_for_us else None
+
+
+class Watchdog:
+    """Feeds the service manager's watchdog as long as every part keeps its promise.
+
+    The loop calls `look` at each of its turns and waits no longer than `period_s` for the next. So a loop
+    that does not turn feeds nothing, and needs no promise of its own. Before it starts the program again, the
+    manager's signal has it write to the log where each thread stood (faulthandler).
+
+    Args:
+        manager: whose watchdog it is.
+        now_s: monotonic seconds.
+    """
+
+    def __init__(self, manager: ServiceManager, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._manager = manager
+        self._now_s = now_s
+        self._next_s = 0.0
+        self._stuck: list[str] = []
+        self.period_s = None if manager.watchdog_s is None else manager.watchdog_s / FEEDS
+        """The longest that the loop may wait between two looks, in seconds; None: as long as it likes."""
+        if self.period_s is not None and not faulthandler.is_enabled():
+            faulthandler.enable()
+
+    def look(self, *pulses: Pulse) -> None:
+        """Feed the watchdog, if it is time to and no part besides the loop is stuck; else say which is."""
+        now_s = self._now_s()
+        if self.period_s is None or now_s < self._next_s:
+            return
+        self._next_s = now_s + self.period_s / 2
+        found = stuck(pulses)
+        if found != self._stuck:
+            self._stuck = found
+            if found:
+                log.critical("stuck: %s; the service manager will start this program again", ", ".join(found))
+            else:
+                log.warning("nothing is stuck any more")
+        if not found:
+            self._manager.feed()
+
+    def wait_s(self, wanted_s: float | None) -> float | None:
+        """How long the loop may wait if it has nothing to do for `wanted_s` seconds (None: for ever)."""
+        bounds = [seconds for seconds in (wanted_s, self.period_s) if seconds is not None]
+        return min(bounds, default=None)

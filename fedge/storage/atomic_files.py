@@ -1,0 +1,132 @@
+"""Files that change as a whole: a power cut finds the old one or the new one, never a mixture."""
+
+import errno
+import os
+from pathlib import Path
+
+from fedge.errors import StateError
+from fedge.storage.files import written
+from fedge.storage.folders import opened
+
+
+def atomic_write(
+    path: Path,
+    data: bytes | memoryview,
+    *,
+    mode: int = 0o644,
+    exact: bool = False,
+    owner: tuple[int, int] | None = None,
+) -> None:
+    """Replace the file by `data`: temporary file, fsync, rename, fsync of the folder.
+
+    A link in its place is replaced itself, and never written through (`fedge.storage.folders`).
+
+    Args:
+        path: the file; it need not be there.
+        data: its whole new content.
+        mode: its permissions, of which the process's mask is taken away.
+        exact: they are just these, whatever the mask.
+        owner: user and group id, for root who writes somebody else's file; without it the writer's own.
+
+    Raises:
+        StateError: the disk is full, read-only or failing; the old file is untouched.
+    """
+    with written(path, mode=mode, exact=exact, owner=owner) as file:
+        file.write(data)
+
+
+def remove(path: Path) -> None:
+    """Delete a file that may already be gone, durably.
+
+    Raises:
+        StateError: the disk is read-only or failing.
+    """
+    try:
+        with opened(path.parent) as folder:
+            if folder.unlink(path.name):
+                folder.sync()
+    except FileNotFoundError:
+        pass  # with its folder
+    except OSError as error:
+        raise StateError(f"{path}: cannot be removed: {error.strerror or error}") from error
+
+
+def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
+    """Create a folder that, by default, only its owner reads.
+
+    Raises:
+        StateError: it cannot be made or written to; the text says so before anything is lost.
+    """
+    try:
+        with opened(folder, make=mode):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable by this user")
+    except OSError as error:
+        raise StateError(f"{folder}: this folder cannot be used: {error.strerror or error}") from error
+    return folder
+
+
+def give_to_owner(folder: Path, *files: Path) -> None:
+    """Let the owner of a folder own these files in it: root has worked there in the place of a service.
+
+    Raises:
+        StateError: one of them is not a file of this folder alone.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        with opened(folder) as held:
+            for file in files:
+                held.give(file.name, *held.owner)
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be given to its owner: {error.strerror}") from error
+
+
+def move(path: Path, to: Path) -> None:
+    """Rename a file within its folder, durably; what lay there is replaced.
+
+    Raises:
+        StateError: the disk is read-only or failing.
+    """
+    try:
+        with opened(path.parent) as folder:
+            folder.rename(path.name, to.name)
+            folder.sync()
+    except OSError as error:
+        raise StateError(f"{to}: cannot be put in its place: {error.strerror}") from error
+
+
+def quarantine(path: Path) -> Path:
+    """Put a damaged file aside under the next free name `*.quarantine-N`, with its WAL if it is a database.
+
+    Returns:
+        Where it lies now, for whoever wants to look at it or to restore it.
+
+    Raises:
+        StateError: the disk is read-only or failing.
+    """
+    try:
+        with opened(path.parent) as folder:
+            number = 1
+            while folder.find(aside := f"{path.name}.quarantine-{number}") is not None:
+                number += 1
+            # The WAL goes first: left alone beside a new database it would be played into that one.
+            for suffix in ("-wal", "-shm", ""):
+                if folder.find(path.name + suffix) is not None:
+                    folder.rename(path.name + suffix, aside + suffix)
+            folder.sync()
+    except OSError as error:
+        raise StateError(f"{path}: cannot be put aside: {error.strerror or error}") from error
+    return path.with_name(aside)
+
+
+def exists(path: Path) -> bool:
+    """Whether a file or folder is there.
+
+    Raises:
+        StateError: the folder it lies in is closed to this user.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise StateError(f"{path}: cannot be looked at: {error.strerror or error}") from None

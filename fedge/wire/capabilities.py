@@ -1,0 +1,147 @@
+"""What a round requires of a device, and what a program can do: the same names on both sides.
+
+The aggregator lists in a manifest what its round `requires`, a device tells in its status what it `can`. A
+device also reads the plan, the task and the model themselves, so that it never takes part in what it only
+half understands, whatever the manifest lists.
+
+| name | what |
+|---|---|
+| `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
+| `local:NAME` | a local algorithm: `sgd` |
+| `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`) |
+| `layer:NAME` | a layer of the network (`fedge.nn.spec`); `layer:NAME.FIELD`: a field of one |
+| `loss:NAME`, `network:NAME` | another loss, another part of a network |
+| `plan:NAME` | a field of the plan (`fedge.algorithms.plan`) that came after 0.2.0 |
+| `data:NAME` | a rule for reading data (`fedge.data.rules`) that the task proposes and requires to be known |
+| `state:NAME` | a state of the round |
+| `task:unreadable`, `model:unreadable` | what was announced cannot be read |
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.plan import Plan
+from fedge.data.rules import NAMES, Proposal
+from fedge.nn.spec import ADDED, LAYERS, LOSSES, NetworkSpec, names_of
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
+
+PHASES = ("survey", "train", "evaluate")
+LOCAL = ("sgd",)
+STATES = ("open", "done")
+
+OF_MODEL = frozenset({"layer", "loss", "network"})
+"""The registries that a model's own meaning lies in: who lacks no name of these can predict with it."""
+
+BASE = frozenset(
+    {
+        *(f"phase:{name}" for name in ("survey", "train")),
+        "local:sgd",
+        "codec:float32",
+        *(f"layer:{name}" for name in ("dense", "relu", "tanh", "sigmoid", "standardize", "rescale")),
+    }
+)
+"""What a device of 0.2.0 can, which does not say so."""
+BASE_PLAN = frozenset({"epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "codec"})
+"""The plan's fields that 0.2.0 obeys: they belong to `local:sgd`."""
+
+CAN = frozenset(
+    {
+        *(f"phase:{name}" for name in PHASES),
+        *(f"local:{name}" for name in LOCAL),
+        *(f"codec:{name}" for name in CODECS),
+        *(f"layer:{name}" for name in LAYERS),
+        *(f"layer:{layer}.{name}" for layer, names in ADDED.items() for name in names),
+        *(f"data:{name}" for name in NAMES),
+        *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),
+    }
+)
+"""What this program can."""
+
+
+@lru_cache(maxsize=16)
+def required(
+    phase: str, plan: Plan | None, network: NetworkSpec, rules: Proposal | None = None
+) -> frozenset[str]:
+    """What a round requires of a device, to be listed in its manifest."""
+    return frozenset(
+        {
+            f"phase:{phase}",
+            *_of_network(network),
+            *_of_rules(rules),
+            *(_of_plan(plan) if plan is not None else ()),
+        }
+    )
+
+
+def of_manifest(manifest: Manifest) -> frozenset[str]:
+    """What a manifest lists as required, and what it requires by what it says."""
+    return frozenset(
+        {
+            *(manifest.requires or ()),
+            f"phase:{manifest.kind}",
+            *(() if manifest.state in STATES else (f"state:{manifest.state}",)),
+            *(_of_plan(manifest.plan) if manifest.plan is not None else ()),
+        }
+    )
+
+
+def of_model(manifest: Manifest) -> frozenset[str]:
+    """What of that it takes to use the model, without taking part in the round."""
+    return frozenset(name for name in manifest.requires or () if name.partition(":")[0] in OF_MODEL)
+
+
+def lacking(needed: frozenset[str], can: frozenset[str]) -> tuple[str, ...]:
+    """What of the needed names is not among those that somebody can, in order."""
+    return () if needed <= can else tuple(sorted(needed - can))
+
+
+def unknown_in_task(task: Task) -> tuple[str, ...]:
+    """What of a task this program does not know, as names."""
+    return lacking(frozenset({*_of_network(task.network), *_of_rules(task.rules)}), CAN)
+
+
+def unknown_in_model(model: Model) -> tuple[str, ...]:
+    """What of a model this program does not know, as names."""
+    return lacking(frozenset({f"codec:{model.codec}"}), CAN)
+
+
+def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
+    """What of the needed names a device of 0.2.0 would have trained without, in order.
+
+    It does not read what a manifest requires. But a manifest of another kind or state, and a network with a
+    layer, or a field of one, that it does not know it does not read either; and rules for data are proposals,
+    which an owner may have set otherwise.
+    """
+    refused = ("layer", "data", "phase", "state")
+    return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in refused)
+
+
+@lru_cache(maxsize=256)
+def told(can: tuple[str, ...] | None) -> frozenset[str]:
+    """What a device can that says this in its status; one of 0.2.0 says nothing.
+
+    The fleet's devices say the same few things, so equal sets are one object.
+    """
+    return BASE if can is None else frozenset(can)
+
+
+def _of_plan(plan: Plan) -> Iterator[str]:
+    yield "local:sgd"
+    yield f"codec:{plan.codec}"
+    asked = (name for name in Plan.model_fields if getattr(plan, name) is not None)
+    yield from (f"plan:{name}" for name in (*asked, *plan.unknown) if name not in BASE_PLAN)
+
+
+def _of_rules(rules: Proposal | None) -> Iterator[str]:
+    if rules is not None and rules.required:
+        yield from (f"data:{name}" for name in (*rules.proposed, *rules.unknown))
+
+
+def _of_network(network: NetworkSpec) -> Iterator[str]:
+    yield from (f"layer:{name}" for layer in network.layers for name in names_of(layer))
+    if network.loss not in LOSSES:
+        yield f"loss:{network.loss}"
+    yield from (f"network:{name}" for name in network.unknown)

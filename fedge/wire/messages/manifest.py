@@ -1,0 +1,54 @@
+"""The manifest of a round: what it asks for, and of whom."""
+
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from fedge.algorithms.plan import Plan
+from fedge.wire.messages.fields import MAX_DEVICES_NAMED, MAX_SEED, Counter, DeviceId, Generation, Seconds
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.message import Message, Part
+from fedge.wire.names import Capabilities, WireName
+
+
+class Cohort(Part):
+    """Who is chosen: devices whose hash falls below `fraction` (`fedge.wire.selection`), or those named."""
+
+    fraction: float = Field(gt=0, le=1, allow_inf_nan=False)
+    seed: int = Field(ge=0, le=MAX_SEED)
+    devices: tuple[DeviceId, ...] | None = Field(default=None, max_length=MAX_DEVICES_NAMED, strict=False)
+
+
+class Manifest(Message):
+    """The retained `round` message: all a device needs to know to act, however long it slept."""
+
+    TYPE: ClassVar[str] = "round"
+
+    generation: Generation
+    round: Counter
+    attempt: Counter = 0
+    kind: WireName
+    """`survey`, `train`, `evaluate`: what the round asks for (`fedge.wire.capabilities.PHASES`)."""
+    state: WireName
+    """`open` or `done` (`fedge.wire.capabilities.STATES`)."""
+    seed: int = Field(ge=0, le=MAX_SEED)
+    """The federation's seed, from which a device derives the order it shuffles in."""
+    task: Blob
+    model: Blob | None = None
+    """The model to start from: none before the survey has fixed the task."""
+    plan: Plan | None = None
+    cohort: Cohort
+    seconds_left: Seconds
+    """True at the moment of publishing; subtract the age of the retained message."""
+    requires: Capabilities | None = None
+    """What a device must be able to do, by names of `fedge.wire.capabilities`; without it: what 0.2.0 can."""
+    max_samples: int | None = Field(default=None, ge=20, le=2**53)
+    """The largest n_k that is admitted: who has more rows uses the newest so many. None: not told."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Manifest":
+        if self.kind == "train" and (self.model is None or self.plan is None):
+            raise ValueError("a training round names its model and its plan")
+        if self.kind == "evaluate" and self.model is None:
+            raise ValueError("a round that measures names its model")
+        return self

@@ -1,0 +1,63 @@
+"""What all messages have in common: one msgpack map `{"v": 1, "type": ...}`, decoded strictly.
+
+Unknown fields are ignored, so fields may be added within v1; wrong types and values are refused.
+"""
+
+import reprlib
+from typing import ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fedge.errors import ProtocolError
+from fedge.wire import encoding
+from fedge.wire.reasons import Reason
+
+VERSION = 1
+
+
+class Part(BaseModel):
+    """What messages are made of: frozen, strict about types, silent about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Message(Part):
+    """The parent of all messages."""
+
+    TYPE: ClassVar[str]
+    """The name on the wire."""
+
+
+M = TypeVar("M", bound=Message)
+
+
+def pack(message: Message) -> bytes:
+    """Encode a message; the inverse of `unpack`."""
+    return encoding.encode({"v": VERSION, "type": message.TYPE, **message.model_dump(exclude_none=True)})
+
+
+def unpack(payload: bytes, kind: type[M], *, max_bytes: int = encoding.MAX_PAYLOAD) -> M:
+    """Decode one message of the expected kind.
+
+    Raises:
+        ProtocolError: too large, not msgpack, another version or type, or a field of the wrong kind; its
+            `reason` is OVERSIZE, UNKNOWN_VERSION or MALFORMED.
+    """
+    fields = encoding.decode(payload, max_bytes=max_bytes)
+    version, found = fields.pop("v", None), fields.pop("type", None)
+    if type(version) is not int:
+        raise ProtocolError(f"{kind.TYPE}: 'v' is {reprlib.repr(version)}, expected the protocol's version")
+    if version != VERSION:
+        raise ProtocolError(
+            f"protocol version {version}: this program speaks version {VERSION}", Reason.UNKNOWN_VERSION
+        )
+    if found != kind.TYPE:
+        raise ProtocolError(f"a message of type {reprlib.repr(found)} where {kind.TYPE!r} was expected")
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        what = first["msg"].removeprefix("Value error, ")
+        # A key of the sender's own may stand in `where`: the text goes into logs and receipts.
+        raise ProtocolError(f"{kind.TYPE}: {where[:100]}: {what[:300]}") from None

@@ -1,0 +1,18 @@
+"""The global model."""
+
+from typing import ClassVar
+
+from fedge.wire.messages.fields import Counter, Generation
+from fedge.wire.messages.message import Message
+from fedge.wire.names import WireName
+
+
+class Model(Message):
+    """The global model after `round`; its digest is the `base` of the updates made from it."""
+
+    TYPE: ClassVar[str] = "model"
+
+    generation: Generation
+    round: Counter
+    codec: WireName = "float32"
+    body: bytes

@@ -1,0 +1,43 @@
+"""What the aggregator answers to an update."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from fedge.wire.messages.fields import (
+    MAX_FRAMES,
+    Counter,
+    Detail,
+    Digest,
+    Generation,
+    Seconds,
+    WireReason,
+)
+from fedge.wire.messages.message import Message
+
+
+class Receipt(Message):
+    """The aggregator's answer to one update: only this says that it counts."""
+
+    TYPE: ClassVar[str] = "receipt"
+
+    generation: Generation
+    round: Counter
+    update: Digest
+    verdict: Literal["admitted", "refused", "retry"]
+    reason: WireReason | None = None
+    detail: Detail = ""
+    after_s: Seconds = 0.0
+    """How long to wait before the next try."""
+    missing: tuple[Annotated[int, Field(ge=0, lt=MAX_FRAMES)], ...] = Field(
+        default=(), max_length=MAX_FRAMES, strict=False
+    )
+    """With `retry`: the frames that are still to come; none named: frame 0 again, later."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Receipt":
+        if self.verdict == "refused" and self.reason is None:
+            raise ValueError("a refusal names its reason")
+        if self.verdict != "retry" and self.missing:
+            raise ValueError(f"frames are missing, and yet the update is {self.verdict}")
+        return self

@@ -1,0 +1,52 @@
+"""A device's presence, and why it does not take part."""
+
+from typing import ClassVar
+
+from fedge.wire.messages.fields import (
+    Counter,
+    Detail,
+    Digest,
+    Generation,
+    Ident,
+    PublicKey,
+    Version,
+    WireReason,
+)
+from fedge.wire.messages.message import Message, Part
+from fedge.wire.names import Capabilities
+
+
+class Decline(Part):
+    """Why a chosen device does not take part in a round."""
+
+    generation: Generation
+    round: Counter
+    attempt: Counter
+    reason: WireReason
+    detail: Detail = ""
+
+
+class Status(Message):
+    """A device's presence, retained; its last will is the same with `online` false."""
+
+    TYPE: ClassVar[str] = "status"
+
+    online: bool
+    boot: Ident
+    """Random, made at each start of the agent."""
+    connection: Counter
+    """Counts the connections of this boot, so that an old will is told from new presence."""
+    version: Version
+    samples: Counter | None = None
+    generation: Counter = 0
+    """The highest (generation, round) this device has seen; generation 0: none yet."""
+    round: Counter = 0
+    holds: Digest | None = None
+    """The digest of the model it holds as a file."""
+    declined: Decline | None = None
+    signer: PublicKey | None = None
+    """The signing key that it believes, and that has announced what it has seen; none: it pins no key."""
+    can: Capabilities | None = None
+    """What it can do, as names of `fedge.wire.capabilities`; none listed: what a device of 0.2.0 can."""
+    uses: Digest | None = None
+    """The digest of the model that it predicts with, if its owner's gate keeps that instead of `holds`."""

@@ -1,0 +1,34 @@
+"""What a device learnt in one round."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from fedge.wire.messages.fields import Counter, DeviceId, Digest, Generation, Metrics
+from fedge.wire.messages.message import Message
+from fedge.wire.names import WireName
+
+WEIGHTS, FIGURES = "weights", "figures"
+"""Kinds of updates."""
+
+
+class Update(Message):
+    """What a device learnt in one round: its weights (or their difference from `base`) and n_k.
+
+    Where a round only measures its model, no vector: the metrics are what is asked for.
+    """
+
+    TYPE: ClassVar[str] = "update"
+
+    generation: Generation
+    round: Counter
+    base: Digest
+    device: DeviceId
+    samples: int
+    """n_k, training samples without the held-out part; its bounds are admission's to judge."""
+    steps: int = Field(ge=0, le=2**63 - 1)
+    kind: WireName
+    """`weights`, `delta`: what the vector is; `figures`: there is none, and `body` is empty."""
+    codec: WireName
+    body: bytes
+    metrics: Metrics = Field(default_factory=dict)

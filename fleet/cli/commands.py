@@ -1,0 +1,217 @@
+"""The commands of `fedge` and their options."""
+
+import json
+import os
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from typer.core import TyperGroup
+
+import fedge
+from fedge.errors import FedgeError
+from fedge.service import interrupts
+from fedge.service.collision import ADVICE, collisions
+from fleet.cli import evaluation, registrar, signing, simulation
+from fleet.cli.identities.app import app as identities
+from fleet.trial import cli as cli_trial
+
+if TYPE_CHECKING:
+    from fleet.demo.outcome import Outcome
+
+TYPERS_USAGE = 2
+"""What typer ends a program with that was called in a wrong way."""
+
+
+class Commands(TyperGroup):
+    """All commands; a wrong call and Ctrl-C end with the codes that those of the other programs end with."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run one of them."""
+        try:
+            return super().main(*arguments, **options)
+        except SystemExit as end:
+            if end.code == TYPERS_USAGE:
+                sys.exit(os.EX_USAGE)
+            why = end.__context__
+            if isinstance(why, typer.Abort) or (isinstance(why, typer.Exit) and end.code == interrupts.CODE):
+                raise KeyboardInterrupt from None  # which typer made that of, without a word
+            raise
+
+
+app = typer.Typer(
+    name="fedge",
+    cls=Commands,
+    help="Teach one model to a fleet of small devices without moving their data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(evaluation.app)
+app.add_typer(cli_trial.app)
+app.add_typer(simulation.app)
+app.add_typer(identities)
+app.add_typer(signing.app)
+app.add_typer(registrar.app)
+
+
+class DatasetName(StrEnum):
+    """The data sets of the demo."""
+
+    WATCH = "watch"
+    DIGITS = "digits"
+
+
+@app.callback(invoke_without_command=True)
+def fedge_command(
+    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+) -> None:
+    """Teach one model to a fleet of small devices without moving their data."""
+    if version:
+        typer.echo(fedge.__version__)
+        raise typer.Exit
+    for sentence in collisions():
+        typer.echo(f"warning: {sentence}: {ADVICE}", err=True)
+
+
+@app.command()
+def demo(
+    devices: Annotated[int, typer.Option(help="How many devices; each is a process.", min=1)] = 20,
+    rounds: Annotated[int, typer.Option(help="How many rounds of training.", min=1)] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model, bit for bit.", min=0)] = 1,
+    out: Annotated[Path, typer.Option(help="The folder for everything that is made.")] = Path("out/demo"),
+    dataset: Annotated[
+        DatasetName, typer.Option(help="Smart watches, or digits dealt out by label.")
+    ] = DatasetName.WATCH,
+    broker: Annotated[
+        str, typer.Option(help="auto, mosquitto, iotcore (embedded), or mqtt://host:port of one that runs.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Let a fleet learn on this machine: a broker, the aggregator, and a process for every device."""
+    from fleet.demo.demo import Options, run
+    from fleet.demo.progress import Bar, Silent
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = Options(out, dataset.value, devices, rounds, seed, broker)
+    try:
+        if as_json:
+            outcome = run(options, Silent())
+            typer.echo(json.dumps(outcome.as_json()))
+        else:
+            console = Console()
+            with Bar(rounds, devices, console) as bar:
+                outcome = run(options, bar)
+            _print(outcome, console)
+    except FedgeError as error:
+        typer.echo(f"fedge demo: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("fedge demo: stopped", err=True)
+        sys.exit(128 + signal.SIGINT)
+
+
+@app.command()
+def replay(
+    number: Annotated[int, typer.Argument(metavar="ROUND", help="Which round; 0 is the survey.", min=0)],
+    config: Annotated[Path, typer.Option(help="The aggregator's configuration.")] = Path("federation.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Compute a kept round again from the ledger: is its model the same to the bit, and who was in it?
+
+    Exits with 1 if it is another model.
+    """
+    from fleet.cli import replay as replaying
+
+    try:
+        replayed = replaying.run(config, number)
+    except FedgeError as error:
+        typer.echo(f"fedge replay: {error}", err=True)
+        sys.exit(error.exit_code)
+    if as_json:
+        typer.echo(json.dumps(replaying.as_json(replayed)))
+    else:
+        replaying.show(replayed, Console())
+    sys.exit(0 if replayed.same else 1)
+
+
+@app.command()
+def world(
+    seeds: Annotated[
+        str, typer.Option(help="Which worlds: FIRST:END (without END), or one number.")
+    ] = "0:1000",
+    devices: Annotated[int, typer.Option(help="Devices in each.", min=2)] = 5,
+    rounds: Annotated[int, typer.Option(help="Rounds of training in each.", min=1)] = 5,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that run worlds at once.", min=1, show_default="one a core")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Run the programs in simulated worlds where all goes wrong; exits with 1 if an invariant breaks."""
+    from fleet.simulator.campaign import Size, run_parallel, story
+
+    first, colon, end = seeds.partition(":")
+    try:
+        chosen = range(int(first), int(end) if colon else int(first) + 1)
+    except ValueError:
+        raise typer.BadParameter(f"{seeds!r}: expected FIRST:END or a number", param_hint="--seeds") from None
+    if not chosen:
+        raise typer.BadParameter(
+            f"{seeds!r}: is no world; END is the first one left out", param_hint="--seeds"
+        )
+    size = Size(devices, rounds)
+    tally = run_parallel(chosen, size, jobs or len(os.sched_getaffinity(0)))
+    if as_json:
+        typer.echo(json.dumps(tally.as_json()))
+    else:
+        typer.echo(
+            f"{tally.worlds} worlds, {tally.events} events, {len(tally.violations)} violations, "
+            f"{tally.worlds_per_s:.1f} worlds per second and core"
+        )
+        for kind, times in tally.faults.items():
+            typer.echo(f"{times:>8}  {kind}")
+        for outcome in tally.violations:
+            typer.echo(f"\n{story(outcome)}")
+    if tally.violations:
+        raise typer.Exit(1)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print(outcome: "Outcome", console: Console) -> None:
+    """The short table, and where the files are."""
+    console.print(
+        f"[bold]{outcome.title}[/bold]: accuracy on {outcome.held_out} held-out samples",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table()
+    table.add_column("training")
+    table.add_column("accuracy", justify="right")
+    table.add_row(f"alone (mean of {outcome.devices} devices)", f"{outcome.alone_mean:.3f}")
+    table.add_row(f"together ({outcome.rounds} rounds)", f"[bold]{outcome.together:.3f}[/bold]")
+    table.add_row("all data in one place", f"{outcome.central:.3f}")
+    console.print(table)
+    traffic, median_ms = outcome.traffic, outcome.seconds_per_round_median * 1000
+    console.print(
+        f"{outcome.rounds} rounds of {outcome.devices} devices over {outcome.broker}: "
+        f"{outcome.seconds:.1f} s, median {median_ms:.0f} ms a round, "
+        f"{decimal(traffic.up)} up, {decimal(traffic.down)} down",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"ONNX differs from the devices' own model by at most {outcome.onnx_max_abs_diff:.1e}",
+        highlight=False,
+    )
+    for path in (outcome.safetensors, outcome.onnx, outcome.manifest, outcome.report):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,40 @@
+"""`fedge renew`: the server's own certificates."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.identities.command import Folder, reporting
+from fleet.cli.identities.reach import is_here_only, unreached
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer()
+
+
+@app.command()
+def renew(
+    force: Annotated[bool, typer.Option("--force", help="All of them, due or not.")] = False,
+    host: Annotated[
+        list[str] | None, typer.Option(help="A further name or address of the broker, for its certificate.")
+    ] = None,
+    folder: Folder = Path(),
+) -> None:
+    """Renew the server's own certificates of which two thirds of the time are over.
+
+    On an installed server a timer does this every day.
+    """
+    from fleet.pki.folder import FederationFolder
+    from fleet.pki.renewal import renew as renew_all
+
+    with reporting("renew"):
+        renewals, signalled = renew_all(FederationFolder(folder), force=force, more_hosts=host or ())
+    for renewal in renewals:
+        what = "renewed" if renewal.done else "not yet due"
+        typer.echo(f"{renewal.path}: {what}; good until {renewal.issued.not_after:%Y-%m-%d}")
+    if host and is_here_only(FederationFolder(folder)):
+        typer.echo(unreached(FederationFolder(folder)), err=True)
+    if signalled is not None:
+        typer.echo(f"{signalled.value}; an installed aggregator gets its own when it is restarted", err=True)

@@ -1,0 +1,239 @@
+"""docs/settings.md: every key of every settings file, written from the models that read them.
+
+`python -m fleet.cli.settings_reference FILE` writes it anew. A key's meaning is the docstring below its
+field.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+
+from agent.config import AgentSettings
+from aggregator.config import FederationSettings
+from fedge.service.settings import FileSettings
+from fleet.pki.settings import RegistrarSettings
+
+FILES: Mapping[str, tuple[type[FileSettings], str]] = {
+    "agent.toml": (AgentSettings, "A device's own settings, which its owner writes."),
+    "federation.toml": (FederationSettings, "The aggregator's settings: what is learnt and how."),
+    "registrar/registrar.toml": (RegistrarSettings, "For `fedge enroll` and `fedge registrar`."),
+}
+NAME = "NAME"
+"""Stands in a path for what an owner calls a table."""
+_INTRODUCTION = """\
+# Settings
+
+Every key of the three files. This page is written from the models that read them (`make docs`), so it tells
+what this version takes: a key that does not stand here is an error.
+
+Each key can be given by an environment variable instead, which goes before the file. An empty variable counts
+as unset. A variable is read as what its key takes: a text, a number, true or false; a list or a table is
+written as JSON. Relative paths are relative to the folder of the file. "–" as default: nothing is set.
+`fedge-agent --check` and `fedge-aggregator --check` say what they understood.
+"""
+_WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+_PLURALS = {
+    "text": "texts",
+    "path": "paths",
+    "table": "tables",
+    "number": "numbers",
+    "whole number": "whole numbers",
+}
+_BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
+
+Fields = Mapping[str, FieldInfo]
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION]
+    for name, (settings, about) in FILES.items():
+        page = _Page(name, settings.ENV_PREFIX, {})
+        parts.append(f"\n## `{name}`\n\n{about} Its variables begin with `{settings.ENV_PREFIX}`.\n")
+        parts += page.fields(settings.model_fields, ())
+    return "".join(parts)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What is told of one file."""
+
+    name: str
+    prefix: str
+    """What the names of its variables begin with."""
+    told: dict[tuple[type[BaseModel], ...], str]
+    """Under which title tables have been told of that stand elsewhere again."""
+
+    def fields(self, fields: Fields, path: tuple[str, ...]) -> Iterator[str]:
+        """The keys of a table that hold values; then the tables below it."""
+        rows = [self._row(key, field, path) for key, field in fields.items() if not _is_table(field)]
+        if rows:
+            yield "\n| key | type | default | meaning | variable |\n|---|---|---|---|---|\n"
+            yield from rows
+        for key, field in fields.items():
+            if members := tuple(_models(field.annotation)):
+                yield from self._below((*path, key), field, members)
+
+    def _row(self, key: str, field: FieldInfo, path: tuple[str, ...]) -> str:
+        variable = self.prefix + "__".join(part if part == NAME else part.upper() for part in (*path, key))
+        cells = (f"`{key}`", _type(field), _default(field), _line(field.description), f"`{variable}`")
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+    def _below(
+        self, path: tuple[str, ...], field: FieldInfo, members: tuple[type[BaseModel], ...]
+    ) -> Iterator[str]:
+        holder = _holder(field.annotation)
+        if holder is tuple:
+            yield f"\n### Entries of `{'.'.join(path)}` in `{self.name}`\n\n"
+            yield from map(_entry, members)
+            return
+        if holder is dict:
+            path = (*path, NAME)
+        title = f"`[{'.'.join(path)}]`"
+        yield f"\n### {title} in `{self.name}`\n"
+        if not field.is_required() and field.default is None:
+            yield f"\nThis table may be left out. {_line(field.description)}\n"
+        if members in self.told:
+            yield f"\nThe keys are those of {self.told[members]}.\n"
+            return
+        self.told[members] = title
+        if len(members) == 1:
+            yield f"\n{_sentence(members[0])}\n"
+            yield from self.fields(members[0].model_fields, path)
+            return
+        first, *others = (member.model_fields for member in members)
+        shared = [key for key in first if all(repr(first[key]) == repr(other.get(key)) for other in others)]
+        if shared:
+            yield "\nWhichever kind it is:\n"
+            yield from self.fields({key: first[key] for key in shared}, path)
+        for member in members:
+            yield f"\n{_sentence(member)}\n"
+            own = {key: field for key, field in member.model_fields.items() if key not in shared}
+            yield from self.fields(own, path)
+
+
+def _entry(model: type[BaseModel]) -> str:
+    """A table that is an entry of a list, in one line."""
+    keys = []
+    for key, field in model.model_fields.items():
+        kind = f'`{key} = "{field.default}"`' if get_origin(field.annotation) is Literal else f"`{key}`"
+        keys.append(kind if get_origin(field.annotation) is Literal else f"{kind} ({_type(field)})")
+    return f"- {', '.join(keys)}: {_sentence(model)}\n"
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _sentence(model: type[BaseModel]) -> str:
+    """A model's docstring up to the first empty line, without the table's name, which is the title."""
+    text = _line((model.__doc__ or "").strip().partition("\n\n")[0])
+    told = re.sub(r"^`\[\w+\]`: ", "", text)
+    return text if told == text else told[0].upper() + told[1:]
+
+
+def _type(field: FieldInfo) -> str:
+    """What a value is, in words, with the bounds of a number."""
+    bounds = [
+        f"{sign} {_number(getattr(limit, name))}"
+        for kind, name, sign in _BOUNDS
+        for limit in field.metadata
+        if isinstance(limit, kind)
+    ]
+    before = any(isinstance(each, BeforeValidator) for each in field.metadata)
+    return ", ".join((_words(field.annotation, before=before), *bounds))
+
+
+def _number(limit: float) -> str:
+    return f"{int(limit) if limit == int(limit) else limit:,}"
+
+
+def _words(annotation: Any, *, before: bool = False) -> str:
+    """A type in words; `before`: it is made of what the file says, a text unless it is a list."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        marked = any(isinstance(each, BeforeValidator) for each in arguments[1:])
+        return _words(arguments[0], before=before or marked)
+    if origin in (Union, UnionType):
+        kinds = [each for each in arguments if each is not NoneType]
+        return ", or ".join(dict.fromkeys(_words(each, before=before) for each in kinds))
+    if origin is Literal:
+        return ", ".join(f"`{json.dumps(each)}`" for each in arguments)
+    if origin in (tuple, list, frozenset, set):
+        if before and origin is tuple and Ellipsis not in arguments:
+            return "text"
+        kinds = [each for each in arguments if each is not Ellipsis]
+        words = ", ".join(dict.fromkeys(_words(each) for each in kinds))
+        return "list of " + ", or ".join(_plural(word) for word in words.split(", or "))
+    if origin is dict:
+        return f"table of {_plural(_words(arguments[1]))} by name"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    return _WORDS.get(annotation, "text")
+
+
+def _plural(words: str) -> str:
+    first, _, rest = words.partition(" of ")
+    return f"lists of {rest}" if first == "list" else _PLURALS.get(words, words)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "–"
+    if isinstance(value, BaseModel):
+        return "its own defaults"
+    return f"`{json.dumps(value, default=str, ensure_ascii=False)}`"
+
+
+def _is_table(field: FieldInfo) -> bool:
+    """Whether a key is nothing but a table, so that its keys are told instead."""
+    models, kinds = list(_models(field.annotation)), list(_kinds(field.annotation))
+    return bool(models) and len(models) == len(kinds) and _holder(field.annotation) is not tuple
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a key may hold, also within lists and tables."""
+    return (kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel))
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that a type is made of; the names of a table's entries are none of them."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _kinds(arguments[0])
+    elif origin is dict:
+        yield from _kinds(arguments[1])
+    elif origin in (Union, UnionType, tuple, list, frozenset, set):
+        for each in arguments:
+            if each not in (NoneType, Ellipsis):
+                yield from _kinds(each)
+    else:
+        yield annotation
+
+
+def _holder(annotation: Any) -> type | None:
+    """Whether the models of a key are the entries of a list (`tuple`) or of a table by name (`dict`)."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _holder(arguments[0])
+    if origin in (Union, UnionType):
+        return next((found for each in arguments if (found := _holder(each)) is not None), None)
+    if origin in (tuple, list):
+        return tuple
+    return dict if origin is dict else None
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")

@@ -1,0 +1,70 @@
+"""The commands of `fedge` for devices that are simulated: their data, and a bad network before them."""
+
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from fedge.errors import ConfigError, FedgeError
+
+app = typer.Typer()
+
+
+@app.command()
+def deal(
+    folder: Annotated[Path, typer.Argument(help="Each device gets a folder of its own in it.")],
+    devices: Annotated[int, typer.Option(help="Among how many devices.", min=1)] = 20,
+) -> None:
+    """Deal real data out to simulated devices: shoulder exercises seen by smart watches, one wrist a device.
+
+    Files that are there stay as they are.
+    """
+    from fleet.datasets import load_watch
+    from fleet.demo.partition import deal as deal_out
+
+    try:
+        new = deal_out(load_watch(devices), folder)
+    except FedgeError as error:
+        typer.echo(f"fedge deal: {error}", err=True)
+        sys.exit(error.exit_code)
+    typer.echo(f"{folder}: data of {devices} devices, {new} of them new")
+
+
+@app.command()
+def relay(
+    target: Annotated[str, typer.Argument(metavar="HOST", help="The broker; ports are the same there.")],
+    listen: Annotated[list[str], typer.Option(metavar="ADDRESS:PORT", help="Where devices connect to.")],
+    trouble: Annotated[
+        str,
+        typer.Option(
+            help="none, all, or several with commas: delay, slow, partition, half-open. (crash is accepted "
+            "and left to who starts the devices.)"
+        ),
+    ] = "none",
+    seed: Annotated[int, typer.Option(help="The same trouble at the same times.", min=0)] = 1,
+) -> None:
+    """Stand between devices and a broker, and make trouble on the way: to see what a fleet survives."""
+    from fedge.service.logs import tell
+    from fleet.demo import network_faults as troubles
+
+    tell()
+    stopped = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        kinds = troubles.parse(trouble)
+        addresses = [_address(text) for text in listen]
+        troubles.relay(target, addresses, kinds, seed, sleeps=lambda seconds: not stopped.wait(seconds))
+    except FedgeError as error:
+        typer.echo(f"fedge relay: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ConfigError(f"--listen {text}: expected ADDRESS:PORT, as in 0.0.0.0:8883")
+    return host.strip("[]"), int(port)

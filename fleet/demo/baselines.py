@@ -1,0 +1,158 @@
+"""What learning together is measured against: each device alone, and all data in one place.
+
+Both train the network of the task with the plan of the fleet as often as the fleet has rounds, so with as
+many epochs, and normalise their features by the survey of the data they may see.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.data.dataset import Dataset
+from aggregator.aggregation.survey import EXACT, RULE, Measured, Unmeasured, standardize
+from fedge.algorithms.local.sgd import never, train
+from fedge.algorithms.plan import Plan
+from fedge.data.moments import measure
+from fedge.errors import DataError
+from fedge.nn import Network, initialize
+from fedge.wire.messages.task import Task
+from fleet.demo.figure import figure_of
+from fleet.demo.verification import Inputs
+
+Fleet = Mapping[str, Dataset]
+"""The data of the devices; every one trains on something."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """How far one device comes with its own data, by the figure of the task."""
+
+    device: str
+    everyone: float
+    """On the held-out parts of all devices."""
+    own: float
+    """On its own held-out part; NaN if it holds nothing out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a model that was trained here says of samples."""
+
+    outputs: NDArray[Any]
+    """Of shape (n, k): the classes' probabilities, or the targets in their own units."""
+    rounds: int
+    """How often the plan was done at all."""
+    of: int
+    """After which of these rounds it was the model that answers."""
+
+
+def alone(
+    task: Task,
+    fleet: Fleet,
+    plan: Plan,
+    rounds: int,
+    seed: int,
+    enough: Callable[[], bool] = never,
+    *,
+    best: bool = False,
+) -> tuple[Alone, ...]:
+    """Train each device on its own training part only.
+
+    Args:
+        task: as the survey gets it, without a Standardize layer.
+        fleet: by device.
+        plan: local training of one round.
+        rounds: how often it is done.
+        seed: fixes the first weights, the same for all, and the order of samples.
+        enough: asked before each device; yes ends it with those there are, but never without the first.
+        best: of the models after each round, take the one that does best on all held-out parts, else the
+            last one. So what is learnt by heart in too many rounds does not make a baseline look bad.
+
+    Raises:
+        DataError: nothing was measured of a column.
+    """
+    figure = figure_of(task)
+    held_X, held_y = held_out(fleet)
+    results: list[Alone] = []
+    for device, data in fleet.items():
+        if results and enough():
+            break
+        outputs = predict(
+            task,
+            {device: data},
+            plan,
+            rounds,
+            seed,
+            np.concatenate([held_X, data.held_X]),
+            judge=(held_X, held_y) if best else None,
+        ).outputs
+        results.append(
+            Alone(
+                device=device,
+                everyone=figure.of(outputs[: len(held_X)], held_y),
+                own=figure.of(outputs[len(held_X) :], data.held_y),
+            )
+        )
+    return tuple(results)
+
+
+def central(task: Task, fleet: Fleet, plan: Plan, rounds: int, seed: int) -> float:
+    """Train on the training parts of all devices in one place; the figure on all held-out parts.
+
+    The arguments and errors are those of `alone`.
+    """
+    X, y = held_out(fleet)
+    return figure_of(task).of(predict(task, fleet, plan, rounds, seed, X).outputs, y)
+
+
+def predict(
+    task: Task,
+    fleet: Fleet,
+    plan: Plan,
+    rounds: int,
+    seed: int,
+    X: Inputs,
+    enough: Callable[[], bool] = never,
+    judge: tuple[Inputs, NDArray[Any]] | None = None,
+) -> Predicted:
+    """Train on the training parts of all devices in one place, and answer the samples X, of shape (n, d).
+
+    `enough` is asked before each round but the first. With `judge`, samples and their answers, the model of
+    the round answers that has the best figure on them, of equal ones the least loss; else the last one. The
+    other arguments and errors are those of `alone`.
+    """
+    everything = np.concatenate([data.X for data in fleet.values()])
+    answers = np.concatenate([data.y for data in fleet.values()])
+    targets = measure(answers.reshape(len(answers), -1)) if task.targets else None
+    rule = EXACT if everything.dtype == np.float64 else RULE
+    standardized = standardize(task, {"all": Measured(measure(everything), targets)}, rule)
+    if isinstance(standardized, Unmeasured):
+        raise DataError(str(standardized))
+    network = Network(standardized.network)
+    rng = np.random.default_rng(seed)
+    w = initialize(standardized.network, rng)
+    prepared, prepared_answers = network.prepare(everything), network.prepare_targets(answers)
+    done, chosen, best = 0, (w, 0), (-np.inf, -np.inf)
+    while done < rounds and not (done and enough()):
+        w = train(network, w, prepared, prepared_answers, plan, rng).vector
+        done += 1
+        if judge is None:
+            chosen = w, done
+            continue
+        found = network.evaluate(w, *judge)
+        merit = (-found.loss if found.accuracy is None else found.accuracy, -found.loss)
+        if merit > best:
+            chosen, best = (w, done), merit
+    return Predicted(network.predict(chosen[0], X), done, chosen[1])
+
+
+def held_out(fleet: Fleet) -> tuple[Inputs, NDArray[Any]]:
+    """The held-out parts of all devices: samples of shape (h, d), and classes of shape (h,) or targets of
+    shape (h, t)."""
+    return (
+        np.concatenate([data.held_X for data in fleet.values()]),
+        np.concatenate([data.held_y for data in fleet.values()]),
+    )

@@ -1,0 +1,83 @@
+"""The part of a report that tells of classes: which the shared model recognises, and since which round."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from fedge.data.scores import Classification
+from fleet.demo import look
+from fleet.demo.history import RoundScores
+from fleet.demo.scoring import ClassRow
+
+ROW_PX, AROUND_PX = 26, 90
+"""Of the picture of rounds: the height of a class, and of what is around them."""
+
+
+def by_class(rows: Sequence[ClassRow], devices: int, central: Classification | None = None) -> str:
+    """HTML of the table by class.
+
+    Args:
+        rows: of the shared model.
+        devices: how many there are.
+        central: of a model that was trained on all data in one place, on the same rows; None: not shown.
+    """
+    head = ["class", "training", "on devices", "held out", "recognised"]
+    head += ["in one place"] if central is not None else []
+    head += ["right where said", "taken for most"]
+    cells = []
+    for k, row in enumerate(rows):
+        line = [
+            row.name,
+            str(row.training),
+            f"{row.trained} of {devices}",
+            str(row.rows),
+            look.part(row.recall),
+        ]
+        line += [look.part(central.recall[k])] if central is not None else []
+        line += [
+            look.part(row.precision),
+            "" if row.mistaken_for is None else f"{row.mistaken_for} ({row.mistaken})",
+        ]
+        cells.append(line)
+    note = (
+        "Of the shared model on the held-out rows: how many of a class it recognises (recall), and how often "
+        "it is right where it says so (precision)."
+    )
+    return look.section("Class by class", note, look.table(head, cells))
+
+
+def by_round(history: Sequence[RoundScores]) -> str:
+    """HTML of the picture of what is recognised after each round; "" without rounds, or without classes."""
+    told = [(one.round, one.scores) for one in history if isinstance(one.scores, Classification)]
+    if len(told) < 2:
+        return ""
+    first = told[0][0]
+    note = "The part of each class's held-out rows that the shared model recognises after each round" + (
+        "; round 0 is before any training."
+        if not first
+        else f", of the rounds from {first} on, which are kept."
+    )
+    return look.section("Class by class, round by round", note, look.drawn(_rounds(told)))
+
+
+def _rounds(told: Sequence[tuple[int, Classification]]) -> go.Figure:
+    classes = told[0][1].classes
+    figure = look.figure(AROUND_PX + ROW_PX * len(classes))
+    figure.add_heatmap(
+        x=[number for number, _ in told],
+        y=list(range(len(classes))),
+        z=[[scores.recall[k] for _, scores in told] for k in range(len(classes))],
+        customdata=[[name] * len(told) for name in classes],
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, "#f4f6f8"], [0.5, look.DOWN], [1, look.TOGETHER]],
+        xgap=0 if len(told) > 120 else 1,
+        ygap=2,
+        colorbar={"tickformat": ".0%", "thickness": 12, "outlinewidth": 0, "dtick": 0.25},
+        hovertemplate="%{customdata}, after round %{x}: %{z:.0%}<extra></extra>",
+    )
+    figure.update_yaxes(
+        tickvals=list(range(len(classes))), ticktext=list(classes), autorange="reversed", showgrid=False
+    )
+    figure.update_xaxes(title="round", showgrid=False)
+    return figure

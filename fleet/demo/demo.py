@@ -1,0 +1,91 @@
+"""One machine plays a whole federation: a broker, the aggregator and every device as a process of its own.
+
+How it learns is told in `fleet.demo.learning`; here is what is learnt, and what comes out.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge.algorithms.plan import Plan
+from fedge.errors import ConfigError
+from fleet.datasets import FederatedDataset, load_digits, load_watch
+from fleet.demo import broker, classes, learning, report
+from fleet.demo.comparison import compare, outcome_of
+from fleet.demo.folders import empty
+from fleet.demo.outcome import Outcome
+from fleet.demo.progress import Display
+from fleet.demo.provision import provision
+
+PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05, momentum=0.9)
+DATASETS: Mapping[str, Callable[[int], FederatedDataset]] = {"watch": load_watch, "digits": load_digits}
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller chose."""
+
+    out: Path
+    dataset: str = "watch"
+    devices: int = 20
+    rounds: int = 60
+    seed: int = 1
+    broker: str = "auto"
+
+
+def run(options: Options, display: Display) -> Outcome:
+    """Let a fleet learn, measure what came out, and write the report.
+
+    Raises:
+        ConfigError: an option cannot be.
+        FedgeError: a program ended too early (with the last lines of its log), or nothing moves any more.
+    """
+    started_s = time.monotonic()
+    display.say("preparing")
+    dataset = _load(options)
+    folder = empty(options.out, "demo")
+    with broker.start(options.broker, folder / "broker") as bus:
+        files = provision(
+            folder,
+            dataset,
+            federation=federation_name(options.dataset, bus),
+            broker_url=bus.url,
+            plan=PLAN,
+            rounds=options.rounds,
+            seed=options.seed,
+            deadline_s=DEADLINE_S,
+            keep_all=True,
+        )
+        learnt = learning.learn(files, folder / "logs", bus, display)
+
+    compared = compare(files, PLAN, options.rounds, options.seed, display)
+    outcome = outcome_of(
+        compared,
+        learnt,
+        files,
+        title=dataset.title,
+        dataset=dataset.name,
+        broker=bus.name,
+        seed=options.seed,
+        started_s=started_s,
+    )
+    details = classes.by_class(compared.by_class(), len(compared.fleet)) + classes.by_round(compared.history)
+    outcome.report.write_text(report.render(outcome, details=details), encoding="utf-8")
+    return outcome
+
+
+def _load(options: Options) -> FederatedDataset:
+    if options.dataset not in DATASETS:
+        raise ConfigError(f"--dataset {options.dataset}: expected {' or '.join(DATASETS)}")
+    if options.dataset == "digits":
+        return load_digits(options.devices, options.seed)
+    return load_watch(options.devices)
+
+
+def federation_name(wanted: str, bus: broker.Broker) -> str:
+    """The federation's name; on a broker that outlives us no earlier one may have had the same."""
+    ours = isinstance(bus, broker.LocalBroker)
+    return wanted if ours else f"{wanted}-{secrets.token_hex(4)}"

@@ -1,0 +1,70 @@
+"""The held-out parts of a fleet, class by class: where is the shared model right, and who has the class?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.data.scores import classification
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class over the held-out parts of all devices."""
+
+    name: str
+    training: int
+    """Training rows of it."""
+    rows: int
+    """Held-out rows of it."""
+    devices: int
+    """Devices whose held-out part has it."""
+    trained: int
+    """Devices whose training part has it; 0: nobody has ever shown it to the model."""
+    recall: float | None
+    """Of its rows, the part taken for it; None: there is none."""
+    precision: float | None
+    """Of the rows taken for it, the part that is of it; None: there is none."""
+    mistaken_for: str | None
+    """The class that its rows are most often taken for by mistake; None: for none."""
+    mistaken: int
+    """How many of them are."""
+
+
+def by_class(
+    classes: tuple[str, ...],
+    training: Mapping[str, NDArray[Any]],
+    held_out: Mapping[str, NDArray[Any]],
+    predicted: NDArray[Any],
+) -> tuple[ClassRow, ...]:
+    """Score a model class by class, in the order of `classes`.
+
+    Args:
+        classes: their names.
+        training: by device, the class indices of its training part.
+        held_out: by device, those of its held-out part; h rows of all devices together.
+        predicted: what the model takes the h rows for, of shape (h,), the devices' parts one after another
+            in the order of `held_out`; -1: it has no answer.
+
+    Raises:
+        ValueError: nothing is held out, a shape differs, or an index is none of the classes'.
+    """
+    scores = classification(np.concatenate(list(held_out.values())), predicted, classes)
+    wrong = scores.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    return tuple(
+        ClassRow(
+            name=name,
+            training=sum(int((y == i).sum()) for y in training.values()),
+            rows=scores.counts[i],
+            devices=sum(i in y for y in held_out.values()),
+            trained=sum(i in y for y in training.values()),
+            recall=scores.recall[i],
+            precision=scores.precision[i],
+            mistaken_for=classes[int(wrong[i].argmax())] if wrong[i].any() else None,
+            mistaken=int(wrong[i].max()),
+        )
+        for i, name in enumerate(classes)
+    )

@@ -1,0 +1,269 @@
+"""`fedge enroll` and `fedge revoke`: a device belongs to the federation, or does no longer.
+
+What takes time comes before the transaction (keys, signatures, bundles) or after it (the broker). A run may
+be killed anywhere, because of the order: bundles aside, the register, bundles in their places, the broker.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge.errors import ConfigError, Conflict
+from fedge.storage.atomic_files import remove
+from fedge.storage.files import create
+from fleet.pki.authority import Authority
+from fleet.pki.certificates import Issued, utc_now
+from fleet.pki.folder import SECRET, FederationFolder, read
+from fleet.pki.identity import Identity, Role
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.kick import dismiss
+from fleet.pki.names import check_name
+from fleet.pki.new_device import Maker
+from fleet.pki.publication import Signalled, publish
+from fleet.pki.register import Register
+from fleet.pki.requests import read_request
+from fleet.pki.settings import RegistrarSettings
+from fleet.pki.staged_bundles import finish, staged
+
+_SHOWN = 20
+"""Names that a message tells at most."""
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What became of it."""
+
+    identity: Identity
+    bundle: Path
+    issued: Issued
+    signalled: Signalled
+    unseen: str = ""
+    """What the broker was not seen to do about a connection with the certificate of before."""
+
+
+def enroll(
+    folder: FederationFolder, device: str | None, *, request: bytes | None = None, again: bool = False
+) -> Enrolled:
+    """Give a device an identity and write its bundle.
+
+    Args:
+        folder: the federation's.
+        device: its id; may be left out where the request names it.
+        request: a certificate request (PEM) of a key that the device made itself; only its key is taken over.
+        again: the device has lost what it had: give it a new certificate, and let the old ones count no more.
+
+    Raises:
+        ConfigError: the id is not allowed, the device is enrolled already, or the request cannot be signed.
+        Conflict: the device is enrolled, and another process keeps this one from telling the broker.
+        StateError: something cannot be read or written.
+    """
+    federation = folder.federation()
+    wanted = read_request(request) if request is not None else None
+    if wanted is not None:
+        device = _named(wanted.common_name, federation, device)
+    assert device is not None
+    identity, maker = check_name(federation, device), Maker(folder)
+    with Register(folder.register) as register:
+        finish(folder, register)
+        told = None
+        if not again and register.member(identity) is not None:
+            with _saying(f"{identity.name} is in the register already", folder):
+                told = publish(folder, register)  # as the run before may have been cut short of it
+        _refuse_known(folder, register, identity, again=again, told=told)
+        made = maker.make(identity, wanted)
+        with staged(folder, register, [made]), register.transaction():
+            known = _refuse_known(folder, register, identity, again=again)  # another process was quicker
+            made.note(register)
+        unseen = ""
+        with _saying(f"{identity.name} is enrolled, and its bundle is {folder.bundle(device)}", folder):
+            signalled = publish(folder, register)
+            if known and signalled is Signalled.YES:
+                unseen = dismiss(folder, register, maker.authority, maker.port, identity).unseen(device)
+    return Enrolled(identity, folder.bundle(device), made.issued, signalled, unseen)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of many."""
+
+    enrolled: list[Enrolled]
+    known: list[Identity]
+    """Those that were enrolled already, of whom nothing was changed."""
+    signalled: Signalled
+
+
+def enroll_all(folder: FederationFolder, identities: Sequence[Identity]) -> Batch:
+    """Give many devices identities, in one transaction and one publication.
+
+    Those that are enrolled already stay as they are. So a run that was cut off is run again.
+
+    Args:
+        folder: the federation's.
+        identities: devices of it, each once.
+
+    Raises:
+        ConfigError: one of them was revoked: then nothing was done.
+        Conflict: they are enrolled, and another process keeps this one from telling the broker.
+        StateError: something cannot be read or written.
+    """
+    maker = Maker(folder)
+    with Register(folder.register) as register:
+        finish(folder, register)
+        made = [maker.make(identity) for identity in _unknown(register, identities)]
+        if made:
+            with staged(folder, register, made), register.transaction():
+                still = set(_unknown(register, identities))  # another process may have been quicker
+                made = [each for each in made if each.identity in still]
+                for each in made:
+                    each.note(register)
+        with _saying(f"{len(made)} devices are enrolled, and their bundles are in {folder.devices}", folder):
+            signalled = publish(folder, register)  # also if nothing is new: one before may have been cut off
+    new = {each.identity for each in made}
+    return Batch(
+        [Enrolled(each.identity, folder.bundle(each.device), each.issued, signalled) for each in made],
+        [identity for identity in identities if identity not in new],
+        signalled,
+    )
+
+
+def _unknown(register: Register, identities: Sequence[Identity]) -> list[Identity]:
+    """Those of some devices that were never enrolled.
+
+    Raises:
+        ConfigError: one was revoked.
+    """
+    federations = {identity.federation for identity in identities}
+    members = {
+        member.identity: member for federation in federations for member in register.members(federation)
+    }
+    revoked = [
+        str(identity.device)
+        for identity in identities
+        if (member := members.get(identity)) is not None and member.revoked_at is not None
+    ]
+    if revoked:
+        raise ConfigError(
+            f"{_some(revoked)}: was revoked; nothing was enrolled: take it out of the list, or take it back "
+            "alone, with `fedge enroll --again`"
+        )
+    return [identity for identity in identities if identity not in members]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Some names for a message, however many there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _refuse_known(
+    folder: FederationFolder,
+    register: Register,
+    identity: Identity,
+    *,
+    again: bool,
+    told: Signalled | None = None,
+) -> bool:
+    """Whether a device is in the register, which is refused unless it is to be taken in again."""
+    member = register.member(identity)
+    if member is not None and not again:
+        raise ConfigError(_known(folder, identity, told, revoked=member.revoked_at is not None))
+    return member is not None
+
+
+def admit_observer(folder: FederationFolder) -> Signalled:
+    """Make the identity that dashboards connect with, if there is none yet: it may read, and say nothing.
+
+    Raises:
+        ConfigError: this is no federation's folder.
+        StateError: something cannot be read or written.
+    """
+    identity, key = Identity(folder.federation(), role=Role.OBSERVER), make_key()
+    settings = RegistrarSettings.load(folder.registrar_settings)
+    authority = Authority.open(read(folder.ca), read(folder.ca_key))
+    with Register(folder.register) as register:
+        if not folder.observer_identity.exists():
+            days = settings.certificates.server_days
+            issued = authority.issue_client(identity.name, public_key(key), days, utc_now())
+            with register.transaction():
+                register.revoke_certificates(identity)
+                register.enrol(identity)
+                register.add_certificate(identity, issued)
+            create(folder.observer_identity, key + issued.pem, mode=SECRET)
+        return publish(folder, register)
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """What became of it."""
+
+    signalled: Signalled
+    unseen: str = ""
+    """What the broker was not seen to do about its connection and status."""
+
+
+def revoke(folder: FederationFolder, device: str) -> Revoked:
+    """Let a device belong no longer, at once, and end its connection; doing it again does no harm.
+
+    Raises:
+        ConfigError: it was never enrolled.
+        Conflict: it is revoked, and another process keeps this one from telling the broker.
+        StateError: something cannot be read or written.
+    """
+    identity = Identity(folder.federation(), device)
+    settings = RegistrarSettings.load(folder.registrar_settings)
+    authority = Authority.open(read(folder.ca), read(folder.ca_key))
+    with Register(folder.register) as register:
+        with register.transaction():
+            register.revoke(identity)
+        unseen = ""
+        try:
+            signalled = publish(folder, register)
+            if signalled is Signalled.YES:
+                unseen = dismiss(folder, register, authority, settings.broker.port, identity).unseen(device)
+        except Conflict as error:
+            raise Conflict(f"{identity.name} is revoked in the register: {error}; run it again") from None
+        finish(folder, register)
+    remove(folder.bundle(device))
+    return Revoked(signalled, unseen)
+
+
+@contextmanager
+def _saying(done: str, folder: FederationFolder) -> Iterator[None]:
+    """Say what is done, and what is to do, where the broker cannot be told now."""
+    try:
+        yield
+    except Conflict as error:
+        raise Conflict(
+            f"{done}: {error}; the next `fedge enroll`, `revoke` or `renew` tells it, and so does "
+            f"`fedge init {folder.federation()} --folder {folder.root}`, which changes nothing of this"
+        ) from None
+
+
+def _named(common_name: str, federation: str, device: str | None) -> str:
+    """Whom a request is for: it names the identity, or only the device."""
+    asked = Identity.parse(common_name)
+    if asked is not None and asked.federation != federation:
+        raise ConfigError(
+            f"the request is of {common_name!r}, and this is the federation {federation!r}: "
+            f"expected {federation}_DEVICE"
+        )
+    named = asked.device if asked is not None else common_name
+    if named is None or (device is not None and named != device):
+        raise ConfigError(
+            f"the request is of {common_name!r}: expected {federation}_{device or 'DEVICE'}; "
+            "only a device may ask"
+        )
+    return named
+
+
+def _known(folder: FederationFolder, identity: Identity, told: Signalled | None, *, revoked: bool) -> str:
+    if revoked:
+        return f"{identity.name} was revoked; --again takes it back, with a new certificate"
+    bundle = folder.bundle(str(identity.device))
+    where = f"its bundle is {bundle}" if bundle.exists() else "its bundle was taken away"
+    published = f". The broker was told again: {told.value}" if told is not None else ""
+    return (
+        f"{identity.name} is enrolled already ({where}); --again makes a new one, and the certificate it has "
+        f"counts no more{published}"
+    )

@@ -1,0 +1,186 @@
+"""End the connection of a device that belongs no longer, and say for it that it is offline.
+
+Mosquitto has no command for it. Without its block of the access list such a connection is mute and deaf, but
+it stays, and would speak again if the name were enrolled anew; and its retained status says "online", so that
+rounds would wait for it. So its client id is taken over for a moment, with a certificate made for that: the
+broker ends the older connection, and the list of revoked certificates keeps it out.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from fedge.errors import ProtocolError
+from fedge.service.settings import BrokerSettings
+from fedge.storage.atomic_files import atomic_write
+from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Transport
+from fedge.transport.mqtt import MqttTransport
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.status import Status
+from fedge.wire.topics import Topics
+from fleet.pki.authority import Authority
+from fleet.pki.certificates import utc_now
+from fleet.pki.folder import SECRET, FederationFolder
+from fleet.pki.identity import Identity
+from fleet.pki.keys import make_key, public_key
+from fleet.pki.publication import farewell
+from fleet.pki.register import Register
+
+PATIENCE_S = 5.0
+"""How long the broker is waited for at least, and"""
+PATIENCE_PER_MEMBER_S = 0.003
+"""how much longer for each member: it answers nobody while it reads its lists, which takes seconds with
+10,000 members."""
+STATUS_S = 0.3
+"""How long for the retained status when the broker has answered, each time it is asked for; there may be
+none."""
+ATTEMPTS = 3
+DAYS = 0.01
+"""How long the certificate for this counts; its key is deleted when it has served."""
+
+
+class Dismissed(Enum):
+    """What became of it: what was not seen to happen, in words."""
+
+    DONE = ""
+    NOT_REACHED = "the broker let nobody in here"
+    NOT_SAID = "the broker ended its connection, but did not answer then"
+
+    def __bool__(self) -> bool:
+        return self is Dismissed.DONE
+
+    def unseen(self, device: str) -> str:
+        """A sentence for who wanted it done; empty if it was."""
+        match self:
+            case Dismissed.DONE:
+                return ""
+            case Dismissed.NOT_REACHED:
+                left = f"the connection of {device} may still be open (it is mute and deaf), and its status "
+            case Dismissed.NOT_SAID:
+                left = f"the status of {device} "
+        return f"{self.value}: {left}may still say that it is online, so that rounds wait for it"
+
+
+def patience_s(members: int) -> float:
+    """How long the broker is waited for that has so many members on its lists."""
+    return PATIENCE_S + PATIENCE_PER_MEMBER_S * members
+
+
+def dismiss(
+    folder: FederationFolder,
+    register: Register,
+    authority: Authority,
+    port: int,
+    identity: Identity,
+    *,
+    erase: bool = False,
+) -> Dismissed:
+    """Take a device's client id over at the broker on this machine, say "offline", and let go of it.
+
+    Call it when the broker has been signalled: else who was dismissed is back at once. With `erase` its
+    status is not replaced but removed.
+
+    Returns:
+        Whether it was done; not if no broker answers here within `patience_s` of its members.
+
+    Raises:
+        StateError: a file cannot be written or read.
+    """
+    patience = patience_s(len(register.members()))
+    with _stand_in(folder, authority, port, identity) as (link, inbox):
+        stand_in = StandIn(link, inbox, patience)
+        if not stand_in.waits_for(LinkUp):
+            return Dismissed.NOT_REACHED
+        with farewell(folder, register, identity):
+            topic = Topics(identity.federation).status(str(identity.device))
+            said = stand_in.erases(topic) if erase else stand_in.says_offline(topic)
+    return Dismissed.DONE if said else Dismissed.NOT_SAID
+
+
+@dataclass
+class StandIn:
+    """A connection with the device's client id."""
+
+    link: Transport
+    inbox: "SimpleQueue[LinkEvent]"
+    patience_s: float
+    """How long each answer of the broker is waited for."""
+    message: MessageArrived | None = None
+    sent: Sent | None = None
+
+    def erases(self, topic: str) -> bool:
+        """Remove the retained status, known or not; returns whether the broker has done so."""
+        for _ in range(ATTEMPTS):  # it may not have read the access list yet, and refuse it
+            self.link.send([Publication(topic, b"", retain=True)], topic)
+            if not self.waits_for(Sent):
+                return False
+            if self.sent is not None and self.sent.refusal is None:
+                return True
+            self.waits_for(MessageArrived, STATUS_S)
+        return False
+
+    def says_offline(self, topic: str) -> bool:
+        """Replace the retained status, if there is one, by the same with `online = false`.
+
+        Returns:
+            Whether the broker answered all the time.
+        """
+        for _ in range(ATTEMPTS):  # the broker may not have read the access list yet
+            self.link.subscribe(topic)
+            if not self.waits_for(Answered):
+                return False
+            if self.message is not None or self.waits_for(MessageArrived, STATUS_S):
+                break
+        if self.message is None or not self.message.payload:
+            return True
+        try:
+            status = unpack(self.message.payload, Status)
+        except ProtocolError:
+            return True  # what cannot be read is not waited for either
+        offline = pack(status.model_copy(update={"online": False}))
+        self.link.send([Publication(topic, offline, retain=True)], topic)
+        return self.waits_for(Sent)
+
+    def waits_for(self, kind: type[LinkEvent], patience_s: float | None = None) -> bool:
+        """Handle the link's events until one of a kind comes."""
+        deadline_s = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            try:
+                event = self.inbox.get(timeout=left_s)
+            except Empty:
+                return False
+            self.link.handle(event)
+            match event:
+                case MessageArrived():
+                    self.message = event
+                case Sent():
+                    self.sent = event
+                case _:
+                    pass
+            if isinstance(event, kind):
+                return True
+        return False
+
+
+@contextmanager
+def _stand_in(
+    folder: FederationFolder, authority: Authority, port: int, identity: Identity
+) -> Iterator[tuple[Transport, "SimpleQueue[LinkEvent]"]]:
+    key = make_key()
+    issued = authority.issue_client(identity.name, public_key(key), DAYS, utc_now())
+    inbox: SimpleQueue[LinkEvent] = SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="fedge-") as name:
+        own = Path(name) / "identity.pem"
+        atomic_write(own, key + issued.pem, mode=SECRET)
+        broker = BrokerSettings(url=f"mqtts://127.0.0.1:{port}", ca=folder.ca, certificate=own, key=own)
+        link = MqttTransport(broker, identity.name, inbox.put)
+        link.open()
+        try:
+            yield link, inbox
+        finally:
+            link.close()

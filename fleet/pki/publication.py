@@ -1,0 +1,95 @@
+"""Tell the broker who belongs to it: `acl`, `passwords` and `crl.pem` from the register, and a signal.
+
+The access list is first: a block that is gone stops even a live connection, while the list of revoked
+certificates only refuses new ones. No transaction waits for any of this: changes are durable before, and one
+process at a time publishes, for all that wait (`fleet.pki.turn`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedge.identity.provisioning import claim_user, renewal_user
+from fedge.storage.atomic_files import atomic_write
+from fleet.pki.acl import Petitioner, acl_text
+from fleet.pki.authority import Authority
+from fleet.pki.broker_signal import Signalled, signal_broker
+from fleet.pki.certificates import utc_now
+from fleet.pki.claims import Claims
+from fleet.pki.folder import SHARED, FederationFolder, read
+from fleet.pki.identity import Identity
+from fleet.pki.passwords import password_file
+from fleet.pki.register import Register
+from fleet.pki.turn import Moment, turn
+
+__all__ = ["Signalled", "farewell", "publish", "signal_broker"]
+
+
+def publish(folder: FederationFolder, register: Register) -> Signalled:
+    """Have the broker know what the register says: call it after the transaction.
+
+    Another process that begins meanwhile to publish does it for this one too.
+
+    Raises:
+        Conflict: another process publishes all the time that one waits; what was changed is durable.
+        StateError: a file cannot be written or read.
+    """
+    changed = Moment.now()
+    with turn(folder.publishing) as ours:
+        if (signalled := ours.serves(changed)) is not None:
+            return signalled
+        began = Moment.now()
+        signalled = _tell(folder, register)
+        ours.note(began, signalled)
+        return signalled
+
+
+@contextmanager
+def farewell(folder: FederationFolder, register: Register, identity: Identity) -> Iterator[None]:
+    """While inside, a device that belongs no longer may replace its status; nobody else publishes meanwhile.
+
+    Raises:
+        Conflict: as `publish`.
+        StateError: as `publish`.
+    """
+    with turn(folder.publishing) as ours:
+        try:
+            _tell(folder, register, identity)
+            yield
+        finally:
+            began = Moment.now()
+            ours.note(began, _tell(folder, register))
+
+
+def _tell(folder: FederationFolder, register: Register, leaving: Identity | None = None) -> Signalled:
+    """Write what the register says, signal the broker, write the CRL, signal again."""
+    authority = Authority.open(read(folder.broker_ca), read(folder.ca_key))
+    with register.reading():
+        members = [member for member in register.members() if member.revoked_at is None]
+        claims = Claims(register).open(utc_now().timestamp())
+        revoked = register.revoked()
+    users = {
+        renewal_user(identity.federation, str(identity.device)): (identity, member.renewal)
+        for member in members
+        if (identity := member.identity).device and member.renewal is not None
+    }
+    petitioners = [
+        Petitioner(identity.federation, username, str(identity.device))
+        for username, (identity, _) in users.items()
+    ]
+    verifiers = {username: verifier for username, (_, verifier) in users.items()}
+    for kept in claims:
+        claim = kept.claim
+        username = claim_user(claim.federation, claim.name)
+        petitioners.append(Petitioner(claim.federation, username, claim.name))
+        verifiers[username] = kept.password
+    _write(folder.acl, acl_text([member.identity for member in members], petitioners, leaving).encode())
+    _write(folder.passwords, password_file(verifiers).encode())
+    signal_broker(folder.broker_pid, len(members))
+    _write(folder.crl, authority.revocation_list(revoked, utc_now()))
+    return signal_broker(folder.broker_pid, len(members))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file that the broker's group reads (the folder hands its group on)."""
+    atomic_write(path, data, mode=SHARED, exact=True)

@@ -1,0 +1,191 @@
+"""`fedge forget`: remove what a federation's server still holds of a device, and say what stays."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.aggregation.beginnings import spans
+from aggregator.backup.forget import Contribution, contribution
+from aggregator.backup.forget import forget as forget_in_ledger
+from aggregator.backup.state_dir import load
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.reading import read_only
+from aggregator.shell import quarantine as lists
+from fedge.identity.provisioning import fits_a_certificate
+from fedge.storage.atomic_files import atomic_write, exists, remove
+from fedge.wire.freshness import RoundId
+from fedge.wire.topics import Topics
+from fleet.pki.authority import Authority
+from fleet.pki.certificates import utc_now
+from fleet.pki.folder import SECRET, FederationFolder, read
+from fleet.pki.identity import Identity
+from fleet.pki.kick import dismiss
+from fleet.pki.publication import Signalled, publish
+from fleet.pki.quarantine import quarantine
+from fleet.pki.register import Register
+from fleet.pki.settings import RegistrarSettings
+from fleet.pki.staged_bundles import finish, is_staged
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the server holds of a device."""
+
+    device: str
+    ledger: Contribution
+    enrolled: bool
+    """Whether the register knows its name."""
+    bundle: Path | None
+    staged: bool
+    """Whether an enrolment that was cut off has left a bundle of it."""
+    unwiped: bool
+    """Whether a run before was interrupted, so that the register's file may hold what it removed."""
+    quarantined: bool
+    newest: RoundId | None
+    """The round whose model is the newest, of which the device may be a part."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing of it."""
+        others = (self.enrolled, self.bundle, self.staged, self.unwiped, self.quarantined)
+        return self.ledger.is_nothing and not any(others)
+
+    def removable(self) -> Iterator[str]:
+        """What `forget` removes, a sentence each."""
+        of = self.ledger
+        if of.rounds:
+            yield (
+                f"its updates of {_rounds(of.rounds)} ({of.size:,} bytes): these rounds cannot be computed "
+                "again, and say so"
+            )
+        if of.open is not None:
+            yield f"its answer in round {of.open}, which is open: it does not count there"
+        if of.told:
+            yield "its status, and what was counted of it, in the ledger"
+        if of.left_out:
+            names = ", ".join(map(str, of.left_out))
+            yield f"its name where generation {names} began without it; that can still be computed again"
+        if of.named:
+            yield f"its name in {_rounds(of.named)}, whose survey it lay outside of"
+        if of.unwiped or self.unwiped:
+            yield "what a run before has removed, and may be left in free pages: it was interrupted"
+        if self.enrolled:
+            yield "what the register holds of it; it is revoked, and its status at the broker erased"
+        if self.bundle is not None:
+            yield f"its bundle, {self.bundle}"
+        if self.staged:
+            yield "a bundle of it that an interrupted `fedge enroll` has left"
+        if self.quarantined:
+            yield "its place in the quarantine"
+
+    def lasting(self) -> Iterator[str]:
+        """What stays, a sentence each."""
+        if self.newest is not None:
+            yield (
+                f"its part in models: that of round {self.newest} and others that are kept or exported, and "
+                "the devices' copies. A mean is not taken apart; `fedge-aggregator new-generation` begins "
+                "without it, with --from-round before its first update or with a survey"
+            )
+        yield "backups of the ledger and of this folder, and logs: they are yours to delete"
+        yield "what the device itself holds: its data, its key and the models it followed"
+
+
+def _rounds(rounds: Sequence[RoundId]) -> str:
+    found = []
+    for generation in sorted({each.generation for each in rounds}):
+        numbers = [each.round for each in rounds if each.generation == generation]
+        found.append(
+            f"{'rounds' if len(numbers) > 1 else 'round'} {spans(numbers)} of generation {generation}"
+        )
+    return " and ".join(found)
+
+
+def held(folder: FederationFolder, device: str) -> Held:
+    """Look what the server holds of a device; nothing is changed.
+
+    Raises:
+        ConfigError: this is no federation's folder.
+        StateError: something cannot be read.
+    """
+    settings = load(folder.settings)
+    ledger, newest = Contribution(), None
+    path = settings.state.folder / LEDGER
+    if exists(path):
+        with read_only(path) as reader:
+            ledger, life = contribution(reader, device), reader.life()
+            newest = reader.last_closed(life.generation) if life is not None else None
+    enrolled, federation = False, folder.federation()
+    fits = fits_a_certificate(federation, device)
+    if exists(folder.register):
+        with Register(folder.register) as register:
+            enrolled = fits and register.member(Identity(federation, device)) is not None
+    bundle = folder.bundle(device)
+    return Held(
+        device,
+        ledger,
+        enrolled,
+        bundle if exists(bundle) else None,
+        is_staged(folder, device),
+        exists(folder.unwiped),
+        device in lists.read(settings.federation.quarantine),
+        newest,
+    )
+
+
+@dataclass(frozen=True)
+class Left:
+    """What could not be removed this time."""
+
+    certificates: bool
+    """Its name and the numbers of its certificates stay, so that these are refused until they end."""
+    status: str | None
+    """The topic of its status, if that may still lie at the broker: none answered here."""
+
+
+def forget(folder: FederationFolder, device: str) -> Left:
+    """Remove what the server holds of a device, which belongs no longer; doing it again does no harm.
+
+    Raises:
+        Conflict: an aggregator is at work: nothing was changed.
+        ConfigError: this is no federation's folder.
+        StateError: something cannot be read or written; run it again.
+    """
+    settings = load(folder.settings)
+    forget_in_ledger(settings, device)  # first: it is what refuses while an aggregator is at work
+    certificates, erased = False, False
+    if exists(folder.register) and fits_a_certificate(folder.federation(), device):
+        certificates, erased = _forget_identity(folder, Identity(folder.federation(), device))
+    remove(folder.bundle(device))
+    if exists(settings.federation.quarantine):
+        quarantine(folder, [device], lift=True)
+    return Left(certificates, None if erased else Topics(folder.federation()).status(device))
+
+
+def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool, bool]:
+    """Revoke and remove it; returns whether its certificates are to be refused, and its status is erased."""
+    registrar = RegistrarSettings.load(folder.registrar_settings)
+    authority = Authority.open(read(folder.ca), read(folder.ca_key))
+    with Register(folder.register) as register:
+        known = register.member(identity) is not None
+        if known:
+            with register.transaction():
+                register.revoke(identity)
+        finish(folder, register)  # of a revoked device it leaves no bundle
+        if not known:
+            _wipe(folder, register)
+            return False, True
+        erased = False
+        if publish(folder, register) is Signalled.YES:
+            erased = bool(dismiss(folder, register, authority, registrar.broker.port, identity, erase=True))
+        atomic_write(folder.unwiped, b"", mode=SECRET)  # before, so that whatever ends this is known
+        with register.transaction():
+            certificates = register.forget(identity, utc_now().timestamp(), erased=erased)
+        _wipe(folder, register)
+    return certificates, erased
+
+
+def _wipe(folder: FederationFolder, register: Register) -> None:
+    """Write the register's file anew if something was removed from it since that was done last."""
+    if exists(folder.unwiped):
+        register.wipe()
+        remove(folder.unwiped)

@@ -1,0 +1,78 @@
+"""New bundles lie aside until their certificates are in the register; then they move to their places.
+
+So a run that is killed leaves no bundle in `devices/` that the register does not know, and none is lost that
+it knows: the next run moves what counts and removes the rest. The broker is told last, so no device may
+connect whose bundle is not in its place.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from fedge.errors import ConfigError
+from fedge.identity import bundle
+from fedge.storage.atomic_files import exists
+from fedge.storage.batches import filled, left_behind, move_out
+from fedge.storage.files import read_file
+from fleet.pki.certificates import describe
+from fleet.pki.folder import SECRET, FederationFolder
+from fleet.pki.new_device import Made
+from fleet.pki.register import Register
+
+_PREFIX = ".enrolling-"
+
+
+@contextmanager
+def staged(folder: FederationFolder, register: Register, made: Sequence[Made]) -> Iterator[None]:
+    """Write the bundles of devices aside; those that the register has in the end move to their places.
+
+    However it ends: Ctrl-C may come just after the transaction.
+
+    Raises:
+        StateError: something cannot be read or written.
+    """
+    contents = {folder.bundle(each.device).name: each.bundle for each in made}
+    with filled(folder.devices, _PREFIX, contents, mode=SECRET) as aside:
+        try:
+            yield
+        finally:
+            counted = [each.device for each in made if _is_known(each.issued.serial, register)]
+            move_out(aside, [folder.bundle(device).name for device in counted], folder.devices)
+
+
+def finish(folder: FederationFolder, register: Register) -> None:
+    """Do what runs that were cut off left to do: bundles that count to their places, the others away.
+
+    Raises:
+        StateError: something cannot be read or written.
+    """
+    for aside in left_behind(folder.devices, _PREFIX):
+        counted = [path.name for path in sorted(aside.iterdir()) if _counts(read_file(path), register)]
+        move_out(aside, counted, folder.devices)
+
+
+def is_staged(folder: FederationFolder, device: str) -> bool:
+    """Whether a run that was cut off has left a bundle of a device.
+
+    Raises:
+        StateError: something cannot be read.
+    """
+    name = folder.bundle(device).name
+    return exists(folder.devices) and any(
+        exists(aside / name) for aside in left_behind(folder.devices, _PREFIX)
+    )
+
+
+def _counts(data: bytes, register: Register) -> bool:
+    """Whether the register has a bundle's certificate, and it was not revoked since."""
+    try:
+        files = bundle.unpack(data)
+        pem = files.get(bundle.IDENTITY, b"") + files.get(bundle.CERTIFICATE, b"")
+        issued = describe(pem[pem.index(b"-----BEGIN CERTIFICATE-----") :])
+    except (ConfigError, ValueError):  # written in part
+        return False
+    return _is_known(issued.serial, register)
+
+
+def _is_known(serial: str, register: Register) -> bool:
+    known = register.certificate(serial)
+    return known is not None and not known.revoked

@@ -1,0 +1,55 @@
+"""Surveys and updates that can count, of as many samples as one likes, with figures that cannot be true."""
+
+import struct
+from functools import cache
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+from fleet.simulator.extremes import extremes
+from fleet.simulator.updates import update
+
+CLAIMS: tuple[dict[str, float], ...] = (
+    {"accuracy_before": 1.0, "held_loss_before": 0.0, "held_out": 2.0**31 - 1, "received_bytes": 2.0**50},
+    {"accuracy_before": 1e9, "held_out": 10.0},
+    {"accuracy_before": 0.0, "held_loss_before": 1e308, "loss_before": 1e308, "held_out": 2.0**31 - 1},
+    {"held_loss_before": -1e300, "held_out": 1.0},
+)
+"""Figures that would end learning, or keep it from ending, if they were believed."""
+COLUMNS = ((100.0, 1e30, 0.0), (100.0, -1e30, 1e62), (20.0, 0.0, 1e-20), (100.0, 0.0, 1e62))
+"""Count, mean and M2 of a column that would be useless, if they were believed."""
+SAMPLES = (1, 20, 100, 10_000, 1_000_000)
+"""From the fewest to `max_samples`."""
+ENTRIES = (1.0, 1.0, 1e6, 3e8, 3e38)
+"""Weights as near as those of others, far away, and as large as can be."""
+
+
+def boast(device: str, manifest: Manifest, number: int, rng: Random) -> Survey | Update:
+    """One about the round of `manifest`, with figures `number`, or any that are extreme and can be told."""
+    samples, any_of_them = rng.choice(SAMPLES), rng.randrange(2)
+    if manifest.model is None:
+        here = round_of(manifest)
+        return Survey(
+            generation=here.generation,
+            round=here.round,
+            base=manifest.task.digest,
+            device=device,
+            samples=samples,
+            features=rng.choice(_told(Survey, "features"))
+            if any_of_them
+            else struct.pack("<3d", *COLUMNS[number % len(COLUMNS)]),
+        )
+    weights = np.full(4, rng.choice(ENTRIES), np.float32)
+    claims = rng.choice(_told(Update, "metrics")) if any_of_them else CLAIMS[number % len(CLAIMS)]
+    return update(round_of(manifest), manifest.model.digest, device, samples, weights, claims)
+
+
+@cache
+def _told(kind: type[Survey | Update], field: str) -> tuple[Any, ...]:
+    """The extremes of a field that the decoder takes."""
+    return tuple(extreme.value for extreme in extremes(kind) if extreme.field == field and extreme.inside)

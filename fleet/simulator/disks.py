@@ -1,0 +1,197 @@
+"""What hosts have written and committed: production's own databases, in memory, behind a tripwire.
+
+A statement that was not committed when the power fails is rolled back, as on a real disk. A database in
+memory outlives the programs that open it, and in the end lies blank for a host of another world: to make it
+anew, and to prepare all its statements, would take a third of a world's time.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from agent.data.snapshot import Snapshot
+from agent.shell.memory import Memory
+from aggregator.core.verdicts import Answer
+from aggregator.ledger.writing import Ledger
+from fedge.identity.trust import Signers
+from fedge.storage.databases import Connect, open_database
+from fedge.wire.freshness import Attempt, RoundId
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.manifest import Cohort
+from fleet.simulator.books import Book, SpooledFrame
+from fleet.simulator.crash import Power, Tripwire
+from fleet.simulator.oracle import Oracle
+
+S = TypeVar("S", bound=Memory | Ledger)
+
+
+class Disk:
+    """One host's database; `path` is a real file, None keeps it in memory.
+
+    `book`: what was promised with it, if it is a ledger's.
+    """
+
+    def __init__(self, power: Power, path: Path | None, book: Book | None = None) -> None:
+        self._power, self._path = power, path
+        self.book = book if book is not None else Book()
+        self._store: Memory | Ledger | None = None
+        self._db: sqlite3.Connection | None = None
+        self._layout: tuple[str, ...] = ()
+
+    def mount(self, open_store: Callable[[Path, Connect], S]) -> S:
+        """Open it, as a program does when it starts.
+
+        Raises:
+            StateError: as `open_store`.
+        """
+        store = open_store(self._path or Path(":memory:"), self._connect)
+        vars(store)["_db"] = Tripwire(store._db, self._power)
+        self._store = store
+        return store
+
+    def unmount(self) -> None:
+        """The program is gone: what it had not committed is lost."""
+        if self._store is not None:
+            vars(self._store)["_db"] = None  # a program that goes on after its death breaks
+            self._store = None
+        if self._db is not None:
+            self._db.rollback()
+            if self._path is not None:
+                self._db.close()
+                self._db = None
+
+    def discard(self) -> None:
+        """The world is over."""
+        self.unmount()
+        if self._db is not None:
+            _wipe(self._db)
+            _BLANK.setdefault(self._layout, []).append(self._db)
+            self._db = None
+
+    def copy(self, power: Power, path: Path | None) -> "Disk":
+        """Another disk with the same content, as of a cloned SD card or a backup."""
+        clone = Disk(power, path, self.book.copy())
+        if self._db is None and path is not None and self._path is not None and self._path.exists():
+            shutil.copy(self._path, path)
+        elif self._db is not None:
+            if path is None:
+                self._db.backup(clone._connect(Path(":memory:"), self._layout))
+            else:
+                target = sqlite3.connect(path)
+                self._db.backup(target)
+                target.close()
+        return clone
+
+    def plug_into(self, power: Power) -> None:
+        """It is in another machine from now on."""
+        self._power = power
+
+    def _connect(self, path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+        self._layout = tuple(migrations)
+        if self._path is not None:
+            self._db = open_database(path, migrations)
+        elif self._db is None:
+            blank = _BLANK.get(self._layout)
+            self._db = blank.pop() if blank else open_database(path, migrations)
+        return self._db
+
+
+_BLANK: dict[tuple[str, ...], list[sqlite3.Connection]] = {}
+"""Databases of worlds that are over, by their layout, without a row."""
+
+
+def _wipe(db: sqlite3.Connection) -> None:
+    for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+        db.execute(f"DELETE FROM {table}")  # nosec B608 # a table of the layout
+
+
+class WatchedMemory(Memory):
+    """A device's memory that tells the oracle what is durable."""
+
+    def __init__(self, path: Path, connect: Connect, device: str, disk: Disk, oracle: Oracle) -> None:
+        super().__init__(path, connect)
+        self._device, self._disk, self._oracle = device, disk, oracle
+
+    def save_update(
+        self,
+        attempt: Attempt,
+        digest: bytes,
+        payload: bytes,
+        snapshot: tuple[str, Snapshot] | None = None,
+    ) -> None:
+        """As `Memory.save_update`."""
+        super().save_update(attempt, digest, payload, snapshot)
+        self._oracle.device_saved(self._device, digest)
+        self._oracle.device_saw(self._disk, attempt.round)
+
+    def save_seen(self, attempt: Attempt) -> None:
+        """As `Memory.save_seen`."""
+        super().save_seen(attempt)
+        self._oracle.device_saw(self._disk, attempt.round)
+
+    def save_signers(self, signers: Signers, seen: Attempt | None = None) -> None:
+        """As `Memory.save_signers`."""
+        super().save_signers(signers, seen)
+        self._oracle.device_saw(self._disk, seen.round if seen is not None else None)
+
+    def save_verdict(self, digest: bytes, verdict: str) -> None:
+        """As `Memory.save_verdict`."""
+        super().save_verdict(digest, verdict)
+        self._oracle.device_learnt(self._device, digest, verdict)
+
+
+class WatchedLedger(Ledger):
+    """A ledger that tells the oracle what is durable."""
+
+    def __init__(self, path: Path, connect: Connect, power: Power, oracle: Oracle, book: Book) -> None:
+        super().__init__(path, connect)
+        self._power, self._oracle, self._book = power, oracle, book
+        self._answered: set[RoundId] = set()
+        self._frames: set[SpooledFrame] = set()
+        self._opened: list[Attempt] = []
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """As `Ledger.transaction`."""
+        self._answered, self._frames, self._opened = set(), set(), []
+        before = self._db.total_changes
+        with super().transaction():
+            yield
+        if self._db.total_changes != before:
+            self._power.spare(lambda: self._look(self._answered, self._frames))
+
+    def _look(self, answered: set[RoundId], frames: set[SpooledFrame]) -> None:
+        self._oracle.ledger_committed(self, self._book, answered, frames)
+        for attempt in self._opened:
+            self._oracle.attempt_begins(self._book, attempt)
+
+    def save_round(
+        self,
+        round_id: RoundId,
+        kind: str,
+        attempt: int,
+        cohorts: Iterable[Cohort],
+        now: float,
+        quorum: int | None = None,
+    ) -> None:
+        """As `Ledger.save_round`."""
+        super().save_round(round_id, kind, attempt, cohorts, now, quorum)
+        self._opened.append(Attempt(round_id, attempt))
+
+    def spool(self, device: str, frame: Frame) -> None:
+        """As `Ledger.spool`."""
+        super().spool(device, frame)
+        self._frames.add((device, frame.id, frame.i))
+
+    def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
+        """As `Ledger.save_answer`."""
+        super().save_answer(round_id, device, answer)
+        self._answered.add(round_id)
+
+    def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
+        """As `Ledger.set_aside`."""
+        super().set_aside(round_id, device, answer)
+        self._answered.add(round_id)

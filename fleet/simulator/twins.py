@@ -1,0 +1,158 @@
+"""The mean of a round by the words of its laws: the slow twin of `aggregator.aggregation.mean` and its rules.
+
+It has nothing in common with these but the laws: lists of Python's own floats, one update after the other.
+Only what a network computes it asks `fedge.nn`, as everybody does.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import floor, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.nn import Network
+from fedge.nn.spec import NetworkSpec, Standardize
+from fedge.wire.messages.task import Task
+from fedge.wire.messages.update import Update
+from fedge.wire.topics import lane_of
+
+FEWEST = 5
+"""Of fewer updates none is clipped."""
+CLIP_NORM, MAX_WEIGHT = 2.5, 10
+MAX_NORM = 100
+"""The factors of the world's federations, which are the usual ones; in some of them nothing is clipped."""
+
+Numbers = list[float]
+Usable = Callable[[Numbers], bool]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one update counts with."""
+
+    device: str
+    norm: float
+    weight: int
+    vector: Numbers
+
+
+def length(base: Numbers, vector: Numbers) -> float:
+    """The distance of two vectors of at most 16,384 entries: squares added by halves."""
+    squares = [(w - b) * (w - b) for w, b in zip(vector, base, strict=True)]
+    while len(squares) & (len(squares) - 1):
+        squares.append(0.0)
+    while len(squares) > 1:
+        half = len(squares) // 2
+        squares = [squares[i] + squares[half + i] for i in range(half)]
+    return sqrt(squares[0])
+
+
+def counted(updates: Sequence[Update], base: Numbers, *, clips: bool = True) -> list[Counted]:
+    """What the updates of a round count with: bounds by the lower medians of all of them."""
+    vectors = [numbers(update.body) for update in updates]
+    norms = [length(base, vector) for vector in vectors]
+    usual = sorted(norms)[(len(norms) - 1) // 2]
+    middle = sorted(update.samples for update in updates)[(len(updates) - 1) // 2]
+    most = max(1, floor(MAX_WEIGHT * middle))
+    found = []
+    for update, norm, vector in zip(updates, norms, vectors, strict=True):
+        weight = min(most, update.samples)
+        if clips and len(updates) >= FEWEST and norm * most > CLIP_NORM * usual * middle:
+            weight = min(weight, max(middle, floor(CLIP_NORM * usual * middle / norm)))
+        if clips and len(updates) >= FEWEST and norm > CLIP_NORM * usual:
+            scale = CLIP_NORM * usual / norm
+            vector = [(w - b) * scale + b for w, b in zip(vector, base, strict=True)]
+        found.append(Counted(update.device, norm, weight, vector))
+    return found
+
+
+def mean(parts: Iterable[Counted]) -> Numbers:
+    """Σ n w / Σ n in float32: products in float64, by device in a lane, lanes as a binary tree."""
+    known = sorted(parts, key=lambda part: (lane_of(part.device), part.device))
+    total = _sum(known, 0, 256)
+    assert total is not None
+    n = float(sum(part.weight for part in known))
+    return [_single(entry / n) for entry in total]
+
+
+def causes(updates: Sequence[Update], base: Numbers, usable: Usable, *, clips: bool = True) -> set[str]:
+    """Without whom the mean of these updates is usable; nobody, if it is."""
+    parts = counted(updates, base, clips=clips)
+    if usable(mean(parts)):
+        return set()
+    found = {part.device for part in parts if not usable([_single(w) for w in part.vector])}
+    others = sorted(parts, key=lambda part: (part.norm, lane_of(part.device), part.device))
+    others = [part for part in others if part.device not in found]
+    if not found:
+        found.add(others.pop().device)
+    while others:
+        left = [update for update in updates if update.device not in found]
+        if usable(mean(counted(left, base, clips=clips))):
+            break
+        found.add(others.pop().device)
+    return found
+
+
+def judge(task: Task, base: Numbers) -> Usable:
+    """Who tells whether a model is usable: by the probes on which the base is."""
+    network, X = Network(task.network), _probes(task.network)
+    fine = X[_finite(network, base, X)]
+    teaches = len(fine) > 0 and _teaches(network, base, fine)
+
+    def usable(model: Numbers) -> bool:
+        finite = all(abs(w) <= 3.4028234663852886e38 for w in model)
+        if not finite or not _finite(network, model, fine).all():
+            return False
+        return not teaches or _teaches(network, model, fine)
+
+    return usable
+
+
+def numbers(body: bytes) -> Numbers:
+    """The entries of a vector of float32."""
+    return [float(w) for w in np.frombuffer(body, "<f4")]
+
+
+def _sum(parts: list[Counted], low: int, high: int) -> Numbers | None:
+    inside = [part for part in parts if low <= lane_of(part.device) < high]
+    if not inside:
+        return None
+    if high - low == 1:
+        total = [part.weight * w for part in inside[:1] for w in part.vector]
+        for part in inside[1:]:
+            total = [a + part.weight * w for a, w in zip(total, part.vector, strict=True)]
+        return total
+    middle = (low + high) // 2
+    left, right = _sum(inside, low, middle), _sum(inside, middle, high)
+    if left is None or right is None:
+        return right if left is None else left
+    return [a + b for a, b in zip(left, right, strict=True)]
+
+
+def _single(number: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
+
+
+@lru_cache(maxsize=64)
+def _probes(spec: NetworkSpec) -> NDArray[np.float32]:
+    X = np.random.default_rng(0).standard_normal((64, spec.inputs), dtype=np.float32)
+    first = spec.layers[0]
+    return X * first.scales + first.means if isinstance(first, Standardize) else X
+
+
+def _finite(network: Network, model: Numbers, X: NDArray[np.float32]) -> NDArray[np.bool_]:
+    with np.errstate(all="ignore"):
+        return np.asarray(np.isfinite(network.predict(np.array(model, np.float32), X)).all(axis=1))
+
+
+def _teaches(network: Network, model: Numbers, X: NDArray[np.float32]) -> bool:
+    """A classifier's loss and gradient are finite, where each probe is of the least likely class."""
+    weights = np.array(model, np.float32)
+    gradient = np.empty_like(weights)
+    with np.errstate(all="ignore"):
+        y = network.predict(weights, X).argmin(axis=1)
+        loss = network.loss_and_grad(weights, network.prepare(X), y, gradient)
+    return bool(np.isfinite(loss) and np.isfinite(gradient).all())

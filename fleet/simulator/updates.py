@@ -1,0 +1,42 @@
+"""The updates of a world's devices and liars, as every program writes them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.update import Update
+
+
+def update(
+    here: RoundId,
+    base: bytes,
+    device: str,
+    samples: int,
+    weights: NDArray[np.float32] | None,
+    told: Mapping[str, float],
+) -> Update:
+    """An update.
+
+    Args:
+        here: the round that it answers.
+        base: the digest of the model that it was made from.
+        device: whose it is.
+        samples: n_k.
+        weights: of shape (p,), after one step; None: it only measured the model.
+        told: the figures of it.
+    """
+    measured = weights is None
+    return Update(
+        generation=here.generation,
+        round=here.round,
+        base=base,
+        device=device,
+        samples=samples,
+        steps=0 if measured else 1,
+        kind="figures" if measured else "weights",
+        codec="float32",
+        body=b"" if weights is None else weights.astype("<f4").tobytes(),
+        metrics=dict(told),
+    )

@@ -1,0 +1,139 @@
+"""Which columns can be learnt from: numbers that say something of other rows too, and not the answer itself.
+
+Left out is what would not help other rows, or would give the answer away: text, what never changes, times and
+counters (a model that saw them knows when a row was measured, and no row to come lies there), ids, and the
+class once more under another name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.sources import Samples
+from fedge.data.disclosure import listing
+from fedge.errors import DataError
+
+MOST_MISSING = 0.5
+"""A column that is empty in a larger part of the rows is left out."""
+FEWEST_STEPS = 20
+"""From so many steps on, a column that only rises is a time or a counter."""
+TIMES = frozenset(
+    {
+        "clock",
+        "date",
+        "datetime",
+        "epoch",
+        "last_changed",
+        "last_updated",
+        "seconds_elapsed",
+        "t",
+        "time",
+        "timestamp",
+        "ts",
+        "unixtime",
+    }
+)
+IDS = frozenset({"guid", "id", "idx", "index", "row", "row_number", "rownum", "unnamed: 0", "uuid"})
+"""Names, in any case and without a unit, that only say which row it is, unless the values contradict."""
+_EPOCHS = ((1e9, 4e9), (1e12, 4e12), (1e15, 4e15), (1e18, 4e18))
+"""Unix time from 2001 to 2096 in seconds, ms, µs and ns."""
+
+
+def unfit(samples: Samples, j: int, name: str, classes: NDArray[np.int64] | None) -> str | None:
+    """Why column j, which is called `name`, is no feature; None: it can be one.
+
+    Args:
+        samples: n rows.
+        j: the column's number.
+        name: the column's name.
+        classes: of shape (n,), each row's class as an index, -1 where it has none; None: of a regression.
+    """
+    if (fault := samples.faults.get(j)) is not None:
+        return f"is no column of numbers ({fault.place}: {fault.what})"
+    values = samples.X[:, j].astype(np.float64)
+    present = np.isfinite(values)
+    if not present.any():
+        return "holds no value"
+    if (missing := 1 - present.mean()) > MOST_MISSING:
+        return f"is empty in {missing:.0%} of the rows"
+    plain = re.sub(r"[\s_]*[(\[].*", "", name).strip("_ ").casefold()
+    steps = _steps(values, present, samples.series)
+    if plain in TIMES and (is_epoch(values[present]) or not ((steps > 0).any() and (steps < 0).any())):
+        return "is a time by its name"
+    if len(steps) >= FEWEST_STEPS and _only_rises(steps, values[present]):
+        return "only rises, as a time or a counter does"
+    if values[present].min() == values[present].max():
+        return "is always the same"
+    whole = bool((values[present] == np.round(values[present])).all())
+    if whole and (plain in IDS or plain.endswith(("_id", " id"))):
+        return "is an id by its name"
+    if classes is not None and _is_answer(values, classes, whole):
+        return "has one value for each class: it is the answer under another name"
+    return None
+
+
+def _steps(
+    values: NDArray[np.float64], present: NDArray[np.bool_], series: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """By how much the values rise from row to row within each recording."""
+    rows = np.flatnonzero(present)
+    order = rows[np.argsort(series[rows], kind="stable")]
+    within = np.diff(series[order]) == 0
+    return np.asarray(np.diff(values[order])[within])
+
+
+def _only_rises(steps: NDArray[np.float64], values: NDArray[np.float64]) -> bool:
+    """Whether values never fall, and rise at nearly every row or are Unix times.
+
+    float32 rounds Unix times to steps of two minutes, so those need not rise at every row, or at all.
+    """
+    return bool((steps >= 0).all() and ((steps > 0).mean() > 0.9 or is_epoch(values)))
+
+
+def is_epoch(values: NDArray[Any]) -> bool:
+    """Whether all values, one at least, are Unix times of these decades."""
+    return any(first <= values.min() and values.max() <= last for first, last in _EPOCHS)
+
+
+def _is_answer(values: NDArray[np.float64], classes: NDArray[np.int64], whole: bool) -> bool:
+    """Whether each class has one value, and no other class has it: of two classes a whole number."""
+    known = np.isfinite(values) & (classes >= 0)
+    pairs = np.unique(np.stack([values[known], classes[known].astype(np.float64)]), axis=1)
+    k = len(np.unique(pairs[1]))
+    return k >= (2 if whole else 3) and pairs.shape[1] == k == len(np.unique(pairs[0]))
+
+
+def choose(
+    wanted: Sequence[str], features: Sequence[str], left_out: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Take the features that somebody asked for: the others, with what was left out, were not asked for."""
+    others = dict.fromkeys(features, "was not asked for")
+    return tuple(wanted), {n: why for n, why in (dict(left_out) | others).items() if n not in wanted}
+
+
+def require(origin: str, columns: Sequence[str], role: str, name: str) -> None:
+    """Let a column be there.
+
+    Raises:
+        DataError: it is not; says which are, and which may be meant.
+    """
+    if name not in columns:
+        raise DataError(
+            f"{origin}: there is no column {name!r} for the {role}{nearest(name, columns)}; the columns are "
+            f"{listing(columns)}"
+        )
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question about a misspelt name, or nothing.
+
+    >>> nearest("Activty", ["time", "activity"])
+    " (did you mean 'activity'?)"
+    """
+    folded = {other.casefold(): other for other in names}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
