@@ -82,6 +82,7 @@ bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.footprint
 	$(BIN)/python -m benchmarks.influence
 	$(BIN)/python -m benchmarks.round_vs_flower
+	$(BIN)/python -m benchmarks.step_cost
 
 wheel: $(VENV)/dev.installed
 	$(BIN)/python -m build --wheel

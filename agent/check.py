@@ -52,7 +52,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         StateError: the state folder cannot be read.
     """
     check_zone()
-    task, learns = _held(settings)
+    task, learns, cap = _held(settings)
     verdicts: dict[str, Verdict] = {}
     problems: list[tuple[str, Finding]] = []
     for name, data in settings.offered.items():
@@ -63,7 +63,9 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
             problems.append((name, Finding("unreadable", str(error))))
         else:
             problems += [(name, problem) for problem in verdicts[name].problems]
-    understood = {**_configuration(settings, verdicts), "task": learns, "zone": local_zone()}
+            if cap is not None and cap < data.minimum <= len(verdicts[name].account.training):
+                problems.append((name, _above(cap, data.minimum)))
+    understood = {**_configuration(settings, verdicts), "task": learns, "cap": cap, "zone": local_zone()}
     warnings = [(name, warning) for name, verdict in verdicts.items() for warning in verdict.warnings]
     if as_json:
         understood |= {
@@ -75,6 +77,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     elif DEFAULT_SOURCE in verdicts:
         lines = {
             **understood,
+            "cap": _capped(cap, len(verdicts[DEFAULT_SOURCE].account.training)),
             **verdicts[DEFAULT_SOURCE].account.lines,
             **notes(verdicts[DEFAULT_SOURCE].account),
         }
@@ -117,20 +120,39 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Verdict]) -> 
     }
 
 
-def _held(settings: AgentSettings) -> tuple[Task | None, str | None]:
-    """The task that the device holds, and what it is; None: there is none that it can judge by."""
+def _above(cap: int, minimum: int) -> Finding:
+    """As a round that takes so few is declined (`agent.dataset.fit`)."""
+    return Finding(
+        "cap below minimum",
+        f"the federation takes {cap} rows for training at most, and [data] minimum is {minimum}",
+        remedy="lower the minimum",
+    )
+
+
+def _capped(cap: int | None, training: int) -> str:
+    """How many rows for training the federation takes, as far as the device was told."""
+    if cap is None:
+        return "not told yet: the federation may take fewer rows for training than there are, the newest ones"
+    used = f"the newest {cap} of {training} are used" if training > cap else f"all {training} are used"
+    return f"the federation takes {cap} rows for training at most: {used}"
+
+
+def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]:
+    """The task that the device holds, and what it is, and the cap on its rows; None: there is none that it
+    can judge by."""
     path = settings.state.folder / held.FILE
     try:
         kept = held.read(path)
     except StateError as error:
-        return None, str(error)
+        return None, str(error), None
     if kept is None:
-        return None, None
+        return None, None, None
     if kept.unknown:
-        return None, f"of a newer program: {', '.join(kept.unknown)}"
+        return None, f"of a newer program: {', '.join(kept.unknown)}", None
     model, task = kept.decoded_model, kept.decoded_task
     outputs = f"{len(task.outputs)} {'targets' if task.classes is None else 'classes'}"
-    return task, f"of round {model.generation}.{model.round}: {len(task.features)} features, {outputs}"
+    told = f"of round {model.generation}.{model.round}: {len(task.features)} features, {outputs}"
+    return task, told, kept.max_samples
 
 
 def _uses(verdict: Verdict) -> dict[str, Any]:

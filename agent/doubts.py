@@ -27,7 +27,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _impossible(found)
     yield from _far(found, task)
     yield from _unusable(found, task)
-    yield from about_files(found.samples, settings)
+    yield from about_files(found.samples, settings, found.rules.holdout)
     yield from _narrowed(found, task)
 
 

@@ -11,7 +11,7 @@ from fedge.files import read_file
 from fedge.messages.message import unpack
 from fedge.messages.model import Model
 from fedge.messages.task import Task
-from fedge.store.atomic_files import atomic_write
+from fedge.store.atomic_files import atomic_write, remove
 
 FILE = "model.held"
 """The name, in the state folder, of the file with the newest model that the device has followed."""
@@ -31,6 +31,8 @@ class Held:
     model: bytes
     model_digest: bytes
     decoded_model: Model
+    max_samples: int | None = None
+    """The most rows for training that the federation took of a device then; None: that was not told."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -38,8 +40,8 @@ class Held:
         return unknown_in_task(self.decoded_task) + unknown_in_model(self.decoded_model)
 
 
-def save(path: Path, task: bytes, model: bytes) -> None:
-    """Replace the file by a task and a model made for it, both as packed messages.
+def save(path: Path, task: bytes, model: bytes, max_samples: int | None = None) -> None:
+    """Replace the file by a task and a model made for it, as packed messages, and what was told with them.
 
     Raises:
         StateError: it cannot be written; the one before is untouched.
@@ -50,6 +52,7 @@ def save(path: Path, task: bytes, model: bytes) -> None:
         "task_digest": hashlib.sha256(task).digest(),
         "model": model,
         "model_digest": hashlib.sha256(model).digest(),
+        **({} if max_samples is None else {"max_samples": max_samples}),
     }
     atomic_write(path, wire.encode(fields))
 
@@ -68,6 +71,34 @@ def set_apart(path: Path) -> None:
             atomic_write(used, read_file(path))
     except OSError as error:
         raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def release(path: Path) -> None:
+    """Let the newest model be the one in use.
+
+    Raises:
+        StateError: the file of the one before cannot be removed.
+    """
+    used = path.with_name(USED)
+    if used.exists():
+        remove(used)
+
+
+def waits(folder: Path) -> bool:
+    """Whether the model before stays in use, gate or not: the newest one are first weights of a generation.
+
+    Then it was set apart for that (`Runtime`), and its generation is an older one.
+    """
+    try:
+        used, newest = read(folder / USED), read(folder / FILE)
+    except StateError:
+        return False
+    return (
+        used is not None
+        and newest is not None
+        and newest.decoded_model.round == 0
+        and used.decoded_model.generation < newest.decoded_model.generation
+    )
 
 
 def read(path: Path) -> Held | None:
@@ -95,6 +126,7 @@ def read(path: Path) -> Held | None:
             model=model,
             model_digest=fields["model_digest"],
             decoded_model=unpack(model, Model, max_bytes=len(model)),
+            max_samples=cap if isinstance(cap := fields.get("max_samples"), int) else None,
         )
     except ProtocolError as error:
         raise DamagedState(
@@ -103,14 +135,14 @@ def read(path: Path) -> Held | None:
 
 
 def in_use(folder: Path, *, gated: bool) -> Path:
-    """The file that `predict` reads: the newest model, unless a gate has kept it from taking another's place.
+    """The file that `predict` reads: the newest model, unless it `waits` or a gate kept it from that place.
 
     Args:
         folder: the state folder.
         gated: whether the owner has set `[predict] tolerance`.
     """
     used = folder / USED
-    return used if gated and used.exists() else folder / FILE
+    return used if used.exists() and (gated or waits(folder)) else folder / FILE
 
 
 def load(path: Path) -> tuple[Task, Model]:

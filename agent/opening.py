@@ -12,7 +12,7 @@ from agent.held import Held
 from agent.memory import Memory
 from fedge import __version__, ed25519
 from fedge.errors import DamagedState, StateError
-from fedge.store.atomic_files import quarantine, remove
+from fedge.store.atomic_files import quarantine
 from fedge.trust import Signers
 
 log = logging.getLogger("fedge.agent")
@@ -105,12 +105,15 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
 
 
 def _used(file: Path, kept: Held | None, *, gated: bool) -> bytes | None:
-    """The digest of the model that `predict` uses, where there is a gate; without one its file is removed."""
+    """The digest of the model that `predict` uses, where there is a gate; without one its file is removed.
+
+    Unless the newest model was not trained yet: then the one before stays in use.
+    """
     path = file.with_name(held.USED)
     if not gated:
         try:
-            if path.exists():
-                remove(path)
+            if not held.waits(file.parent):
+                held.release(file)
         except StateError as error:
             log.warning("%s; `predict` does not read it while [predict] tolerance is not set", error)
         return None

@@ -44,6 +44,7 @@ from fedge.messages.model import Model
 from fedge.messages.receipt import Receipt
 from fedge.messages.status import Status
 from fedge.messages.task import Task
+from fedge.nn import first_weights
 from fedge.reasons import Reason
 from fedge.topics import Address, Topics
 from fedge.transport import (
@@ -313,9 +314,16 @@ class Runtime:
                     self._memory.save_seen(seen)
                 assert self._task is not None
                 assert self._model is not None
-                if self._state.gated:
+                untrained = self._is_untrained()
+                if self._state.gated or untrained:
                     held.set_apart(self._file)
-                held.save(self._file, self._task[0], self._model[0])
+                announced = self._state.manifest
+                cap = announced.max_samples if announced is not None else None
+                held.save(self._file, self._task[0], self._model[0], cap)
+                if untrained and held.waits(self._file.parent):
+                    log.info("nobody has trained the new model yet: `predict` goes on with the one before")
+                elif not self._state.gated:
+                    held.release(self._file)
             case do.JudgeModel(digest):
                 self._judge(digest)
             case do.UseModel(digest):
@@ -348,6 +356,14 @@ class Runtime:
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
         weights = self._model[1] if self._model and manifest.kind != "survey" else None
         self._worker.start(Assignment(manifest, self._task[1], weights, traffic))
+
+    def _is_untrained(self) -> bool:
+        """Whether the newest model holds the weights that a generation with a survey begins with."""
+        manifest = self._state.manifest
+        if manifest is None or manifest.round > 1 or self._task is None or self._model is None:
+            return False
+        network = self._task[1].network
+        return np.array_equal(first_weights(network, manifest.seed, manifest.generation), self._model[1])
 
     def _judge(self, digest: bytes) -> None:
         assert self._task is not None

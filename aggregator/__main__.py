@@ -157,6 +157,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "advice": _advice(settings, mix),
         "classes": str(mix) if mix is not None else "no device tells them ([data] tell_classes)",
         "rounds": rounds.model_dump(),
+        "open": _stalled(settings) or "no round that lacks updates",
         "stopping": {key: value for key, value in stopping.model_dump().items() if value is not None},
         "devices": len(settings.federation.devices) if settings.federation.devices else "any",
         "state": str(settings.state.folder),
@@ -200,6 +201,34 @@ def _mix(settings: FederationSettings) -> Mix | None:
         if life is None or (generation := ledger.survey_of(life.generation)) is None:
             return None
         return mix_told(measured(ledger, RoundId(generation, 0), task), task)
+    return None
+
+
+def _stalled(settings: FederationSettings) -> str | None:
+    """The open round, if its deadline has passed below quorum, and what would close it."""
+    from aggregator.averaging import admitted
+    from aggregator.ledger.layout import FILE
+    from aggregator.ledger.reading import read_only
+    from aggregator.ledger.views import read_devices
+    from aggregator.quorum import remedy
+
+    path, rule = settings.state.folder / FILE, settings.rounds.quorum
+    with suppress(StateError), read_only(path) as ledger:
+        newest = ledger.newest_round()
+        saved = ledger.round_as_saved(newest) if newest is not None else None
+        if saved is None or newest is None or not saved.attempt or ledger.only_measured(newest):
+            return None
+        came, aside = len(admitted(ledger, newest)), _quarantined(settings)
+        takes = rule if isinstance(rule, int) else saved.quorum
+        if takes is None or came >= takes:
+            return None
+        listed = settings.federation.devices
+        online = [device.device for device in read_devices(path) if device.online]
+        whole = len(set(online if listed is None else listed) - aside)
+        return (
+            f"round {newest}: its deadline has passed {saved.attempt} times with fewer than the {takes} "
+            f"updates it takes, {came} are there; {remedy(rule, came, whole)}"
+        )
     return None
 
 

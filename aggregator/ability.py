@@ -31,7 +31,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
     before = state.abilities.get(device)
     if before == can:
         return state, []
-    state = replace(state, abilities={**state.abilities, device: can})
+    state = replace(state, abilities=state.abilities.put(device, can))
     if state.phase is not Phase.COLLECTING or not (names := lacking(state.requires, can)):
         return state, []
     if state.kind == "evaluate":  # nothing is lost that an upgrade would bring back
@@ -42,7 +42,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
 
 def unable(state: Federation) -> list[do.Effect]:
     """What to say at the beginning of a round of the devices online that cannot do what it requires."""
-    found = {device: lack for device in sorted(state.online) if (lack := lacks(state, device))}
+    found = {device: lack for device in state.online if (lack := lacks(state, device))}
     if not found or state.kind == "evaluate":  # who cannot measure the last model is not missed
         return []
     names = ", ".join(sorted({name for each in found.values() for name in each}))

@@ -40,16 +40,21 @@ MEASURES = ("accuracy", "held_loss", "rmse", "mae", "rmse_mean")
 """What of a round's summary is a measure of the model that it began from."""
 
 
-def choose(progress: Progress, kept: Collection[int], how: How) -> Choice:
+def choose(progress: Progress, kept: Collection[int], how: How, *, begun_untrained: bool = False) -> Choice:
     """Choose among the models of a generation.
 
     Args:
         progress: with all its closed rounds.
         kept: the rounds whose model is still there; that of the newest is.
         how: as `[export] choose`.
+        begun_untrained: whether the generation began with a survey: then the model of its round 0 holds
+            weights drawn at random, and is not chosen once there is another, however it was measured.
     """
     figure, best = FIGURES[progress.by], progress.best
     newest = Candidate(progress.made, measures_of(progress, progress.made))
+    if best is not None and best.round == 0 and begun_untrained and progress.made > 0:
+        why = "the newest model: no model that was trained is known to be better than the first weights"
+        return Choice(newest, newest if how == "best" else None, how, figure.key, why)
     if best is None or best.round not in kept:
         why = f"the newest model: no round has told a {figure.label} yet"
         if best is not None:

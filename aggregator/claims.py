@@ -133,6 +133,20 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
     return Verdict("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
 
 
+def are_few(claims: int, spoken: int, voters: int, *, young: bool) -> bool:
+    """Whether so few devices claim anything that none of it is believed, whoever they are, without a roster.
+
+    Then `judge` need not be asked, which looks at all of them: the ledger fits, and is not called outdated.
+
+    Args:
+        claims: how many claim to have seen more than the ledger knows.
+        spoken: how many devices have told their status.
+        voters: how many devices are known, these included.
+        young: no round is closed in the ledger.
+    """
+    return 2 * claims <= voters and (not young or claims < max(2, (spoken + 1) // 2))
+
+
 def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundId]) -> tuple[str, int]:
     """Who said what, in words, and how many it takes to be believed."""
     if known.young:

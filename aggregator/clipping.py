@@ -6,15 +6,19 @@ may count and have told their status, now or to the ledger. One that says nothin
 The same holds for inputs in float64, where a column is too fine for float32.
 """
 
-from aggregator.federation import Federation
+from typing import TYPE_CHECKING
+
 from aggregator.survey import CLIP, REST
 from fedge.capabilities import BASE
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.federation import Federation
 
 NAMED = 5
 """Devices that one line names at most."""
 
 
-def unable(state: Federation, name: str = CLIP) -> tuple[str, ...]:
+def unable(state: "Federation", name: str = CLIP) -> tuple[str, ...]:
     """The devices of the federation that cannot do what this name means, in order: a function of sets."""
     known = (state.counted | state.abilities.keys()) - state.quarantined
     members = known if state.roster is None else known & state.roster

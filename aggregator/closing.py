@@ -4,12 +4,11 @@ The same ledger gives the same model, bit for bit. To compute only reads the led
 (`aggregator.closer` gives it a thread); to save what came of it is the loop's, and is done at once.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,7 @@ from numpy.typing import NDArray
 from aggregator import clipping, mixes, story, survey
 from aggregator.answers import Answer
 from aggregator.averaging import Mean, Unusable, Updates, admitted, damaged, read, usable_mean
-from aggregator.bad_models import way_back
 from aggregator.config import reconnect_spread_s
-from aggregator.federation import Federation
 from aggregator.figures import bytes_needed, speaking_for, summarize
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
@@ -29,8 +26,9 @@ from aggregator.rules import bounds
 from aggregator.rules.bounds import Factors, distance
 from aggregator.rules.columns import Outlying
 from aggregator.settings.state import StateSection
-from aggregator.stopping import Progress
+from aggregator.stopping import Progress, progress_of
 from aggregator.survey import Measured, Unmeasured, check, outliers, standardize
+from fedge import nn
 from fedge.codecs import CODECS
 from fedge.errors import DamagedState
 from fedge.frames import split
@@ -41,8 +39,10 @@ from fedge.messages.message import pack, unpack
 from fedge.messages.model import Model
 from fedge.messages.survey import Survey
 from fedge.messages.task import Task
-from fedge.nn import initialize
 from fedge.nn.spec import Rescale, fine_columns, takes_float64
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.federation import Federation
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -120,9 +120,7 @@ class Averaged:
 
 def first_weights(task: Task, seed: int, generation: int) -> Vector:
     """The model that training begins with: a function of task, seed and generation."""
-    digest = hashlib.sha256(f"first weights|{seed}|{generation}".encode()).digest()
-    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
-    return initialize(task.network, generator).astype(np.float32, copy=False)
+    return nn.first_weights(task.network, seed, generation)
 
 
 def surveyed(
@@ -197,7 +195,7 @@ def averaged(
         log.error(
             "round %s: the model that it began from computes nothing finite, on none of the probe inputs: %s",
             job.round,
-            way_back(job.round._replace(round=job.round.round - 1)),
+            story.way_back(job.round._replace(round=job.round.round - 1)),
         )
     found = usable_mean(updates, base, job.factors, trial)
     if isinstance(found, Unusable):
@@ -253,7 +251,7 @@ def _names(devices: Sequence[str]) -> str:
     return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def job_of(state: Federation) -> ClosingJob:
+def job_of(state: "Federation") -> ClosingJob:
     """What closing the round of this state is about."""
     return ClosingJob(
         round=state.round,
@@ -269,7 +267,7 @@ def job_of(state: Federation) -> ClosingJob:
     )
 
 
-def _clipping(state: Federation) -> dict[str, Any]:
+def _clipping(state: "Federation") -> dict[str, Any]:
     """Whether the survey bounds the standardized inputs, and may take float64: if all devices can."""
     if state.kind != "survey":
         return {}
@@ -393,7 +391,8 @@ def save(
         computed: what came of it.
         seconds: how long the round took, for its summary.
         keep: what older rounds were computed of is freed beyond these bounds.
-        progress: with this round; its best round's model is kept.
+        progress: with this round; its best round's model is kept, and until there is a model that was
+            trained that of the generation before.
     """
     round_id, summary = job.round, {**computed.summary, "seconds": seconds}
     told = job.participation.summary()
@@ -412,8 +411,7 @@ def save(
         computed.task_blob.digest,
     )
     progress = progress or Progress()
-    best = progress.best.round if progress.best is not None else None
-    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, best)
+    ledger.retain(round_id, keep.keep_rounds, keep.keep_bytes, _best(ledger, round_id, progress))
     for line in computed.bounded:
         log.warning("round %s: %s", round_id, line)
     said = story.closed(round_id, job.kind, computed.devices, computed.samples, summary, progress)
@@ -437,6 +435,15 @@ def _rule(job: ClosingJob, computed: Computed) -> str | None:
             return survey.rule_of(job.clip, takes_float64(computed.task.network))
         case _:
             return None
+
+
+def _best(ledger: LedgerReader, round_id: RoundId, progress: Progress) -> RoundId | None:
+    """The best model, which is kept: it is exported."""
+    generation, best = round_id.generation, progress.best
+    if round_id.round == 0 and (before := ledger.trained_before(generation)) is not None:
+        generation = before.generation
+        best = progress_of(ledger.history(generation), progress.by).best
+    return None if best is None else RoundId(generation, best.round)
 
 
 def _named(outlying: tuple[Outlying, ...]) -> dict[str, Any]:

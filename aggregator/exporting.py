@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from aggregator import export
 from aggregator.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.closing import vector_of
 from aggregator.federation import Federation, Phase
+from aggregator.generations import task_of
 from aggregator.ledger.reading import LedgerReader
 from aggregator.probes import Samples
-from aggregator.stopping import Progress
+from aggregator.stopping import Progress, progress_of
 from fedge.errors import FedgeError
 from fedge.failpoints import after, before
 from fedge.freshness import RoundId
@@ -72,21 +73,49 @@ class Beside:
     came_from: str | None = None
 
 
-def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) -> Job:
+def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) -> Job | None:
     """The export of what is chosen after the round `until`, which closed last.
+
+    Where that was a survey, after which nobody has trained yet, it is what was chosen at the end of the
+    generation before. Where the ledger does not keep that, None: the files stay that are there. Only the very
+    first weights of a federation are exported.
 
     Raises:
         DamagedState: a model that the ledger holds is not what it was.
     """
     assert state.model is not None
-    generation, size = until.generation, state.weights
+    untrained = until.round == 0 and ledger.surveyed(until.generation)
+    if untrained and (before := _before(ledger, until.generation)) is not None:
+        earlier, task = before
+        progress = progress_of(ledger.history(earlier), state.progress.by)
+        job = _job(ledger, task_of(ledger, task), earlier, progress, how, None)
+        waits = f"; generation {until.generation} has not closed a round of training yet"
+        choice = {**job.choice["choice"], "why": job.choice["choice"]["why"] + waits}
+        return replace(job, until=until, choice={**job.choice, "choice": choice})
+    if untrained and until.generation > 1:
+        return None
+    job = _job(ledger, state.task_message, until.generation, state.progress, how, state.model.digest)
+    return replace(job, last=state.phase is Phase.DONE, until=until)
+
+
+def _before(ledger: LedgerReader, generation: int) -> tuple[int, bytes] | None:
+    """The generation before this one in which somebody trained, if its newest model is kept, and its task."""
+    last = ledger.trained_before(generation)
+    task = ledger.task_after(last) if last is not None and ledger.model_of(last) is not None else None
+    return (last.generation, task) if last is not None and task is not None else None
+
+
+def _job(
+    ledger: LedgerReader, task: Task, generation: int, progress: Progress, how: How, made: bytes | None
+) -> Job:
+    """The export of what is chosen of a generation; `made` is its newest model, None: as the ledger says."""
+    size = task.network.schema.size
     models = {n: RoundId(generation, n) for n in ledger.kept_models(generation)}
-    choice = choose(state.progress, models, how)
-    newest = RoundId(generation, state.progress.made)
+    choice = choose(progress, models, how, begun_untrained=ledger.surveyed(generation))
+    newest = RoundId(generation, progress.made)
 
     def digest_of(round_id: RoundId) -> bytes:
-        assert state.model is not None
-        found = state.model.digest if round_id == newest else ledger.model_of(round_id)
+        found = made if made is not None and round_id == newest else ledger.model_of(round_id)
         assert found is not None
         return found
 
@@ -107,13 +136,12 @@ def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) ->
     return Job(
         round_id,
         digest,
-        state.task_message,
+        task,
         vector,
         metrics,
-        last=state.phase is Phase.DONE,
+        last=False,
         came_from=came_from(ledger, round_id),
-        until=until,
-        choice=told(choice, state.progress),
+        choice=told(choice, progress),
         beside=beside,
     )
 

@@ -1,7 +1,6 @@
 """All that the aggregator's decisions depend on: the state of its core."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from aggregator.answers import Answer, Missed
 from aggregator.effects import Effect
+from aggregator.per_device import Devices, PerDevice
 from aggregator.quorum import FEWEST
 from aggregator.stopping import Progress, Stopping
 from aggregator.usual import Usual
@@ -74,9 +74,9 @@ class Federation:
     """Our public keys, the one that signs announcements last; none: they are not signed."""
     quarantined: frozenset[str] = frozenset()
     """Devices that the operator has set aside: neither awaited nor counted."""
-    turned_away: frozenset[str] = frozenset()
+    turned_away: Devices = field(default_factory=Devices)
     """Those that were refused for that in the open attempt; who is lifted since may answer the next one."""
-    estranged: frozenset[str] = frozenset()
+    estranged: Devices = field(default_factory=Devices)
     """Devices that believe a key which is none of ours."""
     model: Blob | None = None
     base: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
@@ -100,43 +100,51 @@ class Federation:
     """The open attempt was, over this connection or another: it is retained, and may be answered."""
     waiting_from_s: float = 0.0
     """The attempt's time when the connection there is began to be waited over."""
-    came_s: Mapping[str, float] = field(default_factory=dict)
+    came_s: PerDevice[float] = field(default_factory=PerDevice)
     """The attempt's time when each device began to be awaited that was not at its beginning."""
-    waited_s: Mapping[str, float] = field(default_factory=dict)
-    """How long the attempt has waited for each that went or declined since the last update that was admitted,
-    or that came back since; over the connection there is."""
-    vain_s: Mapping[str, float] = field(default_factory=dict)
+    waited_s: PerDevice[float] = field(default_factory=PerDevice)
+    """How long the attempt had waited for each that is awaited again, before it came back; over the
+    connection there is."""
+    left_s: PerDevice[float] = field(default_factory=PerDevice)
+    """How long it has waited for each that went or declined since the last update that was admitted."""
+    vain_s: PerDevice[float] = field(default_factory=PerDevice)
     """How long rounds have waited for each device since its last miss or update that was admitted."""
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: PerDevice[Answer] = field(default_factory=PerDevice)
     admitted: int = 0
     """How many of the answers count."""
     insufficient: frozenset[str] = frozenset()
     """Whose updates were admitted when they did not make a model: it takes others."""
-    partials: Mapping[str, Partial] = field(default_factory=dict)
+    untried: int = 0
+    """How many of the answers that count are of none of these."""
+    partials: PerDevice[Partial] = field(default_factory=PerDevice)
     spooled: int = 0
     """What the partials are charged, in bytes."""
-    fleet: frozenset[str] = frozenset()
+    fleet: Devices = field(default_factory=Devices)
     """Every device that has told its status, online or not."""
-    online: frozenset[str] = frozenset()
-    abilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    online: Devices = field(default_factory=Devices)
+    abilities: PerDevice[frozenset[str]] = field(default_factory=PerDevice)
     """What each device can that has told its status, as names of `fedge.capabilities`."""
-    declined: Mapping[str, Decline] = field(default_factory=dict)
+    declined: PerDevice[Decline] = field(default_factory=PerDevice)
     """What each device last declined, of this round or another."""
-    awaited: frozenset[str] = frozenset()
+    awaited: Devices = field(default_factory=Devices)
     """Online, chosen, not given up, and neither answered nor declined."""
-    unseen: frozenset[str] = frozenset()
+    asked: Devices = field(default_factory=Devices)
+    """Online or answered, chosen, and not given up unless they are failing; while the round collects."""
+    failing: Devices = field(default_factory=Devices)
+    """Those of them that decline because they cannot train from the model."""
+    unseen: Devices = field(default_factory=Devices)
     """Who measures with classes that it does not train on, and was named for that in the log."""
-    missed: Mapping[str, Missed] = field(default_factory=dict)
+    missed: PerDevice[Missed] = field(default_factory=PerDevice)
     """Devices that let rounds wait in vain since their last update that was admitted."""
     blamed: RoundId | None = None
     """The round of which it was said last that its model is bad."""
-    voters: frozenset[str] = frozenset()
-    """Every device that the ledger knew when it was taken up."""
+    voters: Devices = field(default_factory=Devices)
+    """Every device that the ledger knew when it was taken up, or that has told its status."""
     young: bool = False
     """No round was closed in the ledger then."""
-    ahead: Mapping[str, RoundId] = field(default_factory=dict)
+    ahead: PerDevice[RoundId] = field(default_factory=PerDevice)
     """Devices that claim to have seen rounds this ledger does not know, and which."""
-    incredible: frozenset[str] = frozenset()
+    incredible: Devices = field(default_factory=Devices)
     """Those of which it was said that they claim what cannot be."""
     rival: Service | None = None
     """What another aggregator last said, if it said that it is online."""
@@ -154,7 +162,7 @@ class Federation:
         """Admitted updates that it takes to close; a round that only measures is closed with none, too."""
         if self.kind == "evaluate":
             return 0
-        if self.insufficient and self.insufficient == self.counted:
+        if self.insufficient and not self.untried and self.admitted == len(self.insufficient):
             return max(self.quorum_now, self.admitted + 1)
         return self.quorum_now
 
@@ -186,6 +194,18 @@ class Federation:
         """Bytes that no update or survey of this task exceeds: its vectors and 64 KiB for the rest."""
         columns = len(self.task_message.features) + len(self.task_message.outputs)
         return 4 * self.weights + 24 * columns + 65_536
+
+    def answered(self, device: str, answer: Answer) -> "Federation":
+        """The state with a verdict on what a device sent, the first or another one."""
+        before = self.answers.get(device)
+        change = (answer.verdict == "admitted") - (before is not None and before.verdict == "admitted")
+        tried = not self.insufficient or device in self.insufficient
+        return replace(
+            self,
+            answers=self.answers.put(device, answer),
+            admitted=self.admitted + change,
+            untried=self.untried + (0 if tried else change),
+        )
 
     def elapsed(self, now_s: float) -> float:
         """Seconds this attempt has lasted."""

@@ -5,13 +5,16 @@ more. So the set that the model is a function of is settled before the round is 
 closed is left alone.
 """
 
+from collections.abc import Set
 from dataclasses import replace
 
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.answers import Answer
-from aggregator.collecting import SET_ASIDE, awaited
+from aggregator.awaited import counted_anew
 from aggregator.federation import Federation, Phase, Step
+from aggregator.per_device import Devices
+from aggregator.receipts import SET_ASIDE
 from fedge.frames import cost
 from fedge.reasons import Reason
 
@@ -33,16 +36,16 @@ def quarantined(state: Federation, event: on.Quarantined) -> Step:
     effects += more
     state, more = _release(state)
     if state.phase is Phase.COLLECTING:
-        state = awaited(state)
+        state = counted_anew(state)
     return state, effects + more
 
 
-def needed_again(state: Federation) -> frozenset[str]:
+def needed_again(state: Federation) -> Set[str]:
     """Who was refused in the open attempt, and is lifted: if the others are too few to close the round."""
     lifted = state.turned_away - state.quarantined
-    if state.phase not in (Phase.PREPARING, Phase.COLLECTING):
-        return frozenset()
-    return lifted if state.admitted + len(awaited(state).awaited) < state.enough else frozenset()
+    if not lifted or state.phase not in (Phase.PREPARING, Phase.COLLECTING):
+        return Devices()
+    return lifted if state.admitted + len(counted_anew(state).awaited) < state.enough else Devices()
 
 
 def _release(state: Federation) -> Step:
@@ -50,45 +53,41 @@ def _release(state: Federation) -> Step:
 
     Some believe that their update counts, others have kept it: all say it again when the next attempt begins.
     """
-    answers = dict(state.answers)
-    released = [
-        device
-        for device, answer in sorted(answers.items())
-        if answer.reason is Reason.QUARANTINED and device not in state.quarantined
-    ]
-    if state.phase is Phase.DONE or not released:
+    if state.phase is Phase.DONE:
         return state, []
-    effects: list[do.Effect] = [
-        do.DropAnswer(state.round, device, answers.pop(device).digest) for device in released
-    ]
-    return replace(state, answers=answers, turned_away=state.turned_away | set(released)), effects
+    effects: list[do.Effect] = []
+    answers, turned_away = state.answers, state.turned_away
+    for device, answer in state.answers.items():
+        if answer.reason is Reason.QUARANTINED and device not in state.quarantined:
+            answers, turned_away = answers.drop(device), turned_away.put(device)
+            effects.append(do.DropAnswer(state.round, device, answer.digest))
+    return replace(state, answers=answers, turned_away=turned_away), effects
 
 
 def isolate(state: Federation) -> Step:
     """Let nothing count in the open round of those who are set aside."""
     effects: list[do.Effect] = []
-    partials, answers, spooled = dict(state.partials), dict(state.answers), state.spooled
-    for device in sorted(state.quarantined & partials.keys()):
-        partial = partials.pop(device)
-        spooled -= cost(partial.size, partial.n)
-        effects.append(do.DropSpool(device, partial.id))
+    for device in sorted(state.quarantined):
+        if (partial := state.partials.get(device)) is not None:
+            spooled = state.spooled - cost(partial.size, partial.n)
+            state = replace(state, partials=state.partials.drop(device), spooled=spooled)
+            effects.append(do.DropSpool(device, partial.id))
+    answers = state.answers
     counted = [d for d in sorted(state.quarantined) if d in answers and answers[d].verdict == "admitted"]
     if counted and state.phase is Phase.CLOSING:
         text = f"round {state.round} is being closed with what {', '.join(counted)} sent before: that counts"
-        return replace(state, partials=partials, spooled=spooled), [*effects, do.Say("warning", text)]
+        return state, [*effects, do.Say("warning", text)]
     for device in counted if state.phase is not Phase.DONE else ():
         before = answers[device]
         answer = Answer(
             before.digest, "refused", Reason.QUARANTINED, SET_ASIDE, before.samples, before.metrics
         )
-        answers[device] = answer
+        state = state.answered(device, answer)
         effects += [
             do.SaveAnswer(state.round, device, answer),
             do.DropSpool(device, answer.digest),
             do.Say("warning", f"round {state.round}: what {device} sent counts no more"),
         ]
-    admitted = sum(answer.verdict == "admitted" for answer in answers.values())
-    state = replace(state, partials=partials, spooled=spooled, answers=answers, admitted=admitted)
     return state, effects
 
 

@@ -17,6 +17,7 @@ from aggregator.ledger.layout import MEASURES
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import Life, OpenRound
 from aggregator.ledger.writing import Ledger
+from aggregator.per_device import Devices, PerDevice
 from aggregator.proposals import kept
 from aggregator.stopping import Stopping, progress_of
 from aggregator.takeover import TakeUp
@@ -198,17 +199,17 @@ def _load(
         cohorts=saved.cohorts if saved else (),
         quorum=saved.quorum if saved else None,
         elapsed_s=saved.elapsed_s if saved and not done else 0.0,
-        answers=answers,
+        answers=PerDevice(answers),
         admitted=sum(answer.verdict == "admitted" for answer in answers.values()),
-        partials=partials,
+        partials=PerDevice(partials),
         spooled=sum(cost(partial.size, partial.n) for partial in partials.values()),
-        fleet=frozenset(seen.watch.devices),
-        voters=devices.devices,
+        fleet=Devices(seen.watch.devices),
+        voters=Devices((*devices.devices, *seen.watch.devices)),
         young=devices.young,
-        incredible=seen.incredible,
+        incredible=Devices(seen.incredible),
         online=seen.watch.online,
-        missed=ledger.missed(),
-        abilities={**ledger.abilities(), **seen.watch.abilities},
+        missed=PerDevice(ledger.missed()),
+        abilities=PerDevice({**ledger.abilities(), **seen.watch.abilities}),
         progress=progress,
     )
 

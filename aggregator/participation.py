@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aggregator.federation import Federation
 from fedge.freshness import round_of
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.federation import Federation
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,14 @@ class Participation:
     """How many declined this round, by reason."""
 
     @classmethod
-    def of(cls, state: Federation) -> "Participation":
+    def of(cls, state: "Federation") -> "Participation":
         """As it stands in the open round."""
         counted = state.counted
-        there = state.online | counted
+        there = {*state.online, *counted}
         reasons = Counter(
             str(decline.reason)
             for device, decline in state.declined.items()
-            if device in there - counted and round_of(decline) == state.round
+            if device in state.online and device not in counted and round_of(decline) == state.round
         )
         return cls(len(counted), len(there), reasons)
 

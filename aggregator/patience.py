@@ -23,6 +23,7 @@ from aggregator import effects as do
 from aggregator.ability import may_count
 from aggregator.answers import Missed
 from aggregator.federation import Federation, Step
+from aggregator.per_device import PerDevice
 from fedge.freshness import Attempt
 
 MISSES = 2
@@ -46,40 +47,50 @@ def is_given_up(state: Federation, device: str) -> bool:
 
 def given_up(state: Federation) -> list[str]:
     """The devices that the open round does not wait for, by name."""
-    return [device for device in sorted(state.missed) if is_given_up(state, device)]
+    return [device for device in state.missed if is_given_up(state, device)]
 
 
-def waited(before: Federation, taken: Step, now_s: float) -> Step:
-    """Note since when devices are awaited that were not before, and how long others were."""
+def waited(before: Federation, taken: Step, now_s: float, moved: Iterable[str]) -> Step:
+    """Note since when devices are awaited that were not before, and how long others were.
+
+    `moved`: all devices of which one or the other may be true.
+    """
     state, effects = taken
     here = (state.round, state.attempt)
     if state.awaited is before.awaited or here != (before.round, before.attempt):
         return taken
     elapsed_s = state.elapsed(now_s)
-    gone, new = before.awaited - state.awaited, state.awaited - before.awaited
-    waited_s = {**state.waited_s, **{device: _waited_s(before, device, elapsed_s) for device in gone}}
-    came_s = {**state.came_s, **dict.fromkeys(new, elapsed_s)}
-    return replace(state, came_s=came_s, waited_s=waited_s), effects
+    came_s, waited_s, left_s = state.came_s, state.waited_s, state.left_s
+    for device in moved:
+        if device in before.awaited and device not in state.awaited:
+            left_s = left_s.put(device, _waited_s(before, device, elapsed_s))
+            waited_s = waited_s.drop(device)
+        elif device in state.awaited and device not in before.awaited:
+            came_s = came_s.put(device, elapsed_s)
+            if device in left_s:
+                waited_s, left_s = waited_s.put(device, left_s[device]), left_s.drop(device)
+    return replace(state, came_s=came_s, waited_s=waited_s, left_s=left_s), effects
 
 
 def _waited_s(state: Federation, device: str, elapsed_s: float) -> float:
     """How long the open attempt has waited for a device."""
-    before_s = state.waited_s.get(device, 0.0)
     if device not in state.awaited:
-        return before_s
+        return state.left_s.get(device, 0.0)
+    before_s = state.waited_s.get(device, 0.0)
     return before_s + elapsed_s - state.came_s.get(device, state.waiting_from_s)
 
 
 def in_vain(state: Federation, now_s: float) -> Step:
     """A round closes: a miss for each device that has not answered it, and was awaited for too long."""
     elapsed_s, least_s = state.elapsed(now_s), state.rules.deadline_s * SHARE
-    vain_s, silent = dict(state.vain_s), list[str]()
-    for device in sorted((state.awaited | state.waited_s.keys()) - state.answers.keys() - state.quarantined):
-        spent_s = vain_s.pop(device, 0.0) + _waited_s(state, device, elapsed_s)
+    vain_s, silent = state.vain_s, list[str]()
+    for device in sorted({*state.awaited, *state.left_s}):
+        if device in state.answers or device in state.quarantined:
+            continue
+        spent_s = vain_s.get(device, 0.0) + _waited_s(state, device, elapsed_s)
+        vain_s = vain_s.put(device, spent_s) if 0 < spent_s < least_s else vain_s.drop(device)
         if spent_s >= least_s:
             silent.append(device)
-        elif spent_s > 0:
-            vain_s[device] = spent_s
     state, effects, counted = _count(replace(state, vain_s=vain_s), silent)
     if not counted:
         return state, effects
@@ -95,6 +106,9 @@ def answered(state: Federation, device: str) -> Step:
     """A device's one answer in the open round was judged."""
     answer, missed = state.answers[device], state.missed.get(device)
     if answer.verdict != "admitted":
+        if (before_s := state.waited_s.get(device)) is not None:
+            left_s = state.left_s.put(device, before_s)
+            state = replace(state, waited_s=state.waited_s.drop(device), left_s=left_s)
         if is_given_up(state, device):
             return state, []
         state, effects, counted = _count(state, [device])
@@ -105,14 +119,12 @@ def answered(state: Federation, device: str) -> Step:
             )
             effects.append(do.Say("warning", said, device, "given up"))
         return state, effects
-    if gone := state.waited_s.keys() - state.awaited:
-        waited_s = {name: each for name, each in state.waited_s.items() if name not in gone}
-        state = replace(state, waited_s=waited_s)
-    if device in state.vain_s:
-        state = replace(state, vain_s={name: each for name, each in state.vain_s.items() if name != device})
+    # The round has waited for this one too: with those that are gone nobody may have had to wait.
+    waited_s, vain_s = state.waited_s.drop(device), state.vain_s.drop(device)
+    missed_by = state.missed.drop(device)
+    state = replace(state, waited_s=waited_s, left_s=PerDevice(), vain_s=vain_s, missed=missed_by)
     if missed is None:
         return state, []
-    state = replace(state, missed={name: each for name, each in state.missed.items() if name != device})
     effects = [do.SaveMissed(device, None)]
     if missed.times >= MISSES:
         said = f"round {state.round}: {device} answers; rounds wait for it again"
@@ -122,7 +134,7 @@ def answered(state: Federation, device: str) -> Step:
 
 def too_few(state: Federation) -> list[do.Effect]:
     """What to say at the beginning of a round that cannot close without those it does not wait for."""
-    able = [device for device in sorted(state.online) if may_count(state, device)]
+    able = [device for device in state.online if may_count(state, device)]
     lost = [device for device in able if is_given_up(state, device)]
     others = len(able) - len(lost)
     if not lost or others >= state.enough:
@@ -137,7 +149,7 @@ def too_few(state: Federation) -> list[do.Effect]:
 
 def unheard(state: Federation) -> str:
     """Whom an attempt below quorum has waited for in vain, for its log; nothing is held against them."""
-    return f". Online and silent: {_listing(sorted(state.awaited))}" if state.awaited else ""
+    return f". Online and silent: {_listing(list(state.awaited))}" if state.awaited else ""
 
 
 def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[do.Effect], list[str]]:
@@ -149,7 +161,7 @@ def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[
         if before is None or before.last != here:
             new[device] = Missed(min(MISSES, 1 + (before.times if before is not None else 0)), here)
     if new:
-        state = replace(state, missed={**state.missed, **new})
+        state = replace(state, missed=state.missed.put_all(new))
     return state, [do.SaveMissed(device, missed) for device, missed in new.items()], list(new)
 
 

@@ -5,11 +5,11 @@ Pure. A will may not have been sent yet, so an `online` that does not move is no
 that. A beat that moves is believed.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
 from aggregator.claims import NOTHING
+from aggregator.per_device import Devices, PerDevice
 from fedge.capabilities import told
 from fedge.freshness import RoundId, round_of
 from fedge.messages.frame import Blob
@@ -58,10 +58,10 @@ class Watch:
     """Where the task that it announces lies."""
     model: Blob | None = None
     """Where the model that it announces lies."""
-    devices: Mapping[str, RoundId] = field(default_factory=dict)
+    devices: PerDevice[RoundId] = field(default_factory=PerDevice)
     """What each device claims to have seen; nothing, where that is of a signing key which is not ours."""
-    online: frozenset[str] = frozenset()
-    abilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    online: Devices = field(default_factory=Devices)
+    abilities: PerDevice[frozenset[str]] = field(default_factory=PerDevice)
     """What each device can, as names of `fedge.capabilities`."""
 
     def subscribed(self, now_s: float) -> "Watch":
@@ -99,13 +99,12 @@ class Watch:
         Only its first one may be what was retained: who goes on talking does not make the looking on longer.
         """
         seen = RoundId(status.generation, status.round)
-        others = self.online - {device}
         return replace(
             self,
             seen_s=self.seen_s if device in self.devices else now_s,
-            devices={**self.devices, device: seen if is_of_key(status, key) else NOTHING},
-            online=others | {device} if status.online else others,
-            abilities={**self.abilities, device: told(status.can)},
+            devices=self.devices.put(device, seen if is_of_key(status, key) else NOTHING),
+            online=self.online.having(device, member=status.online),
+            abilities=self.abilities.put(device, told(status.can)),
         )
 
     def over_s(self, latest_s: float = inf) -> float:

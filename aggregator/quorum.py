@@ -37,6 +37,33 @@ def quorum_of(
     return wanted if target is None else min(wanted, target)
 
 
+def remedy(rule: int | float, admitted: int, whole: int) -> str:
+    """What an operator can do where so many updates do not close a round, in words.
+
+    >>> remedy(0.8, 4, 7)
+    '[rounds] quorum = 0.57 would close it with the 4 that came (it is 0.8 of 7)'
+    >>> remedy(5, 3, 7)
+    '[rounds] quorum = 3 would close it with the 3 that came (it is 5)'
+    >>> remedy(0.8, 1, 7)
+    'no quorum closes it: it takes 2 updates at least; `fedge devices` says why devices decline'
+
+    Args:
+        rule: `[rounds] quorum`.
+        admitted: the updates that count.
+        whole: the devices that a share is of, without those in quarantine.
+    """
+    if admitted < FEWEST:
+        fewest = f"no quorum closes it: it takes {FEWEST} updates at least"
+        return f"{fewest}; `fedge devices` says why devices decline"
+    if isinstance(rule, int):
+        value, of = f"{admitted}", ""
+    else:
+        value, of = f"{math.floor(100 * min(admitted / max(whole, 1), 1.0) + 1e-9) / 100:g}", f" of {whole}"
+        if value == "0":  # of more than a hundred times as many devices
+            value = f"{admitted}"
+    return f"[rounds] quorum = {value} would close it with the {admitted} that came (it is {rule:g}{of})"
+
+
 def share_of(share: float, whole: int) -> int:
     """So many make up a share, rounded up.
 

@@ -499,7 +499,13 @@ class Runtime:
 
     def _begin_export(self, round_id: RoundId) -> None:
         how = self._settings.export.choose
-        self._export(exporting.job_of(self._ledger, self._state, round_id, how))
+        job = exporting.job_of(self._ledger, self._state, round_id, how)
+        if job is None or job.round.generation != round_id.generation:
+            which = f"the model of round {job.round}" if job is not None else "what was exported before"
+            until = f"a round of training closes in generation {round_id.generation}"
+            log.info("%s stays exported until %s", which, until)
+        if job is not None:
+            self._export(job)
 
     def _publish_export(self, exported: Exported) -> None:
         """Announce the ONNX file, or why there is none."""

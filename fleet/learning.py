@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import held
@@ -62,7 +62,7 @@ def learn(
     """Run a federation until it is done and every device holds the newest model.
 
     Args:
-        files: of the federation; its settings are changed where the time ends it.
+        files: of the federation.
         logs: a folder to be made.
         bus: the broker that the files name.
         display: wants to know how far it is.
@@ -79,8 +79,9 @@ def learn(
     with _agents(files, logs) as agents:
         cut = not _follow(files, logs, database, bus, agents, until_s, display)
         if cut:
-            end_after(files.settings, len(trained(read_rounds(database))))
-            _follow(files, logs, database, bus, agents, None, display)
+            so_many = end_after(len(trained(read_rounds(database))))
+            ended = replace(files, variables={**files.variables, **so_many})
+            _follow(ended, logs, database, bus, agents, None, display)
         display.say("final model")
         _await_newest_model(files, newest_in(settings.export.folder) / export.MANIFEST, agents)
     onnx = settings.export.folder / export.ONNX
@@ -133,7 +134,7 @@ def _agents(files: Federation, logs: Path) -> Iterator[list[Program]]:
             else:
                 command = [sys.executable, "-m", "fleet.hosting", *configs]
                 who, log = f"the process with the agents of {', '.join(names)}", f"agents-{number:02d}.log"
-            programs.append(spawn(who, command, logs / log))
+            programs.append(spawn(who, command, logs / log, files.variables))
         yield programs
     finally:
         stop(programs)
@@ -154,7 +155,7 @@ def _follow(
         FedgeError: it ended badly, another program ended at all, or no round has closed for a long time.
     """
     command = [sys.executable, "-m", "aggregator", "--config", str(files.settings), "--exit-when-done"]
-    aggregator = spawn("the aggregator", command, logs / "aggregator.log")
+    aggregator = spawn("the aggregator", command, logs / "aggregator.log", files.variables)
     closed, moved_s = -1, time.monotonic()
     try:
         while aggregator.exit_code is None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,10 @@ class Program:
         return FedgeError(f"{self.name} {how}; the last lines of {self.log}:\n{self.tail()}")
 
 
-def spawn(name: str, command: Sequence[str], log: Path) -> Program:
-    """Start `command` with its output appended to `log`.
+def spawn(
+    name: str, command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None
+) -> Program:
+    """Start `command` with its output appended to `log`, and with further environment `variables`.
 
     It is killed when the calling thread's process ends, however that ends (Linux), and it does not hear the
     terminal's Ctrl-C: its parent decides when it stops.
@@ -67,7 +69,7 @@ def spawn(name: str, command: Sequence[str], log: Path) -> Program:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ONE_THREAD, **our_packages()},
+            env={**os.environ, **(variables or {}), **ONE_THREAD, **our_packages()},
             start_new_session=True,
         )
     return Program(name, process, log)

@@ -1,13 +1,14 @@
 """Write what a federation's owner would: `federation.toml`, and for each device its data and `agent.toml`."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from agent.config import AgentSettings
+from aggregator.config import FederationSettings
 from fedge.plan import Plan
 from fedge.settings import BrokerSettings
 from fleet.datasets import LABEL, SERIES, FederatedDataset, write_csv
@@ -17,6 +18,8 @@ AGENT_FILE = "agent.toml"
 FEDERATION_FILE = "federation.toml"
 KEEP_BYTES = 500_000_000
 """Of a ledger that keeps all rounds."""
+BESIDE = 2
+"""Rounds beside those of training: the survey, and the one that measures the last model."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Federation:
     """`federation.toml`."""
     agents: Mapping[str, Path]
     """`agent.toml` of each device."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What is otherwise than in the files while the programs run here, as environment variables."""
 
 
 def provision(
@@ -98,7 +103,7 @@ def write_federation(
     model: Mapping[str, "Value"],
     plan: Plan,
     rounds: int,
-    deadline_s: float,
+    deadline_s: float | None = None,
     quorum: int | None = None,
     best_by: str = "loss",
     choose: str = "best",
@@ -108,13 +113,13 @@ def write_federation(
     """Write `federation.toml` in `folder`; its state and its export will lie beside it.
 
     Every round waits for all `devices`; with a `quorum` for those who are online, and so many are enough.
+    Without a `deadline_s` it is the default.
     What is exported is what `choose` says, as in `[export]`; `best_by` is `[stopping] patience_on`. With
     `keep_all` the ledger keeps every round, in `KEEP_BYTES` at most, to be looked at afterwards. `missing`
     is proposed to the devices unless it is their default, and the exported graph does the same.
     """
     enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
-    # Beside the rounds of training: the survey, and the round that measures the last model.
-    kept = {"keep_rounds": rounds + 2, "keep_bytes": KEEP_BYTES} if keep_all else {}
+    kept = {"keep_rounds": rounds + BESIDE, "keep_bytes": KEEP_BYTES} if keep_all else {}
     settings = folder / FEDERATION_FILE
     write_toml(
         settings,
@@ -124,13 +129,42 @@ def write_federation(
             "model": model,
             "plan": plan.model_dump(exclude_none=True),
             **({"data": {"missing": missing}} if missing != "refuse" else {}),
-            "rounds": {"fraction": 1.0, "deadline_s": deadline_s, **enough},
+            "rounds": {
+                "fraction": 1.0,
+                **({} if deadline_s is None else {"deadline_s": deadline_s}),
+                **enough,
+            },
             "stopping": {"rounds": rounds, "patience_on": best_by},
             "state": {"folder": "state", **kept},
             "export": {"folder": "export", "choose": choose},
         },
     )
     return settings
+
+
+def while_trying(broker_url: str, devices: int, rounds: int, deadline_s: float) -> dict[str, str]:
+    """What a trial needs and a fleet in use must not have, as environment variables of its programs.
+
+    Every round waits for all devices, so that the same seed gives the same model; the ledger keeps every
+    round, to be looked at afterwards; and the broker may be one that ends with the trial.
+    """
+    aggregator = {
+        "ROUNDS__TARGET": devices,
+        "ROUNDS__QUORUM": devices,
+        "ROUNDS__DEADLINE_S": deadline_s,
+        "STATE__KEEP_ROUNDS": rounds + BESIDE,
+        "STATE__KEEP_BYTES": KEEP_BYTES,
+    }
+    return {f"{FederationSettings.ENV_PREFIX}{key}": str(value) for key, value in aggregator.items()} | {
+        f"{settings.ENV_PREFIX}BROKER__{key.upper()}": str(value)
+        for settings in (FederationSettings, AgentSettings)
+        for key, value in _broker(broker_url).items()
+    }
+
+
+def end_after(rounds: int) -> dict[str, str]:
+    """Learning ends after so many rounds, as an environment variable of the aggregator."""
+    return {f"{FederationSettings.ENV_PREFIX}STOPPING__ROUNDS": str(rounds)}
 
 
 def write_agent(
@@ -149,33 +183,6 @@ def write_agent(
         },
     )
     return path
-
-
-def end_after(settings: Path, rounds: int) -> None:
-    """Change a `federation.toml` that was written here: learning ends after so many rounds."""
-    _replace(settings, r"(?m)(?<=^\[stopping\]\nrounds = )\d+$", str(rounds))
-
-
-def keep_going(settings: Path, quorum: int) -> None:
-    """Change a `federation.toml` that was written here: no round waits for a device that is not online."""
-    _replace(settings, r"(?m)^target = \d+\nquorum = \d+$", f"quorum = {quorum}")
-
-
-def keep_as_usual(settings: Path) -> None:
-    """Change a `federation.toml` that was written here to keep all rounds: it keeps as many as by default."""
-    _replace(settings, r"(?m)^keep_rounds = \d+\nkeep_bytes = \d+\n", "")
-
-
-def lead_to(file: Path, broker_url: str) -> None:
-    """Change a file that was written here: its broker is another one."""
-    section = "".join(f"{key} = {_toml(value)}\n" for key, value in _broker(broker_url).items())
-    _replace(file, r"(?m)(?<=^\[broker\]\n)(?:[a-z_]+ = .*\n)+", section)
-
-
-def _replace(file: Path, pattern: str, text: str) -> None:
-    changed, times = re.subn(pattern, lambda _: text, file.read_text(encoding="utf-8"))
-    assert times == 1, f"{file}: was written otherwise"
-    file.write_text(changed, encoding="utf-8")
 
 
 def _broker(url: str) -> dict[str, "Value"]:

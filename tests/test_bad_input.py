@@ -21,6 +21,7 @@ from aggregator import events as on
 from aggregator import rounds
 from aggregator.config import FederationSettings
 from aggregator.federation import Federation, Phase, Rules
+from aggregator.per_device import Devices
 from aggregator.stopping import Stopping
 from fedge import wire
 from fedge.errors import ConfigError, DataError, ProtocolError
@@ -363,7 +364,7 @@ STATE = Federation(
     phase=Phase.COLLECTING,
     cohorts=(Cohort(fraction=1.0, seed=0),),
     since_s=0.0,
-    awaited=frozenset({"pi-2"}),
+    awaited=Devices({"pi-2"}),
 )
 UPDATE = Update(
     generation=2,

@@ -103,7 +103,8 @@ class DataSettings(Section):
     numbers run from 1 to the number of classes are refused."""
     newest: Annotated[Annotated[int, Field(ge=20, le=2**53)] | str | None, BeforeValidator(_newest)] = None
     """Only the last so many rows are used, in the order of the data: 100000; or, where there is `time`, those
-    of the last days: "30 days", counted from the newest row. Older ones are not kept in memory."""
+    of the last days: "30 days", counted from the newest row that
+    does not lie in the future. Older ones are not kept in memory."""
     range: dict[str, Between] = Field(default_factory=dict)
     """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
     outside is a missing value."""

@@ -1,6 +1,7 @@
 """Samples from text, CSV or JSON lines: one file, or a folder of them that may be growing."""
 
-from collections.abc import Hashable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +58,8 @@ class CsvSource:
     """A pattern of names of the folder's files, which are read instead of its *.csv; see `rotation`."""
     exact: bool = False
     """Whether what float32 takes away of numbers is kept of all columns, and not only where it may matter."""
+    clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
+    """What the device's clock says, in seconds since 1970."""
     _memory: _Memory = field(default_factory=_Memory, init=False, compare=False, repr=False)
 
     def fingerprint(self) -> Hashable:
@@ -113,7 +116,7 @@ class CsvSource:
         changed = before.keys() != set(files)
         if not before.keys() <= set(files) and _forgotten(before):
             before = {}
-        thinning = Thinning(self.newest, self.said.time)
+        thinning = Thinning(self.newest, self.said.time, self.clock())
 
         def taken() -> None:
             thinning.now_and_then([*rows_of(parsed)])
@@ -152,7 +155,14 @@ class CsvSource:
                 told = public("{told} (nor have {more} more files rows)", told=told, more=len(files) - 1)
             raise DataError(f"{files[0]}: {told}", public("the file {told}", told=told))
         return join(
-            self.path, tables, self.label, self.series, self.said.time, _told_of_all(parsed), left_out
+            self.path,
+            tables,
+            self.label,
+            self.series,
+            self.said.time,
+            _told_of_all(parsed),
+            left_out,
+            self.clock(),
         )
 
     def _left_out(self, parsed: list[Parsing], rows: int) -> LeftOut | None:

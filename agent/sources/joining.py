@@ -12,8 +12,9 @@ from agent.sources import times
 from agent.sources.columns import Columns
 from agent.sources.copies import beginning, refuse_copies
 from agent.sources.earlier import Earlier, First, earlier
+from agent.sources.newest import days_end
 from agent.sources.rotation import log_of
-from agent.sources.samples import Fault, LeftOut, Samples, Unread, number
+from agent.sources.samples import Ahead, Fault, LeftOut, Samples, Unread, number
 from fedge.disclosure import listing, public
 from fedge.errors import DataError
 
@@ -50,6 +51,7 @@ def join(
     time: str | None,
     reading: tuple[str, ...],
     left_out: LeftOut | None,
+    now_s: float,
 ) -> Samples:
     """All rows of the tables, at least one of which has one.
 
@@ -92,9 +94,12 @@ def join(
     } | faults
     blocks = tuple(zip([str(table.file) for table in tables], sizes, strict=True))
     order = None
+    ahead: Ahead | None = None
     if time is not None:
-        order, told = _order(path, tables, time)
+        found = times.seconds([table.columns.times for table in tables])
+        order, told = _order(path, tables, time, found)
         reading = (*reading, told)
+        ahead = _ahead(found, order, now_s)
     if order is not None:
         files = np.repeat(np.arange(len(tables)), sizes)[order]
         cuts = np.flatnonzero(np.diff(files)) + 1
@@ -123,6 +128,7 @@ def join(
         reading=reading,
         left_out=left_out,
         unread={j: about for j, (about, _, is_text) in unread.items() if not is_text},
+        ahead=ahead,
         of=None if seen == sum(sizes) else seen,
         earlier=None if seen == sum(sizes) else _earlier(every, whose, recordings, series),
     )
@@ -284,9 +290,26 @@ def _unread(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[
     return found
 
 
-def _order(path: Path, tables: Sequence[Table], time: str) -> tuple[NDArray[np.intp] | None, str]:
+def _ahead(found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: float) -> Ahead | None:
+    """The rows whose time lies in the future."""
+    there = np.flatnonzero(times.ahead(found, now_s))
+    if not len(there):
+        return None
+    first = int(there[0])
+    return Ahead(
+        len(there),
+        int(np.isfinite(found).sum()),
+        first if order is None else int(np.flatnonzero(order == first)[0]),
+        times.written(float(found[first])),
+        times.written(now_s),
+        times.written(days_end(found, now_s)),
+    )
+
+
+def _order(
+    path: Path, tables: Sequence[Table], time: str, found: NDArray[np.float64]
+) -> tuple[NDArray[np.intp] | None, str]:
     """The rows in the order of time, and what to tell of it."""
-    found = times.seconds([table.columns.times for table in tables])
     unknown = sum(int(table.columns.times.unknown.sum()) for table in tables)
     if np.isnan(found).all():
         told = public("no cell of the column that [data] time names is a time")

@@ -15,6 +15,10 @@ from fedge.errors import DataError
 DAY_S = 86_400.0
 SLACK = 1 << 16
 """So many rows more than twice those kept before are collected until older ones are forgotten."""
+FEW_AHEAD = 0.05
+"""The part of the rows that may lie in the future, for the device's clock to be believed and not theirs."""
+MOST_RECORDINGS = 50_000
+"""So many recordings of which rows are forgotten are remembered by name, in some 20 MB."""
 LONG_AGO_S = 1e8
 """Seconds since 1970, until 1973: a clock that says less counts from another moment."""
 
@@ -33,43 +37,65 @@ class Newest:
             return None
         return cls(rows=said) if isinstance(said, int) else cls(days=int(said.split()[0]))
 
-    def chosen(self, found: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def chosen(self, found: NDArray[np.float64], now_s: float) -> NDArray[np.bool_]:
         """Which rows are the newest.
 
         Args:
             found: shape (n,), the times of rows in seconds, NaN where there is none; rows count as they
                 stand where times are equal or none is known.
+            now_s: what the device's clock says, in seconds since 1970.
         """
         filled = times.settled(found)
         if self.days is not None:
-            return np.asarray(filled >= filled.max(initial=-np.inf) - self.days * DAY_S)
+            return np.asarray(filled >= days_end(filled, now_s) - self.days * DAY_S)
         wanted = np.zeros(len(filled), dtype=np.bool_)
         wanted[np.argsort(filled, kind="stable")[-(self.rows or 0) :]] = True
         return wanted
 
 
+def days_end(found: NDArray[np.float64], now_s: float) -> float:
+    """The moment that days are counted back from: the newest row's time.
+
+    A few rows whose time lies in the future, for a clock was wrong, do not make all others old: then it is
+    that of the newest other row. Where they are more, the device's clock is rather the wrong one.
+
+    Args:
+        found: shape (n,), times in seconds since 1970; NaN or −∞ where there is none.
+        now_s: what the device's clock says.
+    """
+    known = found[np.isfinite(found)]
+    wrong = times.ahead(known, now_s)
+    if wrong.sum() <= FEW_AHEAD * len(known):
+        known = known[~wrong]
+    return float(known.max(initial=-np.inf))
+
+
 class Thinning:
     """Forgets older rows of tables every now and then, so that there are never many more than wanted."""
 
-    def __init__(self, newest: Newest | None, time: str | None) -> None:
-        self._newest, self._time = newest, time
+    def __init__(self, newest: Newest | None, time: str | None, now_s: float) -> None:
+        self._newest, self._time, self._now_s = newest, time, now_s
         self._limit = SLACK
 
     def now_and_then(self, tables: Sequence[Columns]) -> None:
         """Forget rows if there are many more than there were after the last time.
 
         What is forgotten is not among the newest whatever comes, for what comes only makes it older.
+
+        Raises:
+            DataError: there are too many recordings.
         """
         if self._newest is None or sum(table.rows for table in tables) < self._limit:
             return
         self._thin(tables, self._newest)
+        self._check_recordings(tables)
         self._limit = 2 * sum(table.rows for table in tables) + SLACK
 
     def finish(self, tables: Sequence[Columns]) -> None:
         """Forget all rows that are not the newest.
 
         Raises:
-            DataError: days are wanted, but times do not count from 1970.
+            DataError: days are wanted, but times do not count from 1970; or there are too many recordings.
         """
         if self._newest is None:
             return
@@ -79,6 +105,7 @@ class Thinning:
                 told = public("[data] newest is in days, but the times do not count from 1970")
                 raise DataError(f"column {self._time!r}: {told}; say a number of rows: newest = 100000", told)
         self._thin(tables, self._newest, last=True)
+        self._check_recordings(tables)
 
     def _thin(self, tables: Sequence[Columns], newest: Newest, *, last: bool = False) -> None:
         if self._time is None:
@@ -97,7 +124,7 @@ class Thinning:
         mixed = dates[known].any() and not dates[known].all()
         if not known.any() or (mixed and not last):  # the unit of counts beside dates is known at the end
             return
-        wanted = newest.chosen(found)
+        wanted = newest.chosen(found, self._now_s)
         # As they stand in the data: one wrong time may change the unit that counts are taken for.
         filled = times.settled(found if mixed else np.concatenate([table.times.counts for table in timed]))
         first = 0
@@ -105,3 +132,19 @@ class Thinning:
             rows = slice(first, first + table.rows)
             first = rows.stop
             table.keep(np.flatnonzero(wanted[rows]), filled[rows])
+
+    def _check_recordings(self, tables: Sequence[Columns]) -> None:
+        """Raise a DataError if the names of more recordings are to be remembered than there is room for."""
+        named = [table for table in tables if table.series is not None]
+        if sum(len(table.forgotten.rows) for table in named) <= MOST_RECORDINGS:
+            return
+        told = public(
+            "[data] series names more than {most} recordings that [data] newest leaves out",
+            most=MOST_RECORDINGS,
+        )
+        raise DataError(
+            f"column {named[0].series!r}: {told}, and each must be remembered, so that no held-out row is "
+            "trained on later: name a column that says which recording a row is of, and not which row; or "
+            "leave [data] series out, then each file is one",
+            told,
+        )

@@ -72,6 +72,23 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Rows whose time lies in the future, by the device's clock."""
+
+    count: int
+    rows: int
+    """All that have a time."""
+    first: int
+    """The number of the first one that is used."""
+    time: str
+    """When that one was measured, as it says."""
+    now: str
+    """What the device's clock said."""
+    believed: str
+    """The newest time that is believed, from which days are counted."""
+
+
+@dataclass(frozen=True)
 class Samples:
     """n rows of d columns, and what they are about."""
 
@@ -104,6 +121,8 @@ class Samples:
     """Lines that could not be read; None: all were."""
     unread: Mapping[int, Unread] = field(default_factory=dict)
     """By column: cells that could not be read, and count as missing."""
+    ahead: Ahead | None = None
+    """Rows whose time lies in the future; None: there is none, or rows have no times."""
     of: int | None = None
     """So many rows the data have with those that are not used, for they are older; None: these are all."""
     first_row: int = 0

@@ -10,6 +10,8 @@ from agent.sources.buffers import Buffer
 
 UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (np.inf, 1e-9))
 """Counts since 1970 below each bound are seconds, milliseconds, microseconds, nanoseconds."""
+AHEAD_S = 86_400.0
+"""So far a row's time may be ahead of the device's clock: zones, and clocks that differ a little."""
 
 
 Last = tuple[float, bool]
@@ -104,6 +106,28 @@ def seconds(times: Sequence[Times]) -> NDArray[np.float64]:
     numbers = np.abs(counts[~dates & ~np.isnan(counts)])
     unit = _unit(float(numbers.max()) if len(numbers) else 0.0)
     return np.where(dates, counts, counts * unit)
+
+
+def ahead(times: NDArray[np.float64], now_s: float) -> NDArray[np.bool_]:
+    """Which times lie in the future: more than a day ahead of the device's clock.
+
+    Args:
+        times: shape (n,), seconds since 1970, NaN where there is none.
+        now_s: what the device's clock says.
+    """
+    return np.asarray(times > now_s + AHEAD_S)
+
+
+def written(second: float) -> str:
+    """A time for people.
+
+    >>> written(4_070_908_800.0)
+    '2099-01-01 00:00:00 UTC'
+    """
+    try:
+        return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return f"{second:.10g} s since 1970"
 
 
 def _unit(largest: float) -> float:

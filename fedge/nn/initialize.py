@@ -1,5 +1,6 @@
 """The weights that learning starts from."""
 
+from hashlib import sha256
 from math import sqrt
 from typing import Any
 
@@ -31,3 +32,10 @@ def initialize(spec: NetworkSpec, rng: np.random.Generator, dtype: DTypeLike = n
             limit = sqrt(6 / (inputs + units))
             weight[...] = rng.uniform(-limit, limit, weight.shape)
     return vector
+
+
+def first_weights(spec: NetworkSpec, seed: int, generation: int) -> NDArray[np.float32]:
+    """The model that the training of a generation begins with, of shape (p,): a function of its arguments."""
+    digest = sha256(f"first weights|{seed}|{generation}".encode()).digest()
+    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+    return initialize(spec, generator).astype(np.float32, copy=False)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import DeviceRow, read_devices
 from aggregator.patience import MISSES
+from aggregator.told import Classes, classes_told
 from fedge.errors import ConfigError, StateError
 from fedge.store.locks import is_locked
 from fleet.identities.folder import FederationFolder
@@ -24,6 +26,8 @@ SERVICES = Path("/var/lib/fedge-aggregator")
 """Where services keep their state, each in a folder of its federation's name (fedge-aggregator@.service)."""
 SOON = 30
 """Certificates that end within so many days are pointed out."""
+CLASSES_SHOWN, NAME_WIDTH = 3, 16
+"""Classes of a device in the table, and characters of a class's name."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Listed:
     """Whether an aggregator works with that ledger; None: that cannot be told."""
     quarantined: str | None = None
     """Since when it is set aside (ISO 8601, empty if that is not said); None: it is not."""
+    classes: Classes | None = None
+    """What it told of its classes in the survey; None: nothing, or that is not at hand."""
 
     def state(self, now: datetime) -> str:
         """`revoked`, `expired`, `ends soon`, or `good`."""
@@ -62,7 +68,7 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
     federation = folder.federation()
     with Register(folder.register) as register:
         members = register.members(federation)
-    seen, at_work = _seen(folder, ledger)
+    seen, at_work, told = _seen(folder, ledger)
     members.sort(key=lambda member: (member.identity.device is not None, member.identity.name))
     aside = in_quarantine(folder)
     return [
@@ -71,21 +77,28 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
             seen.get(member.identity.device or ""),
             at_work,
             aside.get(member.identity.device or ""),
+            told.get(member.identity.device or ""),
         )
         for member in members
     ]
 
 
-def _seen(folder: FederationFolder, ledger: Path | None) -> tuple[Mapping[str, DeviceRow], bool | None]:
-    """The ledger's devices, and whether an aggregator works with it."""
+Seen = tuple[Mapping[str, DeviceRow], bool | None, Mapping[str, Classes]]
+"""The ledger's devices, whether an aggregator works with it, and what devices told of their classes."""
+
+
+def _seen(folder: FederationFolder, ledger: Path | None) -> Seen:
     if ledger is not None:
-        at_work = is_locked(ledger.parent)
-        return {row.device: row for row in read_devices(ledger)}, at_work
+        return _seen_in(ledger)
     for place in _places(folder):
         with suppress(StateError):  # the aggregator has not run, keeps its state elsewhere, or locks it away
-            at_work = is_locked(place.parent)
-            return {row.device: row for row in read_devices(place)}, at_work
-    return {}, None
+            return _seen_in(place)
+    return {}, None, {}
+
+
+def _seen_in(ledger: Path) -> Seen:
+    at_work = is_locked(ledger.parent)
+    return {row.device: row for row in read_devices(ledger)}, at_work, classes_told(ledger)
 
 
 def _places(folder: FederationFolder) -> Iterator[Path]:
@@ -116,6 +129,7 @@ def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
             "declined": _declined(entry),
             "aggregator_at_work": entry.at_work,
             "keeps_older_model": entry.ledger.uses is not None if entry.ledger else None,
+            "classes": None if entry.classes is None else dict(entry.classes),
         }
         for entry in listed
     ]
@@ -124,7 +138,8 @@ def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
 def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
     """Print the table."""
     table = Table(box=None, pad_edge=False)
-    for column in ("identity", "certificate", "until", "last seen"):
+    told = any(entry.classes for entry in listed)
+    for column in ("identity", "certificate", "until", "last seen", *(["classes"] if told else [])):
         table.add_column(column, no_wrap=column == "identity")  # to be copied, and found by other programs
     for entry in listed:
         end = entry.member.not_after
@@ -133,6 +148,7 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
             entry.state(now) + (", in quarantine" if entry.quarantined is not None else ""),
             f"{end:%Y-%m-%d}" if end else "",
             _presence(entry) + _older(entry),
+            *([escape(classes_shown(entry.classes or ()))] if told else []),
         )
     console.print(table, highlight=False)
     for entry in listed:
@@ -146,6 +162,22 @@ def show(listed: Sequence[Listed], now: datetime, console: Console) -> None:
                 markup=False,
                 soft_wrap=True,
             )
+
+
+def classes_shown(classes: Classes) -> str:
+    """A few classes in a few columns; `--json` has all of them.
+
+    >>> classes_shown((("walk", 60), ("run", 25)))
+    'walk 60, run 25'
+    >>> len(classes_shown((("x" * 60, 10**15),) * 100)) <= 110
+    True
+    """
+    shown = [
+        f"{name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + '…'} {rows}"
+        for name, rows in classes[:CLASSES_SHOWN]
+    ]
+    more = [f"and {len(classes) - CLASSES_SHOWN} more"] if len(classes) > CLASSES_SHOWN else []
+    return ", ".join([*shown, *more])
 
 
 def _presence(entry: Listed) -> str:

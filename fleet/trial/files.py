@@ -32,6 +32,16 @@ LETTERS = str.maketrans(
 
 
 @dataclass(frozen=True)
+class Found:
+    """What lies in a folder."""
+
+    devices: tuple["DeviceFiles", ...]
+    """By name."""
+    unread: tuple[str, ...] = ()
+    """What to say of files and folders that are nobody's data."""
+
+
+@dataclass(frozen=True)
 class DeviceFiles:
     """What one device has recorded."""
 
@@ -42,7 +52,7 @@ class DeviceFiles:
     path: str
     """The file or folder as `[data] path` names it, relative to the device's own folder."""
     files: tuple[Path, ...] = ()
-    """To be copied."""
+    """To be copied; none: the device's folder holds no CSV."""
     text: str | None = None
     """The rows of a file that was split, with its header line; instead of `files`."""
 
@@ -66,8 +76,10 @@ class DeviceFiles:
             raise DataError(f"{error.filename or home}: cannot be copied: {error.strerror}") from None
 
 
-def discover(place: Path, devices_from: str | None = None) -> tuple[DeviceFiles, ...]:
-    """Find the devices, at least two, by name.
+def discover(place: Path, devices_from: str | None = None) -> Found:
+    """Find the devices, at least two, and what is no device's.
+
+    A folder without a CSV among folders with some is a device too, whose data cannot be used.
 
     Args:
         place: a folder, or with `devices_from` also one file.
@@ -83,16 +95,16 @@ def discover(place: Path, devices_from: str | None = None) -> tuple[DeviceFiles,
         found = _split(place, devices_from) if devices_from is not None else _listed(place)
     except OSError as error:
         raise DataError(f"{error.filename or place}: cannot be read: {error.strerror}") from None
-    if len(found) < FEWEST:
+    if len(found.devices) < FEWEST:
         raise UsageError(
-            f"{place}: is the data of one device ({found[0].origin}), and a fleet has at least {FEWEST}: "
-            "name a folder with a CSV or a folder for each device, or split one file with "
+            f"{place}: is the data of one device ({found.devices[0].origin}), and a fleet has at least "
+            f"{FEWEST}: name a folder with a CSV or a folder for each device, or split one file with "
             "--devices-from COLUMN"
         )
     return found
 
 
-def _listed(place: Path) -> tuple[DeviceFiles, ...]:
+def _listed(place: Path) -> Found:
     if place.is_file():
         raise UsageError(
             f"{place}: is one file: say which of its columns names the device of each row with "
@@ -100,24 +112,47 @@ def _listed(place: Path) -> tuple[DeviceFiles, ...]:
         )
     files = tables(place)
     folders = [(folder, tables(folder)) for folder in sorted(place.iterdir()) if _is_shown_folder(folder)]
-    folders = [(folder, inside) for folder, inside in folders if inside]
-    if files and folders:
+    full = [folder for folder, inside in folders if inside]
+    if files and full:
         raise UsageError(
-            f"{place}: holds both CSV files ({files[0].name}) and folders of them ({folders[0][0].name}): "
+            f"{place}: holds both CSV files ({files[0].name}) and folders of them ({full[0].name}): "
             "put each device's data into one file or one folder, all devices alike"
         )
-    if folders:
+    if full:
         ids = device_ids([folder.name for folder, _ in folders])
-        return tuple(
-            DeviceFiles(device, f"{folder.name}/", "data", files=tuple(inside))
-            for device, (folder, inside) in zip(ids, folders, strict=True)
+        return Found(
+            tuple(
+                DeviceFiles(device, f"{folder.name}/", "data", files=tuple(inside))
+                for device, (folder, inside) in zip(ids, folders, strict=True)
+            ),
+            _unread(place, [*_others(place), *(file for folder in full for file in _others(folder))]),
         )
     if not files:
         raise DataError(f"{place}: {_what_else(place)}")
-    return tuple(
-        DeviceFiles(device, file.name, f"data{SUFFIX}", files=(file,))
-        for device, file in zip(device_ids([file.stem for file in files]), files, strict=True)
+    return Found(
+        tuple(
+            DeviceFiles(device, file.name, f"data{SUFFIX}", files=(file,))
+            for device, file in zip(device_ids([file.stem for file in files]), files, strict=True)
+        ),
+        _unread(place, [*_others(place), *(folder for folder, _ in folders)]),
     )
+
+
+def _others(folder: Path) -> list[Path]:
+    """The files of a folder that are no CSV."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() != SUFFIX and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _unread(place: Path, others: Sequence[Path]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    names = listing([f"{other.relative_to(place)}{'/' * other.is_dir()}" for other in others])
+    text = f"not read, for only files whose names end in {SUFFIX} are: {names}"
+    return (f"{text}; if that is data of a device, write it as CSV with a header line",)
 
 
 def tables(folder: Path) -> list[Path]:
@@ -145,16 +180,21 @@ def _what_else(place: Path) -> str:
     return text
 
 
-def _split(place: Path, column: str) -> tuple[DeviceFiles, ...]:
+def _split(place: Path, column: str) -> Found:
     files = [place] if place.is_file() else tables(place)
     if not files:
         raise DataError(f"{place}: {_what_else(place)}")
     header: list[str] | None = None
     separator = ","
     rows: dict[str, list[list[str]]] = {}
+    unread: list[DataError] = []
     for file in files:
-        lines = _text(file)
-        names, separator = _header(file, lines, column)
+        try:
+            lines = _text(file)
+            names, separator = _header(file, lines, column)
+        except DataError as error:
+            unread.append(error)
+            continue
         if header is not None and names != header:
             raise DataError(
                 f"{file}: line 1: its columns are not those of {files[0]}, as in one folder they must be"
@@ -172,23 +212,33 @@ def _split(place: Path, column: str) -> tuple[DeviceFiles, ...]:
                     "device; complete or remove it"
                 )
             rows.setdefault(cells[at].strip(), []).append(cells)
-    assert header is not None
+    if header is None:
+        raise unread[0]
     if not rows:
         raise DataError(f"{files[0]}: has a header but no rows")
     names = sorted(rows, key=_natural)
-    return tuple(
-        DeviceFiles(
-            device, f"{column} = {name}", f"data{SUFFIX}", text=_written([header, *rows[name]], separator)
-        )
-        for device, name in zip(device_ids(names), names, strict=True)
+    others = [] if place.is_file() else _others(place)
+    return Found(
+        tuple(
+            DeviceFiles(
+                device, f"{column} = {name}", f"data{SUFFIX}", text=_written([header, *rows[name]], separator)
+            )
+            for device, name in zip(device_ids(names), names, strict=True)
+        ),
+        (*(f"not read: {error}" for error in unread), *_unread(place, others)),
     )
 
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise DataError(f"{file}: is not UTF-8; write it in that encoding") from None
+    if not text.strip():
+        raise DataError(f"{file}: is empty; it must begin with a header line")
+    return text
 
 
 def _header(file: Path, text: str, column: str) -> tuple[list[str], str]:

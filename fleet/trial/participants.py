@@ -1,4 +1,4 @@
-"""The devices of a trial: what they hold, and whether they can take part in what is proposed."""
+"""The devices of a trial: what they hold, and what they train on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.dataset import Dataset, Unfit, fit
+from agent.dataset import Dataset, fit
 from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
 from aggregator.settings.model import ModelSection
@@ -16,7 +16,7 @@ from fedge.errors import DataError
 from fedge.messages.task import Task
 from fleet.data_options import csv_settings
 from fleet.provision import Value
-from fleet.trial.files import FEWEST, DeviceFiles
+from fleet.trial.files import DeviceFiles
 from fleet.trial.options import Options
 from fleet.trial.proposal import Proposal, holdout_setting
 from fleet.trial.table import Table, table_of
@@ -47,6 +47,8 @@ def read(one: DeviceFiles, home: Path, options: Options) -> Participant:
         UsageError: a key of `[data]` cannot be.
         DataError: they cannot be copied or read.
     """
+    if one.text is None and not one.files:
+        raise DataError(f"{one.origin}: the folder holds no file whose name ends in .csv")
     one.put(home)
     path = home / one.path if one.text is not None else one.files[0]
     if one.text is None and not Path(one.path).suffix:
@@ -55,37 +57,6 @@ def read(one: DeviceFiles, home: Path, options: Options) -> Participant:
     if samples.nameless is not None:
         raise samples.nameless
     return Participant(one, samples, table_of(one.device, samples))
-
-
-def admit(
-    devices: Sequence[Participant], proposal: Proposal, options: Options
-) -> tuple[list[Participant], dict[str, str]]:
-    """The devices whose data serve the task, and of the others why not.
-
-    Raises:
-        DataError: less than two are left, or none of them holds a row out.
-    """
-    task, able, excluded, held = _task(proposal), [], {}, 0
-    for device in devices:
-        try:
-            held += len(device.dataset(task, proposal, options).held_X)
-        except Unfit as unfit:
-            excluded[device.found.device] = str(unfit)
-        else:
-            able.append(device)
-    if len(able) < FEWEST:
-        why = "\n".join(f"  {name}: {reason}" for name, reason in excluded.items())
-        raise DataError(
-            f"{options.place}: {len(able)} of {len(devices)} devices can take part, and a fleet has at least "
-            f"{FEWEST}:\n{why}"
-        )
-    if not held:
-        raise DataError(
-            f"{options.place}: no device holds a row out to measure models on, for every series is too short "
-            f"for {proposal.holdout:g} of it by {proposal.by}: hold out a larger part (--holdout), or whole "
-            "series (--by series)"
-        )
-    return able, excluded
 
 
 def unfinished(devices: Sequence[Participant]) -> list[str]:
@@ -121,7 +92,12 @@ def proposed(proposal: Proposal) -> dict[str, Value]:
     }
 
 
-def _task(proposal: Proposal) -> Task:
+def task_of(proposal: Proposal) -> Task:
+    """The task that is proposed.
+
+    Raises:
+        DataError: it cannot be, such as with too many columns.
+    """
     try:
         return ModelSection.model_validate(_tuples(proposal.model())).task(reconnect_spread_s=1.0)
     except ValidationError as error:

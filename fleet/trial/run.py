@@ -13,20 +13,13 @@ from fleet.comparison import Compared, compare, outcome_of
 from fleet.demo import federation_name
 from fleet.folders import anew
 from fleet.progress import Display
-from fleet.provision import (
-    Federation,
-    end_after,
-    keep_as_usual,
-    keep_going,
-    lead_to,
-    write_agent,
-    write_federation,
-)
+from fleet.provision import Federation, while_trying, write_agent, write_federation
 from fleet.trial import figures, page, sensors, skew, sufficiency, verdict
+from fleet.trial.admission import admit, readable
 from fleet.trial.files import FEWEST, device_ids, discover
 from fleet.trial.finding import Finding
 from fleet.trial.options import Options
-from fleet.trial.participants import Participant, admit, proposed, read, section, unfinished
+from fleet.trial.participants import Participant, proposed, section, unfinished
 from fleet.trial.proposal import Proposal, propose
 from fleet.trial.result import Trial
 from fleet.trial.table import Table
@@ -54,24 +47,18 @@ def run(options: Options, display: Display) -> Trial:
     display.say("reading")
     found = discover(options.place, options.devices_from)
     with anew(options.out, "try", options.place) as folder:
-        devices = [read(one, folder / "devices" / one.device, options) for one in found]
+        devices, excluded = readable(found.devices, folder / "devices", options)
         proposal = propose([device.table for device in devices], options.wish)
-        devices, excluded = admit(devices, proposal, options)
+        devices, excluded = admit(devices, proposal, options, excluded)
         proposal = propose([device.table for device in devices], options.wish)
     for name in excluded:
-        shutil.rmtree(folder / "devices" / name)
+        shutil.rmtree(folder / "devices" / name, ignore_errors=True)
     findings = _findings([device.table for device in devices], proposal)
 
     with broker.start(options.broker, folder / "broker") as bus:
         files = _write(folder, devices, proposal, options, bus)
         until_s = None if options.seconds is None else started_s + LEARNING * options.seconds
         learnt = learning.learn(files, folder / "logs", bus, display, until_s)
-    if isinstance(bus, broker.LocalBroker):
-        for path in (files.settings, *files.agents.values()):
-            lead_to(path, BrokerSettings().url)
-    end_after(files.settings, proposal.rounds)
-    keep_as_usual(files.settings)
-    keep_going(files.settings, max(FEWEST, len(devices) // 2))
 
     compared = compare(files, proposal.plan, learnt.rounds, options.seed, display, enough, best=True)
     without = {}
@@ -100,6 +87,7 @@ def run(options: Options, display: Display) -> Trial:
         warnings=(
             *proposal.hints,
             *unfinished(devices),
+            *found.unread,
             *(f"{name} does not take part: {why}" for name, why in excluded.items()),
             *(f"{one.cause}: {one.text}. What to do: {one.remedy}" for one in findings),
             *_cuts(compared, learnt, len(devices), options, len(without)),
@@ -140,19 +128,20 @@ def _findings(tables: Sequence[Table], proposal: Proposal) -> list[Finding]:
 def _write(
     folder: Path, devices: Sequence[Participant], proposal: Proposal, options: Options, bus: broker.Broker
 ) -> Federation:
+    # The files are those that are taken into use, however the trial ends; what only it needs are variables.
+    url = BrokerSettings().url if isinstance(bus, broker.LocalBroker) else bus.url
     name = federation_name(device_ids([options.place.resolve().stem])[0][:22].strip("-"), bus)
     settings = write_federation(
         folder,
         name=name,
         seed=options.seed,
         devices=[device.found.device for device in devices],
-        broker_url=bus.url,
+        broker_url=url,
         model=proposal.model(),
         plan=proposal.plan,
         rounds=proposal.rounds,
-        deadline_s=DEADLINE_S,
+        quorum=max(FEWEST, len(devices) // 2),
         best_by="accuracy" if proposal.classes else "rmse",
-        keep_all=True,
         missing=proposal.missing,
     )
     agents = {
@@ -160,12 +149,13 @@ def _write(
             folder / "devices" / device.found.device,
             federation=name,
             device=device.found.device,
-            broker_url=bus.url,
+            broker_url=url,
             data=section(device.found.path, options) | proposed(proposal),
         )
         for device in devices
     }
-    return Federation(settings, agents)
+    trying = while_trying(bus.url, len(devices), proposal.rounds, DEADLINE_S)
+    return Federation(settings, agents, trying)
 
 
 def _cuts(

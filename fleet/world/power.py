@@ -58,13 +58,23 @@ class Tripwire:
         self.db = db
         self._power = power
 
+    @property
+    def in_transaction(self) -> bool:
+        """As `sqlite3.Connection.in_transaction`."""
+        return self.db.in_transaction
+
+    @property
+    def total_changes(self) -> int:
+        """As `sqlite3.Connection.total_changes`."""
+        return self.db.total_changes
+
     def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
         """As `sqlite3.Connection.execute`."""
-        if statement.startswith("ROLLBACK"):
-            pass
-        elif statement.startswith(("SELECT", "BEGIN")):
-            self._power.use()
-        elif not self._power.use_disk():
+        word = statement[:5]
+        if word == "SELEC" or word == "BEGIN":
+            if self._power.effects_left is not None:
+                self._power.use()
+        elif word != "ROLLB" and not self._power.use_disk():
             raise sqlite3.OperationalError("database or disk is full")
         return self.db.execute(statement, values)
 

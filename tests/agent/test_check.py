@@ -16,6 +16,9 @@ from agent.config import AgentSettings
 from agent.memory import FILE, Memory
 from agent.settings.sources import PythonSettings
 from agent.sources import open_source
+from fedge.errors import DataError
+from fedge.messages.envelope import seal
+from tests.agent.besieged import LAB, Device, frames, manifest
 
 OWNER = """
 [limits]
@@ -139,3 +142,29 @@ def test_a_last_line_without_its_end_is_named_until_it_has_one(tmp_path: Path, r
         said = "     waits  the last line of data.csv: used once it has a line end"
         assert lines == ([said] if waits else [])
         assert list(source.read().waiting) == waits, "also where the file was read before"
+
+
+@pytest.mark.usefixtures("root")
+def test_the_cap_of_the_fleet_is_told_where_the_device_knows_it(tmp_path: Path) -> None:
+    """It was told with the model that is held; before that the device cannot know it."""
+    assert (
+        "cap  not told yet: the federation may take fewer rows for training than there are, the newest ones"
+        in checked(tmp_path, "", as_json=False)
+    )
+    assert checked(tmp_path, "")["cap"] is None
+    device = Device(tmp_path / "state", None)
+    device.hears({**frames(3), LAB.round: seal(manifest(3, max_samples=25))})
+    text = checked(tmp_path, "", as_json=False)
+    assert "cap  the federation takes 25 rows for training at most: the newest 25 of 32 are used" in text
+    device.hears({**frames(4), LAB.round: seal(manifest(4, max_samples=1_000))})
+    assert "at most: all 32 are used" in checked(tmp_path, "", as_json=False)
+    assert checked(tmp_path, "")["cap"] == 1_000
+
+
+@pytest.mark.usefixtures("root")
+def test_a_cap_below_the_owners_minimum_keeps_the_device_from_taking_part(tmp_path: Path) -> None:
+    Device(tmp_path / "state", None).hears({**frames(3), LAB.round: seal(manifest(3, max_samples=25))})
+    with pytest.raises(
+        DataError, match=r"takes 25 rows for training at most, and .data. minimum is 30; lower"
+    ):
+        checked(tmp_path, "minimum = 30\n")

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,23 @@ import pytest
 
 from agent.check import check
 from agent.config import AgentSettings
+from agent.logbook import Logbook
 from agent.settings.sources import CsvSettings, NpzSettings
-from agent.sources import Samples, open_source
+from agent.sources import CsvSource, Samples, open_source
 from agent.sources import newest as thinning
+from agent.sources.newest import Newest
+from agent.sources.said import Said
 from agent.sources.times import Times, seconds
 from fedge.errors import ConfigError, DataError
+from fedge.messages.task import Task
+from fedge.nn.spec import Dense, NetworkSpec
 from tests.wording import assert_tells
 
+TASK = Task(
+    network=NetworkSpec(inputs=1, layers=(Dense(units=2),), loss="cross-entropy"),
+    features=("v",),
+    classes=("walk", "sit"),
+)
 HEADER = "t,v,label\n"
 DAY = 86_400
 
@@ -241,6 +252,7 @@ def test_a_variable_says_rows_too(tmp_path: Path) -> None:
 
 PEAK = """\
 import sys
+import tracemalloc
 from pathlib import Path
 from agent.settings.sources import CsvSettings
 from agent.sources import open_source
@@ -274,3 +286,109 @@ def test_a_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
 
     assert peak(1_000) < 2.5 * size
     assert peak(0) < 6 * size
+
+
+NOW_S = 1_780_000_000.0
+"""What the device's clock says: in May 2026."""
+IN_2099 = "2099-01-01T00:00:00Z"
+
+
+def source(path: Path, newest: int | str | None = None, now_s: float = NOW_S) -> CsvSource:
+    return CsvSource(path, "label", said=Said(time="t"), newest=Newest.of(newest), clock=lambda: now_s)
+
+
+def days_of(path: Path, wrong: dict[int, object], rows: int = 100) -> Path:
+    """A row each six hours up to now, some of them with another time."""
+    cells = [(wrong.get(i, NOW_S - (rows - 1 - i) * DAY / 4), i) for i in range(rows)]
+    path.write_text(HEADER + "".join(line(*cell) for cell in cells))
+    return path
+
+
+@pytest.mark.usefixtures("slack")
+@pytest.mark.parametrize("when", [IN_2099, 4_070_908_800, NOW_S + 2 * DAY])
+def test_a_time_in_the_future_does_not_make_all_other_rows_old(when: object, tmp_path: Path) -> None:
+    """One broken clock, once: days are counted from the newest row that does not lie in the future."""
+    samples = source(days_of(tmp_path / "a.csv", {50: when}), "5 days").read()
+    assert values(samples) == [*range(79, 100), 50], "it is not known how old that row is: it stays"
+    assert samples.ahead is not None
+    assert (samples.ahead.count, samples.place(samples.ahead.first)) == (1, f"{tmp_path / 'a.csv'}: line 52")
+
+
+def test_a_clock_that_is_a_little_ahead_is_no_wrong_one(tmp_path: Path) -> None:
+    samples = source(days_of(tmp_path / "a.csv", {99: NOW_S + 0.9 * DAY}), "5 days").read()
+    assert samples.ahead is None
+    assert values(samples) == list(range(83, 100))  # of 4.1 days and less before it, by now
+
+
+def test_a_device_whose_own_clock_is_behind_believes_the_rows(tmp_path: Path) -> None:
+    """It has no clock that runs while it is off: then most rows lie in the future, and none is lost."""
+    file = days_of(tmp_path / "a.csv", {})
+    samples = source(file, "5 days", NOW_S - 400 * DAY).read()
+    assert values(samples) == list(range(79, 100))
+    assert samples.ahead is not None
+    assert (samples.ahead.count, samples.ahead.rows) == (21, 21)
+
+
+def test_check_and_log_name_the_row_and_what_to_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        (IN_2099 if i == 50 else f"2026-05-01T{i // 60:02}:{i % 60:02}:00Z", i * 0.37) for i in range(200)
+    ]
+    (tmp_path / "a.csv").write_text(
+        HEADER + "".join(f"{t},{v},{('walk', 'sit')[i % 2]}\n" for i, (t, v) in enumerate(rows))
+    )
+    configured = settings(tmp_path, 'path = "a.csv"\ntime = "t"\nnewest = "30 days"\n')
+    out = io.StringIO()
+    check(configured, out, as_json=False)
+    said = "1 of 200 rows lie in the future: the first says 2099-01-01 00:00:00 UTC, and the device's clock"
+    for part in (
+        said,
+        "the 30 days are counted from 2026-05-01 03:19:00 UTC",
+        "a.csv: line 52",
+        "correct or delete these rows where their clock was wrong, else set this device's clock",
+    ):
+        assert part in out.getvalue(), out.getvalue()
+    samples = open_source(configured.data).read()
+    Logbook().tell("data", samples, configured.data, TASK, b"")
+    assert said in caplog.text
+    assert "line 52" in caplog.text
+
+
+def recordings(path: Path, rows: int, each: int) -> CsvSettings:
+    """So many rows of each recording."""
+    with path.open("w") as file:
+        file.write("run,v,label\n")
+        file.writelines(f"run-{i // each:07},{i % 97},walk\n" for i in range(rows))
+    return CsvSettings(source="csv", path=path, series="run", newest=1_000)
+
+
+def test_a_series_with_a_value_for_each_row_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        open_source(recordings(tmp_path / "a.csv", 200_000, 1)).read()
+    for part in (
+        "column 'run': [data] series names more than 50000 recordings that [data] newest leaves out",
+        "name a column that says which recording a row is of, and not which row",
+    ):
+        assert part in str(refused.value)
+
+
+def test_recordings_that_are_forgotten_take_a_bounded_part_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One recording is a name of 11 characters, two numbers and a time: 420 bytes, with its places in two
+    tables. At the bound of 50,000 that is 21 MB."""
+    monkeypatch.setattr(thinning, "SLACK", 1 << 12)
+
+    def held(rows: int) -> float:
+        source = open_source(recordings(tmp_path / "a.csv", rows, 2))
+        tracemalloc.start()
+        samples = source.read()
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(samples.X) == 1_000
+        return size
+
+    few, many = held(8_000), held(48_000)
+    assert few < many < few + 20_000 * 500
+    monkeypatch.setattr(thinning, "MOST_RECORDINGS", 20_000)
+    with pytest.raises(DataError, match="more than 20000 recordings"):
+        held(48_000)

@@ -137,6 +137,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "state": str(tmp_path / "state"),
         "trust": None,
         "task": None,
+        "cap": None,
         "uses": {
             "data": {
                 "files": {str(tmp_path / "data.npz"): 60},

@@ -182,3 +182,20 @@ def test_what_comes_to_lie_beside_the_files_is_told_though_no_row_is_new(tmp_pat
     after = source.read()
     assert after.beside.older == ("data.csv.12.gz", *before.beside.older)
     assert after.X is before.X
+
+
+@pytest.mark.parametrize("by", ["every", "random", "series"])
+def test_who_deletes_the_oldest_part_is_warned_that_held_out_rows_are_trained_on(
+    by: str, tmp_path: Path
+) -> None:
+    holdout = {"part": 0.2, "by": by}
+    said = [one for one in warnings(rotated(tmp_path), files="data.csv*", holdout=holdout) if "parts" in one]
+    assert len(said) == 1
+    assert said[0].startswith(
+        f'a log in 3 parts is read (data.csv), and [data] holdout by = "{by}" counts from the oldest one on: '
+        "when that is deleted, rows that were held out are trained on"
+    )
+    assert '[data] holdout = { part = 0.2, by = "time" } goes by the end of the data' in said[0]
+    other = {"part": 0.2, "by": "time"}
+    assert not any("parts" in one for one in warnings(tmp_path, files="data.csv*", holdout=other))
+    assert not any("parts" in one for one in warnings(tmp_path / "data.csv.1", holdout=holdout))

@@ -1,7 +1,7 @@
 """A federation's core, and the things that happen to it: what the story tests are told with."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +14,7 @@ from aggregator.answers import Verdict
 from aggregator.effects import Effect
 from aggregator.events import Event
 from aggregator.federation import Federation, Rules
+from aggregator.per_device import Devices, PerDevice
 from aggregator.stopping import Progress, Stopping
 from fedge.codecs import CODECS
 from fedge.frames import split
@@ -75,6 +76,15 @@ def federation(**changes: Any) -> Federation:
         weights=P,
         model=MODEL,
     )
+    return having(state, **changes)
+
+
+def having(state: Federation, **changes: Any) -> Federation:
+    """The state with these changes, where devices may stand in plain dicts and sets."""
+    for name, value in changes.items():
+        for kind, plain in ((PerDevice, dict), (Devices, Set)):
+            if isinstance(getattr(state, name), kind) and isinstance(value, plain):
+                changes[name] = kind(value)
     return replace(state, **changes)
 
 

@@ -1,6 +1,5 @@
 """Who cannot do what a round requires is neither awaited nor admitted, and the operator is told."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from tests.aggregator.stories import (
     Story,
     federation,
     frames,
+    having,
     kinds,
     of,
     only_manifest,
@@ -44,7 +44,7 @@ def able(**changes: object) -> Status:
 def with_answer(state: Federation, device: str) -> Federation:
     """A device's update counts; no codec of this program makes one that this round would admit."""
     answers = {**state.answers, device: Answer(b"d" * 32, "admitted", samples=10)}
-    return replace(state, answers=answers, admitted=len(answers), awaited=state.awaited - {device})
+    return having(state, answers=answers, admitted=len(answers), awaited=state.awaited - {device})
 
 
 def said(effects: list[Effect]) -> str:
@@ -150,7 +150,7 @@ def test_the_draw_of_a_cohort_counts_those_only_who_can() -> None:
     story = Story(federation(plan=TOPK, rules=rules(fraction=0.3, target=2), round=OPEN))
     abilities = {**dict.fromkeys(old, BASE), **dict.fromkeys(new, frozenset(NEW))}
     online = frozenset((*old, *new))
-    story.state = replace(story.state, online=online, abilities=abilities)
+    story.state = having(story.state, online=online, abilities=abilities)
     story.start()
     story.link_up()
     story.published()

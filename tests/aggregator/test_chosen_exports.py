@@ -8,16 +8,18 @@ import numpy as np
 import onnx
 import pytest
 
-from aggregator import export, exporting
+from aggregator import closing, export, exporting
 from aggregator.choice import How, choose
 from aggregator.closing import blob_of, model_message
 from aggregator.exporting import Exported, Exporter, Job, job_of
 from aggregator.federation import Federation, Phase
+from aggregator.ledger.layout import KEPT
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.stopping import Progress, progress_of
 from fedge.freshness import RoundId
-from tests.aggregator.stories import EVERYBODY, P, federation
+from fedge.messages.message import pack
+from tests.aggregator.stories import EVERYBODY, TASK, P, federation
 from tests.wording import assert_tells
 
 LOSSES = (0.9, 0.3, 0.5, 0.6)
@@ -30,12 +32,16 @@ def ledger(tmp_path: Path) -> Any:
     ledger = Ledger(tmp_path / "ledger.db")
     with ledger.transaction():
         ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        task = blob_of(pack(TASK), 0)
+        ledger.save_content("task", RoundId(1, 0), task, pack(TASK))
         for number in range(5):
             here, data = RoundId(1, number), data_of(number)
             ledger.save_round(here, "train" if number else "survey", 0, (EVERYBODY,), 0.0)
             ledger.save_content("model", here, blob_of(data, number % 2), data)
-            summary = {"seconds": 3.0, "loss": number / 10}
-            ledger.close_round(here, blob_of(data, 0).digest, 3, 30, summary, 1.0, "mean/1")
+            summary = {"seconds": 3.0, "loss": number / 10, "weight_change": 1.0}
+            summary |= {"held_loss": LOSSES[number - 1]} if number else {}
+            digest = blob_of(data, 0).digest
+            ledger.close_round(here, digest, 3, 30, summary, 1.0, "mean/1", task.digest)
     yield ledger
     ledger.close()
 
@@ -52,6 +58,12 @@ def progress(*losses: float | None) -> Progress:
 def state(**changes: Any) -> Federation:
     after = {"round": RoundId(1, 5), "model": blob_of(data_of(4), 0), "progress": progress(*LOSSES)}
     return federation(**{**after, **changes})
+
+
+def chosen(ledger: Ledger, state: Federation, until: RoundId, how: How) -> Job:
+    job = job_of(ledger, state, until, how)
+    assert job is not None
+    return job
 
 
 def exported(job: Job, folder: Path, exporter: Exporter | None = None) -> Exported:
@@ -80,7 +92,7 @@ def test_the_newest_is_measured_only_if_somebody_told_figures_of_it(
 
 
 def test_the_best_model_is_exported_and_the_newest_lies_beside_it(ledger: Ledger, tmp_path: Path) -> None:
-    job = job_of(ledger, state(), RoundId(1, 4), "best")
+    job = chosen(ledger, state(), RoundId(1, 4), "best")
     assert (job.round, job.until, job.digest) == (RoundId(1, 1), RoundId(1, 4), blob_of(data_of(1), 0).digest)
     np.testing.assert_array_equal(job.vector, np.ones(P))
     exported(job, tmp_path)
@@ -98,7 +110,7 @@ def test_the_best_model_is_exported_and_the_newest_lies_beside_it(ledger: Ledger
 
 
 def test_the_newest_model_is_exported_and_the_best_lies_beside_it(ledger: Ledger, tmp_path: Path) -> None:
-    exported(job_of(ledger, state(), RoundId(1, 4), "newest"), tmp_path)
+    exported(chosen(ledger, state(), RoundId(1, 4), "newest"), tmp_path)
     assert (round_of(tmp_path), round_of(tmp_path / "best")) == (4, 1)
     assert not (tmp_path / "newest").exists()
     assert_tells(read(tmp_path)["choice"]["why"], "newest", "[export] choose")
@@ -108,29 +120,112 @@ def test_the_newest_model_is_exported_and_the_best_lies_beside_it(ledger: Ledger
 def test_what_was_measured_at_the_end_stands_in_both_manifests(ledger: Ledger, tmp_path: Path) -> None:
     after = progress(*LOSSES).after_measuring({"held_loss": 0.4, "accuracy": 0.75})
     done = state(progress=after, phase=Phase.DONE)
-    job = job_of(ledger, done, RoundId(1, 5), "best")
+    job = chosen(ledger, done, RoundId(1, 5), "best")
     assert (job.round, job.until, job.last) == (RoundId(1, 1), RoundId(1, 5), True)
     exported(job, tmp_path)
     assert read(tmp_path)["choice"]["newest"] == {"round": 4, "measured": True}
     assert read(tmp_path / "newest")["measured"] == {"held_loss": 0.4, "accuracy": 0.75}
     better = state(progress=progress(*LOSSES).after_measuring({"held_loss": 0.2}), phase=Phase.DONE)
-    assert job_of(ledger, better, RoundId(1, 5), "best").round == RoundId(1, 4)
+    assert chosen(ledger, better, RoundId(1, 5), "best").round == RoundId(1, 4)
 
 
 @pytest.mark.parametrize("how", ["best", "newest"])
 def test_where_nothing_is_measured_it_is_the_newest(ledger: Ledger, tmp_path: Path, how: How) -> None:
-    exported(job_of(ledger, state(progress=progress(*[None] * 4)), RoundId(1, 4), how), tmp_path)
+    exported(chosen(ledger, state(progress=progress(*[None] * 4)), RoundId(1, 4), how), tmp_path)
     assert round_of(tmp_path) == 4
     assert (read(tmp_path)["measured"], read(tmp_path)["choice"]["best"]) == (None, None)
     assert not (tmp_path / "best").exists()
 
 
+def begin_anew(ledger: Ledger, *, kind: str = "survey", trained: int = 0) -> None:
+    """Generation 2, with the model of its beginning and of so many rounds of training."""
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, 2, "{}"))
+        for number in range(1 + trained):
+            here, data = RoundId(2, number), model_message(RoundId(2, number), np.full(P, 9.0, np.float32))
+            ledger.save_round(here, "train" if number else kind, 0, (EVERYBODY,), 0.0)
+            ledger.save_content("model", here, blob_of(data, number % 2), data)
+            summary = {"seconds": 3.0, "held_loss": 2.0}
+            ledger.close_round(here, blob_of(data, 0).digest, 3, 30, summary, 1.0, "mean/1")
+
+
+def anew(number: int, *losses: float | None) -> Federation:
+    model = blob_of(model_message(RoundId(2, number), np.full(P, 9.0, np.float32)), number % 2)
+    return state(round=RoundId(2, number + 1), model=model, progress=progress(*losses))
+
+
+@pytest.mark.parametrize(("how", "kept", "beside"), [("best", 1, "newest"), ("newest", 4, "best")])
+def test_first_weights_do_not_take_the_place_of_a_good_model(
+    ledger: Ledger, tmp_path: Path, how: How, kept: int, beside: str
+) -> None:
+    """A new generation begins with a survey: what was exported before stays until somebody has trained."""
+    begin_anew(ledger)
+    for _ in range(2):  # and a restart in between changes nothing: it is computed from the ledger
+        job = chosen(ledger, anew(0), RoundId(2, 0), how)
+        assert (job.round, job.until, job.last) == (RoundId(1, kept), RoundId(2, 0), False)
+        exported(job, tmp_path)
+        assert (read(tmp_path)["generation"], read(tmp_path)["round"], round_of(tmp_path)) == (1, kept, kept)
+        assert read(tmp_path)["choice"]["why"].endswith(
+            "; generation 2 has not closed a round of training yet"
+        )
+        assert read(tmp_path / beside)["generation"] == 1
+    begin_anew(ledger, trained=1)
+    exported(chosen(ledger, anew(1, 2.0), RoundId(2, 1), how), tmp_path)
+    assert (read(tmp_path)["generation"], read(tmp_path)["round"]) == (2, 1)
+
+
+@pytest.mark.parametrize("how", ["best", "newest"])
+def test_of_a_generation_that_began_with_a_good_model_that_is_exported_at_once(
+    ledger: Ledger, tmp_path: Path, how: How
+) -> None:
+    """Whoever goes back from a bad model wants it replaced."""
+    begin_anew(ledger, kind=KEPT)
+    assert chosen(ledger, anew(0), RoundId(2, 0), how).round == RoundId(2, 0)
+    begin_anew(ledger, kind=KEPT, trained=1)
+    best = chosen(ledger, anew(1, 0.1), RoundId(2, 1), "best")  # the model it began with was measured
+    assert best.round == RoundId(2, 0)
+
+
+def test_of_the_first_generation_the_first_weights_are_all_there_is(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "new.db")
+    data = model_message(RoundId(1, 0), np.full(P, 9.0, np.float32))
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.save_round(RoundId(1, 0), "survey", 0, (EVERYBODY,), 0.0)
+        ledger.save_content("model", RoundId(1, 0), blob_of(data, 0), data)
+        ledger.close_round(RoundId(1, 0), blob_of(data, 0).digest, 3, 30, {}, 1.0, "mean/1")
+    first = state(round=RoundId(1, 1), model=blob_of(data, 0), progress=Progress())
+    assert chosen(ledger, first, RoundId(1, 0), "best").round == RoundId(1, 0)
+    ledger.close()
+
+
+def test_where_the_ledger_keeps_no_good_model_the_files_stay_as_they_are(tmp_path: Path) -> None:
+    """A ledger that was lost, and begun anew: the export's folder may hold a good model."""
+    ledger = Ledger(tmp_path / "new.db")
+    begin_anew(ledger)
+    assert job_of(ledger, anew(0), RoundId(2, 0), "best") is None
+    ledger.close()
+
+
+def test_the_best_model_is_kept_until_a_new_generation_has_trained(ledger: Ledger) -> None:
+    """Also where its round is older than those that are kept."""
+    begin_anew(ledger)
+    with ledger.transaction():
+        ledger.retain(RoundId(2, 0), 2, 2**40, closing._best(ledger, RoundId(2, 0), Progress()))
+    assert ledger.kept_models(1) == [1, 3, 4]  # 3 is what round 4 began from
+    assert chosen(ledger, anew(0), RoundId(2, 0), "best").round == RoundId(1, 1)
+    begin_anew(ledger, trained=1)
+    with ledger.transaction():
+        ledger.retain(RoundId(2, 1), 2, 2**40, closing._best(ledger, RoundId(2, 1), progress(2.0)))
+    assert 1 not in ledger.kept_models(1)
+
+
 def test_another_choice_takes_the_other_folder_away_and_nothing_that_is_not_ours(
     ledger: Ledger, tmp_path: Path
 ) -> None:
-    exported(job_of(ledger, state(), RoundId(1, 4), "best"), tmp_path)
+    exported(chosen(ledger, state(), RoundId(1, 4), "best"), tmp_path)
     (tmp_path / "newest" / "notes.txt").write_text("mine")
-    exported(job_of(ledger, state(), RoundId(1, 4), "newest"), tmp_path)
+    exported(chosen(ledger, state(), RoundId(1, 4), "newest"), tmp_path)
     assert [path.name for path in (tmp_path / "newest").iterdir()] == ["notes.txt"]
 
 
@@ -144,7 +239,7 @@ def test_the_other_model_is_written_once(
     )
     exporter = Exporter("greenhouse", tmp_path, lambda _: None)
     for _ in range(3):
-        exported(job_of(ledger, state(), RoundId(1, 4), "newest"), tmp_path, exporter)
+        exported(chosen(ledger, state(), RoundId(1, 4), "newest"), tmp_path, exporter)
     assert written.count(tmp_path / "best") == 1
     assert written.count(tmp_path) == 3
 
@@ -153,6 +248,6 @@ def test_a_folder_that_cannot_be_written_withholds_no_chosen_model(
     ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "newest").write_text("a file lies in the folder's place")
-    done = exported(job_of(ledger, state(), RoundId(1, 4), "best"), tmp_path)
+    done = exported(chosen(ledger, state(), RoundId(1, 4), "best"), tmp_path)
     assert (done.withheld, round_of(tmp_path)) == ("", 1)
     assert f"{tmp_path / 'newest'}" in caplog.text

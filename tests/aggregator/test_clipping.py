@@ -1,7 +1,6 @@
 """One impossible number in the data cannot spoil a round: inputs are clipped, if all devices can."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from fedge.nn import Network, initialize
 from fedge.nn.spec import clip_of
 from fleet.baselines import held_out
 from tests.aggregator.learning import PLAN, watch
-from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, federation, survey
+from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, federation, having, survey
 from tests.aggregator.test_closing import admit, warnings
 
 SEED = 7
@@ -40,7 +39,7 @@ def surveyed_by(*devices: str, **changes: object) -> Federation:
     """A survey that these devices' answers close."""
     answers = {device: Answer(b"d" * 32, "admitted", samples=100) for device in devices}
     state = federation(kind="survey", round=SURVEY, model=None, clip=20.0, answers=answers)
-    return replace(state, **{"abilities": dict.fromkeys(devices, ABLE), "cohorts": (EVERYBODY,), **changes})  # type: ignore[arg-type]
+    return having(state, **{"abilities": dict.fromkeys(devices, ABLE), "cohorts": (EVERYBODY,), **changes})
 
 
 # ── whether ────────────────────────────────────────────────────────────────────────────────────────

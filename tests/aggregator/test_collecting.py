@@ -2,9 +2,9 @@
 
 import pytest
 
-from aggregator import collecting
 from aggregator import effects as do
 from aggregator import events as on
+from aggregator import partials
 from aggregator.stopping import Stopping
 from fedge.frames import Refused, cost
 from fedge.freshness import RoundId
@@ -254,7 +254,7 @@ def test_an_update_larger_than_the_task_can_make_is_refused_at_its_first_frame()
 def test_a_full_spool_asks_for_patience_and_takes_what_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     story = running("a", "b", "c")
     first = frames(update("a"), 2)
-    monkeypatch.setattr(collecting, "SPOOL_BYTES", cost(first[0].size, 2))
+    monkeypatch.setattr(partials, "SPOOL_BYTES", cost(first[0].size, 2))
     story.frame("a", first[0])
     effects = story.frame("b", frames(update("b"), 2)[0])
     receipt = only_receipt(effects)

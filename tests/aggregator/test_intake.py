@@ -11,7 +11,7 @@ from aggregator.patience import MISSES
 from fedge.freshness import Attempt, RoundId
 from fedge.messages.frame import Frame
 from fedge.messages.update import Update
-from tests.aggregator.stories import Story, federation, frames, of, rules, running, update
+from tests.aggregator.stories import Story, federation, frames, having, of, rules, running, update
 
 DEADLINE_S, OTHERS_S, TRAINING_S, UPLOAD_S = 150.0, 50.0, 1.0, 70.0
 PIECES = 5
@@ -42,7 +42,7 @@ class Slow:
 
     def _sends(self, frame: Frame, message: Update) -> None:
         # On the wire each frame is a fifth of the largest update.
-        state = replace(self.story.state, weights=WEIGHTS, fleet=frozenset({"slow"}))
+        state = having(self.story.state, weights=WEIGHTS, fleet={"slow"})
         if not self.intake.takes_update(state, "slow", state.largest_update // PIECES, self.story.now_s):
             self._left.insert(0, frame)  # as if it were lost: it is sent again
             return
@@ -87,7 +87,7 @@ def test_who_is_slow_is_admitted_whenever_a_round_waits_for_it() -> None:
 
 def test_who_has_sent_all_in_vain_can_answer_a_round_that_waits_for_it() -> None:
     intake, state = Intake(), replace(running("late", "b").state, weights=WEIGHTS)
-    others = replace(state, awaited=state.awaited - {"late"})
+    others = having(state, awaited=state.awaited - {"late"})
     size = state.largest_update
     while intake.takes_update(others, "late", size, 0.0):
         pass

@@ -323,11 +323,11 @@ def test_a_generation_goes_back_over_it(place: Place, monkeypatch: pytest.Monkey
 
 def test_the_best_model_stays_when_its_round_is_freed(place: Place) -> None:
     with place.ledger.transaction():
-        place.ledger.retain(RoundId(1, 6), 2, 2**40, best=2)
+        place.ledger.retain(RoundId(1, 6), 2, 2**40, best=RoundId(1, 2))
     assert place.ledger.kept_models(1) == [0, 2, 4, 5, 6], "4 is what round 5 began from"
     assert set(place.ledger.kept_rounds(1)) == {0, 5, 6}, "of the best only the model"
     with place.ledger.transaction():
-        place.ledger.retain(RoundId(1, 6), 2, 2**40, best=5)
+        place.ledger.retain(RoundId(1, 6), 2, 2**40, best=RoundId(1, 5))
     assert place.ledger.kept_models(1) == [0, 4, 5, 6], "a better one has taken its place"
 
 
@@ -335,5 +335,5 @@ def test_the_model_that_was_measured_stays_as_the_best_by_the_number_of_either_r
     measure(place)
     for best in (6, 7):
         with place.ledger.transaction():
-            place.ledger.retain(SEVENTH, 2, 2**40, best=best)
+            place.ledger.retain(SEVENTH, 2, 2**40, best=RoundId(1, best))
         assert {6, 7} <= set(place.ledger.kept_models(1))

@@ -4,7 +4,7 @@ The extremes follow from the limits of the messages (`fleet.world.extremes`), so
 told here too. The arithmetic is a plain one of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -85,7 +85,7 @@ def of_the_others(state: Federation) -> dict[str, Any]:
 def _without_liar(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: told for name, told in value.items() if name != LIAR}
-    return value - {LIAR} if isinstance(value, frozenset) else value
+    return value - {LIAR} if isinstance(value, Set) else value
 
 
 # ── statuses ───────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 """Who took part in a round is told in one sentence, and a quorum may be a share of those who are there."""
 
+import json
 import logging
 from contextlib import closing
 from dataclasses import replace
@@ -8,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from aggregator import effects as do
+from aggregator.__main__ import main
+from aggregator.answers import Answer
 from aggregator.closing import ClosingJob, Computed, compute, job_of, save
 from aggregator.config import FederationSettings
-from aggregator.ledger.layout import MIGRATIONS
+from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_devices
 from aggregator.ledger.writing import Ledger
 from aggregator.participation import Participation, last_of
-from aggregator.quorum import quorum_of, share_of
+from aggregator.quorum import FEWEST, quorum_of, remedy, share_of
 from aggregator.settings.state import StateSection
 from fedge.errors import ConfigError
 from fedge.freshness import RoundId
@@ -287,3 +290,65 @@ def test_a_decline_is_shown_since_when_until_the_device_takes_part(tmp_path: Pat
     admit(ledger, survey("a"))
     assert shows(600.0, why(Reason.TOO_HOT, RoundId(1, 4), detail="")) == ("too_hot", "", 600.0)
     ledger.close()
+
+
+def test_a_share_that_too_few_answer_is_told_of_with_what_would_close_it_at_growing_intervals() -> None:
+    """Four of seven answer, and 0.8 of them is six: it would stall for ever."""
+    tight = replace(rules(target=None), quorum=0.8)
+    story = Story(federation(rules=tight, online=frozenset("abcdefg")))
+    story.announce(*"abcdefg")
+    for device in "abcd":
+        story.answers(device)
+    told = []
+    for number in range(1, 20):
+        story.later(DEADLINE_S)
+        text = said(story)[-1].text
+        assert "4 of 6 updates at the deadline" in text
+        if "[rounds] quorum = 0.57 would close it with the 4 that came (it is 0.8 of 7)" in text:
+            told.append(number)
+    assert told == [1, 2, 4, 8, 16]
+    done = Story(federation(rules=replace(tight, quorum=0.57), online=frozenset("abcdefg")))
+    done.announce(*"abcdefg")
+    for device in "abcd":
+        done.answers(device)
+    assert of(do.CloseRound, done.later(DEADLINE_S)), "the value that was told does"
+
+
+@pytest.mark.parametrize("rule", [0.2, 0.8, 1.0, 3, 500])
+def test_the_quorum_that_is_told_takes_no_more_than_came(rule: float) -> None:
+    for whole in (2, 3, 7, 10, 99, 1_000):
+        for came in range(2, whole):
+            value = json.loads(remedy(rule, came, whole).split(" = ")[1].split(" ")[0])
+            assert FEWEST <= (value if isinstance(value, int) else max(2, share_of(value, whole))) <= came
+
+
+def test_fewer_updates_than_two_are_closed_by_no_quorum() -> None:
+    story = halves(*"abcdef")
+    story.answers("a")
+    story.later(DEADLINE_S)
+    assert "no quorum closes it: it takes 2 updates at least" in said(story)[-1].text
+
+
+def test_check_shows_the_round_that_stalls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "federation.toml"
+    file.write_text(
+        '[federation]\nname = "lab"\n[model]\nfeatures = 2\nclasses = ["a", "b"]\n[rounds]\nquorum = 0.8\n'
+    )
+    call = ["--config", str(file), "--check", "--json"]
+    assert main(call) == 0
+    assert json.loads(capsys.readouterr().out)["open"] == "no round that lacks updates"
+    (tmp_path / "state").mkdir()
+    ledger = Ledger(tmp_path / "state" / FILE)
+    with ledger.transaction():
+        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.save_round(RoundId(1, 0), "survey", 7, (EVERYBODY,), 0.0, 6)
+        for device in "abcdefg":
+            ledger.save_status(device, status(), 100.0)
+        for device in "abcd":
+            ledger.save_answer(RoundId(1, 0), device, Answer(b"d" * 32, "admitted", samples=30))
+    ledger.close()
+    assert main(call) == 0
+    assert json.loads(capsys.readouterr().out)["open"] == (
+        "round 1.0: its deadline has passed 7 times with fewer than the 6 updates it takes, 4 are there; "
+        "[rounds] quorum = 0.57 would close it with the 4 that came (it is 0.8 of 7)"
+    )

@@ -12,12 +12,12 @@ import pytest
 from aggregator import events as on
 from aggregator.closer import Closed, close
 from aggregator.closing import ClosingJob
-from aggregator.collecting import BUSY_RETRY_S
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.opening import open_ledger, take_up
 from aggregator.presence import Watch
+from aggregator.receipts import BUSY_RETRY_S
 from aggregator.rounds import BEAT_S
 from aggregator.runtime import Runtime
 from aggregator.takeover import TakeUp

@@ -8,7 +8,7 @@ import pytest
 from aggregator import effects as do
 from aggregator import events as on
 from aggregator.answers import Missed
-from aggregator.collecting import awaited
+from aggregator.awaited import counted_anew
 from aggregator.effects import Effect
 from aggregator.federation import Phase
 from aggregator.patience import MISSES
@@ -24,6 +24,7 @@ from tests.aggregator.stories import (
     Story,
     blob,
     frames,
+    having,
     kinds,
     of,
     only_manifest,
@@ -216,7 +217,7 @@ def test_no_single_device_keeps_it_from_being_said(kind: str) -> None:
         quarantines(story, "liar")
     elif kind == "given up":
         missed = {"liar": Missed(MISSES, Attempt(THIRD, 0))}
-        story.state = awaited(replace(story.state, missed=missed))
+        story.state = counted_anew(having(story.state, missed=missed))
     elif kind == "it answers":
         story.answers("liar")
     said = [text for device in "abc" for text in declines(story, device)]

@@ -10,9 +10,20 @@ from agent.dataset import fit
 from agent.settings.sources import CsvSettings
 from agent.sources import open_source
 from aggregator.config import FederationSettings
+from aggregator.settings.rounds import RoundsSection
+from aggregator.settings.state import StateSection
 from fedge.plan import Plan
 from fleet.datasets import FederatedDataset, load_digits, load_watch
-from fleet.provision import Federation, _toml, end_after, keep_going, lead_to, provision, write_toml
+from fleet.provision import (
+    Federation,
+    _toml,
+    end_after,
+    provision,
+    while_trying,
+    write_agent,
+    write_federation,
+    write_toml,
+)
 
 PLAN = Plan(epochs=5, batch_size=16, learning_rate=0.05, momentum=0.9)
 
@@ -74,16 +85,36 @@ def test_an_agent_reads_its_own_rows_and_holds_out_without_overlap(
         ]
 
 
-def test_files_can_be_changed_for_later_use(tmp_path: Path) -> None:
-    files = written(tmp_path, load_watch(3))
-    end_after(files.settings, 12)
-    keep_going(files.settings, 2)
-    lead_to(files.settings, "mqtt://broker.example")
-    settings = FederationSettings.load(files.settings)
-    assert (settings.stopping.rounds, settings.rounds.target, settings.rounds.quorum) == (12, None, 2)
-    assert (settings.broker.url, settings.broker.insecure) == ("mqtt://broker.example", True)
-    lead_to(files.settings, "mqtt://127.0.0.1:1883")
-    assert not FederationSettings.load(files.settings).broker.insecure
+def test_what_only_a_trial_needs_holds_by_variables_and_stands_in_no_file(tmp_path: Path) -> None:
+    """So the files are fit for use even where a trial is cut off before it could change them."""
+    settings = write_federation(
+        tmp_path,
+        name="phones",
+        seed=1,
+        devices=["a", "b", "c"],
+        broker_url="mqtt://127.0.0.1:1883",
+        model={"features": ["x"], "classes": ["no", "yes"], "layers": []},
+        plan=Plan(),
+        rounds=60,
+        quorum=2,
+    )
+    agent = write_agent(
+        tmp_path,
+        federation="phones",
+        device="a",
+        broker_url="mqtt://127.0.0.1:1883",
+        data={"source": "csv", "path": "data.csv"},
+    )
+    used = FederationSettings.load(settings, {})
+    assert used.rounds == RoundsSection(quorum=2)
+    assert used.state == StateSection(folder=tmp_path / "state")
+    variables = while_trying("mqtt://broker.example:10007", 3, 60, 45.0)
+    tried = FederationSettings.load(settings, variables)
+    assert (tried.rounds.target, tried.rounds.quorum, tried.rounds.deadline_s) == (3, 3, 45.0)
+    assert (tried.state.keep_rounds, tried.state.keep_bytes) == (62, 500_000_000)
+    for one in (tried, AgentSettings.load(agent, variables)):
+        assert (one.broker.url, one.broker.insecure) == ("mqtt://broker.example:10007", True)
+    assert FederationSettings.load(settings, variables | end_after(12)).stopping.rounds == 12
 
 
 def test_values_become_toml_that_reads_back(tmp_path: Path) -> None:

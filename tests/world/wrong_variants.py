@@ -25,6 +25,7 @@ from aggregator.claims import Known
 from aggregator.federation import Phase
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.per_device import PerDevice
 from aggregator.probes import Trial
 from aggregator.rules.bounds import Bounds, Factors, bounds
 from aggregator.rules.columns import pooled
@@ -191,7 +192,7 @@ def admitted_updates_dropped_after_a_missed_quorum(patch: Patch) -> None:
             return after, effects
         db = vars(host.ledger)["_db"]
         db.execute("DELETE FROM answers WHERE generation = ? AND round = ?", tuple(after.round))
-        return replace(after, answers={}, admitted=0), effects
+        return replace(after, answers=PerDevice(), admitted=0), effects
 
     over_host(patch, rounds, afresh)
 
@@ -206,8 +207,8 @@ def no_deduplication(patch: Patch) -> None:
             return step(state, event)
         if isinstance(event, on.FrameArrived):
             event = replace(event, verdict=None)
-        after, effects = step(replace(state, answers={}), event)
-        return replace(after, answers={**state.answers, **after.answers}), effects
+        after, effects = step(replace(state, answers=PerDevice()), event)
+        return replace(after, answers=state.answers.put_all(after.answers)), effects
 
     over_core(patch, rounds, forgetful)
 
@@ -371,7 +372,7 @@ def what_was_seen_is_not_saved(patch: Patch) -> None:
 @variant("who never answers is awaited for ever", Invariant.NO_WAIT_IN_VAIN, within=100)
 def who_never_answers_awaited_for_ever(patch: Patch) -> None:
     def patient(step: Step, state: Any, event: Any) -> Stepped:
-        return step(replace(state, missed={}), event)
+        return step(replace(state, missed=PerDevice()), event)
 
     over_core(patch, rounds, patient)
 

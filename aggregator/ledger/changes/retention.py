@@ -7,12 +7,12 @@ from fedge.freshness import RoundId
 class Retention(Transactions):
     """What is removed of rounds that are no longer kept: frames, models and answers."""
 
-    def retain(self, newest: RoundId, rounds: int, size: int, best: int | None = None) -> None:
+    def retain(self, newest: RoundId, rounds: int, size: int, best: RoundId | None = None) -> None:
         """Free what old rounds were computed of: keep `rounds` closed ones, or fewer in at most `size` bytes.
 
         They are counted over all generations, so that a new one can be taken back. The newest round and the
-        one before stay, whatever they take, and the survey that the newest one's frozen layers are of. The
-        file keeps its length: what is freed in it is used again.
+        one before stay, whatever they take, the survey that the newest one's frozen layers are of, and the
+        model of `best`. The file keeps its length: what is freed in it is used again.
         """
         closed = [
             RoundId(*row)
@@ -24,9 +24,7 @@ class Retention(Transactions):
         ]
         survey = self.survey_of(newest.generation)
         while closed:
-            self.forget_rounds_before(
-                closed.pop(), survey, newest._replace(round=best) if best is not None else None
-            )
+            self.forget_rounds_before(closed.pop(), survey, best)
             if len(closed) < 2 or self.bytes_held() <= size:
                 return
 

@@ -38,6 +38,11 @@ class GenerationQueries(Access):
         row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
         return None if row is None or row[0] == KEPT else generation
 
+    def surveyed(self, generation: int) -> bool:
+        """Whether a generation began with a survey, so that the model of its round 0 was never trained."""
+        row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
+        return row is not None and row[0] != KEPT
+
     def generations_begun(self) -> list[int]:
         """The generations that began with a model of before, in order."""
         return [g for (g,) in self._all("SELECT generation FROM beginnings ORDER BY generation")]

@@ -60,6 +60,14 @@ class RoundQueries(GenerationQueries):
         )
         return RoundId(generation, row[0]) if row and row[0] is not None else None
 
+    def trained_before(self, generation: int) -> RoundId | None:
+        """The newest round that made a model in the generations before one, if not just its first weights."""
+        for earlier in range(generation - 1, 0, -1):
+            last = self.last_trained(earlier)
+            if last is not None and (last.round > 0 or not self.surveyed(earlier)):
+                return last
+        return None
+
     def kept_rounds(self, generation: int) -> dict[int, tuple[str, bytes]]:
         """Kind and digest of the model, by number, of the closed rounds that can still be computed again."""
         rows = self._all(

@@ -19,7 +19,7 @@ def written(folder: Path, *names: str) -> Path:
 
 
 def test_a_csv_for_each_device(tmp_path: Path) -> None:
-    found = discover(written(tmp_path, "Phone_02.csv", "Phone_01.CSV", ".hidden.csv", "notes.txt"))
+    found = discover(written(tmp_path, "Phone_02.csv", "Phone_01.CSV", ".hidden.csv", "notes.txt")).devices
     assert [(one.device, one.origin) for one in found] == [
         ("phone-01", "Phone_01.CSV"),
         ("phone-02", "Phone_02.csv"),
@@ -29,10 +29,43 @@ def test_a_csv_for_each_device(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_each_device(tmp_path: Path) -> None:
-    found = discover(written(tmp_path, "b/1.csv", "b/2.csv", "a/1.csv", "empty/readme.txt", ".git/x.csv"))
+    found = discover(written(tmp_path, "b/1.csv", "b/2.csv", "a/1.csv", ".git/x.csv")).devices
     assert [(one.device, one.origin) for one in found] == [("a", "a/"), ("b", "b/")]
     found[1].put(tmp_path / "home")
     assert sorted(path.name for path in (tmp_path / "home" / found[1].path).iterdir()) == ["1.csv", "2.csv"]
+
+
+def test_what_is_no_devices_data_is_named(tmp_path: Path) -> None:
+    """A file of another kind may be the data of a device: nobody shall think that it was learnt from."""
+    place = written(tmp_path, "b.csv", "a.csv", "c.parquet", "README.txt", "notes/n.txt", ".hidden.txt")
+    found = discover(place)
+    assert [one.device for one in found.devices] == ["a", "b"]
+    (said,) = found.unread
+    assert said.startswith(
+        "not read, for only files whose names end in .csv are: README.txt, c.parquet, notes/; if that is"
+    )
+    assert discover(written(tmp_path / "all", "a.csv", "b.csv")).unread == ()
+
+
+def test_a_folder_without_a_csv_among_folders_is_a_device_without_data(tmp_path: Path) -> None:
+    found = discover(written(tmp_path, "a/1.csv", "a/1.mat", "b/1.csv", "c/1.parquet", "README.txt"))
+    assert [(one.device, len(one.files)) for one in found.devices] == [("a", 1), ("b", 1), ("c", 0)]
+    (said,) = found.unread
+    assert "are: README.txt, a/1.mat;" in said
+
+
+def test_files_to_be_split_that_cannot_be_read_are_named_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "april.csv").write_text("")
+    (tmp_path / "may.csv").write_text("who,x\na,1\nb,2\n")
+    (tmp_path / "june.csv").write_bytes(b"who,x\na,\xff\n")
+    (tmp_path / "july.csv").write_text("x,y\n1,2\n")
+    found = discover(tmp_path, "who")
+    assert {one.device: one.text for one in found.devices} == {"a": "who,x\na,1\n", "b": "who,x\nb,2\n"}
+    assert [said.removeprefix(f"not read: {tmp_path}/").split(";")[0] for said in found.unread] == [
+        "april.csv: is empty",
+        "july.csv: line 1: there is no column 'who', which --devices-from names",
+        "june.csv: is not UTF-8",
+    ]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -41,7 +74,7 @@ def test_one_file_is_split_by_a_column_and_rows_keep_their_order(tmp_path: Path,
     file = tmp_path / "all.csv"
     # quoted, so that the comma in a note is none of the separators
     file.write_text("\n".join(line.replace(",", separator) for line in lines) + "\n", encoding="utf-8-sig")
-    found = discover(file, "unit")
+    found = discover(file, "unit").devices
     assert [(one.device, one.origin) for one in found] == [("9", "unit = 9"), ("10", "unit = 10")]
     for one in found:
         one.put(tmp_path / one.device)
@@ -52,7 +85,7 @@ def test_one_file_is_split_by_a_column_and_rows_keep_their_order(tmp_path: Path,
 def test_several_files_with_one_header_are_split_together(tmp_path: Path) -> None:
     (tmp_path / "may.csv").write_text("who,x\na,1\nb,2\n")
     (tmp_path / "june.csv").write_text("who,x\nb,3\n")
-    found = {one.device: one.text for one in discover(tmp_path, "who")}
+    found = {one.device: one.text for one in discover(tmp_path, "who").devices}
     assert found == {"a": "who,x\na,1\n", "b": "who,x\nb,3\nb,2\n"}
     (tmp_path / "july.csv").write_text("who,z\nb,3\n")
     with pytest.raises(DataError, match=r"june\.csv: line 1: .*july\.csv"):

@@ -101,7 +101,7 @@ def test_a_number_for_no_reading_is_told_once_with_all_columns_and_one_setting()
 
 
 def test_a_heavy_tail_with_repeated_values_is_no_sign() -> None:
-    heavy = np.round(np.exp(RNG.normal(0, 2, 2_000)), 1)
+    heavy = np.round(np.exp(np.random.default_rng(2).normal(0, 2, 2_000)), 1)
     heavy = np.concatenate([heavy, [heavy.max()]])  # the largest of all, twice
     assert heavy.max() > 20 * np.median(heavy)
     assert sensors.sentinels([table("one", {"x": heavy.tolist()})], ["x"]) == []

@@ -4,8 +4,10 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,11 @@ import fleet
 from agent.config import AgentSettings
 from agent.sources import open_source
 from aggregator.config import FederationSettings
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.views import RoundRow, read_rounds
+from aggregator.settings.rounds import RoundsSection
+from aggregator.settings.state import StateSection
+from fedge.errors import StateError
 from fleet.cli import app
 from fleet.data_options import data_options
 from fleet.learning import data_of
@@ -145,7 +152,7 @@ def test_last_lines_that_are_not_used_are_told_once(tmp_path: Path) -> None:
     for name in ("a", "c"):
         file = tmp_path / f"{name}.csv"
         file.write_text(file.read_text().rstrip())
-    devices = [read(one, tmp_path / "out" / one.device, options) for one in discover(tmp_path)]
+    devices = [read(one, tmp_path / "out" / one.device, options) for one in discover(tmp_path).devices]
     (said,) = unfinished(devices)
     assert said.startswith("the last line of 2 of 3 devices' files has no line end and is not used: a, c")
     assert unfinished(devices[1:2]) == []
@@ -265,6 +272,46 @@ def test_the_terminal_says_what_was_proposed_and_the_commands_that_go_on(tmp_pat
     assert (made.returncode, "2 features (ax, ay), answers idle, walk" in made.stderr) == (0, True), (
         made.stderr
     )
+
+
+@pytest.mark.system
+def test_a_trial_that_is_interrupted_leaves_settings_to_take_into_use(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of learning: nothing of what only the trial needed stands in the files."""
+    data, out = tmp_path / "phones", tmp_path / "out"
+    data.mkdir()
+    for k in range(4):
+        recorded(data / f"{k}.csv", ["idle", "walk"], 60, k)
+    command = [sys.executable, "-m", "fleet", "try", str(data), "--label", "activity", "--rounds", "5000"]
+    process = subprocess.Popen(
+        [*command, "--out", str(out)],
+        env={**os.environ, "PYTHONPATH": str(Path(fleet.__file__).parents[1])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        limit_s = time.monotonic() + 120
+        while not any(row.closed for row in closed_rounds(out / "state" / LEDGER)):
+            assert process.poll() is None
+            assert time.monotonic() < limit_s, "no round has closed"
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.communicate()
+    federation = FederationSettings.load(out / "federation.toml", {})
+    assert federation.rounds == RoundsSection(quorum=2)  # half of four
+    assert federation.state == StateSection(folder=out / "state")
+    assert federation.stopping.rounds == 5000
+    for settings in (federation, AgentSettings.load(out / "devices" / "3" / "agent.toml", {})):
+        assert settings.broker.url == "mqtt://127.0.0.1:1883"
+
+
+def closed_rounds(ledger: Path) -> list[RoundRow]:
+    try:
+        return read_rounds(ledger) if ledger.exists() else []
+    except StateError:  # it is being made
+        return []
 
 
 @pytest.mark.slow

@@ -1,0 +1,106 @@
+"""How a round is announced: task and model first, then the manifest. Pure."""
+
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator import patience
+from aggregator.ability import unable
+from aggregator.awaited import counted_anew
+from aggregator.federation import Federation, Phase, Step, service
+from aggregator.per_device import PerDevice
+from fedge.freshness import RoundId
+from fedge.messages.manifest import Manifest
+
+
+def link_up(state: Federation, event: on.LinkUp) -> Step:
+    """Subscribe, and publish everything again."""
+    # Everything again, even if our session is still there: a broker that died may have lost the last seconds
+    # before it, with frames that it had acknowledged.
+    state = replace(state, link_up=True, exported=None, published=False)
+    if state.announced and state.phase in (Phase.COLLECTING, Phase.CLOSING):
+        state = _time_runs(state, event.now_s)  # it is retained: devices answer while the model is published
+    return state, [do.Greet(), do.PublishService(service(state)), blobs_of(state)]
+
+
+def link_down(state: Federation, event: on.LinkDown) -> Step:
+    """The round's time stands still: nobody can hear of it, or answer."""
+    effects: list[do.Effect] = []
+    if state.since_s is not None:
+        state = replace(state, elapsed_s=state.elapsed(event.now_s), since_s=None)
+        effects.append(do.SaveElapsed(state.round, state.elapsed_s))
+    pushed_out = state.pushed_out + event.taken_over
+    return replace(state, link_up=False, published=False, pushed_out=pushed_out), effects
+
+
+def _time_runs(state: Federation, now_s: float) -> Federation:
+    """From now on the round's time runs, and devices are waited for over this connection."""
+    return replace(
+        state,
+        since_s=now_s,
+        waiting_from_s=state.elapsed_s,
+        came_s=PerDevice(),
+        waited_s=PerDevice(),
+        left_s=PerDevice(),
+    )
+
+
+def blobs_of(state: Federation) -> do.PublishBlobs:
+    """What has to be at the broker before the round is announced."""
+    return do.PublishBlobs(state.round, state.task, state.model)
+
+
+def blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
+    """The broker holds task and model, or refuses them: announce the round."""
+    if event.round != state.round or not state.link_up:
+        return state, []
+    if event.refusal is not None:
+        return state, [do.Say("error", f"the broker refuses the model: {event.refusal}")]
+    if state.phase is not Phase.DONE and state.since_s is None:
+        state = _time_runs(state, event.now_s)
+    state = replace(state, published=True, announced=True)
+    if state.phase is Phase.PREPARING:
+        state = counted_anew(replace(state, phase=Phase.COLLECTING))
+        effects = [*unable(state), *patience.too_few(state), *announce(state, event.now_s)]
+    else:
+        effects = announce(state, event.now_s)
+    effects.append(do.ClearSlots(state.task.slot, state.model.slot if state.model else None))
+    return state, effects + _export(state)
+
+
+def _export(state: Federation) -> list[do.Effect]:
+    """Export the newest model, unless the broker is known to hold it."""
+    wanted = state.model is not None and state.exported != model_round(state)
+    return [do.ExportModel(model_round(state))] if wanted else []
+
+
+def model_round(state: Federation) -> RoundId:
+    """The round whose model is the newest."""
+    if state.phase is Phase.DONE:
+        return state.round
+    return state.round._replace(round=state.round.round - 1)
+
+
+def announce(state: Federation, now_s: float) -> list[do.Effect]:
+    """Announce the open attempt, or that learning is done."""
+    done = state.phase is Phase.DONE
+    left_s = 0.0 if done else max(0.0, state.rules.deadline_s - state.elapsed(now_s))
+    # The end of a round that only measured is said in words that a device of 0.2.0 knows.
+    kind = "train" if done and state.kind == "evaluate" else state.kind
+    manifest = Manifest(
+        generation=state.round.generation,
+        round=state.round.round,
+        # After the last round the same round is announced once more, as done.
+        attempt=state.attempt + (1 if done else 0),
+        kind=kind,
+        state="done" if done else "open",
+        seed=state.seed,
+        task=state.task,
+        model=state.model,
+        plan=state.plan if kind == "train" else None,
+        cohort=state.cohorts[-1],
+        seconds_left=left_s,
+        requires=tuple(sorted(replace(state, kind=kind).requires)),
+        max_samples=state.max_samples,
+    )
+    return [do.PublishManifest(manifest)]

@@ -1,0 +1,114 @@
+"""The attempts of a round: whom each asks, how many updates it takes, and what follows one in vain. Pure."""
+
+import hashlib
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator import patience
+from aggregator.ability import lacks, may_count
+from aggregator.announcement import announce
+from aggregator.awaited import counted_anew
+from aggregator.bad_models import blame
+from aggregator.federation import Federation, Phase, Step
+from aggregator.per_device import Devices, PerDevice
+from aggregator.quorum import quorum_of, remedy
+from fedge.messages.manifest import Cohort
+from fedge.reasons import Reason
+from fedge.selection import chosen
+
+DRAWS = 32
+"""How often the cohort's seed is drawn to find enough devices that are online."""
+
+
+def draw(state: Federation) -> Step:
+    """Begin the first or the next attempt.
+
+    Once everybody is chosen, no cohort adds anybody: the next attempts have that one, so that a round that
+    waits for days takes no more room.
+    """
+    attempt = state.attempt + 1 if state.cohorts else 0
+    state = replace(state, quorum=quorum_now(state))
+    cohorts = state.cohorts
+    if not cohorts or cohorts[-1].fraction < 1:
+        cohorts = (*cohorts, _cohort(state, attempt))
+    turned_away = Devices(state.turned_away & state.quarantined)  # the others are asked again
+    state = replace(state, attempt=attempt, cohorts=cohorts, elapsed_s=0.0, since_s=None, announced=False)
+    state = replace(state, waiting_from_s=0.0, turned_away=turned_away)
+    state = replace(state, came_s=PerDevice(), waited_s=PerDevice(), left_s=PerDevice())
+    return state, [do.SaveRound(state.round, state.kind, attempt, cohorts, state.quorum)]
+
+
+def quorum_now(state: Federation) -> int | None:
+    """The updates that an attempt takes which begins now; None: the rule is a number."""
+    rules = state.rules
+    return quorum_of(rules.quorum, rules.target, state.online, state.roster, state.quarantined)
+
+
+def _cohort(state: Federation, attempt: int) -> Cohort:
+    """Whom an attempt chooses: more each time, drawn until enough of it is online."""
+    fraction = min(1.0, state.rules.fraction * 2.0 ** min(attempt, 60))
+    able = [device for device in state.online - state.quarantined if lacks(state, device) == ()]
+    wanted = state.rules.target or state.quorum_now
+    answering = [device for device in able if not patience.is_given_up(state, device)]
+    if len(answering) >= wanted:  # else it takes the others, too
+        able = answering
+    wanted = min(wanted, len(able))
+    best: tuple[int, Cohort] | None = None
+    for draw in range(DRAWS if fraction < 1 else 1):
+        text = f"{state.seed}|{state.round.generation}|{state.round.round}|{attempt}|{draw}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        cohort = Cohort(fraction=fraction, seed=seed)
+        reached = sum(chosen(cohort, *state.round, attempt, device) for device in able)
+        if best is None or reached > best[0]:
+            best = (reached, cohort)
+        if reached >= wanted:
+            break
+    assert best is not None
+    return best[1]
+
+
+def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
+    """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
+    published = state.published  # else it will be announced when the model is, or over the next connection
+    phase = Phase.PREPARING if state.phase is Phase.PREPARING else Phase.COLLECTING
+    state, blaming = blame(counted_anew(state))
+    state, effects = draw(replace(state, phase=phase))
+    state = replace(state, since_s=now_s if published else None, announced=published)
+    if phase is Phase.COLLECTING:
+        state = counted_anew(state)
+    text = f"round {state.round}: {why}; attempt {state.attempt} begins{more}"
+    far = [d for d, answer in sorted(state.answers.items()) if answer.reason is Reason.TOO_FAR]
+    if 2 * len(far) > len(state.answers):
+        text += (
+            f". Of {len(state.answers)} updates {len(far)} were too far from the model: if they are right, "
+            "run `fedge-aggregator new-generation --keep-model`, whose first round has no such bound, or "
+            "set a larger [rounds] max_norm and start the aggregator again"
+        )
+    text += _remedy(state) + _dead_end(state)
+    effects.append(do.Say("warning", text))
+    return state, [*blaming, *effects, *(announce(state, now_s) if published else [])]
+
+
+def _remedy(state: Federation) -> str:
+    """What would close a round that has passed its deadline below quorum, after 1, 2, 4, 8 … attempts."""
+    often = state.attempt
+    if often & (often - 1) or state.admitted >= state.enough or state.enough != state.quorum_now:
+        return ""
+    whole = (state.online if state.roster is None else state.roster) - state.quarantined
+    return f". If it stays so, {remedy(state.rules.quorum, state.admitted, len(whole))}"
+
+
+def _dead_end(state: Federation) -> str:
+    """The way out of a round that those who are online cannot close, for updates in it were set aside.
+
+    Their devices do not answer it again: in this round they would train to the same update.
+    """
+    aside = sum(answer.reason is Reason.SET_ASIDE for answer in state.answers.values())
+    left = [device for device in state.online if device not in state.answers]
+    if not aside or state.admitted + sum(may_count(state, device) for device in left) >= state.enough:
+        return ""
+    return (
+        f". {aside} of its updates were set aside, and the devices online that may still answer are too few "
+        "to close it. To have all answer anew, run `fedge-aggregator new-generation --from-round "
+        f"{state.round.round - 1}`; nothing is stopped (docs/keeping.md, A bad model)"
+    )

@@ -1,0 +1,73 @@
+"""Whom the open round asks, and whom of these it waits for. Pure.
+
+Both are kept: a device that comes, goes, answers or declines is judged anew by itself (`noted`), all of them
+when an attempt begins or the quarantine changes (`counted_anew`). So no event of one device takes time with
+the size of the fleet.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from aggregator.ability import may_count
+from aggregator.bad_models import FAILURES
+from aggregator.federation import Federation
+from aggregator.patience import is_given_up
+from aggregator.per_device import Devices
+from fedge.freshness import round_of
+from fedge.messages.status import Decline
+from fedge.selection import chosen
+
+
+class Standing(NamedTuple):
+    """What a device is to the open attempt; each is a set in the state."""
+
+    awaited: bool = False
+    """The round waits for it."""
+    asked: bool = False
+    """It is there, chosen, may count, and is not given up unless it fails."""
+    failing: bool = False
+    """It is asked, and declines because it cannot train from the model."""
+
+
+def standing(state: Federation, device: str) -> Standing:
+    """Work out what a device is to the open attempt: everything that speaks against it stands here."""
+    online, answered = device in state.online, device in state.answers
+    if not (online or answered) or not may_count(state, device) or not state.cohorts:
+        return Standing()
+    if not chosen(state.cohorts[-1], *state.round, state.attempt, device):
+        return Standing()
+    no, trusted = declined(state, device), not is_given_up(state, device)
+    failing = not answered and no is not None and no.reason in FAILURES
+    return Standing(online and not answered and no is None and trusted, failing or trusted, failing)
+
+
+def declined(state: Federation, device: str) -> Decline | None:
+    """What a device has said that declines the attempt that is open."""
+    said = state.declined.get(device)
+    if said is None or (round_of(said), said.attempt) != (state.round, state.attempt):
+        return None
+    return said
+
+
+def noted(state: Federation, device: str) -> Federation:
+    """Take in that something about one device has changed."""
+    now = standing(state, device)
+    if now == (device in state.awaited, device in state.asked, device in state.failing):
+        return state
+    return replace(
+        state,
+        awaited=state.awaited.having(device, member=now.awaited),
+        asked=state.asked.having(device, member=now.asked),
+        failing=state.failing.having(device, member=now.failing),
+    )
+
+
+def counted_anew(state: Federation) -> Federation:
+    """Take in that something about all devices may have changed."""
+    now = {device: standing(state, device) for device in {*state.online, *state.answers}}
+    return replace(
+        state,
+        awaited=Devices(device for device, each in now.items() if each.awaited),
+        asked=Devices(device for device, each in now.items() if each.asked),
+        failing=Devices(device for device, each in now.items() if each.failing),
+    )

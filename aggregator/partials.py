@@ -1,0 +1,84 @@
+"""Frames of updates: kept until an update is whole, or answered at once. Pure."""
+
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.ability import lacks
+from aggregator.federation import Federation, Phase, Step
+from aggregator.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
+from fedge.frames import Refused, cost, offer
+from fedge.reasons import Reason
+
+SPOOL_BYTES = 2 * 2**30
+"""What may be held of incomplete updates, of all devices together."""
+
+
+def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
+    """Keep a frame, or answer what it repeats; read the update when it is complete."""
+    device, frame = event.device, event.frame
+    if state.roster is not None and device not in state.roster:
+        return refuse(
+            state, device, frame.id, Reason.UNKNOWN_DEVICE, f"{device!r} is not in [federation] devices"
+        )
+    answer = state.answers.get(device)
+    if answer is not None and answer.digest == frame.id:
+        return repeat(state, device, answer, state.round)
+    if event.verdict is not None:
+        return repeat(state, device, event.verdict.answer, event.verdict.round)
+    if device in state.quarantined:
+        return turn_away(state, device, frame.id)
+    if state.phase is Phase.DONE:
+        return refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
+    if answer is not None:
+        return refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
+    unable = lacks(state, device)
+    if unable != () and frame.i > 0:
+        return state, []  # the first one is answered, and whoever hears nothing sends that one again
+    if unable:
+        detail = f"the round requires {', '.join(unable)}, which {device!r} cannot do; upgrade it"
+        return refuse(state, device, frame.id, Reason.UNSUPPORTED, detail)
+    if unable is None:
+        return busy(state, device, frame, Reason.UNSUPPORTED)
+    if frame.size > state.largest_update:
+        detail = f"{frame.size} bytes; an update of this task has at most {state.largest_update}"
+        return refuse(state, device, frame.id, Reason.OVERSIZE, detail)
+
+    held = state.partials.get(device)
+    if state.phase is Phase.CLOSING and (held is None or held.id != frame.id):
+        return busy(state, device, frame)  # it would be read in vain
+    effects: list[do.Effect] = []
+    if held is not None and held.id != frame.id:  # a device has one update at a time: the newer one
+        effects.append(do.DropSpool(device, held.id))
+        state = _without_partial(state, device)
+        held = None
+    if held is None and state.spooled + cost(frame.size, frame.n) > SPOOL_BYTES:
+        receipt = receipt_of(state, frame.id, "retry", Reason.TOO_MANY_PARTIAL, after_s=BUSY_RETRY_S)
+        return state, [*effects, do.SendReceipt(device, receipt)]
+    partial = offer(held, frame)
+    if isinstance(partial, Refused):
+        state, more = refuse(state, device, frame.id, partial.reason, partial.detail)
+        return state, effects + more
+    if partial is held:  # said again: tell it what is missing
+        receipt = receipt_of(state, frame.id, "retry", missing=partial.missing)
+        return state, [*effects, do.SendReceipt(device, receipt)]
+    effects.append(do.SpoolFrame(device, frame))
+    if partial.complete:
+        return _without_partial(state, device), [*effects, do.ReadUpdate(device, frame.id)]
+    if held is None:
+        state = replace(state, spooled=state.spooled + cost(partial.size, partial.n))
+    return replace(state, partials=state.partials.put(device, partial)), effects
+
+
+def _without_partial(state: Federation, device: str) -> Federation:
+    held = state.partials.get(device)
+    if held is None:
+        return state
+    return replace(
+        state, partials=state.partials.drop(device), spooled=state.spooled - cost(held.size, held.n)
+    )
+
+
+def garbage_arrived(state: Federation, event: on.GarbageArrived) -> Step:
+    """Refuse bytes that are no frame."""
+    return refuse(state, event.device, event.digest, event.reason, event.detail)

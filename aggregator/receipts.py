@@ -1,0 +1,70 @@
+"""What a device is answered: that its update counts, that it does not and why, or to come again. Pure."""
+
+from dataclasses import replace
+from typing import Literal
+
+from aggregator import effects as do
+from aggregator.answers import Answer
+from aggregator.federation import Federation, Step
+from fedge.freshness import RoundId
+from fedge.messages.fields import detail_of
+from fedge.messages.frame import Frame
+from fedge.messages.receipt import Receipt
+from fedge.reasons import Reason
+
+BUSY_RETRY_S = 5.0
+SET_ASIDE = "the federation's operator has set this device aside; nothing of it counts until that is lifted"
+
+
+def receipt_of(
+    state: Federation,
+    digest: bytes,
+    verdict: Literal["admitted", "refused", "retry"],
+    reason: Reason | None = None,
+    detail: str = "",
+    round_id: RoundId | None = None,
+    **more: object,
+) -> Receipt:
+    """The receipt of an update, of the open round or another one."""
+    where = round_id or state.round
+    return Receipt.model_validate(
+        {
+            "generation": where.generation,
+            "round": where.round,
+            "update": digest,
+            "verdict": verdict,
+            "reason": reason,
+            "detail": detail_of(detail),
+            **more,
+        }
+    )
+
+
+def refuse(state: Federation, device: str, digest: bytes, reason: Reason, detail: str) -> Step:
+    """Refuse what a device sent, and say so."""
+    receipt = receipt_of(state, digest, "refused", reason, detail)
+    return state, [
+        do.CountRefusal(device, reason),
+        do.SendReceipt(device, receipt),
+        do.Say(
+            "warning", f"round {state.round}: refused what {device} sent ({reason}): {detail}", device, reason
+        ),
+    ]
+
+
+def turn_away(state: Federation, device: str, digest: bytes) -> Step:
+    """Refuse what comes from a device that is set aside."""
+    state = replace(state, turned_away=state.turned_away.put(device))
+    return refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
+
+
+def repeat(state: Federation, device: str, answer: Answer, round_id: RoundId) -> Step:
+    """A known update gets its first verdict again: nothing of it is kept a second time."""
+    receipt = receipt_of(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
+    return state, [do.SendReceipt(device, receipt)]
+
+
+def busy(state: Federation, device: str, frame: Frame, reason: Reason | None = None) -> Step:
+    """Ask to come again later; of several such answers to a device the last one is sent."""
+    receipt = receipt_of(state, frame.id, "retry", reason, after_s=BUSY_RETRY_S)
+    return state, [do.SendReceipt(device, receipt)]

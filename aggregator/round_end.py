@@ -1,0 +1,142 @@
+"""How a round ends: when it closes, and what follows its model, or that there is none. Pure."""
+
+from dataclasses import replace
+from typing import Literal
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator import patience, story
+from aggregator.ability import may_count
+from aggregator.announcement import blobs_of
+from aggregator.attempts import again, draw
+from aggregator.federation import Federation, Phase, Step
+from aggregator.figures import speaking_for, suffice
+from aggregator.isolation import isolate
+from aggregator.per_device import Devices, PerDevice
+from fedge.messages.fields import detail_of
+from fedge.reasons import Reason
+
+NAMED = 20
+"""So many devices are named in one line."""
+
+
+def close_if_due(state: Federation, now_s: float) -> Step:
+    """Close the round if it is time to, or begin its next attempt."""
+    if state.phase is not Phase.COLLECTING:
+        return state, []
+    rules, admitted = state.rules, state.admitted
+    late = state.elapsed(now_s) >= rules.deadline_s
+    reached = rules.target is not None and admitted >= rules.target
+    if admitted >= state.enough and (reached or late or not state.awaited):
+        state, effects = (state, []) if reached else patience.in_vain(state, now_s)
+        return replace(state, phase=Phase.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
+    if late and not state.published:  # nobody would hear of another attempt: it begins when that is announced
+        return replace(state, elapsed_s=state.elapsed(now_s), since_s=None), []
+    if late:
+        why = f"{admitted} of {state.enough} updates at the deadline"
+        return again(state, now_s, why, patience.unheard(state))
+    return state, []
+
+
+def round_closed(state: Federation, event: on.RoundClosed) -> Step:
+    """The model is saved: open the next round, or end."""
+    if event.round != state.round or state.phase is not Phase.CLOSING:
+        return state, []
+    effects: list[do.Effect] = [
+        do.DropSpool(device, partial.id) for device, partial in state.partials.items()
+    ]
+    count = state.admitted
+    state = replace(
+        state,
+        task=event.task,
+        task_message=event.task_message,
+        model=event.model,
+        base=event.base,
+        usual=event.usual,
+        progress=event.progress,
+        weights=event.task_message.network.schema.size,
+        answers=PerDevice(),
+        admitted=0,
+        insufficient=frozenset(),
+        untried=0,
+        since_s=None,
+        published=False,
+        partials=PerDevice(),
+        spooled=0,
+        awaited=Devices(),
+        asked=Devices(),
+        failing=Devices(),
+        turned_away=Devices(),
+    )
+    if state.kind == "train" and (text := story.missing(state.stopping, state.progress)) is not None:
+        effects.append(do.Say("warning", f"round {state.round}: {text}"))
+    why = finished(state)
+    if why is not None and not _can_be_measured(state, count):
+        state = replace(state, phase=Phase.DONE)
+        effects.append(do.Finish(why))
+    else:
+        following = state.round._replace(round=state.round.round + 1)
+        kind: Literal["train", "evaluate"] = "train" if why is None else "evaluate"
+        state = replace(state, round=following, kind=kind, phase=Phase.PREPARING, cohorts=())
+        state, more = draw(state)
+        effects += more
+    return state, [*effects, blobs_of(state)] if state.link_up else effects
+
+
+def close_failed(state: Federation, event: on.CloseFailed) -> Step:
+    """No model comes of what was admitted: it takes more."""
+    if event.round != state.round or state.phase is not Phase.CLOSING:
+        return state, []
+    state, effects = isolate(replace(state, phase=Phase.COLLECTING))
+    state, more = again(replace(state, insufficient=state.counted, untried=0), event.now_s, event.detail)
+    return state, effects + more
+
+
+def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
+    """Set aside what makes the mean unusable, and compute it of the others."""
+    if event.round != state.round or state.phase is not Phase.CLOSING:
+        return state, []
+    counted = state.admitted
+    state, effects = isolate(replace(state, phase=Phase.COLLECTING))
+    if state.admitted < counted:  # the mean was also of these: of the others it says nothing
+        return _close_again(state, event.now_s, effects)
+    detail = detail_of(f"{event.detail}, because of this one: it does not count")
+    for device in event.devices:
+        before = state.answers[device]
+        answer = replace(before, verdict="refused", reason=Reason.SET_ASIDE, detail=detail)
+        state = state.answered(device, answer)
+        effects.append(do.SetAside(state.round, device, answer))
+        effects.append(do.CountRefusal(device, Reason.SET_ASIDE))
+    more_of_them = f" and {len(event.devices) - NAMED} more" if len(event.devices) > NAMED else ""
+    text = (
+        f"round {state.round}: {event.detail}; set aside, for it is because of them: "
+        f"{', '.join(event.devices[:NAMED])}{more_of_them}; what they sent in this round does not count"
+    )
+    effects.append(do.Say("error", text))
+    return _close_again(state, event.now_s, effects)
+
+
+def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> Step:
+    """Some updates of a round that was closing count no more: compute it of the others, if that is enough."""
+    if state.admitted >= state.enough:
+        closing = do.CloseRound(state.round, state.kind)
+        return replace(state, phase=Phase.CLOSING), [*effects, closing]
+    state, more = again(state, now_s, f"{state.admitted} of {state.enough} updates are left")
+    return state, effects + more
+
+
+def finished(state: Federation) -> str | None:
+    """Why learning is over, where no round is open: a function of the closed ones."""
+    reason = state.stopping.reason(state.progress)
+    if reason is None:
+        return None
+    return story.finished(reason, state.progress, state.round.generation)
+
+
+def _can_be_measured(state: Federation, count: int) -> bool:
+    """Whether the newest model, made by so many devices, is one that those who are online can measure."""
+    if state.kind != "train" or state.progress.best is None:
+        return False
+    asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))
+    able = sum(may_count(asking, d) and not patience.is_given_up(asking, d) for d in state.online)
+    return able > 0 and suffice(able, max(able, speaking_for(count)))

@@ -1,0 +1,103 @@
+"""What devices say of themselves: they come, go, decline, or know more than this ledger does. Pure."""
+
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.ability import learn
+from aggregator.awaited import declined, noted
+from aggregator.bad_models import declines
+from aggregator.claims import (
+    OTHERS_MAY_COME,
+    Known,
+    are_few,
+    behind_text,
+    incredible_text,
+    is_near,
+    judge,
+    outdated_text,
+)
+from aggregator.federation import Federation, Phase, Step
+from aggregator.presence import is_of_key
+from fedge.freshness import RoundId
+from fedge.reasons import PASSING
+from fedge.trust import fingerprint
+
+
+def status_seen(state: Federation, event: on.StatusSeen) -> Step:
+    """Take in what a device says of itself: it may decline, come, go, or know more than we do."""
+    device, status = event.device, event.status
+    effects: list[do.Effect] = [do.SaveStatus(device, status)]
+    was_awaited = device in state.awaited
+    state = replace(
+        state,
+        fleet=state.fleet.put(device),
+        voters=state.voters.put(device),
+        online=state.online.having(device, member=status.online),
+    )
+    state, more = learn(state, device, status.can)
+    effects += more
+    no, before = status.declined, state.declined.get(device)
+    if no != before:
+        without = state.declined.drop(device)
+        state = replace(state, declined=without if no is None else without.put(device, no))
+    if state.phase is Phase.COLLECTING:
+        state = noted(state, device)
+    if no is not None and no != before and was_awaited and declined(state, device):
+        said = f"round {state.round}: {device} declines ({no.reason}): {no.detail}"
+        level = "info" if no.reason in PASSING else "warning"
+        effects.append(do.Say(level, said, device, f"declines {no.reason}"))
+        state, more = declines(state)
+        effects += more
+    seen = RoundId(status.generation, status.round)
+    believed = device not in state.quarantined
+    newer = (
+        believed and seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
+    )
+    if newer or device in state.ahead:
+        state, behind = _behind(state, device, seen if newer else None)
+        effects += behind
+    if state.signers and status.signer is not None and status.signer not in state.signers:
+        state, estranged = _estranged(state, device, status.signer)
+        effects += estranged
+    return state, effects
+
+
+def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
+    """A device claims to have seen more than this ledger knows, or takes it back: who is believed?"""
+    before = state.ahead.get(device)
+    ahead = state.ahead.drop(device) if seen is None else state.ahead.put(device, seen)
+    state = replace(state, ahead=ahead)
+    if seen is None or seen == before:
+        return state, []
+    young = state.young and state.round.round == 0
+    spoken, voters = len(state.fleet), len(state.voters)
+    if state.roster is None and are_few(len(ahead), spoken, voters, young=young):
+        outdated, incredible = "", not is_near(seen, state.round)
+    else:
+        known = Known(state.round, frozenset(state.voters), young, state.roster)
+        verdict = judge(known, state.fleet, state.ahead)
+        if verdict.outcome == "behind":
+            text = behind_text(verdict.text) + (f". {OTHERS_MAY_COME}" if young else "")
+            return state, [do.GiveUp(text, gave_way=False, later=young)]
+        outdated, incredible = outdated_text(verdict.incredible, known), device in verdict.incredible
+    if not incredible:
+        text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
+        return state, [do.Say("error", text, device, "ahead")] if before is None else []
+    if device in state.incredible:
+        return state, []
+    state = replace(state, incredible=state.incredible.put(device))
+    text = incredible_text({device: seen}, state.round) + outdated
+    return state, [do.Say("warning", text, device, "incredible")]
+
+
+def _estranged(state: Federation, device: str, believed: bytes) -> Step:
+    """A device pins, or has followed, a key that we never had: it refuses all that we announce."""
+    if device in state.estranged:
+        return state, []
+    text = (
+        f"{device} believes the signing key {fingerprint(believed)}, ours is "
+        f"{fingerprint(state.signers[-1])}: it refuses what is announced. Is [signing] key an old copy, "
+        "or another one pinned there?"
+    )
+    return replace(state, estranged=state.estranged.put(device)), [do.Say("error", text, device, "estranged")]

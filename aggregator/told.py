@@ -1,0 +1,37 @@
+"""What devices whose owners agreed told of their classes, as the ledger has it, for people."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from aggregator.averaging import admitted, read
+from aggregator.ledger.reading import read_only
+from fedge.errors import DamagedState
+from fedge.freshness import RoundId
+from fedge.messages.survey import Survey
+
+Classes = tuple[tuple[str, int], ...]
+"""Names and rounded rows, the most rows first."""
+
+
+def classes_told(ledger: Path) -> Mapping[str, Classes]:
+    """By device: its classes, in the survey that the newest generation's frozen layers are of.
+
+    Devices that tell none are not among them, nor those whose survey is not kept or damaged.
+
+    Raises:
+        StateError: there is no ledger, or it cannot be read.
+    """
+    found: dict[str, Classes] = {}
+    with read_only(ledger) as open_ledger:
+        life = open_ledger.life()
+        generation = open_ledger.survey_of(life.generation) if life is not None else None
+        if generation is None:
+            return found
+        for device, answer in admitted(open_ledger, RoundId(generation, 0)).items():
+            with suppress(DamagedState):
+                message = read(open_ledger, device, answer)
+                if isinstance(message, Survey) and message.classes:
+                    told = [(one.name, one.rows) for one in message.classes]
+                    found[device] = tuple(sorted(told, key=lambda one: (-one[1], one[0])))
+    return found

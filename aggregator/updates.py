@@ -1,0 +1,86 @@
+"""Whole updates and surveys: each is admitted or refused, once for a device and round. Pure."""
+
+from dataclasses import replace
+
+from aggregator import effects as do
+from aggregator import events as on
+from aggregator.admission import Admitted, Terms, admit
+from aggregator.answers import Answer
+from aggregator.federation import Federation, Phase, Step
+from aggregator.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
+from aggregator.survey import Refusal
+from fedge.frames import Refused
+from fedge.freshness import round_of
+from fedge.messages.fields import Metrics
+from fedge.reasons import Reason
+
+
+def update_read(state: Federation, event: on.UpdateRead) -> Step:
+    """Admit an update or refuse it: its device's one answer in this round."""
+    device, digest, message = event.device, event.digest, event.message
+    dropped: list[do.Effect] = [do.DropSpool(device, digest)]
+    if isinstance(message, Refused):
+        state, more = refuse(state, device, digest, message.reason, message.detail)
+        return state, dropped + more
+    if device in state.quarantined:
+        state, more = turn_away(state, device, digest)
+        return state, dropped + more
+    if state.phase is Phase.CLOSING:  # too late for this model; but if none comes of it, the round needs more
+        receipt = receipt_of(state, digest, "retry", after_s=BUSY_RETRY_S)
+        return state, [*dropped, do.SendReceipt(device, receipt)]
+    if state.phase is Phase.DONE or device in state.answers:
+        state, more = refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closed")
+        return state, dropped + more
+    verdict = admit(_terms(state), device, message)
+    if not isinstance(verdict, Admitted):
+        if verdict.reason is Reason.STALE_ROUND and not event.remembered:
+            detail = f"round {round_of(message)} is no longer kept: nobody knows whether this update counted"
+            verdict = Refusal(Reason.FORGOTTEN, detail)
+        # One made from another model is of another history of this round, and no answer in this one. Who is
+        # not chosen was asked by another aggregator with this history, or before this ledger was restored:
+        # a later attempt may ask it for just this update.
+        no_answer = verdict.reason in (Reason.WRONG_BASE, Reason.NOT_CHOSEN)
+        in_round = round_of(message) == state.round and message.device == device and not no_answer
+        state, more = refuse(state, device, digest, verdict.reason, verdict.detail)
+        if in_round:  # its one answer in this round; said again it gets the same verdict
+            answer = Answer(digest, "refused", verdict.reason, verdict.detail)
+            state = state.answered(device, answer)
+            more = [do.SaveAnswer(state.round, device, answer), *more]
+        return state, [*dropped, *more]
+    answer = Answer(digest, "admitted", samples=verdict.samples, metrics=verdict.figures)
+    state, said = _unseen(state.answered(device, answer), device, answer.metrics)
+    return state, [
+        do.SaveAnswer(state.round, device, answer),
+        do.SendReceipt(device, receipt_of(state, digest, "admitted")),
+        *said,
+    ]
+
+
+def _unseen(state: Federation, device: str, figures: Metrics) -> Step:
+    """Say once of a device that it measures with classes that it does not train on, until that is mended."""
+    unseen, held = int(figures.get("held_unseen", 0)), int(figures.get("held_out", 0))
+    if bool(unseen) == (device in state.unseen):
+        return state, []
+    if not unseen:
+        return replace(state, unseen=state.unseen.drop(device)), []
+    said = (
+        f"{device}: {unseen} of its {held} held-out rows are of classes that its training part lacks: it "
+        'should set [data] holdout = { part = …, by = "every" }'
+    )
+    state = replace(state, unseen=state.unseen.put(device))
+    return state, [do.Say("warning", said, device, "held_unseen")]
+
+
+def _terms(state: Federation) -> Terms:
+    return Terms(
+        round=state.round,
+        kind=state.kind,
+        base=state.model.digest if state.kind != "survey" and state.model else state.task.digest,
+        weights=state.weights,
+        task=state.task_message,
+        cohorts=state.cohorts,
+        max_samples=state.max_samples,
+        codec=state.plan.codec,
+        start=state.base,
+        furthest=state.furthest,
+    )
