@@ -11,7 +11,16 @@ if __name__ == "__main__" or sys.argv[0].endswith("/fedge"):  # as a program, no
 from fleet.demo.threads import ONE_THREAD
 
 EXTRAS = {
-    "aggregator": {"cryptography", "onnx", "onnxruntime", "rich", "safetensors", "typer"},
+    "aggregator": {
+        "cryptography",
+        "immutables",
+        "onnx",
+        "onnxruntime",
+        "prometheus_client",
+        "rich",
+        "safetensors",
+        "typer",
+    },
     "demo": {"iotcore", "plotly", "seglearn", "sklearn"},
 }
 """The packages of each extra; `demo` brings those of `aggregator` too."""

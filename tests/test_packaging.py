@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import fedge
+from fleet.__main__ import EXTRAS
 
 ROOT = Path(__file__).parent.parent
 DEVICE = {"msgpack", "numpy", "paho-mqtt", "pydantic"}
@@ -106,6 +107,15 @@ class Blocker(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Blocker())
 """
 IMPORT_NAMES = {"prometheus-client": "prometheus_client", "scikit-learn": "sklearn"}
+
+
+def test_the_command_knows_all_packages_of_its_extras(project: dict[str, Any]) -> None:
+    declared = {
+        extra: {IMPORT_NAMES.get(name, name) for name in names(project["optional-dependencies"][extra])}
+        for extra in EXTRAS
+    }
+    assert declared["demo"] >= {"fedge"}, "it brings those of the aggregator"
+    assert {extra: packages - {"fedge"} for extra, packages in declared.items()} == EXTRAS
 
 
 @pytest.fixture
