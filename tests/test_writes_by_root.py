@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedge", "agent", "aggregator", "fleet")
 KERNEL = {
-    *(f"fedge/{name}.py" for name in ("batches", "files", "folders", "paths", "pinning")),
+    *(f"fedge/storage/{name}.py" for name in ("batches", "files", "folders", "paths", "pinning")),
     *(f"fedge/storage/{name}.py" for name in ("atomic_files", "databases", "locks")),
 }
 OF_PATHS = {
