@@ -67,7 +67,18 @@ def test_it_holds_four_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None
 
 
 def test_the_brokers_configuration_travels_with_it(wheel: zipfile.ZipFile) -> None:
-    assert wheel.read("fleet/identities/mosquitto.conf") == (ROOT / "mosquitto.conf").read_bytes()
+    code = "import sys; from fleet.pki import mosquitto; sys.stdout.write(mosquitto.production_text())"
+    done = run({**os.environ, "PYTHONPATH": str(wheel.filename)}, "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "mosquitto.conf").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", ["systemd/fedge-agent@.service", "mosquitto/quarantine-db"])
+def test_what_services_need_travels_with_it(wheel: zipfile.ZipFile, path: str) -> None:
+    code = "import sys; from fedge.deployment import units; sys.stdout.write(units.shipped(sys.argv[1]).decode())"
+    done = run({**os.environ, "PYTHONPATH": str(wheel.filename)}, "-c", code, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "deploy" / path).read_text(encoding="utf-8")
 
 
 def test_it_has_three_commands(wheel: zipfile.ZipFile) -> None:

@@ -262,6 +262,24 @@ def test_an_answer_that_cannot_be_read_costs_the_connection_and_not_the_link(
                 assert device.wait_for(LinkDown).reason
 
 
+def test_a_connection_that_an_error_ends_is_closed() -> None:
+    def fails() -> None:
+        raise RuntimeError("of no kind that is foreseen")
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        broker = BrokerSettings(url=f"mqtt://127.0.0.1:{server.getsockname()[1]}")
+        options = Options(broker, "device", None, 0, manual_ack=False)
+        connection = PahoConnection(options, 1, threading.Event(), lambda _event: None, fails, Traffic())
+        assert "of no kind that is foreseen" in connection.run().reason
+        peer, _address = server.accept()
+        with peer:
+            peer.settimeout(PATIENCE_S)
+            assert peer.recv(1_000), "what it said first"
+            assert peer.recv(1) == b"", "the broker need not wait for a keep-alive to send the will"
+
+
 def test_a_tls_file_that_is_none_is_named(tmp_path: Path) -> None:
     nonsense = tmp_path / "ca.pem"
     nonsense.write_text("no certificate")

@@ -163,6 +163,10 @@ class PahoConnection:
             if not isinstance(error, FORESEEN):  # an answer that paho cannot read
                 log.exception("the connection failed")
             self._reason = failure(self._peer, error)
+        finally:
+            open_still = self._client.socket()
+            if open_still is not None:  # paho closes it where it tells an end, and not where it raises
+                open_still.close()
         return LinkDown(self._reason, self._taken_over, self._unauthorized)
 
     @property
