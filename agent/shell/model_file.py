@@ -34,6 +34,8 @@ class StoredModel:
     decoded_model: Model
     max_samples: int | None = None
     """The most rows for training that the federation took of a device then; None: that was not told."""
+    untrained: bool = False
+    """Whether the model holds the weights that a generation with a survey begins with."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -41,7 +43,9 @@ class StoredModel:
         return unknown_in_task(self.decoded_task) + unknown_in_model(self.decoded_model)
 
 
-def save(path: Path, task: bytes, model: bytes, max_samples: int | None = None) -> None:
+def save(
+    path: Path, task: bytes, model: bytes, max_samples: int | None = None, *, untrained: bool = False
+) -> None:
     """Replace the file by a task and a model made for it, as packed messages, and what was told with them.
 
     Raises:
@@ -54,6 +58,7 @@ def save(path: Path, task: bytes, model: bytes, max_samples: int | None = None) 
         "model": model,
         "model_digest": hashlib.sha256(model).digest(),
         **({} if max_samples is None else {"max_samples": max_samples}),
+        **({"untrained": True} if untrained else {}),
     }
     atomic_write(path, encoding.encode(fields))
 
@@ -86,9 +91,9 @@ def release(path: Path) -> None:
 
 
 def waits(folder: Path) -> bool:
-    """Whether the model before stays in use, gate or not: the newest one are first weights of a generation.
+    """Whether the model before stays in use, gate or not: nobody has trained the newest one yet.
 
-    Then it was set apart for that (`Runtime`), and its generation is an older one.
+    Its file says so, for a kept model that a generation begins with has the number of first weights too.
     """
     try:
         used, newest = read(folder / USED), read(folder / FILE)
@@ -97,7 +102,7 @@ def waits(folder: Path) -> bool:
     return (
         used is not None
         and newest is not None
-        and newest.decoded_model.round == 0
+        and newest.untrained
         and used.decoded_model.generation < newest.decoded_model.generation
     )
 
@@ -128,6 +133,7 @@ def read(path: Path) -> StoredModel | None:
             model_digest=fields["model_digest"],
             decoded_model=unpack(model, Model, max_bytes=len(model)),
             max_samples=cap if isinstance(cap := fields.get("max_samples"), int) else None,
+            untrained=fields.get("untrained") is True,
         )
     except ProtocolError as error:
         raise DamagedState(

@@ -320,7 +320,7 @@ class Runtime:
                     model_file.set_apart(self._file)
                 announced = self._state.manifest
                 cap = announced.max_samples if announced is not None else None
-                model_file.save(self._file, self._task[0], self._model[0], cap)
+                model_file.save(self._file, self._task[0], self._model[0], cap, untrained=untrained)
                 if untrained and model_file.waits(self._file.parent):
                     log.info("nobody has trained the new model yet: `predict` goes on with the one before")
                 elif not self._state.gated:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent.sources.buffers import Buffer, Texts
 from agent.sources.copies import COMPARED
 from agent.sources.decimals import Style, Undecided
-from agent.sources.earlier import Forgotten
+from agent.sources.earlier import Forgotten, Gone
 from agent.sources.remainders import Remainders
 from agent.sources.tables import Header, Row
 from agent.sources.times import NONE_YET, Last, Times
@@ -109,6 +109,8 @@ class Columns:
         self.first_lines: list[int] = []
         """Where the first of them begin, at most `COMPARED`."""
         self.forgotten = Forgotten()
+        self.gone = Gone()
+        """Of those that were older than some days; who forgets them counts them."""
         self._X = Buffer(np.float32, len(self.kept))
         self._rest = Remainders(len(self.kept), all_of_them=self.exact)
         self._faults = Buffer(np.uint8, len(self.kept))

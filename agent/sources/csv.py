@@ -137,7 +137,8 @@ class CsvSource:
                 parsed.append(Parsing(file, self._wanted()))
                 parsed[-1].read(content, taken, last)
                 changed = True
-        thinning.finish([*rows_of(parsed)])
+        if thinning.finish([*rows_of(parsed)]) and before:
+            return self._parse(files, {})
         return parsed, changed
 
     def _joined(self, files: Sequence[Path], parsed: list[Parsing]) -> Samples:

@@ -24,6 +24,18 @@ class Earlier:
     """Shape (k,): each recording's number in the order of appearance of all, forgotten ones too."""
 
 
+@dataclass(frozen=True)
+class Gone:
+    """Rows of a table that are forgotten for being older than some days."""
+
+    rows: int = 0
+    """Those that had a time: they count where it is asked which clock is wrong."""
+    ahead: int = 0
+    """Those of them whose time lay in the future."""
+    end_s: float = -np.inf
+    """What days were counted back from, at the latest."""
+
+
 class Forgotten:
     """Rows of one table that are forgotten: of each recording how many, and where the first of them stood."""
 

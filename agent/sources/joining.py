@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.sources import times
 from agent.sources.columns import Columns
 from agent.sources.copies import beginning, refuse_copies
-from agent.sources.earlier import Earlier, First, earlier
+from agent.sources.earlier import Earlier, First, Gone, earlier
 from agent.sources.newest import days_end
 from agent.sources.rotation import log_of
 from agent.sources.samples import Ahead, Fault, LeftOut, Samples, Unread, number
@@ -99,7 +99,7 @@ def join(
         found = times.seconds([table.columns.times for table in tables])
         order, told = _order(path, tables, time, found)
         reading = (*reading, told)
-        ahead = _ahead(found, order, now_s)
+        ahead = _ahead(found, order, now_s, [table.columns.gone for table in every])
     if order is not None:
         files = np.repeat(np.arange(len(tables)), sizes)[order]
         cuts = np.flatnonzero(np.diff(files)) + 1
@@ -290,8 +290,10 @@ def _unread(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[
     return found
 
 
-def _ahead(found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: float) -> Ahead | None:
-    """The rows whose time lies in the future."""
+def _ahead(
+    found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: float, gone: Sequence[Gone]
+) -> Ahead | None:
+    """The rows whose time lies in the future; `gone`: those that are forgotten."""
     there = np.flatnonzero(times.ahead(found, now_s))
     if not len(there):
         return None
@@ -302,7 +304,7 @@ def _ahead(found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: fl
         first if order is None else int(np.flatnonzero(order == first)[0]),
         times.written(float(found[first])),
         times.written(now_s),
-        times.written(days_end(found, now_s)),
+        times.written(days_end(found, now_s, gone)),
     )
 
 

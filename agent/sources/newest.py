@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from agent.sources import times
 from agent.sources.columns import Columns
+from agent.sources.earlier import Gone
 from fedge.data.disclosure import public
 from fedge.errors import DataError
 
@@ -17,6 +18,8 @@ SLACK = 1 << 16
 """So many rows more than twice those kept before are collected until older ones are forgotten."""
 FEW_AHEAD = 0.05
 """The part of the rows that may lie in the future, for the device's clock to be believed and not theirs."""
+FEW_SO_FAR = 0.5
+"""The same while rows are read: they may be less of all rows in the end, and what is forgotten is gone."""
 MOST_RECORDINGS = 50_000
 """So many recordings of which rows are forgotten are remembered by name, in some 20 MB."""
 LONG_AGO_S = 1e8
@@ -37,23 +40,24 @@ class Newest:
             return None
         return cls(rows=said) if isinstance(said, int) else cls(days=int(said.split()[0]))
 
-    def chosen(self, found: NDArray[np.float64], now_s: float) -> NDArray[np.bool_]:
+    def chosen(self, filled: NDArray[np.float64], end_s: float) -> NDArray[np.bool_]:
         """Which rows are the newest.
 
         Args:
-            found: shape (n,), the times of rows in seconds, NaN where there is none; rows count as they
+            filled: shape (n,), the times of rows in seconds, −∞ where there is none; rows count as they
                 stand where times are equal or none is known.
-            now_s: what the device's clock says, in seconds since 1970.
+            end_s: what days are counted back from.
         """
-        filled = times.settled(found)
         if self.days is not None:
-            return np.asarray(filled >= days_end(filled, now_s) - self.days * DAY_S)
+            return np.asarray(filled >= end_s - self.days * DAY_S)
         wanted = np.zeros(len(filled), dtype=np.bool_)
         wanted[np.argsort(filled, kind="stable")[-(self.rows or 0) :]] = True
         return wanted
 
 
-def days_end(found: NDArray[np.float64], now_s: float) -> float:
+def days_end(
+    found: NDArray[np.float64], now_s: float, gone: Sequence[Gone] = (), few: float = FEW_AHEAD
+) -> float:
     """The moment that days are counted back from: the newest row's time.
 
     A few rows whose time lies in the future, for a clock was wrong, do not make all others old: then it is
@@ -62,10 +66,13 @@ def days_end(found: NDArray[np.float64], now_s: float) -> float:
     Args:
         found: shape (n,), times in seconds since 1970; NaN or −∞ where there is none.
         now_s: what the device's clock says.
+        gone: of each table, what is forgotten.
+        few: the part of all rows up to which those in the future are a few.
     """
     known = found[np.isfinite(found)]
     wrong = times.ahead(known, now_s)
-    if wrong.sum() <= FEW_AHEAD * len(known):
+    of = len(known) + sum(one.rows for one in gone)
+    if wrong.sum() + sum(one.ahead for one in gone) <= few * of:
         known = known[~wrong]
     return float(known.max(initial=-np.inf))
 
@@ -80,7 +87,8 @@ class Thinning:
     def now_and_then(self, tables: Sequence[Columns]) -> None:
         """Forget rows if there are many more than there were after the last time.
 
-        What is forgotten is not among the newest whatever comes, for what comes only makes it older.
+        What is forgotten is not among the newest whatever comes, for what comes only makes it older; unless
+        more than half of the rows so far lie in the future, and are few of all in the end.
 
         Raises:
             DataError: there are too many recordings.
@@ -91,47 +99,64 @@ class Thinning:
         self._check_recordings(tables)
         self._limit = 2 * sum(table.rows for table in tables) + SLACK
 
-    def finish(self, tables: Sequence[Columns]) -> None:
+    def finish(self, tables: Sequence[Columns]) -> bool:
         """Forget all rows that are not the newest.
+
+        Returns:
+            Whether rows were forgotten, at an earlier reading or in this one, that may be among the newest:
+            what lay in the future was believed then, and is not any more.
 
         Raises:
             DataError: days are wanted, but times do not count from 1970; or there are too many recordings.
         """
         if self._newest is None:
-            return
+            return False
         if self._newest.days is not None and tables:
             found = times.seconds([table.times for table in tables])
             if len(found) and not np.isnan(found).all() and np.nanmax(found) < LONG_AGO_S:
                 told = public("[data] newest is in days, but the times do not count from 1970")
                 raise DataError(f"column {self._time!r}: {told}; say a number of rows: newest = 100000", told)
-        self._thin(tables, self._newest, last=True)
+        before_s = max((table.gone.end_s for table in tables), default=-np.inf)
+        end_s = self._thin(tables, self._newest, last=True)
         self._check_recordings(tables)
+        return end_s is not None and before_s > end_s
 
-    def _thin(self, tables: Sequence[Columns], newest: Newest, *, last: bool = False) -> None:
+    def _thin(self, tables: Sequence[Columns], newest: Newest, *, last: bool = False) -> float | None:
+        """Returns what days are counted back from; None: they are not."""
         if self._time is None:
             drop = sum(table.rows for table in tables) - (newest.rows or 0)
             for table in tables:
                 gone = min(max(drop, 0), table.rows)
                 table.keep(np.arange(gone, table.rows))
                 drop -= gone
-            return
+            return None
         timed = [table for table in tables if self._time in table.names]
         if len(timed) < len(tables) or not timed:  # which is refused when the tables are joined
-            return
+            return None
         found = times.seconds([table.times for table in timed])
         dates = np.concatenate([table.times.dates for table in timed])
         known = ~np.isnan(found)
         mixed = dates[known].any() and not dates[known].all()
         if not known.any() or (mixed and not last):  # the unit of counts beside dates is known at the end
-            return
-        wanted = newest.chosen(found, self._now_s)
+            return None
+        when = times.settled(found)
+        few = FEW_AHEAD if last else FEW_SO_FAR
+        end_s = days_end(when, self._now_s, [table.gone for table in timed], few)
+        wanted, ahead = newest.chosen(when, end_s), times.ahead(when, self._now_s)
         # As they stand in the data: one wrong time may change the unit that counts are taken for.
         filled = times.settled(found if mixed else np.concatenate([table.times.counts for table in timed]))
         first = 0
         for table in timed:
             rows = slice(first, first + table.rows)
             first = rows.stop
+            old = ~wanted[rows] & np.isfinite(when[rows])
+            table.gone = Gone(
+                table.gone.rows + int(old.sum()),
+                table.gone.ahead + int((old & ahead[rows]).sum()),
+                end_s if last else max(table.gone.end_s, end_s),
+            )
             table.keep(np.flatnonzero(wanted[rows]), filled[rows])
+        return end_s if newest.days is not None else None
 
     def _check_recordings(self, tables: Sequence[Columns]) -> None:
         """Raise a DataError if the names of more recordings are to be remembered than there is room for."""

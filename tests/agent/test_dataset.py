@@ -86,6 +86,26 @@ def test_the_samples_are_left_as_they_were() -> None:
     np.testing.assert_array_equal(samples.X, before)
 
 
+@pytest.mark.parametrize("rule", ["drop", "fill"])
+def test_inputs_are_exact_for_a_task_that_takes_float64_and_gaps_are_its_exact_means(rule: str) -> None:
+    """Rows for training and rows held out; numbers of float32 are 128 apart there."""
+    mean = 1.7e9 + 37.75
+    narrow, scale = np.float32([mean]), np.float32([2])
+    exact = Standardize(
+        mean=narrow.tobytes(), scale=scale.tobytes(), rest=np.float32(mean - narrow.astype(float)).tobytes()
+    )
+    seconds = 1.7e9 + 0.25 + np.arange(40.0)
+    seconds[[3, 39]] = np.nan
+    samples = samples_from_arrays("f", seconds[:, None], ["walk", "run"] * 20)
+    task = classifier("walk", "run", features=("u",), first=(exact,))
+    found = fit(samples, task, DataSettings(missing=rule, holdout=0.25))
+    kept = np.where(np.isnan(seconds), mean, seconds) if rule == "fill" else seconds[~np.isnan(seconds)]
+    assert found.X.dtype == np.float64
+    np.testing.assert_array_equal(np.concatenate((found.X, found.held_X))[:, 0], kept)
+    ordinary = classifier("walk", "run", features=("u",), first=(standardize(0),))
+    assert fit(samples, ordinary, DataSettings(missing=rule, holdout=0.25)).X.dtype == np.float32
+
+
 def test_columns_that_are_missing(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "u,w,label\n" + "1,2,walk\n" * N)
     place = f"{tmp_path}/a.csv"

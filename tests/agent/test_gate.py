@@ -278,6 +278,19 @@ def test_a_worse_model_is_held_but_not_used_and_a_better_one_is(tmp_path: Path) 
     assert device.status.uses is None
 
 
+def test_without_its_gate_a_kept_model_that_it_held_back_is_used(tmp_path: Path) -> None:
+    """It has the number 0 in its generation, as weights that nobody has trained have."""
+    device = Device(tmp_path)
+    device.follows(1, GOOD)
+    body = CODECS["float32"].encode(np.array([-BAD, BAD, BAD, -BAD, 0, 0], np.float32))
+    model_file.save(
+        device.folder / model_file.FILE, pack(TASK), pack(Model(generation=2, round=0, body=body))
+    )
+    assert device.predicts_rightly
+    device.settings = device.settings.model_copy(update={"predict": PredictSettings(tolerance=None)})
+    assert not device.predicts_rightly
+
+
 def test_without_a_tolerance_every_new_model_is_used(tmp_path: Path) -> None:
     device = Device(tmp_path, None)
     device.follows(1, GOOD)

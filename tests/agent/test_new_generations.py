@@ -82,6 +82,20 @@ def test_a_generation_that_begins_with_a_good_model_is_used_at_once(tmp_path: Pa
     assert answered(device, tmp_path) == (2, 0)
 
 
+def test_a_good_model_of_round_0_is_used_though_the_device_ended_before_it_put_the_other_away(
+    tmp_path: Path,
+) -> None:
+    """Nothing may follow it: the file of the model before must not stay in use for ever."""
+    device = Device(tmp_path, None)
+    device.hears(trained(7, 1))
+    device.hears(announced(untrained(2), 1, 2))
+    assert answered(device, tmp_path) == (1, 7)
+    good = pack(Model(generation=3, round=0, body=bytes(4 * TASK.network.schema.size)))
+    model_file.save(device.folder / model_file.FILE, pack(TASK), good)
+    assert (device.folder / model_file.USED).exists()
+    assert answered(device, tmp_path) == (3, 0)
+
+
 def test_a_device_that_holds_no_model_yet_has_the_first_weights(tmp_path: Path) -> None:
     device = Device(tmp_path, None)
     device.hears(announced(untrained(1), 1, 1))

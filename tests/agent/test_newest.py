@@ -19,7 +19,7 @@ from agent.sources import CsvSource, Samples, open_source
 from agent.sources import newest as thinning
 from agent.sources.newest import Newest
 from agent.sources.said import Said
-from agent.sources.times import Times, seconds
+from agent.sources.times import Times, seconds, written
 from fedge.errors import ConfigError, DataError
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.wire.messages.task import Task
@@ -327,6 +327,29 @@ def test_a_device_whose_own_clock_is_behind_believes_the_rows(tmp_path: Path) ->
     assert values(samples) == list(range(79, 100))
     assert samples.ahead is not None
     assert (samples.ahead.count, samples.ahead.rows) == (21, 21)
+
+
+@pytest.mark.usefixtures("slack")
+@pytest.mark.parametrize("first", [0, 20])
+def test_a_wrong_clock_at_the_beginning_costs_no_row_of_later(first: int, tmp_path: Path) -> None:
+    """Of all rows three in a hundred lie in the future, and more of the first or the newest ones."""
+    file = days_of(tmp_path / "a.csv", {first: IN_2099, first + 2: IN_2099, first + 4: IN_2099})
+    samples = source(file, "5 days").read()
+    assert values(samples) == [*range(79, 100), first, first + 2, first + 4]
+    assert samples.ahead is not None
+    assert samples.ahead.believed == written(NOW_S)
+
+
+def test_what_was_forgotten_while_few_rows_were_there_comes_back(tmp_path: Path) -> None:
+    """Of twenty rows one in the future is a twentieth, of ten it is more: then these rows are believed."""
+    file = days_of(tmp_path / "a.csv", {5: IN_2099}, rows=10)
+    reading = source(file, "5 days")
+    assert values(reading.read()) == [5]
+    with file.open("a") as more:
+        more.writelines(line(NOW_S + i, 100 + i) for i in range(20))
+    found = values(reading.read())
+    assert found == [0, 1, 2, 3, 4, *range(6, 10), *range(100, 120), 5]
+    assert found == values(source(file, "5 days").read())
 
 
 def test_check_and_log_name_the_row_and_what_to_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

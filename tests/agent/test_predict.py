@@ -297,3 +297,20 @@ def test_a_model_for_another_network_is_damage(tmp_path: Path) -> None:
     hold(tmp_path, CLASSIFIER, LINE)
     with pytest.raises(StateError, match=r"is damaged \(float32: 12 bytes where 6 weights take 24\)"):
         predicted(tmp_path, "u,v\n1,2\n")
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_a_fine_column_is_exact_however_far_the_rows_of_a_file_lie_apart(tmp_path: Path, kind: str) -> None:
+    """Which column is fine is for the task to say. For 100 rows of three decades float32 would do."""
+    first = Standardize(mean=np.float32([1.7e9]).tobytes(), scale=np.float32([1]).tobytes(), rest=bytes(4))
+    network = NetworkSpec(inputs=1, layers=(first, Dense(units=1)), loss="mse")
+    hold(tmp_path, Task(network=network, features=("u",), targets=("late",)), model(1, 0))
+    seconds = [*np.linspace(1e9, 2e9, 100).tolist(), np.float32(1.7e9).item() + 0.25]
+    file = tmp_path / f"new.{kind}"
+    if kind == "csv":
+        file.write_text("u\n" + "".join(f"{u!r}\n" for u in seconds))
+    else:
+        np.savez(file, X=np.array(seconds)[:, None], features=["u"])
+    out = io.StringIO()
+    predict(settings_in(tmp_path), file, out, as_json=True)
+    assert json.loads(out.getvalue())["predictions"][100]["targets"] == {"late": 0.25}

@@ -95,10 +95,13 @@ def test_values_of_a_csv_are_as_they_stand_there(tmp_path: Path) -> None:
     np.testing.assert_array_equal(seen(source.read()), 1.7e9 + np.arange(N + 50) + 0.25)
 
 
-def test_newest_rows_order_of_time_and_several_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backwards", [False, True])
+def test_newest_rows_order_of_time_and_several_files(tmp_path: Path, *, backwards: bool) -> None:
+    """The rows of `b.csv` that are forgotten stand before those that are kept, or behind them."""
     csv(tmp_path / "b.csv")
-    text = (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()
-    (tmp_path / "b.csv").write_text("\n".join([text[0], *reversed(text[1:]), ""]), encoding="utf-8")
+    first, *lines = (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()
+    lines = lines[::-1] if backwards else lines
+    (tmp_path / "b.csv").write_text("\n".join([first, *lines, ""]), encoding="utf-8")
     csv(tmp_path / "a.csv", N, 500)
     settings = CsvSettings(source="csv", path=tmp_path, time="seen", newest=700)
     with (tmp_path / "a.csv").open() as file:

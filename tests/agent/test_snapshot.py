@@ -386,3 +386,16 @@ def test_names_of_columns_are_described_as_a_terminal_can_show_them(tmp_path: Pa
     said = describe(settings)
     assert "column a\\ud800: 48 values" in said
     assert "\x1b" not in said
+
+
+def test_a_fine_column_is_told_of_exactly_and_of_the_training_rows_alone(tmp_path: Path) -> None:
+    """Seconds that spread 30: numbers of float32 are 128 apart there, and those that are held out lie far."""
+    device = Device(tmp_path, "holdout = 0.25\n")
+    seconds = 1.7e9 + np.random.default_rng(4).normal(17, 30, 100).round(2)
+    seconds[75:] += 5_000
+    device.write(np.column_stack([seconds, ROWS[:100, 1:]]))
+    found = Moments.from_bytes(device.survey().features, 2)
+    spread = np.sqrt(found.m2[0] / found.count[0])
+    assert found.count[0] == 75
+    assert spread == pytest.approx(seconds[:75].std(), rel=0.05)
+    assert abs(found.mean[0] - seconds[:75].mean()) <= 0.05 * spread

@@ -208,6 +208,12 @@ def test_where_the_ledger_keeps_no_good_model_the_files_stay_as_they_are(tmp_pat
     ledger.close()
 
 
+@pytest.mark.timeout(20)
+def test_generations_are_not_counted_through(ledger: Ledger) -> None:
+    """The number of a generation that begins above what devices have seen may be any."""
+    assert ledger.trained_before(2**40) == RoundId(1, 4)
+
+
 def test_the_best_model_is_kept_until_a_new_generation_has_trained(ledger: Ledger) -> None:
     """Also where its round is older than those that are kept."""
     begin_anew(ledger)

@@ -37,11 +37,12 @@ def test_every_deliberate_mistake_is_found(
     name: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
     variant, key = VARIANTS[name], f"worlds/{name}"
+    cache = getattr(pytestconfig, "cache", None)  # none with `-p no:cacheprovider`
     variant.make(monkeypatch)
-    outcome = caught(variant, pytestconfig.cache.get(key, None) if pytestconfig.cache else None)
+    outcome = caught(variant, cache.get(key, None) if cache else None)
     assert outcome is not None, f"{name}: not found in {variant.within} worlds"
-    if pytestconfig.cache:
-        pytestconfig.cache.set(key, outcome.seed)
+    if cache:
+        cache.set(key, outcome.seed)
 
 
 def test_at_least_fourteen_mistakes_are_tried() -> None:

@@ -62,7 +62,10 @@ class RoundQueries(GenerationQueries):
 
     def trained_before(self, generation: int) -> RoundId | None:
         """The newest round that made a model in the generations before one, if not just its first weights."""
-        for earlier in range(generation - 1, 0, -1):
+        rows = self._all(
+            "SELECT DISTINCT generation FROM rounds WHERE generation < ? ORDER BY generation DESC", generation
+        )
+        for (earlier,) in rows:
             last = self.last_trained(earlier)
             if last is not None and (last.round > 0 or not self.surveyed(earlier)):
                 return last
