@@ -74,10 +74,10 @@ def test_the_brokers_configuration_travels_with_it(wheel: zipfile.ZipFile) -> No
 
 @pytest.mark.parametrize("path", ["systemd/fedge-agent@.service", "mosquitto/quarantine-db"])
 def test_what_services_need_travels_with_it(wheel: zipfile.ZipFile, path: str) -> None:
-    code = "import sys; from fedge.deployment import units as u; print(u.shipped(sys.argv[1]).decode(), end='')"
+    code = "import sys; from fedge.deployment import units; print(units.shipped(sys.argv[1]).decode())"
     done = run({**os.environ, "PYTHONPATH": str(wheel.filename)}, "-c", code, path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (ROOT / "deploy" / path).read_text(encoding="utf-8")
+    assert done.stdout == (ROOT / "deploy" / path).read_text(encoding="utf-8") + "\n"
 
 
 def test_it_has_three_commands(wheel: zipfile.ZipFile) -> None:
