@@ -175,3 +175,8 @@ def test_the_agent_loads_none_of_the_heavy_packages() -> None:
     loaded = set(done.stdout.split())
     assert loaded >= {"agent", "fedge", "paho"}
     assert not loaded & (heavy | {"aggregator", "fleet"})
+
+
+@pytest.mark.parametrize("name", fedge.__all__)
+def test_the_api_has_what_it_promises(name: str) -> None:
+    assert getattr(fedge, name) is not None
