@@ -26,7 +26,7 @@ __all__ = [
     "fedsgd",
 ]
 
-_MODULES = {"Plan": "plan", "fedsgd": "plan", "Schema": "schema"}
+_MODULES = {"Plan": "algorithms.plan", "fedsgd": "algorithms.plan", "Schema": "nn.schema"}
 
 
 def __getattr__(name: str) -> object:

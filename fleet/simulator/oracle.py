@@ -471,8 +471,8 @@ class Oracle:
             if answer.digest in book.set_aside:
                 raise Violation(
                     Invariant.NONE_THAT_IS_SET_ASIDE,
-                    f"{device}'s update of round {round_id} counts, and was set aside",
-                )  # nosec B608 # a message, and no SQL
+                    f"{device}'s update of round {round_id} counts, and was set aside",  # nosec B608 # no SQL
+                )
             if answer.digest in book.counted:
                 raise Violation(
                     Invariant.ONE_UPDATE_COUNTS, f"{device}'s update of round {round_id} counts twice"

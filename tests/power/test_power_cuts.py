@@ -27,7 +27,7 @@ def test_a_store_that_does_not_sync_its_commits_is_caught(tmp_path: Path) -> Non
 
 
 def _sync_at_checkpoints_only(code: Path) -> None:
-    store = code / "fedge" / "store" / "databases.py"
+    store = code / "fedge" / "storage" / "databases.py"
     text = store.read_text(encoding="utf-8")
     assert "PRAGMA synchronous=FULL" in text
     store.write_text(text.replace("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"), encoding="utf-8")
