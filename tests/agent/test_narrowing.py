@@ -14,11 +14,15 @@ from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, Rescale, Standardize
 from fedge.wire.messages.task import Task
 
 SECONDS = 1.7e9 + 0.25 + np.arange(160.0)
-NARROW = np.float32([1.7e9]).tobytes()
+NARROW = np.array([1.7e9], np.float32).tobytes()
 SETTINGS = DataSettings(missing="fill")
 UNSURVEYED: tuple[LayerSpec, ...] = ()
-NARROWED = (Standardize(mean=NARROW, scale=np.float32([50]).tobytes()),)
-EXACT = (Standardize(mean=NARROW, scale=np.float32([50]).tobytes(), rest=np.float32([13]).tobytes()),)
+NARROWED = (Standardize(mean=NARROW, scale=np.array([50], np.float32).tobytes()),)
+EXACT = (
+    Standardize(
+        mean=NARROW, scale=np.array([50], np.float32).tobytes(), rest=np.array([13], np.float32).tobytes()
+    ),
+)
 
 
 def told(folder: Path, task: Task, seconds: np.ndarray = SECONDS) -> dict[str, Finding]:
@@ -47,8 +51,8 @@ def test_a_feature_is_named_where_the_survey_has_settled_that_it_is_narrowed(
 
 
 def test_a_target_is_named_whatever_features_are_and_no_new_generation_helps(tmp_path: Path) -> None:
-    first = Standardize(mean=bytes(4), scale=np.float32([1]).tobytes(), rest=bytes(4))
-    last = Rescale(mean=NARROW, scale=np.float32([50]).tobytes())
+    first = Standardize(mean=bytes(4), scale=np.array([1], np.float32).tobytes(), rest=bytes(4))
+    last = Rescale(mean=NARROW, scale=np.array([50], np.float32).tobytes())
     spec = NetworkSpec(inputs=1, layers=(first, Dense(units=1), last), loss="mse")
     found = told(tmp_path, Task(network=spec, features=("heat",), targets=("seen",)))
     assert found["float32"].column == "seen"
@@ -60,7 +64,10 @@ def test_how_far_a_value_lies_is_told_of_the_value_as_it_was_read(tmp_path: Path
     mean = np.float64(np.float32(1.7e9)) + 13
     seconds = np.where(np.arange(160) == 7, mean + 100, mean + np.arange(160) % 2)
     first = Standardize(
-        mean=NARROW, scale=np.float32([1]).tobytes(), rest=np.float32([13]).tobytes(), clip=20
+        mean=NARROW,
+        scale=np.array([1], np.float32).tobytes(),
+        rest=np.array([13], np.float32).tobytes(),
+        clip=20,
     )
     found = told(tmp_path, of_time((first,)), seconds)
     assert "100 standard deviations" in found["far"].what

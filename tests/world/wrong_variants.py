@@ -537,7 +537,7 @@ def surveys_merged_by_samples(patch: Patch) -> None:
         patch.setitem(survey.RULES, rule, pooled)  # type: ignore[attr-defined]
 
 
-@variant("a device that is left out averaged again", Invariant.BEGINNING, within=200, needs=["a bad model"])
+@variant("a device that is left out averaged again", Invariant.BEGINNING, within=600, needs=["a bad model"])
 def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
     def with_it(*values: Any, without: Any = ()) -> Updates:
         return Updates(*values)
@@ -548,7 +548,7 @@ def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
 @variant(
     "rounds since not moved to the model gone back to",
     Invariant.BEGINNING,
-    within=200,
+    within=1_000,
     needs=["a bad model"],
 )
 def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
