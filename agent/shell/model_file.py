@@ -51,14 +51,18 @@ def save(
     Raises:
         StateError: it cannot be written; the one before is untouched.
     """
+    told = {
+        **({} if max_samples is None else {"max_samples": max_samples}),
+        **({"untrained": True} if untrained else {}),
+    }
+    beside = encoding.encode(told)
     fields = {
         "v": _VERSION,
         "task": task,
         "task_digest": hashlib.sha256(task).digest(),
         "model": model,
         "model_digest": hashlib.sha256(model).digest(),
-        **({} if max_samples is None else {"max_samples": max_samples}),
-        **({"untrained": True} if untrained else {}),
+        **({"told": beside, "told_digest": hashlib.sha256(beside).digest()} if told else {}),
     }
     atomic_write(path, encoding.encode(fields))
 
@@ -125,6 +129,7 @@ def read(path: Path) -> StoredModel | None:
         if fields.get("v") != _VERSION:
             raise ProtocolError(f"layout {fields.get('v')!r}, this program knows {_VERSION}")
         task, model = (_checked(fields, name) for name in ("task", "model"))
+        told = _told(fields)
         return StoredModel(
             task=task,
             task_digest=fields["task_digest"],
@@ -132,8 +137,8 @@ def read(path: Path) -> StoredModel | None:
             model=model,
             model_digest=fields["model_digest"],
             decoded_model=unpack(model, Model, max_bytes=len(model)),
-            max_samples=cap if isinstance(cap := fields.get("max_samples"), int) else None,
-            untrained=fields.get("untrained") is True,
+            max_samples=cap if isinstance(cap := told.get("max_samples"), int) else None,
+            untrained=told.get("untrained") is True,
         )
     except ProtocolError as error:
         raise DamagedState(
@@ -172,6 +177,14 @@ def require(path: Path) -> StoredModel:
         names = ", ".join(held.unknown)
         raise ConfigError(f"{path}: this program (Fedge {__version__}) cannot do {names}; upgrade it")
     return held
+
+
+def _told(fields: dict[str, object]) -> dict[str, object]:
+    """What was told with them; files of 0.2.0 hold nothing of the kind."""
+    if not {"told", "told_digest"} & fields.keys():
+        return {}
+    beside = _checked(fields, "told")
+    return encoding.decode(beside, max_bytes=len(beside))
 
 
 def _checked(fields: dict[str, object], name: str) -> bytes:

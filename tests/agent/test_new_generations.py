@@ -10,6 +10,7 @@ import pytest
 from agent.cli.predict import predict
 from agent.shell import model_file
 from fedge.algorithms.codecs import CODECS
+from fedge.errors import DamagedState
 from fedge.nn import first_weights
 from fedge.wire.frames import split
 from fedge.wire.messages.envelope import seal
@@ -100,3 +101,23 @@ def test_a_device_that_holds_no_model_yet_has_the_first_weights(tmp_path: Path) 
     device = Device(tmp_path, None)
     device.hears(announced(untrained(1), 1, 1))
     assert answered(device, tmp_path) == (1, 0)
+
+
+def test_no_changed_bit_of_the_file_changes_what_it_says(tmp_path: Path) -> None:
+    """What was told with a model has a digest of its own, as task and model have."""
+    file = tmp_path / model_file.FILE
+    model_file.save(file, pack(TASK), untrained(2), 1_000, untrained=True)
+    whole, right = file.read_bytes(), model_file.read(file)
+    assert right is not None
+    assert (right.max_samples, right.untrained) == (1_000, True)
+    silent = []
+    for offset in range(len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[offset] ^= 0x10
+        file.write_bytes(bytes(spoilt))
+        try:
+            if model_file.read(file) != right:
+                silent.append(offset)
+        except DamagedState:
+            continue
+    assert silent == []
