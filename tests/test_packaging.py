@@ -177,6 +177,12 @@ def test_the_agent_loads_none_of_the_heavy_packages() -> None:
     assert not loaded & (heavy | {"aggregator", "fleet"})
 
 
+def test_a_name_of_before_is_still_read_with_a_hint() -> None:
+    with pytest.warns(DeprecationWarning, match=r"fedge\.Conflict"):
+        before = fedge.GaveWay
+    assert before is fedge.Conflict
+
+
 @pytest.mark.parametrize("name", fedge.__all__)
 def test_the_api_has_what_it_promises(name: str) -> None:
     assert getattr(fedge, name) is not None
