@@ -394,6 +394,7 @@ def test_a_series_with_a_value_for_each_row_is_refused_before_it_fills_the_memor
         assert part in str(refused.value)
 
 
+@pytest.mark.slow
 def test_recordings_that_are_forgotten_take_a_bounded_part_of_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
