@@ -28,10 +28,10 @@ from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.stopping import Stopping
 from aggregator.core.verdicts import Answer
 from benchmarks.machine import description
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
@@ -107,7 +107,7 @@ def fleet(size: int) -> Federation:
         fleet=Devices([*answered, *LATE]),
         voters=Devices([*answered, *LATE]),
         online=Devices([*answered, *LATE]),
-        abilities=PerDevice(dict.fromkeys([*answered, *LATE], frozenset(CAN))),
+        abilities=PerDevice(dict.fromkeys([*answered, *LATE], frozenset(can()))),
         beat_due_s=1e9,
     )
     return counted_anew(state)
@@ -116,7 +116,7 @@ def fleet(size: int) -> Federation:
 def told(state: Federation, device: str, *, online: bool = True, no: Decline | None = None) -> Federation:
     """The state after a status."""
     status = Status(
-        online=online, boot=b"b" * 16, connection=1, version="0", can=tuple(sorted(CAN)), declined=no
+        online=online, boot=b"b" * 16, connection=1, version="0", can=tuple(sorted(can())), declined=no
     )
     return rounds.step(state, on.StatusSeen(1.0, device, status))[0]
 
@@ -139,7 +139,7 @@ def sent(device: str) -> tuple[Update, list[Frame]]:
         steps=1,
         kind="weights",
         codec="float32",
-        body=CODECS["float32"].encode(np.ones(TASK.network.schema.size, np.float32)),
+        body=float32.encode(np.ones(TASK.network.schema.size, np.float32)),
     )
     whole = pack(update)
     return update, [unpack(frame, Frame) for frame in split(whole, -(-len(whole) // 2))]

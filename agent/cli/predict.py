@@ -18,7 +18,7 @@ from agent.shell import model_file
 from agent.sources import CsvSource, NpzSource, Samples, Source
 from agent.sources.exclusions import exclude
 from agent.sources.said import NOTHING, Said
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.nn import Network
 from fedge.nn.spec import takes_float64
@@ -92,7 +92,7 @@ def _source(file: Path, data: DataSettings, task: Task) -> Source:
 
 def _weights(path: Path, task: Task, model: Model) -> NDArray[np.float32]:
     try:
-        return CODECS[model.codec].decode(model.body, task.network.schema.size)
+        return CODECS.make(model.codec).decode(model.body, task.network.schema.size)
     except ProtocolError as error:
         raise StateError(
             f"{path}: is damaged ({error}); delete it, and the agent fetches it again"

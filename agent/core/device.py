@@ -8,7 +8,7 @@ from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings
 from agent.settings.sources import DEFAULT_SOURCE
 from fedge.identity.trust import Signers
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Decline
@@ -78,7 +78,7 @@ class Device:
     """When this device takes up work."""
     offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
     """The names of its sources."""
-    can: frozenset[str] = CAN
+    can: frozenset[str] = field(default_factory=can)
     """What this program can do, as names of `fedge.wire.capabilities`."""
     own_boots: frozenset[bytes] = frozenset()
     """Boot ids this state folder has had before: their wills and statuses are our own."""

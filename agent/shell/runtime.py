@@ -27,7 +27,7 @@ from agent.shell.startup import Opened
 from agent.trainers.assignment import Assignment
 from agent.trainers.comparison import Judgement
 from agent.trainers.worker import Worker
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.registry import CODECS
 from fedge.data.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.identity import ed25519
@@ -408,4 +408,4 @@ class Runtime:
 
 
 def _weights(model: Model) -> NDArray[np.float32]:
-    return CODECS[model.codec].decode(model.body, len(model.body) // 4)
+    return CODECS.make(model.codec).decode(model.body, len(model.body) // 4)

@@ -16,8 +16,8 @@ from agent.trainers.data import Data
 from agent.trainers.figures import finite, measured
 from agent.trainers.survey import survey_of
 from agent.trainers.timekeeping import Timekeeper
-from fedge.algorithms.codecs import CODECS
 from fedge.algorithms.local.shuffling import generator
+from fedge.algorithms.registry import CODECS
 from fedge.algorithms.trainer import Job, Trainer
 from fedge.nn import Network
 from fedge.nn.spec import clip_of
@@ -84,7 +84,7 @@ class Contributor:
         network = self._network_of(assignment)
         job = Job(
             network,
-            weights,
+            {"weights": weights},
             network.prepare(dataset.X),
             network.prepare_targets(dataset.y),
             manifest.plan,
@@ -92,6 +92,8 @@ class Contributor:
         )
         trained = self._trainer.work(job, self._within_limits(job, cancelled))
         check(trained.vector, weights)
+        codec = CODECS.make(manifest.plan.codec, manifest.plan.codec_options)
+        body, _ = codec.encode(trained.vector, codec.init(len(weights)), job.rng)
         metrics = {
             "loss_before": trained.loss_before,
             "loss_after": trained.loss_after,
@@ -116,7 +118,7 @@ class Contributor:
             steps=trained.steps,
             kind=WEIGHTS,
             codec=manifest.plan.codec,
-            body=CODECS[manifest.plan.codec].encode(trained.vector),
+            body=body,
             metrics=finite(metrics),
         )
 

@@ -14,11 +14,11 @@ from agent.data.snapshot import Snapshot
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.sources import Source
 from agent.trainers.assignment import Assignment
+from agent.trainers.built_in import BuiltIn
 from agent.trainers.comparison import Judgement, judge
 from agent.trainers.contribution import Contributor
 from agent.trainers.data import Data
 from agent.trainers.declines import declined, unforeseen
-from agent.trainers.sgd import Sgd
 from fedge.algorithms.trainer import Cancelled, Trainer
 from fedge.service.liveness import Pulse
 from fedge.wire.freshness import round_of
@@ -46,7 +46,7 @@ class Worker:
         trainer: Trainer | None = None,
     ) -> None:
         self._data = Data(settings, sources, snapshots or {})
-        self._contributor = Contributor(settings, self._data, trainer or Sgd())
+        self._contributor = Contributor(settings, self._data, trainer or BuiltIn())
         self._post = post
         self._jobs: SimpleQueue[Assignment | Judgement] = SimpleQueue()
         self._current: Assignment | None = None

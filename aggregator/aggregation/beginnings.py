@@ -33,7 +33,7 @@ from aggregator.aggregation.survey import Unmeasured
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import Beginning
 from fedge import __version__
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules import bounds, mean
 from fedge.algorithms.rules.bounds import Factors
 from fedge.errors import DamagedState, DataError
@@ -233,4 +233,4 @@ def _model(ledger: LedgerReader, round_id: RoundId, size: int) -> Vector:
     if digest is None:
         raise DataError(f"the model of round {round_id} is not kept any more")
     message = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
-    return CODECS[message.codec].decode(message.body, size)
+    return CODECS.make(message.codec).decode(message.body, size)

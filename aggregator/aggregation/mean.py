@@ -14,7 +14,7 @@ from aggregator.aggregation.probes import Trial
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules.bounds import Bounds, Factors, bounds, clipped, distance
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.errors import DamagedState
@@ -132,7 +132,7 @@ class Updates:
             update = read(self._ledger, device, answer)
             if not isinstance(update, Update) or update.samples != answer.samples:
                 raise damaged(device, f"another update, for round {self._round}")
-            yield device, CODECS[update.codec].decode(update.body, self._size)
+            yield device, CODECS.make(update.codec).decode(update.body, self._size)
 
 
 def mean_of(

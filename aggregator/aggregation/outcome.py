@@ -35,7 +35,8 @@ from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
 from fedge import nn
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
+from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules import bounds
 from fedge.algorithms.rules.bounds import Factors, distance
 from fedge.algorithms.rules.columns import Outlying
@@ -477,7 +478,7 @@ def _spread(task: Task, devices: float) -> Task:
 
 def model_message(round_id: RoundId, vector: Vector) -> bytes:
     """A round's model as it is announced, stored and hashed."""
-    body = CODECS["float32"].encode(vector)
+    body = float32.encode(vector)
     return pack(Model(generation=round_id.generation, round=round_id.round, body=body))
 
 
@@ -489,7 +490,7 @@ def weights_of(ledger: LedgerReader, model: Blob, size: int) -> Vector:
 def vector_of(ledger: LedgerReader, digest: bytes, size: int) -> Vector:
     """The vector of a model in the ledger by its digest, of shape (size,)."""
     message = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
-    return CODECS[message.codec].decode(message.body, size)
+    return CODECS.make(message.codec).decode(message.body, size)
 
 
 def blob_of(data: bytes, slot: int) -> Blob:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation.figures import fault, known
 from aggregator.aggregation.survey import Measured, Refusal, check
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules.bounds import distance
 from fedge.errors import ProtocolError
 from fedge.wire.freshness import RoundId, round_of
@@ -119,11 +119,11 @@ def _judge_vector(terms: Terms, update: Update) -> Admitted | Refusal:
         return _judge_figures(update)
     if update.kind != WEIGHTS:
         return Refusal(Reason.WRONG_KIND, f"an update of kind {update.kind!r}: the plan asks for weights")
-    if update.codec not in CODECS or update.codec != terms.codec:
+    if update.codec not in CODECS.names() or update.codec != terms.codec:
         detail = f"encoded as {update.codec!r}: the plan asks for {terms.codec!r}"
-        return Refusal(Reason.WRONG_KIND if update.codec in CODECS else Reason.UNSUPPORTED, detail)
+        return Refusal(Reason.WRONG_KIND if update.codec in CODECS.names() else Reason.UNSUPPORTED, detail)
     try:
-        vector: NDArray[Any] = CODECS[update.codec].decode(update.body, terms.weights)
+        vector: NDArray[Any] = CODECS.make(update.codec).decode(update.body, terms.weights)
     except ProtocolError as error:
         return Refusal(Reason.WRONG_LENGTH, str(error))
     # One pass without a mask of p booleans: a sum is finite unless a term is not, or it overflows, and

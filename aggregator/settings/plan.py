@@ -1,9 +1,11 @@
 """`[plan]` of `federation.toml`."""
 
-from pydantic import ConfigDict, field_validator
+from typing import Self
 
-from fedge.algorithms.codecs import CODECS
+from pydantic import ConfigDict, field_validator, model_validator
+
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.registry import CODECS, LOCAL
 from fedge.service.settings import number_of
 
 
@@ -14,9 +16,8 @@ class PlanSection(Plan):
 
     _numbers = field_validator("*", mode="before")(number_of)
 
-    @field_validator("codec")
-    @classmethod
-    def _known(cls, codec: str) -> str:
-        if codec not in CODECS:
-            raise ValueError(f"unknown value {codec!r}; accepted: {', '.join(CODECS)}")
-        return codec
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        CODECS.make(self.codec, self.codec_options)
+        LOCAL.make(self.local_name, self.local_options)
+        return self

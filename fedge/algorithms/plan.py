@@ -1,10 +1,19 @@
 """What the aggregator asks of a chosen device in one training round."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedge.wire.names import WireName, mark_unknown, tidy
 
 MAX_EPOCHS = 1_000
+MAX_OPTIONS = 32
+"""Options of one part."""
+
+OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Option = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=200)]
+PartOptions = Annotated[dict[OptionName, Option], Field(max_length=MAX_OPTIONS)]
+"""What one part of an algorithm is told; what the names mean only the part knows."""
 
 
 class Plan(BaseModel):
@@ -32,9 +41,20 @@ class Plan(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """λ of g ← g + λ w: how strongly weights are drawn to zero."""
     codec: WireName = "float32"
-    """How the update's vector becomes bytes; a name in `fedge.algorithms.codecs`."""
+    """How the update's vectors become bytes: a file in `fedge.algorithms.codecs`."""
+    codec_options: PartOptions | None = None
+    """What the codec is told, by its own names."""
+    local: WireName | None = None
+    """The local algorithm: a file in `fedge.algorithms.local`; none: `sgd`."""
+    local_options: PartOptions | None = None
+    """What the local algorithm is told, by its own names."""
 
     _settled = model_validator(mode="after")(mark_unknown)
+
+    @property
+    def local_name(self) -> str:
+        """The name of the local algorithm."""
+        return self.local or "sgd"
 
     @property
     def unknown(self) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """What the agent needs of whoever trains on its device: `Trainer`.
 
-`agent.trainers.sgd.Sgd` is the built-in one. The owner of a device chooses, never the federation: it sends
+`agent.trainers.built_in.BuiltIn` is the one that comes with the agent: it runs
+the plan's local algorithm. The owner of a device chooses, never the federation: it sends
 data, a model and a plan, and cannot name code.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,8 +44,8 @@ class Job:
 
     network: Network
     """What is trained: p parameters in one flat vector."""
-    weights: Array
-    """The announced model, of shape (p,), float32."""
+    received: Mapping[str, Array]
+    """The announced model: `weights`, of shape (p,), float32, and the further vectors of the algorithm."""
     X: Array
     """The training part of the device's samples, prepared for the network, of shape (n, d), n ≥ 1."""
     y: Array
@@ -53,20 +54,34 @@ class Job:
     """Epochs, batch size, learning rate and more, within the owner's limits."""
     rng: np.random.Generator
     """For all that is random: seeded by round and device, so that the same job gives the same weights."""
+    state: Mapping[str, Array] = field(default_factory=dict)
+    """What the algorithm remembers of this device's last admitted round; at first that of its `init`."""
+
+    @property
+    def weights(self) -> Array:
+        """The weights of the announced model, of shape (p,), float32."""
+        return self.received["weights"]
 
 
 @dataclass(frozen=True)
 class Trained:
     """What local training leads to."""
 
-    vector: Array
-    """The new weights, of shape (p,)."""
+    vectors: Mapping[str, Array]
+    """The new `weights`, of shape (p,), and what else the algorithm sends."""
     steps: int
     """How many times the weights were changed."""
     loss_before: float
     """Mean over the training samples, at the weights that training began from."""
     loss_after: float
-    """Mean over the training samples, at `vector`."""
+    """Mean over the training samples, at the new weights."""
+    state: Mapping[str, Array] = field(default_factory=dict)
+    """What is to be remembered if the update is admitted."""
+
+    @property
+    def vector(self) -> Array:
+        """The new weights, of shape (p,)."""
+        return self.vectors["weights"]
 
 
 class Trainer(Protocol):

@@ -7,8 +7,8 @@ half understands, whatever the manifest lists.
 | name | what |
 |---|---|
 | `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
-| `local:NAME` | a local algorithm: `sgd` |
-| `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`) |
+| `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: something to tell it |
+| `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`); `codec:NAME.OPTION` as above |
 | `layer:NAME` | a layer of the network (`fedge.nn.spec`); `layer:NAME.FIELD`: a field of one |
 | `loss:NAME`, `network:NAME` | another loss, another part of a network |
 | `plan:NAME` | a field of the plan (`fedge.algorithms.plan`) that came after 0.2.0 |
@@ -19,9 +19,10 @@ half understands, whatever the manifest lists.
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
-from fedge.algorithms.codecs import CODECS
-from fedge.algorithms.plan import Plan
+from fedge.algorithms.plan import PartOptions, Plan
+from fedge.algorithms.registry import CODECS, LOCAL, Registry
 from fedge.data.rules import NAMES, Proposal
 from fedge.nn.spec import ADDED, LAYERS, LOSSES, NetworkSpec, names_of
 from fedge.wire.messages.manifest import Manifest
@@ -29,7 +30,6 @@ from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 
 PHASES = ("survey", "train", "evaluate")
-LOCAL = ("sgd",)
 STATES = ("open", "done")
 
 OF_MODEL = frozenset({"layer", "loss", "network"})
@@ -47,18 +47,19 @@ BASE = frozenset(
 BASE_PLAN = frozenset({"epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "codec"})
 """The plan's fields that 0.2.0 obeys: they belong to `local:sgd`."""
 
-CAN = frozenset(
-    {
-        *(f"phase:{name}" for name in PHASES),
-        *(f"local:{name}" for name in LOCAL),
-        *(f"codec:{name}" for name in CODECS),
-        *(f"layer:{name}" for name in LAYERS),
-        *(f"layer:{layer}.{name}" for layer, names in ADDED.items() for name in names),
-        *(f"data:{name}" for name in NAMES),
-        *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),
-    }
-)
-"""What this program can."""
+
+def can() -> frozenset[str]:
+    """What this program can, with the extensions that it has loaded."""
+    return frozenset(
+        {
+            *(f"phase:{name}" for name in PHASES),
+            *(f"layer:{name}" for name in LAYERS),
+            *(f"layer:{layer}.{name}" for layer, names in ADDED.items() for name in names),
+            *(f"data:{name}" for name in NAMES),
+            *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),
+            *(name for registry in (LOCAL, CODECS) for name in _of_registry(registry)),
+        }
+    )
 
 
 @lru_cache(maxsize=16)
@@ -100,12 +101,12 @@ def lacking(needed: frozenset[str], can: frozenset[str]) -> tuple[str, ...]:
 
 def unknown_in_task(task: Task) -> tuple[str, ...]:
     """What of a task this program does not know, as names."""
-    return lacking(frozenset({*_of_network(task.network), *_of_rules(task.rules)}), CAN)
+    return lacking(frozenset({*_of_network(task.network), *_of_rules(task.rules)}), can())
 
 
 def unknown_in_model(model: Model) -> tuple[str, ...]:
     """What of a model this program does not know, as names."""
-    return lacking(frozenset({f"codec:{model.codec}"}), CAN)
+    return lacking(frozenset({f"codec:{model.codec}"}), can())
 
 
 def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
@@ -129,10 +130,20 @@ def told(can: tuple[str, ...] | None) -> frozenset[str]:
 
 
 def _of_plan(plan: Plan) -> Iterator[str]:
-    yield "local:sgd"
-    yield f"codec:{plan.codec}"
+    yield from _of_part("local", plan.local_name, plan.local_options)
+    yield from _of_part("codec", plan.codec, plan.codec_options)
     asked = (name for name in Plan.model_fields if getattr(plan, name) is not None)
     yield from (f"plan:{name}" for name in (*asked, *plan.unknown) if name not in BASE_PLAN)
+
+
+def _of_part(kind: str, name: str, options: PartOptions | None) -> Iterator[str]:
+    yield f"{kind}:{name}"
+    yield from (f"{kind}:{name}.{option}" for option in options or ())
+
+
+def _of_registry(registry: Registry[Any]) -> Iterator[str]:
+    for name, entry in registry.entries().items():
+        yield from _of_part(registry.kind, name, dict.fromkeys(entry.options.model_fields, True))
 
 
 def _of_rules(rules: Proposal | None) -> Iterator[str]:

@@ -18,7 +18,7 @@ from agent.shell.memory import Memory
 from agent.shell.runtime import Runtime
 from agent.shell.startup import open_device
 from aggregator.shell.signing import key_file, read_signer
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.identity import ed25519
 from fedge.identity.trust import Signer, lengthened, succession
@@ -77,7 +77,7 @@ class Federation:
 def model(round_: int, generation: int = 1) -> bytes:
     """What is learnt in a round; another one in each."""
     weights = np.random.default_rng([generation, round_]).normal(size=TASK.network.schema.size)
-    body = CODECS["float32"].encode(weights.astype(np.float32))
+    body = float32.encode(weights.astype(np.float32))
     return pack(Model(generation=generation, round=round_, body=body))
 
 

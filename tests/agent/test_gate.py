@@ -24,7 +24,7 @@ from agent.shell import model_file
 from agent.sources import open_sources
 from agent.trainers.comparison import Judgement
 from agent.trainers.worker import Worker
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.data.scores import classification, regression
 from fedge.errors import StateError
 from fedge.nn.spec import Dense, NetworkSpec
@@ -194,7 +194,7 @@ OTHER_TASK = Task(
 def a_model(round_: int, sign: float, task: Task = TASK) -> bytes:
     """The round alone makes another message of the same weights."""
     w = [-sign, sign, sign, -sign, 0, 0] if task is TASK else [0.0] * task.network.schema.size
-    body = CODECS["float32"].encode(np.array(w, np.float32))
+    body = float32.encode(np.array(w, np.float32))
     return pack(Model(generation=1, round=round_, body=body))
 
 
@@ -282,7 +282,7 @@ def test_without_its_gate_a_kept_model_that_it_held_back_is_used(tmp_path: Path)
     """It has the number 0 in its generation, as weights that nobody has trained have."""
     device = Device(tmp_path)
     device.follows(1, GOOD)
-    body = CODECS["float32"].encode(np.array([-BAD, BAD, BAD, -BAD, 0, 0], np.float32))
+    body = float32.encode(np.array([-BAD, BAD, BAD, -BAD, 0, 0], np.float32))
     model_file.save(
         device.folder / model_file.FILE, pack(TASK), pack(Model(generation=2, round=0, body=body))
     )

@@ -23,7 +23,7 @@ from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings
 from fedge.algorithms.plan import Plan
 from fedge.data.disclosure import Public, withheld
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.manifest import Cohort, Manifest
@@ -119,7 +119,7 @@ def test_a_new_connection_greets_first_and_then_says_who_is_there() -> None:
     assert effects == [do.Subscribe(), online(state)]
     assert isinstance(effects[1], do.PublishStatus)
     assert effects[1].status == Status(
-        online=True, boot=BOOT, connection=1, version="0", can=tuple(sorted(CAN))
+        online=True, boot=BOOT, connection=1, version="0", can=tuple(sorted(can()))
     )
     assert (state.link_up, state.returned) == (True, False)
     state, effects = story(state, on.LinkDown(), on.LinkUp(1.0, 2))

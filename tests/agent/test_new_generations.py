@@ -9,7 +9,7 @@ import pytest
 
 from agent.cli.predict import predict
 from agent.shell import model_file
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.errors import DamagedState
 from fedge.nn import first_weights
 from fedge.wire.frames import split
@@ -24,7 +24,7 @@ SEED = 1
 
 
 def untrained(generation: int) -> bytes:
-    body = CODECS["float32"].encode(first_weights(TASK.network, SEED, generation))
+    body = float32.encode(first_weights(TASK.network, SEED, generation))
     return pack(Model(generation=generation, round=0, body=body))
 
 

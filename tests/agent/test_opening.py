@@ -11,7 +11,7 @@ from agent.settings.manners import MannersSettings
 from agent.shell import model_file
 from agent.shell.memory import FILE, Memory
 from agent.shell.startup import open_device
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.model import Model
@@ -38,7 +38,7 @@ def test_it_knows_its_owners_wishes_and_the_source_of_the_task_at_hand(tmp_path:
     settings = AgentSettings.load(tmp_path / "agent.toml", {})
     network = NetworkSpec(inputs=1, layers=(Dense(units=2),), loss="cross-entropy")
     task = Task(network=network, features=("u",), classes=("a", "b"), source="heart")
-    body = CODECS["float32"].encode(np.zeros(network.schema.size, np.float32))
+    body = float32.encode(np.zeros(network.schema.size, np.float32))
     memory = Memory(tmp_path / FILE)
     try:
         fresh = open_device(settings, memory, tmp_path / model_file.FILE, bytes(16), 5.0).state

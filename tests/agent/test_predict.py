@@ -13,7 +13,7 @@ import pytest
 from agent.cli.predict import predict
 from agent.config import AgentSettings
 from agent.shell import model_file
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.errors import DataError, StateError
 from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
 from fedge.wire import encoding
@@ -43,7 +43,7 @@ REGRESSION = Task(
 
 
 def model(*weights: float, round_: int = 7) -> Model:
-    return Model(generation=2, round=round_, body=CODECS["float32"].encode(np.float32(weights)))
+    return Model(generation=2, round=round_, body=float32.encode(np.float32(weights)))
 
 
 STEP = model(0, LN9, 0, 0, 0, 0)

@@ -24,7 +24,7 @@ from agent.shell.measured_conditions import ROOT_VARIABLE
 from agent.shell.memory import FILE, read_moved
 from agent.shell.traffic import PARTS
 from fedge import __version__
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.identity.ed25519 import public_pem
 from fedge.nn.spec import Dense, NetworkSpec
@@ -87,7 +87,7 @@ def task(units: int | None = None) -> Task:
 
 def model(of: Task, round_: int = 0) -> Model:
     weights = np.random.default_rng(0).normal(size=of.network.schema.size).astype(np.float32) * 0.01
-    return Model(generation=1, round=round_, body=CODECS["float32"].encode(weights))
+    return Model(generation=1, round=round_, body=float32.encode(weights))
 
 
 # ── imports ────────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from aggregator.export.model_files import to_onnx
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.data.rules import Holdout as ProposedHoldout
 from fedge.data.rules import Proposal
@@ -160,7 +160,7 @@ def predicted(folder: Path, of: Task, w: np.ndarray, said: str = "") -> dict[int
     """What `fedge-agent predict` says of rows with gaps: probabilities by row."""
     configured = settings(folder, said)
     configured.state.folder.mkdir(exist_ok=True)
-    model = Model(generation=1, round=3, body=CODECS["float32"].encode(w))
+    model = Model(generation=1, round=3, body=float32.encode(w))
     model_file.save(configured.state.folder / model_file.FILE, pack(of), pack(model))
     write_csv(folder / "new.csv", GAPS)
     out = io.StringIO()

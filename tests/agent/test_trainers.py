@@ -10,9 +10,9 @@ import pytest
 from agent.core.events import Done, Failed
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
-from agent.trainers.sgd import Sgd
+from agent.trainers.built_in import BuiltIn
 from agent.trainers.worker import Worker
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.local.sgd import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained, Trainer
@@ -44,7 +44,7 @@ class Halfway:
             if cancelled():
                 raise Cancelled
             vector = (vector / 2 + job.rng.normal(size=vector.shape)).astype(np.float32)
-        return Trained(vector, steps, before, job.network.loss(vector, job.X, job.y))
+        return Trained({"weights": vector}, steps, before, job.network.loss(vector, job.X, job.y))
 
 
 @dataclass
@@ -63,7 +63,7 @@ def some_job(seed: int = 7) -> Job:
     network, rng = Network(task().network), np.random.default_rng(1)
     X, y = network.prepare(rng.normal(size=(ROWS, 2))), network.prepare_targets(np.arange(ROWS) % 2)
     weights = np.full(network.schema.size, 0.5, np.float32)
-    return Job(network, weights, X, y, PLAN, np.random.default_rng(seed))
+    return Job(network, {"weights": weights}, X, y, PLAN, np.random.default_rng(seed))
 
 
 def worker(folder: Path, trainer: Trainer | None, tables: str = "") -> Worker:
@@ -78,7 +78,7 @@ def to_train(weights: float = 0.5) -> Assignment:
     return replace(asked, weights=np.full_like(asked.weights, weights), traffic={"sent_bytes": 3.0})
 
 
-@pytest.mark.parametrize("trainer", [Sgd(), Halfway()], ids=["built-in", "own"])
+@pytest.mark.parametrize("trainer", [BuiltIn(), Halfway()], ids=["built-in", "own"])
 def test_a_trainer_keeps_the_protocol(trainer: Trainer) -> None:
     job = some_job()
     before = [array.copy() for array in (job.weights, job.X, job.y)]
@@ -99,7 +99,7 @@ def test_a_trainer_keeps_the_protocol(trainer: Trainer) -> None:
 
 def test_the_built_in_one_is_sgd() -> None:
     job, same = some_job(), some_job()
-    trained = Sgd().work(job, lambda: False)
+    trained = BuiltIn().work(job, lambda: False)
     expected = train(same.network, same.weights, same.X, same.y, same.plan, same.rng)
     np.testing.assert_array_equal(trained.vector, expected.vector)
     assert (trained.steps, trained.loss_before) == (expected.steps, expected.loss_before)
@@ -115,7 +115,7 @@ def test_what_ones_own_trainer_learns_is_sent_with_the_devices_figures(tmp_path:
     assert asked.weights is not None
     np.testing.assert_array_equal(job.weights, asked.weights)
     assert (job.X.shape, len(job.y), job.plan) == ((ROWS, 2), ROWS, PLAN)
-    vector = CODECS["float32"].decode(update.body, len(asked.weights))
+    vector = float32.decode(update.body, len(asked.weights))
     assert (update.samples, update.steps) == (ROWS, PLAN.steps(ROWS))
     assert update.metrics["held_out"] == HELD
     assert update.metrics["sent_bytes"] == 3.0
@@ -145,7 +145,7 @@ def test_a_survey_and_a_measurement_train_nothing(tmp_path: Path) -> None:
 def test_what_are_no_weights_declines_the_round(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, vector: np.ndarray, why: str
 ) -> None:
-    failed = worker(tmp_path, Returning(Trained(vector, 1, 1.0, 1.0))).work(to_train())
+    failed = worker(tmp_path, Returning(Trained({"weights": vector}, 1, 1.0, 1.0))).work(to_train())
     assert isinstance(failed, Failed)
     assert (failed.reason, failed.told) == (Reason.FAILED, withheld(Reason.FAILED))
     assert f"the trainer returned {why}" in caplog.text

@@ -16,7 +16,7 @@ from agent.core.lifecycle import step
 from agent.shell import model_file
 from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, UnknownLayer
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Cohort
 from fedge.wire.messages.message import pack
@@ -96,7 +96,7 @@ def test_a_model_that_the_program_cannot_compute_is_not_fetched_either(name: str
 
 
 def test_a_device_that_can_more_takes_part() -> None:
-    able = replace(CONNECTED, can=CAN | {"codec:topk"})
+    able = replace(CONNECTED, can=can() | {"codec:topk"})
     state, _ = step(able, announced(manifest(requires=("codec:topk",))))
     assert isinstance(state.work, Fetching)
     assert "codec:topk" in (lifecycle.status(state).can or ())
@@ -168,7 +168,7 @@ def test_a_model_file_of_a_newer_program_is_left_alone_and_said(tmp_path: Path) 
 def test_after_an_upgrade_the_work_of_the_older_program_is_done_again(verdict: str | None) -> None:
     """It obeyed what it knew of the plan; it waits on the disk, or was refused (`unsupported`)."""
     saved = Saved(RoundId(1, 1), UPDATE, verdict, ours=False)
-    upgraded = replace(HOLDS, can=CAN | {"codec:topk"}, saved=saved)
+    upgraded = replace(HOLDS, can=can() | {"codec:topk"}, saved=saved)
     asked = announced(manifest(requires=("codec:topk",)))
     _, effects = step(upgraded, asked)
     assert [effect for effect in effects if isinstance(effect, do.StartWork)]

@@ -16,7 +16,7 @@ from aggregator.core.federation import Federation, Rules
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.stopping import Progress, Stopping
 from aggregator.core.verdicts import Verdict
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.data.moments import Moments
 from fedge.nn.spec import Dense, NetworkSpec
@@ -103,7 +103,7 @@ def update(device: str, round_id: RoundId = OPEN, base: bytes = MODEL.digest, **
             "steps": 1,
             "kind": "weights",
             "codec": "float32",
-            "body": CODECS["float32"].encode(np.arange(P, dtype=np.float32)),
+            "body": float32.encode(np.arange(P, dtype=np.float32)),
             **changes,
         }
     )

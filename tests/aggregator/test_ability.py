@@ -11,7 +11,7 @@ from aggregator.core.verdicts import Answer
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.plan import Plan
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
-from fedge.wire.capabilities import BASE, CAN
+from fedge.wire.capabilities import BASE, can
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.status import Status
 from fedge.wire.reasons import Reason
@@ -33,7 +33,7 @@ from tests.aggregator.stories import (
     update,
 )  # fmt: skip
 
-NEW = tuple(sorted(CAN | {"codec:topk"}))
+NEW = tuple(sorted(can() | {"codec:topk"}))
 TOPK = Plan(codec="topk")
 
 

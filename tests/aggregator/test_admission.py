@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aggregator.aggregation.survey import Refusal
 from aggregator.core.admission import Admitted, Terms, admit
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.errors import ProtocolError
 from fedge.wire.encoding import encode
 from fedge.wire.freshness import RoundId
@@ -39,7 +39,7 @@ def vector(*at: tuple[int, float]) -> bytes:
     weights = np.zeros(P, np.float32)
     for i, value in at:
         weights[i] = value
-    return CODECS["float32"].encode(weights)
+    return float32.encode(weights)
 
 
 def test_an_honest_update_counts_with_its_samples() -> None:
@@ -187,7 +187,7 @@ def test_the_bounds_of_n_k_are_within(samples: int) -> None:
 
 @pytest.mark.parametrize("value", [3e38, -3e38, np.finfo(np.float32).max, 1e-45])
 def test_finite_weights_count_though_their_squares_overflow(value: float) -> None:
-    everywhere = CODECS["float32"].encode(np.full(P, value, np.float32))
+    everywhere = float32.encode(np.full(P, value, np.float32))
     assert admit(TERMS, "a", sent(body=everywhere)) == Admitted(10)
 
 
@@ -195,7 +195,7 @@ def test_finite_weights_count_though_their_squares_overflow(value: float) -> Non
 def test_a_number_that_is_not_finite_is_found_wherever_it_stands(i: int, bad: float, rest: float) -> None:
     weights = np.full(P, rest, np.float32)
     weights[i] = bad
-    refusal = admit(TERMS, "a", sent(body=CODECS["float32"].encode(weights)))
+    refusal = admit(TERMS, "a", sent(body=float32.encode(weights)))
     assert refusal == Refusal(Reason.NOT_FINITE, f"weight {i} is {np.float32(bad)}")
 
 

@@ -14,7 +14,7 @@ from aggregator.aggregation.mean import Mean, Unusable, Updates, bounded_mean, m
 from aggregator.aggregation.outcome import Averaged, ClosingJob, averaged
 from aggregator.aggregation.probes import ROWS, Trial, probes
 from aggregator.ledger.writing import Ledger
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors
 from fedge.nn import Network
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize
@@ -31,7 +31,7 @@ LARGEST = 3.4028235e38
 
 
 def sent(device: str, vector: np.ndarray, samples: int = 100) -> Update:
-    return update(device, ROUND, samples=samples, body=CODECS["float32"].encode(vector.astype(np.float32)))
+    return update(device, ROUND, samples=samples, body=float32.encode(vector.astype(np.float32)))
 
 
 def honest(count: int, seed: int = 1) -> list[Update]:

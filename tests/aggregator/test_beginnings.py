@@ -19,7 +19,7 @@ from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.data.moments import measure
 from fedge.errors import ConfigError, DataError
 from fedge.nn import Network
@@ -88,7 +88,7 @@ class Place:
     def train(self, here: RoundId) -> None:
         with self.ledger.transaction():
             for device in DEVICES:
-                body = CODECS["float32"].encode(UPDATES[here.round, device])
+                body = float32.encode(UPDATES[here.round, device])
                 admit(self.ledger, update(device, here, samples=SAMPLES[device], body=body))
             self.close(here, mean_of(self.ledger, here, 6)[0], "train")
 

@@ -22,7 +22,7 @@ from fedge.data.moments import measure
 from fedge.errors import ConfigError, DamagedState
 from fedge.nn import Network, initialize
 from fedge.nn.spec import clip_of
-from fedge.wire.capabilities import BASE, CAN
+from fedge.wire.capabilities import BASE, can
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
 from fleet.demo.baselines import held_out
@@ -31,7 +31,7 @@ from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, federation, having
 from tests.aggregator.test_closing import admit, warnings
 
 SEED = 7
-ABLE = frozenset(CAN)
+ABLE = frozenset(can())
 TASK_BLOB = blob_of(pack(TASK), 0)
 
 

@@ -29,7 +29,7 @@ from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors
 from fedge.algorithms.rules.mean import order
 from fedge.data.moments import Moments, measure
@@ -91,7 +91,7 @@ def trained(count: int, seed: int = 1) -> list[Update]:
     updates = []
     for i in range(count):
         weights = rng.normal(size=P) * 10.0 ** rng.integers(-6, 7, P)
-        body = CODECS["float32"].encode(weights.astype(np.float32))
+        body = float32.encode(weights.astype(np.float32))
         updates.append(update(f"pi-{i}", samples=int(rng.integers(1, 1_000)), body=body))
     return updates
 
@@ -163,7 +163,7 @@ def test_what_was_refused_and_what_was_only_spooled_does_not_count(ledger: Ledge
 
 def test_how_much_the_weights_changed(ledger: Ledger) -> None:
     base = np.full(P, 2.0, np.float32)
-    admit(ledger, update("a", body=CODECS["float32"].encode(base * 1.5)))
+    admit(ledger, update("a", body=float32.encode(base * 1.5)))
     # ‖1.5 w - w‖ / ‖w‖ = 1/2
     assert average(ledger, base).summary["weight_change"] == pytest.approx(0.5, rel=1e-12)
 

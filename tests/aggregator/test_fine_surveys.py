@@ -19,7 +19,7 @@ from fedge.algorithms.rules.columns import exact, robust
 from fedge.data.moments import is_constant, is_fine, measure, rounded
 from fedge.nn import Network, NetworkSpec, initialize
 from fedge.nn.spec import Dense, ReLU, Standardize, clip_of, takes_float64
-from fedge.wire.capabilities import BASE, CAN
+from fedge.wire.capabilities import BASE, can
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
 from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, survey
@@ -130,7 +130,7 @@ def test_one_device_that_cannot_keeps_it_out(clip: float | None) -> None:
     before = ABLE - {surveys.REST}
     assert job_of(surveyed_by("a", "b", clip=clip, abilities={"a": ABLE, "b": before})).narrowing == ("b",)
     assert job_of(surveyed_by("a", "b", clip=clip, abilities={"a": BASE})).narrowing == ("a", "b")
-    assert surveys.REST in CAN
+    assert surveys.REST in can()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from aggregator.core.ability import may_count
 from aggregator.core.claims import Known, are_few, is_near, judge, outdated_text
 from aggregator.core.federation import Federation, Phase
 from aggregator.core.patience import is_given_up
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.status import Decline
@@ -37,8 +37,8 @@ def happens(story: Story, what: tuple[object, ...]) -> None:
             )
             story.sees(device, status(declined=no))
         case ("can", str(device), bool(able)):
-            can = tuple(sorted(CAN)) if able else ("phase:survey",)
-            story.sees(device, status().model_copy(update={"can": can}))
+            told = tuple(sorted(can())) if able else ("phase:survey",)
+            story.sees(device, status().model_copy(update={"can": told}))
         case ("refused", str(device)):
             story.answers(device, samples=0)
         case _:

@@ -20,7 +20,7 @@ from aggregator.core.verdicts import Answer
 from aggregator.ledger.records import Life
 from aggregator.settings.state import StateSection
 from fedge.errors import DataError
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.status import Status
 from fedge.wire.reasons import Reason
@@ -49,7 +49,7 @@ TOLD = {"held_loss": 0.5, "accuracy": 0.75, "weight_change": 0.1}
 
 
 def able() -> Status:
-    return status().model_copy(update={"can": tuple(sorted(CAN))})
+    return status().model_copy(update={"can": tuple(sorted(can()))})
 
 
 def last_round(*new: str, old: tuple[str, ...] = (), brought: dict[str, float] | None = None) -> Story:

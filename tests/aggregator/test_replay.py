@@ -21,7 +21,7 @@ from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge import __version__
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors
 from fedge.data.moments import measure
 from fedge.errors import DamagedState, DataError, StateError
@@ -80,7 +80,7 @@ def training_round(ledger: Ledger, round_id: RoundId) -> None:
     rng = np.random.default_rng(round_id.round)
     with ledger.transaction():
         for device in DEVICES:
-            body = CODECS["float32"].encode(rng.normal(size=P).astype(np.float32))
+            body = float32.encode(rng.normal(size=P).astype(np.float32))
             admit(ledger, update(device, round_id, samples=int(rng.integers(20, 99)), body=body))
         admit(ledger, update("liar", round_id), verdict="refused")
         close(ledger, round_id, mean_of(ledger, round_id, P)[0])
@@ -96,7 +96,7 @@ def bounded_round(ledger: Ledger, round_id: RoundId, factors: Factors) -> None:
     sent |= {"liar": (50, np.full(P, 3e38)), "crowd": (1_000_000, base + 1)}
     with ledger.transaction():
         for device, (samples, vector) in sent.items():
-            body = CODECS["float32"].encode(vector.astype(np.float32))
+            body = float32.encode(vector.astype(np.float32))
             admit(ledger, update(device, round_id, samples=samples, body=body))
         found = bounded_mean(Updates(ledger, round_id, P), base, factors)
         close(ledger, round_id, found.vector, factors=factors)
@@ -214,7 +214,7 @@ def test_looking_changes_nothing(learnt: Ledger, path: Path) -> None:
 
 def test_another_model_is_told(learnt: Ledger, path: Path) -> None:
     assert not replay(path, 0, SEED + 1).same, "first weights of another seed"
-    other = update("pi-1", RoundId(2, 2), body=CODECS["float32"].encode(np.zeros(P, np.float32)))
+    other = update("pi-1", RoundId(2, 2), body=float32.encode(np.zeros(P, np.float32)))
     with learnt.transaction():
         for frame in frames(other, 1):
             learnt.spool("pi-1", frame)

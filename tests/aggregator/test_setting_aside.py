@@ -13,7 +13,7 @@ from aggregator.core.federation import Phase
 from aggregator.core.patience import MISSES
 from aggregator.core.usual import Usual
 from aggregator.core.verdicts import Missed
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.status import Decline
 from fedge.wire.reasons import Reason
@@ -258,18 +258,18 @@ def test_the_bound_of_the_next_round_is_fixed_when_it_opens() -> None:
     )
     story.published()
     assert story.state.furthest == 200.0
-    far = CODECS["float32"].encode(np.full(P, 100.0, np.float32))
+    far = float32.encode(np.full(P, 100.0, np.float32))
     assert receipts(story.answers("a", body=far)) == [("a", "refused", Reason.TOO_FAR)]
-    near = CODECS["float32"].encode(np.full(P, 50.0, np.float32))
+    near = float32.encode(np.full(P, 50.0, np.float32))
     assert receipts(story.answers("b", body=near)) == [("b", "admitted", None)]
 
 
 def test_if_most_are_too_far_the_way_out_is_told() -> None:
-    far = CODECS["float32"].encode(np.full(P, 100.0, np.float32))
+    far = float32.encode(np.full(P, 100.0, np.float32))
     start = {"base": np.zeros(P, np.float32), "usual": Usual(1.0)}
     story = running("a", "b", "c", **start)
     story.answers("a", body=far)
-    story.answers("b", body=CODECS["float32"].encode(np.zeros(P, np.float32)))
+    story.answers("b", body=float32.encode(np.zeros(P, np.float32)))
     assert "too far" not in of(do.Log, story.later(DEADLINE_S))[0].text, "one of two"
     story.answers("c", body=far)
     (said,) = of(do.Log, story.later(DEADLINE_S))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import TypeAdapter
 
-from fedge.algorithms.codecs import CODECS, float32
+from fedge.algorithms.codecs import float32
+from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.names import WireName
 from fedge.wire.reasons import Reason
 
@@ -19,9 +20,9 @@ vectors = arrays(np.float32, st.integers(0, 200), elements=st.floats(width=32))
 
 
 def test_each_name_is_one_that_messages_may_carry_and_devices_tell() -> None:
-    for name in CODECS:
+    for name in CODECS.names():
         TypeAdapter(WireName).validate_python(name)
-        assert f"codec:{name}" in CAN
+        assert f"codec:{name}" in can()
 
 
 @given(vectors)
@@ -71,12 +72,12 @@ def test_fault_60_bytes_that_do_not_hold_so_many_weights(body: bytes, size: int,
     assert caught.value.reason is Reason.WRONG_LENGTH
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", CODECS.names())
 def test_fault_65_few_bytes_never_become_many(codec: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ProtocolError):
-            CODECS[codec].decode(bytes(1_000), 50_000_000)
+            CODECS.make(codec).decode(bytes(1_000), 50_000_000)
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()

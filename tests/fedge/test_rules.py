@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from fedge.data.rules import NAMES, Holdout, Proposal
 from fedge.nn.spec import Dense, NetworkSpec
-from fedge.wire.capabilities import BASE, CAN, lacking, required, unknown_in_task
+from fedge.wire.capabilities import BASE, can, lacking, required, unknown_in_task
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.task import Task
 
@@ -30,7 +30,7 @@ def test_only_what_is_required_must_be_known_and_each_rule_has_a_name() -> None:
     strict = WHOLE.model_copy(update={"required": True})
     needed = required("survey", None, NETWORK, strict)
     assert lacking(needed, BASE) == ("data:gap", "data:holdout", "data:missing", "data:unknown_labels")
-    assert lacking(needed, CAN) == ()
+    assert lacking(needed, can()) == ()
     one = Proposal(missing="drop", required=True)
     assert lacking(required("survey", None, NETWORK, one), BASE) == ("data:missing",)
 

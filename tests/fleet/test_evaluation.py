@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from aggregator.export.model_files import Origin, to_onnx
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.wire.messages.task import Task
 from fleet.cli.commands import app
 from tests.agent.test_predict import CLASSIFIER, LINE, REGRESSION, STEP
@@ -20,7 +20,7 @@ ORIGIN = Origin("greenhouse", generation=2, round=7, model="ab" * 32)
 
 def evaluate(folder: Path, content: str, *options: str, task: Task = CLASSIFIER) -> Result:
     model = STEP if task is CLASSIFIER else LINE
-    weights = CODECS["float32"].decode(model.body, task.network.schema.size)
+    weights = float32.decode(model.body, task.network.schema.size)
     (folder / "model.onnx").write_bytes(to_onnx(task, weights, ORIGIN))
     (folder / "data.csv").write_text(content)
     return run(folder / "model.onnx", folder / "data.csv", *options)

@@ -27,7 +27,7 @@ from aggregator.aggregation import survey as surveys
 from aggregator.aggregation.outcome import first_weights, model_message
 from aggregator.aggregation.survey import Measured, standardize
 from aggregator.export.model_files import MANIFEST, ONNX, Origin, write
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.data.moments import Moments
@@ -125,7 +125,7 @@ class Fleet:
                 done = trainer.work(Assignment(manifest("train", number), self.task, self.w, {}))
                 assert isinstance(done, Done)
                 update = unpack(done.payload, Update)
-                body = CODECS["float32"].decode(update.body, len(self.w))
+                body = float32.decode(update.body, len(self.w))
                 updates.append(Contribution(device, update.samples, body))
             self.w, _ = finish(partial(updates))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.message import pack
@@ -103,7 +103,7 @@ def test_the_aggregator_is_there_while_a_rule_takes_a_minute(
     fleet.until((fleet.folder / "begun").exists, "the rule is at work")
 
     with Wiretap(fleet) as tap:
-        status = Status(online=True, boot=bytes(16), connection=1, version="0", can=tuple(sorted(CAN)))
+        status = Status(online=True, boot=bytes(16), connection=1, version="0", can=tuple(sorted(can())))
         tap.say(tap.topics.status("late"), pack(status))
         late = split(pack(update("late", RoundId(1, 1))))
         tap.say(tap.topics.update("late"), late[0])

@@ -28,7 +28,8 @@ from aggregator.aggregation.replay import replay
 from aggregator.export.model_files import Origin, write
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
-from fedge.algorithms.codecs import CODECS
+from fedge.algorithms.codecs import float32
+from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules.bounds import Factors
 from fedge.identity.ed25519 import read_public_key, verify
 from fedge.identity.token import Token
@@ -279,15 +280,15 @@ def test_where_no_bound_is_reached_the_mean_of_0_2_0_is_todays_to_the_bit() -> N
         base, mean = (
             unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE).body for digest in (before, model)
         )
-        start = CODECS["float32"].decode(base, len(base) // 4)
+        start = float32.decode(base, len(base) // 4)
         found = bounded_mean(Updates(ledger, RoundId(1, 1), len(start)), start, Factors())
-    assert CODECS["float32"].encode(found.vector) == mean
+    assert float32.encode(found.vector) == mean
     assert (set(found.bounds.scales), found.bounds.weights) == ({1.0}, found.samples)
 
 
 def test_the_model_that_0_2_0_exported_is_what_this_version_exports(tmp_path: Path) -> None:
     task, model = load_held(LEFT / "device-0" / "model.held")
-    vector = CODECS[model.codec].decode(model.body, task.network.schema.size)
+    vector = CODECS.make(model.codec).decode(model.body, task.network.schema.size)
     manifest = json.loads((LEFT / "export" / "manifest.json").read_text())
     origin = Origin("recorded", model.generation, model.round, manifest["model"])
     write(tmp_path, task, vector, origin, manifest["metrics"])

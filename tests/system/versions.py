@@ -34,13 +34,15 @@ wire.encode = lambda message: said(more(message))
 """
 # A version to come that can more: a plan with a proximal term, and another codec.
 ABLE = """
-import fedge.algorithms.codecs, fedge.algorithms.plan
+import fedge.algorithms.plan
+from fedge.algorithms.codecs.float32 import Float32
+from fedge.algorithms.registry import Entry, register
 
 class Plan(fedge.algorithms.plan.Plan):
     proximal: float | None = None
 
 fedge.algorithms.plan.Plan = Plan
-fedge.algorithms.codecs.CODECS = {**fedge.algorithms.codecs.CODECS, "half": fedge.algorithms.codecs.float32}
+register(Entry("codec", "half", Float32))
 """
 RUN = """
 import runpy, sys

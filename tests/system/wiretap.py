@@ -9,7 +9,7 @@ from typing import Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fedge.wire.capabilities import CAN
+from fedge.wire.capabilities import can
 from fedge.wire.messages.envelope import unseal
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import pack, unpack
@@ -99,7 +99,7 @@ class Wiretap:
     def introduce(self, device: str) -> None:
         """Say in a device's name that it is offline and can do all that this program can."""
         status = Status(
-            online=False, boot=bytes(16), connection=0, version="0", samples=1, can=tuple(sorted(CAN))
+            online=False, boot=bytes(16), connection=0, version="0", samples=1, can=tuple(sorted(can()))
         )
         self.say(self.topics.status(device), pack(status))
 

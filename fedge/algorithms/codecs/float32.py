@@ -1,12 +1,37 @@
 """No compression: each weight as four little-endian bytes, IEEE 754 binary32."""
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.algorithms.registry import Entry
 from fedge.errors import ProtocolError
 from fedge.wire.reasons import Reason
+
+
+class Float32:
+    """Four bytes a weight, and nothing is lost."""
+
+    encodes: ClassVar[Literal["weights", "change"]] = "weights"
+
+    def init(self, size: int) -> dict[str, NDArray[Any]]:
+        """Nothing is remembered."""
+        return {}
+
+    def encode(
+        self, vector: NDArray[Any], state: object = None, rng: object = None
+    ) -> tuple[bytes, dict[str, NDArray[Any]]]:
+        """As `encode` below; nothing is remembered and nothing is random."""
+        return encode(vector), {}
+
+    def decode(self, body: bytes, size: int) -> NDArray[np.float32]:
+        """As `decode` below."""
+        return decode(body, size)
+
+    def max_bytes(self, size: int) -> int:
+        """Four for each weight."""
+        return 4 * size
 
 
 def encode(vector: NDArray[Any]) -> bytes:
@@ -35,3 +60,6 @@ def decode(body: bytes, size: int) -> NDArray[np.float32]:
     vector = np.frombuffer(body, dtype="<f4").astype(np.float32, copy=False)
     vector.flags.writeable = False
     return vector
+
+
+ENTRY = Entry("codec", "float32", Float32)

@@ -7,13 +7,14 @@ the convergence of iteration methods", USSR Computational Mathematics and Mathem
 
 from collections.abc import Callable, Iterator
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.trainer import Cancelled, Diverged, Trained
+from fedge.algorithms.registry import Entry
+from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained
 from fedge.data.disclosure import public
 from fedge.nn import Network
 
@@ -76,7 +77,7 @@ def train(
             ),
             public("lower the learning rate {rate:g}", rate=plan.learning_rate),
         )
-    return Trained(vector, steps, loss_before, loss_after)
+    return Trained({"weights": vector}, steps, loss_before, loss_after)
 
 
 def descend(
@@ -139,3 +140,21 @@ def batches(X: Array, y: Array, size: int, rng: np.random.Generator) -> Iterator
         yield X.take(rows, 0, X_batch, "clip"), y.take(rows, 0, y_batch, "clip")
     if rest := samples % size:
         yield X[order[-rest:]], y[order[-rest:]]
+
+
+class Sgd:
+    """`train` by the plan: nothing is remembered from one round to the next."""
+
+    receives: ClassVar[tuple[str, ...]] = ()
+    sends: ClassVar[tuple[str, ...]] = ()
+
+    def init(self, size: int) -> dict[str, Array]:
+        """Nothing is remembered."""
+        return {}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        """As `train`."""
+        return train(job.network, job.weights, job.X, job.y, job.plan, job.rng, cancelled)
+
+
+ENTRY = Entry("local", "sgd", Sgd)

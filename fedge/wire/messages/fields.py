@@ -67,3 +67,9 @@ Metrics = Annotated[
     dict[MetricName, Annotated[float, Field(allow_inf_nan=False)]],
     Field(max_length=32),
 ]
+
+MAX_VECTORS = 8
+"""Vectors besides the weights in one message."""
+VectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+MoreVectors = Annotated[dict[VectorName, bytes], Field(min_length=1, max_length=MAX_VECTORS)]
+"""Encoded vectors besides the weights, by name."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from fedge.wire.messages.fields import Counter, Generation
+from fedge.wire.messages.fields import Counter, Generation, MoreVectors
 from fedge.wire.messages.message import Message
 from fedge.wire.names import WireName
 
@@ -16,3 +16,5 @@ class Model(Message):
     round: Counter
     codec: WireName = "float32"
     body: bytes
+    vectors: MoreVectors | None = None
+    """What the local algorithm receives besides the weights, each in the same codec; none: nothing."""

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from fedge.wire.messages.fields import Counter, DeviceId, Digest, Generation, Metrics
+from fedge.wire.messages.fields import Counter, DeviceId, Digest, Generation, Metrics, MoreVectors
 from fedge.wire.messages.message import Message
 from fedge.wire.names import WireName
 
-WEIGHTS, FIGURES = "weights", "figures"
+WEIGHTS, DELTA, FIGURES = "weights", "delta", "figures"
 """Kinds of updates."""
 
 
@@ -31,4 +31,6 @@ class Update(Message):
     """`weights`, `delta`: what the vector is; `figures`: there is none, and `body` is empty."""
     codec: WireName
     body: bytes
+    vectors: MoreVectors | None = None
+    """What the local algorithm sends besides, each in the same codec; none: nothing."""
     metrics: Metrics = Field(default_factory=dict)

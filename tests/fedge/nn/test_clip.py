@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.spec import Dense, Standardize, clip_of, names_of
-from fedge.wire.capabilities import BASE, CAN, lacking, required
+from fedge.wire.capabilities import BASE, can, lacking, required
 
 
 def network_with(clip: float | None) -> NetworkSpec:
@@ -40,7 +40,7 @@ def test_a_device_must_know_it_by_its_name() -> None:
     assert names_of(clipped.layers[0]) == ("standardize", "standardize.clip")
     assert names_of(plain.layers[0]) == ("standardize",)
     needed = required("train", None, clipped)
-    assert lacking(needed, CAN) == ()
+    assert lacking(needed, can()) == ()
     assert lacking(needed, BASE) == ("layer:standardize.clip",)
     assert lacking(required("train", None, plain), BASE) == ()
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.layers import BLOCK_ROWS
 from fedge.nn.spec import Dense, Standardize, fine_columns, takes_float64
-from fedge.wire.capabilities import BASE, CAN, lacking, required
+from fedge.wire.capabilities import BASE, can, lacking, required
 
 MEANS = np.array([1.7e9 + 13.25, 20, 101_325, 4e6])
 SCALES = np.float32([100, 3, 1, 4e6 * 2.0**-20])
@@ -51,7 +51,7 @@ def test_a_device_must_know_it_by_its_name() -> None:
     exact, plain = network_with(REST), network_with(None)
     assert (takes_float64(exact), takes_float64(plain)) == (True, False)
     needed = required("train", None, exact)
-    assert lacking(needed, CAN) == ()
+    assert lacking(needed, can()) == ()
     assert lacking(needed, BASE) == ("layer:standardize.rest",)
     assert lacking(required("train", None, plain), BASE) == ()
 

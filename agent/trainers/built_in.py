@@ -1,0 +1,15 @@
+"""The trainer that comes with the agent: it runs the local algorithm that the plan names."""
+
+from collections.abc import Callable
+
+from fedge.algorithms.registry import LOCAL
+from fedge.algorithms.trainer import Job, Trained
+
+
+class BuiltIn:
+    """Runs the plan's local algorithm."""
+
+    def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        """As `Trainer.work`."""
+        algorithm = LOCAL.make(job.plan.local_name, job.plan.local_options)
+        return algorithm.run(job, cancelled)

@@ -1,0 +1,178 @@
+"""Where the parts of an algorithm are found by their names.
+
+The built-in parts of a kind are the modules of one folder; each says `ENTRY = Entry(…)`. Others are added by
+whoever runs the program: an operator in `federation.toml`, a device's owner in `agent.toml`, as
+`extensions = ["module:attribute"]` or by the name of an entry point in the group `fedge.extensions`. What
+comes over the network names a part and gives it options; it can never name code.
+"""
+
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fedge.errors import ConfigError
+
+if TYPE_CHECKING:  # they speak of what the parts are made of
+    from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimizer
+
+GROUP = "fedge.extensions"
+"""The group of entry points that a package registers its parts in."""
+
+P = TypeVar("P")
+
+
+class Options(BaseModel):
+    """What a part can be told, each with its default; a part with options has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[P]):
+    """One part: its kind, its name on the wire and in settings, and how it is made."""
+
+    kind: str
+    """Of which registry: `codec`, `local`, `rule`, `server`, `layer`."""
+    name: str
+    make: Callable[..., P]
+    """Takes an instance of `options`, or nothing where there are none to give."""
+    options: type[Options] = Options
+    """What can be said to it."""
+
+    def made(self, given: Mapping[str, Any] | None = None) -> P:
+        """The part with these options; those that are not given have their defaults.
+
+        Raises:
+            ValueError: an option is unknown, or its value is; the text says which.
+        """
+        try:
+            options = self.options.model_validate(dict(given or {}))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            what = first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{self.kind} {self.name!r}: {where}: {what}") from None
+        return self.make(options) if self.options.model_fields else self.make()
+
+
+@dataclass
+class Registry(Generic[P]):
+    """All parts of one kind, the built-in ones and those that were added."""
+
+    kind: str
+    folder: str
+    """The package whose modules are the built-in parts."""
+    _built_in: dict[str, Entry[P]] | None = field(default=None, repr=False)
+    _added: dict[str, Entry[P]] = field(default_factory=dict, repr=False)
+
+    def entries(self) -> Mapping[str, Entry[P]]:
+        """By name."""
+        if self._built_in is None:
+            package = import_module(self.folder)
+            modules = (
+                import_module(f"{self.folder}.{m.name}") for m in pkgutil.iter_modules(package.__path__)
+            )
+            found = (cast("Entry[P] | None", getattr(module, "ENTRY", None)) for module in modules)
+            self._built_in = {entry.name: entry for entry in found if entry is not None}
+        return {**self._built_in, **self._added}
+
+    def names(self) -> tuple[str, ...]:
+        """Of all parts, in order."""
+        return tuple(sorted(self.entries()))
+
+    def make(self, name: str, options: Mapping[str, Any] | None = None) -> P:
+        """The part of this name with these options.
+
+        Raises:
+            ValueError: there is none of this name, or it does not know an option; the text says which.
+        """
+        entry = self.entries().get(name)
+        if entry is None:
+            raise ValueError(f"unknown {self.kind} {name!r}; known: {', '.join(self.names())}")
+        return entry.made(options)
+
+    def add(self, entry: Entry[P]) -> None:
+        """Add a part from outside.
+
+        Raises:
+            ConfigError: another part has its name: what a name means must not depend on what is installed.
+        """
+        present = self.entries().get(entry.name)
+        if present is not None and present != entry:
+            raise ConfigError(f"{self.kind} {entry.name!r} is there already; give yours another name")
+        self._added[entry.name] = entry
+
+    def remove(self, name: str) -> None:
+        """Take out a part that was added."""
+        self._added.pop(name, None)
+
+
+CODECS: "Registry[Codec]" = Registry("codec", "fedge.algorithms.codecs")
+LOCAL: "Registry[LocalAlgorithm]" = Registry("local", "fedge.algorithms.local")
+RULES: "Registry[Rule]" = Registry("rule", "fedge.algorithms.rules")
+SERVER: "Registry[ServerOptimizer]" = Registry("server", "fedge.algorithms.server")
+
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    registry.kind: registry for registry in (CODECS, LOCAL, RULES, SERVER)
+}
+"""By kind."""
+
+
+def register(entry: Entry[Any]) -> None:
+    """Add a part from outside to the registry of its kind.
+
+    Raises:
+        ConfigError: there is no such kind, or another part has its name.
+    """
+    registry = REGISTRIES.get(entry.kind)
+    if registry is None:
+        raise ConfigError(f"there are no parts of kind {entry.kind!r}; kinds: {', '.join(REGISTRIES)}")
+    registry.add(entry)
+
+
+@contextmanager
+def registered(*entries: Entry[Any]) -> Iterator[None]:
+    """Have parts from outside for a while, as a test or a notebook wants it."""
+    new = [entry for entry in entries if entry.name not in REGISTRIES[entry.kind].entries()]
+    for entry in entries:
+        register(entry)
+    try:
+        yield
+    finally:
+        for entry in new:
+            REGISTRIES[entry.kind].remove(entry.name)
+
+
+def load(extension: str) -> Entry[Any]:
+    """Find a part by `module:attribute`, or by the name of an entry point, and register it.
+
+    Raises:
+        ConfigError: it is not there, cannot be imported, or is no `Entry`.
+    """
+    module, colon, attribute = extension.partition(":")
+    try:
+        if colon:
+            found = getattr(import_module(module), attribute)
+        else:
+            points = [point for point in entry_points(group=GROUP) if point.name == extension]
+            if not points:
+                installed = ", ".join(sorted(point.name for point in entry_points(group=GROUP))) or "none"
+                raise ConfigError(
+                    f"extensions: no installed package has an extension {extension!r}; there is {installed}; "
+                    'or name code as "module:attribute"'
+                )
+            found = points[0].load()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever code from outside raises while it is imported
+        raise ConfigError(f"extensions: {extension!r} cannot be loaded: {error!r}") from error
+    if not isinstance(found, Entry):
+        raise ConfigError(f"extensions: {extension!r} is {type(found).__name__}, expected an Entry")
+    register(found)
+    return found

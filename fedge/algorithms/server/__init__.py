@@ -1,0 +1,1 @@
+"""Server optimizers: how a round's aggregate becomes the next model, one file a method."""
