@@ -9,6 +9,9 @@ from fedge.algorithms.trainer import Job, Trained
 class BuiltIn:
     """Runs the plan's local algorithm."""
 
+    def __init__(self) -> None:
+        LOCAL.entries()  # read now: a message never makes a device import code
+
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """As `Trainer.work`."""
         algorithm = LOCAL.make(job.plan.local_name, job.plan.local_options)

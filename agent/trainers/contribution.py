@@ -42,6 +42,7 @@ class Contributor:
         self._settings = settings
         self._data = data
         self._trainer = trainer
+        CODECS.entries()  # read now: a message never makes a device import code
         self._network: tuple[bytes, Network] | None = None
 
     def contribute(self, assignment: Assignment, cancelled: Cancelled) -> Done:
