@@ -3,8 +3,9 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Event, Thread
 
 from fedge.service.liveness import Pulse
@@ -23,6 +24,16 @@ LONGEST_TURN_S, LONGEST_ATTEMPT_S = 30.0, 300.0
 to connect may wait for the name, for TCP and for TLS in turn."""
 LAST_WORDS_PART = 0.8
 """Of the time that `close` may take, for the acknowledgement of the last words; the rest is for the end."""
+
+
+@dataclass(eq=False)
+class _Life:
+    """From one `open` to its `close`; a thread that outlasts it can touch no later one."""
+
+    closed: Event = field(default_factory=Event)
+    newest: PahoConnection | None = None
+    """Set by the network thread; that of `_outbound` is the one whose `LinkUp` has been handled."""
+    thread: Thread | None = None
 
 
 @dataclass(eq=False)
@@ -54,11 +65,9 @@ class MqttTransport:
     traffic: Traffic = field(default_factory=Traffic)
     pulse: Pulse = field(default_factory=lambda: Pulse("the network thread"))
     """Promises for as long as the transport is open."""
-    _connections: int = 0
-    _newest: PahoConnection | None = None
-    """Set by the network thread; that of `_outbound` is the one whose `LinkUp` has been handled."""
-    _closed: Event = field(default_factory=Event)
-    _thread: Thread | None = None
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    """Of connections, over all lives."""
+    _life: _Life = field(default_factory=_Life)
 
     def __post_init__(self) -> None:
         self._outbound = Outbound(self.inbox)
@@ -77,22 +86,22 @@ class MqttTransport:
 
     def open(self) -> None:
         """As `Transport.open`."""
-        self._closed = Event()
-        self._thread = Thread(target=self._stay_connected, args=(self._closed,), name="link", daemon=True)
-        self._thread.start()
+        life = self._life = _Life()
+        life.thread = Thread(target=self._stay_connected, args=(life,), name="link", daemon=True)
+        life.thread.start()
 
     def close(self, offline_status: Publication | None = None, *, timeout_s: float = 1.0) -> None:
         """As `Transport.close`; what waits for a broker that hangs is left to its own thread."""
         deadline_s = time.monotonic() + timeout_s
-        newest = self._newest
+        life, newest = self._life, self._life.newest
         if offline_status is not None and newest is not None and newest is self._outbound.connection:
             newest.publish_last(offline_status, timeout_s * LAST_WORDS_PART)
-        self._closed.set()
+        life.closed.set()
         self._outbound.end()
-        if self._newest is not None:
-            self._newest.disconnect()
-        if self._thread is not None:
-            self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        if life.newest is not None:
+            life.newest.disconnect()
+        if life.thread is not None:
+            life.thread.join(max(0.0, deadline_s - time.monotonic()))
         self.pulse.rest()
 
     def handle(self, event: LinkEvent) -> None:
@@ -100,8 +109,8 @@ class MqttTransport:
         match event:
             case LinkUp():
                 # It may be gone by now, or the transport closed: then nothing is sent on it.
-                newest = self._newest
-                here = newest is not None and newest.number == event.connection and not self._closed.is_set()
+                newest, closed = self._life.newest, self._life.closed
+                here = newest is not None and newest.number == event.connection and not closed.is_set()
                 self._outbound.begin(newest if here else None, event.max_packet)
             case LinkDown():
                 self._outbound.end()
@@ -135,15 +144,15 @@ class MqttTransport:
 
     # ── the network thread ─────────────────────────────────────────────────────────────────────────
 
-    def _stay_connected(self, closed: Event) -> None:
+    def _stay_connected(self, life: _Life) -> None:
+        closed = life.closed
         options = Options(self.broker, self.client_id, self.will, self.keep_session_s, self.manual_ack)
         backoff = Backoff()
         while not closed.is_set():
             self._promise(closed, LONGEST_ATTEMPT_S)
-            self._connections += 1
-            connection = self._newest = PahoConnection(
+            connection = life.newest = PahoConnection(
                 options,
-                self._connections,
+                next(self._numbers),
                 closed,
                 self.inbox,
                 lambda: self._promise(closed, LONGEST_TURN_S),
