@@ -121,6 +121,24 @@ def test_an_ordinary_fleet_has_the_task_that_it_always_had() -> None:
         assert pack(before) == pack(after)
 
 
+def test_targets_are_rescaled_as_ever_for_devices_keep_them_in_float32() -> None:
+    """A target's means and spreads lie in float32, however fine the column is."""
+    task = Task(
+        network=NetworkSpec(inputs=2, layers=(Dense(units=1),), loss="mse"),
+        features=("volts", "amps"),
+        targets=("when",),
+    )
+    fleet = {
+        f"pi-{k}": Measured(side_by_side(column(5.0 + k, 2.0), column(EPOCH, 100.0)), column(EPOCH + k, 3.0))
+        for k in range(3)
+    }
+    wide, narrow = (standardize(task, fleet, rule) for rule in (surveys.EXACT, surveys.RULE))
+    assert isinstance(wide, Task)
+    assert isinstance(narrow, Task)
+    assert first_of(wide).rest is not None
+    assert wide.network.layers[-1] == narrow.network.layers[-1]
+
+
 # ── whether ────────────────────────────────────────────────────────────────────────────────────────
 
 
