@@ -24,8 +24,25 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, model_validator
 
 from fedge.algorithms.registry import LAYERS, Entry, Options
-from fedge.nn.operators import Operators
+from fedge.nn.draws import draw
+from fedge.nn.operators import INPUT, Node, Operators
 from fedge.nn.schema import Shape
+
+__all__ = [
+    "INPUT",
+    "Array",
+    "Layer",
+    "LayerSpec",
+    "Node",
+    "Operators",
+    "Piece",
+    "Shape",
+    "Views",
+    "asked",
+    "entry",
+    "kind_of",
+    "kinds",
+]
 
 Array = NDArray[Any]
 Piece = tuple[slice, Array]
@@ -143,12 +160,18 @@ class LayerSpec(Options):
     ) -> None:
         """Write the weights that learning starts from into `weights`, which are zero.
 
+        Unless said otherwise a parameter of two or more sides, the last of them that of the outputs, is drawn
+        by `fedge.nn.draws.draw`, and one of a single side stays zero.
+
         Args:
             weights: the layer's parameters.
             inputs: the shape of a sample before the layer.
             following: the layer behind this one, if there is one.
             rng: for all that is random; what is drawn does not depend on the precision of `weights`.
         """
+        for weight in weights.values():
+            if weight.ndim > 1:
+                draw(weight, rng, rectified=following is not None and following.rectifies)
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> Layer:
         """Make what computes the layer, with buffers for `rows` samples.

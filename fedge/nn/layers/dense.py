@@ -8,10 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from fedge.nn.draws import draw
-from fedge.nn.layer import Array, LayerSpec, Piece, Views, entry
-from fedge.nn.operators import INPUT, Node, Operators
-from fedge.nn.schema import Shape
+from fedge.nn.layer import INPUT, Array, LayerSpec, Node, Operators, Piece, Shape, Views, entry
 
 MAX_UNITS = 65_536
 PIECE_ENTRIES = 24_576  # 96 KiB of float32: a piece is used while it is still in the core's own cache
@@ -33,12 +30,6 @@ class Dense(LayerSpec):
     def parameters(self, inputs: Shape) -> tuple[tuple[str, Shape], ...]:
         """W, then b."""
         return ("weight", (prod(inputs), self.units)), ("bias", (self.units,))
-
-    def initialize(
-        self, weights: Views, inputs: Shape, following: LayerSpec | None, rng: np.random.Generator
-    ) -> None:
-        """Draw W; b stays zero."""
-        draw(weights["weight"], prod(inputs), self.units, following, rng)
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: np.dtype[Any]) -> "_Dense":
         """Make what computes it."""

@@ -5,9 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedge.nn.activation import Activation
-from fedge.nn.layer import Array, LayerSpec, entry
-from fedge.nn.operators import INPUT, Node, Operators
-from fedge.nn.schema import Shape
+from fedge.nn.layer import INPUT, Array, LayerSpec, Node, Operators, Shape, entry
 
 
 class Tanh(LayerSpec):
