@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from fedge.nn.layer import INPUT, Array, LayerSpec, Node, Operators, Shape, entry
+from fedge.nn.layer import Array, Layer, LayerSpec, Operators, Shape, chain, entry, step
 from fedge.nn.layers.dense import Dense
 
 
@@ -26,24 +26,21 @@ class Conv1d(LayerSpec):
         return Dense(units=self.filters).parameters((self.width, *inputs[1:]))
 
     def build(self, inputs: Shape, rows: int, place: slice, dtype: Any) -> "_Conv1d":
-        channels, (steps, filters) = prod(inputs[1:]), self.output(inputs)
+        channels, steps = prod(inputs[1:]), inputs[0] - self.width + 1
         at = channels * np.arange(steps)[:, None] + np.arange(channels * self.width)
-        dense = Dense(units=filters).build(at[0].shape, rows * steps, place, dtype)
-        return _Conv1d(dense, at, np.empty((rows, prod(inputs)), dtype))
+        return _Conv1d(Dense(units=self.filters).build(at[0].shape, rows * steps, place, dtype), at, rows)
 
     def operators(self, inputs: Shape) -> Operators:
         at = self.build(inputs, 1, slice(0, 0), np.float32).at
-        gather = Node("Gather", (INPUT, "at"), "windows", {"axis": 1})
-        product = Node("MatMul", ("windows", "weight"), "product")
-        total, flat = Node("Add", ("product", "bias"), "sum"), Node("Flatten", ("sum",), "flat")
-        return Operators((gather, product, total, flat), {"at": at})
+        steps = step("Gather", "at", axis=1), step("MatMul", "weight"), step("Add", "bias"), step("Flatten")
+        return chain(*steps, at=at)
 
 
 class _Conv1d:
-    def __init__(self, dense: Any, at: Array, dx: Array) -> None:
-        self.at, self._dense, self._dx = at, dense, dx
-        self._windows = np.empty((len(dx), *at.shape), dx.dtype)
-        self.y, self.bind = dense.y.reshape(len(dx), -1), dense.bind
+    def __init__(self, dense: Layer, at: Array, rows: int) -> None:
+        self.at, self._dense, self.y, self.bind = at, dense, dense.y.reshape(rows, -1), dense.bind
+        self._dx = np.empty((rows, at.max() + 1), dense.y.dtype)
+        self._windows = np.empty((rows, *at.shape), dense.y.dtype)
 
     def forward(self, x: Array) -> Array:
         self._dense.forward(x.take(self.at, 1, self._windows, "clip").reshape(-1, self.at.shape[1]))

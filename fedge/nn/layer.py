@@ -25,23 +25,23 @@ from pydantic import BaseModel, model_validator
 
 from fedge.algorithms.registry import LAYERS, Entry, Options
 from fedge.nn.draws import draw
-from fedge.nn.operators import INPUT, Node, Operators
+from fedge.nn.operators import Operators, chain, step
 from fedge.nn.schema import Shape
 
 __all__ = [
-    "INPUT",
     "Array",
     "Layer",
     "LayerSpec",
-    "Node",
     "Operators",
     "Piece",
     "Shape",
     "Views",
     "asked",
+    "chain",
     "entry",
     "kind_of",
     "kinds",
+    "step",
 ]
 
 Array = NDArray[Any]

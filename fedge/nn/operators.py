@@ -4,7 +4,7 @@ Operators and their attributes: https://onnx.ai/onnx/operators, opset 17.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -45,3 +45,30 @@ class Operators:
     nodes: tuple[Node, ...]
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """What the nodes need besides the layer's parameters: float32, float64 or int64."""
+
+
+def step(operator: str, *others: str, **attributes: Attribute) -> Node:
+    """One operator of a `chain`: its first input is what comes out of the step before.
+
+    Args:
+        operator: its name in ONNX.
+        others: further inputs: names of parameters and constants of the layer.
+        attributes: of the operator.
+    """
+    return Node(operator, (INPUT, *others), operator.lower(), attributes)
+
+
+def chain(*steps: Node, **constants: NDArray[Any]) -> Operators:
+    """Operators one behind the other, the first of which takes the layer's input.
+
+    >>> [(node.inputs, node.output) for node in chain(step("Mul", "scale"), step("Add", "mean")).nodes]
+    [(('x', 'scale'), 'mul'), (('mul', 'mean'), 'add')]
+    """
+    nodes: list[Node] = []
+    last = INPUT
+    for number, each in enumerate(steps):
+        taken = any(node.output == each.output for node in nodes)
+        output = f"{each.output}{number}" if taken else each.output
+        nodes.append(replace(each, inputs=(last, *each.inputs[1:]), output=output))
+        last = output
+    return Operators(tuple(nodes), constants)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from fedge.nn.layer import INPUT, Array, LayerSpec, Node, Operators, Piece, Shape, Views, entry
+from fedge.nn.layer import Array, LayerSpec, Operators, Piece, Shape, Views, chain, entry, step
 
 MAX_UNITS = 65_536
 PIECE_ENTRIES = 24_576  # 96 KiB of float32: a piece is used while it is still in the core's own cache
@@ -37,14 +37,13 @@ class Dense(LayerSpec):
 
     def operators(self, inputs: Shape) -> Operators:
         """One matrix product with what is added."""
-        return Operators((Node("Gemm", (INPUT, "weight", "bias"), "gemm"),))
+        return chain(step("Gemm", "weight", "bias"))
 
     def take_before(self, weights: Views, factor: Array, shift: Array) -> bool:
         """(x f + s) W + b = x (f W) + (s W + b), by rows of W."""
         weight, bias = weights["weight"], weights["bias"]
-        for each, row in zip(
-            shift, weight, strict=True
-        ):  # in this order on every machine, as no BLAS promises
+        # In this order on every machine, as no BLAS promises.
+        for each, row in zip(shift, weight, strict=True):
             bias += each * row
         weight *= factor[:, None]
         return True

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fedge.nn.activation import Activation
-from fedge.nn.layer import INPUT, Array, LayerSpec, Node, Operators, Shape, entry
+from fedge.nn.layer import Array, LayerSpec, Operators, Shape, chain, entry, step
 
 
 class ReLU(LayerSpec):
@@ -24,7 +24,7 @@ class ReLU(LayerSpec):
 
     def operators(self, inputs: Shape) -> Operators:
         """One operator."""
-        return Operators((Node("Relu", (INPUT,), "relu"),))
+        return chain(step("Relu"))
 
 
 class _ReLU(Activation):

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedge.nn.affine import Affine
 from fedge.nn.layer import Array, entry
-from fedge.nn.operators import INPUT, Node, Operators
+from fedge.nn.operators import Operators, chain, step
 from fedge.nn.schema import Shape
 
 
@@ -23,8 +23,7 @@ class Rescale(Affine):
 
     def operators(self, inputs: Shape, fills: bool = False) -> Operators:
         """Multiply and add; there are no gaps to fill."""
-        nodes = (Node("Mul", (INPUT, "scale"), "mul"), Node("Add", ("mul", "mean"), "add"))
-        return Operators(nodes, self.tensors)
+        return chain(step("Mul", "scale"), step("Add", "mean"), **self.tensors)
 
 
 class _Rescale:

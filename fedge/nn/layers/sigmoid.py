@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedge.nn.activation import Activation
-from fedge.nn.layer import INPUT, Array, LayerSpec, Node, Operators, Shape, entry
+from fedge.nn.layer import Array, LayerSpec, Operators, Shape, chain, entry, step
 
 
 class Sigmoid(LayerSpec):
@@ -19,7 +19,7 @@ class Sigmoid(LayerSpec):
 
     def operators(self, inputs: Shape) -> Operators:
         """One operator."""
-        return Operators((Node("Sigmoid", (INPUT,), "sigmoid"),))
+        return chain(step("Sigmoid"))
 
 
 class _Sigmoid(Activation):

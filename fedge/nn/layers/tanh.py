@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedge.nn.activation import Activation
-from fedge.nn.layer import INPUT, Array, LayerSpec, Node, Operators, Shape, entry
+from fedge.nn.layer import Array, LayerSpec, Operators, Shape, chain, entry, step
 
 
 class Tanh(LayerSpec):
@@ -19,7 +19,7 @@ class Tanh(LayerSpec):
 
     def operators(self, inputs: Shape) -> Operators:
         """One operator."""
-        return Operators((Node("Tanh", (INPUT,), "tanh"),))
+        return chain(step("Tanh"))
 
 
 class _Tanh(Activation):
