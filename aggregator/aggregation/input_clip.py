@@ -1,6 +1,6 @@
 """Whether inputs are clipped, and whether they may be float64: decided once, at the survey's closing. Pure.
 
-The bound is part of the network (`fedge.nn.layers.standardize`), and a device of 0.2.0 cannot compute it. So it
+The bound is part of the network (`fedge.nn.spec.Standardize`), and a device of 0.2.0 cannot compute it. So it
 is put in only if every device can that the federation knows: those whose surveys count, and all others that
 may count and have told their status, now or to the ledger. One that says nothing of the kind is one of 0.2.0.
 The same holds for inputs in float64, where a column is too fine for float32.
