@@ -43,7 +43,6 @@ from aggregator.core.prospects import hopeless
 from fedge import __version__
 from fedge.errors import ConfigError, FedgeError, StateError
 from fedge.identity.trust import fingerprint
-from fedge.nn.spec import Dense
 from fedge.service import failpoints
 from fedge.service.arguments import accept_config, program
 from fedge.service.logs import tell
@@ -149,10 +148,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "features": len(task.features),
         "outputs": list(task.outputs),
         "learns": "classification" if task.classes else "regression",
-        "layers": [
-            f"dense {layer.units}" if isinstance(layer, Dense) else layer.type
-            for layer in task.network.layers
-        ],
+        "layers": [layer.summary for layer in task.network.layers],
         "weights": task.network.schema.size,
         "plan": settings.plan.model_dump(),
         "advice": _advice(settings, mix),

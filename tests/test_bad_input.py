@@ -84,7 +84,7 @@ FEDERATIONS: dict[str, tuple[Any, ...]] = {
         FEDERATION + 'layers = [{ type = "relu" }, { type = "conv" }]',
         "[model.layers[1]] type: ",
         "'conv'",
-        "dense, relu, tanh, sigmoid",
+        "dense, relu, sigmoid, tanh",
     ),
     "a layer without width": (
         FEDERATION + 'layers = [{ type = "dense" }]',

@@ -15,7 +15,7 @@ from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.data.disclosure import Agreed, Known, Public, listing, public, withheld
 from fedge.errors import DataError
-from fedge.nn.spec import Standardize, takes_float64
+from fedge.nn.spec import takes_float64
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
 
@@ -225,8 +225,8 @@ def settle_missing(
             public("{place}: {told}", place=samples.public_place(row), told=told),
         )
     if rules.missing == "fill":
-        first = task.network.layers[0]
-        if isinstance(first, Standardize):
+        first = task.network.first
+        if first is not None:
             np.copyto(X, first.exact_means.astype(X.dtype), where=absent)
         lacking = np.zeros(len(X), dtype=np.bool_) if unanswered is None else unanswered
     return np.flatnonzero(~(lacking | others))

@@ -12,7 +12,7 @@ from agent.data.narrowing import narrowed
 from agent.data.sentinels import sentinels
 from agent.settings.data import DataSettings
 from fedge.data.disclosure import listing
-from fedge.nn.spec import Standardize, takes_float64
+from fedge.nn.spec import takes_float64
 from fedge.wire.messages.task import Task
 
 
@@ -34,8 +34,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
 def _narrowed(found: Account, task: Task | None) -> Iterator[Finding]:
     """Columns that float32 leaves few values of: not the features of a task that takes them in float64."""
     samples, names = found.samples, column_names(found.samples)
-    first = task.network.layers[0] if task is not None else None
-    settled = task is not None and isinstance(first, Standardize)
+    settled = task is not None and task.network.first is not None
     targets = () if task is None else task.targets or ()
     whole = {j for j in samples.rest if names[j] not in targets}
     if task is not None and settled and not takes_float64(task.network):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from agent.sources.samples import Samples
 from fedge.data.disclosure import Known, Public, public
-from fedge.nn.spec import Standardize
 from fedge.wire.messages.task import Task
 
 USUAL = 20.0
@@ -76,15 +75,15 @@ def extremes(
         samples: where they came from, for the places.
         X: the inputs of shape (n, d), in the features' own units; NaN is missing.
         rows: which rows of the samples these are, of shape (n,); None: where they are is not known.
-        task: its Standardize layer holds the fleet's means and deviations.
+        task: its frozen first layer holds the fleet's means and deviations.
 
     Returns:
         None if nothing does, or the survey has not been closed.
     """
-    first = task.network.layers[0]
-    if not isinstance(first, Standardize):
+    first = task.network.first
+    if first is None:
         return None
-    bound = USUAL if first.clip is None else first.clip
+    bound = USUAL if first.bound is None else first.bound
     means, scales = first.exact_means, first.scales.astype(np.float64)
     width = len(means)
     counts, farthest, where = np.zeros(width, np.int64), np.zeros(width), np.zeros(width, np.intp)
@@ -111,7 +110,7 @@ def extremes(
         for j in map(int, order)
         if counts[j]
     )
-    return Extremes(beyond_rows, bound, first.clip is not None, columns) if columns else None
+    return Extremes(beyond_rows, bound, first.bound is not None, columns) if columns else None
 
 
 def count_of(count: int) -> str:

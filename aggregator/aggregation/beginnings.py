@@ -37,7 +37,6 @@ from fedge.algorithms.registry import CODECS
 from fedge.algorithms.rules import bounds, mean
 from fedge.algorithms.rules.bounds import Factors
 from fedge.errors import DamagedState, DataError
-from fedge.nn.spec import Rescale, Standardize
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import pack, unpack
@@ -204,8 +203,7 @@ def _resurvey(
 ) -> tuple[Task, Vector]:
     """The task with frozen layers of the others' surveys, and weights that answer there as before."""
     network = task.network
-    core = tuple(layer for layer in network.layers if not isinstance(layer, Standardize | Rescale))
-    plain = type(network)(inputs=network.inputs, layers=core, loss=network.loss)
+    plain = type(network)(inputs=network.inputs, layers=network.core, loss=network.loss)
     bare = Task.model_validate({**dict(task), "network": plain})
     if not admitted(ledger, asked, without):
         raise DataError(f"nobody is left in the survey {asked} without {', '.join(sorted(without))}")
@@ -216,7 +214,8 @@ def _resurvey(
     if folded is None:
         raise DataError(
             f"the weights cannot be carried over to frozen layers without {', '.join(sorted(without))}: "
-            "they are not finite there. `fedge-aggregator new-generation` begins with a survey"
+            "they are not finite there, or the layer beside a frozen one cannot take up the change. "
+            "`fedge-aggregator new-generation` begins with a survey"
         )
     return found, folded
 

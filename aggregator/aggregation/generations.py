@@ -22,7 +22,6 @@ from aggregator.ledger.records import Beginning, Life
 from aggregator.ledger.writing import Ledger
 from fedge import __version__
 from fedge.errors import ConfigError, DataError
-from fedge.nn.spec import Rescale, Standardize
 from fedge.wire.capabilities import unknown_in_task
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -57,12 +56,11 @@ def learnt(settings: FederationSettings) -> str:
 
 def _meaning(task: Task) -> str:
     """What weights of a task mean, whatever its survey has said."""
-    layers = [layer for layer in task.network.layers if not isinstance(layer, Standardize | Rescale)]
     meaning: dict[str, Any] = {
         "features": task.features,
         "classes": task.classes,
         "targets": task.targets,
-        "layers": [layer.model_dump() for layer in layers],
+        "layers": [layer.model_dump(exclude_none=True) for layer in task.network.core],
     }
     if task.source is not None:  # a ledger knows no such key where none is named
         meaning["source"] = task.source

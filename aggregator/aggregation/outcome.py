@@ -41,7 +41,7 @@ from fedge.algorithms.rules import bounds
 from fedge.algorithms.rules.bounds import Factors, distance
 from fedge.algorithms.rules.columns import Outlying
 from fedge.errors import DamagedState
-from fedge.nn.spec import Rescale, fine_columns, takes_float64
+from fedge.nn.spec import fine_columns, takes_float64
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -227,8 +227,8 @@ def _told(job: ClosingJob, answers: Mapping[str, Answer], count: int = 0) -> dic
     """The fleet's figures, `count` as in `summarize`; beside an RMSE that of always the survey's mean."""
     assert job.model is not None
     summary = summarize(answers, bytes_needed(job.task_blob.size, job.model.size), count)
-    last = job.task.network.layers[-1]
-    if "rmse" in summary and isinstance(last, Rescale):
+    last = job.task.network.last
+    if "rmse" in summary and last is not None:
         summary["rmse_mean"] = float(np.mean(last.scales, dtype=np.float64))
     return summary
 

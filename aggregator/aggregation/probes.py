@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.nn import Network
-from fedge.nn.spec import NetworkSpec, Standardize
+from fedge.nn.spec import NetworkSpec
 
 ROWS = 64
 
@@ -15,14 +15,14 @@ Weights = NDArray[np.float32]
 
 
 def probes(spec: NetworkSpec, samples: Samples | None = None) -> Samples:
-    """Raw samples (n, d): 64 drawn from the statistics of the Standardize layer, then `samples`, if any.
+    """Raw samples (n, d): 64 drawn from the statistics of the frozen first layer, then `samples`, if any.
 
     In float64 where the layer takes that.
     """
     X: Samples = np.random.default_rng(0).standard_normal((ROWS, spec.inputs), dtype=np.float32)
-    first = spec.layers[0]
-    if isinstance(first, Standardize):
-        X = X * first.scales + (first.means if first.rest is None else first.exact_means)
+    first = spec.first
+    if first is not None:
+        X = X * first.scales + (first.exact_means if first.takes_float64 else first.means)
     return X if samples is None else np.concatenate((X, samples.astype(X.dtype, copy=False)))
 
 

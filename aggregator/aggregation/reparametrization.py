@@ -12,13 +12,15 @@ float64 and rounded once to float32, as weights are. The result is a function of
 Where inputs are clipped, both networks do it at the same number of their own deviations: the answers are the
 same for every row that neither of them clips. A bound in the units of the old layers would keep what one
 device's survey has made of them, which is what is being taken out.
+
+The layer beside a frozen one takes up the change itself (`take_before` and `take_behind` of
+`fedge.nn.layer.LayerSpec`), and one that cannot says so: behind an activation no such weights exist.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.nn.schema import Schema
-from fedge.nn.spec import NetworkSpec, Rescale, Standardize
+from fedge.nn.spec import NetworkSpec
 
 Vector = NDArray[np.float32]
 
@@ -29,41 +31,30 @@ def fold(before: NetworkSpec, after: NetworkSpec, vector: Vector) -> Vector | No
     Both networks have the same trained layers, and frozen ones in the same places.
 
     Returns:
-        Weights of shape (p,), or None if one of them is not finite as float32: then the model cannot be kept.
+        Weights of shape (p,), or None, and the model cannot be kept: one of them is not finite as float32, or
+        the layer beside a frozen one cannot take up the change.
     """
     wide = vector.astype(np.float64)
     with np.errstate(all="ignore"):
-        _fold_first(before, after, wide)
-        _fold_last(before, after, wide)
+        if not _fold_first(before, after, wide) or not _fold_last(before, after, wide):
+            return None
         folded = wide.astype(np.float32)
     return folded if np.isfinite(folded).all() else None
 
 
-def _fold_first(before: NetworkSpec, after: NetworkSpec, wide: NDArray[np.float64]) -> None:
-    old, new = before.layers[0], after.layers[0]
-    if not isinstance(old, Standardize) or not isinstance(new, Standardize):
-        return
-    weight, bias = _dense(before.schema, wide, 0)
+def _fold_first(before: NetworkSpec, after: NetworkSpec, wide: NDArray[np.float64]) -> bool:
+    old, new, lowest = before.first, after.first, before.placed[0]
+    if old is None or new is None:
+        return True
     scale = old.scales.astype(np.float64)
     shift = (new.exact_means - old.exact_means) / scale
-    for each, row in zip(shift, weight, strict=True):  # in this order on every machine, as no BLAS promises
-        bias += each * row
-    weight *= (new.scales / scale)[:, None]
+    return lowest.layer.take_before(lowest.views(wide), new.scales / scale, shift)
 
 
-def _fold_last(before: NetworkSpec, after: NetworkSpec, wide: NDArray[np.float64]) -> None:
-    old, new = before.layers[-1], after.layers[-1]
-    if not isinstance(old, Rescale) or not isinstance(new, Rescale):
-        return
-    weight, bias = _dense(before.schema, wide, len(before.schema.parameters) // 2 - 1)
+def _fold_last(before: NetworkSpec, after: NetworkSpec, wide: NDArray[np.float64]) -> bool:
+    old, new, highest = before.last, after.last, before.placed[-1]
+    if old is None or new is None:
+        return True
     scale = new.scales.astype(np.float64)
-    bias[:] = (bias * old.scales + (old.means.astype(np.float64) - new.means)) / scale
-    weight *= old.scales / scale
-
-
-def _dense(
-    schema: Schema, wide: NDArray[np.float64], index: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Views of a dense layer's weights, of shape (inputs, units), and of its biases, of shape (units,)."""
-    views = schema.views(wide)
-    return views[f"{index}.weight"], views[f"{index}.bias"]
+    shift = old.means.astype(np.float64) - new.means
+    return highest.layer.take_behind(highest.views(wide), old.scales.astype(np.float64), shift, scale)

@@ -176,8 +176,8 @@ def standardize(
 
 def outliers(surveyed: Task, surveys: Mapping[str, Measured]) -> tuple[Outlying, ...]:
     """Which devices lie far from the frozen layers of `surveyed`, by column, the farthest devices first."""
-    first, last = surveyed.network.layers[0], surveyed.network.layers[-1]
-    assert isinstance(first, Standardize)
+    first, last = surveyed.network.first, surveyed.network.last
+    assert first is not None
     ordered = _ordered(surveys)
     found = outlying(
         [(device, measured.features) for device, measured in ordered],
@@ -185,7 +185,7 @@ def outliers(surveyed: Task, surveys: Mapping[str, Measured]) -> tuple[Outlying,
         first.exact_means,
         first.scales.astype(np.float64),
     )
-    if isinstance(last, Rescale) and surveyed.targets is not None:
+    if last is not None and surveyed.targets is not None:
         targets = [(device, one.targets) for device, one in ordered if one.targets is not None]
         means, scales = last.means.astype(np.float64), last.scales.astype(np.float64)
         found += outlying(targets, surveyed.targets, means, scales)

@@ -4,7 +4,7 @@ The ONNX file takes raw features and gives probabilities or raw targets. Where t
 fill, a missing value (NaN) counts as the survey's mean in it, as it does on the devices; else a row with one
 has no answer, which is NaN. It is written only after onnxruntime has computed with it what our own forward
 pass computes, on rows with gaps too; else it is withheld, the reason is told, and the last good one stays.
-Operators: https://onnx.ai/onnx/operators, opset 17. Metadata: onnx.proto, `ModelProto.metadata_props`.
+Metadata: onnx.proto, `ModelProto.metadata_props`.
 """
 
 import hashlib
@@ -18,35 +18,20 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper
 from safetensors.numpy import save
 
 from aggregator.aggregation.probes import Samples
 from aggregator.export import parity
+from aggregator.export.graph import graph
 from aggregator.export.parity import fills
 from fedge.data.disclosure import listing
-from fedge.nn.spec import (
-    Dense,
-    LayerSpec,
-    NetworkSpec,
-    ReLU,
-    Rescale,
-    Sigmoid,
-    Standardize,
-    Tanh,
-    UnknownLayer,
-    clip_of,
-    fine_columns,
-    takes_float64,
-)
+from fedge.nn.operators import IR_VERSION, OPSET
+from fedge.nn.spec import NetworkSpec, clip_of, fine_columns, takes_float64
 from fedge.storage import atomic_files
 from fedge.wire.messages.task import Task
 
 SAFETENSORS, ONNX, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
-
-OPSET = 17
-IR_VERSION = 8
-"""Pinned: the defaults of the onnx package are newer than what released runtimes load."""
 
 MAX_DIFFERENCE = 1e-5
 WIDE = (
@@ -57,11 +42,6 @@ FILLED = "a missing value (NaN) is filled with the mean of its column (standardi
 UNFILLED = (
     "a row with a missing value (NaN) has no answer: onnxruntime gives NaN, other engines may give anything"
 )
-
-MEAN, SCALE, REST = "standardize.mean", "standardize.scale", "standardize.rest"
-LOW, HIGH = "standardize.low", "standardize.high"
-ZERO = "standardize.zero"
-"""What a missing value counts as that is filled behind standardizing: the mean."""
 
 Vector = NDArray[np.float32]
 _Entry = dict[str, Any]
@@ -148,8 +128,7 @@ def to_safetensors(task: Task, vector: Vector, origin: Origin) -> bytes:
         "inputs": task.network.inputs,
         "loss": task.network.loss,
         "layers": [
-            layer.model_dump(exclude={"mean", "scale", "rest"}, exclude_none=True)
-            for layer in task.network.layers
+            layer.model_dump(exclude=set(layer.tensors), exclude_none=True) for layer in task.network.layers
         ],
     }
     metadata = {**asdict(origin), **_columns(task), "network": network}
@@ -158,56 +137,15 @@ def to_safetensors(task: Task, vector: Vector, origin: Origin) -> bytes:
 
 
 def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
-    """Build the graph: `features` (batch, d) → `probabilities` or `targets` (batch, outputs), float32.
+    """The graph (`aggregator.export.graph`) with what the file says of itself.
 
-    Where the first layer takes float64, `features` are that, and the first two operators compute in it. Gaps
-    are filled behind them then, with 0, which is the mean: tract 0.23 has no `IsNaN` for float64.
+    Where the first layer takes float64, `features` are that.
 
     Raises:
         onnx.checker.ValidationError: the graph is not valid ONNX.
     """
-    spec = task.network
-    classifies = spec.loss == "cross-entropy"
-    nodes: list[Any] = []
-    last = "features"
-    trained = 0
-    layers: tuple[LayerSpec, ...] = spec.layers
-    wide = takes_float64(spec)
-    if wide:
-        nodes, layers = _standardized(task), layers[1:]
-        last = nodes[-1].output[0]
-    elif fills(task):
-        nodes.append(helper.make_node("IsNaN", [last], ["missing"], name="missing"))
-        nodes.append(helper.make_node("Where", ["missing", MEAN, last], ["filled"], name="filled"))
-        last = "filled"
-    for index, layer in enumerate(layers, len(spec.layers) - len(layers)):
-        for operator, constants in _operators(layer, trained):
-            output = f"{index}.{operator.lower()}"
-            nodes.append(helper.make_node(operator, [last, *constants], [output], name=output))
-            last = output
-        trained += isinstance(layer, Dense)
-    answer = "probabilities" if classifies else "targets"
-    if classifies:
-        nodes.append(helper.make_node("Softmax", [last], [answer], name=answer, axis=1))
-    else:
-        nodes[-1].output[0] = answer
-    graph = helper.make_graph(
-        nodes,
-        name=origin.federation,
-        inputs=[
-            helper.make_tensor_value_info(
-                "features", TensorProto.DOUBLE if wide else TensorProto.FLOAT, ["batch", spec.inputs]
-            )
-        ],
-        outputs=[helper.make_tensor_value_info(answer, TensorProto.FLOAT, ["batch", spec.outputs])],
-        initializer=[
-            _initializer(name, tensor)
-            for name, tensor in (_tensors(spec, vector) | _bounds(spec) | _exact(task)).items()
-            if name != REST
-        ],
-    )
     model = helper.make_model(
-        graph,
+        graph(task.network, vector, origin.federation, fills(task)),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="fedge",
@@ -216,7 +154,7 @@ def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
         **asdict(origin),
         **{key: json.dumps(names) for key, names in _columns(task).items()},
         **({"missing": FILLED} if fills(task) else {}),
-        **({"input": f"float64: {_input(task)}"} if wide else {}),
+        **({"input": f"float64: {_input(task)}"} if takes_float64(task.network) else {}),
     }
     helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
     onnx.checker.check_model(model, full_check=True)
@@ -238,79 +176,16 @@ def _make_onnx(task: Task, vector: Vector, origin: Origin, samples: Samples | No
     return Exported(content, "", difference)
 
 
-def _operators(layer: LayerSpec, dense: int) -> list[tuple[str, list[str]]]:
-    """The ONNX operators of a layer with the names of their constants; it is the dense-th dense one."""
-    match layer:
-        case Dense():
-            return [("Gemm", [f"{dense}.weight", f"{dense}.bias"])]
-        case ReLU():
-            return [("Relu", [])]
-        case Tanh():
-            return [("Tanh", [])]
-        case Sigmoid():
-            return [("Sigmoid", [])]
-        case Standardize():
-            standardized = [("Sub", [MEAN]), ("Div", [SCALE])]
-            return standardized if layer.clip is None else [*standardized, ("Clip", [LOW, HIGH])]
-        case Rescale():
-            return [("Mul", ["rescale.scale"]), ("Add", ["rescale.mean"])]
-        case UnknownLayer():
-            raise ValueError(f"no ONNX operator is known for a layer {layer.type!r}")
-
-
-def _standardized(task: Task) -> list[Any]:
-    """The nodes of a first layer that takes float64; what it gives is float32, without gaps if it fills."""
-    layer = task.network.layers[0]
-    assert isinstance(layer, Standardize)
-    nodes: list[Any] = []
-
-    def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-    last = add("Div", [add("Sub", ["features", MEAN], "0.sub"), SCALE], "0.div")
-    last = add("Cast", [last], "0.cast", to=TensorProto.FLOAT)
-    if fills(task):
-        last = add("Where", [add("IsNaN", [last], "missing"), ZERO, last], "filled")
-    if layer.clip is not None:
-        add("Clip", [last, LOW, HIGH], "0.clip")
-    return nodes
-
-
 def _tensors(spec: NetworkSpec, vector: Vector) -> dict[str, NDArray[np.floating[Any]]]:
     tensors: dict[str, NDArray[np.floating[Any]]] = dict(spec.schema.views(vector))
     for layer in spec.layers:
-        if isinstance(layer, Standardize | Rescale):
-            tensors |= {f"{layer.type}.mean": layer.means, f"{layer.type}.scale": layer.scales}
-        if isinstance(layer, Standardize) and layer.rest is not None:
-            tensors[REST] = np.frombuffer(layer.rest, dtype="<f4")
+        tensors |= {f"{layer.name}.{name}": tensor for name, tensor in layer.tensors.items()}
     return tensors
-
-
-def _exact(task: Task) -> dict[str, NDArray[np.floating[Any]]]:
-    """The constants in float64 of a first layer that takes that, and what fills its gaps."""
-    layer = task.network.layers[0]
-    if not isinstance(layer, Standardize) or layer.rest is None:
-        return {}
-    zero = {ZERO: np.zeros((), np.float32)} if fills(task) else {}
-    return {MEAN: layer.exact_means, SCALE: layer.scales.astype(np.float64), **zero}
-
-
-def _initializer(name: str, tensor: NDArray[np.floating[Any]]) -> Any:
-    wide = tensor.dtype.itemsize == 8
-    kind, layout = (TensorProto.DOUBLE, "<f8") if wide else (TensorProto.FLOAT, "<f4")
-    return helper.make_tensor(name, kind, tensor.shape, tensor.astype(layout).tobytes(), raw=True)
 
 
 def _input(task: Task) -> str:
     """Why inputs are float64."""
     return WIDE.format(columns=listing([task.features[j] for j in fine_columns(task.network)]))
-
-
-def _bounds(spec: NetworkSpec) -> dict[str, NDArray[np.floating[Any]]]:
-    """The bounds of standardized inputs as scalars, if there are any."""
-    clip = clip_of(spec)
-    return {} if clip is None else {LOW: np.array(-clip, np.float32), HIGH: np.array(clip, np.float32)}
 
 
 def _columns(task: Task) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aggregator.aggregation.probes import ROWS, Samples, probes
 from fedge.nn import Network
-from fedge.nn.spec import NetworkSpec, Rescale, Standardize, clip_of
+from fedge.nn.spec import NetworkSpec, clip_of
 from fedge.wire.messages.task import Task
 
 ort.disable_telemetry_events()  # this wheel has some; nothing here tells anybody anything
@@ -72,8 +72,8 @@ def rows_of(spec: NetworkSpec, samples: Samples | None = None) -> tuple[Rows, ..
     chosen = np.arange(spec.inputs) % period == (np.arange(ROWS) % period)[:, None]
     gaps = np.where(chosen, X.dtype.type(np.nan), X)
     gaps[-1] = np.nan
-    ordinary, clip, first = Rows(probes(spec, samples)), clip_of(spec), spec.layers[0]
-    if clip is None or not isinstance(first, Standardize):
+    ordinary, clip, first = Rows(probes(spec, samples)), clip_of(spec), spec.first
+    if clip is None or first is None:
         return (ordinary, Rows(gaps))
     signs = np.where(np.arange(ROWS) // period % 2, -1.0, 1.0)[:, None]
     with np.errstate(over="ignore"):  # an infinite value is beyond the bound too
@@ -83,8 +83,8 @@ def rows_of(spec: NetworkSpec, samples: Samples | None = None) -> tuple[Rows, ..
 
 def filled(task: Task, X: Samples) -> Samples:
     """Raw samples (n, d) as the network takes them under the federation's rule for missing values."""
-    first = task.network.layers[0]
-    if not fills(task) or not isinstance(first, Standardize):
+    first = task.network.first
+    if not fills(task) or first is None:
         return X
     whole = X.copy()
     np.copyto(whole, first.exact_means.astype(X.dtype), where=np.isnan(X))
@@ -93,7 +93,7 @@ def filled(task: Task, X: Samples) -> Samples:
 
 def fills(task: Task) -> bool:
     """Whether the federation's rule is to fill missing values, and there is something to fill them with."""
-    return task.rules is not None and task.rules.fills and isinstance(task.network.layers[0], Standardize)
+    return task.rules is not None and task.rules.fills and task.network.first is not None
 
 
 def output_scales(spec: NetworkSpec, outputs: NDArray[Any]) -> NDArray[Any]:
@@ -104,8 +104,8 @@ def output_scales(spec: NetworkSpec, outputs: NDArray[Any]) -> NDArray[Any]:
     """
     if spec.loss == "cross-entropy":
         return np.ones(spec.outputs)
-    last, largest = spec.layers[-1], np.abs(outputs).max(axis=0, initial=0)
-    if isinstance(last, Rescale):
+    last, largest = spec.last, np.abs(outputs).max(axis=0, initial=0)
+    if last is not None:
         spread = np.maximum(np.abs(outputs - last.means).max(axis=0, initial=0), last.scales)
         largest = np.maximum(spread, largest / 20)
     return np.where(largest == 0, 1.0, largest)

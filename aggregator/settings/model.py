@@ -32,7 +32,8 @@ class ModelSection(Section):
     targets: Columns | None = None
     """The target columns of a regression."""
     layers: tuple[TrainableSpec, ...] = Field(default=(), max_length=60)
-    """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid"."""
+    """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid", or one of an
+    extension."""
     source: SourceName | None = None
     """Which of the devices' sources is learnt from, by its name there; without it each device's `[data]`."""
     clip: float = Field(default=20.0, ge=0, le=MOST_CLIP, allow_inf_nan=False)

@@ -13,6 +13,8 @@ device's new state waits with its update and becomes current when the device lea
 admitted; a server's state is saved with the round that it comes of. State belongs to one generation, task,
 algorithm and codec: with another of these it begins at `init`.
 
+The model is a `fedge.nn.Network`, whose layers are parts too: `fedge.nn.layer` says what one is.
+
 A part is made from its options (`Options` of its `fedge.algorithms.registry.Entry`) and has no state of its
 own. `fedge.testing` checks what each docstring here says.
 """

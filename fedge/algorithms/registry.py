@@ -20,6 +20,7 @@ from fedge.errors import ConfigError
 
 if TYPE_CHECKING:  # they speak of what the parts are made of
     from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimizer
+    from fedge.nn.layer import LayerSpec
 
 GROUP = "fedge.extensions"
 """The group of entry points that a package registers its parts in."""
@@ -80,7 +81,7 @@ class Registry(Generic[P]):
             )
             found = (cast("Entry[P] | None", getattr(module, "ENTRY", None)) for module in modules)
             self._built_in = {entry.name: entry for entry in found if entry is not None}
-        return {**self._built_in, **self._added}
+        return {**self._built_in, **self._added} if self._added else self._built_in
 
     def names(self) -> tuple[str, ...]:
         """Of all parts, in order."""
@@ -117,9 +118,11 @@ CODECS: "Registry[Codec]" = Registry("codec", "fedge.algorithms.codecs")
 LOCAL: "Registry[LocalAlgorithm]" = Registry("local", "fedge.algorithms.local")
 RULES: "Registry[Rule]" = Registry("rule", "fedge.algorithms.rules")
 SERVER: "Registry[ServerOptimizer]" = Registry("server", "fedge.algorithms.server")
+LAYERS: "Registry[LayerSpec]" = Registry("layer", "fedge.nn.layers")
+"""What a layer's entry makes is its spec, which says all of it (`fedge.nn.layer`)."""
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
-    registry.kind: registry for registry in (CODECS, LOCAL, RULES, SERVER)
+    registry.kind: registry for registry in (CODECS, LOCAL, RULES, SERVER, LAYERS)
 }
 """By kind."""
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.nn.layers import Dense, Piece, build
+from fedge.nn.layer import Piece
 from fedge.nn.losses import LOSSES, Loss
-from fedge.nn.spec import NetworkSpec, Rescale, Standardize, UnknownLayer
+from fedge.nn.spec import NetworkSpec
 
 Array = NDArray[Any]
 
@@ -22,12 +22,10 @@ class Chain:
 
     def __init__(self, spec: NetworkSpec, rows: int, dtype: np.dtype[Any]) -> None:
         self._shape, self._dtype = (spec.schema.size,), dtype
-        core = tuple(
-            layer for layer in spec.layers if not isinstance(layer, Standardize | Rescale | UnknownLayer)
-        )
-        self._layers = build(core, spec.inputs, rows, dtype)
+        placed = spec.placed
+        self._layers = [each.layer.build(each.inputs, rows, each.place, dtype) for each in placed]
         self._loss: Loss = LOSSES[spec.loss](rows, spec.outputs, dtype)
-        lowest = next(i for i, layer in enumerate(self._layers) if isinstance(layer, Dense))
+        lowest = next(i for i, each in enumerate(placed) if each.parameters)
         self._lowest = self._layers[lowest]
         self._above_lowest = self._layers[:lowest:-1]
         self._vector: Array | None = None

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fedge.nn import spec as specs
 from fedge.nn.chain import Chain
-from fedge.nn.layers import Piece, Rescale, Standardize
+from fedge.nn.layer import Piece
 from fedge.nn.losses import softmax
 from fedge.nn.spec import NetworkSpec
 
@@ -49,6 +49,16 @@ class Evaluation:
 class Network:
     """The functions of a spec, of a flat vector w of shape (p,) each time.
 
+    >>> from fedge.nn import Dense, Network, NetworkSpec, ReLU, initialize
+    >>> spec = NetworkSpec(inputs=4, layers=(Dense(units=8), ReLU(), Dense(units=3)), loss="cross-entropy")
+    >>> network = Network(spec)
+    >>> w = initialize(spec, np.random.default_rng(0))
+    >>> w.shape, network.predict(w, np.zeros((2, 4))).shape
+    ((67,), (2, 3))
+
+    `predict`, `forward` and `evaluate` take raw samples and targets; `loss`, `loss_and_grad` and `gradients`,
+    which are called many times, take what `prepare` and `prepare_targets` have made of them.
+
     Samples come raw, or prepared once for many passes: `prepare` and `prepare_targets` take a whole data set
     through the frozen layers. Buffers are kept between calls and so are views of the last w:
     one network serves one thread at a time.
@@ -58,10 +68,9 @@ class Network:
         self.spec = spec
         self.schema = spec.schema
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        first, last = spec.layers[0], spec.layers[-1]
-        self._standardize = Standardize(first, dtype) if isinstance(first, specs.Standardize) else None
-        self._rescale = Rescale(last, dtype) if isinstance(last, specs.Rescale) else None
-        widest = max(spec.inputs, *(shape[-1] for _, shape in self.schema.parameters))
+        self._first = None if spec.first is None else spec.first.transform(self.dtype)
+        self._last = None if spec.last is None else spec.last.transform(self.dtype)
+        widest = max(spec.inputs, *(prod(placed.outputs) for placed in spec.placed))
         self._block = max(1, BLOCK_ENTRIES // widest)
         self._chains: dict[int, Chain] = {}
 
@@ -73,11 +82,11 @@ class Network:
         Raises:
             ValueError: X is not of shape (n, d).
         """
-        dtype = self.dtype if self._standardize is None else self._standardize.dtype
+        dtype = self.dtype if self._first is None else self._first.dtype
         prepared = np.ascontiguousarray(X, dtype)
         if prepared.ndim != 2 or prepared.shape[1] != self.spec.inputs:
             raise ValueError(f"expected samples of shape (n, {self.spec.inputs}), got {prepared.shape}")
-        return prepared if self._standardize is None else self._standardize.forward(prepared)
+        return prepared if self._first is None else self._first.forward(prepared)
 
     def prepare_targets(self, y: ArrayLike) -> Array:
         """Return what the loss compares with.
@@ -96,7 +105,7 @@ class Network:
         if targets.ndim != 2 or targets.shape[1] != outputs:
             raise ValueError(f"expected targets of shape (n, {outputs}), got {raw.shape}")
         targets = np.ascontiguousarray(targets, self.dtype)
-        return targets if self._rescale is None else self._rescale.invert(targets)
+        return targets if self._last is None else self._last.invert(targets)
 
     def loss(self, w: Array, X: Array, y: Array) -> float:
         """Return the mean loss over prepared samples X (n, d) with prepared targets y, n ≥ 1."""
@@ -144,7 +153,7 @@ class Network:
         for rows in self._blocks(len(raw)):
             prepared = self.prepare(raw[rows])
             z = self._chain(len(prepared)).forward(w, prepared)
-            outputs[rows] = z if self._rescale is None else self._rescale.forward(z)
+            outputs[rows] = z if self._last is None else self._last.forward(z)
         return outputs
 
     def predict(self, w: Array, X: ArrayLike) -> Array:
@@ -185,8 +194,8 @@ class Network:
 
     def _errors(self, means: Array) -> Errors:
         """Errors of mean squares and mean distances in standard units, of shape (2, t)."""
-        last = self.spec.layers[-1]
-        scales = last.scales.astype(np.float64) if isinstance(last, specs.Rescale) else 1.0
+        last = self.spec.last
+        scales = 1.0 if last is None else last.scales.astype(np.float64)
         squares, distances = means
         return Errors(float(np.mean(np.sqrt(squares) * scales)), float(np.mean(distances * scales)))
 

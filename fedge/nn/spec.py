@@ -2,168 +2,121 @@
 
 A spec holds everything but the trained weights, the constants of its frozen layers included, so spec and
 flat vector together are the whole model: enough to predict, to train, and to export.
+
+What a layer is stands in its own file (`fedge.nn.layer`); here they are put together.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from math import prod
+from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from fedge.data.moments import ROUNDING_UNITS, is_fine
-from fedge.nn.schema import Schema
+from fedge.nn.affine import Affine
+from fedge.nn.layer import Array, LayerSpec, asked, kind_of, kinds
+from fedge.nn.layers.dense import MAX_UNITS, Dense
+from fedge.nn.layers.relu import ReLU
+from fedge.nn.layers.rescale import Rescale
+from fedge.nn.layers.sigmoid import Sigmoid
+from fedge.nn.layers.standardize import LEAST_CLIP, MOST_CLIP, Standardize
+from fedge.nn.layers.tanh import Tanh
+from fedge.nn.schema import Schema, Shape
 from fedge.wire.names import WireName, mark_unknown, tidy
 
-MAX_WIDTH = 65_536
+__all__ = [
+    "LEAST_CLIP",
+    "LOSSES",
+    "MAX_LAYERS",
+    "MAX_ROW",
+    "MAX_WEIGHTS",
+    "MAX_WIDTH",
+    "MOST_CLIP",
+    "Dense",
+    "LayerSpec",
+    "NetworkSpec",
+    "Placed",
+    "ReLU",
+    "Rescale",
+    "Sigmoid",
+    "Standardize",
+    "Tanh",
+    "TrainableSpec",
+    "UnknownLayer",
+    "clip_of",
+    "fine_columns",
+    "names_of",
+    "takes_float64",
+]
+
+MAX_WIDTH = MAX_UNITS
+"""Inputs, outputs, units of one layer."""
+MAX_ROW = 2**20
+"""Numbers of one sample between two layers."""
 MAX_LAYERS = 64
 MAX_WEIGHTS = 50_000_000
-LEAST_CLIP, MOST_CLIP = 1.0, 1e6
-"""Of the bound on standardized inputs, in standard deviations."""
-
-
-class _Layer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _settle(cls, layer: Any) -> Any:
-        return _asked(layer) if isinstance(layer, dict) else layer
-
-
-class Dense(_Layer):
-    """x W + b, with W of shape (inputs, units) and b of shape (units,)."""
-
-    type: Literal["dense"] = "dense"
-    units: int = Field(ge=1, le=MAX_WIDTH)
-
-
-class ReLU(_Layer):
-    """max(x, 0)."""
-
-    type: Literal["relu"] = "relu"
-
-
-class Tanh(_Layer):
-    """tanh x."""
-
-    type: Literal["tanh"] = "tanh"
-
-
-class Sigmoid(_Layer):
-    """1 / (1 + exp(-x))."""
-
-    type: Literal["sigmoid"] = "sigmoid"
-
-
-class _Affine(_Layer):
-    mean: bytes = Field(min_length=4)
-    scale: bytes = Field(min_length=4)
-
-    @model_validator(mode="after")
-    def _check(self) -> "_Affine":
-        if len(self.mean) != len(self.scale) or len(self.mean) % 4:
-            raise ValueError("mean and scale must hold the same number of little-endian float32 values")
-        if not (np.isfinite(self.means).all() and np.isfinite(self.scales).all() and (self.scales > 0).all()):
-            raise ValueError("mean must be finite, and scale finite and above zero")
-        return self
-
-    @property
-    def means(self) -> NDArray[np.float32]:
-        """The shift of each column, of shape (d,)."""
-        return np.frombuffer(self.mean, dtype="<f4")
-
-    @property
-    def scales(self) -> NDArray[np.float32]:
-        """The standard deviation of each column, of shape (d,), above zero."""
-        return np.frombuffer(self.scale, dtype="<f4")
-
-
-class Standardize(_Affine):
-    """(x - mean - rest) / scale within ± clip, frozen: the survey's constants, first in the network."""
-
-    type: Literal["standardize"] = "standardize"
-    clip: float | None = Field(default=None, ge=LEAST_CLIP, le=MOST_CLIP, allow_inf_nan=False)
-    """In standard deviations; None: no input is clipped, as 0.2.0 does it."""
-    rest: bytes | None = Field(default=None, min_length=4)
-    """What float32 leaves of the means, little-endian float32: inputs are float64, subtracted and divided in
-    it, for a column is too fine for float32. None: all is float32, as 0.2.0 does it."""
-
-    @model_validator(mode="after")
-    def _check_rest(self) -> "Standardize":
-        if self.rest is not None:
-            if len(self.rest) != len(self.mean):
-                raise ValueError("rest must hold as many float32 values as mean")
-            if not np.isfinite(self.exact_means).all():
-                raise ValueError("rest must be finite")
-        return self
-
-    @property
-    def exact_means(self) -> NDArray[np.float64]:
-        """The means with their rest, of shape (d,)."""
-        means = self.means.astype(np.float64)
-        return means if self.rest is None else means + np.frombuffer(self.rest, dtype="<f4")
-
-
-class Rescale(_Affine):
-    """x * scale + mean, frozen: a regression's answer in the targets' own units, last in the network."""
-
-    type: Literal["rescale"] = "rescale"
-
-
-class UnknownLayer(BaseModel):
-    """A layer of a newer program, or one with fields that this program does not know: not computed here."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-
-    type: WireName
-
-    _settled = model_validator(mode="after")(mark_unknown)
-
-
-LAYERS: Mapping[str, type[_Layer]] = MappingProxyType(
-    {
-        "dense": Dense,
-        "relu": ReLU,
-        "tanh": Tanh,
-        "sigmoid": Sigmoid,
-        "standardize": Standardize,
-        "rescale": Rescale,
-    }
-)
-"""Every layer by its name on the wire."""
-ADDED: Mapping[str, tuple[str, ...]] = MappingProxyType({"standardize": ("clip", "rest")})
-"""The fields that came after 0.2.0, by layer; each is None where it asks for nothing."""
 LOSSES = ("cross-entropy", "mse")
 
 
-def _asked(layer: dict[str, Any]) -> dict[str, Any]:
-    """A layer without the fields that ask for nothing: None is what they are where they do not stand."""
-    return {name: value for name, value in layer.items() if value is not None}
+class UnknownLayer(LayerSpec):
+    """A layer of a newer program, or one with fields that this program does not know: not computed here."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: WireName
+
+    _unknown = model_validator(mode="after")(mark_unknown)
 
 
-def _which(layer: Any) -> str:
-    """The name of a layer that this program knows with all its fields, else `unknown`."""
+def _read(layer: Any) -> Any:
+    """A layer of a network by its name; `UnknownLayer` unless it is known with all its fields."""
     name = layer.get("type") if isinstance(layer, dict) else getattr(layer, "type", None)
-    if not isinstance(name, str) or (known := LAYERS.get(name)) is None:
-        return "unknown"
-    whole = (
-        _asked(layer).keys() <= known.model_fields.keys() if isinstance(layer, dict) else type(layer) is known
+    kind = kind_of(name) if isinstance(name, str) else None
+    if kind is None or (isinstance(layer, dict) and not asked(layer).keys() <= kind.model_fields.keys()):
+        return _validated(UnknownLayer, "unknown", layer)
+    return layer if type(layer) is kind else _validated(kind, kind.named(), layer)
+
+
+def _read_trained(layer: Any) -> Any:
+    """A layer that a federation is told to train; all of it must be known."""
+    name = layer.get("type") if isinstance(layer, dict) else getattr(layer, "type", None)
+    kind = kind_of(name) if isinstance(name, str) else None
+    if kind is not None and kind.stands == "between":
+        return layer if type(layer) is kind else _validated(kind, kind.named(), layer)
+    if not isinstance(layer, dict):
+        return layer  # pydantic says what it should be
+    context = {"discriminator": "'type'"}
+    if "type" in layer:
+        accepted = ", ".join(repr(kind.named()) for kind in kinds() if kind.stands == "between")
+        context |= {"tag": str(name)[:100], "expected_tags": accepted}
+    what = "union_tag_invalid" if "type" in layer else "union_tag_not_found"
+    raise ValidationError.from_exception_data(
+        "layer", [InitErrorDetails(type=what, loc=(), input=layer, ctx=context)]
     )
-    return name if whole else "unknown"
 
 
-LayerSpec = Annotated[
-    Annotated[Dense, Tag("dense")]
-    | Annotated[ReLU, Tag("relu")]
-    | Annotated[Tanh, Tag("tanh")]
-    | Annotated[Sigmoid, Tag("sigmoid")]
-    | Annotated[Standardize, Tag("standardize")]
-    | Annotated[Rescale, Tag("rescale")]
-    | Annotated[UnknownLayer, Tag("unknown")],
-    Discriminator(_which),
-]
+def _validated(kind: type[LayerSpec], tag: str, layer: Any) -> LayerSpec:
+    """Read a layer of this kind; the place of an error begins with its tag."""
+    try:
+        return kind.model_validate(layer)
+    except ValidationError as error:
+        lines = [
+            InitErrorDetails(
+                type=line["type"], loc=(tag, *line["loc"]), input=line["input"], ctx=line.get("ctx", {})
+            )
+            for line in error.errors(include_url=False)
+        ]
+        raise ValidationError.from_exception_data(tag, lines) from None
 
 
 def names_of(layer: LayerSpec) -> tuple[str, ...]:
@@ -171,21 +124,45 @@ def names_of(layer: LayerSpec) -> tuple[str, ...]:
 
     Of a layer with fields that are not known here, only these.
     """
-    known = LAYERS.get(layer.type)
     if not isinstance(layer, UnknownLayer):
-        added = (name for name in ADDED.get(layer.type, ()) if getattr(layer, name) is not None)
-        return (layer.type, *(f"{layer.type}.{name}" for name in added))
-    if known is None:
+        given = (name for name in layer.added if getattr(layer, name) is not None)
+        return (layer.name, *(f"{layer.name}.{name}" for name in given))
+    kind = kind_of(layer.type)
+    if kind is None:
         return (layer.type,)
-    unknown = set(layer.model_extra or ()) - known.model_fields.keys()
+    unknown = set(layer.model_extra or ()) - kind.model_fields.keys()
     return tuple(f"{layer.type}.{name}" for name in tidy(unknown))
 
 
-TrainableSpec = Annotated[Dense | ReLU | Tanh | Sigmoid, Field(discriminator="type")]
+AnyLayer = Annotated[SerializeAsAny[LayerSpec], BeforeValidator(_read)]
+"""A layer of the registry, or one that is not known."""
+TrainableSpec = Annotated[SerializeAsAny[LayerSpec], BeforeValidator(_read_trained)]
+"""A layer of the registry that is trained."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A trained layer in its network."""
+
+    layer: LayerSpec
+    inputs: Shape
+    """The shape of a sample before it."""
+    outputs: Shape
+    """And behind it."""
+    parameters: tuple[tuple[str, Shape], ...]
+    """By their names in the layer."""
+    prefix: str
+    """What stands before these names in the network's schema: `0.`, `1.`, … by layer that has parameters."""
+    place: slice
+    """Where they lie in the flat vector."""
+
+    def views(self, vector: Array) -> dict[str, Array]:
+        """The layer's parameters in a flat vector of shape (p,), by their names in the layer: no copies."""
+        return Schema(self.parameters).views(vector[self.place])
 
 
 class NetworkSpec(BaseModel):
-    """A chain of layers from `inputs` features to the outputs of its last dense layer.
+    """A chain of layers from `inputs` features to the outputs of its last trained layer.
 
     With `loss="cross-entropy"` the outputs are logits, one a class; with `loss="mse"` they are the targets.
     `Standardize` may stand first and `Rescale` last, behind the loss, which is measured in standard units.
@@ -195,7 +172,7 @@ class NetworkSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     inputs: int = Field(ge=1, le=MAX_WIDTH)
-    layers: tuple[LayerSpec, ...] = Field(min_length=1, max_length=MAX_LAYERS, strict=False)
+    layers: tuple[AnyLayer, ...] = Field(min_length=1, max_length=MAX_LAYERS, strict=False)
     loss: WireName
 
     _settled = model_validator(mode="after")(mark_unknown)
@@ -215,59 +192,104 @@ class NetworkSpec(BaseModel):
     def _check(self) -> "NetworkSpec":
         if not self.computable:
             return self
-        core = self.layers
-        if isinstance(core[0], Standardize):
-            if len(core[0].means) != self.inputs:
-                raise ValueError(f"standardize holds {len(core[0].means)} columns for {self.inputs} inputs")
-            core = core[1:]
-        if core and isinstance(core[-1], Rescale):
+        first, last, core = self.first, self.last, self.core
+        if not core or not core[-1].ends:
+            able = (kind.named() for kind in kinds() if kind.ends)
+            raise ValueError(f"the last trained layer must be {' or '.join(able)}")
+        for layer in core:
+            if layer.stands != "between":
+                raise ValueError(f"{layer.name} may only stand {layer.stands}")
+        placed = self.placed
+        if first is not None and len(first.means) != self.inputs:
+            raise ValueError(f"{first.name} holds {len(first.means)} columns for {self.inputs} inputs")
+        if last is not None:
+            outputs = prod(placed[-1].outputs)
             if self.loss != "mse":
-                raise ValueError("rescale only ends a regression (loss 'mse')")
-            if len(core[-1].means) != self.outputs:
-                raise ValueError(f"rescale holds {len(core[-1].means)} columns for {self.outputs} outputs")
-            core = core[:-1]
-        if not core or not isinstance(core[-1], Dense):
-            raise ValueError("the last trained layer must be dense")
-        if any(isinstance(layer, Standardize | Rescale) for layer in core):
-            raise ValueError("standardize may only stand first, rescale only last")
-        if self.schema.size > MAX_WEIGHTS:
-            raise ValueError(f"{self.schema.size} weights are more than the {MAX_WEIGHTS} allowed")
+                raise ValueError(f"{last.name} only ends a regression (loss 'mse')")
+            if len(last.means) != outputs:
+                raise ValueError(f"{last.name} holds {len(last.means)} columns for {outputs} outputs")
+        weights = placed[-1].place.stop
+        if weights > MAX_WEIGHTS:
+            raise ValueError(f"{weights} weights are more than the {MAX_WEIGHTS} allowed")
+        if weights == 0:
+            raise ValueError("no layer of the network has weights: there is nothing to learn")
         return self
 
     @property
+    def first(self) -> Affine | None:
+        """The frozen layer before all trained ones."""
+        layer = self.layers[0]
+        return layer if isinstance(layer, Affine) and layer.stands == "first" else None
+
+    @property
+    def last(self) -> Affine | None:
+        """The frozen layer behind all trained ones."""
+        layer = self.layers[-1]
+        return layer if isinstance(layer, Affine) and layer.stands == "last" else None
+
+    @property
+    def core(self) -> tuple[LayerSpec, ...]:
+        """The layers between these."""
+        return self.layers[self.first is not None : len(self.layers) - (self.last is not None)]
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The trained layers in order, each with its shapes and its place in the flat vector.
+
+        Raises:
+            ValueError: the network holds what this program does not know, or its layers do not fit together.
+        """
+        if not self.computable:
+            raise ValueError("this network holds what this version of Fedge does not know; use a newer one")
+        placed: list[Placed] = []
+        shape: Shape = (self.inputs,)
+        start = index = 0
+        for number, layer in enumerate(self.core, self.first is not None):
+            try:
+                outputs, parameters = layer.output(shape), layer.parameters(shape)
+                size = Schema(parameters).size
+            except ValueError as error:
+                raise ValueError(f"layer {number}, {layer.name}: {error}") from None
+            if not 1 <= prod(outputs) <= MAX_ROW:
+                raise ValueError(
+                    f"layer {number}, {layer.name}: {prod(outputs)} numbers of a sample are not within "
+                    f"1 to {MAX_ROW}"
+                )
+            placed.append(Placed(layer, shape, outputs, parameters, f"{index}.", slice(start, start + size)))
+            shape, start, index = outputs, start + size, index + bool(parameters)
+        return tuple(placed)
+
+    @property
     def outputs(self) -> int:
-        """The width of the last dense layer."""
-        return next((layer.units for layer in reversed(self.layers) if isinstance(layer, Dense)), self.inputs)
+        """How many numbers the last trained layer gives.
+
+        Raises:
+            ValueError: as `placed`.
+        """
+        return prod(self.placed[-1].outputs)
 
     @property
     def schema(self) -> Schema:  # type: ignore[override]  # (pydantic's own `schema` is deprecated)
         """The trained parameters: `{i}.weight` (fan-in, units) and `{i}.bias` (units,) of dense layer i.
 
+        i counts the layers that have parameters.
+
         Raises:
-            ValueError: the network holds what this program does not know.
+            ValueError: as `placed`.
         """
-        if not self.computable:
-            raise ValueError("this network holds what this version of Fedge does not know; use a newer one")
-        parameters: list[tuple[str, tuple[int, ...]]] = []
-        width = self.inputs
-        for layer in self.layers:
-            if isinstance(layer, Dense):
-                index = len(parameters) // 2
-                parameters += [(f"{index}.weight", (width, layer.units)), (f"{index}.bias", (layer.units,))]
-                width = layer.units
-        return Schema(tuple(parameters))
+        return Schema(
+            tuple((each.prefix + name, shape) for each in self.placed for name, shape in each.parameters)
+        )
 
 
 def clip_of(network: NetworkSpec) -> float | None:
     """The bound on standardized inputs, in standard deviations; None: they are not clipped."""
-    first = network.layers[0]
-    return first.clip if isinstance(first, Standardize) else None
+    return None if network.first is None else network.first.bound
 
 
 def takes_float64(network: NetworkSpec) -> bool:
     """Whether inputs are to be handed over in float64: the first layer says so."""
-    first = network.layers[0]
-    return isinstance(first, Standardize) and first.rest is not None
+    return network.first is not None and network.first.takes_float64
 
 
 def fine_columns(network: NetworkSpec) -> tuple[int, ...]:
@@ -275,8 +297,8 @@ def fine_columns(network: NetworkSpec) -> tuple[int, ...]:
 
     Not those that are constant, whose scale is 1 or 8 units of float32 (`aggregator.aggregation.survey`).
     """
-    first = network.layers[0]
-    if not isinstance(first, Standardize) or first.rest is None:
+    first = network.first
+    if first is None or not first.takes_float64:
         return ()
     scales = first.scales.astype(np.float64)
     unit = float(np.finfo(np.float32).eps) * np.abs(first.means.astype(np.float64))

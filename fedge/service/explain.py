@@ -82,8 +82,14 @@ def _follow(settings: type[BaseModel], location: tuple[int | str, ...]) -> _Plac
 def _models(annotation: Any) -> list[type[BaseModel]]:
     """The sections that a key may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
+        return list(members(annotation))
     return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def members(model: type[BaseModel]) -> tuple[type[BaseModel], ...]:
+    """The models that a key of this type holds: those of a registry, where the type itself has `choices`."""
+    choices = vars(model).get("choices")
+    return (model,) if choices is None else tuple(choices.__get__(None, model)())
 
 
 def _marks(model: type[BaseModel]) -> set[str]:

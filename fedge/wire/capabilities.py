@@ -9,7 +9,7 @@ half understands, whatever the manifest lists.
 | `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
 | `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: something to tell it |
 | `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`); `codec:NAME.OPTION` as above |
-| `layer:NAME` | a layer of the network (`fedge.nn.spec`); `layer:NAME.FIELD`: a field of one |
+| `layer:NAME` | a layer of the network (`fedge.nn.layers`); `layer:NAME.FIELD`: a field added to one later |
 | `loss:NAME`, `network:NAME` | another loss, another part of a network |
 | `plan:NAME` | a field of the plan (`fedge.algorithms.plan`) that came after 0.2.0 |
 | `data:NAME` | a rule for reading data (`fedge.data.rules`) that the task proposes and requires to be known |
@@ -24,7 +24,8 @@ from typing import Any
 from fedge.algorithms.plan import PartOptions, Plan
 from fedge.algorithms.registry import CODECS, LOCAL, Registry
 from fedge.data.rules import NAMES, Proposal
-from fedge.nn.spec import ADDED, LAYERS, LOSSES, NetworkSpec, names_of
+from fedge.nn.layer import kinds
+from fedge.nn.spec import LOSSES, NetworkSpec, names_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
@@ -53,8 +54,7 @@ def can() -> frozenset[str]:
     return frozenset(
         {
             *(f"phase:{name}" for name in PHASES),
-            *(f"layer:{name}" for name in LAYERS),
-            *(f"layer:{layer}.{name}" for layer, names in ADDED.items() for name in names),
+            *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
             *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),
             *(name for registry in (LOCAL, CODECS) for name in _of_registry(registry)),

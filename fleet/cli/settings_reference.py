@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
+from fedge.service.explain import members
 from fedge.service.settings import FileSettings
 from fleet.pki.settings import RegistrarSettings
 
@@ -205,7 +206,9 @@ def _is_table(field: FieldInfo) -> bool:
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that a key may hold, also within lists and tables."""
-    return (kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel))
+    for kind in _kinds(annotation):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from members(kind)
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

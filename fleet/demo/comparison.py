@@ -15,7 +15,6 @@ from aggregator.export import model_files
 from aggregator.ledger.layout import FILE as LEDGER
 from fedge.algorithms.local.sgd import never
 from fedge.algorithms.plan import Plan
-from fedge.nn.spec import Rescale
 from fedge.wire.messages.task import Task
 from fleet.demo import baselines, history, learning, scoring, verification
 from fleet.demo.baselines import Alone, Predicted
@@ -132,7 +131,7 @@ def outcome_of(
     """Everything that is shown of a federation in the folder of its files; `started_s` is monotonic."""
     folder = files.settings.parent
     exported = FederationSettings.load(files.settings).export.folder
-    figure, last = compared.figure, compared.task.network.layers[-1]
+    figure, last = compared.figure, compared.task.network.last
     return Outcome(
         title=title,
         dataset=dataset,
@@ -155,6 +154,6 @@ def outcome_of(
         report=folder / REPORT,
         seconds_learning=learnt.seconds,
         seconds=time.monotonic() - started_s,
-        target_scale=float(last.scales[0]) if isinstance(last, Rescale) else 1.0,
+        target_scale=1.0 if last is None else float(last.scales[0]),
         measured={one.round: one.value for one in compared.history},
     )

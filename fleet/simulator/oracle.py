@@ -19,7 +19,6 @@ from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import OpenRound
 from fedge.data.moments import Moments
 from fedge.errors import ProtocolError
-from fedge.nn.spec import Standardize
 from fedge.transport import MessageArrived, Publication
 from fedge.wire.capabilities import BASE
 from fedge.wire.frames import Refused, join
@@ -647,21 +646,21 @@ class Oracle:
             digest = ledger.newest("task", round_id.generation)
             assert digest is not None
             task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
-            layer = task.network.layers[0]
-            assert isinstance(layer, Standardize)
+            layer = task.network.first
+            assert layer is not None
             can, told = ledger.abilities(), {survey.device for survey in surveys} - self.liars
             unable = sorted(device for device in told if CLIP not in can.get(device, BASE))
             rule = ledger.rule(round_id)
-            if (layer.rest is not None) != (rule == EXACT):
+            if layer.takes_float64 != (rule == EXACT):
                 raise Violation(
                     Invariant.STANDARDIZATION,
                     f"inputs are float64 after a survey that {rule} closed, or not after {EXACT}",
                 )
-            clipped = rule == CLIPPED or (rule == EXACT and layer.clip is not None)
-            if (layer.clip is not None) != clipped or (layer.clip and unable):
+            clipped = rule == CLIPPED or (rule == EXACT and layer.bound is not None)
+            if (layer.bound is not None) != clipped or (layer.bound and unable):
                 raise Violation(
                     Invariant.STANDARDIZATION,
-                    f"inputs are clipped at {layer.clip}, and {unable} cannot do it",
+                    f"inputs are clipped at {layer.bound}, and {unable} cannot do it",
                 )
             moments = [Moments.from_bytes(survey.features, len(task.features)) for survey in surveys]
             for j, name in enumerate(task.features):

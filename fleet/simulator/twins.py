@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.nn import Network
-from fedge.nn.spec import NetworkSpec, Standardize
+from fedge.nn.spec import NetworkSpec
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
 from fedge.wire.topics import lane_of
@@ -139,8 +139,8 @@ def _single(number: float) -> float:
 @lru_cache(maxsize=64)
 def _probes(spec: NetworkSpec) -> NDArray[np.float32]:
     X = np.random.default_rng(0).standard_normal((64, spec.inputs), dtype=np.float32)
-    first = spec.layers[0]
-    return X * first.scales + first.means if isinstance(first, Standardize) else X
+    first = spec.first
+    return X if first is None else X * first.scales + first.means
 
 
 def _finite(network: Network, model: Numbers, X: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -22,7 +22,6 @@ from fedge.algorithms.rules.mean import Contribution, finish, order, partial
 from fedge.data.moments import FEWEST, Moments, withhold
 from fedge.errors import DataError
 from fedge.nn import Network
-from fedge.nn.spec import Standardize
 from fedge.wire.messages.task import Task
 
 Inputs = NDArray[np.float32] | NDArray[np.float64]
@@ -64,8 +63,8 @@ def predict(
     surveyed = standardize(task, surveys, EXACT)
     if isinstance(surveyed, Unmeasured):
         raise DataError(str(surveyed))
-    first = surveyed.network.layers[0]
-    assert isinstance(first, Standardize)
+    first = surveyed.network.first
+    assert first is not None
     means, network = first.exact_means, Network(surveyed.network)
     devices = sorted(fleet, key=order)
     prepared = {

@@ -1,6 +1,7 @@
 """The exported file of a network that takes float64 says so, and engines compute what devices do."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import onnx
 import pytest
 import safetensors.numpy
 
-from aggregator.export import model_files, parity
+from aggregator.export import parity
 from aggregator.export.model_files import to_onnx, write
 from fedge.nn import Network
+from fedge.nn.operators import INPUT, Node, Operators
+from fedge.nn.schema import Shape
 from fedge.nn.spec import NetworkSpec, Standardize
 from fedge.wire.messages.task import Task
 from tests.aggregator.engines import ENGINES, ORIGIN, differences, onnxruntime, task, weights
@@ -101,16 +104,17 @@ def test_an_ordinary_model_is_float32(tmp_path: Path) -> None:
 
 def test_a_file_that_narrows_first_is_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of = exact()
-    right = model_files._standardized
+    right = Standardize.operators
 
-    def narrowing(task: Task) -> list[object]:
-        nodes = right(task)
-        nodes[0].input[0] = "wide"
-        narrow = onnx.helper.make_node("Cast", ["features"], ["narrow"], to=onnx.TensorProto.FLOAT)
-        wide = onnx.helper.make_node("Cast", ["narrow"], ["wide"], to=onnx.TensorProto.DOUBLE)
-        return [narrow, wide, *nodes]
+    def narrowing(layer: Standardize, inputs: Shape, fills: bool = False) -> Operators:
+        found = right(layer, inputs, fills)
+        first, *others = found.nodes
+        narrow = Node("Cast", (INPUT,), "narrow", {"to": onnx.TensorProto.FLOAT})
+        wide = Node("Cast", ("narrow",), "wide", {"to": onnx.TensorProto.DOUBLE})
+        begun = replace(first, inputs=("wide", *first.inputs[1:]))
+        return Operators((narrow, wide, begun, *others), found.constants)
 
-    monkeypatch.setattr(model_files, "_standardized", narrowing)
+    monkeypatch.setattr(Standardize, "operators", narrowing)
     assert "onnxruntime differs" in write(tmp_path, of, weights(of), ORIGIN).withheld
 
 

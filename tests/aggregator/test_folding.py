@@ -5,7 +5,7 @@ import pytest
 
 from aggregator.aggregation.reparametrization import fold
 from fedge.nn import Network, initialize
-from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Standardize
+from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, ReLU, Rescale, Standardize, Tanh
 
 
 def affine(layer: type, mean: list[float], scale: list[float]):  # type: ignore[no-untyped-def]
@@ -79,3 +79,12 @@ def test_what_is_not_finite_afterwards_is_no_model() -> None:
     before, after = regression([0.0, 0.0], [1e30, 1.0]), regression([0.0, 0.0], [1e-20, 1.0])
     vector = initialize(before, np.random.default_rng(3)).astype(np.float32)
     assert fold(before, after, vector) is None
+
+
+@pytest.mark.parametrize("first", [ReLU(), Tanh()])
+def test_behind_an_activation_no_weights_answer_as_before(first: LayerSpec) -> None:
+    def network(mean: float) -> NetworkSpec:
+        layers = (affine(Standardize, [mean], [1.0]), first, Dense(units=2))
+        return NetworkSpec(inputs=1, layers=layers, loss="cross-entropy")
+
+    assert fold(network(0.0), network(1.0), np.ones(4, np.float32)) is None

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedge.nn import Network, NetworkSpec
-from fedge.nn.layers import BLOCK_ROWS
+from fedge.nn.layers.standardize import BLOCK_ROWS
 from fedge.nn.spec import Dense, Standardize, fine_columns, takes_float64
 from fedge.wire.capabilities import BASE, can, lacking, required
 

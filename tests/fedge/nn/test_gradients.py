@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedge.nn import Network, NetworkSpec, initialize
-from fedge.nn import layers as layers_module
 from fedge.nn import network as network_module
-from fedge.nn.layers import Dense, ReLU, Sigmoid, Tanh
+from fedge.nn.layers import dense
+from fedge.nn.spec import Dense, LayerSpec, ReLU, Sigmoid, Tanh
 
 H = 1e-5
 TOLERANCE = 1e-7
@@ -59,7 +59,7 @@ def test_the_gradient_is_the_slope_of_the_loss(
 ) -> None:
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers_module, "PIECE_ENTRIES", piece)
+        patch.setattr(dense, "PIECE_ENTRIES", piece)
         patch.setattr(network_module, "BLOCK_ENTRIES", block)
         network = Network(spec, np.float64)
         X, y = samples(network, n, rng)
@@ -74,14 +74,14 @@ def test_the_gradient_is_the_slope_of_the_loss(
         np.testing.assert_allclose(pieces, -3.0 * gradient, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [ReLU, Tanh, Sigmoid, Dense])
-def test_a_layer_passes_the_slope_down(kind: type) -> None:
+WIDE = np.dtype(np.float64)
+
+
+@pytest.mark.parametrize("spec", [ReLU(), Tanh(), Sigmoid(), Dense(units=3)], ids=lambda spec: spec.type)
+def test_a_layer_passes_the_slope_down(spec: LayerSpec) -> None:
     rng = np.random.default_rng(5)
-    if kind is Dense:
-        layer = Dense(6, 4, 3, 2, np.float64)
-        layer.bind(rng.normal(size=2 + 5 * 3 + 1))
-    else:
-        layer = kind(6, 4, np.float64)
+    layer = spec.build((4,), 6, slice(2, 2 + 5 * 3), WIDE)
+    layer.bind(rng.normal(size=2 + 5 * 3 + 1))
     x = rng.normal(size=(6, 4))
     towards = rng.normal(size=layer.forward(x).shape)
     dx = layer.backward(towards).copy()
@@ -93,13 +93,13 @@ def test_a_layer_passes_the_slope_down(kind: type) -> None:
 
 
 def test_where_relu_bends_the_slope_is_zero() -> None:
-    layer = ReLU(1, 3, np.float64)
+    layer = ReLU().build((3,), 1, slice(0, 0), WIDE)
     layer.forward(np.array([[-1.0, 0.0, 1.0]]))
     assert layer.backward(np.full((1, 3), 7.0)).tolist() == [[0, 0, 7]]
 
 
 def test_weights_may_be_changed_as_soon_as_their_piece_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers_module, "PIECE_ENTRIES", 8)
+    monkeypatch.setattr(dense, "PIECE_ENTRIES", 8)
     spec = NetworkSpec.model_validate(
         {
             "inputs": 5,

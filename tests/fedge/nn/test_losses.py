@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fedge.nn.layers import Sigmoid
 from fedge.nn.losses import CrossEntropy, MeanSquaredError, softmax
+from fedge.nn.spec import Sigmoid
 
 
 def test_equal_logits_cost_the_logarithm_of_the_classes() -> None:
@@ -24,7 +24,7 @@ def test_huge_logits_do_not_overflow() -> None:
     assert loss.total(z / 2, np.array([0, 1])) == pytest.approx(5e3)
     assert np.isfinite(loss.gradient(z / 2, np.array([0, 1]), 1.0)).all()
     np.testing.assert_array_equal(softmax(z / 2), [[1, 0], [1, 0]])
-    assert np.isfinite(Sigmoid(2, 2, np.float32).forward(z)).all()
+    assert np.isfinite(Sigmoid().build((2,), 2, slice(0, 0), np.dtype(np.float32)).forward(z)).all()
 
 
 def test_what_is_not_a_number_stays_so() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from fedge.nn import Network, NetworkSpec, initialize
 from fedge.nn import network as network_module
+from fedge.nn.chain import Chain
 from fedge.nn.spec import Dense, ReLU, Rescale, Standardize
 
 MEAN, SCALE = np.array([1.0, -2.0, 100.0]), np.array([2.0, 0.5, 10.0])
@@ -278,3 +279,16 @@ def test_another_vector_is_noticed(rng: np.random.Generator) -> None:
     first = network.predict(one, X)
     assert (network.predict(other, X) != first).any()
     np.testing.assert_array_equal(network.predict(one, X), first)
+
+
+def test_blocks_are_small_where_a_hidden_layer_is_wide(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.setattr(network_module, "BLOCK_ENTRIES", 120)
+    made = []
+    monkeypatch.setattr(
+        network_module, "Chain", lambda spec, rows, dtype: made.append(rows) or Chain(spec, rows, dtype)
+    )
+    spec = NetworkSpec(inputs=3, layers=(Dense(units=40), ReLU(), Dense(units=2)), loss="cross-entropy")
+    Network(spec).predict(initialize(spec, rng), rng.normal(size=(8, 3)))
+    assert sorted(made) == [2, 3], "three rows of 40 at once, and the two that are left"
