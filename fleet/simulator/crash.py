@@ -1,8 +1,13 @@
-"""What a host dies of: its power fails at the n-th thing it does from now, or its disk takes no more."""
+"""What a host dies of: its power fails at the n-th thing it does from now, or its disk takes no more.
+
+A thing is whatever leaves the program, and each of production's failpoints, before and after an effect.
+"""
 
 import sqlite3
 from collections.abc import Callable
 from typing import Any
+
+from fedge.service import failpoints
 
 
 class PowerCut(BaseException):
@@ -10,11 +15,11 @@ class PowerCut(BaseException):
 
 
 class Power:
-    """Counts a host's effects: every statement, file, publication and acknowledgement goes through `use`."""
+    """Counts what a host does: statements, publications, acknowledgements, and failpoints that it reaches."""
 
     def __init__(self) -> None:
         self.effects_left: int | None = None
-        """The power fails before this many more effects; None: it does not."""
+        """The power fails after this many more of these; None: it does not."""
         self.writes_that_fail = 0
         """So many of the next writes to the disk fail, as on a full one."""
         self._spared = False
@@ -38,6 +43,14 @@ class Power:
             if self.effects_left < 0:
                 self.effects_left = None
                 raise PowerCut
+
+    def reach(self, what: object, when: failpoints.When) -> None:
+        """The program is before or after an effect: as `fedge.service.failpoints.Watcher`.
+
+        Raises:
+            PowerCut: it comes no further.
+        """
+        self.use()
 
     def use_disk(self) -> bool:
         """Something is about to be written; whether the disk takes it."""

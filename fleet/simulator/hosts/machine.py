@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedge.errors import ConfigError, Conflict, StateError
+from fedge.service import failpoints
 from fedge.transport import MessageArrived, Publication
 from fleet.simulator.crash import Power, PowerCut
 from fleet.simulator.disks import Disk
@@ -196,8 +197,10 @@ class Host:
     def guarded(self, action: Callable[[], None]) -> None:
         """Run a piece of the program, and let what it dies of happen."""
         self._at_work = True
+        fails = self.power.effects_left is not None
         try:
-            self._ending(action)
+            with failpoints.watched_by(self.power if fails else None):
+                self._ending(action)
         except PowerCut:  # in its last words, too
             self.die(silently=self.scene.rng.random() < 0.5)
             self.scene.clock.after(self.restarts_after_s, self.start)
