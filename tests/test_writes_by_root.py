@@ -66,7 +66,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "fleet/pki/kick.py": {"TemporaryDirectory": "a new folder of root's alone"},
     "fleet/datasets/federated.py": {"open": OWN},
     "fleet/demo/partition.py": {"mkdir": OWN, "replace": OWN},
-    "fleet/demo/demo.py": {"write_text": OWN},
+    "fleet/demo/run.py": {"write_text": OWN},
     "fleet/demo/folders.py": {"rmtree": OWN, "mkdir": OWN, "touch": OWN, "rename": OWN},
     "fleet/demo/learning.py": {"mkdir": OWN},
     "fleet/trial/files.py": {"mkdir": OWN, "write_text": OWN, "copyfile": OWN},
