@@ -35,6 +35,9 @@ class Calm:
         self._scene, self._machines, self._terms = scene, machines, wanted
         self._said_away_s: dict[str, float] = {}
         """Since when devices that are at the broker have been said to be away."""
+        self._late_s = 0.0
+        """Before that no round can be late, whatever happens."""
+        self._status = lru_cache(maxsize=None)(scene.topics.status)
 
     def step(self) -> None:
         """Let the next thing happen.
@@ -82,9 +85,12 @@ class Calm:
     def _require_progress(self, calm_s: float) -> None:
         """Since something happened that takes time, no more has passed than a round may take."""
         clock, machines = self._scene.clock, self._machines
+        if clock.now_s <= self._late_s:
+            return
         limit_s = PROGRESS_S + 2 * self._terms.deadline_s
         closed_s = self._scene.oracle.record.closed_s
         since_s = max(calm_s, machines.awake_s, machines.operator.acted_s, closed_s)
+        self._late_s = since_s + limit_s
         if clock.now_s > since_s + limit_s + (SETTLE_S if machines.aggregator.done else 0.0):
             lacking = self._lacking(but_the_sleepers=True) or self._lacking()
             raise Violation(
@@ -100,7 +106,7 @@ class Calm:
         if not all(line.whole for line in lines):  # whose will is still to come
             return False
         for device in self._machines.devices:
-            said = self._scene.broker.retained.get(self._scene.topics.status(device.device))
+            said = self._scene.broker.retained.get(self._status(device.device))
             if device.asleep:
                 continue
             if not device.connected or said is None or not _status(said.payload).online:
@@ -110,7 +116,7 @@ class Calm:
     def _require_presence(self) -> None:
         """Whoever is at the broker for long is not said to be away: a will that came late is answered."""
         for device in self._machines.devices:
-            said = self._scene.broker.retained.get(self._scene.topics.status(device.device))
+            said = self._scene.broker.retained.get(self._status(device.device))
             if not device.connected or said is None or _status(said.payload).online:
                 self._said_away_s.pop(device.device, None)
                 continue
@@ -135,7 +141,7 @@ class Calm:
                 continue
             if not device.alive:
                 return f"{device.name} is not started"
-            said = self._scene.broker.retained.get(self._scene.topics.status(device.device))
+            said = self._scene.broker.retained.get(self._status(device.device))
             if said is None:
                 return f"{device.name} has no status"
             status = _status(said.payload)

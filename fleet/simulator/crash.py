@@ -67,28 +67,46 @@ class Tripwire:
     What was not committed when the power fails is gone: SQLite's own rollback, as in production.
     """
 
-    def __init__(self, db: sqlite3.Connection, power: Power) -> None:
+    def __init__(self, db: sqlite3.Connection, power: Power, *, in_memory: bool) -> None:
         self.db = db
-        self._power = power
+        self._power, self._in_memory = power, in_memory
+        self._begun = ""
+        """How a transaction was begun that has written nothing yet: a database in memory hears of it then."""
+        self.rounds_written = True
+        """Something was written to what rounds there are, since this was set to False."""
 
     @property
     def in_transaction(self) -> bool:
         """As `sqlite3.Connection.in_transaction`."""
-        return self.db.in_transaction
+        return bool(self._begun) or self.db.in_transaction
 
     @property
     def total_changes(self) -> int:
         """As `sqlite3.Connection.total_changes`."""
         return self.db.total_changes
 
-    def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
-        """As `sqlite3.Connection.execute`."""
+    def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor | None:
+        """As `sqlite3.Connection.execute`; whoever begins or ends a transaction gets nothing."""
         word = statement[:5]
         if word == "SELEC" or word == "BEGIN":
             if self._power.effects_left is not None:
                 self._power.use()
-        elif word != "ROLLB" and not self._power.use_disk():
+            if word == "BEGIN" and self._in_memory:
+                self._begun = statement
+                return None
+        elif word == "ROLLB":
+            if self._begun:
+                self._begun = ""
+                return None
+        elif not self._power.use_disk():
             raise sqlite3.OperationalError("database or disk is full")
+        elif self._begun:
+            begun, self._begun = self._begun, ""
+            if word == "COMMI":
+                return None
+            self.db.execute(begun)
+        if word != "SELEC" and ("rounds" in statement or "life" in statement):
+            self.rounds_written = True
         return self.db.execute(statement, values)
 
     def __getattr__(self, name: str) -> Any:

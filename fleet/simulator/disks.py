@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from agent.data.snapshot import Snapshot
 from agent.shell.memory import Memory
@@ -48,7 +48,7 @@ class Disk:
             StateError: as `open_store`.
         """
         store = open_store(self._path or Path(":memory:"), self._connect)
-        vars(store)["_db"] = Tripwire(store._db, self._power)
+        vars(store)["_db"] = Tripwire(store._db, self._power, in_memory=self._path is None)
         self._store = store
         return store
 
@@ -164,7 +164,9 @@ class WatchedLedger(Ledger):
             self._power.spare(lambda: self._look(self._answered, self._frames))
 
     def _look(self, answered: set[RoundId], frames: set[SpooledFrame]) -> None:
-        self._oracle.ledger_committed(self, self._book, answered, frames)
+        disk = cast(Tripwire, self._db)
+        rounds_written, disk.rounds_written = disk.rounds_written, False
+        self._oracle.ledger_committed(self, self._book, answered, frames, rounds_written=rounds_written)
         for attempt in self._opened:
             self._oracle.waits.attempt_begins(self._book, attempt)
 

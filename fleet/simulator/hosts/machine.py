@@ -197,10 +197,12 @@ class Host:
     def guarded(self, action: Callable[[], None]) -> None:
         """Run a piece of the program, and let what it dies of happen."""
         self._at_work = True
-        fails = self.power.effects_left is not None
         try:
-            with failpoints.watched_by(self.power if fails else None):
+            if self.power.effects_left is None:
                 self._ending(action)
+            else:
+                with failpoints.watched_by(self.power):
+                    self._ending(action)
         except PowerCut:  # in its last words, too
             self.die(silently=self.scene.rng.random() < 0.5)
             self.scene.clock.after(self.restarts_after_s, self.start)

@@ -63,9 +63,18 @@ class Oracle:
         self._rounds = Rounds(record, quorums, endings, self.models, Summaries(record, endings))
 
     def ledger_committed(
-        self, ledger: LedgerReader, book: Book, rounds: set[RoundId], frames: set[SpooledFrame]
+        self,
+        ledger: LedgerReader,
+        book: Book,
+        rounds: set[RoundId],
+        frames: set[SpooledFrame],
+        *,
+        rounds_written: bool,
     ) -> None:
-        """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
+        """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round.
+
+        `rounds_written`: something was written to what rounds there are.
+        """
         if rounds:
             book.answer_s = self.record.now_s()
         for round_id in rounds:
@@ -78,7 +87,7 @@ class Oracle:
                     book.absent_s.pop(device, None)
                 if answer.reason is Reason.QUARANTINED and device in self.record.aside:
                     book.promised.get(round_id, {}).pop(device, None)  # as its operator wanted it
-        life = ledger.life()
+        life = ledger.life() if rounds_written else None
         closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
             self._rounds.closed(ledger, book, closed)
