@@ -8,6 +8,7 @@ link.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +123,7 @@ def _opens_to_write(call: ast.Call) -> bool:
     return isinstance(mode.value, str) and bool(set(mode.value) & set("wxa+"))
 
 
+@cache
 def found() -> dict[str, dict[str, list[int]]]:
     seen: dict[str, dict[str, list[int]]] = {}
     for package in PACKAGES:

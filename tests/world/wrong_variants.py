@@ -225,7 +225,12 @@ def new_model_written_over_the_old_slot(patch: Patch) -> None:
     over_core(patch, rounds, one_slot)
 
 
-@variant("a stale retained manifest's seconds believed", Invariant.WORK_IN_TIME, within=500)
+@variant(
+    "a stale retained manifest's seconds believed",
+    Invariant.WORK_IN_TIME,
+    within=150,
+    needs=["a short deadline"],
+)
 def stale_manifests_seconds_believed(patch: Patch) -> None:
     def believe(step: Step, state: Any, event: Any) -> Stepped:
         if isinstance(event, agent_on.RoundAnnounced):
@@ -278,8 +283,8 @@ def old_outbox_answers_a_new_round(patch: Patch) -> None:
 @variant(
     "a kept session taken for kept frames",
     Invariant.ANNOUNCED_IS_READABLE,
-    within=300,
-    needs=["broker crash"],
+    within=100,
+    needs=["a broker that forgets", "fast devices"],
 )
 def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     def trusting(step: Step, state: Any, event: Any) -> Stepped:
@@ -423,7 +428,7 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
     patch.setattr(mean, "finish", finish)
 
 
-@variant("differences that are not clipped", Invariant.MEAN, within=200)
+@variant("differences that are not clipped", Invariant.MEAN, within=40, needs=["a lying member"])
 def differences_not_clipped(patch: Patch) -> None:
     over_bounds(patch, clip_norm=0.0)
 
@@ -468,7 +473,7 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
     patch.setattr(outcome, "usable_mean", once)
 
 
-@variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=300)
+@variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=40, needs=["a lying member"])
 def figures_believed(patch: Patch) -> None:
     """As told: by the count that each device claims to hold out."""
 
