@@ -5,9 +5,11 @@ A thing is whatever leaves the program, and each of production's failpoints, bef
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fedge.service import failpoints
+
+T = TypeVar("T")
 
 
 class PowerCut(BaseException):
@@ -24,11 +26,11 @@ class Power:
         """So many of the next writes to the disk fail, as on a full one."""
         self._spared = False
 
-    def spare(self, look: Callable[[], None]) -> None:
+    def spare(self, look: Callable[[], T]) -> T:
         """Look at the disk without being part of the world."""
         self._spared = True
         try:
-            look()
+            return look()
         finally:
             self._spared = False
 

@@ -213,26 +213,15 @@ class AggregatorHost(Host):
 
     def _wish(self) -> Return | None:
         """What it is told, of what its ledger holds."""
-        found: list[Return | None] = []
-
-        def look() -> None:
-            assert self.ledger is not None
-            found.append(self.orders.wish(self.ledger, frozenset(self.scene.oracle.record.aside)))
-
-        self.power.spare(look)
-        return found[0]
+        ledger, aside = self.ledger, frozenset(self.scene.oracle.record.aside)
+        assert ledger is not None
+        return self.power.spare(lambda: self.orders.wish(ledger, aside))
 
     def known(self) -> tuple[RoundId | None, bool]:
         """The newest round that its ledger knows, and whether its generation has a model."""
-        found: list[tuple[RoundId | None, bool]] = []
-
-        def look() -> None:
-            assert self.ledger is not None
-            newest = self.ledger.newest_round()
-            found.append((newest, newest is not None and newest.round > 0))
-
-        self.power.spare(look)
-        return found[0]
+        assert self.ledger is not None
+        newest = self.power.spare(self.ledger.newest_round)
+        return newest, newest is not None and newest.round > 0
 
     def _watched(self) -> None:
         """It watched until now."""
