@@ -35,8 +35,9 @@ from fedge.algorithms.plan import Plan
 from fedge.wire.messages.task import Task
 from fleet.datasets import FederatedDataset, load_watch
 from fleet.datasets.federated import DeviceData
-from fleet.demo import baselines, broker, demo, learning
+from fleet.demo import baselines, broker, learning
 from fleet.demo.provision import DATA_FILE, Federation, provision
+from fleet.demo.run import PLAN
 from fleet.demo.threads import ONE_THREAD
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,7 +169,7 @@ def run(cell: str | None, seed: int, rounds: int, programs: Path) -> Found:
     rest = tuple(data for data in everybody.devices if data.device != twentieth)
     with tempfile.TemporaryDirectory(prefix="fedge-influence-") as name, _mosquitto(Path(name)) as bus:
         folder = Path(name)
-        plan = demo.PLAN
+        plan = PLAN
         whole = replace(everybody, devices=rest) if cell is None else _with_sensor(everybody, twentieth, cell)
         files = _provision(folder, whole, bus.url, plan, rounds, seed)
         began_s = time.monotonic()

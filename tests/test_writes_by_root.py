@@ -8,6 +8,7 @@ link.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +67,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "fleet/pki/kick.py": {"TemporaryDirectory": "a new folder of root's alone"},
     "fleet/datasets/federated.py": {"open": OWN},
     "fleet/demo/partition.py": {"mkdir": OWN, "replace": OWN},
-    "fleet/demo/demo.py": {"write_text": OWN},
+    "fleet/demo/run.py": {"write_text": OWN},
     "fleet/demo/folders.py": {"rmtree": OWN, "mkdir": OWN, "touch": OWN, "rename": OWN},
     "fleet/demo/learning.py": {"mkdir": OWN},
     "fleet/trial/files.py": {"mkdir": OWN, "write_text": OWN, "copyfile": OWN},
@@ -75,9 +76,10 @@ ALLOWED: dict[str, dict[str, str]] = {
     "fleet/demo/broker.py": {"mkdir": OWN, "write_text": OWN},
     "fleet/demo/processes.py": {"open": OWN},
     "fleet/demo/provision.py": {"mkdir": OWN, "write_text": OWN},
-    "fleet/simulator/world.py": {
-        "TemporaryDirectory": OWN, "mkdir": OWN, "write_bytes": OWN, "write_text": OWN, "copy": OWN,
-    },
+    "fleet/simulator/world.py": {"TemporaryDirectory": OWN},
+    "fleet/simulator/machines.py": {"mkdir": OWN, "write_bytes": OWN},
+    "fleet/simulator/settings.py": {"write_text": OWN},
+    "fleet/simulator/injection.py": {"copy": OWN},
     "fleet/simulator/disks.py": {"copy": OWN},
     "fleet/simulator/operator.py": {"unlink": OWN, "write_bytes": OWN},
     "fleet/simulator/fastpaths.py": {"write_bytes": OWN},
@@ -121,6 +123,7 @@ def _opens_to_write(call: ast.Call) -> bool:
     return isinstance(mode.value, str) and bool(set(mode.value) & set("wxa+"))
 
 
+@cache
 def found() -> dict[str, dict[str, list[int]]]:
     seen: dict[str, dict[str, list[int]]] = {}
     for package in PACKAGES:

@@ -1,16 +1,21 @@
 """Failpoints: named moments at which a test kills the program, as a power cut would.
 
 Every effect of a program is one before it is performed and one after: `FEDGE_FAILPOINT=SaveUpdate.before`, or
-`SendReceipt.after:3` for the third time it comes to pass. Without that variable a failpoint costs one
-comparison. See docs/state.md for the names.
+`SendReceipt.after:3` for the third time it comes to pass. See docs/state.md for the names.
+
+One watcher is told of every moment. With that variable it is the one that kills this process; in the
+simulated world it is the power of the host at work, which may fail there. Without one a moment costs a
+comparison.
 """
 
 import os
 import re
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from fedge.errors import ConfigError
 
@@ -19,12 +24,22 @@ LINGER_S = 0.05
 """Before the end, so that the network thread sends what it was given: the worst case for law 4."""
 
 
+When = Literal["before", "after"]
+
+
+class Watcher(Protocol):
+    """Who is told of every moment, and may end the program there."""
+
+    def reach(self, what: object, when: When) -> None:
+        """The program is before or after an effect, or what has this name."""
+
+
 @dataclass
 class _Armed:
     point: str
     left: int
 
-    def reach(self, what: object, when: str) -> None:
+    def reach(self, what: object, when: When) -> None:
         name = what if isinstance(what, str) else type(what).__name__
         if f"{name}.{when}" != self.point:
             return
@@ -34,7 +49,7 @@ class _Armed:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-_armed: _Armed | None = None
+_watcher: Watcher | None = None
 
 
 def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
@@ -47,10 +62,10 @@ def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> No
     Raises:
         ConfigError: there is no such failpoint in this program.
     """
-    global _armed
+    global _watcher
     text = environment.get(VARIABLE, "")
     if not text:
-        _armed = None
+        _watcher = None
         return
     found = re.fullmatch(r"((\w+)\.(?:before|after))(?::([1-9]\d{0,8}))?", text)
     known = sorted(names)
@@ -59,16 +74,27 @@ def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> No
             f"environment variable {VARIABLE}: {text!r} is no failpoint of this program; expected "
             f"NAME.before or NAME.after, and :N for the N-th time, with NAME one of {', '.join(known)}"
         )
-    _armed = _Armed(found[1], int(found[3] or 1))
+    _watcher = _Armed(found[1], int(found[3] or 1))
+
+
+@contextmanager
+def watched_by(watcher: Watcher | None) -> Iterator[None]:
+    """Let it be told of every moment within, and whoever was before from then on."""
+    global _watcher
+    earlier, _watcher = _watcher, watcher
+    try:
+        yield
+    finally:
+        _watcher = earlier
 
 
 def before(what: object) -> None:
     """The moment before an effect is performed, or before what has this name."""
-    if _armed is not None:
-        _armed.reach(what, "before")
+    if _watcher is not None:
+        _watcher.reach(what, "before")
 
 
 def after(what: object) -> None:
     """The moment after it."""
-    if _armed is not None:
-        _armed.reach(what, "after")
+    if _watcher is not None:
+        _watcher.reach(what, "after")

@@ -20,7 +20,7 @@ from fedge.errors import FedgeError
 from fedge.service import interrupts
 from fedge.service.collision import ADVICE, collisions
 from fleet.cli import evaluation, registrar, signing, simulation
-from fleet.cli.identities.app import app as identities
+from fleet.cli.pki.app import app as identities
 from fleet.trial import cli as cli_trial
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Let a fleet learn on this machine: a broker, the aggregator, and a process for every device."""
-    from fleet.demo.demo import Options, run
     from fleet.demo.progress import Bar, Silent
+    from fleet.demo.run import Options, run
 
     signal.signal(signal.SIGTERM, _interrupt)
     options = Options(out, dataset.value, devices, rounds, seed, broker)

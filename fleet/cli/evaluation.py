@@ -38,8 +38,8 @@ def evaluate(
     """
     from fedge.data import scorecard
     from fedge.service.escapes import printable
+    from fleet import evaluation
     from fleet.cli.data_options import HINT, data_options, names_a_key, with_hint
-    from fleet.evaluation import evaluation
 
     try:
         found = evaluation.evaluate(model, data, label, data_options(said or (), evaluation.ELSEWHERE))

@@ -57,7 +57,7 @@ class Session:
     keep_s: int
     filters: dict[str, None] = field(default_factory=dict)
     hears: dict[str, bool] = field(default_factory=dict)
-    """Whether a filter matches, by topic; empty whenever the filters have changed."""
+    """Whether a filter matches, by topic; shared by all sessions with the same filters."""
     waiting: deque[Message] = field(default_factory=deque)
     under_way: dict[int, Message] = field(default_factory=dict)
     """Sent on this connection, or on the one before, and not acknowledged."""
@@ -105,6 +105,7 @@ class Broker:
         self.wills_to_come = 0
         """So many late wills are still to be said."""
         self._matches: dict[tuple[str, str], bool] = {}
+        self._hears: dict[tuple[str, ...], dict[str, bool]] = {}
 
     # ── its own life ───────────────────────────────────────────────────────────────────────────────
 
@@ -129,6 +130,7 @@ class Broker:
         self.retained, self.sessions = dict(disk.retained), dict(disk.sessions)
         for session in self.sessions.values():
             session.ends_s = self._now_s() + session.keep_s
+            self._filters_changed(session)
 
     # ── what clients do ────────────────────────────────────────────────────────────────────────────
 
@@ -164,9 +166,10 @@ class Broker:
         if session is None:
             return
         line.answer(mid, subscription=True)
-        session.hears.clear()
         for topics in filters:
             session.filters[topics] = None
+        self._filters_changed(session)
+        for topics in filters:
             for message in list(self.retained.values()):
                 if message.expires_s <= self._now_s():
                     del self.retained[message.topic]
@@ -176,9 +179,9 @@ class Broker:
     def unsubscribe(self, line: Line, filters: list[str]) -> None:
         """Stop sending these."""
         if (session := self._session(line)) is not None:
-            session.hears.clear()
             for topics in filters:
                 session.filters.pop(topics, None)
+            self._filters_changed(session)
 
     def acknowledge(self, line: Line, mid: int) -> None:
         """A client has handled a message that it got on this connection."""
@@ -234,11 +237,16 @@ class Broker:
         for session in list(self.sessions.values()):
             hears = session.hears.get(piece.topic)
             if hears is None:
-                hears = any(self._match(topics, piece.topic) for topics in session.filters)
-                session.hears[piece.topic] = hears
+                session.hears[piece.topic] = hears = self._reaches(session, piece.topic)
             if hears:
                 for _ in range(1 + self.says_twice()):
                     self._enqueue(session, message)
+
+    def _reaches(self, session: Session, topic: str) -> bool:
+        return any(self._match(topics, topic) for topics in session.filters)
+
+    def _filters_changed(self, session: Session) -> None:
+        session.hears = self._hears.setdefault(tuple(session.filters), {})
 
     def _enqueue(self, session: Session, message: Message) -> None:
         if len(session.waiting) < self._queue_limit:  # else it is dropped without a word, as brokers do

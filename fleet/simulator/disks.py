@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from agent.data.snapshot import Snapshot
 from agent.shell.memory import Memory
@@ -48,7 +48,7 @@ class Disk:
             StateError: as `open_store`.
         """
         store = open_store(self._path or Path(":memory:"), self._connect)
-        vars(store)["_db"] = Tripwire(store._db, self._power)
+        vars(store)["_db"] = Tripwire(store._db, self._power, in_memory=self._path is None)
         self._store = store
         return store
 
@@ -124,23 +124,23 @@ class WatchedMemory(Memory):
     ) -> None:
         """As `Memory.save_update`."""
         super().save_update(attempt, digest, payload, snapshot)
-        self._oracle.device_saved(self._device, digest)
-        self._oracle.device_saw(self._disk, attempt.round)
+        self._oracle.devices.saved(self._device, digest)
+        self._oracle.devices.saw(self._disk, attempt.round)
 
     def save_seen(self, attempt: Attempt) -> None:
         """As `Memory.save_seen`."""
         super().save_seen(attempt)
-        self._oracle.device_saw(self._disk, attempt.round)
+        self._oracle.devices.saw(self._disk, attempt.round)
 
     def save_signers(self, signers: Signers, seen: Attempt | None = None) -> None:
         """As `Memory.save_signers`."""
         super().save_signers(signers, seen)
-        self._oracle.device_saw(self._disk, seen.round if seen is not None else None)
+        self._oracle.devices.saw(self._disk, seen.round if seen is not None else None)
 
     def save_verdict(self, digest: bytes, verdict: str) -> None:
         """As `Memory.save_verdict`."""
         super().save_verdict(digest, verdict)
-        self._oracle.device_learnt(self._device, digest, verdict)
+        self._oracle.devices.learnt(self._device, digest, verdict)
 
 
 class WatchedLedger(Ledger):
@@ -164,9 +164,11 @@ class WatchedLedger(Ledger):
             self._power.spare(lambda: self._look(self._answered, self._frames))
 
     def _look(self, answered: set[RoundId], frames: set[SpooledFrame]) -> None:
-        self._oracle.ledger_committed(self, self._book, answered, frames)
+        disk = cast(Tripwire, self._db)
+        rounds_written, disk.rounds_written = disk.rounds_written, False
+        self._oracle.ledger_committed(self, self._book, answered, frames, rounds_written=rounds_written)
         for attempt in self._opened:
-            self._oracle.attempt_begins(self._book, attempt)
+            self._oracle.waits.attempt_begins(self._book, attempt)
 
     def save_round(
         self,

@@ -20,6 +20,8 @@ decode = lru_cache(maxsize=None)(unpack)
 """As that, once for all who read the same bytes; nobody changes what comes of them."""
 parse = lru_cache(maxsize=None)(fedge.wire.topics.parse)
 """As `fedge.wire.topics.parse`."""
+check_id = lru_cache(maxsize=None)(fedge.wire.topics._check_id)
+"""As that: an id that passes once passes always, and one that does not is not remembered."""
 
 
 def replace(state: Any, /, **changes: Any) -> Any:
@@ -47,6 +49,7 @@ _USED = [
     if vars(module).get(name) is long
 ]
 _USED.append((vars(fedge.wire.topics), "parse", fedge.wire.topics.parse, parse))
+_USED.append((vars(fedge.wire.topics), "_check_id", fedge.wire.topics._check_id, check_id))
 
 
 @contextmanager
@@ -61,3 +64,4 @@ def taken() -> Iterator[None]:
             names[name] = long
         decode.cache_clear()
         parse.cache_clear()
+        check_id.cache_clear()

@@ -10,10 +10,10 @@ from agent.data.scoring import scores_of
 from fedge.service.settings import BrokerSettings
 from fleet.demo import broker, learning, report
 from fleet.demo.comparison import Compared, compare, outcome_of
-from fleet.demo.demo import federation_name
 from fleet.demo.folders import anew
 from fleet.demo.progress import Display
 from fleet.demo.provision import Federation, while_trying, write_agent, write_federation
+from fleet.demo.run import federation_name
 from fleet.trial import figures, page, sensors, skew, sufficiency, verdict
 from fleet.trial.admission import admit, readable
 from fleet.trial.files import FEWEST, device_ids, discover

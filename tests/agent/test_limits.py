@@ -42,22 +42,22 @@ def test_sources() -> None:
     for asked in (None, "data", "heart"):
         assert not list(beyond_sources(open_to_all, offered, asked))
     (objection,) = beyond_sources(open_to_all, offered, "camera")
-    assert (objection.reason, objection.detail) == (
-        Reason.UNKNOWN_SOURCE,
-        "the task asks for the source 'camera', which this device does not have",
-    )
-    assert objection.full == f"{objection.detail}, it has data, heart", "its owner is told the others"
+    assert objection.reason is Reason.UNKNOWN_SOURCE
+    assert "'camera'" in objection.detail
+    assert "heart" not in objection.detail
+    assert objection.full.startswith(objection.detail)
+    assert objection.full.endswith("data, heart"), "its owner is told the others"
     limits = LimitsSettings(sources=("heart",))
     assert not list(beyond_sources(limits, offered, "heart"))
     for asked in (None, "data"):
         (objection,) = beyond_sources(limits, offered, asked)
-        assert (objection.reason, objection.detail) == (
-            Reason.FORBIDDEN_SOURCE,
-            "the task asks for the source 'data', which [limits] sources does not allow",
-        )
-        assert objection.full == f"{objection.detail}, it allows heart"
+        assert objection.reason is Reason.FORBIDDEN_SOURCE
+        assert "'data'" in objection.detail
+        assert "heart" not in objection.detail
+        assert objection.full.startswith(objection.detail)
+        assert objection.full.endswith("heart")
     (objection,) = beyond_sources(LimitsSettings(sources=()), offered, None)
-    assert objection.full.endswith("allows none")
+    assert objection.full.endswith("none")
 
 
 def test_expected_bytes() -> None:
@@ -72,7 +72,5 @@ def test_the_budget_of_a_day() -> None:
     assert not list(beyond_budget(limits, 4_000, 16_000))
     assert not list(beyond_budget(LimitsSettings(), 10**12, 1))
     (objection,) = beyond_budget(limits, 4_001, 16_000)
-    assert (objection.reason, objection.detail) == (
-        Reason.OVER_BYTE_BUDGET,
-        "the round moves about 16000 bytes and 4001 were moved today, [limits] bytes_per_day is 20000",
-    )
+    assert objection.reason is Reason.OVER_BYTE_BUDGET
+    assert {"16000", "4001", "bytes_per_day", "20000"} <= set(objection.detail.split())

@@ -22,43 +22,43 @@ BROKEN: dict[str, tuple[dict[str, Any], Readings, Reason, str]] = {
         NIGHT,
         Readings(minute=6 * 60),
         Reason.OUTSIDE_HOURS,
-        "it is 06:00 here, [manners] hours is 22:00-06:00",
+        "[manners] hours is 22:00-06:00",
     ),
     "no time": (
         NIGHT,
         Readings(minute=None),
         Reason.CLOCK_NOT_SYNCHRONISED,
-        "the clock is not synchronised, [manners] hours is 22:00-06:00",
+        "[manners] hours is 22:00-06:00",
     ),
     "battery": (
         {"mains": True},
         Readings(battery="BAT0"),
         Reason.ON_BATTERY,
-        "a battery is being discharged, [manners] mains is set",
+        "[manners] mains is set",
     ),
     "hot": (
         {"temperature_c": 60},
         Readings(temperature_c=60.0),
         Reason.TOO_HOT,
-        "the processor has 60.0 °C, [manners] temperature_c is 60",
+        "[manners] temperature_c is 60",
     ),
     "no thermometer": (
         {"temperature_c": 60},
         Readings(),
         Reason.CANNOT_MEASURE,
-        "no temperature can be read here, [manners] temperature_c is 60",
+        "[manners] temperature_c is 60",
     ),
     "busy": (
         {"load": 0.5},
         Readings(load=0.51),
         Reason.TOO_BUSY,
-        "the load is 0.51 per core, [manners] load is 0.5",
+        "[manners] load is 0.5",
     ),
     "no load": (
         {"load": 0.5},
         Readings(),
         Reason.CANNOT_MEASURE,
-        "no load average can be read here, [manners] load is 0.5",
+        "[manners] load is 0.5",
     ),
 }
 
@@ -68,12 +68,13 @@ def test_nothing_speaks_against_work(settings: dict[str, Any], readings: Reading
     assert not list(objections(MannersSettings.model_validate(settings), readings))
 
 
-@pytest.mark.parametrize(("settings", "readings", "reason", "detail"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize(("settings", "readings", "reason", "key"), BROKEN.values(), ids=BROKEN.keys())
 def test_what_speaks_against_work(
-    settings: dict[str, Any], readings: Readings, reason: Reason, detail: str
+    settings: dict[str, Any], readings: Readings, reason: Reason, key: str
 ) -> None:
     (objection,) = objections(MannersSettings.model_validate(settings), readings)
-    assert (objection.reason, objection.detail) == (reason, detail)
+    assert objection.reason is reason
+    assert objection.detail.endswith(key), "which setting it is, and what it says"
     assert objection.reason in PASSING
 
 

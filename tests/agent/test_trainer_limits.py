@@ -87,8 +87,7 @@ def test_a_plan_that_takes_longer_is_declined_with_both_figures(tmp_path: Path) 
     failed = trainer(tmp_path, "[limits]\nseconds = 0.001").work(job(task(), plan))
     assert isinstance(failed, Failed)
     assert failed.reason == Reason.TOO_LONG
-    assert failed.detail.startswith("the plan asks for about ")
-    assert " of 32000 steps took 0.0 s), [limits] seconds is 0.001" in failed.detail
+    assert {"32000", "0.001"} <= set(failed.detail.split())
 
 
 def test_steps_of_a_plan() -> None:

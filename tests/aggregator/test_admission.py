@@ -132,9 +132,9 @@ REFUSED = [
         "a",
         sent(body=vector((2, 3e38))),
         Reason.TOO_FAR,
-        "3e+38 from the model's, at most 100 is admitted",
+        "3e+38",
     ),
-    (NEAR, "a", sent(body=vector((2, 101.0))), Reason.TOO_FAR, "look for samples out of range"),
+    (NEAR, "a", sent(body=vector((2, 101.0))), Reason.TOO_FAR, "101"),
     (
         SURVEYING,
         "a",
@@ -202,7 +202,7 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_stands(i: int, bad: fl
 @pytest.mark.parametrize("samples", [True, 10.0, "10", None])
 def test_an_n_k_that_is_no_whole_number_is_no_message(samples: object) -> None:
     fields = {"v": 1, "type": "update", **sent().model_dump(), "samples": samples}
-    with pytest.raises(ProtocolError, match="update: samples") as caught:
+    with pytest.raises(ProtocolError, match="samples") as caught:
         unpack(encode(fields), Update)
     assert caught.value.reason is Reason.MALFORMED
 

@@ -21,7 +21,7 @@ from fedge.nn.spec import Dense, NetworkSpec, ReLU, Standardize
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.update import Update
 from tests.aggregator.stories import MODEL, TASK, P, blob, update
-from tests.aggregator.test_closing import admit, ledger_in
+from tests.aggregator.test_outcome import admit, ledger_in
 
 ROUND = RoundId(1, 1)
 USUAL = Factors()

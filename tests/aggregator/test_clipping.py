@@ -28,7 +28,7 @@ from fedge.wire.messages.task import Task
 from fleet.demo.baselines import held_out
 from tests.aggregator.learning import PLAN, watch
 from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, federation, having, survey
-from tests.aggregator.test_closing import admit, warnings
+from tests.aggregator.test_outcome import admit, warnings
 
 SEED = 7
 ABLE = frozenset(can())

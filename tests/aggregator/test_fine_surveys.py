@@ -24,8 +24,8 @@ from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
 from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, survey
 from tests.aggregator.test_clipping import ABLE, SEED, TASK_BLOB, surveyed_by
-from tests.aggregator.test_closing import admit, warnings
 from tests.aggregator.test_columns import bits, column, only, side_by_side
+from tests.aggregator.test_outcome import admit, warnings
 
 EPOCH = 1.7e9 + 13.25
 

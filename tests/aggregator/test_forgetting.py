@@ -3,18 +3,21 @@
 import json
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aggregator.aggregation.generations import Return
 from aggregator.aggregation.replay import replay
+from aggregator.backup import forget as forgetting
 from aggregator.backup.backup import backup
 from aggregator.backup.forget import Contribution, contribution, forget
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from fedge.errors import Conflict, DataError, StateError
+from fedge.storage.databases import open_database
 from fedge.storage.locks import lock
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -140,7 +143,9 @@ def test_what_was_interrupted_is_finished(place: Place, monkeypatch: pytest.Monk
     assert forget(place.settings, other).is_nothing
 
 
-def test_who_reads_meanwhile_keeps_the_log_with_it(place: Place) -> None:
+def test_who_reads_meanwhile_keeps_the_log_with_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = partial(Ledger, connect=partial(open_database, patience_s=0.1))
+    monkeypatch.setattr(forgetting, "Ledger", impatient)
     reader = sqlite3.connect(place.path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM frames").fetchone()

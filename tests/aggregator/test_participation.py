@@ -41,7 +41,7 @@ from tests.aggregator.stories import (
     status,
     survey,
 )
-from tests.aggregator.test_closing import admit
+from tests.aggregator.test_outcome import admit
 from tests.wording import assert_tells
 
 LABELS = "[data] label: 3 rows say 'Running', which is none of the classes"

@@ -96,31 +96,30 @@ def test_too_few_or_too_many_samples_are_refused(samples: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "reason", "text"),
+    ("bad", "reason"),
     [
-        ((np.nan, 0, 0), Reason.NOT_FINITE, "must be finite"),
-        ((100, np.inf, 0), Reason.NOT_FINITE, "must be finite"),
-        ((100, 0, np.nan), Reason.NOT_FINITE, "must be finite"),
-        ((99.5, 0, 0), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
-        ((101, 0, 0), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
-        ((1.7e308, 1, 100), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
-        ((-1, 0, 0), Reason.BAD_SAMPLE_COUNT, "whole number in 0…100"),
-        ((100, 1.1e30, 0), Reason.IMPLAUSIBLE, "mean must be within ±1e+30"),
-        ((100, -1.1e30, 0), Reason.IMPLAUSIBLE, "mean must be within ±1e+30"),
-        ((100, 0, -1e-9), Reason.IMPLAUSIBLE, "cannot be negative"),
-        ((1, 5, 1e-9), Reason.IMPLAUSIBLE, "M2 must be 0"),
-        ((0, 0, 1e-9), Reason.IMPLAUSIBLE, "M2 must be 0"),
-        ((100, 0, 1.1e62), Reason.IMPLAUSIBLE, "standard deviation must be at most 1e+30"),
+        ((np.nan, 0, 0), Reason.NOT_FINITE),
+        ((100, np.inf, 0), Reason.NOT_FINITE),
+        ((100, 0, np.nan), Reason.NOT_FINITE),
+        ((99.5, 0, 0), Reason.BAD_SAMPLE_COUNT),
+        ((101, 0, 0), Reason.BAD_SAMPLE_COUNT),
+        ((1.7e308, 1, 100), Reason.BAD_SAMPLE_COUNT),
+        ((-1, 0, 0), Reason.BAD_SAMPLE_COUNT),
+        ((100, 1.1e30, 0), Reason.IMPLAUSIBLE),
+        ((100, -1.1e30, 0), Reason.IMPLAUSIBLE),
+        ((100, 0, -1e-9), Reason.IMPLAUSIBLE),
+        ((1, 5, 1e-9), Reason.IMPLAUSIBLE),
+        ((0, 0, 1e-9), Reason.IMPLAUSIBLE),
+        ((100, 0, 1.1e62), Reason.IMPLAUSIBLE),
     ],
 )
-def test_moments_that_cannot_be_true_are_refused_with_the_name_of_their_column(bad, reason, text) -> None:
+def test_moments_that_cannot_be_true_are_refused_with_the_name_of_their_column(bad, reason) -> None:
     in_features = check(survey(moments(GOOD, bad)), CLASSIFIER, CAP)
     in_targets = check(survey(moments(GOOD, GOOD), moments(bad)), REGRESSION, CAP)
     for refusal, column in ((in_features, "amps"), (in_targets, "celsius")):
         assert isinstance(refusal, Refusal)
         assert refusal.reason is reason
         assert refusal.detail.startswith(f"column {column!r}: ")
-        assert text in refusal.detail
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 it."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,6 +22,24 @@ def in_one_place(learner: Learner) -> dict[str, Measured]:
     X = np.concatenate([data.X for data in learner.fleet.values()])
     y = np.concatenate([data.y for data in learner.fleet.values()])
     return {"all": Measured(measure(X), measure(y) if learner.task.targets else None)}
+
+
+@cache
+def honest(columns: str = "") -> tuple[Learner, dict[str, Measured], float]:
+    """The watch's devices without the first one, what they tell, and how well they learn from that."""
+    everybody = one_hot(watch()) if columns else watch()
+    _, *devices = sorted(everybody.fleet)
+    learner = Learner(everybody.task, {device: everybody.fleet[device] for device in devices})
+    surveys = learner.surveys()
+    return learner, surveys, learner.accuracy(surveys)
+
+
+@cache
+def warm() -> tuple[Learner, dict[str, Measured], float]:
+    """The rooms, what they tell, and how far off they are from that."""
+    learner = heat()
+    surveys = learner.surveys()
+    return learner, surveys, learner.loss(surveys)
 
 
 def requires_no_less(learner: Learner) -> None:
@@ -101,6 +120,7 @@ def heat(devices: int = 12) -> Learner:
 
 # ── one of twenty ──────────────────────────────────────────────────────────────────────────────────
 
+LIAR = "liar"
 LIES = {
     "mean +1e30": (1e30, 0.0, 20.0),
     "mean -1e30, wide": (-1e30, 1e62, 100.0),
@@ -112,12 +132,9 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_liar_of_twenty_does_not_change_how_well_the_others_learn(lie: str) -> None:
-    everybody = watch()
-    liar, *honest = sorted(everybody.fleet)
-    learner = Learner(everybody.task, {device: everybody.fleet[device] for device in honest})
-    surveys, (mean, m2, count) = learner.surveys(), LIES[lie]
-    lied = {**surveys, liar: Measured(claims(len(everybody.task.features), mean, m2, count), None)}
-    assert learner.accuracy(lied) >= learner.accuracy(surveys) - POINTS
+    (learner, surveys, usual), (mean, m2, count) = honest(), LIES[lie]
+    lied = {**surveys, LIAR: Measured(claims(len(learner.task.features), mean, m2, count), None)}
+    assert learner.accuracy(lied) >= usual - POINTS
     if abs(mean) == 1e30 or m2 > 1e60:
         assert learner.accuracy(lied, "survey/1") < 0.5  # what the rule of before made of it
 
@@ -143,13 +160,11 @@ KINDS = ["constant", "stuck", "sentinel", "now and then -99999", "× 1000", "mis
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_broken_sensor_of_twenty_does_not_change_how_well_the_others_learn_and_is_named(kind: str) -> None:
-    everybody = watch()
-    bad, *good = sorted(everybody.fleet)
-    learner = Learner(everybody.task, {device: everybody.fleet[device] for device in good})
-    surveys = learner.surveys()
-    faulty = {**surveys, bad: Measured(told(broken(everybody.fleet[bad].X, kind)), None)}
-    assert learner.accuracy(faulty) >= learner.accuracy(surveys) - POINTS
-    task = standardize(everybody.task, faulty)
+    learner, surveys, usual = honest()
+    (bad,) = watch().fleet.keys() - learner.fleet.keys()
+    faulty = {**surveys, bad: Measured(told(broken(watch().fleet[bad].X, kind)), None)}
+    assert learner.accuracy(faulty) >= usual - POINTS
+    task = standardize(learner.task, faulty)
     assert isinstance(task, Task)
     assert bad in {one.device for one in outliers(task, faulty)}
 
@@ -163,21 +178,17 @@ def test_an_honest_fleet_is_not_named() -> None:
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_liar_of_twelve_does_not_change_what_a_regression_learns(lie: str) -> None:
-    learner, (mean, m2, count) = heat(), LIES[lie]
-    surveys = learner.surveys()
+    (learner, surveys, usual), (mean, m2, count) = warm(), LIES[lie]
     liar = Measured(claims(3, mean, m2, count), claims(1, mean, m2, count))
-    assert learner.loss({**surveys, "liar": liar}) <= 1.1 * learner.loss(surveys)
+    assert learner.loss({**surveys, LIAR: liar}) <= 1.1 * usual
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_liar_does_not_take_rare_bits_of_a_one_hot_code_away(lie: str) -> None:
     """Of the twenty devices the liar is one of two that see its bit."""
-    everybody = one_hot(watch())
-    liar, *honest = sorted(everybody.fleet)
-    learner = Learner(everybody.task, {device: everybody.fleet[device] for device in honest})
-    surveys, (mean, m2, count) = learner.surveys(), LIES[lie]
-    lied = {**surveys, liar: Measured(claims(len(everybody.task.features), mean, m2, count), None)}
-    assert learner.accuracy(lied) >= learner.accuracy(surveys) - POINTS
+    (learner, surveys, usual), (mean, m2, count) = honest("one-hot"), LIES[lie]
+    lied = {**surveys, LIAR: Measured(claims(len(learner.task.features), mean, m2, count), None)}
+    assert learner.accuracy(lied) >= usual - POINTS
 
 
 # ── missing values ─────────────────────────────────────────────────────────────────────────────────

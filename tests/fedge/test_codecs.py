@@ -56,18 +56,18 @@ def test_a_strided_vector_is_written_in_its_own_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "size", "text"),
+    ("body", "size"),
     [
-        (bytes(16), 2, "16 bytes where 2 weights take 8"),  # float64, for instance
-        (bytes(4), 2, "4 bytes where 2 weights take 8"),  # float16
-        (bytes(7), 2, "7 bytes where 2 weights take 8"),
-        (b"", 2, "0 bytes where"),
-        (bytes(8), 2**62, "8 bytes where"),
-        (bytes(8), -2, "8 bytes where"),
+        (bytes(16), 2),  # float64, for instance
+        (bytes(4), 2),  # float16
+        (bytes(7), 2),
+        (b"", 2),
+        (bytes(8), 2**62),
+        (bytes(8), -2),
     ],
 )
-def test_fault_60_bytes_that_do_not_hold_so_many_weights(body: bytes, size: int, text: str) -> None:
-    with pytest.raises(ProtocolError, match=text) as caught:
+def test_fault_60_bytes_that_do_not_hold_so_many_weights(body: bytes, size: int) -> None:
+    with pytest.raises(ProtocolError, match=rf"\b{len(body)}\b") as caught:
         float32.decode(body, size)
     assert caught.value.reason is Reason.WRONG_LENGTH
 

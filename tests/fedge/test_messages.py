@@ -678,8 +678,9 @@ def test_an_envelope_does_not_hide_what_is_wrong_inside() -> None:
         unseal(seal(EXAMPLES["status"]), Manifest)
     with pytest.raises(ProtocolError, match=r"'round'.*'signed'"):
         unseal(payloads["round"], Manifest)
-    with pytest.raises(ProtocolError, match="trailing"):
+    with pytest.raises(ProtocolError) as caught:
         unseal(pack(Signed(body=payloads["round"] + b"\0")), Manifest)
+    assert caught.value.reason is Reason.MALFORMED
 
 
 def test_a_message_too_large_is_refused_for_its_size() -> None:

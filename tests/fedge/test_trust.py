@@ -56,8 +56,9 @@ def test_a_signature_holds_on_its_own_topic_only() -> None:
     for said, heard in (("round", "export"), ("export", "round")):
         sealed = unpack(signer().seal(MESSAGE, said), Signed)
         assert authenticate(sealed, said, LAB, PINNED, ed25519.verify) == PINNED
-        with pytest.raises(ProtocolError, match="not signed with the key"):
+        with pytest.raises(ProtocolError) as caught:
             authenticate(sealed, heard, LAB, PINNED, ed25519.verify)
+        assert caught.value.reason is Reason.BAD_SIGNATURE
 
 
 def test_one_right_signature_among_strange_ones_is_enough() -> None:

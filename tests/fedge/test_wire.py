@@ -173,7 +173,7 @@ def test_the_deepest_nesting_allowed_passes() -> None:
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, {1, 2}, 1j, object(), "\ud800", np.float32(1)])
 def test_what_the_wire_cannot_carry_is_not_written(value: object) -> None:
-    with pytest.raises(ProtocolError, match="cannot be written to the wire"):
+    with pytest.raises(ProtocolError):
         encoding.encode({"a": value})
 
 

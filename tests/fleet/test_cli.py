@@ -123,15 +123,15 @@ def test_a_missing_extra_is_named_in_one_sentence(
 def test_only_demo_and_try_draw() -> None:
     """Every other command is content with the extra `aggregator`, which brings no plotly."""
     modules = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text(encoding="utf-8")
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): imports(path.read_text(encoding="utf-8"))
         for path in (ROOT / "fleet").rglob("*.py")
     }
     drawing, named = set[str](), {"plotly"}
     while named:
         found = {
             name
-            for name, text in modules.items()
-            if name not in drawing and any(imported(text, one) for one in named)
+            for name, brought in modules.items()
+            if name not in drawing and any(imported(brought, one) for one in named)
         }
         named = found - {"fleet.cli.commands", "fleet.trial.cli"}  # where the two commands begin
         drawing |= found
@@ -144,18 +144,21 @@ def test_only_demo_and_try_draw() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
-def imported(text: str, module: str) -> bool:
-    """Whether a module's text imports another one, at its top or inside a function."""
+def imports(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """What a module imports, at its top or inside a function."""
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def imported(imports: list[ast.Import | ast.ImportFrom], module: str) -> bool:
+    """Whether another module is among them."""
     package, _, name = module.rpartition(".")
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            if any(f"{alias.name}.".startswith(f"{module}.") for alias in node.names):
-                return True
-        elif isinstance(node, ast.ImportFrom):
-            if f"{node.module}.".startswith(f"{module}."):
-                return True
-            if node.module == package and name in {alias.name for alias in node.names}:
-                return True
+    for node in imports:
+        names = {alias.name for alias in node.names}
+        brought = names if isinstance(node, ast.Import) else {str(node.module)}
+        if any(f"{one}.".startswith(f"{module}.") for one in brought):
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module == package and name in names:
+            return True
     return False
 
 

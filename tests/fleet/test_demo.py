@@ -17,8 +17,8 @@ from aggregator.export.model_files import ONNX, SAFETENSORS
 from fedge.storage.atomic_files import make_folder
 from fedge.storage.locks import lock
 from fleet.demo import learning as whole
-from fleet.demo.demo import Options, run
 from fleet.demo.progress import Silent
+from fleet.demo.run import Options, run
 
 pytestmark = pytest.mark.system
 

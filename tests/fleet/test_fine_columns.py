@@ -40,7 +40,7 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
-from fleet.evaluation.evaluation import evaluate
+from fleet.evaluation import evaluate
 
 EPOCH = 1.7e9 + 10
 ROWS = 400

@@ -17,7 +17,7 @@ from fleet.demo.processes import our_packages
 from tests.system.audit import check_books
 from tests.system.federations import CLASSES, CLASSIFIER, motions
 from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
-from tests.system.test_keeping import Shell, blocks, generations, weights
+from tests.system.test_backup import Shell, blocks, generations, weights
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -45,7 +45,10 @@ def traits(world: World) -> set[str]:
         "a bad model": any(f.kind == "new generation" and f.amount % 4 == 3 for f in world.schedule),
         "a lying member": terms.lying and not terms.signed,
         "a low target": terms.target is not None and terms.target <= 2,
+        "a short deadline": terms.deadline_s <= 20.0,
         "a slow device": max(terms.training_s) > 20.0,
+        "fast devices": max(terms.training_s) <= 20.0,
+        "a broker that forgets": any(f.kind == "broker crash" and f.amount >= 12 for f in world.schedule),
     }
     return {fault.kind for fault in world.schedule} | {trait for trait, there in drawn.items() if there}
 

@@ -42,7 +42,8 @@ from fleet.simulator.disks import WatchedMemory
 from fleet.simulator.hosts import AggregatorHost, DeviceHost
 from fleet.simulator.invariants import Invariant
 from fleet.simulator.link import VirtualLink
-from fleet.simulator.oracle import Made, Oracle
+from fleet.simulator.oracle import Made
+from fleet.simulator.oracle.summaries import Summaries
 from tests.world.streams import Step, before, over_core, over_host, say, without
 
 Patch = pytest.MonkeyPatch
@@ -224,7 +225,12 @@ def new_model_written_over_the_old_slot(patch: Patch) -> None:
     over_core(patch, rounds, one_slot)
 
 
-@variant("a stale retained manifest's seconds believed", Invariant.WORK_IN_TIME, within=500)
+@variant(
+    "a stale retained manifest's seconds believed",
+    Invariant.WORK_IN_TIME,
+    within=150,
+    needs=["a short deadline"],
+)
 def stale_manifests_seconds_believed(patch: Patch) -> None:
     def believe(step: Step, state: Any, event: Any) -> Stepped:
         if isinstance(event, agent_on.RoundAnnounced):
@@ -277,8 +283,8 @@ def old_outbox_answers_a_new_round(patch: Patch) -> None:
 @variant(
     "a kept session taken for kept frames",
     Invariant.ANNOUNCED_IS_READABLE,
-    within=300,
-    needs=["broker crash"],
+    within=100,
+    needs=["a broker that forgets", "fast devices"],
 )
 def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     def trusting(step: Step, state: Any, event: Any) -> Stepped:
@@ -422,7 +428,7 @@ def sum_in_order_of_arrival_in_float32(patch: Patch) -> None:
     patch.setattr(mean, "finish", finish)
 
 
-@variant("differences that are not clipped", Invariant.MEAN, within=200)
+@variant("differences that are not clipped", Invariant.MEAN, within=40, needs=["a lying member"])
 def differences_not_clipped(patch: Patch) -> None:
     over_bounds(patch, clip_norm=0.0)
 
@@ -467,7 +473,7 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
     patch.setattr(outcome, "usable_mean", once)
 
 
-@variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=300)
+@variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=40, needs=["a lying member"])
 def figures_believed(patch: Patch) -> None:
     """As told: by the count that each device claims to hold out."""
 
@@ -480,7 +486,7 @@ def figures_believed(patch: Patch) -> None:
         return {"accuracy": total / held}
 
     patch.setattr(outcome, "summarize", believe)
-    patch.setattr(Oracle, "_figures_hold", _note_accuracies)
+    patch.setattr(Summaries, "require", _note_accuracies)
 
 
 @variant("one device's word taken for the fleet's figure", Invariant.FIGURES, within=100)
@@ -497,10 +503,10 @@ def a_last_model_measured_by_one_word(patch: Patch) -> None:
 
 
 def _note_accuracies(
-    self: Oracle, ledger: LedgerReader, round_id: RoundId, made: list[Made], _count: int
+    self: Summaries, ledger: LedgerReader, round_id: RoundId, made: list[Made], _count: int
 ) -> None:
     """What devices told, without the comparison that finds this mistake at once: learning must go on too."""
-    self.note(round_id, made)
+    self.endings.note(round_id, made)
 
 
 @variant(

@@ -201,19 +201,18 @@ MEASURING = replace(TERMS, kind="evaluate")
 
 
 @pytest.mark.parametrize(
-    ("fields", "reason", "detail"),
+    ("fields", "reason"),
     [
-        ({}, Reason.WRONG_KIND, "an update of kind 'weights': the round only measures"),
-        ({"kind": "figures"}, Reason.WRONG_LENGTH, "bytes of a vector: the round only measures"),
-        ({**FIGURES, "samples": 0}, Reason.BAD_SAMPLE_COUNT, "n_k = 0"),
-        ({**FIGURES, "metrics": {"rmse_before": -1.0}}, Reason.IMPLAUSIBLE, "rmse_before = -1"),
+        ({}, Reason.WRONG_KIND),
+        ({"kind": "figures"}, Reason.WRONG_LENGTH),
+        ({**FIGURES, "samples": 0}, Reason.BAD_SAMPLE_COUNT),
+        ({**FIGURES, "metrics": {"rmse_before": -1.0}}, Reason.IMPLAUSIBLE),
     ],
 )
-def test_what_is_no_answer_to_it(fields: dict[str, object], reason: Reason, detail: str) -> None:
+def test_what_is_no_answer_to_it(fields: dict[str, object], reason: Reason) -> None:
     verdict = admit(MEASURING, "a", update("a", MEASURING.round, MEASURING.base, **fields))
     assert not isinstance(verdict, Admitted)
     assert verdict.reason is reason
-    assert detail in verdict.detail
 
 
 def test_figures_alone_are_no_answer_to_a_round_that_trains() -> None:

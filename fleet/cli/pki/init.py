@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.identities.command import reporting
-from fleet.cli.identities.reach import is_here_only, unreached
+from fleet.cli.pki.command import reporting
+from fleet.cli.pki.reach import is_here_only, unreached
 
 if TYPE_CHECKING:
     pass

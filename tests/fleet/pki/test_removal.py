@@ -20,7 +20,7 @@ from fleet.pki.identity import Identity
 from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
 from tests.aggregator.test_ledger import LIFE, admit, close
-from tests.fleet.identities.test_quarantining import fedge, folder
+from tests.fleet.pki.test_quarantine import fedge, folder
 
 __all__ = ["folder"]
 NOBODY = 65_534

@@ -2,8 +2,8 @@
 
 import typer
 
-from fleet.cli.identities import enrolment, exclusion, founding, lists, renewal
+from fleet.cli.pki import enrolment, exclusion, init, lists, renewal
 
 app = typer.Typer()
-for commands in (founding, enrolment, exclusion, renewal, lists):
+for commands in (init, enrolment, exclusion, renewal, lists):
     app.add_typer(commands.app)

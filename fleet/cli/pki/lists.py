@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.identities.command import Folder, reporting
+from fleet.cli.pki.command import Folder, reporting
 
 if TYPE_CHECKING:
     pass

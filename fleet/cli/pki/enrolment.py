@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedge.identity.device_names import as_id, renamed
-from fleet.cli.identities.command import Folder, reporting
+from fleet.cli.pki.command import Folder, reporting
 
 if TYPE_CHECKING:
     from fleet.pki.folder import FederationFolder

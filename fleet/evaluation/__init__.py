@@ -1,1 +1,0 @@
-"""An exported model beside true answers."""
