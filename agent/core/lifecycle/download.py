@@ -96,8 +96,8 @@ def _with_state(state: Device, manifest: Manifest) -> Step:
     if manifest.kind != "train" or state.remembers is None or round_of(manifest) > state.remembers:
         return state, []
     text = (
-        f"round {round_of(manifest)}: the algorithm's state is of round {state.remembers}, of another history: "
-        "it begins anew"
+        f"round {round_of(manifest)}: what the algorithm remembers is of round {state.remembers}, of another "
+        "history: it begins anew"
     )
     return replace(state, remembers=None), [do.ResetState(), do.Log("warning", text)]
 

@@ -1,4 +1,4 @@
-"""The answer to a question: with the verdict on an earlier round's update known, the newest round is decided."""
+"""The answer to a question: once the verdict on an earlier update is known, the newest round is decided."""
 
 from agent.core import events as on
 from agent.core.device import Asking, Device, Idle

@@ -42,14 +42,15 @@ def take_result(state: Device, event: on.Done) -> Step:
 
 
 def undecided(state: Device, manifest: Manifest) -> bool:
-    """Whether another update of this generation can only be made once the verdict on the saved one is known."""
+    """Whether the verdict on the saved update must be known before another of its generation is made."""
     saved = state.saved
-    waits = saved is not None and saved.pending and saved.verdict is None
-    return waits and saved.round.generation == manifest.generation and saved.round < round_of(manifest)
+    if saved is None or not saved.pending or saved.verdict is not None:
+        return False
+    return saved.round.generation == manifest.generation and saved.round < round_of(manifest)
 
 
 def ask(state: Device, now_s: float) -> Step:
-    """Ask what became of the saved update, of a round that is over; `state.work` says so until it is known."""
+    """Ask what became of the saved update, of a round that is over; nothing else is done before."""
     state = replace(state, work=Asking((0,), now_s + REPORT_RETRY_S))
     return state, [publish_again(state, (0,))]
 

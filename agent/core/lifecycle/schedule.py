@@ -3,7 +3,6 @@
 from dataclasses import replace
 from math import inf
 
-from agent.core import effects as do
 from agent.core.device import Device, Fetching, Idle, Reporting
 from agent.core.lifecycle.conditions import waits, with_readings
 from agent.core.lifecycle.download import fetch, follow_due_s, may_follow
