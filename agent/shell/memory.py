@@ -70,10 +70,10 @@ CREATE TABLE states (
 
 
 _CURRENT = (
-    " FROM states WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.digest = states.digest)"
-    " OR EXISTS (SELECT 1 FROM verdict WHERE verdict.digest = states.digest AND verdict = 'admitted')"
+    " FROM states LEFT JOIN outbox USING (digest) LEFT JOIN verdict USING (digest)"
+    " WHERE outbox.one IS NULL OR verdict = 'admitted' ORDER BY outbox.one IS NULL LIMIT 1"
 )
-"""The current state: of an update before the one in the outbox, or of that one, once it was admitted."""
+"""The current state: that of the update in the outbox, once it was admitted, else of one before it."""
 _SAVE_SEEN = "REPLACE INTO seen (one, generation, round, attempt, proof) VALUES (1, ?, ?, ?, ?)"
 
 
@@ -176,13 +176,15 @@ class Memory:
     def state(self) -> AlgorithmState | None:
         """What the algorithm remembers of its last admitted update; None: it is at its beginning."""
         with self._clear_errors():
-            row = self._db.execute(f"SELECT generation, round, lineage, data{_CURRENT}").fetchone()  # nosec B608 # a text of ours
+            row = self._db.execute(
+                f"SELECT states.generation, states.round, lineage, data{_CURRENT}"
+            ).fetchone()  # nosec B608 # a text of ours
         return AlgorithmState(RoundId(row[0], row[1]), bytes(row[2]), bytes(row[3])) if row else None
 
     def state_round(self) -> RoundId | None:
         """The round of `state`, without its data."""
         with self._clear_errors():
-            row = self._db.execute(f"SELECT generation, round{_CURRENT}").fetchone()  # nosec B608 # a text of ours
+            row = self._db.execute(f"SELECT states.generation, states.round{_CURRENT}").fetchone()  # nosec B608 # a text of ours
         return RoundId(*row) if row else None
 
     def reset_state(self) -> None:
