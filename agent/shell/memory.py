@@ -88,6 +88,8 @@ class Memory:
     def __init__(self, path: Path, connect: Connect = open_database) -> None:
         self._path = path
         self._db = connect(path, MIGRATIONS)
+        self._has_states = False
+        """An algorithm may remember something: else nothing is looked for, and nothing dropped."""
         try:
             self._examine()
         except BaseException:
@@ -172,9 +174,12 @@ class Memory:
         with transaction(self._db, self._path):
             self._db.execute(save, (verdict, digest))
             self._db.execute("DELETE FROM states")
+        self._has_states = False
 
     def state(self) -> AlgorithmState | None:
         """What the algorithm remembers of its last admitted update; None: it is at its beginning."""
+        if not self._has_states:
+            return None
         with self._clear_errors():
             row = self._db.execute(
                 f"SELECT states.generation, states.round, lineage, data{_CURRENT}"
@@ -183,6 +188,8 @@ class Memory:
 
     def state_round(self) -> RoundId | None:
         """The round of `state`, without its data."""
+        if not self._has_states:
+            return None
         with self._clear_errors():
             row = self._db.execute(f"SELECT states.generation, states.round{_CURRENT}").fetchone()  # nosec B608 # a text of ours
         return RoundId(*row) if row else None
@@ -191,6 +198,7 @@ class Memory:
         """Have the algorithm begin anew in its next round."""
         with self._clear_errors():
             self._db.execute("DELETE FROM states")
+        self._has_states = False
 
     def snapshots(self) -> dict[str, Snapshot]:
         """What was told in surveys, by source."""
@@ -247,6 +255,9 @@ class Memory:
 
     def _keep_pending(self, digest: bytes, pending: AlgorithmState | None) -> None:
         """Write it into the slot that the current state is not in; before the outbox changes."""
+        if pending is None and not self._has_states:
+            return
+        self._has_states = True  # also if this transaction fails: it is only looked for in vain then
         row = self._db.execute(f"SELECT slot{_CURRENT}").fetchone()  # nosec B608 # a text of ours
         current = row[0] if row else None
         slot = None if pending is None else 1 if current == 0 else 0
@@ -272,14 +283,15 @@ class Memory:
         with self._clear_errors():
             seen = self._db.execute("SELECT generation, round, attempt, proof FROM seen").fetchone()
             outbox = self._db.execute(
-                "SELECT generation, round, proof, digest, payload FROM outbox"
+                "SELECT generation, round, proof, digest, payload, verdict"
+                " FROM outbox LEFT JOIN verdict USING (digest)"
             ).fetchone()
             signers = self._db.execute("SELECT keys, proof FROM signers").fetchone()
             told = self._db.execute("SELECT source, snapshot, proof FROM told").fetchall()
             states = self._db.execute(
                 "SELECT slot, digest, generation, round, lineage, data, proof FROM states"
             ).fetchall()
-            verdict = self._db.execute("SELECT verdict FROM verdict").fetchone()
+        self._has_states = bool(states)
         for slot, digest, generation, round_, lineage, data, proof in states:
             found = AlgorithmState(RoundId(generation, round_), lineage, data)
             whole = all(isinstance(value, bytes) for value in (digest, lineage, data))
@@ -287,8 +299,6 @@ class Memory:
                 raise DamagedState(
                     f"{self._path}: is damaged (what the algorithm remembers does not match its proof)"
                 )
-        if verdict is not None and verdict[0] not in ("admitted", "refused"):
-            raise DamagedState(f"{self._path}: is damaged (the verdict is {verdict[0]!r})")
         for source, content, found in told:
             if found != _proof_of_told(source, content):
                 raise DamagedState(
@@ -299,7 +309,11 @@ class Memory:
         if seen is not None and seen[3] != _proof_of_seen(_attempt(*seen[:3])):
             raise DamagedState(f"{self._path}: is damaged (the newest round does not match its proof)")
         if outbox is not None:
-            generation, round_, proof, digest, payload = outbox
+            generation, round_, proof, digest, payload, verdict = outbox
+            if verdict not in (None, "admitted", "refused"):
+                raise DamagedState(
+                    f"{self._path}: is damaged (the verdict on the saved update is {verdict!r})"
+                )
             if proof != _proof(RoundId(generation, round_), digest) or digest != sha256(payload).digest():
                 raise DamagedState(f"{self._path}: is damaged (the saved update does not match its digest)")
 

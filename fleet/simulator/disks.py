@@ -126,6 +126,7 @@ class WatchedMemory(Memory):
     ) -> None:
         """As `Memory.save_update`."""
         super().save_update(attempt, digest, payload, snapshot, pending)
+        self._oracle.states.saved(self._device, digest, pending)
         self._oracle.devices.saved(self._device, digest)
         self._oracle.devices.saw(self._disk, attempt.round)
 
@@ -143,6 +144,13 @@ class WatchedMemory(Memory):
         """As `Memory.save_verdict`."""
         super().save_verdict(digest, verdict, resets=resets)
         self._oracle.devices.learnt(self._device, digest, verdict)
+        if resets:
+            self._oracle.states.resets(self._device)
+
+    def reset_state(self) -> None:
+        """As `Memory.reset_state`."""
+        super().reset_state()
+        self._oracle.states.resets(self._device)
 
 
 class WatchedLedger(Ledger):

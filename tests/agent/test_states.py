@@ -152,7 +152,9 @@ def test_a_verdict_that_cannot_be_written_changes_no_state(path: Path) -> None:
         assert memory.state() is None
 
 
-def test_an_algorithm_that_remembers_nothing_costs_no_byte(tmp_path: Path) -> None:
+def test_an_algorithm_that_remembers_nothing_costs_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The table stays one empty page, and the log is as long as one of a memory that has no such table."""
 
     def written(file: Path, *, without: bool) -> bytes:
@@ -161,7 +163,9 @@ def test_an_algorithm_that_remembers_nothing_costs_no_byte(tmp_path: Path) -> No
             memory._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for number in range(1, 9):
                 if without:
-                    memory._keep_pending = lambda *_: None  # type: ignore[method-assign]
+                    monkeypatch.setattr(memory, "_keep_pending", lambda *_: None)
+                else:
+                    monkeypatch.setattr(memory, "_has_states", True)  # as if something was remembered once
                 save(memory, number, None)
                 memory.save_verdict(digest(number), "admitted")
             return file.with_name(f"{file.name}-wal").read_bytes()
