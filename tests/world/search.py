@@ -46,6 +46,7 @@ def traits(world: World) -> set[str]:
         "a lying member": terms.lying and not terms.signed,
         "a low target": terms.target is not None and terms.target <= 2,
         "a slow device": max(terms.training_s) > 20.0,
+        "a state": terms.stateful and not terms.real,
     }
     return {fault.kind for fault in world.schedule} | {trait for trait, there in drawn.items() if there}
 

@@ -8,7 +8,10 @@ from agent.shell.runtime import Runtime as Agent
 from agent.shell.startup import open_device
 from agent.trainers.assignment import Assignment
 from fedge.transport import MessageArrived, Publication
+from fedge.wire.messages.receipt import Receipt
+from fleet.simulator.crash import PowerCut
 from fleet.simulator.disks import WatchedMemory
+from fleet.simulator.fastpaths import decode
 from fleet.simulator.hosts.machine import Host
 from fleet.simulator.hosts.scene import Scene
 from fleet.simulator.link import VirtualLink
@@ -31,6 +34,10 @@ class DeviceHost(Host):
         self.odd: Odd = ""
         self.stateful = False
         """Its algorithm remembers something."""
+        self.loses_verdicts = False
+        """It dies now and then just before it would learn what became of its update."""
+        self._lost: set[bytes] = set()
+        """Of which updates it has not learnt that."""
         self.tries = 0
         self.folder = folder
         self.runtime: Agent | None = None
@@ -84,6 +91,8 @@ class DeviceHost(Host):
         event = events[0] if events else None
         if isinstance(event, MessageArrived) and event.topic == self.scene.topics.round and event.payload:
             self.scene.oracle.devices.hears(self.device, event.payload)
+        if self.loses_verdicts and isinstance(event, MessageArrived):
+            self._perhaps_die_of(event)
         self.runtime.turn(event)
 
     def due_s(self) -> float | None:
@@ -93,6 +102,17 @@ class DeviceHost(Host):
     def says(self, piece: Publication) -> None:
         """Tell the oracle."""
         self.scene.oracle.devices.says(self.device, self.disk, piece, honest=self.honest)
+
+    def _perhaps_die_of(self, message: MessageArrived) -> None:
+        """Die of one in three first verdicts, and come back when another round may be open."""
+        if message.topic != self.scene.topics.receipt(self.device):
+            return
+        receipt = decode(message.payload, Receipt)
+        if receipt.verdict == "retry" or receipt.update[0] % 3 or receipt.update in self._lost:
+            return
+        self._lost.add(receipt.update)
+        self.restarts_after_s = 20.0 + receipt.update[1] / 4
+        raise PowerCut
 
     def _begins(self, job: Assignment) -> None:
         """The oracle looks at what it begins with; of a clone's two lives each knows half."""
