@@ -164,6 +164,16 @@ def test_before_it_works_anew_a_device_asks_what_became_of_its_update() -> None:
     assert effects == [do.SaveSeen(Attempt(TWO, 0)), QUESTION]
 
 
+@pytest.mark.parametrize("plan", [Plan(), Plan(codec="float32", local="sgd", local_options={})])
+def test_after_a_restart_it_asks_whatever_the_plan_is(plan: Plan) -> None:
+    """Also in a round that asks for more than 0.2.0 knew: no program of that version left a state."""
+    asleep = replace(undecided(), saved=Saved(ONE, UPDATE, ours=False, pending=True))
+    _, effects = step(holding(asleep, 2), announced(2, plan=plan))
+    assert QUESTION in effects
+    _, effects = step(holding(asleep, 1), announced(1, plan=plan))
+    assert effects[0] == do.PublishUpdate(UPDATE, None), "in its own round it is sent again"
+
+
 def test_admitted_the_new_state_is_the_current_one_and_the_round_is_taken_up() -> None:
     state, effects = step(asking(), receipt("admitted", round=1))
     assert without_logs(effects) == [do.SaveVerdict(UPDATE, "admitted"), do.StartWork(manifest(2))]

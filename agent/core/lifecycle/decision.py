@@ -46,9 +46,12 @@ def decide(state: Device, now_s: float) -> Step:
 
 
 def _half_understood(state: Device, manifest: Manifest) -> bool:
-    """Whether the saved update may be of a program before an upgrade, which knew not all that is asked."""
+    """Whether the saved update may be of a program before an upgrade, which knew not all that is asked.
+
+    One with a state is not: that program read all of a plan, and declined what it did not know.
+    """
     saved = state.saved
-    before = saved is not None and not saved.ours and saved.verdict != "admitted"
+    before = saved is not None and not saved.ours and saved.verdict != "admitted" and not saved.pending
     return before and bool(passed_over(of_manifest(manifest)))
 
 
