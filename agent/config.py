@@ -39,6 +39,11 @@ class AgentSettings(FileSettings):
     """The federation's name: at most 31 lower-case letters, digits and hyphens."""
     device: Annotated[str, BeforeValidator(_device), Field(pattern=DEVICE_ID)]
     """This device's name, no other's in the federation: at most 36 lower-case letters, digits and hyphens."""
+    extensions: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(), max_length=64
+    )
+    """Parts of algorithms of the owner's, which rounds may then ask for by their names: each as
+    `module:attribute`, or by the name that an installed package gives it in the group `fedge.extensions`."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
     data: AnySource

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import agent.__main__
 import agent.shell.runtime
+from agent.core.state import AlgorithmState
 from agent.trainers.assignment import Assignment
 from agent.trainers.contribution import Contributor
 from agent.trainers.worker import Worker
@@ -107,10 +108,10 @@ def tell(lie: Lie) -> None:
     """Have the agent of this process lie."""
     train, survey, work = Contributor._train, Contributor._survey, Worker.work
 
-    def lying_train(self: Contributor, job: Assignment, *rest: Any) -> Update:
-        honest = train(self, job, *rest)
+    def lying_train(self: Contributor, job: Assignment, *rest: Any) -> tuple[Update, AlgorithmState | None]:
+        honest, state = train(self, job, *rest)
         assert job.weights is not None
-        return honest if lie.update is None else lie.update(honest, job.weights)
+        return (honest if lie.update is None else lie.update(honest, job.weights)), state
 
     def lying_survey(self: Contributor, *rest: Any) -> Survey:
         honest = survey(self, *rest)

@@ -29,6 +29,7 @@ from agent.shell.memory import FILE, read_moved
 from agent.shell.traffic import TrafficBudget
 from agent.shell.zone import check_zone, local_zone
 from agent.sources import Samples, open_source
+from agent.trainers.extensions import load_extensions, trainer_of
 from fedge.errors import DataError, StateError
 from fedge.identity import ed25519
 from fedge.identity.trust import fingerprint
@@ -45,13 +46,16 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     """Write what is understood, as text or as one JSON object. Nothing is changed, nobody is asked.
 
     Raises:
-        ConfigError: `TZ` names no time zone, or the key to trust cannot be read.
+        ConfigError: `TZ` names no time zone, the key to trust cannot be read, or the owner's code
+            cannot be loaded.
         DataError: a source cannot be read, or the device would not take part with what it holds: all that is
             wrong, a line each. What is understood has been written then, but for the text of a default source
             that cannot be read.
         StateError: the state folder cannot be read.
     """
     check_zone()
+    load_extensions(settings)
+    trainer_of(settings.trainer)
     task, learns, cap = _held(settings)
     verdicts: dict[str, Verdict] = {}
     problems: list[tuple[str, Finding]] = []

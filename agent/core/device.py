@@ -25,6 +25,8 @@ class Saved:
     verdict: str | None = None
     ours: bool = True
     """Made since this program started; else an older one may have made it, which could less."""
+    pending: bool = False
+    """A new state of the algorithm waits with it for its verdict."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,15 @@ class Reporting:
     tries: int = 0
 
 
-Work = Idle | Fetching | Working | Reporting
+@dataclass(frozen=True)
+class Asking(Reporting):
+    """As `Reporting`, of an earlier round: what became of the update is learnt before another is made.
+
+    Its verdict decides which state of the algorithm the next work begins with.
+    """
+
+
+Work = Idle | Fetching | Working | Reporting | Asking
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,9 @@ class Device:
     followed_s: float = -inf
     """When the model was followed last; a device that never did is late."""
     saved: Saved | None = None
+    remembers: RoundId | None = None
+    """The round whose admitted update the current state of the algorithm came with; None: it is at its
+    beginning."""
     declined: Decline | None = None
     samples: int | None = None
     readings: Readings = UNMEASURED

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent.core.state import AlgorithmState
 from agent.data.snapshot import Snapshot
 from fedge.identity.trust import Signers
 from fedge.wire.freshness import Attempt, RoundId
@@ -94,6 +95,8 @@ class SaveUpdate:
     payload: bytes
     snapshot: tuple[str, Snapshot] | None = None
     """Of a survey: the source, and what is told of it from now on."""
+    pending: AlgorithmState | None = None
+    """The algorithm's new state, which waits for the update's verdict."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,26 @@ class PublishUpdate:
 
     digest: bytes
     frames: tuple[int, ...] | None
+    asks: RoundId | None = None
+    """Frame 0 asks what became of the update in this round, which is over."""
 
 
 @dataclass(frozen=True)
 class SaveVerdict:
-    """Remember what became of the saved update, durably."""
+    """Remember what became of the saved update, and with it what becomes of the state, durably.
+
+    The state that waits with an admitted update becomes the current one; that of a refused one is dropped.
+    """
 
     digest: bytes
     verdict: str
+    resets: bool = False
+    """Nobody knows whether it counted: the algorithm begins anew."""
+
+
+@dataclass(frozen=True)
+class ResetState:
+    """Let the algorithm begin anew in the next work, durably."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,7 @@ Effect = (
     | SaveUpdate
     | PublishUpdate
     | SaveVerdict
+    | ResetState
     | Disconnect
     | Log
 )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.core.conditions import UNMEASURED, Readings
+from agent.core.state import AlgorithmState
 from agent.data.snapshot import Snapshot
 from fedge.data.disclosure import Public, withheld
 from fedge.identity.trust import Signers
@@ -73,6 +74,8 @@ class Done:
     samples: int
     snapshot: tuple[str, Snapshot] | None = None
     """Of a survey: the source, and what is told of it from now on."""
+    pending: AlgorithmState | None = None
+    """Of training with an algorithm or a codec that remembers something: its new state."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ DEFAULT_SOURCE = "data"
 """The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
 LABEL = "label"
 """What the column of class names is called where the owner does not say."""
+CALLABLE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+"""`module:function`."""
 
 
 class CsvSettings(DataSettings):
@@ -87,7 +89,7 @@ class PythonSettings(ArraySettings):
 
     source: Literal["python"]
     """Where samples come from."""
-    callable: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+    callable: str = Field(pattern=CALLABLE)
     """`module:function`; called without arguments before each round, it returns (X, y) or (X, y, series)."""
     path: LocalPath | None = None
     """A folder to look for the module in, besides the installed packages."""

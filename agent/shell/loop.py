@@ -13,6 +13,7 @@ from agent.shell.runtime import InboxEvent, Runtime
 from agent.shell.startup import open_device, open_memory
 from agent.shell.traffic import TrafficBudget
 from agent.sources import open_sources
+from agent.trainers.extensions import load_extensions, trainer_of
 from agent.trainers.worker import Worker
 from fedge.service.systemd import ServiceManager, Watchdog
 from fedge.storage.atomic_files import make_folder
@@ -31,11 +32,14 @@ class Loop:
     """One device at work until `stop`.
 
     Raises:
+        ConfigError: an extension, or the owner's trainer, cannot be loaded.
         Conflict: another agent works with this state folder.
         StateError: the state folder cannot be used.
     """
 
     def __init__(self, settings: AgentSettings) -> None:
+        load_extensions(settings)
+        trainer = trainer_of(settings.trainer)
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
         self._memory = open_memory(folder / FILE)
@@ -46,7 +50,8 @@ class Loop:
             self._inbox.put,
             will=lambda connection: self._runtime.offline_status(connection),
         )
-        worker = Worker(settings, open_sources(settings), self._inbox.put, self._memory.snapshots())
+        snapshots = self._memory.snapshots()
+        worker = Worker(settings, open_sources(settings), self._inbox.put, snapshots, trainer)
         file = folder / model_file.FILE
         opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
         host = this_host()

@@ -9,9 +9,16 @@
 | signers | one row: the public keys that models were signed with, from the pinned to the newest  |
 | moved   | one row: the day, and the bytes that count as moved on it (see `agent.shell.traffic`)         |
 | told    | one row a source: what surveys tell of it (see `agent.data.snapshot`)                      |
+| states  | two rows at most: an algorithm's current state, and the one that waits for a verdict      |
 
 SQLite notices damage to its pages, but not a flipped bit in a number or in a payload. So `seen`, `outbox`,
-`signers` and `told` carry a proof of what stands in them; the digest of the outbox is that of its payload.
+`signers`, `told` and `states` carry a proof of what stands in them; the digest of the outbox is that of its
+payload.
+
+Which state is the current one is written nowhere: the one whose update is in the outbox waits until that has
+a verdict, is the current one as soon as that is "admitted", and is void if it is "refused"; the other one is
+of an earlier update that was admitted. So the verdict, and what becomes of the state, are one row, and no
+byte of a state is written twice.
 """
 
 import sqlite3
@@ -21,6 +28,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from agent.core.device import Saved
+from agent.core.state import AlgorithmState
 from agent.data.snapshot import Snapshot
 from fedge.errors import DamagedState
 from fedge.identity.ed25519 import PUBLIC_BYTES
@@ -51,10 +59,21 @@ CREATE TABLE signers (one INTEGER PRIMARY KEY CHECK (one = 1), keys BLOB NOT NUL
     "CREATE TABLE moved (one INTEGER PRIMARY KEY CHECK (one = 1), day TEXT NOT NULL, bytes INTEGER NOT NULL)",
     "ALTER TABLE seen ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",
     "CREATE TABLE told (source TEXT PRIMARY KEY, snapshot BLOB NOT NULL, proof BLOB NOT NULL)",
+    """
+CREATE TABLE states (
+    slot INTEGER PRIMARY KEY CHECK (slot IN (0, 1)), digest BLOB NOT NULL, generation INTEGER NOT NULL,
+    round INTEGER NOT NULL, lineage BLOB NOT NULL, proof BLOB NOT NULL, data BLOB NOT NULL
+)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 
 
+_CURRENT = (
+    " FROM states LEFT JOIN outbox USING (digest) LEFT JOIN verdict USING (digest)"
+    " WHERE outbox.one IS NULL OR verdict = 'admitted' ORDER BY outbox.one IS NULL LIMIT 1"
+)
+"""The current state: that of the update in the outbox, once it was admitted, else of one before it."""
 _SAVE_SEEN = "REPLACE INTO seen (one, generation, round, attempt, proof) VALUES (1, ?, ?, ?, ?)"
 
 
@@ -69,6 +88,8 @@ class Memory:
     def __init__(self, path: Path, connect: Connect = open_database) -> None:
         self._path = path
         self._db = connect(path, MIGRATIONS)
+        self._has_states = False
+        """An algorithm may remember something: else nothing is looked for, and nothing dropped."""
         try:
             self._examine()
         except BaseException:
@@ -87,18 +108,22 @@ class Memory:
             self._db.execute(_SAVE_SEEN, (*attempt.round, attempt.number, _proof_of_seen(attempt)))
 
     def forget_rounds(self) -> None:
-        """Forget which announcement was seen, and the update made for one; all else stays."""
+        """Forget which announcement was seen, the update made for one, and what algorithms remember."""
         with transaction(self._db, self._path):
-            for table in ("seen", "outbox", "verdict"):
-                self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these three names
+            for table in ("seen", "outbox", "verdict", "states"):
+                self._db.execute(f"DELETE FROM {table}")  # nosec B608 # these four names
 
     def saved(self) -> Saved | None:
         """What is known of the newest update."""
         with self._clear_errors():
             row = self._db.execute(
-                "SELECT generation, round, digest, verdict FROM outbox LEFT JOIN verdict USING (digest)"
+                "SELECT generation, round, digest, verdict,"
+                " EXISTS (SELECT 1 FROM states WHERE states.digest = outbox.digest)"
+                " FROM outbox LEFT JOIN verdict USING (digest)"
             ).fetchone()
-        return Saved(RoundId(row[0], row[1]), row[2], row[3]) if row else None
+        if row is None:
+            return None
+        return Saved(RoundId(row[0], row[1]), row[2], row[3], pending=bool(row[4]) and row[3] is None)
 
     def payload(self, digest: bytes) -> bytes | None:
         """The bytes of the newest update, if it is this one."""
@@ -112,13 +137,16 @@ class Memory:
         digest: bytes,
         payload: bytes,
         snapshot: tuple[str, Snapshot] | None = None,
+        pending: AlgorithmState | None = None,
     ) -> None:
         """Keep an update, and that its attempt was seen; it takes the place of the one before.
 
-        `snapshot`: the source that a survey tells of, and what it tells, which is kept with it.
+        `snapshot`: the source that a survey tells of, and what it tells, which is kept with it. `pending`:
+        the algorithm's new state, which waits with the update; one that waited with the one before is void.
         """
         round_id = attempt.round
         with transaction(self._db, self._path):
+            self._keep_pending(digest, pending)
             self._db.execute(_SAVE_SEEN, (*round_id, attempt.number, _proof_of_seen(attempt)))
             self._db.execute(
                 # In place, not REPLACE: of the same size, the new bytes go into the old pages and no others.
@@ -133,12 +161,44 @@ class Memory:
                     "REPLACE INTO told VALUES (?, ?, ?)", (source, content, _proof_of_told(source, content))
                 )
 
-    def save_verdict(self, digest: bytes, verdict: str) -> None:
-        """Remember what became of the newest update."""
+    def save_verdict(self, digest: bytes, verdict: str, *, resets: bool = False) -> None:
+        """Remember what became of the newest update, and so of the state that waits with it.
+
+        `resets`: nobody knows whether it counted, and no state is kept.
+        """
+        save = "REPLACE INTO verdict SELECT 1, digest, ? FROM outbox WHERE digest = ?"
+        if not resets:
+            with self._clear_errors():
+                self._db.execute(save, (verdict, digest))
+            return
+        with transaction(self._db, self._path):
+            self._db.execute(save, (verdict, digest))
+            self._db.execute("DELETE FROM states")
+        self._has_states = False
+
+    def state(self) -> AlgorithmState | None:
+        """What the algorithm remembers of its last admitted update; None: it is at its beginning."""
+        if not self._has_states:
+            return None
         with self._clear_errors():
-            self._db.execute(
-                "REPLACE INTO verdict SELECT 1, digest, ? FROM outbox WHERE digest = ?", (verdict, digest)
-            )
+            row = self._db.execute(
+                f"SELECT states.generation, states.round, lineage, data{_CURRENT}"
+            ).fetchone()  # nosec B608 # a text of ours
+        return AlgorithmState(RoundId(row[0], row[1]), bytes(row[2]), bytes(row[3])) if row else None
+
+    def state_round(self) -> RoundId | None:
+        """The round of `state`, without its data."""
+        if not self._has_states:
+            return None
+        with self._clear_errors():
+            row = self._db.execute(f"SELECT states.generation, states.round{_CURRENT}").fetchone()  # nosec B608 # a text of ours
+        return RoundId(*row) if row else None
+
+    def reset_state(self) -> None:
+        """Have the algorithm begin anew in its next round."""
+        with self._clear_errors():
+            self._db.execute("DELETE FROM states")
+        self._has_states = False
 
     def snapshots(self) -> dict[str, Snapshot]:
         """What was told in surveys, by source."""
@@ -193,15 +253,52 @@ class Memory:
         """Close the database."""
         self._db.close()
 
+    def _keep_pending(self, digest: bytes, pending: AlgorithmState | None) -> None:
+        """Write it into the slot that the current state is not in; before the outbox changes."""
+        if pending is None and not self._has_states:
+            return
+        self._has_states = True  # also if this transaction fails: it is only looked for in vain then
+        row = self._db.execute(f"SELECT slot{_CURRENT}").fetchone()  # nosec B608 # a text of ours
+        current = row[0] if row else None
+        slot = None if pending is None else 1 if current == 0 else 0
+        self._db.execute("DELETE FROM states WHERE slot IS NOT ? AND slot IS NOT ?", (current, slot))
+        if pending is None or slot is None:
+            return
+        self._db.execute(
+            "INSERT INTO states VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " digest = excluded.digest, generation = excluded.generation, round = excluded.round,"
+            " lineage = excluded.lineage, proof = excluded.proof, data = excluded.data",
+            (
+                slot,
+                digest,
+                *pending.round,
+                pending.lineage,
+                _proof_of_state(slot, digest, pending),
+                pending.data,
+            ),
+        )
+
     def _examine(self) -> None:
         """Check the proofs, and the payload against its digest."""
         with self._clear_errors():
             seen = self._db.execute("SELECT generation, round, attempt, proof FROM seen").fetchone()
             outbox = self._db.execute(
-                "SELECT generation, round, proof, digest, payload FROM outbox"
+                "SELECT generation, round, proof, digest, payload, verdict"
+                " FROM outbox LEFT JOIN verdict USING (digest)"
             ).fetchone()
             signers = self._db.execute("SELECT keys, proof FROM signers").fetchone()
             told = self._db.execute("SELECT source, snapshot, proof FROM told").fetchall()
+            states = self._db.execute(
+                "SELECT slot, digest, generation, round, lineage, data, proof FROM states"
+            ).fetchall()
+        self._has_states = bool(states)
+        for slot, digest, generation, round_, lineage, data, proof in states:
+            found = AlgorithmState(RoundId(generation, round_), lineage, data)
+            whole = all(isinstance(value, bytes) for value in (digest, lineage, data))
+            if not whole or proof != _proof_of_state(slot, digest, found):
+                raise DamagedState(
+                    f"{self._path}: is damaged (what the algorithm remembers does not match its proof)"
+                )
         for source, content, found in told:
             if found != _proof_of_told(source, content):
                 raise DamagedState(
@@ -212,7 +309,11 @@ class Memory:
         if seen is not None and seen[3] != _proof_of_seen(_attempt(*seen[:3])):
             raise DamagedState(f"{self._path}: is damaged (the newest round does not match its proof)")
         if outbox is not None:
-            generation, round_, proof, digest, payload = outbox
+            generation, round_, proof, digest, payload, verdict = outbox
+            if verdict not in (None, "admitted", "refused"):
+                raise DamagedState(
+                    f"{self._path}: is damaged (the verdict on the saved update is {verdict!r})"
+                )
             if proof != _proof(RoundId(generation, round_), digest) or digest != sha256(payload).digest():
                 raise DamagedState(f"{self._path}: is damaged (the saved update does not match its digest)")
 
@@ -279,3 +380,8 @@ def _proof_of_keys(keys: bytes) -> bytes:
 
 def _proof_of_told(source: str, content: bytes) -> bytes:
     return sha256(source.encode() + b"|" + content).digest()[:8]
+
+
+def _proof_of_state(slot: int, digest: bytes, state: AlgorithmState) -> bytes:
+    head = f"{slot}|{state.round.generation}|{state.round.round}|{len(digest)}|{len(state.lineage)}|"
+    return sha256(b"".join((head.encode(), digest, state.lineage, state.data))).digest()[:8]

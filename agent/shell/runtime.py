@@ -27,6 +27,7 @@ from agent.shell.startup import Opened
 from agent.trainers.assignment import Assignment
 from agent.trainers.comparison import Judgement
 from agent.trainers.worker import Worker
+from fedge.algorithms.protocols import WEIGHTS
 from fedge.algorithms.registry import CODECS
 from fedge.data.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
@@ -46,8 +47,8 @@ from fedge.transport import (
 )
 from fedge.transport.diagnosis import Losses
 from fedge.wire.capabilities import unknown_in_model, unknown_in_task
-from fedge.wire.frames import Assembler, Limits, Refused, Split, split
-from fedge.wire.freshness import seconds_left
+from fedge.wire.frames import Assembler, Limits, Refused, Split, asking, split
+from fedge.wire.freshness import RoundId, seconds_left
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.frame import Frame
@@ -105,7 +106,7 @@ class Runtime:
         self._assembler = Assembler(Limits(LARGEST_DOWNLOAD, LARGEST_DOWNLOAD))
         kept = opened.held
         self._task = (kept.task, kept.decoded_task) if kept else None
-        self._model = (kept.model, _weights(kept.decoded_model)) if kept else None
+        self._model = (kept.model, _vectors(kept.decoded_model)) if kept else None
         self._candidate: tuple[bytes, bytes, bytes] | None = None
         """Digest, task and model of what is judged, which stay at hand whatever is fetched meanwhile."""
         if self._task is not None:  # the whole fleet may start at once, after a power cut
@@ -242,7 +243,7 @@ class Runtime:
             model = unpack(whole, Model, max_bytes=MAX_SIZE)
             unknown = unknown_in_model(model)
             if not unknown:
-                self._model = (whole, _weights(model))
+                self._model = (whole, _vectors(model))
             return on.Fetched(now_s, kind, digest, unknown=unknown)
         task = unpack(whole, Task, max_bytes=MAX_SIZE)
         self._task = (whole, task)
@@ -277,6 +278,14 @@ class Runtime:
                 if isinstance(effect, do.SaveUpdate):
                     unsaved = public("what was learnt cannot be written to this device's disk")
                     self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error), unsaved))
+                    return
+                if isinstance(effect, do.SaveVerdict) and former.saved is not None and former.saved.pending:
+                    # The next work would begin with the state before: the answer is asked for again.
+                    self._state = former
+                    return
+                if isinstance(effect, do.ResetState | do.StartWork):
+                    unread = public("what the algorithm remembers cannot be used on this device's disk")
+                    self._step(on.Failed(self._state.seen.round, Reason.FAILED, str(error), unread))
                     return
                 if isinstance(effect, do.UseModel):
                     self._step(on.UseFailed(former.used))
@@ -333,13 +342,15 @@ class Runtime:
                 self._memory.save_signers(signers, seen)
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
-            case do.SaveUpdate(attempt, digest, payload, snapshot):
-                self._memory.save_update(attempt, digest, payload, snapshot)
+            case do.SaveUpdate(attempt, digest, payload, snapshot, pending):
+                self._memory.save_update(attempt, digest, payload, snapshot, pending)
                 self._outbox = split(payload)
-            case do.PublishUpdate(digest, numbers):
-                self._publish_update(digest, numbers)
-            case do.SaveVerdict(digest, verdict):
-                self._memory.save_verdict(digest, verdict)
+            case do.PublishUpdate(digest, numbers, asks):
+                self._publish_update(digest, numbers, asks)
+            case do.SaveVerdict(digest, verdict, resets):
+                self._memory.save_verdict(digest, verdict, resets=resets)
+            case do.ResetState():
+                self._memory.reset_state()
             case do.Disconnect(seconds, farewell):
                 self._link.close(self.offline_status() if farewell else None)
                 self._return_s = self._now_s() + seconds
@@ -355,8 +366,11 @@ class Runtime:
         }
         self._reported = (sent, received)
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
-        weights = self._model[1] if self._model and manifest.kind != "survey" else None
-        self._worker.start(Assignment(manifest, self._task[1], weights, traffic))
+        vectors = self._model[1] if self._model and manifest.kind != "survey" else {}
+        weights = vectors.get(WEIGHTS)
+        more = {name: vector for name, vector in vectors.items() if name != WEIGHTS}
+        state = self._memory.state() if manifest.kind == "train" else None
+        self._worker.start(Assignment(manifest, self._task[1], weights, traffic, more, state))
 
     def _is_untrained(self) -> bool:
         """Whether the newest model holds the weights that a generation with a survey begins with."""
@@ -364,7 +378,8 @@ class Runtime:
         if manifest is None or manifest.round > 1 or self._task is None or self._model is None:
             return False
         network = self._task[1].network
-        return np.array_equal(first_weights(network, manifest.seed, manifest.generation), self._model[1])
+        first = first_weights(network, manifest.seed, manifest.generation)
+        return np.array_equal(first, self._model[1][WEIGHTS])
 
     def _judge(self, digest: bytes) -> None:
         assert self._task is not None
@@ -375,7 +390,7 @@ class Runtime:
         self._candidate = (digest, task, self._model[0])
         used = model_file.in_use(self._file.parent, gated=True)
         task_digest = sha256(task).digest()
-        self._worker.judge(Judgement(digest, message, task_digest, self._model[1], used, tolerance))
+        self._worker.judge(Judgement(digest, message, task_digest, self._model[1][WEIGHTS], used, tolerance))
 
     def _use(self, digest: bytes) -> None:
         candidate, self._candidate = self._candidate, None
@@ -387,7 +402,9 @@ class Runtime:
             task, model = self._task[0], self._model[0]
         model_file.save(self._file.with_name(model_file.USED), task, model)
 
-    def _publish_update(self, digest: bytes, numbers: tuple[int, ...] | None) -> None:
+    def _publish_update(
+        self, digest: bytes, numbers: tuple[int, ...] | None, asks: RoundId | None = None
+    ) -> None:
         if self._outbox is None or self._outbox.id != digest:
             payload = self._memory.payload(digest)
             if payload is None:
@@ -397,7 +414,9 @@ class Runtime:
         wanted = range(len(frames)) if numbers is None else [i for i in numbers if i < len(frames)]
         # Each is taken when the link has room for it: by then the update may be answered, or its round over.
         pieces = takewhile(lambda _: self._is_reporting(digest), wanted)
-        self._link.send(Publication(topic, frames[i]) for i in pieces)
+        self._link.send(
+            Publication(topic, frames[i] if i or asks is None else asking(frames[i], asks)) for i in pieces
+        )
 
     def _is_reporting(self, digest: bytes) -> bool:
         saved = self._state.saved
@@ -407,5 +426,9 @@ class Runtime:
         return Publication(self._topics.status(self._settings.device), pack(status), retain=True)
 
 
-def _weights(model: Model) -> NDArray[np.float32]:
-    return CODECS.make(model.codec).decode(model.body, len(model.body) // 4)
+def _vectors(model: Model) -> dict[str, NDArray[np.float32]]:
+    """The weights, and what else the model brings for the local algorithm, each of shape (p,)."""
+    codec = CODECS.make(model.codec)
+    weights = codec.decode(model.body, len(model.body) // 4)
+    more = {name: codec.decode(body, len(weights)) for name, body in (model.vectors or {}).items()}
+    return {**more, WEIGHTS: weights}

@@ -94,6 +94,7 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         signers=signers,
         seen=memory.seen(),
         saved=replace(saved, ours=False) if saved is not None else None,
+        remembers=memory.state_round(),
         task=kept.task_digest if kept else None,
         source=kept.decoded_task.source if kept else None,
         model=kept.model_digest if kept else None,

@@ -1,11 +1,13 @@
 """What a round asks of this device."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.core.state import AlgorithmState
 from agent.settings.sources import DEFAULT_SOURCE
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.task import Task
@@ -20,6 +22,10 @@ class Assignment:
     weights: NDArray[np.float32] | None
     traffic: dict[str, float]
     """Bytes sent and received since the update before, to be reported with this one."""
+    more: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """What the model brings besides, for the local algorithm: by name, each of shape (p,)."""
+    state: AlgorithmState | None = None
+    """What the algorithm remembers of this device's last admitted update; None: nothing."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property

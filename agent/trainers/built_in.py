@@ -1,6 +1,7 @@
 """The trainer that comes with the agent: it runs the local algorithm that the plan names."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fedge.algorithms.registry import LOCAL
 from fedge.algorithms.trainer import Job, Trained
@@ -15,4 +16,6 @@ class BuiltIn:
     def work(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
         """As `Trainer.work`."""
         algorithm = LOCAL.make(job.plan.local_name, job.plan.local_options)
+        if not job.state:
+            job = replace(job, state=algorithm.init(len(job.weights)))
         return algorithm.run(job, cancelled)

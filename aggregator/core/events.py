@@ -61,6 +61,8 @@ class FrameArrived:
     frame: Frame
     verdict: Verdict | None = None
     """What the ledger holds of its update: the verdict of any round that is kept."""
+    kept: bool = True
+    """Of a frame that asks: the ledger still holds the verdicts of the round that it asks about."""
 
 
 @dataclass(frozen=True)

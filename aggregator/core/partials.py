@@ -8,6 +8,7 @@ from aggregator.core.ability import lacks
 from aggregator.core.federation import Federation, Phase, Step
 from aggregator.core.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
 from fedge.wire.frames import Refused, cost, offer
+from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.reasons import Reason
 
 SPOOL_BYTES = 2 * 2**30
@@ -15,7 +16,10 @@ SPOOL_BYTES = 2 * 2**30
 
 
 def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
-    """Keep a frame, or answer what it repeats; read the update when it is complete."""
+    """Keep a frame, or answer what it repeats or asks; read the update when it is complete.
+
+    A frame that asks about a round that is closed is never kept: the ledger alone answers it.
+    """
     device, frame = event.device, event.frame
     if state.roster is not None and device not in state.roster:
         return refuse(
@@ -26,6 +30,9 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return repeat(state, device, answer, state.round)
     if event.verdict is not None:
         return repeat(state, device, event.verdict.answer, event.verdict.round)
+    asked = round_of(frame.asks) if frame.asks is not None else None
+    if asked is not None and asked < state.round:
+        return _never_answered(state, event, asked)
     if device in state.quarantined:
         return turn_away(state, device, frame.id)
     if state.phase is Phase.DONE:
@@ -68,6 +75,16 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
     if held is None:
         state = replace(state, spooled=state.spooled + cost(partial.size, partial.n))
     return replace(state, partials=state.partials.put(device, partial)), effects
+
+
+def _never_answered(state: Federation, event: on.FrameArrived, asked: RoundId) -> Step:
+    """Answer a question about a closed round in which the ledger has no verdict on the update."""
+    device, update = event.device, event.frame.id
+    if event.kept:
+        detail = f"round {asked} is closed, and this update was not answered in it"
+        return refuse(state, device, update, Reason.STALE_ROUND, detail)
+    detail = f"round {asked} is no longer kept: nobody knows whether this update counted"
+    return refuse(state, device, update, Reason.FORGOTTEN, detail)
 
 
 def _without_partial(state: Federation, device: str) -> Federation:

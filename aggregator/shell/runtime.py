@@ -287,7 +287,8 @@ class Runtime:
             case "update" if address.device is not None:
                 frame = unpack(message.payload, Frame)
                 verdict = self._verdict(address.device, frame.id)
-                yield from self._step(on.FrameArrived(now_s, address.device, frame, verdict))
+                kept = frame.asks is None or self._remembers(round_of(frame.asks))
+                yield from self._step(on.FrameArrived(now_s, address.device, frame, verdict, kept))
             case "status" if address.device is not None:
                 if address.version != "v1":
                     text = f"{address.device} speaks {address.version} of the protocol, this program v1"

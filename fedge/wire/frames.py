@@ -16,9 +16,10 @@ from functools import cached_property
 from typing import overload
 
 from fedge.wire import encoding
+from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE
-from fedge.wire.messages.frame import Frame
-from fedge.wire.messages.message import pack
+from fedge.wire.messages.frame import Asked, Frame
+from fedge.wire.messages.message import pack, unpack
 from fedge.wire.reasons import Reason
 
 FRAME_BYTES = encoding.MAX_PAYLOAD - 2_048
@@ -87,6 +88,12 @@ def frame(message: bytes, i: int, frame_bytes: int = FRAME_BYTES) -> bytes:
         IndexError: the message has no frame `i`.
     """
     return split(message, frame_bytes)[i]
+
+
+def asking(frame: bytes, round_id: RoundId) -> bytes:
+    """A packed frame of an update, which asks what became of that in a round which is over."""
+    asked = Asked(generation=round_id.generation, round=round_id.round)
+    return pack(unpack(frame, Frame).model_copy(update={"asks": asked}))
 
 
 @dataclass(frozen=True)

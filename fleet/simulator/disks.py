@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
+from agent.core.state import AlgorithmState
 from agent.data.snapshot import Snapshot
 from agent.shell.memory import Memory
 from aggregator.core.verdicts import Answer
@@ -121,9 +122,11 @@ class WatchedMemory(Memory):
         digest: bytes,
         payload: bytes,
         snapshot: tuple[str, Snapshot] | None = None,
+        pending: AlgorithmState | None = None,
     ) -> None:
         """As `Memory.save_update`."""
-        super().save_update(attempt, digest, payload, snapshot)
+        super().save_update(attempt, digest, payload, snapshot, pending)
+        self._oracle.states.saved(self._device, digest, pending)
         self._oracle.devices.saved(self._device, digest)
         self._oracle.devices.saw(self._disk, attempt.round)
 
@@ -137,10 +140,17 @@ class WatchedMemory(Memory):
         super().save_signers(signers, seen)
         self._oracle.devices.saw(self._disk, seen.round if seen is not None else None)
 
-    def save_verdict(self, digest: bytes, verdict: str) -> None:
+    def save_verdict(self, digest: bytes, verdict: str, *, resets: bool = False) -> None:
         """As `Memory.save_verdict`."""
-        super().save_verdict(digest, verdict)
+        super().save_verdict(digest, verdict, resets=resets)
         self._oracle.devices.learnt(self._device, digest, verdict)
+        if resets:
+            self._oracle.states.resets(self._device)
+
+    def reset_state(self) -> None:
+        """As `Memory.reset_state`."""
+        super().reset_state()
+        self._oracle.states.resets(self._device)
 
 
 class WatchedLedger(Ledger):

@@ -95,7 +95,7 @@ class Injection:
             host.power.effects_left, host.power.writes_that_fail = None, 0
             host.start()
         for device in self._machines.devices:
-            device.willing = True
+            device.willing, device.loses_verdicts = True, False
 
     def _cut(self, host: Host, fault: Fault) -> None:
         """Kill it between two of its next effects, or at the latest a little later."""

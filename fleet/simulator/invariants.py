@@ -85,6 +85,8 @@ class Invariant(StrEnum):
     """Updates are set aside only when they keep the mean from being usable."""
     STANDARDIZATION = "standardization"
     """The columns are scaled as the surveys say, and within what honest devices say."""
+    STATE_COUNTS_ONCE = "state counts once"
+    """What an algorithm remembers on a device came of its admitted updates, of each once."""
     TAKEOVER_IN_TIME = "takeover in time"
     """An aggregator does not watch for another one that has long been silent."""
     UPDATE_OF_THIS_ROUND = "update of this round"

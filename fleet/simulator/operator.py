@@ -93,6 +93,7 @@ class Operator:
                 self._start_second(fault)
             case "device wiped":
                 self._replace(device, self._blank(device), frozenset())
+                self._scene.oracle.states.replaced(device.device, wiped=True)
                 (device.folder / "model.held").unlink(missing_ok=True)
                 after(RESTART_S, device.start)
             case "device restored":
@@ -246,6 +247,7 @@ class Operator:
         self, device: DeviceHost, older: Disk, outbox: frozenset[bytes], model: bytes | None
     ) -> None:
         self._replace(device, older, outbox)
+        self._scene.oracle.states.replaced(device.device, wiped=False)
         held = device.folder / "model.held"
         held.unlink(missing_ok=True)
         if model is not None:

@@ -24,6 +24,8 @@ SIGNED_ONE_IN = 9
 """So many worlds to one with signed announcements, whose liar forges them."""
 SILENT_ONE_IN = 6
 """So many worlds to one with a device that is online and never answers."""
+STATEFUL_ONE_IN = 5
+"""So many worlds to one whose devices remember which of their updates counted."""
 LYING_ONE_IN = 7
 """So many worlds to one with a member that lies in each round."""
 ACCURACY = 0.9
@@ -50,6 +52,8 @@ class Terms:
     """A member is online and never answers."""
     lying: bool
     """A member answers each round, and says anything in any field."""
+    stateful: bool
+    """The devices train with an algorithm that remembers something."""
     clips: bool
     share: float | None
     """The quorum is this share of the devices online."""
@@ -76,6 +80,7 @@ def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
         signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
         silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
         lying=seed % LYING_ONE_IN == LYING_ONE_IN - 1,
+        stateful=seed % STATEFUL_ONE_IN == STATEFUL_ONE_IN - 1,
         clips=seed % ODD_OF != UNCLIPPED,
         share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
         odd=ODD.get(seed % ODD_OF, {}),

@@ -10,8 +10,11 @@ import numpy as np
 
 from agent.config import AgentSettings
 from agent.core.events import Done, Failed
+from agent.core.state import AlgorithmState
 from agent.sources import open_sources
+from agent.trainers import states
 from agent.trainers.assignment import Assignment
+from agent.trainers.states import pack as pack_state
 from agent.trainers.worker import Worker
 from fedge.data.moments import Moments
 from fedge.wire.freshness import RoundId, round_of
@@ -21,6 +24,7 @@ from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
 from fleet.simulator.oracle import Made
+from fleet.simulator.oracle.states import COUNTED, counted, mark
 from fleet.simulator.updates import update
 
 MODEST = 0.6
@@ -36,7 +40,7 @@ class Bench:
     later: Callable[[Callable[[], None]], None]
     """Do something when the work is over, if the host still lives then."""
     post: Callable[[Done | Failed], None]
-    begun: Callable[[Manifest], None]
+    begun: Callable[[Assignment], None]
     made: Callable[[bytes, Made], None]
     willing: Callable[[], bool]
     tries: Callable[[], int]
@@ -48,6 +52,12 @@ Odd = Literal["", "many samples", "far away", "as large as can be"]
 as others, or sends, in each first round of training, the largest weights there are, of very many samples."""
 
 
+def lineage_of(manifest: Manifest) -> bytes:
+    """What the states of a stand-in have in common."""
+    assert manifest.plan is not None
+    return states.lineage_of(manifest, manifest.plan, "stand-in")
+
+
 class StandIn:
     """Makes, without learning, a vector of device, round, model and try, so that none is taken for another.
 
@@ -55,14 +65,14 @@ class StandIn:
     float32 one is not; an odd one's are larger.
     """
 
-    def __init__(self, bench: Bench, number: int, odd: Odd = "") -> None:
-        self._bench, self._number, self._odd = bench, number, odd
+    def __init__(self, bench: Bench, number: int, odd: Odd = "", *, stateful: bool = False) -> None:
+        self._bench, self._number, self._odd, self._stateful = bench, number, odd, stateful
         self._job: Assignment | None = None
 
     def start(self, job: Assignment) -> None:
         """As `Worker.start`."""
         self._job = job
-        self._bench.begun(job.manifest)
+        self._bench.begun(job)
         self._bench.later(lambda: self._finish(job))
 
     def cancel(self) -> None:
@@ -131,7 +141,18 @@ class StandIn:
             digest = hashlib.sha256(payload).digest()
             here = RoundId(outcome.generation, outcome.round)
             self._bench.made(digest, Made(self._bench.device, here, outcome))
-            self._bench.post(Done(self._bench.now_s(), here, digest, payload, outcome.samples))
+            pending = self._pending(job, here, digest) if self._stateful else None
+            self._bench.post(
+                Done(self._bench.now_s(), here, digest, payload, outcome.samples, pending=pending)
+            )
+
+    def _pending(self, job: Assignment, here: RoundId, digest: bytes) -> AlgorithmState | None:
+        """What it remembers if this update counts: all that counted, and this one."""
+        if job.manifest.kind != "train":
+            return None
+        lineage = lineage_of(job.manifest)
+        marks = [*counted(job.state, lineage), mark(digest)]
+        return AlgorithmState(here, lineage, pack_state({COUNTED: np.array(marks, np.int64)}))
 
 
 class RealTrainer(StandIn):

@@ -162,7 +162,7 @@ RUNS_TEXT = {
 """Functions, with their module where they are called by it, that make code of text or bytes."""
 
 
-def test_one_place_alone_imports_by_name_and_it_reads_only_the_owners_settings() -> None:
+def test_what_imports_by_name_reads_only_the_owners_settings() -> None:
     found = []
     for file in sorted([*(ROOT / "agent").rglob("*.py"), *(ROOT / "fedge").rglob("*.py")]):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -180,9 +180,30 @@ def test_one_place_alone_imports_by_name_and_it_reads_only_the_owners_settings()
     public_names = "fedge/__init__.py: import_module"  # from a table in that file, for `from fedge import …`
     # Modules of a folder of ours, and extensions that an owner or an operator lists.
     parts = ["fedge/algorithms/registry.py: import_module"] * 3
-    assert found == ["agent/sources/function.py: importlib.import_module", public_names, *parts]
+    owners = [
+        "agent/sources/function.py: importlib.import_module",  # of [data] callable
+        "agent/trainers/extensions.py: importlib.import_module",  # of [trainer] use
+    ]
+    assert found == [*owners, public_names, *parts]
     opened = (ROOT / "agent" / "sources" / "__init__.py").read_text(encoding="utf-8")
     assert "FunctionSource(data.callable, data.path, data.newest)" in opened, "data is a table of agent.toml"
+
+
+def test_the_owners_code_is_loaded_when_the_program_starts_and_at_no_other_time() -> None:
+    loaders = {"load", "load_extensions", "trainer_of"}
+    calls = [
+        f"{file.relative_to(ROOT)}: {ast.unparse(node)}"
+        for file in sorted((ROOT / "agent").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in loaders
+    ]
+    assert [call for call in calls if "load(options.config)" not in call] == [
+        "agent/cli/check.py: load_extensions(settings)",
+        "agent/cli/check.py: trainer_of(settings.trainer)",
+        "agent/shell/loop.py: load_extensions(settings)",
+        "agent/shell/loop.py: trainer_of(settings.trainer)",
+        "agent/trainers/extensions.py: load(extension)",
+    ]
 
 
 @pytest.mark.parametrize("name", ["../data", "os:system", "a/b", "A", "", "-x", "a" * 32, "a\n"])

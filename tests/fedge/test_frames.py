@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from fedge.errors import ProtocolError
 from fedge.wire import encoding, frames
-from fedge.wire.frames import FRAME_BYTES, Assembler, Limits, Partial, Refused
-from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE
+from fedge.wire.frames import FRAME_BYTES, Assembler, Limits, Partial, Refused, asking
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SIZE
 from fedge.wire.messages.frame import Frame
-from fedge.wire.messages.message import unpack
+from fedge.wire.messages.message import pack, unpack
 from fedge.wire.reasons import Reason
 
 ROOMY = Limits(per_key=10_000_000, total=50_000_000)
@@ -36,8 +37,12 @@ def frame_of(i: int, n: int, size: int, length: int, *, digest: bytes = bytes(32
 def test_the_largest_frame_fits_the_largest_payload() -> None:
     """With every number at its widest, so nothing on the way has to be cut again."""
     widest = Frame(id=bytes(32), i=MAX_FRAMES - 2, n=MAX_FRAMES, size=MAX_SIZE, data=bytes(FRAME_BYTES))
-    packed = encoding.encode({"v": 1, "type": "frame", **widest.model_dump()})
+    packed = pack(widest)
     assert len(packed) - FRAME_BYTES == 82
+    asked = asking(packed, RoundId(MAX_COUNTER, MAX_COUNTER))
+    # The key asks takes 5 bytes, its map 1; generation and round 11 and 6 with 5 bytes for each number.
+    assert len(asked) - len(packed) == 5 + 1 + (11 + 5) + (6 + 5)
+    assert len(asked) <= encoding.MAX_PAYLOAD
     assert len(packed) <= encoding.MAX_PAYLOAD
 
 

@@ -86,7 +86,8 @@ WAITING = {"SaveElapsed": 1}
 KEY_CHANGE = {"SaveSigners", "CancelWork"}
 """An agent's when another key signs, while it is at work for the one before."""
 NOT_WALKED = {
-    "agent": {"Disconnect"},  # it only closes the connection
+    # It only closes the connection; it needs another history, and an algorithm that remembers something.
+    "agent": {"Disconnect", "ResetState"},
     # It ends the program by itself; it needs a liar (tests/system/test_setting_aside.py), an operator
     # (tests/system/test_way_back.py), or who lets deadlines pass (tests/system/test_deadlines.py).
     "aggregator": {"Abort", "SetAside", "DropAnswer", "SaveMissed"},

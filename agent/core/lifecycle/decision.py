@@ -7,7 +7,7 @@ from agent.core.conditions import PASSING
 from agent.core.device import Device, Reporting
 from agent.core.lifecycle.download import fetch, may_follow
 from agent.core.lifecycle.outcome import Step
-from agent.core.lifecycle.report import REPORT_RETRY_S
+from agent.core.lifecycle.report import REPORT_RETRY_S, ask, undecided
 from agent.core.lifecycle.statuses import decline, status
 from agent.core.policy import beyond_program, can_follow, objections_to_work
 from fedge.wire.capabilities import STATES, of_manifest, passed_over
@@ -46,9 +46,12 @@ def decide(state: Device, now_s: float) -> Step:
 
 
 def _half_understood(state: Device, manifest: Manifest) -> bool:
-    """Whether the saved update may be of a program before an upgrade, which knew not all that is asked."""
+    """Whether the saved update may be of a program before an upgrade, which knew not all that is asked.
+
+    One with a state is not: that program read all of a plan, and declined what it did not know.
+    """
     saved = state.saved
-    before = saved is not None and not saved.ours and saved.verdict != "admitted"
+    before = saved is not None and not saved.ours and saved.verdict != "admitted" and not saved.pending
     return before and bool(passed_over(of_manifest(manifest)))
 
 
@@ -58,6 +61,8 @@ def _refuses(state: Device) -> bool:
 
 
 def _take_up(state: Device, now_s: float) -> Step:
+    if state.manifest is not None and undecided(state, state.manifest):
+        return ask(state, now_s)
     if state.declined is None:
         return fetch(state, now_s, to_work=True)
     text = f"round {state.seen.round}: taken up, nothing speaks against it any more ({state.declined.reason})"

@@ -10,6 +10,7 @@ from agent.core.lifecycle.outcome import Step
 from agent.core.lifecycle.statuses import decline, status
 from agent.core.policy import beyond_model, beyond_program, can_follow, objections_to_source
 from fedge.wire.freshness import round_of
+from fedge.wire.messages.manifest import Manifest
 
 FETCH_RETRY_S, LONGEST_FETCH_RETRY_S = 15.0, 240.0
 KEEP_AGAIN_S = 60.0
@@ -78,7 +79,8 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
         if objection is not None:
             state, effects = decline(replace(state, work=Idle()), manifest, objection)
             return state, [do.SaveSeen(state.seen), *effects]
-        return replace(state, work=Working(round_of(manifest))), [do.StartWork(manifest)]
+        state, effects = _with_state(state, manifest)
+        return replace(state, work=Working(round_of(manifest))), [*effects, do.StartWork(manifest)]
     objection = next(beyond_model(state, manifest), None)
     if objection is not None:
         text = f"round {round_of(manifest)}: its model is not followed: {objection.detail}"
@@ -87,6 +89,17 @@ def _ready(state: Device, now_s: float, *, to_work: bool) -> Step:
     if manifest.state == "done":
         effects.append(do.PublishStatus(status(state)))
     return state, effects
+
+
+def _with_state(state: Device, manifest: Manifest) -> Step:
+    """Let the algorithm begin anew where its state is of this round or a later one, of another history."""
+    if manifest.kind != "train" or state.remembers is None or round_of(manifest) > state.remembers:
+        return state, []
+    text = (
+        f"round {round_of(manifest)}: what the algorithm remembers is of round {state.remembers}, of another "
+        "history: it begins anew"
+    )
+    return replace(state, remembers=None), [do.ResetState(), do.Log("warning", text)]
 
 
 def keep(state: Device, now_s: float) -> Step:

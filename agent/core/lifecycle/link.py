@@ -7,7 +7,7 @@ from agent.core import events as on
 from agent.core.device import Device, Fetching, Idle, Reporting, Working
 from agent.core.lifecycle.download import fetch
 from agent.core.lifecycle.outcome import Step, fraction
-from agent.core.lifecycle.report import REPORT_RETRY_S
+from agent.core.lifecycle.report import REPORT_RETRY_S, publish_again
 from agent.core.lifecycle.statuses import status
 
 CLONE_PAUSE_S = 60.0
@@ -25,7 +25,7 @@ def take_link_up(state: Device, event: on.LinkUp) -> Step:
             effects += more
         case Reporting() if state.saved:
             # One frame tells the aggregator which update we hold; its receipt says what it lacks.
-            effects.append(do.PublishUpdate(state.saved.digest, (0,)))
+            effects.append(publish_again(state, (0,)))
             state = replace(state, work=replace(state.work, due_s=event.now_s + REPORT_RETRY_S))
     return state, effects
 

@@ -4,7 +4,8 @@ Link: down ─ LinkUp ─► up ─ LinkDown, a clone, unsaved keys, no bytes le
 
 Work: Idle ─ RoundAnnounced ─► Fetching ─ Fetched ─► Working ─ Done ─► Reporting ─ ReceiptArrived ─► Idle,
 with short cuts where nothing has to be fetched or the update is saved already; back to Idle whenever it
-declines, and with each newer round.
+declines, and with each newer round. An update of an earlier round whose verdict decides on the algorithm's
+state is asked about first: Idle ─ RoundAnnounced ─► Asking ─ ReceiptArrived ─► as from Idle.
 """
 
 from dataclasses import replace
@@ -17,7 +18,8 @@ from agent.core.lifecycle.download import KEEP_AGAIN_S, take_content, take_frame
 from agent.core.lifecycle.gate import take_verdict
 from agent.core.lifecycle.link import take_link_up, take_status, take_unsaved_signers
 from agent.core.lifecycle.outcome import Step
-from agent.core.lifecycle.report import take_failure, take_receipt, take_result
+from agent.core.lifecycle.question import take_answer
+from agent.core.lifecycle.report import take_failure, take_result
 from agent.core.lifecycle.schedule import take_tick
 
 
@@ -48,7 +50,7 @@ def step(state: Device, event: on.Event) -> Step:
         case on.Failed():
             return take_failure(state, event)
         case on.ReceiptArrived():
-            return take_receipt(state, event)
+            return take_answer(state, event)
         # ── beside the work: the model in use, the owner's conditions, time ──
         case on.Judged():
             return take_verdict(state, event)

@@ -1,17 +1,26 @@
-"""From the worker's result to the aggregator's verdict: what is saved, published again, and forgotten."""
+"""From the worker's result to the aggregator's verdict: what is saved, published again, asked, and forgotten.
+
+An algorithm's new state waits with the update that it was made with. It becomes the current one with the
+verdict "admitted" and is dropped with a refusal, in the same step. So what became of the update must be known
+before the next one is made: it is asked (`Asking`), never guessed.
+"""
 
 from dataclasses import replace
 
 from agent.core import effects as do
 from agent.core import events as on
-from agent.core.device import Device, Idle, Reporting, Saved, Working
+from agent.core.device import Asking, Device, Idle, Reporting, Saved, Working
 from agent.core.lifecycle.download import keep
 from agent.core.lifecycle.outcome import Step, fraction
 from agent.core.lifecycle.statuses import make_decline, status
-from fedge.wire.freshness import round_of
+from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.messages.manifest import Manifest
 from fedge.wire.reasons import Reason
 
 REPORT_RETRY_S, LONGEST_REPORT_RETRY_S = 2.0, 60.0
+NOT_KNOWN = frozenset({Reason.FORGOTTEN, Reason.ALREADY_ANSWERED, Reason.UNKNOWN_DEVICE, Reason.OTHER})
+"""Refusals after which nobody can say which states counted: that round is no longer kept, another update of
+this device was answered in it (its own, of before it lost its memory), or the ledger was not even asked."""
 
 
 def take_result(state: Device, event: on.Done) -> Step:
@@ -20,16 +29,37 @@ def take_result(state: Device, event: on.Done) -> Step:
         return state, []
     state = replace(
         state,
-        saved=Saved(event.round, event.digest),
+        saved=Saved(event.round, event.digest, pending=event.pending is not None),
         samples=event.samples,
         work=Reporting((0,), event.now_s + REPORT_RETRY_S),
     )
     effects: list[do.Effect] = [
-        do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot),
+        do.SaveUpdate(state.seen, event.digest, event.payload, event.snapshot, event.pending),
         do.PublishUpdate(event.digest, None),
     ]
     state, keeping = keep(state, event.now_s)  # while the others are still at work
     return state, effects + keeping
+
+
+def undecided(state: Device, manifest: Manifest) -> bool:
+    """Whether the verdict on the saved update must be known before another of its generation is made."""
+    saved = state.saved
+    if saved is None or not saved.pending or saved.verdict is not None:
+        return False
+    return saved.round.generation == manifest.generation and saved.round < round_of(manifest)
+
+
+def ask(state: Device, now_s: float) -> Step:
+    """Ask what became of the saved update, of a round that is over; nothing else is done before."""
+    state = replace(state, work=Asking((0,), now_s + REPORT_RETRY_S))
+    return state, [publish_again(state, (0,))]
+
+
+def publish_again(state: Device, frames: tuple[int, ...]) -> do.PublishUpdate:
+    """Send these frames of the saved update once more; the first one asks, if there is a question."""
+    assert state.saved is not None
+    asks: RoundId | None = state.saved.round if isinstance(state.work, Asking) else None
+    return do.PublishUpdate(state.saved.digest, frames, asks)
 
 
 def take_failure(state: Device, event: on.Failed) -> Step:
@@ -59,11 +89,12 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
             return state, []
         tries = state.work.tries
         if receipt.missing and receipt.after_s == 0:
-            work = Reporting((0,), event.now_s + REPORT_RETRY_S, tries)
-            return replace(state, work=work), [do.PublishUpdate(saved.digest, receipt.missing)]
+            work = replace(state.work, frames=(0,), due_s=event.now_s + REPORT_RETRY_S)
+            return replace(state, work=work), [publish_again(state, receipt.missing)]
         # Whoever else was told to come later was told the same number of seconds.
         wait_s = max(receipt.after_s, REPORT_RETRY_S) * (1 + fraction(saved.digest, tries) / 2)
-        return replace(state, work=Reporting(receipt.missing or (0,), event.now_s + wait_s, tries)), []
+        work = replace(state.work, frames=receipt.missing or (0,), due_s=event.now_s + wait_s)
+        return replace(state, work=work), []
     asked = isinstance(state.work, Reporting)
     if asked:
         state = replace(state, work=Idle())
@@ -93,8 +124,16 @@ def take_receipt(state: Device, event: on.ReceiptArrived) -> Step:
         if receipt.reason is Reason.QUARANTINED:
             why = receipt.detail or "this device is set aside"
         return state, [do.Log("warning", f"round {saved.round}: {why}: the update is kept")]
-    state = replace(state, saved=replace(saved, verdict=receipt.verdict))
-    effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict)]
+    resets = saved.pending and receipt.verdict == "refused" and receipt.reason in NOT_KNOWN
+    counts = saved.pending and receipt.verdict == "admitted"
+    state = replace(
+        state,
+        saved=replace(saved, verdict=receipt.verdict, pending=False),
+        remembers=saved.round if counts else None if resets else state.remembers,
+    )
+    effects: list[do.Effect] = [do.SaveVerdict(saved.digest, receipt.verdict, resets)]
+    if resets:
+        effects.append(do.Log("warning", f"round {saved.round}: the algorithm's state begins anew after it"))
     if receipt.reason is Reason.FORGOTTEN:
         text = f"round {saved.round}: nobody knows any more whether the update counted: {receipt.detail}"
         effects.append(do.Log("warning", text))

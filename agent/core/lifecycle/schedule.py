@@ -3,13 +3,12 @@
 from dataclasses import replace
 from math import inf
 
-from agent.core import effects as do
 from agent.core.device import Device, Fetching, Idle, Reporting
 from agent.core.lifecycle.conditions import waits, with_readings
 from agent.core.lifecycle.download import fetch, follow_due_s, may_follow
 from agent.core.lifecycle.gate import judge, may_judge
 from agent.core.lifecycle.outcome import Step, fraction
-from agent.core.lifecycle.report import LONGEST_REPORT_RETRY_S, REPORT_RETRY_S
+from agent.core.lifecycle.report import LONGEST_REPORT_RETRY_S, REPORT_RETRY_S, publish_again
 from agent.core.policy import can_follow
 
 
@@ -45,11 +44,11 @@ def _due(state: Device, now_s: float) -> Step:
     match state.work:
         case Fetching(to_work=to_work, tries=tries):
             return fetch(state, now_s, to_work=to_work, tries=min(tries + 1, 20))
-        case Reporting(frames=frames, tries=tries) if state.saved:
+        case Reporting(frames=frames, tries=tries) as work if state.saved:
             pause_s = min(LONGEST_REPORT_RETRY_S, REPORT_RETRY_S * 2**tries)
             jitter = 0.5 + fraction(state.saved.digest, tries)
-            again = Reporting((0,), now_s + pause_s * jitter, min(tries + 1, 20))
-            return replace(state, work=again), [do.PublishUpdate(state.saved.digest, frames)]
+            again = replace(work, frames=(0,), due_s=now_s + pause_s * jitter, tries=min(tries + 1, 20))
+            return replace(state, work=again), [publish_again(state, frames)]
         case Idle() if may_follow(state) and now_s >= follow_due_s(state):
             if can_follow(state):
                 return fetch(state, now_s, to_work=False)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE, Digest
+from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE, Counter, Digest, Generation
 from fedge.wire.messages.message import Message, Part
 
 
@@ -23,6 +23,13 @@ class Blob(Part):
         return self
 
 
+class Asked(Part):
+    """The round that a question is about."""
+
+    generation: Generation
+    round: Counter
+
+
 class Frame(Message):
     """One piece of a big message, small enough for any broker (see `fedge.wire.frames`)."""
 
@@ -33,6 +40,8 @@ class Frame(Message):
     n: int = Field(ge=1, le=MAX_FRAMES)
     size: int = Field(ge=1, le=MAX_SIZE)
     data: bytes = Field(min_length=1)
+    asks: Asked | None = None
+    """Of an update of a round that is over: what became of it there? None: it is not asked."""
 
     @model_validator(mode="after")
     def _check(self) -> "Frame":

@@ -6,12 +6,16 @@ from typing import Any
 from agent.config import AgentSettings
 from agent.shell.runtime import Runtime as Agent
 from agent.shell.startup import open_device
+from agent.trainers.assignment import Assignment
 from fedge.transport import MessageArrived, Publication
+from fedge.wire.messages.receipt import Receipt
+from fleet.simulator.crash import PowerCut
 from fleet.simulator.disks import WatchedMemory
+from fleet.simulator.fastpaths import decode
 from fleet.simulator.hosts.machine import Host
 from fleet.simulator.hosts.scene import Scene
 from fleet.simulator.link import VirtualLink
-from fleet.simulator.trainers import Bench, Odd, RealTrainer, StandIn
+from fleet.simulator.trainers import Bench, Odd, RealTrainer, StandIn, lineage_of
 
 
 class DeviceHost(Host):
@@ -28,6 +32,12 @@ class DeviceHost(Host):
         self.willing = True
         self.training_s = 1.0
         self.odd: Odd = ""
+        self.stateful = False
+        """Its algorithm remembers something."""
+        self.loses_verdicts = False
+        """It dies now and then just before it would learn what became of its update."""
+        self._lost: set[bytes] = set()
+        """Of which updates it has not learnt that."""
         self.tries = 0
         self.folder = folder
         self.runtime: Agent | None = None
@@ -55,7 +65,7 @@ class DeviceHost(Host):
             now_s=self.now_s,
             later=lambda action: self.scene.clock.after(self.training_s, action),
             post=post,
-            begun=lambda manifest: self.scene.oracle.devices.work_begins(self.device, manifest),
+            begun=self._begins,
             made=self.scene.oracle.record.made.__setitem__,
             willing=lambda: self.willing,
             tries=self._try,
@@ -64,7 +74,7 @@ class DeviceHost(Host):
         trainer = (
             RealTrainer(bench, self.number, self._settings)
             if self._real
-            else StandIn(bench, self.number, self.odd)
+            else StandIn(bench, self.number, self.odd, stateful=self.stateful)
         )
         runtime = self.agent(opened, memory, file, trainer)
         self.runtime = runtime
@@ -81,6 +91,8 @@ class DeviceHost(Host):
         event = events[0] if events else None
         if isinstance(event, MessageArrived) and event.topic == self.scene.topics.round and event.payload:
             self.scene.oracle.devices.hears(self.device, event.payload)
+        if self.loses_verdicts and isinstance(event, MessageArrived):
+            self._perhaps_die_of(event)
         self.runtime.turn(event)
 
     def due_s(self) -> float | None:
@@ -90,6 +102,24 @@ class DeviceHost(Host):
     def says(self, piece: Publication) -> None:
         """Tell the oracle."""
         self.scene.oracle.devices.says(self.device, self.disk, piece, honest=self.honest)
+
+    def _perhaps_die_of(self, message: MessageArrived) -> None:
+        """Die of one in three first verdicts, and come back when another round may be open."""
+        if message.topic != self.scene.topics.receipt(self.device):
+            return
+        receipt = decode(message.payload, Receipt)
+        if receipt.verdict == "retry" or receipt.update[0] % 3 or receipt.update in self._lost:
+            return
+        self._lost.add(receipt.update)
+        self.restarts_after_s = 20.0 + receipt.update[1] / 4
+        raise PowerCut
+
+    def _begins(self, job: Assignment) -> None:
+        """The oracle looks at what it begins with; of a clone's two lives each knows half."""
+        self.scene.oracle.devices.work_begins(self.device, job.manifest)
+        if self.stateful and self.honest and job.manifest.kind == "train":
+            lineage = lineage_of(job.manifest)
+            self.scene.oracle.states.work_begins(self.device, job.manifest, job.state, lineage)
 
     def _try(self) -> int:
         self.tries += 1

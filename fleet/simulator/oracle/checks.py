@@ -24,6 +24,7 @@ from fleet.simulator.oracle.receipts import Receipts
 from fleet.simulator.oracle.record import Record, opened
 from fleet.simulator.oracle.retained import Retained
 from fleet.simulator.oracle.rounds import Rounds
+from fleet.simulator.oracle.states import States
 from fleet.simulator.oracle.summaries import Summaries
 from fleet.simulator.oracle.takeovers import Takeovers
 from fleet.simulator.oracle.waits import Waits
@@ -54,6 +55,7 @@ class Oracle:
         self.record = record = Record(topics, now_s, clips=clips)
         quorums, endings = Quorums(quorum), Endings(record, ending)
         self.devices = Devices(record)
+        self.states = States(record)
         self.retained = Retained(record)
         self.receipts = Receipts(record)
         self.takeovers = Takeovers(record)
@@ -111,3 +113,4 @@ class Oracle:
         elif address.kind == "round":
             self.record.genuine.add(piece.payload)
             self._announcements.says(ledger, book, opened(piece.payload))
+            self.states.announces(book, opened(piece.payload))

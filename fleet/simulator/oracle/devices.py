@@ -99,7 +99,8 @@ class Devices:
             raise Violation(
                 Invariant.ONE_ANSWER, f"{device} publishes two different updates of round {made.round}"
             )
-        if frame.i == 0 and made.round < self._newest_heard.get(device, made.round):
+        asks = frame.asks is not None and round_of(frame.asks) == made.round
+        if frame.i == 0 and not asks and made.round < self._newest_heard.get(device, made.round):
             raise Violation(
                 Invariant.ANSWERS_THE_NEWEST_ROUND,
                 f"{device} answers round {self._newest_heard[device]} with its update of round {made.round}",

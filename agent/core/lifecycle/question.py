@@ -1,0 +1,22 @@
+"""The answer to a question: once the verdict on an earlier update is known, the newest round is decided."""
+
+from agent.core import events as on
+from agent.core.device import Asking, Device, Idle
+from agent.core.lifecycle.decision import decide
+from agent.core.lifecycle.outcome import Step
+from agent.core.lifecycle.report import take_receipt, undecided
+
+
+def take_answer(state: Device, event: on.ReceiptArrived) -> Step:
+    """Take a receipt; if it answers what was asked, go on with the round that has waited for it.
+
+    One that is no last word (this device is set aside, or that ledger is an older copy) leaves the question
+    to the next announcement.
+    """
+    asked = isinstance(state.work, Asking)
+    state, effects = take_receipt(state, event)
+    known = state.manifest is not None and not undecided(state, state.manifest)
+    if asked and known and isinstance(state.work, Idle):
+        state, more = decide(state, event.now_s)
+        effects += more
+    return state, effects

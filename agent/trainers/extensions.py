@@ -1,0 +1,61 @@
+"""Code of the device's owner that takes part in training: extensions, and a trainer of their own.
+
+Both stand in `agent.toml` and are read once, when the agent starts. What comes over the network names parts
+that are there by then; it can name no code.
+"""
+
+import importlib
+import sys
+
+from agent.config import AgentSettings
+from agent.settings.trainer import TrainerSettings
+from agent.sources.foreign import summary
+from agent.trainers.built_in import BuiltIn
+from fedge.algorithms.registry import load
+from fedge.algorithms.trainer import Trainer
+from fedge.errors import ConfigError
+
+
+def load_extensions(settings: AgentSettings) -> None:
+    """Register the parts that `extensions` lists, so that rounds may ask for them.
+
+    Raises:
+        ConfigError: one is not there, cannot be imported, is no `Entry`, or has the name of another part.
+    """
+    for extension in settings.extensions:
+        load(extension)
+
+
+def trainer_of(settings: TrainerSettings) -> Trainer:
+    """The trainer that `[trainer] use` names, or the built-in one.
+
+    Raises:
+        ConfigError: its function cannot be imported, raises, or returns something else; names both.
+    """
+    if settings.use is None:
+        return BuiltIn()
+    where, (module, _, name) = f"[trainer] use: {settings.use!r}", settings.use.partition(":")
+    if settings.path is not None and str(settings.path) not in sys.path:
+        sys.path.append(str(settings.path))
+    try:
+        function = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        places = f"{settings.path} or the installed packages" if settings.path else "the installed packages"
+        raise ConfigError(
+            f"{where}: there is no module {error.name!r} in {places}; "
+            "[trainer] path names the folder to look in"
+        ) from error
+    except Exception as error:
+        raise ConfigError(f"{where}: importing {module} raised {summary(error)}; mend that file") from error
+    if not callable(function):
+        raise ConfigError(f"{where}: {module} has no function {name}; name one that returns a Trainer")
+    try:
+        trainer = function()
+    except Exception as error:
+        raise ConfigError(f"{where}: it raised {summary(error)}; it is called without arguments") from error
+    if not callable(getattr(trainer, "work", None)):
+        raise ConfigError(
+            f"{where}: it returned {type(trainer).__name__}, expected a Trainer: an object with a method "
+            "work(job, cancelled)"
+        )
+    return trainer  # type: ignore[no-any-return]
