@@ -192,7 +192,7 @@ def _quarantined(settings: FederationSettings) -> frozenset[str]:
 
 def _mix(settings: FederationSettings) -> Mix | None:
     """What devices told of their classes in the survey whose layers are in use, if the ledger has it."""
-    from aggregator.aggregation.outcome import measured, mix_told
+    from aggregator.aggregation.admitted_surveys import measured, mix_told
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only
     from fedge.wire.freshness import RoundId
@@ -207,7 +207,7 @@ def _mix(settings: FederationSettings) -> Mix | None:
 
 def _stalled(settings: FederationSettings) -> str | None:
     """The open round, if its deadline has passed below quorum, and what would close it."""
-    from aggregator.aggregation.mean import admitted
+    from aggregator.aggregation.updates import admitted
     from aggregator.core.quorum import remedy
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only

@@ -14,8 +14,8 @@ from agent.config import AgentSettings
 from agent.shell.runtime import Runtime as Agent
 from agent.shell.startup import open_device
 from aggregator.aggregation.generations import Return
-from aggregator.aggregation.mean import admitted
-from aggregator.aggregation.outcome import ClosingJob
+from aggregator.aggregation.job import ClosingJob
+from aggregator.aggregation.updates import admitted
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.takeover import TakeUp

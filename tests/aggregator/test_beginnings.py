@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregator.aggregation.admitted_surveys import surveyed
+from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.beginnings import begin_with, spans
 from aggregator.aggregation.generations import Return, beginning_of, go_back, require_wishable, story
-from aggregator.aggregation.mean import mean_of
-from aggregator.aggregation.outcome import blob_of, first_weights, model_message, surveyed, weights_of
+from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
 from aggregator.aggregation.replay import replay
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck

@@ -11,12 +11,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import aggregator.aggregation.mean
 import numpy as np
 import pytest
 
-import aggregator.aggregation.mean
-from aggregator.aggregation.mean import mean_of
-from aggregator.aggregation.outcome import ClosingJob, Computed, blob_of, model_message
+from aggregator.aggregation.aggregate import mean_of
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.models import blob_of, model_message
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger

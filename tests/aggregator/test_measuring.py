@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.beginnings import begin_with
 from aggregator.aggregation.generations import Return, beginning_of, require_wishable
-from aggregator.aggregation.mean import mean_of
-from aggregator.aggregation.outcome import ClosingJob, Computed, compute, progress_after, save
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.outcome import compute, progress_after, save
 from aggregator.aggregation.replay import replay
 from aggregator.core import effects as do
 from aggregator.core import events as on

@@ -17,8 +17,9 @@ from agent.core import effects as agent_do
 from agent.core import events as agent_on
 from agent.core import lifecycle
 from aggregator.aggregation import beginnings, figures, mean, outcome, survey
-from aggregator.aggregation.mean import Mean, Unusable, Updates, usable_mean
+from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
 from aggregator.aggregation.probes import Trial
+from aggregator.aggregation.updates import Updates
 from aggregator.core import admission, claims, rounds, takeover
 from aggregator.core import effects as do
 from aggregator.core import events as on
@@ -458,13 +459,13 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
             if answer.verdict == "admitted" or answer.reason is Reason.SET_ASIDE
         }
 
-    def once(updates: Updates, base: Any, factors: Factors, trial: Trial) -> Mean | Unusable:
+    def once(updates: Updates, base: Any, factors: Factors, trial: Trial) -> Aggregate | Unusable:
         if any(answer.reason is Reason.SET_ASIDE for answer in updates.answers.values()):
             return mean.bounded_mean(updates, base, factors)
-        return usable_mean(updates, base, factors, trial)
+        return usable(updates, base, factors, trial)
 
     patch.setattr(mean, "admitted", whole)
-    patch.setattr(outcome, "usable_mean", once)
+    patch.setattr(outcome, "usable", once)
 
 
 @variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=300)

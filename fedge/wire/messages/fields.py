@@ -70,6 +70,7 @@ Metrics = Annotated[
 
 MAX_VECTORS = 8
 """Vectors besides the weights in one message."""
-VectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+VECTOR_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+VectorName = Annotated[str, Field(pattern=VECTOR_NAME)]
 MoreVectors = Annotated[dict[VectorName, bytes], Field(min_length=1, max_length=MAX_VECTORS)]
 """Encoded vectors besides the weights, by name."""

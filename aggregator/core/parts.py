@@ -1,0 +1,88 @@
+"""Which parts a round is computed with, by name and options: what its row in the ledger says. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.registry import CODECS, LOCAL, Registry
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an algorithm: its name, and all that it is told."""
+
+    name: str
+    options: str = "{}"
+    """As JSON, with the defaults that held when it was written down: these may be others one day."""
+
+    @classmethod
+    def of(cls, registry: Registry[Any], name: str, given: Mapping[str, Any] | None = None) -> "Part":
+        """The part of this name with these options.
+
+        Raises:
+            ValueError: there is none of this name, or it does not know an option.
+        """
+        registry.make(name, given)
+        options = registry.entries()[name].options.model_validate(dict(given or {}))
+        return cls(name, json.dumps(options.model_dump(mode="json"), sort_keys=True))
+
+    def made(self, registry: Registry[P]) -> P:
+        """The part itself.
+
+        Raises:
+            ValueError: as `of`.
+        """
+        return registry.make(self.name, json.loads(self.options))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts that decide which model comes of a round's updates."""
+
+    rule: Part = field(default_factory=lambda: Part("mean"))
+    server: Part = field(default_factory=lambda: Part("plain"))
+    codec: Part = field(default_factory=lambda: Part("float32"))
+    local: Part = field(default_factory=lambda: Part("sgd"))
+
+    @classmethod
+    def of(cls, plan: Plan, rule: Part, server: Part) -> "Parts":
+        """Those of a plan, and the aggregator's own."""
+        return cls(
+            rule,
+            server,
+            Part.of(CODECS, plan.codec, plan.codec_options),
+            Part.of(LOCAL, plan.local_name, plan.local_options),
+        )
+
+    @classmethod
+    def read(cls, text: str | None) -> "Parts":
+        """The inverse of `text`; None: a program before this one wrote none, and there were no others.
+
+        Raises:
+            ValueError: it is no such text.
+        """
+        if text is None:
+            return cls()
+        found = json.loads(text)
+        try:
+            return cls(**{each.name: Part(*found[each.name]) for each in fields(cls)})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"parts of a round: {error!r}") from None
+
+    def text(self) -> str:
+        """For the ledger."""
+        return json.dumps({each.name: list(vars(getattr(self, each.name)).values()) for each in fields(self)})
+
+    @property
+    def sends(self) -> tuple[str, ...]:
+        """The vectors besides the weights that each update has."""
+        return self.local.made(LOCAL).sends
+
+    @property
+    def hands_on(self) -> tuple[str, ...]:
+        """The vectors besides the weights that each model has."""
+        return self.local.made(LOCAL).receives

@@ -1,0 +1,50 @@
+"""`[rule]` and `[server]` of `federation.toml`: a part by its name, with the options that it has."""
+
+from typing import Any, ClassVar, Self
+
+from pydantic import ConfigDict, model_validator
+
+from aggregator.core.parts import Part
+from fedge.algorithms.registry import RULES, SERVER, Registry
+from fedge.service.settings import Section, number_of
+
+
+class PartSection(Section):
+    """A table with the name of a part; its other keys are the options that the part itself has."""
+
+    model_config = ConfigDict(extra="allow")
+
+    REGISTRY: ClassVar[Registry[Any]]
+    """Where the parts are that may be named."""
+    name: str
+    """Which part."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        self.part()
+        return self
+
+    def part(self) -> Part:
+        """The part with its options.
+
+        Raises:
+            ValueError: there is none of this name, or it does not know an option.
+        """
+        given = {key: number_of(value) for key, value in (self.model_extra or {}).items()}
+        return Part.of(self.REGISTRY, self.name, given)
+
+
+class RuleSection(PartSection):
+    """`[rule]`: how the admitted updates of a round become one vector."""
+
+    REGISTRY: ClassVar[Registry[Any]] = RULES
+    name: str = "mean"
+    """The rule."""
+
+
+class ServerSection(PartSection):
+    """`[server]`: how what the rule makes becomes the next model."""
+
+    REGISTRY: ClassVar[Registry[Any]] = SERVER
+    name: str = "plain"
+    """The server optimizer."""
