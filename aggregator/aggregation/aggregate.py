@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation.updates import Updates
+from aggregator.core.parts import require_vector
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import WEIGHTS, Rule
 from fedge.algorithms.rules.bounds import Bounds, Factors, bounds, clipped, distance
@@ -155,10 +156,3 @@ def _of(
     vector = rule.aggregate(Bounded(updates, base, counts, name), base)
     require_vector(f"the rule {rule.version}", vector, len(base))
     return Aggregate(vector, tuple(norms), tuple(norms.values()), samples, found)
-
-
-def require_vector(who: str, vector: object, size: int) -> None:
-    """Raise a ValueError unless this is one vector of float32 of that size: a part may be anybody's."""
-    shape, kind = getattr(vector, "shape", None), getattr(vector, "dtype", None)
-    if shape != (size,) or kind != np.float32:
-        raise ValueError(f"{who} made {kind} of shape {shape}, expected float32 of shape ({size},)")

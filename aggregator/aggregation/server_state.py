@@ -11,8 +11,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.aggregate import require_vector
-from aggregator.core.parts import Part, Parts
+from aggregator.core.parts import Part, Parts, require_vector
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger

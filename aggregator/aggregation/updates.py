@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.core.parts import whole
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
@@ -115,16 +116,3 @@ class Updates:
                 codec = self._codecs[update.codec] = CODECS.make(update.codec)
             vector = codec.decode(body, self.size)
             yield device, whole(codec, vector, self._base) if name == WEIGHTS else vector
-
-
-def whole(codec: Codec, vector: NDArray[np.float32], base: Vector | None) -> Vector:
-    """The weights of shape (p,) that a decoded vector tells: itself, or `base` with it, in float64.
-
-    Raises:
-        ValueError: it is a change, and there is no base.
-    """
-    if codec.encodes == "weights":
-        return vector
-    if base is None:
-        raise ValueError("a codec that encodes changes needs the weights that they are of")
-    return np.add(base, vector, dtype=np.float64)

@@ -5,10 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.protocols import Codec
 from fedge.algorithms.registry import CODECS, LOCAL, Registry
 
 P = TypeVar("P")
+Vector = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,24 @@ class Parts:
     def hands_on(self) -> tuple[str, ...]:
         """The vectors besides the weights that each model has."""
         return self.local.made(LOCAL).receives
+
+
+def whole(codec: Codec, vector: NDArray[np.float32], base: Vector | None) -> Vector:
+    """The weights of shape (p,) that a decoded vector tells: itself, or `base` with it, in float64.
+
+    Raises:
+        ValueError: it is a change, and there is no base.
+    """
+    if codec.encodes == "weights":
+        return vector
+    if base is None:
+        raise ValueError("a codec that encodes changes needs the weights that they are of")
+    found: Vector = np.add(base, vector, dtype=np.float64)
+    return found
+
+
+def require_vector(who: str, vector: object, size: int) -> None:
+    """Raise a ValueError unless this is one vector of float32 of that size: a part may be anybody's."""
+    shape, kind = getattr(vector, "shape", None), getattr(vector, "dtype", None)
+    if shape != (size,) or kind != np.float32:
+        raise ValueError(f"{who} made {kind} of shape {shape}, expected float32 of shape ({size},)")

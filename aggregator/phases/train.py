@@ -9,25 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import server_state
-from aggregator.aggregation.aggregate import Aggregate, Unusable, require_vector, usable
+from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
 from aggregator.aggregation.job import ClosingJob, Computed, Unmade
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
 from aggregator.aggregation.survey import Refusal
-from aggregator.aggregation.updates import Updates, whole
+from aggregator.aggregation.updates import Updates
 from aggregator.core import story
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.stopping import Progress
 from aggregator.core.usual import Usual
+from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
-from fedge.algorithms.protocols import Codec, State
+from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
 from fedge.algorithms.rules.bounds import Factors, distance
-from fedge.errors import ProtocolError
 from fedge.wire.messages.frame import Blob
-from fedge.wire.messages.update import DELTA, WEIGHTS, Update
-from fedge.wire.reasons import Reason
+from fedge.wire.messages.update import Update
 
 if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
     from aggregator.core.federation import Federation
@@ -71,38 +70,7 @@ class Train:
 
     def judge(self, terms: Terms, message: Update) -> Admitted | Refusal:
         """It counts if each of its vectors is what the plan asks for, finite, and not too far."""
-        if not 1 <= message.samples <= terms.max_samples:
-            return Refusal(
-                Reason.BAD_SAMPLE_COUNT, f"n_k = {message.samples}: a whole number in 1…{terms.max_samples}"
-            )
-        if message.codec not in CODECS.names() or message.codec != terms.codec:
-            detail = f"encoded as {message.codec!r}: the plan asks for {terms.codec!r}"
-            unknown = message.codec not in CODECS.names()
-            return Refusal(Reason.UNSUPPORTED if unknown else Reason.WRONG_KIND, detail)
-        codec = CODECS.make(terms.codec, terms.codec_options)
-        kind = DELTA if codec.encodes == "change" else WEIGHTS
-        if message.kind != kind:
-            return Refusal(Reason.WRONG_KIND, f"an update of kind {message.kind!r}: the plan asks for {kind}")
-        more = message.vectors or {}
-        if more.keys() != set(terms.sends):
-            detail = f"further vectors {_listed(more)}: the plan asks for {_listed(terms.sends)}"
-            return Refusal(Reason.WRONG_KIND, detail)
-        for name, body in more.items():
-            further = _decoded(codec, terms, name, body)
-            if isinstance(further, Refusal):
-                return further
-        vector = _decoded(codec, terms, "weights", message.body)
-        if isinstance(vector, Refusal):
-            return vector
-        if terms.start is not None and terms.furthest is not None:
-            norm = distance(terms.start, whole(codec, vector, terms.start))
-            if norm > terms.furthest:
-                return Refusal(
-                    Reason.TOO_FAR,
-                    f"the weights are {norm:.3g} from the model's, at most {terms.furthest:.3g} is admitted "
-                    "([rounds] max_norm): look for samples out of range in the device's data",
-                )
-        return Admitted(message.samples)
+        return judge(terms, message)
 
     def job(self, state: "Federation") -> Mapping[str, Any]:
         """Nothing besides what all need."""
@@ -201,33 +169,6 @@ def stepped(ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vect
     server = job.parts.server.made(SERVER)
     state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
     return server_state.step(job.parts.server, server, base, aggregate, state)
-
-
-def _decoded(codec: Codec, terms: Terms, name: str, body: bytes) -> Vector | Refusal:
-    """One vector of an update, finite and of the right length."""
-    size, most = terms.weights, codec.max_bytes(terms.weights)
-    if len(body) > most:
-        return Refusal(Reason.WRONG_LENGTH, f"{name}: {len(body)} bytes, {terms.codec} takes {most} at most")
-    try:
-        vector = codec.decode(body, size)
-        require_vector(f"the codec {terms.codec}", vector, size)
-    except ProtocolError as error:
-        return Refusal(Reason.WRONG_LENGTH, str(error))
-    except Exception as error:  # a codec may be anybody's, and what it reads comes from the network
-        return Refusal(Reason.MALFORMED, f"{name}: the codec {terms.codec!r} cannot read it: {error!r}")
-    # One pass without a mask of p booleans: a sum is finite unless a term is not, or it overflows, and
-    # only then every entry is looked at.
-    with np.errstate(all="ignore"):
-        suspicious = not np.isfinite(np.dot(vector, vector))
-    if suspicious and not np.isfinite(vector).all():
-        worst = int(np.argmax(~np.isfinite(vector)))
-        what = "weight" if name == "weights" else f"entry of {name}"
-        return Refusal(Reason.NOT_FINITE, f"{what} {worst} is {vector[worst]}")
-    return vector
-
-
-def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:

@@ -55,7 +55,7 @@ def closed(
     ledger: Ledger, *messages: Update, factors: Factors = USUAL, trial: Trial = TRIAL
 ) -> Aggregate | Unusable:
     admit(ledger, *messages)
-    return usable(Updates(ledger, ROUND, P), BASE, factors, trial)
+    return usable(Updates(ledger, ROUND, P), BASE, factors, trial.passes)
 
 
 def caused(ledger: Ledger, *messages: Update, trial: Trial = TRIAL) -> set[str]:
@@ -216,7 +216,7 @@ def test_what_is_unusable_only_together_is_left_out_by_its_norm(tmp_path: Path) 
     quiet = [sent(f"pi-{i}", np.zeros(size)) for i in range(2)]
     with ledger_in(tmp_path) as ledger:
         admit(ledger, sent("first", first), sent("second", second), *quiet)
-        found = usable(Updates(ledger, ROUND, size), base, USUAL, trial)
+        found = usable(Updates(ledger, ROUND, size), base, USUAL, trial.passes)
     assert found == Unusable(("first",)), "the longest difference"
 
 

@@ -14,13 +14,14 @@ import pytest
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import first_weights
-from aggregator.aggregation.outcome import OUTLYING_LOGGED, compute, save
+from aggregator.aggregation.outcome import compute, save
 from aggregator.aggregation.survey import Measured, Unmeasured, check, standardize
 from aggregator.aggregation.updates import read_update
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
+from aggregator.phases.survey import OUTLYING_LOGGED
 from aggregator.phases.train import Averaged, averaged
 from aggregator.settings.state import StateSection
 from fedge.algorithms.codecs import float32
