@@ -154,7 +154,10 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
             for layer in task.network.layers
         ],
         "weights": task.network.schema.size,
+        "extensions": list(settings.extensions),
         "plan": settings.plan.model_dump(),
+        "rule": settings.rule.model_dump(),
+        "server": settings.server.model_dump(),
         "advice": _advice(settings, mix),
         "classes": str(mix) if mix is not None else "no device tells them ([data] tell_classes)",
         "rounds": rounds.model_dump(),
@@ -175,7 +178,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         if isinstance(value, dict):
             shown = ", ".join(f"{k} {v}" for k, v in value.items())
         else:
-            shown = ", ".join(map(str, value[:20])) if isinstance(value, list) else str(value)
+            shown = ", ".join(map(str, value[:20])) or "none" if isinstance(value, list) else str(value)
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0

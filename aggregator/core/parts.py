@@ -41,7 +41,13 @@ class Part:
         Raises:
             ValueError: as `of`.
         """
-        return registry.make(self.name, json.loads(self.options))
+        return registry.make(self.name, self.given)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options."""
+        found: dict[str, Any] = json.loads(self.options)
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, model_serializer, model_validator
 
 from aggregator.core.parts import Part
 from fedge.algorithms.registry import RULES, SERVER, Registry
@@ -14,8 +14,8 @@ class PartSection(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    REGISTRY: ClassVar[Registry[Any]]
-    """Where the parts are that may be named."""
+    PARTS: ClassVar[dict[str, Registry[Any]]]
+    """Where the parts are that may be named, by the key under which their options are said; "": here."""
     name: str
     """Which part."""
 
@@ -24,6 +24,11 @@ class PartSection(Section):
         self.part()
         return self
 
+    @model_serializer(mode="plain")
+    def _with_all_options(self) -> dict[str, Any]:
+        part = self.part()
+        return {"name": part.name, **part.given}
+
     def part(self) -> Part:
         """The part with its options.
 
@@ -31,13 +36,13 @@ class PartSection(Section):
             ValueError: there is none of this name, or it does not know an option.
         """
         given = {key: number_of(value) for key, value in (self.model_extra or {}).items()}
-        return Part.of(self.REGISTRY, self.name, given)
+        return Part.of(self.PARTS[""], self.name, given)
 
 
 class RuleSection(PartSection):
     """`[rule]`: how the admitted updates of a round become one vector."""
 
-    REGISTRY: ClassVar[Registry[Any]] = RULES
+    PARTS: ClassVar[dict[str, Registry[Any]]] = {"": RULES}
     name: str = "mean"
     """The rule."""
 
@@ -45,6 +50,6 @@ class RuleSection(PartSection):
 class ServerSection(PartSection):
     """`[server]`: how what the rule makes becomes the next model."""
 
-    REGISTRY: ClassVar[Registry[Any]] = SERVER
+    PARTS: ClassVar[dict[str, Registry[Any]]] = {"": SERVER}
     name: str = "plain"
     """The server optimizer."""
