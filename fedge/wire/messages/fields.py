@@ -10,7 +10,6 @@ from fedge.wire.reasons import Reason
 from fedge.wire.topics import DEVICE_ID
 
 MAX_FRAMES = 4_096
-MAX_DEVICES_NAMED = 1_000
 MAX_COUNTER = 2**31 - 1
 MAX_SIZE = 2**31 - 1
 MAX_SEED = 2**63 - 1
