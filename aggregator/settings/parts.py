@@ -17,7 +17,7 @@ class PartSection(Section):
     PARTS: ClassVar[dict[str, Registry[Any]]]
     """Where the parts are that may be named, by the key under which their options are said; "": here."""
     name: str
-    """Which part."""
+    """Which part it is."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -44,7 +44,7 @@ class RuleSection(PartSection):
 
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"": RULES}
     name: str = "mean"
-    """The rule."""
+    """Which rule: one of those below, or of `extensions`."""
 
 
 class ServerSection(PartSection):
@@ -52,4 +52,4 @@ class ServerSection(PartSection):
 
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"": SERVER}
     name: str = "plain"
-    """The server optimizer."""
+    """Which server optimizer: one of those below, or of `extensions`."""
