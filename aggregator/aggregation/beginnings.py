@@ -20,35 +20,31 @@ and the weights are folded into them (`aggregator.aggregation.reparametrization`
 before, and learns on from there.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation import server_state, survey
+from aggregator.aggregation import survey
 from aggregator.aggregation.admitted_surveys import surveyed
-from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
-from aggregator.aggregation.models import vector_of
+from aggregator.aggregation.aggregate import Vector
+from aggregator.aggregation.recomputation import KEPT, made_by, model_of, parts_of, unknown_rule
 from aggregator.aggregation.reparametrization import fold
 from aggregator.aggregation.survey import Unmeasured
-from aggregator.aggregation.updates import Updates, admitted
-from aggregator.core.parts import Part, Parts
+from aggregator.aggregation.updates import admitted
+from aggregator.core.parts import Part
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import Beginning
-from fedge import __version__
 from fedge.algorithms.protocols import State
-from fedge.algorithms.registry import CODECS, LOCAL, RULES, SERVER
-from fedge.algorithms.rules import mean
-from fedge.algorithms.rules.bounds import Factors
-from fedge.errors import DamagedState, DataError
+from fedge.errors import DataError
 from fedge.nn.spec import Rescale, Standardize
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.task import Task
 
-RULE = "kept/1"
+RULE = KEPT
 """What the round 0 of such a generation names; what gives another bit of any of them is another version."""
 
 
@@ -81,7 +77,7 @@ def begin_with(ledger: LedgerReader, beginning: Beginning) -> Begun:
     size = task.network.schema.size
     samples: dict[str, int] = {}
     if beginning.last == source.round:
-        vector = _model(ledger, source, size)
+        vector = model_of(ledger, source, size)
     else:
         vector = _again(ledger, beginning, size, samples)
     if _merges_surveys(ledger, beginning):
@@ -139,127 +135,6 @@ def spans(numbers: list[int]) -> str:
     return ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in found)
 
 
-@dataclass(frozen=True, eq=False)
-class Made:
-    """What a training round comes to."""
-
-    vector: Vector
-    """The model's weights, of shape (p,)."""
-    vectors: Mapping[str, Vector] = field(default_factory=dict)
-    """What it hands on besides."""
-    state: State = field(default_factory=dict)
-    """Of the server optimizer, after it."""
-
-
-def made_by(
-    ledger: LedgerReader,
-    round_id: RoundId,
-    size: int,
-    without: Collection[str] = (),
-    state: tuple[Part, State] | None = None,
-) -> Made:
-    """What a training round's own parts make of its updates, of shape (size,); some devices may be left out.
-
-    `state`: what the server optimizer remembers before it, and which one; None: as the ledger has it.
-
-    Raises:
-        DataError: this program does not know one of the parts, the round's base is not kept, or nobody is
-            left.
-        DamagedState: an admitted update is missing or damaged.
-    """
-    named = ledger.rule(round_id)
-    parts = parts_of(ledger, round_id)
-    updates = Updates(ledger, round_id, size, without=without)
-    if not updates.answers:
-        raise DataError(f"nobody is left in round {round_id} without {', '.join(sorted(without))}")
-    if named == mean.UNBOUNDED:
-        return Made(mean_of(ledger, round_id, size, without=without)[0])
-    rule, server = parts.rule.made(RULES), parts.server.made(SERVER)
-    base = _model(ledger, round_id._replace(round=round_id.round - 1), size)
-    codec = parts.codec.name, parts.codec.made(CODECS)
-    updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base)
-    factors = _factors(ledger, round_id)
-    found = aggregate(updates, base, factors, rule)
-    vectors = {
-        name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
-    }
-    if state is None or state[0] != parts.server:
-        begun = server_state.before(ledger, round_id, parts.server, server, size)
-    else:
-        begun = state[1]
-    vector, after = server_state.step(parts.server, server, base, found.vector, begun)
-    return Made(vector, vectors, after)
-
-
-def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:
-    """The parts that a training round was closed with, whatever the settings have become since.
-
-    Raises:
-        DataError: this program does not have one of them, or has it in another version.
-        DamagedState: they cannot be read.
-    """
-    named = ledger.rule(round_id)
-    try:
-        parts = Parts.read(ledger.parts(round_id))
-    except ValueError as error:
-        raise DamagedState(f"the parts of round {round_id} are damaged: {error}") from None
-    if named == mean.UNBOUNDED:
-        return parts
-    try:
-        known = parts.rule.made(RULES).version == named
-    except ValueError:
-        known = False
-    if not known:
-        raise DataError(unknown_rule(round_id, named))
-    try:
-        parts.server.made(SERVER)
-        parts.codec.made(CODECS)
-        parts.local.made(LOCAL)
-    except ValueError as error:
-        raise DataError(
-            f"round {round_id} was closed with a part that is not here: {error}; where it is an extension, "
-            "name it under extensions in federation.toml"
-        ) from None
-    return parts
-
-
-def hands_on(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
-    """The vectors besides the weights that the first model of a generation was announced with.
-
-    Raises:
-        DataError: the local algorithm that they are for is not here.
-    """
-    try:
-        return Parts.read(ledger.parts(round_id)).hands_on
-    except ValueError as error:
-        raise DataError(f"round {round_id} began with a part that is not here: {error}") from None
-
-
-def _factors(ledger: LedgerReader, round_id: RoundId) -> Factors:
-    """The factors that a round was closed with: its own, whatever the settings have become since."""
-    summary = ledger.summary(round_id)
-    try:
-        return Factors(float(summary["clip_norm"]), float(summary["max_weight"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedState(f"the factors of round {round_id} are damaged: {error!r}") from None
-
-
-def unknown_rule(round_id: RoundId, rule: str | None) -> str:
-    """What to say of a round whose rule is none of ours: another would give another model."""
-    versions = [RULES.make(name).version for name in RULES.names() if not _has_required(name)]
-    known = ", ".join((mean.UNBOUNDED, *versions, *survey.RULES, RULE))
-    return (
-        f"round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only {known}: "
-        "replay it with the version that closed it, or a newer one; where the rule is an extension, name it "
-        "under extensions in federation.toml"
-    )
-
-
-def _has_required(name: str) -> bool:
-    """Whether a rule cannot be made without being told something."""
-    return any(field.is_required() for field in RULES.entries()[name].options.model_fields.values())
-
-
 def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[str, int]) -> Vector:
     """The rounds after the source without some devices; sums are float64, rounded once."""
     generation, first = beginning.source.generation, beginning.source.round + 1
@@ -277,7 +152,7 @@ def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[
             total = made.vector.astype(np.float64)
         else:
             total += made.vector
-            total -= _model(ledger, RoundId(generation, number - 1), size)
+            total -= model_of(ledger, RoundId(generation, number - 1), size)
     assert total is not None
     with np.errstate(over="ignore"):
         vector = total.astype(np.float32)
@@ -316,10 +191,3 @@ def _survey_rule(ledger: LedgerReader, asked: RoundId) -> str:
     if rule is None or rule not in survey.RULES:
         raise DataError(unknown_rule(asked, rule))
     return rule
-
-
-def _model(ledger: LedgerReader, round_id: RoundId, size: int) -> Vector:
-    digest = ledger.model_of(round_id)
-    if digest is None:
-        raise DataError(f"the model of round {round_id} is not kept any more")
-    return vector_of(ledger, digest, size)

@@ -7,17 +7,9 @@ from pathlib import Path
 
 from aggregator.aggregation import survey
 from aggregator.aggregation.admitted_surveys import surveyed
-from aggregator.aggregation.beginnings import (
-    RULE,
-    Made,
-    begin_with,
-    hands_on,
-    made_by,
-    parts_of,
-    spans,
-    unknown_rule,
-)
+from aggregator.aggregation.beginnings import RULE, begin_with, spans
 from aggregator.aggregation.models import first_vectors, first_weights, model_message
+from aggregator.aggregation.recomputation import Made, hands_on, made_by, parts_of, unknown_rule
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.aggregation.updates import admitted
 from aggregator.ledger.layout import KEPT

@@ -16,7 +16,7 @@ import agent.shell.runtime
 from agent.core import effects as agent_do
 from agent.core import events as agent_on
 from agent.core import lifecycle
-from aggregator.aggregation import aggregate, beginnings, figures, summary, survey, updates
+from aggregator.aggregation import aggregate, beginnings, figures, recomputation, summary, survey, updates
 from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.updates import Updates
@@ -545,7 +545,7 @@ def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
     def with_it(*values: Any, without: Any = (), **others: Any) -> Updates:
         return Updates(*values, **others)
 
-    patch.setattr(beginnings, "Updates", with_it)
+    patch.setattr(recomputation, "Updates", with_it)
 
 
 @variant(
