@@ -150,7 +150,10 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         "learns": "classification" if task.classes else "regression",
         "layers": [layer.summary for layer in task.network.layers],
         "weights": task.network.schema.size,
+        "extensions": list(settings.extensions),
         "plan": settings.plan.model_dump(),
+        "rule": settings.rule.model_dump(),
+        "server": settings.server.model_dump(),
         "advice": _advice(settings, mix),
         "classes": str(mix) if mix is not None else "no device tells them ([data] tell_classes)",
         "rounds": rounds.model_dump(),
@@ -171,7 +174,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
         if isinstance(value, dict):
             shown = ", ".join(f"{k} {v}" for k, v in value.items())
         else:
-            shown = ", ".join(map(str, value[:20])) if isinstance(value, list) else str(value)
+            shown = ", ".join(map(str, value[:20])) or "none" if isinstance(value, list) else str(value)
         print(f"{name:>10}  {shown}")
     print("the configuration is valid")
     return 0
@@ -188,7 +191,7 @@ def _quarantined(settings: FederationSettings) -> frozenset[str]:
 
 def _mix(settings: FederationSettings) -> Mix | None:
     """What devices told of their classes in the survey whose layers are in use, if the ledger has it."""
-    from aggregator.aggregation.outcome import measured, mix_told
+    from aggregator.aggregation.admitted_surveys import measured, mix_told
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only
     from fedge.wire.freshness import RoundId
@@ -203,7 +206,7 @@ def _mix(settings: FederationSettings) -> Mix | None:
 
 def _stalled(settings: FederationSettings) -> str | None:
     """The open round, if its deadline has passed below quorum, and what would close it."""
-    from aggregator.aggregation.mean import admitted
+    from aggregator.aggregation.updates import admitted
     from aggregator.core.quorum import remedy
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.reading import read_only

@@ -1,22 +1,38 @@
 """What an operator says in `federation.toml`: what is learnt, how rounds run, when to stop."""
 
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from aggregator.core.parts import Parts
 from aggregator.core.proposals import DataSection
+from aggregator.core.workable import unworkable
 from aggregator.settings.export import ExportSection
 from aggregator.settings.federation import FederationSection
 from aggregator.settings.metrics import MetricsSection
 from aggregator.settings.model import ModelSection
+from aggregator.settings.parts import RuleSection, ServerSection
 from aggregator.settings.plan import PlanSection
 from aggregator.settings.rounds import RoundsSection
 from aggregator.settings.signing import SigningSection
 from aggregator.settings.state import StateSection
 from aggregator.settings.stopping import StoppingSection
 from aggregator.settings.watch import WatchSection
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.registry import load
+from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings, FileSettings
 from fedge.wire.messages.task import Task
+
+
+def _loaded(extensions: tuple[str, ...]) -> tuple[str, ...]:
+    """Load them before the tables below are read, which name what is in them."""
+    for extension in extensions:
+        try:
+            load(extension)
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("extensions: ")) from error
+    return extensions
 
 
 class FederationSettings(FileSettings):
@@ -24,6 +40,9 @@ class FederationSettings(FileSettings):
 
     ENV_PREFIX: ClassVar[str] = "FEDGE_AGGREGATOR_"
 
+    extensions: Annotated[tuple[str, ...], AfterValidator(_loaded)] = ()
+    """Parts from outside that may be named below: each as `module:attribute`, or as an installed package
+    calls it."""
     federation: FederationSection
     """The federation's name and members."""
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
@@ -34,6 +53,10 @@ class FederationSettings(FileSettings):
     """What is learnt."""
     plan: PlanSection = Field(default_factory=PlanSection)
     """Local training."""
+    rule: RuleSection = Field(default_factory=RuleSection)
+    """How updates become one vector."""
+    server: ServerSection = Field(default_factory=ServerSection)
+    """How that becomes the next model."""
     data: DataSection = Field(default_factory=DataSection)
     """The rules for data that are proposed."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
@@ -68,7 +91,13 @@ class FederationSettings(FileSettings):
             raise ValueError(
                 f"[rounds] quorum: {rounds.quorum} can never be reached by the {len(devices)} devices listed"
             )
+        if (fault := unworkable(self.parts(), self.task().network.schema.size)) is not None:
+            raise ValueError(fault)
         return self
+
+    def parts(self) -> Parts:
+        """The parts of the algorithm."""
+        return Parts.of(Plan(**self.plan.model_dump()), self.rule.part(), self.server.part())
 
     def task(self) -> Task:
         """The task of the survey."""

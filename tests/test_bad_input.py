@@ -468,5 +468,5 @@ def test_an_update_of_a_stranger() -> None:
 
 
 def test_an_update_of_a_device_that_was_not_chosen() -> None:
-    chosen = replace(STATE, cohorts=(Cohort(fraction=1.0, seed=0, devices=("pi-2",)),))
+    chosen = replace(STATE, cohorts=(Cohort(fraction=1e-12, seed=0),))
     assert_refused(framed(), chosen, "pi-1", Reason.NOT_CHOSEN, ["'pi-1'", "2.5"])

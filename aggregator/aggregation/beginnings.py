@@ -8,11 +8,12 @@ top of that come the rounds after N, up to `last`, each without them:
 
     w'_(N+1) = m_(N+1)    and    w'_r = w'_(r-1) + (m_r - w_(r-1))    for r = N+2 … last,
 
-where w_r is the model that round r closed with, and m_r what its own rule makes of its base w_(r-1) and of
-the updates of the others. Round N+1 is exact: it is the model that would have come of it without the
-devices. Each further round adds what the others changed, but measured from a model that had the devices'
-part in it: their own steps are taken out in full, what the others did in answer to these is not.
-docs/keeping.md says how far that goes.
+where w_r is the model that round r closed with, and m_r what its own rule and server optimizer make of its
+base w_(r-1) and of the updates of the others. What the optimizer remembers goes on from what it remembered
+after round N, by the steps that are taken here; the new generation begins at its `init`. Round N+1 is exact:
+it is the model that would have come of it without the devices. Each further round adds what the others
+changed, but measured from a model that had the devices' part in it: their own steps are taken out in full,
+what the others did in answer to these is not. docs/keeping.md says how far that goes.
 
 **Devices left out of the survey.** The frozen layers are merged again from the kept surveys of the others,
 and the weights are folded into them (`aggregator.aggregation.reparametrization`): the model answers as
@@ -26,24 +27,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import survey
-from aggregator.aggregation.mean import Updates, Vector, admitted, bounded_mean, mean_of
-from aggregator.aggregation.outcome import surveyed
+from aggregator.aggregation.admitted_surveys import surveyed
+from aggregator.aggregation.aggregate import Vector
+from aggregator.aggregation.recomputation import KEPT, made_by, model_of, parts_of, unknown_rule
 from aggregator.aggregation.reparametrization import fold
 from aggregator.aggregation.survey import Unmeasured
+from aggregator.aggregation.updates import admitted
+from aggregator.core.parts import Part
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import Beginning
-from fedge import __version__
-from fedge.algorithms.registry import CODECS
-from fedge.algorithms.rules import bounds, mean
-from fedge.algorithms.rules.bounds import Factors
-from fedge.errors import DamagedState, DataError
+from fedge.algorithms.protocols import State
+from fedge.errors import DataError
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import pack, unpack
-from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 
-RULE = "kept/1"
+RULE = KEPT
 """What the round 0 of such a generation names; what gives another bit of any of them is another version."""
 
 
@@ -76,7 +76,7 @@ def begin_with(ledger: LedgerReader, beginning: Beginning) -> Begun:
     size = task.network.schema.size
     samples: dict[str, int] = {}
     if beginning.last == source.round:
-        vector = _model(ledger, source, size)
+        vector = model_of(ledger, source, size)
     else:
         vector = _again(ledger, beginning, size, samples)
     if _merges_surveys(ledger, beginning):
@@ -134,59 +134,24 @@ def spans(numbers: list[int]) -> str:
     return ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in found)
 
 
-def made_by(ledger: LedgerReader, round_id: RoundId, size: int, without: Collection[str] = ()) -> Vector:
-    """What a training round's own rule makes of its updates, of shape (size,); some devices may be left out.
-
-    Raises:
-        DataError: this program does not know the rule, the round's base is not kept, or nobody is left.
-        DamagedState: an admitted update is missing or damaged.
-    """
-    rule = ledger.rule(round_id)
-    if rule not in (mean.RULE, bounds.RULE):
-        raise DataError(unknown_rule(round_id, rule))
-    updates = Updates(ledger, round_id, size, without=without)
-    if not updates.answers:
-        raise DataError(f"nobody is left in round {round_id} without {', '.join(sorted(without))}")
-    if rule == mean.RULE:
-        return mean_of(ledger, round_id, size, without=without)[0]
-    base = _model(ledger, round_id._replace(round=round_id.round - 1), size)
-    return bounded_mean(updates, base, _factors(ledger, round_id)).vector
-
-
-def _factors(ledger: LedgerReader, round_id: RoundId) -> Factors:
-    """The factors that a round was closed with: its own, whatever the settings have become since."""
-    summary = ledger.summary(round_id)
-    try:
-        return Factors(float(summary["clip_norm"]), float(summary["max_weight"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedState(f"the factors of round {round_id} are damaged: {error!r}") from None
-
-
-def unknown_rule(round_id: RoundId, rule: str | None) -> str:
-    """What to say of a round whose rule is none of ours: another would give another model."""
-    known = ", ".join((mean.RULE, bounds.RULE, *survey.RULES, RULE))
-    return (
-        f"round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only {known}: "
-        "replay it with the version that closed it, or a newer one"
-    )
-
-
 def _again(ledger: LedgerReader, beginning: Beginning, size: int, samples: dict[str, int]) -> Vector:
     """The rounds after the source without some devices; sums are float64, rounded once."""
     generation, first = beginning.source.generation, beginning.source.round + 1
     total: NDArray[np.float64] | None = None
+    state: tuple[Part, State] | None = None
     for number in range(first, beginning.last + 1):
         round_id = RoundId(generation, number)
         if ledger.only_measured(round_id):
             continue
-        made = made_by(ledger, round_id, size, beginning.without)
+        made = made_by(ledger, round_id, size, beginning.without, state)
+        state = parts_of(ledger, round_id).server, made.state
         for device, answer in admitted(ledger, round_id, beginning.without).items():
             samples[device] = samples.get(device, 0) + answer.samples
         if total is None:
-            total = made.astype(np.float64)
+            total = made.vector.astype(np.float64)
         else:
-            total += made
-            total -= _model(ledger, RoundId(generation, number - 1), size)
+            total += made.vector
+            total -= model_of(ledger, RoundId(generation, number - 1), size)
     assert total is not None
     with np.errstate(over="ignore"):
         vector = total.astype(np.float32)
@@ -225,11 +190,3 @@ def _survey_rule(ledger: LedgerReader, asked: RoundId) -> str:
     if rule is None or rule not in survey.RULES:
         raise DataError(unknown_rule(asked, rule))
     return rule
-
-
-def _model(ledger: LedgerReader, round_id: RoundId, size: int) -> Vector:
-    digest = ledger.model_of(round_id)
-    if digest is None:
-        raise DataError(f"the model of round {round_id} is not kept any more")
-    message = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
-    return CODECS.make(message.codec).decode(message.body, size)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aggregator.aggregation.beginnings import RULE, begin_with, require_kept
-from aggregator.aggregation.mean import admitted
-from aggregator.aggregation.outcome import blob_of, model_message
+from aggregator.aggregation.models import blob_of, first_vectors, model_message
+from aggregator.aggregation.updates import admitted
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.quorum import FEWEST
@@ -150,7 +150,8 @@ def go_back(
     begun = begin_with(ledger, beginning)
     life = Life(before.ledger, generation, learnt(settings))
     here = RoundId(generation, 0)
-    data = model_message(here, begun.vector)
+    parts = settings.parts()
+    data = model_message(here, begun.vector, first_vectors(parts.hands_on, len(begun.vector)))
     task, model = _places(ledger, before, watch, begun.task_data, data)
     now = time.time()
     with ledger.transaction():
@@ -160,7 +161,7 @@ def go_back(
         ledger.save_content("task", here, task, begun.task_data)
         ledger.save_content("model", here, model, data)
         ledger.save_round(here, KEPT, 0, (), now)
-        ledger.close_round(here, model.digest, 0, 0, {}, now, RULE, task.digest)
+        ledger.close_round(here, model.digest, 0, 0, {}, now, RULE, task.digest, parts.text())
     log.info("generation %d begins with %s", generation, story(beginning))
     return life
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator.aggregation import survey
-from aggregator.aggregation.beginnings import RULE, begin_with, made_by, spans, unknown_rule
-from aggregator.aggregation.mean import admitted
-from aggregator.aggregation.outcome import first_weights, model_message, surveyed
+from aggregator.aggregation.admitted_surveys import surveyed
+from aggregator.aggregation.beginnings import RULE, begin_with, spans
+from aggregator.aggregation.models import first_vectors, first_weights, model_message
+from aggregator.aggregation.recomputation import Made, hands_on, made_by, parts_of, unknown_rule
 from aggregator.aggregation.survey import Unmeasured
+from aggregator.aggregation.updates import admitted
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader, read_only
 from aggregator.ledger.records import Beginning
-from fedge.algorithms.rules import bounds, mean
 from fedge.errors import DamagedState, DataError
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -75,17 +76,19 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         kind, announced = _kept(ledger, path, round_id)
         _require_all_there(ledger, path, round_id)
         task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
-        rule = _known_rule(ledger, path, round_id)
+        rule = ledger.rule(round_id) or ""
         frozen = True
         if rule in survey.RULES:
             found = surveyed(ledger, round_id, task, rule=rule)
             if isinstance(found, Unmeasured):
                 raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
             vector = first_weights(found, seed, life.generation)
+            made = Made(vector, first_vectors(hands_on(ledger, round_id), len(vector)))
             frozen = _announced_task(ledger, life.generation).network == found.network
         else:
-            vector = made_by(ledger, round_id, task.network.schema.size)
-        computed = hashlib.sha256(model_message(round_id, vector)).digest()
+            _require_parts(ledger, path, round_id)
+            made = made_by(ledger, round_id, task.network.schema.size)
+        computed = hashlib.sha256(model_message(round_id, made.vector, made.vectors)).digest()
         samples = {device: answer.samples for device, answer in admitted(ledger, round_id).items()}
         return Replayed(round_id, kind, rule, announced, computed, samples, frozen)
 
@@ -109,7 +112,8 @@ def _begun(ledger: LedgerReader, path: Path, round_id: RoundId, beginning: Begin
         begun = begin_with(ledger, beginning)
     except DataError as error:
         raise DataError(f"{path}: round {round_id} cannot be computed again: {error}") from error
-    computed = hashlib.sha256(model_message(round_id, begun.vector)).digest()
+    vectors = first_vectors(hands_on(ledger, round_id), len(begun.vector))
+    computed = hashlib.sha256(model_message(round_id, begun.vector, vectors)).digest()
     return Replayed(round_id, KEPT, RULE, announced, computed, begun.samples)
 
 
@@ -123,12 +127,12 @@ def _require_all_there(ledger: LedgerReader, path: Path, round_id: RoundId) -> N
         )
 
 
-def _known_rule(ledger: LedgerReader, path: Path, round_id: RoundId) -> str:
-    """The rule that closed a round, if it is one of ours."""
-    rule = ledger.rule(round_id)
-    if rule not in (mean.RULE, bounds.RULE, *survey.RULES):
-        raise DataError(f"{path}: {unknown_rule(round_id, rule)}")
-    return rule
+def _require_parts(ledger: LedgerReader, path: Path, round_id: RoundId) -> None:
+    """Raise a DataError that names the ledger unless this program has the parts that closed a round."""
+    try:
+        parts_of(ledger, round_id)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _kept(ledger: LedgerReader, path: Path, round_id: RoundId) -> tuple[str, bytes]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from aggregator.aggregation.mean import admitted, read
+from aggregator.aggregation.updates import admitted, read
 from aggregator.ledger.reading import read_only
 from fedge.errors import DamagedState
 from fedge.wire.freshness import RoundId

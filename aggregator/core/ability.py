@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Phase, Step
+from aggregator.phases.phase import phase_of
 from fedge.wire.capabilities import BASE, lacking, told
 from fedge.wire.reasons import Reason
 
@@ -34,7 +35,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
     state = replace(state, abilities=state.abilities.put(device, can))
     if state.phase is not Phase.COLLECTING or not (names := lacking(state.requires, can)):
         return state, []
-    if state.kind == "evaluate":  # nothing is lost that an upgrade would bring back
+    if not phase_of(state.kind).needs_quorum:  # nothing is lost that an upgrade would bring back
         return state, []
     text = f"round {state.round}: {device} cannot do {', '.join(names)}: it is neither awaited nor admitted"
     return state, [do.Log("warning", text, device, Reason.UNSUPPORTED)]
@@ -43,7 +44,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
 def unable(state: Federation) -> list[do.Effect]:
     """What to say at the beginning of a round of the devices online that cannot do what it requires."""
     found = {device: lack for device in state.online if (lack := lacks(state, device))}
-    if not found or state.kind == "evaluate":  # who cannot measure the last model is not missed
+    if not found or not phase_of(state.kind).needs_quorum:  # who cannot take part is not missed
         return []
     names = ", ".join(sorted({name for each in found.values() for name in each}))
     devices = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")

@@ -9,6 +9,7 @@ from aggregator.core.ability import unable
 from aggregator.core.awaited import counted_anew
 from aggregator.core.federation import Federation, Phase, Step, service
 from aggregator.core.per_device import PerDevice
+from aggregator.phases.phase import phase_of
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.manifest import Manifest
 
@@ -85,8 +86,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
     """Announce the open attempt, or that learning is done."""
     done = state.phase is Phase.DONE
     left_s = 0.0 if done else max(0.0, state.rules.deadline_s - state.elapsed(now_s))
-    # The end of a round that only measured is said in words that a device of 0.2.0 knows.
-    kind = "train" if done and state.kind == "evaluate" else state.kind
+    kind = phase_of(state.kind).done_as if done else state.kind
     manifest = Manifest(
         generation=state.round.generation,
         round=state.round.round,
@@ -97,7 +97,7 @@ def announce(state: Federation, now_s: float) -> list[do.Effect]:
         seed=state.seed,
         task=state.task,
         model=state.model,
-        plan=state.plan if kind == "train" else None,
+        plan=state.plan if phase_of(kind).trains else None,
         cohort=state.cohorts[-1],
         seconds_left=left_s,
         requires=tuple(sorted(replace(state, kind=kind).requires)),

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.core.effects import Effect
+from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import FEWEST
 from aggregator.core.stopping import Progress, Stopping
 from aggregator.core.usual import Usual
 from aggregator.core.verdicts import Answer, Missed
+from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.registry import CODECS, LOCAL
 from fedge.identity.trust import Signers
 from fedge.wire.capabilities import required
 from fedge.wire.frames import Partial
@@ -61,12 +64,16 @@ class Federation:
     ledger: bytes
     instance: bytes
     round: RoundId
-    kind: Literal["survey", "train", "evaluate"]
-    """`evaluate`: the devices only measure the newest model, which the round closes with unchanged."""
+    kind: str
+    """The name of its phase (`aggregator.phases`)."""
     task: Blob
     task_message: Task
     weights: int
     """p, the length of the model's vector."""
+    rule: Part = field(default_factory=lambda: Part("mean"))
+    """How updates become one vector."""
+    server: Part = field(default_factory=lambda: Part("plain"))
+    """How that becomes the next model."""
     clip: float | None = None
     """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;
     None: none is wanted."""
@@ -160,7 +167,7 @@ class Federation:
     @property
     def enough(self) -> int:
         """Admitted updates that it takes to close; a round that only measures is closed with none, too."""
-        if self.kind == "evaluate":
+        if not phase_of(self.kind).needs_quorum:
             return 0
         if self.insufficient and not self.untried and self.admitted == len(self.insufficient):
             return max(self.quorum_now, self.admitted + 1)
@@ -186,14 +193,19 @@ class Federation:
     @property
     def requires(self) -> frozenset[str]:
         """What the round requires of a device, as names of `fedge.wire.capabilities`."""
-        plan, task = self.plan if self.kind == "train" else None, self.task_message
+        plan, task = self.plan if phase_of(self.kind).trains else None, self.task_message
         return required(self.kind, plan, task.network, task.rules)
 
     @property
     def largest_update(self) -> int:
         """Bytes that no update or survey of this task exceeds: its vectors and 64 KiB for the rest."""
         columns = len(self.task_message.features) + len(self.task_message.outputs)
-        return 4 * self.weights + 24 * columns + 65_536
+        return largest_vectors(self.parts.codec, self.parts.local, self.weights) + 24 * columns + 65_536
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the algorithm that training rounds are closed with."""
+        return _parts(self.plan, self.rule, self.server)
 
     def answered(self, device: str, answer: Answer) -> "Federation":
         """The state with a verdict on what a device sent, the first or another one."""
@@ -210,6 +222,15 @@ class Federation:
     def elapsed(self, now_s: float) -> float:
         """Seconds this attempt has lasted."""
         return self.elapsed_s + (0.0 if self.since_s is None else max(0.0, now_s - self.since_s))
+
+
+_parts = lru_cache(maxsize=16)(Parts.of)
+
+
+@lru_cache(maxsize=16)
+def largest_vectors(codec: Part, local: Part, size: int) -> int:
+    """Bytes that the vectors of an update come to at most, each of `size` entries."""
+    return codec.made(CODECS).max_bytes(size) * (1 + len(local.made(LOCAL).sends))
 
 
 Step = tuple[Federation, list[Effect]]

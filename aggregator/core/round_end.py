@@ -1,7 +1,6 @@
 """How a round ends: when it closes, and what follows its model, or that there is none. Pure."""
 
 from dataclasses import replace
-from typing import Literal
 
 from aggregator.aggregation.figures import speaking_for, suffice
 from aggregator.core import effects as do
@@ -13,6 +12,7 @@ from aggregator.core.attempts import again, draw
 from aggregator.core.federation import Federation, Phase, Step
 from aggregator.core.isolation import isolate
 from aggregator.core.per_device import Devices, PerDevice
+from aggregator.phases.phase import phase_of
 from fedge.wire.messages.fields import detail_of
 from fedge.wire.reasons import Reason
 
@@ -68,7 +68,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         failing=Devices(),
         turned_away=Devices(),
     )
-    if state.kind == "train" and (text := story.missing(state.stopping, state.progress)) is not None:
+    if phase_of(state.kind).trains and (text := story.missing(state.stopping, state.progress)) is not None:
         effects.append(do.Log("warning", f"round {state.round}: {text}"))
     why = finished(state)
     if why is not None and not _can_be_measured(state, count):
@@ -76,7 +76,7 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         effects.append(do.Complete(why))
     else:
         following = state.round._replace(round=state.round.round + 1)
-        kind: Literal["train", "evaluate"] = "train" if why is None else "evaluate"
+        kind = "train" if why is None else "evaluate"
         state = replace(state, round=following, kind=kind, phase=Phase.PREPARING, cohorts=())
         state, more = draw(state)
         effects += more
@@ -135,7 +135,7 @@ def finished(state: Federation) -> str | None:
 
 def _can_be_measured(state: Federation, count: int) -> bool:
     """Whether the newest model, made by so many devices, is one that those who are online can measure."""
-    if state.kind != "train" or state.progress.best is None:
+    if not phase_of(state.kind).trains or state.progress.best is None:
         return False
     asking = replace(state, kind="evaluate", round=state.round._replace(round=state.round.round + 1))
     able = sum(may_count(asking, d) and not patience.is_given_up(asking, d) for d in state.online)

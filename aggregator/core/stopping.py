@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from aggregator.phases.phase import phase_of
+
 FigureName = Literal["loss", "accuracy", "rmse", "mae"]
 
 
@@ -131,7 +133,7 @@ def progress_of(history: Iterable[tuple[str, Mapping[str, float]]], by: FigureNa
     """The progress of a generation's closed rounds after its first: kind and summary of each, in order."""
     progress = Progress(by)
     for kind, summary in history:
-        progress = progress.after(summary) if kind == "train" else progress.after_measuring(summary)
+        progress = phase_of(kind).progress(progress, summary)
     return progress
 
 

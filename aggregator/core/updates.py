@@ -9,6 +9,7 @@ from aggregator.core.admission import Admitted, Terms, admit
 from aggregator.core.federation import Federation, Phase, Step
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
 from aggregator.core.verdicts import Answer
+from aggregator.phases.phase import phase_of
 from fedge.wire.frames import Refused
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import Metrics
@@ -75,12 +76,14 @@ def _terms(state: Federation) -> Terms:
     return Terms(
         round=state.round,
         kind=state.kind,
-        base=state.model.digest if state.kind != "survey" and state.model else state.task.digest,
+        base=phase_of(state.kind).base(state.task, state.model),
         weights=state.weights,
         task=state.task_message,
         cohorts=state.cohorts,
         max_samples=state.max_samples,
         codec=state.plan.codec,
+        codec_options=state.plan.codec_options or {},
+        sends=state.parts.sends,
         start=state.base,
         furthest=state.furthest,
     )

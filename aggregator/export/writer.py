@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation.generations import task_of
-from aggregator.aggregation.outcome import vector_of
+from aggregator.aggregation.models import vector_of
 from aggregator.aggregation.probes import Samples
 from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
 from aggregator.core.federation import Federation, Phase

@@ -11,6 +11,7 @@
 | answers  | one row a device and round: the verdict on its update, n_k, and its metrics           |
 | frames   | the bytes of updates, as they came: first a spool, then what the mean is computed of  |
 | contents | tasks and models by digest                                                            |
+| states   | what the server optimizer remembers after a round                                     |
 | slots    | which content lies in which retained slot at the broker                               |
 | devices  | what each device last said of itself, and how often it was refused                    |
 """

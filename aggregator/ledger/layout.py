@@ -76,6 +76,13 @@ ALTER TABLE devices ADD COLUMN declined_for TEXT;
 ALTER TABLE devices ADD COLUMN declined_at REAL
 """,
     "ALTER TABLE devices ADD COLUMN uses BLOB",
+    """
+ALTER TABLE rounds ADD COLUMN parts TEXT;
+CREATE TABLE states (
+    generation INTEGER NOT NULL, round INTEGER NOT NULL, part TEXT NOT NULL, data BLOB NOT NULL,
+    digest BLOB NOT NULL, PRIMARY KEY (generation, round)
+)
+""",
 )
 """The layouts, from the first on; see docs/state.md."""
 NAMES_RULES = 4
@@ -90,6 +97,8 @@ TELLS_DECLINES = 9
 """The first layout whose rounds have a quorum of their own, and whose devices decline since a moment."""
 TELLS_USES = 10
 """The first layout whose devices may predict with another model than they hold."""
+NAMES_PARTS = 11
+"""The first layout whose rounds name the parts of their algorithm, and with states of server optimizers."""
 ORDER = "order"
 """The mark with the name of the order that the newest generation was begun by."""
 UNWIPED = "unwiped"

@@ -28,6 +28,8 @@ class OpenRound:
     elapsed_s: float
     quorum: int | None = None
     """The updates that it takes, where the rule is a share of the devices."""
+    parts: str | None = None
+    """The parts of its algorithm, as `aggregator.core.parts` reads them; None: none are known."""
 
 
 @dataclass(frozen=True)

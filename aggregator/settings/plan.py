@@ -1,11 +1,11 @@
 """`[plan]` of `federation.toml`."""
 
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, field_validator, model_validator
 
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.registry import CODECS, LOCAL
+from fedge.algorithms.registry import CODECS, LOCAL, Registry
 from fedge.service.settings import number_of
 
 
@@ -13,6 +13,9 @@ class PlanSection(Plan):
     """`[plan]`: what a chosen device does in a round (see `fedge.algorithms.plan`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    PARTS: ClassVar[dict[str, Registry[Any]]] = {"codec_options": CODECS, "local_options": LOCAL}
+    """Where the parts are that may be named, by the key under which their options are said."""
 
     _numbers = field_validator("*", mode="before")(number_of)
 

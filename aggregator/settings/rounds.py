@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from aggregator.schedules.schedule import SCHEDULES
 from fedge.service.settings import Section, number_of
 
 
@@ -26,6 +27,16 @@ class RoundsSection(Section):
     updates or more; 0: as any number."""
     max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
     """How much an n_k counts at most, in median n_k of its round; 0: whatever a device says is believed."""
+
+    schedule: str = "synchronous"
+    """When rounds open and close: a file in `aggregator/schedules`."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _known(cls, schedule: str) -> str:
+        if schedule not in (names := SCHEDULES.names()):
+            raise ValueError(f"unknown schedule {schedule!r}; known: {', '.join(names)}")
+        return schedule
 
     @field_validator("quorum", mode="before")
     @classmethod

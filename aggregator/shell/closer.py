@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from aggregator.aggregation.mean import Unusable
-from aggregator.aggregation.outcome import ClosingJob, Computed, compute
-from aggregator.aggregation.survey import Unmeasured
+from aggregator.aggregation.job import ClosingJob, Outcome
+from aggregator.aggregation.outcome import compute
 from aggregator.ledger.reading import LedgerReader, read_only
 from fedge.service.failpoints import after, before
 from fedge.service.liveness import Pulse
@@ -29,7 +28,7 @@ class Closed:
     """What became of a job; an error is for the loop to die of, as if it had computed by itself."""
 
     job: ClosingJob
-    outcome: Computed | Unmeasured | Unusable | BaseException
+    outcome: Outcome | BaseException
 
 
 class Cancelled(Exception):  # noqa: N818 (an outcome)

@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from aggregator.aggregation.mean import Unusable, read_update
-from aggregator.aggregation.outcome import ClosingJob, Computed, blob_of, job_of, progress_after, save
+from aggregator.aggregation.aggregate import Unusable
+from aggregator.aggregation.job import ClosingJob, Computed, Unmade
+from aggregator.aggregation.models import blob_of
+from aggregator.aggregation.outcome import job_of, save
 from aggregator.aggregation.probes import Samples
 from aggregator.aggregation.survey import Unmeasured
+from aggregator.aggregation.updates import read_update
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core import participation, rounds
+from aggregator.core import participation
 from aggregator.core.advice import Sizes, propose
 from aggregator.core.effects import Effect
 from aggregator.core.events import Event
@@ -27,6 +30,8 @@ from aggregator.core.verdicts import Verdict
 from aggregator.export import writer
 from aggregator.export.writer import Exported, Job
 from aggregator.ledger.writing import Ledger
+from aggregator.phases.phase import phase_of
+from aggregator.schedules.schedule import SCHEDULES
 from aggregator.shell.closer import Closed
 from aggregator.shell.counters import Now, Tally
 from aggregator.shell.intake import Intake, allowance_of, counted_as
@@ -124,6 +129,7 @@ class Runtime:
         self._tally = tally or Tally()
         self._signer = signer
         self._samples = samples
+        self._schedule = SCHEDULES.make(settings.rounds.schedule)
         self._topics = Topics(settings.federation.name)
         self._closing: ClosingJob | None = None
         """Whose result is waited for: that of any other job comes too late."""
@@ -138,7 +144,7 @@ class Runtime:
 
     def due_s(self) -> float:
         """When `turn` wants to be called next, even if nothing happens."""
-        return rounds.due_s(self._state)
+        return self._schedule.due_s(self._state)
 
     def now(self) -> Now:
         """The present, for those who only look on, from any thread."""
@@ -151,7 +157,9 @@ class Runtime:
     def begin(self) -> None:
         """Take up where the ledger stands."""
         with self._ledger.transaction():
-            self._state, effects = rounds.start(self._state, self._now_s())
+            self._state, effects = self._schedule.start(self._state, self._now_s())
+            if self._state.phase is not Phase.DONE:
+                self._ledger.save_parts(self._state.round, self._state.parts.text())
             self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
             self._tally.brought = {}
             for _, summary in self._ledger.history(self._state.round.generation)[-2:]:
@@ -244,7 +252,7 @@ class Runtime:
                 yield from self._step(event)
 
     def _step(self, event: Event) -> Iterator[Effect]:
-        before, (self._state, effects) = self._state, rounds.step(self._state, event)
+        before, (self._state, effects) = self._state, self._schedule.step(self._state, event)
         self._tally.step(before, event, effects)
         yield from self._durable(effects)
 
@@ -324,17 +332,15 @@ class Runtime:
         now_s = self._now_s()
         match closed.outcome:
             case Computed() as computed:
-                progress = progress_after(job, computed, self._state.progress)
+                phase = phase_of(job.kind)
+                progress = phase.progress(self._state.progress, computed.summary)
                 seconds = now_s - self._round_began_s
                 save(self._ledger, job, computed, seconds, self._settings.state, progress)
                 summary = self._ledger.summary(job.round)
                 self._round_began_s = now_s
                 self._tally.closed(summary)
-                usual = self._state.usual
-                if job.kind == "survey":
+                if computed.task_data is not None:
                     log.info("round %s: %s", job.round, self._advice(computed))
-                if job.kind == "train":
-                    usual = usual.after(summary)
                 return on.RoundClosed(
                     now_s,
                     job.round,
@@ -343,10 +349,10 @@ class Runtime:
                     computed.model,
                     progress,
                     computed.vector,
-                    usual,
+                    phase.usual(self._state.usual, summary),
                 )
-            case Unmeasured() as unmeasured:
-                return on.CloseFailed(now_s, job.round, str(unmeasured))
+            case Unmeasured() | Unmade() as nothing:
+                return on.CloseFailed(now_s, job.round, str(nothing))
             case Unusable() as unusable:
                 return on.MeanUnusable(now_s, job.round, unusable.devices, str(unusable))
             case error:
@@ -398,6 +404,7 @@ class Runtime:
                 self._ledger.save_missed(device, missed)
             case do.SaveRound(round_id, kind, attempt, cohorts, quorum):
                 self._ledger.save_round(round_id, kind, attempt, cohorts, time.time(), quorum)
+                self._ledger.save_parts(round_id, self._state.parts.text())
             case do.SaveElapsed(round_id, elapsed_s):
                 self._ledger.save_elapsed(round_id, elapsed_s)
 

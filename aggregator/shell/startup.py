@@ -6,19 +6,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 from aggregator.aggregation.generations import Return, begin, go_back, require_same, task_of
-from aggregator.aggregation.outcome import weights_of
+from aggregator.aggregation.models import read_model, weights_of
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
 from aggregator.core.federation import Federation, Phase, Rules
+from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.proposals import kept
 from aggregator.core.stopping import Stopping, progress_of
 from aggregator.core.takeover import TakeUp
 from aggregator.core.usual import Usual
-from aggregator.ledger.layout import MEASURES
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import Life, OpenRound
 from aggregator.ledger.writing import Ledger
@@ -30,6 +30,7 @@ from fedge.service.systemd import Watchdog
 from fedge.storage.atomic_files import quarantine
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
+from fedge.wire.messages.frame import Blob
 
 log = logging.getLogger("fedge.aggregator")
 
@@ -167,6 +168,11 @@ def _load(
     if changed := kept(task, settings.task(), settings.model.clip):
         log.warning("%s", changed)
     answers = {} if done else ledger.answers(round_id)
+    parts = settings.parts()
+    if model is not None:
+        _require_vectors(ledger, model, parts)
+    if saved is not None and any(answer.verdict == "admitted" for answer in answers.values()):
+        _require_same_encoding(saved, parts)
     partials = ledger.partials()
     return Federation(
         rules=Rules(
@@ -190,6 +196,8 @@ def _load(
         task=blobs[task_digest],
         task_message=task,
         weights=task.network.schema.size,
+        rule=parts.rule,
+        server=parts.server,
         clip=settings.model.clip or None,
         model=model,
         base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
@@ -214,8 +222,40 @@ def _load(
     )
 
 
-def _kind(round_id: RoundId, saved: OpenRound | None) -> Literal["survey", "train", "evaluate"]:
-    """What the open round asks for, or the last one did: one that only measures says so in the ledger."""
+def _require_vectors(ledger: LedgerReader, model: Blob, parts: Parts) -> None:
+    """Raise a ConfigError if the newest model lacks a vector that the local algorithm needs."""
+    there = read_model(ledger, model.digest).vectors or {}
+    if lacks := ", ".join(sorted(set(parts.hands_on) - there.keys())):
+        raise ConfigError(
+            f"[plan] local: {parts.local.name!r} needs {lacks} with the model, and the model of this "
+            "generation has none: change it back, or begin anew with "
+            "`fedge-aggregator new-generation --keep-model`"
+        )
+
+
+def _require_same_encoding(saved: OpenRound, parts: Parts) -> None:
+    """Raise a ConfigError if updates of the open round were admitted that are read in another way now."""
+    try:
+        before = Parts.read(saved.parts)
+    except ValueError as error:
+        raise DamagedState(f"the parts of round {saved.round} are damaged: {error}") from None
+    changed = [
+        f"[plan] {key}: {was.name} {was.options}"
+        for key, was, now in (
+            ("codec", before.codec, parts.codec),
+            ("local", Part(before.local.name), Part(parts.local.name)),
+        )
+        if was != now
+    ]
+    if changed:
+        raise ConfigError(
+            f"round {saved.round} is open, and its updates are of {' and of '.join(changed)}: change it back "
+            "until that round is closed, or begin with `fedge-aggregator new-generation --keep-model`"
+        )
+
+
+def _kind(round_id: RoundId, saved: OpenRound | None) -> str:
+    """What the open round asks for, or the last one did, by the name of its phase."""
     if round_id.round == 0:
         return "survey"
-    return "evaluate" if saved is not None and saved.kind == MEASURES else "train"
+    return saved.kind if saved is not None else "train"

@@ -58,6 +58,8 @@ class Entry(Generic[P]):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             what = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                what = f"unknown option; accepted: {', '.join(self.options.model_fields) or 'none'}"
             raise ValueError(f"{self.kind} {self.name!r}: {where}: {what}") from None
         return self.make(options) if self.options.model_fields else self.make()
 

@@ -12,12 +12,10 @@ from fedge.wire.messages.manifest import Cohort
 
 
 def chosen(cohort: Cohort, generation: int, round: int, attempt: int, device: str) -> bool:  # noqa: A002
-    """Whether `device` takes part: it is named, or its hash is below floor(fraction · 2⁶⁴).
+    """Whether `device` takes part: its hash is below floor(fraction · 2⁶⁴).
 
     The hash is the first 8 bytes, big-endian, of SHA-256(`generation|round|attempt|seed|device`).
     """
-    if cohort.devices is not None:
-        return device in cohort.devices
     text = f"{generation}|{round}|{attempt}|{cohort.seed}|{device}"
     drawn = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     # Scaling by a power of two is exact, so int() is the floor; at fraction 1 it is above every hash.

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
+from fedge.algorithms.registry import Registry
 from fedge.service.explain import members
 from fedge.service.settings import FileSettings
 from fleet.pki.settings import RegistrarSettings
@@ -110,6 +111,8 @@ class _Page:
         if len(members) == 1:
             yield f"\n{_sentence(members[0])}\n"
             yield from self.fields(members[0].model_fields, path)
+            for key, registry in getattr(members[0], "PARTS", {}).items():
+                yield from self._parts(registry, (*path, key) if key else path)
             return
         first, *others = (member.model_fields for member in members)
         shared = [key for key in first if all(repr(first[key]) == repr(other.get(key)) for other in others)]
@@ -120,6 +123,18 @@ class _Page:
             yield f"\n{_sentence(member)}\n"
             own = {key: field for key, field in member.model_fields.items() if key not in shared}
             yield from self.fields(own, path)
+
+    def _parts(self, registry: Registry[Any], path: tuple[str, ...]) -> Iterator[str]:
+        """The parts that a table may name, and what each can be told at `path`."""
+        yield f"\nParts of the kind `{registry.kind}`, besides those of `extensions`:\n\n"
+        told = [registry.entries()[name] for name in registry.names()]
+        for entry in told:
+            about = _line((entry.make.__doc__ or "").partition("\n\n")[0])
+            yield f"- `{entry.name}`: {about}{'' if entry.options.model_fields else ' It has no options.'}\n"
+        for entry in told:
+            if entry.options.model_fields:
+                yield f"\nOptions of `{entry.name}`:\n"
+                yield from self.fields(entry.options.model_fields, path)
 
 
 def _entry(model: type[BaseModel]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent.data.scoring import scores_of
-from aggregator.aggregation.outcome import vector_of
+from aggregator.aggregation.models import vector_of
 from aggregator.ledger.reading import read_only
 from fedge.data.scores import Classification, Regression
 from fedge.nn import Network

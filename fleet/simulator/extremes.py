@@ -169,7 +169,7 @@ def _tables(limits: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tup
     most = limits["maxProperties"]
     ((names, part),) = limits["patternProperties"].items()
     longest = max((text for text in TEXTS if re.search(names, text)), key=len)
-    yield {}, True
+    yield {}, limits.get("minProperties", 0) == 0
     for value, inside in _values(part, known):
         yield from (({name: value}, inside) for name in METRICS)
         yield {f"{longest[:-2]}{i:02}": value for i in range(most)}, inside

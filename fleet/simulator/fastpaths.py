@@ -14,10 +14,11 @@ from typing import Any
 import agent.shell.runtime  # noqa: F401 (with all that it imports)
 import fedge.wire.topics
 from fedge.storage.atomic_files import atomic_write
-from fedge.wire.messages.message import unpack
+from fedge.wire.messages.message import unpack, unpack_one_of
 
 decode = lru_cache(maxsize=None)(unpack)
 """As that, once for all who read the same bytes; nobody changes what comes of them."""
+decode_one_of = lru_cache(maxsize=None)(unpack_one_of)
 parse = lru_cache(maxsize=None)(fedge.wire.topics.parse)
 """As `fedge.wire.topics.parse`."""
 check_id = lru_cache(maxsize=None)(fedge.wire.topics._check_id)
@@ -38,6 +39,7 @@ def write(path: Path, data: bytes) -> None:
 
 _WAYS = {
     "unpack": (unpack, decode),
+    "unpack_one_of": (unpack_one_of, decode_one_of),
     "replace": (dataclasses.replace, replace),
     "atomic_write": (atomic_write, write),
 }
@@ -63,5 +65,6 @@ def taken() -> Iterator[None]:
         for names, name, long, _ in _USED:
             names[name] = long
         decode.cache_clear()
+        decode_one_of.cache_clear()
         parse.cache_clear()
         check_id.cache_clear()

@@ -1,4 +1,4 @@
-"""The mean of a round by the words of its laws: the slow twin of `aggregator.aggregation.mean` and its rules.
+"""The mean of a round by the words of its laws: the slow twin of `aggregator.aggregation.aggregate`.
 
 It has nothing in common with these but the laws: lists of Python's own floats, one update after the other.
 Only what a network computes it asks `fedge.nn`, as everybody does.

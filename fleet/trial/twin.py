@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agent.data.dataset import Dataset
 from agent.data.moments import measured
-from aggregator.aggregation.outcome import first_weights
+from aggregator.aggregation.models import first_weights
 from aggregator.aggregation.survey import EXACT, Measured, Unmeasured, standardize
 from fedge.algorithms.local.sgd import never, train
 from fedge.algorithms.local.shuffling import generator

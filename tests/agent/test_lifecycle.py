@@ -60,7 +60,7 @@ def manifest(round_: int = 1, *, chosen: bool = True, **fields: Any) -> Manifest
             "task": blob(f"task {generation}"),
             "model": None if survey else blob(f"model {generation}.{round_}"),
             "plan": None if survey else Plan(),
-            "cohort": Cohort(fraction=1.0, seed=1, devices=("pi",) if chosen else ("another",)),
+            "cohort": Cohort(fraction=1.0 if chosen else 1e-12, seed=1),
             "seconds_left": 60.0,
             **fields,
         }

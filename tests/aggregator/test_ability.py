@@ -1,5 +1,6 @@
 """Who cannot do what a round requires is neither awaited nor admitted, and the operator is told."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from aggregator.core.effects import Effect
 from aggregator.core.federation import Federation
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.writing import Ledger
+from fedge.algorithms.codecs.float32 import Float32
 from fedge.algorithms.plan import Plan
+from fedge.algorithms.registry import Entry, registered
 from fedge.nn.spec import Dense, NetworkSpec, Standardize
 from fedge.wire.capabilities import BASE, can
 from fedge.wire.messages.frame import Frame
@@ -35,6 +38,13 @@ from tests.aggregator.stories import (
 
 NEW = tuple(sorted(can() | {"codec:topk"}))
 TOPK = Plan(codec="topk")
+
+
+@pytest.fixture(autouse=True)
+def _known_here() -> Iterator[None]:
+    """The aggregator's own plan names nothing that it lacks itself."""
+    with registered(Entry("codec", "topk", Float32)):
+        yield
 
 
 def able(**changes: object) -> Status:

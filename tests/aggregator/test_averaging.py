@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.aggregation.mean import Mean, Unusable, Updates, bounded_mean, mean_of, usable_mean
-from aggregator.aggregation.outcome import Averaged, ClosingJob, averaged
+from aggregator.aggregation.aggregate import Aggregate, Unusable, aggregate, mean_of, usable
+from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.probes import ROWS, Trial, probes
+from aggregator.aggregation.updates import Updates
 from aggregator.ledger.writing import Ledger
+from aggregator.phases.train import Averaged, averaged
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors
 from fedge.nn import Network
@@ -51,9 +53,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def closed(
     ledger: Ledger, *messages: Update, factors: Factors = USUAL, trial: Trial = TRIAL
-) -> Mean | Unusable:
+) -> Aggregate | Unusable:
     admit(ledger, *messages)
-    return usable_mean(Updates(ledger, ROUND, P), BASE, factors, trial)
+    return usable(Updates(ledger, ROUND, P), BASE, factors, trial.passes)
 
 
 def caused(ledger: Ledger, *messages: Update, trial: Trial = TRIAL) -> set[str]:
@@ -71,7 +73,7 @@ def test_where_nothing_is_bounded_the_mean_is_that_without_bounds_to_the_bit(
 ) -> None:
     with ledger_in(tmp_path_factory.mktemp("ledger")) as ledger:
         admit(ledger, *honest(count, seed))
-        found = bounded_mean(Updates(ledger, ROUND, P), BASE, USUAL)
+        found = aggregate(Updates(ledger, ROUND, P), BASE, USUAL)
         vector, samples = mean_of(ledger, ROUND, P)
         assert (found.vector.tobytes(), sum(found.samples)) == (vector.tobytes(), samples)
 
@@ -82,7 +84,7 @@ def test_the_set_decides_and_not_the_order_of_arrival(tmp_path: Path) -> None:
     for seed in range(3):
         with ledger_in(tmp_path / str(seed)) as ledger:
             found = closed(ledger, *Random(seed).sample(messages, len(messages)))
-            assert isinstance(found, Mean)
+            assert isinstance(found, Aggregate)
             vectors.add(found.vector.tobytes())
     assert len(vectors) == 1
 
@@ -120,7 +122,7 @@ def test_clipping_holds_one_update_at_a_time(tmp_path: Path) -> None:
                 vector = np.full(size, 1.0 + 1e6 * (i % 5 == 0))
                 admit(ledger, sent(f"pi-{i}", vector), pieces=20)
             tracemalloc.start()
-            found = bounded_mean(Updates(ledger, ROUND, size), base, USUAL)
+            found = aggregate(Updates(ledger, ROUND, size), base, USUAL)
             top = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert min(found.bounds.scales) < 1
@@ -189,7 +191,7 @@ def test_of_few_the_one_that_is_unusable_alone_is_the_cause(ledger: Ledger, valu
 
 def test_of_five_it_is_clipped_and_nobody_is_set_aside(ledger: Ledger) -> None:
     found = closed(ledger, *honest(4), far(samples=300))
-    assert isinstance(found, Mean)
+    assert isinstance(found, Aggregate)
     assert TRIAL.passes(found.vector)
 
 
@@ -214,7 +216,7 @@ def test_what_is_unusable_only_together_is_left_out_by_its_norm(tmp_path: Path) 
     quiet = [sent(f"pi-{i}", np.zeros(size)) for i in range(2)]
     with ledger_in(tmp_path) as ledger:
         admit(ledger, sent("first", first), sent("second", second), *quiet)
-        found = usable_mean(Updates(ledger, ROUND, size), base, USUAL, trial)
+        found = usable(Updates(ledger, ROUND, size), base, USUAL, trial.passes)
     assert found == Unusable(("first",)), "the longest difference"
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregator.aggregation.admitted_surveys import surveyed
+from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.beginnings import begin_with, spans
 from aggregator.aggregation.generations import Return, beginning_of, go_back, require_wishable, story
-from aggregator.aggregation.mean import mean_of
-from aggregator.aggregation.outcome import blob_of, first_weights, model_message, surveyed, weights_of
+from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
 from aggregator.aggregation.replay import replay
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
@@ -205,12 +206,13 @@ def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> N
 def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     place.ledger.close()
     with closing(sqlite3.connect(place.path)) as db:
-        for column in ("task", "forgotten", "quorum"):
+        for column in ("task", "forgotten", "quorum", "parts"):
             db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
         for column in ("missed", "missed_in", "declined_for", "declined_at", "uses"):
             db.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         db.execute("DROP TABLE beginnings")
         db.execute("DROP TABLE marks")
+        db.execute("DROP TABLE states")
         db.execute("PRAGMA user_version = 5")
         db.execute(f"PRAGMA application_id = {0x46650000 + 5}")
         db.commit()

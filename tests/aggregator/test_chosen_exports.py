@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from aggregator.aggregation import outcome
-from aggregator.aggregation.outcome import blob_of, model_message
+from aggregator.aggregation.models import blob_of, model_message
 from aggregator.core.choice import How, choose
 from aggregator.core.federation import Federation, Phase
 from aggregator.core.stopping import Progress, progress_of

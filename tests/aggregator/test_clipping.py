@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation import survey as surveys
-from aggregator.aggregation.outcome import ClosingJob, Computed, blob_of, compute, job_of, save
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.models import blob_of
+from aggregator.aggregation.outcome import compute, job_of, save
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.survey import standardize
 from aggregator.config import FederationSettings

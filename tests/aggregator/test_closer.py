@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import aggregator.aggregation.mean
-from aggregator.aggregation.mean import mean_of
-from aggregator.aggregation.outcome import ClosingJob, Computed, blob_of, model_message
+import aggregator.aggregation.updates
+import fedge.algorithms.rules.mean
+from aggregator.aggregation.aggregate import mean_of
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.models import blob_of, model_message
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
@@ -84,8 +86,9 @@ class Held:
     def __init__(self, patch: pytest.MonkeyPatch, step: str) -> None:
         self.times = 0
         self.begun, self.go_on = threading.Event(), threading.Event()
-        self._step = getattr(aggregator.aggregation.mean, step)
-        patch.setattr(aggregator.aggregation.mean, step, self)
+        module = aggregator.aggregation.updates if step == "read_update" else fedge.algorithms.rules.mean
+        self._step = getattr(module, step)
+        patch.setattr(module, step, self)
 
     def __call__(self, *arguments: Any) -> Any:
         self.times += 1
@@ -153,7 +156,7 @@ def test_what_a_rule_dies_of_is_posted_and_the_thread_lives(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(aggregator.aggregation.mean, "finish", wrong)
+        patch.setattr(fedge.algorithms.rules.mean, "finish", wrong)
         assert office.error() is error
     assert error.__traceback__ is not None
     office.closer.submit(JOB)
@@ -203,7 +206,7 @@ ENDS_IN_THE_MIDDLE = """
 import sys, threading
 from pathlib import Path
 import numpy as np
-import aggregator.aggregation.mean, aggregator.shell.closer
+import aggregator.shell.closer, fedge.algorithms.rules.mean
 from tests.aggregator.test_closer import JOB
 
 begun = threading.Event()
@@ -215,7 +218,7 @@ def endless(_whole):
         begun.set()
 
 aggregator.shell.closer.LAST_WAIT_S = 0.1
-aggregator.aggregation.mean.finish = endless
+fedge.algorithms.rules.mean.finish = endless
 closer = aggregator.shell.closer.Closer(Path(sys.argv[1]), print)
 closer.submit(JOB)
 begun.wait()

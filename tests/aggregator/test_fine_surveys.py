@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation import survey as surveys
-from aggregator.aggregation.outcome import ClosingJob, Computed, compute, job_of, save
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.outcome import compute, job_of, save
 from aggregator.aggregation.reparametrization import fold
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.survey import Measured, outliers, standardize

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aggregator.aggregation.outcome import first_weights
+from aggregator.aggregation.models import first_weights
 from aggregator.core.usual import Usual
 from aggregator.settings.rounds import RoundsSection
 from fedge.algorithms.local.sgd import train

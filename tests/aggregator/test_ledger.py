@@ -28,7 +28,7 @@ from tests.aggregator.stories import blob, decline, digest_of, frames, status, u
 
 ROOT = Path(__file__).parents[2]
 LIFE = Life(b"l" * 16, 1, "{}")
-COHORTS = (Cohort(fraction=0.1, seed=2**63 - 1), Cohort(fraction=0.2, seed=0, devices=("a", "b")))
+COHORTS = (Cohort(fraction=0.1, seed=2**63 - 1), Cohort(fraction=0.2, seed=0))
 
 
 @pytest.fixture

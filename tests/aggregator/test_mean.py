@@ -10,12 +10,10 @@ from hypothesis.extra.numpy import arrays
 
 from fedge.algorithms.rules.mean import (
     BLOCK,
-    LANES,
     MAX_SAMPLES,
     Contribution,
     Partial,
     finish,
-    merge,
     order,
     partial,
 )
@@ -36,16 +34,6 @@ def fleets(weight: st.SearchStrategy[float] = ANY_WEIGHT) -> st.SearchStrategy[l
     vector = arrays(np.float32, P, elements=weight)
     contribution = st.builds(Contribution, st.sampled_from(DEVICES), SAMPLES, vector)
     return st.lists(contribution, min_size=1, max_size=30, unique_by=lambda c: c.device)
-
-
-@st.composite
-def divisions(draw: st.DrawFn, lanes: range = LANES) -> list[range]:
-    """Aligned ranges that together are all lanes: what each of some workers owns."""
-    if len(lanes) == 1 or not draw(st.booleans()):
-        return [lanes]
-    middle = (lanes.start + lanes.stop) // 2
-    halves = range(lanes.start, middle), range(middle, lanes.stop)
-    return [part for half in halves for part in draw(divisions(half))]
 
 
 def in_order(contributions: list[Contribution]) -> list[Contribution]:
@@ -85,25 +73,20 @@ def test_the_mean_is_the_reference_to_the_last_bit_in_any_order_of_arrival(fleet
 
 
 @PROPERTY
-@given(fleets(), divisions(), st.randoms(use_true_random=False))
-def test_no_division_of_the_lanes_among_workers_changes_a_bit(fleet, division, random) -> None:
-    parts = [partial((c for c in in_order(fleet) if lane_of(c.device) in lanes), lanes) for lanes in division]
-    random.shuffle(parts)
-    vector, n = finish(merge(parts))
-    _, expected, samples = reference(fleet)
-    assert vector.tobytes() == expected.tobytes()
-    assert n == samples
-
-
-@PROPERTY
-@given(fleets(), divisions())
-def test_merging_in_between_changes_no_bit(fleet, division) -> None:
-    parts = [partial((c for c in in_order(fleet) if lane_of(c.device) in lanes), lanes) for lanes in division]
-    low = [part for part in parts if part.lanes.stop <= 128]
-    high = [part for part in parts if part.lanes.start >= 128]
-    if low and high:
-        parts = [merge(low), merge(high)]
-    assert merge(parts).total.tobytes() == reference(fleet)[0].tobytes()
+@given(fleets(), st.integers(0, 8))
+def test_a_node_is_the_sum_of_its_halves_whoever_has_computed_them(fleet, depth) -> None:
+    """So workers may own aligned ranges of lanes, and no bit changes."""
+    nodes = []
+    for start in range(0, 256, 256 >> depth):
+        lanes = range(start, start + (256 >> depth))
+        of_it = (c for c in in_order(fleet) if lane_of(c.device) in lanes)
+        nodes.append(partial(of_it, lanes).total)
+    while len(nodes) > 1:
+        nodes = [
+            right if left is None else left if right is None else left + right
+            for left, right in zip(nodes[::2], nodes[1::2], strict=True)
+        ]
+    assert nodes[0].tobytes() == reference(fleet)[0].tobytes()
 
 
 @PROPERTY
@@ -199,13 +182,6 @@ def test_memory_does_not_grow_with_the_number_of_updates() -> None:
     assert peak <= (8 + 2) * 8 * p + 8 * BLOCK
 
 
-def test_a_partial_sum_is_a_value() -> None:
-    low, high = (Partial(lanes, 1, np.ones(2)) for lanes in (range(0, 128), range(128, 256)))
-    for _ in range(2):
-        np.testing.assert_array_equal(merge([low, high]).total, [2, 2])
-    np.testing.assert_array_equal([low.total, high.total], np.ones((2, 2)))
-
-
 W = np.ones(2, dtype=np.float32)
 FIRST, SECOND = sorted(("pi-1", "pi-2"), key=order)
 
@@ -246,26 +222,6 @@ def test_only_nodes_of_the_tree_have_partial_sums(lanes: range) -> None:
         partial([], lanes)
     with pytest.raises(ValueError, match="is not aligned"):
         Partial(lanes, 0, None)
-
-
-@pytest.mark.parametrize(
-    ("ranges", "text"),
-    [
-        ([], "nothing to merge"),
-        ([range(0, 64), range(128, 256)], "a gap or an overlap"),
-        ([range(0, 128), range(0, 128), range(128, 256)], "a gap or an overlap"),
-        ([range(0, 256), range(128, 256)], "a gap or an overlap"),
-        ([range(64, 128), range(128, 256)], "is not aligned"),
-    ],
-)
-def test_partial_sums_with_gaps_or_overlaps_do_not_merge(ranges: list[range], text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        merge(Partial(lanes, 0, None) for lanes in ranges)
-
-
-def test_sums_of_different_lengths_do_not_merge() -> None:
-    with pytest.raises(ValueError, match=r"\(2,\).*\(3,\)"):
-        merge([Partial(range(0, 128), 1, np.ones(2)), Partial(range(128, 256), 1, np.ones(3))])
 
 
 def test_there_is_no_mean_of_some_lanes_only() -> None:

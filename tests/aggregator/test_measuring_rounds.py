@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.beginnings import begin_with
 from aggregator.aggregation.generations import Return, beginning_of, require_wishable
-from aggregator.aggregation.mean import mean_of
-from aggregator.aggregation.outcome import ClosingJob, Computed, compute, progress_after, save
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.outcome import compute, save
 from aggregator.aggregation.replay import replay
 from aggregator.core import effects as do
 from aggregator.core import events as on
@@ -18,6 +19,7 @@ from aggregator.core.admission import Admitted, admit
 from aggregator.core.stopping import Progress
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.records import Life
+from aggregator.phases.phase import phase_of
 from aggregator.settings.state import StateSection
 from fedge.errors import DataError
 from fedge.wire.capabilities import can
@@ -254,7 +256,14 @@ def measure(
             place.ledger.save_answer(here, device, answer)
         computed = compute(place.ledger, job)
         assert isinstance(computed, Computed)
-        save(place.ledger, job, computed, 1.0, StateSection(), progress_after(job, computed, Progress()))
+        save(
+            place.ledger,
+            job,
+            computed,
+            1.0,
+            StateSection(),
+            phase_of(job.kind).progress(Progress(), computed.summary),
+        )
     return job
 
 

@@ -11,23 +11,18 @@ from random import Random
 import numpy as np
 import pytest
 
-from aggregator.aggregation.mean import read_update
-from aggregator.aggregation.outcome import (
-    OUTLYING_LOGGED,
-    Averaged,
-    ClosingJob,
-    Computed,
-    averaged,
-    compute,
-    first_weights,
-    save,
-    surveyed,
-)
+from aggregator.aggregation.admitted_surveys import surveyed
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.models import first_weights
+from aggregator.aggregation.outcome import compute, save
 from aggregator.aggregation.survey import Measured, Unmeasured, check, standardize
+from aggregator.aggregation.updates import read_update
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
+from aggregator.phases.survey import OUTLYING_LOGGED
+from aggregator.phases.train import Averaged, averaged
 from aggregator.settings.state import StateSection
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.rules.bounds import Factors

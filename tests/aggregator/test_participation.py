@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.__main__ import main
-from aggregator.aggregation.outcome import ClosingJob, Computed, compute, job_of, save
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.outcome import compute, job_of, save
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core.participation import Participation, last_of

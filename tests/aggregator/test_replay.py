@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.aggregation.mean import Updates, bounded_mean, mean_of
-from aggregator.aggregation.outcome import blob_of, first_weights, model_message, surveyed, weights_of
+from aggregator.aggregation.admitted_surveys import surveyed
+from aggregator.aggregation.aggregate import aggregate, mean_of
+from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.updates import Updates
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
@@ -98,7 +100,7 @@ def bounded_round(ledger: Ledger, round_id: RoundId, factors: Factors) -> None:
         for device, (samples, vector) in sent.items():
             body = float32.encode(vector.astype(np.float32))
             admit(ledger, update(device, round_id, samples=samples, body=body))
-        found = bounded_mean(Updates(ledger, round_id, P), base, factors)
+        found = aggregate(Updates(ledger, round_id, P), base, factors)
         close(ledger, round_id, found.vector, factors=factors)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.aggregation.outcome import ClosingJob
+from aggregator.aggregation.job import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.presence import LeaderCheck

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aggregator.aggregation.generations import Return
-from aggregator.aggregation.outcome import blob_of, model_message, weights_of
+from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.replay import replay
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do

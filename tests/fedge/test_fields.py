@@ -184,7 +184,7 @@ def test_what_devices_may_write_is_what_is_listed_here() -> None:
 
 
 def test_metrics_are_the_only_field_with_names_of_the_devices_own() -> None:
-    """A map would bring names that no definition lists."""
+    """A map would bring names that no definition lists; those of further vectors must be the plan's."""
     assert Update.model_fields["metrics"].annotation == Survey.model_fields["metrics"].annotation
     maps = [
         f"{kind.__name__}.{field}"
@@ -193,4 +193,4 @@ def test_metrics_are_the_only_field_with_names_of_the_devices_own() -> None:
         for field, part in kind.model_json_schema()["properties"].items()
         if "patternProperties" in str(part) or "additionalProperties" in str(part)
     ]
-    assert maps == ["Update.metrics", "Survey.metrics"]
+    assert maps == ["Update.vectors", "Update.metrics", "Survey.metrics"]

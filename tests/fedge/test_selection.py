@@ -67,9 +67,3 @@ def test_a_wider_fraction_keeps_everybody_who_was_in() -> None:
     fleet = [f"pi-{i}" for i in range(500)]
     narrow, wide = (Cohort(fraction=fraction, seed=3) for fraction in (0.2, 0.6))
     assert all(chosen(wide, 1, 4, 0, device) for device in fleet if chosen(narrow, 1, 4, 0, device))
-
-
-def test_named_devices_are_in_and_nobody_else() -> None:
-    cohort = Cohort(fraction=1.0, seed=0, devices=("pi-1", "pi-2"))
-    assert [d for d in ("pi-1", "pi-2", "pi-3") if chosen(cohort, 1, 1, 0, d)] == ["pi-1", "pi-2"]
-    assert not chosen(Cohort(fraction=1.0, seed=0, devices=()), 1, 1, 0, "pi-1")

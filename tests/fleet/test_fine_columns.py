@@ -24,7 +24,7 @@ from agent.sources import open_source, open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
 from aggregator.aggregation import survey as surveys
-from aggregator.aggregation.outcome import first_weights, model_message
+from aggregator.aggregation.models import first_weights, model_message
 from aggregator.aggregation.survey import Measured, standardize
 from aggregator.export.model_files import MANIFEST, ONNX, Origin, write
 from fedge.algorithms.codecs import float32

@@ -34,7 +34,7 @@ BEATS = 4
 # The first round's mean takes this long at least, and until it is let go.
 SLOW = """
 import pathlib, time
-import aggregator.aggregation.mean as averaging
+import fedge.algorithms.rules.mean as averaging
 
 folder, finish, begun = pathlib.Path({folder!r}), averaging.finish, []
 

@@ -23,8 +23,9 @@ from agent.shell.memory import Memory
 from agent.shell.model_file import load as load_held
 from agent.shell.model_file import read as read_held
 from aggregator.aggregation import survey
-from aggregator.aggregation.mean import Updates, bounded_mean
+from aggregator.aggregation.aggregate import aggregate
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.updates import Updates
 from aggregator.export.model_files import Origin, write
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
@@ -281,7 +282,7 @@ def test_where_no_bound_is_reached_the_mean_of_0_2_0_is_todays_to_the_bit() -> N
             unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE).body for digest in (before, model)
         )
         start = float32.decode(base, len(base) // 4)
-        found = bounded_mean(Updates(ledger, RoundId(1, 1), len(start)), start, Factors())
+        found = aggregate(Updates(ledger, RoundId(1, 1), len(start)), start, Factors())
     assert float32.encode(found.vector) == mean
     assert (set(found.bounds.scales), found.bounds.weights) == ({1.0}, found.samples)
 

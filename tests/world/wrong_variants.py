@@ -19,10 +19,11 @@ from agent.core import lifecycle
 from agent.core.device import Asking
 from agent.core.state import AlgorithmState
 from agent.shell.memory import Memory
-from aggregator.aggregation import beginnings, figures, mean, outcome, survey
-from aggregator.aggregation.mean import Mean, Unusable, Updates, usable_mean
+from aggregator.aggregation import aggregate, beginnings, figures, recomputation, summary, survey, updates
+from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
 from aggregator.aggregation.probes import Trial
-from aggregator.core import admission, claims, rounds, takeover
+from aggregator.aggregation.updates import Updates
+from aggregator.core import claims, rounds, takeover, vectors
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.claims import Known
@@ -31,6 +32,8 @@ from aggregator.core.per_device import PerDevice
 from aggregator.core.verdicts import Answer
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
+from aggregator.phases import train
+from fedge.algorithms.rules import mean
 from fedge.algorithms.rules.bounds import Bounds, Factors, bounds
 from fedge.algorithms.rules.columns import pooled
 from fedge.algorithms.rules.mean import Contribution
@@ -445,12 +448,12 @@ def over_bounds(patch: Patch, **changes: float) -> None:
     def lax(norms: Sequence[float], samples: Sequence[int], factors: Factors) -> Bounds:
         return bounds(norms, samples, replace(factors, **changes))
 
-    patch.setattr(mean, "bounds", lax)
+    patch.setattr(aggregate, "bounds", lax)
 
 
 @variant("updates admitted from any distance", Invariant.DISTANCE, within=300)
 def updates_admitted_from_any_distance(patch: Patch) -> None:
-    patch.setattr(admission, "distance", lambda _start, _vector: 0.0)
+    patch.setattr(vectors, "distance", lambda _start, _vector: 0.0)
 
 
 @variant("a mean taken that is not usable", Invariant.MODEL_USABLE, within=100)
@@ -467,13 +470,13 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
             if answer.verdict == "admitted" or answer.reason is Reason.SET_ASIDE
         }
 
-    def once(updates: Updates, base: Any, factors: Factors, trial: Trial) -> Mean | Unusable:
-        if any(answer.reason is Reason.SET_ASIDE for answer in updates.answers.values()):
-            return mean.bounded_mean(updates, base, factors)
-        return usable_mean(updates, base, factors, trial)
+    def once(found: Updates, base: Any, factors: Factors, *others: Any) -> Aggregate | Unusable:
+        if any(answer.reason is Reason.SET_ASIDE for answer in found.answers.values()):
+            return aggregate.aggregate(found, base, factors)
+        return usable(found, base, factors, *others)
 
-    patch.setattr(mean, "admitted", whole)
-    patch.setattr(outcome, "usable_mean", once)
+    patch.setattr(updates, "admitted", whole)
+    patch.setattr(train, "usable", once)
 
 
 @variant("figures believed as they are told", Invariant.END_OF_LEARNING, within=40, needs=["a lying member"])
@@ -488,7 +491,7 @@ def figures_believed(patch: Patch) -> None:
         total = sum(metrics["accuracy_before"] * metrics.get("held_out", 0.0) for metrics in told)
         return {"accuracy": total / held}
 
-    patch.setattr(outcome, "summarize", believe)
+    patch.setattr(summary, "summarize", believe)
     patch.setattr(Summaries, "require", _note_accuracies)
 
 
@@ -501,8 +504,8 @@ def one_word_is_the_fleets(patch: Patch) -> None:
 @variant("a last model measured by one device's word for all who made it", Invariant.FIGURES, within=100)
 def a_last_model_measured_by_one_word(patch: Patch) -> None:
     """By one of all those who made it."""
-    told = outcome._told
-    patch.setattr(outcome, "_told", lambda job, answers, _count=0: told(job, answers))
+    told = summary.told
+    patch.setattr(summary, "told", lambda job, answers, _count=0: told(job, answers))
 
 
 def _note_accuracies(
@@ -548,10 +551,10 @@ def surveys_merged_by_samples(patch: Patch) -> None:
 
 @variant("a device that is left out averaged again", Invariant.BEGINNING, within=600, needs=["a bad model"])
 def a_device_that_is_left_out_averaged_again(patch: Patch) -> None:
-    def with_it(*values: Any, without: Any = ()) -> Updates:
-        return Updates(*values)
+    def with_it(*values: Any, without: Any = (), **others: Any) -> Updates:
+        return Updates(*values, **others)
 
-    patch.setattr(beginnings, "Updates", with_it)
+    patch.setattr(recomputation, "Updates", with_it)
 
 
 @variant(
@@ -565,7 +568,7 @@ def rounds_since_not_moved_to_the_model_gone_back_to(patch: Patch) -> None:
 
     def last(ledger: Any, beginning: Any, size: int, samples: Any) -> Any:
         here = beginning.source._replace(round=beginning.last)
-        return beginnings.made_by(ledger, here, size, beginning.without)
+        return beginnings.made_by(ledger, here, size, beginning.without).vector
 
     patch.setattr(beginnings, "_again", last)
 

@@ -52,4 +52,9 @@ class Retention(Transactions):
             *values,
             *(best or (0, 0)),
         )
+        self._run(  # as of the models: the last of them stays, for the round after it began with it
+            f"DELETE FROM states WHERE {older} AND (generation, round) != (?1, coalesce("  # nosec B608 # texts of ours
+            "(SELECT max(round) FROM states WHERE generation = ?1 AND round < ?2), -1))",
+            *values,
+        )
         self._run(f"DELETE FROM answers WHERE {older}", *values)  # nosec B608 # texts of ours

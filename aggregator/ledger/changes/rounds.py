@@ -10,7 +10,7 @@ from fedge.wire.messages.manifest import Cohort
 
 
 class RoundChanges(Transactions):
-    """What is written into the table `rounds`."""
+    """What is written into the tables `rounds` and `states`."""
 
     def save_round(
         self,
@@ -34,6 +34,14 @@ class RoundChanges(Transactions):
             quorum,
         )
 
+    def save_parts(self, round_id: RoundId, parts: str) -> None:
+        """Keep which parts of an algorithm a round that is open is computed with."""
+        self._run("UPDATE rounds SET parts = ? WHERE generation = ? AND round = ?", parts, *round_id)
+
+    def save_state(self, round_id: RoundId, part: str, data: bytes, digest: bytes) -> None:
+        """Keep what a server optimizer remembers after a round."""
+        self._run("REPLACE INTO states VALUES (?, ?, ?, ?, ?)", *round_id, part, data, digest)
+
     def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
         """Keep how long the attempt has lasted."""
         self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
@@ -48,14 +56,16 @@ class RoundChanges(Transactions):
         now: float,
         rule: str | None,
         task: bytes | None = None,
+        parts: str | None = None,
     ) -> None:
         """Close a round with the digest of its model, and the name of the rule that made it, if one did.
 
-        `task`: the digest of what the model belongs to; None: the generation's newest.
+        `task`: the digest of what the model belongs to; None: the generation's newest. `parts`: of the
+        algorithm that made it.
         """
         self._run(
             "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?,"
-            " task = ? WHERE generation = ? AND round = ?",
+            " task = ?, parts = ? WHERE generation = ? AND round = ?",
             now,
             model,
             devices,
@@ -63,5 +73,6 @@ class RoundChanges(Transactions):
             json.dumps(summary),
             rule,
             task if task is not None else self.newest("task", round_id.generation),
+            parts,
             *round_id,
         )

@@ -2,7 +2,15 @@
 
 import json
 
-from aggregator.ledger.layout import KEPT, MEASURES, NAMES_RULES, NAMES_TASKS, RULES_BEFORE, TELLS_DECLINES
+from aggregator.ledger.layout import (
+    KEPT,
+    MEASURES,
+    NAMES_PARTS,
+    NAMES_RULES,
+    NAMES_TASKS,
+    RULES_BEFORE,
+    TELLS_DECLINES,
+)
 from aggregator.ledger.queries.generations import GenerationQueries
 from aggregator.ledger.records import OpenRound
 from fedge.wire.freshness import RoundId
@@ -34,8 +42,9 @@ class RoundQueries(GenerationQueries):
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
         """A round's kind, attempt, cohorts and time, closed or not."""
         row = self._one(
-            "SELECT kind, attempt, cohorts, elapsed_s,"  # nosec B608 # one of two texts of ours
-            f" {'quorum' if self._layout() >= TELLS_DECLINES else 'NULL'} FROM rounds"
+            "SELECT kind, attempt, cohorts, elapsed_s,"  # nosec B608 # texts of ours
+            f" {'quorum' if self._layout() >= TELLS_DECLINES else 'NULL'},"
+            f" {'parts' if self._layout() >= NAMES_PARTS else 'NULL'} FROM rounds"
             " WHERE generation = ? AND round = ?",
             *round_id,
         )
@@ -43,7 +52,7 @@ class RoundQueries(GenerationQueries):
             return None
         with self._sound(f"the cohorts of round {round_id}"):
             cohorts = tuple(Cohort.model_validate(cohort) for cohort in json.loads(row[2]))
-        return OpenRound(round_id, row[0], row[1], cohorts, row[3], row[4])
+        return OpenRound(round_id, row[0], row[1], cohorts, row[3], row[4], row[5])
 
     def only_measured(self, round_id: RoundId) -> bool:
         """Whether a round asks or asked for nothing but figures: no vector came, and its model is the one
@@ -59,6 +68,30 @@ class RoundQueries(GenerationQueries):
             MEASURES,
         )
         return RoundId(generation, row[0]) if row and row[0] is not None else None
+
+    def trained_up_to(self, round_id: RoundId) -> RoundId | None:
+        """The newest closed round before one, of its generation, that made a model."""
+        row = self._one(
+            "SELECT max(round) FROM rounds WHERE generation = ? AND round < ? AND closed_at IS NOT NULL"
+            " AND kind != ?",
+            *round_id,
+            MEASURES,
+        )
+        return round_id._replace(round=row[0]) if row and row[0] is not None else None
+
+    def parts(self, round_id: RoundId) -> str | None:
+        """The parts of its algorithm, as `aggregator.core.parts` reads them; None: by a program before."""
+        if self._layout() < NAMES_PARTS:
+            return None
+        row = self._one("SELECT parts FROM rounds WHERE generation = ? AND round = ?", *round_id)
+        return row[0] if row else None
+
+    def state_of(self, round_id: RoundId) -> tuple[bytes, bytes] | None:
+        """What the server optimizer remembers after a round, and the digest of that; None: nothing."""
+        if self._layout() < NAMES_PARTS:
+            return None
+        row = self._one("SELECT data, digest FROM states WHERE generation = ? AND round = ?", *round_id)
+        return (bytes(row[0]), bytes(row[1])) if row else None
 
     def trained_before(self, generation: int) -> RoundId | None:
         """The newest round that made a model in the generations before one, if not just its first weights."""

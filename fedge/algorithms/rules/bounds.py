@@ -1,5 +1,7 @@
 """How far one update can move the mean: bounds on its difference from the base and on its n_k. Pure.
 
+The updates are bounded before any rule sees them (law 7); what follows here for the mean is the least.
+
 Both are relative to the round's own median, which one liar cannot place:
 
 * a difference w_k - base longer than `clip_norm` times the median norm is shortened to that length;
@@ -40,8 +42,6 @@ from numpy.typing import NDArray
 
 from fedge.algorithms.rules.mean import MAX_SAMPLES
 
-RULE = "mean/2"
-"""The mean within these bounds; whatever gives another bit of any mean is another version."""
 FEWEST = 5
 """Of fewer updates no difference is clipped."""
 BLOCK = 16_384

@@ -10,9 +10,8 @@ Float addition is not associative, so the *shape of the sum* is part of the resu
 3. the 256 lanes added by a binary tree over their numbers, an empty lane being no summand at all;
 4. divided by Σ n_k, and only then rounded, once, to float32.
 
-So the mean is a function of the *set* of contributions, and partial sums over aligned ranges of lanes, the
-nodes of that tree, form a monoid: workers compute some of them anywhere, `merge` adds them up to the root,
-and no bit changes.
+So the mean is a function of the *set* of contributions. The sum over an aligned range of lanes is a node of
+that tree, and a node is the sum of its two halves, whoever has computed them.
 
 It is within one float32 unit of the exact mean unless the summands cancel: in float64 each of the K sums
 may err by 2⁻⁵³ of Σ n_k |w_k|. For the same reason a common factor of all n_k may show in the last bit (each
@@ -21,18 +20,24 @@ product is rounded anew), except for a power of two.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fedge.algorithms.registry import Entry
 from fedge.wire.topics import lane_of
+
+if TYPE_CHECKING:  # it speaks of contributions
+    from fedge.algorithms.protocols import Updates
 
 Vector = NDArray[np.float64]
 
-RULE = "mean/1"
-"""What a closed round names; whatever gives another bit of any mean is another version."""
+UNBOUNDED = "mean/1"
+"""What rounds of 0.2.0 name: this mean, of updates that nothing bounds."""
+RULE = "mean/2"
+"""What a closed round names: this mean, of updates within `fedge.algorithms.rules.bounds`. Whatever gives
+another bit of any mean is another version."""
 LANES = range(256)
 MAX_SAMPLES = 2**53
 """The largest n_k: up to here every whole number is a float64."""
@@ -87,26 +92,6 @@ def partial(contributions: Iterable[Contribution], lanes: range = LANES) -> Part
     total = stream.tree(lanes)
     stream.require_end()
     return Partial(lanes, stream.samples, total)
-
-
-def merge(partials: Iterable[Partial]) -> Partial:
-    """Add up partial sums that together cover an aligned range of lanes, each lane once, given in any order.
-
-    Raises:
-        ValueError: there is a gap or an overlap, or the lengths of the vectors differ.
-    """
-    parts = sorted(partials, key=lambda part: (part.lanes.start, part.lanes.stop))
-    if not parts:
-        raise ValueError("nothing to merge: even lanes without devices have a partial sum")
-    for left, right in pairwise(parts):
-        if left.lanes.stop != right.lanes.start:
-            raise ValueError(
-                f"partial sums of {left.lanes} and {right.lanes} do not meet: a gap or an overlap"
-            )
-    lanes = range(parts[0].lanes.start, parts[-1].lanes.stop)
-    _require_aligned(lanes)
-    nodes = {part.lanes: part.total for part in parts}
-    return Partial(lanes, sum(part.samples for part in parts), _merge_nodes(lanes, nodes))
 
 
 def finish(whole: Partial, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], int]:
@@ -196,15 +181,6 @@ def _multiply(vector: NDArray[np.floating[Any]], samples: int, out: Vector) -> N
     np.multiply(vector, samples, out=out, dtype=np.float64)
 
 
-def _merge_nodes(lanes: range, nodes: dict[range, Vector | None]) -> Vector | None:
-    if lanes in nodes:
-        return nodes[lanes]
-    left, right = (_merge_nodes(half, nodes) for half in _halves(lanes))
-    if left is None or right is None:
-        return right if left is None else left
-    return left + right
-
-
 def _halves(lanes: range) -> tuple[range, range]:
     middle = lanes.start + len(lanes) // 2
     return range(lanes.start, middle), range(middle, lanes.stop)
@@ -215,3 +191,17 @@ def _require_aligned(lanes: range) -> None:
     within = lanes.step == 1 and lanes.start >= 0 and lanes.stop <= len(LANES)
     if not within or size == 0 or size & (size - 1) or lanes.start % size:
         raise ValueError(f"{lanes} is not aligned: 2^j lanes of {LANES}, beginning at a multiple of 2^j")
+
+
+class Mean:
+    """The weighted mean of the bounded updates; it asks for no base."""
+
+    version = RULE
+
+    def aggregate(self, updates: "Updates", base: object) -> NDArray[np.float32]:
+        """Σ n_k w_k / Σ n_k, rounded once."""
+        vector, _ = finish(partial(updates.lanes()))
+        return vector
+
+
+ENTRY = Entry("rule", "mean", Mean)

@@ -10,7 +10,6 @@ from fedge.wire.reasons import Reason
 from fedge.wire.topics import DEVICE_ID
 
 MAX_FRAMES = 4_096
-MAX_DEVICES_NAMED = 1_000
 MAX_COUNTER = 2**31 - 1
 MAX_SIZE = 2**31 - 1
 MAX_SEED = 2**63 - 1
@@ -70,6 +69,7 @@ Metrics = Annotated[
 
 MAX_VECTORS = 8
 """Vectors besides the weights in one message."""
-VectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+VECTOR_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+VectorName = Annotated[str, Field(pattern=VECTOR_NAME)]
 MoreVectors = Annotated[dict[VectorName, bytes], Field(min_length=1, max_length=MAX_VECTORS)]
 """Encoded vectors besides the weights, by name."""

@@ -5,18 +5,17 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from fedge.algorithms.plan import Plan
-from fedge.wire.messages.fields import MAX_DEVICES_NAMED, MAX_SEED, Counter, DeviceId, Generation, Seconds
+from fedge.wire.messages.fields import MAX_SEED, Counter, Generation, Seconds
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import Message, Part
 from fedge.wire.names import Capabilities, WireName
 
 
 class Cohort(Part):
-    """Who is chosen: devices whose hash falls below `fraction` (`fedge.wire.selection`), or those named."""
+    """Who is chosen: devices whose hash falls below `fraction` (`fedge.wire.selection`)."""
 
     fraction: float = Field(gt=0, le=1, allow_inf_nan=False)
     seed: int = Field(ge=0, le=MAX_SEED)
-    devices: tuple[DeviceId, ...] | None = Field(default=None, max_length=MAX_DEVICES_NAMED, strict=False)
 
 
 class Manifest(Message):

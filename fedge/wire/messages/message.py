@@ -4,7 +4,8 @@ Unknown fields are ignored, so fields may be added within v1; wrong types and va
 """
 
 import reprlib
-from typing import ClassVar, TypeVar
+from collections.abc import Collection
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -43,16 +44,31 @@ def unpack(payload: bytes, kind: type[M], *, max_bytes: int = encoding.MAX_PAYLO
         ProtocolError: too large, not msgpack, another version or type, or a field of the wrong kind; its
             `reason` is OVERSIZE, UNKNOWN_VERSION or MALFORMED.
     """
+    return unpack_one_of(payload, (kind,), max_bytes=max_bytes)
+
+
+def unpack_one_of(payload: bytes, kinds: Collection[type[M]], *, max_bytes: int = encoding.MAX_PAYLOAD) -> M:
+    """Decode one message of whichever of these kinds it says that it is.
+
+    Raises:
+        ProtocolError: as `unpack`.
+    """
     fields = encoding.decode(payload, max_bytes=max_bytes)
     version, found = fields.pop("v", None), fields.pop("type", None)
+    expected = " or ".join(kind.TYPE for kind in kinds)
     if type(version) is not int:
-        raise ProtocolError(f"{kind.TYPE}: 'v' is {reprlib.repr(version)}, expected the protocol's version")
+        raise ProtocolError(f"{expected}: 'v' is {reprlib.repr(version)}, expected the protocol's version")
     if version != VERSION:
         raise ProtocolError(
             f"protocol version {version}: this program speaks version {VERSION}", Reason.UNKNOWN_VERSION
         )
-    if found != kind.TYPE:
-        raise ProtocolError(f"a message of type {reprlib.repr(found)} where {kind.TYPE!r} was expected")
+    for kind in kinds:
+        if found == kind.TYPE:
+            return _validated(kind, fields)
+    raise ProtocolError(f"a message of type {reprlib.repr(found)} where {expected!r} was expected")
+
+
+def _validated(kind: type[M], fields: dict[str, Any]) -> M:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:

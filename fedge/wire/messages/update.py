@@ -27,6 +27,8 @@ class Update(Message):
     samples: int
     """n_k, training samples without the held-out part; its bounds are admission's to judge."""
     steps: int = Field(ge=0, le=2**63 - 1)
+    """How many times it changed its weights, as it says. 0.2.0 requires it, and nothing reads it: a rule that
+    weighs by steps would have to bound it first (docs/security.md)."""
     kind: WireName
     """`weights`, `delta`: what the vector is; `figures`: there is none, and `body` is empty."""
     codec: WireName

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.aggregation.generations import Return
-from aggregator.aggregation.outcome import ClosingJob
+from aggregator.aggregation.job import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.takeover import TakeUp

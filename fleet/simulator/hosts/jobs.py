@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from aggregator.aggregation.outcome import ClosingJob
+from aggregator.aggregation.job import ClosingJob
 from aggregator.export.writer import Exported, Job
 from aggregator.ledger.reading import LedgerReader
 from aggregator.shell.closer import close

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from aggregator.aggregation.generations import Return
-from aggregator.aggregation.mean import admitted
+from aggregator.aggregation.updates import admitted
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
 

@@ -1,0 +1,71 @@
+"""The admitted surveys of a round, and the frozen layers that they come to."""
+
+from collections.abc import Callable, Collection, Mapping
+
+from aggregator.aggregation import survey
+from aggregator.aggregation.survey import Measured, Unmeasured, check, standardize
+from aggregator.aggregation.updates import admitted, damaged, read
+from aggregator.core import mixes
+from aggregator.ledger.reading import LedgerReader
+from fedge.errors import DamagedState
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.task import Task
+
+
+def surveyed(
+    ledger: LedgerReader,
+    round_id: RoundId,
+    task: Task,
+    go_on: Callable[[], None] = lambda: None,
+    rule: str = survey.RULE,
+    without: Collection[str] = (),
+) -> Task | Unmeasured:
+    """The task with its frozen layers, from the admitted surveys of a closed round; else as `measured`.
+
+    By `rule`, and with the bound that the round was closed with, whatever the settings have become since.
+    """
+    clip = _clip(ledger, round_id, rule)
+    return standardize(task, measured(ledger, round_id, task, go_on, without), rule, clip)
+
+
+def _clip(ledger: LedgerReader, round_id: RoundId, rule: str) -> float | None:
+    if rule not in (survey.CLIPPED, survey.EXACT):
+        return None
+    summary = ledger.summary(round_id)
+    if rule == survey.EXACT and "clip" not in summary:
+        return None
+    try:
+        return float(summary["clip"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedState(f"the bound on inputs of round {round_id} is damaged: {error!r}") from None
+
+
+def measured(
+    ledger: LedgerReader,
+    round_id: RoundId,
+    task: Task,
+    go_on: Callable[[], None] = lambda: None,
+    without: Collection[str] = (),
+) -> dict[str, Measured]:
+    """The admitted surveys by device; `go_on` and `without` as in `mean_of`.
+
+    Raises:
+        DamagedState: an admitted survey is missing or damaged.
+    """
+    surveys: dict[str, Measured] = {}
+    for device, answer in admitted(ledger, round_id, without).items():
+        go_on()
+        message = read(ledger, device, answer)
+        # The cap is what was admitted: lowering [federation] max_samples since then changes nothing.
+        found = check(message, task, answer.samples) if isinstance(message, Survey) else None
+        if not isinstance(found, Measured):
+            raise damaged(device, f"no survey that holds, for round {round_id}")
+        surveys[device] = found
+    return surveys
+
+
+def mix_told(surveys: Mapping[str, Measured], task: Task) -> mixes.Mix | None:
+    """What the devices tell of their classes; None: no owner lets his tell."""
+    told = {device: measured.classes for device, measured in surveys.items()}
+    return mixes.mix_of(told, task.classes or ())

@@ -1,0 +1,158 @@
+"""What a rule makes of a round's admitted updates, each bounded first, whichever rule it is.
+
+First the updates' distances from the base are measured. The rule then sees them within the bounds that follow
+from these (`fedge.algorithms.rules.bounds`). If what it makes is not usable, those who caused that are found.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.aggregation.updates import Updates
+from aggregator.core.parts import require_vector
+from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.protocols import WEIGHTS, Rule
+from fedge.algorithms.rules.bounds import Bounds, Factors, bounds, clipped, distance
+from fedge.algorithms.rules.mean import LANES, Contribution, Mean, finish, order, partial
+from fedge.wire.freshness import RoundId
+from fedge.wire.topics import lane_of
+
+Vector = NDArray[np.float32]
+Usable = Callable[[NDArray[np.floating[Any]]], bool]
+MEAN = Mean()
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What a rule made of a round's updates, and what each counted with."""
+
+    vector: Vector
+    devices: tuple[str, ...]
+    """Whose updates these are, in the order of the sum."""
+    norms: tuple[float, ...]
+    """‖w_k - base‖ of each."""
+    samples: tuple[int, ...]
+    """n_k of each, as it says."""
+    bounds: Bounds
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """What the rule makes of the admitted updates is not usable; without those of `devices` it is."""
+
+    devices: tuple[str, ...]
+    """In the order of the sum; never empty."""
+
+    def __str__(self) -> str:
+        return "the mean of the updates is not finite, or computes nothing finite on the probe inputs"
+
+
+class Bounded:
+    """Some of a round's updates as a rule sees them (`fedge.algorithms.protocols.Updates`).
+
+    Args:
+        updates: where they come from.
+        base: what they began from, of shape (p,); zeros for a vector that has no base.
+        counts: of each device that takes part, what its difference is multiplied with, and what its n_k
+            counts as.
+        name: of the vector.
+    """
+
+    def __init__(
+        self, updates: Updates, base: Vector, counts: Mapping[str, tuple[float, int]], name: str = WEIGHTS
+    ) -> None:
+        self._updates, self._base, self._counts, self._name = updates, base, counts, name
+        self.size = len(base)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def lanes(self, lanes: range = LANES) -> Iterator[Contribution]:
+        """The updates of the devices of these lanes, read one at a time, by lane and device."""
+        answers = self._updates.answers
+        others = answers.keys() - self._counts.keys()
+        if lanes != LANES:
+            others |= {device for device in answers if lane_of(device) not in lanes}
+        for device, vector in self._updates.vectors(others, self._name):
+            scale, weight = self._counts[device]
+            yield Contribution(device, weight, clipped(self._base, vector, scale))
+
+
+def mean_of(
+    ledger: LedgerReader,
+    round_id: RoundId,
+    size: int,
+    go_on: Callable[[], None] = lambda: None,
+    without: Collection[str] = (),
+) -> tuple[Vector, int]:
+    """The mean of the admitted updates of shape (size,) without bounds (rule mean/1), and Σ n_k.
+
+    Raises:
+        DamagedState: an admitted update is missing or damaged.
+    """
+    updates = Updates(ledger, round_id, size, go_on, without)
+    return finish(
+        partial(Contribution(d, updates.answers[d].samples, vector) for d, vector in updates.vectors())
+    )
+
+
+def aggregate(
+    updates: Updates, base: Vector, factors: Factors, rule: Rule = MEAN, name: str = WEIGHTS
+) -> Aggregate:
+    """What the rule makes of one vector of the updates within their bounds; first all norms are measured.
+
+    Raises:
+        DamagedState: an admitted update is missing or damaged.
+        ValueError: the rule makes something else than one vector of float32 of the base's length.
+    """
+    norms = {device: distance(base, vector) for device, vector in updates.vectors(name=name)}
+    return _of(updates, base, factors, rule, norms, name)
+
+
+def usable(
+    updates: Updates,
+    base: Vector,
+    factors: Factors,
+    passes: Usable,
+    rule: Rule = MEAN,
+    name: str = WEIGHTS,
+) -> Aggregate | Unusable:
+    """As `aggregate`; if that is not usable, who caused it: a function of the set of updates.
+
+    Those whose update, as it counts, is unusable by itself; if what the rule makes of the others is not
+    usable either, more of them, the longest difference first (of equal ones the last in the order of the
+    sum), until it is.
+
+    Raises:
+        DamagedState, ValueError: as `aggregate`.
+    """
+    found = aggregate(updates, base, factors, rule, name)
+    if passes(found.vector):
+        return found
+    norms = dict(zip(found.devices, found.norms, strict=True))
+    scales = dict(zip(found.devices, found.bounds.scales, strict=True))
+    causes = {d for d, w in updates.vectors(name=name) if not passes(clipped(base, w, scales[d]))}
+    others = sorted(norms.keys() - causes, key=lambda device: (norms[device], order(device)))
+    if not causes:
+        causes.add(others.pop())
+    while others:
+        known = {device: norms[device] for device in found.devices if device not in causes}
+        if passes(_of(updates, base, factors, rule, known, name).vector):
+            break
+        causes.add(others.pop())
+    return Unusable(tuple(device for device in found.devices if device in causes))
+
+
+def _of(
+    updates: Updates, base: Vector, factors: Factors, rule: Rule, norms: Mapping[str, float], name: str
+) -> Aggregate:
+    """What the rule makes of the updates whose norms these are, in the order of the sum."""
+    samples = tuple(updates.answers[device].samples for device in norms)
+    found = bounds(tuple(norms.values()), samples, factors)
+    counts = dict(zip(norms, zip(found.scales, found.weights, strict=True), strict=True))
+    vector = rule.aggregate(Bounded(updates, base, counts, name), base)
+    require_vector(f"the rule {rule.version}", vector, len(base))
+    return Aggregate(vector, tuple(norms), tuple(norms.values()), samples, found)

@@ -1,0 +1,59 @@
+"""Models as they are announced, stored and hashed: their messages, and what is read of them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.ledger.reading import LedgerReader
+from fedge import nn
+from fedge.algorithms.codecs import float32
+from fedge.algorithms.registry import CODECS
+from fedge.wire.frames import split
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.message import pack, unpack
+from fedge.wire.messages.model import Model
+from fedge.wire.messages.task import Task
+
+Vector = NDArray[np.float32]
+
+
+def first_weights(task: Task, seed: int, generation: int) -> Vector:
+    """The model that training begins with: a function of task, seed and generation."""
+    return nn.first_weights(task.network, seed, generation)
+
+
+def first_vectors(names: tuple[str, ...], size: int) -> dict[str, Vector]:
+    """What the first model hands on besides its weights: zeros, of shape (size,) each."""
+    return {name: np.zeros(size, np.float32) for name in names}
+
+
+def model_message(round_id: RoundId, vector: Vector, vectors: Mapping[str, Vector] | None = None) -> bytes:
+    """A round's model as it is announced, stored and hashed; `vectors`: what it hands on besides weights."""
+    body = float32.encode(vector)
+    more = {name: float32.encode(each) for name, each in (vectors or {}).items()}
+    return pack(Model(generation=round_id.generation, round=round_id.round, body=body, vectors=more or None))
+
+
+def read_model(ledger: LedgerReader, digest: bytes) -> Model:
+    """A model in the ledger by its digest."""
+    return unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
+
+
+def weights_of(ledger: LedgerReader, model: Blob, size: int) -> Vector:
+    """The vector of a model in the ledger, of shape (size,)."""
+    return vector_of(ledger, model.digest, size)
+
+
+def vector_of(ledger: LedgerReader, digest: bytes, size: int) -> Vector:
+    """The vector of a model in the ledger by its digest, of shape (size,)."""
+    message = read_model(ledger, digest)
+    return CODECS.make(message.codec).decode(message.body, size)
+
+
+def blob_of(data: bytes, slot: int) -> Blob:
+    """Where a framed message will lie."""
+    pieces = split(data)
+    return Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(data))

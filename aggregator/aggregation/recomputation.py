@@ -1,0 +1,156 @@
+"""A closed round of training, computed once more by the parts that it names, from the ledger alone."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from aggregator.aggregation import server_state, survey
+from aggregator.aggregation.aggregate import Vector, aggregate, mean_of
+from aggregator.aggregation.models import vector_of
+from aggregator.aggregation.updates import Updates
+from aggregator.core.parts import Part, Parts
+from aggregator.ledger.reading import LedgerReader
+from fedge import __version__
+from fedge.algorithms.protocols import State
+from fedge.algorithms.registry import CODECS, LOCAL, RULES, SERVER
+from fedge.algorithms.rules import mean
+from fedge.algorithms.rules.bounds import Factors
+from fedge.errors import DamagedState, DataError
+from fedge.wire.freshness import RoundId
+
+KEPT = "kept/1"
+"""What the round 0 of a generation names that began with a kept model (`beginnings` beside this file)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a training round comes to."""
+
+    vector: Vector
+    """The model's weights, of shape (p,)."""
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    """What it hands on besides."""
+    state: State = field(default_factory=dict)
+    """Of the server optimizer, after it."""
+
+
+def made_by(
+    ledger: LedgerReader,
+    round_id: RoundId,
+    size: int,
+    without: Collection[str] = (),
+    state: tuple[Part, State] | None = None,
+) -> Made:
+    """What a training round's own parts make of its updates, of shape (size,); some devices may be left out.
+
+    `state`: what the server optimizer remembers before it, and which one; None: as the ledger has it.
+
+    Raises:
+        DataError: this program does not know one of the parts, the round's base is not kept, or nobody is
+            left.
+        DamagedState: an admitted update is missing or damaged.
+    """
+    named = ledger.rule(round_id)
+    parts = parts_of(ledger, round_id)
+    updates = Updates(ledger, round_id, size, without=without)
+    if not updates.answers:
+        raise DataError(f"nobody is left in round {round_id} without {', '.join(sorted(without))}")
+    if named == mean.UNBOUNDED:
+        return Made(mean_of(ledger, round_id, size, without=without)[0])
+    rule, server = parts.rule.made(RULES), parts.server.made(SERVER)
+    base = model_of(ledger, round_id._replace(round=round_id.round - 1), size)
+    codec = parts.codec.name, parts.codec.made(CODECS)
+    updates = Updates(ledger, round_id, size, without=without, codec=codec, base=base)
+    factors = _factors(ledger, round_id)
+    found = aggregate(updates, base, factors, rule)
+    vectors = {
+        name: aggregate(updates, np.zeros_like(base), factors, rule, name).vector for name in parts.hands_on
+    }
+    if state is None or state[0] != parts.server:
+        begun = server_state.before(ledger, round_id, parts.server, server, size)
+    else:
+        begun = state[1]
+    vector, after = server_state.step(parts.server, server, base, found.vector, begun)
+    return Made(vector, vectors, after)
+
+
+def parts_of(ledger: LedgerReader, round_id: RoundId) -> Parts:
+    """The parts that a training round was closed with, whatever the settings have become since.
+
+    Raises:
+        DataError: this program does not have one of them, or has it in another version.
+        DamagedState: they cannot be read.
+    """
+    named = ledger.rule(round_id)
+    try:
+        parts = Parts.read(ledger.parts(round_id))
+    except ValueError as error:
+        raise DamagedState(f"the parts of round {round_id} are damaged: {error}") from None
+    if named == mean.UNBOUNDED:
+        return parts
+    try:
+        known = parts.rule.made(RULES).version == named
+    except ValueError:
+        known = False
+    if not known:
+        raise DataError(unknown_rule(round_id, named))
+    try:
+        parts.server.made(SERVER)
+        parts.codec.made(CODECS)
+        parts.local.made(LOCAL)
+    except ValueError as error:
+        raise DataError(
+            f"round {round_id} was closed with a part that is not here: {error}; where it is an extension, "
+            "name it under extensions in federation.toml"
+        ) from None
+    return parts
+
+
+def hands_on(ledger: LedgerReader, round_id: RoundId) -> tuple[str, ...]:
+    """The vectors besides the weights that the first model of a generation was announced with.
+
+    Raises:
+        DataError: the local algorithm that they are for is not here.
+    """
+    try:
+        return Parts.read(ledger.parts(round_id)).hands_on
+    except ValueError as error:
+        raise DataError(f"round {round_id} began with a part that is not here: {error}") from None
+
+
+def _factors(ledger: LedgerReader, round_id: RoundId) -> Factors:
+    """The factors that a round was closed with: its own, whatever the settings have become since."""
+    summary = ledger.summary(round_id)
+    try:
+        return Factors(float(summary["clip_norm"]), float(summary["max_weight"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedState(f"the factors of round {round_id} are damaged: {error!r}") from None
+
+
+def unknown_rule(round_id: RoundId, rule: str | None) -> str:
+    """What to say of a round whose rule is none of ours: another would give another model."""
+    versions = [RULES.make(name).version for name in RULES.names() if not _has_required(name)]
+    known = ", ".join((mean.UNBOUNDED, *versions, *survey.RULES, KEPT))
+    return (
+        f"round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only {known}: "
+        "replay it with the version that closed it, or a newer one; where the rule is an extension, name it "
+        "under extensions in federation.toml"
+    )
+
+
+def _has_required(name: str) -> bool:
+    """Whether a rule cannot be made without being told something."""
+    return any(field.is_required() for field in RULES.entries()[name].options.model_fields.values())
+
+
+def model_of(ledger: LedgerReader, round_id: RoundId, size: int) -> Vector:
+    """The weights that a closed round made, of shape (size,).
+
+    Raises:
+        DataError: they are not kept any more.
+    """
+    digest = ledger.model_of(round_id)
+    if digest is None:
+        raise DataError(f"the model of round {round_id} is not kept any more")
+    return vector_of(ledger, digest, size)

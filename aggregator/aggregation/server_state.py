@@ -1,0 +1,98 @@
+"""What a server optimizer remembers from round to round, as the ledger keeps it.
+
+A state belongs to one generation, and to one optimizer with its options: with another of these it begins at
+`init`. It is saved with the round that it comes of, so that a round can be computed again.
+"""
+
+import json
+import math
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.core.parts import Part, Parts, require_vector
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.writing import Ledger
+from fedge.algorithms.protocols import ServerOptimizer, State
+from fedge.errors import DamagedState
+from fedge.wire.freshness import RoundId
+
+Vector = NDArray[np.float32]
+
+
+def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOptimizer, size: int) -> State:
+    """The state that a round begins with: that of the round of training before it, or the first one.
+
+    Raises:
+        DamagedState: it is missing, or not what it was.
+    """
+    first = server.init(size)
+    last = ledger.trained_up_to(round_id)
+    if last is None or last.round == 0:
+        return first
+    try:
+        if Parts.read(ledger.parts(last)).server != part:
+            return first
+    except ValueError as error:
+        raise _damaged(last, str(error)) from None
+    saved = ledger.state_of(last)
+    if saved is None:
+        if first:
+            raise _damaged(last, "it is missing")
+        return first
+    data, digest = saved
+    if sha256(data).digest() != digest:
+        raise _damaged(last, "it does not match its digest")
+    return unpack(data)
+
+
+def step(
+    part: Part, server: ServerOptimizer, base: Vector, aggregate: Vector, state: State
+) -> tuple[Vector, State]:
+    """One step; whatever comes of it is looked at, for an optimizer may be anybody's.
+
+    Raises:
+        ValueError: it makes something else than one vector of float32 of the base's length.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # whether it is usable is looked at behind this
+        vector, after = server.step(base, aggregate, state)
+    require_vector(f"the server optimizer {part.name}", vector, len(base))
+    return vector, {name: np.asarray(array) for name, array in after.items()}
+
+
+def save(ledger: Ledger, round_id: RoundId, part: Part, state: State) -> None:
+    """Save what is remembered after a round, inside the caller's transaction; nothing, if that is nothing."""
+    if state:
+        data = pack(state)
+        ledger.save_state(round_id, part.name, data, sha256(data).digest())
+
+
+def pack(state: State) -> bytes:
+    """Named arrays as bytes: a line of JSON that tells their types and shapes, then their numbers.
+
+    Raises:
+        ValueError: an array holds Python objects.
+    """
+    arrays = {name: np.asarray(array) for name, array in sorted(state.items())}
+    if any(array.dtype.hasobject for array in arrays.values()):
+        raise ValueError("a state is arrays of numbers, and one of these holds Python objects")
+    head = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+    return b"\n".join((json.dumps(head).encode(), b"".join(a.tobytes() for a in arrays.values())))
+
+
+def unpack(data: bytes) -> State:
+    """The inverse of `pack`; the arrays are not to be written to."""
+    head, _, body = data.partition(b"\n")
+    state: dict[str, NDArray[np.generic]] = {}
+    start = 0
+    for name, (kind, shape) in json.loads(head).items():
+        dtype, count = np.dtype(kind), math.prod(shape)
+        state[name] = np.frombuffer(body, dtype, count, start).reshape(shape)
+        start += count * dtype.itemsize
+    return state
+
+
+def _damaged(round_id: RoundId, found: str) -> DamagedState:
+    return DamagedState(f"{FILE}: the state of the server optimizer after round {round_id}: {found}")

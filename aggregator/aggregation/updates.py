@@ -1,0 +1,118 @@
+"""The admitted updates of a round, read from the ledger one at a time.
+
+Vectors come decoded: of a codec that encodes changes, the update is the base with the change, in float64.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.core.parts import whole
+from aggregator.core.verdicts import Answer
+from aggregator.ledger.layout import FILE
+from aggregator.ledger.reading import LedgerReader
+from aggregator.phases.phase import messages
+from fedge.algorithms.protocols import WEIGHTS, Codec
+from fedge.algorithms.registry import CODECS
+from fedge.errors import DamagedState
+from fedge.wire.frames import Refused, join
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import unpack_one_of
+from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.update import Update
+
+Vector = NDArray[np.floating[Any]]
+
+
+def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Refused:
+    """Put an update's frames together again, check its digest, and read it.
+
+    Raises:
+        ProtocolError: the bytes are no message that any phase asks for.
+    """
+    whole = join(digest, ledger.pieces(device, digest))
+    if isinstance(whole, Refused):
+        return whole
+    return unpack_one_of(whole, messages(), max_bytes=MAX_SIZE)
+
+
+def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] = ()) -> dict[str, Answer]:
+    """The answers of the devices that count in a round, in the order of the sum; some may be left out."""
+    return {
+        device: answer
+        for device, answer in ledger.answers(round_id).items()
+        if answer.verdict == "admitted" and device not in without
+    }
+
+
+def read(ledger: LedgerReader, device: str, answer: Answer) -> Update | Survey:
+    """What a device was told counts.
+
+    Raises:
+        DamagedState: it is not there any more, or another.
+    """
+    message = read_update(ledger, device, answer.digest)
+    if isinstance(message, Refused):
+        raise damaged(device, message.detail)
+    return message
+
+
+def damaged(device: str, found: str) -> DamagedState:
+    """The error that a promise cannot be kept."""
+    return DamagedState(f"{FILE} does not hold what {device} was told counts: {found}")
+
+
+class Updates:
+    """The admitted updates of one round: read anew, one at a time, whenever they are gone through.
+
+    Args:
+        ledger: where they lie.
+        round_id: of which round.
+        size: p, the length of their vectors.
+        go_on: called before each update is read; what it raises ends the work.
+        without: devices that are left out, as if they had never answered.
+        codec: reads the vectors of updates that name it; others are read by the codec that they name.
+        base: the weights that they began from, of shape (p,); for a codec that encodes changes.
+    """
+
+    def __init__(
+        self,
+        ledger: LedgerReader,
+        round_id: RoundId,
+        size: int,
+        go_on: Callable[[], None] = lambda: None,
+        without: Collection[str] = (),
+        codec: tuple[str, Codec] | None = None,
+        base: Vector | None = None,
+    ) -> None:
+        self._ledger, self._round, self._go_on = ledger, round_id, go_on
+        self._codecs: dict[str, Codec] = dict((codec,) if codec is not None else ())
+        self._base = base
+        self.size = size
+        self.answers: Mapping[str, Answer] = admitted(ledger, round_id, without)
+        """By device, in the order of the sum."""
+
+    def vectors(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> Iterator[tuple[str, Vector]]:
+        """Each device's vector of this name, of shape (p,), in the order of the sum.
+
+        Raises:
+            DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
+        """
+        for device, answer in self.answers.items():
+            if device in without:
+                continue
+            self._go_on()
+            update = read(self._ledger, device, answer)
+            if not isinstance(update, Update) or update.samples != answer.samples:
+                raise damaged(device, f"another update, for round {self._round}")
+            body = update.body if name == WEIGHTS else (update.vectors or {}).get(name)
+            if body is None:
+                raise damaged(device, f"an update without {name!r}, for round {self._round}")
+            codec = self._codecs.get(update.codec)
+            if codec is None:
+                codec = self._codecs[update.codec] = CODECS.make(update.codec)
+            vector = codec.decode(body, self.size)
+            yield device, whole(codec, vector, self._base) if name == WEIGHTS else vector

@@ -1,0 +1,29 @@
+"""Whether the parts of an algorithm can work together, before any device is asked. Pure."""
+
+import re
+
+from aggregator.core.parts import Parts
+from fedge.algorithms.registry import CODECS
+from fedge.wire.messages.fields import MAX_SIZE, MAX_VECTORS, VECTOR_NAME
+
+
+def unworkable(parts: Parts, size: int) -> str | None:
+    """Why these parts cannot work on a model of `size` weights, and what to do; None: they can."""
+    local, sends, receives = parts.local.name, parts.sends, parts.hands_on
+    if untold := sorted(set(receives) - set(sends)):
+        return (
+            f"[plan] local: {local!r} receives {', '.join(untold)}, which no device sends: the aggregate "
+            "of a vector is what is announced under its name"
+        )
+    for name in (*sends, *receives):
+        if re.fullmatch(VECTOR_NAME, name) is None or name == "weights":
+            return f"[plan] local: {local!r} calls a vector {name!r}, expected {VECTOR_NAME}"
+    if max(len(sends), len(receives)) > MAX_VECTORS:
+        return f"[plan] local: {local!r} sends or receives more than {MAX_VECTORS} vectors"
+    most = parts.codec.made(CODECS).max_bytes(size) * (1 + len(sends))
+    if most + 65_536 > MAX_SIZE:
+        return (
+            f"[plan] codec: an update of {size} weights may come to {most} bytes by {parts.codec.name!r}, "
+            f"and a message has {MAX_SIZE} at most: make the network smaller, or choose another codec"
+        )
+    return None

@@ -1,0 +1,87 @@
+"""The phase at the end of learning: devices measure the newest model, and train nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aggregator.aggregation import summary as figures
+from aggregator.aggregation.figures import speaking_for
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.models import weights_of
+from aggregator.aggregation.survey import Refusal
+from aggregator.aggregation.updates import admitted
+from aggregator.core.admission import Admitted, Terms
+from aggregator.core.stopping import Progress
+from aggregator.core.usual import Usual
+from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.registry import Entry
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.update import FIGURES, Update
+from fedge.wire.reasons import Reason
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.core.federation import Federation
+
+
+class Evaluate:
+    """A round that closes with the model that it began with."""
+
+    name: ClassVar[str] = "evaluate"
+    message: ClassVar[type[Update]] = Update
+    trains: ClassVar[bool] = False
+    needs_quorum: ClassVar[bool] = False
+    done_as: ClassVar[str] = "train"
+
+    def base(self, task: Blob, model: Blob | None) -> bytes:
+        """The model, which is measured."""
+        return model.digest if model is not None else task.digest
+
+    def judge(self, terms: Terms, message: Update) -> Admitted | Refusal:
+        """It counts if no vector comes with it."""
+        if not 1 <= message.samples <= terms.max_samples:
+            return Refusal(
+                Reason.BAD_SAMPLE_COUNT, f"n_k = {message.samples}: a whole number in 1…{terms.max_samples}"
+            )
+        if message.kind != FIGURES:
+            detail = f"an update of kind {message.kind!r}: the round only measures"
+            return Refusal(Reason.WRONG_KIND, detail)
+        if message.body or message.vectors:
+            size = len(message.body) + sum(map(len, (message.vectors or {}).values()))
+            return Refusal(Reason.WRONG_LENGTH, f"{size} bytes of a vector: the round only measures")
+        return Admitted(message.samples)
+
+    def job(self, state: "Federation") -> Mapping[str, Any]:
+        """Nothing besides what all need."""
+        return {}
+
+    def close(self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]) -> Computed:
+        """The same model, and what was told of it.
+
+        No quorum holds for it. So what one or two devices tell counts only if they are half of those who made
+        the model: else they would decide for a large fleet which one is the best.
+        """
+        assert job.model is not None
+        counted = admitted(ledger, job.round)
+        made_by = admitted(ledger, job.round._replace(round=job.round.round - 1))
+        return Computed(
+            task=job.task,
+            task_blob=job.task_blob,
+            task_data=None,
+            model=job.model,
+            model_data=None,
+            devices=len(counted),
+            samples=sum(answer.samples for answer in counted.values()),
+            summary=figures.told(job, counted, speaking_for(len(made_by))),
+            vector=weights_of(ledger, job.model, job.task.network.schema.size),
+            rule=None,
+        )
+
+    def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
+        """Measured once more."""
+        return progress.after_measuring(summary)
+
+    def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
+        """Nobody has moved."""
+        return usual
+
+
+ENTRY = Entry("phase", "evaluate", Evaluate)

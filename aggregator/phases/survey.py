@@ -1,0 +1,146 @@
+"""The phase that begins a generation: what devices measure of their columns fixes the frozen layers."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aggregator.aggregation import input_clip, survey
+from aggregator.aggregation.admitted_surveys import measured, mix_told
+from aggregator.aggregation.job import ClosingJob, Computed, Remark
+from aggregator.aggregation.models import blob_of, first_vectors, first_weights, model_message
+from aggregator.aggregation.survey import Measured, Refusal, Unmeasured, check, outliers, standardize
+from aggregator.aggregation.updates import admitted
+from aggregator.config import reconnect_spread_s
+from aggregator.core.admission import Admitted, Terms
+from aggregator.core.mixes import Mix
+from aggregator.core.stopping import Progress
+from aggregator.core.usual import Usual
+from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.registry import Entry
+from fedge.algorithms.rules.columns import Outlying
+from fedge.nn.spec import fine_columns, takes_float64
+from fedge.wire.messages import survey as wire
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.message import pack
+from fedge.wire.messages.task import Task
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.core.federation import Federation
+
+OUTLYING_LOGGED, OUTLYING_KEPT = 10, 100
+"""So many columns of devices that lie outside are logged, and kept in the ledger."""
+
+
+class Survey:
+    """Round 0 of a generation that does not begin with a model."""
+
+    name: ClassVar[str] = "survey"
+    message: ClassVar[type[wire.Survey]] = wire.Survey
+    trains: ClassVar[bool] = False
+    needs_quorum: ClassVar[bool] = True
+    done_as: ClassVar[str] = "survey"
+
+    def base(self, task: Blob, model: Blob | None) -> bytes:
+        """The task, which says what to measure."""
+        return task.digest
+
+    def judge(self, terms: Terms, message: wire.Survey) -> Admitted | Refusal:
+        """It counts if it can be true."""
+        found = check(message, terms.task, terms.max_samples)
+        return Admitted(message.samples) if isinstance(found, Measured) else found
+
+    def job(self, state: "Federation") -> Mapping[str, Any]:
+        """Whether it bounds the standardized inputs, and may take float64: if all devices can."""
+        narrowing = {"narrowing": input_clip.unable(state, survey.REST)}
+        if state.clip is None:
+            return narrowing
+        unable = input_clip.unable(state)
+        return narrowing | ({"unclipped": unable} if unable else {"clip": state.clip})
+
+    def close(
+        self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]
+    ) -> Computed | Unmeasured:
+        """The task with its frozen layers, and the first weights."""
+        surveys = measured(ledger, job.round, job.task, go_on)
+        found = standardize(job.task, surveys, survey.EXACT, job.clip)
+        if isinstance(found, Unmeasured):
+            return found
+        narrowed: tuple[str, ...] = ()
+        if job.narrowing and takes_float64(found.network):
+            narrowed = tuple(job.task.features[j] for j in fine_columns(found.network))
+            narrow = standardize(job.task, surveys, survey.rule_of(job.clip), job.clip)
+            assert isinstance(narrow, Task)  # what is measured does not depend on the rule
+            found = narrow
+        far = outliers(found, surveys)
+        mix = mix_told(surveys, job.task)
+        counted = admitted(ledger, job.round).values()
+        task = _spread(found, len(counted) / job.chosen)
+        task_data = pack(task)
+        vector = first_weights(task, job.seed, job.round.generation)
+        vectors = first_vectors(job.parts.hands_on, len(vector))
+        data = model_message(job.round, vector, vectors)
+        summary = {"clip": job.clip} if job.clip is not None else {}
+        return Computed(
+            task=task,
+            task_blob=blob_of(task_data, 1 - job.task_blob.slot),
+            task_data=task_data,
+            model=blob_of(data, 1 - job.model.slot if job.model else 0),
+            model_data=data,
+            devices=len(counted),
+            samples=sum(answer.samples for answer in counted),
+            summary=summary,
+            vector=vector,
+            rule=survey.rule_of(job.clip, takes_float64(task.network)),
+            told=_named(far),
+            after=(*_remarks(far), *_of_mix(job, mix), *_of_clip(job, narrowed)),
+            mix=mix,
+        )
+
+    def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
+        """Nothing has been learnt yet."""
+        return progress
+
+    def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
+        """Nobody has moved yet."""
+        return usual
+
+
+def _spread(task: Task, devices: float) -> Task:
+    """Let as many devices as the survey speaks of come back without a rush; few configurations say it."""
+    spread_s = max(task.reconnect_spread_s, reconnect_spread_s(devices))
+    return task.model_copy(update={"reconnect_spread_s": spread_s})
+
+
+def _named(far: tuple[Outlying, ...]) -> dict[str, Any]:
+    """How many devices lie outside, and the farthest of them with their columns: what `views` show."""
+    devices = len({one.device for one in far})
+    return {"outlying_devices": devices, "outlying": [vars(one) for one in far[:OUTLYING_KEPT]]}
+
+
+def _remarks(far: tuple[Outlying, ...]) -> list[Remark]:
+    """Name the devices that lie outside; all of them are counted, the farthest are named."""
+    remarks = [
+        (logging.WARNING, f"{one}: it counts in the survey as far as one device can; look at its sensor")
+        for one in far[:OUTLYING_LOGGED]
+    ]
+    if more := len({one.device for one in far} - {one.device for one in far[:OUTLYING_LOGGED]}):
+        remarks.append((logging.WARNING, f"{more} more devices lie far from the fleet in some column"))
+    return remarks
+
+
+def _of_mix(job: ClosingJob, mix: Mix | None) -> list[Remark]:
+    if mix is None:
+        return []
+    return [(logging.WARNING if mix.unknown else logging.INFO, f"round {job.round}: {mix}")]
+
+
+def _of_clip(job: ClosingJob, narrowed: tuple[str, ...]) -> list[Remark]:
+    remarks = []
+    if job.unclipped:
+        remarks.append((logging.WARNING, input_clip.left_out(job.unclipped)))
+    if narrowed:
+        remarks.append((logging.WARNING, input_clip.narrowed(narrowed, job.narrowing)))
+    return remarks
+
+
+ENTRY = Entry("phase", "survey", Survey)

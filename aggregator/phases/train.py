@@ -1,0 +1,206 @@
+"""The phase of training: a rule makes one vector of the updates, a server optimizer the next model."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.aggregation import server_state
+from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
+from aggregator.aggregation.job import ClosingJob, Computed, Unmade
+from aggregator.aggregation.models import blob_of, model_message, weights_of
+from aggregator.aggregation.probes import Trial
+from aggregator.aggregation.summary import told
+from aggregator.aggregation.survey import Refusal
+from aggregator.aggregation.updates import Updates
+from aggregator.core import story
+from aggregator.core.admission import Admitted, Terms
+from aggregator.core.stopping import Progress
+from aggregator.core.usual import Usual
+from aggregator.core.vectors import judge
+from aggregator.ledger.reading import LedgerReader
+from fedge.algorithms.protocols import State
+from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
+from fedge.algorithms.rules.bounds import Factors, distance
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.update import Update
+
+if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
+    from aggregator.core.federation import Federation
+
+log = logging.getLogger("fedge.aggregator")
+
+Vector = NDArray[np.float32]
+
+NAMED = 5
+"""So many devices are named in one line."""
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """A round's next model, and what the round brought."""
+
+    vector: Vector
+    """Its weights, of shape (p,)."""
+    devices: int
+    samples: int
+    summary: dict[str, float]
+    bounded: tuple[str, ...] = ()
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    """What it hands on besides the weights."""
+    state: State = field(default_factory=dict)
+    """Of the server optimizer, after this round."""
+
+
+class Train:
+    """Every device trains from the model by the plan."""
+
+    name: ClassVar[str] = "train"
+    message: ClassVar[type[Update]] = Update
+    trains: ClassVar[bool] = True
+    needs_quorum: ClassVar[bool] = True
+    done_as: ClassVar[str] = "train"
+
+    def base(self, task: Blob, model: Blob | None) -> bytes:
+        """The model, which the update is a step from."""
+        return model.digest if model is not None else task.digest
+
+    def judge(self, terms: Terms, message: Update) -> Admitted | Refusal:
+        """It counts if each of its vectors is what the plan asks for, finite, and not too far."""
+        return judge(terms, message)
+
+    def job(self, state: "Federation") -> Mapping[str, Any]:
+        """Nothing besides what all need."""
+        return {}
+
+    def close(
+        self, ledger: LedgerReader, job: ClosingJob, go_on: Callable[[], None]
+    ) -> Computed | Unusable | Unmade:
+        """The next model."""
+        assert job.model is not None
+        base = weights_of(ledger, job.model, job.task.network.schema.size)
+        result = averaged(ledger, job, base, go_on)
+        if not isinstance(result, Averaged):
+            return result
+        data = model_message(job.round, result.vector, result.vectors)
+        return Computed(
+            task=job.task,
+            task_blob=job.task_blob,
+            task_data=None,
+            model=blob_of(data, 1 - job.model.slot),
+            model_data=data,
+            devices=result.devices,
+            samples=result.samples,
+            summary=result.summary,
+            vector=result.vector,
+            rule=job.parts.rule.made(RULES).version,
+            before=tuple((logging.WARNING, f"round {job.round}: {line}") for line in result.bounded),
+            state=result.state,
+        )
+
+    def progress(self, progress: Progress, summary: Mapping[str, float]) -> Progress:
+        """One more round of training."""
+        return progress.after(summary)
+
+    def usual(self, usual: Usual, summary: Mapping[str, float]) -> Usual:
+        """With this round's."""
+        return usual.after(summary)
+
+
+def averaged(
+    ledger: LedgerReader, job: ClosingJob, base: Vector, go_on: Callable[[], None] = lambda: None
+) -> Averaged | Unusable | Unmade:
+    """The next model of the admitted updates, and what they told; `base` (p,) is what they began from.
+
+    Raises:
+        DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
+    """
+    parts = job.parts
+    codec = parts.codec.name, parts.codec.made(CODECS)
+    updates = Updates(ledger, job.round, len(base), go_on, codec=codec, base=base)
+    trial = Trial(job.task.network, base, job.samples)
+    if not trial.base_is_usable:
+        log.error(
+            "round %s: the model that it began from computes nothing finite, on none of the probe inputs: %s",
+            job.round,
+            story.way_back(job.round._replace(round=job.round.round - 1)),
+        )
+    rule = parts.rule.made(RULES)
+    found = usable(updates, base, job.factors, trial.passes, rule)
+    if isinstance(found, Unusable):
+        return found
+    vectors: dict[str, Vector] = {}
+    for name in parts.hands_on:
+        nothing = np.zeros_like(base)
+        further = usable(updates, nothing, job.factors, _is_finite, rule, name)
+        if isinstance(further, Unusable):
+            return further
+        vectors[name] = further.vector
+    vector, state = stepped(ledger, job, base, found.vector)
+    if vector is not found.vector and not trial.passes(vector):
+        return Unmade(
+            f"the model that [server] {parts.server.name} makes of the updates is not finite, or computes "
+            "nothing finite: set other options in [server] and start the aggregator again"
+        )
+    assert job.model is not None
+    summary = told(job, updates.answers)
+    moved = distance(base, vector)
+    summary["weight_change"] = moved / max(distance(np.zeros_like(base), base), 1e-38)
+    summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
+    summary["moved"] = moved
+    if len(found.devices) > 1:  # of one, it would be what that one says
+        summary["median_norm"] = found.bounds.median_norm
+    return Averaged(
+        vector,
+        len(found.devices),
+        sum(found.samples),
+        summary,
+        tuple(_bounded(job.factors, found)),
+        vectors,
+        state,
+    )
+
+
+def stepped(ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vector) -> tuple[Vector, State]:
+    """What the server optimizer makes of the aggregate, and its next state."""
+    server = job.parts.server.made(SERVER)
+    state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
+    return server_state.step(job.parts.server, server, base, aggregate, state)
+
+
+def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:
+    return bool(np.isfinite(vector).all())
+
+
+def _bounded(factors: Factors, found: Aggregate) -> list[str]:
+    """Who counts for less than it sent, in a line for each bound."""
+    shortened = [d for d, scale in zip(found.devices, found.bounds.scales, strict=True) if scale < 1]
+    lighter = [
+        f"{d} (n_k = {sent})"
+        for d, sent, counts in zip(found.devices, found.samples, found.bounds.weights, strict=True)
+        if counts < sent
+    ]
+    lines = []
+    if shortened:
+        lines.append(
+            f"the differences of {_names(shortened)} are clipped to {factors.clip_norm:g} times the median "
+            f"norm of {found.bounds.median_norm:.3g}"
+        )
+    if lighter:
+        lines.append(
+            f"{_names(lighter)} counts as {max(found.bounds.weights)} samples at most: "
+            f"{factors.max_weight:g} times the median n_k of {found.bounds.median_samples}, "
+            "or fewer if it moves the model far"
+        )
+    return lines
+
+
+def _names(devices: Sequence[str]) -> str:
+    more = len(devices) - NAMED
+    return ", ".join(devices[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+ENTRY = Entry("phase", "train", Train)

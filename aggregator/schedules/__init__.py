@@ -1,0 +1,1 @@
+"""Schedules: when rounds open and close, and whose updates go into which model; one file each."""

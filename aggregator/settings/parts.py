@@ -1,0 +1,55 @@
+"""`[rule]` and `[server]` of `federation.toml`: a part by its name, with the options that it has."""
+
+from typing import Any, ClassVar, Self
+
+from pydantic import ConfigDict, model_serializer, model_validator
+
+from aggregator.core.parts import Part
+from fedge.algorithms.registry import RULES, SERVER, Registry
+from fedge.service.settings import Section, number_of
+
+
+class PartSection(Section):
+    """A table with the name of a part; its other keys are the options that the part itself has."""
+
+    model_config = ConfigDict(extra="allow")
+
+    PARTS: ClassVar[dict[str, Registry[Any]]]
+    """Where the parts are that may be named, by the key under which their options are said; "": here."""
+    name: str
+    """Which part it is."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        self.part()
+        return self
+
+    @model_serializer(mode="plain")
+    def _with_all_options(self) -> dict[str, Any]:
+        part = self.part()
+        return {"name": part.name, **part.given}
+
+    def part(self) -> Part:
+        """The part with its options.
+
+        Raises:
+            ValueError: there is none of this name, or it does not know an option.
+        """
+        given = {key: number_of(value) for key, value in (self.model_extra or {}).items()}
+        return Part.of(self.PARTS[""], self.name, given)
+
+
+class RuleSection(PartSection):
+    """`[rule]`: how the admitted updates of a round become one vector."""
+
+    PARTS: ClassVar[dict[str, Registry[Any]]] = {"": RULES}
+    name: str = "mean"
+    """Which rule: one of those below, or of `extensions`."""
+
+
+class ServerSection(PartSection):
+    """`[server]`: how what the rule makes becomes the next model."""
+
+    PARTS: ClassVar[dict[str, Registry[Any]]] = {"": SERVER}
+    name: str = "plain"
+    """Which server optimizer: one of those below, or of `extensions`."""
