@@ -1,0 +1,117 @@
+"""What the checks have in common: the error that names a law, and how arrays and states are compared."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.algorithms.protocols import State
+from fedge.algorithms.registry import Entry
+
+P = TypeVar("P")
+Array = NDArray[Any]
+
+
+class BrokenLaw(AssertionError):  # noqa: N818 (what a check has found)
+    """A part breaks a law of its protocol; the text says which, with what it was given and what it did.
+
+    Args:
+        law: the short name of the law, as the docstring of the check lists it.
+        what: what was seen.
+    """
+
+    def __init__(self, law: str, what: str) -> None:
+        super().__init__(f"{law}: {what}")
+        self.law = law
+        """The short name."""
+
+
+def require(holds: object, law: str, what: str) -> None:
+    """Say that a law is broken unless it holds.
+
+    Raises:
+        BrokenLaw: it does not hold.
+    """
+    if not holds:
+        raise BrokenLaw(law, what)
+
+
+@contextmanager
+def law(name: str, what: str) -> Iterator[None]:
+    """Let an exception of the part be the breach of this law."""
+    try:
+        yield
+    except BrokenLaw:
+        raise
+    except Exception as error:
+        raise BrokenLaw(name, f"{what} raises {error!r}") from error
+
+
+def maker(part: Entry[P] | Callable[[], P], options: Mapping[str, Any] | None) -> Callable[[], P]:
+    """What makes the part anew each time, of its entry and options; a callable makes it by itself."""
+    if isinstance(part, Entry):
+        return lambda: part.made(options)
+    if options:
+        raise ValueError("options are given to an Entry; a callable makes its part by itself")
+    return part
+
+
+def copied(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Named arrays that share no memory with these."""
+    return {name: np.array(array) for name, array in arrays.items()}
+
+
+def same(left: Array, right: Array) -> bool:
+    """Whether two arrays have the same type, shape and bits."""
+    left, right = np.asarray(left), np.asarray(right)
+    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+
+
+def same_arrays(left: Mapping[str, Array], right: Mapping[str, Array]) -> bool:
+    """Whether two sets of named arrays are the same to the bit."""
+    return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
+
+
+def require_state(state: State, like: State | None, whose: str) -> None:
+    """Check that a state can be stored: named arrays of numbers, finite, of the shapes that `init` gave.
+
+    Raises:
+        BrokenLaw: `state`.
+    """
+    require(isinstance(state, Mapping), "state", f"{whose} is {type(state).__name__}, expected named arrays")
+    for name, array in state.items():
+        plain = isinstance(name, str) and isinstance(array, np.ndarray) and array.dtype.kind in "biuf"
+        require(plain, "state", f"{whose} holds {name!r}, which is no array of numbers with a name")
+        finite = array.dtype.kind != "f" or np.isfinite(array).all()
+        require(finite, "state", f"{whose} holds {name!r}, which is not finite")
+    if like is not None:
+        forms = [{name: (a.shape, a.dtype) for name, a in each.items()} for each in (like, state)]
+        require(forms[0] == forms[1], "state", f"{whose} is {forms[1]}, and `init` gave {forms[0]}")
+
+
+def require_vector(vector: object, size: int, law: str, whose: str) -> None:
+    """Check that this is a float32 vector of shape (size,).
+
+    Raises:
+        BrokenLaw: this law.
+    """
+    shaped = isinstance(vector, np.ndarray) and vector.dtype == np.float32 and vector.shape == (size,)
+    found = f"{vector.dtype} of shape {vector.shape}" if isinstance(vector, np.ndarray) else repr(vector)
+    require(shaped, law, f"{whose} is {found}, expected float32 of shape ({size},)")
+
+
+@contextmanager
+def other_randomness(seed: int) -> Iterator[None]:
+    """Give the process's own generators another seed meanwhile: nothing may depend on them."""
+    import random
+
+    kept, kept_too = np.random.get_state(), random.getstate()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(kept)  # noqa: NPY002
+        random.setstate(kept_too)
