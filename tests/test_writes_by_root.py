@@ -75,9 +75,10 @@ ALLOWED: dict[str, dict[str, str]] = {
     "fleet/demo/broker.py": {"mkdir": OWN, "write_text": OWN},
     "fleet/demo/processes.py": {"open": OWN},
     "fleet/demo/provision.py": {"mkdir": OWN, "write_text": OWN},
-    "fleet/simulator/world.py": {
-        "TemporaryDirectory": OWN, "mkdir": OWN, "write_bytes": OWN, "write_text": OWN, "copy": OWN,
-    },
+    "fleet/simulator/world.py": {"TemporaryDirectory": OWN},
+    "fleet/simulator/machines.py": {"mkdir": OWN, "write_bytes": OWN},
+    "fleet/simulator/settings.py": {"write_text": OWN},
+    "fleet/simulator/injection.py": {"copy": OWN},
     "fleet/simulator/disks.py": {"copy": OWN},
     "fleet/simulator/operator.py": {"unlink": OWN, "write_bytes": OWN},
     "fleet/simulator/fastpaths.py": {"write_bytes": OWN},

@@ -124,23 +124,23 @@ class WatchedMemory(Memory):
     ) -> None:
         """As `Memory.save_update`."""
         super().save_update(attempt, digest, payload, snapshot)
-        self._oracle.device_saved(self._device, digest)
-        self._oracle.device_saw(self._disk, attempt.round)
+        self._oracle.devices.saved(self._device, digest)
+        self._oracle.devices.saw(self._disk, attempt.round)
 
     def save_seen(self, attempt: Attempt) -> None:
         """As `Memory.save_seen`."""
         super().save_seen(attempt)
-        self._oracle.device_saw(self._disk, attempt.round)
+        self._oracle.devices.saw(self._disk, attempt.round)
 
     def save_signers(self, signers: Signers, seen: Attempt | None = None) -> None:
         """As `Memory.save_signers`."""
         super().save_signers(signers, seen)
-        self._oracle.device_saw(self._disk, seen.round if seen is not None else None)
+        self._oracle.devices.saw(self._disk, seen.round if seen is not None else None)
 
     def save_verdict(self, digest: bytes, verdict: str) -> None:
         """As `Memory.save_verdict`."""
         super().save_verdict(digest, verdict)
-        self._oracle.device_learnt(self._device, digest, verdict)
+        self._oracle.devices.learnt(self._device, digest, verdict)
 
 
 class WatchedLedger(Ledger):
@@ -166,7 +166,7 @@ class WatchedLedger(Ledger):
     def _look(self, answered: set[RoundId], frames: set[SpooledFrame]) -> None:
         self._oracle.ledger_committed(self, self._book, answered, frames)
         for attempt in self._opened:
-            self._oracle.attempt_begins(self._book, attempt)
+            self._oracle.waits.attempt_begins(self._book, attempt)
 
     def save_round(
         self,

@@ -96,14 +96,14 @@ class Operator:
                 (device.folder / "model.held").unlink(missing_ok=True)
                 after(RESTART_S, device.start)
             case "device restored":
-                outbox, older = self._scene.oracle.outbox(device.device), self._copy(device)
+                outbox, older = self._scene.oracle.devices.outbox(device.device), self._copy(device)
                 held = device.folder / "model.held"
                 model = held.read_bytes() if held.exists() else None
                 after(fault.seconds, lambda: self._restore_device(device, older, outbox, model))
 
     def must_decide(self, host: AggregatorHost, error: ConfigError) -> None:
         """An aggregator has ended: its ledger is older than the fleet, or the programs are wrong."""
-        newest, (known, _) = self._scene.oracle.newest, host.known()
+        newest, (known, _) = self._scene.oracle.record.newest, host.known()
         done = newest is not None and newest.state == "done"
         ahead = newest is not None and (
             known is None or known < round_of(newest) or (known == round_of(newest) and done)
@@ -143,28 +143,27 @@ class Operator:
     def _set_aside(self, device: str) -> None:
         """Put it on the list, which is no ledger's."""
         for host in self.hosts:
-            self._scene.oracle.sets_aside(device, host.disk.book.newest)
+            self._scene.oracle.record.sets_aside(device, host.disk.book.newest)
         self._tell(f"sets {device} aside")
         for host in self.hosts:
             host.set_aside()
 
     def _lift(self, device: str) -> None:
-        self._scene.oracle.lifts(device)
+        self._scene.oracle.record.lifts(device)
         self._tell(f"lets {device} count again")
         for host in self.hosts:
             host.set_aside()
 
     def _begin_anew(self, host: AggregatorHost, back: Return | None, far: int = 0) -> None:
         self._stop(host)
-        host.tell_new_generation(back)
-        host.far = far
+        host.tell_new_generation(back, far)
         model = " and a model of before" if far else " and its model" if back else ""
         self._tell(f"starts {host.name} with --new-generation{model}")
         self._scene.clock.after(RESTART_S, host.start)
 
     def _wipe(self, host: AggregatorHost) -> None:
         self._stop(host)
-        self._scene.oracle.ledger_replaced()
+        self._scene.oracle.record.ledger_replaced()
         self._lost.append(host.disk)
         host.disk, host.done = self._blank(host), False
         self._tell(f"wipes the ledger of {host.name}")
@@ -176,7 +175,7 @@ class Operator:
             return
         copy.plug_into(host.power)
         self._stop(host)
-        self._scene.oracle.ledger_replaced()
+        self._scene.oracle.record.ledger_replaced()
         self._attic.append(host.disk)
         host.disk, host.done = copy, False
         self._tell(f"restores a ledger of {host.name} that has seen {copy.book.newest}")
@@ -201,7 +200,7 @@ class Operator:
         second = self._host(None if kind == 0 else self._copy(main))
         second.weather.usual_s = main.weather.usual_s
         oracle, now_s = self._scene.oracle, self._scene.clock.now_s
-        oracle.several_until_s = max(oracle.several_until_s, now_s + fault.seconds)
+        oracle.record.several_until_s = max(oracle.record.several_until_s, now_s + fault.seconds)
         if kind == 2:
             main.darken(min(DARK_S, fault.seconds))
         second.start()
@@ -224,7 +223,7 @@ class Operator:
         self._tell(f"leaves the federation to {self.main.name}")
         goes.die(silently=True)
         self._shelve(goes)
-        self._scene.oracle.ledger_replaced()
+        self._scene.oracle.record.ledger_replaced()
         self.main.start()
 
     def _heard_each_other_for_long(self, *hosts: AggregatorHost) -> bool:
@@ -257,7 +256,7 @@ class Operator:
         device.die(silently=False)
         self._lost.append(device.disk)
         device.disk = disk
-        self._scene.oracle.device_replaced(device.device, outbox)
+        self._scene.oracle.devices.replaced(device.device, outbox)
         self._tell(f"gives {device.name} another state")
 
     def _blank(self, host: AggregatorHost | DeviceHost) -> Disk:

@@ -7,8 +7,7 @@ import pytest
 from aggregator.core.stopping import Best
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
-from fleet.simulator import campaign
-from fleet.simulator import world as worlds
+from fleet.simulator import campaign, machines
 from fleet.simulator.faults import Fault
 from fleet.simulator.invariants import Invariant
 from fleet.simulator.world import Outcome, World
@@ -26,13 +25,13 @@ def lived(seed: int, *faults: Fault) -> tuple[World, Outcome]:
 
 @pytest.fixture(autouse=True)
 def keeps_two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = worlds._federation
+    made = machines.federation_settings
 
     def federation(wanted: Any) -> Any:
         settings = made(wanted)
         return settings.model_copy(update={"state": settings.state.model_copy(update={"keep_rounds": 2})})
 
-    monkeypatch.setattr(worlds, "_federation", federation)
+    monkeypatch.setattr(machines, "federation_settings", federation)
 
 
 @pytest.mark.parametrize("kill_s", [None, 3.0, 9.0, 14.0])
@@ -40,12 +39,12 @@ def test_the_last_model_is_measured_and_the_best_stays_also_over_a_restart(kill_
     faults = [Fault(kill_s, "kill", -1, 1.0, 0)] if kill_s is not None else []
     world, outcome = lived(1, *faults)
     assert outcome.violation is None, outcome.violation
-    book = world._operator.book
+    book = world.machines.operator.book
     assert book.measured == {RoundId(1, ROUNDS + 1)}
     assert book.closed[RoundId(1, ROUNDS + 1)] == book.closed[RoundId(1, ROUNDS)]
     assert book.best[1][0] == RoundId(1, 2), "round 3 told the lowest loss, of the model that it began from"
-    assert world._aggregator.runtime is not None
-    best = world._aggregator.runtime.now().state.progress.best
+    assert world.machines.aggregator.runtime is not None
+    best = world.machines.aggregator.runtime.now().state.progress.best
     assert best == Best(2, book.best[1][1]), "the programs and the oracle agree"
 
 

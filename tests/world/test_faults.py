@@ -23,7 +23,7 @@ def test_slow_networks_that_overlap_leave_none_behind() -> None:
         Fault(at_s, "slow network", host, 20.0, 0) for at_s in (2.0, 12.0) for host in (-1, 0)
     )
     assert world.run().violation is None
-    for host in (world._aggregator, world._devices[0]):
+    for host in (world.machines.aggregator, world.machines.devices[0]):
         assert host.weather.slowed == 0
         assert host.weather.delay_s == host.weather.usual_s
     assert World(908_024, 5, 5).run().violation is None

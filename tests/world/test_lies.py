@@ -21,7 +21,8 @@ from fleet.simulator import adversary, members
 from fleet.simulator.boasts import SAMPLES
 from fleet.simulator.exaggerations import KINDS, Exaggeration, draw, every
 from fleet.simulator.extremes import extremes
-from fleet.simulator.world import LYING_ONE_IN, World
+from fleet.simulator.terms import LYING_ONE_IN
+from fleet.simulator.world import World
 
 BLOB = Blob(digest=b"\x07" * 32, slot=0, frames=1, size=9)
 MANIFEST = Manifest(
@@ -146,8 +147,8 @@ def test_a_member_that_lies_counts_in_some_rounds_and_its_claims_differ() -> Non
         world = World(seed, 5, 5)
         world.schedule = ()
         assert world.run().violation is None
-        counted += sum("liar" in part for part in world._operator.book.part.values())
-        made = world._oracle.made.values()
+        counted += sum("liar" in part for part in world.machines.operator.book.part.values())
+        made = world.oracle.record.made.values()
         samples |= {one.message.samples for one in made if one.device == "liar"}
     assert counted > 10
     assert samples >= set(SAMPLES)

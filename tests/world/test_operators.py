@@ -3,7 +3,8 @@
 import pytest
 
 from fleet.simulator.faults import Fault
-from fleet.simulator.world import REAL_ONE_IN, SIGNED_ONE_IN, Outcome, World
+from fleet.simulator.terms import REAL_ONE_IN, SIGNED_ONE_IN
+from fleet.simulator.world import Outcome, World
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ def _lived(seed: int, *faults: Fault) -> tuple[World, Outcome, str]:
 
 
 def _generation(world: World) -> int:
-    return max(world._operator.book.closed).generation
+    return max(world.machines.operator.book.closed).generation
 
 
 @pytest.mark.parametrize("seed", [0, REAL, SIGNED])
@@ -28,7 +29,7 @@ def test_a_new_generation_is_followed_to_its_end(seed: int, *, keep_model: bool)
     world, _, trace = _lived(seed, Fault(40.0, "new generation", -1, 0.3, 1 if keep_model else 0))
     assert _generation(world) == 2
     assert "with --new-generation" in trace
-    closed = world._operator.book.closed
+    closed = world.machines.operator.book.closed
     numbers = {number for generation, number in closed if generation == 2}
     assert numbers == set(range(6)), "four rounds of training, and one that measures the last model"
 
@@ -40,7 +41,7 @@ def test_a_fleet_goes_back_to_a_model_of_before_without_a_device_that_is_set_asi
         world, _, trace = _lived(seed, Fault(100.0, "new generation", 1, 30.0, far))
         assert "sets d1 aside" in trace
         assert "with --new-generation and a model of before" in trace
-        (wish,) = world._operator.book.wishes.values()
+        (wish,) = world.machines.operator.book.wishes.values()
         assert wish is not None
         assert wish.round is not None
         left_out += len(wish.without)

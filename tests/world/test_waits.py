@@ -32,20 +32,20 @@ class LeaderCheck:
         self.oracle = Oracle(TOPICS, lambda: self.now_s, 2, DEADLINE_S)
         self.ledger, self.book = Ledger(folder / "ledger.db"), Book()
         self.retained: dict[str, Message] = {}
-        self.oracle.aggregator_linked("aggregator", up=True)
+        self.oracle.waits.linked("aggregator", up=True)
 
     def says(self, device: str, *, online: bool = True, declined: Decline | None = None) -> None:
         """A status is at the broker."""
         status = Status(online=online, boot=bytes(16), connection=1, version="0", declined=declined)
         topic = TOPICS.status(device)
         self.retained[topic] = Message(topic, pack(status), True, float("inf"))
-        self.oracle.broker_holds(self.retained, topic)
+        self.oracle.retained.changed(self.retained, topic)
 
     def hears(self, device: str) -> None:
         """The aggregator hears what the broker holds of a device."""
         said = self.retained[TOPICS.status(device)]
         message = MessageArrived(said.topic, said.payload, True, None, 1, 1)
-        self.oracle.aggregator_hears(self.book, message)
+        self.oracle.waits.hears(self.book, message)
 
     def comes(self, *devices: str) -> None:
         """They are online, and the aggregator hears it at once."""
@@ -58,13 +58,13 @@ class LeaderCheck:
         here = RoundId(1, number)
         with self.ledger.transaction():
             self.ledger.save_round(here, "train", 0, [Cohort(fraction=1.0, seed=0)], 0.0)
-        self.oracle.attempt_begins(self.book, Attempt(here, 0))
+        self.oracle.waits.attempt_begins(self.book, Attempt(here, 0))
         self.book.over_s = self.now_s + DEADLINE_S
 
     def closes(self, after_s: float = DEADLINE_S) -> None:
         """It closes after so long."""
         self.now_s += after_s
-        self.oracle.aggregator_closes(self.ledger, self.book, self.retained)
+        self.oracle.waits.closes(self.ledger, self.book, self.retained)
 
     def lasts(self, *numbers: int) -> None:
         """These rounds close at their deadlines."""
@@ -103,10 +103,10 @@ def test_a_third_deadline_for_the_same_devices_is_one_too_many(watch: LeaderChec
 def test_no_round_waits_for_who_is_set_aside(watch: LeaderCheck) -> None:
     """It is held against a device from when it is let count again."""
     watch.comes("a", "b")
-    watch.oracle.sets_aside("b", RoundId(1, 0))
+    watch.oracle.record.sets_aside("b", RoundId(1, 0))
     watch.lasts(1, 2)
     assert (watch.waits("a"), watch.waits("b")) == ([1, 2], [])
-    watch.oracle.lifts("b")
+    watch.oracle.record.lifts("b")
     watch.lasts(3, 4)
     assert watch.waits("b") == [3, 4]
     with broken(Invariant.NO_WAIT_IN_VAIN):
@@ -118,7 +118,7 @@ def test_a_round_that_waits_though_only_a_device_that_is_set_aside_is_missing_is
 ) -> None:
     """Another one is awaited still, for the third time."""
     watch.comes("a", "b")
-    watch.oracle.sets_aside("b", RoundId(1, 0))
+    watch.oracle.record.sets_aside("b", RoundId(1, 0))
     watch.lasts(1, 2)
     with broken(Invariant.NO_WAIT_IN_VAIN, "'a'", never="'b'"):
         watch.lasts(3)
@@ -127,10 +127,10 @@ def test_a_round_that_waits_though_only_a_device_that_is_set_aside_is_missing_is
 @pytest.mark.parametrize("left_s", [DEADLINE_S / 2 + LATENESS_S - 1, DEADLINE_S / 2 + LATENESS_S + 1])
 def test_who_counts_again_is_awaited_from_then_on(watch: LeaderCheck, left_s: float) -> None:
     watch.comes("a")
-    watch.oracle.sets_aside("a", RoundId(1, 0))
+    watch.oracle.record.sets_aside("a", RoundId(1, 0))
     watch.begins(1)
     watch.now_s += DEADLINE_S - left_s
-    watch.oracle.lifts("a")
+    watch.oracle.record.lifts("a")
     watch.closes(left_s)
     assert watch.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
 
@@ -196,7 +196,7 @@ def test_who_is_set_aside_at_the_deadline_may_be_awaited_still(watch: LeaderChec
     watch.comes("b")
     watch.begins(3)
     watch.now_s += DEADLINE_S
-    watch.oracle.sets_aside("b", RoundId(1, 2))
+    watch.oracle.record.sets_aside("b", RoundId(1, 2))
     watch.closes(0.0)
     with broken(Invariant.NO_WAIT_IN_VAIN):
         watch.lasts(4)
@@ -206,9 +206,9 @@ def test_what_a_life_before_heard_an_aggregator_hears_anew() -> None:
     world = World(0, 4, 4)
     world.schedule = (Fault(10.0, "kill", -1, 1.0, 0),)
     assert world.run().violation is None
-    heard = world._aggregator.disk.book.heard
+    heard = world.machines.aggregator.disk.book.heard
     assert heard.keys() >= {"d0", "d1", "d2", "d3"}
-    assert min(since_s for _, since_s in heard.values()) >= world._aggregator.serves_since_s > 10.0
+    assert min(since_s for _, since_s in heard.values()) >= world.machines.aggregator.serves_since_s > 10.0
 
 
 @pytest.mark.parametrize("seed", [5_603, 6_702, 6_707])
@@ -218,20 +218,20 @@ def test_worlds_in_which_this_was_found(seed: int) -> None:
 
 def test_another_attempt_begins_early_once_for_who_counts_again(watch: LeaderCheck) -> None:
     """World 12612: it had been refused in the open attempt, and the round needed it."""
-    watch.oracle.sets_aside("a", RoundId(1, 0))
+    watch.oracle.record.sets_aside("a", RoundId(1, 0))
     watch.begins(1)
     watch.now_s += DEADLINE_S / 2
-    watch.oracle.lifts("a")
-    watch.oracle.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))
+    watch.oracle.record.lifts("a")
+    watch.oracle.waits.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))
     watch.now_s += DEADLINE_S / 2
     with broken(Invariant.DEADLINE_WITH_A_LINK, "attempt 2", "1.1", "20.0 s"):
-        watch.oracle.attempt_begins(watch.book, Attempt(RoundId(1, 1), 2))
+        watch.oracle.waits.attempt_begins(watch.book, Attempt(RoundId(1, 1), 2))
 
 
 def test_who_counted_again_in_an_earlier_round_begins_no_attempt(watch: LeaderCheck) -> None:
-    watch.oracle.sets_aside("a", RoundId(1, 0))
-    watch.oracle.lifts("a")
+    watch.oracle.record.sets_aside("a", RoundId(1, 0))
+    watch.oracle.record.lifts("a")
     watch.begins(1)
     watch.now_s += DEADLINE_S / 2
     with broken(Invariant.DEADLINE_WITH_A_LINK, "attempt 1", "1.1", "20.0 s"):
-        watch.oracle.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))
+        watch.oracle.waits.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fedge.wire import frames
 from fleet.cli.commands import app
-from fleet.simulator import campaign, world
+from fleet.simulator import campaign
 from fleet.simulator.hosts import DeviceHost
 from fleet.simulator.invariants import Invariant, Violation
-from fleet.simulator.world import REAL_ONE_IN, World
+from fleet.simulator.terms import REAL_ONE_IN
+from fleet.simulator.world import World
 from tests.world.search import caught, table
 from tests.world.wrong_variants import VARIANTS
 
@@ -139,10 +141,10 @@ def test_a_violation_is_told_with_the_fewest_faults_that_cause_it(monkeypatch: p
 
 
 def test_frames_are_as_large_as_before_afterwards() -> None:
-    before = world.frames.FRAME_BYTES
+    before = frames.FRAME_BYTES
     for seed in range(3):
         World(seed, 2, 1).run()
-    assert before == world.frames.FRAME_BYTES
+    assert before == frames.FRAME_BYTES
 
 
 def test_the_command_prints_what_it_saw() -> None:

@@ -42,7 +42,8 @@ from fleet.simulator.disks import WatchedMemory
 from fleet.simulator.hosts import AggregatorHost, DeviceHost
 from fleet.simulator.invariants import Invariant
 from fleet.simulator.link import VirtualLink
-from fleet.simulator.oracle import Made, Oracle
+from fleet.simulator.oracle import Made
+from fleet.simulator.oracle.summaries import Summaries
 from tests.world.streams import Step, before, over_core, over_host, say, without
 
 Patch = pytest.MonkeyPatch
@@ -480,7 +481,7 @@ def figures_believed(patch: Patch) -> None:
         return {"accuracy": total / held}
 
     patch.setattr(outcome, "summarize", believe)
-    patch.setattr(Oracle, "_figures_hold", _note_accuracies)
+    patch.setattr(Summaries, "require", _note_accuracies)
 
 
 @variant("one device's word taken for the fleet's figure", Invariant.FIGURES, within=100)
@@ -497,10 +498,10 @@ def a_last_model_measured_by_one_word(patch: Patch) -> None:
 
 
 def _note_accuracies(
-    self: Oracle, ledger: LedgerReader, round_id: RoundId, made: list[Made], _count: int
+    self: Summaries, ledger: LedgerReader, round_id: RoundId, made: list[Made], _count: int
 ) -> None:
     """What devices told, without the comparison that finds this mistake at once: learning must go on too."""
-    self.note(round_id, made)
+    self.endings.note(round_id, made)
 
 
 @variant(

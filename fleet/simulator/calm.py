@@ -1,0 +1,171 @@
+"""After the faults comes calm: in it the federation must come to its end, with all who are willing."""
+
+from functools import lru_cache
+
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.status import Status
+from fleet.simulator.hosts import Scene
+from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.machines import Machines
+from fleet.simulator.terms import Terms
+
+SETTLE_S = 480.0
+"""After so long in the calm nobody waits any more: keep-alives, back-offs, three pauses of a clone."""
+SETTLED_S = 10.0
+"""All are back when they have been for so long: who finds that it was cloned leaves again at once."""
+STANDS_S = 30.0
+"""A device that is at the broker is not said to be away for so long, in the calm."""
+ROUND_TRIPS_S = 5.0
+"""What a device's messages may take, beside its training."""
+PROGRESS_S = 300.0
+"""A round in the calm is closed after so long and two deadlines, whatever happened before."""
+
+
+class Calm:
+    """The part of a world's life in which nothing goes wrong any more.
+
+    Args:
+        scene: of the world.
+        machines: everybody in it.
+        wanted: what it is like.
+    """
+
+    def __init__(self, scene: Scene, machines: Machines, wanted: Terms) -> None:
+        self._scene, self._machines, self._terms = scene, machines, wanted
+        self._said_away_s: dict[str, float] = {}
+        """Since when devices that are at the broker have been said to be away."""
+
+    def step(self) -> None:
+        """Let the next thing happen.
+
+        Raises:
+            Violation: nothing will.
+        """
+        if not self._scene.clock.step():
+            raise Violation(Invariant.PROGRESS, f"nothing will ever happen again: {self._lacking()}")
+
+    def last(self, calm_s: float) -> None:
+        """Let the world come to its end.
+
+        Args:
+            calm_s: when the last fault was over.
+
+        Raises:
+            Violation: it does not.
+        """
+        clock, machines = self._scene.clock, self._machines
+        all_back_s = clock.now_s
+        settled_s: float | None = None
+        while not self._ended():
+            self.step()
+            if settled_s is None:
+                if not self._all_are_back():
+                    all_back_s = clock.now_s
+                    self._require_presence()
+                elif clock.now_s > all_back_s + SETTLED_S:
+                    settled_s = clock.now_s
+                    self._scene.tell("world", "settled")
+                acted_s = max(calm_s, machines.awake_s, machines.operator.acted_s)
+                if settled_s is None and clock.now_s > acted_s + SETTLE_S and machines.aggregator.alive:
+                    raise Violation(
+                        Invariant.ALL_COME_BACK,
+                        f"{SETTLE_S:.0f} s into the calm not everybody is back: {self._lacking()}",
+                    )
+            if self._ended(but_the_sleepers=True):  # only the alarm is waited for
+                machines.aggregator.stop()
+                continue
+            self._require_progress(calm_s)
+        if settled_s is not None:
+            self._require_part(settled_s)
+
+    def _require_progress(self, calm_s: float) -> None:
+        """Since something happened that takes time, no more has passed than a round may take."""
+        clock, machines = self._scene.clock, self._machines
+        limit_s = PROGRESS_S + 2 * self._terms.deadline_s
+        closed_s = self._scene.oracle.record.closed_s
+        since_s = max(calm_s, machines.awake_s, machines.operator.acted_s, closed_s)
+        if clock.now_s > since_s + limit_s + (SETTLE_S if machines.aggregator.done else 0.0):
+            lacking = self._lacking(but_the_sleepers=True) or self._lacking()
+            raise Violation(
+                Invariant.PROGRESS, f"in the calm, nothing has come of {limit_s:.0f} s: {lacking}"
+            )
+
+    def _all_are_back(self) -> bool:
+        """Whether all who are awake are at the broker and known to be, and nothing of before is to come."""
+        aggregator, broker = self._machines.aggregator, self._scene.broker
+        if broker.wills_to_come or not aggregator.connected or aggregator.runtime is None:
+            return False
+        lines = [session.line for session in broker.sessions.values() if session.line is not None]
+        if not all(line.whole for line in lines):  # whose will is still to come
+            return False
+        for device in self._machines.devices:
+            said = self._scene.broker.retained.get(self._scene.topics.status(device.device))
+            if device.asleep:
+                continue
+            if not device.connected or said is None or not _status(said.payload).online:
+                return False
+        return True
+
+    def _require_presence(self) -> None:
+        """Whoever is at the broker for long is not said to be away: a will that came late is answered."""
+        for device in self._machines.devices:
+            said = self._scene.broker.retained.get(self._scene.topics.status(device.device))
+            if not device.connected or said is None or _status(said.payload).online:
+                self._said_away_s.pop(device.device, None)
+                continue
+            since_s = self._said_away_s.setdefault(device.device, self._scene.clock.now_s)
+            if self._scene.clock.now_s > since_s + STANDS_S:
+                raise Violation(
+                    Invariant.PRESENCE,
+                    f"{device.name} is at the broker, and said to be away for {STANDS_S:.0f} s",
+                )
+
+    def _ended(self, *, but_the_sleepers: bool = False) -> bool:
+        return self._machines.aggregator.done and not self._lacking(but_the_sleepers=but_the_sleepers)
+
+    def _lacking(self, *, but_the_sleepers: bool = False) -> str:
+        """What is still to come."""
+        if not self._machines.aggregator.done:
+            return f"{len(self._machines.operator.book.closed)} rounds are closed"
+        closed = self._machines.operator.book.closed
+        final = closed[max(closed)]
+        for device in self._machines.devices:
+            if device.asleep and but_the_sleepers:
+                continue
+            if not device.alive:
+                return f"{device.name} is not started"
+            said = self._scene.broker.retained.get(self._scene.topics.status(device.device))
+            if said is None:
+                return f"{device.name} has no status"
+            status = _status(said.payload)
+            if not status.online or status.holds != final:
+                word = "online" if status.online else "offline"
+                return f"{device.name} is said to be {word}, and to hold {(status.holds or b'').hex()[:8]}"
+        return ""
+
+    def _require_part(self, since_s: float) -> None:
+        """Once all are back, every round that takes all has all who can be in time."""
+        if self._terms.target is not None or self._terms.fraction < 1:
+            return
+        time_s = self._terms.deadline_s - ROUND_TRIPS_S
+        oracle, book = self._scene.oracle, self._machines.operator.book
+        awake = [device for device in self._machines.devices if not device.slept]
+        able = {device.device for device in awake if device.training_s < time_s}
+        first: dict[tuple[int, int], float] = {}
+        for seen in oracle.record.announced:
+            first.setdefault(round_of(seen.manifest), seen.at_s)
+        for round_id, part in book.part.items():
+            excused = book.given_up.get(round_id, frozenset()) | oracle.models.set_aside(book, round_id)
+            absent = able - part - excused
+            if first.get(round_id, 0.0) >= since_s and absent:
+                raise Violation(
+                    Invariant.ALL_TAKE_PART,
+                    f"all are back, and round {round_id} goes without {sorted(absent)}",
+                )
+
+
+@lru_cache(maxsize=256)
+def _status(payload: bytes) -> Status:
+    """Statuses are looked at after each event, and seldom change."""
+    return unpack(payload, Status)

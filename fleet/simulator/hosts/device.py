@@ -1,0 +1,96 @@
+"""A device's machine, which runs production's agent."""
+
+from pathlib import Path
+from typing import Any
+
+from agent.config import AgentSettings
+from agent.shell.runtime import Runtime as Agent
+from agent.shell.startup import open_device
+from fedge.transport import MessageArrived, Publication
+from fleet.simulator.disks import WatchedMemory
+from fleet.simulator.hosts.machine import Host
+from fleet.simulator.hosts.scene import Scene
+from fleet.simulator.link import VirtualLink
+from fleet.simulator.trainers import Bench, Odd, RealTrainer, StandIn
+
+
+class DeviceHost(Host):
+    """A device with its agent."""
+
+    def __init__(
+        self, name: str, number: int, scene: Scene, settings: AgentSettings, folder: Path, *, real: bool
+    ) -> None:
+        super().__init__(name, scene, folder / "agent.db" if real else None)
+        self.device = settings.device
+        self.number = number
+        self.honest = True
+        """Nobody else has this identity, and had it."""
+        self.willing = True
+        self.training_s = 1.0
+        self.odd: Odd = ""
+        self.tries = 0
+        self.folder = folder
+        self.runtime: Agent | None = None
+        self._settings = settings
+        self._real = real
+
+    def begin(self) -> None:
+        """As `agent.shell.loop`."""
+        post = self.poster()
+        memory = self.disk.mount(
+            lambda path, connect: WatchedMemory(path, connect, self.device, self.disk, self.scene.oracle)
+        )
+        self.scene.oracle.devices.starts(self.device, self.disk, memory.seen().round)
+        file = self.folder / "model.held"
+        boot = self.scene.rng.randbytes(16)
+        opened = open_device(self._settings, memory, file, boot, self.now_s())
+        self.link = VirtualLink(
+            self.place(),
+            f"{self._settings.federation}_{self.device}",
+            post,
+            will=lambda connection: runtime.offline_status(connection),
+        )
+        bench = Bench(
+            device=self.device,
+            now_s=self.now_s,
+            later=lambda action: self.scene.clock.after(self.training_s, action),
+            post=post,
+            begun=lambda manifest: self.scene.oracle.devices.work_begins(self.device, manifest),
+            made=self.scene.oracle.record.made.__setitem__,
+            willing=lambda: self.willing,
+            tries=self._try,
+        )
+        trainer: Any
+        trainer = (
+            RealTrainer(bench, self.number, self._settings)
+            if self._real
+            else StandIn(bench, self.number, self.odd)
+        )
+        runtime = self.agent(opened, memory, file, trainer)
+        self.runtime = runtime
+        self.link.open()
+
+    def agent(self, opened: Any, memory: Any, file: Path, trainer: Any) -> Agent:
+        """Production's runtime on this host's parts."""
+        assert self.link is not None
+        return Agent(self._settings, opened, memory, file, self.link, trainer, now_s=self.now_s)
+
+    def turn(self, events: list[Any]) -> None:
+        """As `agent.shell.loop`."""
+        assert self.runtime is not None
+        event = events[0] if events else None
+        if isinstance(event, MessageArrived) and event.topic == self.scene.topics.round and event.payload:
+            self.scene.oracle.devices.hears(self.device, event.payload)
+        self.runtime.turn(event)
+
+    def due_s(self) -> float | None:
+        """As `agent.shell.loop`."""
+        return self.runtime.due_s() if self.runtime is not None else None
+
+    def says(self, piece: Publication) -> None:
+        """Tell the oracle."""
+        self.scene.oracle.devices.says(self.device, self.disk, piece, honest=self.honest)
+
+    def _try(self) -> int:
+        self.tries += 1
+        return self.tries

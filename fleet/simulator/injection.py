@@ -1,0 +1,166 @@
+"""What goes wrong, as it was scheduled: programs and machines that die, lines, brokers, clones and liars."""
+
+import shutil
+from collections import Counter, deque
+
+from fedge.wire.messages.manifest import Manifest
+from fleet.simulator.adversary import Liar
+from fleet.simulator.broker import Disk, Message
+from fleet.simulator.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault
+from fleet.simulator.hosts import RESTART_S, DeviceHost, Host, Scene
+from fleet.simulator.machines import Machines
+from fleet.simulator.signing import forgeries
+from fleet.simulator.terms import Terms
+
+LINES_LOST_S = 2.0
+"""Within so long after wills have begun to be late each device's line is reset."""
+
+
+class Injection:
+    """Lets faults happen.
+
+    Args:
+        scene: of the world.
+        machines: everybody in it.
+        wanted: what it is like.
+    """
+
+    def __init__(self, scene: Scene, machines: Machines, wanted: Terms) -> None:
+        self._scene, self._machines, self._terms = scene, machines, wanted
+        self.happened: Counter[str] = Counter()
+        self._frames_heard: deque[bytes] = deque(maxlen=50)
+        self._disk: Disk | None = None
+        """What the broker finds on its disk when it starts again."""
+
+    def heard(self, message: Message) -> None:
+        """The broker has got a message: a liar may say it again."""
+        if "/update/" in message.topic:
+            self._frames_heard.append(message.payload)
+
+    def happen(self, fault: Fault) -> None:
+        """One thing goes wrong."""
+        host = self._machines.aggregator if fault.host < 0 else self._machines.devices[fault.host]
+        self.happened[fault.kind] += 1
+        self._scene.tell("fault", str(fault))
+        over, rng = self._scene.clock.after, self._scene.rng
+        match fault.kind:
+            case "kill" | "power cut":
+                self._cut(host, fault)
+            case "crash loop":
+                self._crash(host, self._scene.clock.now_s + fault.seconds, silently=True)
+            case "reset":
+                host.reset_line()
+            case "darkness":
+                host.darken(fault.seconds)
+            case "broker restart" | "broker crash" | "broker wiped":
+                self._stop_broker(fault)
+            case "disk full":
+                host.power.writes_that_fail = 1 + fault.amount % 5
+            case "clone":
+                self._clone(self._machines.devices[fault.host], fault)
+            case "late wills":
+                for device in self._machines.devices:  # each is back before the will of its lost line
+                    over(LINES_LOST_S * rng.random(), device.reset_line)
+                self._scene.broker.will_delay_s = min(60.0, fault.seconds)
+                over(fault.seconds, lambda: setattr(self._scene.broker, "will_delay_s", 0.0))
+            case "duplicates":
+                self._scene.broker.says_twice = lambda: rng.random() < 0.3
+                over(fault.seconds, lambda: setattr(self._scene.broker, "says_twice", lambda: False))
+            case "slow network":
+                host.weather.slowed += 1  # one may begin before another is over
+                over(fault.seconds, lambda: setattr(host.weather, "slowed", host.weather.slowed - 1))
+            case "sensor away":
+                self._machines.devices[fault.host].willing = False
+                over(fault.seconds, lambda: setattr(self._machines.devices[fault.host], "willing", True))
+            case "lies":
+                self._lie(fault)
+            case "night":
+                for each in self._machines.hosts:
+                    self._machines.put_away(each, fault.seconds)
+            case "long sleep":
+                self._machines.put_away(host, fault.seconds)
+            case _:
+                self._machines.operator.happen(fault, self._machines.devices[fault.host])
+
+    def end(self) -> None:
+        """Nothing goes wrong from now on, and what did is mended."""
+        self._scene.tell("world", "calm")
+        for clone in self._machines.clones:
+            clone.die(silently=False)
+            clone.gone = True
+        self._scene.broker.will_delay_s, self._scene.broker.says_twice = 0.0, lambda: False
+        if not self._scene.broker.up:
+            self._scene.broker.start(self._disk)
+        for host in self._machines.hosts:
+            host.power.effects_left, host.power.writes_that_fail = None, 0
+            host.start()
+        for device in self._machines.devices:
+            device.willing = True
+
+    def _cut(self, host: Host, fault: Fault) -> None:
+        """Kill it between two of its next effects, or at the latest a little later."""
+        silently = fault.kind == "power cut"
+        boot = host.boots
+        host.restarts_after_s = fault.seconds
+        if host.alive:
+            host.power.effects_left = fault.amount
+
+        def at_the_latest() -> None:
+            if host.alive and host.boots == boot:
+                host.die(silently=silently)
+                self._scene.clock.after(fault.seconds, host.start)
+
+        self._scene.clock.after(LATEST_CUT_S, at_the_latest)
+
+    def _crash(self, host: Host, until_s: float, *, silently: bool) -> None:
+        """Kill it, and again soon after each start."""
+        host.die(silently=silently)
+        self._scene.clock.after(RESTART_S, host.start)
+        again_s = RESTART_S + SHORT_LIFE_S * (0.2 + 0.8 * self._scene.rng.random())
+        if self._scene.clock.now_s + again_s < until_s:
+            self._scene.clock.after(again_s, lambda: self._crash(host, until_s, silently=False))
+
+    def _stop_broker(self, fault: Fault) -> None:
+        broker = self._scene.broker
+        if not broker.up:
+            return
+        if fault.kind == "broker crash":  # what Mosquitto has not written yet, with autosave_interval 1
+            saved, soon_s = broker.save(), min(1.0, fault.amount / 40)
+            self._scene.clock.after(soon_s, lambda: self._stop_with(saved, fault.seconds))
+        else:
+            self._stop_with(broker.save() if fault.kind == "broker restart" else None, fault.seconds)
+
+    def _stop_with(self, disk: Disk | None, seconds: float) -> None:
+        broker = self._scene.broker
+        if not broker.up:
+            return
+        self._disk = disk
+        broker.stop()
+        self._scene.clock.after(seconds, lambda: None if broker.up else broker.start(disk))
+
+    def _clone(self, device: DeviceHost, fault: Fault) -> None:
+        if not device.honest:
+            return
+        device.honest = False
+        folder = device.folder.with_name(f"{device.name}-clone")
+        clone = self._machines.device(f"{device.name}'s clone", device.number, folder)
+        clone.honest, clone.tries = False, 1_000
+        clone.disk = device.disk.copy(clone.power, folder / "agent.db" if self._terms.real else None)
+        if (device.folder / "model.held").exists():
+            shutil.copy(device.folder / "model.held", folder / "model.held")
+        self._machines.clones.append(clone)
+        clone.start()
+        self._scene.clock.after(fault.seconds, lambda: self._machines.put_away(clone, None))
+
+    def _lie(self, fault: Fault) -> None:
+        scene, machines = self._scene, self._machines
+        said = scene.oracle.record.announced
+        manifest: Manifest | None = said[-1].manifest if said else None
+        made = scene.oracle.record.made.__setitem__
+        liar = Liar(machines.outside(), scene.topics, scene.rng, made)
+        forged = (
+            forgeries(scene.topics, manifest, machines.aggregator.key_number, scene.rng)
+            if self._terms.signed and manifest is not None
+            else []
+        )
+        liar.lie(manifest, list(self._frames_heard), fault.amount, forged)

@@ -1,0 +1,104 @@
+"""All checks of one world, over one record.
+
+The oracle hears what leaves a host, what its disk has committed and what the broker holds. It trusts no state
+of the programs: what was said it compares with what is durable, and models it computes again by itself.
+"""
+
+from collections.abc import Callable
+
+from aggregator.ledger.reading import LedgerReader
+from fedge.transport import Publication
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.receipt import Receipt
+from fedge.wire.reasons import Reason
+from fedge.wire.topics import Topics
+from fleet.simulator.books import Book, SpooledFrame
+from fleet.simulator.fastpaths import decode
+from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.announcements import Announcements
+from fleet.simulator.oracle.devices import Devices
+from fleet.simulator.oracle.endings import NEVER, Ending, Endings
+from fleet.simulator.oracle.models import Models
+from fleet.simulator.oracle.quorums import Quorums
+from fleet.simulator.oracle.receipts import Receipts
+from fleet.simulator.oracle.record import Record, opened
+from fleet.simulator.oracle.retained import Retained
+from fleet.simulator.oracle.rounds import Rounds
+from fleet.simulator.oracle.summaries import Summaries
+from fleet.simulator.oracle.takeovers import Takeovers
+from fleet.simulator.oracle.waits import Waits
+
+
+class Oracle:
+    """The checks of one world, each for what it hears.
+
+    Args:
+        topics: the federation's.
+        now_s: virtual seconds.
+        quorum: below which no round may close; None: each attempt's own, which it begins with.
+        deadline_s: of each attempt.
+        ending: when learning may end.
+        clips: differences are clipped.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        now_s: Callable[[], float],
+        quorum: int | None,
+        deadline_s: float = 0.0,
+        ending: Ending = NEVER,
+        *,
+        clips: bool = True,
+    ) -> None:
+        self.record = record = Record(topics, now_s, clips=clips)
+        quorums, endings = Quorums(quorum), Endings(record, ending)
+        self.devices = Devices(record)
+        self.retained = Retained(record)
+        self.receipts = Receipts(record)
+        self.takeovers = Takeovers(record)
+        self.waits = Waits(record, deadline_s)
+        self.models = Models(record)
+        self._announcements = Announcements(record, quorums, endings)
+        self._rounds = Rounds(record, quorums, endings, self.models, Summaries(record, endings))
+
+    def ledger_committed(
+        self, ledger: LedgerReader, book: Book, rounds: set[RoundId], frames: set[SpooledFrame]
+    ) -> None:
+        """A transaction is durable: verdicts in these rounds, these frames, and perhaps a closed round."""
+        if rounds:
+            book.answer_s = self.record.now_s()
+        for round_id in rounds:
+            answers = ledger.answers(round_id)
+            self.models.takes_back(ledger, book, round_id, answers)
+            for device, answer in answers.items():
+                book.answers[device, answer.digest] = answer.verdict
+                if answer.verdict == "admitted":
+                    book.awaited.pop(device, None)
+                    book.absent_s.pop(device, None)
+                if answer.reason is Reason.QUARANTINED and device in self.record.aside:
+                    book.promised.get(round_id, {}).pop(device, None)  # as its operator wanted it
+        life = ledger.life()
+        closed = ledger.last_closed(life.generation) if life is not None else None
+        if closed is not None and closed != max(book.closed, default=None):
+            self._rounds.closed(ledger, book, closed)
+            self._rounds.stay_what_they_are(ledger, closed.generation)
+            for device, partial in ledger.partials().items():
+                held = {(device, partial.id, i) for i in range(partial.n) if partial.have >> i & 1}
+                if held & book.spooled - frames:  # what came with this transaction came after the closing
+                    raise Violation(
+                        Invariant.PARTIALS_DROPPED,
+                        f"round {closed} is closed, and the partial update of {device} is kept",
+                    )
+        book.spooled |= frames
+
+    def aggregator_says(self, ledger: LedgerReader, book: Book, piece: Publication) -> None:
+        """A publication leaves the aggregator."""
+        address = self.record.address(piece.topic)
+        if address is None or not piece.payload:
+            return
+        if address.kind == "receipt" and address.device is not None:
+            self.receipts.says(book, address.device, decode(piece.payload, Receipt))
+        elif address.kind == "round":
+            self.record.genuine.add(piece.payload)
+            self._announcements.says(ledger, book, opened(piece.payload))

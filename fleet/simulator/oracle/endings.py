@@ -1,0 +1,59 @@
+"""Learning ends after its last round, or when the accuracy that enough devices tell says so."""
+
+from dataclasses import dataclass
+
+from fedge.wire.freshness import RoundId
+from fleet.simulator.books import Book
+from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.record import Made, Record
+
+
+@dataclass(frozen=True)
+class Ending:
+    """When learning is over."""
+
+    rounds: int
+    accuracy: float
+
+
+NEVER = Ending(2**31 - 1, 2.0)
+
+
+class Endings:
+    """Which accuracies were told, and whether learning may be over.
+
+    Args:
+        record: of the world.
+        ending: when learning may end.
+    """
+
+    def __init__(self, record: Record, ending: Ending) -> None:
+        self._record, self._ending = record, ending
+        self._told: dict[RoundId, dict[str, float]] = {}
+        """Which accuracies the devices told that count in a round."""
+
+    def note(self, round_id: RoundId, made: list[Made]) -> None:
+        """Remember which accuracies were told in a round."""
+        self._told[round_id] = {
+            one.device: one.message.metrics["accuracy_before"]
+            for one in made
+            if "accuracy_before" in one.message.metrics
+        }
+
+    def require(self, book: Book, here: RoundId) -> None:
+        """Learning is over before its last round: then not because a single device says so.
+
+        Of a round that only measured, it is the round before that ended it.
+        """
+        if here in book.measured:
+            here = here._replace(round=here.round - 1)
+        told = self._told.get(here, {})
+        if here.round >= self._ending.rounds or max(told.values(), default=1.0) < self._ending.accuracy:
+            return
+        others = [accuracy for device, accuracy in told.items() if device not in self._record.liars]
+        if max(others, default=0.0) < self._ending.accuracy:
+            raise Violation(
+                Invariant.END_OF_LEARNING,
+                f"learning is over after round {here}, in which a single device tells an accuracy of "
+                f"{max(told.values())}, and the others {max(others, default=0.0)} at most",
+            )

@@ -1,0 +1,65 @@
+"""Whoever wakes can read at the broker what is announced there."""
+
+from collections.abc import Callable
+
+from fedge.wire.frames import Refused, join
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.service import Service
+from fleet.simulator.broker import Message
+from fleet.simulator.fastpaths import decode
+from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.record import Record, opened
+
+
+class Retained:
+    """What the broker retains."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._held = (0, 0, 0)
+        """Generation, round and attempt of the newest announcement that the broker has held."""
+
+    def changed(self, retained: dict[str, Message], topic: str) -> None:
+        """Something retained has changed: whoever wakes now must be able to read what is announced."""
+        address = self._record.address(topic)
+        if address is None:
+            return
+        if address.kind == "service" and decode(retained[topic].payload, Service).online:
+            self._record.online_s = self._record.now_s()
+        if address.kind == "status" and address.device is not None:
+            self._record.told_s[address.device] = self._record.now_s()
+        if address.kind not in ("round", "task", "model"):
+            return
+        said = retained.get(self._record.topics.round)
+        if (
+            said is None
+            or said.payload in self._record.orphaned
+            or self._record.now_s() < self._record.several_until_s
+        ):
+            return
+        manifest = opened(said.payload)
+        number = (*round_of(manifest), manifest.attempt)
+        if number < self._held:
+            return  # a broker that was killed has lost the newer one: it is said again, after its frames
+        self._held = number
+        for kind, blob, frame in (
+            ("task", manifest.task, self._record.topics.task),
+            ("model", manifest.model, self._record.topics.model),
+        ):
+            # A frame of another kind or slot than what is announced changes nothing that could be read.
+            if blob is not None and (
+                address.kind == "round" or (address.kind, address.slot) == (kind, blob.slot)
+            ):
+                self._readable(retained, kind, blob, frame)
+
+    def _readable(
+        self, retained: dict[str, Message], kind: str, blob: Blob, topic: Callable[[int, int], str]
+    ) -> None:
+        frames = [retained.get(topic(blob.slot, i)) for i in range(blob.frames)]
+        whole = join(blob.digest, [decode(f.payload, Frame).data for f in frames if f is not None])
+        if isinstance(whole, Refused):
+            raise Violation(
+                Invariant.ANNOUNCED_IS_READABLE,
+                f"the {kind} that is announced cannot be read: a device that wakes now is lost",
+            )

@@ -1,0 +1,166 @@
+"""A round is closed in its order, with its quorum, and with exactly those who were told that they count."""
+
+from collections.abc import Mapping
+from math import ceil
+
+from aggregator.core.verdicts import Answer
+from aggregator.ledger.layout import KEPT
+from aggregator.ledger.reading import LedgerReader
+from fedge.wire.frames import Refused, join
+from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.model import Model
+from fleet.simulator.books import Book
+from fleet.simulator.invariants import Invariant, Violation
+from fleet.simulator.oracle.endings import Endings
+from fleet.simulator.oracle.models import Models
+from fleet.simulator.oracle.quorums import Quorums
+from fleet.simulator.oracle.record import Record
+from fleet.simulator.oracle.summaries import Summaries
+
+
+class Rounds:
+    """The closed rounds of all ledgers."""
+
+    def __init__(
+        self, record: Record, quorums: Quorums, endings: Endings, models: Models, summaries: Summaries
+    ) -> None:
+        self._record, self._quorums, self._endings = record, quorums, endings
+        self._models, self._summaries = models, summaries
+
+    def closed(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
+        """It is durable that a round is closed."""
+        if book.closed and round_id <= max(book.closed):
+            raise Violation(
+                Invariant.ROUNDS_IN_ORDER, f"round {round_id} is closed after round {max(book.closed)}"
+            )
+        counted = {
+            d: answer for d, answer in ledger.answers(round_id).items() if answer.verdict == "admitted"
+        }
+        self._promises_are_kept(book, round_id, counted)
+        saved = ledger.round_as_saved(round_id)
+        kept = saved is not None and saved.kind == KEPT
+        only_measured = saved is not None and saved.kind == "evaluate"
+        quorum = self._quorums.of(saved)
+        if len(counted) < quorum and not (kept or only_measured):
+            raise Violation(
+                Invariant.QUORUM, f"round {round_id} is closed with {len(counted)} updates of {quorum}"
+            )
+        for device, answer in counted.items():
+            self._counts(book, round_id, device, answer)
+        digest, body = _newest_model(ledger, book.made if only_measured else round_id)
+        if only_measured:
+            self._measured(book, round_id, digest, counted)
+        elif round_id.round:
+            self._models.trained(ledger, book, round_id, counted, body)
+        if not kept:
+            made_by = book.part[book.made] if only_measured else ()
+            told = [self._record.made[answer.digest] for answer in counted.values()]
+            self._summaries.require(ledger, round_id, told, max(min(2, len(made_by)), ceil(len(made_by) / 2)))
+        if kept and body != self._models.wished(book, round_id.generation):
+            raise Violation(
+                Invariant.BEGINNING,
+                f"generation {round_id.generation} begins with another model than was wanted",
+            )
+        book.closed[round_id], book.bodies[round_id] = digest, body
+        if not only_measured:
+            book.made = round_id
+        self._record.models.setdefault(digest, round_id)
+        self._best_is_kept(ledger, book, round_id)
+        book.part[round_id] = frozenset(counted)
+        self._record.closed_s = self._record.now_s()
+
+    def _promises_are_kept(self, book: Book, round_id: RoundId, counted: Mapping[str, Answer]) -> None:
+        """Whoever was told that it counts does, and nobody who is set aside."""
+        for device, since in self._record.aside.items():
+            if device in counted and round_id > since:
+                raise Violation(
+                    Invariant.NONE_THAT_IS_SET_ASIDE,
+                    f"{device} counts in round {round_id}, and is set aside since {since}",
+                )
+        for device, digest in book.promised.get(round_id, {}).items():
+            if digest in book.set_aside:
+                continue
+            if device not in counted or counted[device].digest != digest:
+                raise Violation(
+                    Invariant.PROMISE_KEPT,
+                    f"{device} was told that it counts in round {round_id}, and it does not",
+                )
+
+    def _counts(self, book: Book, round_id: RoundId, device: str, answer: Answer) -> None:
+        """An update counts that its device made for this round, with its samples, and only once."""
+        made = self._record.made.get(answer.digest)
+        if made is None or (made.device, made.round) != (device, round_id):
+            raise Violation(
+                Invariant.UPDATE_OF_THIS_ROUND,
+                f"an update of {made} counts as {device}'s in round {round_id}",
+            )
+        if answer.digest in book.set_aside:
+            raise Violation(
+                Invariant.NONE_THAT_IS_SET_ASIDE,
+                f"{device}'s update of round {round_id} counts, and was set aside",  # nosec B608 # no SQL
+            )
+        if answer.digest in book.counted:
+            raise Violation(
+                Invariant.ONE_UPDATE_COUNTS, f"{device}'s update of round {round_id} counts twice"
+            )
+        if answer.samples != made.message.samples:
+            raise Violation(
+                Invariant.SAMPLES,
+                f"{device} has {made.message.samples} samples, {answer.samples} are counted",
+            )
+        book.counted[answer.digest] = round_id
+
+    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Answer]) -> None:
+        """A round that only measures comes when learning is over, takes no vector and leaves the model."""
+        before = round_id._replace(round=round_id.round - 1)
+        if before != book.made or book.closed.get(before) != digest:
+            raise Violation(
+                Invariant.MEASURING_CHANGES_NOTHING,
+                f"round {round_id} only measures, and does not leave the model of round {before}",
+            )
+        self._endings.require(book, before)
+        book.measured.add(round_id)
+        for update in self._models.updates(counted.values()):
+            if update.body or update.kind != "figures":
+                raise Violation(
+                    Invariant.MEASURING_CHANGES_NOTHING,
+                    f"{update.device} trained in round {round_id}, which only measures",
+                )
+
+    def _best_is_kept(self, ledger: LedgerReader, book: Book, round_id: RoundId) -> None:
+        """Of the models whose held-out loss was told, the one with the lowest is there to be exported."""
+        loss, of = ledger.summary(round_id).get("held_loss"), round_id._replace(round=round_id.round - 1)
+        best = book.best.get(round_id.generation)
+        if loss is not None and round_id.round and (best is None or loss < best[1]):
+            best = book.best[round_id.generation] = (of, loss)
+        if best is not None and best[0].round not in ledger.kept_models(round_id.generation):
+            raise Violation(
+                Invariant.BEST_MODEL_KEPT,
+                f"the best model is that of round {best[0]}, and the ledger does not keep it",
+            )
+
+    def stay_what_they_are(self, ledger: LedgerReader, generation: int) -> None:
+        """Each kept round can be computed again: nothing was added to its updates, and nothing lost."""
+        for number in ledger.kept_rounds(generation):
+            for device, answer in ledger.answers(RoundId(generation, number)).items():
+                if answer.verdict == "admitted" and isinstance(
+                    join(answer.digest, ledger.pieces(device, answer.digest)), Refused
+                ):
+                    raise Violation(
+                        Invariant.KEPT_ROUNDS_REPLAY,
+                        f"{device}'s update of round {generation}.{number} is no longer what was admitted",
+                    )
+
+
+def _newest_model(ledger: LedgerReader, round_id: RoundId) -> tuple[bytes, bytes]:
+    digest = ledger.newest("model", round_id.generation)
+    assert digest is not None
+    model = unpack(ledger.content(digest), Model, max_bytes=MAX_SIZE)
+    if round_of(model) != round_id:
+        raise Violation(
+            Invariant.MODEL_WHEN_DURABLE,
+            f"round {round_id} is closed, and the newest model is of round {round_of(model)}",
+        )
+    return digest, model.body

@@ -1,0 +1,82 @@
+"""What a world is like, apart from its faults."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedge.wire import frames
+from fleet.simulator.trainers import Odd
+
+REAL_ONE_IN = 50
+"""So many worlds to one with databases and data in files, and real SGD."""
+ODD_OF = 8
+ODD: Mapping[int, Mapping[int, Odd]] = {
+    2: {0: "many samples", 1: "far away"},
+    4: {0: "as large as can be"},
+    6: {0: "many samples", 1: "far away", 2: "as large as can be"},
+}
+"""Of so many worlds these, by the rest of their seed, have such devices."""
+UNCLIPPED = 4
+"""In these no difference is clipped, so that a mean may be unusable however many devices there are."""
+SHARE_ONE_IN, SHARE = 8, 0.5
+"""So many worlds to one whose quorum is this share of the devices online, and not a number."""
+SIGNED_ONE_IN = 9
+"""So many worlds to one with signed announcements, whose liar forges them."""
+SILENT_ONE_IN = 6
+"""So many worlds to one with a device that is online and never answers."""
+LYING_ONE_IN = 7
+"""So many worlds to one with a member that lies in each round."""
+ACCURACY = 0.9
+"""Learning ends there, and no honest stand-in tells as much."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a world is like, apart from its faults."""
+
+    devices: int
+    rounds: int
+    quorum: int
+    target: int | None
+    fraction: float
+    deadline_s: float
+    frame_bytes: int
+    queue_limit: int
+    training_s: tuple[float, ...]
+    delays_s: tuple[float, ...]
+    real: bool
+    signed: bool
+    silent: bool
+    """A member is online and never answers."""
+    lying: bool
+    """A member answers each round, and says anything in any field."""
+    clips: bool
+    share: float | None
+    """The quorum is this share of the devices online."""
+    odd: Mapping[int, Odd]
+    """What is unusual about which device."""
+
+
+def terms(rng: random.Random, seed: int, devices: int, rounds: int) -> Terms:
+    """Draw what a world is like."""
+    quorum = rng.randint(min(2, devices), max(min(2, devices), devices - 2))
+    target = rng.randint(quorum, devices) if rng.random() < 0.25 else None
+    return Terms(
+        devices=devices,
+        rounds=rounds,
+        quorum=quorum,
+        target=target,
+        fraction=rng.choice((1.0, 1.0, 1.0, 0.6)),
+        deadline_s=rng.choice((20.0, 40.0, 90.0)),
+        frame_bytes=rng.choice((frames.FRAME_BYTES, frames.FRAME_BYTES, 100, 40)),
+        queue_limit=rng.choice((1_000, 1_000, 60)),
+        training_s=tuple(rng.choice((0.5, 3.0, 8.0, 30.0)) * rng.uniform(0.8, 1.2) for _ in range(devices)),
+        delays_s=tuple(rng.choice((0.002, 0.02, 0.2)) for _ in range(devices + 1)),
+        real=seed % REAL_ONE_IN == REAL_ONE_IN - 1,
+        signed=seed % SIGNED_ONE_IN == SIGNED_ONE_IN - 1,
+        silent=seed % SILENT_ONE_IN == SILENT_ONE_IN - 1,
+        lying=seed % LYING_ONE_IN == LYING_ONE_IN - 1,
+        clips=seed % ODD_OF != UNCLIPPED,
+        share=SHARE if seed % SHARE_ONE_IN == SHARE_ONE_IN - 1 else None,
+        odd=ODD.get(seed % ODD_OF, {}),
+    )
