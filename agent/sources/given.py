@@ -16,6 +16,7 @@ class GivenArrays:
     name: str
     X: Any
     y: Any
+    series: Any = None
 
     def fingerprint(self) -> Hashable:
         """Always the same."""
@@ -27,7 +28,7 @@ class GivenArrays:
         Raises:
             DataError: as `samples_from_arrays`.
         """
-        return samples_from_arrays(self.name, self.X, self.y)
+        return samples_from_arrays(self.name, self.X, self.y, self.series)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,10 @@ class Plan(BaseModel):
 
     _settled = model_validator(mode="after")(mark_unknown)
 
+    def __hash__(self) -> int:
+        """Equal plans have equal ones; options are maps, which have none."""
+        return hash((self.epochs, self.batch_size, self.learning_rate, self.codec, self.local))
+
     @property
     def local_name(self) -> str:
         """The name of the local algorithm."""

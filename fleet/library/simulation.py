@@ -56,7 +56,7 @@ class Result:
 
 def simulate(
     task: Task,
-    devices: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    devices: Mapping[str, tuple[ArrayLike, ...]],
     algorithm: Algorithm | None = None,
     *,
     plan: Plan | None = None,
@@ -72,13 +72,13 @@ def simulate(
 
     Args:
         task: what is learnt; the survey adds the layers that standardize.
-        devices: samples X of shape (n, d) and answers y of shape (n,) or (n, t) of each, by device id. The
-            classes are their names, or their indices.
+        devices: (X, y) of each, by device id: samples of shape (n, d), and answers of shape (n,) or (n, t);
+            classes by their names or indices. Or (X, y, series), which says what recording each row is of.
         algorithm: the parts to learn with; FedAvg if None.
         plan: local training; its codec and local algorithm are those of `algorithm`.
         rounds: training rounds.
         seed: fixes the first weights and the order of samples.
-        holdout: which share of each device's rows is kept for evaluation, its last ones.
+        holdout: which share of each recording is kept for evaluation, its last rows.
         settings: tables as in `federation.toml` for all else, `{"rounds": {"fraction": 0.5, "target": 4}}`.
         folder: a new one that keeps the ledger and what the devices hold, for `read_rounds` and `load_model`;
             None: they are dropped.
