@@ -1,0 +1,68 @@
+"""The examples of parts from outside keep the laws of their kind, are found by name, and learn."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.sources.function import FunctionSource
+from fedge import Algorithm, simulate
+from fedge.algorithms.registry import REGISTRIES, load
+from fedge.testing import check_codec, check_local, check_rule, check_server, check_trainer
+from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
+
+FOLDER = Path(__file__).parents[3] / "examples"
+LONGEST = 60
+PARTS: dict[str, Callable[[Any], None]] = {
+    "topk": check_codec,
+    "geometric_median": check_rule,
+    "fedadam": check_server,
+    "proximal": check_local,
+}
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "extend").glob("*.py")), ids=lambda path: path.stem)
+def test_each_is_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_each_part_is_found_by_module_and_attribute_and_keeps_the_laws(name: str) -> None:
+    entry = load(f"examples.extend.{name}:ENTRY")
+    try:
+        PARTS[name](entry)
+    finally:
+        REGISTRIES[entry.kind].remove(entry.name)
+
+
+def test_the_trainer_keeps_the_laws() -> None:
+    from examples.extend.trainer import BoldDriver
+
+    check_trainer(BoldDriver)
+
+
+def test_the_source_is_read_by_module_and_function() -> None:
+    samples = FunctionSource("examples.extend.source:read").read()
+    assert samples.X.shape[1] == 3
+    assert set(np.unique(samples.y)) == {0, 1}
+
+
+def test_the_local_algorithm_learns_in_a_federation() -> None:
+    entry = load("examples.extend.proximal:ENTRY")
+    try:
+        history = simulate(CLASSIFIER, fleet(), Algorithm(local="proximal"), plan=PLAN, rounds=10).history
+    finally:
+        REGISTRIES["local"].remove(entry.name)
+    assert history[-1].accuracy is not None
+    assert history[-1].accuracy > 0.85
+
+
+def test_the_notebook_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = runpy.run_path(str(FOLDER / "notebook.py"))
+    assert cells["result"].history[-1].accuracy > 0.8
+    assert np.mean(cells["model"].predict(cells["X"]) == cells["y"]) > 0.8
+    table = capsys.readouterr().out
+    assert all(row.kind in table for row in cells["result"].history)
