@@ -44,24 +44,19 @@ class Algorithm:
         """What `federation.toml` says to learn with these parts, which have to be registered.
 
         Raises:
-            ConfigError: the aggregator cannot be told to use one.
+            ConfigError: there is none of a name, or it does not know an option.
         """
         names = {kind: self._name(kind) for kind in USUAL}
-        plan: dict[str, Any] = {"codec": names["codec"]}
-        if names["local"] != USUAL["local"]:
-            plan["local"] = names["local"]
-        for kind in ("codec", "local"):
-            if self.options.get(kind):
-                plan[f"{kind}_options"] = dict(self.options[kind])
-        return {"plan": plan, **self._aggregators(names["rule"], names["server"])}
-
-    def _aggregators(self, rule: str, server: str) -> dict[str, dict[str, Any]]:
-        """The seam to the aggregator's own settings: which rule and which server optimizer it uses."""
-        told = {"rule": rule, "server": server}
-        other = [f"{kind} {name!r}" for kind, name in told.items() if name != USUAL[kind]]
-        if other:
-            raise ConfigError(f"Algorithm: this aggregator cannot be told to use {' and '.join(other)}")
-        return {}
+        told = {kind: dict(self.options.get(kind, {})) for kind in USUAL}
+        plan: dict[str, Any] = {"codec": names["codec"], "local": names["local"]}
+        plan |= {f"{kind}_options": told[kind] for kind in plan if told[kind]}
+        if names["local"] == USUAL["local"] and not told["local"]:
+            del plan["local"]  # devices of before know no such key
+        tables = {kind: {"name": names[kind], **told[kind]} for kind in ("rule", "server")}
+        return {
+            "plan": plan,
+            **{kind: said for kind, said in tables.items() if said != {"name": USUAL[kind]}},
+        }
 
     def _part(self, kind: str) -> str | Entry[Any]:
         part = getattr(self, kind)

@@ -222,7 +222,9 @@ class Aggregator(Program):
         super().__init__(stage)
         self._settings = settings
         settings.state.folder.mkdir(parents=True)
-        self.ledger = Ledger(settings.state.folder / LEDGER)
+        self.path = settings.state.folder / LEDGER
+        """The file of the ledger."""
+        self.ledger = Ledger(self.path)
         self._link = VirtualLink(self.place(), f"{settings.federation.name}__watch", self.post)
         self._watching = Watching(settings, self._link, known(settings, self.ledger), self.now_s)
         self._runtime: AggregatorRuntime | None = None

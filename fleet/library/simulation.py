@@ -21,7 +21,7 @@ from aggregator.aggregation.generations import task_of
 from aggregator.aggregation.outcome import vector_of
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader
-from aggregator.ledger.views import RoundRow
+from aggregator.ledger.views import RoundRow, read_devices
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import registered
 from fedge.errors import ConfigError, FedgeError
@@ -112,9 +112,15 @@ def _run(stage: Stage, aggregator: Aggregator, fleet: list[Device], patience_s: 
         if aggregator.round != newest:
             newest, since_s = aggregator.round, stage.clock.now_s
         if not stage.clock.step() or stage.clock.now_s - since_s > patience_s:
-            reasons = [f"{device.name}: {device.failed}" for device in fleet if device.failed is not None]
-            text = "; ".join(reasons) or "too few devices answer for what [rounds] asks"
-            raise FedgeError(f"round {newest} does not close: {text}")
+            raise FedgeError(f"round {newest} does not close: {_reasons(aggregator, fleet)}")
+
+
+def _reasons(aggregator: Aggregator, fleet: list[Device]) -> str:
+    """Why too few updates were admitted: what devices could not do, or what the aggregator refused."""
+    failed = [f"{device.name}: {device.failed}" for device in fleet if device.failed is not None]
+    rows = read_devices(aggregator.path)
+    refused = [f"{row.device}: {row.last_refusal}" for row in rows if row.last_refusal is not None]
+    return "; ".join(failed or refused) or "too few devices answer for what [rounds] asks"
 
 
 def _federation(
