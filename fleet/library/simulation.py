@@ -18,12 +18,11 @@ from agent.config import AgentSettings
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.sources.given import GivenArrays
 from aggregator.aggregation.generations import task_of
-from aggregator.aggregation.outcome import vector_of
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.views import RoundRow, read_devices
 from fedge.algorithms.plan import Plan
-from fedge.algorithms.registry import registered
+from fedge.algorithms.registry import CODECS, registered
 from fedge.errors import ConfigError, FedgeError
 from fedge.nn.spec import Dense
 from fedge.wire.messages.fields import MAX_SIZE
@@ -185,7 +184,8 @@ def _newest(ledger: LedgerReader) -> Model:
     assert digest is not None
     task = task_of(ledger, task_digest)
     told = unpack(ledger.content(digest), Message, max_bytes=MAX_SIZE)
-    return Model(task, vector_of(ledger, digest, task.network.schema.size), told.generation, told.round)
+    weights = CODECS.make(told.codec).decode(told.body, task.network.schema.size)
+    return Model(task, weights, told.generation, told.round)
 
 
 @contextmanager
