@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agent.sources.function import FunctionSource
+from aggregator.config import FederationSettings
 from fedge import Algorithm, simulate
 from fedge.algorithms.registry import REGISTRIES, load
 from fedge.testing import check_codec, check_local, check_rule, check_server, check_trainer
@@ -50,14 +51,38 @@ def test_the_source_is_read_by_module_and_function() -> None:
     assert set(np.unique(samples.y)) == {0, 1}
 
 
-def test_the_local_algorithm_learns_in_a_federation() -> None:
-    entry = load("examples.extend.proximal:ENTRY")
+READY = {"rule", "server"} <= set(FederationSettings.model_fields)
+"""Whether the aggregator can be told of rules and server optimizers, and takes what a codec remembers."""
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("proximal", {"mu": 0.05}),
+        *(
+            pytest.param(name, options, marks=pytest.mark.skipif(not READY, reason="not to be named yet"))
+            for name, options in (
+                ("topk", {"share": 0.3}),
+                ("geometric_median", {"passes": 4}),
+                ("fedadam", {"rate": 0.1}),
+            )
+        ),
+    ],
+)
+def test_a_federation_learns_with_each(name: str, options: dict[str, float]) -> None:
+    entry = load(f"examples.extend.{name}:ENTRY")
+    algorithm = Algorithm(**{entry.kind: entry.name}, options={entry.kind: options})
     try:
-        history = simulate(CLASSIFIER, fleet(), Algorithm(local="proximal"), plan=PLAN, rounds=10).history
+        first, again = (
+            simulate(CLASSIFIER, fleet(), algorithm, plan=PLAN, rounds=12, seed=2) for _ in range(2)
+        )
     finally:
-        REGISTRIES["local"].remove(entry.name)
-    assert history[-1].accuracy is not None
-    assert history[-1].accuracy > 0.85
+        REGISTRIES[entry.kind].remove(entry.name)
+    assert first.model.weights.tobytes() == again.model.weights.tobytes()
+    plain = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=12, seed=2)
+    assert first.model.weights.tobytes() != plain.model.weights.tobytes()
+    assert first.history[-1].accuracy is not None
+    assert first.history[-1].accuracy > 0.85
 
 
 def test_the_notebook_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
