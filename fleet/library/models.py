@@ -27,7 +27,6 @@ SAFETENSORS, MANIFEST = "model.safetensors", "manifest.json"
 """What an aggregator exports, beside the ONNX file."""
 FILLS = "a missing value"
 """How the manifest begins to say that missing values are filled."""
-LARGEST_HEADER = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +123,6 @@ def _exported(path: Path, manifest: Path) -> Model:
         if about and about["files"][SAFETENSORS]["sha256"] != sha256(content).hexdigest():
             raise ValueError(f"its SHA-256 is not the one in {manifest.name}")
         (length,) = struct.unpack("<Q", content[:8])
-        if length > min(LARGEST_HEADER, len(content)):
-            raise ValueError("it ends too early")
         header = json.loads(content[8 : 8 + length])
         said = json.loads(header["__metadata__"]["fedge"])
         body = memoryview(content)[8 + length :]
@@ -158,8 +155,8 @@ def _model(said: dict[str, Any], tensors: dict[str, bytes], *, fills: bool) -> M
 
 def _tensor(body: memoryview, place: dict[str, Any]) -> bytes:
     first, end = place["data_offsets"]
-    if place["dtype"] != "F32" or not 0 <= first <= end <= len(body):
-        raise ValueError("a tensor is not of float32, or lies outside")
+    if place["dtype"] != "F32":
+        raise ValueError(f"a tensor is of {place['dtype']}, not of float32")
     return bytes(body[first:end])
 
 

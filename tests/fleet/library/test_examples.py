@@ -10,7 +10,7 @@ import pytest
 
 from agent.sources.function import FunctionSource
 from aggregator.config import FederationSettings
-from fedge import Algorithm, simulate
+from fedge import Algorithm, ConfigError, simulate
 from fedge.algorithms.registry import REGISTRIES, load
 from fedge.testing import check_codec, check_local, check_rule, check_server, check_trainer
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, fleet
@@ -37,6 +37,23 @@ def test_each_part_is_found_by_module_and_attribute_and_keeps_the_laws(name: str
         PARTS[name](entry)
     finally:
         REGISTRIES[entry.kind].remove(entry.name)
+
+
+def test_a_part_of_an_installed_package_is_found_by_the_name_of_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "somebodys_codecs-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys-codecs\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[fedge.extensions]\nsparse = examples.extend.topk:ENTRY\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = load("sparse")
+    try:
+        assert REGISTRIES["codec"].make("topk", {"share": 0.5}).max_bytes(10) == 40
+    finally:
+        REGISTRIES["codec"].remove(entry.name)
+    with pytest.raises(ConfigError):
+        load("dense")
 
 
 def test_the_trainer_keeps_the_laws() -> None:

@@ -115,6 +115,24 @@ def test_a_damaged_export_is_an_error_of_the_state(tmp_path: Path, damage: str, 
         load_model(folder)
 
 
+def test_weights_of_another_type_are_no_model_of_ours(tmp_path: Path) -> None:
+    folder = exported(learnt(), tmp_path / "export")
+    (folder / "manifest.json").unlink()
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"I32"'))
+    with pytest.raises(StateError):
+        load_model(folder)
+
+
+def test_a_flipped_bit_in_the_weights_shows_beside_their_manifest(tmp_path: Path) -> None:
+    folder = exported(learnt(), tmp_path / "export")
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-2] ^= 1
+    (folder / "model.safetensors").write_bytes(bytes(content))
+    with pytest.raises(StateError):
+        load_model(folder)
+
+
 def test_a_damaged_held_model_is_an_error_of_the_state(tmp_path: Path) -> None:
     learnt().save(tmp_path / "model.held")
     content = bytearray((tmp_path / "model.held").read_bytes())

@@ -106,7 +106,7 @@ def test_a_local_algorithm_comes_by_its_name_as_an_entry_or_as_it_is() -> None:
     [
         Algorithm(local="scaffold"),
         Algorithm(codec="morse"),
-        Algorithm(local=Entry("codec", "sgd-too", Sgd)),
+        Algorithm(local=Entry("codec", "sgd", Sgd)),
         Algorithm(options={"local": {"mu": 1.0}}),
         Algorithm(rule="none"),
         Algorithm(server="none"),
@@ -137,6 +137,14 @@ def test_further_settings_count() -> None:
     some = {"rounds": {"fraction": 0.5, "target": 2, "quorum": 2}}
     result = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2, settings=some)
     assert {row.devices for row in result.history if row.kind == "train"} == {2}
+
+
+def test_of_each_recording_the_last_rows_are_held_out() -> None:
+    one = fleet()
+    two = {name: (X, y, np.arange(len(X)) % 2) for name, (X, y) in one.items()}
+    together, apart = (simulate(CLASSIFIER, devices, plan=PLAN, rounds=1) for devices in (one, two))
+    assert together.history[0].samples == apart.history[0].samples
+    assert together.model.weights.tobytes() != apart.model.weights.tobytes()
 
 
 def test_who_does_not_take_part_is_named_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
