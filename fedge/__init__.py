@@ -1,6 +1,7 @@
 """Fedge: federated learning for fleets of small devices, over MQTT.
 
-The public API: what a program needs to describe a network, train it locally and speak the protocol.
+The public API: to describe a task, to let a federation learn it in this process (`simulate`), to use a model
+that was learnt (`load_model`), to look at rounds (`read_rounds`), and to run a device (`Agent`).
 """
 
 import warnings
@@ -8,36 +9,89 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aggregator.ledger.views import RoundRow
     from fedge.algorithms.plan import Plan, fedsgd
     from fedge.errors import ConfigError, Conflict, DataError, FedgeError, ProtocolError, StateError
+    from fedge.nn.network import Network
     from fedge.nn.schema import Schema
+    from fedge.nn.spec import NetworkSpec
+    from fedge.wire.messages.task import Task
+    from fleet.library.agent import Agent
+    from fleet.library.algorithm import Algorithm
+    from fleet.library.history import read_rounds
+    from fleet.library.models import Model, load_model
+    from fleet.library.simulation import Result, simulate
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "Agent",
+    "Algorithm",
     "ConfigError",
     "Conflict",
     "DataError",
     "FedgeError",
+    "Model",
+    "Network",
+    "NetworkSpec",
     "Plan",
     "ProtocolError",
+    "Result",
+    "RoundRow",
     "Schema",
     "StateError",
+    "Task",
     "__version__",
     "fedsgd",
+    "load_model",
+    "read_rounds",
+    "simulate",
 ]
 
-_MODULES = {"Plan": "algorithms.plan", "fedsgd": "algorithms.plan", "Schema": "nn.schema"}
+_MODULES = {
+    "Agent": "fleet.library.agent",
+    "Algorithm": "fleet.library.algorithm",
+    "Model": "fleet.library.models",
+    "Network": "fedge.nn.network",
+    "NetworkSpec": "fedge.nn.spec",
+    "Plan": "fedge.algorithms.plan",
+    "Result": "fleet.library.simulation",
+    "RoundRow": "aggregator.ledger.views",
+    "Schema": "fedge.nn.schema",
+    "Task": "fedge.wire.messages.task",
+    "fedsgd": "fedge.algorithms.plan",
+    "load_model": "fleet.library.models",
+    "read_rounds": "fleet.library.history",
+    "simulate": "fleet.library.simulation",
+}
+"""Where a name is; what is not here is in `fedge.errors`. Those of higher layers are known by name alone
+(docs/adr/0025-the-library-is-named-below.md)."""
+_NEEDS_AGGREGATOR = {"Result", "RoundRow", "read_rounds", "simulate"}
 _RENAMED = {"GaveWay": "Conflict"}
 """Names of 0.2.0, and what they are called now."""
 
 
 def __getattr__(name: str) -> object:
-    """Import a name of the API when it is asked for: what installs Fedge runs where NumPy is not yet."""
+    """Import a name of the API when it is asked for: what installs Fedge runs where NumPy is not yet.
+
+    Raises:
+        ConfigError: the name needs a package of the extra `aggregator`, which is not installed.
+    """
     if name in _RENAMED:
         new = _RENAMED[name]
         warnings.warn(f"fedge.{name} is called fedge.{new} now", DeprecationWarning, stacklevel=2)
         name = new
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"fedge.{_MODULES.get(name, 'errors')}"), name)
+    try:
+        module = import_module(_MODULES.get(name, "fedge.errors"))
+    except ModuleNotFoundError as error:
+        if name not in _NEEDS_AGGREGATOR:
+            raise
+        from fedge.errors import ConfigError
+
+        raise ConfigError(
+            f"fedge.{name} needs the extra 'aggregator' (no module {error.name!r}): "
+            "pip install 'fedge[aggregator]'"
+        ) from None
+    return getattr(module, name)

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 
 from agent.config import AgentSettings
@@ -12,7 +13,7 @@ from agent.shell.memory import FILE
 from agent.shell.runtime import InboxEvent, Runtime
 from agent.shell.startup import open_device, open_memory
 from agent.shell.traffic import TrafficBudget
-from agent.sources import open_sources
+from agent.sources import Source, open_sources
 from agent.trainers.extensions import load_extensions, trainer_of
 from agent.trainers.worker import Worker
 from fedge.service.systemd import ServiceManager, Watchdog
@@ -31,15 +32,20 @@ class Stop:
 class Loop:
     """One device at work until `stop`.
 
+    Args:
+        settings: the configuration.
+        sources: of samples, by name, instead of those that the settings describe.
+
     Raises:
         ConfigError: an extension, or the owner's trainer, cannot be loaded.
         Conflict: another agent works with this state folder.
         StateError: the state folder cannot be used.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, sources: Mapping[str, Source] | None = None) -> None:
         load_extensions(settings)
         trainer = trainer_of(settings.trainer)
+        sources = open_sources(settings) if sources is None else sources
         folder = make_folder(settings.state.folder)
         self._lock = lock(folder)
         self._memory = open_memory(folder / FILE)
@@ -50,8 +56,7 @@ class Loop:
             self._inbox.put,
             will=lambda connection: self._runtime.offline_status(connection),
         )
-        snapshots = self._memory.snapshots()
-        worker = Worker(settings, open_sources(settings), self._inbox.put, snapshots, trainer)
+        worker = Worker(settings, sources, self._inbox.put, self._memory.snapshots(), trainer)
         file = folder / model_file.FILE
         opened = open_device(settings, self._memory, file, os.urandom(16), time.monotonic())
         host = this_host()

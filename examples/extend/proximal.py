@@ -1,0 +1,60 @@
+"""FedProx: stochastic gradient descent that is held near the model that it began from.
+
+Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated Optimization in Heterogeneous Networks", MLSys
+2020, https://arxiv.org/abs/1812.06127, equation 2: each step follows the gradient of the loss plus
+μ/2 ‖w - w_t‖². With μ = 0 it is plain SGD.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fedge.algorithms.local.sgd import batches
+from fedge.algorithms.registry import Entry, Options
+from fedge.algorithms.trainer import Cancelled, Diverged, Job, Trained
+from fedge.data.disclosure import public
+
+
+class ProximalOptions(Options):
+    """What the algorithm is told."""
+
+    mu: float = Field(default=0.1, ge=0, le=1e3)
+    """μ, how strongly the weights are drawn back to the model of the round."""
+
+
+class Proximal:
+    """Nothing is remembered from one round to the next."""
+
+    receives: ClassVar[tuple[str, ...]] = ()
+    sends: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, options: ProximalOptions) -> None:
+        self._mu = options.mu
+
+    def init(self, size: int) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def run(self, job: Job, cancelled: Callable[[], bool]) -> Trained:
+        network, plan, steps = job.network, job.plan, 0
+        w, gradient = job.weights.copy(), np.empty_like(job.weights)
+        with np.errstate(all="ignore"):  # what is not finite is looked for in the end
+            before = network.loss(w, job.X, job.y)
+            for _ in range(plan.epochs):
+                for X, y in batches(job.X, job.y, plan.batch_size, job.rng):
+                    if cancelled():
+                        raise Cancelled
+                    network.loss_and_grad(w, X, y, gradient)
+                    w -= np.float32(plan.learning_rate) * (
+                        gradient + np.float32(self._mu) * (w - job.weights)
+                    )
+                    steps += 1
+            after = network.loss(w, job.X, job.y)
+        if not np.isfinite((before, after)).all() or not np.isfinite(w).all():
+            raise Diverged(public("the loss is not finite"), public("lower the learning rate"))
+        return Trained({"weights": w}, steps, before, after)
+
+
+ENTRY = Entry("local", "proximal", Proximal, ProximalOptions)

@@ -1,0 +1,81 @@
+"""`check_local`: the laws of `fedge.algorithms.protocols.LocalAlgorithm`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.protocols import LocalAlgorithm
+from fedge.algorithms.registry import Entry
+from fedge.testing.jobs import (
+    CLASSIFIER,
+    PLAN,
+    REGRESSION,
+    Example,
+    check_divergence,
+    check_training,
+)
+from fedge.testing.laws import copied, maker, require, require_state, same_arrays
+
+SIZES = (1, 7, 100)
+
+
+def check_local(
+    local: Entry[LocalAlgorithm] | Callable[[], LocalAlgorithm],
+    options: Mapping[str, Any] | None = None,
+    *,
+    plan: Plan = PLAN,
+    seed: int = 0,
+) -> None:
+    """Check a local algorithm against its protocol, on a small classifier and a small regression.
+
+    The laws, by the names that `BrokenLaw.law` has:
+
+    * `names`: `receives` and `sends` are tuples of names, without `weights`.
+    * `result`: it trains at all.
+    * `vectors`: it returns `weights` and what it `sends`, each float32 of shape (size,).
+    * `finite`: they are finite; if they cannot be, it raises `Diverged`.
+    * `learns`: the weights are others than before.
+    * `losses`: the losses that it tells are the network's.
+    * `arguments`: no array of the job is changed.
+    * `seeded`: the same job gives the same bits, in another object too.
+    * `hidden`: and in the same object: what it remembers is its state alone.
+    * `asks`, `cancelled`: it asks `cancelled` before each step, ends with `Cancelled` on a yes, and lets
+      through what the question raises.
+    * `state`: a state is finite named arrays, those of `init` each time, of the same names, shapes and types
+      after each round.
+
+    Args:
+        local: its entry, or what makes one.
+        options: what the entry is told.
+        plan: epochs, batch size and learning rate of the rounds.
+        seed: of the samples.
+
+    Raises:
+        BrokenLaw: it breaks one; the text says which and how.
+    """
+    make = maker(local, options)
+    receives, sends = (_names(make(), kind) for kind in ("receives", "sends"))
+    for size in SIZES:
+        first = make().init(size)
+        require_state(first, None, f"size {size}: the first state")
+        require(
+            same_arrays(first, make().init(size)), "state", f"size {size}: `init` gives another each time"
+        )
+    for where, network in (("a classifier", CLASSIFIER), ("a regression", REGRESSION)):
+        first = make().init(network.schema.size)
+        begin = Example(network, plan, first, receives, seed=seed)
+        example = begin
+        for number in (1, 2):
+            here = f"{where}, round {number}"
+            trained = check_training(lambda: make().run, example, sends, here)
+            require_state(trained.state, first, f"{here}: the state after it")
+            example = replace(example, state=copied(trained.state))
+        check_divergence(lambda: make().run, begin, where)
+
+
+def _names(part: LocalAlgorithm, kind: str) -> tuple[str, ...]:
+    names = getattr(part, kind, None)
+    right = isinstance(names, tuple) and all(isinstance(n, str) and n != "weights" for n in names)
+    require(right, "names", f"`{kind}` is {names!r}, expected a tuple of names without 'weights'")
+    return tuple(names or ())

@@ -1,0 +1,182 @@
+"""`check_rule`: the laws of `fedge.algorithms.protocols.Rule`."""
+
+import tracemalloc
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.algorithms.protocols import Rule
+from fedge.algorithms.registry import Entry
+from fedge.algorithms.rules.mean import LANES, Contribution, order
+from fedge.testing.laws import Array, law, maker, other_randomness, require, require_vector, same
+from fedge.wire.topics import lane_of
+
+Vector = NDArray[np.float32]
+Twin = Callable[[NDArray[np.float64], Sequence[int], Vector], Array]
+"""The slow and obvious way: all updates of shape (n, p), their n_k, and the base, to the vector (p,)."""
+
+NUMBERS = (1, 2, 3, 5, 20)
+SIZES = (1, 7, 300)
+FEW, MANY, WIDE = 64, 256, 2048
+"""Updates of two rounds, and entries of each, by which memory is measured."""
+
+
+class SomeUpdates:
+    """The admitted updates of a round, made anew each time they are gone through, one at a time.
+
+    Args:
+        vectors: by device, what makes the vector, and n_k.
+        size: entries of each vector.
+    """
+
+    def __init__(self, vectors: Mapping[str, tuple[Callable[[], Vector], int]], size: int) -> None:
+        self.size = size
+        self._vectors = {device: vectors[device] for device in sorted(vectors, key=order)}
+        self._live: list[weakref.ref[Any]] = []
+        self.held = 0
+        """The most vectors that were alive at once."""
+        self.watched: list[tuple[Vector, bytes]] | None = None
+        """Where it is a list: each vector that was given, and its bits then."""
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def lanes(self, lanes: range = LANES) -> Iterator[Contribution]:
+        """As `fedge.algorithms.protocols.Updates.lanes`."""
+        for device, (make, samples) in self._vectors.items():
+            if lane_of(device) not in lanes:
+                continue
+            vector = make()
+            self._live = [seen for seen in self._live if seen() is not None] + [weakref.ref(vector)]
+            self.held = max(self.held, len(self._live))
+            if self.watched is not None:
+                self.watched.append((vector, vector.tobytes()))
+            contribution = Contribution(device, samples, vector)
+            del vector
+            yield contribution
+            del contribution
+
+
+def check_rule(
+    rule: Entry[Rule] | Callable[[], Rule],
+    options: Mapping[str, Any] | None = None,
+    *,
+    twin: Twin | None = None,
+    between: bool = True,
+    tolerance: float = 1e-5,
+    seed: int = 0,
+) -> None:
+    """Check a rule against its protocol.
+
+    The laws, by the names that `BrokenLaw.law` has:
+
+    * `version`: it has one, as `mean/2`.
+    * `vector`: the result is finite float32 of shape (size,).
+    * `arguments`: neither the base nor an update is changed.
+    * `set`: the same updates give the same bits: in another object, the second time, and when somebody went
+      through a part of them before.
+    * `order`: which device sent which update does not matter, but for rounding: so no place in the order is
+      worth more than another.
+    * `alone`: one update alone is the result, but for rounding.
+    * `between`: each entry lies between the smallest and the largest of the updates'.
+    * `twin`: it agrees with its slow and obvious twin.
+    * `memory`: it does not hold all updates, and its memory does not grow with them.
+
+    Args:
+        rule: its entry, or what makes one.
+        options: what the entry is told.
+        twin: the slow and obvious way to the same result, if there is one.
+        between: whether the laws `alone` and `between` hold; noise would break them.
+        tolerance: what counts as rounding, relative to the largest entry.
+        seed: of the updates.
+
+    Raises:
+        BrokenLaw: it breaks one; the text says which and how.
+    """
+    make = maker(rule, options)
+    version = getattr(make(), "version", None)
+    named = isinstance(version, str) and version.partition("/")[2]
+    require(named, "version", f"`version` is {version!r}, expected a name and a version, as 'mean/2'")
+    for size in SIZES:
+        for number in NUMBERS:
+            rng = np.random.default_rng([seed, size, number])
+            matrix = rng.normal(rng.normal(size=size), 1.0, (number, size)).astype(np.float32)
+            samples = [int(n) for n in rng.integers(1, 200, number)]
+            base = rng.normal(size=size).astype(np.float32)
+            _check_round(make, matrix, samples, base, f"{number} updates of {size}", twin, between, tolerance)
+    _check_memory(make, seed)
+
+
+def _updates(matrix: Vector, samples: Sequence[int], shift: int = 0) -> SomeUpdates:
+    """Updates of devices whose names are moved on by `shift`."""
+    number = len(matrix)
+    return SomeUpdates(
+        {f"pi-{(k + shift) % number}": (matrix[k].copy, samples[k]) for k in range(number)}, matrix.shape[1]
+    )
+
+
+def _check_round(
+    make: Callable[[], Rule],
+    matrix: Vector,
+    samples: Sequence[int],
+    base: Vector,
+    where: str,
+    twin: Twin | None,
+    between: bool,
+    tolerance: float,
+) -> None:
+    updates, given, rule = _updates(matrix, samples), base.copy(), make()
+    updates.watched = []
+    with law("vector", f"{where}: aggregate"):
+        result = rule.aggregate(updates, base)
+    require_vector(result, matrix.shape[1], "vector", f"{where}: the result")
+    require(np.isfinite(result).all(), "vector", f"{where}: the result is not finite")
+    untouched = same(given, base) and all(vector.tobytes() == bits for vector, bits in updates.watched)
+    require(untouched, "arguments", f"{where}: the base or an update is changed")
+
+    begun = _updates(matrix, samples)
+    next(begun.lanes())  # somebody looked at the first, and no further
+    with other_randomness(1):
+        others = (rule.aggregate(updates, base), make().aggregate(begun, base), rule.aggregate(begun, base))
+    require(all(same(result, other) for other in others), "set", f"{where}: the same set gives other bits")
+
+    unit = tolerance * max(1.0, float(np.abs(matrix).max()))
+    for shift in range(1, min(len(matrix), 4)):
+        other = make().aggregate(_updates(matrix, samples, shift), base)
+        off = float(np.abs(other - result).max())
+        require(off <= unit, "order", f"{where}: with the devices' names exchanged it is off by {off:g}")
+    if between:
+        low, high = matrix.min(axis=0) - unit, matrix.max(axis=0) + unit
+        inside = bool(((low <= result) & (result <= high)).all())
+        alone = len(matrix) == 1
+        text = (
+            "is not the result" if alone else "have a result that is not between the smallest and the largest"
+        )
+        require(inside, "alone" if alone else "between", f"{where}: {text}")
+    if twin is not None:
+        off = float(np.abs(twin(matrix.astype(np.float64), samples, base) - result).max())
+        require(off <= unit, "twin", f"{where}: it is off by {off:g} from its twin")
+
+
+def _check_memory(make: Callable[[], Rule], seed: int) -> None:
+    base, peaks = np.zeros(WIDE, np.float32), []
+    for number in (FEW, MANY):
+        updates = SomeUpdates({f"pi-{k}": (_drawn(seed, k), 1 + k % 7) for k in range(number)}, WIDE)
+        tracemalloc.start()
+        try:
+            make().aggregate(updates, base)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        text = f"of {number} updates it holds {updates.held} at once, expected a few"
+        require(updates.held <= FEW // 2, "memory", text)
+    few, many = peaks
+    text = f"{FEW} updates take {few} bytes of memory, {MANY} take {many}: it grows with the fleet"
+    require(many <= 2 * few + 200 * MANY, "memory", text)
+
+
+def _drawn(seed: int, k: int) -> Callable[[], Vector]:
+    return lambda: np.random.default_rng([seed, k]).standard_normal(WIDE, np.float32)

@@ -1,0 +1,115 @@
+"""`check_server`: the laws of `fedge.algorithms.protocols.ServerOptimizer`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fedge.algorithms.protocols import ServerOptimizer, State
+from fedge.algorithms.registry import Entry
+from fedge.testing.laws import (
+    Array,
+    copied,
+    law,
+    maker,
+    other_randomness,
+    require,
+    require_state,
+    require_vector,
+    same,
+    same_arrays,
+)
+
+SIZES = (1, 7, 1000)
+
+
+def check_server(
+    server: Entry[ServerOptimizer] | Callable[[], ServerOptimizer],
+    options: Mapping[str, Any] | None = None,
+    *,
+    still: bool = True,
+    seed: int = 0,
+) -> None:
+    """Check a server optimizer against its protocol.
+
+    The laws, by the names that `BrokenLaw.law` has:
+
+    * `state`: a state is finite named arrays, those of `init` each time, of the same names, shapes and types.
+    * `arguments`: `step` changes none of its arguments.
+    * `seeded`: the same arguments give the same model and state, in another object too.
+    * `hidden`: and in the same object: it remembers nothing by itself.
+    * `model`: the next model is finite float32 of shape (size,).
+    * `still`: an aggregate that is the base leaves the model where it is, before anything is remembered.
+    * `direction`: the first step goes towards the aggregate, and not away from it.
+
+    Args:
+        server: its entry, or what makes one.
+        options: what the entry is told.
+        still: whether the law `still` holds; weight decay on the server would break it.
+        seed: of the vectors.
+
+    Raises:
+        BrokenLaw: it breaks one; the text says which and how.
+    """
+    make = maker(server, options)
+    for size in SIZES:
+        first = make().init(size)
+        require_state(first, None, f"size {size}: the first state")
+        require(
+            same_arrays(first, make().init(size)), "state", f"size {size}: `init` gives another each time"
+        )
+        for what, base, aggregate in _rounds(size, seed):
+            _check_steps(make, base, aggregate, f"size {size}, {what}")
+        base, aggregate = np.zeros(size, np.float32), np.ones(size, np.float32)
+        moved, _ = make().step(base, aggregate, first)
+        towards = float(np.dot(moved - base, aggregate - base))
+        require(
+            towards > 0, "direction", f"size {size}: from 0 with the aggregate 1 it goes to {moved[:3]} …"
+        )
+        if still:
+            base = np.random.default_rng([seed, size]).normal(size=size).astype(np.float32)
+            stays, _ = make().step(base, base.copy(), first)
+            off = float(np.abs(stays - base).max())
+            text = f"size {size}: with an aggregate that is the base the model moves by {off:g}"
+            require(np.allclose(stays, base, rtol=1e-6, atol=1e-7), "still", text)
+
+
+def _rounds(size: int, seed: int) -> Iterator[tuple[str, Array, Array]]:
+    rng = np.random.default_rng([seed, size, 1])
+    base = rng.normal(size=size).astype(np.float32)
+    yield "a small change", base, (base + rng.normal(0, 0.01, size)).astype(np.float32)
+    yield "no change", base, base.copy()
+    yield "a huge change", base, (1e30 * rng.uniform(-1, 1, size)).astype(np.float32)
+    yield "a tiny change", np.zeros(size, np.float32), np.full(size, 1e-40, np.float32)
+
+
+def _check_steps(make: Callable[[], ServerOptimizer], base: Array, aggregate: Array, where: str) -> None:
+    """Three steps one after the other: each is repeated, in the same object and in another one."""
+    server = make()
+    state = server.init(base.size)
+    for number in range(3):
+        here = f"{where}, step {number + 1}"
+        model, after = _stepped(server, base, aggregate, state, here)
+        again = _stepped(server, base, aggregate, state, here)
+        with other_randomness(number):
+            other = _stepped(make(), base, aggregate, state, here)
+        fresh = same(model, other[0]) and same_arrays(after, other[1])
+        once_more = same(model, again[0]) and same_arrays(after, again[1])
+        text = f"{here}: the same step gives something else the second time: it remembers something by itself"
+        require(once_more or not fresh, "hidden", text)
+        require(fresh and once_more, "seeded", f"{here}: the same arguments give another model or state")
+        base, aggregate, state = model, (model + (aggregate - base)).astype(np.float32), after
+
+
+def _stepped(
+    server: ServerOptimizer, base: Array, aggregate: Array, state: State, where: str
+) -> tuple[Array, State]:
+    given, before = (base.copy(), aggregate.copy()), copied(state)
+    with law("model", f"{where}: step"):
+        model, after = server.step(base, aggregate, state)
+    unchanged = same(given[0], base) and same(given[1], aggregate) and same_arrays(before, state)
+    require(unchanged, "arguments", f"{where}: `step` changes what it is given")
+    require_vector(model, base.size, "model", f"{where}: the next model")
+    require(np.isfinite(model).all(), "model", f"{where}: the next model is not finite")
+    require_state(after, before, f"{where}: the next state")
+    return np.array(model), copied(after)

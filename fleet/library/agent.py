@@ -1,0 +1,46 @@
+"""`Agent`: a device's agent in a program of its owner's, with a function as the source of samples."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent.config import AgentSettings
+from agent.settings.sources import DEFAULT_SOURCE
+from agent.shell.loop import Loop
+from agent.sources import Source, open_sources
+from agent.sources.exclusions import excluding
+from agent.sources.given import GivenFunction
+
+
+class Agent:
+    """The agent that `fedge-agent` runs.
+
+    Args:
+        settings: `agent.toml`, or what it says.
+        source: called without arguments before each round; returns (X, y) or (X, y, series), as
+            `[data] source = "python"` wants it, and takes the place of what `[data]` names. None: the
+            settings say where samples are.
+
+    Raises:
+        ConfigError: the settings cannot be.
+        Conflict: another agent works with this state folder.
+        StateError: the state folder cannot be used.
+    """
+
+    def __init__(self, settings: AgentSettings | Path | str, source: Callable[[], Any] | None = None) -> None:
+        told = settings if isinstance(settings, AgentSettings) else AgentSettings.load(Path(settings))
+        sources: dict[str, Source] = dict(open_sources(told))
+        if source is not None:
+            name = f"{source.__module__}:{getattr(source, '__qualname__', type(source).__name__)}"
+            newest = told.data.newest if isinstance(told.data.newest, int) else None
+            given = GivenFunction(name, newest=newest, function=source)
+            sources[DEFAULT_SOURCE] = excluding(given, told.data)
+        self._loop = Loop(told, sources)
+
+    def run(self) -> None:
+        """Work until `stop`, or until Ctrl-C."""
+        self._loop.run()
+
+    def stop(self) -> None:
+        """End `run` soon; from any thread."""
+        self._loop.stop()

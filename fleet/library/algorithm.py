@@ -1,0 +1,80 @@
+"""`Algorithm`: which parts a simulated federation learns with, by their names or as they are."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimizer
+from fedge.algorithms.registry import REGISTRIES, Entry
+from fedge.errors import ConfigError
+
+USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "plain"}
+"""FedAvg's parts, by kind."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The parts of an algorithm, each by its name, as an `Entry`, or as the part itself.
+
+    The default is FedAvg (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from
+    Decentralized Data", AISTATS, Algorithm 1).
+    """
+
+    local: "str | Entry[Any] | LocalAlgorithm" = "sgd"
+    """What a device does in a round."""
+    codec: "str | Entry[Any] | Codec" = "float32"
+    """How an update becomes bytes."""
+    rule: "str | Entry[Any] | Rule" = "mean"
+    """How the updates of a round become one."""
+    server: "str | Entry[Any] | ServerOptimizer" = "plain"
+    """How that becomes the next model."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the parts are told, by kind: `{"codec": {"share": 0.01}}`."""
+
+    def __post_init__(self) -> None:
+        if unknown := ", ".join(sorted(self.options.keys() - USUAL.keys())):
+            raise ConfigError(f"Algorithm: options of {unknown}: the kinds are {', '.join(USUAL)}")
+
+    def entries(self) -> tuple[Entry[Any], ...]:
+        """Those that were not given by their names."""
+        return tuple(entry for kind in USUAL if isinstance(entry := self._part(kind), Entry))
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """What `federation.toml` says to learn with these parts, which have to be registered.
+
+        Raises:
+            ConfigError: there is none of a name, or it does not know an option.
+        """
+        names = {kind: self._name(kind) for kind in USUAL}
+        told = {kind: dict(self.options.get(kind, {})) for kind in USUAL}
+        plan: dict[str, Any] = {"codec": names["codec"], "local": names["local"]}
+        plan |= {f"{kind}_options": told[kind] for kind in plan if told[kind]}
+        if names["local"] == USUAL["local"] and not told["local"]:
+            del plan["local"]  # devices of before know no such key
+        tables = {kind: {"name": names[kind], **told[kind]} for kind in ("rule", "server")}
+        return {
+            "plan": plan,
+            **{kind: said for kind, said in tables.items() if said != {"name": USUAL[kind]}},
+        }
+
+    def _part(self, kind: str) -> str | Entry[Any]:
+        part = getattr(self, kind)
+        if isinstance(part, str):
+            return part
+        if not isinstance(part, Entry):
+            name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(part).__name__).lower().replace("_", "-")
+            return Entry(kind, name, lambda: part)
+        if part.kind != kind:
+            raise ConfigError(f"Algorithm: {kind} is given the {part.kind} {part.name!r}")
+        return part
+
+    def _name(self, kind: str) -> str:
+        part = self._part(kind)
+        name = part.name if isinstance(part, Entry) else part
+        if name != USUAL[kind] or self.options.get(kind):
+            try:
+                REGISTRIES[kind].make(name, self.options.get(kind))
+            except ValueError as error:
+                raise ConfigError(f"Algorithm: {error}") from None
+        return name

@@ -1,0 +1,204 @@
+"""`simulate`: a whole federation in this process, on production's own cores, messages and ledger.
+
+Only the network, the clocks and the threads are not real (`fleet.library.programs`). So the same seed, task
+and data give, to the bit, the model that agents and an aggregator give with the same settings.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+from pydantic import ValidationError
+
+from agent.config import AgentSettings
+from agent.settings.sources import DEFAULT_SOURCE
+from agent.sources.given import GivenArrays
+from aggregator.aggregation.generations import task_of
+from aggregator.config import FederationSettings
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.views import RoundRow, read_devices
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.registry import CODECS, registered
+from fedge.errors import ConfigError, FedgeError
+from fedge.nn.spec import Dense
+from fedge.wire.messages.fields import MAX_SIZE
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.model import Model as Message
+from fedge.wire.messages.task import Task
+from fedge.wire.topics import DEVICE_ID
+from fleet.library.algorithm import Algorithm
+from fleet.library.history import read_rounds
+from fleet.library.models import Model
+from fleet.library.programs import Aggregator, Device, Stage, folder_for_devices
+
+NAME, SOURCE = "simulation", "data"
+ATTEMPTS = 3
+"""Deadlines within which no round closes: none will any more."""
+SETTLE_S = 60.0
+"""Virtual seconds that it takes besides."""
+MEMORY = Path("/dev/shm")  # nosec B108 # the files in it get a folder of their own, by tempfile
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a simulated federation has learnt."""
+
+    model: Model
+    """The newest one."""
+    history: tuple[RoundRow, ...]
+    """The survey, every training round, and the one that measures the last model; oldest first."""
+
+
+def simulate(
+    task: Task,
+    devices: Mapping[str, tuple[ArrayLike, ...]],
+    algorithm: Algorithm | None = None,
+    *,
+    plan: Plan | None = None,
+    rounds: int = 20,
+    seed: int = 0,
+    holdout: float = 0.2,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    folder: Path | str | None = None,
+) -> Result:
+    """Let a federation learn in this process.
+
+    Each round waits for all devices, so the result is a function of the arguments, to the bit.
+
+    Args:
+        task: what is learnt; the survey adds the layers that standardize.
+        devices: (X, y) of each, by device id: samples of shape (n, d), and answers of shape (n,) or (n, t);
+            classes by their names or indices. Or (X, y, series), which says what recording each row is of.
+        algorithm: the parts to learn with; FedAvg if None.
+        plan: local training; its codec and local algorithm are those of `algorithm`.
+        rounds: training rounds.
+        seed: fixes the first weights and the order of samples.
+        holdout: which share of each recording is kept for evaluation, its last rows.
+        settings: tables as in `federation.toml` for all else, `{"rounds": {"fraction": 0.5, "target": 4}}`.
+        folder: a new one that keeps the ledger and what the devices hold, for `read_rounds` and `load_model`;
+            None: they are dropped.
+
+    Raises:
+        ConfigError: a device's name, a setting or a part cannot be.
+        FedgeError: a round cannot close; the text says which devices do not take part, and why.
+    """
+    chosen = algorithm if algorithm is not None else Algorithm()
+    with registered(*chosen.entries()), _folder(folder) as home:
+        federation = _federation(task, devices, chosen, plan or Plan(), rounds, seed, settings or {}, home)
+        stage = Stage.new(seed)
+        fleet = [
+            Device(stage, _agent(name, holdout, home), {DEFAULT_SOURCE: GivenArrays(SOURCE, *data)})
+            for name, data in devices.items()
+        ]
+        aggregator = Aggregator(stage, federation)
+        try:
+            for program in (aggregator, *fleet):
+                program.start()
+            _run(stage, aggregator, fleet, ATTEMPTS * federation.rounds.deadline_s + SETTLE_S)
+            return Result(_newest(aggregator.ledger), tuple(read_rounds(federation.state.folder)))
+        finally:
+            for program in (aggregator, *fleet):
+                program.close()
+
+
+def _run(stage: Stage, aggregator: Aggregator, fleet: list[Device], patience_s: float) -> None:
+    newest, since_s = None, 0.0
+    while not aggregator.done:
+        if aggregator.round != newest:
+            newest, since_s = aggregator.round, stage.clock.now_s
+        if not stage.clock.step() or stage.clock.now_s - since_s > patience_s:
+            raise FedgeError(f"round {newest} does not close: {_reasons(aggregator, fleet)}")
+
+
+def _reasons(aggregator: Aggregator, fleet: list[Device]) -> str:
+    """Why too few updates were admitted: what devices could not do, or what the aggregator refused."""
+    failed = [f"{device.name}: {device.failed}" for device in fleet if device.failed is not None]
+    rows = read_devices(aggregator.path)
+    refused = [f"{row.device}: {row.last_refusal}" for row in rows if row.last_refusal is not None]
+    return "; ".join(failed or refused) or "too few devices answer for what [rounds] asks"
+
+
+def _federation(
+    task: Task,
+    devices: Mapping[str, object],
+    algorithm: Algorithm,
+    plan: Plan,
+    rounds: int,
+    seed: int,
+    further: Mapping[str, Mapping[str, Any]],
+    home: Path,
+) -> FederationSettings:
+    """The settings of the federation: those of `fedge demo`, where nothing else is said."""
+    *hidden, last = task.network.layers
+    if not isinstance(last, Dense):
+        raise ConfigError("task: its network ends with a dense layer; the survey adds what stands around it")
+    parts = algorithm.tables()
+    told = plan.model_dump(exclude_none=True, exclude={"codec", "codec_options", "local", "local_options"})
+    model = {key: found for key in ("features", "classes", "targets") if (found := getattr(task, key))}
+    tables: dict[str, Mapping[str, Any]] = {
+        "federation": {"name": NAME, "seed": seed, "devices": tuple(devices)},
+        "model": {**model, "layers": [layer.model_dump() for layer in hidden]},
+        "rounds": {"target": len(devices), "quorum": len(devices), "deadline_s": 60.0},
+        "stopping": {"rounds": rounds},
+        "state": {"folder": home / "state", "keep_rounds": rounds + 2},
+        "export": {"folder": home / "export", "choose": "newest"},
+        **parts,
+        "plan": {**told, **parts["plan"]},
+    }
+    for name, table in further.items():
+        tables[name] = {**tables.get(name, {}), **table}
+    try:
+        return FederationSettings.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(f"simulate: {_first(error)}") from None
+
+
+def _agent(name: str, holdout: float, home: Path) -> AgentSettings:
+    tables = {
+        "federation": NAME,
+        "device": name,
+        "data": {"source": "python", "callable": "given:arrays", "holdout": holdout},
+        "state": {"folder": folder_for_devices(home, name)},
+    }
+    try:
+        return AgentSettings.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(f"simulate: device {name!r}: {_first(error)} ({DEVICE_ID})") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _newest(ledger: LedgerReader) -> Model:
+    newest = ledger.newest_round()
+    assert newest is not None
+    task_digest, digest = (ledger.newest(kind, newest.generation) for kind in ("task", "model"))
+    assert task_digest is not None
+    assert digest is not None
+    task = task_of(ledger, task_digest)
+    told = unpack(ledger.content(digest), Message, max_bytes=MAX_SIZE)
+    weights = CODECS.make(told.codec).decode(told.body, task.network.schema.size)
+    return Model(task, weights, told.generation, told.round)
+
+
+@contextmanager
+def _folder(wanted: Path | str | None) -> Iterator[Path]:
+    """The folder that was wanted, made anew; or one in memory that is dropped in the end."""
+    if wanted is None:
+        where = MEMORY if MEMORY.is_dir() else None
+        with tempfile.TemporaryDirectory(prefix="fedge-simulation-", dir=where) as folder:
+            yield Path(folder)
+        return
+    path = Path(wanted)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"simulate: folder {path}: {error.strerror}; name one that is not there") from None
+    yield path

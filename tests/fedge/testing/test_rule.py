@@ -1,0 +1,169 @@
+"""`check_rule` passes what is right, and names the law that each broken sample breaks."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from examples.extend import geometric_median
+from fedge.algorithms.protocols import Updates
+from fedge.algorithms.registry import RULES
+from fedge.algorithms.rules.mean import finish, partial
+from fedge.testing import BrokenLaw, check_rule
+
+Array = np.ndarray
+
+
+@pytest.mark.parametrize("name", RULES.names())
+def test_the_built_in_ones_keep_the_laws(name: str) -> None:
+    check_rule(RULES.entries()[name])
+
+
+class Mean:
+    version = "mean/1"
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        return finish(partial(updates.lanes()))[0]
+
+
+def weighted_mean(matrix: Array, samples: Any, base: Array) -> Array:
+    return np.asarray(samples, float) @ matrix / sum(samples)
+
+
+def weiszfeld(matrix: Array, samples: Any, base: Array) -> Array:
+    """The geometric median of all updates at once, in as many steps as it takes."""
+    middle = weighted_mean(matrix, samples, base)
+    for _ in range(8):
+        far = np.maximum(1e-6, np.linalg.norm(matrix - middle, axis=1))
+        middle = weighted_mean(matrix, np.asarray(samples) / far, base)
+    return middle
+
+
+def test_those_with_a_twin_agree_with_it() -> None:
+    check_rule(Mean, twin=weighted_mean)
+    check_rule(geometric_median.ENTRY, twin=weiszfeld)
+
+
+def test_another_twin_is_none() -> None:
+    with pytest.raises(BrokenLaw) as caught:
+        check_rule(Mean, twin=lambda matrix, samples, base: matrix.mean(axis=0))
+    assert caught.value.law == "twin"
+
+
+class NoVersion(Mean):
+    version = "mean"
+
+
+class Float64(Mean):
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        return super().aggregate(updates, base).astype(np.float64)
+
+
+class NotFinite(Mean):
+    """The median of distances is 0 for one update alone."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        mean = super().aggregate(updates, base)
+        far = sum(float(np.linalg.norm(update.vector - mean)) for update in updates.lanes())
+        with np.errstate(all="ignore"):
+            return (mean / np.float32(far) * np.float32(far)).astype(np.float32)
+
+
+class WritesToTheBase(Mean):
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        base[...] = super().aggregate(updates, base)
+        return base.copy()
+
+
+class WritesToAnUpdate(Mean):
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        for update in updates.lanes():
+            update.vector[...] *= update.samples
+        return super().aggregate(updates, base)
+
+
+class GlobalNoise(Mean):
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        return super().aggregate(updates, base) + np.float32(1e-7 * np.random.random())  # noqa: NPY002
+
+
+class RemembersTheLastRound(Mean):
+    def __init__(self) -> None:
+        self.last: Any = 0.0
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        mean = super().aggregate(updates, base)
+        found = mean if np.shape(self.last) != mean.shape else (0.9 * mean + 0.1 * self.last + 1e-6)
+        self.last = mean
+        return found.astype(np.float32)
+
+
+class LaterCountsMore(Mean):
+    """A running average in the order in which updates come."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        found: Any = None
+        for update in updates.lanes():
+            found = update.vector.copy() if found is None else (found + update.vector) / np.float32(2)
+        return found
+
+
+class FirstIsTaken(Mean):
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        return next(updates.lanes()).vector.copy()
+
+
+class HalfOfTheBase(Mean):
+    """It mixes the base in, so that one update alone is not the result."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        return (super().aggregate(updates, base) + base) / np.float32(2)
+
+
+class TooFar(Mean):
+    """It goes farther than any update, where there are several."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        mean = super().aggregate(updates, base)
+        return mean if len(updates) == 1 else base + np.float32(9) * (mean - base)
+
+
+class HoldsAll(Mean):
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        return np.median([update.vector for update in updates.lanes()], axis=0).astype(np.float32)
+
+
+class CopiesAll(Mean):
+    """It holds none of the updates, and a copy of each."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        matrix = np.stack([update.vector.astype(np.float64) for update in updates.lanes()])
+        return np.median(matrix, axis=0).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("law", "broken"),
+    [
+        ("version", NoVersion),
+        ("vector", Float64),
+        ("vector", NotFinite),
+        ("arguments", WritesToTheBase),
+        ("arguments", WritesToAnUpdate),
+        ("set", GlobalNoise),
+        ("set", RemembersTheLastRound),
+        ("order", LaterCountsMore),
+        ("order", FirstIsTaken),
+        ("alone", HalfOfTheBase),
+        ("between", TooFar),
+        ("memory", HoldsAll),
+        ("memory", CopiesAll),
+    ],
+)
+def test_each_breach_is_found(law: str, broken: Any) -> None:
+    with pytest.raises(BrokenLaw) as caught:
+        check_rule(broken)
+    assert caught.value.law == law
+
+
+def test_one_that_goes_farther_than_its_updates_may_say_so() -> None:
+    check_rule(TooFar, between=False)

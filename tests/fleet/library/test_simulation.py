@@ -1,0 +1,163 @@
+"""`fedge.simulate`: what comes out is what the federation's settings give, and what cannot be is told."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fedge
+from agent.config import AgentSettings
+from agent.data.dataset import fit
+from agent.sources.given import GivenArrays
+from examples.extend import proximal
+from fedge import Algorithm, ConfigError, FedgeError, Plan, simulate
+from fedge.algorithms.local.sgd import Sgd, train
+from fedge.algorithms.local.shuffling import generator
+from fedge.algorithms.registry import LOCAL, Entry
+from fedge.algorithms.rules.mean import Contribution, finish, order, partial
+from fedge.nn import Network, first_weights
+from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, Data, fleet, summed
+
+ROUNDS, SEED = 3, 11
+
+
+def by_hand(task: fedge.Task, devices: Data, plan: Plan, seed: int) -> np.ndarray:
+    """FedAvg as McMahan et al. write it, on a task with its survey; no bound bites in this fleet."""
+    network, weights = Network(task.network), first_weights(task.network, seed, 1)
+    parts = {}
+    for name, data in devices.items():
+        settings = AgentSettings.model_validate(
+            {"federation": "f", "device": name, "data": {"source": "python", "callable": "a:b"}}
+        )
+        dataset = fit(GivenArrays(name, *data).read(), task, settings.data)
+        parts[name] = network.prepare(dataset.X), network.prepare_targets(dataset.y)
+    for number in range(1, ROUNDS + 1):
+        updates = [
+            Contribution(
+                name,
+                len(X),
+                train(network, weights, X, y, plan, generator(seed, 1, number, name)).vector,
+            )
+            for name, (X, y) in sorted(parts.items(), key=lambda part: order(part[0]))
+        ]
+        weights, _ = finish(partial(updates))
+    return weights
+
+
+@pytest.mark.parametrize(("task", "devices"), [(CLASSIFIER, fleet()), (REGRESSION, summed())], ids=["c", "r"])
+def test_the_model_is_to_the_bit_what_training_and_averaging_give(task: fedge.Task, devices: Data) -> None:
+    result = simulate(task, devices, plan=PLAN, rounds=ROUNDS, seed=SEED)
+    expected = by_hand(result.model.task, devices, PLAN, SEED)
+    assert result.model.weights.tobytes() == expected.tobytes()
+    assert (result.model.generation, result.model.round) == (1, ROUNDS)
+    assert [row.kind for row in result.history] == ["survey", *["train"] * ROUNDS, "evaluate"]
+    assert all(row.closed and row.devices == len(devices) for row in result.history)
+
+
+def test_the_same_arguments_give_the_same_bits_and_another_seed_gives_others() -> None:
+    first, again, other = (
+        simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first.model.weights.tobytes() == again.model.weights.tobytes()
+    assert first.history == again.history
+    assert first.model.weights.tobytes() != other.model.weights.tobytes()
+
+
+def test_it_learns() -> None:
+    result = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=15)
+    accuracy = [row.accuracy for row in result.history if row.accuracy is not None]
+    assert accuracy[-1] > max(0.85, accuracy[0])
+    X, y = fleet()["pi-1"]
+    assert (result.model.predict(X) == y).mean() > 0.85
+
+
+def test_a_folder_keeps_what_devices_and_the_aggregator_hold(tmp_path: Path) -> None:
+    result = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2, folder=tmp_path / "run")
+    assert tuple(fedge.read_rounds(tmp_path / "run" / "state")) == result.history
+    held = fedge.load_model(tmp_path / "run" / "devices" / "pi-0")
+    assert held.weights.tobytes() == result.model.weights.tobytes()
+    with pytest.raises(ConfigError):
+        simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2, folder=tmp_path / "run")
+
+
+def test_a_local_algorithm_comes_by_its_name_as_an_entry_or_as_it_is() -> None:
+    options = {"local": {"mu": 0.0}}
+
+    class OwnSgd(Sgd):
+        pass
+
+    plain = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2)
+    named = simulate(CLASSIFIER, fleet(), Algorithm(local="sgd"), plan=PLAN, rounds=2)
+    own = simulate(CLASSIFIER, fleet(), Algorithm(local=OwnSgd()), plan=PLAN, rounds=2)
+    for other in (named, own):
+        assert other.model.weights.tobytes() == plain.model.weights.tobytes()
+    near, far = (
+        simulate(CLASSIFIER, fleet(), Algorithm(local=proximal.ENTRY, options=told), plan=PLAN, rounds=2)
+        for told in ({"local": {"mu": 3.0}}, options)
+    )
+    assert near.model.weights.tobytes() != far.model.weights.tobytes()
+    assert "proximal" not in LOCAL.names()
+    assert "own-sgd" not in LOCAL.names()
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        Algorithm(local="scaffold"),
+        Algorithm(codec="morse"),
+        Algorithm(local=Entry("codec", "sgd", Sgd)),
+        Algorithm(options={"local": {"mu": 1.0}}),
+        Algorithm(rule="none"),
+        Algorithm(server="none"),
+    ],
+    ids=["local", "codec", "kind", "options", "rule", "server"],
+)
+def test_parts_that_cannot_be_are_refused(algorithm: Algorithm) -> None:
+    with pytest.raises(ConfigError):
+        simulate(CLASSIFIER, fleet(), algorithm, rounds=1)
+
+
+def test_options_of_no_kind_are_refused() -> None:
+    with pytest.raises(ConfigError):
+        Algorithm(options={"layer": {}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "device"),
+    [({"rounds": {"quorums": 1}}, "pi-9"), ({"plans": {}}, "pi-9"), ({}, "Pi 9")],
+    ids=["key", "table", "device"],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, dict[str, int]], device: str) -> None:
+    with pytest.raises(ConfigError):
+        simulate(CLASSIFIER, {**fleet(1), device: fleet(1)["pi-0"]}, rounds=1, settings=settings)
+
+
+def test_further_settings_count() -> None:
+    some = {"rounds": {"fraction": 0.5, "target": 2, "quorum": 2}}
+    result = simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2, settings=some)
+    assert {row.devices for row in result.history if row.kind == "train"} == {2}
+
+
+def test_of_each_recording_the_last_rows_are_held_out() -> None:
+    one = {name: (X[:50], y[:50]) for name, (X, y) in fleet().items()}
+    two = {name: (X, y, np.arange(len(X)) % 2) for name, (X, y) in one.items()}
+    together, apart = (simulate(CLASSIFIER, devices, plan=PLAN, rounds=1) for devices in (one, two))
+    assert together.history[0].samples == apart.history[0].samples == 4 * 40
+    assert together.model.weights.tobytes() != apart.model.weights.tobytes()
+
+
+def test_who_does_not_take_part_is_named_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    devices = fleet()
+    devices["pi-3"] = tuple(part[:8] for part in devices["pi-3"])  # type: ignore[assignment]
+    with pytest.raises(FedgeError, match=r"pi-3.*samples"):
+        simulate(CLASSIFIER, devices, rounds=1)
+
+
+def test_steps_that_are_too_large_end_it_with_what_each_device_says(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    with pytest.raises(FedgeError, match=r"pi-0.*learning rate"):
+        simulate(CLASSIFIER, fleet(), rounds=1, plan=Plan(learning_rate=1e3, momentum=0.99, epochs=90))
