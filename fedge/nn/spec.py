@@ -8,7 +8,7 @@ What a layer is stands in its own file (`fedge.nn.layer`); here they are put tog
 
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 from pydantic import (
@@ -20,7 +20,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ErrorType
 
 from fedge.data.moments import ROUNDING_UNITS, is_fine
 from fedge.nn.affine import Affine
@@ -66,6 +67,7 @@ MAX_ROW = 2**20
 MAX_LAYERS = 64
 MAX_WEIGHTS = 50_000_000
 LOSSES = ("cross-entropy", "mse")
+_ERRORS = frozenset(get_args(ErrorType))
 
 
 class UnknownLayer(LayerSpec):
@@ -82,9 +84,14 @@ def _read(layer: Any) -> Any:
     """A layer of a network by its name; `UnknownLayer` unless it is known with all its fields."""
     name = layer.get("type") if isinstance(layer, dict) else getattr(layer, "type", None)
     kind = kind_of(name) if isinstance(name, str) else None
-    if kind is None or (isinstance(layer, dict) and not asked(layer).keys() <= kind.model_fields.keys()):
-        return _validated(UnknownLayer, "unknown", layer)
-    return layer if type(layer) is kind else _validated(kind, kind.named(), layer)
+    if isinstance(layer, dict):
+        whole = kind is not None and asked(layer).keys() <= kind.model_fields.keys()
+        return (
+            _validated(kind, kind.named(), layer)
+            if kind and whole
+            else _validated(UnknownLayer, "unknown", layer)
+        )
+    return layer if type(layer) is kind else _validated(UnknownLayer, "unknown", layer)
 
 
 def _read_trained(layer: Any) -> Any:
@@ -110,13 +117,15 @@ def _validated(kind: type[LayerSpec], tag: str, layer: Any) -> LayerSpec:
     try:
         return kind.model_validate(layer)
     except ValidationError as error:
-        lines = [
-            InitErrorDetails(
-                type=line["type"], loc=(tag, *line["loc"]), input=line["input"], ctx=line.get("ctx", {})
-            )
-            for line in error.errors(include_url=False)
-        ]
+        lines = [_below(tag, line) for line in error.errors(include_url=False)]
         raise ValidationError.from_exception_data(tag, lines) from None
+
+
+def _below(tag: str, line: ErrorDetails) -> InitErrorDetails:
+    kind: str | PydanticCustomError = line["type"]
+    if kind not in _ERRORS:  # one of the layer's own
+        kind = PydanticCustomError(line["type"], line["msg"])
+    return InitErrorDetails(type=kind, loc=(tag, *line["loc"]), input=line["input"], ctx=line.get("ctx", {}))
 
 
 def names_of(layer: LayerSpec) -> tuple[str, ...]:
@@ -248,8 +257,9 @@ class NetworkSpec(BaseModel):
             try:
                 outputs, parameters = layer.output(shape), layer.parameters(shape)
                 size = Schema(parameters).size
-            except ValueError as error:
-                raise ValueError(f"layer {number}, {layer.name}: {error}") from None
+            except Exception as error:  # whatever one from outside raises: the fields come from the network
+                told = str(error) if isinstance(error, ValueError) else repr(error)
+                raise ValueError(f"layer {number}, {layer.name}: {told}") from error
             if not 1 <= prod(outputs) <= MAX_ROW:
                 raise ValueError(
                     f"layer {number}, {layer.name}: {prod(outputs)} numbers of a sample are not within "

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from fedge.algorithms.registry import LAYERS, registered
 from fedge.errors import ConfigError
@@ -102,6 +103,37 @@ def test_the_one_that_follows_decides_how_weights_are_drawn() -> None:
     )
     assert np.abs(plain).max() <= np.sqrt(6 / 5)
     assert not np.array_equal(plain, rectified)
+
+
+class Careless(Tile):
+    """With mistakes that a layer from outside may have."""
+
+    type: Literal["careless"] = "careless"  # type: ignore[assignment]
+
+    @field_validator("times")
+    @classmethod
+    def _even(cls, times: int) -> int:
+        if times == 13:
+            raise PydanticCustomError("unlucky", "{times} is no number")
+        return times
+
+    def output(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        return (inputs[0] // (self.times - 1),)
+
+
+def test_mistakes_of_one_from_outside_refuse_a_network_and_crash_nothing() -> None:
+    with registered(entry(Careless)):
+        network({"type": "careless", "times": 3}, Dense(units=1))
+        for times, text in ((13, "{times} is no number"), (1, "layer 0, careless: .*by zero")):
+            with pytest.raises(ValidationError, match=text):
+                network({"type": "careless", "times": times}, Dense(units=1))
+
+
+def test_one_with_unknown_fields_may_be_put_into_another_network() -> None:
+    spec = network({"type": "dense", "units": 2, "groups": 4}, Dense(units=1))
+    again = NetworkSpec(inputs=3, layers=spec.layers, loss="mse")
+    assert again == spec
+    assert names_of(again.layers[0]) == ("dense.groups",)
 
 
 def test_one_that_is_not_registered_is_not_known() -> None:
