@@ -24,7 +24,7 @@ TOPICS = Topics("waits")
 DEADLINE_S = 40.0
 
 
-class LeaderCheck:
+class Deadlines:
     """An oracle, and rounds of a ledger that close when it is told so, with nobody's answer."""
 
     def __init__(self, folder: Path) -> None:
@@ -88,118 +88,118 @@ def broken(invariant: Invariant, *facts: str, never: str | None = None) -> Itera
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> LeaderCheck:
-    return LeaderCheck(tmp_path)
+def rounds(tmp_path: Path) -> Deadlines:
+    return Deadlines(tmp_path)
 
 
-def test_a_third_deadline_for_the_same_devices_is_one_too_many(watch: LeaderCheck) -> None:
-    watch.comes("a", "b")
-    watch.lasts(1, 2)
-    assert watch.waits("a") == watch.waits("b") == [1, 2]
+def test_a_third_deadline_for_the_same_devices_is_one_too_many(rounds: Deadlines) -> None:
+    rounds.comes("a", "b")
+    rounds.lasts(1, 2)
+    assert rounds.waits("a") == rounds.waits("b") == [1, 2]
     with broken(Invariant.NO_WAIT_IN_VAIN, "round 1.3"):
-        watch.lasts(3)
+        rounds.lasts(3)
 
 
-def test_no_round_waits_for_who_is_set_aside(watch: LeaderCheck) -> None:
+def test_no_round_waits_for_who_is_set_aside(rounds: Deadlines) -> None:
     """It is held against a device from when it is let count again."""
-    watch.comes("a", "b")
-    watch.oracle.record.sets_aside("b", RoundId(1, 0))
-    watch.lasts(1, 2)
-    assert (watch.waits("a"), watch.waits("b")) == ([1, 2], [])
-    watch.oracle.record.lifts("b")
-    watch.lasts(3, 4)
-    assert watch.waits("b") == [3, 4]
+    rounds.comes("a", "b")
+    rounds.oracle.record.sets_aside("b", RoundId(1, 0))
+    rounds.lasts(1, 2)
+    assert (rounds.waits("a"), rounds.waits("b")) == ([1, 2], [])
+    rounds.oracle.record.lifts("b")
+    rounds.lasts(3, 4)
+    assert rounds.waits("b") == [3, 4]
     with broken(Invariant.NO_WAIT_IN_VAIN):
-        watch.lasts(5)
+        rounds.lasts(5)
 
 
 def test_a_round_that_waits_though_only_a_device_that_is_set_aside_is_missing_is_not_blamed_on_it(
-    watch: LeaderCheck,
+    rounds: Deadlines,
 ) -> None:
     """Another one is awaited still, for the third time."""
-    watch.comes("a", "b")
-    watch.oracle.record.sets_aside("b", RoundId(1, 0))
-    watch.lasts(1, 2)
+    rounds.comes("a", "b")
+    rounds.oracle.record.sets_aside("b", RoundId(1, 0))
+    rounds.lasts(1, 2)
     with broken(Invariant.NO_WAIT_IN_VAIN, "'a'", never="'b'"):
-        watch.lasts(3)
+        rounds.lasts(3)
 
 
 @pytest.mark.parametrize("left_s", [DEADLINE_S / 2 + LATENESS_S - 1, DEADLINE_S / 2 + LATENESS_S + 1])
-def test_who_counts_again_is_awaited_from_then_on(watch: LeaderCheck, left_s: float) -> None:
-    watch.comes("a")
-    watch.oracle.record.sets_aside("a", RoundId(1, 0))
-    watch.begins(1)
-    watch.now_s += DEADLINE_S - left_s
-    watch.oracle.record.lifts("a")
-    watch.closes(left_s)
-    assert watch.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
+def test_who_counts_again_is_awaited_from_then_on(rounds: Deadlines, left_s: float) -> None:
+    rounds.comes("a")
+    rounds.oracle.record.sets_aside("a", RoundId(1, 0))
+    rounds.begins(1)
+    rounds.now_s += DEADLINE_S - left_s
+    rounds.oracle.record.lifts("a")
+    rounds.closes(left_s)
+    assert rounds.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
 
 
 @pytest.mark.parametrize("left_s", [DEADLINE_S / 2 + LATENESS_S - 1, DEADLINE_S / 2 + LATENESS_S + 1])
 def test_who_comes_while_the_aggregator_hears_nothing_comes_when_it_hears_of_it(
-    watch: LeaderCheck, left_s: float
+    rounds: Deadlines, left_s: float
 ) -> None:
     """A late will and what corrects it may reach it together, long after the broker."""
-    watch.comes("a")
-    watch.begins(1)
-    watch.says("a", online=False)
-    will = dict(watch.retained)
-    watch.says("a")
-    watch.now_s += DEADLINE_S - left_s
-    corrected, watch.retained = watch.retained, will
-    watch.hears("a")
-    watch.retained = corrected
-    watch.hears("a")
-    watch.closes(left_s)
-    assert watch.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
+    rounds.comes("a")
+    rounds.begins(1)
+    rounds.says("a", online=False)
+    will = dict(rounds.retained)
+    rounds.says("a")
+    rounds.now_s += DEADLINE_S - left_s
+    corrected, rounds.retained = rounds.retained, will
+    rounds.hears("a")
+    rounds.retained = corrected
+    rounds.hears("a")
+    rounds.closes(left_s)
+    assert rounds.waits("a") == ([1] if left_s > DEADLINE_S / 2 + LATENESS_S else [])
 
 
-def test_a_status_that_is_said_again_is_no_coming(watch: LeaderCheck) -> None:
-    watch.comes("a")
-    watch.begins(1)
-    watch.now_s += DEADLINE_S - LATENESS_S - 1
-    watch.comes("a")
-    watch.closes(LATENESS_S + 1)
-    assert watch.waits("a") == [1]
+def test_a_status_that_is_said_again_is_no_coming(rounds: Deadlines) -> None:
+    rounds.comes("a")
+    rounds.begins(1)
+    rounds.now_s += DEADLINE_S - LATENESS_S - 1
+    rounds.comes("a")
+    rounds.closes(LATENESS_S + 1)
+    assert rounds.waits("a") == [1]
 
 
 def test_nobody_is_blamed_where_the_aggregator_has_not_heard_what_the_broker_holds(
-    watch: LeaderCheck,
+    rounds: Deadlines,
 ) -> None:
-    watch.comes("a", "b")
-    watch.lasts(1, 2)
-    watch.begins(3)
-    watch.says("b", online=False)
-    watch.closes()
-    assert watch.waits("a") == [1, 2], "it may have waited for b"
-    watch.hears("b")
+    rounds.comes("a", "b")
+    rounds.lasts(1, 2)
+    rounds.begins(3)
+    rounds.says("b", online=False)
+    rounds.closes()
+    assert rounds.waits("a") == [1, 2], "it may have waited for b"
+    rounds.hears("b")
     with broken(Invariant.NO_WAIT_IN_VAIN, "round 1.4", "'a'", never="'b'"):
-        watch.lasts(4)
+        rounds.lasts(4)
 
 
-def test_a_round_that_waits_for_another_one_is_not_held_against_who_was_given_up(watch: LeaderCheck) -> None:
+def test_a_round_that_waits_for_another_one_is_not_held_against_who_was_given_up(rounds: Deadlines) -> None:
     """Else the ten rounds would begin anew, and the one that waits for it again would be one too many."""
-    watch.comes("a")
-    watch.lasts(1, 2)
-    watch.comes("b")
-    watch.lasts(3)
-    assert watch.waits("a") == [1, 2]
-    watch.says("b", online=False)
-    watch.hears("b")
-    watch.lasts(MISSES + AGAIN)
-    assert watch.waits("a") == [1, 2, MISSES + AGAIN]
+    rounds.comes("a")
+    rounds.lasts(1, 2)
+    rounds.comes("b")
+    rounds.lasts(3)
+    assert rounds.waits("a") == [1, 2]
+    rounds.says("b", online=False)
+    rounds.hears("b")
+    rounds.lasts(MISSES + AGAIN)
+    assert rounds.waits("a") == [1, 2, MISSES + AGAIN]
 
 
-def test_who_is_set_aside_at_the_deadline_may_be_awaited_still(watch: LeaderCheck) -> None:
-    watch.comes("a")
-    watch.lasts(1, 2)
-    watch.comes("b")
-    watch.begins(3)
-    watch.now_s += DEADLINE_S
-    watch.oracle.record.sets_aside("b", RoundId(1, 2))
-    watch.closes(0.0)
+def test_who_is_set_aside_at_the_deadline_may_be_awaited_still(rounds: Deadlines) -> None:
+    rounds.comes("a")
+    rounds.lasts(1, 2)
+    rounds.comes("b")
+    rounds.begins(3)
+    rounds.now_s += DEADLINE_S
+    rounds.oracle.record.sets_aside("b", RoundId(1, 2))
+    rounds.closes(0.0)
     with broken(Invariant.NO_WAIT_IN_VAIN):
-        watch.lasts(4)
+        rounds.lasts(4)
 
 
 def test_what_a_life_before_heard_an_aggregator_hears_anew() -> None:
@@ -216,22 +216,22 @@ def test_worlds_in_which_this_was_found(seed: int) -> None:
     assert World(seed, 5, 5).run().violation is None
 
 
-def test_another_attempt_begins_early_once_for_who_counts_again(watch: LeaderCheck) -> None:
+def test_another_attempt_begins_early_once_for_who_counts_again(rounds: Deadlines) -> None:
     """World 12612: it had been refused in the open attempt, and the round needed it."""
-    watch.oracle.record.sets_aside("a", RoundId(1, 0))
-    watch.begins(1)
-    watch.now_s += DEADLINE_S / 2
-    watch.oracle.record.lifts("a")
-    watch.oracle.waits.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))
-    watch.now_s += DEADLINE_S / 2
+    rounds.oracle.record.sets_aside("a", RoundId(1, 0))
+    rounds.begins(1)
+    rounds.now_s += DEADLINE_S / 2
+    rounds.oracle.record.lifts("a")
+    rounds.oracle.waits.attempt_begins(rounds.book, Attempt(RoundId(1, 1), 1))
+    rounds.now_s += DEADLINE_S / 2
     with broken(Invariant.DEADLINE_WITH_A_LINK, "attempt 2", "1.1", "20.0 s"):
-        watch.oracle.waits.attempt_begins(watch.book, Attempt(RoundId(1, 1), 2))
+        rounds.oracle.waits.attempt_begins(rounds.book, Attempt(RoundId(1, 1), 2))
 
 
-def test_who_counted_again_in_an_earlier_round_begins_no_attempt(watch: LeaderCheck) -> None:
-    watch.oracle.record.sets_aside("a", RoundId(1, 0))
-    watch.oracle.record.lifts("a")
-    watch.begins(1)
-    watch.now_s += DEADLINE_S / 2
+def test_who_counted_again_in_an_earlier_round_begins_no_attempt(rounds: Deadlines) -> None:
+    rounds.oracle.record.sets_aside("a", RoundId(1, 0))
+    rounds.oracle.record.lifts("a")
+    rounds.begins(1)
+    rounds.now_s += DEADLINE_S / 2
     with broken(Invariant.DEADLINE_WITH_A_LINK, "attempt 1", "1.1", "20.0 s"):
-        watch.oracle.waits.attempt_begins(watch.book, Attempt(RoundId(1, 1), 1))
+        rounds.oracle.waits.attempt_begins(rounds.book, Attempt(RoundId(1, 1), 1))
