@@ -145,12 +145,13 @@ class WatchedMemory(Memory):
         super().save_verdict(digest, verdict, resets=resets)
         self._oracle.devices.learnt(self._device, digest, verdict)
         if resets:
-            self._oracle.states.resets(self._device)
+            self._oracle.states.forgets(self._device, digest)
 
     def reset_state(self) -> None:
         """As `Memory.reset_state`."""
+        current = self.state_round()
         super().reset_state()
-        self._oracle.states.resets(self._device)
+        self._oracle.states.resets(self._device, current, self._oracle.devices.newest_heard(self._device))
 
 
 class WatchedLedger(Ledger):

@@ -1,20 +1,27 @@
 """The agent's shell: what is due is done."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 
 from agent.core import events as on
 from agent.core.lifecycle.download import FETCH_RETRY_S
+from agent.core.lifecycle.report import REPORT_RETRY_S
+from agent.core.state import AlgorithmState
 from agent.shell.memory import Memory
+from agent.trainers.assignment import Assignment
 from fedge.errors import StateError
 from fedge.transport import Publication
 from fedge.wire import encoding
 from fedge.wire.frames import split
 from fedge.wire.freshness import Attempt, RoundId
 from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.frame import Asked, Frame
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.status import Status
@@ -120,3 +127,121 @@ def test_what_was_announced_and_cannot_be_read_is_declined_and_not_fetched_again
         device.runtime.turn(None)
         device.settle()
     assert not device.broker.subscribed
+
+
+# ── what an algorithm remembers ────────────────────────────────────────────────────────────────────
+
+PAYLOAD = bytes(300_000)
+PENDING = AlgorithmState(RoundId(1, 1), bytes(32), b"what was learnt")
+
+
+class Remembering(Device):
+    """It keeps the assignments that it was given."""
+
+    jobs: list[Assignment]
+
+    def trainer(self) -> Any:
+        self.jobs = []
+        return SimpleNamespace(start=self.jobs.append, cancel=lambda: None)
+
+    def announces(self, round_: int) -> None:
+        self.hears({**frames(round_), LAB.round: seal(manifest(round_, state="open"))})
+
+    def answered(self, verdict: Literal["admitted", "refused"] = "admitted") -> None:
+        reason = Reason.STALE_ROUND if verdict == "refused" else None
+        receipt = Receipt(
+            generation=1, round=1, update=sha256(PAYLOAD).digest(), verdict=verdict, reason=reason
+        )
+        self.hears({LAB.receipt("pi-1"): pack(receipt)})
+
+    @property
+    def asked(self) -> list[Frame]:
+        """The frames that it has published since it was switched on, which ask."""
+        sent = [unpack(p.payload, Frame) for p in self.broker.said if p.topic == LAB.update("pi-1")]
+        return [frame for frame in sent if frame.asks is not None]
+
+
+@pytest.fixture
+def asleep(tmp_path: Path) -> Remembering:
+    """It made an update in round 1, was switched off before it was answered, and round 2 is open."""
+    device = Remembering(tmp_path, None)
+    device.announces(1)
+    device.runtime.turn(
+        on.Done(device.now_s, RoundId(1, 1), sha256(PAYLOAD).digest(), PAYLOAD, 100, None, PENDING)
+    )
+    device.broker.retained.clear()
+    device.restart()
+    device.announces(2)
+    return device
+
+
+def disk_full(*_: Any, **__: Any) -> Any:
+    raise StateError("agent.db: database or disk is full")
+
+
+def test_a_question_is_frame_0_of_the_update_and_names_its_round(asleep: Remembering) -> None:
+    (frame,) = asleep.asked
+    assert frame.asks == Asked(generation=1, round=1)
+    assert (frame.id, frame.i, frame.n) == (sha256(PAYLOAD).digest(), 0, len(split(PAYLOAD)))
+    assert asleep.jobs == [], "nothing is begun before the answer"
+
+
+def test_the_frames_that_an_older_aggregator_asks_for_are_sent_without_a_question(
+    asleep: Remembering,
+) -> None:
+    asleep.broker.said.clear()
+    receipt = Receipt(generation=1, round=2, update=sha256(PAYLOAD).digest(), verdict="retry", missing=(1, 2))
+    asleep.hears({LAB.receipt("pi-1"): pack(receipt)})
+    sent = [unpack(p.payload, Frame) for p in asleep.broker.said if p.topic == LAB.update("pi-1")]
+    assert [(frame.i, frame.asks) for frame in sent] == [(1, None), (2, None)]
+
+
+@pytest.mark.parametrize(("verdict", "state"), [("admitted", PENDING), ("refused", None)])
+def test_the_answer_decides_what_the_work_begins_with(
+    asleep: Remembering, verdict: Literal["admitted", "refused"], state: AlgorithmState | None
+) -> None:
+    asleep.answered(verdict)
+    assert [(job.manifest.round, job.state) for job in asleep.jobs] == [(2, state)]
+
+
+def test_a_verdict_that_cannot_be_saved_is_asked_for_again(
+    asleep: Remembering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the work would begin with the state before, of which the update was made already."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "save_verdict", disk_full)
+        asleep.answered()
+        assert asleep.jobs == []
+    asleep.waits(2 * REPORT_RETRY_S)
+    assert len(asleep.asked) == 2
+    asleep.answered()
+    assert [job.state for job in asleep.jobs] == [PENDING]
+
+
+@pytest.mark.parametrize("method", ["state", "reset_state"])
+def test_a_state_that_cannot_be_read_or_reset_declines_the_round(
+    asleep: Remembering, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method == "reset_state":
+        asleep.runtime._state = replace(asleep.runtime._state, remembers=RoundId(1, 5))
+    monkeypatch.setattr(Memory, method, disk_full)
+    asleep.answered("refused")
+    assert asleep.jobs == []
+    declined = asleep.status.declined
+    assert declined is not None
+    assert (declined.reason, declined.round) == (Reason.FAILED, 2)
+
+
+def test_where_nobody_knows_what_counted_nothing_is_remembered_after_a_restart(asleep: Remembering) -> None:
+    asleep.answered()
+    second = bytes(100)
+    digest, pending = sha256(second).digest(), replace(PENDING, round=RoundId(1, 2))
+    asleep.runtime.turn(on.Done(asleep.now_s, RoundId(1, 2), digest, second, 100, None, pending))
+    assert asleep.memory is not None
+    assert asleep.memory.state() == PENDING
+    forgotten = Receipt(generation=1, round=3, update=digest, verdict="refused", reason=Reason.FORGOTTEN)
+    asleep.hears({LAB.receipt("pi-1"): pack(forgotten)})
+    asleep.restart()
+    assert asleep.memory.state() is None
+    asleep.announces(3)
+    assert [(job.manifest.round, job.state) for job in asleep.jobs] == [(3, None)]

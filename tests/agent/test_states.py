@@ -358,7 +358,7 @@ def test_a_lineage_is_of_what_stays_from_round_to_round() -> None:
     assert lineage(1) == lineage(7, attempt=3, seed=99, seconds_left=1.0)
     assert lineage(plan=Plan(epochs=9, learning_rate=0.2)) == lineage(), "how far it goes, not what it is"
     others = [
-        lineage(generation=2),
+        lineage(generation=2, task=manifest(1).task),
         lineage(task=manifest(1, generation=9).task),
         lineage(plan=Plan(local="other")),
         lineage(plan=Plan(local_options={"mu": 0.1})),

@@ -616,3 +616,19 @@ def a_verdict_that_moves_no_state(patch: Patch) -> None:
 
     right = Memory.state
     patch.setattr(Memory, "state", stays)
+
+
+@variant(
+    "a state given up instead of asked about", Invariant.STATE_COUNTS_ONCE, within=100, needs=["a state"]
+)
+def a_state_given_up_instead_of_asked_about(patch: Patch) -> None:
+    """Whoever has heard no receipt begins anew, as if nobody could know."""
+
+    def careless(step: Step, state: Any, event: Any) -> Stepped:
+        after, effects = step(state, event)
+        if isinstance(after.work, Asking) and not isinstance(state.work, Asking):
+            after, effects = step(replace(state, saved=None, remembers=None), event)
+            return after, [agent_do.ResetState(), *effects]
+        return after, effects
+
+    over_core(patch, lifecycle, careless)

@@ -49,6 +49,10 @@ class Devices:
         """What is durable on a device now."""
         return frozenset(self._outbox.get(device, ()))
 
+    def newest_heard(self, device: str) -> RoundId | None:
+        """The newest round that a device has heard of, as far as it can remember that."""
+        return self._newest_heard.get(device)
+
     def replaced(self, device: str, outbox: frozenset[bytes]) -> None:
         """Its state is wiped, or an older copy of it: with this in the outbox, and no memory of the rest."""
         self._outbox[device] = set(outbox)

@@ -21,6 +21,8 @@ class Receipts:
     def says(self, book: Book, device: str, receipt: Receipt) -> None:
         """A receipt leaves the aggregator."""
         self._record.receipts.setdefault((device, receipt.update), set()).add(receipt.verdict)
+        if receipt.reason is not None:
+            self._record.reasons.setdefault((device, receipt.update), set()).add(receipt.reason)
         if receipt.reason is Reason.WRONG_BASE:
             self._record.void.add(receipt.update)
         if receipt.verdict != "admitted" or receipt.update in book.set_aside:

@@ -10,6 +10,7 @@ from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Reason
 from fedge.wire.topics import Topics
 from fleet.simulator.fastpaths import decode
 
@@ -65,6 +66,8 @@ class Record:
         """The round that each model closed, by its digest."""
         self.receipts: dict[tuple[str, bytes], set[str]] = {}
         """The verdicts that each device was told of an update."""
+        self.reasons: dict[tuple[str, bytes], set[Reason]] = {}
+        """Why each device was told that an update is refused."""
         self.void: set[bytes] = set()
         """Updates that were refused because they were made from another aggregator's model."""
         self.aside: dict[str, RoundId] = {}

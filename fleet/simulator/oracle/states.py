@@ -4,6 +4,7 @@ The stand-ins of a stateful world remember nothing but which of their updates co
 device believes is compared with what the ledger of whoever announced the round holds.
 """
 
+from agent.core.lifecycle.report import NOT_KNOWN
 from agent.core.state import AlgorithmState
 from agent.trainers.states import unpack
 from fedge.wire.freshness import RoundId, round_of
@@ -50,8 +51,25 @@ class States:
         if pending is not None:
             self._made.setdefault(device, {})[digest] = pending
 
-    def resets(self, device: str) -> None:
-        """It is durable on a device that its algorithm begins anew, and it says so."""
+    def forgets(self, device: str, digest: bytes) -> None:
+        """It is durable on a device that its algorithm begins anew, after the answer to this update."""
+        if not self._record.reasons.get((device, digest), set()) & NOT_KNOWN:
+            raise Violation(
+                Invariant.STATE_COUNTS_ONCE,
+                f"{device} gives up its state after {short(digest)}, and what became of that is known",
+            )
+        self._begins_anew(device)
+
+    def resets(self, device: str, current: RoundId | None, heard: RoundId | None) -> None:
+        """It is durable on a device that its algorithm begins anew, for its state is of another history."""
+        if current is None or (heard is not None and heard > current):
+            raise Violation(
+                Invariant.STATE_COUNTS_ONCE,
+                f"{device} gives up its state of round {current} when it has heard of round {heard}",
+            )
+        self._begins_anew(device)
+
+    def _begins_anew(self, device: str) -> None:
         self._made.pop(device, None)
         self._restored.discard(device)
 
