@@ -66,7 +66,7 @@ _MODULES = {
 }
 """Where a name is; what is not here is in `fedge.errors`. Those of higher layers are known by name alone
 (docs/adr/0025-the-library-is-named-below.md)."""
-_NEEDS_AGGREGATOR = {"Result", "RoundRow", "read_rounds", "simulate"}
+_NEEDS_AGGREGATOR = {"Result", "simulate"}
 _RENAMED = {"GaveWay": "Conflict"}
 """Names of 0.2.0, and what they are called now."""
 

@@ -47,7 +47,7 @@ of such parts. This page is written from the docstrings (`make docs`). What does
 may change with any version. `examples/notebook.py` uses most of it, `examples/extend/` has a part of each
 kind.
 
-A device's installation has all but `simulate` and `read_rounds`, which need the extra `aggregator`.
+A device's installation has all but `simulate` and its `Result`, which need the extra `aggregator`.
 """
 _HEADS = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises", "Yields": "Yields"}
 

@@ -1,7 +1,8 @@
 """`simulate`: a whole federation in this process, on production's own cores, messages and ledger.
 
-Only the network, the clocks and the threads are not real (`fleet.library.programs`). So the same seed, task
-and data give, to the bit, the model that agents and an aggregator give with the same settings.
+Only the network, the clocks and the threads are not real (`fleet.library.programs`, and the two beside it).
+So the same seed, task and data give, to the bit, the model that agents and an aggregator give with the same
+settings.
 """
 
 import tempfile
@@ -33,7 +34,9 @@ from fedge.wire.topics import DEVICE_ID
 from fleet.library.algorithm import Algorithm
 from fleet.library.history import read_rounds
 from fleet.library.models import Model
-from fleet.library.programs import Aggregator, Device, Stage, folder_for_devices
+from fleet.library.programs import Stage
+from fleet.library.virtual_aggregator import Aggregator
+from fleet.library.virtual_device import Device
 
 NAME, SOURCE = "simulation", "data"
 ATTEMPTS = 3
@@ -162,7 +165,7 @@ def _agent(name: str, holdout: float, home: Path) -> AgentSettings:
         "federation": NAME,
         "device": name,
         "data": {"source": "python", "callable": "given:arrays", "holdout": holdout},
-        "state": {"folder": folder_for_devices(home, name)},
+        "state": {"folder": home / "devices" / name},
     }
     try:
         return AgentSettings.model_validate(tables)

@@ -1,0 +1,99 @@
+"""The aggregator of a simulation: production's, on a virtual network, which closes a round at once."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from aggregator.aggregation.job import ClosingJob
+from aggregator.config import FederationSettings
+from aggregator.core.takeover import TakeUp
+from aggregator.export.writer import Exported, Job
+from aggregator.ledger.layout import FILE as LEDGER
+from aggregator.ledger.writing import Ledger
+from aggregator.shell.closer import close
+from aggregator.shell.leader_check import Watching
+from aggregator.shell.runtime import Runtime
+from aggregator.shell.startup import known, take_up
+from fedge.wire.freshness import RoundId
+from fleet.library.programs import Program, Stage
+from fleet.simulator.link import VirtualLink
+
+SESSION_S = 86_400
+
+
+class Aggregator(Program):
+    """Production's aggregator: it looks around first, then serves.
+
+    Args:
+        stage: where it is.
+        settings: the federation's.
+    """
+
+    def __init__(self, stage: Stage, settings: FederationSettings) -> None:
+        super().__init__(stage)
+        self._settings = settings
+        settings.state.folder.mkdir(parents=True)
+        self.path = settings.state.folder / LEDGER
+        """The file of the ledger."""
+        self.ledger = Ledger(self.path)
+        self._link = VirtualLink(self.place(), f"{settings.federation.name}__watch", self.post)
+        self._watching = Watching(settings, self._link, known(settings, self.ledger), self.now_s)
+        self._runtime: Runtime | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether learning has ended, and all that is to be told of it is told."""
+        return self._runtime is not None and self._runtime.has_nothing_left_to_say
+
+    @property
+    def round(self) -> RoundId | None:
+        """Which round it serves; None: it looks around."""
+        return self._runtime.now().state.round if self._runtime is not None else None
+
+    def start(self) -> None:
+        """Connect."""
+        self._link.open()
+
+    def turn(self, events: list[Any]) -> None:
+        """As `aggregator.shell.loop`: one turn of watching or serving."""
+        if self._runtime is not None:
+            self._runtime.turn(events)
+            return
+        self._watching.turn(events)
+        if self._watching.seen is not None:
+            self._serve(self._watching.seen)
+
+    def due_s(self) -> float | None:
+        """When the watching is over, or what the runtime says."""
+        return self._watching.due_s() if self._runtime is None else self._runtime.due_s()
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self.ledger.close()
+
+    def _serve(self, seen: TakeUp) -> None:
+        """As `aggregator.shell.loop`."""
+        self._link.close()
+        self._inbox.clear()
+        state = take_up(self._settings, self.ledger, self.stage.rng.randbytes(16), seen)
+        self._link = VirtualLink(
+            self.place(),
+            f"{self._settings.federation.name}__aggregator",
+            self.post,
+            will=lambda _: runtime.offline_status(),
+            keep_session_s=SESSION_S,
+            manual_ack=True,
+        )
+        runtime = Runtime(
+            self._settings, state, self.ledger, self._link, self._close, self._export, self.now_s
+        )
+        self._runtime = runtime
+        runtime.begin()
+        self._link.open()
+
+    def _close(self, job: ClosingJob) -> None:
+        ledger = self.ledger
+        self.stage.clock.after(0.0, lambda: self.post(close(lambda: nullcontext(ledger), job)))
+
+    def _export(self, job: Job) -> None:
+        """Nobody takes files from a simulation, whose models are in the ledger: bytes stand for one."""
+        self.stage.clock.after(0.0, lambda: self.post(Exported(job, b"no file", "")))
