@@ -47,7 +47,7 @@ from fedge.transport import (
 )
 from fedge.transport.diagnosis import Losses
 from fedge.wire.capabilities import unknown_in_model, unknown_in_task
-from fedge.wire.frames import Assembler, Limits, Refused, Split, asking, split
+from fedge.wire.frames import Assembler, Limits, Split, asking, split
 from fedge.wire.freshness import RoundId, seconds_left
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.fields import MAX_SIZE
@@ -58,7 +58,7 @@ from fedge.wire.messages.model import Model
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.status import Status
 from fedge.wire.messages.task import Task
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.topics import Address, Topics
 
 log = logging.getLogger("fedge.agent")
@@ -220,7 +220,7 @@ class Runtime:
             return
         held = self._assembler.count(address.kind, frame.id)
         whole = self._assembler.offer(address.kind, frame)
-        if isinstance(whole, Refused):
+        if isinstance(whole, Rejection):
             # One forged frame must not stand in the way of the genuine ones, which are asked for again.
             self._assembler.drop(address.kind)
             raise ProtocolError(whole.detail, whole.reason)

@@ -9,11 +9,10 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aggregator.aggregation.aggregate import Unusable
 from aggregator.aggregation.job import ClosingJob, Computed, Unmade
-from aggregator.aggregation.models import blob_of
 from aggregator.aggregation.outcome import job_of, save
 from aggregator.aggregation.probes import Samples
 from aggregator.aggregation.survey import Unmeasured
@@ -25,20 +24,21 @@ from aggregator.core import participation
 from aggregator.core.advice import Sizes, propose
 from aggregator.core.effects import Effect
 from aggregator.core.events import Event
-from aggregator.core.federation import Federation, Phase, service
-from aggregator.core.verdicts import Verdict
+from aggregator.core.federation import Federation, Stage, service
+from aggregator.core.verdicts import KeptVerdict
 from aggregator.export import writer
 from aggregator.export.writer import Exported, Job
 from aggregator.ledger.writing import Ledger
 from aggregator.phases.phase import phase_of
 from aggregator.schedules.schedule import SCHEDULES
+from aggregator.shell.announcements import Announcements, BlobsSent, ExportSent
 from aggregator.shell.closer import Closed
 from aggregator.shell.counters import Now, Tally
 from aggregator.shell.intake import Intake, allowance_of, counted_as
 from aggregator.shell.pending import Pending
 from aggregator.shell.reports import Reports
 from fedge.errors import ConfigError, Conflict, ProtocolError, Undecided
-from fedge.identity.trust import SignedKind, Signer
+from fedge.identity.trust import Signer
 from fedge.service.failpoints import after, before
 from fedge.transport import (
     Answered,
@@ -51,15 +51,12 @@ from fedge.transport import (
     Transport,
 )
 from fedge.transport.diagnosis import Losses
-from fedge.wire.frames import Refused, split
-from fedge.wire.freshness import MANIFEST_EXPIRY_S, RECEIPT_EXPIRY_S, SERVICE_EXPIRY_S, RoundId, round_of
-from fedge.wire.messages.envelope import seal
-from fedge.wire.messages.export import Export
-from fedge.wire.messages.fields import detail_of
-from fedge.wire.messages.frame import Blob, Frame
-from fedge.wire.messages.message import Message, pack, unpack
+from fedge.wire.freshness import RECEIPT_EXPIRY_S, RoundId, round_of
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Rejection
 from fedge.wire.topics import Address, Topics
 
 log = logging.getLogger("fedge.aggregator")
@@ -71,23 +68,6 @@ MORE = (
 
 InboxEvent = Event | LinkEvent | Exported | Closed
 """What the inbox brings."""
-
-
-@dataclass(frozen=True)
-class _Blobs:
-    """The token of a model on its way to the broker."""
-
-    round: RoundId
-    contents: tuple[tuple[str, bytes], ...]
-
-
-@dataclass(frozen=True)
-class _Export:
-    """The token of an exported model on its way to the broker."""
-
-    round: RoundId
-    last: bool
-    file: Blob | None
 
 
 class Runtime:
@@ -127,15 +107,12 @@ class Runtime:
         self._export = export
         self._now_s = now_s
         self._tally = tally or Tally()
-        self._signer = signer
         self._samples = samples
         self._schedule = SCHEDULES.make(settings.rounds.schedule)
         self._topics = Topics(settings.federation.name)
         self._closing: ClosingJob | None = None
         """Whose result is waited for: that of any other job comes too late."""
-        self._published: set[tuple[str, bytes]] = set()
-        self._slots = ledger.slots()
-        self._export_slot = ledger.export_slot()
+        self._announcements = Announcements(self._topics, link, ledger, signer)
         self._intake, self._pending, self._reports = Intake(), Pending(), Reports()
         self._losses = Losses()
         self._round_began_s = now_s() - state.elapsed_s
@@ -152,13 +129,13 @@ class Runtime:
 
     def offline_status(self) -> Publication:
         """What is to stand at the broker when we are gone; also the will."""
-        return self._service_publication(service(self._state, online=False))
+        return self._announcements.publication_of(service(self._state, online=False))
 
     def begin(self) -> None:
         """Take up where the ledger stands."""
         with self._ledger.transaction():
             self._state, effects = self._schedule.start(self._state, self._now_s())
-            if self._state.phase is not Phase.DONE:
+            if self._state.stage is not Stage.DONE:
                 self._ledger.save_parts(self._state.round, self._state.parts.text())
             self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
             self._tally.brought = {}
@@ -175,7 +152,7 @@ class Runtime:
         """Keep how long the round has lasted: a stop is no gift of time."""
         with self._ledger.transaction():
             self._pending.write(self._ledger)
-            if self._state.phase in (Phase.COLLECTING, Phase.CLOSING):
+            if self._state.stage in (Stage.COLLECTING, Stage.CLOSING):
                 self._ledger.save_elapsed(self._state.round, self._state.elapsed(self._now_s()))
 
     def turn(self, events: Sequence[InboxEvent]) -> None:
@@ -212,8 +189,7 @@ class Runtime:
         match event:
             case LinkUp():
                 self._link.handle(event)
-                self._published.clear()
-                self._export_slot = self._ledger.export_slot()  # what was under way may not have arrived
+                self._announcements.begin_anew()
                 if self._losses.tells_return(self._now_s()):
                     log.info("connected to %s", self._settings.broker.url)
                 yield from self._step(on.LinkUp(self._now_s()))
@@ -224,16 +200,12 @@ class Runtime:
                 yield from self._step(on.LinkDown(self._now_s(), event.reason, event.taken_over))
             case Answered():
                 self._link.handle(event)
-            case Sent(token=_Blobs() as blobs):
+            case Sent(token=BlobsSent() as blobs):
                 if event.refusal is None:
-                    self._published.update(blobs.contents)
+                    self._announcements.hold(blobs)
                 yield from self._step(on.BlobsPublished(self._now_s(), blobs.round, event.refusal))
-            case Sent(token=_Export() as export):
-                if event.refusal is not None:
-                    self._export_slot = self._ledger.export_slot()  # it was not announced
-                    log.error("the broker refuses the export: %s", event.refusal)
-                elif export.file is not None:
-                    self._ledger.save_export(export.file)
+            case Sent(token=ExportSent() as export):
+                self._announcements.end_export(export, event.refusal)
                 self.has_nothing_left_to_say = export.last
                 yield from self._step(on.ExportPublished(export.round))
             case Sent():
@@ -243,7 +215,7 @@ class Runtime:
                     yield from self._step(closed)
             case Exported():
                 before("PublishExport")
-                self._publish_export(event)
+                self._announcements.export(event)
                 after("PublishExport")
             case MessageArrived():
                 yield from self._read(event)
@@ -309,7 +281,7 @@ class Runtime:
             case _:
                 pass
 
-    def _verdict(self, device: str, digest: bytes) -> Verdict | None:
+    def _verdict(self, device: str, digest: bytes) -> KeptVerdict | None:
         """What the ledger holds of an update; of one that was begun, nothing: else it was not begun."""
         begun = self._state.partials.get(device)
         if begun is not None and begun.id == digest:
@@ -413,8 +385,8 @@ class Runtime:
         try:
             message = read_update(self._ledger, device, digest)
         except ProtocolError as error:
-            message = Refused(error.reason, str(error))
-        remembered = isinstance(message, Refused) or self._remembers(round_of(message))
+            message = Rejection(error.reason, str(error))
+        remembered = isinstance(message, Rejection) or self._remembers(round_of(message))
         return on.UpdateRead(now_s, device, digest, message, remembered)
 
     def _remembers(self, round_id: RoundId) -> bool:
@@ -444,19 +416,15 @@ class Runtime:
                     self._topics.all_updates, self._topics.all_statuses, self._topics.service
                 )
             case do.PublishService(message):
-                self._link.send([self._service_publication(message)])
+                self._link.send([self._announcements.publication_of(message)])
             case do.PublishBlobs():
-                self._publish_blobs(effect)
+                self._announcements.blobs(effect)
             case do.PublishManifest(manifest):
-                log.debug("round %d.%d is announced", manifest.generation, manifest.round)
-                sealed = self._seal(manifest, "round")
-                self._link.send(
-                    [Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)]
-                )
+                self._announcements.manifest(manifest)
             case do.ClearSlots(task, model):
-                self._clear("task", 1 - task)
+                self._announcements.clear("task", 1 - task)
                 if model is not None:
-                    self._clear("model", 1 - model)
+                    self._announcements.clear("model", 1 - model)
             case do.CloseRound():
                 self._begin_to_close()
             case do.ExportModel(round_id):
@@ -474,36 +442,6 @@ class Runtime:
                 else:
                     self._report(number, device, cause, text)
 
-    def _publish_blobs(self, effect: do.PublishBlobs) -> None:
-        blobs = [("task", effect.task)] + ([("model", effect.model)] if effect.model else [])
-        new = [(kind, blob) for kind, blob in blobs if (kind, blob.digest) not in self._published]
-
-        def frames() -> Iterator[Publication]:
-            for kind, blob in new:
-                pieces = split(self._ledger.content(blob.digest))
-                topic = self._topics.task if kind == "task" else self._topics.model
-                for i in range(len(pieces)):
-                    yield Publication(topic(blob.slot, i), pieces[i], retain=True)
-
-        self._link.send(frames(), _Blobs(effect.round, tuple((kind, blob.digest) for kind, blob in new)))
-        self._slots.update({(kind, blob.slot): blob for kind, blob in new})
-
-    def _clear(self, kind: str, slot: int) -> None:
-        """Empty a slot at the broker; after a restart the ledger knows what it held."""
-        old = self._slots.pop((kind, slot), None)
-        if old is None:
-            return
-        self._published.discard((kind, old.digest))
-        topic = self._topics.task if kind == "task" else self._topics.model
-        self._link.send(Publication(topic(slot, i), b"", retain=True) for i in range(old.frames))
-
-    def _seal(self, message: Message, kind: SignedKind) -> bytes:
-        return self._signer.seal(message, kind) if self._signer is not None else seal(message)
-
-    def _service_publication(self, message: Service) -> Publication:
-        expiry_s = SERVICE_EXPIRY_S if message.online else None  # the last words stay
-        return Publication(self._topics.service, pack(message), retain=True, expiry_s=expiry_s)
-
     # ── export ─────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_export(self, round_id: RoundId) -> None:
@@ -515,30 +453,3 @@ class Runtime:
             log.info("%s stays exported until %s", which, until)
         if job is not None:
             self._export(job)
-
-    def _publish_export(self, exported: Exported) -> None:
-        """Announce the ONNX file, or why there is none."""
-        job, content = exported.job, exported.onnx
-        if exported.withheld:
-            log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
-        # Never over the file that is announced. Which that is, no ledger of before says: then as it was then.
-        slot = job.round.round % 2 if self._export_slot is None else 1 - self._export_slot
-        file = blob_of(content, slot) if content is not None else None
-        message = Export(
-            generation=job.round.generation,
-            round=job.round.round,
-            model=job.digest,
-            file=file,
-            withheld=detail_of(exported.withheld),
-        )
-
-        def publications() -> Iterator[Publication]:
-            if content is not None:
-                pieces = split(content)
-                for i in range(len(pieces)):
-                    yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
-            yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
-
-        self._link.send(publications(), _Export(job.until or job.round, job.last, file))
-        if file is not None:
-            self._export_slot = slot

@@ -12,7 +12,8 @@ from aggregator.config import FederationSettings
 from aggregator.export.writer import Exported, Job
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
-from aggregator.shell.runtime import Runtime, _Export
+from aggregator.shell.announcements import ExportSent
+from aggregator.shell.runtime import Runtime
 from fedge.transport import LinkDown, LinkEvent, LinkUp, Publication, Sent, Transport
 from fedge.wire.frames import FRAME_BYTES, Assembler, Limits
 from fedge.wire.freshness import RoundId
@@ -44,7 +45,7 @@ class Broker:
         """So many messages more, then the connection is lost."""
 
     def send(self, publications: Iterable[Publication], token: object = None) -> None:
-        if not isinstance(token, _Export):
+        if not isinstance(token, ExportSent):
             return
         for publication in islice(publications, self.takes):
             self.retained[publication.topic] = publication.payload

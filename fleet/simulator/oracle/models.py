@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.task import Task
@@ -24,7 +24,7 @@ class Models:
         self._record = record
 
     def trained(
-        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Answer], body: bytes
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Verdict], body: bytes
     ) -> None:
         """The model of a training round is the mean within its bounds, and usable."""
         base = twins.numbers(book.body)
@@ -76,7 +76,7 @@ class Models:
         return np.array(total).astype("<f4").tobytes()
 
     def takes_back(
-        self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Answer]
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Verdict]
     ) -> None:
         """Only what makes the mean unusable is taken back, and all of it."""
         before = {
@@ -107,7 +107,7 @@ class Models:
         made = [self._record.made[digest] for digest in book.set_aside]
         return frozenset(one.device for one in made if one.round == round_id)
 
-    def updates(self, answers: Iterable[Answer]) -> list[Update]:
+    def updates(self, answers: Iterable[Verdict]) -> list[Update]:
         """The updates that these answers are of."""
         made = [self._record.made[answer.digest].message for answer in answers]
         return [message for message in made if isinstance(message, Update)]

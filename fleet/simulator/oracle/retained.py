@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from fedge.wire.frames import Refused, join
+from fedge.wire.frames import join
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.service import Service
+from fedge.wire.reasons import Rejection
 from fleet.simulator.broker import Message
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
@@ -58,7 +59,7 @@ class Retained:
     ) -> None:
         frames = [retained.get(topic(blob.slot, i)) for i in range(blob.frames)]
         whole = join(blob.digest, [decode(f.payload, Frame).data for f in frames if f is not None])
-        if isinstance(whole, Refused):
+        if isinstance(whole, Rejection):
             raise Violation(
                 Invariant.ANNOUNCED_IS_READABLE,
                 f"the {kind} that is announced cannot be read: a device that wakes now is lost",

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from math import ceil
 
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader
-from fedge.wire.frames import Refused, join
+from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
+from fedge.wire.reasons import Rejection
 from fleet.simulator.books import Book
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.endings import Endings
@@ -71,7 +72,7 @@ class Rounds:
         book.part[round_id] = frozenset(counted)
         self._record.closed_s = self._record.now_s()
 
-    def _promises_are_kept(self, book: Book, round_id: RoundId, counted: Mapping[str, Answer]) -> None:
+    def _promises_are_kept(self, book: Book, round_id: RoundId, counted: Mapping[str, Verdict]) -> None:
         """Whoever was told that it counts does, and nobody who is set aside."""
         for device, since in self._record.aside.items():
             if device in counted and round_id > since:
@@ -88,7 +89,7 @@ class Rounds:
                     f"{device} was told that it counts in round {round_id}, and it does not",
                 )
 
-    def _counts(self, book: Book, round_id: RoundId, device: str, answer: Answer) -> None:
+    def _counts(self, book: Book, round_id: RoundId, device: str, answer: Verdict) -> None:
         """An update counts that its device made for this round, with its samples, and only once."""
         made = self._record.made.get(answer.digest)
         if made is None or (made.device, made.round) != (device, round_id):
@@ -112,7 +113,7 @@ class Rounds:
             )
         book.counted[answer.digest] = round_id
 
-    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Answer]) -> None:
+    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Verdict]) -> None:
         """A round that only measures comes when learning is over, takes no vector and leaves the model."""
         before = round_id._replace(round=round_id.round - 1)
         if before != book.made or book.closed.get(before) != digest:
@@ -146,7 +147,7 @@ class Rounds:
         for number in ledger.kept_rounds(generation):
             for device, answer in ledger.answers(RoundId(generation, number)).items():
                 if answer.verdict == "admitted" and isinstance(
-                    join(answer.digest, ledger.pieces(device, answer.digest)), Refused
+                    join(answer.digest, ledger.pieces(device, answer.digest)), Rejection
                 ):
                     raise Violation(
                         Invariant.KEPT_ROUNDS_REPLAY,

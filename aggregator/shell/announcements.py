@@ -1,0 +1,143 @@
+"""What the aggregator publishes and keeps at the broker: presence, task, model, manifest, exported file.
+
+A task or model lies in one of two slots, and the new one never over the one that is announced.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aggregator.aggregation.models import blob_of
+from aggregator.core import effects as do
+from aggregator.export.writer import Exported
+from aggregator.ledger.writing import Ledger
+from fedge.identity.trust import SignedKind, Signer
+from fedge.transport import Publication, Transport
+from fedge.wire.frames import split
+from fedge.wire.freshness import MANIFEST_EXPIRY_S, SERVICE_EXPIRY_S, RoundId
+from fedge.wire.messages.envelope import seal
+from fedge.wire.messages.export import Export
+from fedge.wire.messages.fields import detail_of
+from fedge.wire.messages.frame import Blob
+from fedge.wire.messages.manifest import Manifest
+from fedge.wire.messages.message import Message, pack
+from fedge.wire.messages.service import Service
+from fedge.wire.topics import Topics
+
+log = logging.getLogger("fedge.aggregator")
+
+
+@dataclass(frozen=True)
+class BlobsSent:
+    """The token of a model on its way to the broker."""
+
+    round: RoundId
+    contents: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class ExportSent:
+    """The token of an exported model on its way to the broker."""
+
+    round: RoundId
+    last: bool
+    file: Blob | None
+
+
+class Announcements:
+    """Publishes, and knows what the broker holds.
+
+    Args:
+        topics: of the federation.
+        link: to the broker.
+        ledger: what is published stands there, and which slot it lies in.
+        signer: signs what is announced; without one it goes out unsigned.
+    """
+
+    def __init__(self, topics: Topics, link: Transport, ledger: Ledger, signer: Signer | None) -> None:
+        self._topics, self._link, self._ledger, self._signer = topics, link, ledger, signer
+        self._published: set[tuple[str, bytes]] = set()
+        self._slots = ledger.slots()
+        self._export_slot = ledger.export_slot()
+
+    def begin_anew(self) -> None:
+        """Over a new connection nothing counts as published: what was under way may not have arrived."""
+        self._published.clear()
+        self._export_slot = self._ledger.export_slot()
+
+    def hold(self, blobs: BlobsSent) -> None:
+        """The broker has acknowledged a task and a model."""
+        self._published.update(blobs.contents)
+
+    def end_export(self, export: ExportSent, refusal: str | None) -> None:
+        """The broker has acknowledged an exported file, or refused it; inside the turn's transaction."""
+        if refusal is not None:
+            self._export_slot = self._ledger.export_slot()  # it was not announced
+            log.error("the broker refuses the export: %s", refusal)
+        elif export.file is not None:
+            self._ledger.save_export(export.file)
+
+    def manifest(self, manifest: Manifest) -> None:
+        """The round that is open, or that learning is done."""
+        log.debug("round %d.%d is announced", manifest.generation, manifest.round)
+        sealed = self._seal(manifest, "round")
+        self._link.send([Publication(self._topics.round, sealed, retain=True, expiry_s=MANIFEST_EXPIRY_S)])
+
+    def blobs(self, effect: do.PublishBlobs) -> None:
+        """Task and model, unless the broker holds them."""
+        blobs = [("task", effect.task)] + ([("model", effect.model)] if effect.model else [])
+        new = [(kind, blob) for kind, blob in blobs if (kind, blob.digest) not in self._published]
+
+        def frames() -> Iterator[Publication]:
+            for kind, blob in new:
+                pieces = split(self._ledger.content(blob.digest))
+                topic = self._topics.task if kind == "task" else self._topics.model
+                for i in range(len(pieces)):
+                    yield Publication(topic(blob.slot, i), pieces[i], retain=True)
+
+        self._link.send(frames(), BlobsSent(effect.round, tuple((kind, blob.digest) for kind, blob in new)))
+        self._slots.update({(kind, blob.slot): blob for kind, blob in new})
+
+    def clear(self, kind: str, slot: int) -> None:
+        """Empty a slot at the broker; after a restart the ledger knows what it held."""
+        old = self._slots.pop((kind, slot), None)
+        if old is None:
+            return
+        self._published.discard((kind, old.digest))
+        topic = self._topics.task if kind == "task" else self._topics.model
+        self._link.send(Publication(topic(slot, i), b"", retain=True) for i in range(old.frames))
+
+    def _seal(self, message: Message, kind: SignedKind) -> bytes:
+        return self._signer.seal(message, kind) if self._signer is not None else seal(message)
+
+    def publication_of(self, message: Service) -> Publication:
+        """Our presence, or the last words."""
+        expiry_s = SERVICE_EXPIRY_S if message.online else None  # the last words stay
+        return Publication(self._topics.service, pack(message), retain=True, expiry_s=expiry_s)
+
+    def export(self, exported: Exported) -> None:
+        """Announce the ONNX file, or why there is none."""
+        job, content = exported.job, exported.onnx
+        if exported.withheld:
+            log.error("round %s: the ONNX file is withheld: %s", job.round, exported.withheld)
+        # Never over the file that is announced. Which that is, no ledger of before says: then as it was then.
+        slot = job.round.round % 2 if self._export_slot is None else 1 - self._export_slot
+        file = blob_of(content, slot) if content is not None else None
+        message = Export(
+            generation=job.round.generation,
+            round=job.round.round,
+            model=job.digest,
+            file=file,
+            withheld=detail_of(exported.withheld),
+        )
+
+        def publications() -> Iterator[Publication]:
+            if content is not None:
+                pieces = split(content)
+                for i in range(len(pieces)):
+                    yield Publication(self._topics.export_frame(slot, i), pieces[i], retain=True)
+            yield Publication(self._topics.export, self._seal(message, "export"), retain=True)
+
+        self._link.send(publications(), ExportSent(job.until or job.round, job.last, file))
+        if file is not None:
+            self._export_slot = slot
