@@ -19,7 +19,7 @@ help:
 	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture, security"
 	@echo "make format  put the code into its format"
-	@echo "make docs    write docs/settings.md anew, after a key of a settings file has changed"
+	@echo "make docs    write docs/settings.md and docs/transitions.md anew, after settings or cores have changed"
 	@echo "make bench   measure against peers and physical limits (see benchmarks/README.md)"
 	@echo "make wheel   build dist/fedge-*.whl, to install on devices"
 
@@ -75,6 +75,7 @@ format: $(VENV)/dev.installed
 
 docs: $(VENV)/dev.installed
 	$(BIN)/python -m fleet.cli.settings_reference docs/settings.md
+	$(BIN)/python -m fleet.cli.transitions docs/transitions.md
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.averaging

@@ -1,4 +1,4 @@
-"""How good is a model of which rounds are computed again without one device? The figures of docs/keeping.md.
+"""How good is a model of which rounds are computed again without one device? The figures of docs/operations.md.
 
     python -m benchmarks.leaving_out
 
