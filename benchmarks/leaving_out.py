@@ -1,4 +1,4 @@
-"""How good is a model of which rounds are computed again without one device? The figures of docs/operations.md.
+"""How good is a model of which rounds are computed again without one device? The figures of docs/evidence/leaving-out.md.
 
     python -m benchmarks.leaving_out
 
