@@ -1,8 +1,8 @@
 """Failpoints: named moments at which a test kills the program, as a power cut would.
 
-Every effect of a program is one before it is performed and one after: `FEDGE_FAILPOINT=SaveUpdate.before`, or
-`SendReceipt.after:3` for the third time it comes to pass. Without that variable a failpoint costs one
-comparison. See docs/state.md for the names.
+Every effect of a program has two: one before and one after it is performed. Choose one by
+`FEDGE_FAILPOINT=SaveUpdate.before`, or `SendReceipt.after:3` for the third time it is reached. Without that
+variable a failpoint costs one comparison. docs/state.md has the names.
 """
 
 import os
@@ -16,7 +16,8 @@ from fedge.errors import ConfigError
 
 VARIABLE = "FEDGE_FAILPOINT"
 LINGER_S = 0.05
-"""Before the end, so that the network thread sends what it was given: the worst case for law 4."""
+"""How long to wait before the kill, so that the network thread sends what it has: the worst case for law
+4."""
 
 
 @dataclass
@@ -38,10 +39,10 @@ _armed: _Armed | None = None
 
 
 def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Arm the failpoint that the environment asks for, if it does.
+    """Arm the failpoint that the environment names, if it names one.
 
     Args:
-        names: of what this program does; each has a point `.before` and one `.after`.
+        names: the effects of this program; each has a point `.before` and one `.after`.
         environment: where `FEDGE_FAILPOINT` is looked up.
 
     Raises:
@@ -63,12 +64,12 @@ def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> No
 
 
 def before(what: object) -> None:
-    """The moment before an effect is performed, or before what has this name."""
+    """Reached before an effect, or before the moment that has this name."""
     if _armed is not None:
         _armed.reach(what, "before")
 
 
 def after(what: object) -> None:
-    """The moment after it."""
+    """Reached after it."""
     if _armed is not None:
         _armed.reach(what, "after")
