@@ -1,4 +1,4 @@
-"""`fedge-agent`: the device's program. The composition root: everything is put together here."""
+"""`fedge-agent`: the device's program. This is the composition root, where everything is put together."""
 
 import os
 import sys
@@ -155,7 +155,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _standard_output() -> Iterator[TextIO]:
-    """Where to print to; what was printed has been written when this ends.
+    """The stream to print to; everything printed has been written when the block ends.
 
     Raises:
         StateError: the disk is full, or failing.
@@ -171,7 +171,7 @@ def _standard_output() -> Iterator[TextIO]:
 
 
 def _drop_standard_output() -> None:
-    """What could not be written must not be tried again when the interpreter ends."""
+    """Discard output that could not be written, so that the interpreter does not try again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,5 @@
-"""`fedge-agent install`, `uninstall`, `forget-rounds`, `survey`: options. The rest is loaded late."""
+"""`fedge-agent install`, `uninstall`, `forget-rounds`, `survey`: options. The rest is imported when
+needed."""
 
 import argparse
 from pathlib import Path

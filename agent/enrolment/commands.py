@@ -1,4 +1,4 @@
-"""`fedge-agent join` and `renew`: options, and what they say. What needs cryptography is loaded late."""
+"""`fedge-agent join` and `renew`: options and output. `cryptography` is imported only when needed."""
 
 import argparse
 import sys
