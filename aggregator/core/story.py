@@ -97,4 +97,6 @@ def _key(stopping: Stopping, name: FigureName) -> str:
 def way_back(bad: RoundId) -> str:
     """What to do about the model of a round, in words: go back to that of the round before."""
     before = f" --from-round {bad.round - 1}" if bad.round > 0 else ""
-    return f"run `fedge-aggregator new-generation{before}`; nothing is stopped (docs/operations.md, A bad model)"
+    return (
+        f"run `fedge-aggregator new-generation{before}`; nothing is stopped (docs/operations.md, A bad model)"
+    )

@@ -1,1 +1,1 @@
-"""An exported model beside true answers."""
+"""Score an exported model on a file with true answers."""

@@ -1,4 +1,4 @@
-"""Rounds open and close."""
+"""Changes that open and close rounds."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from fedge.wire.messages.manifest import Cohort
 
 
 class RoundChanges(Transactions):
-    """What is written into the table `rounds`."""
+    """Changes of the table `rounds`."""
 
     def save_round(
         self,
@@ -21,7 +21,8 @@ class RoundChanges(Transactions):
         now: float,
         quorum: int | None = None,
     ) -> None:
-        """Open a round, or its next attempt; `quorum`: the updates it takes, where that is not the rule's."""
+        """Open a round, or its next attempt; `quorum`: the number of updates it takes, if the rule is a
+        share."""
         self._run(
             "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at, quorum)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
@@ -35,7 +36,7 @@ class RoundChanges(Transactions):
         )
 
     def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
-        """Keep how long the attempt has lasted."""
+        """Store how long the attempt has lasted."""
         self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
 
     def close_round(
@@ -51,7 +52,7 @@ class RoundChanges(Transactions):
     ) -> None:
         """Close a round with the digest of its model, and the name of the rule that made it, if one did.
 
-        `task`: the digest of what the model belongs to; None: the generation's newest.
+        `task`: the digest of the model's task; None: the generation's newest.
         """
         self._run(
             "UPDATE rounds SET closed_at = ?, model = ?, devices = ?, samples = ?, summary = ?, rule = ?,"
