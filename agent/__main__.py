@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     predict = commands.add_parser(
         "predict",
-        help="use the newest model on a file, without a network",
+        help="use the newest model on a file, without a network connection",
         description="Writes the newest model's answer to each row, as CSV or, with --json, as JSON. Where "
         "numbers are too large for the model the answer is empty, in JSON null.",
     )
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--score",
         action="store_true",
-        help="say instead how good the answers are: the true ones stand in the file too, in the column of "
+        help="print scores instead: the file also has the true answers, in the column of "
         "[data] label or those of the targets",
     )
     accept_config(predict)

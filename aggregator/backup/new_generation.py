@@ -56,7 +56,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command's arguments."""
     parser = commands.add_parser(
         "new-generation",
-        help="begin anew, or go back to a model of before, with the devices following",
+        help="begin anew, or go back to an earlier model; the devices follow",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

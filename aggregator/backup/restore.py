@@ -19,11 +19,9 @@ from fedge.wire.freshness import RoundId
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
-    parser = commands.add_parser("restore", help="put a backup in the place of the ledger")
+    parser = commands.add_parser("restore", help="replace the ledger by a backup")
     parser.add_argument("file", type=Path, metavar="FILE", help="made by `fedge-aggregator backup`")
-    parser.add_argument(
-        "--force", action="store_true", help="also in the place of a ledger that is not older"
-    )
+    parser.add_argument("--force", action="store_true", help="replace even a ledger that is not older")
     parser.set_defaults(run=_run)
 
 

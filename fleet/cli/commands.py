@@ -71,7 +71,7 @@ class DatasetName(StrEnum):
 
 @app.callback(invoke_without_command=True)
 def fedge_command(
-    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     """Teach one model to a fleet of small devices without moving their data."""
     if version:

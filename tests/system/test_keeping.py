@@ -1,4 +1,4 @@
-"""docs/operations.md, command by command: copies, other servers, new beginnings, with the devices following."""
+"""docs/operations.md, command by command: copies, other servers, new beginnings; the devices follow."""
 
 import os
 import re

@@ -29,10 +29,14 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     """Add the two commands to the program's."""
     install_parser = commands.add_parser("install", help="install or upgrade as services (root)")
     install_parser.add_argument(
-        "folder", type=Path, nargs="?", metavar="FOLDER", help="of `fedge init`; without it only the programs"
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="the folder of `fedge init`; without it only the programs",
     )
     install_parser.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the one that runs this"
+        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the running one"
     )
     install_parser.set_defaults(run=_run_install)
     uninstall_parser = commands.add_parser("uninstall", help="remove the services; data stays (root)")
