@@ -42,7 +42,7 @@ class AgentSettings(FileSettings):
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
     data: AnySource
-    """This device's samples; `source` is csv, npz or python."""
+    """Where this device's samples are; its `source` is csv, npz or python."""
     sources: dict[Annotated[str, Field(pattern=SOURCE_NAME)], AnySource] = Field(default_factory=dict)
     """Further samples of this device, each as `[sources.NAME]`, for federations that ask for them by name."""
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
