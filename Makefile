@@ -19,7 +19,7 @@ help:
 	@echo "make long    the tests that take minutes to hours"
 	@echo "make check   format, lint, types, architecture, security"
 	@echo "make format  put the code into its format"
-	@echo "make docs    write docs/settings.md and docs/api.md anew, after a key or a docstring has changed"
+	@echo "make docs    write docs/settings.md, api.md and transitions.md anew, after what they tell of has changed"
 	@echo "make bench   measure against peers and physical limits (see benchmarks/README.md)"
 	@echo "make wheel   build dist/fedge-*.whl, to install on devices"
 
@@ -76,6 +76,7 @@ format: $(VENV)/dev.installed
 docs: $(VENV)/dev.installed
 	$(BIN)/python -m fleet.cli.settings_reference docs/settings.md
 	$(BIN)/python -m fleet.cli.api_reference docs/api.md
+	$(BIN)/python -m fleet.cli.transitions docs/transitions.md
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.averaging

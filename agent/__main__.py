@@ -1,4 +1,4 @@
-"""`fedge-agent`: the device's program. The composition root: everything is put together here."""
+"""`fedge-agent`: the device's program. This is the composition root, where everything is put together."""
 
 import os
 import sys
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     predict = commands.add_parser(
         "predict",
-        help="use the newest model on a file, without a network",
+        help="use the newest model on a file, without a network connection",
         description="Writes the newest model's answer to each row, as CSV or, with --json, as JSON. Where "
         "numbers are too large for the model the answer is empty, in JSON null.",
     )
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--score",
         action="store_true",
-        help="say instead how good the answers are: the true ones stand in the file too, in the column of "
+        help="print scores instead: the file also has the true answers, in the column of "
         "[data] label or those of the targets",
     )
     accept_config(predict)
@@ -155,7 +155,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _standard_output() -> Iterator[TextIO]:
-    """Where to print to; what was printed has been written when this ends.
+    """The stream to print to; everything printed has been written when the block ends.
 
     Raises:
         StateError: the disk is full, or failing.
@@ -171,7 +171,7 @@ def _standard_output() -> Iterator[TextIO]:
 
 
 def _drop_standard_output() -> None:
-    """What could not be written must not be tried again when the interpreter ends."""
+    """Discard output that could not be written, so that the interpreter does not try again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

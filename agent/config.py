@@ -1,4 +1,4 @@
-"""What a device's owner says in `agent.toml`: who it is, where the broker and the data are."""
+"""`agent.toml`: the device, the broker, the data, and the limits that its owner sets."""
 
 import logging
 from typing import Annotated, ClassVar, Self
@@ -22,7 +22,7 @@ log = logging.getLogger("fedge.agent")
 
 
 def _device(name: object) -> object:
-    """The id of what the device is called here; told where it is another."""
+    """The id for the configured name; logged if it differs."""
     if not isinstance(name, str):
         return name
     for sentence in renamed([name]):
@@ -49,7 +49,7 @@ class AgentSettings(FileSettings):
     data: AnySource
     """Where this device's samples are; its `source` is csv, npz or python."""
     sources: dict[Annotated[str, Field(pattern=SOURCE_NAME)], AnySource] = Field(default_factory=dict)
-    """More samples of this device, `[sources.NAME]` each, for federations that ask for them by name."""
+    """Further samples of this device, each as `[sources.NAME]`, for federations that ask for them by name."""
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     """The most that a federation may ask."""
     manners: MannersSettings = Field(default_factory=MannersSettings)
@@ -63,7 +63,7 @@ class AgentSettings(FileSettings):
     state: StateSettings = Field(default_factory=StateSettings)
     """What must survive a restart."""
     trust: TrustSettings = Field(default_factory=TrustSettings)
-    """Whose models are taken."""
+    """Which models are accepted."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

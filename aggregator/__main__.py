@@ -1,4 +1,5 @@
-"""`fedge-aggregator`: the service's program. The composition root: everything is put together here."""
+"""`fedge-aggregator`: the service's program. This is the composition root, where everything is put
+together."""
 
 import os
 import sys
@@ -181,7 +182,7 @@ def _check(settings: FederationSettings, *, as_json: bool) -> int:
 
 
 def _quarantined(settings: FederationSettings) -> frozenset[str]:
-    """The devices that do not count for now; where the list cannot be read, the start says so."""
+    """The devices in quarantine; if the list cannot be read, the start reports it."""
     from aggregator.shell.quarantine import read
 
     with suppress(StateError):
@@ -233,7 +234,7 @@ def _stalled(settings: FederationSettings) -> str | None:
 
 
 def _advice(settings: FederationSettings, mix: Mix | None) -> str:
-    """What the sizes and classes that devices have told say about the plan: the ledger holds them."""
+    """Advice on the plan, from the sizes and classes of devices in the ledger."""
     from aggregator.core.advice import Sizes, propose
     from aggregator.ledger.layout import FILE
     from aggregator.ledger.views import read_devices
@@ -247,7 +248,7 @@ def _advice(settings: FederationSettings, mix: Mix | None) -> str:
 
 
 def _samples(settings: FederationSettings) -> int:
-    """How many real samples an export is compared on."""
+    """The number of real samples that an export is compared on."""
     from aggregator.export.validation_samples import read_samples
 
     path = settings.export.samples
@@ -255,7 +256,7 @@ def _samples(settings: FederationSettings) -> int:
 
 
 def _signing(settings: FederationSettings) -> str | None:
-    """The head of the key that signs."""
+    """The fingerprint of the signing key."""
     from aggregator.shell.signing import signer_of
 
     signer = signer_of(settings)

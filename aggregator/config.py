@@ -1,4 +1,4 @@
-"""What an operator says in `federation.toml`: what is learnt, how rounds run, when to stop."""
+"""`federation.toml`, the operator's settings: what is learnt, how rounds run, when to stop."""
 
 from typing import Annotated, ClassVar, Self
 
@@ -48,7 +48,8 @@ class FederationSettings(FileSettings):
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     """Where the MQTT broker is."""
     watch: WatchSection | None = None
-    """Who looks around before the aggregator begins; without it, the aggregator under another client id."""
+    """The identity that checks for another aggregator; without it, the aggregator's with another client
+    id."""
     model: ModelSection
     """What is learnt."""
     plan: PlanSection = Field(default_factory=PlanSection)
@@ -58,19 +59,19 @@ class FederationSettings(FileSettings):
     server: ServerSection = Field(default_factory=ServerSection)
     """How that becomes the next model."""
     data: DataSection = Field(default_factory=DataSection)
-    """The rules for data that are proposed."""
+    """The rules for data that are proposed to devices."""
     rounds: RoundsSection = Field(default_factory=RoundsSection)
     """How rounds run."""
     stopping: StoppingSection = Field(default_factory=StoppingSection)
     """When learning ends."""
     state: StateSection = Field(default_factory=StateSection)
-    """What must survive."""
+    """What must survive a restart."""
     export: ExportSection = Field(default_factory=ExportSection)
-    """Where the model goes."""
+    """Where the model is written."""
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     """Figures for Prometheus."""
     signing: SigningSection = Field(default_factory=SigningSection)
-    """Whose word the models are."""
+    """How models are signed."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -107,5 +108,5 @@ class FederationSettings(FileSettings):
 
 
 def reconnect_spread_s(devices: float) -> float:
-    """Within how many seconds so many devices come back: 28 a second, which is 3 % of a thousand."""
+    """Within how many seconds so many devices reconnect: 28 a second, which is 3 % of a thousand."""
     return min(60.0, max(1.0, devices / 28))

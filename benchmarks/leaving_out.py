@@ -1,4 +1,4 @@
-"""How good is a model of which rounds are computed again without one device? The figures of docs/keeping.md.
+"""Measure a model whose rounds are computed again without one device, for docs/evidence/leaving-out.md.
 
     python -m benchmarks.leaving_out
 

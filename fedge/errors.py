@@ -1,15 +1,15 @@
-"""What can go wrong, and the exit code each kind ends a program with (the codes of sysexits.h).
+"""The errors, and the exit code of each (the codes of sysexits.h).
 
 | code | error             | what the service manager should do                                   |
 |------|-------------------|----------------------------------------------------------------------|
 | 65   | `DataError`       | wait: the data on this device cannot be read as it is                |
-| 69   | `Unanswered`      | try again later: nobody who could help answered                      |
+| 69   | `Unanswered`      | try again later: no answer came                                      |
 | 69   | `DeploymentError` | nothing: it ends an installation, which says what to do              |
 | 74   | `StateError`      | restart: the folder that must survive cannot be read or written      |
 | 75   | `Conflict`         | restart later: somebody else already does this work                  |
 | 75   | `Undecided`       | restart later: too little was heard to decide, and more may be       |
 | 78   | `ConfigError`     | do not restart: a human has to change the configuration              |
-| 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; what serves ends with 0 then       |
+| 130  | (`interrupts`)    | nothing: somebody pressed Ctrl-C; services end with 0 then           |
 """
 
 import os
@@ -19,7 +19,7 @@ from fedge.wire.reasons import Reason
 
 
 class FedgeError(Exception):
-    """The parent of all errors that a user can do something about; its text says what."""
+    """The parent of all errors that a user can fix; the text says how."""
 
     exit_code: int = os.EX_SOFTWARE
 
@@ -33,7 +33,7 @@ class ConfigError(FedgeError):
 class DataError(FedgeError):
     """Local data cannot be used. The text names the file and, where there is one, the row or column.
 
-    The text is for the device's own log and `--check`, and never leaves it; what may is `public`.
+    The text is for the device's own log and `--check`, and never leaves the device; only `public` may.
     """
 
     exit_code = os.EX_DATAERR
@@ -41,27 +41,28 @@ class DataError(FedgeError):
     def __init__(self, text: str, public: Public | None = None) -> None:
         super().__init__(text)
         self.public = public or withheld(Reason.BAD_DATA)
-        """What is told of it to others: no file, no content, no name that the task did not ask for."""
+        """The text for others: no file, no content, no name that the task did not ask for."""
 
 
 class Unanswered(FedgeError):  # noqa: N818 (an outcome: nothing was decided)
-    """Somebody who was asked did not answer in time; the text says who, and what was heard last."""
+    """No answer came in time; the text says who did not answer, and what was heard last."""
 
     exit_code = os.EX_UNAVAILABLE
 
 
 class StateError(FedgeError):
-    """What must survive cannot be kept or read. The text names the file or folder."""
+    """State cannot be saved or read. The text names the file or folder."""
 
     exit_code = os.EX_IOERR
 
 
 class DamagedState(StateError):  # noqa: N818 (a state of the disk)
-    """A file in the state folder is not what was written to it: it is put aside, and all begins anew."""
+    """A file in the state folder is damaged: it is put aside, and the program begins without it."""
 
 
 class DeploymentError(FedgeError):
-    """A step of installing failed. The text says which, and what to do; what was at work before still is."""
+    """A step of an installation failed. The text says which, and what to do; the old installation still
+    works."""
 
     exit_code = os.EX_UNAVAILABLE
 
@@ -73,11 +74,11 @@ class Conflict(FedgeError):  # noqa: N818 (an outcome rather than an error: some
 
 
 class Undecided(Conflict):
-    """Too little was heard to decide, and more may still be; the text says of whom."""
+    """Too little was heard to decide, and more may follow; the text says from whom."""
 
 
 class ProtocolError(FedgeError, ValueError):
-    """Bytes from the network that are not what they must be. Never fatal: counted, reported, dropped."""
+    """Invalid bytes from the network. Never fatal: they are counted, reported and dropped."""
 
     exit_code = os.EX_PROTOCOL
 

@@ -1,4 +1,4 @@
-"""The command `fedge`: what is done with many devices at once."""
+"""The command `fedge`, for everything that concerns many devices at once."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ EXTRAS = {
 
 
 def main() -> None:
-    """Run the command line; a missing extra is told in one sentence."""
+    """Run the command line; a missing extra is reported in one sentence."""
     os.environ.update(ONE_THREAD)
     try:
         from fleet.cli.commands import app

@@ -1,4 +1,4 @@
-"""An exported model and a file with true answers: how good is it there?"""
+"""Score an exported model on a file with true answers."""
 
 import json
 from collections.abc import Mapping
@@ -41,14 +41,14 @@ ELSEWHERE = {
         ("holdout", "gap", "minimum", "newest", "series"), "says nothing here: every row is evaluated"
     ),
 }
-"""Keys of `[data]` that say nothing here, and why."""
+"""Keys of `[data]` without a meaning here, and why."""
 BLOCK = 4_096
 """Rows computed at a time."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What came out."""
+    """The result."""
 
     federation: str
     generation: int | None
@@ -57,9 +57,9 @@ class Evaluated:
     scores: Classification | Regression
     left_out: LeftOut
     gaps: int
-    """Rows that the model was given with a missing value; what it makes of them is its own matter."""
+    """Rows that the model got with a missing value; the model decides what becomes of them."""
     warnings: tuple[str, ...] = ()
-    """What may be otherwise than it was taken."""
+    """Doubts about how the file was understood."""
 
 
 def evaluate(

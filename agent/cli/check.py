@@ -1,6 +1,6 @@
-"""`fedge-agent --check`: what the configuration means, what the data are, what is declined right now.
+"""`fedge-agent --check`: explain the configuration and the data, and list what would be declined now.
 
-The data are judged with the task that the device holds, else by all that can be known without one.
+The data are checked with the task that the device holds, or without a task as far as possible.
 """
 
 import json
@@ -37,13 +37,13 @@ from fedge.service.escapes import printable
 from fedge.wire.messages.task import Task
 
 WIDTH = 10
-"""Columns of a name in front of what is said of it."""
+"""The width of the names before their texts."""
 COUNTED = ("data", "samples", "columns", "labels", "holdout")
-"""What is in the text already, with more about it: in files, rows, used and not used, classes."""
+"""Entries that the text already has in more detail: in files, rows, used and not used, classes."""
 
 
 def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
-    """Write what is understood, as text or as one JSON object. Nothing is changed, nobody is asked.
+    """Print the result, as text or as one JSON object. It changes nothing and connects to nothing.
 
     Raises:
         ConfigError: `TZ` names no time zone, the key to trust cannot be read, or the owner's code
@@ -101,7 +101,7 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
 
 
 def _configuration(settings: AgentSettings, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """What the configuration means; of data that cannot be read None."""
+    """The meaning of the configuration; None for data that cannot be read."""
     found = {name: verdict.account.samples for name, verdict in verdicts.items()}
     default, rules = found.get(DEFAULT_SOURCE), effective(settings.data, None)
     return {
@@ -125,7 +125,7 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Verdict]) -> 
 
 
 def _above(cap: int, minimum: int) -> Finding:
-    """As a round that takes so few is declined (`agent.data.dataset.fit`)."""
+    """The problem of a cap below the minimum, for which a round is declined (`agent.data.dataset.fit`)."""
     return Finding(
         "cap below minimum",
         f"the federation takes {cap} rows for training at most, and [data] minimum is {minimum}",
@@ -134,7 +134,7 @@ def _above(cap: int, minimum: int) -> Finding:
 
 
 def _capped(cap: int | None, training: int) -> str:
-    """How many rows for training the federation takes, as far as the device was told."""
+    """How many training rows the federation takes, as far as the device knows."""
     if cap is None:
         return "not told yet: the federation may take fewer rows for training than there are, the newest ones"
     used = f"the newest {cap} of {training} are used" if training > cap else f"all {training} are used"
@@ -142,8 +142,7 @@ def _capped(cap: int | None, training: int) -> str:
 
 
 def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]:
-    """The task that the device holds, and what it is, and the cap on its rows; None: there is none that it
-    can judge by."""
+    """The task that the device holds, its description, and the cap on rows; None: there is no usable task."""
     path = settings.state.folder / model_file.FILE
     try:
         kept = model_file.read(path)
@@ -160,7 +159,7 @@ def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]
 
 
 def _uses(verdict: Verdict) -> dict[str, Any]:
-    """What of a source is used, for programs."""
+    """What is used of a source, for programs."""
     found = verdict.account
     between = len(found.kept) - len(found.training) - len(found.held)
     return {
@@ -184,7 +183,7 @@ def _uses(verdict: Verdict) -> dict[str, Any]:
 
 
 def _of(name: str, settings: AgentSettings) -> str:
-    """Which source a line is about, where there are several."""
+    """The source of a line, if there are several."""
     if not settings.sources:
         return ""
     return "[data] " if name == DEFAULT_SOURCE else f"[sources.{name}] "
@@ -199,7 +198,7 @@ def _write(out: TextIO, lines: Mapping[str, Any]) -> None:
 
 
 def _pinned(settings: AgentSettings) -> str | None:
-    """The head of the key that models must be signed with; None: any model is taken."""
+    """The fingerprint of the key that must sign models; None: any model is accepted."""
     if settings.trust.key is None:
         return None
     ed25519.require("[trust] key", "secure")
@@ -208,7 +207,7 @@ def _pinned(settings: AgentSettings) -> str | None:
 
 @dataclass(frozen=True)
 class _WrittenDown:
-    """The day's bytes as a device's database has them, which is not changed."""
+    """The day's bytes in a device's database, which is only read."""
 
     path: Path
 
@@ -220,7 +219,7 @@ class _WrittenDown:
 
 
 def _declines(settings: AgentSettings) -> dict[str, str]:
-    """What would be declined right now, by reason, whatever the round."""
+    """What would be declined now in any round, by reason."""
     host = this_host()
     notebook = _WrittenDown(settings.state.folder / FILE)
     meter = TrafficBudget(notebook, settings.limits.bytes_per_day, lambda: today(host), time.monotonic)
@@ -233,13 +232,13 @@ def _declines(settings: AgentSettings) -> dict[str, str]:
 
 
 def _chosen(section: BaseModel) -> dict[str, Any]:
-    """The keys that its owner has set."""
+    """The keys that the owner has set."""
     values = {name: value for name, value in section if value is not None and value is not False}
     return {name: str(value) if isinstance(value, Hours) else value for name, value in values.items()}
 
 
 def _labels(samples: Samples) -> dict[str, int] | None:
-    """How often each class stands in the data; None if the answers are not classes."""
+    """How many rows of each class are in the data; None if the answers are not classes."""
     if samples.y is None or samples.y.ndim != 1 or samples.y.dtype.kind == "f":
         return None
     answered = samples.y if samples.unanswered is None else samples.y[~samples.unanswered]

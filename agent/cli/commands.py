@@ -1,4 +1,5 @@
-"""`fedge-agent install`, `uninstall`, `forget-rounds`, `survey`: options. The rest is loaded late."""
+"""`fedge-agent install`, `uninstall`, `forget-rounds`, `survey`: options. The rest is imported when
+needed."""
 
 import argparse
 from pathlib import Path
@@ -17,9 +18,9 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         metavar="BUNDLE|TOKEN",
         help="the file of `fedge enroll`, the folder of `join`, or a token (- reads it from standard input)",
     )
-    install_parser.add_argument("--device", metavar="ID", help="what this device is called, with a token")
+    install_parser.add_argument("--device", metavar="ID", help="the device's name, with a token")
     install_parser.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the one that runs this"
+        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the running one"
     )
     install_parser.add_argument(
         "--system-site-packages",
@@ -35,7 +36,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     uninstall_parser.set_defaults(run=_uninstall)
     forget = commands.add_parser(
         "forget-rounds",
-        help="follow again, after a round was announced that cannot be true",
+        help="follow again, after an impossible round was announced",
         description="Makes this device forget the newest round it has seen, and the update saved for it. "
         "A device never goes back: where models are not signed, and somebody has announced round 1.5000 to "
         "it, it ignores round 1.7, and the aggregator's log names it. Identity, keys, model and counters "
@@ -48,7 +49,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     forget.set_defaults(run=_forget_rounds)
     survey = commands.add_parser(
         "survey",
-        help="show what surveys tell of this device's data, or have it measured anew",
+        help="show what surveys tell of this device's data, or let the next one measure anew",
         description="Shows count, mean and spread of the columns that surveys tell of, as they were measured "
         "once. A device tells the same in every survey until 20 rows are new or its section of the "
         "configuration has changed, for two surveys around one new row would give that row away.",
@@ -57,7 +58,7 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     survey.add_argument(
         "--anew",
         action="store_true",
-        help="measure again in the next survey, after a sensor was mended; stop the agent first",
+        help="measure again in the next survey, after a sensor was repaired; stop the agent first",
     )
     survey.set_defaults(run=_survey)
 

@@ -1,6 +1,6 @@
-"""`fedge-agent forget-rounds`: a device follows again that has seen a round which cannot be true.
+"""`fedge-agent forget-rounds`: let a device follow again after it has seen a round that cannot be true.
 
-No message can do this: whoever could send it could have devices forget, and then play old models to them.
+No message can do this: an attacker could make devices forget, and then replay old models to them.
 """
 
 from agent.config import AgentSettings
@@ -10,13 +10,13 @@ from agent.shell.stopped import memory_of_a_stopped_agent
 
 
 def forget_rounds(settings: AgentSettings) -> str:
-    """Forget the newest round seen, and the update saved for one; returns what was done, in words.
+    """Forget the newest round seen and the saved update; return what was done, in words.
 
-    Identity, keys, the model in its file, boot ids and the day's bytes stay. Done again it changes nothing.
+    Identity, keys, the model file, boot ids and the day's bytes stay. A second call changes nothing.
 
     Raises:
         Conflict: an agent works with this state folder.
-        StateError: the memory cannot be read or written; nothing was forgotten then.
+        StateError: the memory cannot be read or written; nothing was forgotten.
     """
     folder = settings.state.folder
     path = folder / FILE

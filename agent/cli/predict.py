@@ -1,4 +1,4 @@
-"""Predict with the model this device holds, without a network."""
+"""Predict with the model that this device holds, without a network connection."""
 
 import csv
 import json
@@ -32,9 +32,9 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
 
     CSV: `row,class,probability`, or `row` and the targets by name. JSON: one object with the model's
     `generation` and `round`, and `predictions` with a probability for every class, or the targets. Rows are
-    counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer. Where
-    numbers are too large for the model the answer is empty, in JSON null. On a terminal, characters in names
-    that it would obey are escaped.
+    counted from 0. A missing value is treated as `[data] missing` says; a dropped row has no answer. If
+    numbers are too large for the model, the answer is empty, in JSON null. On a terminal, control characters
+    in names are escaped.
 
     Raises:
         StateError: no model has been followed yet, or its file is damaged.
@@ -49,7 +49,7 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
 
 @dataclass(frozen=True)
 class Answered:
-    """A file's rows and what the held model answers."""
+    """A file's rows and the held model's answers."""
 
     task: Task
     model: Model
@@ -59,7 +59,7 @@ class Answered:
     outputs: NDArray[Any]
     """Shape (r, outputs): probabilities of the classes, or targets; not finite: no answer."""
     data: DataSettings
-    """The section of the source that the task means."""
+    """The section of the task's source."""
 
 
 def answer(settings: AgentSettings, file: Path) -> Answered:
@@ -77,8 +77,8 @@ def answer(settings: AgentSettings, file: Path) -> Answered:
 
 
 def _source(file: Path, data: DataSettings, task: Task) -> Source:
-    """A CSV has the dialect of `[data]` and the columns that its first line names; those of `[data]` only if
-    that is not a header. No line is left out and none moved, for answers are told by the rows' numbers."""
+    """Open a file. A CSV has the dialect of `[data]` and the columns of its first line, or those of `[data]`
+    if that is no header. No line is left out or moved, because answers refer to the rows' numbers."""
     exact = takes_float64(task.network)
     if file.suffix == ".npz":
         return NpzSource(file, exact=exact)

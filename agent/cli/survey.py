@@ -1,6 +1,6 @@
-"""`fedge-agent survey`: what surveys tell of this device; with `--anew` it is measured again for the next.
+"""`fedge-agent survey`: show what surveys tell of this device; with `--anew` the next one measures again.
 
-Nothing that comes over the network can ask for that: whoever decided when is to learn of no single row.
+No message can ask for that: whoever decides when surveys are made must not learn single rows.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ NOTHING = "nothing was told yet: the first survey measures what is there then"
 
 
 def describe(settings: AgentSettings) -> str:
-    """What the next survey tells, in words; safe while the agent runs.
+    """Describe what the next survey tells; safe while the agent runs.
 
     Raises:
         StateError: the memory cannot be read.
@@ -49,11 +49,11 @@ def _lines(settings: AgentSettings, source: str, told: Snapshot) -> list[str]:
 
 
 def measure_anew(settings: AgentSettings) -> str:
-    """Forget what was told, so that the next survey measures what is there then; says what was done.
+    """Forget what was told, so that the next survey measures anew; return what was done, in words.
 
     Raises:
         Conflict: an agent works with this state folder.
-        StateError: the memory cannot be read or written; nothing was forgotten then.
+        StateError: the memory cannot be read or written; nothing was forgotten.
     """
     folder = settings.state.folder
     path = folder / FILE

@@ -1,4 +1,4 @@
-"""When this device takes up work: its owner's manners against what was measured. Pure."""
+"""Whether this device takes up work: compare its owner's conditions (`[manners]`) with measurements. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ PASSING = frozenset(
 
 @dataclass(frozen=True)
 class Readings:
-    """What was measured of a device; None: it is not asked for, or cannot be measured."""
+    """Measurements of a device; None: not needed, or not measurable."""
 
     minute: int | None = None
     """The minute of the day in the device's time zone; None while its clock is not synchronised."""
@@ -39,13 +39,13 @@ class Readings:
 
 
 UNMEASURED = Readings()
-"""Of a device whose owner asks for no manners."""
+"""The readings of a device whose owner sets no conditions."""
 
 
 def objections(manners: MannersSettings, readings: Readings) -> Iterator[Objection]:
-    """Everything that speaks against taking up work now.
+    """All objections to taking up work now.
 
-    A limit that cannot be checked is not kept: what cannot be measured is refused too.
+    A limit that cannot be checked counts as exceeded.
     """
     yield from _outside_hours(manners, readings)
     if manners.mains and readings.battery is not None:

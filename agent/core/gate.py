@@ -1,7 +1,7 @@
-"""The owner's gate: whether a new model takes the place of the one that `predict` uses.
+"""The owner's gate: whether a new model replaces the one that `predict` uses. Pure.
 
-Pure: figures of both models on this device's own held-out rows come in, a verdict goes out. A new model that
-cannot be measured stays outside; against one in use that cannot be measured, any that can is better.
+It compares the scores of both models on this device's own held-out rows. A new model that cannot be measured
+is not used. If the model in use cannot be measured, any model that can be measured is better.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Scores = Classification | Regression
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a new model."""
+    """The verdict on a new model."""
 
     accepted: bool
     why: str
@@ -24,10 +24,10 @@ def compare(used: Scores | str, new: Scores | str, tolerance: float) -> Verdict:
     """Whether the new model may be used.
 
     Args:
-        used: the figures of the model in use, or why it could not be measured.
-        new: those of the new one, or why it could not be measured.
-        tolerance: by how much it may be worse: its accuracy by so much less, or its RMSE by so large a part
-            more, of several targets on average.
+        used: the scores of the model in use, or why it could not be measured.
+        new: the scores of the new one, or why it could not be measured.
+        tolerance: how much worse it may be: this much less accuracy, or an RMSE larger by this share; with
+            several targets on average.
     """
     if isinstance(new, str):
         return Verdict(False, f"the new model cannot be measured: {new}")

@@ -1,4 +1,4 @@
-"""Hours of the day, as an owner writes them: `22:00-06:00`."""
+"""Hours of the day in the settings: `22:00-06:00`."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Hours:
 
 
 def clock(minute: int) -> str:
-    """A minute of the day as a clock shows it.
+    """Format a minute of the day as a clock shows it.
 
     >>> clock(365)
     '06:05'
@@ -32,10 +32,10 @@ def clock(minute: int) -> str:
 
 
 def read_hours(text: object) -> Hours:
-    """Hours from their text.
+    """Parse hours.
 
     Raises:
-        ValueError: it is none; says how hours are written.
+        ValueError: the text is invalid; the error says how hours are written.
     """
     written = _WRITTEN.fullmatch(text.strip()) if isinstance(text, str) else None
     if written is None:

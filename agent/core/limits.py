@@ -1,4 +1,4 @@
-"""The most that a federation may ask of this device: its owner's limits against a manifest. Pure."""
+"""The owner's limits on what a federation may ask of this device, checked against a manifest. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from fedge.wire.reasons import Reason
 
 @dataclass(frozen=True)
 class Objection:
-    """Why this device does not take part: what it says when it declines.
+    """Why this device declines a round.
 
-    It speaks of what is asked, what its owner allows and what was measured, and of nothing else.
+    The text has what is asked, what the owner allows and what was measured, and nothing else.
     """
 
     reason: Reason
     detail: str
-    """What others are told."""
+    """The text for others."""
     more: str = ""
-    """What only the device's own log and `--check` add."""
+    """Further text for the device's own log and `--check` alone."""
 
     @property
     def full(self) -> str:
-        """What the device's owner is told."""
+        """The text for the device's owner."""
         return f"{self.detail}, {self.more}" if self.more else self.detail
 
 
 def beyond_plan(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objection]:
-    """What the plan asks beyond the limits."""
+    """Objections to a plan that exceeds the limits."""
     plan = manifest.plan
     if plan is not None and limits.epochs is not None and plan.epochs > limits.epochs:
         detail = f"the plan asks for {plan.epochs} epochs, [limits] epochs is {limits.epochs}"
@@ -37,7 +37,7 @@ def beyond_plan(limits: LimitsSettings, manifest: Manifest) -> Iterator[Objectio
 
 
 def beyond_sources(limits: LimitsSettings, offered: frozenset[str], asked: str | None) -> Iterator[Objection]:
-    """Why the source a task asks for is not used; `asked` None: it names none, and means the default."""
+    """Objections to the source that a task asks for; `asked` None: it names none, so the default is meant."""
     name = asked or DEFAULT_SOURCE
     if name not in offered:
         detail = f"the task asks for the source {name!r}, which this device does not have"
@@ -48,7 +48,7 @@ def beyond_sources(limits: LimitsSettings, offered: frozenset[str], asked: str |
 
 
 def expected_bytes(manifest: Manifest, *, task: bool, model: bool, update: bool) -> int:
-    """About how many bytes a round moves: what is still to be fetched, and an update as large as its model.
+    """Estimate the bytes of a round: what must still be fetched, and an update as large as its model.
 
     Args:
         manifest: the round.
@@ -62,7 +62,7 @@ def expected_bytes(manifest: Manifest, *, task: bool, model: bool, update: bool)
 
 
 def beyond_budget(limits: LimitsSettings, spent: int, expected: int) -> Iterator[Objection]:
-    """Why so many bytes more are not moved today."""
+    """Objections to moving so many more bytes today."""
     if limits.bytes_per_day is not None and spent + expected > limits.bytes_per_day:
         detail = (
             f"the round moves about {expected} bytes and {spent} were moved today, "

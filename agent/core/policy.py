@@ -1,4 +1,4 @@
-"""What a device can do, and what its owner allows it at this moment, against its state. Pure."""
+"""What a device can do, and what its owner allows at this moment, given its state. Pure."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from fedge.wire.topics import LONGEST_BEFORE
 
 
 def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """All that speaks against the work of a round, by what is known of it so far."""
+    """All objections to the work of a round, as far as the round is known."""
     yield from beyond_program(state, manifest)
     yield from beyond_plan(state.limits, manifest)
     if not state.lacks_task:
@@ -23,13 +23,13 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
 
 
 def beyond_program(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """What a round asks that this program cannot do, by what is known of it so far."""
+    """The names that a round requires and this program lacks, as far as the round is known."""
     yield from _unheard(state, manifest)
     yield from _beyond(state, of_manifest(manifest) | _unknown(state, manifest))
 
 
 def _unheard(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """Whether the aggregator is of 0.2.0, which lists nothing as required and hears no long id."""
+    """Whether the aggregator is of 0.2.0, which lists no requirements and does not accept a long id."""
     if manifest.requires is None and (length := len(state.device)) > LONGEST_BEFORE:
         detail = (
             "this aggregator is of version 0.2.0, which hears no device whose id has more than "
@@ -40,12 +40,12 @@ def _unheard(state: Device, manifest: Manifest) -> Iterator[Objection]:
 
 
 def beyond_model(state: Device, manifest: Manifest) -> Iterator[Objection]:
-    """What it takes to use a round's model that this program cannot do, by what is known of it so far."""
+    """The names that a round's model needs and this program lacks, as far as the round is known."""
     yield from _beyond(state, of_model(manifest) | _unknown(state, manifest))
 
 
 def _unknown(state: Device, manifest: Manifest) -> frozenset[str]:
-    """What task and model need, as far as they are at hand, and this program does not know."""
+    """The names in task and model, as far as they are at hand, that this program does not know."""
     task = () if state.lacks_task else state.task_unknown
     model = () if manifest.model is None or state.lacks_model else state.model_unknown
     return frozenset((*task, *model))
@@ -58,12 +58,12 @@ def _beyond(state: Device, needed: frozenset[str]) -> Iterator[Objection]:
 
 
 def objections_to_source(state: Device) -> Iterator[Objection]:
-    """All that speaks against the source which the task at hand names."""
+    """All objections to the source that the task at hand names."""
     yield from beyond_sources(state.limits, state.offered, state.source)
 
 
 def can_follow(state: Device) -> bool:
-    """Whether this program can use the announced model, and today's budget allows to fetch what it lacks."""
+    """Whether this program can use the announced model, and today's budget allows to fetch it."""
     assert state.manifest is not None
     if next(beyond_model(state, state.manifest), None) is not None:
         return False  # it could not use it

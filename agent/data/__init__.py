@@ -1,1 +1,1 @@
-"""What a task makes of a device's samples, and what is wrong or odd about them."""
+"""A device's samples as a task needs them, and problems and doubts about them."""

@@ -1,7 +1,7 @@
-"""What of a source's samples is used, and what is not: files, rows, parts, columns, classes. Pure.
+"""An account of which samples of a source are used: files, rows, parts, columns, classes. Pure.
 
-It is made of any samples, also of those that a device would decline with: what is wrong with them is said by
-`agent.data.verdict`.
+It can be made of any samples, also of those that a device would decline with. `agent.data.verdict` says what
+is wrong with them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ class ClassCount:
     """One class in the two parts."""
 
     name: str
-    """Of the task; without a task the label as it stands in the data."""
+    """Its name in the task; without a task, the label in the data."""
     written: str
-    """As it stands in the data: `1` where numbers count the classes."""
+    """The label in the data: `1` where numbers count the classes."""
     training: int
     held: int
 
@@ -39,33 +39,34 @@ class Missing:
 
     count: int
     first: int
-    """The first row that lacks it."""
+    """The first row with one."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """What of n rows is used."""
+    """The account of n rows."""
 
     rules: Rules
-    """In force."""
+    """The rules in force."""
     samples: Samples = field(repr=False)
     columns: tuple[int, ...]
-    """Numbers of those that are used: the task's features and targets, or without a task all of numbers."""
+    """The numbers of the used columns: the task's features and targets; without a task all that hold
+    numbers."""
     absent: tuple[str, ...]
-    """Names of the task that no column has."""
+    """Names in the task that no column has."""
     missing: Mapping[int, Missing]
-    """Of the columns that are used and can be, those with missing values, but for rows left out by class."""
+    """Used columns with missing values, not counting rows that are left out because of their class."""
     unanswered: NDArray[np.bool_]
     """Shape (n,): rows whose label or target is missing."""
     labels: Labels | None
-    """None: the answers are no classes."""
+    """The classes; None: the answers are no classes."""
     kept: Rows
-    """Rows that are used: none with missing values that are not filled, none of unknown classes."""
+    """The used rows: without unfilled missing values, and without unknown classes."""
     training: Rows
     held: Rows
     series: int
     short: int
-    """Series of which nothing is held out, though a part shall be."""
+    """Series of which nothing is held out, though a part should be."""
     classes: tuple[ClassCount, ...] | None
 
     @property
@@ -86,7 +87,7 @@ class Account:
 
     @property
     def excluded(self) -> tuple[dict[str, Any], ...]:
-        """Values of used columns that are missing because the owner says so, by column and why."""
+        """Values of used columns that the owner has declared missing, by column and reason."""
         names = column_names(self.samples)
         return tuple(
             {
@@ -101,7 +102,7 @@ class Account:
 
     @property
     def lines(self) -> dict[str, str]:
-        """What is used, by what it is about, for people."""
+        """The account as texts for people, by topic."""
         samples = self.samples
         files = [f"{name} ({rows} rows)" for name, rows in samples.blocks]
         left = len(samples.X) - len(self.kept)
@@ -144,10 +145,10 @@ def _of(samples: Samples) -> str:
 
 
 def account(samples: Samples, settings: DataSettings, task: Task | None) -> Account:
-    """Take stock of samples.
+    """Make the account of samples.
 
     Args:
-        samples: of the source, without what its owner excludes.
+        samples: those of the source, without the values that its owner excludes.
         settings: of the source.
         task: what is learnt; None: it is not known yet, and every column of numbers may be asked for.
     """
@@ -190,7 +191,7 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
 
 
 def notes(found: Account) -> dict[str, str]:
-    """What a source says of how it has read its files, and of what it could not, where it says something."""
+    """The source's notes on how it has read its files, and on what it could not read, if there are any."""
     samples = found.samples
     left = () if samples.left_out is None else (samples.left_out.text,)
     unread = samples.notes(found.used)[len(left) :]
@@ -222,14 +223,14 @@ def _columns(
 
 
 def _targets_among(columns: Sequence[int], samples: Samples, task: Task | None) -> list[int]:
-    """Those of the columns that hold targets."""
+    """The columns that hold targets."""
     targets = () if task is None or _answers_hold(samples, task.targets or ()) else task.targets or ()
     names = column_names(samples)
     return [j for j in columns if names[j] in targets and j not in samples.faults]
 
 
 def _answers_hold(samples: Samples, targets: tuple[str, ...]) -> bool:
-    """Whether targets are in `y` rather than in columns of their names, as `agent.data.dataset` has it."""
+    """Whether targets are in `y` and not in columns of their names, by the rule of `agent.data.dataset`."""
     y = samples.y
     return not set(targets) <= set(samples.columns or ()) and y is not None and y.dtype.kind != "U"
 

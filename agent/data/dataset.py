@@ -1,4 +1,4 @@
-"""What a task makes of a device's samples: its columns, its classes, a training and a held-out part."""
+"""Prepare a device's samples for a task: its columns, its classes, a training and a held-out part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
 
 NAMES_TOLD = 5
-"""Names of a device's own classes in one decline, where its owner lets it tell them."""
+"""How many names of a device's own classes one decline lists, if its owner allows that."""
 
 
 class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an error)
@@ -33,7 +33,7 @@ class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A device's samples as a task wants them, in the order of the data."""
+    """A device's samples as a task needs them, in the order of the data."""
 
     X: NDArray[np.float32] | NDArray[np.float64]
     """Training part, of shape (n, d), in the features' own units; n is the update's n_k. In float64 where the
@@ -43,13 +43,13 @@ class Dataset:
     held_X: NDArray[np.float32] | NDArray[np.float64]  # noqa: N815 (X is the field's name for samples)
     """Held-out part, of shape (h, d)."""
     held_y: NDArray[Any]
-    """As `y`, of h rows."""
+    """As `y`, for the h held-out rows."""
     unknown: int = 0
     """Rows left out because the task does not know their class."""
     rows: NDArray[np.intp] | None = None
-    """Of shape (n,): which rows of the samples the training part is; None: not known."""
+    """Of shape (n,): the rows of the samples that are the training part; None: unknown."""
     capped: int = 0
-    """Older rows of the training part that are left out because the round takes no more."""
+    """The number of older training rows that are left out because the round takes no more."""
 
     @property
     def held_unseen(self) -> int:
@@ -64,16 +64,16 @@ def fit(
 ) -> Dataset:
     """Choose the task's columns, settle missing values, and keep a part for evaluation.
 
-    Of the training part only the newest `cap` rows are taken, the last ones in the order of the data; what
-    is held out stays.
+    Only the newest `cap` rows of the training part are taken, the last ones in the order of the data. The
+    held-out part stays.
 
-    Where `missing = "fill"` and the network has no Standardize layer as yet (the survey), features keep
-    their NaN, to be counted out. A row without an answer is dropped then. Features are float64 as `features`
-    has it.
+    With `missing = "fill"`, while the network has no Standardize layer yet (in the survey), features keep
+    their NaN, which the survey does not count. A row without an answer is then dropped. `features` says when
+    features are float64.
 
     Raises:
         Unfit: WRONG_INPUT, the columns are not the task's; BAD_DATA, a value cannot be used;
-            TOO_FEW_SAMPLES, less than `settings.minimum` are left for training.
+            TOO_FEW_SAMPLES, fewer than `settings.minimum` rows are left for training.
     """
     X = features(samples, task, exact=exact)
     rules = effective(settings, task)
@@ -96,10 +96,10 @@ def fit(
 
 
 def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:
-    """The rows of training and the held-out ones, of those to keep, each ascending.
+    """The training rows and the held-out rows among those to keep, each ascending.
 
-    By time the rows that are kept are divided. Otherwise a row's place in its whole series decides, so that
-    no row changes its part because another one is kept.
+    By time, the kept rows are divided. Otherwise a row's place in its whole series decides, so that no row
+    changes its part because another one is kept.
     """
     holdout = rules.holdout
     if holdout.by == "time":
@@ -112,7 +112,7 @@ def parts(samples: Samples, keep: Rows, rules: Rules) -> tuple[Rows, Rows]:
 def too_few(
     samples: Samples, settings: DataSettings, training: int, held: int, kept: int, strange: int
 ) -> Unfit:
-    """What to say where less than the minimum is left for training."""
+    """The message if fewer rows than the minimum are left for training."""
     told = public(
         "{training} samples for training, the minimum is {minimum}; of {rows} rows {dropped} were "
         "dropped for missing values, {held} are held out, {gaps} lie in gaps",
@@ -135,8 +135,7 @@ def features(
 ) -> NDArray[np.float32] | NDArray[np.float64]:
     """The task's inputs in its order, a copy of shape (n, d), NaN where missing.
 
-    They are float64 where the task's first layer takes that, or `exact` says so, with what float32 has taken
-    away.
+    They are float64, without the rounding to float32, if the task's first layer takes that or `exact` is set.
 
     Raises:
         Unfit: WRONG_INPUT, a column is missing or the number of unnamed ones differs; BAD_DATA, a column
@@ -157,7 +156,7 @@ def features(
 def table_of(
     samples: Samples, columns: Sequence[int], *, exact: bool
 ) -> NDArray[np.float32] | NDArray[np.float64]:
-    """A copy of columns, in this order; `exact`: in float64, with what float32 has taken away where that is
+    """A copy of columns, in this order; `exact`: in float64, without the rounding to float32 where that is
     known."""
     X = samples.X[:, columns]
     if not exact:
@@ -170,9 +169,9 @@ def table_of(
 
 
 def answers(samples: Samples, task: Task, settings: DataSettings) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """What each row's answer is, as in `Dataset.y`, and the rows of shape (n,) where it is missing.
+    """The answer of each row, as in `Dataset.y`, and an array of shape (n,) of the rows without one.
 
-    A label that names no class of the task is `UNKNOWN` where the rules let such rows be left out.
+    A label that names no class of the task is `UNKNOWN` if the rules allow to leave out such rows.
 
     Raises:
         Unfit: WRONG_INPUT, there are none, or they are of another kind than the task's; BAD_DATA, one names
@@ -191,13 +190,13 @@ def settle_missing(
     unanswered: NDArray[np.bool_] | None = None,
     left_out: NDArray[np.bool_] | None = None,
 ) -> Rows:
-    """Apply `rules.missing` to the features `X` of shape (n, d), in place; returns the rows to keep.
+    """Apply `rules.missing` to the features `X` of shape (n, d), in place; return the rows to keep.
 
     Args:
         X: as `features` returns them.
-        samples: where they came from, for error messages.
+        samples: the source of the rows, for error messages.
         task: its Standardize layer holds the survey's means.
-        rules: what to do.
+        rules: the rules in force.
         unanswered: of shape (n,), rows whose answer is missing; they cannot be filled.
         left_out: of shape (n,), rows that are not kept whatever they hold.
 
@@ -242,7 +241,7 @@ def _input_name(samples: Samples, task: Task, j: int) -> Public:
 
 
 def _columns(samples: Samples, names: tuple[str, ...] | None, role: Public) -> list[int]:
-    """The numbers of columns by name, in order; None: of all. They can be used."""
+    """The numbers of columns by name, in order; None: of all. They must be usable."""
     if names is None:
         chosen = list(range(samples.X.shape[1]))
     else:
@@ -278,7 +277,7 @@ def _classes(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Labels as indices of `classes`, of shape (n,), and where they are missing.
 
-    Unknown ones stay `UNKNOWN` where the rules let them be left out.
+    Unknown ones are `UNKNOWN` if the rules allow to leave them out.
     """
     labels = labels_of(samples, classes, rules, settings)
     if labels.from_one and settings.first_class is None:
@@ -311,7 +310,7 @@ def _classes(
 
 
 def _with_names(told: Public, names: list[str]) -> Public:
-    """What others are told, with names of the device's own classes that its owner lets be told."""
+    """The text for others, with names of the device's own classes if its owner allows that."""
     if not names:
         return told
     return public("{told}; here there are {names}", told=told, names=Agreed(*names[:NAMES_TOLD]))

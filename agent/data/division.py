@@ -1,9 +1,9 @@
 """Which rows a device trains on, and which it keeps for evaluation and never trains on.
 
-By `time` the last part of each series is held out; as the series grows, the border between the two moves
-with it. By `every`, `random` and `series` a row's part follows from where it stands alone: its number in its
-series, and the series' number in the order of appearance, where those that are forgotten as too old count
-too. So no row changes its part when others are appended.
+By `time` the last part of each series is held out; as the series grows, the border moves with it. By `every`,
+`random` and `series` a row's part follows from its position alone: its number in its series, and the series'
+number in the order of appearance. Rows that were dropped as too old count too. So no row changes its part
+when others are appended.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Rows = NDArray[np.intp]
 _ROUNDING = 1e-9
 """0.29 · 100 is 28.999… in binary."""
 AHEAD = 1_024
-"""So many rows that are still to come are looked at together; a gap may be a million, in each series."""
+"""How many future rows are examined together; a gap may be a million, in each series."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -30,12 +30,12 @@ def divide(
     Args:
         series: of shape (n,), the recording each row belongs to, rows of one in the order of time.
         part: the part kept for evaluation; by `time` it is rounded down to whole rows.
-        gap: rows of the same series that are in neither part, before the first held-out row by `time`, before
-            and behind each by `every` and `random`; by `series` there are none.
+        gap: rows of the same series that are in neither part: by `time` before the first held-out row, by
+            `every` and `random` before and behind each; by `series` there are none.
         by: `time`, the last rows of each series; `every`, of each 1 / part rows of a series the last one;
-            `random`, each row with the probability `part`, by a hash of where it stands; `series`, of each
+            `random`, each row with the probability `part`, by a hash of its position; `series`, of each
             1 / part series, in the order in which they appear, the last one.
-        earlier: what came before these rows; None: nothing.
+        earlier: the rows before these; None: there were none.
 
     Returns:
         The indices of the training and of the held-out rows, each ascending.
@@ -68,9 +68,9 @@ def by_appearance(series: NDArray[np.int64]) -> list[Rows]:
 
 
 def without_held(series: NDArray[np.int64], held: Rows, by: By) -> int:
-    """How many series have no row among the held-out ones, most often for being too short.
+    """The number of series without a held-out row, mostly because they are too short.
 
-    By whole `series` it is their number that is too small where none is held out, and all of them count.
+    By whole `series`, all of them count if none is held out, because there are too few series.
     """
     whole = len(np.unique(series))
     if by == "series":
@@ -84,10 +84,9 @@ Chosen = Callable[[NDArray[np.int64], float], NDArray[np.bool_]]
 def _near(
     chosen: Chosen, start: int, rows: int, part: float, gap: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of the rows of a series from a number on: which are within `gap` of a held-out one, and which are held
-    out.
+    """Which rows of a series, from a number on, are within `gap` of a held-out one, and which are held out.
 
-    Rows that are still to come are known already, so that none is trained on that will be too near to one.
+    This includes held-out rows that are still to come, so that no row is trained on that will be too near.
     """
     if part == 0:
         return np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
@@ -101,7 +100,7 @@ def _near(
 
 
 def _gone(chosen: Chosen, start: int, part: float, gap: int) -> float:
-    """The number of the last held-out row that is forgotten within `gap`; minus infinity: there is none."""
+    """The number of the last dropped held-out row within `gap`; minus infinity: there is none."""
     lowest = max(start - gap, 0)
     for end in range(start, lowest, -AHEAD):
         first = max(end - AHEAD, lowest)
@@ -112,7 +111,7 @@ def _gone(chosen: Chosen, start: int, part: float, gap: int) -> float:
 
 
 def _coming(chosen: Chosen, rows: int, part: float, gap: int) -> float:
-    """The number of the first held-out row that is still to come within `gap`; infinite: there is none."""
+    """The number of the first future held-out row within `gap`; infinity: there is none."""
     for first in range(rows, rows + gap, AHEAD):
         found = chosen(np.arange(first, min(first + AHEAD, rows + gap)), part)
         if found.any():

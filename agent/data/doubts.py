@@ -1,4 +1,4 @@
-"""What of a device's data does not keep it from taking part, and may make the model worse. Pure."""
+"""Doubts about a device's data: they do not keep it from taking part, but may make the model worse. Pure."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ from fedge.wire.messages.task import Task
 
 
 def doubts(found: Account, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:
-    """What does not keep a device from taking part, and may make the model worse."""
+    """All doubts about the samples of one source."""
     return tuple(_doubts(found, settings, task))
 
 
@@ -32,7 +32,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
 
 
 def _narrowed(found: Account, task: Task | None) -> Iterator[Finding]:
-    """Columns that float32 leaves few values of: not the features of a task that takes them in float64."""
+    """Columns that float32 rounds to few values, except features that the task takes in float64."""
     samples, names = found.samples, column_names(found.samples)
     settled = task is not None and task.network.first is not None
     targets = () if task is None else task.targets or ()
@@ -91,7 +91,7 @@ def _parts(found: Account, task: Task | None) -> Iterator[Finding]:
 
 
 def another_way(part: float, by: str) -> str:
-    """Another way to hold rows out than the one that did not do."""
+    """Another way to hold rows out, to propose instead of one that did not work."""
     other = "random" if by == "every" else "every"
     return f'[data] holdout = {{ part = {part:g}, by = "{other}" }} takes rows from everywhere'
 
@@ -127,7 +127,7 @@ def _impossible(found: Account) -> Iterator[Finding]:
 
 
 def _unusable(found: Account, task: Task | None) -> Iterator[Finding]:
-    """Columns that may hold numbers, and that no task can have as they are."""
+    """Columns that may hold numbers, but cannot be used as they are."""
     for _, fault in sorted(found.samples.faults.items()) if task is None else ():
         if not fault.is_text:
             yield Finding(
@@ -136,7 +136,7 @@ def _unusable(found: Account, task: Task | None) -> Iterator[Finding]:
 
 
 def _far(found: Account, task: Task | None) -> Iterator[Finding]:
-    """Inputs of the training part far outside of what the fleet has measured."""
+    """Inputs of the training part that are far outside what the fleet has measured."""
     samples = found.samples
     if task is None or found.absent or samples.X.shape[1] < len(task.features):
         return

@@ -1,7 +1,8 @@
-"""Inputs that lie far outside of what the fleet has measured: how many rows, in which column, in which line.
+"""Inputs far outside what the fleet has measured: how many rows, in which column, in which line.
 
-The network clips them where its task says so, so that one impossible number (-9999 for "no reading") cannot
-spoil a round. They are named all the same, for the device's owner: only here is it known what they are.
+The network clips them if its task says so, so that one impossible number (-9999 for "no reading") cannot
+spoil a round. They are reported to the device's owner all the same, because only the owner knows what they
+are.
 """
 
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from fedge.data.disclosure import Known, Public, public
 from fedge.wire.messages.task import Task
 
 USUAL = 20.0
-"""Standard deviations beyond which an input is named where the network does not clip."""
+"""Standard deviations beyond which an input is reported if the network does not clip."""
 NAMED = 5
-"""Columns that are named at most."""
+"""The largest number of columns that are named."""
 BLOCK_ROWS = 4_096
-"""Rows looked at at once, so that the float64 copies stay small."""
+"""Rows examined at once, so that the float64 copies stay small."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,19 @@ class Column:
     """One column with inputs beyond the bound."""
 
     name: str
-    """As the task calls it."""
+    """Its name in the task."""
     rows: int
     """How many there are."""
     place: str
-    """Where the farthest one is: file and line. It stays on the device."""
+    """File and line of the farthest one. It stays on the device."""
     distance: float
-    """Of the farthest one from the fleet's mean, in the fleet's standard deviations. It stays here too."""
+    """The distance of the farthest one from the fleet's mean, in the fleet's standard deviations. It stays on
+    the device too."""
 
 
 @dataclass(frozen=True)
 class Extremes:
-    """What lies beyond the bound."""
+    """The inputs beyond the bound."""
 
     rows: int
     """Rows with at least one such input, at least 1."""
@@ -51,12 +53,12 @@ class Extremes:
 
     @property
     def what(self) -> str:
-        """What becomes of them."""
+        """The text on what is done with them."""
         return "they count as that far" if self.clipped else "nothing clips them"
 
     @property
     def told(self) -> Public:
-        """What others are told: counts and a name that the task knows, and no distance, which is a value."""
+        """The text for others: counts and a name that the task knows, but no distance, which is a value."""
         return public(
             "in {rows} of the rows an input lies more than {bound:g} standard deviations away, farthest in "
             "column {name!r}: mend them or leave them out; only if they are right lower the learning rate",
@@ -69,16 +71,16 @@ class Extremes:
 def extremes(
     samples: Samples, X: NDArray[np.floating[Any]], rows: NDArray[np.intp] | None, task: Task
 ) -> Extremes | None:
-    """What of the task's inputs lies beyond the bound of its network, or beyond the usual one.
+    """The task's inputs beyond the bound of its network, or else beyond the usual bound.
 
     Args:
-        samples: where they came from, for the places.
+        samples: the source of the inputs, for the places.
         X: the inputs of shape (n, d), in the features' own units; NaN is missing.
         rows: which rows of the samples these are, of shape (n,); None: where they are is not known.
         task: its frozen first layer holds the fleet's means and deviations.
 
     Returns:
-        None if nothing does, or the survey has not been closed.
+        None if there are none, or the survey has not been closed.
     """
     first = task.network.first
     if first is None:
@@ -114,5 +116,5 @@ def extremes(
 
 
 def count_of(count: int) -> str:
-    """So many rows, as the subject of a sentence."""
+    """A number of rows, as the subject of a sentence."""
     return "1 row lies" if count == 1 else f"{count:,} rows lie"

@@ -1,4 +1,4 @@
-"""What is odd about the files of a device: parts of a log that are not read, commas between cells. Pure."""
+"""Doubts about the files of a device: parts of a log that are not read, commas between cells. Pure."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ from fedge.data.disclosure import listing
 
 
 def _rotated(samples: Samples, holdout: Holdout) -> Iterator[Finding]:
-    """A log in parts, of which the oldest will be deleted: rows are counted from its first one."""
+    """A log in parts whose oldest will be deleted, while rows are counted from the first one."""
     files = [Path(name) for name in dict.fromkeys(name for name, _ in samples.blocks)]
     parts = Counter(log_of(file) for file in files)
     logs = sorted(log for log, count in parts.items() if count > 1)

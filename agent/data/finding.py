@@ -1,4 +1,4 @@
-"""One thing that is found about a device's data, told to its owner: it names labels, files and columns."""
+"""One finding about a device's data, for its owner: it names labels, files and columns."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about the data."""
+    """One finding about the data."""
 
     kind: str
-    """What sort of thing, for programs."""
+    """The kind of finding, for programs."""
     what: str
-    """What is found, in words; of a column what it does."""
+    """The finding in words; for a column, its predicate."""
     column: str | None = None
-    """The column that it is about."""
+    """The column that it concerns."""
     count: int | None = None
-    """How many rows or values it is about."""
+    """How many rows or values it concerns."""
     first: str | None = None
     """Where the first of them is: `data/a.csv: line 7`; of a cell that cannot be read, why as well."""
     remedy: str | None = None
-    """What would help."""
+    """The remedy."""
 
     def __str__(self) -> str:
         about = f"column {self.column!r} {self.what}" if self.column is not None else self.what

@@ -1,7 +1,7 @@
-"""What the labels in a device's data mean: the classes of a task.
+"""Read the labels in a device's data as the classes of a task.
 
-A text is a class's name; where `[data] labels` has it, the class that stands there. A whole number is a name
-too where any class is named by one ("0", "1"); else it counts the classes, from `[data] first_class` on.
+A text is the name of a class, or an entry of `[data] labels`, which gives the class. A whole number is a name
+too if any class is named by one ("0", "1"). Otherwise it counts the classes, from `[data] first_class` on.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from fedge.data.disclosure import listing
 
 MISSING, UNKNOWN = -1, -2
 SUGGESTED = 5
-"""So many texts get a "did you mean"."""
+"""How many texts get a "did you mean"."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Labels:
     names: tuple[str, ...]
     """The classes, in the order of their numbers."""
     unknown: Mapping[str, int]
-    """Texts that name no class, as they stand in the data, and how many rows have them; the most first."""
+    """Texts that name no class, as they are in the data, and how many rows have them; the most first."""
     counted: bool
     """Whether they are numbers that count the classes."""
     lowest: int
-    """The lowest number of those that count; 0 where none does."""
+    """The lowest number that counts a class; 0 if none does."""
     highest: int
-    """The highest one; -1 where none does."""
+    """The highest one; -1 if none does."""
 
     @property
     def from_one(self) -> bool:
@@ -87,12 +87,12 @@ def read_labels(
 
 
 def are_numbers(classes: Sequence[str]) -> bool:
-    """Whether any class is called by a whole number: then no number counts them."""
+    """Whether the name of any class is a whole number; then numbers do not count the classes."""
     return any(re.fullmatch(r"-?\d+", name) for name in classes)
 
 
 def suggestions(unknown: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """The class that is probably meant by a text, where one is near.
+    """The class that is probably meant by a text, if one is similar.
 
     >>> suggestions(["Walk", "sitting", "run"], ["walk", "sit", "jump"])
     {'Walk': 'walk', 'sitting': 'sit'}
@@ -107,7 +107,7 @@ def suggestions(unknown: Sequence[str], classes: Sequence[str]) -> dict[str, str
 
 
 def advice(unknown: Mapping[str, int], classes: Sequence[str]) -> str:
-    """What to do about texts that name no class, for the device's owner: it quotes the data."""
+    """The remedy for texts that name no class, for the device's owner: it quotes the data."""
     texts = list(unknown)
     near = suggestions(texts[:SUGGESTED], classes)
     shown = listing([f"{text!r} ({unknown[text]} rows)" for text in texts])
@@ -126,7 +126,7 @@ def _simple(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """A key as TOML has it: bare where it can be."""
+    """A key in TOML: bare if possible."""
     return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _quoted(text)
 
 

@@ -1,9 +1,9 @@
-"""What a survey tells of a device's classes, where its owner agrees: names, and rounded counts. Pure.
+"""A device's classes in a survey, if its owner agrees: names, and rounded counts. Pure.
 
-They are part of the snapshot (`agent.data.snapshot`), over the same rows and as often measured anew, so that
-no two surveys give a row away. A text that stands in fewer than `LEAST` rows may be no class but a note; it
-is not told, and neither is a name that no message holds. A count below 100 is told to the next 5, others to
-two digits: a mix of classes is compared with others (`aggregator.core.mixes`), for which this is fine enough.
+They are part of the snapshot (`agent.data.snapshot`), over the same rows, and measured anew as often, so that
+no two surveys reveal a row. A text in fewer than `LEAST` rows may be a note and no class, and is not told.
+Neither is a name that no message can hold. A count below 100 is rounded to a multiple of 5, others to two
+digits. That is fine enough to compare mixes of classes (`aggregator.core.mixes`).
 """
 
 import re
@@ -19,27 +19,28 @@ from agent.sources.samples import Samples
 from fedge.wire.messages.survey import CLASS_TOLD, MAX_CLASSES_TOLD, ClassCount
 
 LEAST = 5
-"""Rows of a class that is told."""
+"""The fewest rows of a class that is told."""
 
 Rows = tuple[tuple[str, int], ...]
-"""Classes as they are called in the data, and how many rows there are of each, rounded; the most first."""
+"""Classes by their names in the data, and the rounded number of rows of each; the most first."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What there is of each class in the rows that were measured, as it is told."""
+    """The classes of the measured rows, as they are told."""
 
     rows: Rows
     numbered: bool
     """Whether the data have whole numbers, which may count the classes of a task."""
 
     def as_if_of(self, samples: int, cap: int) -> "Mix":
-        """The mix of `samples` rows told as that of `cap`, if that is fewer; a class of none goes."""
+        """The mix of `samples` rows scaled to `cap` rows, if that is fewer; classes without rows are
+        removed."""
         scaled = ((name, rows * cap // samples) for name, rows in self.rows)
         return self if samples <= cap else Mix(tuple(row for row in scaled if row[1]), self.numbered)
 
     def tell(self, classes: Sequence[str], first_class: int | None) -> tuple[ClassCount, ...]:
-        """In the words of a task, where its classes are counted; a class that it lacks as it is called here.
+        """The mix by the names of a task, if numbers count its classes; other classes keep their names.
 
         Args:
             classes: of the task.
@@ -56,7 +57,7 @@ class Mix:
 
 
 def rounded(rows: int) -> int:
-    """A count as it is told.
+    """Round a count to be told.
 
     >>> [rounded(rows) for rows in (5, 7, 8, 99, 104, 1_449, 98_765)]
     [5, 5, 10, 100, 100, 1400, 99000]
@@ -68,13 +69,13 @@ def rounded(rows: int) -> int:
 
 
 def mix_of(samples: Samples, training: NDArray[np.intp], meant: Mapping[str, str]) -> Mix:
-    """The classes of the training part; nothing where there are no class names or whole numbers.
+    """The classes of the training part; none if there are neither class names nor whole numbers.
 
     Args:
         samples: as they were read.
         training: its rows.
-        meant: the class that is meant by a text of the data, as the owner says. It counts whatever classes a
-            task has: else two tasks would tell more than one.
+        meant: the class that is meant by a text of the data, as the owner has set it. It applies whatever
+            classes a task has; otherwise two tasks would reveal more than one.
     """
     y = samples.y
     if y is None or y.ndim != 1 or y.dtype.kind not in "iuU":
@@ -92,7 +93,7 @@ def mix_of(samples: Samples, training: NDArray[np.intp], meant: Mapping[str, str
 
 
 def may_be_told(rows: Mapping[str, int]) -> list[str]:
-    """Those of some classes that may be told where the owner agrees, the one with the most rows first."""
+    """The classes that may be told if the owner agrees, the one with the most rows first."""
     names = [name for name, n in rows.items() if n >= LEAST and _fits_a_message(name)]
     return sorted(names, key=lambda name: (-rows[name], name))
 

@@ -1,4 +1,4 @@
-"""What a device measures of its columns for a survey: without what only a fault of a sensor explains."""
+"""Measure a device's columns for a survey, without values that only a fault of a sensor explains."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,12 @@ def measured(
     """The moments of the columns of `X`, of shape (n, d), without faults and rounded; NaN is missing.
 
     A column that is too fine for float32 (`fedge.data.moments.is_fine`) is measured with its `rest`, in
-    float64. What is taken for a fault is said in the log, for the device's owner: it stays in the training
-    data.
+    float64. Faults are logged for the device's owner; they stay in the training data.
 
     Args:
         X: rounded to float32.
         names: of the columns.
-        rest: by column what that took away of its values, of shape (n,), where it is known.
+        rest: by column the rounding of its values to float32, of shape (n,), where it is known.
 
     Raises:
         ValueError: a column holds an infinite value.

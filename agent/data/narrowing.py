@@ -1,7 +1,7 @@
-"""Columns whose numbers are too large for their differences: float32 rounds them to a few values.
+"""Columns whose differences are too small for the size of their numbers: float32 rounds them to few values.
 
-Epoch seconds are 1.7e9, where neighbouring float32 numbers are 128 apart: 160 readings, one a second, become
-three values.
+Epoch seconds are about 1.7e9, where neighbouring float32 numbers are 128 apart. So 160 readings, one a
+second, become three values.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ FEW = 1_000
 def narrowed(X: NDArray[np.float32], columns: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Columns that lose most of their values to float32: how many different ones are left, of how many.
 
-    They are known by what is left: values that are neighbours in float32, each of them several times. A step
-    of 1 is left out, for whole numbers lose nothing by it.
+    Such a column is recognised by what is left: values that are neighbours in float32, each several times. A
+    step of 1 does not count, because whole numbers lose nothing by it.
 
     Args:
-        X: of shape (n, d), as it was narrowed; NaN is missing.
-        columns: numbers of those to look at.
+        X: of shape (n, d), rounded to float32; NaN is missing.
+        columns: the numbers of the columns to examine.
     """
     found = {}
     for j in columns:

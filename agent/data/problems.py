@@ -1,4 +1,4 @@
-"""What keeps a device from taking part with its data as they are, and what would help. Pure."""
+"""Problems that keep a device from taking part with its data as they are, and remedies. Pure."""
 
 import difflib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from fedge.wire.messages.task import Task
 
 
 def problems(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
-    """All that keeps a device from taking part."""
+    """All problems that keep a device from taking part."""
     samples = found.samples
     if samples.nameless is not None and (task is None or found.absent):
         yield Finding("no header", str(samples.nameless))
@@ -28,7 +28,7 @@ def problems(found: Account, settings: DataSettings, task: Task | None) -> Itera
 
 
 def declined(samples: Samples, settings: DataSettings, task: Task) -> Iterator[Finding]:
-    """What the device itself would say, if nothing was found before."""
+    """The error that the device itself would raise, if nothing was found before."""
     try:
         fit(samples, task, settings)
     except Unfit as unfit:

@@ -1,6 +1,6 @@
-"""The rules for a device's data that are in force: what its owner said, else what the task asks for.
+"""The rules in force for a device's data: the owner's settings, else the task's proposals, else defaults.
 
-Each rule has a default, with which nothing is left out that nobody spoke of.
+By the defaults nothing is left out without somebody asking for it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from fedge.wire.messages.task import Task
 
 @dataclass(frozen=True)
 class Rules:
-    """What is done with rows that cannot be used as they are."""
+    """What to do with rows that cannot be used as they are."""
 
     missing: Missing = "refuse"
     """With a row that has a missing value."""
@@ -34,11 +34,11 @@ DEFAULTS = Rules()
 def effective(settings: DataSettings, task: Task | None) -> Rules:
     """The rules in force for one source and one task.
 
-    A value that the task proposes and this program does not know is as not proposed: where it must be known,
-    the device does not take part (`fedge.wire.capabilities`).
+    A proposed value that this program does not know counts as not proposed. If it must be known, the device
+    does not take part (`fedge.wire.capabilities`).
 
     Args:
-        settings: of the source; what is None there was not said by the owner.
+        settings: those of the source; None where the owner has not set a rule.
         task: what is learnt; None: it is not known yet.
     """
     proposed = _proposed(settings, task)
@@ -54,7 +54,7 @@ def effective(settings: DataSettings, task: Task | None) -> Rules:
 
 
 def _proposed(settings: DataSettings, task: Task | None) -> Rules:
-    """What the task proposes, and the default where it says nothing; all defaults if the owner wants that."""
+    """The task's proposals, with defaults for the rest; only defaults if the owner accepts no proposals."""
     said = task.rules if task is not None else None
     if said is None or not settings.accept_rules:
         return DEFAULTS

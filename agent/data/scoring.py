@@ -1,4 +1,4 @@
-"""How good a model's answers are for rows whose true answers stand beside them."""
+"""Score a model's answers to rows whose true answers are known."""
 
 import json
 import logging
@@ -26,16 +26,16 @@ from fedge.wire.messages.task import Task
 log = logging.getLogger("fedge.agent")
 
 NOTHING_SAID = DataSettings()
-"""Where no owner has said anything about the data."""
+"""The settings where no owner has set anything about the data."""
 MISTAKABLE = frozenset({"classes from 1", "decimal comma", "not read"})
-"""Kinds of doubts that concern a file which is scored; the others are of what is learnt from."""
+"""Kinds of doubts that concern a scored file; the others concern training data."""
 
 
 def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> None:
-    """Write how good the held model's answers to the rows of `file` are, which has the true answers too.
+    """Print the scores of the held model's answers to the rows of `file`, which also has the true answers.
 
-    They stand where the task's source has them: in the column that `[data] label` names, in the targets'
-    columns, or in `y`. A missing value is treated as `[data] missing` says; a row without a true answer is
+    They are where the task's source has them: in the column that `[data] label` names, in the columns of the
+    targets, or in `y`. A missing value is treated as `[data] missing` says; a row without a true answer is
     not counted.
 
     Raises:
@@ -58,7 +58,7 @@ def score(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> No
 
 
 def misgivings(samples: Samples, data: DataSettings, task: Task | None) -> tuple[Finding, ...]:
-    """What of a file may be otherwise than it was taken, so that the figures mean something else."""
+    """Doubts about how the file was understood, because of which the figures may mean something else."""
     return tuple(
         doubt
         for doubt in doubts(account(samples, data, task), data, task)
@@ -76,14 +76,14 @@ def scored(
     """Compare what a model answers with the true answers.
 
     Args:
-        task: what is asked of the samples.
+        task: the task that the model was made for.
         samples: n rows with their true answers.
         rows: of shape (r,), those of them that the model has answered.
         outputs: of shape (r, outputs), probabilities or targets; not finite where there is no answer.
         data: the section of the source, which says what labels mean.
 
     Returns:
-        The scores, and how many of `rows` have no true answer, which no figure counts.
+        The scores, and how many of `rows` have no true answer and do not count.
 
     Raises:
         DataError: there are no true answers, one of them is none of the task's, or no row is left.
@@ -109,7 +109,7 @@ def scores_of(task: Task, y: NDArray[Any], outputs: NDArray[Any]) -> Classificat
     """Compare a model's outputs with what they should be.
 
     Args:
-        task: what the model answers.
+        task: the task that the model was made for.
         y: the true answers, as in `Dataset.y`.
         outputs: of shape (n, outputs), probabilities or targets; not finite where there is no answer.
 

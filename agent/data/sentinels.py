@@ -1,8 +1,8 @@
 """Numbers that a logger writes where there is no reading: -9999, 65535, 85 of a thermometer, 4294967295.
 
-Such a number is the lowest or the highest of its column, repeats exactly, and lies far outside of the rest.
-They are found to be named: whether one is a measurement only the owner knows, so it stays in the data until
-`[data] missing_values` or `range` excludes it. One that stands alone is found as the survey finds faults
+Such a number is the lowest or the highest of its column, repeats exactly, and is far outside the rest. These
+numbers are only reported. The owner alone knows whether one is a measurement, so it stays in the data until
+`[data] missing_values` or `range` excludes it. A number that occurs once is found as the survey finds faults
 (`fedge.data.moments.bounds`).
 """
 
@@ -16,13 +16,13 @@ from fedge.data.moments import CODES, FEWEST_APART, bounds
 
 _CODES = (-32768, -9999, -999, -200, -127, -99, 85, 127, 999, 9999, 32767, 65535, 99999, 2**31 - 1, 2**32 - 1)
 KNOWN = frozenset(float(np.float32(code)) for code in _CODES)
-"""What sensors and loggers are known to write; 85 and -127 are the DS18B20's."""
+"""Numbers that sensors and loggers are known to write; 85 and -127 are the DS18B20's."""
 FEWEST_VALUES = 20
-"""Of fewer values nothing is said."""
+"""With fewer values nothing is reported."""
 SAMPLE = 50_000
-"""So many of the other values are looked at for their spread."""
+"""How many of the other values are examined for their spread."""
 FAR = 999.0
-"""A known number beyond this is told from few different values too."""
+"""A known number beyond this is reported even beside few different values."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def sentinels(X: NDArray[np.float32], columns: Sequence[int] | None = None) -> t
 
     Args:
         X: of shape (n, d); NaN is missing.
-        columns: numbers of those to look at; None: all.
+        columns: the numbers of the columns to examine; None: all.
     """
     return tuple(
         found for j in (range(X.shape[1]) if columns is None else columns) for found in _of_column(j, X[:, j])
@@ -84,7 +84,7 @@ def _of_column(j: int, column: NDArray[np.float32]) -> list[Sentinel]:
 
 
 def _is_apart(code: float, count: int, others: NDArray[np.float32]) -> bool:
-    """Whether a column's lowest or highest number lies so far from the `others` that it is none of them."""
+    """Whether a column's lowest or highest number is too far from the `others` to be one of them."""
     if count < 2 or len(others) < FEWEST_VALUES // 2:
         return False
     low, high = float(others.min()), float(others.max())

@@ -1,14 +1,14 @@
-"""What a device tells in surveys: a snapshot of its columns, the same one until enough of its rows are new.
+"""The snapshot that a device tells in surveys: the same one until enough of its rows are new.
 
-Count, mean and spread of some rows, and again of the same rows and one more, would give that row, to whoever
-decides when and of which columns surveys are made. So one snapshot is measured of all columns that a source
-has, over the same rows whichever of them a task asks for; and every survey tells of that snapshot. Another
-takes its place when `NEW_ROWS` rows of the training part are new, when the owner has changed the source's
-section of the configuration, or has had it forgotten (`fedge-agent survey --anew`).
+Whoever decides when surveys are made, and of which columns, could compare count, mean and spread of some rows
+with those of the same rows and one more, and compute that row. So a device measures one snapshot of all
+columns of a source, over the same rows whichever columns a task asks for, and every survey tells that
+snapshot. A new one is measured when `NEW_ROWS` rows of the training part are new, when the owner has changed
+the source's section of the configuration, or after `fedge-agent survey --anew`.
 
-Rows are told apart by hashes, of which a snapshot keeps the `KEPT` smallest: up to so many rows that is all
-of them, of more it is a sample, and a row that counts as new is certainly new (bottom-k sketches: Cohen and
-Kaplan, "Summarizing Data using Bottom-k Sketches", PODC 2007).
+Rows are compared by hashes, of which a snapshot keeps the `KEPT` smallest. For up to that many rows these are
+all hashes; for more they are a sample, and a row that counts as new is certainly new (bottom-k sketches:
+Cohen and Kaplan, "Summarizing Data using Bottom-k Sketches", PODC 2007).
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from fedge.data.moments import Moments
 from fedge.wire.messages.task import Task
 
 NEW_ROWS = 20
-"""So many rows of the training part must be new before it is measured anew."""
+"""How many rows of the training part must be new before it is measured anew."""
 KEPT = 4_096
 """Hashes of rows that are kept: 32 KiB."""
 
@@ -39,20 +39,20 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What was measured of one source, once."""
+    """The measurements of one source at one time."""
 
     settings: bytes
     """SHA-256 of the source's section when it was measured."""
     samples: int
-    """Rows measured: those of the training part."""
+    """The number of measured rows: those of the training part."""
     columns: tuple[str, ...]
     """`column NAME` where the data names its columns, else `x NUMBER`; `y NUMBER` for unnamed answers."""
     moments: Moments
-    """Of the columns, in this order."""
+    """The moments of the columns, in this order."""
     rows: Hashes
     """Hashes of rows, the smallest ones, ascending and different."""
     mix: Mix | None = None
-    """What there is of each class, as it is told; None: the owner does not let it be told."""
+    """The classes, as they are told; None: the owner does not allow that."""
 
     def tell(self, task: Task) -> tuple[Moments, Moments | None]:
         """Features and targets of a task, in its order; all 0 of a column that was not measured."""
@@ -79,7 +79,7 @@ class Snapshot:
         return Moments(pick(self.moments.count), pick(self.moments.mean), pick(self.moments.m2))
 
     def to_bytes(self) -> bytes:
-        """All of it, to be kept."""
+        """The snapshot as bytes, to be stored."""
         about: dict[str, Any] = {
             "settings": self.settings.hex(),
             "samples": self.samples,
@@ -92,7 +92,7 @@ class Snapshot:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Snapshot":
-        """The inverse of `to_bytes`; what is read was written by us."""
+        """The inverse of `to_bytes`, for bytes that we have written."""
         size = int.from_bytes(content[:4], "little")
         about, body = json.loads(content[4 : 4 + size]), content[4 + size :]
         columns = tuple(about["columns"])
@@ -108,7 +108,7 @@ class Snapshot:
 
 
 def _mix_of(kept: Any) -> Mix | None:
-    """What `to_bytes` kept of the classes; nothing where a program before had none."""
+    """The classes in what `to_bytes` wrote; none if an older program wrote it."""
     if kept is None:
         return None
     rows, numbered = kept
@@ -116,7 +116,7 @@ def _mix_of(kept: Any) -> Mix | None:
 
 
 def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -> Snapshot:
-    """The snapshot to tell of: the one before, or a new one if that has become due."""
+    """The snapshot to tell: the old one, or a new one if that is due."""
     # By the owner's words alone: else a task could choose the rows, and tell one of them from two surveys.
     own = effective(settings, None)
     training, _ = divide(samples.series, own.holdout.part, own.gap, own.holdout.by, samples.earlier)
@@ -129,7 +129,7 @@ def current(before: Snapshot | None, samples: Samples, settings: DataSettings) -
 
 
 def digest_of(settings: DataSettings) -> bytes:
-    """What changes when the owner changes a source's section, and not when an upgrade brings a new key."""
+    """A digest that changes when the owner changes a source's section, but not when an upgrade adds a key."""
     # What is the default is no choice of the owner's, also where it is written.
     default = effective(DataSettings(), None)
     said = settings.model_copy(
@@ -143,15 +143,15 @@ def digest_of(settings: DataSettings) -> bytes:
 
 
 def count_new(before: Hashes, now: Hashes) -> int:
-    """How many rows are certainly new: of a sample, only those that would have been in it."""
+    """How many rows are certainly new: for a sample, only those that would have been in it."""
     seen = now if len(before) < KEPT else now[now <= before[-1]]
     return len(seen) - int(np.isin(seen, before).sum())
 
 
 def hash_rows(samples: Samples, training: NDArray[np.intp]) -> Hashes:
-    """A hash of each row of the training part, ascending; equal rows are told apart by their number only.
+    """A hash of each row of the training part, ascending; equal rows differ only by a running number.
 
-    So it matters neither in which order rows stand, nor which ones were taken away.
+    So the order of the rows does not matter, nor which rows were removed.
     """
     found = np.zeros(len(training), dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -171,7 +171,7 @@ def hash_rows(samples: Samples, training: NDArray[np.intp]) -> Hashes:
 
 
 def _numbers(values: NDArray[Any]) -> Hashes:
-    """Numbers or names as 64 bits that stay the same whatever else is there."""
+    """Numbers or names as 64 bits each, independent of the other rows."""
     if values.dtype.kind == "U":
         names, inverse = np.unique(values, return_inverse=True)
         codes = [
@@ -212,7 +212,7 @@ def _measure(samples: Samples, training: NDArray[np.intp]) -> tuple[tuple[str, .
 
 
 def _only(table: NDArray[np.float32], columns: list[int]) -> NDArray[np.float32]:
-    """These columns, laid out by rows, so that sums depend on the rows alone."""
+    """These columns in row-major order, so that sums depend on the rows alone."""
     return table if len(columns) == table.shape[1] else np.ascontiguousarray(table[:, columns])
 
 

@@ -1,7 +1,7 @@
-"""Whether a device can take part with its data as they are: all that is wrong with them, and what would help.
+"""Whether a device can take part with its data as they are: all problems and doubts, with remedies.
 
-For its owner: it quotes labels, and names files and columns. What a device tells others when it declines is
-made in `agent.data.dataset`. Pure.
+This is for the owner: it quotes labels, and names files and columns. `agent.data.dataset` makes the text that
+others get when a device declines. Pure.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from fedge.wire.messages.task import Task
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of one source's data."""
+    """Problems and doubts of one source's data."""
 
     account: Account
     problems: tuple[Finding, ...]
-    """Each keeps the device from taking part."""
+    """Each of these keeps the device from taking part."""
     warnings: tuple[Finding, ...]
-    """None does, but the model may be the worse for it."""
+    """These do not, but the model may become worse."""
 
 
 def judge(samples: Samples, settings: DataSettings, task: Task | None) -> Verdict:
-    """Judge samples by all that is known.
+    """Judge samples by everything that is known.
 
     Args:
-        samples: of the source, without what its owner excludes.
+        samples: those of the source, without the values that its owner excludes.
         settings: of the source.
         task: what is learnt; None: not known yet, so any column of numbers may be asked for.
     """

@@ -1,1 +1,1 @@
-"""How a device gets its identity and keeps it: commands of their own; the agent needs no cryptography."""
+"""How a device gets and renews its identity: separate commands; the agent itself needs no `cryptography`."""

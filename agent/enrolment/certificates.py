@@ -1,7 +1,7 @@
-"""A device's key, its request for a certificate, and what it was given: all that imports cryptography.
+"""A device's key, its request for a certificate, and its certificate: all imports of `cryptography` are here.
 
-Keys are ECDSA P-256. A key is made on the device and leaves it in no way. Debian 12 has cryptography 38 for
-boards without wheels: what came after it, such as keys that compare and dates with a zone, is done by hand.
+Keys are ECDSA P-256. A key is made on the device and never leaves it. Debian 12 has cryptography 38 for
+boards without wheels. What that version lacks, such as comparing keys and dates with a zone, is done by hand.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class KeyAndRequest:
 
     @classmethod
     def make(cls, common_name: str) -> "KeyAndRequest":
-        """Make both, of the system's randomness."""
+        """Make both, from the system's randomness."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         return cls(key, x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()))
@@ -64,21 +64,21 @@ class KeyAndRequest:
 
     @property
     def common_name(self) -> str:
-        """Whom the request is for."""
+        """The common name in the request."""
         return _common_name(self.request.subject)
 
     def identity(self, certificate: bytes, ca_pem: bytes, common_name: str) -> bytes:
-        """What is to stand in `identity.pem`: the key, and this certificate if it is the right one.
+        """The content of `identity.pem`: the key, and this certificate if it is the right one.
 
-        No date is looked at: a device that has no clock yet must be able to join.
+        Dates are not checked: a device that has no clock yet must be able to join.
 
         Args:
             certificate: DER or PEM.
             ca_pem: the certificate of the authority that this device trusts.
-            common_name: whom it must be for.
+            common_name: the name that it must have.
 
         Raises:
-            ConfigError: it is no certificate, another authority's, somebody else's, or of another key.
+            ConfigError: it is no certificate, or belongs to another authority, name or key.
         """
         try:
             given = _load(certificate)
@@ -96,7 +96,7 @@ class KeyAndRequest:
 
 @dataclass(frozen=True)
 class Present:
-    """The identity that a device has."""
+    """A device's identity."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
@@ -130,7 +130,7 @@ class Present:
 
     @property
     def common_name(self) -> str:
-        """Whose it is."""
+        """Its common name."""
         return _common_name(self.certificate.subject)
 
     @property
@@ -140,7 +140,7 @@ class Present:
 
     @property
     def life(self) -> timedelta:
-        """How long it counts in all."""
+        """Its whole lifetime."""
         return self.not_after - _date(self.certificate, "not_valid_before")
 
     def sign(self, statement: bytes) -> bytes:
@@ -155,13 +155,13 @@ def _load(certificate: bytes) -> x509.Certificate:
 
 
 def belong(key: ec.EllipticCurvePrivateKey, given: x509.Certificate | x509.CertificateSigningRequest) -> bool:
-    """Whether what was given is of this key."""
+    """Whether the certificate or request belongs to this key."""
     spki = (_ENCODING.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return given.public_key().public_bytes(*spki) == key.public_key().public_bytes(*spki)
 
 
 def _require_issued_by(authority: x509.Certificate, given: x509.Certificate) -> None:
-    """Raise an InvalidSignature or ValueError if it is not this authority that has signed it."""
+    """Raise an InvalidSignature or ValueError unless this authority has signed it."""
     key, algorithm = authority.public_key(), given.signature_hash_algorithm
     if (
         given.issuer != authority.subject
@@ -173,7 +173,7 @@ def _require_issued_by(authority: x509.Certificate, given: x509.Certificate) -> 
 
 
 def _date(certificate: x509.Certificate, name: str) -> datetime:
-    """`not_valid_before` or `not_valid_after`; what has no zone is UTC."""
+    """`not_valid_before` or `not_valid_after`; a date without a zone is UTC."""
     if hasattr(certificate, f"{name}_utc"):
         found: datetime = getattr(certificate, f"{name}_utc")
         return found

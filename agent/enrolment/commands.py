@@ -1,4 +1,4 @@
-"""`fedge-agent join` and `renew`: options, and what they say. What needs cryptography is loaded late."""
+"""`fedge-agent join` and `renew`: options and output. `cryptography` is imported only when needed."""
 
 import argparse
 import sys
@@ -22,19 +22,19 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
         "with_",
         metavar="TOKEN|BUNDLE",
         nargs="?",
-        help="what `fedge enroll` gave; a token may also come on standard input: -",
+        help="the output of `fedge enroll`; - reads a token from standard input",
     )
+    join.add_argument("--device", metavar="ID", help="the device's name, with a token or a request")
     join.add_argument(
-        "--device", metavar="ID", help="what this device is to be called, with a token or a request"
+        "--folder", type=Path, default=Path(), help="the folder for its files; default: the current one"
     )
-    join.add_argument("--folder", type=Path, default=Path(), help="where its files go; default: here")
     join.add_argument(
         "--request", action="store_true", help="make a key, and a request to carry to the server"
     )
     _wait(join)
     join.set_defaults(run=run_join, misused=join.error)
     renew = commands.add_parser(
-        "renew", help="renew the certificate, if less than a third of its life is left"
+        "renew", help="renew the certificate, if less than a third of its lifetime is left"
     )
     accept_config(renew)
     renew.add_argument("--before", type=float, metavar="DAYS", help="renew if it ends within so many days")
@@ -101,5 +101,9 @@ def run_renew(options: argparse.Namespace) -> int:
 
 def _wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--wait", type=float, default=WAIT_S, metavar="SECONDS", help="for the answer; default: %(default).0f"
+        "--wait",
+        type=float,
+        default=WAIT_S,
+        metavar="SECONDS",
+        help="how long to wait for the answer; default: %(default).0f",
     )

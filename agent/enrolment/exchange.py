@@ -1,4 +1,4 @@
-"""Ask the registrar, over the listener that wants a password, until it answers."""
+"""Ask the registrar, over the listener with passwords, until it answers."""
 
 import logging
 import time
@@ -23,24 +23,24 @@ from fedge.wire.topics import Topics
 log = logging.getLogger("fedge.agent")
 
 REPEAT_S = 5.0
-"""A request is repeated until it is answered: the same one is signed only once."""
+"""The pause before a request is repeated; the registrar signs the same request only once."""
 
 
 def ask(
     broker: BrokerSettings, topics: Topics, petitioner: str, request: Enrol | Renew, wait_s: float
 ) -> bytes:
-    """The certificate that the registrar gives for this request, DER; whether it is right is not judged here.
+    """The registrar's certificate for this request, DER; it is not checked here.
 
     Args:
-        broker: the listener for those without a certificate, with user name and password.
+        broker: the listener for clients without a certificate, with user name and password.
         topics: the federation's.
         petitioner: whose topics to use: the claim's or the device's own.
-        request: what is asked for.
+        request: the request.
         wait_s: how long to wait in all.
 
     Raises:
-        ConfigError: the registrar refuses, and says why.
-        Unanswered: nothing came in time.
+        ConfigError: the registrar refuses; the text says why.
+        Unanswered: no answer came in time.
     """
     inbox: SimpleQueue[LinkEvent] = SimpleQueue()
     link: Transport = MqttTransport(broker, broker.username or petitioner, inbox.put)
@@ -87,7 +87,7 @@ def _explained(down: LinkDown, broker: BrokerSettings) -> str:
 
 
 def _read(payload: bytes, wanted: bytes) -> bytes | None:
-    """The certificate in an answer; None if it answers somebody else who shares the claim."""
+    """The certificate in an answer; None if it answers another device that shares the claim."""
     try:
         answer = unpack(payload, Issued)
     except ProtocolError as error:

@@ -1,4 +1,4 @@
-"""`fedge-agent join`: get an identity, with a token, a bundle, or a request that somebody carries."""
+"""`fedge-agent join`: get an identity with a token, a bundle, or a request that is carried by hand."""
 
 import secrets
 import tomllib
@@ -27,7 +27,7 @@ from fedge.storage.atomic_files import atomic_write, make_folder
 from fedge.wire.topics import Topics
 
 PENDING = "joining"
-"""The folder, inside the device's, of what was begun."""
+"""The folder of unfinished requests, inside the device's folder."""
 
 
 def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -> list[Path]:
@@ -37,7 +37,7 @@ def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -
         The files that were written.
 
     Raises:
-        ConfigError: the device may not be called so, the folder is another's, or the registrar refuses.
+        ConfigError: the name is not allowed, the folder belongs to another device, or the registrar refuses.
         Unanswered: no answer came within `wait_s`.
         StateError: the folder cannot be used.
     """
@@ -78,10 +78,10 @@ def join_with_token(token: Token, device: str, folder: Path, *, wait_s: float) -
 
 
 def begin_request(device: str, folder: Path) -> Path:
-    """Make a key, and the request for its certificate as a file to carry to the server; again: the same one.
+    """Make a key, and the request for its certificate as a file for the server; a second call gives the same.
 
     Raises:
-        ConfigError: the device may not be called so, or has an identity already.
+        ConfigError: the name is not allowed, or the device has an identity already.
         StateError: the folder cannot be used.
     """
     _check_name(device)
@@ -94,12 +94,12 @@ def begin_request(device: str, folder: Path) -> Path:
 
 
 def join_with_bundle(path: Path, folder: Path) -> list[Path]:
-    """Write the device's folder from a bundle of `fedge enroll`; one made for a request meets its key here.
+    """Write the device's folder from a bundle of `fedge enroll`; the key for a request is added here.
 
-    An `agent.toml` that is there already stays: its owner may have edited it.
+    An existing `agent.toml` stays, because its owner may have edited it.
 
     Raises:
-        ConfigError: it is no bundle, is another device's, or was made for another request.
+        ConfigError: it is no bundle, belongs to another device, or was made for another request.
         StateError: the folder cannot be used.
     """
     try:
@@ -122,7 +122,7 @@ def join_with_bundle(path: Path, folder: Path) -> list[Path]:
 
 
 def place(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Write a bundle's files, the identity last: where it stands, all else does.
+    """Write a bundle's files, the identity last: if it is there, everything else is.
 
     Returns:
         The files that were written.
@@ -182,7 +182,7 @@ def _check_same(folder: Path, name: str | None) -> None:
 
 
 def _named(agent_toml: bytes, where: Path) -> str:
-    """Whose configuration this is."""
+    """The federation and device of this configuration."""
     try:
         content = tomllib.loads(agent_toml.decode("utf-8-sig"))
         return identity(content["federation"], as_id(str(content["device"])))

@@ -1,7 +1,7 @@
-"""A request that was begun: its key is durable before anybody hears of the request.
+"""An unfinished request: its key is on disk before the request is sent.
 
-So a run that was cut short goes on with the same key. The registrar signs the same request only once, and
-answers it again as often as it is asked.
+So after an interruption the next run continues with the same key. The registrar signs the same request only
+once, and repeats its answer as often as it is asked.
 """
 
 import os
@@ -21,10 +21,10 @@ REQUEST = "request.pem"
 
 
 class Pending:
-    """The folder that holds what is not finished; one process at a time works in it.
+    """The folder of an unfinished request; one process at a time works in it.
 
     Args:
-        folder: made if need be, readable by its owner alone.
+        folder: created if necessary, readable by its owner alone.
 
     Raises:
         Conflict: another process works in it.
@@ -36,11 +36,11 @@ class Pending:
         self._lock = lock(folder)
 
     def close(self) -> None:
-        """Let others work in it; what is not finished stays."""
+        """Let others work in it; an unfinished request stays."""
         os.close(self._lock)
 
     def key_and_request(self, common_name: str) -> KeyAndRequest:
-        """The request that was begun for this name, or a new one, durable on return."""
+        """The unfinished request for this name, or a new one, durable on return."""
         path = self.folder / REQUEST
         begun = self.begun()
         if begun is not None and begun.common_name == common_name:
@@ -50,19 +50,20 @@ class Pending:
         return made
 
     def begun(self) -> KeyAndRequest | None:
-        """The request that was begun; None if there is none that can be read."""
+        """The unfinished request; None if there is none that can be read."""
         with suppress(OSError, ValueError):
             return KeyAndRequest.read((self.folder / REQUEST).read_bytes())
         return None
 
     def write(self, name: str, content: str) -> Path:
-        """A file that is needed for as long as this lasts."""
+        """A file in the folder, needed until the request is finished."""
         path = self.folder / name
         atomic_write(path, content.encode(), mode=0o600)
         return path
 
     def password(self, name: str) -> str:
-        """A random password, the same one until it is finished: the registrar may know it already."""
+        """A random password, the same until the request is finished, because the registrar may know it
+        already."""
         path = self.folder / name
         with suppress(OSError, ValueError):
             if kept := path.read_text(encoding="ascii").strip():
@@ -72,7 +73,7 @@ class Pending:
         return made
 
     def finish(self) -> None:
-        """Nothing is pending any more."""
+        """Remove the request: it is finished."""
         try:
             shutil.rmtree(self.folder)
             sync_folder(self.folder.parent)

@@ -1,7 +1,7 @@
-"""`fedge-agent renew`: get the next certificate while the present one still counts.
+"""`fedge-agent renew`: get the next certificate while the present one is still valid.
 
-The new key and certificate replace the old ones with one rename. Whatever dies in between leaves the old ones
-or the new ones; the agent reads them at its next connection.
+The new key and certificate replace the old ones with one rename. After an interruption either the old ones or
+the new ones are there. The agent reads them at its next connection.
 """
 
 from dataclasses import dataclass
@@ -21,20 +21,21 @@ from fedge.storage.files import describe_file
 from fedge.wire.topics import Topics
 
 PENDING = "renewing"
-"""The folder, beside the identity, of what was begun."""
+"""The folder of an unfinished renewal, beside the identity."""
 THIRD = 3
-"""Renewed when less than a third of the life is left: a device that is off for months still comes back."""
+"""A certificate is renewed when less than a third of its lifetime is left, so that a device that is off for
+months still comes back."""
 
 
 @dataclass(frozen=True)
 class Renewed:
-    """What became of it."""
+    """The result of a renewal."""
 
     identity: Path
     not_after: datetime
-    """When the certificate that is there now ends."""
+    """When the present certificate ends."""
     done: bool
-    """False: it was not due."""
+    """Whether it was renewed; False: it was not due."""
 
 
 def renew(
@@ -45,7 +46,7 @@ def renew(
     force: bool = False,
     wait_s: float = 60.0,
 ) -> Renewed:
-    """Renew if it is due: when less than `before`, or else a third of the life, is left.
+    """Renew if it is due: if less than `before`, or by default a third of the lifetime, is left.
 
     Raises:
         ConfigError: there is no certificate to renew, or the registrar refuses.
@@ -95,6 +96,6 @@ def _files(settings: AgentSettings) -> tuple[Path, Path]:
 
 
 def _replace(path: Path, pem: bytes) -> None:
-    """Put the new identity in place; whoever could read the old one can read it."""
+    """Put the new identity in place, with the owner and permissions of the old one."""
     was = describe_file(path)
     atomic_write(path, pem, mode=0o600, owner=(was.st_uid, was.st_gid))

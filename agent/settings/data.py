@@ -1,4 +1,4 @@
-"""What the sections of all sources share in `agent.toml`."""
+"""The keys that the sections of all sources in `agent.toml` share."""
 
 import re
 from math import isfinite
@@ -58,7 +58,7 @@ class Holdout(Section):
 
     @model_serializer
     def _as_written(self) -> Any:
-        """A number as long as that says it all, as it was written before there was a choice."""
+        """Write it as a number if that is enough, as before there was a choice."""
         return self.part if self.by == "time" else {"part": self.part, "by": self.by}
 
 
@@ -73,9 +73,9 @@ def _holdout(value: object) -> object:
 
 
 class DataSettings(Section):
-    """What the sections of all sources share: how samples are chosen and divided.
+    """The keys that the sections of all sources share: how samples are chosen and divided.
 
-    What is None was not said by the owner: the task may propose it, and there is a default for it
+    None: the owner has not set the key. The task may propose a value, and there is a default
     (`agent.data.rules`).
     """
 
@@ -94,7 +94,7 @@ class DataSettings(Section):
     minimum: int = Field(default=20, ge=20)
     """The fewest training samples to take part with; a survey never describes fewer than 20."""
     labels: dict[str, str] = Field(default_factory=dict, max_length=MAX_LABELS)
-    """The class that is meant by a text in the data: `{ Walk = "walk", sitting = "sit" }`."""
+    """The class that a text in the data means: `{ Walk = "walk", sitting = "sit" }`."""
     unknown_labels: UnknownLabels | None = None
     """What happens to a row whose class the task does not know: `refuse` the data naming file and row, or
     `drop` the row. Without it: refuse."""
@@ -102,15 +102,15 @@ class DataSettings(Section):
     """The number of the first class, where labels are whole numbers: 0 or 1. Without it: 0, and data whose
     numbers run from 1 to the number of classes are refused."""
     newest: Annotated[Annotated[int, Field(ge=20, le=2**53)] | str | None, BeforeValidator(_newest)] = None
-    """Only the last so many rows are used, in the order of the data: 100000; or, where there is `time`, those
-    of the last days: "30 days", counted from the newest row that
-    does not lie in the future. Older ones are not kept in memory."""
+    """How many of the last rows are used, in the order of the data: 100000; or, with `time`, from how many
+    days: "30 days", counted from the newest row that is not in the future. Older rows are not kept in
+    memory."""
     range: dict[str, Between] = Field(default_factory=dict)
-    """Between which values a column's can be true, by its name: `{ temperature = [-40, 85] }`. What lies
+    """The range in which a column's values can be true, by its name: `{ temperature = [-40, 85] }`. A value
     outside is a missing value."""
     tell_classes: bool = False
-    """Whether surveys tell the names of this device's classes, and how many training rows there are of each,
-    rounded; of a class with fewer than 5 rows nothing."""
+    """Whether surveys tell the names of this device's classes, and the rounded number of training rows of
+    each; of a class with fewer than 5 rows they tell nothing."""
     missing_values: Annotated[tuple[float | str, ...], BeforeValidator(_readings)] = ()
     """Numbers and texts that stand for a missing value, whatever the column:
     `[-9999, 65535, "unavailable"]`."""

@@ -9,5 +9,5 @@ class PredictSettings(Section):
     """`[predict]`: which model `fedge-agent predict` uses."""
 
     tolerance: float | None = Field(default=None, ge=0, le=10, allow_inf_nan=False)
-    """By how much a new model may be worse than the one in use, on this device's held-out rows, and still
-    take its place: 0.05 is five points of accuracy, or an RMSE 5 % larger. Without it every one does."""
+    """How much worse a new model may be than the one in use, on this device's held-out rows, and still
+    replace it: 0.05 is five points of accuracy, or an RMSE 5 % larger. Without it every new model is used."""

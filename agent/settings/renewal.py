@@ -12,6 +12,6 @@ class RenewalSettings(Section):
     """`[renewal]`: how the certificate is renewed, by `fedge-agent renew`."""
 
     port: int = Field(default=PORT, ge=1, le=65_535)
-    """The broker's listener for those who ask for a certificate."""
+    """The broker's listener for clients that ask for a certificate."""
     password_file: LocalPath = Path("renewal.password")
     """A file whose first line is the password for it."""

@@ -8,7 +8,7 @@ from agent.settings.data import DataSettings
 from fedge.service.settings import LocalPath
 
 DEFAULT_SOURCE = "data"
-"""The name of the source that `[data]` describes; further ones are called as their `[sources.NAME]`."""
+"""The name of the source that `[data]` describes; others have the name in their `[sources.NAME]`."""
 LABEL = "label"
 """What the column of class names is called where the owner does not say."""
 CALLABLE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
@@ -32,22 +32,22 @@ class CsvSettings(DataSettings):
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The columns' names in order, for files without a header line; one that repeats them is skipped."""
     separator: str | None = Field(default=None, min_length=1, max_length=1)
-    """What stands between cells, one character: ",", ";", a tab, "|"; " " is any run of spaces and tabs.
-    Without it the file's first lines tell."""
+    """The character between cells: ",", ";", a tab, "|"; " " is any run of spaces and tabs. Without it the
+    file's first lines decide."""
     decimal: Literal[".", ","] | None = None
-    """The sign before the fraction of a number. Without it the cells tell, or the column cannot be used."""
+    """The decimal sign. Without it the cells decide; if they do not, the column cannot be used."""
     thousands: Literal[".", ",", " ", "'", "’", "\u00a0", "\u202f"] | None = None
     """The sign between groups of three digits."""
     skip: int = Field(default=0, ge=0, le=10_000)
     """Lines at the top of each file that are neither header nor rows."""
     comment: str | None = Field(default=None, min_length=1)
-    """What the lines begin with that are no rows; the last one before the rows may hold the names."""
+    """The beginning of lines that are no rows; the last such line before the rows may hold the names."""
     units_row: bool | None = None
-    """Whether the line below the header holds units. Without it the file's first lines tell."""
+    """Whether the line below the header holds units. Without it the file's first lines decide."""
     time: str | None = Field(default=None, min_length=1)
     """The column by which rows are put in order: ISO 8601, or seconds, ms, µs or ns since 1970."""
     max_bad: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False)
-    """The share of lines that may be left out because they cannot be read; more, and the device declines."""
+    """The share of lines that may be left out because they cannot be read; with more the device declines."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -69,10 +69,10 @@ class CsvSettings(DataSettings):
 
 
 class ArraySettings(DataSettings):
-    """What sections of arrays share, whose rows have no time."""
+    """The keys that sections of arrays share, whose rows have no time."""
 
     newest: int | None = Field(default=None, ge=20, le=2**53)
-    """Only the last so many rows are used."""
+    """How many of the last rows are used."""
 
 
 class NpzSettings(ArraySettings):
@@ -85,7 +85,7 @@ class NpzSettings(ArraySettings):
 
 
 class PythonSettings(ArraySettings):
-    """`[data] source = "python"`: a function of the owner's."""
+    """`[data] source = "python"`: a function of the owner."""
 
     source: Literal["python"]
     """Where samples come from."""

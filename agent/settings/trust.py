@@ -4,7 +4,7 @@ from fedge.service.settings import LocalPath, Section
 
 
 class TrustSettings(Section):
-    """`[trust]`: whose models are taken."""
+    """`[trust]`: which models are accepted."""
 
     key: LocalPath | None = None
-    """PEM file of the public key that announcements must be signed with; without it any is taken."""
+    """PEM file of the public key that must sign announcements; without it any announcement is accepted."""

@@ -1,4 +1,4 @@
-"""What the agent's log says of the data it works with: what is used of them, and what is odd about them."""
+"""Log which data the agent uses, and doubts about them."""
 
 import logging
 
@@ -13,7 +13,8 @@ log = logging.getLogger("fedge.agent")
 
 
 class Logbook:
-    """Says what is used of a source when it is read first for a task, and each oddity until it is gone."""
+    """Logs what is used when a source is first read for a task, and each doubt once until its cause is
+    gone."""
 
     def __init__(self) -> None:
         self._read: set[tuple[str, bytes]] = set()
@@ -22,14 +23,14 @@ class Logbook:
         self._unread: dict[str, tuple[str, ...]] = {}
 
     def tell(self, source: str, samples: Samples, settings: DataSettings, task: Task, digest: bytes) -> None:
-        """Say what is new.
+        """Log what is new.
 
         Args:
             source: its name in the configuration.
             samples: as they were read.
             settings: the source's section.
-            task: what is learnt of them.
-            digest: the task's.
+            task: the task that they are used for.
+            digest: the digest of the task.
         """
         found = account(samples, settings, task)
         if (source, digest) not in self._read:
@@ -50,7 +51,7 @@ class Logbook:
         self._odd[source] = set(odd)
 
     def tell_cap(self, source: str, cap: int | None, dataset: Dataset) -> None:
-        """Say once of a cap that the round does not take all of a source's training part."""
+        """Log once that a cap keeps the round from taking all of a source's training part."""
         if dataset.capped and (source, cap) not in self._capped:
             self._capped.add((source, cap))
             log.info(

@@ -1,4 +1,4 @@
-"""The agent's loop: one inbox, one thread that empties it. The only place that waits."""
+"""The agent's loop: one inbox, and one thread that empties it. This is the only place that waits."""
 
 import logging
 import os
@@ -90,7 +90,7 @@ class Loop:
             log.info("stopped")
 
     def _next(self) -> InboxEvent | Stop | None:
-        """What happened next, waiting for it; None: time has passed."""
+        """Wait for the next event; None: the time has passed."""
         while True:
             self._watchdog.look(self._link.pulse, self._worker.pulse)
             due_s = self._runtime.due_s()

@@ -1,4 +1,4 @@
-"""What a device measures of itself, for its owner's manners: clock, power, temperature, load, bytes."""
+"""Measure what the owner's conditions need: clock, power, temperature, load, bytes."""
 
 import ctypes
 import os
@@ -11,20 +11,20 @@ from agent.core.conditions import Readings
 from agent.shell.traffic import TrafficBudget
 
 ROOT_VARIABLE = "FEDGE_HOST_ROOT"
-"""Where the machine's own /sys, /proc and /run are seen, for an agent in a container that sees others."""
+"""Where the machine's own /sys, /proc and /run are mounted, for an agent in a container."""
 
 SYNCHRONISED_US = 16_000_000
-"""The kernel's estimate of its clock's error grows to this many microseconds when nobody sets it."""
+"""The kernel's estimate of its clock's error grows to this many microseconds if nothing sets the clock."""
 
 PROCESSOR_ZONES = ("cpu", "soc", "pkg")
 
 
 class Host:
-    """The machine, as its kernel tells of it.
+    """The machine, as its kernel describes it.
 
     Args:
         root: where its /sys, /proc and /run are.
-        clock_error_us: the kernel's estimate; None: it does not tell.
+        clock_error_us: the kernel's estimate; None: unknown.
     """
 
     def __init__(self, root: Path, clock_error_us: Callable[[], int | None] | None = None) -> None:
@@ -32,7 +32,7 @@ class Host:
         self._clock_error_us = clock_error_us or kernel_clock_error_us
 
     def synchronised(self) -> bool:
-        """Whether the clock has been set by the network, or by another source of time, since the boot."""
+        """Whether the clock has been set by the network, or by another time source, since the boot."""
         if (self._root / "run/systemd/timesync/synchronized").exists():
             return True
         # As timedatectl: not by STA_UNSYNC, which some daemons set to keep the kernel off the hardware clock.
@@ -40,7 +40,7 @@ class Host:
         return error_us is not None and error_us < SYNCHRONISED_US
 
     def battery(self) -> str | None:
-        """The name of a battery that feeds this machine; None: it has other power, or no battery at all."""
+        """The name of a battery that supplies this machine; None: it has other power, or no battery."""
         discharged = None
         for supply in sorted((self._root / "sys/class/power_supply").glob("*")):
             if _read(supply / "type") in ("Battery", "UPS"):
@@ -52,7 +52,8 @@ class Host:
         return discharged
 
     def temperature_c(self) -> float | None:
-        """The hottest of the processor's zones, in degrees Celsius, or of all if none is known as its own."""
+        """The hottest of the processor's zones, in degrees Celsius, or of all zones if none is known to be
+        its."""
         zones = []
         for zone in (self._root / "sys/class/thermal").glob("thermal_zone*"):
             millidegrees = _number(_read(zone / "temp"))
@@ -69,7 +70,7 @@ class Host:
 
 
 class Conditions:
-    """Measures what the owner's limits and manners ask for, and nothing else."""
+    """Measures what the owner's limits and conditions need, and nothing else."""
 
     def __init__(self, settings: AgentSettings, host: Host, meter: TrafficBudget) -> None:
         self._manners = settings.manners
@@ -77,7 +78,7 @@ class Conditions:
         self._meter = meter
 
     def count(self, transferred: int) -> None:
-        """Take in how many bytes were moved since the program began."""
+        """Record how many bytes were moved since the program began."""
         self._meter.count(transferred)
 
     @property
@@ -86,11 +87,11 @@ class Conditions:
         return self._meter.used_up
 
     def close(self) -> None:
-        """Keep what must be known after a restart."""
+        """Save what must be known after a restart."""
         self._meter.close()
 
     def read(self) -> Readings:
-        """What is so now."""
+        """The present readings."""
         manners, host = self._manners, self._host
         return Readings(
             minute=_minute() if manners.hours is not None and host.synchronised() else None,
@@ -102,7 +103,7 @@ class Conditions:
 
 
 def this_host() -> Host:
-    """The machine this program runs on, or the one that `ROOT_VARIABLE` shows."""
+    """The machine that this program runs on, or the one that `ROOT_VARIABLE` names."""
     return Host(Path(os.environ.get(ROOT_VARIABLE) or "/"))
 
 
@@ -133,9 +134,9 @@ class _Timex(ctypes.Structure):
 
 
 def kernel_clock_error_us() -> int | None:
-    """The kernel's estimate of its clock's error, in microseconds; None: it does not tell.
+    """The kernel's estimate of its clock's error, in microseconds; None: unknown.
 
-    A service that may not touch the clock (systemd's ProtectClock=) is not told either.
+    A service without access to the clock (systemd's ProtectClock=) cannot ask for it.
     """
     answer = _Timex()  # modes 0: only ask
     try:

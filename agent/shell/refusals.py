@@ -1,4 +1,4 @@
-"""What was refused, told once: whoever sends garbage must not fill the log of a device."""
+"""Log refusals, each once: garbage from the network must not fill the log of a device."""
 
 import logging
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from fedge.wire.reasons import Reason
 log = logging.getLogger("fedge.agent")
 
 AGAIN_S = 3_600.0
-"""What goes on for so long is told again."""
+"""A refusal that goes on is logged again after this time."""
 
 SOONEST_S = 60.0
-"""So long nothing is told again, whatever came meanwhile: rounds, too, may be announced in a flood."""
+"""The shortest time between two log lines of one kind, because rounds too may be announced in a flood."""
 
 
 @dataclass
 class _Told:
     when_s: float
     since: int = 0
-    """Refused without a word since then."""
+    """How many were refused without a log line since then."""
 
 
 class Refusals:
-    """Tells the first refusal of each kind of message and reason, and counts those after it."""
+    """Logs the first refusal of each kind of message and reason, and counts those after it."""
 
     def __init__(self) -> None:
         self._told: dict[tuple[str, Reason], _Told] = {}
 
     def tell(self, topic: str, kind: str, error: ProtocolError, now_s: float) -> None:
-        """A message of this kind was refused on `topic`."""
+        """Record that a message of this kind was refused on `topic`."""
         told = self._told.get((kind, error.reason))
         if told is not None and now_s < told.when_s + AGAIN_S:
             told.since += 1
@@ -39,7 +39,7 @@ class Refusals:
         log.warning("ignored a message on %s: %s%s", topic, error, more)
 
     def begin_anew(self, now_s: float) -> None:
-        """Something authentic came: what is refused from here on is told again, but not twice in a minute."""
+        """Record an authentic message: later refusals are logged again, but not twice in a minute."""
         over = {key: told for key, told in self._told.items() if now_s >= told.when_s + SOONEST_S}
         silent = sum(told.since for told in over.values())
         if silent:

@@ -1,4 +1,4 @@
-"""Where the state lies that a command is about: where the agent that takes part has it."""
+"""Find the state directory that a command should use: that of the agent."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from fedge.deployment import variables
 STATES = Path("/var/lib/fedge-agent")
 """The parent of the folders that systemd makes for the services (StateDirectory)."""
 FOLDERS = {"FEDGE_AGENT_STATE__FOLDER": ""}
-"""What the unit sets, relative to the service's folder."""
+"""The folders that the unit sets, relative to the service's folder."""
 
 
 def load(config: Path, environment: Mapping[str, str] = os.environ) -> AgentSettings:
-    """The configuration; that of an installed agent with the state folder of its service.
+    """The configuration; for an installed agent with the state folder of its service.
 
     Raises:
         ConfigError: it cannot be read, or a value is wrong.

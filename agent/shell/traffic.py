@@ -1,4 +1,4 @@
-"""How many bytes a device moved today, over restarts, without a write to the SD card for every message."""
+"""Count the bytes that a device moves in a day, over restarts, without a write to disk for every message."""
 
 import logging
 from collections.abc import Callable
@@ -9,32 +9,33 @@ from fedge.errors import DamagedState, StateError
 log = logging.getLogger("fedge.agent")
 
 PARTS = 64
-"""A day's budget is written down in so many parts, so a day costs so many writes and not one a message."""
+"""A day's budget is saved in this many parts, so a day costs this many writes and not one for each
+message."""
 DAY_S, HOUR_S = 86_400.0, 3_600.0
 HOURS = "+"
-"""Between the date and how many hours the program has run on it: 2026-05-01+7."""
+"""Separates the date from the hours that the program has run on it: 2026-05-01+7."""
 
 
 class Notebook(Protocol):
-    """Where the day's bytes are written down durably."""
+    """Stores the day's bytes durably."""
 
     def moved(self) -> tuple[str, int]:
-        """The day, and its bytes; an empty day and 0 if nothing is written."""
+        """The day and its bytes; an empty day and 0 if nothing is stored."""
 
     def save_moved(self, day: str, count: int) -> None:
-        """Write them down."""
+        """Store them."""
 
 
 class TrafficBudget:
     """Counts against a day's budget.
 
-    A part of the budget is written down before it is used up: a device that loses its power has counted too
-    much by a part, and never too little. A day is over when a synchronised clock shows another date; where no
-    clock is synchronised, when the program has run for 24 hours since it began, in all its lives together.
+    A part of the budget is saved before it is used. So a device that loses its power has counted at most one
+    part too much, and never too little. A day ends when a synchronised clock shows another date. While the
+    clock is not synchronised, it ends after the program has run for 24 hours, over all its restarts.
 
     Args:
-        notebook: where the count is kept.
-        budget: bytes a day; None: they are counted, but not written down.
+        notebook: stores the count.
+        budget: bytes a day; None: they are counted, but not saved.
         today: the date by a synchronised clock; None: there is none.
         now_s: monotonic seconds.
     """
@@ -55,16 +56,16 @@ class TrafficBudget:
         """`spent`: bytes moved today."""
         self._day, _, hours = text.partition(HOURS)
         self._hours = int(hours) if hours.isdecimal() else 0
-        """How long the program has run on this day, as it is written down."""
+        """How long the program has run on this day, as saved."""
         self._written = self.spent
         self._transferred = 0
         self._begun_s = now_s() - self._hours * HOUR_S
 
     def count(self, transferred: int) -> None:
-        """Take in how many bytes were moved since the program began.
+        """Record how many bytes were moved since the program began.
 
         Raises:
-            DamagedState: the notebook is not what was written. A disk that is full raises nothing.
+            DamagedState: the notebook is damaged. A full disk raises nothing.
         """
         if self._part is None:
             return
@@ -82,7 +83,7 @@ class TrafficBudget:
         return self._budget is not None and self.spent >= self._budget
 
     def close(self) -> None:
-        """Write down the count as it is, and not the part that was set aside."""
+        """Save the exact count, instead of the part that was reserved."""
         if self._part is not None and self.spent != self._written:
             self._write(self.spent)
 

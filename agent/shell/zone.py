@@ -1,6 +1,6 @@
-"""The device's time zone, by which the hours of `[manners]` and the end of a day go.
+"""The device's time zone, for the hours of `[manners]` and the end of a day.
 
-The C library takes a name that it does not know for UTC, without a word.
+The C library silently uses UTC for a name that it does not know.
 """
 
 import os
@@ -14,15 +14,15 @@ from fedge.errors import ConfigError
 
 LOCALTIME = Path("/etc/localtime")
 _RULE = re.compile(r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d{1,2}(:\d\d){0,2}(\D.*)?", re.ASCII)
-"""A zone by its rule, as POSIX has it: CET-1CEST,M3.5.0,M10.5.0/3."""
+"""A zone by its POSIX rule: CET-1CEST,M3.5.0,M10.5.0/3."""
 _UNIVERSAL = frozenset({"", "UTC", "GMT", "UCT", "Zulu", "Universal"})
 
 
 def check_zone(environment: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> None:
-    """See to it that the time zone is one.
+    """Make sure that the time zone exists.
 
     Raises:
-        ConfigError: `TZ`, or without it /etc/localtime, names no zone: hours would be those of UTC.
+        ConfigError: `TZ`, or without it /etc/localtime, names no zone: hours would be in UTC.
     """
     name = environment.get("TZ")
     if name is None:
@@ -48,7 +48,7 @@ def _is_zone(name: str) -> bool:
 
 
 def local_zone(environment: Mapping[str, str] = os.environ, localtime: Path = LOCALTIME) -> str:
-    """What the zone is called, and the time that it is there: `Europe/Berlin, now 21:31 +0100`."""
+    """The name of the zone, and the time there: `Europe/Berlin, now 21:31 +0100`."""
     name = environment.get("TZ", "").removeprefix(":")
     if not name and localtime.is_symlink():
         _, _, name = str(localtime.readlink()).partition("zoneinfo/")

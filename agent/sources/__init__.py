@@ -1,4 +1,4 @@
-"""Where a device's samples come from: each source reads, checks, and knows when nothing has changed."""
+"""The sources of a device's samples: each reads, checks, and can tell whether the data have changed."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ __all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "ope
 
 
 def open_source(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
-    """The source that `[data]` describes, without what its owner excludes."""
+    """The source that `[data]` describes, without the values that its owner excludes."""
     return excluding(_open(data), data)
 
 
@@ -39,5 +39,5 @@ def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
 
 
 def open_sources(settings: AgentSettings) -> Mapping[str, Source]:
-    """All that this device's owner offers, by name."""
+    """All sources that this device's owner offers, by name."""
     return {name: open_source(data) for name, data in settings.offered.items()}

@@ -1,4 +1,4 @@
-"""Samples from arrays, wherever they came from: the checks that archives and functions share."""
+"""Samples from arrays: the checks that archives and functions share."""
 
 from typing import Any
 
@@ -26,13 +26,13 @@ def samples_from_arrays(
     """Check arrays that belong together.
 
     Args:
-        name: the source, which error messages begin with.
+        name: the source, as error messages name it.
         X: numbers of shape (n, d); NaN, None or masked where missing.
         y: labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t). May be missing too.
         series: text or integers of shape (n,); None: all rows are one recording.
         features: names of the d columns, all different.
-        newest: so many of the last rows are used; None: all.
-        exact: whether what float32 takes away is kept of all columns, and not only where it may matter.
+        newest: how many of the last rows are used; None: all.
+        exact: whether the rounding of float32 is kept for all columns, and not only where it may matter.
 
     Raises:
         DataError: a wrong shape, kind or length; names the array.
@@ -72,7 +72,7 @@ def samples_from_arrays(
 
 
 def _earlier(series: NDArray[Any] | None, first: int, n: int) -> Earlier:
-    """What the rows before the first one that is used are of."""
+    """The rows before the first one that is used, by recording."""
     found = np.zeros(n, dtype=np.int64) if series is None else series
     gone, at, rows = np.unique(found[:first], return_index=True, return_counts=True)
     used, numbers = np.unique(found[first:], return_inverse=True)
@@ -98,7 +98,7 @@ def _numbers(name: str, value: Any) -> NDArray[Any]:
 
 
 def _answers(name: str, value: Any) -> Plain:
-    """Labels or targets, and where they are missing; in numbers that can say so themselves it is NaN."""
+    """Labels or targets, and where they are missing; in numbers NaN marks that."""
     y = plain(name, "y", value)
     data = _text(name, "y", y.data)
     if data.dtype.kind not in "fiubU" or not (

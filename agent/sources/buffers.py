@@ -1,4 +1,4 @@
-"""Rows that are collected block by block, and forgotten again where only the newest are wanted."""
+"""Rows that are collected block by block; older ones are dropped where only the newest are wanted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 GROWTH = 1.25
-"""How much room there is after more was made, times what is needed."""
+"""After growing, the room is this many times what is needed."""
 INTERNED = 4_096
-"""Different texts of a column of which each is kept once: labels are few."""
+"""How many different texts of a column are stored once each: labels are few."""
 
 
 class Buffer:
-    """An array that grows at its end; what was handed out of it never changes.
+    """An array that grows at its end; views of it that were returned never change.
 
     Args:
-        dtype: of its values.
+        dtype: the type of its values.
         width: columns; None: it is of shape (n,).
     """
 

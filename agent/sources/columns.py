@@ -1,4 +1,4 @@
-"""The columns of a table, collected block by block: numbers, and the texts that are asked for."""
+"""The columns of a table, collected block by block: numbers, and the requested texts."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,16 +26,16 @@ MISSING = frozenset(
 
 
 class Absence:
-    """What means "no reading" in the cells of a file.
+    """The texts that mean "no reading" in the cells of a file.
 
     Args:
-        values: further texts, compared in any case. Numbers among them are no matter of a file: they are
-            made missing values in every source, and counted, by `agent.sources.exclusions`.
+        values: further texts, compared in any case. `agent.sources.exclusions` handles the numbers among
+            them: it makes them missing values in every source, and counts them.
     """
 
     def __init__(self, values: Sequence[float | str] = ()) -> None:
         self.texts = frozenset(value.strip().lower() for value in values if isinstance(value, str))
-        """Beside those that always do."""
+        """The texts besides those that always do."""
         self._words = MISSING | self.texts
 
     def is_missing(self, cell: str) -> bool:
@@ -50,7 +50,7 @@ WHAT = (
     public("not a number; write decimals with a point"),
     public("infinite, or too large for a float32"),
 )
-"""What a cell is, by these numbers; 0: there is nothing wrong with it."""
+"""The kinds of cells, by these numbers; 0: nothing is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Unreadable:
 class Columns:
     """The columns of one table, as far as it has been read.
 
-    A name that stands twice is kept once, at its first place.
+    A name that occurs twice is kept once, at its first place.
     """
 
     header: Header
@@ -82,13 +82,13 @@ class Columns:
     """The column that names a row's recording; None: the file is one."""
     time: str | None
     key: str | None
-    """A column that says what is measured in the row, where that stands in the rows."""
+    """A column that says what is measured in the row, if there is one."""
     keys: set[str] = field(default_factory=set)
     """What stands in it."""
     last: Last = NONE_YET
     """The time of the row before the first one."""
     exact: bool = False
-    """Whether what float32 takes away is kept of all columns."""
+    """Whether the rounding of float32 is kept for all columns."""
 
     def __post_init__(self) -> None:
         names = self.header.names
@@ -100,7 +100,7 @@ class Columns:
             for j, name in reversed(list(enumerate(names)))
             if names.index(name) != j
         }
-        """Names that stand twice, and their first two places."""
+        """Names that occur twice, and their first two places."""
         self.texts = {name: Texts() for name in self.names if name in self.texts_of}
         self.rows = 0
         """Those that are kept."""
@@ -110,14 +110,14 @@ class Columns:
         """Where the first of them begin, at most `COMPARED`."""
         self.forgotten = Forgotten()
         self.gone = Gone()
-        """Of those that were older than some days; who forgets them counts them."""
+        """How many rows were dropped for being too old; whoever drops them counts them."""
         self._X = Buffer(np.float32, len(self.kept))
         self._rest = Remainders(len(self.kept), all_of_them=self.exact)
         self._faults = Buffer(np.uint8, len(self.kept))
-        """Of each cell its place in `WHAT`."""
+        """For each cell its place in `WHAT`."""
         self._lines = Buffer(np.int64)
         self.times = Times(self.last)
-        """Of the rows, where there is a column of times."""
+        """The times of the rows, if there is a column of times."""
 
     def take(self, block: Sequence[Row]) -> None:
         """More rows; text takes 15 times the memory of the numbers that it stands for."""
@@ -171,7 +171,7 @@ class Columns:
         self.rows = len(rows)
 
     def _count(self, gone: NDArray[np.intp], times: NDArray[np.float64] | None) -> None:
-        """Rows are forgotten; of a table that lacks the column of recordings it is not known which ones."""
+        """Rows are dropped; in a table without the column of recordings it is unknown whose they were."""
         when = np.zeros(len(gone)) if times is None else times[gone]
         lines = self.lines[gone]
         if self.series is None:
@@ -188,7 +188,8 @@ class Columns:
         return self._X.array
 
     def rest(self, name: str) -> NDArray[np.float64] | None:
-        """Shape (n,): what float32 has taken away of a column; None: it does for that, or there is none."""
+        """Shape (n,): the rounding of a column to float32; None: float32 is enough, or there is no such
+        column."""
         return self._rest.column(self.names.index(name)) if name in self.names else None
 
     @property

@@ -16,7 +16,7 @@ class Torn:
     row: int
     """The first that shows it."""
     cells: str
-    """As they stand there: `20,5`."""
+    """The cells as they are in the file: `20,5`."""
     as_two: str
     as_one: str
     remedy: str
@@ -25,8 +25,8 @@ class Torn:
 def torn(samples: Samples) -> Torn | None:
     """Whether a file separated by commas may hold numbers with decimal commas instead.
 
-    It may where a named column holds nothing but whole numbers, and the next one has no name and nothing but
-    whole numbers without a sign; None: nothing speaks for it.
+    That is possible if a named column holds only whole numbers, and the next column has no name and only
+    whole numbers without a sign. None: nothing suggests it.
     """
     names = samples.columns or ()
     if "" not in names[1:] or not any(told.endswith("separated by commas") for told in samples.reading):

@@ -1,4 +1,4 @@
-"""What a file holds, read block by block: it is never in memory as a whole."""
+"""The content of a file, read block by block: it is never in memory as a whole."""
 
 import io
 import os
@@ -19,7 +19,7 @@ BLOCK = 1 << 16
 
 
 class Content:
-    """The complete lines of one file that is open; of one that does not grow, all of it.
+    """The complete lines of one open file; all of it, if the file does not grow.
 
     Args:
         file: for messages.
@@ -33,9 +33,9 @@ class Content:
         self._piped = None if S_ISREG(stat.st_mode) else stream.readall()
         size = stat.st_size if self._piped is None else len(self._piped)
         self.state = stat.st_dev, stat.st_ino, size, stat.st_mtime_ns
-        """Another whenever it may have changed."""
+        """A value that differs whenever the file may have changed."""
         self.end = self._last_end(size) if growing else size
-        """So many bytes are read."""
+        """The number of bytes that are read."""
         self.waits = self.end < size
         """Whether there is a last line without its end."""
         refuse_foreign(file, self.piece(0, 4_096), self.piece(max(0, size - BLOCK), BLOCK))
@@ -51,7 +51,8 @@ class Content:
         return self.piece(0, min(count, self.end))
 
     def text(self, start: int = 0) -> Iterator[str]:
-        """The lines from a byte on that begins one, with their ends; what is not UTF-8 as surrogates.
+        """The lines from a byte on that begins one, with their ends; bytes that are not UTF-8 become
+        surrogates.
 
         Raises:
             DataError: the file is cut while it is read.
@@ -70,7 +71,7 @@ class Content:
         return checksum, quotes
 
     def _last_end(self, size: int) -> int:
-        """Behind the last complete line."""
+        """The position behind the last complete line."""
         while size > 0:
             start = max(0, size - BLOCK)
             block = self.piece(start, size - start)

@@ -1,8 +1,8 @@
-"""What an owner's function hands over, as plain NumPy arrays, and where in them values are missing.
+"""Convert what an owner's function returns into plain NumPy arrays, with the places of missing values.
 
-`numpy.asarray` takes almost anything, and forgets what it cannot express: the mask of a masked array, the
-unit of a quantity, that an object was no number. So it is asked only for what it keeps; the rest is converted
-here, or refused.
+`numpy.asarray` accepts almost anything, and drops what it cannot express: the mask of a masked array, the
+unit of a quantity, the fact that an object was no number. So it is used only for types that it keeps whole.
+The rest is converted here, or refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from fedge.data.disclosure import Known, public
 from fedge.errors import DataError
 
 FAITHFUL = (np.ndarray, np.memmap, np.matrix, np.ma.MaskedArray)
-"""Kinds of arrays that are nothing but their numbers and a mask. Others of NumPy's family carry units."""
+"""Kinds of arrays that are only numbers and a mask. Other subclasses of NumPy's arrays carry units."""
 NUMBERS = (bool, int, float, np.number, np.bool_, Decimal, Fraction)
 
 
@@ -29,7 +29,7 @@ class Plain:
 
     data: NDArray[Any]
     missing: NDArray[np.bool_]
-    """Of the same shape. What `data` has there means nothing."""
+    """Of the same shape. The entries of `data` there have no meaning."""
 
     def filled(self) -> NDArray[Any]:
         """With NaN where a value is missing, if any is."""
@@ -45,15 +45,15 @@ class _Refused(Exception):  # noqa: N818 (it becomes a DataError, with the array
 
 
 def plain(source: str, key: str, value: Any) -> Plain:
-    """An object of the owner's as an array.
+    """An object from the owner's function as an array.
 
     Args:
-        source: the source, which error messages begin with.
+        source: the source, as error messages name it.
         key: which of its arrays this is: X, y, series or features.
         value: an array, a table, or sequences of numbers or of text.
 
     Raises:
-        DataError: it is no array, or would not mean the same as one.
+        DataError: it is no array, or would lose its meaning as one.
     """
     told = public("{key} cannot be converted to an array that means the same", key=Known(key))
     try:
@@ -89,7 +89,7 @@ def _plain(value: Any) -> Plain:
 
 
 def _check_units(value: Any, holder: Any) -> None:
-    """Refuse a quantity: the number alone would be taken for whatever unit the other devices use."""
+    """Refuse a quantity: the number alone would count as being in the unit of the other devices."""
     if any(getattr(holder, name, None) is not None for name in ("unit", "units")):
         raise _Refused(
             f"is a {type(value).__name__} with a unit; convert it to the unit that all devices use, "
@@ -117,7 +117,7 @@ def _sequence(value: Sequence[Any]) -> Plain:
 
 
 def _kinds(value: Iterable[Any]) -> set[type]:
-    """The types of what is in sequences, at any depth."""
+    """The types of the elements of sequences, at any depth."""
     kinds = set(map(type, value))
     nested = {kind for kind in kinds if issubclass(kind, list | tuple)}
     if nested:

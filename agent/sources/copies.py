@@ -1,7 +1,7 @@
 """Files of a folder that are copies of each other, as programs that synchronise folders make them.
 
-`data.csv` and `data (conflicted copy).csv` hold the same rows up to where they parted: all of those would
-count twice, and rows that are held out in one would be trained on in the other.
+`data.csv` and `data (conflicted copy).csv` hold the same rows up to the conflict. These would count twice,
+and rows that are held out in one file would be trained on in the other.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 COMPARED = 100
-"""So many rows of two files are compared, from the first on."""
+"""How many rows of two files are compared, from the first on."""
 DIFFERENT = 5
-"""So many different ones must be among them: sensors that stand still write the same row again."""
+"""How many different rows must be among them: an idle sensor repeats the same row."""
 
 Beginning = tuple[str, tuple[str, ...], tuple[bytes, ...]]
-"""A file's name, its columns, and its first rows as they stand there."""
+"""A file's name, its columns, and the text of its first rows."""
 
 
 def copies(beginnings: Sequence[Beginning]) -> tuple[str, str] | None:
@@ -47,10 +47,10 @@ def beginning(file: Path, columns: Sequence[str], wanted: Sequence[int]) -> Begi
 
 
 def refuse_copies(beginnings: Sequence[Beginning]) -> None:
-    """See to it that no two files begin alike.
+    """Make sure that no two files begin alike.
 
     Raises:
-        DataError: two do; names both.
+        DataError: two do; the text names both.
     """
     if len(beginnings) > 1 and (found := copies(beginnings)) is not None:
         raise DataError(

@@ -21,11 +21,11 @@ from fedge.errors import DataError
 
 @dataclass
 class _Memory:
-    """What was read the time before, to go on from there."""
+    """The result of the last reading, to go on from."""
 
     parsed: dict[Path, Parsing] = field(default_factory=dict)
     samples: Samples | None = None
-    """Of it; None: it could not be used."""
+    """The table from it; None: it could not be used."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class CsvSource:
     """Text in UTF-8: CSV with a header line, as RFC 4180 has it or in another dialect; or without a header,
     and with `columns`; or JSON lines.
 
-    Columns are told apart by their names. A column of text is no error unless the task asks for it, nor is
-    one that only some files have, or whose name stands twice. A line that cannot be read is left out.
+    Columns are identified by their names. A column of text is no error unless the task asks for it. Neither
+    is a column that only some files have, or whose name occurs twice. A line that cannot be read is left out.
     An empty line is no row; where there is only one column, "" is a row whose value is missing.
 
-    A source remembers what it has read: of a file that has only grown only what is new is parsed.
+    A source remembers what it has read: if a file has only grown, only the new part is parsed.
     """
 
     path: Path
@@ -47,19 +47,19 @@ class CsvSource:
     series: str | None = None
     """The column naming the recording a row belongs to; None: each file is one."""
     columns: tuple[str, ...] | None = None
-    """Names of the columns, in order, of files without a header; one that repeats these names is no row."""
+    """Names of the columns, in order, for files without a header; a line that repeats them is no row."""
     growing: bool = True
     """Whether a last line without its end is still being written, and waits."""
     said: Said = NOTHING
-    """How the files are written, as far as their owner says it."""
+    """How the files are written, as far as their owner has set it."""
     newest: Newest | None = None
     """Which rows are used; None: all."""
     files: str | None = None
     """A pattern of names of the folder's files, which are read instead of its *.csv; see `rotation`."""
     exact: bool = False
-    """Whether what float32 takes away of numbers is kept of all columns, and not only where it may matter."""
+    """Whether the rounding of float32 is kept for all columns, and not only where it may matter."""
     clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
-    """What the device's clock says, in seconds since 1970."""
+    """The time by the device's clock, in seconds since 1970."""
     _memory: _Memory = field(default_factory=_Memory, init=False, compare=False, repr=False)
 
     def fingerprint(self) -> Hashable:
@@ -71,11 +71,11 @@ class CsvSource:
         return tuple((file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
 
     def read(self) -> Samples:
-        """Read all files. A file without a row as yet adds nothing, as long as another has some.
+        """Read all files. A file without rows adds nothing, as long as another has some.
 
         Raises:
-            DataError: no file, none that is text, no rows, too many lines that cannot be read, or a form that
-                can be understood in two ways; names the file, the line and what to do.
+            DataError: no file, no text file, no rows, too many lines that cannot be read, or a form that can
+                be understood in two ways; the text names the file, the line and what to do.
         """
         files = list_files(self.path, self.files)
         before, samples = self._memory.parsed, self._memory.samples
@@ -93,7 +93,7 @@ class CsvSource:
         return samples
 
     def names(self) -> frozenset[str]:
-        """What stands in the first file's first line.
+        """The cells of the first file's first line.
 
         Raises:
             DataError: no file, none that is text, or the separator cannot be told.
@@ -110,7 +110,7 @@ class CsvSource:
     def _parse(self, files: Sequence[Path], before: dict[Path, Parsing]) -> tuple[list[Parsing], bool]:
         """All files as they are now, and whether anything is new.
 
-        Where rows were forgotten that may be among the newest now, for others are gone, all is read anew.
+        If rows that were dropped may be among the newest now, because others are gone, all is read anew.
         """
         parsed: list[Parsing] = []
         changed = before.keys() != set(files)
@@ -202,12 +202,12 @@ class CsvSource:
 
 
 def _forgotten(parsed: Mapping[Path, Parsing]) -> bool:
-    """Whether not all rows that were read are there still."""
+    """Whether some rows that were read are gone."""
     return any(columns.seen > columns.rows for columns in rows_of(parsed.values()))
 
 
 def _told_of_all(parsed: list[Parsing]) -> tuple[str, ...]:
-    """What was found out of files, each sentence once, with the files that it is about if not all."""
+    """How files were understood: each sentence once, with its files unless it applies to all."""
     files: dict[str, list[str]] = {}
     for file in parsed:
         for sentence in file.reading:

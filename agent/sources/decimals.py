@@ -1,8 +1,8 @@
-"""How numbers are written in a file: which sign stands before the fraction, and which between thousands.
+"""How numbers are written in a file: the decimal sign, and the sign between thousands.
 
-"1,234" is 1.234 or 1234, and nothing in the cell says which. Another cell may: "0,5" can only be a
-fraction, "1.234,5" only one with thousands. What no cell proves is not decided here: the column cannot be
-used until the owner says it.
+"1,234" is 1.234 or 1234, and the cell does not say which. Another cell may: "0,5" can only be a fraction, and
+"1.234,5" only a fraction with thousands. If no cell proves it, this module does not guess: the column cannot
+be used until the owner sets it.
 """
 
 import re
@@ -76,14 +76,14 @@ class Style:
 
 @dataclass
 class Evidence:
-    """What the cells of one column say: the line of the first cell that proves something."""
+    """The evidence in one column: the line of the first cell that proves something."""
 
     fraction: dict[str, int] = field(default_factory=dict)
-    """By sign: it can only stand before a fraction."""
+    """By sign: here it can only be the decimal sign."""
     groups: dict[str, int] = field(default_factory=dict)
-    """By sign: it can only stand between thousands."""
+    """By sign: here it can only separate thousands."""
     either: dict[str, int] = field(default_factory=dict)
-    """By sign: it may be the one or the other."""
+    """By sign: here it can be either."""
 
     def take(self, cells: Sequence[str], lines: Sequence[int]) -> None:
         """Look at more cells of the column."""
@@ -105,7 +105,7 @@ class Evidence:
                 self.groups.setdefault(OTHER[sign], line)
 
     def proves(self, sign: str) -> int:
-        """The line of a cell by which this sign is the decimal one; 0: none."""
+        """The line of a cell which proves that this is the decimal sign; 0: none."""
         return self.fraction.get(sign, 0) or self.groups.get(OTHER[sign], 0)
 
 
@@ -120,17 +120,17 @@ class Undecided:
 
 @dataclass(frozen=True)
 class Decision:
-    """The styles of a file's columns by their place in the header, and why."""
+    """The styles of a file's columns by their place in the header, and the reasons."""
 
     styles: Mapping[int, Style]
     undecided: Mapping[int, Undecided]
     reading: tuple[str, ...]
     default: Style = Style()
-    """Of columns without evidence."""
+    """The style of columns without evidence."""
 
 
 def said_style(said: Said) -> Style | None:
-    """What the owner has said, if it is enough."""
+    """The style that the owner has set, if that is enough."""
     if said.decimal is not None:
         return Style(said.decimal, said.thousands if said.thousands is not None else OTHER[said.decimal])
     if said.thousands in OTHER:
@@ -144,8 +144,8 @@ def decide(names: Sequence[str], found: Mapping[int, Evidence], said: Said, sepa
     Args:
         names: the header.
         found: the evidence of each column, by its place in the header.
-        said: has no decimal sign.
-        separator: between cells: beside commas a point has always been a decimal point.
+        said: the owner's settings, without a decimal sign.
+        separator: between cells; if it is a comma, a point is the decimal sign.
     """
     by = {sign: [j for j, evidence in found.items() if evidence.proves(sign)] for sign in ",."}
     proven = [sign for sign in ",." if by[sign]]

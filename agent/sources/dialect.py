@@ -1,4 +1,4 @@
-"""The form of one CSV file: said by its owner, or by the file itself, or found out from its first lines."""
+"""The form of one CSV file: set by its owner, given by the file, or found out from its first lines."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 LINES, BYTES = 200, 1 << 16
-"""So much of a file is looked at."""
+"""How many lines of a file are examined."""
 HEAD = BYTES + 1
-"""So many bytes tell that, and whether there are more."""
+"""How many bytes are read for that."""
 SEPARATORS = ",;\t|"
 _COMMAS = ("separated by commas",)
 MISFITS = 0.1
@@ -39,7 +39,7 @@ class Dialect:
     header: tuple[int, tuple[str, ...]] | None = None
     """Line and names of a header that stands in a comment."""
     decimal: str | None = None
-    """The decimal sign, where the owner or the file says it."""
+    """The decimal sign, if the owner or the file gives it."""
     units: bool = False
     """Whether the line below the header holds units."""
     reading: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ def detect(file: Path, head: bytes, said: Said, columns: tuple[str, ...] | None)
     Args:
         file: for messages.
         head: the first `HEAD` bytes of the file.
-        said: what its owner says, which is not looked for.
+        said: the owner's settings, which are not searched for.
         columns: the names, where there is no header.
 
     Raises:
@@ -158,7 +158,7 @@ _NO_UNITS = frozenset(
 
 
 def _comments(lines: Sequence[str], found: Preamble, said: Said) -> tuple[str | None, tuple[int, str] | None]:
-    """What comments begin with, and the last one before the header with its line."""
+    """The beginning of comments, and the last comment before the header with its line."""
     if found.form is Form.INFLUX:
         return "#", None
     comment = said.comment
@@ -178,7 +178,7 @@ def _comments(lines: Sequence[str], found: Preamble, said: Said) -> tuple[str | 
 
 
 def _is_comment(lines: Sequence[str], block: Sequence[int]) -> bool:
-    """Whether a first line with # is a comment, and not a header whose first name begins so.
+    """Whether a first line with # is a comment, and not a header whose first name begins with #.
 
     It is no comment if it has as many cells as the lines below, unless these begin with a header themselves.
     """
@@ -196,7 +196,7 @@ def _is_comment(lines: Sequence[str], block: Sequence[int]) -> bool:
 
 
 def _begins_with_names(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a word stands above nothing but numbers in some column, and a number above nothing."""
+    """Whether in some column a word is above nothing but numbers, and no number is in the line."""
     if any(map(looks_like_number, rows[0])):
         return False
     return any(

@@ -1,7 +1,7 @@
-"""What came before the rows that are used, and is forgotten: how much of each recording, and in what order.
+"""The rows before those that are used, which were dropped: how many of each recording, and in what order.
 
-A row's part in the division follows from its number in its recording (`agent.data.division`). So the rows
-that `[data] newest` has forgotten go on counting: else every row would change its number when others come.
+Whether a row is held out follows from its number in its recording (`agent.data.division`). So the rows that
+`[data] newest` has dropped still count. Otherwise every row would change its number when others come.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 First = tuple[float, int, int]
-"""What sorts rows in the order of the data: time, table, line."""
+"""The sort key of rows in the order of the data: time, table, line."""
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,25 @@ class Earlier:
     """By the number that stands in `Samples.series`."""
 
     rows: NDArray[np.int64]
-    """Shape (k,): rows of each recording that are forgotten."""
+    """Shape (k,): dropped rows of each recording."""
     place: NDArray[np.int64]
-    """Shape (k,): each recording's number in the order of appearance of all, forgotten ones too."""
+    """Shape (k,): each recording's number in the order of appearance of all, dropped ones too."""
 
 
 @dataclass(frozen=True)
 class Gone:
-    """Rows of a table that are forgotten for being older than some days."""
+    """Rows of a table that were dropped for being older than some days."""
 
     rows: int = 0
-    """Those that had a time: they count where it is asked which clock is wrong."""
+    """Those that had a time: they count when it is decided which clock is wrong."""
     ahead: int = 0
-    """Those of them whose time lay in the future."""
+    """Those whose time was in the future."""
     end_s: float = -np.inf
-    """What days were counted back from, at the latest."""
+    """The latest moment from which days were counted back."""
 
 
 class Forgotten:
-    """Rows of one table that are forgotten: of each recording how many, and where the first of them stood."""
+    """Dropped rows of one table: for each recording how many, and where the first one was."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}

@@ -1,9 +1,10 @@
 """Values that the owner declares to be no measurements: they are missing values from then on.
 
-`[data] missing_values` lists numbers and texts that loggers write where there is no reading; `[data] range`
-says between which values those of a column can be true. Numbers are looked for in columns of numbers and
-among answers that are numbers; of labels that are texts only a text says that there is none, for a class
-may be called `85`.
+`[data] missing_values` lists numbers and texts that loggers write when there is no reading. `[data] range`
+gives the range in which the values of a column can be true. Numbers are excluded in columns of numbers and
+among answers that are numbers. Among labels that are texts only texts are excluded, because a class may be
+called
+`85`.
 """
 
 from collections.abc import Hashable
@@ -21,7 +22,7 @@ from fedge.errors import DataError
 
 @dataclass(frozen=True)
 class Excluding:
-    """A source without what its owner excludes."""
+    """A source without the values that its owner excludes."""
 
     source: Source
     settings: DataSettings
@@ -40,16 +41,15 @@ class Excluding:
 
 
 def excluding(source: Source, settings: DataSettings) -> Source:
-    """The source, without what its owner excludes."""
+    """The source, without the values that its owner excludes."""
     return Excluding(source, settings) if settings.range or settings.missing_values else source
 
 
 def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = True) -> Samples:
-    """Make NaN of what the owner excludes; `samples` themselves are left as they are.
+    """Replace the values that the owner excludes by NaN, in a copy.
 
-    Numbers are compared as float32, which the data are kept in; with a range as they were read, where that is
-    known. A column without a name is called by its
-    number, counted from 0.
+    Numbers are compared as float32, in which the data are kept. A range is compared with the numbers as they
+    were read, where these are known. A column without a name is called by its number, counted from 0.
 
     Args:
         samples: as a source has read them.
@@ -94,7 +94,7 @@ def exclude(samples: Samples, settings: DataSettings, *, all_columns: bool = Tru
 
 
 def numbers(settings: DataSettings) -> tuple[float, ...]:
-    """The numbers among what stands for a missing value; texts are a matter of the source."""
+    """The numbers that stand for a missing value; the source handles texts."""
     return tuple(code for code in settings.missing_values if not isinstance(code, str))
 
 
@@ -104,7 +104,7 @@ def _excluded(
     name: str | None,
     rest: NDArray[np.float64] | None = None,
 ) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Why values are excluded, and where; a value that is excluded for two reasons stands at the first."""
+    """Why values are excluded, and where; a value with two reasons is counted under the first."""
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
         masks = [(f"{code:g}", single == np.float32(code)) for code in numbers(settings)]

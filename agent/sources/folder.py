@@ -10,18 +10,18 @@ from fedge.errors import DataError
 
 SUFFIXES = (".csv",)
 OTHERS = (".tsv", ".lvm", ".dat", ".jsonl", ".ndjson")
-"""What is read from a folder without any file of the name's first kind."""
+"""The kinds of files that are read from a folder without CSVs."""
 
 
 def list_files(path: Path, pattern: str | None = None) -> list[Path]:
-    """The file itself, or a folder's *.csv; where it has none, its files of other kinds of text.
+    """The file itself, or a folder's *.csv; without CSVs its files of other kinds of text.
 
     Args:
         path: the file or folder.
-        pattern: `[data] files`: which files of the folder instead, those of a rotated log the oldest first.
+        pattern: `[data] files`: which files of the folder instead; of a rotated log the oldest first.
 
     Raises:
-        DataError: no such file or folder, or it holds none; names what it holds instead.
+        DataError: no such file or folder, or it holds none; the text names what it holds instead.
     """
     try:
         if not path.is_dir():

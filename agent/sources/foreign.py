@@ -1,4 +1,4 @@
-"""Code that is not ours, at work on a device's data: whatever it raises is an error of the data."""
+"""Run foreign code on a device's data: whatever it raises becomes an error of the data."""
 
 import threading
 import traceback
@@ -11,18 +11,18 @@ from fedge.errors import DataError
 
 @contextmanager
 def foreign(what: str, public: Public) -> Iterator[None]:
-    """Run code of the owner's, or of a library's.
+    """Run code of the owner, or of a library.
 
-    Also what is no `Exception` ends here: a sensor's library may raise `asyncio.CancelledError`, and a
-    function `SystemExit`. Only Ctrl-C goes on, which reaches the main thread alone; elsewhere the code itself
-    has raised a `KeyboardInterrupt`.
+    Exceptions that are no `Exception` are caught too: a sensor's library may raise `asyncio.CancelledError`,
+    and a function `SystemExit`. Only Ctrl-C passes. It reaches the main thread alone; on another thread the
+    code itself has raised a `KeyboardInterrupt`.
 
     Args:
-        what: begins the message: `sensors:read`.
-        public: what others are told.
+        what: the beginning of the message: `sensors:read`.
+        public: the text for others.
 
     Raises:
-        DataError: it raised something; the text tells its kind and place, not its words.
+        DataError: it raised something; the text gives its kind and place, not its message.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def foreign(what: str, public: Public) -> Iterator[None]:
 
 
 def summary(error: BaseException) -> str:
-    """Kind and place of an exception; its text may quote samples, and stays in the chained traceback."""
+    """Kind and place of an exception; its message may quote samples, and stays in the chained traceback."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__} at {error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

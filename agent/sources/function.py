@@ -25,17 +25,17 @@ class FunctionSource:
     path: Path | None = None
     """A folder to look for the module in, after the installed packages."""
     newest: int | None = None
-    """So many of the last rows are used; None: all."""
+    """How many of the last rows are used; None: all."""
 
     def fingerprint(self) -> Hashable:
-        """Always another: nothing is known without calling the function."""
+        """Always a new value: only calling the function shows whether the data changed."""
         return object()
 
     def read(self) -> Samples:
         """Call the function.
 
         Raises:
-            DataError: it cannot be imported, raises, or returns something else; names module and function.
+            DataError: it cannot be imported, raises, or returns something else; the text names the function.
         """
         function = self._function()
         with foreign(f"{self.callable}:", public("the function that reads the data raised an exception")):

@@ -1,13 +1,13 @@
 """The first line of a CSV: the names of its columns, or values already?
 
-A line of values is told from a line of names by its numbers. Names may be numbers too: 0, 1, 2 … as pandas
-writes them, or years. So a first line is taken for names, unless one of these holds:
+Its numbers distinguish a line of values from a line of names. Names may be numbers too: 0, 1, 2 … as pandas
+writes them, or years. So a first line counts as names, unless one of these holds:
 
 * a cell is a number with a sign, a point or an exponent;
 * its whole numbers do not go up by one, or begin with another number than 0, 1 or a year;
 * a cell is a date with a time of day.
 
-Who really has such names asks for them in the task, or writes them into `[data] columns`.
+To use such names, ask for them in the task or list them in `[data] columns`.
 """
 
 import re
@@ -18,7 +18,7 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 FIRST_NAMES = frozenset({"0", "1", *map(str, range(1_900, 2_101))})
-"""What whole numbers begin with that are names: columns are counted from 0 or 1, or called by years."""
+"""The first of whole numbers that are names: columns are counted from 0 or 1, or named by years."""
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"0|[1-9][0-9]*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
@@ -46,7 +46,7 @@ def looks_like_data(cells: Sequence[str]) -> bool:
 
 
 def nameless(file: Path, line: int) -> DataError:
-    """What to say of a first line that holds values."""
+    """The message for a first line that holds values."""
     return DataError(
         f"{file}: line {line} looks like data; name the columns: `[data] columns = […]`, even if these are "
         "their names",
@@ -65,7 +65,7 @@ def is_time(cell: str) -> bool:
 
 
 def refuse_line_protocol(file: Path, line: int, text: str) -> None:
-    """Let every other line pass.
+    """Refuse a line of InfluxDB's line protocol.
 
     Raises:
         DataError: this line is InfluxDB's line protocol.
@@ -79,7 +79,7 @@ def refuse_line_protocol(file: Path, line: int, text: str) -> None:
 
 
 def is_another_header(cells: Sequence[str], header: Sequence[str]) -> bool:
-    """Whether a line among the rows names columns again, of another table that shares some with this one.
+    """Whether a line among the rows is the header of another table that shares columns with this one.
 
     >>> is_another_header(["time", "host", "free"], ["time", "host", "usage"])
     True

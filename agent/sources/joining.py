@@ -19,19 +19,19 @@ from fedge.data.disclosure import listing, public
 from fedge.errors import DataError
 
 KEYS = {"_field": "_value", "entity_id": "state"}
-"""Columns that say what another one holds in the row: InfluxDB's, Home Assistant's."""
+"""Columns of InfluxDB and Home Assistant that say what another column holds in the row."""
 TEXT = 9
-"""A column is text if it has more than so many cells that are no number for each that is one."""
+"""A column is text if it has more than this many other cells for each cell that is a number."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of one file, which has rows."""
+    """One table of one file, with rows."""
 
     file: Path
     columns: Columns
     nameless: DataError | None
-    """Set where the header looks like data."""
+    """The message to give if the header looks like data."""
 
     def at(self, line: int) -> str:
         """A line of it, for its owner."""
@@ -39,7 +39,7 @@ class Table:
 
 
 def key_of(names: Sequence[str]) -> str | None:
-    """The column that says what is measured in a row, if there is one."""
+    """The column that says what is measured in each row, if there is one."""
     return next((key for key, value in KEYS.items() if key in names and value in names), None)
 
 
@@ -55,12 +55,12 @@ def join(
 ) -> Samples:
     """All rows of the tables, at least one of which has one.
 
-    A table of which no row is kept any more, for all are too old, counts as a copy or as a sensor of the same
-    recording; what its columns are does not matter.
+    A table whose rows were all dropped as too old still counts as a copy, or as a sensor of the same
+    recording. Its columns do not matter.
 
     Raises:
-        DataError: a column that the owner's settings name is not there, or stands twice; or the files are the
-            sensors of one recording.
+        DataError: a column that the owner's settings name does not exist, or occurs twice; or the files are
+            the sensors of one recording.
     """
     _refuse_sensors(path, tables)
     firsts = {table.file: table.columns for table in reversed(tables)}
@@ -137,7 +137,7 @@ def join(
 def _earlier(
     tables: Sequence[Table], whose: Sequence[str], recordings: NDArray[np.int64], series: str | None
 ) -> Earlier:
-    """What is forgotten of recordings; `whose` has the names of those that are used, at least once each."""
+    """The dropped rows of recordings; `whose` has the names of those that are used, at least once each."""
     rows: dict[str, int] = {}
     first: dict[str, First] = {}
     for n, table in enumerate(tables):
@@ -163,7 +163,7 @@ def _stacked(tables: Sequence[Table], names: tuple[str, ...]) -> NDArray[np.floa
 
 
 def _rest(tables: Sequence[Table], name: str) -> NDArray[np.float64] | None:
-    """What float32 has taken away of a column; None: it does for it in all tables."""
+    """The rounding of a column to float32; None: float32 is enough for it in all tables."""
     found = [table.columns.rest(name) for table in tables]
     if len(found) == 1 or all(each is None for each in found):
         return found[0]
@@ -176,7 +176,7 @@ def _rest(tables: Sequence[Table], name: str) -> NDArray[np.float64] | None:
 
 
 def _answers(tables: Sequence[Table], label: str | None) -> tuple[NDArray[np.str_] | None, str]:
-    """The labels, and what they are called."""
+    """The labels, and their name in the data."""
     answer = f"column {label!r}"
     if label is None or not any(label in table.columns.names for table in tables):
         return None, answer
@@ -205,7 +205,7 @@ def _require(tables: Sequence[Table], setting: str, name: str) -> None:
 
 
 def _faults(tables: Sequence[Table], names: tuple[str, ...], series: str | None) -> dict[str, Fault]:
-    """The columns that cannot be used, whatever stands in their cells."""
+    """The columns that cannot be used, whatever their cells hold."""
     faults: dict[str, Fault] = {}
     for table in reversed(tables):
         columns = table.columns
@@ -293,7 +293,7 @@ def _unread(tables: Sequence[Table], names: tuple[str, ...]) -> dict[int, tuple[
 def _ahead(
     found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: float, gone: Sequence[Gone]
 ) -> Ahead | None:
-    """The rows whose time lies in the future; `gone`: those that are forgotten."""
+    """The rows whose time is in the future; `gone`: the dropped ones."""
     there = np.flatnonzero(times.ahead(found, now_s))
     if not len(there):
         return None
@@ -311,7 +311,7 @@ def _ahead(
 def _order(
     path: Path, tables: Sequence[Table], time: str, found: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp] | None, str]:
-    """The rows in the order of time, and what to tell of it."""
+    """The rows in the order of time, and a note about it for the owner."""
     unknown = sum(int(table.columns.times.unknown.sum()) for table in tables)
     if np.isnan(found).all():
         told = public("no cell of the column that [data] time names is a time")
@@ -324,7 +324,8 @@ def _order(
 
 
 def _refuse_sensors(path: Path, tables: Sequence[Table]) -> None:
-    """Files of Sensor Logger hold one sensor each, all at the same times: they are no further rows."""
+    """Refuse files of Sensor Logger: each holds one sensor, at the same times, so they are no further
+    rows."""
     sensors = [
         (table.columns.times.span, table.file.name)
         for table in tables

@@ -12,26 +12,26 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 MANY, SPARSE = 200, 0.05
-"""More keys than that are no columns where an object has less than this part of them: a key that holds a time
-or an id would be a column for each line."""
+"""With more keys than that, each object must have at least this share of them: otherwise keys hold times or
+ids, and there would be a column for each line."""
 
 
 class JsonTables:
     """The one table of a file of JSON lines. Its columns are the keys of all objects, in the order of
-    their first appearance; what an object lacks is a missing value.
+    their first appearance. A key that an object lacks is a missing value.
 
     Args:
         file: for messages.
         content: what it holds.
-        skip: lines at the top that are passed over.
-        texts: columns that are texts: there true and false stand as such, elsewhere as 1 and 0.
+        skip: the number of lines at the top to skip.
+        texts: columns of texts, where true and false stay as they are; elsewhere they are 1 and 0.
     """
 
     def __init__(self, file: Path, content: Content, skip: int, texts: Collection[str | None]) -> None:
         self._file = file
         self._skip, self._texts = skip, texts
         self._content, self._start, self._line = content, 0, 0
-        """What is to be read, from which byte on, and how many lines stand before it."""
+        """The content to read, the first byte, and the number of lines before it."""
         self._header: Header | None = None
         self._names: dict[str, None] = {}
         self._objects = self._filled = 0
@@ -39,11 +39,11 @@ class JsonTables:
         self.bad = 0
 
     def passed_over(self) -> tuple[str, ...]:
-        """What was no row, for the owner."""
+        """A note about lines that were no rows, for the owner."""
         return ()
 
     def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
-        """Have `blocks` give what has come since; returns whether it can."""
+        """Let `blocks` continue with the new part; return whether it can."""
         self._content, self._start = content, start
         return True
 

@@ -1,4 +1,5 @@
-"""Only the newest rows: `[data] newest`, so many rows or days. Older ones are forgotten while reading."""
+"""`[data] newest`: only the newest rows, a number of rows or of days. Older ones are dropped while
+reading."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +16,15 @@ from fedge.errors import DataError
 
 DAY_S = 86_400.0
 SLACK = 1 << 16
-"""So many rows more than twice those kept before are collected until older ones are forgotten."""
+"""Older rows are dropped when there are this many more than twice the rows that were kept before."""
 FEW_AHEAD = 0.05
-"""The part of the rows that may lie in the future, for the device's clock to be believed and not theirs."""
+"""The share of rows in the future up to which the device's clock is believed, and not theirs."""
 FEW_SO_FAR = 0.5
-"""The same while rows are read: they may be less of all rows in the end, and what is forgotten is gone."""
+"""The same while rows are read: the share may become smaller in the end, and dropped rows are gone."""
 MOST_RECORDINGS = 50_000
-"""So many recordings of which rows are forgotten are remembered by name, in some 20 MB."""
+"""How many recordings with dropped rows are remembered by name, in some 20 MB."""
 LONG_AGO_S = 1e8
-"""Seconds since 1970, until 1973: a clock that says less counts from another moment."""
+"""Seconds from 1970 to 1973: a clock with a smaller value does not count from 1970."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Newest:
 
     @classmethod
     def of(cls, said: int | str | None) -> Self | None:
-        """What `[data] newest` says: a number of rows, or `30 days`."""
+        """The setting `[data] newest`: a number of rows, or `30 days`."""
         if said is None:
             return None
         return cls(rows=said) if isinstance(said, int) else cls(days=int(said.split()[0]))
@@ -44,9 +45,9 @@ class Newest:
         """Which rows are the newest.
 
         Args:
-            filled: shape (n,), the times of rows in seconds, −∞ where there is none; rows count as they
-                stand where times are equal or none is known.
-            end_s: what days are counted back from.
+            filled: shape (n,), the times of rows in seconds, −∞ where there is none; rows keep their order
+                where times are equal or unknown.
+            end_s: the moment that days are counted back from.
         """
         if self.days is not None:
             return np.asarray(filled >= end_s - self.days * DAY_S)
@@ -60,14 +61,14 @@ def days_end(
 ) -> float:
     """The moment that days are counted back from: the newest row's time.
 
-    A few rows whose time lies in the future, for a clock was wrong, do not make all others old: then it is
-    that of the newest other row. Where they are more, the device's clock is rather the wrong one.
+    A few rows with a time in the future, because a clock was wrong, do not make all others old: then it is
+    the time of the newest other row. If they are more, the device's clock is probably the wrong one.
 
     Args:
         found: shape (n,), times in seconds since 1970; NaN or −∞ where there is none.
-        now_s: what the device's clock says.
-        gone: of each table, what is forgotten.
-        few: the part of all rows up to which those in the future are a few.
+        now_s: the time by the device's clock.
+        gone: the dropped rows of each table.
+        few: the share of all rows up to which those in the future are "a few".
     """
     known = found[np.isfinite(found)]
     wrong = times.ahead(known, now_s)
@@ -78,17 +79,17 @@ def days_end(
 
 
 class Thinning:
-    """Forgets older rows of tables every now and then, so that there are never many more than wanted."""
+    """Drops older rows of tables from time to time, so that there are never many more than wanted."""
 
     def __init__(self, newest: Newest | None, time: str | None, now_s: float) -> None:
         self._newest, self._time, self._now_s = newest, time, now_s
         self._limit = SLACK
 
     def now_and_then(self, tables: Sequence[Columns]) -> None:
-        """Forget rows if there are many more than there were after the last time.
+        """Drop rows if there are many more than after the last time.
 
-        What is forgotten is not among the newest whatever comes, for what comes only makes it older; unless
-        more than half of the rows so far lie in the future, and are few of all in the end.
+        Dropped rows can never be among the newest again, because further rows only make them older. The
+        exception: more than half of the rows so far are in the future, and are few of all rows in the end.
 
         Raises:
             DataError: there are too many recordings.
@@ -100,11 +101,11 @@ class Thinning:
         self._limit = 2 * sum(table.rows for table in tables) + SLACK
 
     def finish(self, tables: Sequence[Columns]) -> bool:
-        """Forget all rows that are not the newest.
+        """Drop all rows that are not the newest.
 
         Returns:
-            Whether rows were forgotten, at an earlier reading or in this one, that may be among the newest:
-            what lay in the future was believed then, and is not any more.
+            Whether rows that may be among the newest were dropped, at an earlier reading or in this one:
+            times in the future were believed then, and are not any more.
 
         Raises:
             DataError: days are wanted, but times do not count from 1970; or there are too many recordings.
@@ -122,7 +123,7 @@ class Thinning:
         return end_s is not None and before_s > end_s
 
     def _thin(self, tables: Sequence[Columns], newest: Newest, *, last: bool = False) -> float | None:
-        """Returns what days are counted back from; None: they are not."""
+        """Return the moment that days are counted back from; None: no days are counted."""
         if self._time is None:
             drop = sum(table.rows for table in tables) - (newest.rows or 0)
             for table in tables:
@@ -159,7 +160,7 @@ class Thinning:
         return end_s if newest.days is not None else None
 
     def _check_recordings(self, tables: Sequence[Columns]) -> None:
-        """Raise a DataError if the names of more recordings are to be remembered than there is room for."""
+        """Raise a DataError if there are more recordings to remember than there is room for."""
         named = [table for table in tables if table.series is not None]
         if sum(len(table.forgotten.rows) for table in named) <= MOST_RECORDINGS:
             return

@@ -23,9 +23,9 @@ class NpzSource:
 
     path: Path
     newest: int | None = None
-    """So many of the last rows are used; None: all."""
+    """How many of the last rows are used; None: all."""
     exact: bool = False
-    """Whether what float32 takes away of numbers is kept of all columns, and not only where it may matter."""
+    """Whether the rounding of float32 is kept for all columns, and not only where it may matter."""
 
     def fingerprint(self) -> Hashable:
         """The file's inode, size and time of change."""
@@ -39,7 +39,8 @@ class NpzSource:
         """Read the archive.
 
         Raises:
-            DataError: no archive, a damaged one, or arrays that do not belong together; names the array.
+            DataError: no archive, a damaged one, or arrays that do not belong together; the text names the
+                array.
         """
         arrays = self._load()
         if "X" not in arrays:

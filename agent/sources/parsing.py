@@ -1,4 +1,4 @@
-"""One text file as it is read: its form, how its numbers are written, its tables; and what comes later."""
+"""One text file while it is read: its form, how its numbers are written, its tables, and later additions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from agent.sources.tables import CsvTables, Header, Row, Tables
 from agent.sources.times import NONE_YET, Last
 
 BLOCK = 4_096
-"""Rows held as text at a time."""
+"""How many rows are held as text at a time."""
 Proofs = list[tuple[Header, dict[int, Evidence]]]
-"""What the cells of each table say of how its numbers are written."""
+"""For each table the evidence of how its numbers are written."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of every file."""
+    """What is the same for every file of a source."""
 
     label: str | None
     series: str | None
     columns: tuple[str, ...] | None
     said: Said
     exact: bool = False
-    """Whether what float32 takes away is kept of all columns."""
+    """Whether the rounding of float32 is kept for all columns."""
 
     def tables(self, content: Content, has_quotes: bool, dialect: Dialect) -> Tables:
         """The tables of a file."""
@@ -57,10 +57,10 @@ class Parsing:
     def __init__(self, file: Path, wanted: Wanted) -> None:
         self.file, self._wanted = file, wanted
         self.found: list[Table] = []
-        """Its tables, also those without rows as yet."""
+        """Its tables, also those without rows so far."""
         self._header: Header | None = None
         self.waits = False
-        """Whether its last line had no end when it was looked at last."""
+        """Whether its last line had no end when it was last read."""
         self._before = NONE_YET
 
     def read(self, content: Content, taken: Callable[[], None], before: Last = NONE_YET) -> None:
@@ -87,10 +87,10 @@ class Parsing:
             taken()
 
     def go_on(self, content: Content, taken: Callable[[], None]) -> bool:
-        """Read what has come since; returns whether that was possible. If not, this is of no use any more.
+        """Read the new part; return whether that was possible. If not, do not use this object any more.
 
-        It is not where the file has become another one, or what has come changes how all of it is to be
-        understood: another separator, further keys, a comma that turns out to be a decimal sign, another
+        It is not possible if the file has become another one, or if the new part changes how all of it must
+        be understood: another separator, further keys, a comma that turns out to be a decimal sign, another
         header, or the end of a quoted cell that began before.
 
         Raises:
@@ -124,7 +124,7 @@ class Parsing:
         return self.found[-1].columns.times.last if self.found else self._before
 
     def follows(self, before: Last) -> bool:
-        """Whether it would be the same behind a file whose last row has this time."""
+        """Whether the result would be the same after a file whose last row has this time."""
         return before == self._before or not any(table.columns.times.leans for table in self.found)
 
     @property
@@ -134,12 +134,12 @@ class Parsing:
 
     @property
     def first_bad(self) -> Bad | None:
-        """The first of them."""
+        """The first line that was left out."""
         return self._tables.first_bad
 
     @property
     def reading(self) -> tuple[str, ...]:
-        """How it was understood and why, for its owner."""
+        """How the file was understood, and why, for its owner."""
         told = chain(
             self.dialect.reading,
             *(decision.reading for decision, _ in zip(self.decisions, self.found, strict=False)),
@@ -175,7 +175,7 @@ class Parsing:
         return Table(self.file, columns, unnamed)
 
     def _said(self) -> Style | None:
-        """How all numbers are written, where that is no question."""
+        """How all numbers are written, if that is known without looking at them."""
         said, dialect = self._wanted.said, self.dialect
         if dialect.form is Form.JSON_LINES:
             return Style()
@@ -188,7 +188,7 @@ class Parsing:
         return None
 
     def _look(self, content: Content) -> Proofs | None:
-        """What the cells of each table say; None: it is no question."""
+        """The evidence in the cells of each table; None: none is needed."""
         if self._said() is not None:
             return None
         proofs: Proofs = []
@@ -199,7 +199,7 @@ class Parsing:
         return proofs
 
     def _decide(self, proofs: Proofs | None) -> list[Decision]:
-        """How the numbers of each table are written; for a file without a question, of all."""
+        """How the numbers of each table are written; one style for all if no evidence is needed."""
         if proofs is None:
             return [_all(self._said() or Style())]
         said, separator = self._wanted.said, self.dialect.separator

@@ -1,4 +1,4 @@
-"""What stands before the header: the forms of loggers that say more of themselves than the columns' names.
+"""Lines before the header: the formats of loggers that write more than the names of columns.
 
 Sources: Campbell Scientific, "TOA5" (LoggerNet manual, appendix B: four lines, environment, names, units,
 processing); NI, "Specification for the LabVIEW Measurement File (.lvm)"; InfluxData, "Annotated CSV"; the
@@ -16,7 +16,7 @@ SPECIAL, SPECIAL_END = "***Start_Special***", "***End_Special***"
 
 
 class Form(Enum):
-    """What a file is known as by its beginning."""
+    """The format that the beginning of a file shows."""
 
     PLAIN = auto()
     TOA5 = auto()
@@ -33,18 +33,18 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Preamble:
-    """What a file says of itself before its header."""
+    """What a file tells before its header."""
 
     form: Form = Form.PLAIN
     lines: int = 0
-    """So many lines stand before the header, or, in LabVIEW's form, before the first segment."""
+    """The number of lines before the header, or, in LabVIEW's form, before the first segment."""
     separator: str | None = None
     decimal: str | None = None
     reading: tuple[str, ...] = ()
 
 
 def read_preamble(lines: Sequence[str], skip: int) -> Preamble:
-    """Look at the first lines of a file, of which `skip` have been passed over by the owner's word."""
+    """Examine the first lines of a file, after the `skip` lines that the owner has excluded."""
     at = skip
     while at < len(lines) and not lines[at].strip():
         at += 1

@@ -1,7 +1,7 @@
 """The records of a CSV file, each with its line; one that cannot be read is left out, and only that line.
 
-A quote that is never closed, or a line that a power cut spoilt, takes lines along that are in order. So after
-a record that cannot be used, reading goes on with the line that follows its *first* one.
+A quote that is never closed, or a line that a power cut has damaged, would swallow good lines. So after a
+record that cannot be used, reading goes on with the line after its *first* line.
 """
 
 import csv
@@ -23,7 +23,7 @@ class Bad:
     line: int
     what: Public
     detail: str = ""
-    """What else its owner is told; stays here."""
+    """Further text for the owner, which stays on the device."""
 
 
 class Records:
@@ -33,8 +33,8 @@ class Records:
         lines: of the file with their ends of any kind, bytes that are not UTF-8 as surrogates.
         has_quotes: whether there is a quote among them.
         separator: between cells; a space stands for any run of spaces and tabs.
-        comment: lines that begin with it are passed over; those of InfluxDB set `annotated`.
-        skip: so many lines at the top are passed over.
+        comment: lines that begin with it are skipped; those of InfluxDB set `annotated`.
+        skip: the number of lines at the top to skip.
     """
 
     def __init__(
@@ -55,19 +55,19 @@ class Records:
             _Lines(self._next_line), delimiter=separator, strict=True, skipinitialspace=True
         )
         self.annotated = False
-        """Whether comments that stand before a table of InfluxDB's came since it was last set to False."""
+        """Whether comments before a table of InfluxDB came since this was last set to False."""
         self.names_expected = False
-        """Whether the next record holds names: one name that is not UTF-8 does not spoil the others."""
+        """Whether the next record holds names: a name that is not UTF-8 does not spoil the others."""
         self.first_bad: Bad | None = None
         self.bad = 0
         """Lines left out."""
         self.torn = False
         """Whether the lines ended within a record, so that further ones might have completed it."""
         self._skip = skip
-        """So many lines at the top are still to come, and are passed over."""
+        """How many lines at the top are still to be skipped."""
 
     def go_on(self, lines: Iterator[str], has_quotes: bool) -> None:
-        """Have more lines after those that have come to their end."""
+        """Continue with more lines after the end of the earlier ones."""
         self._text, self._has_quotes = lines, self._has_quotes or has_quotes
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
@@ -96,7 +96,7 @@ class Records:
         return self._number - len(self._taken) + 1
 
     def leave_out(self, what: Public, detail: str = "") -> None:
-        """The newest record is of no use, for what its line is: go on with the line after its first."""
+        """Reject the newest record: go on with the line after its first line."""
         self.bad += 1
         if self.first_bad is None:
             self.first_bad = Bad(self.line, what, detail)
@@ -133,7 +133,7 @@ class Records:
 
 
 class _Lines:
-    """What the reader of CSV takes; it may go on after it has come to its end, when lines were put back."""
+    """The input of the CSV reader; after its end it can continue, when lines were put back."""
 
     def __init__(self, take: Callable[[], str]) -> None:
         self._take = take

@@ -1,14 +1,15 @@
-"""What float32 takes away of the numbers of columns: kept for those that may be too fine for it.
+"""The rounding of columns to float32 ("rest"): kept for columns that may be too fine for float32.
 
-Rows are kept in float32. A column of 1.7e9 ± 100 s has 128 s between neighbours there, so what its values
-are more than their float32 is kept beside them, in float64: both together are the value as it was read.
-Whether a column is needed like that is for the task to say, which is not known while a source reads. So it is
-kept for every column until its rows have shown that float32 does.
+Rows are kept in float32. In a column of 1.7e9 ± 100 s neighbouring float32 numbers are 128 s apart. So the
+difference between the value and its float32 is kept beside it, in float64; their sum is the value as it was
+read. The task decides whether a column needs that, but the task is not known while a source reads. So the
+rest is kept for every column until its rows have shown that float32 is enough.
 
-They have where `CHUNK` rows in a row spread far: in all but one of four parts the middle half of the values
-is wider than 2⁻¹² of them, which is eight times what `fedge.data.moments.is_fine` asks for. Rows that follow
-each other spread less than all of them, so a column that changes slowly is kept rather than not; and one jump
-of a clock says nothing of the rest. Which chunks there are depends on the rows alone, not on how they came.
+They show it if `CHUNK` consecutive rows spread far: in all but one of four parts the middle half of the
+values is wider than 2⁻¹² of them, which is eight times what `fedge.data.moments.is_fine` requires.
+Consecutive rows spread less than all rows, so for a column that changes slowly the rest is kept; and one jump
+of a clock shows nothing about the rest of the rows. The chunks depend on the rows alone, not on how they
+arrived.
 """
 
 from typing import Any
@@ -21,32 +22,32 @@ from fedge.data.moments import FINE
 
 PARTS, PART = 4, 16
 CHUNK = PARTS * PART
-"""Rows that are looked at together."""
+"""Rows that are examined together."""
 MARGIN = 8.0
-"""So many times as far as float32 needs it a chunk spreads that shows enough."""
+"""A chunk shows enough if it spreads this many times as far as float32 needs."""
 BLOCK_ROWS = 4_096
-"""Rows that `remainders` takes at once."""
+"""Rows that `remainders` processes at once."""
 
 Values = NDArray[np.float64]
 
 
 class Remainders:
-    """Of the columns of one table, row by row.
+    """The rest of the columns of one table, row by row.
 
     Args:
         width: how many columns there are.
-        all_of_them: whether they are kept whatever the rows show.
+        all_of_them: whether all are kept, whatever the rows show.
     """
 
     def __init__(self, width: int, *, all_of_them: bool = False) -> None:
         self._all = all_of_them
         self._kept = list(range(width))
-        """The columns that float32 may not do for."""
+        """The columns for which float32 may not be enough."""
         self._held: dict[int, Buffer] = {}
-        """Of those of them that float32 has taken anything away of."""
+        """The rest of those columns in which float32 has rounded anything."""
         self._rows = 0
         self._open: Values = np.empty((0, width))
-        """Rows of the columns in `_kept` that are no whole chunk yet."""
+        """Rows of the columns in `_kept` that do not fill a chunk yet."""
 
     def take(self, values: Values, narrow: NDArray[np.float32]) -> None:
         """More rows: as they were read, and rounded to float32; both of shape (n, width)."""
@@ -70,7 +71,7 @@ class Remainders:
         self._rows = len(rows)
 
     def column(self, j: int) -> Values | None:
-        """Shape (n,); None: float32 does, or has taken nothing away."""
+        """Shape (n,); None: float32 is enough, or has rounded nothing."""
         return self._held[j].array if j in self._held else None
 
     def columns(self) -> dict[int, Values]:
@@ -78,7 +79,7 @@ class Remainders:
         return {j: buffer.array for j, buffer in self._held.items()}
 
     def _judge(self, values: Values) -> None:
-        """Give up the columns for which float32 does."""
+        """Drop the columns for which float32 is enough."""
         waiting = np.concatenate((self._open, values[:, self._kept]))
         whole = len(waiting) - len(waiting) % CHUNK
         enough = _spreads(waiting[:whole])
@@ -92,7 +93,7 @@ class Remainders:
 def remainders(
     rows: NDArray[Any], narrow: NDArray[np.float32], *, all_of_them: bool = False
 ) -> dict[int, Values]:
-    """Of an array of shape (n, d) that is there as a whole, and the same in float32, by column."""
+    """The rest of a complete array of shape (n, d), given with the same array in float32, by column."""
     if rows.dtype.kind == "f" and rows.dtype.itemsize <= 4:
         return {}
     found = Remainders(rows.shape[1], all_of_them=all_of_them)

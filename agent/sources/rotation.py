@@ -20,7 +20,7 @@ _DATE = re.compile(r"(.+?)[-._](\d{4}-?\d{2}-?\d{2}(?:[-_T]?\d{2}[-:_\d]*)?)")
 
 
 def log_of(file: Path) -> Path:
-    """The file that was written to before it was rotated.
+    """The name of the file before it was rotated.
 
     >>> [str(log_of(Path(name))) for name in ("logs/data.csv.2", "data.csv-20260501", "7.csv")]
     ['logs/data.csv', 'data.csv', '7.csv']
@@ -29,7 +29,7 @@ def log_of(file: Path) -> Path:
 
 
 def oldest_first(files: Iterable[Path]) -> list[Path]:
-    """Files by the names of their logs, and those of one log by age.
+    """Sort files by the names of their logs, and those of one log by age.
 
     >>> [file.name for file in oldest_first(map(Path, ["a.csv", "a.csv.1", "a.csv.10", "a.csv.2"]))]
     ['a.csv.10', 'a.csv.2', 'a.csv.1', 'a.csv']
@@ -41,7 +41,7 @@ def matching(folder: Path, inside: Iterable[Path], pattern: str) -> list[Path]:
     """The files of a folder that a pattern names, the oldest of each log first; compressed ones are not read.
 
     Raises:
-        DataError: it names none that can be read; says what is there instead.
+        DataError: it matches none that can be read; the text says what is there instead.
     """
     shown = [file for file in inside if file.is_file()]
     named = [file for file in shown if fnmatchcase(file.name, pattern)]
@@ -57,21 +57,22 @@ def matching(folder: Path, inside: Iterable[Path], pattern: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Beside:
-    """Files that lie beside those that are read, by their names."""
+    """Files beside those that are read, by their names."""
 
     others: tuple[str, ...] = ()
-    """Of a folder all others; beside a single file those of `older`."""
+    """In a folder all others; beside a single file those of `older`."""
     older: tuple[str, ...] = ()
-    """Those that may belong to the data: of the same logs, and compressed ones that `[data] files` names."""
+    """Those that may belong to the data: of the same logs, and compressed ones that `[data] files`
+    matches."""
     log: str = ""
-    """The log that the first of `older` is of."""
+    """The log of the first file in `older`."""
 
 
 NOTHING_BESIDE = Beside()
 
 
 def beside(path: Path, read: Iterable[Path], pattern: str | None) -> Beside:
-    """Look for what is not read; nothing where the folder cannot be listed, as who reads it next is told."""
+    """Find the files that are not read; none if the folder cannot be listed, which the next read reports."""
     taken = set(read)
     logs = {log_of(file) for file in taken}
     try:
@@ -97,7 +98,7 @@ def _unpacked(file: Path) -> Path:
 
 
 def _age(file: Path) -> tuple[str, int, int, str]:
-    """Of which log a file is; then what sorts files of one log by age."""
+    """The log of a file, then the sort key of its age."""
     name = _unpacked(file).name
     if found := _NUMBER.fullmatch(name):
         return found[1], 0, -int(found[2]), ""

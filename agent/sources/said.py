@@ -1,4 +1,4 @@
-"""What an owner says of how files are written; what is not said is found out from each file."""
+"""The owner's settings about the form of files; what is not set is found out from each file."""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +7,7 @@ from agent.settings.sources import CsvSettings
 
 @dataclass(frozen=True)
 class Said:
-    """The keys of `[data]` about the form of files; None: look into the file."""
+    """The keys of `[data]` about the form of files; None: find out from the file."""
 
     separator: str | None = None
     """Between cells, one character; a space stands for any run of spaces and tabs."""
@@ -18,7 +18,7 @@ class Said:
     skip: int = 0
     """Lines at the top of each file that are neither header nor rows."""
     comment: str | None = None
-    """What lines begin with that are no rows."""
+    """The beginning of lines that are no rows."""
     units_row: bool | None = None
     """Whether the line below the header holds units."""
     missing_values: tuple[float | str, ...] = ()
@@ -30,8 +30,8 @@ class Said:
 
     @classmethod
     def of(cls, settings: CsvSettings) -> "Said":
-        """What `[data]` says, but for numbers that mean "no reading": `agent.sources.exclusions` takes and
-        counts them, of all sources alike."""
+        """The settings of `[data]`, except numbers that mean "no reading": `agent.sources.exclusions` handles
+        and counts these for all sources."""
         return cls(
             separator=settings.separator,
             decimal=settings.decimal,
@@ -45,9 +45,9 @@ class Said:
         )
 
     def row_by_row(self) -> "Said":
-        """The same, where rows are counted: none is left out, and none changes its place."""
+        """The same for a file whose rows are counted: no row is left out or moved."""
         return replace(self, time=None, max_bad=0.0)
 
 
 NOTHING = Said()
-"""Nothing is said: files tell."""
+"""Nothing is set: everything is found out from the files."""

@@ -1,8 +1,8 @@
-"""What a source hands over: rows as they stand in the data, before any task has chosen among them.
+"""The samples that a source returns: rows as they are in the data, before a task selects from them.
 
-Error messages about data name places, never values. They have two texts: the full one names files and
-columns, and stays here; what travels to the aggregator when a device declines is `public`, see
-fedge.data.disclosure.
+Error messages about data name places, never values. They have two texts. The full one names files and
+columns, and stays on the device. The other one, `public`, goes to the aggregator when a device declines
+(`fedge.data.disclosure`).
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -24,13 +24,13 @@ class Fault:
     """Why a column cannot be used."""
 
     text: str
-    """Names the file, the place in it, and the column."""
+    """The text, with the file, the place in it, and the column."""
     place: Public
-    """Where it is, as others are told."""
+    """The place, as others are told."""
     what: Public
-    """What is wrong there, as others are told. Of the column they are told the task's name."""
+    """What is wrong there, as others are told. They get the task's name of the column."""
     is_text: bool = False
-    """Whether the column is text altogether, so that nobody can have meant it to be numbers."""
+    """Whether the whole column is text, so that it cannot be meant as numbers."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Unread:
 
     count: int
     rows: int
-    """Of all rows."""
+    """The number of all rows."""
     first: Fault
     row: int
     """The row of the first, in the order of the data."""
@@ -51,9 +51,9 @@ class LeftOut:
 
     lines: int
     of: int
-    """So many lines there are with them."""
+    """The number of lines, including these."""
     text: str
-    """How many, and where the first one is; stays here."""
+    """How many, and where the first one is; this text stays on the device."""
     public: Public
     """The same, as others may be told."""
 
@@ -81,19 +81,19 @@ class Ahead:
     first: int
     """The number of the first one that is used."""
     time: str
-    """When that one was measured, as it says."""
+    """Its time, as the row says."""
     now: str
-    """What the device's clock said."""
+    """The time by the device's clock."""
     believed: str
     """The newest time that is believed, from which days are counted."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """n rows of d columns, and what they are about."""
+    """n rows of d columns, with their answers and their origin."""
 
     name: str
-    """The source as error messages call it: a path, or `module:function`."""
+    """The source as error messages name it: a path, or `module:function`."""
     X: NDArray[np.float32]
     """Shape (n, d); NaN where a value is missing."""
     columns: tuple[str, ...] | None
@@ -102,7 +102,7 @@ class Samples:
     """The answers: class labels of shape (n,), text or integers; or numbers of shape (n,) or (n, t), NaN
     where missing. None: the data has none beside the columns."""
     answer: str
-    """What `y` is called in the data, for error messages: `column 'label'`."""
+    """The name of `y` in the data, for error messages: `column 'label'`."""
     series: NDArray[np.int64]
     """Shape (n,): which recording a row belongs to. Rows of one recording are in the order of time."""
     blocks: tuple[tuple[str, int], ...]
@@ -110,42 +110,43 @@ class Samples:
     lines: NDArray[np.int64] | None = None
     """Shape (n,): each row's line in its file; None: rows are counted from 0."""
     faults: Mapping[int, Fault] = field(default_factory=dict)
-    """Columns that cannot be used, and the first reason why; whether one matters is the task's to say."""
+    """Columns that cannot be used, with the first reason; the task decides whether a column matters."""
     unanswered: NDArray[np.bool_] | None = None
-    """Shape (n,): rows whose answer is missing where `y` itself cannot say so; None: `y` says it all."""
+    """Shape (n,): rows whose answer is missing, if `y` itself cannot mark that; None: `y` does."""
     nameless: DataError | None = None
-    """Set where `columns` look like values: what to say unless the task asks for names such as these."""
+    """Set if `columns` look like values: the message, unless the task asks for such names."""
     reading: tuple[str, ...] = ()
-    """How the files were understood and why, in sentences for the owner; they stay here."""
+    """How the files were understood, and why, in sentences for the owner; they stay on the device."""
     left_out: LeftOut | None = None
     """Lines that could not be read; None: all were."""
     unread: Mapping[int, Unread] = field(default_factory=dict)
     """By column: cells that could not be read, and count as missing."""
     ahead: Ahead | None = None
-    """Rows whose time lies in the future; None: there is none, or rows have no times."""
+    """Rows whose time is in the future; None: there are none, or rows have no times."""
     of: int | None = None
-    """So many rows the data have with those that are not used, for they are older; None: these are all."""
+    """The number of rows in the data, including older ones that are not used; None: these are all."""
     first_row: int = 0
-    """The number of the first row where rows are counted."""
+    """The number of the first row, if rows are counted."""
     earlier: Earlier | None = None
-    """What came of the recordings before these rows, and is not used; None: nothing."""
+    """Rows of the recordings before these, which are not used; None: there are none."""
     beside: Beside = NOTHING_BESIDE
     """Files that lie beside those that were read."""
     rest: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
-    """By column what float32 has taken away of its values, of shape (n,): with it they are as they were
-    read. Of columns that may be too fine for float32; see `agent.sources.remainders`."""
+    """By column the rounding of its values to float32, of shape (n,), for columns that may be too fine for
+    float32; see `agent.sources.remainders`."""
     waiting: tuple[str, ...] = ()
     """Names of files whose last line has no end yet, and is not among the rows."""
 
     def unread_at(self, row: int, names: Collection[str]) -> Fault | None:
-        """The first unread cell of one of these columns, if it stands in this row."""
+        """The first unread cell of one of these columns, if it is in this row."""
         for j, name in enumerate(self.columns or ()):
             if name in names and (about := self.unread.get(j)) is not None and about.row == row:
                 return about.first
         return None
 
     def notes(self, names: Collection[str]) -> tuple[str, ...]:
-        """What the owner is to know of lines left out and of cells unread in these columns; stays here."""
+        """A note for the owner on lines left out and cells unread in these columns; it stays on the
+        device."""
         told = () if self.left_out is None else (self.left_out.text,)
         return told + tuple(
             f"{about.count} of {about.rows} values of column {name!r} count as missing, first: "
@@ -155,7 +156,7 @@ class Samples:
         )
 
     exclusions: tuple[Exclusion, ...] = ()
-    """What the owner declared to be no measurement, and is NaN in `X` therefore."""
+    """Values that the owner declared to be no measurements, which are NaN in `X`."""
 
     def place(self, row: int) -> str:
         """Where a row is: `data/a.csv: line 7`."""
@@ -188,7 +189,7 @@ class Source(Protocol):
         """
 
     def fingerprint(self) -> Hashable:
-        """Something cheap that differs from the one before whenever the data may have changed.
+        """A value that is cheap to get, and differs from the last one whenever the data may have changed.
 
         Raises:
             DataError: there is no data.
@@ -196,7 +197,7 @@ class Source(Protocol):
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """What to say of a file or folder that the system does not let us read."""
+    """The error for a file or folder that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return DataError(
             f"{path}: there is no such file or folder; check the path",

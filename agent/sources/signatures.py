@@ -1,4 +1,4 @@
-"""Files that are no text: known by their first bytes, and what to do with each.
+"""Files that are no text: recognised by their first bytes, with what to do about each.
 
 Sources: the formats' own specifications (Apache Parquet, Arrow IPC, HDF5, MATLAB MAT-files level 5, RFC 1952
 for gzip, PKWARE's APPNOTE for zip, SQLite's "Database File Format").
@@ -48,7 +48,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def refuse_foreign(file: Path, head: bytes, tail: bytes) -> None:
-    """Let text pass.
+    """Refuse a file that is no text.
 
     Args:
         file: for messages.
@@ -56,7 +56,7 @@ def refuse_foreign(file: Path, head: bytes, tail: bytes) -> None:
         tail: its last 65,536 bytes, where a zip archive lists what it holds.
 
     Raises:
-        DataError: these are the bytes of another kind of file; names it, and what to do with it.
+        DataError: these are the bytes of another kind of file; the text names it, and says what to do.
     """
     for beginning, kind, advice in _SIGNATURES:
         if head.startswith(beginning):

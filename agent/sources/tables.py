@@ -1,4 +1,4 @@
-"""The tables of a CSV file: a header and its rows, and again another header where a logger wrote one."""
+"""The tables of a CSV file: a header and its rows, and another header where a logger wrote one again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from fedge.data.disclosure import public
 from fedge.errors import DataError
 
 COMPLETE = "complete or delete the line"
-"""What to do with a row whose cells are not as many as the names, where most have as many."""
+"""How to treat a row with another number of cells than names, if most rows have as many."""
 Row = tuple[int, list[str]]
 """The line that it begins in, counted from 1, and its cells, as many as the header has."""
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The names of a table's columns, as they stand in the file: some may be empty or stand twice."""
+    """The names of a table's columns, as they are in the file: some may be empty or occur twice."""
 
     line: int
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Header:
 
 
 class Tables(Protocol):
-    """The rows of a file, in blocks; what was passed over is known when they have come to their end."""
+    """The rows of a file, in blocks; what was skipped is known after the last block."""
 
     @property
     def first_bad(self) -> Bad | None:
@@ -79,22 +79,23 @@ class CsvTables:
         self._dialect, self._columns = dialect, columns
         self._header: Header | None = None
         self._below = 0
-        """Lines below a header that are no rows: units, and what else a logger says of columns."""
+        """Lines below a header that are no rows: units and other notes of loggers about columns."""
         if dialect.form is Form.TOA5:
             self._below = 2
         elif dialect.units:
             self._below = 1
         self._begun = False
         self._pending = 0 if dialect.header is not None else self._below
-        """So many of them are still to come."""
+        """How many of them are still to come."""
         self._unread = columns is not None
-        """Whether the first line is still to come, which may repeat the names that the owner has said."""
+        """Whether the first line, which may repeat the names that the owner has set, is still to come."""
         self._repeats: list[int] = []
         self._empty = 0
         self._numbers = False
         """Whether the first column has held a number."""
         self._before = "segment" if dialect.form is Form.LABVIEW else ""
-        """What of LabVIEW's stands before the next names: `file` or `segment`, `header` or `block` of one."""
+        """The part of LabVIEW's format before the next names: `file` or `segment`, `header` or `block` of
+        one."""
 
     @property
     def first_bad(self) -> Bad | None:
@@ -107,12 +108,12 @@ class CsvTables:
         return self._records.bad
 
     def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
-        """Have `blocks` give what has come since; returns whether it can: what came before must be complete.
+        """Let `blocks` continue with the new part; return whether it can: the old part must be complete.
 
         Args:
-            content: what the file holds now.
-            start: what it held when `blocks` came to their end, in bytes.
-            has_quotes: whether there is a quote in what has come.
+            content: the content of the file now.
+            start: its length when `blocks` ended, in bytes.
+            has_quotes: whether there is a quote in the new part.
         """
         self._records.go_on(content.text(start), has_quotes)
         return not self._records.torn
@@ -203,7 +204,7 @@ class CsvTables:
             yield header, (line, cells)
 
     def _begin(self, line: int, cells: list[str]) -> Iterator[tuple[Header, None]]:
-        """A line of names: of another table, or those that hold already."""
+        """Handle a line of names: of another table, or a repetition."""
         names = tuple(_name(cell) for cell in cells)
         if self._header is not None:
             while len(names) > len(self._header.names) and not names[-1]:
@@ -216,7 +217,7 @@ class CsvTables:
         yield self._header, None
 
     def _repeats_names(self, line: int, cells: list[str], header: Header) -> bool:
-        """Whether the first line repeats the names that the owner has said.
+        """Whether the first line repeats the names that the owner has set.
 
         Raises:
             DataError: it does in another order.
@@ -246,7 +247,8 @@ class CsvTables:
         return bool(self._before)
 
     def _begins_again(self, cells: list[str], header: Header) -> bool | None:
-        """Whether a line among the rows holds names; False: what else is no row; None: it is a row."""
+        """Whether a line among the rows holds names (True), is another line without a row (False), or a row
+        (None)."""
         names, form = header.names, self._dialect.form
         if form is Form.TOA5 and cells[0] == "TOA5":
             self._header = None
@@ -269,7 +271,7 @@ class CsvTables:
         return None
 
     def _fitted(self, cells: list[str], header: Header) -> list[str] | None:
-        """The cells of a row that has more or less than the header, where its form allows that."""
+        """The cells of a row that has more or fewer than the header, if the form of the file allows that."""
         width, form = len(header.names), self._dialect.form
         if len(cells) > width:
             if any(cells[width:]) and form is not Form.HOME_ASSISTANT:
@@ -296,5 +298,5 @@ class CsvTables:
 
 
 def _name(cell: str) -> str:
-    """A name; bytes that are not UTF-8 are shown as such."""
+    """A name; bytes that are not UTF-8 are shown as escapes."""
     return cell.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -11,7 +11,7 @@ from agent.sources.buffers import Buffer
 UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (np.inf, 1e-9))
 """Counts since 1970 below each bound are seconds, milliseconds, microseconds, nanoseconds."""
 AHEAD_S = 86_400.0
-"""So far a row's time may be ahead of the device's clock: zones, and clocks that differ a little."""
+"""How far a row's time may be ahead of the device's clock: zones, and clocks that differ a little."""
 
 
 Last = tuple[float, bool]
@@ -35,7 +35,7 @@ class Times:
         self.last = last
         self._began = False
         self.low, self.high = np.full(2, np.inf), np.full(2, -np.inf)
-        """The first and the last of all that came, forgotten ones too: of counts, of dates."""
+        """The first and the last time so far, of dropped rows too: of counts, of dates."""
 
     @property
     def counts(self) -> NDArray[np.float64]:
@@ -86,7 +86,7 @@ class Times:
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """The first and the last of all that came, in seconds since 1970; None: there was no time."""
+        """The first and the last time so far, in seconds since 1970; None: there was none."""
         if np.isinf(self.high).all():
             return None
         scale = np.array([_unit(max(abs(self.low[0]), abs(self.high[0]))), 1.0])
@@ -109,11 +109,11 @@ def seconds(times: Sequence[Times]) -> NDArray[np.float64]:
 
 
 def ahead(times: NDArray[np.float64], now_s: float) -> NDArray[np.bool_]:
-    """Which times lie in the future: more than a day ahead of the device's clock.
+    """Which times are in the future: more than a day ahead of the device's clock.
 
     Args:
         times: shape (n,), seconds since 1970, NaN where there is none.
-        now_s: what the device's clock says.
+        now_s: the time by the device's clock.
     """
     return np.asarray(times > now_s + AHEAD_S)
 
@@ -148,14 +148,14 @@ def _time(cell: str) -> tuple[float, bool]:
 
 
 def settled(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The times with those of the rows before where there is none; before the first one, −∞."""
+    """The times, where a row without one has that of the row before it; before the first one, −∞."""
     last = np.maximum.accumulate(np.where(np.isnan(times), 0, np.arange(len(times))))
     known = np.where(np.isnan(times), -np.inf, times)
     return np.asarray(known[last])
 
 
 def order(times: NDArray[np.float64]) -> NDArray[np.intp] | None:
-    """The rows in the order of time, equal ones as they stand; None: they are.
+    """The order of the rows by time, equal ones as they are; None: they are in order.
 
     A row whose time cannot be read stays behind the row before it.
     """

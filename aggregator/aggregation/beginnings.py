@@ -13,7 +13,7 @@ base w_(r-1) and of the updates of the others. What the optimizer remembers goes
 after round N, by the steps that are taken here; the new generation begins at its `init`. Round N+1 is exact:
 it is the model that would have come of it without the devices. Each further round adds what the others
 changed, but measured from a model that had the devices' part in it: their own steps are taken out in full,
-what the others did in answer to these is not. docs/keeping.md says how far that goes.
+what the others did in answer to these is not. docs/operations.md says how far that goes.
 
 **Devices left out of the survey.** The frozen layers are merged again from the kept surveys of the others,
 and the weights are folded into them (`aggregator.aggregation.reparametrization`): the model answers as

@@ -32,7 +32,7 @@ from fedge.wire.messages.task import Task
 log = logging.getLogger("fedge.aggregator")
 
 MANY_ROUNDS = 3
-"""More rounds than these, computed again without some devices, may be no good model (docs/keeping.md)."""
+"""More rounds than these, computed again without some devices, may be no good model (docs/operations.md)."""
 
 
 @dataclass(frozen=True)

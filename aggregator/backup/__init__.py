@@ -1,1 +1,1 @@
-"""Keeping a federation: copies of its ledger, their way back, and the next generation."""
+"""Backups of the ledger, restoring them, and beginning the next generation."""

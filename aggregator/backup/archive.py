@@ -1,7 +1,7 @@
-"""The file that a backup is: a tar of exactly `backup.json`, which says what it is, and then `ledger.db`.
+"""The file format of backups: a tar of exactly `backup.json`, the description, and then `ledger.db`.
 
-`tar xf` takes it apart. The digest in `backup.json` covers every byte of the ledger: SQLite itself notices
-damage to its pages, but no flipped bit in a number or in a weight.
+`tar xf` unpacks it. The digest in `backup.json` covers every byte of the ledger. SQLite itself detects damage
+to its pages, but no flipped bit in a number or in a weight.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ CHUNK = 2**20
 
 
 class About(BaseModel):
-    """What a backup says of itself."""
+    """The description of a backup."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -36,16 +36,16 @@ class About(BaseModel):
     """The version of the program that made it."""
     federation: str = Field(max_length=LONGEST_FEDERATION)
     ledger: str = Field(pattern="^[0-9a-f]{32}$")
-    """Which ledger it is a copy of."""
+    """The id of the copied ledger."""
     generation: int = Field(ge=1, le=MAX_COUNTER)
     round: int = Field(ge=0, le=MAX_COUNTER)
     """The round that was open."""
     made_at: str = Field(max_length=40)
     """Date and time by the server's clock, for people."""
     size: int = Field(ge=1)
-    """Bytes of the ledger."""
+    """Size of the ledger in bytes."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """Of the ledger."""
+    """SHA-256 of the ledger, in hex."""
 
 
 def digest_of(path: Path) -> tuple[int, str]:
@@ -57,7 +57,7 @@ def digest_of(path: Path) -> tuple[int, str]:
 
 
 def write(path: Path, about: About, database: Path) -> None:
-    """Write a backup, or replace the one of that name, as a whole and durably; only its owner reads it.
+    """Write a backup, or replace the one of that name, as a whole and durably; only its owner can read it.
 
     Raises:
         StateError: it cannot be written; an older file is untouched.
@@ -73,7 +73,7 @@ def write(path: Path, about: About, database: Path) -> None:
 
 
 def read_about(path: Path) -> About:
-    """What a backup says of itself.
+    """Read the description of a backup.
 
     Raises:
         StateError: it is no backup, or damaged.
@@ -83,7 +83,7 @@ def read_about(path: Path) -> About:
 
 
 def extract(path: Path, target: Path) -> About:
-    """Copy the ledger out of a backup into a new file that only its owner reads; every byte is checked.
+    """Copy the ledger out of a backup into a new file that only its owner can read; every byte is checked.
 
     Raises:
         StateError: it is no backup, or damaged, or the disk is full, read-only or failing.
@@ -102,7 +102,7 @@ def extract(path: Path, target: Path) -> About:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[About, IO[bytes]]]:
-    """What it says of itself, and its ledger to read from; nothing is unpacked under its own name."""
+    """The description, and a stream of the ledger; nothing is unpacked under its own name."""
     try:
         with reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             first, second = tar.next(), tar.next()

@@ -1,4 +1,4 @@
-"""`fedge-aggregator backup FILE`: the ledger of one moment, while its aggregator works or not."""
+"""`fedge-aggregator backup FILE`: copy the ledger of one moment, whether its aggregator works or not."""
 
 import argparse
 import sqlite3
@@ -22,7 +22,7 @@ from fedge.storage.pinning import pinned
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Say what the command takes."""
+    """Add the command's arguments."""
     parser = commands.add_parser("backup", help="copy the ledger into one file, while the aggregator works")
     parser.add_argument("file", type=Path, metavar="FILE", help="the backup; an older one is replaced")
     parser.set_defaults(run=_run)
@@ -38,12 +38,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def backup(settings: FederationSettings, file: Path) -> About:
-    """Copy the ledger into `file`, as it is at one moment; its aggregator does not notice.
+    """Copy the ledger, as it is at one moment, into `file`; this does not disturb its aggregator.
 
-    Beside the file there is room needed for a second copy, for as long as this takes.
+    Meanwhile the disk needs room for a second copy beside the file.
 
     Raises:
-        DamagedState: the ledger is damaged: it makes no backup, and an older one stays.
+        DamagedState: the ledger is damaged; no backup is made, and an older one stays.
         StateError: there is no ledger, or the file cannot be written or is something else than a backup.
     """
     if file.exists():
@@ -63,7 +63,7 @@ def backup(settings: FederationSettings, file: Path) -> About:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """All pages of one moment: in WAL mode who reads does not keep the writer from writing."""
+    """All pages of one moment: in WAL mode a reader does not block the writer."""
     if not exists(source):
         raise StateError(f"{source}: there is no ledger; it is made when the aggregator first runs")
     try:
@@ -82,7 +82,7 @@ def _open_new(path: Path) -> sqlite3.Connection:
 
 
 def _describe(federation: str, copy: Path) -> About:
-    """Look through the copy, and say what it is."""
+    """Check the copy, and describe it."""
     ledger = Ledger(copy)
     try:
         ledger.check_contents()

@@ -1,8 +1,7 @@
-"""What the ledger holds of one device, and its removal: the aggregator's part of `fedge forget`.
+"""Find and remove what the ledger holds of one device: the aggregator's part of `fedge forget`.
 
-A closed round whose updates are removed cannot be computed again. It is marked, so that whoever tries is
-told why and does not take it for damage. Models are means: what a device has contributed to one cannot be
-taken out of it.
+A closed round whose updates are removed cannot be computed again. It is marked, so that a replay gives the
+reason and does not report damage. Models are means: the contribution of a device cannot be taken out of one.
 """
 
 import os
@@ -25,17 +24,17 @@ class Contribution:
     rounds: tuple[RoundId, ...] = ()
     """Closed rounds of which its update or survey is kept."""
     open: RoundId | None = None
-    """The round that is open, if the device has answered it."""
+    """The open round, if the device has answered it."""
     left_out: tuple[int, ...] = ()
-    """Generations that began without it, and name it for that."""
+    """Generations that began without it, and name it."""
     named: tuple[RoundId, ...] = ()
-    """Surveys that name it, as it lay far from the fleet."""
+    """Surveys that name it because it was far from the fleet."""
     unwiped: bool = False
-    """Whether a run before was interrupted, so that the file may hold what it removed, of whomever."""
+    """Whether an earlier run for any device was interrupted, so that the file may still hold removed data."""
     size: int = 0
     """Bytes of its updates."""
     told: bool = False
-    """Whether its status is kept, or that something of it was refused."""
+    """Whether its status or a count of its refusals is kept."""
 
     @property
     def is_nothing(self) -> bool:
@@ -58,9 +57,9 @@ def contribution(ledger: LedgerReader, device: str) -> Contribution:
 
 
 def forget(settings: FederationSettings, device: str) -> Contribution:
-    """Remove what the ledger holds of a device, and every trace of it in its file; returns what that was.
+    """Remove what the ledger holds of a device, and every trace of it in the file; return what that was.
 
-    Done again it removes nothing more, but finishes what was interrupted.
+    A second call removes nothing more, but finishes an interrupted one.
 
     Raises:
         Conflict: an aggregator works with the state folder; nothing was removed.

@@ -1,7 +1,7 @@
-"""`fedge-aggregator new-generation`: begin the next generation, with a survey or with a model of before.
+"""`fedge-aggregator new-generation`: begin the next generation, with a survey or with an earlier model.
 
-An aggregator that is at work is told, and begins it; else it is begun here, to be served from then on, as
-`--new-generation` does before it serves.
+An aggregator that is at work gets an order and begins it. Otherwise the generation is begun here, as by
+`--new-generation`, and served when the aggregator starts.
 """
 
 import argparse
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aggregator.shell.orders import Order
 
 PATIENCE_S = 120.0
-"""How long an aggregator at work is waited for: it looks on first whether another one is."""
+"""How long to wait for an aggregator at work: it first watches whether another one is."""
 LOOK_S = 0.1
 
 ABOUT = """\
@@ -53,10 +53,10 @@ A device that is left out here takes part again in the new generation; `fedge qu
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Say what the command takes."""
+    """Add the command's arguments."""
     parser = commands.add_parser(
         "new-generation",
-        help="begin anew, or go back to a model of before, with the devices following",
+        help="begin anew, or go back to an earlier model; the devices follow",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -133,24 +133,24 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Begun:
-    """What has begun."""
+    """The result: what has begun."""
 
     round: RoundId
-    """That is served first."""
+    """The round that is served first."""
     at_work: bool
-    """An aggregator was at work, and serves it."""
+    """Whether an aggregator was at work, and serves it."""
 
 
 def begin_next(settings: FederationSettings, back: "Return | None" = None) -> Begun:
-    """Begin the generation after all that anybody has seen.
+    """Begin a generation after everything that any device has seen.
 
-    `back`: to which model of the ledger; without it the generation begins with a survey.
+    `back`: the model of the ledger to go back to; without it the generation begins with a survey.
 
     Raises:
         Conflict: another aggregator serves this federation, somebody else works with this state folder and
             does not begin it, or this was interrupted.
         ConfigError: there is no model to go back to, or no generation can follow.
-        DataError: the model that is wished for cannot be computed; nothing has changed.
+        DataError: the requested model cannot be computed; nothing has changed.
         StateError: the state folder cannot be used.
     """
     folder = make_folder(settings.state.folder)
@@ -201,7 +201,7 @@ def _begin(settings: FederationSettings, folder: Path, back: "Return | None") ->
 
 
 def _order(settings: FederationSettings, folder: Path, back: "Return | None", at_work: Conflict) -> RoundId:
-    """Have the aggregator begin it that is at work, and wait until it has."""
+    """Order the aggregator at work to begin it, and wait until it has."""
     from aggregator.aggregation.generations import beginning_of, require_wishable
     from aggregator.shell import orders
 
@@ -236,7 +236,7 @@ def _order(settings: FederationSettings, folder: Path, back: "Return | None", at
 
 
 def _begun(path: Path, order: "Order") -> RoundId | None:
-    """The first round of the generation that was begun by an order; None: that has not happened."""
+    """The first round of the generation that an order began; None: it has not begun."""
     with read_only(path) as ledger:
         life = ledger.life() if ledger.mark(ORDER) == order.id else None
     return RoundId(life.generation, 0 if order.anew else 1) if life is not None else None

@@ -1,4 +1,4 @@
-"""`fedge-aggregator restore FILE`: put a backup in the place of the ledger, and keep what was there."""
+"""`fedge-aggregator restore FILE`: replace the ledger by a backup, and keep the old ledger beside it."""
 
 import argparse
 import os
@@ -18,12 +18,10 @@ from fedge.wire.freshness import RoundId
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Say what the command takes."""
-    parser = commands.add_parser("restore", help="put a backup in the place of the ledger")
+    """Add the command's arguments."""
+    parser = commands.add_parser("restore", help="replace the ledger by a backup")
     parser.add_argument("file", type=Path, metavar="FILE", help="made by `fedge-aggregator backup`")
-    parser.add_argument(
-        "--force", action="store_true", help="also in the place of a ledger that is not older"
-    )
+    parser.add_argument("--force", action="store_true", help="replace even a ledger that is not older")
     parser.set_defaults(run=_run)
 
 
@@ -39,10 +37,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[About, Path | None]:
-    """Put the ledger of a backup into the state folder, after all of it has been checked.
+    """Put the ledger of a backup into the state folder, after a complete check.
 
     Returns:
-        What the backup is, and where the ledger lies that was there before.
+        The description of the backup, and the new path of the old ledger.
 
     Raises:
         Conflict: an aggregator works with the state folder.
@@ -76,7 +74,7 @@ def restore(settings: FederationSettings, file: Path, *, force: bool) -> tuple[A
 
 
 def _files(database: Path) -> list[Path]:
-    """A database and what SQLite keeps beside it."""
+    """A database and the files that SQLite keeps beside it."""
     return [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm", "")]
 
 

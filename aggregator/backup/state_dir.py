@@ -1,4 +1,4 @@
-"""Where the ledger lies that a command is about: where the program that serves has it."""
+"""Find the state directory that a command should use: that of the aggregator."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from fedge.deployment import variables
 STATES = Path("/var/lib/fedge-aggregator")
 """The parent of the folders that systemd makes for the services (StateDirectory)."""
 FOLDERS = {"FEDGE_AGGREGATOR_STATE__FOLDER": "", "FEDGE_AGGREGATOR_EXPORT__FOLDER": "export"}
-"""What the unit sets, relative to the service's folder."""
+"""The folders that the unit sets, relative to the service's folder."""
 
 
 def load(config: Path, environment: Mapping[str, str] = os.environ) -> FederationSettings:
-    """The configuration; that of an installed federation with the folders of its service.
+    """The configuration; for an installed federation with the folders of its service.
 
     Raises:
         ConfigError: it cannot be read, or a value is wrong.

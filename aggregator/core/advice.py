@@ -8,7 +8,7 @@ few steps only wastes rounds (McMahan et al. 2017, AISTATS, figure 2). What coun
 epochs but the steps between two means, K = E · ceil(n_k / B). So the epochs proposed are those that make K
 about `STEPS`: many where devices hold few rows, one where they hold many. How far devices differ cannot be
 seen from sizes; this number does well for devices that differ much, and loses little for those that do not.
-`python -m benchmarks.plans` measures both, and docs/plans.md shows the curves.
+`python -m benchmarks.plans` measures both, and docs/evidence/plans.md shows the curves.
 
 Where owners let their devices tell how many rows they have of each class, it is seen
 (`aggregator.core.mixes`). Classes that hardly differ allow `STEPS_ALIKE`, which reach the same accuracy in

@@ -110,5 +110,5 @@ def _dead_end(state: Federation) -> str:
     return (
         f". {aside} of its updates were set aside, and the devices online that may still answer are too few "
         "to close it. To have all answer anew, run `fedge-aggregator new-generation --from-round "
-        f"{state.round.round - 1}`; nothing is stopped (docs/keeping.md, A bad model)"
+        f"{state.round.round - 1}`; nothing is stopped (docs/operations.md, A bad model)"
     )

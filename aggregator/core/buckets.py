@@ -1,23 +1,23 @@
-"""Token buckets: how much of what each device sends is worked on. Time is an argument."""
+"""Token buckets: limits on what each device sends. Time is an argument."""
 
 from dataclasses import dataclass
 
 from fedge.wire.frames import FRAME_BYTES
 
 MESSAGE_COST = 4_096
-"""Bytes that a message costs beside its own: a page of the ledger."""
+"""Bytes that a message costs besides its own: a page of the ledger."""
 UPDATES = 4
-"""So many of the largest updates a device may send at once, and as many small messages as `MESSAGES`."""
+"""How many of the largest updates a device may send at once, beside `MESSAGES` small messages."""
 MESSAGES = 64
 UPDATE_AGAIN_S = 900.0
-"""So long it takes until one more of the largest updates is allowed."""
+"""The time until one more of the largest updates is allowed."""
 TOP_UP_AGAIN_S = 300.0
-"""So often at most who is awaited is allowed one whole update more, though it has sent too much in vain."""
+"""How often an awaited device that has sent too much in vain is allowed one more whole update."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What a bucket holds, and what flows into it."""
+    """The size of a bucket, and its rate of refilling."""
 
     burst: float
     per_s: float
@@ -26,17 +26,18 @@ class Rate:
 STATUSES = Rate(burst=200, per_s=20)
 """A device's statuses."""
 LINES = Rate(burst=30, per_s=1 / 60)
-"""Lines of the log that one device causes."""
+"""The log lines that one device causes."""
 
 
 def updates(largest: int) -> Rate:
     """What a device may send on its update topic, in bytes: far more than an honest one needs.
 
-    One that gets an answer in a round begins anew with a full bucket (`Buckets.fill`), so this is what it may
-    send in vain: an honest one sends an update once, and one frame of it now and then until it is answered.
+    A device that gets an answer in a round begins anew with a full bucket (`Buckets.fill`). So this limits
+    what it may send in vain. An honest device sends an update once, and then one frame of it from time to
+    time until it is answered.
 
     Args:
-        largest: bytes that no update exceeds.
+        largest: the size in bytes that no update exceeds.
     """
     whole = _whole(largest)
     return Rate(UPDATES * whole + MESSAGES * MESSAGE_COST, MESSAGE_COST + whole / UPDATE_AGAIN_S)
@@ -53,7 +54,7 @@ def _whole(largest: int) -> float:
 
 
 class Buckets:
-    """A bucket for each name, full when it is first heard of."""
+    """A bucket for each name, full at first."""
 
     def __init__(self) -> None:
         self._missing: dict[str, tuple[float, float]] = {}
@@ -63,7 +64,7 @@ class Buckets:
         return len(self._missing)
 
     def take(self, name: str, cost: float, rate: Rate, now_s: float) -> bool:
-        """Take out `cost`, if there is as much; else nothing is taken."""
+        """Take out `cost`, if there is enough; otherwise take nothing."""
         missing, then_s = self._missing.get(name, (0.0, now_s))
         missing = max(0.0, missing - rate.per_s * (now_s - then_s))
         if missing + cost > rate.burst:
@@ -73,7 +74,7 @@ class Buckets:
         return True
 
     def top_up(self, name: str, level: float, rate: Rate) -> None:
-        """Let it hold `level` at least."""
+        """Fill it up to at least `level`."""
         if name in self._missing:
             missing, then_s = self._missing[name]
             self._missing[name] = (min(missing, rate.burst - level), then_s)

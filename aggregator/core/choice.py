@@ -1,6 +1,7 @@
-"""Which model is exported: the best one that was measured, or the newest. Pure.
+"""Choose the model to export: the best measured one, or the newest. Pure.
 
-The best of many rounds looks a little better than it is: of figures that vary by chance the largest is taken.
+The best of many rounds looks a little better than it is, because its figure is the best of many that vary by
+chance.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,30 +15,30 @@ How = Literal["best", "newest"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A closed round's model, and what is known of it."""
+    """A closed round's model, and its figures."""
 
     round: int
     figures: Mapping[str, float] = field(default_factory=dict)
-    """What devices measured on the rows that they hold out, by the names of a round's summary; empty: it is
-    not measured."""
+    """The figures that devices measured on their held-out rows, by the names of a round's summary; empty: it
+    is not measured."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The model for those who use one, and the other one that stays available beside it."""
+    """The exported model, and the other one beside it."""
 
     chosen: Candidate
     other: Candidate | None
-    """With `best` the newest model, with `newest` the best one; None: there is none that was measured."""
+    """With `best` the newest model, with `newest` the best one; None: none was measured."""
     how: How
     by: str
-    """The figure that says which is better, by its name in a round's summary."""
+    """The figure of the comparison, by its name in a round's summary."""
     why: str
-    """In words."""
+    """The reason, in words."""
 
 
 MEASURES = ("accuracy", "held_loss", "rmse", "mae", "rmse_mean")
-"""What of a round's summary is a measure of the model that it began from."""
+"""The parts of a round's summary that measure the model which it began with."""
 
 
 def choose(progress: Progress, kept: Collection[int], how: How, *, begun_untrained: bool = False) -> Choice:
@@ -45,10 +46,10 @@ def choose(progress: Progress, kept: Collection[int], how: How, *, begun_untrain
 
     Args:
         progress: with all its closed rounds.
-        kept: the rounds whose model is still there; that of the newest is.
-        how: as `[export] choose`.
-        begun_untrained: whether the generation began with a survey: then the model of its round 0 holds
-            weights drawn at random, and is not chosen once there is another, however it was measured.
+        kept: the rounds whose model is still stored; the newest one's is.
+        how: the value of `[export] choose`.
+        begun_untrained: whether the generation began with a survey. Then the model of its round 0 holds
+            random weights, and is not chosen once there is another one, whatever its figures.
     """
     figure, best = FIGURES[progress.by], progress.best
     newest = Candidate(progress.made, measures_of(progress, progress.made))
@@ -71,7 +72,7 @@ def choose(progress: Progress, kept: Collection[int], how: How, *, begun_untrain
 
 
 def measures_of(progress: Progress, number: int) -> Mapping[str, float]:
-    """The figures of a round's model, if it is the one that was measured last; empty: nobody told any."""
+    """The figures of a round's model, if it was measured last; empty: there are none."""
     return _measures(progress.newest) if progress.rounds and number == progress.measured else {}
 
 

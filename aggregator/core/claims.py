@@ -1,18 +1,20 @@
-"""What devices claim to have seen, against what a ledger knows: no single one decides. Pure.
+"""Compare the rounds that devices claim to have seen with the ledger; no single device decides. Pure.
 
-A claim is the round in a device's status. It is what a device says of itself, so its influence is bounded:
+A claim is the round in a device's status. A device says it of itself, so its influence is bounded:
 
-* **How far.** Over what the ledger knows, at most one generation or `MORE_ROUNDS` rounds more are believed.
-  What is claimed beyond is no evidence at all; who claims it is named.
-* **By how many.** More than half of the devices that the ledger knows, whether they have spoken or not. Where
-  a claim is open and fewer than half of them have spoken, the others are waited for, for `HEARING_S`.
-* **A young ledger**, in which no round is closed, knows nobody and no bounds: it must not begin over the
-  memory of a fleet. There two devices are believed that are at least half of those heard.
+* **How far.** Claims of at most one generation, or `MORE_ROUNDS` rounds, beyond the ledger are believed. A
+  claim beyond that is no evidence at all, and its device is named in the log.
+* **By how many.** More than half of the devices that the ledger knows must claim it, whether they have sent a
+  status or not. If a claim is open and fewer than half of them have, the aggregator waits for the others, for
+  `HEARING_S`.
+* **A young ledger**, in which no round is closed, knows no devices and no bounds, but it must not start a
+  federation anew that has learnt something. Here two devices are believed if they are at least half of those
+  heard.
 
-What devices claim moves the number of the next generation by no more than one beyond what is believed. An
-announcement is no claim: only the aggregator may write its topic, so it stops an older ledger by itself. Only
-where it is signed does it prove a number; without a signature it moves it by `MORE_GENERATIONS` at most, so
-that whoever forges one cannot use the numbers up.
+Claims move the number of the next generation at most one beyond what is believed. An announcement is no
+claim: only the aggregator may write its topic, so it stops an older ledger by itself. It proves a number only
+if it is signed. Without a signature it moves the number by at most `MORE_GENERATIONS`, so that a forger
+cannot use up the numbers.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,16 +26,16 @@ from fedge.wire.freshness import RoundId
 MORE_ROUNDS = 1_000
 MORE_GENERATIONS = 1_000
 HEARING_S = 60.0
-"""So long are those waited for who have not spoken, from when what is retained began to come."""
+"""How long to wait for silent devices, from when retained messages began to arrive."""
 NOTHING = RoundId(0, 0)
 """No round has been seen."""
 OTHERS_MAY_COME = (
     "No round is closed in this ledger, so nobody is known who is to be heard: looking again, and listening "
     "for others before that is final"
 )
-"""What to add where an aggregator stops that has begun with an empty ledger."""
+"""Added to the message when an aggregator stops that began with an empty ledger."""
 SHOWN = 5
-"""So many devices are named in one line."""
+"""The largest number of devices named in one line."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,15 @@ class Known:
     round: RoundId | None = None
     """The one that is open or would be next; None: the ledger is new."""
     devices: frozenset[str] = frozenset()
-    """Those that told it their status."""
+    """The devices that have sent it a status."""
     young: bool = True
     """No round is closed in it."""
     roster: frozenset[str] | None = None
-    """Whose words count at all; None: everybody's."""
+    """The devices whose claims count; None: all."""
 
     @property
     def voters(self) -> frozenset[str]:
-        """The devices that are to be heard."""
+        """The devices to hear."""
         if self.roster is None:
             return self.devices
         return self.roster if self.young else self.devices & self.roster
@@ -62,28 +64,28 @@ class Judgement:
     """What comes of the claims so far."""
 
     outcome: Literal["fits", "behind", "undecided"]
-    """`undecided`: so many say that the ledger is old that those who are silent could make it certain."""
+    """`undecided`: so many claim that the ledger is old that the silent devices could make it certain."""
     open: bool = False
-    """Whether it is worth waiting for those who have not spoken yet."""
+    """Whether it is worth waiting for the silent devices."""
     believed: RoundId | None = None
     """The newest round that enough devices claim, if the ledger does not know it."""
     newer: Mapping[str, RoundId] = field(default_factory=dict)
-    """Who claims to have seen more than the ledger knows, as far as that counts."""
+    """The devices that claim to have seen more than the ledger knows, as far as claims count."""
     incredible: Mapping[str, RoundId] = field(default_factory=dict)
-    """Who claims what cannot be."""
+    """The devices with impossible claims."""
     text: str = ""
     """Who said what, in words."""
 
 
 def is_near(claim: RoundId, known: RoundId) -> bool:
-    """Whether a fleet can have come from one round to another while a ledger was away."""
+    """Whether a fleet can have advanced from one round to another while a ledger was away."""
     if claim.generation == known.generation:
         return claim.round <= known.round + MORE_ROUNDS
     return claim.generation == known.generation + 1 and claim.round <= MORE_ROUNDS
 
 
 def is_far(announced: RoundId, known: RoundId | None) -> bool:
-    """Whether it is likely that no aggregator has announced a round, to whom a ledger knows this one."""
+    """Whether probably no aggregator has ever announced a round, given the ledger's round."""
     if known is None:  # of a folder that was wiped
         return announced.generation > MORE_GENERATIONS
     return not is_near(announced, known)
@@ -134,13 +136,13 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
 
 
 def are_few(claims: int, spoken: int, voters: int, *, young: bool) -> bool:
-    """Whether so few devices claim anything that none of it is believed, whoever they are, without a roster.
+    """Whether so few devices claim anything that no claim is believed, without a roster.
 
-    Then `judge` need not be asked, which looks at all of them: the ledger fits, and is not called outdated.
+    Then `judge`, which looks at all devices, is not needed: the ledger fits, and is not called outdated.
 
     Args:
         claims: how many claim to have seen more than the ledger knows.
-        spoken: how many devices have told their status.
+        spoken: how many devices have sent a status.
         voters: how many devices are known, these included.
         young: no round is closed in the ledger.
     """
@@ -148,7 +150,7 @@ def are_few(claims: int, spoken: int, voters: int, *, young: bool) -> bool:
 
 
 def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundId]) -> tuple[str, int]:
-    """Who said what, in words, and how many it takes to be believed."""
+    """A text on who claims what, and how many are needed to be believed."""
     if known.young:
         listed = len(spoken if known.roster is None else known.roster.intersection(spoken))
         enough, of = max(2, (listed + 1) // 2), f"{listed} devices heard"
@@ -163,7 +165,7 @@ def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundI
 def next_generation(
     known: Known, claims: Mapping[str, RoundId], verdict: Judgement, announced: RoundId, *, signed: bool
 ) -> int:
-    """The generation after all that is believed; it may be one that cannot be counted any more.
+    """The generation after everything that is believed; it may be too large a number.
 
     Args:
         known: what the ledger knows.
@@ -193,7 +195,7 @@ def listing(words: Collection[str]) -> str:
 
 
 def incredible_text(claims: Mapping[str, RoundId], known: RoundId | None) -> str:
-    """What to tell an operator of devices that claim what cannot be."""
+    """The message for the operator on devices with impossible claims."""
     here = "is new" if known is None else f"knows {known}"
     return (
         f"not believed, as the newest round seen: {named(claims)}. This ledger {here}, and at most one "
@@ -204,9 +206,9 @@ def incredible_text(claims: Mapping[str, RoundId], known: RoundId | None) -> str
 
 
 def outdated_text(incredible: Mapping[str, RoundId], known: Known) -> str:
-    """What to add for an operator where most devices claim what cannot be: this may be a very old copy.
+    """Added for the operator if most devices have impossible claims: this may be a very old copy.
 
-    It stays a hint: as many could say that the fleet has seen what none can follow.
+    It is only a hint: as many liars could claim rounds that none can follow.
     """
     own = (known.round or NOTHING).generation
     reached = [device for device, claim in incredible.items() if claim.generation <= own + 1]
@@ -219,7 +221,7 @@ def outdated_text(incredible: Mapping[str, RoundId], known: Known) -> str:
 
 
 def behind_text(who: str) -> str:
-    """What to tell an operator whose ledger is older than the fleet, with the ways on."""
+    """The message for an operator whose ledger is older than the fleet, with the ways on."""
     return (
         f"this ledger is older than what the fleet has seen: {who}. Was the state folder wiped, or restored "
         "from an old backup? Either restore the newest copy of it, or run once with --new-generation to "
@@ -229,7 +231,7 @@ def behind_text(who: str) -> str:
 
 
 def forged_text(announced: RoundId, topic: str) -> str:
-    """What to tell an operator of an announcement that is unsigned, and far from what the ledger knows."""
+    """The message for the operator on an unsigned announcement that is far from what the ledger knows."""
     return (
         f"round {announced} was announced, without a signature, and is far from what this ledger knows. If "
         f"nobody here has announced it, clear the retained {topic!r} and look who may write there"
@@ -237,7 +239,7 @@ def forged_text(announced: RoundId, topic: str) -> str:
 
 
 def undecided_text(who: str) -> str:
-    """What to tell an operator when too few devices have spoken."""
+    """The message for the operator if too few devices have sent a status."""
     return (
         f"this ledger may be older than what the fleet has seen: {who}. Looking again later, when more "
         "devices have spoken; to go on now, restore the newest copy of the state folder, or run once with "

@@ -1,8 +1,7 @@
-"""Devices that the operator has set aside: they are told, not awaited, not counted, and not revoked. Pure.
+"""Quarantine: the operator has set devices aside. They get an answer, but are not awaited or counted. Pure.
 
-It takes effect at once: in the round that is open, an update of theirs that was admitted already counts no
-more. So the set that the model is a function of is settled before the round is closed; a round that is being
-closed is left alone.
+It takes effect at once: in the open round, their admitted updates no longer count. So the set of updates that
+makes the model is fixed before the round closes; a round that is closing is left alone.
 """
 
 from collections.abc import Set
@@ -19,11 +18,11 @@ from fedge.wire.frames import cost
 from fedge.wire.reasons import Reason
 
 NAMED = 20
-"""Devices that one line names at most."""
+"""The largest number of devices named in one line."""
 
 
 def quarantined(state: Federation, event: on.Quarantined) -> Step:
-    """Take in who is set aside from now on."""
+    """Handle a change of the quarantine."""
     added, lifted = event.devices - state.quarantined, state.quarantined - event.devices
     state = replace(state, quarantined=event.devices)
     effects: list[do.Effect] = []
@@ -41,7 +40,7 @@ def quarantined(state: Federation, event: on.Quarantined) -> Step:
 
 
 def needed_again(state: Federation) -> Set[str]:
-    """Who was refused in the open attempt, and is lifted: if the others are too few to close the round."""
+    """Devices that were refused in the open attempt and are lifted, if the others are too few to close it."""
     lifted = state.turned_away - state.quarantined
     if not lifted or state.stage not in (Stage.PREPARING, Stage.COLLECTING):
         return Devices()
@@ -49,9 +48,9 @@ def needed_again(state: Federation) -> Set[str]:
 
 
 def _release(state: Federation) -> Step:
-    """Forget the refusals of those who are no longer set aside, also before this program was started.
+    """Forget the refusals of devices that are no longer set aside, also of those before a restart.
 
-    Some believe that their update counts, others have kept it: all say it again when the next attempt begins.
+    Some believe that their update counts, others have kept it; all send it again in the next attempt.
     """
     if state.stage is Stage.DONE:
         return state, []
@@ -65,7 +64,7 @@ def _release(state: Federation) -> Step:
 
 
 def isolate(state: Federation) -> Step:
-    """Let nothing count in the open round of those who are set aside."""
+    """Let no update of a device in quarantine count in the open round."""
     effects: list[do.Effect] = []
     for device in sorted(state.quarantined):
         if (partial := state.partials.get(device)) is not None:

@@ -1,15 +1,15 @@
-"""How far the devices' classes differ, and which ones the task lacks, by what owners agreed to tell. Pure.
+"""How far the devices' classes differ, and which ones the task lacks, as far as owners let them tell. Pure.
 
-Two mixes p and q of classes are compared by their total variation distance ½ Σ |p - q|: the part of a
+Two mixes p and q of classes are compared by their total variation distance ½ Σ |p - q|: the share of a
 device's rows that would have to be of another class. It is half of the distance by which Zhao, Li, Lai, Suda,
 Civin and Chandra 2018, "Federated Learning with Non-IID Data", arXiv:1806.00582, section 3, explain how far
-FedAvg's weights go apart. Of few rows it is far from 0 by chance alone: where n rows are drawn from shares
-q, |p - q| of a class is √(2 q (1 - q) / (π n)) on average (the mean absolute deviation of the normal
-distribution that approximates it). Half the sum of that is taken off.
+FedAvg's weights drift apart. With few rows the distance is far from 0 by chance alone: if n rows are drawn
+from shares q, |p - q| of a class is √(2 q (1 - q) / (π n)) on average (the mean absolute deviation of the
+normal distribution that approximates it). Half the sum of that is subtracted.
 
-The fleet's mix is the mean of the devices' own mixes, whatever their rows, and what counts is the lower
-median of the distances: so one of n devices moves each other distance by 1/n, and the small change of what
-chance takes off, and the figure by that and one rank.
+The fleet's mix is the mean of the devices' own mixes, whatever their numbers of rows. The figure is the lower
+median of the distances. So one of n devices moves each other distance by 1/n and a small change of the
+subtracted part, and the figure by that and one rank.
 """
 
 import math
@@ -26,7 +26,7 @@ SKEWED = 0.45
 mixes have .53 to .66 with α = .1 and .30 to .37 with α = 1 (`python -m benchmarks.plans`). On four data sets
 the plan for classes that differ little is nowhere behind below it (`python -m benchmarks.class_skew`)."""
 FEWEST = 3
-"""Of fewer devices that tell nothing is said of how far they differ."""
+"""With fewer devices that tell their classes there is no figure."""
 SHOWN = 20
 """Names in one line; those that more devices tell come first."""
 
@@ -37,10 +37,10 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Mix:
-    """What the devices of a survey told of their classes."""
+    """The classes that the devices of a survey told."""
 
     telling: int
-    """Devices whose owners let them tell."""
+    """The number of devices that told their classes."""
     surveyed: int
     skew: float | None
     """The lower median distance of a device's classes from the fleet's, 0 to 1; None: too few have told."""
@@ -69,10 +69,10 @@ class Mix:
 
 
 def mix_of(told: Mapping[str, Counts | None], classes: Sequence[str]) -> Mix | None:
-    """What those surveyed tell; None where nobody tells anything.
+    """The classes that the surveyed devices told; None if none told any.
 
     Args:
-        told: rows by class of each device that was surveyed; None or nothing: it does not tell.
+        told: rows by class of each surveyed device; None or empty: it did not tell.
         classes: the task's.
     """
     telling = {device: counts for device, counts in told.items() if counts and sum(counts.values())}
@@ -90,9 +90,10 @@ def mix_of(told: Mapping[str, Counts | None], classes: Sequence[str]) -> Mix | N
 
 
 def skew_of(counts: Sequence[Counts]) -> float:
-    """How far the median device's classes are from the fleet's, beyond chance; each has a row at least.
+    """How far the median device's classes are from the fleet's, beyond chance; each has at least one row.
 
-    Takes room for the rows that are told, and not for every class on every device: names cost a liar nothing.
+    It takes memory for the told rows, and not for every class on every device, because a liar can invent
+    names.
 
     >>> skew_of([{"a": 400}, {"b": 400}, {"a": 200, "b": 200}])
     0.48...
@@ -116,9 +117,9 @@ def skew_of(counts: Sequence[Counts]) -> float:
 
 
 def chance(shares: Shares, per_row: float) -> float:
-    """The distance to be expected of n rows that were drawn from `shares`, of shape (k,); `per_row` is 1/n.
+    """The expected distance of n rows that were drawn from `shares`, of shape (k,); `per_row` is 1/n.
 
-    Where another mix of m rows was drawn from them too, it is 1/n + 1/m.
+    If another mix of m rows was drawn from them too, it is 1/n + 1/m.
     """
     return float(np.sqrt(2 * shares * (1 - shares) * per_row / math.pi).sum() / 2)
 

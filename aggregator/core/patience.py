@@ -1,19 +1,21 @@
-"""Whom rounds wait for no longer: who is online and lets deadlines pass, or sends what is refused. Pure.
+"""Devices that rounds no longer wait for, because they let deadlines pass or send what is refused. Pure.
 
 A round that has its quorum waits for each device that is online, chosen, and has neither answered nor
-declined. One that is only said to be online could so hold up every round until its deadline. So a device is
-given up after `MISSES` in a row of these, and any update of its that is admitted ends the row:
+declined. A device that only seems to be online could so delay every round until its deadline. So a device is
+given up after
+`MISSES` misses in a row. An admitted update ends the row. A miss is one of these:
 
-* rounds that had their quorum waited for it in vain, for half of the deadline all in all: in one round or in
-  several, whether it was silent until the deadline, went, or declined late. Two times do not count: that
-  before a break of the connection to the broker, for the device may not be back; and, for a device that has
-  gone or declined, that before an update of another one was admitted, for the round waited for that one too;
-* a round waited for it, and its one answer was refused.
+* Rounds that had their quorum waited for it in vain, half of the deadline in all, in one round or in several:
+  it was silent until the deadline, went offline, or declined late. Two periods do not count: the time before
+  a break of the connection to the broker, because the device may not be back; and, for a device that has gone
+  or declined, the time before an update of another one was admitted, because the round waited for that one
+  too.
+* A round waited for it, and its one answer was refused.
 
-Below quorum nobody is blamed: there a round waits for its deadline whoever is silent, and all may be slow.
-Nothing else changes for a device that was given up: it is chosen as before and its update is admitted. It is
-awaited once more in the tenth round after its last miss, and in the first of a new generation. Who declines
-at once misses nothing, and neither does who is offline.
+Below quorum there are no misses: such a round waits for its deadline anyway, and all devices may be slow.
+Nothing else changes for a device that was given up: it is chosen as before, and its update is admitted. It is
+awaited once more in the tenth round after its last miss, and in the first round of a new generation. A device
+that declines at once, or is offline, misses nothing.
 """
 
 from collections.abc import Iterable
@@ -27,13 +29,13 @@ from aggregator.core.verdicts import Missed
 from fedge.wire.freshness import Attempt
 
 MISSES = 2
-"""So many misses in a row, and a device is given up."""
+"""After this many misses in a row a device is given up."""
 SHARE = 0.5
-"""So much of the deadline a device must have been awaited in vain for a miss."""
+"""The share of the deadline for which a device must have been awaited in vain for a miss."""
 AGAIN = 10
-"""So many rounds after its last miss it is awaited once more."""
+"""This many rounds after its last miss it is awaited once more."""
 NAMED = 5
-"""Devices that one line names at most."""
+"""The largest number of devices named in one line."""
 
 
 def is_given_up(state: Federation, device: str) -> bool:
@@ -51,9 +53,9 @@ def given_up(state: Federation) -> list[str]:
 
 
 def waited(before: Federation, taken: Step, now_s: float, moved: Iterable[str]) -> Step:
-    """Note since when devices are awaited that were not before, and how long others were.
+    """Record since when new devices are awaited, and how long those were that no longer are.
 
-    `moved`: all devices of which one or the other may be true.
+    `moved`: all devices to which one of these may apply.
     """
     state, effects = taken
     here = (state.round, state.attempt)
@@ -81,7 +83,7 @@ def _waited_s(state: Federation, device: str, elapsed_s: float) -> float:
 
 
 def in_vain(state: Federation, now_s: float) -> Step:
-    """A round closes: a miss for each device that has not answered it, and was awaited for too long."""
+    """Handle a closing round: a miss for each device that has not answered it and was awaited too long."""
     elapsed_s, least_s = state.elapsed(now_s), state.rules.deadline_s * SHARE
     vain_s, silent = state.vain_s, list[str]()
     for device in sorted({*state.awaited, *state.left_s}):
@@ -103,7 +105,7 @@ def in_vain(state: Federation, now_s: float) -> Step:
 
 
 def answered(state: Federation, device: str) -> Step:
-    """A device's one answer in the open round was judged."""
+    """Handle the verdict on a device's one answer in the open round."""
     answer, missed = state.answers[device], state.missed.get(device)
     if answer.verdict != "admitted":
         if (before_s := state.waited_s.get(device)) is not None:
@@ -133,7 +135,7 @@ def answered(state: Federation, device: str) -> Step:
 
 
 def too_few(state: Federation) -> list[do.Effect]:
-    """What to say at the beginning of a round that cannot close without those it does not wait for."""
+    """A log line for the beginning of a round that cannot close without devices it does not wait for."""
     able = [device for device in state.online if may_count(state, device)]
     lost = [device for device in able if is_given_up(state, device)]
     others = len(able) - len(lost)
@@ -148,12 +150,12 @@ def too_few(state: Federation) -> list[do.Effect]:
 
 
 def unheard(state: Federation) -> str:
-    """Whom an attempt below quorum has waited for in vain, for its log; nothing is held against them."""
+    """The devices that an attempt below quorum has waited for in vain, for its log; these are no misses."""
     return f". Online and silent: {_listing(list(state.awaited))}" if state.awaited else ""
 
 
 def _count(state: Federation, devices: Iterable[str]) -> tuple[Federation, list[do.Effect], list[str]]:
-    """Count a miss for each of these that has none yet in the open attempt."""
+    """Count a miss for each of these devices that has none yet in the open attempt."""
     here = Attempt(state.round, state.attempt)
     new: dict[str, Missed] = {}
     for device in devices:

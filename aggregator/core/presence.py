@@ -1,8 +1,8 @@
-"""Before taking over a federation: is another aggregator alive, and what has been announced and seen?
+"""The observations before taking over a federation: another aggregator, the announcement, the devices. Pure.
 
-Pure. A will may not have been sent yet, so an `online` that does not move is not believed for longer than
-`PATIENCE_S`, counted from when it was said: whoever was killed and looks anew waits only for what is left of
-that. A beat that moves is believed.
+The last will of a dead aggregator may not have been sent yet. So an `online` whose beat does not move is
+believed for `PATIENCE_S` at most, from when it was sent; an aggregator that was killed and starts again only
+waits for the rest of that time. A beat that moves is believed.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,31 +19,31 @@ from fedge.wire.messages.status import Status
 
 PATIENCE_S = 15.0
 QUIET_S = 0.4
-"""Retained messages come right after the subscription: when none has come for so long, all have.
+"""Retained messages arrive right after the subscription: after this much silence all have arrived.
 
-On a line on which the broker's answer took longer, twice as long as that.
+If the broker's answer took longer, it is twice that time.
 """
 RETAINED_S = 60.0
-"""So long after the subscription they have come anyway, though somebody never stops talking."""
+"""After this time all have arrived anyway, even if somebody never stops sending."""
 
 
 def is_of_key(status: Status, key: bytes | None) -> bool:
-    """Whether the round that a device has seen says something about the ledger of who signs with `key`.
+    """Whether the round that a device has seen is evidence about the ledger of the owner of `key`.
 
-    A key that was stolen can announce rounds that none can follow; under the next one devices begin anew. A
-    device that pins no key takes whatever is announced. Where nothing is signed, numbers are all there is.
+    A stolen key can announce rounds that none can follow; under the next key devices begin anew. A device
+    that pins no key accepts any announcement. If nothing is signed, there are only the numbers.
     """
     return key is None or status.signer == key
 
 
 @dataclass(frozen=True)
 class LeaderCheck:
-    """What has been seen of a federation, without taking part in it."""
+    """The observations of a federation, without taking part in it."""
 
     seen_s: float
     """When the last message came."""
     quiet_s: float = QUIET_S
-    """So long nothing must have come: longer on a slow line."""
+    """How long it must have been silent: longer on a slow line."""
     other: Service | None = None
     """Another aggregator that says it is online."""
     other_since_s: float = 0.0
@@ -55,22 +55,23 @@ class LeaderCheck:
     done: bool = False
     """That manifest says that learning is done."""
     task: Blob | None = None
-    """Where the task that it announces lies."""
+    """The place of the task that it announces."""
     model: Blob | None = None
-    """Where the model that it announces lies."""
+    """The place of the model that it announces."""
     devices: PerDevice[RoundId] = field(default_factory=PerDevice)
-    """What each device claims to have seen; nothing, where that is of a signing key which is not ours."""
+    """The round that each device claims to have seen; none if it belongs to a signing key that is not
+    ours."""
     online: Devices = field(default_factory=Devices)
     abilities: PerDevice[frozenset[str]] = field(default_factory=PerDevice)
-    """What each device can, as names of `fedge.wire.capabilities`."""
+    """The capabilities of each device, as names of `fedge.wire.capabilities`."""
 
     def subscribed(self, now_s: float) -> "LeaderCheck":
-        """Take in the broker's answer: what is retained may come as much later as that took, and more."""
+        """Record the broker's answer: retained messages may take at least as long as it did."""
         quiet_s = min(PATIENCE_S, max(QUIET_S, 2 * (now_s - self.seen_s)))
         return replace(self, seen_s=now_s, quiet_s=quiet_s)
 
     def service(self, service: Service, now_s: float, age_s: float = 0.0) -> "LeaderCheck":
-        """Take in the `service` topic; `age_s`: how long the message has lain at the broker."""
+        """Record a `service` message; `age_s`: how long it was stored at the broker."""
         if not service.online:
             return replace(self, seen_s=now_s, other=None)
         known = self.other is not None and self.other.instance == service.instance
@@ -83,7 +84,7 @@ class LeaderCheck:
         )
 
     def manifest(self, manifest: Manifest, now_s: float) -> "LeaderCheck":
-        """Take in the retained `round` topic."""
+        """Record a retained `round` message."""
         return replace(
             self,
             seen_s=now_s,
@@ -94,9 +95,9 @@ class LeaderCheck:
         )
 
     def status(self, device: str, status: Status, now_s: float, key: bytes | None = None) -> "LeaderCheck":
-        """Take in a device's status; `key`: the public key that we sign with.
+        """Record a device's status; `key`: the public key that we sign with.
 
-        Only its first one may be what was retained: who goes on talking does not make the looking on longer.
+        Only the first one of a device can be the retained one, so further ones do not prolong the watching.
         """
         seen = RoundId(status.generation, status.round)
         return replace(
@@ -108,12 +109,12 @@ class LeaderCheck:
         )
 
     def over_s(self, latest_s: float = inf) -> float:
-        """When enough has been seen; `latest_s`: by then all that is retained has come."""
+        """When enough has been seen; `latest_s`: by then all retained messages have arrived."""
         waiting = self.other_since_s + PATIENCE_S if self.other is not None else 0.0
         return max(min(self.seen_s + self.quiet_s, latest_s), waiting)
 
     def announced_beyond(self, known: RoundId | None) -> str | None:
-        """What the announcement says that a ledger does not know, in words; `known`: its newest round."""
+        """A text on what the announcement has beyond the ledger; `known`: the ledger's newest round."""
         if self.announced is None:
             return None
         if known is None:

@@ -1,17 +1,17 @@
-"""How many updates it takes to close a round, where `[rounds] quorum` is a share of the devices. Pure.
+"""The number of updates that close a round, if `[rounds] quorum` is a share of the devices. Pure.
 
-A share is of the devices that `[federation] devices` lists or, without such a list, of those that are online
-when an attempt begins; in both cases without those in quarantine. It becomes a number then, rounded up, which
-holds for that attempt, also after a restart. Who declines is online, and so part of the whole. Of few devices
-it is two: a mean of one update would be that device's own model. So a round that opens while nobody is there
-takes two.
+The share is of the devices that `[federation] devices` lists or, without a list, of those online when an
+attempt begins; devices in quarantine do not count. It becomes a number then, rounded up, which holds for that
+attempt, also after a restart. A device that declines is online, and so counts. With few devices the number is
+two, because a mean of one update would be that device's own model. So a round that opens while nobody is
+online takes two.
 """
 
 import math
 from collections.abc import Set
 
 FEWEST = 2
-"""So many updates it takes at least."""
+"""The smallest number of updates."""
 
 
 def quorum_of(
@@ -21,14 +21,14 @@ def quorum_of(
     roster: Set[str] | None,
     quarantined: Set[str],
 ) -> int | None:
-    """The updates that an attempt takes which begins now; None: the rule is a number, which holds as it is.
+    """The number of updates for an attempt that begins now; None: the rule itself is a number.
 
     Args:
         rule: `[rounds] quorum`.
-        target: as many updates close a round at once: no quorum is above.
-        online: the devices that are.
-        roster: those that are listed, if there is a list.
-        quarantined: those that do not count.
+        target: this many updates close a round at once; no quorum is larger.
+        online: the devices online.
+        roster: the listed devices, if there is a list.
+        quarantined: the devices that do not count.
     """
     if isinstance(rule, int):
         return None
@@ -38,7 +38,7 @@ def quorum_of(
 
 
 def remedy(rule: int | float, admitted: int, whole: int) -> str:
-    """What an operator can do where so many updates do not close a round, in words.
+    """The remedy for the operator if so many updates do not close a round, in words.
 
     >>> remedy(0.8, 4, 7)
     '[rounds] quorum = 0.57 would close it with the 4 that came (it is 0.8 of 7)'
@@ -50,7 +50,7 @@ def remedy(rule: int | float, admitted: int, whole: int) -> str:
     Args:
         rule: `[rounds] quorum`.
         admitted: the updates that count.
-        whole: the devices that a share is of, without those in quarantine.
+        whole: the number of devices that the share refers to, without those in quarantine.
     """
     if admitted < FEWEST:
         fewest = f"no quorum closes it: it takes {FEWEST} updates at least"
@@ -65,7 +65,7 @@ def remedy(rule: int | float, admitted: int, whole: int) -> str:
 
 
 def share_of(share: float, whole: int) -> int:
-    """So many make up a share, rounded up.
+    """The number of devices for a share, rounded up.
 
     >>> share_of(0.5, 7), share_of(0.1, 30), share_of(0.7, 10), share_of(1.0, 3)
     (4, 3, 7, 3)

@@ -1,4 +1,4 @@
-"""What a device is answered: that its update counts, that it does not and why, or to come again. Pure."""
+"""Answers to devices: an update counts, does not count and why, or shall be sent again. Pure."""
 
 from dataclasses import replace
 from typing import Literal
@@ -41,7 +41,7 @@ def receipt_of(
 
 
 def refuse(state: Federation, device: str, digest: bytes, reason: Reason, detail: str) -> Step:
-    """Refuse what a device sent, and say so."""
+    """Refuse an update, and answer the device."""
     receipt = receipt_of(state, digest, "refused", reason, detail)
     return state, [
         do.CountRefusal(device, reason),
@@ -53,7 +53,7 @@ def refuse(state: Federation, device: str, digest: bytes, reason: Reason, detail
 
 
 def turn_away(state: Federation, device: str, digest: bytes) -> Step:
-    """Refuse what comes from a device that is set aside."""
+    """Refuse an update of a device in quarantine."""
     state = replace(state, turned_away=state.turned_away.put(device))
     return refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
 
@@ -65,6 +65,6 @@ def repeat(state: Federation, device: str, answer: Verdict, round_id: RoundId) -
 
 
 def busy(state: Federation, device: str, frame: Frame, reason: Reason | None = None) -> Step:
-    """Ask to come again later; of several such answers to a device the last one is sent."""
+    """Ask to send again later; of several such answers to a device the last one is sent."""
     receipt = receipt_of(state, frame.id, "retry", reason, after_s=BUSY_RETRY_S)
     return state, [do.SendReceipt(device, receipt)]

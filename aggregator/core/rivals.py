@@ -1,4 +1,4 @@
-"""Another aggregator over the same federation: which of two that live stays. Pure."""
+"""Another aggregator for the same federation: decide which of two live ones stays. Pure."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ from aggregator.core import events as on
 from aggregator.core.federation import Federation, Step, service
 
 PUSHES = 2
-"""Who was pushed out of its connection so often has a living rival."""
+"""After losing its connection to the same client id this often, an aggregator has a live rival."""
 
 
 def service_seen(state: Federation, event: on.ServiceSeen) -> Step:
-    """The `service` topic spoke: answer it, or give way."""
+    """Handle a `service` message: answer it, or give way."""
     seen = event.service
     if seen.instance == state.instance:
         # Our own will of an older connection must not stand as the last word.

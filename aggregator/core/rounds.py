@@ -8,18 +8,19 @@ any other effect of the same turn is performed, so nothing is seen that a crash 
         └──────────── next round ─────────┴──┴────────── the model is saved ────────────────┤
                                                              stopping rule, measured ──► DONE
 
-What devices measure they tell of the model that a round begins from. So once the stopping rule has come
-true, one more round asks for nothing but that, of the newest model: its kind is `evaluate`, it is closed with
-whatever has come at its deadline, and leaves the model as it is. It is left out where those online who can do
-it are too few to speak for who made the model, or no round has told a figure by which one could be better.
+Devices measure the model that a round begins with. So once the stopping rule has come true, one more round,
+of the kind `evaluate`, only measures the newest model. It closes with whatever has arrived at its deadline,
+and leaves the model as it is. It is left out if too few devices online can do it to speak for those who made
+the model, or if no round has brought a figure to compare models by.
 
-A deadline is of the time with a connection since the attempt was first announced: without one its time stands
-still, and the next attempt begins when it can be announced, so that none passes of which nobody could hear.
-Who lets deadlines pass is given up (`aggregator.core.patience`).
+A deadline counts the time with a connection since the attempt was first announced. Without a connection the
+time stands still, and the next attempt begins when it can be announced. So no attempt passes unheard. A
+device that lets deadlines pass is given up (`aggregator.core.patience`).
 
-CLOSING lasts as long as the rule computes, and everything else goes on: an update that comes is told to come
-again. If no model comes of it, the round is COLLECTING again, with the next attempt. If some updates make the
-mean unusable, they are set aside; with enough others the round stays CLOSING, and is computed of those.
+CLOSING lasts as long as the rule computes, and everything else goes on: an update that arrives is told to
+come again. If there is no model in the end, the round is COLLECTING again, with the next attempt. If some
+updates make the mean unusable, they are set aside; with enough others the round stays CLOSING, and is
+computed from those.
 """
 
 from dataclasses import replace
@@ -40,7 +41,7 @@ from aggregator.core.updates import update_read
 
 BEAT_S = 10.0
 NAMED = 20
-"""So many devices are named in one line."""
+"""The largest number of devices named in one line."""
 
 
 def due_s(state: Federation) -> float:
@@ -101,7 +102,7 @@ def step(state: Federation, event: on.Event) -> Step:
 
 
 def _quarantined(state: Federation, event: on.Quarantined) -> Step:
-    """Who is lifted, and was refused in this attempt, is asked again if the round needs it."""
+    """Ask a device again that was refused in this attempt and is lifted now, if the round needs it."""
     state, effects = quarantined(state, event)
     needed = needed_again(state)
     if not needed:

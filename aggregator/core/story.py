@@ -1,6 +1,6 @@
-"""What the log says of closed rounds and of the end: the rules' figures, and the best model. Pure.
+"""Log lines on closed rounds and on the end of learning: the rules' figures, and the best model. Pure.
 
-A line is made of parts, so that another part can be put between them.
+A line is made of parts, so that other parts can be inserted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from fedge.wire.freshness import RoundId
 
 
 def line(parts: Sequence[str]) -> str:
-    """One line of its parts."""
+    """Join the parts of a line."""
     return ", ".join(part for part in parts if part)
 
 
 def closed(
     round_id: RoundId, kind: str, devices: int, samples: int, summary: Mapping[str, float], progress: Progress
 ) -> list[str]:
-    """The parts of what is said of a closed round; `progress` is that with this round."""
+    """The parts of the line on a closed round; `progress` includes this round."""
     parts = [f"round {round_id}: {kind} closed", f"{devices} devices", f"{samples} samples"]
     if kind == "train" and "loss" in summary:
         parts.append(f"training loss {summary['loss']:.4f}")
@@ -48,7 +48,7 @@ def measured(progress: Progress, generation: int) -> list[str]:
 
 
 def _in_order(first: FigureName) -> list[FigureName]:
-    """The figure that the rules go by, and then the others."""
+    """The figure of the rules, and then the others."""
     return [first, *(name for name in FIGURES if name != first)]
 
 
@@ -62,7 +62,7 @@ def _best(progress: Progress) -> list[str]:
 
 
 def finished(reason: str, progress: Progress, generation: int) -> str:
-    """Why learning is over, and what it has come to."""
+    """The line on why learning is over, with its result."""
     if progress.best is None and not any(figure.key in progress.newest for figure in FIGURES.values()):
         return reason
     unmeasured = f"the newest model, of round {RoundId(generation, progress.made)}, is not measured"
@@ -71,7 +71,7 @@ def finished(reason: str, progress: Progress, generation: int) -> str:
 
 
 def missing(stopping: Stopping, progress: Progress) -> str | None:
-    """What to say where a rule's figure has not come for some rounds; once in each row of such rounds."""
+    """A warning if a rule's figure is missing for some rounds; once in each row of such rounds."""
     lacks = [name for name in stopping.needs if progress.untold.get(name) == FIRST_ROUNDS]
     if not lacks:
         return None
@@ -95,6 +95,8 @@ def _key(stopping: Stopping, name: FigureName) -> str:
 
 
 def way_back(bad: RoundId) -> str:
-    """What to do about the model of a round, in words: go back to that of the round before."""
+    """The remedy for a bad model, in words: go back to that of the round before."""
     before = f" --from-round {bad.round - 1}" if bad.round > 0 else ""
-    return f"run `fedge-aggregator new-generation{before}`; nothing is stopped (docs/keeping.md, A bad model)"
+    return (
+        f"run `fedge-aggregator new-generation{before}`; nothing is stopped (docs/operations.md, A bad model)"
+    )

@@ -1,8 +1,8 @@
-"""How a federation is taken over: look on until enough has been seen, then serve it, or say why not. Pure.
+"""The takeover of a federation: watch until enough has been seen, then serve it, or say why not. Pure.
 
-`step(state, event) -> (state, effects)` runs from the first connection to the moment when serving may begin;
-`aggregator.shell.leader_check` performs the effects, for production and for the simulated world alike. Who
-looks on takes no part: it subscribes, listens, and publishes nothing.
+`step(state, event) -> (state, effects)` runs from the first connection to the moment when serving may begin.
+`aggregator.shell.leader_check` performs the effects, in production and in the simulated world alike. While it
+watches, it takes no part: it subscribes, listens, and publishes nothing.
 
 | state       | event                   | becomes     | effects                                       |
 |-------------|-------------------------|-------------|-----------------------------------------------|
@@ -15,7 +15,7 @@ looks on takes no part: it subscribes, listens, and publishes nothing.
 | watching    | `Tick`, enough was seen | over        | `TakeUp` or `Abort`; `Log` who is not believed |
 | these three | `LinkDown`              | away        | `Log`                                         |
 
-Everything else changes nothing. A lost connection begins the watching anew: what is retained comes again.
+Everything else changes nothing. After a lost connection the watching begins anew, with all retained messages.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ from fedge.wire.messages.status import Status
 from fedge.wire.topics import Topics
 
 FRESH_S = 5.0
-"""Where nothing has come for so much longer than it has to be quiet, the broker is asked again."""
+"""If it is silent for this much longer than necessary, the broker is asked again."""
 
 # ── what happens ───────────────────────────────────────────────────────────────────────────────────
 
@@ -48,19 +48,19 @@ class LinkDown:
     """The connection is gone, or could not be made."""
 
     reason: str | None
-    """What to tell of it; None: nothing, as that was said lately."""
+    """The reason to log; None: it was logged recently."""
 
 
 @dataclass(frozen=True)
 class Subscribed:
-    """The broker answered the subscription: what is retained comes from now on."""
+    """The broker answered the subscription: retained messages arrive from now on."""
 
     now_s: float
 
 
 @dataclass(frozen=True)
 class ServiceSeen:
-    """The `service` topic spoke; `age_s`: how long the message has lain at the broker."""
+    """A `service` message arrived; `age_s`: how long it was stored at the broker."""
 
     now_s: float
     service: Service
@@ -69,7 +69,7 @@ class ServiceSeen:
 
 @dataclass(frozen=True)
 class ManifestSeen:
-    """The `round` topic spoke; where announcements are signed, it was one of ours."""
+    """A `round` message arrived; if announcements are signed, it was one of ours."""
 
     now_s: float
     manifest: Manifest
@@ -124,7 +124,7 @@ class TakeUp:
     generation: int | None = None
     """The one to begin; None: go on with the ledger's."""
     incredible: frozenset[str] = frozenset()
-    """Devices that claimed what cannot be: it was said."""
+    """Devices with impossible claims, which were logged."""
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,17 @@ class Takeover:
     watch: LeaderCheck | None = None
     """What has been seen on this connection; None: there is none."""
     subscribed_s: float | None = None
-    """Since when what is retained has been coming."""
+    """Since when retained messages have been arriving."""
     first_s: float | None = None
-    """When that was for the first time, on whichever connection."""
+    """When that was for the first time, on any connection."""
     hold_s: float = 0.0
-    """Until then devices that have not spoken are waited for."""
+    """The time until which silent devices are awaited."""
     asked: bool = False
-    """The broker was asked again on this connection, as nothing had come for long."""
+    """The broker was asked again on this connection, because it was silent for long."""
     listens: bool = False
-    """It was said that they are."""
+    """The log says that it waits for them."""
     suspects: bool = False
-    """It was said that another aggregator says it is online."""
+    """The log says that another aggregator says it is online."""
     over: bool = False
     """Enough has been seen."""
 
@@ -211,7 +211,7 @@ def step(state: Takeover, event: Event) -> Step:
 def _seen(
     state: Takeover, watch: LeaderCheck, event: Subscribed | ServiceSeen | ManifestSeen | StatusSeen
 ) -> Step:
-    """Something was seen on the connection there is."""
+    """Handle an observation on the present connection."""
     match event:
         case Subscribed(now_s):
             first_s = now_s if state.first_s is None else state.first_s
@@ -226,7 +226,7 @@ def _seen(
 
 
 def _judged(state: Takeover) -> Step:
-    """Is another aggregator alive?"""
+    """Check whether another aggregator is alive."""
     other = state.watch.other if state.watch is not None else None
     if state.watch is None or other is None:
         return state, []
@@ -244,7 +244,7 @@ def _judged(state: Takeover) -> Step:
 
 
 def _concluded(state: Takeover, watch: LeaderCheck, now_s: float) -> Step:
-    """All that is retained has come: take up or give up, unless there is somebody to wait for."""
+    """All retained messages have arrived: take over or abort, unless there are devices to wait for."""
     known = state.known
     verdict = claims.judge(known, watch.devices, watch.devices)
     beyond = watch.announced_beyond(known.round)

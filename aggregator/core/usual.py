@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Usual:
-    """What the closed training rounds tell, each by its summary.
+    """The usual distance, from the summaries of the closed training rounds.
 
-    It is the longest of their medians, not the last one: a fleet that has learnt all there is hardly moves,
-    and what it then sees for the first time must not be refused. Nor must it be refused to undo what the
-    last round did, however far that moved the model.
+    It is the longest of their medians and not the last one: a fleet that has finished learning hardly moves,
+    and must still be able to learn something new. It must also be able to undo the last round, however far
+    that moved the model.
     """
 
     longest: float = 0.0
@@ -19,7 +19,7 @@ class Usual:
     """How far the last round moved the model."""
 
     def after(self, summary: Mapping[str, float]) -> "Usual":
-        """As it is when one more round is closed."""
+        """The usual distance after one more closed round."""
         return Usual(max(self.longest, summary.get("median_norm", 0.0)), summary.get("moved", 0.0))
 
     @property

@@ -1,7 +1,6 @@
-"""The aggregator's memory: one SQLite database, from which every kept round can be computed again.
+"""The ledger, the aggregator's database in SQLite, from which every kept round can be computed again.
 
-`layout` says how its tables are made, `reading` what it tells, `writing` what the aggregator keeps in it, and
-`views` what people are shown of it.
+`layout` has the tables, `reading` the queries, `writing` the changes, and `views` what people see of it.
 
 | table    | what it holds                                                                         |
 |----------|---------------------------------------------------------------------------------------|

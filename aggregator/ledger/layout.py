@@ -1,10 +1,10 @@
-"""The ledger's file: its name, its tables, and how those of older programs become today's."""
+"""The ledger's file: its name, its tables, and the migrations from older layouts."""
 
 FILE = "ledger.db"
 KEPT = "kept"
-"""The kind of a generation's round 0 that began with a model of a generation before, without a survey."""
+"""The kind of round 0 in a generation that began with an earlier model, without a survey."""
 MEASURES = "evaluate"
-"""The kind of a round that only measured the model of the round before, and closed with that."""
+"""The kind of a round that only measured the model of the round before, and closed with it."""
 MIGRATIONS = (
     """
 CREATE TABLE life (
@@ -92,16 +92,16 @@ COUNTS_MISSES = 6
 NAMES_TASKS = 7
 """The first layout whose rounds name their task, and whose generations tell what they began with."""
 HAS_MARKS = 8
-"""The first layout with marks: what is remembered of what was done to the ledger."""
+"""The first layout with marks."""
 TELLS_DECLINES = 9
-"""The first layout whose rounds have a quorum of their own, and whose devices decline since a moment."""
+"""The first layout whose rounds store their quorum, and whose devices store since when they decline."""
 TELLS_USES = 10
 """The first layout whose devices may predict with another model than they hold."""
 NAMES_PARTS = 11
 """The first layout whose rounds name the parts of their algorithm, and with states of server optimizers."""
 ORDER = "order"
-"""The mark with the name of the order that the newest generation was begun by."""
+"""The mark with the name of the order that began the newest generation."""
 UNWIPED = "unwiped"
-"""The mark of a ledger in whose file there may still be what was removed."""
+"""The mark of a ledger whose file may still hold removed data."""
 RULES_BEFORE = {"train": "mean/1", "survey": "survey/1"}
 """The rule of a round of an earlier layout, by its kind."""

@@ -1,4 +1,4 @@
-"""What a ledger tells: to the aggregator that keeps it, and to those who compute its rounds again."""
+"""Reading a ledger: for the aggregator, and for replay."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ from fedge.storage.databases import database_error, open_read_only
 
 
 class LedgerReader(AnswerQueries, ContentQueries, DeviceQueries, RoundQueries, SummaryQueries, UpdateQueries):
-    """The questions that can be asked of an open ledger; none of them changes anything.
+    """All queries on an open ledger; none of them changes anything.
 
     Raises:
-        DamagedState: from any method, when what is read is not what was written.
+        DamagedState: from any method, when the data are damaged.
         StateError: from any method, when the disk is failing.
     """
 
 
 @contextmanager
 def read_only(path: Path) -> Iterator[LedgerReader]:
-    """A ledger to look at, also while its aggregator runs.
+    """Open a ledger for reading, also while its aggregator runs.
 
     Raises:
         StateError: there is none, or it cannot be read.
@@ -38,7 +38,7 @@ def read_only(path: Path) -> Iterator[LedgerReader]:
 
 @contextmanager
 def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database of a ledger, in which every attempt to change something fails.
+    """Open the database of a ledger read-only.
 
     Raises:
         StateError: there is none, or it cannot be read.

@@ -1,4 +1,4 @@
-"""What a ledger tells of generations and rounds, as values."""
+"""Generations and rounds in the ledger, as values."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from fedge.wire.messages.manifest import Cohort
 
 @dataclass(frozen=True)
 class Life:
-    """Which memory this is, and of what."""
+    """The identity of a ledger, and what is learnt in it."""
 
     ledger: bytes
     generation: int
     learnt: str
-    """What may not change within a generation: features, outputs, layers, as JSON."""
+    """What must not change within a generation: features, outputs, layers, as JSON."""
 
 
 @dataclass(frozen=True)
 class OpenRound:
-    """A round that was announced or drawn, and is not closed."""
+    """An open round."""
 
     round: RoundId
     kind: str
@@ -34,15 +34,15 @@ class OpenRound:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What the round 0 of a generation that asked for no survey was made of."""
+    """How round 0 of a generation without a survey was made."""
 
     source: RoundId
     """The round whose model it began with."""
     last: int
-    """The last round that was computed again on top of that; the source's own number where none was."""
+    """The last round that was computed again on top of that; the source's own number if none was."""
     without: tuple[str, ...] = ()
     """Devices that were left out of the rounds after the source's, up to `last`."""
     survey: int | None = None
-    """The generation whose survey the frozen layers are of; None: a program before layout 6 went on."""
+    """The generation whose survey made the frozen layers; None: a program before layout 6 went on."""
     survey_without: tuple[str, ...] = ()
-    """Devices that were left out of that survey, of all times that it was merged again."""
+    """Devices that were left out of that survey, over all times that it was merged again."""

@@ -1,4 +1,4 @@
-"""Rounds and devices as they are shown to people, read while the aggregator runs."""
+"""Rounds and devices as people see them; they can be read while the aggregator runs."""
 
 import json
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class RoundRow:
     """Updates that counted."""
     samples: int
     seconds: float | None
-    """From the round before being closed to this one being closed; of the time before a restart only what the
-    attempt that was open had lasted."""
+    """From the closing of the round before to the closing of this one. After a restart only the open
+    attempt's duration is included."""
     accuracy: float | None
-    """Of the model the round began from, on the devices' held-out parts."""
+    """The figure of the model that the round began with, on the devices' held-out parts."""
     held_loss: float | None
     loss_before: float | None
     loss: float | None
@@ -35,11 +35,11 @@ class RoundRow:
     bytes_up: int
     bytes_down: int
     outlying_devices: int = 0
-    """Of a survey: how many devices lie far from the fleet in some column."""
+    """For a survey: how many devices are far from the fleet in some column."""
     outlying: tuple[str, ...] = ()
-    """Of a survey: the farthest of them, by column and how far."""
+    """For a survey: the farthest device, by column, and how far it is."""
     rmse: float | None = None
-    """Of a regression, in the target's unit; as `accuracy`."""
+    """For a regression, in the target's unit; otherwise as `accuracy`."""
     mae: float | None = None
     rmse_mean: float | None = None
     """The RMSE of always answering with the mean that the survey found."""
@@ -59,13 +59,13 @@ class DeviceRow:
     refused: int
     last_refusal: str | None
     seen_at: float | None
-    """When it last said something new of itself, in seconds since 1970; None if that was never noted."""
+    """When its status last changed, in seconds since 1970; None if unknown."""
     missed: int
-    """Deadlines that it let pass in a row, at most as many as make rounds wait for it no longer."""
+    """How many misses in a row it has, counted up to the number after which rounds do not wait for it."""
     declined: "Declined | None" = None
     """Why it does not take part, if it says so."""
     uses: bytes | None = None
-    """Digest of the model that it predicts with, if its owner's gate keeps that instead of what it holds."""
+    """Digest of the model that it predicts with, if its owner's gate keeps that one instead of the newest."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Declined:
     reason: str
     detail: str
     since: float | None
-    """In seconds since 1970; None: a program before this one noted it."""
+    """Since when, in seconds since 1970; None: an older program stored it."""
 
 
 def read_rounds(path: Path) -> list[RoundRow]:

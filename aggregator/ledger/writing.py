@@ -1,4 +1,4 @@
-"""The ledger as the aggregator keeps it: what it writes, all or nothing and durable."""
+"""The ledger for the aggregator, which writes it in durable transactions."""
 
 from aggregator.ledger.changes.answers import AnswerChanges
 from aggregator.ledger.changes.contents import ContentChanges
@@ -23,6 +23,6 @@ class Ledger(
     """The database. Methods that change something belong inside `transaction`, which makes them durable.
 
     Raises:
-        DamagedState: from any method, also the first, when what is read is not what was written.
+        DamagedState: from any method, also the first, when the data are damaged.
         StateError: from any method, when the disk is full, read-only or failing; nothing has changed then.
     """

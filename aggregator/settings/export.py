@@ -7,12 +7,13 @@ from fedge.service.settings import LocalPath, Section
 
 
 class ExportSection(Section):
-    """`[export]`: where the model lies for those who use it."""
+    """`[export]`: where the model is written for use elsewhere."""
 
     folder: LocalPath = Field(default="export", validate_default=True)
-    """`model.onnx`, `model.safetensors` and `manifest.json`."""
+    """The folder of `model.onnx`, `model.safetensors` and `manifest.json`."""
     choose: How = "best"
-    """Which model these are: `best` of those that were measured, by `[stopping] patience_on`, or `newest`.
-    The other one lies beside them, in the folder `newest` or `best`."""
+    """Which model is exported: the `best` of those that were measured, by `[stopping] patience_on`, or the
+    `newest`. The other one is beside it, in the folder `newest` or `best`."""
     samples: LocalPath | None = None
-    """NumPy archive with raw samples `X` that may lie here: each ONNX file is compared on them as well."""
+    """NumPy archive with raw samples `X` that may be stored on this machine; each ONNX file is compared on
+    these too."""

@@ -16,7 +16,7 @@ Id = Annotated[str, Field(pattern=DEVICE_ID)]
 
 
 def _ids(devices: object) -> object:
-    """The ids of the devices that are listed; told where they are called otherwise."""
+    """The ids of the listed devices; logged where they differ from the names."""
     if not isinstance(devices, list | tuple) or not all(isinstance(name, str) for name in devices):
         return devices
     found = as_ids(devices)
@@ -31,15 +31,16 @@ class FederationSection(Section):
     name: Annotated[str, Field(pattern=FEDERATION)]
     """At most 31 lower-case letters, digits and hyphens; part of every topic."""
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
-    """Fixes the first weights, who is chosen, and the order of samples: the same seed, the same model."""
+    """Determines the first weights, the cohorts and the order of samples: the same seed gives the same
+    model."""
     devices: Annotated[tuple[Id, ...] | None, BeforeValidator(_ids)] = None
-    """The only devices whose updates count; without it every device the broker lets in."""
+    """The only devices whose updates count; without it every device that the broker lets in."""
     max_samples: int = Field(default=1_000_000, ge=20, le=2**53)
-    """The largest n_k believed: no device can claim more weight than this, and one with more rows uses the
-    newest so many."""
+    """The largest n_k that is admitted: no device can claim more weight than this. A device with more rows
+    uses that many of the newest."""
 
     quarantine: LocalPath = Field(default="quarantined", validate_default=True)
-    """The list that `fedge quarantine` writes, of devices that do not count; it is read while rounds run."""
+    """The list of devices that do not count, which `fedge quarantine` writes; it is read while rounds run."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

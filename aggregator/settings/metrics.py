@@ -21,4 +21,4 @@ class MetricsSection(Section):
     """`[metrics]`: figures for Prometheus."""
 
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_host_and_port)] = None
-    """`ADDRESS:PORT` to serve them on; who reaches it may read them. Without it they are not served."""
+    """`ADDRESS:PORT` to serve them on; whoever reaches it may read them. Without it they are not served."""

@@ -13,7 +13,7 @@ from fedge.wire.messages.task import Task
 
 
 def _named(features: object) -> object:
-    """Names for features of which only the number is given."""
+    """The names of features if only their number is given."""
     features = number_of(features)
     if type(features) is not int:
         return features
@@ -23,7 +23,7 @@ def _named(features: object) -> object:
 
 
 class ModelSection(Section):
-    """`[model]`: what goes in, what comes out, and the layers between. The output layer is added."""
+    """`[model]`: the inputs, the outputs, and the layers between. The output layer is added."""
 
     features: Annotated[Columns, BeforeValidator(_named)]
     """The input columns by name, or how many there are: `features = 784` calls them x0 to x783."""
@@ -35,10 +35,10 @@ class ModelSection(Section):
     """Hidden layers: { type = "dense", units = 64 }, { type = "relu" }, "tanh", "sigmoid", or one of an
     extension."""
     source: SourceName | None = None
-    """Which of the devices' sources is learnt from, by its name there; without it each device's `[data]`."""
+    """The name of the devices' source to learn from; without it each device's `[data]`."""
     clip: float = Field(default=20.0, ge=0, le=MOST_CLIP, allow_inf_nan=False)
-    """Inputs farther from the survey's mean than so many standard deviations count as that far, if all
-    devices can do it when the survey closes; 0: as they are. A generation keeps what it began with."""
+    """Inputs more than this many standard deviations from the survey's mean count as exactly that far, if all
+    devices can do it when the survey closes; 0: no bound. A generation keeps what it began with."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -60,7 +60,7 @@ class ModelSection(Section):
         return self
 
     def task(self, reconnect_spread_s: float, rules: Proposal | None = None) -> Task:
-        """The task of the survey: the network without the layers that the survey will fix."""
+        """The task for the survey: the network without the layers that the survey will fix."""
         outputs = self.classes or self.targets or ()
         network = NetworkSpec(
             inputs=len(self.features),

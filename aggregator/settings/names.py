@@ -1,4 +1,4 @@
-"""Names in settings: of columns and classes, each of which stands once."""
+"""Names of columns and classes in settings, each of which may occur once."""
 
 from collections import Counter
 from typing import Annotated
@@ -12,7 +12,7 @@ Columns = Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=MAX_W
 
 
 def require_unique(key: str, names: object) -> None:
-    """Refuse a list in which a name stands twice."""
+    """Refuse a list with a name that occurs twice."""
     if isinstance(names, tuple) and len(set(names)) != len(names):
         twice = sorted(name for name, times in Counter(names).items() if times > 1)
         raise ValueError(f"{key}: every name may stand once, these stand more often: {twice[:5]}")

@@ -12,21 +12,21 @@ class RoundsSection(Section):
     """`[rounds]`: who takes part, and when a round closes."""
 
     fraction: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
-    """C: the part of the fleet that is chosen for each round."""
+    """C: the share of the fleet that is chosen for each round."""
     target: int | None = Field(default=None, ge=1)
     """Close as soon as this many updates are admitted; without it when all who are online have answered."""
     quorum: int | float = 2
-    """Below this many updates a round does not close but stays open, with more devices chosen. As 0.5: below
-    this share of the devices that `[federation] devices` lists or, without a list, of those online then."""
+    """Below this many updates a round stays open, and more devices are chosen. A fraction such as 0.5 is a
+    share of the devices that `[federation] devices` lists or, without a list, of those online then."""
     deadline_s: float = Field(default=300.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
-    """How long stragglers are waited for; time without a connection to the broker does not count."""
+    """How long to wait for stragglers, in seconds; time without a connection to the broker does not count."""
     max_norm: float = Field(default=100.0, ge=0, le=1e9, allow_inf_nan=False)
-    """How far from the model an update may be, in median distances of closed rounds; 0: any."""
+    """How far from the model an update may be, in median distances of closed rounds; 0: no bound."""
     clip_norm: float = Field(default=2.5, ge=0, le=1e9, allow_inf_nan=False)
-    """As how many usual updates one counts at most, by distance and by n_k times distance, in rounds of five
-    updates or more; 0: as any number."""
+    """One update counts as at most this many usual ones, by distance and by n_k times distance, in rounds of
+    at least five updates; 0: no bound."""
     max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
-    """How much an n_k counts at most, in median n_k of its round; 0: whatever a device says is believed."""
+    """The largest n_k that counts, in median n_k of its round; 0: whatever a device says counts."""
 
     schedule: str = "synchronous"
     """When rounds open and close: a file in `aggregator/schedules`."""

@@ -4,7 +4,7 @@ from fedge.service.settings import LocalPath, Section
 
 
 class SigningSection(Section):
-    """`[signing]`: so that devices can tell whose models they take."""
+    """`[signing]`: signatures by which devices check where models come from."""
 
     key: LocalPath | None = None
     """PEM file of the Ed25519 key that signs every announcement; without it nothing is signed."""

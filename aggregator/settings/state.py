@@ -11,6 +11,6 @@ class StateSection(Section):
     folder: LocalPath = Field(default="state", validate_default=True)
     """The folder of the ledger; back it up."""
     keep_rounds: int = Field(default=20, ge=2)
-    """Updates and models of this many rounds are kept."""
+    """The number of rounds whose updates and models are kept."""
     keep_bytes: int = Field(default=2 * 2**30, ge=1_000_000)
-    """Fewer rounds are kept, but never less than two, if the ledger would hold more than this."""
+    """The size of the ledger above which fewer rounds are kept, but at least two."""

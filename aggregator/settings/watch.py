@@ -8,10 +8,10 @@ from fedge.service.settings import LocalPath, Section
 
 
 class WatchSection(Section):
-    """`[watch]`: who looks around, before the aggregator takes its session, whether another one is at work.
+    """`[watch]`: the identity that checks, before the aggregator connects, whether another one is at work.
 
-    Where the broker makes the certificate's name the client id, looking around needs an identity of its own:
-    with the aggregator's it would end the session of the one that is at work.
+    If the broker makes the certificate's name the client id, the check needs an identity of its own: with the
+    aggregator's it would end the session of the aggregator at work.
     """
 
     certificate: LocalPath

@@ -1,1 +1,1 @@
-"""What devices and aggregator must agree on about data: rules, moments of columns, scores, disclosure."""
+"""Data, as far as devices and aggregator must agree: rules, moments of columns, scores, disclosure."""

@@ -1,9 +1,9 @@
 """What may leave a device about its data: names that are known elsewhere, numbers, and reasons.
 
-An error about data has two texts. The full one names files, columns and whatever else helps; it stays on the
-device, in its log and in `--check`. The other one travels. It is a `Public`, and only `public` makes one: of
-a sentence of the program's own, and of values that cannot hold a piece of the data. Where nobody wrote such a
-text, `withheld` stands in its place, so that to forget it gives nothing away.
+An error about data has two texts. The full text names files, columns and whatever else helps. It stays on the
+device, in its log and in `--check`. The other text is sent to the aggregator. It is a `Public`, and only
+`public` makes one: from a sentence of the program's own, and from values that cannot hold a piece of the
+data. If an error has no such text, `withheld` replaces it, so that a forgotten text gives nothing away.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Public(str):
 class Known:
     """Names that are no secret: those that the task asks for, which came from the aggregator.
 
-    It is the caller's to know: a name that was read out of the data is not known, even if it looks alike.
+    The caller must make sure of that: a name that was read from the data is not known, even if it is equal.
     """
 
     def __init__(self, *names: str) -> None:
@@ -38,14 +38,14 @@ class Known:
 
 
 class Agreed(Known):
-    """Names of classes that were read out of the data, and that their owner lets be told."""
+    """Names of classes that were read from the data, and that the owner allows to be told."""
 
 
 def public(sentence: str, /, **values: SupportsIndex | float | Known | Public) -> Public:
     """A text that may leave the device.
 
     Args:
-        sentence: with `{name}` where a value is to stand; a literal, never put together of other texts.
+        sentence: a literal with `{name}` for each value, never composed of other texts.
         values: numbers, names that are known, and texts that may leave the device already.
 
     Raises:
@@ -58,7 +58,7 @@ def public(sentence: str, /, **values: SupportsIndex | float | Known | Public) -
 
 
 def withheld(reason: Reason) -> Public:
-    """What is said where nothing more may be."""
+    """The text for a reason, where nothing more may be told."""
     match reason:
         case Reason.BAD_DATA:
             return public("the data of this device cannot be used as they are; its own log says why")

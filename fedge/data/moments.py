@@ -1,4 +1,4 @@
-"""Count, mean and sum of squared deviations of columns: what a survey tells instead of samples.
+"""Count, mean and sum of squared deviations of columns: a survey sends these instead of samples.
 
 Moments of disjoint sets of samples merge without the samples: Chan, Golub and LeVeque, "Algorithms for
 Computing the Sample Variance: Analysis and Recommendations", The American Statistician 37 (1983), 242-247,
@@ -18,24 +18,25 @@ Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 FEWEST = 20
-"""Values of a column that a device tells anything of at least."""
+"""The fewest values of a column of which a device tells anything."""
 BLOCK_ROWS = 4_096
-"""Rows measured at once, so that the float64 copies stay small however many samples a device holds."""
+"""Rows measured at once, so that the float64 copies stay small, however many samples a device has."""
 ROUNDING_UNITS = 8
 """A column that spreads over fewer float32 units of its mean is constant up to rounding, see
 `is_constant`."""
 FINE = 2.0**15
-"""How many spreads a mean may be, so that float32 still has 256 steps or more in a spread, see `is_fine`."""
+"""How many times its spread a mean may be: float32 still has at least 256 steps in a spread, see
+`is_fine`."""
 RARE = 0.01
-"""Of a column's values, at each side of the median: what is more frequent is no fault of the sensor."""
+"""The largest share of a column's values, on each side of the median, that can be faults of the sensor."""
 GAP = 5.0
-"""So many times as far from the median as the next value a fault lies at least."""
+"""A fault is at least this many times as far from the median as the next value."""
 SURPRISE = 7.0
 """A gap that the tail of a column has by itself with a probability of more than e⁻⁷ is no fault."""
 FEWEST_APART = 10
-"""Values that differ from the median, without which it is not known how heavy a column's tail is."""
+"""The fewest values that differ from the median; with fewer, the weight of the tail is unknown."""
 CODES = 3
-"""Different values that a sensor reports its faults with, at most: more are measurements."""
+"""The most different values by which a sensor reports faults; if there are more, they are measurements."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Moments:
 
     @classmethod
     def from_bytes(cls, body: bytes, columns: int) -> "Moments":
-        """The inverse of `to_bytes`; whether the numbers can be true is not judged here.
+        """The inverse of `to_bytes`; it does not check whether the numbers are plausible.
 
         Raises:
             ProtocolError: `body` is not 24 bytes a column.
@@ -70,15 +71,17 @@ class Moments:
 
 
 def withhold(moments: Moments, fewest: int) -> Moments:
-    """Say nothing of columns with fewer than `fewest` values: the mean of one value is that value."""
+    """Remove columns with fewer than `fewest` values: the mean of one value is that value."""
     enough = moments.count >= fewest
     return Moments(*(np.where(enough, part, 0.0) for part in (moments.count, moments.mean, moments.m2)))
 
 
 def as_if_of(moments: Moments, samples: int, cap: int) -> Moments:
-    """The moments of `samples` rows told as those of `cap` rows, if they are fewer: means and spreads stay.
+    """The moments of `samples` rows, reported as those of `cap` rows if that is fewer; means and spreads
+    stay.
 
-    To measure fewer rows instead would let who chooses the cap have two sets measured that differ in one.
+    If fewer rows were measured instead, whoever chooses the cap could have two sets measured that differ in
+    one row.
     """
     if samples <= cap:
         return moments
@@ -107,7 +110,7 @@ def is_fine(mean: Vector, spread: Vector) -> Mask:
 
 
 def rounded(moments: Moments, kept_as: type[np.floating[Any]] = np.float32) -> Moments:
-    """What is useful of moments: as a measurement is written, 23.4 ± 1.7.
+    """Round moments to their useful digits, as a measurement is written: 23.4 ± 1.7.
 
     The spread is rounded to two significant digits, the mean to the last digit of that: to a step between a
     tenth and a hundredth of the spread, so that a standardized value is off by 0.05, and by a share of 0.05,
@@ -116,7 +119,7 @@ def rounded(moments: Moments, kept_as: type[np.floating[Any]] = np.float32) -> M
 
     Args:
         moments: as they were measured.
-        kept_as: the type of the values that they were measured of, which decides what is constant.
+        kept_as: the type of the measured values, which decides what is constant.
     """
     spread = np.sqrt(moments.m2 / np.maximum(moments.count, 1))
     constant = is_constant(moments.mean, spread, kept_as)
@@ -130,18 +133,18 @@ def rounded(moments: Moments, kept_as: type[np.floating[Any]] = np.float32) -> M
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Between which values each of d columns counts as it is; arrays of shape (d,)."""
+    """The range of each of d columns in which values count as they are; arrays of shape (d,)."""
 
     low: Vector
     high: Vector
     middle: Vector
-    """What a value counts as that lies outside: the median."""
+    """The value that replaces one outside: the median."""
     beyond: NDArray[np.int64]
-    """How many values lie outside."""
+    """The number of values outside."""
 
 
 def bounds(X: NDArray[Any]) -> Bounds:
-    """Where the columns' values lie but for what only a fault of a sensor explains.
+    """The range of each column, without values that only a fault of a sensor explains.
 
     A -99999 among good values is *rare*: of no more than 1 % of the values, or the only one; it is one of at
     most three different values on its side of the median; and it is *isolated*. A heavy tail is not
@@ -199,9 +202,9 @@ def _faults(far: Vector, other: Vector, rare: int) -> int:
 
 
 def measure(X: NDArray[Any], within: Bounds | None = None) -> Moments:
-    """Measure the columns of `X`, of shape (n, d); NaN means missing and is counted out of its column.
+    """Measure the columns of `X`, of shape (n, d); NaN means missing and does not count.
 
-    A value outside of the bounds counts as the column's median.
+    A value outside the bounds counts as the column's median.
 
     Raises:
         ValueError: `X` is no matrix, or a column holds an infinite value.

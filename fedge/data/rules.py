@@ -1,7 +1,7 @@
-"""How the devices of a fleet are to read their data: what an operator proposes in the task, by name.
+"""Rules for reading data, which an operator proposes to the fleet in the task, by name.
 
-The owner of a device decides. What an owner has set wins, and who accepts no proposals ignores them all. What
-is not proposed is None, and is not sent, so that older devices can take part.
+The owner of a device decides. The owner's settings win, and an owner can ignore all proposals. A rule that is
+not proposed is None and is not sent, so that older devices can take part.
 """
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,7 +28,7 @@ class Holdout(BaseModel):
 
 
 class Proposal(BaseModel):
-    """What is proposed; each rule by the name that it has in `[data]` of both configuration files."""
+    """The proposals; each rule has the name of its key in `[data]` of both configuration files."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -50,7 +50,8 @@ class Proposal(BaseModel):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The rules whose value this program does not know, as `missing.VALUE`: they are as not proposed."""
+        """The rules whose value this program does not know, as `missing.VALUE`; they count as not
+        proposed."""
         by = self.holdout.by if self.holdout is not None else None
         said = (
             ("missing", self.missing, MISSING),
@@ -61,7 +62,7 @@ class Proposal(BaseModel):
 
     @property
     def fills(self) -> bool:
-        """Whether a missing feature is to count as the survey's mean."""
+        """Whether a missing feature counts as the survey's mean."""
         return self.missing == "fill"
 
 

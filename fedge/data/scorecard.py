@@ -10,24 +10,25 @@ from fedge.data.scores import Classification, Regression
 from fedge.service.escapes import printable
 
 WIDEST_MATRIX = 12
-"""Of more classes than this the text tells the commonest mistakes instead of the whole matrix."""
+"""With more classes than this the text lists the commonest mistakes instead of the whole matrix."""
 MOST_MISTAKES = 10
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Rows of the file that no figure counts, by the reason."""
+    """Rows of the file that do not count, by reason."""
 
     unlabelled: int = 0
     """Without a true answer."""
     incomplete: int = 0
-    """Dropped for a missing value, as the owner said."""
+    """Dropped for a missing value, as the owner has set it."""
 
 
 def as_json(scores: Classification | Regression, left_out: LeftOut) -> dict[str, Any]:
-    """The figures under the names that scripts may rely on; null where one is undefined.
+    """The figures by names that scripts may rely on; null where a figure is undefined.
 
-    `rows` are counted; `unlabelled`, `incomplete` are not, and neither, of a regression, are `unanswered`.
+    `rows` is the number of counted rows. `unlabelled` and `incomplete` rows are not counted, and in a
+    regression neither are `unanswered` ones.
     """
     common = {
         "unanswered": scores.unanswered,
@@ -59,7 +60,7 @@ def as_json(scores: Classification | Regression, left_out: LeftOut) -> dict[str,
 
 
 def as_text(scores: Classification | Regression, left_out: LeftOut) -> str:
-    """The figures as lines; characters in names that a terminal would obey are escaped."""
+    """The figures as lines of text; characters in names that a terminal would obey are escaped."""
     lines = _regression(scores) if isinstance(scores, Regression) else _classification(scores)
     counted = "counted as wrong" if isinstance(scores, Classification) else "not counted"
     for what, count in (
@@ -118,7 +119,7 @@ def _mistakes(names: Sequence[str], scores: Classification) -> Iterable[str]:
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Columns of one width each, the first to the left and all others to the right."""
+    """Align a table: the first column to the left, all others to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for first, *others in table:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]

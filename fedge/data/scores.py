@@ -1,4 +1,4 @@
-"""How good answers are: of a classification by class, of a regression by target and in its own unit."""
+"""Scores of answers: by class for a classification, by target and in its own unit for a regression."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,31 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNANSWERED = -1
-"""Stands in `predicted` where a model has no answer: what it computed is no number."""
+"""The entry of `predicted` where a model has no answer, because it computed no number."""
 
 
 @dataclass(frozen=True)
 class Classification:
-    """What n answers of one of k classes are worth."""
+    """The scores of n answers, each one of k classes."""
 
     classes: tuple[str, ...]
     accuracy: float
-    """The part of the rows that got their own class; a row without an answer did not."""
+    """The share of rows that got their own class; a row without an answer did not."""
     confusion: NDArray[np.int64]
     """Shape (k, k): row i, column j counts rows of class i that were taken for class j."""
     precision: tuple[float | None, ...]
-    """By class: of the rows taken for it, the part that is of it; None: no row was taken for it."""
+    """By class: the share of the rows taken for it that belong to it; None: no row was taken for it."""
     recall: tuple[float | None, ...]
-    """By class: of its rows, the part taken for it; None: there is no row of it."""
+    """By class: the share of its rows that were taken for it; None: there is no such row."""
     counts: tuple[int, ...]
-    """By class: how many of the rows are of it."""
+    """By class: the number of its rows."""
     unanswered: int
-    """Rows without an answer, which stand in `counts` but not in `confusion`."""
+    """Rows without an answer, which are in `counts` but not in `confusion`."""
 
 
 @dataclass(frozen=True)
 class Regression:
-    """What n answers of t numbers each are worth; every figure is in its target's own unit."""
+    """The scores of n answers of t numbers each; every figure is in its target's own unit."""
 
     targets: tuple[str, ...]
     rmse: tuple[float, ...]
@@ -41,9 +41,9 @@ class Regression:
     rmse_mean: tuple[float, ...]
     """By target: the RMSE of always answering these rows' own mean, which no constant answer can beat."""
     rows: int
-    """Rows that the figures are of: all with an answer."""
+    """The number of rows with an answer, which the figures describe."""
     unanswered: int
-    """Rows without an answer, which no figure counts."""
+    """The number of rows without an answer, which do not count."""
 
 
 def classification(truth: NDArray[Any], predicted: NDArray[Any], classes: tuple[str, ...]) -> Classification:
@@ -113,7 +113,7 @@ def regression(truth: NDArray[Any], predicted: NDArray[Any], targets: tuple[str,
 
 
 def _rms(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The root mean square of each column, (n, t) -> (t,), where squares would overflow too."""
+    """The root mean square of each column, (n, t) -> (t,), also where squares would overflow."""
     largest = np.abs(values).max(axis=0)
     scale = np.where(largest > 0, largest, 1.0)
     return np.asarray(scale * np.sqrt(np.mean((values / scale) ** 2, axis=0)))

@@ -1,4 +1,4 @@
-"""Fedge as services of a Linux machine with systemd: what installing an agent and a server have in common.
+"""Install Fedge as services on Linux with systemd: what an agent and a server have in common.
 
-All of it needs the standard library alone, so that it runs out of the wheel itself, before anything is there.
+It needs only the standard library, so that it runs from the wheel itself, before anything is installed.
 """

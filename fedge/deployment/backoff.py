@@ -12,7 +12,7 @@ from pathlib import Path
 
 FIRST_S, LONGEST_S = 5.0, 300.0
 FORGOTTEN_AFTER_S = 1800.0
-"""A failure that long ago does not count any more."""
+"""A failure longer ago than this does not count any more."""
 
 
 def pause_s(failures: int) -> float:
@@ -21,7 +21,7 @@ def pause_s(failures: int) -> float:
 
 
 def failures(file: Path, now_s: float) -> int:
-    """How many failures in a row were counted; `now_s` in the file system's time."""
+    """The number of failures in a row; `now_s` is in the file system's time."""
     try:
         recent = 0 <= now_s - file.stat().st_mtime < FORGOTTEN_AFTER_S
         return int(file.read_text()) if recent else 0

@@ -1,7 +1,7 @@
 """Install Fedge on a machine that has nothing but Python: `sudo python3 fedge-….whl/agent install …`.
 
-Python runs a folder inside a zip archive, and a wheel is one. Nothing that Fedge depends on is there then, so
-all that happens here is: make the environment, and go on in it with the same arguments.
+Python can run a folder inside a zip archive, and a wheel is one. Fedge's dependencies are not installed yet.
+So this only creates the environment, and goes on in it with the same arguments.
 """
 
 import os
@@ -14,7 +14,8 @@ from fedge.errors import FedgeError
 
 
 def take_over(program: Program, wheel: Path, arguments: list[str]) -> int:
-    """Make the program's environment from the wheel that we run out of, and become its command.
+    """Make the program's environment from the wheel that we run from, and replace this process by its
+    command.
 
     Returns:
         An exit code, if it cannot be done.

@@ -1,4 +1,4 @@
-"""From one environment of an installed program to the next: it takes its place, or the one before stays."""
+"""Replace the environment of an installed program by another one, or keep the old one if it fails."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +16,17 @@ def change_over(
     changed: bool,
     prepare: Callable[[], None] = lambda: None,
 ) -> None:
-    """Put an environment into use, then start what runs in it; go back to the one before if it does not.
+    """Put an environment into use and start its services; go back to the old one if they do not start.
 
     Args:
         program: whose environment it is.
         environment: the one to use from now on; it may be the one in use.
-        start: starts the services; with True it starts those again that run already.
-        changed: whether something else has changed for which they are started again.
+        start: starts the services; with True it also restarts those that run already.
+        changed: whether something else has changed that needs a restart.
         prepare: what is to be done before they start.
 
     Raises:
-        DeploymentError: it does not start. What was at work before still is.
+        DeploymentError: it does not start. The old environment is in use again.
     """
     before = program.current
     if environment != before:

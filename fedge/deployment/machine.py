@@ -9,19 +9,19 @@ from pathlib import Path
 from fedge.errors import DeploymentError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Where programs are looked for too: a user's path may lack those of the system."""
+"""Further folders to search for programs: the path of a user may lack those of the system."""
 
 
 def say(step: str) -> None:
-    """Tell of one step, in one line."""
+    """Print one step, in one line."""
     print(step, flush=True)
 
 
 def require_root(command: str) -> None:
-    """Go on as root only, whose new files the services may read unless it is said otherwise.
+    """Make sure that we are root, and let services read new files unless a mode says otherwise.
 
     Raises:
-        DeploymentError: we are somebody else.
+        DeploymentError: we are not root.
     """
     if os.geteuid() != 0:
         raise DeploymentError(f"{command} changes the system: run it as root, with sudo")
@@ -29,10 +29,10 @@ def require_root(command: str) -> None:
 
 
 def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1800.0) -> str:
-    """Run a program to its end, with `given` on its standard input; returns what it printed.
+    """Run a program to its end, with `given` on its standard input; return its output.
 
     Raises:
-        DeploymentError: it failed, or is not there; the text has its last words.
+        DeploymentError: it failed, or does not exist; the text has the end of its output.
     """
     shown = " ".join(map(str, command))
     try:
@@ -55,7 +55,7 @@ def run(command: Sequence[str | Path], *, given: str = "", patience_s: float = 1
 
 
 def find(program: str) -> str | None:
-    """Where a program of the system lies; None: nowhere."""
+    """The path of a program of the system; None: it is not installed."""
     return shutil.which(program, path=_path())
 
 
@@ -67,7 +67,7 @@ def need_package(package: str) -> None:
     """Install a package of the distribution.
 
     Raises:
-        DeploymentError: it cannot be; the text says what to do by hand.
+        DeploymentError: this failed; the text says what to do by hand.
     """
     if find("apt-get") is None:
         raise DeploymentError(f"{package} is missing: install it with this system's package manager")
@@ -82,7 +82,7 @@ def need_package(package: str) -> None:
 
 
 def remove_if_empty(*folders: Path) -> None:
-    """Remove folders of the system, one after the other, in which nothing lies any more."""
+    """Remove these folders of the system if they are empty, one after the other."""
     for folder in folders:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -1,7 +1,7 @@
-"""Where an installed program lives: virtual environments, one of which a symbolic link names.
+"""The virtual environments of an installed program, and the symbolic link to the one in use.
 
-A new one is made whole beside the one in use, and then takes its place with a single rename: whatever fails
-before leaves the old one at work.
+A new environment is completed beside the one in use, and then replaces it by a single rename. If anything
+fails before, the old one stays in use.
 """
 
 import importlib.metadata
@@ -33,15 +33,15 @@ class Program:
     name: str
     """`/opt/fedge/{name}` is a link to its environment `/opt/fedge/{name}.{number}`."""
     extra: str
-    """What it needs besides the wheel's own dependencies."""
+    """The extras that it needs besides the wheel's own dependencies."""
     commands: tuple[str, ...]
-    """What of it is linked in `/usr/local/bin`."""
+    """Its commands that are linked in `/usr/local/bin`."""
     base: Path = BASE
     bin: Path = BIN
 
     @property
     def link(self) -> Path:
-        """What units and users name."""
+        """The link, which units and users name."""
         return self.base / self.name
 
     @property
@@ -80,9 +80,9 @@ class Program:
 
     @contextmanager
     def next(self, wheel: Path | None, *, system_site_packages: bool = False) -> Iterator[Path]:
-        """The environment to go on with: a new one for a wheel, else the one we run in if it is ours.
+        """The environment to use: a new one for a wheel, else the one that we run in if it is the program's.
 
-        It is removed if what is done with it fails and it is not in use by then.
+        If the block fails, the environment is removed unless it is in use by then.
         """
         own = Path(sys.prefix)
         if wheel is None and own.parent == self.base and own in self.all:
@@ -97,7 +97,7 @@ class Program:
             raise
 
     def switch(self, path: Path) -> None:
-        """Make this environment the one in use, at once and for good, and link its commands."""
+        """Put this environment into use, durably and in one step, and link its commands."""
         os.sync()  # a power cut must not find the link renamed and the files empty
         _point(self.link, Path(path.name))
         make_folder(self.bin, mode=0o755)
@@ -128,7 +128,7 @@ SERVER = Program("server", "aggregator", ("fedge-aggregator", "fedge"))
 
 
 def requirement(wheel: Path | None, extra: str) -> str:
-    """What pip is asked for: this wheel, or else what the running installation came from."""
+    """The requirement for pip: this wheel, or the source of the running installation."""
     if wheel is None:
         wheel = _origin()
     if wheel is None:
@@ -150,7 +150,7 @@ def _origin() -> Path | None:
 
 
 def _point(link: Path, target: Path) -> None:
-    """Make a symbolic link, or turn the one that is there, in one step.
+    """Make a symbolic link, or redirect an existing one, in one step.
 
     Raises:
         DeploymentError: something else stands in its place.

@@ -1,4 +1,4 @@
-"""The units of systemd: those that travel with Fedge, and systemctl to set them to work."""
+"""The units of systemd that come with Fedge, and systemctl to start and stop them."""
 
 import shutil
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ STATE = Path("/var/lib")
 
 
 def shipped(path: str) -> bytes:
-    """A file of `deploy/`: from the wheel, or from the checkout that this module lies in.
+    """A file of `deploy/`: from the wheel, or from the checkout of this module.
 
     Raises:
         DeploymentError: this installation lacks it.
@@ -32,7 +32,7 @@ def shipped(path: str) -> bytes:
 
 
 def place(path: Path, data: bytes, mode: int = 0o644) -> bool:
-    """Write a file of the system if it is not so already; returns whether it was written."""
+    """Write a file of the system if its content differs; return whether it was written."""
     if path.is_file() and read_file(path) == data and path.stat().st_mode & 0o777 == mode:
         return False
     make_folder(path.parent, mode=0o755)
@@ -41,7 +41,7 @@ def place(path: Path, data: bytes, mode: int = 0o644) -> bool:
 
 
 def place_units(names: Iterable[str], system: Path = SYSTEM) -> bool:
-    """Put units where systemd reads them; returns whether any is new or changed."""
+    """Install units for systemd; return whether any is new or changed."""
     changed = [place(system / name, shipped(f"systemd/{name}")) for name in names]
     if any(changed):
         systemctl("daemon-reload")
@@ -49,7 +49,7 @@ def place_units(names: Iterable[str], system: Path = SYSTEM) -> bool:
 
 
 def remove_units(names: Iterable[str], system: Path = SYSTEM) -> None:
-    """Take units away again; drop-ins that somebody else wrote stay."""
+    """Remove units; drop-ins that somebody else wrote stay."""
     for name in names:
         path = system / name
         path.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def remove_units(names: Iterable[str], system: Path = SYSTEM) -> None:
 
 
 def systemctl(*arguments: str) -> str:
-    """Have systemd do something; returns what it said.
+    """Call systemctl; return its output.
 
     Raises:
         DeploymentError: it could not, or this machine has no systemd.
@@ -70,27 +70,27 @@ def systemctl(*arguments: str) -> str:
 
 
 def retire(unit: str, *what: str) -> None:
-    """Stop a unit for good, and remove what it kept: `runtime`, `state`."""
+    """Stop and disable a unit, and remove its folders: `runtime`, `state`."""
     systemctl("disable", "--quiet", "--now", unit)
     forget_failure(unit)
     systemctl("clean", f"--what={','.join(what)}", unit)
 
 
 def forget_failure(unit: str) -> None:
-    """Have the system not count a unit as failed any more."""
+    """Clear the failed state of a unit."""
     with suppress(DeploymentError):  # one that never failed has nothing to forget
         systemctl("reset-failed", unit)
 
 
 def remove_state_folder(name: str) -> None:
-    """Remove a service's folder of state folders, if nothing is left in it."""
+    """Remove the parent of a service's state folders, if it is empty."""
     for folder in (STATE / name, STATE / "private" / name):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
 def is_enabled(unit: str) -> bool:
-    """Whether a unit is started with the system."""
+    """Whether a unit starts with the system."""
     try:
         return systemctl("is-enabled", unit) == "enabled"
     except DeploymentError:

@@ -1,4 +1,4 @@
-"""The folders that a unit names to its service by variables, which whoever types a command does not have."""
+"""The folders that a unit gives its service by variables, for commands that run without the unit."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,14 +9,14 @@ from fedge.errors import StateError
 def of_service(
     config: Path, installed: Path, states: Path, folders: Mapping[str, str], environment: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """The environment; for the configuration of an installed service with the folders that its unit sets.
+    """The environment; for an installed service's configuration, with the folders that its unit sets.
 
     Args:
         config: the configuration.
-        installed: the parent of installed configurations' folders, each called as its service's instance.
+        installed: the parent of the installed configurations; each folder has the name of its instance.
         states: the parent of the folders that systemd makes for the services (StateDirectory).
-        folders: what the unit sets, by variable, relative to the service's state folder.
-        environment: what it says goes first; an empty variable counts as unset.
+        folders: the folders that the unit sets, by variable, relative to the service's state folder.
+        environment: it takes precedence; an empty variable counts as unset.
 
     Raises:
         StateError: this user may not look into the state folder.

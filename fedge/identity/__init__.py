@@ -1,1 +1,1 @@
-"""Who somebody is: keys, signatures, tokens, bundles, and what is asked of the registrar."""
+"""Identities: keys, signatures, tokens, bundles, and requests to the registrar."""

@@ -1,7 +1,7 @@
 """A device's bundle: one file with all that a device needs to belong to a federation.
 
-An uncompressed tar with known names only. It is read name by name and never unpacked as an archive, so what
-it holds cannot land elsewhere.
+An uncompressed tar with known names only. It is read name by name and never unpacked as an archive, so its
+files cannot be written to another place.
 """
 
 import io
@@ -16,7 +16,7 @@ AGENT, IDENTITY, CERTIFICATE, CA = "agent.toml", "identity.pem", "certificate.pe
 SIGNING, RENEWAL = "signing.pub", "renewal.password"
 REQUIRED = frozenset({AGENT, CA, SIGNING, RENEWAL})
 SECRETS = frozenset({IDENTITY, RENEWAL})
-"""What the device keeps from everybody but its agent."""
+"""The files that only the agent may read."""
 MAX_FILE = 65_536
 MAX_BUNDLE = 1_000_000
 
@@ -45,15 +45,15 @@ password_file = "renewal.password"
 def agent_toml(
     federation: str, device: str, host: str, port: int, provisioning_port: int, settings: str
 ) -> str:
-    """A device's configuration, for a folder with the bundle's files.
+    """The `agent.toml` of a device, for a folder with the bundle's files.
 
     Args:
-        federation: whose member it is.
+        federation: the federation of the device.
         device: its id.
         host: the broker's name or address.
-        port: the listener for those with a certificate.
-        provisioning_port: the listener to renew it at.
-        settings: what else is said, the same for every device: `[data]` and the like, TOML.
+        port: the listener for clients with a certificate.
+        provisioning_port: the listener for renewals.
+        settings: further TOML, the same for every device: `[data]` and so on.
     """
     head = _AGENT.format(
         federation=json.dumps(federation),
@@ -77,7 +77,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     """Make a bundle; the same files give the same bytes.
 
     Args:
-        files: content by name: `agent.toml`, `ca.pem`, `signing.pub`, `renewal.password`, and and
+        files: content by name: `agent.toml`, `ca.pem`, `signing.pub`, `renewal.password`, and
             either `identity.pem` (key, then certificate) or, where the device made its key itself,
             `certificate.pem`.
 
@@ -98,7 +98,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
     """The files of a bundle by name: the inverse of `pack`.
 
     Raises:
-        ConfigError: this is no bundle, or it holds something else than a bundle does.
+        ConfigError: this is no bundle, or it holds other files than a bundle does.
     """
     if len(data) > MAX_BUNDLE:
         raise ConfigError(f"a bundle of {len(data)} bytes; none has more than {MAX_BUNDLE}")

@@ -1,9 +1,9 @@
-"""What people call their devices, as an id that topics and certificates can hold. Pure.
+"""Turn the names of devices into ids that topics and certificates can hold. Pure.
 
-`Phone_01`, `PHONE.01` and `b8:27:eb:01:02:03` are names that other programs give. Each of their letters
-becomes one of an id: capitals small, and `_`, `.` and `:` a hyphen; nothing is added or left out. Two names
-of one list that would become the same id are refused: they are two devices. A name of which no id comes so
-stays what it is, and whoever judges ids refuses it.
+`Phone_01`, `PHONE.01` and `b8:27:eb:01:02:03` are names from other programs. Each character becomes one
+character of the id: capitals become small letters, and `_`, `.` and `:` become a hyphen. Two names of one
+list that would become the same id are refused, because they are two devices. A name that cannot become an id
+stays as it is, and is refused where ids are checked.
 """
 
 import re
@@ -16,7 +16,7 @@ _LETTERS = str.maketrans(ascii_uppercase + "_.:", ascii_lowercase + "---")
 
 
 def as_id(name: str) -> str:
-    """The id that a name becomes; an id stays what it is, and so does what can become none.
+    """The id for a name. An id stays as it is, and so does a name that cannot become one.
 
     >>> as_id("Phone_01"), as_id("b8:27:EB:01:02:03"), as_id("pi-1"), as_id("Two words")
     ('phone-01', 'b8-27-eb-01-02-03', 'pi-1', 'Two words')
@@ -26,7 +26,7 @@ def as_id(name: str) -> str:
 
 
 def as_ids(names: Iterable[str]) -> tuple[str, ...]:
-    """The ids of names that stand together.
+    """The ids for the names of one list.
 
     Raises:
         ValueError: two different names would become one id; the text names them.

@@ -1,6 +1,6 @@
 """Ed25519 keys and signatures: the only file of the kernel that imports `cryptography`, and only when used.
 
-RFC 8032 has the signatures, RFC 8410 the form of the keys in PEM files.
+RFC 8032 defines the signatures, RFC 8410 the form of the keys in PEM files.
 """
 
 import base64
@@ -18,7 +18,7 @@ PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
 
 _PUBLIC_PREFIX = bytes.fromhex("302a300506032b6570032100")
-"""What stands before the 32 bytes of a key in its DER form: an algorithm without parameters, a bit string."""
+"""The DER bytes before the 32 bytes of a key: an algorithm without parameters, a bit string."""
 _PRIVATE_PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----\n?", re.DOTALL)
 _PUBLIC_PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 
@@ -50,17 +50,17 @@ class SigningKey:
 
 
 def generate() -> SigningKey:
-    """Make a new private key, of the system's randomness."""
+    """Make a new private key, from the system's randomness."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return SigningKey(Ed25519PrivateKey.generate())
 
 
 def read_signing_key(path: Path) -> SigningKey:
-    """Read a private key from its PEM file; what else stands in the file is not looked at.
+    """Read a private key from its PEM file; other content of the file is ignored.
 
     Raises:
-        ConfigError: it cannot be read, is no Ed25519 key, or the module that knows them is not installed.
+        ConfigError: it cannot be read, is no Ed25519 key, or `cryptography` is not installed.
     """
     require(f"the signing key {path}", "aggregator")
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -82,7 +82,7 @@ def read_signing_key(path: Path) -> SigningKey:
 
 
 def read_public_key(path: Path) -> bytes:
-    """The 32 bytes of the public key in a PEM file; it needs no other module.
+    """The 32 bytes of the public key in a PEM file; this needs no other module.
 
     Raises:
         ConfigError: it cannot be read, or holds no Ed25519 public key.
@@ -110,7 +110,7 @@ def public_pem(public: bytes) -> bytes:
 
 
 def verify(public: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether `signature` is that of `data` by the key whose public half is `public`."""
+    """Whether `signature` is a signature of `data` by the key with the public half `public`."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

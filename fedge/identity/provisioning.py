@@ -1,10 +1,10 @@
-"""How a device comes by its certificate: what it asks the registrar for, and what it is answered.
+"""How a device gets its certificate: its requests to the registrar, and the answers.
 
 A device makes its key itself and asks for a certificate with a PKCS #10 request (RFC 2986, here "CSR"):
-either with a claim, which somebody gave it as a token, or, to renew, with the certificate it has. It asks
-over a listener that wants no certificate but a password; what the password opens is one pair of topics.
+either with a claim, which it got as a token, or, to renew, with the certificate it has. It uses a listener
+that asks for a password instead of a certificate. The password gives access to one pair of topics.
 
-The password for renewals is made on the device too; the registrar learns only what is needed to check it.
+The device also makes the password for renewals; the registrar learns only what is needed to check it.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from fedge.wire.messages.message import Message, Part
 from fedge.wire.topics import DEVICE_ID
 
 PORT = 8884
-"""The listener for those who have no certificate yet, or may soon have none."""
+"""The listener for clients that have no certificate yet, or whose certificate will end."""
 CLAIM = r"^claim-[0-9a-f]{8}$"
-"""What claims are called."""
+"""The pattern of the names of claims."""
 SALT_BYTES, HASH_BYTES = 12, 64
 ITERATIONS = 101
-"""As `mosquitto_passwd` does. More would only hold up the broker: passwords here are random, of 256 bits."""
+"""As `mosquitto_passwd` has it. More would only slow the broker: passwords here are 256 random bits."""
 MAX_COMMON_NAME = 64
 """The longest common name of a certificate (RFC 5280, ub-common-name)."""
 MAX_CSR = 4_096
@@ -74,7 +74,8 @@ def renewal_user(federation: str, device: str) -> str:
 
 
 def may_name_a_device(name: str) -> bool:
-    """Whether a device may be called so: as topics allow, and not as a claim, whose topics it would share."""
+    """Whether this may be the id of a device: topics allow it, and it is not the name of a claim, whose
+    topics it would share."""
     return re.fullmatch(DEVICE_ID.strip("^$"), name) is not None and re.match(CLAIM, name) is None
 
 
@@ -88,7 +89,7 @@ def fits_a_certificate(federation: str, device: str) -> bool:
 
 
 class Verifier(Part):
-    """What is kept of a password to check it: PBKDF2-HMAC-SHA512 (RFC 8018) of `ITERATIONS`."""
+    """The hash that is stored to check a password: PBKDF2-HMAC-SHA512 (RFC 8018), `ITERATIONS` times."""
 
     salt: bytes = Field(min_length=SALT_BYTES, max_length=SALT_BYTES)
     hash: bytes = Field(min_length=HASH_BYTES, max_length=HASH_BYTES)
@@ -106,11 +107,11 @@ class Enrol(Message):
 
     device: DeviceId
     csr: bytes = Field(min_length=1, max_length=MAX_CSR)
-    """The request, DER; of it only the public key is taken over."""
+    """The request, DER; only its public key is used."""
     renewal: Verifier
-    """Of the password that the device will renew with."""
+    """The hash of the password that the device will renew with."""
     proof: Digest
-    """`enrolment_proof`: whoever asks has the token, and all of this is what it asked."""
+    """`enrolment_proof`: it proves that the sender has the token, and that nobody changed the request."""
 
 
 class Renew(Message):
@@ -132,7 +133,7 @@ class Issued(Message):
     TYPE: ClassVar[str] = "issued"
 
     csr: Digest
-    """SHA-256 of the request that is answered: those who share a claim share its topics."""
+    """SHA-256 of the answered request, because devices that share a claim share its topics."""
     certificate: bytes | None = Field(default=None, max_length=MAX_CERTIFICATE)
     """DER; the same for the same request, however often it is asked."""
     refused: Refused | None = None
@@ -146,7 +147,7 @@ class Issued(Message):
 
 
 def enrolment_proof(key: bytes, federation: str, device: str, csr: bytes, renewal: Verifier) -> bytes:
-    """HMAC-SHA256 over all that a device asks for with a claim; `key` is the token's `proof_key`."""
+    """HMAC-SHA256 over a whole request with a claim; `key` is the token's `proof_key`."""
     statement = b"\0".join(
         (f"fedge/v1/{federation}/enrol/{device}".encode(), digest(csr) + renewal.salt + renewal.hash)
     )

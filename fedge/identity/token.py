@@ -1,7 +1,7 @@
-"""An enrolment token: all that a device needs to join, on one line.
+"""An enrolment token: everything that a device needs to join, in one line.
 
-From its secret come two keys (HMAC-SHA256): the password, which the broker sees, and the key of the proof,
-which it does not. So a broker that was broken into cannot have certificates made with the claims it saw.
+Two keys are derived from its secret (HMAC-SHA256): the password, which the broker sees, and the key of the
+proof, which it does not see. So an attacker in the broker cannot get certificates with the claims it saw.
 """
 
 import base64
@@ -16,7 +16,7 @@ from fedge.identity.provisioning import PORT, ClaimName, claim_user
 from fedge.wire.topics import FEDERATION
 
 PREFIX = "fedge1."
-"""What a token begins with; the digit is the version of what follows."""
+"""The beginning of a token; the digit is the version of what follows."""
 
 
 def new_secret() -> str:
@@ -32,27 +32,27 @@ class Token(BaseModel):
     federation: str = Field(pattern=FEDERATION)
     host: str = Field(min_length=1, max_length=253)
     port: int = Field(ge=1, le=65_535)
-    """The listener for the certificate's owner."""
+    """The listener for clients with a certificate."""
     provisioning_port: int = Field(default=PORT, ge=1, le=65_535)
-    """The listener to ask at."""
+    """The listener for requests."""
     claim: ClaimName
     secret: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
     """32 random bytes in base64url."""
     ca: str = Field(max_length=16_384)
     """The authority's certificate, PEM."""
     signing: str = Field(max_length=4_096)
-    """The public key that the aggregator signs with, as it stands in `signing.pub`."""
+    """The public key of the aggregator's signatures, as in `signing.pub`."""
     settings: str = Field(default="", max_length=16_384)
-    """What every device's `agent.toml` says besides who it is: `[data]` and the like, TOML."""
+    """The TOML that the `agent.toml` of every device has besides its identity: `[data]` and so on."""
 
     @property
     def user(self) -> str:
-        """Whom the claim logs in as."""
+        """The user name of the claim."""
         return claim_user(self.federation, self.claim)
 
     @property
     def password(self) -> str:
-        """What the claim's user logs in with."""
+        """The password of the claim's user."""
         return base64.urlsafe_b64encode(self._key(b"password")).decode().rstrip("=")
 
     @property
@@ -64,7 +64,7 @@ class Token(BaseModel):
         return hmac.digest(base64.urlsafe_b64decode(self.secret + "="), b"fedge claim " + purpose, "sha256")
 
     def text(self) -> str:
-        """One line, to be handed to the device by a way that others do not read."""
+        """The token as one line; bring it to the device in a way that others cannot read."""
         content = self.model_dump_json(exclude_none=True).encode()
         return PREFIX + base64.urlsafe_b64encode(content).decode().rstrip("=")
 

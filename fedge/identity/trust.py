@@ -1,11 +1,11 @@
-"""Whose word a device takes: an envelope is authentic if the newest key it knows of has signed it.
+"""Check signed announcements: an envelope is authentic if the newest key that the device knows has signed it.
 
 Pure over a verifier: `verify(public key, signature, data) -> bool`; `fedge.identity.ed25519` has the real
-one. Nothing is encoded anew to be checked: a signature covers `fedge/v1/{federation}/{topic kind}` + NUL +
-the body as it came, so one of another federation, or of another topic, does not hold.
+one. A signature covers `fedge/v1/{federation}/{topic kind}` + NUL + the body as it came. So a signature for
+another federation or another topic is not valid here, and nothing is encoded anew to check it.
 
-A key hands its office to the next by signing it; these successions travel with the envelope. A device follows
-them from the last key it knows, and from then on the older ones are nobody.
+A key names its successor by signing it. These successions travel with the envelope. A device follows them
+from the last key that it knows, and no longer believes the older ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,24 +20,24 @@ from fedge.wire.reasons import Reason
 from fedge.wire.topics import Topics
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-"""Whether the key with these public bytes made this signature of this data."""
+"""Whether this signature of this data is by the key with these public bytes."""
 Sign = Callable[[bytes], bytes]
 
 SignedKind = Literal["round", "export"]
 
 Signers = tuple[bytes, ...]
-"""Public keys in the order they signed in: the one that was pinned first, the one that is believed last."""
+"""Public keys in the order of succession: the pinned one first, the one that is believed last."""
 
 
 def authenticate(
     envelope: Signed, kind: SignedKind, topics: Topics, signers: Signers, verify: Verify
 ) -> Signers:
-    """Make sure that the federation's aggregator said this, here.
+    """Make sure that the federation's aggregator signed this envelope for this topic.
 
     Args:
-        envelope: what came.
-        kind: of the topic that it came on.
-        topics: of the federation.
+        envelope: the envelope that arrived.
+        kind: the kind of topic that it arrived on.
+        topics: those of the federation.
         signers: the keys known so far, at least the pinned one; only the last of them is believed.
         verify: of `fedge.identity.ed25519`.
 
@@ -45,8 +45,8 @@ def authenticate(
         The signers, longer if the envelope brought a newer key.
 
     Raises:
-        ProtocolError: nobody signed it (UNSIGNED), not the one who may (BAD_SIGNATURE), one who may not any
-            more (REVOKED_SIGNER), or its successions do not follow each other (MALFORMED).
+        ProtocolError: it has no signature (UNSIGNED), none by the valid key (BAD_SIGNATURE), one by a key
+            that was replaced (REVOKED_SIGNER), or its successions do not follow each other (MALFORMED).
     """
     if not envelope.sigs:
         raise ProtocolError("not signed, and this device only takes what is", Reason.UNSIGNED)
@@ -67,28 +67,28 @@ def authenticate(
 
 
 def succession(topics: Topics, old: bytes, sign: Sign, new: bytes) -> Succession:
-    """Hand the office over: `old` is the public key that `sign` belongs to, `new` the next one's."""
+    """Name a successor: `old` is the public key of `sign`, `new` is that of the next key."""
     return Succession(old=old, new=new, sig=sign(topics.signing_context("key") + new))
 
 
 def lengthened(chain: Sequence[Succession], by: Succession) -> tuple[Succession, ...]:
-    """The chain with one succession more; the oldest falls off where it would be too long to travel."""
+    """The chain with one more succession; the oldest is dropped if the chain would be too long to send."""
     return (*chain, by)[-MAX_SUCCESSIONS:]
 
 
 @dataclass(frozen=True)
 class Signer:
-    """Signs what one federation's aggregator says."""
+    """Signs the announcements of one federation's aggregator."""
 
     topics: Topics
     public: bytes
     sign: Sign
     chain: tuple[Succession, ...] = ()
-    """How `public` came to be the key."""
+    """The successions that lead to `public`."""
 
     @property
     def keys(self) -> Signers:
-        """Those before, as far as is known, and the one that signs now."""
+        """The earlier keys, as far as they are known, and the one that signs now."""
         return (*(link.old for link in self.chain), self.public)
 
     def seal(self, message: Message, kind: SignedKind) -> bytes:
@@ -99,12 +99,12 @@ class Signer:
 
 
 def fingerprint(public: bytes) -> str:
-    """The head of a public key, for people."""
+    """The first digits of a public key, for people."""
     return public.hex()[:16]
 
 
 def _follow(chain: Sequence[Succession], topics: Topics, signers: Signers, verify: Verify) -> Signers:
-    """Go on from the key that is believed, as far as the chain leads; what lies before is not looked at."""
+    """Follow the chain from the key that is believed to its end; earlier successions are ignored."""
     for earlier, later in pairwise(chain):
         if earlier.new != later.old:
             raise ProtocolError("its changes of the signing key do not follow each other")
@@ -123,5 +123,6 @@ def _follow(chain: Sequence[Succession], topics: Topics, signers: Signers, verif
 
 
 def _bounded(signers: Signers) -> Signers:
-    """The pinned key and the newest: what lies between is only needed to say that it was replaced."""
+    """The pinned key and the newest one; keys in between are only needed to report that they were
+    replaced."""
     return signers if len(signers) <= MAX_SUCCESSIONS else (signers[0], *signers[-MAX_SUCCESSIONS + 1 :])

@@ -1,4 +1,4 @@
-"""The command line that `fedge-agent` and `fedge-aggregator` share: its errors, and the options of both."""
+"""The command line of `fedge-agent` and `fedge-aggregator`: how errors are shown, and the common options."""
 
 import argparse
 import os
@@ -18,7 +18,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def program(name: str, description: str, epilog: str, config: str, *, check: str, json: str) -> Parser:
-    """A program's parser, with what both understand: --version, --config, --check, --json, --verbose.
+    """The parser of a program, with the options that both programs have: --version, --config, --check,
+    --json, --verbose.
 
     Args:
         name: of the program.
@@ -43,5 +44,6 @@ def program(name: str, description: str, epilog: str, config: str, *, check: str
 
 
 def accept_config(command: argparse.ArgumentParser) -> None:
-    """Let --config stand after the command too; a default there would undo what was said before it."""
+    """Accept --config after the command too; it has no default there, which would replace one given
+    before."""
     command.add_argument("--config", type=Path, default=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""The names `agent`, `aggregator` and `fleet` are others' too: notice when a package is not ours."""
+"""Other distributions have packages `agent`, `aggregator` and `fleet` too: detect when one is not ours."""
 
 import importlib.util
 from importlib.metadata import distributions
@@ -29,10 +29,10 @@ def collisions() -> list[str]:
 
 
 def _others() -> dict[str, set[str]]:
-    """The other distributions that have a package or a module of our names.
+    """The other distributions that have a package or a module with one of our names.
 
-    Asked of the text of their lists: `packages_distributions` makes a path of each installed file, of which
-    there are thousands, and takes seconds on a small machine.
+    This searches the text of their file lists. `packages_distributions` makes a path object of each of the
+    thousands of installed files, which takes seconds on a small machine.
     """
     found: dict[str, set[str]] = {name: set() for name in NAMES}
     for distribution in distributions():

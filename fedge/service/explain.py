@@ -1,4 +1,4 @@
-"""A mistake in a configuration, from pydantic's words into those of the file that its owner wrote."""
+"""Explain a mistake in a configuration by the file's own keys, instead of in pydantic's words."""
 
 import difflib
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ def members(model: type[BaseModel]) -> tuple[type[BaseModel], ...]:
 
 
 def _marks(model: type[BaseModel]) -> set[str]:
-    """What tells a member of a union: its name, or the texts of its Literal keys."""
+    """How pydantic names a member of a union: by its name, or by the texts of its Literal keys."""
     kinds = [field.annotation for field in model.model_fields.values()]
     return {
         model.__name__,

@@ -21,7 +21,8 @@ from fedge.errors import ConfigError
 
 VARIABLE = "FEDGE_FAILPOINT"
 LINGER_S = 0.05
-"""Before the end, so that the network thread sends what it was given: the worst case for law 4."""
+"""How long to wait before the kill, so that the network thread sends what it has: the worst case for law
+4."""
 
 
 When = Literal["before", "after"]
@@ -53,10 +54,10 @@ _watcher: Watcher | None = None
 
 
 def arm(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Arm the failpoint that the environment asks for, if it does.
+    """Arm the failpoint that the environment names, if it names one.
 
     Args:
-        names: of what this program does; each has a point `.before` and one `.after`.
+        names: the effects of this program; each has a point `.before` and one `.after`.
         environment: where `FEDGE_FAILPOINT` is looked up.
 
     Raises:

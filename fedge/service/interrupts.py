@@ -1,10 +1,10 @@
 """Ctrl-C at any moment: one sentence and exit code 130, never a traceback.
 
 Each program imports this before anything else, so that only Python's own start comes before it. Until the
-program begins its work nothing has to be put in order, and SIGINT ends it at once. From then on SIGINT is a
-KeyboardInterrupt, so that what was begun is put in order, but never in the middle of an import, as modules
-take one for all kinds of errors. A second one waits for nothing. Whoever stops in an orderly way at SIGINT,
-as agent and aggregator do once they serve, sets a handler of their own.
+program begins its work there is nothing to clean up, and SIGINT ends it at once. From then on SIGINT raises
+KeyboardInterrupt, so that the program cleans up. It never does so in the middle of an import, because modules
+mistake it for all kinds of errors. A second SIGINT ends the program at once. Agent and aggregator stop in an
+orderly way once they serve; they set handlers of their own.
 """
 
 import os
@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 CODE = 128 + signal.SIGINT
-"""What a shell says of a program that SIGINT has ended."""
+"""The exit code that a shell gives a program which SIGINT has ended."""
 AGAIN_S = 0.01
 _IMPORTING = "<frozen importlib"
 _put_off = False
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def prepare() -> None:
-    """Let SIGINT end the program at once, unless whoever started it had it ignored, or handles it himself."""
+    """Let SIGINT end the program at once, unless the caller ignores or handles SIGINT."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
         sys.unraisablehook, sys.excepthook = _unraisable, _uncaught
@@ -61,14 +61,14 @@ def run(program: str, work: Callable[[], T]) -> T | int:
 
 
 def _comes_of_one(error: BaseException | None) -> bool:
-    """Whether it is an interrupt, or what went wrong when that was put in order."""
+    """Whether it is an interrupt, or an error that was raised while the program cleaned up after one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
 
 
 def _is_put_off() -> bool:
-    """Whether one came in an import, and was still to be raised; it is not any more."""
+    """Whether an interrupt came during an import and is still to be raised; this clears it."""
     global _put_off
     if not _put_off:
         return False
@@ -101,14 +101,14 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """A KeyboardInterrupt that nobody can catch, as it was raised while an object went."""
+    """Handle a KeyboardInterrupt that nobody can catch, because it was raised while an object was deleted."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         _end()
     sys.__unraisablehook__(unraisable)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """One that came in the moment when `run` itself begins or ends."""
+    """Handle an interrupt that came just when `run` itself begins or ends."""
     if issubclass(kind, KeyboardInterrupt):
         _end()
     sys.__excepthook__(kind, error, trace)

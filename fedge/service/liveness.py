@@ -1,7 +1,7 @@
-"""Whether a program's parts are alive: each promises when it is heard of next; one that is not is stuck.
+"""Signs of life: each part of a program announces when it will report next; one that misses it is stuck.
 
-A thread that died keeps no promise either, so nothing has to ask whether it is still there. A part that waits
-for work promises nothing; whoever gives it work promises in its place.
+A thread that died misses its announcement too, so nothing has to check whether it still exists. A part that
+waits for work announces nothing. Whoever gives it work announces in its place.
 """
 
 import math
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 
 
 class Pulse:
-    """The promise of one part. It is a single number, so that any thread may make it and any may look.
+    """The announcement ("promise") of one part: a single number, which any thread may set and read.
 
     Args:
-        part: what it is called in messages.
+        part: its name in messages.
         now_s: monotonic seconds.
     """
 
@@ -23,23 +23,23 @@ class Pulse:
         self._due_s = math.inf
 
     def within(self, seconds: float) -> None:
-        """Promise to be heard of again within so many seconds."""
+        """Promise to report again within so many seconds."""
         self._due_s = self._now_s() + seconds
 
     def expect(self, seconds: float) -> None:
-        """Promise for a part that is given work; what it promised itself and still owes stays."""
+        """Promise for a part that is given work; a promise that it has made itself and not kept yet stays."""
         if self._due_s == math.inf:
             self.within(seconds)
 
     def rest(self) -> None:
-        """Take the promise back: there is nothing to do."""
+        """Withdraw the promise: there is nothing to do."""
         self._due_s = math.inf
 
     def overdue_s(self) -> float:
-        """For how long the promise has not been kept, in seconds; 0.0 if it still may be."""
+        """How many seconds the promise is overdue; 0.0 if it is not."""
         return max(0.0, self._now_s() - self._due_s)
 
 
 def stuck(pulses: Iterable[Pulse]) -> list[str]:
-    """Name the parts that have not kept their promise."""
+    """Name the parts whose promise is overdue."""
     return [pulse.part for pulse in pulses if pulse.overdue_s() > 0.0]

@@ -1,7 +1,7 @@
-"""Logs that tell a story: one line an event, to stderr, in journald's priorities when it listens.
+"""Logs: one line for each event, to stderr, with journald's priorities if journald reads it.
 
-What a record quotes may come from the network, and is shown, never obeyed: it cannot begin a line of its own,
-choose a line's priority, or command a terminal.
+What a record quotes may come from the network. It is escaped: it cannot begin a line of its own, choose a
+line's priority, or control a terminal.
 """
 
 import logging
@@ -18,7 +18,8 @@ _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class _Line(logging.Formatter):
-    """One line a record; those of a traceback are indented, so that none of them looks like a record."""
+    """Format a record as one line; the lines of a traceback are indented, so that none looks like a
+    record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
         record.message = printable(record.message)
@@ -30,7 +31,7 @@ class _Line(logging.Formatter):
 
 
 class _Journal(_Line):
-    """Journald reads a priority at the head of each line."""
+    """Put a priority before each line, as journald reads it."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = PRIORITIES.get(record.levelno, 6)
@@ -38,7 +39,7 @@ class _Journal(_Line):
 
 
 def tell(*, verbose: bool = False) -> None:
-    """Send logs to stderr; under systemd without times (the journal has them) and with priorities."""
+    """Send logs to stderr; under systemd without times, which the journal has, and with priorities."""
     handler = logging.StreamHandler(sys.stderr)
     if "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(_Journal("%(message)s"))

@@ -40,13 +40,13 @@ LocalPath = Annotated[Path, AfterValidator(_from_folder)]
 
 
 class Variable(str):
-    """What an environment variable says, which cannot be but text."""
+    """Value of an environment variable (always a string)."""
 
     __slots__ = ()
 
 
 def number_of(value: object) -> object:
-    """A variable's text as the number it spells, for keys that take no text for a number; others as they are.
+    """The text of a variable as a number, for keys that accept no text; other values as they are.
 
     >>> number_of(Variable("10")), number_of("10")
     (10, '10')
@@ -72,18 +72,18 @@ class Section(BaseModel):
 
 
 class BrokerSettings(Section):
-    """`[broker]`: where the MQTT broker is and who we are to it."""
+    """`[broker]`: where the MQTT broker is, and how to log in."""
 
     url: str = "mqtt://127.0.0.1:1883"
     """The broker's address: `mqtt://host[:port]`, or `mqtts://host[:port]` for TLS."""
     username: str | None = None
     """The name to log in with."""
     password_file: LocalPath | None = None
-    """A file whose first line is the password, so that no secret stands in the configuration."""
+    """A file whose first line is the password, so that the configuration holds no secret."""
     ca: LocalPath | None = None
     """PEM file of the authority that signed the broker's certificate; without it the system's are trusted."""
     certificate: LocalPath | None = None
-    """PEM file of our own certificate, where the broker asks for one."""
+    """PEM file of our own certificate, if the broker asks for one."""
     key: LocalPath | None = None
     """PEM file of our certificate's private key."""
     insecure: bool = False
@@ -168,7 +168,7 @@ def _check_url(url: str) -> None:
 
 
 def is_host(host: str) -> bool:
-    """Whether this is a host's name or address alone: no scheme before it, no port after it."""
+    """Whether this is only the name or address of a host: no scheme before it, no port after it."""
     return re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", host) is not None or _address(host) is not None
 
 
@@ -188,7 +188,7 @@ class FileSettings(Section):
     """The parent of a program's settings: `load` reads a TOML file, then the environment over it."""
 
     ENV_PREFIX: ClassVar[str]
-    """What the names of this program's variables begin with."""
+    """How the names of this program's variables begin."""
 
     @classmethod
     def load(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Self:
@@ -227,7 +227,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _overlay(content: dict[str, Any], prefix: str, environment: Mapping[str, str]) -> Variables:
-    """Write the environment's values into `content`; returns which variable gave which key."""
+    """Write the values of the environment into `content`; return which variable gave which key."""
     variables = {}
     for name, text in sorted(environment.items()):
         if not name.upper().startswith(prefix) or not text:

@@ -1,4 +1,4 @@
-"""Speak with the service manager: sd_notify(3) and its watchdog, with the standard library alone.
+"""Notify the service manager (sd_notify(3)) and feed its watchdog, with the standard library alone.
 
 Without a service manager (no `NOTIFY_SOCKET`) everything here does nothing.
 """
@@ -15,11 +15,11 @@ from fedge.service.liveness import Pulse, stuck
 log = logging.getLogger(__name__)
 
 FEEDS = 4
-"""How often the watchdog is fed within its time, so that one late feed is no alarm."""
+"""How often the watchdog is fed within its limit, so that one late feed raises no alarm."""
 
 
 class ServiceManager:
-    """Who started this program and wants to hear of it.
+    """The service manager that started this program, if there is one.
 
     Args:
         environment: where `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` are looked up.
@@ -28,7 +28,7 @@ class ServiceManager:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment)
-        """Within how many seconds the watchdog wants to be fed; None: there is none."""
+        """The watchdog's limit in seconds; None: there is no watchdog."""
 
     def ready(self) -> None:
         """The program has begun its work."""
@@ -39,7 +39,7 @@ class ServiceManager:
         self._notify("STOPPING=1")
 
     def feed(self) -> None:
-        """Tell the watchdog that all is well."""
+        """Feed the watchdog."""
         self._notify("WATCHDOG=1")
 
     def _notify(self, message: str) -> None:
@@ -63,9 +63,9 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
 class Watchdog:
     """Feeds the service manager's watchdog as long as every part keeps its promise.
 
-    The loop calls `look` at each of its turns and waits no longer than `period_s` for the next. So a loop
-    that does not turn feeds nothing, and needs no promise of its own. Before it starts the program again, the
-    manager's signal has it write to the log where each thread stood (faulthandler).
+    The loop calls `look` in each turn and waits at most `period_s` for the next. So a loop that hangs feeds
+    nothing, and needs no promise of its own. Before the manager restarts the program it sends a signal, at
+    which faulthandler logs where each thread is.
 
     Args:
         manager: whose watchdog it is.
@@ -78,12 +78,12 @@ class Watchdog:
         self._next_s = 0.0
         self._stuck: list[str] = []
         self.period_s = None if manager.watchdog_s is None else manager.watchdog_s / FEEDS
-        """The longest that the loop may wait between two looks, in seconds; None: as long as it likes."""
+        """The longest time that the loop may wait between two looks, in seconds; None: no limit."""
         if self.period_s is not None and not faulthandler.is_enabled():
             faulthandler.enable()
 
     def look(self, *pulses: Pulse) -> None:
-        """Feed the watchdog, if it is time to and no part besides the loop is stuck; else say which is."""
+        """Feed the watchdog if it is due and no part is stuck; otherwise log which part is."""
         now_s = self._now_s()
         if self.period_s is None or now_s < self._next_s:
             return
@@ -99,6 +99,6 @@ class Watchdog:
             self._manager.feed()
 
     def wait_s(self, wanted_s: float | None) -> float | None:
-        """How long the loop may wait if it has nothing to do for `wanted_s` seconds (None: for ever)."""
+        """How long the loop may wait when it has nothing to do for `wanted_s` seconds (None: for ever)."""
         bounds = [seconds for seconds in (wanted_s, self.period_s) if seconds is not None]
         return min(bounds, default=None)

@@ -1,1 +1,1 @@
-"""What "durable" means here: databases, and files that change as a whole."""
+"""Durable storage: databases, and files that are replaced as a whole."""

@@ -1,4 +1,4 @@
-"""Files that change as a whole: a power cut finds the old one or the new one, never a mixture."""
+"""Files that are replaced as a whole: after a power cut there is the old or the new one, never a mixture."""
 
 import errno
 import os
@@ -19,14 +19,14 @@ def atomic_write(
 ) -> None:
     """Replace the file by `data`: temporary file, fsync, rename, fsync of the folder.
 
-    A link in its place is replaced itself, and never written through (`fedge.storage.folders`).
+    A link in its place is replaced; nothing is written through it (`fedge.storage.folders`).
 
     Args:
-        path: the file; it need not be there.
+        path: the file; it need not exist.
         data: its whole new content.
-        mode: its permissions, of which the process's mask is taken away.
-        exact: they are just these, whatever the mask.
-        owner: user and group id, for root who writes somebody else's file; without it the writer's own.
+        mode: its permissions, reduced by the mask of the process.
+        exact: use the permissions as they are, whatever the mask.
+        owner: user and group id, if root writes the file of another user; without it those of the process.
 
     Raises:
         StateError: the disk is full, read-only or failing; the old file is untouched.
@@ -36,7 +36,7 @@ def atomic_write(
 
 
 def remove(path: Path) -> None:
-    """Delete a file that may already be gone, durably.
+    """Delete a file durably; it may be gone already.
 
     Raises:
         StateError: the disk is read-only or failing.
@@ -52,7 +52,7 @@ def remove(path: Path) -> None:
 
 
 def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
-    """Create a folder that, by default, only its owner reads.
+    """Create a folder that, by default, only its owner can read.
 
     Raises:
         StateError: it cannot be made or written to; the text says so before anything is lost.
@@ -67,7 +67,7 @@ def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
 
 
 def give_to_owner(folder: Path, *files: Path) -> None:
-    """Let the owner of a folder own these files in it: root has worked there in the place of a service.
+    """Give these files to the owner of their folder, after root has worked there in the place of a service.
 
     Raises:
         StateError: one of them is not a file of this folder alone.
@@ -83,7 +83,7 @@ def give_to_owner(folder: Path, *files: Path) -> None:
 
 
 def move(path: Path, to: Path) -> None:
-    """Rename a file within its folder, durably; what lay there is replaced.
+    """Rename a file within its folder, durably; an existing file of the new name is replaced.
 
     Raises:
         StateError: the disk is read-only or failing.
@@ -100,7 +100,7 @@ def quarantine(path: Path) -> Path:
     """Put a damaged file aside under the next free name `*.quarantine-N`, with its WAL if it is a database.
 
     Returns:
-        Where it lies now, for whoever wants to look at it or to restore it.
+        Its new path, for whoever wants to look at it or to restore it.
 
     Raises:
         StateError: the disk is read-only or failing.
@@ -121,10 +121,10 @@ def quarantine(path: Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Whether a file or folder is there.
+    """Whether a file or folder exists.
 
     Raises:
-        StateError: the folder it lies in is closed to this user.
+        StateError: this user may not look into its folder.
     """
     try:
         return path.exists()

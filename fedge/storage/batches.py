@@ -1,4 +1,4 @@
-"""Many new files at once: a folder aside is filled whole, and its files are then moved to their places."""
+"""Write many new files at once: fill a separate folder completely, then move its files to their places."""
 
 import fcntl
 import os
@@ -15,11 +15,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int) -> Iterator[Path]:
-    """A new folder in `place` that holds these files, durably; it is locked inside, and stays afterwards.
+    """Make a new folder in `place` with these files, durably; it is locked in the block, and stays
+    afterwards.
 
-    If it cannot be filled, or Ctrl-C comes before it is, nothing is left of it.
+    If it cannot be filled, or Ctrl-C comes before that, it is removed.
 
-    Thousands of files cost one fsync each and no search: the folder is new, so their names are free.
+    Thousands of files cost one fsync each and no search, because in a new folder all names are free.
 
     Args:
         place: where.
@@ -71,7 +72,7 @@ def filled(place: Path, prefix: str, contents: Mapping[str, bytes], *, mode: int
 
 
 def left_behind(place: Path, prefix: str) -> Iterator[Path]:
-    """The folders of `filled` that nobody works with, as a run was cut off; each is locked while it is told.
+    """Yield the folders of `filled` that an interrupted run has left; each is locked while it is yielded.
 
     Raises:
         StateError: they cannot be looked at.
@@ -96,9 +97,9 @@ def left_behind(place: Path, prefix: str) -> Iterator[Path]:
 
 
 def move_out(folder: Path, names: Iterable[str], to: Path) -> None:
-    """Move some files of a folder into another one, replacing what has their names there; remove the rest.
+    """Move some files of a folder to another one, replacing files of the same names; remove the rest.
 
-    Files that are gone were moved by somebody else; the folder goes too. Durable when it returns.
+    Files that are missing were moved by another process. The folder is removed too. Durable on return.
 
     Raises:
         StateError: the disk is read-only or failing.

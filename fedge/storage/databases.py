@@ -1,6 +1,6 @@
 """Databases: SQLite in WAL mode with synchronous=FULL.
 
-After a transaction of `open_database` has committed, a power cut finds the new state; before, the old one.
+Once a transaction of `open_database` has committed, a power cut cannot undo it.
 """
 
 import os
@@ -15,7 +15,7 @@ from fedge.storage.folders import adopt, opened
 from fedge.storage.pinning import pinned
 
 READ_TEXT = partial(str, encoding="utf-8", errors="replace")
-"""How text is read: a flipped bit shows in what it means, and is no error of the database."""
+"""How text is decoded: a flipped bit gives other text, and no error of the database."""
 
 
 def open_database(path: Path, migrations: Sequence[str], *, patience_s: float = 5.0) -> sqlite3.Connection:
@@ -49,7 +49,7 @@ def open_database(path: Path, migrations: Sequence[str], *, patience_s: float = 
 
 
 def make_private(path: Path) -> None:
-    """Let a database be its owner's alone before it is opened; it is made if it is not there.
+    """Make a database accessible to its owner alone before it is opened; create it if it does not exist.
 
     Raises:
         StateError: it is not a file of its folder, or cannot be made.
@@ -68,7 +68,7 @@ def make_private(path: Path) -> None:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """A database that is there, in which every attempt to change something fails.
+    """Open an existing database read-only.
 
     Raises:
         sqlite3.Error: it cannot be opened.
@@ -97,11 +97,11 @@ def wipe(path: Path, db: sqlite3.Connection) -> None:
 
 
 Connect = Callable[[Path, Sequence[str]], sqlite3.Connection]
-"""How a store gets at its database: `open_database`, or whatever stands in for a disk."""
+"""How a store opens its database: by `open_database`, or by a stand-in for a disk."""
 
 
 def database_error(path: Path, error: sqlite3.Error) -> StateError:
-    """What an error of SQLite means for the file: it is damaged, or only cannot be used just now."""
+    """What an error of SQLite means for the file: it is damaged, or it only cannot be used now."""
     code = (
         getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     )  # what is above tells more of the same
@@ -111,11 +111,11 @@ def database_error(path: Path, error: sqlite3.Error) -> StateError:
 
 
 _MARK = 0x46650000
-"""`application_id` is this plus the layout: a flipped bit in either number is seen."""
+"""`application_id` is this number plus the layout, so that a flipped bit in either one is detected."""
 
 
 def _examine(connection: sqlite3.Connection, path: Path) -> int:
-    """Look through all pages and make sure that they can be written; returns the layout, 0 if it is new."""
+    """Check all pages, and that the file can be written; return the layout, 0 if the file is new."""
     try:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         (found,) = connection.execute("PRAGMA user_version").fetchone()
@@ -147,7 +147,7 @@ def _examine(connection: sqlite3.Connection, path: Path) -> int:
 def transaction(
     connection: sqlite3.Connection, path: Path, *, begin: str = "BEGIN IMMEDIATE"
 ) -> Iterator[None]:
-    """All or nothing, and durable when it ends.
+    """A transaction: all or nothing, and durable when it ends.
 
     Args:
         connection: as `open_database` makes it.
@@ -173,7 +173,7 @@ def transaction(
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, found: int, migrations: Sequence[str]) -> None:
-    """Take all missing steps in one transaction: whatever ends it leaves the older program's database."""
+    """Run all missing migrations in one transaction: an interruption leaves the older layout."""
     if found == len(migrations):
         return
     connection.execute("BEGIN IMMEDIATE")

@@ -1,6 +1,6 @@
-"""Files by their paths, with the care of `fedge.storage.folders`: every write by root goes through here.
+"""Files by their paths, with the checks of `fedge.storage.folders`: every write by root goes through here.
 
-`tests/test_writes_by_root.py` holds that no other module of the programs writes, or says why one may.
+`tests/test_writes_by_root.py` checks that no other module of the programs writes, or says why one may.
 """
 
 import errno
@@ -18,7 +18,7 @@ from fedge.storage.folders import located, opened
 def written(
     path: Path, *, mode: int, exact: bool = False, owner: tuple[int, int] | None = None
 ) -> Iterator[BinaryIO]:
-    """A file to write to, which takes its place as `atomic_write` does it, when this ends without an error.
+    """A file to write to; if the block ends without an error, it is put in place as by `atomic_write`.
 
     Raises:
         StateError: as `atomic_write`.
@@ -36,7 +36,7 @@ def written(
 
 
 def create(path: Path, data: bytes, *, mode: int) -> bool:
-    """Write a new file whole and durably; whatever is there already, be it a link, stays as it is.
+    """Write a new file completely and durably; an existing file or link stays as it is.
 
     Returns:
         Whether it was written.
@@ -63,11 +63,11 @@ def create(path: Path, data: bytes, *, mode: int) -> bool:
 
 
 def read_file(path: Path, most: int = -1) -> bytes:
-    """A file's content; root reads none that a service's user has linked to where it lies.
+    """The content of a file; root does not follow a link that a service's user may have made.
 
     Args:
         path: the file.
-        most: how many bytes of it at most; -1: all.
+        most: the largest number of bytes to read; -1: all.
 
     Raises:
         OSError: it is not there, or cannot or may not be read.
@@ -96,7 +96,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
 
 
 def describe_file(path: Path) -> os.stat_result:
-    """Owner, mode and the like of a file that is no link, for who puts another one in its place.
+    """Owner, mode and so on of a file that is no link, for a caller that replaces it.
 
     Raises:
         StateError: it is not there, or is a link.
@@ -113,7 +113,7 @@ def describe_file(path: Path) -> os.stat_result:
 
 
 def give(path: Path, user: int, group: int) -> None:
-    """Change whose a file or folder is (-1: as it is); a link stays whose it is.
+    """Change the owner of a file or folder (-1: keep it); the owner of a link does not change.
 
     Raises:
         OSError: it cannot be done.
@@ -133,7 +133,7 @@ def permit(path: Path, mode: int) -> None:
 
 
 def hand_over(path: Path, user: int, group: int, *, all_in_it: bool = True, mode: int | None = None) -> None:
-    """Give a folder, and what lies directly in it, to a user or a group (-1: as it is); links stay.
+    """Give a folder and its direct entries to a user or a group (-1: keep it), except links.
 
     Raises:
         OSError: it cannot be done.
@@ -147,7 +147,7 @@ def hand_over(path: Path, user: int, group: int, *, all_in_it: bool = True, mode
 
 
 def point(link: Path, target: Path) -> None:
-    """Make a symbolic link, or turn the one that is there, in one step.
+    """Make a symbolic link, or redirect an existing one, in one step.
 
     Raises:
         OSError: it cannot be made.

@@ -1,8 +1,8 @@
-"""Folders held by a descriptor: how root works where a service's user may have put links in its way.
+"""Folders held by a descriptor: how root works safely where a service's user may have placed links.
 
-A file is written under a drawn name, gets owner and mode by its descriptor, and its place by one rename. So
-nothing outside the folder is written, given away or read. Whoever else runs the program can lose only what is
-theirs: for them the system resolves a path as ever (`fedge.storage.paths`).
+A file is written under a random name, gets owner and mode by its descriptor, and its place by one rename. So
+nothing outside the folder is written, given away or read. Other users can lose only what is theirs: for them
+the system resolves paths as usual (`fedge.storage.paths`).
 """
 
 import errno
@@ -24,14 +24,14 @@ _FOREIGN = stat.S_IWGRP | stat.S_IWOTH
 
 @dataclass(frozen=True)
 class Folder:
-    """An open folder; every name is one of those in it, and no link of such a name is followed.
+    """An open folder. Names are those of its entries, and links among them are not followed.
 
     Raises:
         OSError: from any method; `Misplaced` where a service's user may be at work.
     """
 
     path: Path
-    """As it was named, for messages."""
+    """The path as the caller named it, for messages."""
     descriptor: int
 
     @property
@@ -42,12 +42,12 @@ class Folder:
 
     @property
     def is_shared(self) -> bool:
-        """Whether anybody but who runs this program, and root, may put something here."""
+        """Whether anybody besides root and the user of this program may add entries."""
         found = os.fstat(self.descriptor)
         return found.st_uid not in (ROOT, os.geteuid()) or bool(found.st_mode & _FOREIGN)
 
     def find(self, name: str) -> os.stat_result | None:
-        """What lies under a name, be it a link; None: nothing."""
+        """The status of an entry, which may be a link; None: there is none."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -55,7 +55,7 @@ class Folder:
 
     @contextmanager
     def file(self, name: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[int]:
-        """The descriptor of a regular file or a folder in here; for root, of one that was not linked here.
+        """Open a regular file or a folder in here; for root, only one that was not hard-linked here.
 
         A pipe does not block. `O_TRUNC` has no place in `flags`: what was opened is examined first.
         """
@@ -73,7 +73,8 @@ class Folder:
             os.close(descriptor)
 
     def examine(self, name: str, found: os.stat_result) -> None:
-        """Make sure that a file is no link, pipe or device, and no one else's that was linked here."""
+        """Make sure that a file is no link, pipe or device, and no file of another user that was linked
+        here."""
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             kind = "a link" if stat.S_ISLNK(found.st_mode) else "neither a file nor a folder"
             raise Misplaced(f"{name} is {kind}, which is not followed")
@@ -82,7 +83,7 @@ class Folder:
             raise Misplaced(f"{name} is also a file elsewhere (a hard link), and not its folder's owner's")
 
     def give(self, name: str, user: int, group: int) -> None:
-        """Change whose a file or folder is (-1: as it is); a link stays whose it is."""
+        """Change the owner of a file or folder (-1: keep it); the owner of a link does not change."""
         found = self.find(name)
         if found is None or stat.S_ISLNK(found.st_mode):
             return
@@ -103,13 +104,13 @@ class Folder:
     def new(
         self, name: str, mode: int, *, exact: bool = False, owner: tuple[int, int] | None = None
     ) -> Iterator[tuple[str, BinaryIO]]:
-        """A new file to be written, under a name of its own, which is gone in the end unless it was moved.
+        """A new file under a random name; it is removed in the end unless it was moved.
 
-        The name is drawn. What a power cut left of earlier ones goes first.
+        Leftovers of earlier ones, as after a power cut, are removed first.
 
         Args:
-            name: that it will get.
-            mode: its permissions, of which the process's mask is taken away unless they are `exact`.
+            name: its final name.
+            mode: its permissions, reduced by the mask of the process unless they are `exact`.
             exact: see `mode`.
             owner: for root.
         """
@@ -127,7 +128,7 @@ class Folder:
                 os.unlink(temporary, dir_fd=self.descriptor)
 
     def _draw(self, name: str, mode: int) -> tuple[str, int]:
-        """A new file that is locked for as long as it is open, so that nobody sweeps it away."""
+        """A new file that is locked while it is open, so that no other process removes it as a leftover."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
             temporary = f".{name}.{secrets.token_hex(8)}.new"
@@ -140,7 +141,8 @@ class Folder:
             os.close(descriptor)  # swept away in the moment before it was locked
 
     def _sweep(self, name: str) -> None:
-        """Remove what cut-off runs left of a file, where nobody else can have put it."""
+        """Remove temporary files that interrupted runs have left, in a folder that nobody else can write
+        to."""
         if self.is_shared:
             return
         left = re.compile(rf"\.{re.escape(name)}(\.[0-9a-f]{{16}})?\.new")
@@ -153,7 +155,7 @@ class Folder:
                     os.unlink(entry, dir_fd=self.descriptor)
 
     def names(self) -> list[str]:
-        """What lies in it."""
+        """The names of its entries."""
         with self._readable() as descriptor:
             return os.listdir(descriptor)  # noqa: PTH208 (of a descriptor)
 
@@ -163,7 +165,7 @@ class Folder:
 
     @contextmanager
     def pin(self, name: str) -> Iterator[int]:
-        """A descriptor that stands for a file and does not open it, so that no lock on it ends with this."""
+        """A descriptor that refers to a file without opening it, so that closing it releases no lock."""
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.descriptor)
         try:
             self.examine(name, os.fstat(descriptor))
@@ -172,11 +174,11 @@ class Folder:
             os.close(descriptor)
 
     def rename(self, name: str, other: str) -> None:
-        """Move what lies under a name to another one; what lay there is replaced, a link itself too."""
+        """Rename an entry; an existing one of the new name is replaced, even if it is a link."""
         os.rename(name, other, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def point(self, name: str, target: Path) -> None:
-        """Make a symbolic link of our own, or turn the one that is there, in one step."""
+        """Make a symbolic link, or redirect an existing one, in one step."""
         temporary = f".{name}.{secrets.token_hex(8)}.new"
         os.symlink(target, temporary, dir_fd=self.descriptor)
         try:
@@ -208,7 +210,7 @@ class Folder:
 
 
 def adopt(folder: Folder, descriptor: int) -> None:
-    """Let what root opened in a folder be its owner's, who has to work with it."""
+    """Give a file that root has opened in a folder to the owner of the folder, who has to work with it."""
     if os.geteuid() == ROOT:
         with suppress(OSError):  # in a container without that right, or without that user
             os.fchown(descriptor, *folder.owner)
@@ -216,7 +218,7 @@ def adopt(folder: Folder, descriptor: int) -> None:
 
 @contextmanager
 def opened(path: Path, *, make: int | None = None) -> Iterator[Folder]:
-    """Hold a folder; with `make`, a mode, it and those above it are made where they are not there.
+    """Open a folder; with `make` (a mode), it and its parents are created if they do not exist.
 
     Raises:
         OSError: it is not there or may not be entered; `Misplaced`: a link that root does not follow.
@@ -230,7 +232,7 @@ def opened(path: Path, *, make: int | None = None) -> Iterator[Folder]:
 
 @contextmanager
 def located(path: Path) -> Iterator[tuple[Folder, str]]:
-    """The folder that a file to be read lies in, and its name there, where links that may be followed are."""
+    """The folder of a file to read, and its name there, after following the links that may be followed."""
     for _ in range(LONGEST_CHAIN):
         with opened(path.parent) as folder:
             found = folder.find(path.name)

@@ -13,7 +13,7 @@ from fedge.storage.folders import Folder, adopt, opened
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same folder.
+    """Wait until no other process is in such a block with the same folder.
 
     Raises:
         StateError: the folder cannot be read.
@@ -61,7 +61,7 @@ def lock(folder: Path) -> int:
 
 
 def _take(descriptor: int) -> None:
-    """Lock it; who only looks whether it is locked (`is_locked`) is waited for."""
+    """Lock it; wait for a process that only checks whether it is locked (`is_locked`)."""
     deadline_s = time.monotonic() + LONGEST_LOOK_S
     while True:
         try:
@@ -73,7 +73,7 @@ def _take(descriptor: int) -> None:
 
 
 def is_locked(folder: Path) -> bool | None:
-    """Whether a process works with a state folder (`lock`); None: this user may not know."""
+    """Whether a process works with a state folder (`lock`); None: this user may not find out."""
     try:
         with opened(folder) as held, held.file("lock") as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go when it is closed, at once
@@ -88,10 +88,11 @@ def is_locked(folder: Path) -> bool | None:
 
 @contextmanager
 def waiting_lock(path: Path, patience_s: float) -> Iterator[int]:
-    """Hold a lock that others hold for moments, and wait for it so long; yields the locked file's descriptor.
+    """Hold a lock that others hold only briefly; wait for it at most `patience_s` seconds. Yields its
+    descriptor.
 
     Raises:
-        Conflict: somebody holds it all that time.
+        Conflict: another process held it all that time.
         StateError: the disk is full, read-only or failing, or knows no locks.
     """
     try:
@@ -117,13 +118,13 @@ def waiting_lock(path: Path, patience_s: float) -> Iterator[int]:
 
 
 LONGEST_LOOK_S = 0.2
-"""For so long who only looks at a lock may keep others from it: a moment, on a machine that is busy."""
+"""How long a process that only checks a lock may block others: a moment, on a busy machine."""
 LOOK_AGAIN_S = 0.02
-"""How often a lock that somebody holds is asked for: the system can wait for it, but not for so long."""
+"""How often a lock that is held is tried again: the system can wait for it, but not with a limit."""
 
 
 def _open_lock(folder: Folder, name: str) -> int:
-    """The file that is locked, which is the folder's owner's also if root makes it."""
+    """Open the file that is locked; it belongs to the owner of the folder, also if root creates it."""
     with folder.file(name, os.O_RDWR | os.O_CREAT) as descriptor:
         adopt(folder, descriptor)
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)  # which holds the same lock

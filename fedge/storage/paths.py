@@ -1,6 +1,6 @@
-"""How root walks a path, name by name: it follows a link only if it is root's own and in a folder of root's.
+"""How root resolves a path, name by name: it follows only links of root in folders of root.
 
-For everybody else the system resolves a path as ever.
+For other users the system resolves paths as usual.
 """
 
 import errno
@@ -13,18 +13,18 @@ from pathlib import Path
 ROOT = 0
 _AS_A_PLACE = os.O_PATH | os.O_CLOEXEC
 LONGEST_CHAIN = 40
-"""Links that are followed on one path at most, as in the kernel."""
+"""The largest number of links that are followed on one path, as in the kernel."""
 
 
 class Misplaced(OSError):  # noqa: N818 (a state of the disk)
-    """Something lies there that a service's user may have put in root's way; the text says what to do."""
+    """An entry that a service's user may have placed to mislead root; the text says what to do."""
 
     def __init__(self, what: str) -> None:
         super().__init__(errno.ELOOP, f"{what}; look who put it there, and move it away")
 
 
 def walk(path: Path, make: int | None) -> int:
-    """The descriptor of a folder, for names in it; not to be read itself."""
+    """The descriptor of a folder, to open entries by; it cannot be read itself."""
     if os.geteuid() != ROOT:
         if make is not None:
             path.mkdir(parents=True, exist_ok=True, mode=make)
@@ -70,7 +70,7 @@ def _enter(here: int, name: str, make: int | None) -> int:
 
 
 def judge(here: int, name: str, found: os.stat_result) -> None:
-    """Let root follow a link of root's in a folder of root's, and no other."""
+    """Make sure that a link is root's and in a folder of root's, before root follows it."""
     owners = {found.st_uid, os.fstat(here).st_uid} - {ROOT}
     if os.geteuid() == ROOT and owners:
         raise Misplaced(f"{name} is a link of {_name(owners.pop())}'s, which root does not follow")

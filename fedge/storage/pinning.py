@@ -1,4 +1,4 @@
-"""Databases that root opens where a service's user may have put links: the file that is meant, or none."""
+"""Let root open a database safely where a service's user may have placed links."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,15 @@ MOST_LOOKED_AT = 4_096
 
 @contextmanager
 def pinned(path: Path, *, make: bool) -> Iterator[str]:
-    """While root has SQLite open a database: make sure that it opens this one, and nothing by a link.
+    """While root opens a database with SQLite: make sure that it opens this file, and nothing through a link.
 
-    SQLite follows a link in the database's place, and makes what it points at; beside the database it follows
-    none. So a new file is made before, and afterwards it is looked at which file was opened; in a folder of
-    root's too, for one that lies in a folder of a service can be exchanged meanwhile.
+    SQLite follows a link in the place of the database, and creates the file that it points at; it follows no
+    link beside the database. So a new file is created first, and afterwards this checks which file was
+    opened. It checks that in folders of root too, because a folder of root may lie in a folder of a service
+    and be exchanged meanwhile.
 
     Yields:
-        What SQLite is to open, as a URI: root has it make nothing.
+        The URI for SQLite to open; it does not let SQLite create a file.
 
     Raises:
         StateError: a service's user may be at work; nothing was changed.
@@ -55,7 +56,7 @@ def pinned(path: Path, *, make: bool) -> Iterator[str]:
 
 
 def _times_open(place: int) -> int:
-    """How often this process has the file open that a descriptor stands for, which is one of them."""
+    """How many descriptors of this process, including this one, refer to the same file."""
     this, count = os.fstat(place), 0
     try:
         numbers: Iterable[int] = map(int, os.listdir("/proc/self/fd"))  # noqa: PTH208 (names are numbers)

@@ -1,4 +1,4 @@
-"""How the programs reach each other: the protocol `Transport` and its events; MQTT is in `mqtt` alone."""
+"""How the programs communicate: the protocol `Transport` and its events; only `mqtt` knows MQTT."""
 
 from fedge.transport.events import (
     Answered,

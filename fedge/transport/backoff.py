@@ -1,15 +1,15 @@
-"""When to connect again after a loss, so that a fleet does not come at once. Pure."""
+"""When to connect again after a loss, so that a fleet does not reconnect all at once. Pure."""
 
 from dataclasses import dataclass
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 20.0
 STABLE_S = 5.0
-"""A connection that lasted this long was a good one: after it the back-off begins anew."""
+"""After a connection that lasted this long, the back-off begins anew."""
 
 
 @dataclass
 class Backoff:
-    """Counts the attempts that brought no lasting connection."""
+    """Counts the attempts without a lasting connection."""
 
     failures: int = 0
 
@@ -17,7 +17,7 @@ class Backoff:
         """How long to wait after a connection has ended.
 
         Args:
-            lasted_s: since the broker had accepted us; None: it never did.
+            lasted_s: seconds since the broker accepted us; None: it never did.
             spread_s: the fleet's `reconnect_spread_s`; 0 while it is not known.
             draw: uniform in [0, 1).
         """
@@ -27,18 +27,18 @@ class Backoff:
 
 
 def pause_s(failures: int, spread_s: float, draw: float, *, lost: bool) -> float:
-    """How long to wait before the next attempt to connect, so that a fleet does not come at once.
+    """How long to wait before the next attempt to connect, so that a fleet does not reconnect all at once.
 
-    What all lose in the same moment, each seeks again at its own moment within the spread. While the broker
-    stays away each comes once in a spread, at about the moment it drew: were it drawn anew each time from the
-    whole spread, attempts would pile up, to e = 2.7 times their mean rate at the spread's end (the renewal
-    density of a uniform law), just where a broker may come back.
+    When all clients lose the broker at the same moment, each tries again at a random moment within the
+    spread. While the broker stays away, each tries once per spread, at about the moment that it drew first.
+    If each drew anew every time, attempts would accumulate at the end of the spread, to e = 2.7 times their
+    mean rate (the renewal density of a uniform law), just when a broker may come back.
 
     Args:
-        failures: attempts that did not bring a lasting connection, this one included; from 1 on.
+        failures: the number of attempts without a lasting connection, this one included; at least 1.
         spread_s: the fleet's `reconnect_spread_s`; 0 while it is not known.
         draw: uniform in [0, 1).
-        lost: a connection was lost, or it is the first attempt: all others may be at the same point.
+        lost: a connection was lost, or this is the first attempt, so that all others may do the same now.
     """
     longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures - 1, 10))
     if lost:

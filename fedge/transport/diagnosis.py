@@ -1,11 +1,11 @@
-"""What became of a connection to a broker, in words that name the broker, the cause, and the remedy. Pure.
+"""Explain why a connection failed or ended: name the broker, the cause, and the remedy. Pure.
 
-Who meets a port of another kind is told so: a server of TLS that hears plain MQTT answers with an alert or
-ends the connection; one without TLS ends the handshake. Brokers of MQTT 3.1.1 alone answer a client of MQTT 5
-with CONNACK 1 (MQTT 3.1.1, section 3.2.2.3), end the connection, or say nothing; each was seen of real ones.
+A port of another kind is recognised. A TLS server that gets plain MQTT answers with an alert or ends the
+connection; a server without TLS ends the handshake. A broker with MQTT 3.1.1 alone answers a client of MQTT 5
+with CONNACK 1 (MQTT 3.1.1, section 3.2.2.3), ends the connection, or says nothing; real brokers do each.
 
-`Losses` decides which of many such texts are said: a broker that is away for a day, or ends each connection
-at once, costs some thirty warnings and not thousands.
+`Losses` decides which of these texts are logged. A broker that is away for a day, or ends each connection at
+once, causes some thirty warnings and not thousands.
 """
 
 import re
@@ -17,35 +17,35 @@ UNSUPPORTED_VERSION = 0x84
 NOT_AUTHORIZED = 0x87
 PACKET_TOO_LARGE = 0x95
 _UNSAID = ("Unspecified error", "Success", "Normal disconnection")
-"""Reasons that are none, as paho spells them."""
+"""Texts of paho that give no reason."""
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
-"""What a record of TLS begins with: an alert or a handshake (RFC 8446, section 5.1)."""
+"""The first byte of a TLS record: an alert or a handshake (RFC 8446, section 5.1)."""
 LARGE = 16_384
-"""A last packet of so many bytes may have been over a limit that the broker does not announce."""
+"""A last packet of at least this size may have exceeded a limit that the broker does not announce."""
 AGAIN_S, LONGEST_AGAIN_S = 30.0, 3_600.0
-"""A reason is said again after so long, then twice as long, up to the longest."""
+"""A reason is repeated after the first of these times, then after twice as long, up to the longest."""
 RETURNS, RETURN_AGAIN_S = 20, 600.0
-"""Of returns whose loss was not told so many are told at once, and one more after so long."""
+"""How many reconnections without a logged loss are logged at once, and after how long one more is."""
 KINDS = 16
-"""Different reasons that are remembered."""
+"""How many different reasons are remembered."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Whom we wanted to speak to, and how."""
+    """The broker that we wanted to connect to, and how."""
 
     host: str
     port: int
     tls: bool
     certificate: str | None = None
-    """The file of our own, if we show one."""
+    """The file of our own certificate, if we show one."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def refused(peer: Peer, code: int, name: str) -> str:
-    """The broker answered the CONNECT with a reason code (MQTT 5, section 3.2.2.2), which has a name."""
+    """The broker refused the CONNECT with this reason code (MQTT 5, section 3.2.2.2)."""
     if code == UNSUPPORTED_VERSION or name == "Unsupported protocol version":
         return f"{peer} speaks an older MQTT only ({name}): Fedge needs a broker with MQTT 5"
     return f"{peer} refuses this client: {name}"
@@ -56,9 +56,9 @@ def unanswered(peer: Peer, first: bytes | None, name: str, patience_s: float) ->
 
     Args:
         peer: the broker.
-        first: the first bytes that came, if they were looked at; empty: it ended the connection.
-        name: what the client library calls the reason.
-        patience_s: how long an answer was waited for.
+        first: the first bytes that arrived, if they were inspected; empty: it ended the connection.
+        name: the client library's name of the reason.
+        patience_s: how long we waited for an answer.
     """
     if not peer.tls and first is not None and first.startswith(_TLS_RECORDS):
         return f"{peer} speaks TLS: [broker] url is mqtts:// for this port, or the port is another"
@@ -83,7 +83,7 @@ def unanswered(peer: Peer, first: bytes | None, name: str, patience_s: float) ->
 
 
 def no_handshake(peer: Peer, error: ssl.SSLError | OSError) -> str:
-    """TLS did not come about, for another reason than the server's certificate."""
+    """The TLS handshake failed, for another reason than the server's certificate."""
     reason = getattr(error, "reason", None) or ""
     what = getattr(error, "strerror", None) or str(error)
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"):
@@ -101,9 +101,9 @@ def lost(peer: Peer, name: str, patience_s: float, last_bytes: int, *, said: boo
 
     Args:
         peer: the broker.
-        name: what the client library calls the reason.
-        patience_s: after so long without a sign of the broker a connection counts as lost.
-        last_bytes: of the last packet that was sent.
+        name: the client library's name of the reason.
+        patience_s: after this time without a sign of the broker a connection counts as lost.
+        last_bytes: the size of the last packet that was sent.
         said: the broker itself gave the reason (MQTT 5, section 3.14).
     """
     if name == "Keep alive timeout" and not said:
@@ -128,19 +128,19 @@ class _Told:
 
 
 class Losses:
-    """Which losses of a connection are told: a reason once, then at growing intervals with a count.
+    """Decides which losses are logged: each reason once, then at growing intervals with a count.
 
-    A reason that did not come for the longest of them is new again.
+    A reason that has not occurred for the longest interval counts as new.
     """
 
     def __init__(self) -> None:
         self._told: OrderedDict[str, _Told] = OrderedDict()
-        """By reason, numbers apart."""
+        """By reason, without its numbers."""
         self._silent = False
         self._returns, self._counted_s = float(RETURNS), 0.0
 
     def text(self, reason: str, now_s: float) -> str | None:
-        """What to tell of a loss; None: it was told lately, and is only counted."""
+        """The text to log for a loss; None: it was logged recently, and is only counted."""
         kind = re.sub(r"\d+", "#", reason)
         told = self._told.get(kind)
         if told is None or now_s >= told.due_s + LONGEST_AGAIN_S:
@@ -158,7 +158,7 @@ class Losses:
         return reason + more
 
     def tells_return(self, now_s: float) -> bool:
-        """Whether to tell that the connection is there again: if its loss was told, and now and then else."""
+        """Whether to log a reconnection: if the loss was logged, and otherwise now and then."""
         if not self._silent:
             return True
         self._returns = min(float(RETURNS), self._returns + (now_s - self._counted_s) / RETURN_AGAIN_S)

@@ -1,4 +1,4 @@
-"""What is sent over a transport, and what a transport puts into its owner's inbox."""
+"""The messages that a transport sends, and the events that it puts into its owner's inbox."""
 
 from dataclasses import dataclass
 
@@ -32,21 +32,21 @@ class LinkDown:
     taken_over: bool = False
     """Another client came with our client id."""
     unauthorized: bool = False
-    """The broker does not let us in: the name, or what proves it, counts no more."""
+    """The broker does not let us in: the name, or its password or certificate, is no longer valid."""
 
 
 @dataclass(frozen=True)
 class MessageArrived:
-    """A message; `retained`: it lay at the broker; `expiry_left_s`: what is left of its MessageExpiry."""
+    """A message; `retained`: it was stored at the broker; `expiry_left_s`: the rest of its MessageExpiry."""
 
     topic: str
     payload: bytes
     retained: bool
     expiry_left_s: int | None
     connection: int
-    """It is acknowledged on this connection, or comes again on another one."""
+    """The connection that it arrived on; it is acknowledged there, or comes again on another one."""
     mid: int
-    """Its packet identifier, of which another connection knows nothing."""
+    """Its packet identifier, which is valid only on that connection."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What goes out on the connection there is, and nothing without one. Pure.
+"""Outgoing messages on the current connection; nothing is sent without one. Pure.
 
 Every transport has the same account of it: a `Window` of publications, the subscriptions that are not
 answered, and which messages can still be acknowledged. Only how a packet reaches the broker differs.
@@ -23,7 +23,7 @@ class Outbound:
         self._connection: Connection | None = None
         self._window: Window | None = None
         self._filters: dict[int, tuple[str, ...]] = {}
-        """Of subscriptions that are not answered."""
+        """Subscriptions that are not answered yet."""
 
     @property
     def connection(self) -> Connection | None:
@@ -31,14 +31,14 @@ class Outbound:
         return self._connection
 
     def begin(self, connection: Connection | None, max_packet: int) -> None:
-        """Begin a connection's life; None: it is gone already."""
+        """Begin to use a connection; None: it has ended already."""
         self.end()
         if connection is not None:
             self._connection = connection
             self._window = Window(connection.publish, self._tell, max_packet)
 
     def end(self) -> None:
-        """Forget the connection and what was under way on it."""
+        """Forget the connection and its unanswered messages."""
         self._connection = self._window = None
         self._filters.clear()
 
@@ -53,7 +53,7 @@ class Outbound:
             self._window.reply(publication)
 
     def settle(self, answer: Answered) -> tuple[str, ...]:
-        """Account for a broker's answer; returns the filters of the subscription that it refuses."""
+        """Account for a broker's answer; return the filters that it refuses, if it answers a subscription."""
         if answer.subscription:
             filters = self._filters.pop(answer.mid, ())
             return filters if answer.refusal else ()

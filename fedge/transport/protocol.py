@@ -1,4 +1,4 @@
-"""What the programs need of a network: `Transport`.
+"""`Transport`: what the programs need from a network.
 
 `fedge.transport.mqtt.MqttTransport` implements it over MQTT 5, `fleet.simulator.link.VirtualLink` on the
 virtual network of the simulated world. `tests/transport` runs the same checks on both; a third implementation
@@ -51,25 +51,25 @@ class Transport(Protocol):
 
     @property
     def pulse(self) -> Pulse:
-        """Signs of life of the transport's own thread while it is open; at rest if it has none."""
+        """Signs of life of the transport's own thread while it is open; none if it has no thread."""
 
     spread_s: float
-    """Return within so many seconds after the broker was away, so that a fleet does not return at once."""
+    """Reconnect within so many seconds after an outage, so that a fleet does not reconnect all at once."""
 
     def open(self) -> None:
-        """Begin to connect, and to come back after every loss, until `close`. It may be opened again."""
+        """Connect, and reconnect after every loss, until `close`. It may be opened again."""
 
     def close(self, offline_status: Publication | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish `offline_status`, if it is up, and disconnect so that the broker drops the will.
 
-        It returns within `timeout_s`, whatever the broker does. Closed twice is closed once.
+        It returns within `timeout_s`, whatever the broker does. A second call does nothing.
         """
 
     def handle(self, event: LinkEvent) -> None:
         """Account for an event.
 
-        A `LinkUp` begins its connection, unless that is gone already; a `LinkDown` ends it; an `Answered`
-        makes room for what waits to be sent. The others change nothing.
+        A `LinkUp` begins its connection, unless that has ended already; a `LinkDown` ends it; an `Answered`
+        makes room for messages that wait. Other events change nothing.
         """
 
     def send(self, publications: Iterable[Publication], token: object = None) -> None:
@@ -82,10 +82,10 @@ class Transport(Protocol):
         """
 
     def reply(self, publication: Publication) -> None:
-        """Send once nothing else waits; until then a newer one on the same topic takes its place.
+        """Send when nothing else waits; until then a newer reply on the same topic replaces it.
 
-        For what others make us say as fast as they like, and ask for again if it does not come: it holds up
-        nothing that `send` is given, and beyond `MOST_REPLIES` on different topics it is dropped.
+        Use it for answers that others can cause at any rate, and repeat their question for if none comes. A
+        reply never delays a `send`. Beyond `MOST_REPLIES` on different topics a reply is dropped.
         """
 
     def subscribe(self, *filters: str) -> None:
@@ -96,13 +96,13 @@ class Transport(Protocol):
         """
 
     def unsubscribe(self, *filters: str) -> None:
-        """Stop receiving these topic filters; what is under way still comes."""
+        """Stop receiving these topic filters; messages on the way still arrive."""
 
     def acknowledge(self, message: MessageArrived) -> None:
-        """Tell the broker that a message is handled: what must be durable is (`manual_ack`).
+        """Tell the broker that a message is handled, and its consequences durable (`manual_ack`).
 
-        A message of an earlier connection is not acknowledged: it comes again. Where `manual_ack` is off the
-        transport acknowledges each message as it arrives, and this does nothing.
+        A message of an earlier connection is not acknowledged; it comes again. Without `manual_ack` the
+        transport acknowledges each message on arrival, and this does nothing.
         """
 
 
@@ -111,7 +111,7 @@ class Connection(Protocol):
 
     @property
     def number(self) -> int:
-        """That of its `LinkUp`."""
+        """The number in its `LinkUp`."""
 
     def publish(self, publication: Publication) -> int:
         """Send a publication at QoS 1; returns the `mid` of its `Answered`."""

@@ -1,6 +1,6 @@
-"""Publications under way: how many at once, in which order, and which are too large. Pure.
+"""Unacknowledged publications: how many at once, in which order, and which are too large. Pure.
 
-Batches go first, in the order in which they came; replies go when nothing else waits.
+Batches go first, in their order; replies go when nothing else waits.
 """
 
 from collections import OrderedDict, deque
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from fedge.transport.events import Answered, Publication, Sent
 
 WINDOW = 16
-"""Publications under way at once: Mosquitto stops a client at 20 unacknowledged."""
+"""Unacknowledged publications at once: Mosquitto stops a client at 20."""
 MOST_REPLIES = 4_096
-"""Replies waiting at most."""
+"""The largest number of waiting replies."""
 PACKET_OVERHEAD = 64
 """Bytes of a PUBLISH beyond topic and payload: fixed header, packet id, properties (MQTT 5, section 3.3)."""
 
 
 @dataclass(eq=False)
 class _Batch:
-    """What one `send` was asked to do: pulled piece by piece, so a big model is never queued twice."""
+    """The publications of one `send`, pulled one by one, so that a big model is never queued twice."""
 
     pieces: Iterator[Publication]
     token: object
@@ -29,7 +29,7 @@ class _Batch:
 
 
 class Window:
-    """What waits to be sent and what is sent and not answered, on one connection.
+    """The messages of one connection that wait to be sent, or are sent and not answered.
 
     Args:
         publish: sends one publication and returns its `mid`.

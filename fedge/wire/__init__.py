@@ -1,1 +1,1 @@
-"""What travels between devices and aggregator: addresses, envelopes, messages, frames, and their bytes."""
+"""The wire between devices and aggregator: topics, envelopes, messages, frames, and their bytes."""

@@ -1,13 +1,13 @@
 """What a round requires of a device, and what a program can do: the same names on both sides.
 
-The aggregator lists in a manifest what its round `requires`, a device tells in its status what it `can`. A
-device also reads the plan, the task and the model themselves, so that it never takes part in what it only
-half understands, whatever the manifest lists.
+A manifest lists the names that its round `requires`; a device's status lists the names that it `can`. A
+device also checks the plan, the task and the model themselves, whatever the manifest lists, so that it never
+takes part in a round that it only half understands.
 
 | name | what |
 |---|---|
 | `phase:NAME` | a kind of round: `survey`, `train`, `evaluate` |
-| `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: something to tell it |
+| `local:NAME` | a local algorithm (`fedge.algorithms.local`); `local:NAME.OPTION`: one of its options |
 | `codec:NAME` | how a vector becomes bytes (`fedge.algorithms.codecs`); `codec:NAME.OPTION` as above |
 | `layer:NAME` | a layer of the network (`fedge.nn.layers`); `layer:NAME.FIELD`: a field added to one later |
 | `loss:NAME`, `network:NAME` | another loss, another part of a network |
@@ -34,7 +34,7 @@ PHASES = ("survey", "train", "evaluate")
 STATES = ("open", "done")
 
 OF_MODEL = frozenset({"layer", "loss", "network"})
-"""The registries that a model's own meaning lies in: who lacks no name of these can predict with it."""
+"""The registries that a model depends on: a device that knows all its names in these can predict with it."""
 
 BASE = frozenset(
     {
@@ -44,13 +44,13 @@ BASE = frozenset(
         *(f"layer:{name}" for name in ("dense", "relu", "tanh", "sigmoid", "standardize", "rescale")),
     }
 )
-"""What a device of 0.2.0 can, which does not say so."""
+"""The names of a device of 0.2.0, whose status does not list them."""
 BASE_PLAN = frozenset({"epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "codec"})
 """The plan's fields that 0.2.0 obeys: they belong to `local:sgd`."""
 
 
 def can() -> frozenset[str]:
-    """What this program can, with the extensions that it has loaded."""
+    """The names of this program, with the extensions that it has loaded."""
     return frozenset(
         {
             *(f"phase:{name}" for name in PHASES),
@@ -78,7 +78,7 @@ def required(
 
 
 def of_manifest(manifest: Manifest) -> frozenset[str]:
-    """What a manifest lists as required, and what it requires by what it says."""
+    """The names that a manifest requires: those that it lists, and those that follow from its content."""
     return frozenset(
         {
             *(manifest.requires or ()),
@@ -90,31 +90,31 @@ def of_manifest(manifest: Manifest) -> frozenset[str]:
 
 
 def of_model(manifest: Manifest) -> frozenset[str]:
-    """What of that it takes to use the model, without taking part in the round."""
+    """The required names that are needed to use the model, without taking part in the round."""
     return frozenset(name for name in manifest.requires or () if name.partition(":")[0] in OF_MODEL)
 
 
 def lacking(needed: frozenset[str], can: frozenset[str]) -> tuple[str, ...]:
-    """What of the needed names is not among those that somebody can, in order."""
+    """The needed names that are missing, in order."""
     return () if needed <= can else tuple(sorted(needed - can))
 
 
 def unknown_in_task(task: Task) -> tuple[str, ...]:
-    """What of a task this program does not know, as names."""
+    """The names in a task that this program does not know."""
     return lacking(frozenset({*_of_network(task.network), *_of_rules(task.rules)}), can())
 
 
 def unknown_in_model(model: Model) -> tuple[str, ...]:
-    """What of a model this program does not know, as names."""
+    """The names in a model that this program does not know."""
     return lacking(frozenset({f"codec:{model.codec}"}), can())
 
 
 def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
-    """What of the needed names a device of 0.2.0 would have trained without, in order.
+    """The needed names that a device of 0.2.0 would ignore and train without, in order.
 
-    It does not read what a manifest requires. But a manifest of another kind or state, and a network with a
-    layer, or a field of one, that it does not know it does not read either; and rules for data are proposals,
-    which an owner may have set otherwise.
+    Such a device does not read what a manifest requires. But it refuses a manifest of another kind or state,
+    and a network with a layer, or a field of one, that it does not know. Rules for data are proposals, which
+    an owner may have set otherwise.
     """
     refused = ("layer", "data", "phase", "state")
     return tuple(name for name in lacking(needed, BASE) if name.partition(":")[0] not in refused)
@@ -122,9 +122,9 @@ def passed_over(needed: frozenset[str]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def told(can: tuple[str, ...] | None) -> frozenset[str]:
-    """What a device can that says this in its status; one of 0.2.0 says nothing.
+    """The names of a device with this status field; a device of 0.2.0 has none.
 
-    The fleet's devices say the same few things, so equal sets are one object.
+    Most devices of a fleet list the same names, so equal sets are one object.
     """
     return BASE if can is None else frozenset(can)
 

@@ -30,7 +30,7 @@ MAX_VALUES = 2 * MAX_LENGTH + 4_096
 
 
 class _Header(NamedTuple):
-    """What a value's first byte says."""
+    """The meaning of the first byte of a value."""
 
     kind: Literal["scalar", "text", "bin", "array", "map", "refused"]
     width: int

@@ -4,8 +4,8 @@ The id of a message, and of all its frames, is the SHA-256 of its bytes. Every f
 same number of bytes, so a single frame tells how the whole is cut, and any frame that would overlap or
 leave a gap contradicts it. Frames may come in any order and more than once.
 
-Receiving has two layers: `offer` keeps the books of one message, and holds no bytes, for a receiver that
-spools frames to disk; `Assembler` holds the bytes as well, within limits, for one that needs no spool.
+Receiving has two layers. `offer` records which frames of one message have come, and holds no bytes: it is for
+a receiver that spools frames to disk. `Assembler` holds the bytes too, within limits.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.reasons import Reason, Rejection
 
 FRAME_BYTES = encoding.MAX_PAYLOAD - 2_048
-"""Data bytes in a frame; what is left of the payload holds the frame's own fields (82 bytes) and new ones."""
+"""Data bytes in a frame; the rest of the payload is for the frame's own fields (82 bytes) and future ones."""
 
 
 def count(size: int, frame_bytes: int = FRAME_BYTES) -> int:
@@ -44,7 +44,7 @@ def count(size: int, frame_bytes: int = FRAME_BYTES) -> int:
 
 
 class Split(Sequence[bytes]):
-    """The packed frames of one message, each made when it is asked for: the message is never copied whole."""
+    """The packed frames of one message, each made on demand, so that the message is never copied whole."""
 
     def __init__(self, message: bytes, frame_bytes: int | None = None) -> None:
         self._message = memoryview(message)
@@ -98,7 +98,7 @@ def asking(frame: bytes, round_id: RoundId) -> bytes:
 
 @dataclass(frozen=True)
 class Partial:
-    """What is known of a message of which frames have come: its books, without its bytes."""
+    """The record of a message of which some frames have come, without its bytes."""
 
     id: bytes
     n: int
@@ -110,7 +110,7 @@ class Partial:
 
     @property
     def complete(self) -> bool:
-        """Whether every frame has come; whether the bytes are right, only `join` can tell."""
+        """Whether every frame has come; only `join` checks the bytes."""
         return self.have == (1 << self.n) - 1
 
     @property
@@ -145,7 +145,7 @@ def offer(partial: Partial | None, frame: Frame) -> Partial | Rejection:
 
 
 def _frame_bytes(frame: Frame) -> int | None:
-    """The bytes in each frame but the last, as this one tells it; None if no cut gives such a frame."""
+    """The bytes in each frame but the last, derived from this one; None if no cut gives such a frame."""
     length, others = len(frame.data), frame.n - 1
     if frame.i < others:
         fits = others * length < frame.size <= frame.n * length
@@ -176,7 +176,7 @@ class Limits:
 
 
 FRAME_COST = 512
-"""Bytes charged for a frame beside its data, so that a flood of tiny ones is bounded as well."""
+"""Bytes charged for a frame besides its data, so that a flood of tiny frames is bounded too."""
 
 
 @dataclass
@@ -190,15 +190,15 @@ class _Held:
 
 
 def cost(size: int, n: int) -> int:
-    """What an incomplete message of `size` bytes in `n` frames is charged, from its first frame on."""
+    """The charge for an incomplete message of `size` bytes in `n` frames, from its first frame on."""
     return size + n * FRAME_COST
 
 
 class Assembler:
-    """Puts messages together in memory, from frames of several senders or topics (`key`) mixed.
+    """Assembles messages in memory, from mixed frames of several senders or topics (`key`).
 
-    The room for a whole message is set aside with its first frame: whatever was begun can be completed, and
-    what does not fit is refused at once and not half-way.
+    The first frame reserves the room for the whole message. So every message that was begun can be completed,
+    and one that does not fit is refused at once and not half-way.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -208,14 +208,14 @@ class Assembler:
 
     @property
     def held(self) -> int:
-        """Bytes set aside, for all keys."""
+        """Bytes reserved, for all keys."""
         return self._room_taken.total()
 
     def offer(self, key: Hashable, frame: Frame) -> bytes | Rejection | None:
         """Take a frame: the whole message if this was the last missing one and the digest is right.
 
-        None means that frames are still missing. With a wrong digest all that is held of the message is
-        dropped and the refusal says so: one of its frames was forged, and nobody can say which.
+        None means that frames are still missing. With a wrong digest the whole message is dropped, and the
+        refusal says so: one of its frames was forged, and nobody can say which.
         """
         held = self._held.get(key, {}).get(frame.id)
         books = offer(held.books if held is not None else None, frame)
@@ -245,7 +245,7 @@ class Assembler:
         return held.books.missing if held is not None else None
 
     def drop(self, key: Hashable) -> None:
-        """Forget all that is held for `key`: its round has closed, or something newer is wanted."""
+        """Drop everything that is held for `key`: its round has closed, or something newer is wanted."""
         self._held.pop(key, None)
         del self._room_taken[key]
 

@@ -1,15 +1,16 @@
-"""Which announcement is newer, and how old it is: order and age without clocks.
+"""Order and age of announcements, without clocks.
 
-A device may have no clock at boot, so nothing here reads one. Freshness is (generation, round, attempt);
-age is read off what the broker has left of a retained message's expiry (MQTT 5, section 3.3.2.3.3).
+A device may have no clock at boot, so nothing here reads one. Announcements are ordered by (generation,
+round, attempt). The age follows from the rest of a retained message's expiry (MQTT 5, section 3.3.2.3.3).
 """
 
 from typing import NamedTuple, Protocol
 
 MANIFEST_EXPIRY_S = 10 * 365 * 86_400
-"""The fixed MessageExpiry that `round` is published with: what is missing from it is the message's age."""
+"""The fixed MessageExpiry of `round` messages: the part that has run down is the age of the message."""
 SERVICE_EXPIRY_S = 25
-"""Of an aggregator's "online": each beat renews it, and who died in silence is not online for ever."""
+"""The expiry of an aggregator's "online": each beat renews it, so a dead aggregator is not online for
+ever."""
 RECEIPT_EXPIRY_S = 3_600
 
 
@@ -34,7 +35,7 @@ class Attempt(NamedTuple):
 
 
 class Dated(Protocol):
-    """Anything that says which round it belongs to."""
+    """A message that says which round it belongs to."""
 
     @property
     def generation(self) -> int: ...  # noqa: D102
@@ -48,11 +49,11 @@ def round_of(message: Dated) -> RoundId:
 
 
 def age_s(expiry_s: int, expiry_left_s: int | None) -> int:
-    """How long a message has lain at the broker, in whole seconds, one too many at most.
+    """How long a message was stored at the broker, in whole seconds, at most one too many.
 
     Args:
         expiry_s: the expiry it was published with.
-        expiry_left_s: what the broker has left of that; None: it does not say, and the message counts as new.
+        expiry_left_s: the rest of it; None: the broker does not say, and the message counts as new.
     """
     return 0 if expiry_left_s is None else max(0, expiry_s - expiry_left_s)
 

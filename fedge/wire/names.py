@@ -1,7 +1,7 @@
-"""Names on the wire: bounded strings whose meaning a registry judges, never the decoder.
+"""Names on the wire: bounded strings. A registry checks what they mean; the decoder does not.
 
-A codec, a kind of round, a layer or a local algorithm that a newer program names is no malformed message. It
-is understood as something this program cannot do, and answered with a reason (see `fedge.wire.capabilities`).
+So a message with a codec, a kind of round, a layer or a local algorithm of a newer program is not malformed.
+This program reads it, finds that it lacks the name, and answers with a reason (`fedge.wire.capabilities`).
 """
 
 import re
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def mark_unknown(model: M) -> M:
-    """Keep of the fields that a model does not know only that they are there; one that is None is not."""
+    """Keep only the names of fields that a model does not know, without those that are None."""
     extra = model.__pydantic_extra__
     if extra:
         model.__pydantic_extra__ = {key: True for key, value in extra.items() if value is not None}
@@ -34,7 +34,7 @@ def mark_unknown(model: M) -> M:
 
 
 def tidy(keys: Iterable[str]) -> tuple[str, ...]:
-    """Keys of somebody's map as names: in order, at most `MAX_NAMES`, without what no name can hold.
+    """The keys of an unchecked map as names: in order, at most `MAX_NAMES`, other characters replaced.
 
     >>> tidy(["proximal", "Décay rate"])
     ('d-cay-rate', 'proximal')

@@ -18,7 +18,7 @@ class Reason(StrEnum):
     STALE_ROUND = "stale_round"
     FUTURE_ROUND = "future_round"
     FORGOTTEN = "forgotten"
-    """Of a round whose verdicts the ledger no longer holds: it may have counted."""
+    """It belongs to a round whose verdicts the ledger no longer has; it may have counted."""
     ROUND_CLOSED = "round_closed"
     WRONG_KIND = "wrong_kind"
     WRONG_BASE = "wrong_base"
@@ -32,7 +32,7 @@ class Reason(StrEnum):
     IMPLAUSIBLE = "implausible"
     ALREADY_ANSWERED = "already_answered"
     UNSUPPORTED = "unsupported"
-    """A name of what a round requires that this program, or this device, does not know."""
+    """The round requires a name that this program, or this device, does not know."""
     QUARANTINED = "quarantined"
     """Its operator has set the device aside: `fedge quarantine`."""
     # Of what claims to come from the aggregator (see fedge/identity/trust.py):
@@ -46,7 +46,7 @@ class Reason(StrEnum):
     TRAINING_DIVERGED = "training_diverged"
     FAILED = "failed"
     OTHER = "other"
-    """What a newer program names and this one does not know: the text beside it still says what it is."""
+    """A reason of a newer program that this one does not know; the text beside it explains it."""
     # What its owner does not allow:
     TOO_MANY_EPOCHS = "too_many_epochs"
     TOO_LONG = "too_long"

@@ -1,8 +1,8 @@
-"""Who is chosen for a round: the same answer on both sides, without a list of the fleet.
+"""Which devices are chosen for a round: the same result on both sides, without a list of the fleet.
 
-A device is in if the hash of its name and the round falls below the cohort's fraction. The aggregator
-knows the cohort without asking, a device that wakes late computes it from the manifest alone, and the
-choice is as good as random: independent from round to round and of any device's will.
+A device is chosen if the hash of its name and the round is below the cohort's fraction. The aggregator knows
+the cohort without asking. A device that wakes late computes it from the manifest alone. The choice is as good
+as random: independent from round to round, and no device can influence it.
 """
 
 import hashlib

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 FEDERATION = r"^[a-z0-9][a-z0-9-]{0,30}$"
-"""What federations may be called: no `/`, `+` or `#`, which mean something in topics."""
+"""The pattern of a federation's name: no `/`, `+` or `#`, which have a meaning in topics."""
 DEVICE_ID = r"^[a-z0-9][a-z0-9-]{0,35}$"
-"""What devices may be called: so a machine-id (32 characters) and a UUID (36) are device ids."""
+"""The pattern of a device id, which fits a machine-id (32 characters) and a UUID (36)."""
 LONGEST_FEDERATION, LONGEST_DEVICE = 31, 36
 LONGEST_BEFORE = 31
-"""The longest device id that programs of 0.2.0 take."""
+"""The longest device id that programs of 0.2.0 accept."""
 VERSION = "v1"
 
 Kind = Literal["round", "task", "model", "export", "service", "update", "receipt", "status", "provision"]
 """The first word after the federation."""
 Side = Literal["request", "answer"]
-"""The two topics of somebody who asks the registrar for a certificate."""
+"""The two topics of a client that asks the registrar for a certificate."""
 
 _FEDERATION, _DEVICE = FEDERATION.strip("^$"), DEVICE_ID.strip("^$")
 _TOPIC = re.compile(
@@ -44,7 +44,7 @@ def lane_of(device: str) -> int:
 
 @dataclass(frozen=True)
 class Address:
-    """What a topic says; the fields that its kind does not have are None."""
+    """The parts of a topic; fields that its kind does not have are None."""
 
     kind: Kind
     federation: str
@@ -54,11 +54,12 @@ class Address:
     i: int | None = None
     """The number of the frame."""
     petitioner: str | None = None
-    """Who asks the registrar for a certificate: the name of a claim, or of a device that renews its own."""
+    """The requester of a certificate: the name of a claim, or of a device that renews its own."""
     side: Side | None = None
-    """Whether the registrar is asked here, or answers."""
+    """Whether requests or answers of the registrar are published here."""
     version: str = VERSION
-    """Other than `v1` in a status only: a device of another version is to be seen and named."""
+    """Only a status may have another one than `v1`, so that a device of another version is noticed and
+    named."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Topics:
         return f"{self._prefix}/update/{lane_of(device):02x}/{device}"
 
     def receipt(self, device: str) -> str:
-        """Where a device is answered."""
+        """The topic of the answers to a device."""
         _check_id("device", device)
         return f"{self._prefix}/receipt/{device}"
 
@@ -141,9 +142,9 @@ class Topics:
         return f"{self._prefix}/provision/+/request"
 
     def signing_context(self, what: Literal["round", "export", "key"]) -> bytes:
-        """What a signature covers before the bytes themselves, so that it holds nowhere else.
+        """The prefix of the bytes that a signature covers, so that it is valid nowhere else.
 
-        `key` is no topic: it stands before a signing key that another one hands its office to.
+        `key` is no topic: it is the prefix for a signing key that an older key names as its successor.
         """
         return f"{self._prefix}/{what}".encode() + b"\0"
 
@@ -169,7 +170,7 @@ class Topics:
 
     @property
     def all_receipts(self) -> str:
-        """The filter of what every device is answered."""
+        """The filter of the answers to all devices."""
         return f"{self._prefix}/receipt/+"
 
     @property

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from fleet.demo.outcome import Outcome
 
 TYPERS_USAGE = 2
-"""What typer ends a program with that was called in a wrong way."""
+"""Typer's exit code for a wrong call."""
 
 
 class Commands(TyperGroup):
-    """All commands; a wrong call and Ctrl-C end with the codes that those of the other programs end with."""
+    """All commands; a wrong call and Ctrl-C end with the same codes as in the other programs."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run one of them."""
@@ -71,7 +71,7 @@ class DatasetName(StrEnum):
 
 @app.callback(invoke_without_command=True)
 def fedge_command(
-    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     """Teach one model to a fleet of small devices without moving their data."""
     if version:
@@ -124,7 +124,7 @@ def replay(
     config: Annotated[Path, typer.Option(help="The aggregator's configuration.")] = Path("federation.toml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Compute a kept round again from the ledger: is its model the same to the bit, and who was in it?
+    """Compute a kept round again from the ledger, and say whether its model is the same, and who was in it.
 
     Exits with 1 if it is another model.
     """
@@ -154,7 +154,7 @@ def world(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Run the programs in simulated worlds where all goes wrong; exits with 1 if an invariant breaks."""
+    """Run the programs in simulated worlds with many faults; exits with 1 if an invariant breaks."""
     from fleet.simulator.campaign import Size, run_parallel, story
 
     first, colon, end = seeds.partition(":")

@@ -11,7 +11,7 @@ from fleet.trial.columns import nearest
 from fleet.trial.usage import UsageError
 
 HINT = "a key of [data] is said here by --data KEY=VALUE"
-"""Behind a message that names such a key."""
+"""Added to a message that names such a key."""
 
 
 def names_a_key(message: str) -> bool:
@@ -20,22 +20,22 @@ def names_a_key(message: str) -> bool:
 
 
 def with_hint(message: str) -> str:
-    """A message, and how to say a key of `[data]` if it names one."""
+    """A message, with a hint on `--data` if it names a key of `[data]`."""
     return f"{message}; {HINT}" if names_a_key(message) else message
 
 
 def data_options(texts: Sequence[str], elsewhere: Mapping[str, str]) -> dict[str, Value]:
-    """Read each `KEY=VALUE` as it would stand in `agent.toml`; what is no TOML there is a text.
+    """Read each `KEY=VALUE` as in `agent.toml`; a value that is no TOML is a text.
 
     >>> data_options(["gap=1", "separator=;"], {})
     {'gap': 1, 'separator': ';'}
 
     Args:
         texts: the options.
-        elsewhere: keys that are said in another way or not at all, and what to tell of them.
+        elsewhere: keys that are set in another way or not at all, with the message for each.
 
     Raises:
-        UsageError: there is no key, or it is said elsewhere.
+        UsageError: there is no key, or it is set in another way.
     """
     return dict(_option(text, elsewhere) for text in texts)
 
@@ -58,7 +58,7 @@ def csv_settings(section: Mapping[str, Value]) -> CsvSettings:
     """The section `[data]` of a CSV.
 
     Raises:
-        UsageError: a key or a value is none.
+        UsageError: a key or a value is invalid.
     """
     try:
         return CsvSettings.model_validate(section)

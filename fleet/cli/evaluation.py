@@ -1,4 +1,4 @@
-"""`fedge evaluate`: how good an exported model is on a file."""
+"""`fedge evaluate`: score an exported model on a file."""
 
 import json
 import sys

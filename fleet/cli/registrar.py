@@ -1,4 +1,4 @@
-"""`fedge registrar`: the process that signs what devices ask for."""
+"""`fedge registrar`: the process that signs the requests of devices."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""`fedge replay`: compute a round again from the aggregator's ledger, and say what comes out."""
+"""`fedge replay`: compute a round again from the aggregator's ledger, and report the result."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ def run(config: Path, number: int) -> Replayed:
 
     Raises:
         ConfigError: the configuration is wrong.
-        DataError: there is no such round, it is still open, what it was computed of has been freed, or its
-            rule is not known.
+        DataError: there is no such round, it is still open, its updates have been freed, or its rule is not
+            known.
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
     settings = load(config)

@@ -30,7 +30,7 @@ FILES: Mapping[str, tuple[type[FileSettings], str]] = {
     "registrar/registrar.toml": (RegistrarSettings, "For `fedge enroll` and `fedge registrar`."),
 }
 NAME = "NAME"
-"""Stands in a path for what an owner calls a table."""
+"""In a path, the placeholder for an owner's name of a table."""
 _INTRODUCTION = """\
 # Settings
 
@@ -67,16 +67,16 @@ def reference() -> str:
 
 @dataclass(frozen=True)
 class _Page:
-    """What is told of one file."""
+    """The part of the page about one file."""
 
     name: str
     prefix: str
-    """What the names of its variables begin with."""
+    """The prefix of its variables."""
     told: dict[tuple[type[BaseModel], ...], str]
-    """Under which title tables have been told of that stand elsewhere again."""
+    """The titles of tables that were described already and occur again."""
 
     def fields(self, fields: Fields, path: tuple[str, ...]) -> Iterator[str]:
-        """The keys of a table that hold values; then the tables below it."""
+        """The keys of a table with values; then the tables below it."""
         rows = [self._row(key, field, path) for key, field in fields.items() if not _is_table(field)]
         if rows:
             yield "\n| key | type | default | meaning | variable |\n|---|---|---|---|---|\n"
@@ -158,7 +158,7 @@ def _sentence(model: type[BaseModel]) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    """What a value is, in words, with the bounds of a number."""
+    """The type of a value in words, with the bounds of a number."""
     bounds = [
         f"{sign} {_number(getattr(limit, name))}"
         for kind, name, sign in _BOUNDS
@@ -174,7 +174,7 @@ def _number(limit: float) -> str:
 
 
 def _words(annotation: Any, *, before: bool = False) -> str:
-    """A type in words; `before`: it is made of what the file says, a text unless it is a list."""
+    """A type in words; `before`: it is parsed from the file's value, a text unless it is a list."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         marked = any(isinstance(each, BeforeValidator) for each in arguments[1:])
@@ -214,7 +214,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _is_table(field: FieldInfo) -> bool:
-    """Whether a key is nothing but a table, so that its keys are told instead."""
+    """Whether a key is only a table, so that its keys are described instead."""
     models, kinds = list(_models(field.annotation)), list(_kinds(field.annotation))
     return bool(models) and len(models) == len(kinds) and _holder(field.annotation) is not tuple
 

@@ -1,4 +1,4 @@
-"""The commands of `fedge` for devices that are simulated: their data, and a bad network before them."""
+"""The commands of `fedge` for simulated devices: their data, and a bad network."""
 
 import signal
 import sys
@@ -44,9 +44,11 @@ def relay(
             "and left to who starts the devices.)"
         ),
     ] = "none",
-    seed: Annotated[int, typer.Option(help="The same trouble at the same times.", min=0)] = 1,
+    seed: Annotated[
+        int, typer.Option(help="The same seed gives the same faults at the same times.", min=0)
+    ] = 1,
 ) -> None:
-    """Stand between devices and a broker, and make trouble on the way: to see what a fleet survives."""
+    """Relay between devices and a broker, and make faults on the way, to see what a fleet survives."""
     from fedge.service.logs import tell
     from fleet.demo import network_faults as troubles
 

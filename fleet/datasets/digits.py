@@ -1,4 +1,4 @@
-"""Handwritten digits, dealt out so that a device knows only a few of the ten: not IID on purpose.
+"""Handwritten digits, divided so that a device knows only a few of the ten: not IID on purpose.
 
 The 1,797 images of 8 × 8 pixels of the UCI "Optical Recognition of Handwritten Digits" set that scikit-learn
 ships, split as in McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized
@@ -16,7 +16,7 @@ FEATURES = tuple(f"pixel_{row}_{column}" for row in range(8) for column in range
 
 
 def load_digits(devices: int = 20, seed: int = 1) -> FederatedDataset:
-    """Deal the digits out to `devices` devices.
+    """Divide the digits among `devices` devices.
 
     Raises:
         ConfigError: scikit-learn is not installed, or the rows do not suffice for so many devices.

@@ -1,4 +1,4 @@
-"""A data set as a fleet holds it: each device its own rows, nobody all of them."""
+"""A data set of a fleet: each device has its own rows, and none has all of them."""
 
 import csv
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SERIES = "series"
 
 @dataclass(frozen=True)
 class DeviceData:
-    """What one device has recorded, in time order within each series."""
+    """The recordings of one device, in time order within each series."""
 
     device: str
     """Its id in the federation."""
@@ -29,7 +29,7 @@ class DeviceData:
 
 @dataclass(frozen=True)
 class FederatedDataset:
-    """The data of all devices, and how each of them holds out a part for evaluation."""
+    """The data of all devices, and how each holds out a part for evaluation."""
 
     name: str
     title: str
@@ -47,7 +47,7 @@ class FederatedDataset:
 
 
 def write_csv(data: DeviceData, features: tuple[str, ...], path: Path) -> None:
-    """Write a device's rows the way a user's logger would: a header, then a line a row.
+    """Write a device's rows as a logger would: a header, then one line per row.
 
     Nine significant digits bring every float32 back exactly.
     """

@@ -1,7 +1,7 @@
-"""What learning together is measured against: each device alone, and all data in one place.
+"""The baselines for learning together: each device alone, and all data in one place.
 
-Both train the network of the task with the plan of the fleet as often as the fleet has rounds, so with as
-many epochs, and normalise their features by the survey of the data they may see.
+Both train the network of the task with the plan of the fleet, as often as the fleet has rounds, and so for as
+many epochs. They normalise features by the survey of the data that they may see.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,12 +23,12 @@ from fleet.demo.figure import figure_of
 from fleet.demo.verification import Inputs
 
 Fleet = Mapping[str, Dataset]
-"""The data of the devices; every one trains on something."""
+"""The data of the devices; every device has training rows."""
 
 
 @dataclass(frozen=True)
 class Alone:
-    """How far one device comes with its own data, by the figure of the task."""
+    """The figure of the task that one device reaches with its own data."""
 
     device: str
     everyone: float
@@ -39,14 +39,14 @@ class Alone:
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What a model that was trained here says of samples."""
+    """The answers of a model that was trained here."""
 
     outputs: NDArray[Any]
     """Of shape (n, k): the classes' probabilities, or the targets in their own units."""
     rounds: int
-    """How often the plan was done at all."""
+    """How often the plan was run in all."""
     of: int
-    """After which of these rounds it was the model that answers."""
+    """The number of rounds after which the answering model was taken."""
 
 
 def alone(
@@ -65,14 +65,14 @@ def alone(
         task: as the survey gets it, without a Standardize layer.
         fleet: by device.
         plan: local training of one round.
-        rounds: how often it is done.
-        seed: fixes the first weights, the same for all, and the order of samples.
-        enough: asked before each device; yes ends it with those there are, but never without the first.
-        best: of the models after each round, take the one that does best on all held-out parts, else the
-            last one. So what is learnt by heart in too many rounds does not make a baseline look bad.
+        rounds: how often it is run.
+        seed: determines the first weights, the same for all, and the order of samples.
+        enough: asked before each device; yes ends with the devices so far, but never without the first.
+        best: take the best of the models after each round on all held-out parts, else the last one. So
+            overfitting in too many rounds does not make a baseline look bad.
 
     Raises:
-        DataError: nothing was measured of a column.
+        DataError: a column has no values.
     """
     figure = figure_of(task)
     held_X, held_y = held_out(fleet)
@@ -120,9 +120,9 @@ def predict(
 ) -> Predicted:
     """Train on the training parts of all devices in one place, and answer the samples X, of shape (n, d).
 
-    `enough` is asked before each round but the first. With `judge`, samples and their answers, the model of
-    the round answers that has the best figure on them, of equal ones the least loss; else the last one. The
-    other arguments and errors are those of `alone`.
+    `enough` is asked before each round but the first. With `judge` (samples and their answers) the model of
+    the round with the best figure on them answers, among equal ones that with the least loss; otherwise the
+    last model. The other arguments and errors are those of `alone`.
     """
     everything = np.concatenate([data.X for data in fleet.values()])
     answers = np.concatenate([data.y for data in fleet.values()])

@@ -1,4 +1,4 @@
-"""An MQTT broker to learn over: Mosquitto or the embedded one as a child process, or one that runs elsewhere.
+"""An MQTT broker: Mosquitto or the embedded one as a child process, or one that runs elsewhere.
 
     with start("auto", folder) as broker:
         ...  # agents and aggregator connect to broker.url
@@ -28,9 +28,9 @@ from fleet.demo.processes import Program, spawn, stop
 
 LOOPBACK = "127.0.0.1"
 LOWEST_PORT, FIRST_DYNAMIC_PORT = 10_000, 49_152
-"""Ports that we choose from, and the first one of RFC 6335, section 6, that programs get for a while."""
+"""The ports to choose from, and the first dynamic port (RFC 6335, section 6)."""
 START_S, SAVE_S = 60.0, 30.0
-"""How long a broker may take until it listens, and to save its memory before it ends."""
+"""How long a broker may take until it listens, and to save its database before it ends."""
 
 # `persistence` alone saves every 30 minutes; saving at every change is what survives a SIGKILL. Queues and
 # packets are limited by default and drop in silence: every limit is said.
@@ -85,7 +85,7 @@ class Broker(ABC):
     """A broker that accepts connections; leaving the context ends it if it was started here."""
 
     name: str
-    """What it is, for people."""
+    """Its description, for people."""
     url: str
     """`mqtt://host:port`."""
 
@@ -191,17 +191,17 @@ class ExternalBroker(Broker):
 
 
 def start(kind: str, folder: Path, port: int | None = None) -> Broker:
-    """Start a broker, or look for the one that is named, and return when it accepts connections.
+    """Start a broker, or find the named one, and return when it accepts connections.
 
     Args:
         kind: "mosquitto", "iotcore" (embedded), "auto" (Mosquitto where there is one, else the embedded
             one), or the URL of a broker that runs already.
-        folder: where its configuration, log and memory go; made if need be.
+        folder: for its configuration, log and database; created if necessary.
         port: of 127.0.0.1; by default a free one.
 
     Raises:
         ConfigError: this broker is not installed, or nothing answers at the URL.
-        FedgeError: it ended while it was starting; says the last lines of its log.
+        FedgeError: it ended while it was starting; the text has the last lines of its log.
     """
     if "://" in kind:
         return ExternalBroker(kind)
@@ -234,10 +234,10 @@ def _find_mosquitto() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on.
+    """Return a free port of the loopback interface.
 
-    If possible it is below those that the system gives to outgoing connections: any program's next one could
-    take it before the broker listens there.
+    If possible it is below the ports for outgoing connections: a connection of any program could take one of
+    those before the broker listens there.
     """
     for _ in range(100):
         below = _first_outgoing_port() - LOWEST_PORT

@@ -1,4 +1,4 @@
-"""The part of a report that tells of classes: which the shared model recognises, and since which round."""
+"""The part of a report on classes: which ones the shared model recognises, and since which round."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,17 @@ from fleet.demo.history import RoundScores
 from fleet.demo.scoring import ClassRow
 
 ROW_PX, AROUND_PX = 26, 90
-"""Of the picture of rounds: the height of a class, and of what is around them."""
+"""The height of a class in the picture of rounds, and of the margins."""
 
 
 def by_class(rows: Sequence[ClassRow], devices: int, central: Classification | None = None) -> str:
     """HTML of the table by class.
 
     Args:
-        rows: of the shared model.
-        devices: how many there are.
-        central: of a model that was trained on all data in one place, on the same rows; None: not shown.
+        rows: the scores of the shared model.
+        devices: the number of devices.
+        central: those of a model that was trained on all data in one place, on the same rows; None: not
+            shown.
     """
     head = ["class", "training", "on devices", "held out", "recognised"]
     head += ["in one place"] if central is not None else []

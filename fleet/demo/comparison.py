@@ -1,4 +1,4 @@
-"""What a fleet has learnt, beside what its devices reach alone and what one place with all data does."""
+"""Compare a fleet's model with the devices alone, and with all data in one place."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +34,9 @@ class Compared:
     """Answers to the held-out parts of all devices, one after the other in the order of `fleet`."""
 
     task: Task
-    """With the layers that the survey has fixed."""
+    """The task, with the layers that the survey has fixed."""
     fleet: Mapping[str, Dataset]
-    """What each device trained on and held out; missing values filled as its owner chose."""
+    """The training and held-out parts of each device; missing values are filled as its owner chose."""
     truth: NDArray[Any]
     """Class indices of shape (h,), or targets of shape (h, t)."""
     together: NDArray[Any]
@@ -45,13 +45,14 @@ class Compared:
     """Outputs of a model that was trained in one place, of shape (h, k)."""
     alone: tuple[Alone, ...]
     max_abs_diff: float
-    """Between ONNX and the device's own forward pass, on these samples and on the aggregator's."""
+    """The largest difference between ONNX and the device's own forward pass, on these and on the aggregator's
+    samples."""
     history: Sequence[RoundScores] = ()
-    """The model after each round of which the ledger keeps it, oldest first."""
+    """The model after each round whose model the ledger keeps, oldest first."""
 
     @property
     def figure(self) -> Figure:
-        """What it is all measured by."""
+        """The figure of the comparison."""
         return figure_of(self.task)
 
     def by_device(self, outputs: NDArray[Any]) -> dict[str, float]:
@@ -85,19 +86,19 @@ def compare(
     *,
     best: bool = False,
 ) -> Compared:
-    """Measure the exported model, and train the two that it is compared with.
+    """Measure the exported model, and train the two baselines.
 
     Args:
-        files: of a federation that is done.
-        plan: which it learnt by.
-        rounds: how many it had.
-        seed: fixes the first weights, and the order of samples.
-        display: is told what happens.
-        enough: yes ends the training of those it is compared with; none of them goes without a round.
+        files: those of a federation that is done.
+        plan: its plan.
+        rounds: the number of its rounds.
+        seed: determines the first weights, and the order of samples.
+        display: shows the progress.
+        enough: yes ends the training of baselines; each trains at least one round.
         best: compare with the best model of their rounds, else with the last one.
 
     Raises:
-        DataError: nothing was measured of a column.
+        DataError: a column has no values.
     """
     display.say("measuring")
     settings = FederationSettings.load(files.settings)

@@ -11,7 +11,7 @@ from fedge.wire.messages.task import Task
 
 @dataclass(frozen=True)
 class Figure:
-    """How good a model's outputs are, as one number."""
+    """A score of a model's outputs, as one number."""
 
     name: str
     """In JSON."""

@@ -1,4 +1,4 @@
-"""A folder for what a run makes: new, or one that an earlier run of the same kind has made."""
+"""A folder for the results of a run: a new one, or one of an earlier run of the same kind."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ def is_of(folder: Path, kind: str) -> bool:
 
 @contextmanager
 def anew(folder: Path, kind: str, source: Path) -> Iterator[Path]:
-    """As `empty`; what an earlier run made comes back if what is done in the context fails.
+    """As `empty`; the results of an earlier run are restored if the block fails.
 
     Args:
-        folder: what `--out` says.
-        kind: as of `empty`.
-        source: what the run reads, which must not lie in the folder.
+        folder: the value of `--out`.
+        kind: as in `empty`.
+        source: the input of the run, which must not be in the folder.
 
     Raises:
-        ConfigError: the folder holds something else or the source, or cannot be made.
+        ConfigError: the folder holds other files or the source, or cannot be made.
     """
     place = folder.resolve()
     if is_of(place, kind) and source.resolve().is_relative_to(place):
@@ -49,17 +49,17 @@ def anew(folder: Path, kind: str, source: Path) -> Iterator[Path]:
 
 
 def empty(folder: Path, kind: str) -> Path:
-    """Make the folder, or empty the one that an earlier run made; anybody else's is left alone.
+    """Make the folder, or empty one of an earlier run; other folders are left alone.
 
     Args:
-        folder: what `--out` says.
-        kind: of the run, as its command is called; a file `.fedge-KIND` marks a folder as ours.
+        folder: the value of `--out`.
+        kind: the command of the run; a file `.fedge-KIND` marks a folder as ours.
 
     Returns:
         The folder as a full path.
 
     Raises:
-        ConfigError: it holds something else, or cannot be made.
+        ConfigError: it holds other files, or cannot be made.
     """
     mark = f".fedge-{kind}"
     try:

@@ -1,8 +1,8 @@
-"""How good the model was after each round on the held-out parts of all devices, class by class.
+"""Score the model after each round on the held-out parts of all devices, class by class.
 
-Devices tell one figure each, of which the aggregator takes a mean that no liar can move far. Where their
-data lie on the same machine the models that the ledger keeps say it exactly, and by class, so that no device
-has to tell more of itself.
+In the field devices tell one figure each, and the aggregator takes a mean that no liar can move far. Here the
+data are on the same machine. So the models in the ledger can be scored exactly, and by class, without devices
+telling more.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class RoundScores:
     """A model, scored."""
 
     round: int
-    """Which round made it; 0: the first weights."""
+    """The round that made it; 0: the first weights."""
     value: float
     """The figure of the task."""
     scores: Classification | Regression

@@ -1,7 +1,7 @@
 """`python -m fleet.demo.hosting AGENT.toml …`: several agents in one process, a thread each.
 
-Where there are more devices than a machine can hold processes. They are the agents that run in the field;
-only their memory and their interpreter are shared. If one of them ends, all do, as a process would.
+It is for more devices than a machine can hold processes. They are the agents that run in the field; only
+their memory and their interpreter are shared. If one of them ends, all end.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger("fedge.hosting")
 
 
 def main(arguments: list[str]) -> int:
-    """Run until a signal; returns the exit code."""
+    """Run until a signal; return the exit code."""
     tell()
     ended: SimpleQueue[FedgeError | None] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):

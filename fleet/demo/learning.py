@@ -1,6 +1,6 @@
-"""A whole federation at work on this machine: the aggregator and the devices as processes, until it is done.
+"""Run a whole federation on this machine until it is done: the aggregator and the devices as processes.
 
-Nothing is simulated: the programs are the ones that run in the field, with files as their owners write them.
+Nothing is simulated: these are the programs that run in the field, with files as their owners write them.
 """
 
 import json
@@ -29,26 +29,26 @@ from fleet.demo.progress import Display
 from fleet.demo.provision import Federation, end_after
 
 PROCESSES = 24
-"""For so many devices at most each is a process of its own (of some 60 MB); of more, several share one."""
+"""Up to this number each device has a process of its own (of some 60 MB); of more, several share one."""
 POLL_S = 0.2
 STALL_S = 180.0
-"""A round that takes three deadlines does not come to an end any more."""
+"""A round that takes longer than this many deadlines counts as stuck."""
 FINAL_MODEL_S = 90.0
 """How long devices have to fetch the final model."""
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a fleet has come to; every device holds the newest model."""
+    """The result of a fleet; every device holds the newest model."""
 
     rows: tuple[RoundRow, ...]
     """The survey and every training round."""
     seconds: float
     """From starting the programs until all devices held the newest model."""
     processes: int
-    """Among how many processes the devices were divided."""
+    """The number of processes of the devices."""
     cut: bool
-    """Whether it ended because the time was up, and not after all rounds."""
+    """Whether it ended because the time was up, before all rounds were done."""
 
     @property
     def rounds(self) -> int:
@@ -62,15 +62,15 @@ def learn(
     """Run a federation until it is done and every device holds the newest model.
 
     Args:
-        files: of the federation.
-        logs: a folder to be made.
+        files: those of the federation.
+        logs: a folder to create.
         bus: the broker that the files name.
-        display: wants to know how far it is.
+        display: shows the progress.
         until_s: by the monotonic clock; learning ends then, but not before its first round.
 
     Raises:
-        FedgeError: a program ended too early (with the last lines of its log), nothing moves any more, or the
-            model was withheld.
+        FedgeError: a program ended too early (with the last lines of its log), learning makes no progress, or
+            the model was withheld.
     """
     started_s = time.monotonic()
     settings = FederationSettings.load(files.settings)
@@ -91,7 +91,7 @@ def learn(
 
 
 def data_of(files: Federation, task: Task) -> dict[str, Dataset]:
-    """What each agent trained on and held out, read the way it reads it."""
+    """The training and held-out parts of each agent, read as the agent reads them."""
     found = {}
     for device, config in files.agents.items():
         settings = AgentSettings.load(config)
@@ -100,20 +100,20 @@ def data_of(files: Federation, task: Task) -> dict[str, Dataset]:
 
 
 def exported(folder: Path) -> tuple[int, float]:
-    """The round of the model that was exported, and how far the aggregator has found the ONNX file from its
+    """The round of the exported model, and the aggregator's largest difference between the ONNX file and its
     own model, on random samples."""
     found = json.loads((folder / model_files.MANIFEST).read_text(encoding="utf-8"))
     return int(found["round"]), float(found["onnx_max_abs_diff"])
 
 
 def newest_in(folder: Path) -> Path:
-    """Where the newest model of an export is: beside the best one, if that is what was chosen."""
+    """The folder of an export's newest model: beside the best one, if that was chosen."""
     beside = folder / NEWEST
     return beside if (beside / model_files.MANIFEST).is_file() else folder
 
 
 def shared_out(devices: Mapping[str, Path], processes: int) -> list[list[str]]:
-    """Deal devices out to at most so many processes, none of which has two more than another.
+    """Distribute devices evenly over at most so many processes.
 
     >>> shared_out({name: Path(name) for name in "abcde"}, 2)
     [['a', 'c', 'e'], ['b', 'd']]
@@ -198,7 +198,7 @@ def _check(agents: Sequence[Program]) -> None:
 
 
 def _await_newest_model(files: Federation, manifest: Path, agents: Sequence[Program]) -> None:
-    """Return when every device holds the model of this manifest."""
+    """Wait until every device holds the model of this manifest."""
     wanted = json.loads(manifest.read_text(encoding="utf-8"))["model"]
     deadline_s = time.monotonic() + FINAL_MODEL_S
     waiting = {device: config.parent / "state" / model_file.FILE for device, config in files.agents.items()}

@@ -1,4 +1,4 @@
-"""What the parts of a report look like: colours, figures, sections, tables."""
+"""The look of a report's parts: colours, figures, sections, tables."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -15,14 +15,14 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 
 def figure(height: int, *, legend: bool = False) -> go.Figure:
-    """An empty one, `height` pixels high."""
+    """An empty figure, `height` pixels high."""
     made = go.Figure()
     style(made, height, legend=legend)
     return made
 
 
 def style(one: go.Figure, height: int, *, legend: bool) -> None:
-    """Let a figure look like the others of the report."""
+    """Give a figure the style of the report."""
     one.update_layout(
         template="plotly_white",
         height=height,
@@ -37,7 +37,7 @@ def style(one: go.Figure, height: int, *, legend: bool) -> None:
 
 
 def drawn(one: go.Figure, *, first: bool = False) -> str:
-    """HTML of a figure; the first one of a page brings plotly's own code with it."""
+    """HTML of a figure; the first one of a page includes plotly's code."""
     return str(
         one.to_html(
             full_html=False,
@@ -62,7 +62,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def part(value: float | None) -> str:
-    """A part of rows in per cent, or a dash where there is none.
+    """A share of rows in per cent, or a dash if there is none.
 
     >>> part(0.25), part(None)
     ('25%', '–')

@@ -1,9 +1,9 @@
-"""Trouble on purpose between devices and broker: which kinds there are, how bad, and when it strikes.
+"""Network faults between devices and broker: their kinds, their severity, and their times.
 
     with Relay("broker", 8883, **line(kinds)) as relay:
         for episode in episodes(kinds, seed=1): ...
 
-Crashes are no matter of the network: whoever starts the devices kills them.
+Crashes are no network fault: whoever starts the devices kills them.
 """
 
 import logging
@@ -20,7 +20,7 @@ from fleet.demo.tcp_proxy import Relay
 log = logging.getLogger("fedge.relay")
 
 HEALTHY_S = (10.0, 40.0)
-"""How long the network is well between two episodes: at least, at most."""
+"""The shortest and the longest time without fault between two episodes."""
 PARTED_S = (4.0, 12.0)
 """How long a partition lasts."""
 FORGOTTEN = 0.25
@@ -28,7 +28,7 @@ FORGOTTEN = 0.25
 
 
 class Trouble(StrEnum):
-    """What can be wrong with a network, and with the devices on it."""
+    """Kinds of faults of a network, and of the devices on it."""
 
     DELAY = "delay"
     """300 ± 100 ms more in each direction."""
@@ -39,11 +39,11 @@ class Trouble(StrEnum):
     HALF_OPEN = "half-open"
     """From time to time a quarter of all connections goes silent for good, without being closed."""
     CRASH = "crash"
-    """Devices are killed; nothing that the network does."""
+    """Devices are killed; the network does nothing."""
 
 
 class Line(TypedDict, total=False):
-    """What a `Relay` is made with."""
+    """The arguments of a `Relay`."""
 
     delay_s: float
     jitter_s: float
@@ -52,7 +52,7 @@ class Line(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Episode:
-    """After `wait_s` of health `kind` strikes, and a partition ends `lasts_s` later."""
+    """After `wait_s` without fault, `kind` begins; a partition ends `lasts_s` later."""
 
     wait_s: float
     kind: Trouble
@@ -63,7 +63,7 @@ def parse(text: str) -> frozenset[Trouble]:
     """Read kinds separated by commas; `all` is every one, nothing is none.
 
     Raises:
-        ConfigError: a word that is no kind; names it and those there are.
+        ConfigError: a word is no kind; the text names it and all kinds.
     """
     words = {word for word in text.replace(",", " ").split() if word != "none"}
     if "all" in words:
@@ -75,7 +75,7 @@ def parse(text: str) -> frozenset[Trouble]:
 
 
 def line(kinds: Set[Trouble]) -> Line:
-    """What is wrong with the line all the time."""
+    """The permanent faults of the line."""
     settings: Line = {}
     if Trouble.DELAY in kinds:
         settings |= {"delay_s": 0.3, "jitter_s": 0.1}
@@ -85,7 +85,7 @@ def line(kinds: Set[Trouble]) -> Line:
 
 
 def episodes(kinds: Set[Trouble], seed: int) -> Iterator[Episode]:
-    """What goes wrong from time to time, without end; nothing if there is no such kind among them."""
+    """The endless sequence of episodes; empty if there is no such kind among them."""
     strikes = sorted(kinds & {Trouble.PARTITION, Trouble.HALF_OPEN})
     draw = random.Random(seed)  # nosec B311 # what goes wrong, not a secret
     while strikes:
@@ -101,13 +101,13 @@ def relay(
     seed: int,
     sleeps: Callable[[float], bool],
 ) -> None:
-    """Stand between devices and a broker, with the trouble that was asked for, until asked to end.
+    """Relay between devices and a broker with these faults, until asked to end.
 
     Args:
         target: host of the broker; a connection to a port here goes to the same port there.
         listen: addresses and ports.
-        kinds: of trouble.
-        seed: the same trouble at the same times.
+        kinds: the kinds of faults.
+        seed: determines which faults come when.
         sleeps: sleeps for so many seconds; False: it was asked to end meanwhile.
 
     Raises:

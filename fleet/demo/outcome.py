@@ -1,4 +1,4 @@
-"""What a fleet on this machine shows in the end, beside what it is compared with."""
+"""The result of a fleet on this machine, with its baselines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything the table, the JSON object and the report are made from."""
+    """The data of the table, the JSON object and the report."""
 
     title: str
     dataset: str
@@ -34,22 +34,22 @@ class Outcome:
     rows: tuple[RoundRow, ...]
     """The survey and every training round."""
     figure: Figure
-    """What `together`, `central` and all of `alone` are measured by."""
+    """The figure of `together`, `central` and `alone`."""
     chosen: int
     """The round of the exported model."""
     together: float
-    """Of the exported ONNX file on the held-out parts of all devices, by onnxruntime."""
+    """The figure of the exported ONNX file on the held-out parts of all devices, by onnxruntime."""
     together_by_device: dict[str, float]
     """The same on each device's own held-out part."""
     alone: tuple[Alone, ...]
     central: float
-    """Of a model that was trained on all training parts in one place."""
+    """The figure of a model that was trained on all training parts in one place."""
     held_out: int
-    """Samples in all held-out parts together."""
+    """The number of samples in all held-out parts."""
     onnx_max_abs_diff: float
     """Largest difference of a probability between the ONNX file and a device's own forward pass."""
     folder: Path
-    """Where everything is."""
+    """The folder of the results."""
     safetensors: Path
     onnx: Path
     manifest: Path
@@ -57,11 +57,11 @@ class Outcome:
     seconds_learning: float
     """From starting the programs until all devices held the newest model."""
     seconds: float
-    """The whole of it."""
+    """The duration of the whole run."""
     target_scale: float = 1.0
-    """Of a regression: the standard deviation of its target over the fleet, in the target's own unit."""
+    """For a regression: the standard deviation of its target over the fleet, in the target's own unit."""
     measured: Mapping[int, float] = field(default_factory=dict)
-    """By round, of those that are kept, the figure of its model on the held-out parts of all devices."""
+    """For each kept round the figure of its model on the held-out parts of all devices."""
 
     @property
     def rounds(self) -> int:
@@ -75,14 +75,14 @@ class Outcome:
 
     @property
     def alone_mean(self) -> float:
-        """Mean over the devices of what each reaches alone, on the held-out parts of all."""
+        """Mean of the figures that the devices reach alone, on the held-out parts of all."""
         return sum(one.everyone for one in self.alone) / len(self.alone)
 
     @property
     def curve(self) -> list[tuple[int, float]]:
-        """The figure of the model after each round that it is known of: measured here, or as devices told.
+        """The figure of the model after each round, as far as known: measured here, or as devices told.
 
-        A row tells of the model that its round began from: the one of the round before.
+        A row of the ledger describes the model that its round began with: that of the round before.
         """
         points = {self.chosen: self.together, **self.measured}
         for row in self.rows:

@@ -1,4 +1,4 @@
-"""Deal a data set out: a folder for each device, with its own rows and nobody else's."""
+"""Partition a data set: a folder for each device, with its own rows alone."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from fleet.demo.provision import DATA_FILE
 
 
 def deal(dataset: FederatedDataset, folder: Path) -> int:
-    """Write `folder/DEVICE/windows.csv` for each device; a file that is there stays as it is.
+    """Write `folder/DEVICE/windows.csv` for each device; an existing file stays as it is.
 
     Returns:
-        How many files are new.
+        The number of new files.
 
     Raises:
         ConfigError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Child processes with a log each, that never outlive the program that started them."""
+"""Child processes with a log each, which never outlive their parent."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ os.getppid() == int(sys.argv[1]) and os.execvp(sys.argv[2], sys.argv[2:])
 
 
 def our_packages() -> dict[str, str]:
-    """The variables with which `python -m agent` finds our package, wherever the caller happens to stand."""
+    """The variables with which `python -m agent` finds our package from any current folder."""
     root = str(Path(fedge.__file__).parent.parent)
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
@@ -59,8 +59,8 @@ def spawn(
 ) -> Program:
     """Start `command` with its output appended to `log`, and with further environment `variables`.
 
-    It is killed when the calling thread's process ends, however that ends (Linux), and it does not hear the
-    terminal's Ctrl-C: its parent decides when it stops.
+    It is killed when the calling process ends, in whatever way (Linux). It does not get the terminal's
+    Ctrl-C: its parent decides when it stops.
     """
     bond = [sys.executable, "-I", "-S", "-c", _BOND, str(os.getpid())] if sys.platform == "linux" else []
     with log.open("ab") as output:

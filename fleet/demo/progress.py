@@ -13,13 +13,13 @@ from fleet.demo.outcome import trained
 
 
 class Display(Protocol):
-    """Whatever wants to know how far a federation is."""
+    """A display of a federation's progress."""
 
     def say(self, text: str) -> None:
-        """What is happening now, in a few words."""
+        """Show what is happening now, in a few words."""
 
     def show(self, rows: Sequence[RoundRow], online: int) -> None:
-        """The rounds so far, and how many devices are online."""
+        """Show the rounds so far, and how many devices are online."""
 
 
 class Silent:
@@ -70,8 +70,8 @@ class Bar:
 
 
 def figures(rows: Sequence[RoundRow], online: int, devices: int) -> str:
-    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 25.1 MB`; 0: of how many is not
-    known yet."""
+    """Accuracy, devices and bytes so far: `accuracy 0.934 · 20/20 devices · 25.1 MB`; 0: the number of all is
+    not known yet."""
     measured = [row.accuracy for row in rows if row.accuracy is not None]
     parts = [f"accuracy {measured[-1]:.3f}"] if measured else []
     sent = sum(row.bytes_up + row.bytes_down for row in rows)

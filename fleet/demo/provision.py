@@ -1,4 +1,4 @@
-"""Write what a federation's owner would: `federation.toml`, and for each device its data and `agent.toml`."""
+"""Write the files of a federation: `federation.toml`, and for each device its data and `agent.toml`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ DATA_FILE = "windows.csv"
 AGENT_FILE = "agent.toml"
 FEDERATION_FILE = "federation.toml"
 KEEP_BYTES = 500_000_000
-"""Of a ledger that keeps all rounds."""
+"""The size limit of a ledger that keeps all rounds."""
 BESIDE = 2
-"""Rounds beside those of training: the survey, and the one that measures the last model."""
+"""The number of other rounds: the survey, and the one that measures the last model."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Federation:
     agents: Mapping[str, Path]
     """`agent.toml` of each device."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """What is otherwise than in the files while the programs run here, as environment variables."""
+    """Settings that differ from the files while the programs run here, as environment variables."""
 
 
 def provision(
@@ -49,8 +49,9 @@ def provision(
 ) -> Federation:
     """Write the files below `folder`, which exists.
 
-    Every round waits for all devices: so the same seed gives the same model, bit for bit. With a `quorum` it
-    waits for those who are online, and so many are enough. `keep_all` as in `write_federation`.
+    Every round waits for all devices, so that the same seed gives the same model, bit for bit. With a
+    `quorum` it waits for the devices online, and that many are enough. `keep_all` is as in
+    `write_federation`.
     """
     devices = [data.device for data in dataset.devices]
     settings = write_federation(
@@ -110,13 +111,12 @@ def write_federation(
     keep_all: bool = False,
     missing: str = "refuse",
 ) -> Path:
-    """Write `federation.toml` in `folder`; its state and its export will lie beside it.
+    """Write `federation.toml` in `folder`; its state and its export will be beside it.
 
-    Every round waits for all `devices`; with a `quorum` for those who are online, and so many are enough.
-    Without a `deadline_s` it is the default.
-    What is exported is what `choose` says, as in `[export]`; `best_by` is `[stopping] patience_on`. With
-    `keep_all` the ledger keeps every round, in `KEEP_BYTES` at most, to be looked at afterwards. `missing`
-    is proposed to the devices unless it is their default, and the exported graph does the same.
+    Every round waits for all `devices`; with a `quorum` for the devices online, and that many are enough.
+    Without a `deadline_s` it is the default. `choose` is that of `[export]`; `best_by` is `[stopping]
+    patience_on`. With `keep_all` the ledger keeps every round, up to `KEEP_BYTES`, to be examined afterwards.
+    `missing` is proposed to the devices unless it is their default, and the exported graph does the same.
     """
     enough = {"target": len(devices), "quorum": len(devices)} if quorum is None else {"quorum": quorum}
     kept = {"keep_rounds": rounds + BESIDE, "keep_bytes": KEEP_BYTES} if keep_all else {}
@@ -143,10 +143,10 @@ def write_federation(
 
 
 def while_trying(broker_url: str, devices: int, rounds: int, deadline_s: float) -> dict[str, str]:
-    """What a trial needs and a fleet in use must not have, as environment variables of its programs.
+    """Settings that a trial needs and a fleet in use must not have, as environment variables.
 
-    Every round waits for all devices, so that the same seed gives the same model; the ledger keeps every
-    round, to be looked at afterwards; and the broker may be one that ends with the trial.
+    Every round waits for all devices, so that the same seed gives the same model. The ledger keeps every
+    round, to be examined afterwards. The broker may be one that ends with the trial.
     """
     aggregator = {
         "ROUNDS__TARGET": devices,
@@ -163,7 +163,7 @@ def while_trying(broker_url: str, devices: int, rounds: int, deadline_s: float) 
 
 
 def end_after(rounds: int) -> dict[str, str]:
-    """Learning ends after so many rounds, as an environment variable of the aggregator."""
+    """The number of rounds, as an environment variable of the aggregator."""
     return {f"{FederationSettings.ENV_PREFIX}STOPPING__ROUNDS": str(rounds)}
 
 

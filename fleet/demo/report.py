@@ -20,9 +20,9 @@ def render(outcome: Outcome, verdict: str = "", details: str = "") -> str:
     """The whole page, with plotly's own code in it (about 5 MB).
 
     Args:
-        outcome: what it is about.
-        verdict: HTML that stands before the figures.
-        details: HTML sections that stand behind them.
+        outcome: the data of the report.
+        verdict: HTML before the figures.
+        details: HTML sections after them.
     """
     figures = [
         _accuracy_figure(outcome),

@@ -1,6 +1,6 @@
-"""One machine plays a whole federation: a broker, the aggregator and every device as a process of its own.
+"""`fedge demo`: a whole federation on one machine, with broker, aggregator and devices as processes.
 
-How it learns is told in `fleet.demo.learning`; here is what is learnt, and what comes out.
+`fleet.demo.learning` runs the federation; this module sets it up and reports the result.
 """
 
 import secrets
@@ -37,11 +37,11 @@ class Options:
 
 
 def run(options: Options, display: Display) -> Outcome:
-    """Let a fleet learn, measure what came out, and write the report.
+    """Let a fleet learn, measure the result, and write the report.
 
     Raises:
-        ConfigError: an option cannot be.
-        FedgeError: a program ended too early (with the last lines of its log), or nothing moves any more.
+        ConfigError: an option is invalid.
+        FedgeError: a program ended too early (with the last lines of its log), or learning makes no progress.
     """
     started_s = time.monotonic()
     display.say("preparing")

@@ -1,4 +1,4 @@
-"""The held-out parts of a fleet, class by class: where is the shared model right, and who has the class?"""
+"""Score the shared model on the held-out parts of a fleet, class by class, and count who has each class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class ClassRow:
     devices: int
     """Devices whose held-out part has it."""
     trained: int
-    """Devices whose training part has it; 0: nobody has ever shown it to the model."""
+    """Devices whose training part has it; 0: the model has never seen it."""
     recall: float | None
-    """Of its rows, the part taken for it; None: there is none."""
+    """The share of its rows that were taken for it; None: there are none."""
     precision: float | None
-    """Of the rows taken for it, the part that is of it; None: there is none."""
+    """The share of the rows taken for it that belong to it; None: there are none."""
     mistaken_for: str | None
-    """The class that its rows are most often taken for by mistake; None: for none."""
+    """The class that its rows are most often mistaken for; None: there is no mistake."""
     mistaken: int
-    """How many of them are."""
+    """The number of these mistakes."""
 
 
 def by_class(
@@ -45,8 +45,8 @@ def by_class(
         classes: their names.
         training: by device, the class indices of its training part.
         held_out: by device, those of its held-out part; h rows of all devices together.
-        predicted: what the model takes the h rows for, of shape (h,), the devices' parts one after another
-            in the order of `held_out`; -1: it has no answer.
+        predicted: the model's answers to the h rows, of shape (h,), the devices' parts one after another in
+            the order of `held_out`; -1: no answer.
 
     Raises:
         ValueError: nothing is held out, a shape differs, or an index is none of the classes'.

@@ -1,7 +1,7 @@
-"""A bad link between clients and a server: a TCP relay that delays, throttles, holds back, or goes silent.
+"""A TCP relay that simulates a bad link: it delays, throttles, holds back, or goes silent.
 
-What TCP makes of lost packets is what a relay can show of them: bytes come late, in order, or never. It knows
-nothing of what it carries, so TLS passes through it from end to end.
+It shows the effects of lost packets as TCP does: bytes arrive late, in order, or never. It does not inspect
+the bytes, so TLS passes through it from end to end.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 CHUNK = 4_096
 PIECES_UNDER_WAY = 256
-"""So many pieces of a direction are held at most (1 MiB); then the sender has to wait, as on a real line."""
+"""The most pieces that are held in one direction (1 MiB); then the sender has to wait, as on a real line."""
 STOP_S = 60.0
 
 
@@ -27,11 +27,11 @@ class Relay:
         target_host: name or address of the server; looked up for each connection.
         target_port: of the server.
         host: the address to listen on.
-        port: to listen on; 0: any that is free, which it then says.
-        delay_s: each piece of data arrives so much later, in each direction.
-        jitter_s: give or take up to so much; pieces never overtake each other.
+        port: to listen on; 0: any free port; the attribute `port` has it then.
+        delay_s: the delay of each piece of data, in each direction.
+        jitter_s: the largest deviation from that; pieces never overtake each other.
         rate_bps: bits per second, in each direction of each connection; 0: unlimited.
-        seed: of the jitter, and of which connections `forget` takes.
+        seed: determines the jitter, and which connections `forget` takes.
 
     Raises:
         OSError: on entering: the address cannot be listened on.
@@ -46,7 +46,7 @@ class Relay:
     rate_bps: float = 0.0
     seed: int = 1
     accepted: int = field(default=0, init=False)
-    """Connections that clients have made so far."""
+    """The number of connections of clients so far."""
     _live: set["_Wire"] = field(default_factory=set, init=False)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set, init=False)
 
@@ -70,7 +70,7 @@ class Relay:
         self._end_loop()
 
     def forget(self, share: float = 1.0) -> None:
-        """Half-open TCP: of a share of the connections nothing is forwarded any more, not even their end."""
+        """Make a share of the connections half-open: nothing is forwarded any more, not even their end."""
         self._loop.call_soon_threadsafe(self._forget, share)
 
     def part(self) -> None:
@@ -134,7 +134,7 @@ class _Wire:
     dead: bool = False
 
     async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        """Read in one task and write in another, so that a delay is no limit of the rate."""
+        """Read in one task and write in another, so that a delay does not limit the rate."""
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(PIECES_UNDER_WAY)
         writing = asyncio.create_task(self._write(pieces, sink))
         due_s = 0.0

@@ -1,4 +1,4 @@
-"""Does the ONNX file do what the devices' own models do?"""
+"""Check that the ONNX file gives the same answers as the devices' own models."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ Inputs = NDArray[np.float32] | NDArray[np.float64]
 
 
 def dtype_of(session: Any) -> type[np.floating[Any]]:
-    """The type that a model's input has: float64 where it says so, else float32."""
+    """The type of a model's input: float64 if it declares that, else float32."""
     return np.float64 if session.get_inputs()[0].type == "tensor(double)" else np.float32
 
 
@@ -24,7 +24,7 @@ def check(onnx: Path, state: Path, X: Inputs) -> float:
 
     Args:
         onnx: the exported file.
-        state: the state folder of a device that has followed the same model.
+        state: the state folder of a device with the same model.
         X: raw samples, of shape (n, d), n ≥ 1.
 
     Returns:
@@ -43,9 +43,9 @@ def check(onnx: Path, state: Path, X: Inputs) -> float:
 
 
 def answers(onnx: Path, X: Inputs) -> NDArray[Any]:
-    """What onnxruntime computes for raw samples X, of shape (n, d): outputs of shape (n, k).
+    """onnxruntime's outputs of shape (n, k) for raw samples X of shape (n, d).
 
-    They are handed over in the type that the file declares.
+    The samples are passed in the type that the file declares.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

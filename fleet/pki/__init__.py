@@ -1,1 +1,1 @@
-"""Who belongs to a federation: keys, certificates, and what they may do."""
+"""The public key infrastructure of a federation: members, keys, certificates, and access rights."""

@@ -1,7 +1,7 @@
-"""What each identity may publish and read, as Mosquitto's `acl_file`: one block each, nothing for others.
+"""The access list: what each identity may publish and read, as Mosquitto's `acl_file`, one block each.
 
-A pattern with `%u` could not tell federations apart that share a broker. A block that is gone takes effect on
-a live connection as soon as the broker is signalled, which a list of revoked certificates does not.
+A pattern with `%u` could not distinguish federations that share a broker. A removed block takes effect on a
+live connection as soon as the broker is signalled; a list of revoked certificates does not.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from fedge.wire.topics import Topics
 from fleet.pki.identity import Identity, Role
 
 BROKER_FIGURES = "$SYS/#"
-"""What the broker counts: connections, messages, bytes, what it dropped."""
+"""The broker's own counters: connections, messages, bytes, dropped messages."""
 
 _HEADING = """\
 # Written by `fedge`: who may publish and read what. Changes made here are lost; `fedge enroll` and
@@ -21,12 +21,12 @@ _HEADING = """\
 
 @dataclass(frozen=True, order=True)
 class Petitioner:
-    """Somebody who may only ask the registrar for a certificate."""
+    """A user who may only ask the registrar for a certificate."""
 
     federation: str
     username: str
     name: str
-    """Under which it asks: a claim's, or a device's id."""
+    """The requester's name in the topics: a claim's name, or a device's id."""
 
 
 def acl_text(
@@ -34,7 +34,7 @@ def acl_text(
     petitioners: Iterable[Petitioner] = (),
     farewell: Identity | None = None,
 ) -> str:
-    """The whole file, for those who are not revoked; `farewell` may do nothing but replace its status."""
+    """The whole file, for members that are not revoked; `farewell` may only replace its status."""
     known = sorted(set(identities), key=lambda identity: identity.name)
     federations = sorted({identity.federation for identity in known})
     blocks = [

@@ -1,7 +1,7 @@
 """The federation's certificate authority: X.509 certificates and the list of revoked ones (RFC 5280).
 
-Certificates begin a day in the past, because a Raspberry Pi has no clock and may live some hours behind until
-it hears the time.
+Certificates begin a day in the past, because a Raspberry Pi has no clock and may be some hours behind until
+it gets the time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,14 +25,14 @@ BACKDATED = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Revoked:
-    """A certificate that no longer counts, and since when."""
+    """A revoked certificate, and since when."""
 
     serial: str
     at: datetime
 
 
 class Authority:
-    """The one who signs: its certificate, and the key that nobody else may read."""
+    """The authority: its certificate, and its key, which nobody else may read."""
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self._certificate = certificate
@@ -40,7 +40,7 @@ class Authority:
 
     @classmethod
     def found(cls, name: str, key_pem: bytes, days: int, now: datetime) -> Self:
-        """A new authority that certifies its own key, for so many days.
+        """A new authority that certifies its own key, for a number of days.
 
         Raises:
             ConfigError: the name is too long for a certificate, or the bytes are no key of ours.
@@ -55,7 +55,7 @@ class Authority:
 
     @classmethod
     def open(cls, certificate_pem: bytes, key_pem: bytes) -> Self:
-        """The authority of a certificate and its key.
+        """The authority with this certificate and key.
 
         Raises:
             ConfigError: they cannot be read, or do not belong together.
@@ -77,13 +77,13 @@ class Authority:
 
     @property
     def not_after(self) -> datetime:
-        """When the authority itself ends, and with it every certificate."""
+        """When the authority's own certificate ends, and with it every other one."""
         return self._certificate.not_valid_after_utc
 
     def issue_client(
         self, common_name: str, key: ec.EllipticCurvePublicKey, days: float, now: datetime
     ) -> Issued:
-        """A certificate to connect with.
+        """A certificate for a client.
 
         Raises:
             ConfigError: the name is too long for a certificate.
@@ -98,7 +98,7 @@ class Authority:
         days: float,
         now: datetime,
     ) -> Issued:
-        """A certificate to be connected to under these host names and addresses; nobody connects with it.
+        """A certificate for a server with these host names and addresses; it is not valid for a client.
 
         Raises:
             ConfigError: the name is too long, or a host is neither a name nor an address.

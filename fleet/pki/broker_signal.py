@@ -10,14 +10,15 @@ from fedge.errors import StateError
 from fedge.storage.files import read_file
 
 READING_S, READING_PER_MEMBER_S = 1.0, 0.001
-"""The longest that a broker which never rests is waited for before it is signalled: it reads the lists of
-10,000 members for seconds. No longer, for who floods it would put off being silenced."""
+"""The longest wait for an idle moment of the broker before it is signalled; reading the lists of 10,000
+members takes it seconds. It is no longer, because a client that floods the broker could delay its own
+exclusion."""
 STARTING_S = 10.0
-"""How long a broker that is starting is waited for; with a large memory to read it may take long."""
+"""How long to wait for a broker that is starting; with a large database it may take long."""
 
 
 class Signalled(Enum):
-    """What became of the signal to the broker."""
+    """The result of the signal to the broker."""
 
     YES = "the broker reads it now"
     NOT_RUNNING = "the broker does not run; it reads it when it starts"
@@ -30,10 +31,10 @@ class Signalled(Enum):
 def signal_broker(pid_file: Path, members: int = 0) -> Signalled:
     """Send SIGHUP to the Mosquitto whose process id is in the file: it reads its files again.
 
-    `members`: how many are on its lists.
+    `members`: the number of members on its lists.
 
     Raises:
-        StateError: the file is there and cannot be read as a number.
+        StateError: the file exists and holds no number.
     """
     try:
         pid = int(read_file(pid_file, 32))
@@ -55,10 +56,10 @@ def signal_broker(pid_file: Path, members: int = 0) -> Signalled:
 
 
 def _wait_until_it_hears(pid: int) -> None:
-    """Return when the process catches SIGHUP: one that comes while Mosquitto still starts would end it.
+    """Wait until the process handles SIGHUP: a signal while Mosquitto still starts would end it.
 
     Raises:
-        ProcessLookupError: it does not in `STARTING_S`, or has ended.
+        ProcessLookupError: it does not within `STARTING_S`, or has ended.
     """
     deadline_s = time.monotonic() + STARTING_S
     while time.monotonic() < deadline_s:
@@ -71,9 +72,9 @@ def _wait_until_it_hears(pid: int) -> None:
 
 
 def _wait_until_it_rests(pid: int, patience_s: float) -> None:
-    """Return when the process waits for something to do: a signal that comes while it reads is forgotten.
+    """Wait until the process is idle: a signal that arrives while it reads its files is lost.
 
-    Mosquitto notes a signal in a flag, and takes that back when it has read all its files. With a thousand
+    Mosquitto records a signal in a flag, and clears the flag after it has read all its files. With a thousand
     devices one of four signals was lost that came within 25 ms of another.
     """
     deadline_s = time.monotonic() + patience_s

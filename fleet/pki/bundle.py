@@ -1,4 +1,4 @@
-"""What stands in a device's bundle."""
+"""The content of a device's bundle."""
 
 import tomllib
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from fleet.pki.folder import FederationFolder, read
 from fleet.pki.settings import BrokerAddress, RegistrarSettings
 
 _OURS = ("federation", "device", "broker", "trust", "renewal")
-"""Tables and keys that are written for each device, not taken from `device.toml`."""
+"""Tables and keys that are written for each device and must not be in `device.toml`."""
 
 
 @dataclass(frozen=True)
 class Common:
-    """What the bundles of a federation's devices have in common, read once for however many."""
+    """The common parts of the bundles of a federation, read once for many devices."""
 
     federation: str
     broker: BrokerAddress
     settings: str
-    """`device.toml` as it stands."""
+    """The text of `device.toml`."""
     ca: bytes
     signing: bytes
     """PEM, as `ca`."""
@@ -30,7 +30,7 @@ class Common:
         """From a federation's folder.
 
         Raises:
-            ConfigError: `device.toml` cannot be read, or says what the bundle says.
+            ConfigError: `device.toml` cannot be read, or sets what the bundle sets.
             StateError: a file of the folder cannot be read.
         """
         return cls(
@@ -67,10 +67,10 @@ class Common:
 
 
 def device_settings(folder: FederationFolder) -> str:
-    """What every device's `agent.toml` says besides who it is: the folder's `device.toml` as it stands.
+    """The part of `agent.toml` that is the same on every device: the text of the folder's `device.toml`.
 
     Raises:
-        ConfigError: it cannot be read, or says what is written for each device.
+        ConfigError: it cannot be read, or sets what is written for each device.
     """
     text = read(folder.device_settings).decode("utf-8-sig", errors="replace")
     try:

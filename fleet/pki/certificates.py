@@ -1,4 +1,4 @@
-"""What a certificate says, and for whom it is. Everything is PEM; nothing here touches a file."""
+"""The content of certificates. Everything is PEM; nothing here touches a file."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ UNREADABLE = (
     ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )  # fmt: skip
-"""What `cryptography` raises for bytes that were changed."""
+"""The errors of `cryptography` for damaged bytes."""
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate, as the register keeps it."""
+    """A certificate, as the register stores it."""
 
     pem: bytes
     common_name: str
@@ -32,10 +32,10 @@ class Issued:
 
 
 def describe(certificate_pem: bytes) -> Issued:
-    """What a certificate says.
+    """Read a certificate.
 
     Raises:
-        ConfigError: the bytes are no certificate in PEM, or it names nobody.
+        ConfigError: the bytes are no certificate in PEM, or it has no name.
     """
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
@@ -51,7 +51,7 @@ def describe(certificate_pem: bytes) -> Issued:
 
 
 def unnamed(wanted: Iterable[str], certificate_pem: bytes) -> list[str]:
-    """Those of some names and addresses that a server's certificate is not for.
+    """Those of these names and addresses for which a server's certificate is not valid.
 
     Raises:
         ConfigError: the bytes are no certificate in PEM, or a host is neither a name nor an address.
@@ -61,7 +61,7 @@ def unnamed(wanted: Iterable[str], certificate_pem: bytes) -> list[str]:
 
 
 def hosts(certificate_pem: bytes) -> list[str]:
-    """The names and addresses that a server's certificate is for; none if it is no server's.
+    """The names and addresses for which a server's certificate is valid; none if it is no server's.
 
     Raises:
         ConfigError: the bytes are no certificate in PEM.
@@ -77,12 +77,12 @@ def hosts(certificate_pem: bytes) -> list[str]:
 
 
 def brief(error: Exception) -> str:
-    """What a parser complains of, in one line."""
+    """A parser's error, in one line."""
     return " ".join(str(error).split())
 
 
 def name_of(name: x509.Name) -> str:
-    """The common name of a subject, which has just one."""
+    """The common name of a subject, which must have exactly one."""
     found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     if len(found) != 1:
         raise ConfigError("the subject must have exactly one common name (CN)")
@@ -90,7 +90,7 @@ def name_of(name: x509.Name) -> str:
 
 
 def general_name(host: str) -> x509.GeneralName:
-    """A host's name or address, as a certificate has it."""
+    """A host's name or address in the form of a certificate."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host.partition("%")[0]))  # a zone means nothing elsewhere
     except ValueError:

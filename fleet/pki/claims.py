@@ -1,4 +1,4 @@
-"""Claims: rights to certificates, given away as tokens, of whose secrets only hashes are kept."""
+"""Claims: rights to certificates, given away as tokens. Only hashes of their secrets are stored."""
 
 import secrets
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _CLAIMS = "SELECT name, federation, uses, used, expires_at, revoked_at, proof_ke
 
 @dataclass(frozen=True)
 class KeptClaim:
-    """A claim, and what its token is checked with."""
+    """A claim, and the hashes to check its token."""
 
     claim: Claim
     proof_key: bytes
@@ -32,7 +32,7 @@ class Claims:
         self._register = register
 
     def add(self, token: Token, uses: int, now_s: float, expires_at_s: float) -> None:
-        """Note the claim of a new token."""
+        """Store the claim of a new token."""
         password = Verifier.of(token.password, secrets.token_bytes(SALT_BYTES))
         self._register.run(
             "INSERT INTO claims (name, federation, uses, used, made_at, expires_at, proof_key, password)"
@@ -51,11 +51,11 @@ class Claims:
         return next(iter(self._read("WHERE name = ?", name)), None)
 
     def open(self, now_s: float) -> list[KeptClaim]:
-        """Those whose time is not over, used up or not: a device whose answer was lost asks again."""
+        """Those that have not ended, used up or not: a device whose answer was lost asks again."""
         return self._read("WHERE expires_at > ? AND revoked_at IS NULL", now_s)
 
     def of(self, federation: str) -> list[KeptClaim]:
-        """All that a federation ever gave away."""
+        """All claims that a federation ever gave away."""
         return self._read("WHERE federation = ?", federation)
 
     def enrolled(self, name: str) -> list[str]:
@@ -64,18 +64,18 @@ class Claims:
         return [str(identity) for (identity,) in rows]
 
     def count_use(self, name: str, identity: str) -> None:
-        """Note that a device was enrolled with this claim."""
+        """Record that a device was enrolled with this claim."""
         self._register.run("UPDATE claims SET used = used + 1 WHERE name = ?", name)
         self._register.run("UPDATE identities SET claim = ? WHERE name = ?", name, identity)
 
     def revoke(self, name: str, now_s: float) -> list[str]:
-        """Let a claim count no more.
+        """Withdraw a claim.
 
         Returns:
             The names of the identities it was used for.
 
         Raises:
-            ConfigError: there never was one of this name.
+            ConfigError: no claim ever had this name.
         """
         if self.find(name) is None:
             raise ConfigError(f"{name}: there never was such a claim")

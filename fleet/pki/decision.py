@@ -1,10 +1,11 @@
-"""What the registrar does with a request: pure, so that every case can be told in a test.
+"""The registrar's decision on a request. Pure, so that every case can be tested.
 
-Everything that has to be looked up, read or verified comes in as facts; what comes out is done elsewhere.
+Everything that has to be looked up, read or verified comes in as facts. The decision is carried out
+elsewhere.
 
-A claim gives one identity for each of its uses, each to a name that nobody has. A renewal changes the key and
-the dates of an identity that counts, and nothing else. The same request is signed once: whoever asks again,
-because an answer was lost, gets the same certificate, and no other use of the claim is counted.
+Each use of a claim gives one identity, with a name that no other has. A renewal changes the key and the dates
+of a valid identity, and nothing else. The same request is signed once. A device that repeats it, because an
+answer was lost, gets the same certificate, and no further use of the claim is counted.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ MOST_A_DAY = 8
 
 @dataclass(frozen=True)
 class Claim:
-    """A right to so many certificates, until some time."""
+    """A right to a number of certificates, until some time."""
 
     name: str
     federation: str
@@ -30,7 +31,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Given:
-    """The certificate that this very request was given before."""
+    """The certificate that the same request got before."""
 
     identity: str
     certificate: bytes
@@ -39,7 +40,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Shown:
-    """The certificate that a device shows to renew it, as the register knows it."""
+    """The certificate that a device shows to renew, as the register knows it."""
 
     identity: str
     not_after_s: float
@@ -49,14 +50,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class EnrolmentFacts:
-    """What bears on a request that comes with a claim."""
+    """The facts about a request with a claim."""
 
     federation: str
     device: str
     allowed: bool
-    """Whether a device may be called so."""
+    """Whether the name is allowed for a device."""
     request_fault: str | None
-    """What is wrong with the request itself, if anything is: its form, its signature, its key, its name."""
+    """An error in the request itself, if there is one: in its form, signature, key or name."""
     claim: Claim | None
     proven: bool
     """Whether the request's proof was made with the claim's secret."""
@@ -69,7 +70,7 @@ class EnrolmentFacts:
 
 @dataclass(frozen=True)
 class RenewalFacts:
-    """What bears on a request to renew."""
+    """The facts about a request to renew."""
 
     federation: str
     device: str
@@ -82,19 +83,19 @@ class RenewalFacts:
     """Whether the request was signed with the key of the certificate shown."""
     given: Given | None
     lately: int
-    """Certificates that this device was given in the last 24 hours."""
+    """The number of certificates that this device got in the last 24 hours."""
 
 
 @dataclass(frozen=True)
 class Sign:
-    """Make a certificate, and note it."""
+    """Make a certificate, and store it."""
 
     identity: str
 
 
 @dataclass(frozen=True)
 class GiveAgain:
-    """Answer with the certificate of before."""
+    """Answer with the earlier certificate."""
 
     certificate: bytes
     """PEM."""
@@ -106,7 +107,7 @@ class Refuse:
 
     reason: Refused
     detail: str
-    """For the device's owner: what is wrong and what to do."""
+    """The text for the device's owner: what is wrong and what to do."""
 
 
 Decision = Sign | GiveAgain | Refuse

@@ -1,4 +1,4 @@
-"""`fedge devices`: who belongs to a federation, until when, and when it was last seen."""
+"""`fedge devices`: list the members of a federation, until when, and when they were last seen."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,11 +23,11 @@ from fleet.pki.quarantine import in_quarantine
 from fleet.pki.register import Member, Register
 
 SERVICES = Path("/var/lib/fedge-aggregator")
-"""Where services keep their state, each in a folder of its federation's name (fedge-aggregator@.service)."""
+"""The folder of services' state, with a folder for each federation (fedge-aggregator@.service)."""
 SOON = 30
-"""Certificates that end within so many days are pointed out."""
+"""Certificates that end within so many days are marked."""
 CLASSES_SHOWN, NAME_WIDTH = 3, 16
-"""Classes of a device in the table, and characters of a class's name."""
+"""The largest number of classes of a device in the table, and of characters of a name."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Listed:
 
     member: Member
     ledger: DeviceRow | None
-    """What the aggregator's ledger knows of it, if that is at hand."""
+    """The aggregator's ledger's data on it, if that can be read."""
     at_work: bool | None = None
-    """Whether an aggregator works with that ledger; None: that cannot be told."""
+    """Whether an aggregator works with that ledger; None: unknown."""
     quarantined: str | None = None
-    """Since when it is set aside (ISO 8601, empty if that is not said); None: it is not."""
+    """Since when it is set aside (ISO 8601, empty if unknown); None: it is not."""
     classes: Classes | None = None
-    """What it told of its classes in the survey; None: nothing, or that is not at hand."""
+    """The classes that it told in the survey; None: none, or unknown."""
 
     def state(self, now: datetime) -> str:
         """`revoked`, `expired`, `ends soon`, or `good`."""
@@ -55,7 +55,7 @@ class Listed:
 
 
 def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed]:
-    """Everybody who was ever enrolled in the folder's federation, services first.
+    """All identities ever enrolled in the folder's federation, services first.
 
     Args:
         folder: the federation's.
@@ -84,7 +84,7 @@ def listing(folder: FederationFolder, ledger: Path | None = None) -> list[Listed
 
 
 Seen = tuple[Mapping[str, DeviceRow], bool | None, Mapping[str, Classes]]
-"""The ledger's devices, whether an aggregator works with it, and what devices told of their classes."""
+"""The ledger's devices, whether an aggregator works with it, and the classes that devices told."""
 
 
 def _seen(folder: FederationFolder, ledger: Path | None) -> Seen:
@@ -102,7 +102,7 @@ def _seen_in(ledger: Path) -> Seen:
 
 
 def _places(folder: FederationFolder) -> Iterator[Path]:
-    """Where the ledger lies: where the settings say, or where the service keeps it."""
+    """The path of the ledger: from the settings, or in the state folder of the service."""
     with suppress(ConfigError):
         yield FederationSettings.load(folder.settings).state.folder / LEDGER
     yield SERVICES / folder.federation() / LEDGER
@@ -111,7 +111,7 @@ def _places(folder: FederationFolder) -> Iterator[Path]:
 def as_json(listed: Sequence[Listed], now: datetime) -> list[dict[str, Any]]:
     """One object for each identity; times in ISO 8601.
 
-    Who was online when the aggregator ended may be so or not: `online` is null then.
+    `online` is null if no aggregator is at work, because the ledger may be out of date.
     """
     return [
         {
@@ -181,7 +181,7 @@ def classes_shown(classes: Classes) -> str:
 
 
 def _presence(entry: Listed) -> str:
-    """When it was last seen: now, then, or at least then."""
+    """The text on when it was last seen: now, at that time, or at least until then."""
     seen = _last_seen(entry)
     moment = _minute(seen) if seen else ""
     if entry.ledger is None or not entry.ledger.online:

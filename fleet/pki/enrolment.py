@@ -1,7 +1,7 @@
-"""`fedge enroll` and `fedge revoke`: a device belongs to the federation, or does no longer.
+"""`fedge enroll` and `fedge revoke`: add a device to the federation, or exclude it.
 
-What takes time comes before the transaction (keys, signatures, bundles) or after it (the broker). A run may
-be killed anywhere, because of the order: bundles aside, the register, bundles in their places, the broker.
+Slow steps come before the transaction (keys, signatures, bundles) or after it (the broker). A run may be
+killed at any point, because of the order: staged bundles, the register, bundles in their places, the broker.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from fleet.pki.settings import RegistrarSettings
 from fleet.pki.staged_bundles import finish, staged
 
 _SHOWN = 20
-"""Names that a message tells at most."""
+"""The largest number of names in a message."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Enrolled:
     issued: Issued
     signalled: Signalled
     unseen: str = ""
-    """What the broker was not seen to do about a connection with the certificate of before."""
+    """What the broker may not have done about a connection with the earlier certificate."""
 
 
 def enroll(
@@ -50,8 +50,8 @@ def enroll(
     Args:
         folder: the federation's.
         device: its id; may be left out where the request names it.
-        request: a certificate request (PEM) of a key that the device made itself; only its key is taken over.
-        again: the device has lost what it had: give it a new certificate, and let the old ones count no more.
+        request: a certificate request (PEM) for a key that the device made itself; only its key is used.
+        again: the device has lost its files: give it a new certificate, and revoke the old ones.
 
     Raises:
         ConfigError: the id is not allowed, the device is enrolled already, or the request cannot be signed.
@@ -85,25 +85,25 @@ def enroll(
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of many."""
+    """The result for many devices."""
 
     enrolled: list[Enrolled]
     known: list[Identity]
-    """Those that were enrolled already, of whom nothing was changed."""
+    """Those that were enrolled already, which were not changed."""
     signalled: Signalled
 
 
 def enroll_all(folder: FederationFolder, identities: Sequence[Identity]) -> Batch:
     """Give many devices identities, in one transaction and one publication.
 
-    Those that are enrolled already stay as they are. So a run that was cut off is run again.
+    Those that are enrolled already stay as they are. So an interrupted run can be repeated.
 
     Args:
         folder: the federation's.
         identities: devices of it, each once.
 
     Raises:
-        ConfigError: one of them was revoked: then nothing was done.
+        ConfigError: one of them was revoked; nothing was done.
         Conflict: they are enrolled, and another process keeps this one from telling the broker.
         StateError: something cannot be read or written.
     """
@@ -128,7 +128,7 @@ def enroll_all(folder: FederationFolder, identities: Sequence[Identity]) -> Batc
 
 
 def _unknown(register: Register, identities: Sequence[Identity]) -> list[Identity]:
-    """Those of some devices that were never enrolled.
+    """Those of these devices that were never enrolled.
 
     Raises:
         ConfigError: one was revoked.
@@ -164,7 +164,7 @@ def _refuse_known(
     again: bool,
     told: Signalled | None = None,
 ) -> bool:
-    """Whether a device is in the register, which is refused unless it is to be taken in again."""
+    """Whether a device is in the register; that is an error unless it is enrolled again on purpose."""
     member = register.member(identity)
     if member is not None and not again:
         raise ConfigError(_known(folder, identity, told, revoked=member.revoked_at is not None))
@@ -172,7 +172,7 @@ def _refuse_known(
 
 
 def admit_observer(folder: FederationFolder) -> Signalled:
-    """Make the identity that dashboards connect with, if there is none yet: it may read, and say nothing.
+    """Make the identity for dashboards, if there is none yet: it may read, and not publish.
 
     Raises:
         ConfigError: this is no federation's folder.
@@ -199,11 +199,11 @@ class Revoked:
 
     signalled: Signalled
     unseen: str = ""
-    """What the broker was not seen to do about its connection and status."""
+    """What the broker may not have done about its connection and status."""
 
 
 def revoke(folder: FederationFolder, device: str) -> Revoked:
-    """Let a device belong no longer, at once, and end its connection; doing it again does no harm.
+    """Exclude a device at once, and end its connection; a second call does no harm.
 
     Raises:
         ConfigError: it was never enrolled.
@@ -230,7 +230,7 @@ def revoke(folder: FederationFolder, device: str) -> Revoked:
 
 @contextmanager
 def _saying(done: str, folder: FederationFolder) -> Iterator[None]:
-    """Say what is done, and what is to do, where the broker cannot be told now."""
+    """Say what is done, and what remains to do, if the broker cannot be told now."""
     try:
         yield
     except Conflict as error:
@@ -241,7 +241,7 @@ def _saying(done: str, folder: FederationFolder) -> Iterator[None]:
 
 
 def _named(common_name: str, federation: str, device: str | None) -> str:
-    """Whom a request is for: it names the identity, or only the device."""
+    """The identity that a request is for: it names the identity, or only the device."""
     asked = Identity.parse(common_name)
     if asked is not None and asked.federation != federation:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Where everything of a federation lies on its server, and who may read it."""
+"""The files of a federation on its server, and who may read them."""
 
 import tomllib
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from fedge.errors import ConfigError, StateError
 from fedge.storage.files import read_file
 
 SECRET, SHARED, PUBLIC = 0o600, 0o640, 0o644
-"""Modes: for the owner alone, for the broker's group too, for everybody."""
+"""File modes: for the owner alone, for the broker's group too, for everybody."""
 
 
 @dataclass(frozen=True)
 class FederationFolder:
-    """The paths below one folder; nothing is read or made by asking for them.
+    """The paths below one folder; the properties read and create nothing.
 
-    Federations that share an authority and a broker share `registrar/` and `broker/`: there they are links.
+    Federations that share an authority and a broker share `registrar/` and `broker/`, by links.
     """
 
     root: Path
 
     @property
     def settings(self) -> Path:
-        """What the aggregator is told: `federation.toml`."""
+        """The aggregator's settings: `federation.toml`."""
         return self.root / "federation.toml"
 
     @property
     def device_settings(self) -> Path:
-        """What every device's `agent.toml` says besides who it is: `[data]` and the like."""
+        """The part of `agent.toml` that is the same on every device: `[data]` and so on."""
         return self.root / "device.toml"
 
     @property
@@ -37,7 +37,7 @@ class FederationFolder:
 
     @property
     def aggregator(self) -> Path:
-        """What the aggregator alone reads."""
+        """Files that only the aggregator reads."""
         return self.root / "aggregator"
 
     @property
@@ -62,12 +62,12 @@ class FederationFolder:
 
     @property
     def registrar(self) -> Path:
-        """What the registrar alone reads."""
+        """Files that only the registrar reads."""
         return self.root / "registrar"
 
     @property
     def ca_key(self) -> Path:
-        """The authority's key: whoever has it can be anybody."""
+        """The authority's key: whoever has it can make any identity."""
         return self.registrar / "ca.key"
 
     @property
@@ -77,12 +77,12 @@ class FederationFolder:
 
     @property
     def publishing(self) -> Path:
-        """Locked by the process that tells the broker who belongs to it; says when that was done last."""
+        """Locked by the process that tells the broker its members; holds when that was done last."""
         return self.registrar / "publishing"
 
     @property
     def unwiped(self) -> Path:
-        """It is there while the register's file may hold what `fedge forget` has removed."""
+        """Exists while the register's file may still hold what `fedge forget` has removed."""
         return self.registrar / "unwiped"
 
     @property
@@ -97,7 +97,7 @@ class FederationFolder:
 
     @property
     def broker(self) -> Path:
-        """What the broker reads."""
+        """Files that the broker reads."""
         return self.root / "broker"
 
     @property
@@ -132,7 +132,7 @@ class FederationFolder:
 
     @property
     def broker_data(self) -> Path:
-        """What the broker writes: its memory and its process id."""
+        """Files that the broker writes: its database and its process id."""
         return self.broker / "data"
 
     @property
@@ -178,7 +178,7 @@ def read(path: Path) -> bytes:
     """A file of the folder.
 
     Raises:
-        StateError: it is not there or may not be read; says who may.
+        StateError: it does not exist or may not be read; the text says who may.
     """
     try:
         return read_file(path)

@@ -1,7 +1,7 @@
 """An identity's name: the certificate's CN, the MQTT username and the client id are one and the same.
 
-`{federation}_{device}` is a device, `{federation}__{role}` a part of the service. Federations and devices
-have no underscore, so no name can be read in two ways, and federations share a broker without meeting.
+`{federation}_{device}` is a device, `{federation}__{role}` a part of the service. Names of federations and
+devices have no underscore. So every name has one meaning, and federations can share a broker.
 """
 
 import re
@@ -18,17 +18,17 @@ _NAME = re.compile(rf"(?P<federation>{_FEDERATION})(?:_(?P<device>{_DEVICE})|__(
 
 
 class Role(StrEnum):
-    """What an identity is for."""
+    """The role of an identity."""
 
     DEVICE = "device"
     AGGREGATOR = "aggregator"
     WATCH = "watch"
-    """The aggregator's look around before it takes its session."""
+    """The aggregator's takeover, before it connects as itself."""
     REGISTRAR = "registrar"
     OBSERVER = "observer"
     """Dashboards: it only reads."""
     BROKER = "broker"
-    """The broker's own certificate; it is no client and may do nothing."""
+    """The broker's own certificate; it is no client and has no rights."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Identity:
     'greenhouse__aggregator'
 
     Raises:
-        ConfigError: an id that no topic may hold, or a name longer than a certificate's may be.
+        ConfigError: an id that topics do not allow, or a name that is too long for a certificate.
     """
 
     federation: str
@@ -68,7 +68,7 @@ class Identity:
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
-        """Read a name: the inverse of `name`. None if it is nobody's.
+        """Read a name: the inverse of `name`. None if it is no identity's name.
 
         >>> Identity.parse("greenhouse_pi-1")
         Identity(federation='greenhouse', device='pi-1', role=<Role.DEVICE: 'device'>)

@@ -1,7 +1,7 @@
-"""`fedge init`: make a federation's folder. What is there stays, so a run that was cut short goes on.
+"""`fedge init`: make a federation's folder. Existing files stay, so an interrupted run can be repeated.
 
-So a key of the server that others have seen is replaced by removing its file and running this again: the
-certificate before counts no more.
+To replace a key of the server that others may have seen, remove its file and run this again: the earlier
+certificate is revoked.
 """
 
 import json
@@ -26,23 +26,23 @@ from fleet.pki.settings import RegistrarSettings
 from fleet.pki.signing_key import make_signing_key
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-"""Under these the broker's certificate is good too, for what runs beside it."""
+"""Further names in the broker's certificate, for programs on the same machine."""
 
 
 def found(folder: FederationFolder, founding: Founding, beside: FederationFolder | None = None) -> list[Path]:
-    """Make all files of a federation that are not there yet, and write the broker's lists anew.
+    """Make all missing files of a federation, and write the broker's lists anew.
 
     Returns:
-        What was made; where nothing had to be, the access list if it is another one now.
+        The new files; if there are none, the access list if it has changed.
 
     Args:
-        folder: where; made if need be.
+        folder: the federation's folder; created if necessary.
         founding: name, addresses and lifetimes.
         beside: the folder of a federation whose authority and broker serve this one too.
 
     Raises:
-        ConfigError: a name is not allowed or taken, a host, port or lifetime cannot be, or the folder is
-            another federation's.
+        ConfigError: a name is not allowed or taken, a host, port or lifetime is invalid, or the folder
+            belongs to another federation.
         StateError: something cannot be written.
     """
     identity = Identity(founding.name, role=Role.AGGREGATOR)  # checks the name
@@ -150,7 +150,7 @@ class _Made:
 
 
 def _refuse_taken_name(name: str, folder: FederationFolder, beside: FederationFolder | None) -> None:
-    """Before anything is made: whose name it is already would lose the certificates it works with."""
+    """Refuse a name that is taken, before anything is made: its owner would lose its certificates."""
     path = (beside or folder).register
     if folder.settings.exists() or folder.aggregator_identity.exists() or not path.exists():
         return

@@ -12,13 +12,13 @@ from fedge.storage.files import give, hand_over, permit, point
 from fleet.pki.folder import SHARED, FederationFolder
 
 BROKER_GROUP = "mosquitto"
-"""The group that a packaged Mosquitto runs as; as root, what it reads is handed to it."""
+"""The group of a packaged Mosquitto; root gives it the files that Mosquitto reads."""
 
 
 def hand_to_broker(folder: FederationFolder) -> None:
     """As root: let Mosquitto's group read `broker/`, now and later, and its user write `broker/data/`.
 
-    Only then has the broker's own key a second reader, because Mosquitto reads it as its user, not as root.
+    The broker's key needs this second reader, because Mosquitto reads it as its own user and not as root.
 
     Raises:
         StateError: it cannot be done.
@@ -41,7 +41,7 @@ def hand_to_broker(folder: FederationFolder) -> None:
 
 
 def make_folders(folder: FederationFolder, beside: FederationFolder | None) -> None:
-    """Make the folders that are not there; those of `beside`, if it is given, by links."""
+    """Make the missing folders; if `beside` is given, link to its shared ones."""
     make_folder(folder.root, mode=0o755)
     make_folder(folder.aggregator)
     make_folder(folder.devices)

@@ -1,4 +1,4 @@
-"""What `fedge init` is told, and whether it can be."""
+"""The options of `fedge init`, and their checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CA_DAYS, MOST_CA_DAYS = 20 * 365, 100 * 365
 
 @dataclass(frozen=True)
 class Founding:
-    """What `fedge init` is told."""
+    """The options of `fedge init`."""
 
     name: str
     hosts: Sequence[str]
@@ -34,7 +34,9 @@ class Founding:
 
 
 def refuse_wrong_options(founding: Founding) -> None:
-    """Before anything is made: as nothing is overwritten, what is wrong in `registrar.toml` would stay."""
+    """Check the options before anything is made: as nothing is overwritten, an error in `registrar.toml`
+    would
+        stay."""
     for host in founding.hosts:
         try:
             check_host(host)

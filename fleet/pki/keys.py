@@ -28,7 +28,7 @@ def private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     """A private key of ours, from PEM.
 
     Raises:
-        ConfigError: the bytes are none.
+        ConfigError: the bytes are no such key.
     """
     try:
         key = serialization.load_pem_private_key(pem, password=None)

@@ -1,9 +1,10 @@
-"""End the connection of a device that belongs no longer, and say for it that it is offline.
+"""End the connection of an excluded device, and publish its offline status.
 
-Mosquitto has no command for it. Without its block of the access list such a connection is mute and deaf, but
-it stays, and would speak again if the name were enrolled anew; and its retained status says "online", so that
-rounds would wait for it. So its client id is taken over for a moment, with a certificate made for that: the
-broker ends the older connection, and the list of revoked certificates keeps it out.
+Mosquitto has no command for that. Without its block in the access list such a connection can neither publish
+nor receive, but it stays open, and would work again if the name were enrolled anew. Its retained status also
+says "online", so that rounds would wait for it. So this module takes over its client id for a moment, with a
+certificate made for that. The broker then ends the older connection, and the list of revoked certificates
+keeps it out.
 """
 
 import tempfile
@@ -32,20 +33,19 @@ from fleet.pki.publication import farewell
 from fleet.pki.register import Register
 
 PATIENCE_S = 5.0
-"""How long the broker is waited for at least, and"""
+"""The shortest time limit for the broker's answer, and"""
 PATIENCE_PER_MEMBER_S = 0.003
-"""how much longer for each member: it answers nobody while it reads its lists, which takes seconds with
-10,000 members."""
+"""the additional time for each member: the broker answers nobody while it reads its lists, which takes
+seconds with 10,000 members."""
 STATUS_S = 0.3
-"""How long for the retained status when the broker has answered, each time it is asked for; there may be
-none."""
+"""How long to wait for the retained status each time after the broker has answered; there may be none."""
 ATTEMPTS = 3
 DAYS = 0.01
-"""How long the certificate for this counts; its key is deleted when it has served."""
+"""The lifetime of the certificate for this; its key is deleted after use."""
 
 
 class Dismissed(Enum):
-    """What became of it: what was not seen to happen, in words."""
+    """The result: what may not have happened, in words."""
 
     DONE = ""
     NOT_REACHED = "the broker let nobody in here"
@@ -55,7 +55,7 @@ class Dismissed(Enum):
         return self is Dismissed.DONE
 
     def unseen(self, device: str) -> str:
-        """A sentence for who wanted it done; empty if it was."""
+        """A sentence for the operator; empty if all was done."""
         match self:
             case Dismissed.DONE:
                 return ""
@@ -67,7 +67,7 @@ class Dismissed(Enum):
 
 
 def patience_s(members: int) -> float:
-    """How long the broker is waited for that has so many members on its lists."""
+    """How long to wait for a broker with so many members on its lists."""
     return PATIENCE_S + PATIENCE_PER_MEMBER_S * members
 
 
@@ -80,13 +80,13 @@ def dismiss(
     *,
     erase: bool = False,
 ) -> Dismissed:
-    """Take a device's client id over at the broker on this machine, say "offline", and let go of it.
+    """Take over a device's client id at the broker on this machine, publish "offline", and disconnect.
 
-    Call it when the broker has been signalled: else who was dismissed is back at once. With `erase` its
-    status is not replaced but removed.
+    Call it after the broker has been signalled; otherwise the device is back at once. With `erase` its status
+    is removed instead of replaced.
 
     Returns:
-        Whether it was done; not if no broker answers here within `patience_s` of its members.
+        Whether it was done; not if no broker answers here within `patience_s`.
 
     Raises:
         StateError: a file cannot be written or read.
@@ -109,12 +109,13 @@ class StandIn:
     link: Transport
     inbox: "SimpleQueue[LinkEvent]"
     patience_s: float
-    """How long each answer of the broker is waited for."""
+    """How long to wait for each answer of the broker."""
     message: MessageArrived | None = None
     sent: Sent | None = None
 
     def erases(self, topic: str) -> bool:
-        """Remove the retained status, known or not; returns whether the broker has done so."""
+        """Remove the retained status, whether there is one or not; return whether the broker has confirmed
+        it."""
         for _ in range(ATTEMPTS):  # it may not have read the access list yet, and refuse it
             self.link.send([Publication(topic, b"", retain=True)], topic)
             if not self.waits_for(Sent):
@@ -128,7 +129,7 @@ class StandIn:
         """Replace the retained status, if there is one, by the same with `online = false`.
 
         Returns:
-            Whether the broker answered all the time.
+            Whether the broker answered every time.
         """
         for _ in range(ATTEMPTS):  # the broker may not have read the access list yet
             self.link.subscribe(topic)
@@ -147,7 +148,7 @@ class StandIn:
         return self.waits_for(Sent)
 
     def waits_for(self, kind: type[LinkEvent], patience_s: float | None = None) -> bool:
-        """Handle the link's events until one of a kind comes."""
+        """Handle the transport's events until one of this kind comes."""
         deadline_s = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         while (left_s := deadline_s - time.monotonic()) > 0:
             try:

@@ -1,4 +1,4 @@
-"""`fedge tokens`: which tokens were given away, what they are still good for, and who joined with them."""
+"""`fedge tokens`: list the tokens that were given away, their remaining uses, and who joined with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from fleet.pki.register import Register
 
 @dataclass(frozen=True)
 class ListedToken:
-    """One claim, as shown to people; its token's secret nobody has but the holder."""
+    """One claim, as shown to people; only the holder of its token has the secret."""
 
     claim: Claim
     devices: tuple[str, ...]
-    """The ids of those that joined with it."""
+    """The ids of the devices that joined with it."""
 
     @property
     def ends(self) -> datetime:
@@ -38,7 +38,7 @@ class ListedToken:
 
 
 def tokens(folder: FederationFolder) -> list[ListedToken]:
-    """All tokens of the folder's federation, those that end last last.
+    """All tokens of the folder's federation, in the order of their ends.
 
     Raises:
         ConfigError: this is no federation's folder.

@@ -34,9 +34,9 @@ def production_text() -> str:
 
 
 def address_for(hosts: Iterable[str]) -> str | None:
-    """The one address that the broker listens on for who calls it so; None: every one that there is.
+    """The one address that a broker with these names listens on; None: all addresses.
 
-    As long as all its names are this machine's own, nobody else is meant to reach it.
+    If all its names are this machine's own, other machines need not reach it.
     """
     local = [_loopback(host) for host in hosts]
     return local[0] if local and None not in local else None
@@ -47,9 +47,9 @@ def conf_text(broker: Path, port: int, provisioning_port: int, address: str | No
 
     Args:
         broker: that folder.
-        port: for those who have a certificate.
-        provisioning_port: for those who ask for one.
-        address: what to listen on; None: on every interface.
+        port: the listener for clients with a certificate.
+        provisioning_port: the listener for clients that ask for one.
+        address: the address to listen on; None: every interface.
     """
     full = broker.resolve()
     text = _PATHS.sub(lambda match: f"{match['key']} {full}/", production_text())
@@ -60,13 +60,13 @@ def conf_text(broker: Path, port: int, provisioning_port: int, address: str | No
 
 
 def listens_here_only(text: str) -> bool:
-    """Whether nobody reaches a broker with this configuration but from its own machine."""
+    """Whether a broker with this configuration can only be reached from its own machine."""
     found = _LISTENER.findall(text)
     return bool(found) and all(_loopback(address) for address in found)
 
 
 def _loopback(host: str) -> str | None:
-    """The address of this machine's own that a host is; None: others may reach it by that."""
+    """The loopback address of a host name; None: other machines may reach it by that name."""
     if host == "localhost":
         return "127.0.0.1"
     try:

@@ -1,4 +1,5 @@
-"""The names of devices that are enrolled together: from the command line and from a list, one a line."""
+"""The names of devices that are enrolled together: from the command line and from a list with one per
+line."""
 
 from collections.abc import Sequence
 
@@ -10,14 +11,14 @@ from fleet.pki.identity import Identity
 MOST = 100_000
 """Names in one list."""
 _SHOWN = 5
-"""Faults that are told at once."""
+"""How many errors are reported at once."""
 
 
 def check_name(federation: str, device: str) -> Identity:
     """The identity of a device of this name.
 
     Raises:
-        ConfigError: no device may be called so.
+        ConfigError: the name is not allowed for a device.
     """
     if not may_name_a_device(device):
         raise ConfigError(
@@ -28,7 +29,7 @@ def check_name(federation: str, device: str) -> Identity:
 
 
 def read_list(text: str, where: str) -> list[tuple[str, str]]:
-    """The names in a list, each with where it stands; `#` begins a comment, and blank lines say nothing.
+    """The names in a list, each with its place; `#` begins a comment, and blank lines are ignored.
 
     >>> read_list("# pumps\\npump-1\\n\\npump-2  # by the door\\n", "pumps.txt")
     [('pumps.txt:2', 'pump-1'), ('pumps.txt:4', 'pump-2')]
@@ -48,13 +49,13 @@ def read_list(text: str, where: str) -> list[tuple[str, str]]:
 
 
 def check_names(federation: str, named: Sequence[tuple[str, str]]) -> list[Identity]:
-    """The identities of names, each given with where it stands; every name stands there once.
+    """The identities for names, each given with its place; every name must be there once.
 
-    A name that is no id becomes one (`fedge.identity.device_names`); two that would become the same are
+    A name that is no id becomes one (`fedge.identity.device_names`); two that would become the same id are
     refused.
 
     Raises:
-        ConfigError: there are none, or some are wrong, which are told with where they stand.
+        ConfigError: there are none, or some are wrong; the text names these with their places.
     """
     if not named:
         raise ConfigError("no device is named")

@@ -1,4 +1,4 @@
-"""What a new device gets, made before anybody is told: its key, its certificate, its bundle."""
+"""The files of a new device, made before the register and the broker know it: key, certificate, bundle."""
 
 import hashlib
 import secrets
@@ -18,7 +18,7 @@ from fleet.pki.settings import RegistrarSettings
 
 @dataclass(frozen=True)
 class Made:
-    """All of one device; its certificate counts for nothing before the register has it."""
+    """The files of one device; its certificate is not valid before the register has it."""
 
     identity: Identity
     issued: Issued
@@ -33,7 +33,7 @@ class Made:
         return str(self.identity.device)
 
     def note(self, register: Register) -> None:
-        """Put it into the register, in the caller's transaction; its older certificates count no more."""
+        """Store it in the register, in the caller's transaction, and revoke its older certificates."""
         register.revoke_certificates(self.identity)
         register.enrol(self.identity, renewal=self.renewal)
         register.add_certificate(self.identity, self.issued, self.request)
@@ -43,7 +43,7 @@ class Maker:
     """Makes devices of one federation; reads the folder once.
 
     Raises:
-        ConfigError: the folder's settings are not what they must be.
+        ConfigError: the folder's settings are wrong.
         StateError: a file of the folder cannot be read.
     """
 

@@ -1,4 +1,4 @@
-"""Whether somebody who shows a certificate has its key (ECDSA with SHA-256, FIPS 186-5)."""
+"""Check that the sender of a certificate has its key (ECDSA with SHA-256, FIPS 186-5)."""
 
 import ssl
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from fedge.errors import ProtocolError
 
 @dataclass(frozen=True)
 class ShownCertificate:
-    """A certificate as it came; that it is one of ours is not said."""
+    """A certificate as it arrived; it need not be one of ours."""
 
     serial: str
-    """In hexadecimal digits, as the register has it."""
+    """In hexadecimal digits, as in the register."""
     _der: bytes
     _key: ec.EllipticCurvePublicKey
 

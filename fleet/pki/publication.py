@@ -1,8 +1,8 @@
-"""Tell the broker who belongs to it: `acl`, `passwords` and `crl.pem` from the register, and a signal.
+"""Tell the broker its members: write `acl`, `passwords` and `crl.pem` from the register, and signal it.
 
-The access list is first: a block that is gone stops even a live connection, while the list of revoked
-certificates only refuses new ones. No transaction waits for any of this: changes are durable before, and one
-process at a time publishes, for all that wait (`fleet.pki.turn`).
+The access list comes first: a removed block stops even a live connection, while the list of revoked
+certificates only refuses new ones. No transaction waits for this: changes are durable before, and one process
+at a time publishes for all that wait (`fleet.pki.turn`).
 """
 
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ __all__ = ["Signalled", "farewell", "publish", "signal_broker"]
 
 
 def publish(folder: FederationFolder, register: Register) -> Signalled:
-    """Have the broker know what the register says: call it after the transaction.
+    """Bring the broker up to date with the register; call it after the transaction.
 
-    Another process that begins meanwhile to publish does it for this one too.
+    If another process begins to publish meanwhile, it does so for this one too.
 
     Raises:
-        Conflict: another process publishes all the time that one waits; what was changed is durable.
+        Conflict: another process publishes during the whole wait; the change itself is durable.
         StateError: a file cannot be written or read.
     """
     changed = Moment.now()
@@ -46,7 +46,7 @@ def publish(folder: FederationFolder, register: Register) -> Signalled:
 
 @contextmanager
 def farewell(folder: FederationFolder, register: Register, identity: Identity) -> Iterator[None]:
-    """While inside, a device that belongs no longer may replace its status; nobody else publishes meanwhile.
+    """In the block an excluded device may replace its status; no other process publishes meanwhile.
 
     Raises:
         Conflict: as `publish`.
@@ -62,7 +62,7 @@ def farewell(folder: FederationFolder, register: Register, identity: Identity) -
 
 
 def _tell(folder: FederationFolder, register: Register, leaving: Identity | None = None) -> Signalled:
-    """Write what the register says, signal the broker, write the CRL, signal again."""
+    """Write the lists from the register, signal the broker, write the CRL, signal again."""
     authority = Authority.open(read(folder.broker_ca), read(folder.ca_key))
     with register.reading():
         members = [member for member in register.members() if member.revoked_at is None]

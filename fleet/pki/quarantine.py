@@ -1,4 +1,4 @@
-"""`fedge quarantine`: devices stay members, and nothing that they say counts until that is lifted."""
+"""`fedge quarantine`: devices stay members, but nothing from them counts until that is lifted."""
 
 import re
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ from fleet.pki.register import Register
 
 @dataclass(frozen=True)
 class Listed:
-    """What became of a wish."""
+    """The result."""
 
     changed: tuple[str, ...]
-    """Devices that were put in, or taken out."""
+    """Devices that were added or removed."""
     as_before: tuple[str, ...]
-    """Those that were in already, or were not in."""
+    """Those that were there already, or were not there."""
 
 
 def quarantine(folder: FederationFolder, devices: Sequence[str], *, lift: bool = False) -> Listed:
-    """Set devices aside, or let them count again; doing it again does no harm.
+    """Set devices aside, or let them count again; a second call does no harm.
 
     Raises:
-        ConfigError: this is no federation's folder, or a device belongs to nobody here.
+        ConfigError: this is no federation's folder, or a device is unknown here.
         StateError: the list cannot be read or written.
     """
     path = load(folder.settings).federation.quarantine
@@ -59,7 +59,7 @@ def quarantine(folder: FederationFolder, devices: Sequence[str], *, lift: bool =
 
 
 def in_quarantine(folder: FederationFolder) -> dict[str, str]:
-    """Who is set aside, and since when.
+    """The devices that are set aside, and since when.
 
     Raises:
         StateError: the list cannot be read.
@@ -71,7 +71,8 @@ def in_quarantine(folder: FederationFolder) -> dict[str, str]:
 
 
 def _require_known(folder: FederationFolder, devices: Sequence[str]) -> None:
-    """A mistyped name would set nobody aside: it is to be one that was enrolled, or has spoken."""
+    """Refuse a name that was neither enrolled nor has sent a status: a mistyped name would set nobody
+    aside."""
     known: set[str] = set()
     asked = False
     if exists(folder.register):

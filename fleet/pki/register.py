@@ -1,4 +1,4 @@
-"""The register: which identities exist, which certificates they were given, and which no longer count."""
+"""The register: identities, the certificates that they got, and which are revoked."""
 
 import time
 from contextlib import AbstractContextManager
@@ -36,8 +36,8 @@ CREATE INDEX certificates_by_identity ON certificates (identity)
 )
 """The layouts, from the first on; see docs/state.md."""
 PATIENCE_S = 30.0
-"""How long another process's transaction is waited for. None waits for anything itself, and the longest, of
-thousands of devices at once, takes a second or so."""
+"""How long to wait for another process's transaction. No transaction waits for anything itself; the longest,
+of thousands of devices at once, takes about a second."""
 _MEMBERS = (
     "SELECT name, enrolled_at, revoked_at, renewal,"
     " (SELECT max(not_after) FROM certificates WHERE identity = name) FROM identities"
@@ -52,7 +52,7 @@ class Member:
     enrolled_at: datetime
     revoked_at: datetime | None
     renewal: Verifier | None
-    """What its renewal password is checked with."""
+    """The hash of its renewal password."""
     not_after: datetime | None
     """When its newest certificate ends; None if it has none."""
 
@@ -92,29 +92,29 @@ class Register:
         self.close()
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, and durable; whoever else wants to write waits, so prepare what takes its time."""
+        """A transaction: all or nothing, and durable. Other writers wait, so prepare slow steps before."""
         return transaction(self._db, self._path)
 
     def reading(self) -> AbstractContextManager[None]:
-        """All that is read inside is of one moment; nobody who writes waits for it."""
+        """A consistent read: everything read in the block is of one moment; writers do not wait for it."""
         return transaction(self._db, self._path, begin="BEGIN")
 
     def version(self) -> int:
-        """A number that is another one after any other process has changed the register."""
+        """A number that changes whenever another process has changed the register."""
         return int(self.run("PRAGMA data_version")[0][0])
 
     # ── federations and members ────────────────────────────────────────────────────────────────────
 
     def add_federation(self, name: str) -> None:
-        """Note a federation; one that is there already stays."""
+        """Store a federation; an existing one stays."""
         self.run("INSERT INTO federations (name) VALUES (?) ON CONFLICT DO NOTHING", name)
 
     def federations(self) -> list[str]:
-        """All that this authority signs for, by name."""
+        """All federations of this authority, by name."""
         return [name for (name,) in self.run("SELECT name FROM federations ORDER BY name")]
 
     def enrol(self, identity: Identity, *, renewal: Verifier | None = None) -> None:
-        """Note an identity, or take a revoked one in again; `renewal` replaces what it had, if given."""
+        """Store an identity, or restore a revoked one; `renewal`, if given, replaces its hash."""
         self.run(
             "INSERT INTO identities (name, federation, enrolled_at, renewal) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET revoked_at = NULL, renewal = coalesce(excluded.renewal, renewal)",
@@ -135,7 +135,7 @@ class Register:
         return self._members("WHERE federation = ?", federation)
 
     def revoke(self, identity: Identity) -> None:
-        """Let an identity and every certificate it was given count no more.
+        """Revoke an identity and all its certificates.
 
         Raises:
             ConfigError: it was never enrolled.
@@ -150,10 +150,10 @@ class Register:
         self.revoke_certificates(identity)
 
     def forget(self, identity: Identity, now: float, *, erased: bool) -> bool:
-        """Remove what is kept of a revoked identity; returns whether one of its certificates has not ended.
+        """Remove the data of a revoked identity; return whether one of its certificates has not ended.
 
-        As long as that is so, its name and their serial numbers stay: by these they are refused. Its name
-        stays also as long as its status at the broker is not `erased`, to be found by the next run.
+        As long as that is so, its name and their serial numbers stay, because these are needed to refuse
+        them. Its name also stays until its status at the broker is `erased`, so that the next run finds it.
         """
         self.run("DELETE FROM certificates WHERE identity = ? AND not_after <= ?", identity.name, now)
         self.run("UPDATE certificates SET pem = x'', request = NULL WHERE identity = ?", identity.name)
@@ -165,10 +165,10 @@ class Register:
         return False
 
     def wipe(self) -> None:
-        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction.
+        """Write the whole file anew, so that removed data are not in it any more; not in a transaction.
 
         Raises:
-            StateError: also where somebody reads it: what was removed may still be there.
+            StateError: also if another process reads it; removed data may still be in the file.
         """
         try:
             wipe(self._path, self._db)
@@ -178,7 +178,7 @@ class Register:
     # ── certificates ───────────────────────────────────────────────────────────────────────────────
 
     def add_certificate(self, identity: Identity, issued: Issued, request: bytes | None = None) -> None:
-        """Note a certificate; `request` is the SHA-256 of the request it answers, of which there is one."""
+        """Store a certificate; `request` is the SHA-256 of the request that it answers, and unique."""
         self.run(
             "INSERT INTO certificates (serial, identity, request, not_before, not_after, pem)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -191,14 +191,14 @@ class Register:
         )
 
     def answered(self, request: bytes) -> tuple[Identity, bytes] | None:
-        """Whose request this was and the certificate it was given, in PEM; None if it is new or revoked."""
+        """The identity of a request and its certificate, in PEM; None if the request is new or revoked."""
         rows = self.run(
             "SELECT identity, pem FROM certificates WHERE request = ? AND revoked_at IS NULL", request
         )
         return (self._identity(rows[0][0]), bytes(rows[0][1])) if rows else None
 
     def certificate(self, serial: str) -> Known | None:
-        """One certificate that was given; None if this authority never gave it."""
+        """One certificate; None if this authority never issued it."""
         rows = self.run(
             "SELECT identity, not_after, revoked_at, pem FROM certificates WHERE serial = ?", serial
         )
@@ -211,7 +211,7 @@ class Register:
         )
 
     def count_issued(self, identity: Identity, since: datetime) -> int:
-        """How many certificates an identity was given since then."""
+        """How many certificates an identity got since then."""
         rows = self.run(
             "SELECT count(*) FROM certificates WHERE identity = ? AND not_before >= ?",
             identity.name,
@@ -220,7 +220,7 @@ class Register:
         return int(rows[0][0])
 
     def revoke_certificates(self, identity: Identity) -> None:
-        """Let every certificate an identity was given so far count no more; the identity itself stays."""
+        """Revoke all certificates of an identity; the identity itself stays."""
         self.run(
             "UPDATE certificates SET revoked_at = coalesce(revoked_at, ?), request = NULL WHERE identity = ?",
             time.time(),
@@ -228,7 +228,7 @@ class Register:
         )
 
     def revoked(self) -> list[Revoked]:
-        """The certificates that no longer count, though their time is not over."""
+        """The revoked certificates that have not ended."""
         rows = self.run(
             "SELECT serial, revoked_at FROM certificates WHERE revoked_at IS NOT NULL AND not_after > ?",
             time.time(),
@@ -258,7 +258,7 @@ class Register:
         return identity
 
     def run(self, statement: str, *values: object) -> list[Any]:
-        """Run one statement; for those who keep a table of this database."""
+        """Run one statement; for the modules of this database's tables."""
         try:
             return self._db.execute(statement, values).fetchall()
         except self._db.Error as error:

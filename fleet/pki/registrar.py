@@ -1,6 +1,7 @@
-"""The registrar: a request is looked up, judged, noted durably, made known to the broker, and answered.
+"""The registrar: it looks up a request, decides, stores the result, tells the broker, and answers.
 
-In this order: so a certificate that somebody hears of counts, its use is counted, and its owner may connect.
+Because of this order a certificate is valid, its use is counted, and its owner may connect when the answer
+arrives.
 """
 
 import hmac
@@ -55,7 +56,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Petition:
-    """Somebody asks: the broker vouches for who it is, because of the topic."""
+    """A request; the broker guarantees the requester by the topic."""
 
     federation: str
     petitioner: str
@@ -65,22 +66,22 @@ class Petition:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is answered to whom."""
+    """An answer and its receiver."""
 
     petition: Petition
     answer: Issued
 
 
 class Registrar:
-    """Judges petitions, a turn at a time: all of them in one transaction, and the broker told once.
+    """Handles requests in turns: all requests of a turn in one transaction, with one signal to the broker.
 
     Args:
-        folder: the federation's, of which it reads the authority's key and keeps the register.
-        register: open.
+        folder: the federation's folder, with the authority's key.
+        register: the open register.
 
     Raises:
-        ConfigError: the authority's files are not what they must be.
-        StateError: something cannot be read or written; nobody was answered, and who asks again will be.
+        ConfigError: the authority's files are wrong.
+        StateError: something cannot be read or written; nothing was answered, and devices will ask again.
     """
 
     def __init__(self, folder: FederationFolder, register: Register) -> None:
@@ -91,11 +92,11 @@ class Registrar:
         self._authority = Authority.open(read(folder.ca), read(folder.ca_key))
         self._days = RegistrarSettings.load(folder.registrar_settings).certificates.device_days
         self._published_claims: frozenset[str] | None = None
-        """The claims whose users the broker knows; None: it was not told what the register says."""
+        """The claims whose users the broker knows; None: it has not been told yet."""
         self._published_version = self._seen_version = register.version()
 
     def turn(self, petitions: Iterable[Petition], now: datetime) -> list[Verdict]:
-        """Judge petitions; what is returned may be said."""
+        """Decide requests; the returned answers may be sent."""
         verdicts = []
         with self._register.transaction():
             for petition in petitions:
@@ -106,10 +107,11 @@ class Registrar:
         return verdicts
 
     def tell_broker(self, now: datetime) -> None:
-        """Publish the register if it has changed, or a claim's time is over.
+        """Publish the register if it has changed, or a claim has ended.
 
-        Who changes it publishes it too, so what another process changed is published here only when it is
-        seen for the second time: that one may have been cut short of it, or be in the middle of a farewell.
+        A process that changes the register also publishes it. So a change of another process is published
+        here only when it is seen for the second time: the other one may have been interrupted, or still be at
+        it.
         """
         self._reports.sum_up(now.timestamp())
         claims = frozenset(kept.claim.name for kept in self._claims.open(now.timestamp()))
@@ -121,7 +123,7 @@ class Registrar:
             self._published_claims, self._published_version = claims, version
 
     def _judge(self, petition: Petition, now: datetime) -> Issued | None:
-        """The answer; None to what does not even say what it asks."""
+        """The answer; None for a message that is no valid request."""
         try:
             if may_name_a_device(petition.petitioner):
                 return self._renew(petition, unpack(petition.payload, Renew), now)
@@ -185,7 +187,7 @@ class Registrar:
         return answer
 
     def _tell(self, petition: Petition, decision: Decision, whose: str, done: str, now: datetime) -> None:
-        """Say what was decided; what anybody may cause as often as he likes, once for each petitioner."""
+        """Log the decision; a refusal, which a client can cause at any rate, once for each requester."""
         asks, now_s = _who(petition), now.timestamp()
         match decision:
             case Sign():
@@ -229,7 +231,7 @@ class Registrar:
 
 
 def _read(csr: bytes, name: str) -> tuple[Wanted | None, str | None]:
-    """The request, or what is wrong with it."""
+    """The request, or its error."""
     try:
         wanted = read_request(csr)
     except ConfigError as error:
@@ -240,5 +242,5 @@ def _read(csr: bytes, name: str) -> tuple[Wanted | None, str | None]:
 
 
 def _who(petition: Petition) -> str:
-    """Who causes a line of the log: the broker vouches for it, whatever the request says."""
+    """The requester for the log, as the broker guarantees it, whatever the request says."""
     return f"{petition.petitioner} of {petition.federation}"

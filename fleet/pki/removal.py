@@ -1,4 +1,4 @@
-"""`fedge forget`: remove what a federation's server still holds of a device, and say what stays."""
+"""`fedge forget`: remove what a federation's server still holds of a device, and report what stays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ class Held:
     """Whether the register knows its name."""
     bundle: Path | None
     staged: bool
-    """Whether an enrolment that was cut off has left a bundle of it."""
+    """Whether an interrupted enrolment has left a bundle of it."""
     unwiped: bool
-    """Whether a run before was interrupted, so that the register's file may hold what it removed."""
+    """Whether an earlier run was interrupted, so that the register's file may still hold removed data."""
     quarantined: bool
     newest: RoundId | None
-    """The round whose model is the newest, of which the device may be a part."""
+    """The round of the newest model, in which the device may have a part."""
 
     @property
     def is_nothing(self) -> bool:
@@ -51,7 +51,7 @@ class Held:
         return self.ledger.is_nothing and not any(others)
 
     def removable(self) -> Iterator[str]:
-        """What `forget` removes, a sentence each."""
+        """What `forget` removes, one sentence each."""
         of = self.ledger
         if of.rounds:
             yield (
@@ -79,7 +79,7 @@ class Held:
             yield "its place in the quarantine"
 
     def lasting(self) -> Iterator[str]:
-        """What stays, a sentence each."""
+        """What stays, one sentence each."""
         if self.newest is not None:
             yield (
                 f"its part in models: that of round {self.newest} and others that are kept or exported, and "
@@ -101,7 +101,7 @@ def _rounds(rounds: Sequence[RoundId]) -> str:
 
 
 def held(folder: FederationFolder, device: str) -> Held:
-    """Look what the server holds of a device; nothing is changed.
+    """Find what the server holds of a device; nothing is changed.
 
     Raises:
         ConfigError: this is no federation's folder.
@@ -137,13 +137,13 @@ class Left:
     """What could not be removed this time."""
 
     certificates: bool
-    """Its name and the numbers of its certificates stay, so that these are refused until they end."""
+    """Whether its name and the numbers of its certificates stay, so that these are refused until they end."""
     status: str | None
-    """The topic of its status, if that may still lie at the broker: none answered here."""
+    """The topic of its status, if that may still be at the broker because none answered here."""
 
 
 def forget(folder: FederationFolder, device: str) -> Left:
-    """Remove what the server holds of a device, which belongs no longer; doing it again does no harm.
+    """Remove what the server holds of a device and exclude it; a second call does no harm.
 
     Raises:
         Conflict: an aggregator is at work: nothing was changed.
@@ -162,7 +162,8 @@ def forget(folder: FederationFolder, device: str) -> Left:
 
 
 def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool, bool]:
-    """Revoke and remove it; returns whether its certificates are to be refused, and its status is erased."""
+    """Revoke and remove it; return whether its certificates must still be refused, and its status is
+    erased."""
     registrar = RegistrarSettings.load(folder.registrar_settings)
     authority = Authority.open(read(folder.ca), read(folder.ca_key))
     with Register(folder.register) as register:
@@ -185,7 +186,7 @@ def _forget_identity(folder: FederationFolder, identity: Identity) -> tuple[bool
 
 
 def _wipe(folder: FederationFolder, register: Register) -> None:
-    """Write the register's file anew if something was removed from it since that was done last."""
+    """Write the register's file anew if something was removed since this was last done."""
     if exists(folder.unwiped):
         register.wipe()
         remove(folder.unwiped)

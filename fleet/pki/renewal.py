@@ -1,4 +1,4 @@
-"""`fedge renew`: the server's own certificates, before they end. Devices renew theirs by themselves.
+"""`fedge renew`: renew the server's own certificates before they end. Devices renew theirs themselves.
 
 A timer runs it every day on an installed server (fedge-renew-server@.timer).
 """
@@ -32,10 +32,10 @@ class Renewal:
 def renew(
     folder: FederationFolder, *, force: bool = False, more_hosts: Sequence[str] = ()
 ) -> tuple[list[Renewal], Signalled | None]:
-    """Give the server's identities new keys and certificates, where two thirds of the time are over.
+    """Give the server's identities new keys and certificates if two thirds of the lifetime are over.
 
-    Each file is replaced as a whole and keeps its owner. The certificate before counts until its own end, so
-    nobody is cut off; the broker is signalled, the others read theirs when they connect next.
+    Each file is replaced as a whole and keeps its owner. The earlier certificate stays valid until its own
+    end, so no connection is lost. The broker is signalled; the others read theirs when they connect next.
 
     Args:
         folder: the federation's.
@@ -43,7 +43,7 @@ def renew(
         more_hosts: further names and addresses of the broker; they make its certificate due.
 
     Returns:
-        Each certificate, and what became of the signal to the broker; None: there was nothing to tell it.
+        Each certificate, and the result of the signal to the broker; None: there was nothing to signal.
 
     Raises:
         ConfigError: this is no federation's folder, or a host is neither a name nor an address.
@@ -78,7 +78,7 @@ def renew(
 
 
 def ignored(folder: FederationFolder, wanted: Sequence[str]) -> list[str]:
-    """Those of the hosts given to `fedge init` that the broker's certificate, if older, is not for.
+    """Those hosts given to `fedge init` for which the broker's older certificate is not valid.
 
     Raises:
         ConfigError: a host is neither a name nor an address.
@@ -88,7 +88,8 @@ def ignored(folder: FederationFolder, wanted: Sequence[str]) -> list[str]:
 
 
 def _is_untold(folder: FederationFolder) -> bool:
-    """Whether a run was cut short before it told the broker: the lists are written after the certificate."""
+    """Whether a run was interrupted before it told the broker: the lists are written after the
+    certificate."""
     try:
         return folder.broker_identity.stat().st_mtime_ns > folder.crl.stat().st_mtime_ns
     except FileNotFoundError:
@@ -96,7 +97,8 @@ def _is_untold(folder: FederationFolder) -> bool:
 
 
 def _of_the_server(folder: FederationFolder, federation: str) -> Iterator[tuple[Identity, Path]]:
-    """Who has a certificate here; broker and registrar may be those of a federation that shares theirs."""
+    """The identities with a certificate here; broker and registrar may belong to a federation that shares
+    them."""
     paths = (
         folder.broker_identity,
         folder.aggregator_identity,
@@ -114,7 +116,7 @@ def _of_the_server(folder: FederationFolder, federation: str) -> Iterator[tuple[
 
 
 def _certificate(path: Path) -> bytes:
-    """The certificate of a file that holds the key before it."""
+    """The certificate in a file with key and certificate."""
     content = read(path)
     at = content.find(b"-----BEGIN CERTIFICATE-----")
     if at < 0:
@@ -123,7 +125,7 @@ def _certificate(path: Path) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Replace a file; owner and mode are right with the rename, so that the program it is for can read it."""
+    """Replace a file; owner and mode are set before the rename, so that its program can read it."""
     before = describe_file(path)
     owner = before.st_uid, before.st_gid
     atomic_write(path, data, mode=before.st_mode & 0o777, exact=True, owner=owner)

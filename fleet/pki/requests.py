@@ -1,4 +1,4 @@
-"""Certificate requests: who asks for a certificate, and for which key."""
+"""Certificate requests: the name and the key of the requester."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ MAX_REQUEST = 16_384
 
 @dataclass(frozen=True)
 class Request:
-    """A certificate request whose signature is good: whoever sent it has the key."""
+    """A certificate request with a valid signature, so that its sender has the key."""
 
     common_name: str
     key: ec.EllipticCurvePublicKey
     der: bytes
-    """The request itself: the same is signed once."""
+    """The request itself; the same request is signed once."""
 
     @property
     def key_pem(self) -> bytes:
@@ -31,7 +31,7 @@ class Request:
 
 
 def read_request(data: bytes) -> Request:
-    """Read a certificate request (CSR, RFC 2986; PEM or DER), of which only name and key are looked at.
+    """Read a certificate request (CSR, RFC 2986; PEM or DER); only its name and key are used.
 
     Raises:
         ConfigError: it is too long, cannot be read, was not signed with its own key, or the key is no P-256.

@@ -1,4 +1,4 @@
-"""`fedge registrar`: its inbox and its loop. The only place of it that waits."""
+"""`fedge registrar`: its inbox and its loop, the only place that waits."""
 
 import logging
 import os
@@ -31,9 +31,9 @@ from fleet.pki.settings import RegistrarSettings
 log = logging.getLogger("fedge.registrar")
 
 TICK_S = 15.0
-"""How often the loop looks whether a claim has ended, a federation was added or a change was left untold."""
+"""How often the loop checks for ended claims, new federations and unpublished changes."""
 LARGEST_TURN = 64
-"""Petitions judged in one transaction at most."""
+"""The largest number of requests in one transaction."""
 ANSWER_EXPIRY_S = 300
 
 
@@ -46,7 +46,7 @@ class Loop:
 
     Raises:
         Conflict: another registrar works with this folder.
-        ConfigError: the folder's files are not what they must be.
+        ConfigError: the folder's files are wrong.
         StateError: the folder cannot be used.
     """
 
@@ -97,7 +97,7 @@ class Loop:
             log.info("stopped")
 
     def _next(self) -> list[LinkEvent] | None:
-        """What there is to do, waiting for it; nothing: time has passed; None: asked to stop."""
+        """Wait for something to do; empty: the time has passed; None: asked to stop."""
         events: list[LinkEvent] = []
         try:
             event = self._inbox.get(timeout=TICK_S)
@@ -146,7 +146,7 @@ class Loop:
             self._registrar.tell_broker(utc_now())
 
     def _subscribe(self) -> None:
-        """To what every federation's devices ask: also of one that was added since."""
+        """Subscribe to the requests of every federation, also of one that was added since."""
         if not self._link.up:
             return
         wanted = {Topics(federation).all_provision_requests for federation in self._register.federations()}

@@ -8,7 +8,7 @@ from fedge.service.settings import FileSettings, Section, is_host
 
 
 def check_host(host: str) -> str:
-    """The host as it is.
+    """Check a host and return it.
 
     Raises:
         ValueError: it is neither a name nor an address.
@@ -21,14 +21,14 @@ def check_host(host: str) -> str:
 
 
 class BrokerAddress(Section):
-    """`[broker]`: what devices are told."""
+    """`[broker]`: how devices reach the broker."""
 
     host: Annotated[str, AfterValidator(check_host)]
     """The broker's host name or address, as devices reach it."""
     port: int = Field(default=8883, ge=1, le=65535)
-    """The listener for those who have a certificate."""
+    """The listener for clients with a certificate."""
     provisioning_port: int = Field(default=8884, ge=1, le=65535)
-    """The listener for those who ask for one."""
+    """The listener for clients that ask for one."""
 
     @field_validator("provisioning_port")
     @classmethod
@@ -39,12 +39,13 @@ class BrokerAddress(Section):
 
 
 class CertificateSection(Section):
-    """`[certificates]`: for how many days a new certificate is good."""
+    """`[certificates]`: the lifetime of new certificates, in days."""
 
     server_days: int = Field(default=730, ge=1, le=3650)
     """The broker's, the aggregator's and the registrar's own."""
     device_days: float = Field(default=365, gt=0, le=3650)
-    """A device's: the longer, the longer a device may be switched off and still come back by itself."""
+    """A device's. With a longer lifetime a device can be switched off longer and still come back by
+    itself."""
 
 
 class RegistrarSettings(FileSettings):

@@ -1,4 +1,4 @@
-"""The federation's signing key: made once, beside its public half, and changed so that devices can follow."""
+"""The federation's signing key: how it is made with its public half, and replaced so that devices follow."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from fleet.pki.folder import SECRET
 
 
 def make_signing_key(path: Path) -> bytes:
-    """Make an Ed25519 key at `path`, readable by its owner alone; one that is there already stays.
+    """Make an Ed25519 key at `path`, readable by its owner alone; an existing one stays.
 
     Returns:
         The public key in PEM, for `signing.pub` and the devices' bundles.
 
     Raises:
-        ConfigError: what stands at `path` is no such key, or `cryptography` is not installed.
+        ConfigError: the file at `path` is no such key, or `cryptography` is not installed.
         StateError: it cannot be written.
     """
     ed25519.require("a signing key", "secure")
@@ -36,14 +36,14 @@ class Rotation(NamedTuple):
 
 
 def rotate_signing_key(path: Path, public: Path, federation: str) -> Rotation:
-    """Put a new key into the place of the one at `path`, which signs it as its successor and is gone then.
+    """Replace the key at `path` by a new one; the old key signs it as its successor and is deleted.
 
-    One rename replaces the key and what led to it; `public`, for devices that are enrolled from now on,
-    follows. In between, a device that is enrolled with the older one goes on from there.
+    One rename replaces the key with its successions; then `public`, for devices that are enrolled from now
+    on, is replaced. A device that is enrolled in between gets the old key and follows from there.
 
     Raises:
         ConfigError: there is no signing key of this federation at `path`.
-        StateError: it cannot be written; the key before stays in its place.
+        StateError: it cannot be written; the old key stays.
     """
     topics = Topics(federation)
     signer = read_signer(path, topics)

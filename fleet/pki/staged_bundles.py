@@ -1,8 +1,8 @@
-"""New bundles lie aside until their certificates are in the register; then they move to their places.
+"""Stage new bundles until their certificates are in the register; then move them to their places.
 
-So a run that is killed leaves no bundle in `devices/` that the register does not know, and none is lost that
-it knows: the next run moves what counts and removes the rest. The broker is told last, so no device may
-connect whose bundle is not in its place.
+So a killed run leaves no bundle in `devices/` that the register does not know, and loses none that it knows:
+the next run moves the valid bundles and removes the rest. The broker is told last, so no device may connect
+before its bundle is in its place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,9 @@ _PREFIX = ".enrolling-"
 
 @contextmanager
 def staged(folder: FederationFolder, register: Register, made: Sequence[Made]) -> Iterator[None]:
-    """Write the bundles of devices aside; those that the register has in the end move to their places.
+    """Stage the bundles of devices; after the block, those that the register has move to their places.
 
-    However it ends: Ctrl-C may come just after the transaction.
+    This happens however the block ends: Ctrl-C may come just after the transaction.
 
     Raises:
         StateError: something cannot be read or written.
@@ -40,7 +40,7 @@ def staged(folder: FederationFolder, register: Register, made: Sequence[Made]) -
 
 
 def finish(folder: FederationFolder, register: Register) -> None:
-    """Do what runs that were cut off left to do: bundles that count to their places, the others away.
+    """Finish interrupted runs: move valid bundles to their places, and remove the others.
 
     Raises:
         StateError: something cannot be read or written.
@@ -51,7 +51,7 @@ def finish(folder: FederationFolder, register: Register) -> None:
 
 
 def is_staged(folder: FederationFolder, device: str) -> bool:
-    """Whether a run that was cut off has left a bundle of a device.
+    """Whether an interrupted run has left a bundle of a device.
 
     Raises:
         StateError: something cannot be read.
@@ -63,7 +63,7 @@ def is_staged(folder: FederationFolder, device: str) -> bool:
 
 
 def _counts(data: bytes, register: Register) -> bool:
-    """Whether the register has a bundle's certificate, and it was not revoked since."""
+    """Whether the register has a bundle's certificate, and it is not revoked."""
     try:
         files = bundle.unpack(data)
         pem = files.get(bundle.IDENTITY, b"") + files.get(bundle.CERTIFICATE, b"")

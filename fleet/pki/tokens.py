@@ -1,4 +1,4 @@
-"""`fedge enroll --token`: a claim for devices that enrol themselves, and its end."""
+"""`fedge enroll --token`: make and withdraw claims for devices that enrol themselves."""
 
 import re
 import secrets
@@ -17,7 +17,7 @@ from fleet.pki.settings import RegistrarSettings
 
 MOST_USES = 10_000
 LONGEST = timedelta(days=30)
-"""A token that lies about for longer is more likely found by somebody else than used."""
+"""The longest lifetime: an older token is more likely found by somebody else than used."""
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -35,7 +35,7 @@ def promise(folder: FederationFolder, uses: int, valid: timedelta) -> Promised:
     """Make a claim; its secret is in the token and nowhere else.
 
     Raises:
-        ConfigError: too many uses, too long a time, or the folder's settings are not what they must be.
+        ConfigError: too many uses, too long a lifetime, or the folder's settings are wrong.
         StateError: something cannot be read or written.
     """
     if not 1 <= uses <= MOST_USES:
@@ -63,7 +63,7 @@ def promise(folder: FederationFolder, uses: int, valid: timedelta) -> Promised:
 
 
 def withdraw(folder: FederationFolder, claim: str) -> tuple[list[str], Signalled]:
-    """Let a claim count no more, at once; devices that it enrolled stay.
+    """Withdraw a claim at once; devices that it enrolled stay.
 
     Returns:
         The names of the identities that it enrolled, for whoever wants to revoke them too.

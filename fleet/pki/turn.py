@@ -1,9 +1,9 @@
-"""One process at a time tells the broker, and whoever waited need not say again what was said meanwhile.
+"""Turns of publishing: one process at a time tells the broker, and does so for all that wait.
 
-A publication reads the register when its turn has begun. So it holds every change that was durable before,
-and a process whose change is older than the beginning of a finished turn is served by it: of many that come
-at once, one or two publish. What is older is told by the machine's monotonic clock, which all its processes
-share, and which begins anew with each boot; where that cannot be told, everybody publishes.
+A publication reads the register after its turn has begun. So it includes every change that was durable
+before. A process whose change is older than the beginning of a finished turn need not publish: of many
+processes at once, one or two publish. The machine's monotonic clock orders these moments. All processes share
+it, and it begins anew with each boot. If moments cannot be compared, every process publishes.
 """
 
 import json
@@ -21,17 +21,17 @@ from fedge.storage.locks import waiting_lock
 from fleet.pki.broker_signal import Signalled
 
 PATIENCE_S = 60.0
-"""How long a turn is waited for. One lasts two signals to the broker, which rests within a second or so; that
-of a farewell some seconds more."""
+"""How long to wait for a turn. A turn lasts two signals to the broker, which is idle within about a second;
+excluding a device takes some seconds more."""
 _LONGEST_RECORD = 1_000
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When something was, for comparing between processes of this machine."""
+    """A moment that processes of this machine can compare."""
 
     clock: str
-    """Whose count it is: of this boot; another one's says nothing."""
+    """The boot that the clock belongs to; moments of other boots cannot be compared."""
     ns: int
 
     @classmethod
@@ -40,20 +40,20 @@ class Moment:
         return cls(_clock(), time.monotonic_ns())
 
     def is_before(self, other: "Moment") -> bool:
-        """Whether it certainly was before another one."""
+        """Whether it was certainly before another one."""
         return self.clock == other.clock and self.ns < other.ns
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn that this process has; the locked file holds when the last whole one began, and how it ended."""
+    """A turn of this process; the locked file holds when the last complete turn began, and its result."""
 
     descriptor: int
 
     def serves(self, changed: Moment) -> Signalled | None:
-        """What became of the last publication, if it began after a change; None: it has to be published.
+        """The result of the last publication, if it began after a change; None: publish now.
 
-        A broker that the other process was not allowed to signal is not served.
+        It does not count if the other process was not allowed to signal the broker.
         """
         with suppress(ValueError, KeyError, TypeError):
             said = json.loads(os.pread(self.descriptor, _LONGEST_RECORD, 0))
@@ -64,7 +64,8 @@ class Turn:
         return None
 
     def note(self, began: Moment, signalled: Signalled) -> None:
-        """Tell those who wait that all was published that was durable when this began."""
+        """Record for waiting processes that everything was published that was durable when this turn
+        began."""
         said = {"clock": began.clock, "began_ns": began.ns, "signalled": signalled.name}
         os.ftruncate(self.descriptor, 0)
         with suppress(OSError):  # on a full disk everybody publishes
@@ -77,10 +78,10 @@ def turn(path: Path, patience_s: float = PATIENCE_S) -> Iterator[Turn]:
 
     Args:
         path: the file that is locked meanwhile.
-        patience_s: how long it is waited for.
+        patience_s: how long to wait.
 
     Raises:
-        Conflict: another process has it all that time.
+        Conflict: another process had the turn all that time.
         StateError: the file cannot be opened or locked.
     """
     with ExitStack() as held:

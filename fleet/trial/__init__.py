@@ -1,1 +1,1 @@
-"""`fedge try`: does it pay to let these devices learn together, and if not, why?"""
+"""`fedge try`: find out whether it pays to let these devices learn together, and if not, why."""

@@ -1,4 +1,4 @@
-"""Which devices take part in a trial: one whose data cannot be used is left out and named."""
+"""Choose the devices of a trial: a device whose data cannot be used is left out and named."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,25 +16,25 @@ from fleet.trial.proposal import Proposal, Wish
 from fleet.trial.table import Table
 
 SHOWN = 10
-"""Devices of which it is said why they cannot take part where too few can."""
+"""For how many devices the message gives reasons, if too few can take part."""
 
 
 def readable(
     found: Sequence[DeviceFiles], homes: Path, options: Options
 ) -> tuple[list[Participant], dict[str, str]]:
-    """The devices whose files can be read and have the columns that were named, and of the others why not.
+    """The devices whose files can be read and have the named columns, and the reasons of the others.
 
-    Where no device has a column that was named, none is left out for that: it was misspelt, as whoever
-    proposes finds.
+    If no device has a named column, none is left out for that: the name was misspelt, which the proposal
+    reports.
 
     Args:
         found: all devices.
-        homes: the folder of the devices' own folders, which are made.
-        options: what the caller chose.
+        homes: the parent of the devices' own folders, which are created.
+        options: the caller's options.
 
     Raises:
-        UsageError: a key of `[data]` cannot be.
-        DataError: less than two are left.
+        UsageError: a key of `[data]` is invalid.
+        DataError: fewer than two are left.
     """
     able, excluded = [], {}
     for one in found:
@@ -54,10 +54,10 @@ def readable(
 def admit(
     devices: Sequence[Participant], proposal: Proposal, options: Options, before: Mapping[str, str]
 ) -> tuple[list[Participant], dict[str, str]]:
-    """The devices whose data serve the task, and of the others why not, beside those left out `before`.
+    """The devices whose data fit the task, and the reasons of the others, besides those left out `before`.
 
     Raises:
-        DataError: less than two are left, or none of them holds a row out.
+        DataError: fewer than two are left, or none of them holds a row out.
     """
     task, able, excluded, held = task_of(proposal), [], dict(before), 0
     for device in devices:
@@ -90,7 +90,7 @@ def _check_enough(able: int, excluded: Mapping[str, str], options: Options) -> N
 
 
 def _lacking(tables: Sequence[Table], wish: Wish) -> dict[str, str]:
-    """Devices that lack a column that was named, or all that most of the devices have, with the reason."""
+    """Devices without a named column, or without all columns that most devices have, with the reason."""
     roles = (("label", wish.label), ("target", wish.target), ("series", wish.series))
     named = [(role, name) for role, name in roles if name is not None]
     found: dict[str, str] = {}

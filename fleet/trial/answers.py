@@ -1,4 +1,4 @@
-"""What is to be learnt from data: the classes of a column, or a column of numbers."""
+"""The answers to learn: the classes of a column, or a column of numbers."""
 
 import re
 from typing import Any
@@ -19,14 +19,14 @@ def classes_of(samples: Samples, label: str | None) -> tuple[tuple[str, ...], ND
     """The class names, numbers in their order and other names by the alphabet, and each row's class.
 
     Args:
-        samples: n rows; the answers stand in `y`.
-        label: the column that they are from; None: they are an archive's.
+        samples: n rows with answers in `y`.
+        label: the column of the answers; None: they come from an archive.
 
     Returns:
-        The names, and of shape (n,) an index of them; -1: the row has no class.
+        The names, and an index of them of shape (n,); -1: the row has no class.
 
     Raises:
-        DataError: there are no classes, or less than two.
+        DataError: there are fewer than two classes.
     """
     called = f"column {label!r}" if label is not None else samples.answer
     y = samples.y
@@ -63,10 +63,10 @@ def _order(name: str) -> tuple[int, int, str]:
 
 
 def target_of(samples: Samples, columns: tuple[str, ...], name: str) -> str:
-    """The target's name, after a look at whether it can be one.
+    """The target's name, after a check of its column.
 
     Raises:
-        DataError: there is no such column, it holds something else than numbers, or all are the same.
+        DataError: there is no such column, it holds other values than numbers, or all are the same.
     """
     j = columns.index(name) if name in columns else None
     if j is None:  # an archive's `y`, which has no name of its own: it is called as the user says

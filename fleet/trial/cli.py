@@ -27,16 +27,18 @@ def try_(
         str | None, typer.Option(metavar="COLUMN", help="Instead of --label: a column of numbers to predict.")
     ] = None,
     devices_from: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Split by this column: which device a row is of.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Split by this column, which names the device of each row."),
     ] = None,
     series: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Which recording a row is of; each is cut by itself.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column of recordings; each is divided by itself."),
     ] = None,
     features: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Learn from these columns; default: proposed.")
     ] = None,
     holdout: Annotated[
-        float, typer.Option(help="The part of the rows that is kept for measuring.", min=0.05, max=0.8)
+        float, typer.Option(help="The share of the rows that is kept for measuring.", min=0.05, max=0.8)
     ] = 0.2,
     by: Annotated[
         str | None,
@@ -57,10 +59,10 @@ def try_(
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training; default: 60.", min=1)] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="End after about so long, with what is there.", min=5)
+        float | None, typer.Option(help="End after about this many seconds, with the results so far.", min=5)
     ] = None,
     leave_one_out: Annotated[
-        bool, typer.Option("--leave-one-out", help="Also: how good is the model for a device it never saw?")
+        bool, typer.Option("--leave-one-out", help="Also measure the model on devices that it never saw.")
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model, bit for bit.", min=0)] = 1,
     out: Annotated[Path, typer.Option(help="The folder for everything that is made.")] = Path("out/try"),
@@ -69,7 +71,7 @@ def try_(
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Does it pay to let your devices learn together? Tries it on this machine, with your own files.
+    """Try on this machine, with your own files, whether it pays to let your devices learn together.
 
     \b
       fedge try data/ --label activity           a CSV or a folder for each device
@@ -78,11 +80,11 @@ def try_(
 
     It proposes features, classes and a network; runs a broker, the aggregator and the devices as they run
     in the field; and compares the shared model with what each device learns alone, and with all data in
-    one place. At the end stand a verdict with its reasons, report.html, model.onnx, and federation.toml
+    one place. The result is a verdict with its reasons, report.html, model.onnx, and federation.toml
     and agent.toml to take into use. Nothing leaves this machine, and your files are only read.
 
     \b
-    exit codes: 0 done, whatever the verdict; 64 the call cannot be meant;
+    exit codes: 0 done, whatever the verdict; 64 the options make no sense;
                 65 the files cannot be used; 78 --out or --broker cannot be
                 used; 130 Ctrl-C
     """

@@ -1,4 +1,4 @@
-"""What could be learnt from rows: features, classes or a target, and a network, proposed from the columns."""
+"""Propose a model for rows, from their columns: features, classes or a target, and a network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class NothingToLearnFrom(DataError):  # noqa: N818 (a finding about the data)
 
 @dataclass(frozen=True)
 class Proposal:
-    """What `[model]` of `federation.toml` could say."""
+    """A proposal for `[model]` of `federation.toml`."""
 
     features: tuple[str, ...]
     """The input columns, in the file's order."""
@@ -38,9 +38,9 @@ class Proposal:
     layers: tuple[Dense | ReLU, ...]
     """The hidden layers."""
     incomplete: int = 0
-    """Rows that lack a feature or their answer: what becomes of them, `[data] missing` says."""
+    """The number of rows without a feature or answer; `[data] missing` says what to do with them."""
     doubts: tuple[str, ...] = ()
-    """What in the file may be otherwise than it was taken."""
+    """Doubts about how the file was understood."""
 
 
 def propose(
@@ -50,15 +50,15 @@ def propose(
     apart: Mapping[str, str] = _NOTHING,
     wanted: Sequence[str] | None = None,
 ) -> Proposal:
-    """Propose what could be learnt from `samples`.
+    """Propose a model for `samples`.
 
     Args:
-        samples: as a source reads them; a CSV's source is given the label, so that the answers stand in `y`.
+        samples: as a source reads them; a CSV's source has the label, so that the answers are in `y`.
         label: the column of class names; None, and no `regression` either: the classes are in `y`.
         regression: the column to predict as a number, instead of classes.
-        apart: columns that are no features for another reason, by name with what to say of them: they name
-            the device, or the recording.
-        wanted: the features, where somebody has chosen them.
+        apart: other columns that are no features, by name with the reason: they name the device, or the
+            recording.
+        wanted: the features, if the caller has chosen them.
 
     Raises:
         DataError: there is no such column, or it holds no classes or no numbers.
@@ -107,6 +107,6 @@ def _incomplete(samples: Samples, used: list[int], classes: NDArray[np.int64] | 
 
 
 def _layers(features: int, outputs: int) -> tuple[Dense | ReLU, ...]:
-    """One hidden layer, twice as wide as what goes in and out, to the next power of two."""
+    """One hidden layer, twice as wide as inputs and outputs together, up to the next power of two."""
     units = 2 ** ceil(log2(2 * (features + outputs)))
     return Dense(units=min(max(units, UNITS[0]), UNITS[1])), ReLU()

@@ -1,8 +1,8 @@
-"""Which columns can be learnt from: numbers that say something of other rows too, and not the answer itself.
+"""Choose the columns to learn from: numbers that help with other rows, and are not the answer itself.
 
-Left out is what would not help other rows, or would give the answer away: text, what never changes, times and
-counters (a model that saw them knows when a row was measured, and no row to come lies there), ids, and the
-class once more under another name.
+These columns are left out, because they do not help with other rows or reveal the answer: text, constant
+columns, times and counters (they say when a row was measured, and future rows are at other times), ids, and
+copies of the class under another name.
 """
 
 import re
@@ -18,9 +18,9 @@ from fedge.data.disclosure import listing
 from fedge.errors import DataError
 
 MOST_MISSING = 0.5
-"""A column that is empty in a larger part of the rows is left out."""
+"""A column that is empty in a larger share of the rows is left out."""
 FEWEST_STEPS = 20
-"""From so many steps on, a column that only rises is a time or a counter."""
+"""From this many steps on, a column that only rises is a time or a counter."""
 TIMES = frozenset(
     {
         "clock",
@@ -38,19 +38,19 @@ TIMES = frozenset(
     }
 )
 IDS = frozenset({"guid", "id", "idx", "index", "row", "row_number", "rownum", "unnamed: 0", "uuid"})
-"""Names, in any case and without a unit, that only say which row it is, unless the values contradict."""
+"""Names, in any case and without a unit, of columns that identify a row, unless the values contradict."""
 _EPOCHS = ((1e9, 4e9), (1e12, 4e12), (1e15, 4e15), (1e18, 4e18))
 """Unix time from 2001 to 2096 in seconds, ms, µs and ns."""
 
 
 def unfit(samples: Samples, j: int, name: str, classes: NDArray[np.int64] | None) -> str | None:
-    """Why column j, which is called `name`, is no feature; None: it can be one.
+    """The reason why column j, named `name`, is no feature; None: it can be one.
 
     Args:
         samples: n rows.
         j: the column's number.
         name: the column's name.
-        classes: of shape (n,), each row's class as an index, -1 where it has none; None: of a regression.
+        classes: of shape (n,), each row's class as an index, -1 where it has none; None: a regression.
     """
     if (fault := samples.faults.get(j)) is not None:
         return f"is no column of numbers ({fault.place}: {fault.what})"
@@ -79,7 +79,7 @@ def unfit(samples: Samples, j: int, name: str, classes: NDArray[np.int64] | None
 def _steps(
     values: NDArray[np.float64], present: NDArray[np.bool_], series: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """By how much the values rise from row to row within each recording."""
+    """The differences of values from row to row within each recording."""
     rows = np.flatnonzero(present)
     order = rows[np.argsort(series[rows], kind="stable")]
     within = np.diff(series[order]) == 0
@@ -95,12 +95,12 @@ def _only_rises(steps: NDArray[np.float64], values: NDArray[np.float64]) -> bool
 
 
 def is_epoch(values: NDArray[Any]) -> bool:
-    """Whether all values, one at least, are Unix times of these decades."""
+    """Whether all values, at least one, are Unix times of these decades."""
     return any(first <= values.min() and values.max() <= last for first, last in _EPOCHS)
 
 
 def _is_answer(values: NDArray[np.float64], classes: NDArray[np.int64], whole: bool) -> bool:
-    """Whether each class has one value, and no other class has it: of two classes a whole number."""
+    """Whether each class has one value of its own; with two classes only whole numbers count."""
     known = np.isfinite(values) & (classes >= 0)
     pairs = np.unique(np.stack([values[known], classes[known].astype(np.float64)]), axis=1)
     k = len(np.unique(pairs[1]))
@@ -110,16 +110,16 @@ def _is_answer(values: NDArray[np.float64], classes: NDArray[np.int64], whole: b
 def choose(
     wanted: Sequence[str], features: Sequence[str], left_out: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Take the features that somebody asked for: the others, with what was left out, were not asked for."""
+    """Use the features that the caller asked for; all others are left out as not asked for."""
     others = dict.fromkeys(features, "was not asked for")
     return tuple(wanted), {n: why for n, why in (dict(left_out) | others).items() if n not in wanted}
 
 
 def require(origin: str, columns: Sequence[str], role: str, name: str) -> None:
-    """Let a column be there.
+    """Make sure that a column exists.
 
     Raises:
-        DataError: it is not; says which are, and which may be meant.
+        DataError: it does not; the text lists those that do, and which may be meant.
     """
     if name not in columns:
         raise DataError(

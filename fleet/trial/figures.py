@@ -17,7 +17,8 @@ from fleet.trial.result import DeviceResult
 
 
 def of_fleet(compared: Compared, alone_mean: float) -> verdict.Figures:
-    """What the models reach; `alone_mean` is the mean of the devices' own on the held-out parts of all."""
+    """The figures of the models; `alone_mean` is the mean of the devices' own on the held-out parts of
+    all."""
     figure, fleet = compared.figure, compared.fleet
     together, central = compared.together, compared.central.outputs
     own = [value for value in compared.by_device(together).values() if value == value]
@@ -38,12 +39,12 @@ def of_fleet(compared: Compared, alone_mean: float) -> verdict.Figures:
 def by_device(
     compared: Compared, origins: Mapping[str, str], without: Mapping[str, float]
 ) -> tuple[DeviceResult, ...]:
-    """What the models reach on each device's own part.
+    """The figures of the models on each device's own part.
 
     Args:
         compared: the models' answers.
-        origins: by device, where its data come from.
-        without: by device, what `without_each` has found.
+        origins: by device, the source of its data.
+        without: by device, the result of `without_each`.
     """
     together, central = (compared.by_device(o) for o in (compared.together, compared.central.outputs))
     alone = {one.device: one for one in compared.alone}

@@ -1,4 +1,4 @@
-"""Which devices there are in a folder of somebody's files, and what belongs to each.
+"""Find the devices in a folder of files, and the files of each.
 
 data/phone-1.csv, data/phone-2.csv          one CSV a device
 data/phone-1/*.csv, data/phone-2/*.csv      a folder a device
@@ -24,43 +24,43 @@ from fleet.trial.usage import UsageError
 SUFFIX = ".csv"
 SEPARATORS = ",;\t|"
 FEWEST = 2
-"""Devices of a fleet at least."""
+"""The fewest devices of a fleet."""
 LETTERS = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "å": "a", "ł": "l", "đ": "d"}
 )
-"""Letters that are more than one with an accent."""
+"""Letters that are not a letter with an accent."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a folder."""
+    """The content of a folder."""
 
     devices: tuple["DeviceFiles", ...]
     """By name."""
     unread: tuple[str, ...] = ()
-    """What to say of files and folders that are nobody's data."""
+    """Warnings about files and folders that belong to no device."""
 
 
 @dataclass(frozen=True)
 class DeviceFiles:
-    """What one device has recorded."""
+    """The recordings of one device."""
 
     device: str
-    """Its id in the federation, made of its file's, folder's or column value's name."""
+    """Its id in the federation, made from the name of its file or folder, or the value of a column."""
     origin: str
-    """Where it comes from, for people."""
+    """The origin of its data, for people."""
     path: str
     """The file or folder as `[data] path` names it, relative to the device's own folder."""
     files: tuple[Path, ...] = ()
-    """To be copied; none: the device's folder holds no CSV."""
+    """The files to copy; none: the device's folder has no CSV."""
     text: str | None = None
     """The rows of a file that was split, with its header line; instead of `files`."""
 
     def put(self, home: Path) -> None:
-        """Copy the data into the device's own folder, which is made.
+        """Copy the data into the device's own folder, which is created.
 
         Raises:
-            DataError: a file cannot be read, or the folder not be written.
+            DataError: a file cannot be read, or the folder cannot be written.
         """
         try:
             home.mkdir(parents=True)
@@ -77,17 +77,17 @@ class DeviceFiles:
 
 
 def discover(place: Path, devices_from: str | None = None) -> Found:
-    """Find the devices, at least two, and what is no device's.
+    """Find the devices, at least two, and the files that belong to none.
 
-    A folder without a CSV among folders with some is a device too, whose data cannot be used.
+    A folder without a CSV among folders with CSVs is a device too; its data cannot be used.
 
     Args:
         place: a folder, or with `devices_from` also one file.
         devices_from: the column that names the device of each row.
 
     Raises:
-        UsageError: there is no such place, or it is one device's only.
-        DataError: there is nothing to read, or not the column.
+        UsageError: the place does not exist, or holds only one device.
+        DataError: there is nothing to read, or the column is missing.
     """
     if not place.exists():
         raise UsageError(f"{place}: there is no such file or folder; check the path")
@@ -242,7 +242,7 @@ def _text(file: Path) -> str:
 
 
 def _header(file: Path, text: str, column: str) -> tuple[list[str], str]:
-    """The names of the first line, and the separator: the one that makes `column` one of them."""
+    """The names in the first line, and the separator by which `column` is one of them."""
     first = text.split("\n", 1)[0].rstrip("\r")
     readings = [
         ([name.strip() for name in next(csv.reader([first], delimiter=s), [])], s) for s in SEPARATORS
@@ -288,5 +288,5 @@ def _ascii(name: str) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """So that 10 comes after 9."""
+    """The sort key by which 10 comes after 9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]

@@ -1,4 +1,4 @@
-"""A cause why a fleet may learn badly, as it was measured."""
+"""Measured causes for which a fleet may learn badly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class Finding:
 
     cause: Cause
     text: str
-    """What was found and where, with its figure."""
+    """The finding and its place, with the figure."""
     remedy: str
     """What to do."""
     value: float
     threshold: float
     devices: tuple[str, ...] = ()
-    """Where it was found, the worst first; empty: everywhere."""
+    """The devices, the worst first; empty: all."""
 
 
 def names(devices: Sequence[str], most: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""What the caller of a trial chooses."""
+"""The options of a trial."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ ELSEWHERE = {
     "missing": "is chosen by --missing",
     "holdout": "is chosen by --holdout and --by",
 }
-"""Keys of `[data]` that are said in another way, which would win."""
+"""Keys of `[data]` that are set by other options, which would win."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller chose."""
+    """The caller's options."""
 
     place: Path
     wish: Wish
@@ -29,6 +29,6 @@ class Options:
     """Further keys of `[data]`, for all devices."""
     leave_one_out: bool = False
     seconds: float | None = None
-    """After about so long it ends with what is there."""
+    """The trial ends after about this many seconds, with the results so far."""
     seed: int = 1
     broker: str = "auto"

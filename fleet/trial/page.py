@@ -1,4 +1,4 @@
-"""The parts of the report that only a trial has: the verdict, and tables by class and by device."""
+"""The parts of the report that only a trial has: the verdict, and the tables by class and by device."""
 
 import html
 

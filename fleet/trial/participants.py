@@ -1,4 +1,4 @@
-"""The devices of a trial: what they hold, and what they train on."""
+"""The devices of a trial: their data, and their training parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ from fleet.trial.table import Table, table_of
 
 @dataclass(frozen=True, eq=False)
 class Participant:
-    """One that may take part."""
+    """A device that may take part."""
 
     found: DeviceFiles
     samples: Samples
     table: Table
 
     def dataset(self, task: Task, proposal: Proposal, options: Options) -> Dataset:
-        """What it trains on and holds out, in float64.
+        """Its training and held-out part, in float64.
 
         Raises:
-            Unfit: its data do not serve the task.
+            Unfit: its data do not fit the task.
         """
         settings = _settings(Path(self.samples.name), options, proposed(proposal))
         return fit(self.samples, task, settings, exact=True)
 
 
 def read(one: DeviceFiles, home: Path, options: Options) -> Participant:
-    """Copy a device's data to its home, and read them where they are; of a file that was split, its part.
+    """Copy a device's data, or its part of a split file, to its folder, and read the originals.
 
     Raises:
-        UsageError: a key of `[data]` cannot be.
+        UsageError: a key of `[data]` is invalid.
         DataError: they cannot be copied or read.
     """
     if one.text is None and not one.files:
@@ -60,7 +60,7 @@ def read(one: DeviceFiles, home: Path, options: Options) -> Participant:
 
 
 def unfinished(devices: Sequence[Participant]) -> list[str]:
-    """What to say of files whose last line has no end: an agent waits for the rest of it."""
+    """A warning about files whose last line has no end: an agent waits for the rest of it."""
     waiting = [device.found.device for device in devices if device.samples.waiting]
     if not waiting:
         return []
@@ -75,7 +75,7 @@ def _settings(path: Path, options: Options, more: Mapping[str, Value]) -> CsvSet
 
 
 def section(path: str, options: Options) -> dict[str, Value]:
-    """The section `[data]` before anything was proposed."""
+    """The section `[data]` before the proposal."""
     found: dict[str, Value] = {"source": "csv", "path": path}
     if options.wish.label is not None:
         found["label"] = options.wish.label
@@ -85,7 +85,7 @@ def section(path: str, options: Options) -> dict[str, Value]:
 
 
 def proposed(proposal: Proposal) -> dict[str, Value]:
-    """What the proposal adds to it."""
+    """The section `[data]` with the proposal."""
     return {
         "missing": proposal.missing,
         "holdout": holdout_setting(proposal.holdout, proposal.by),
@@ -93,10 +93,10 @@ def proposed(proposal: Proposal) -> dict[str, Value]:
 
 
 def task_of(proposal: Proposal) -> Task:
-    """The task that is proposed.
+    """The proposed task.
 
     Raises:
-        DataError: it cannot be, such as with too many columns.
+        DataError: it is impossible, for example with too many columns.
     """
     try:
         return ModelSection.model_validate(_tuples(proposal.model())).task(reconnect_spread_s=1.0)

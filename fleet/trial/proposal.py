@@ -1,4 +1,4 @@
-"""What is proposed for a fleet's data: features, classes, a network, a plan."""
+"""Propose features, classes, a network and a plan for a fleet's data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from fleet.trial.table import Table
 from fleet.trial.usage import UsageError
 
 WIDTHS = (64, 32, 16, 8)
-"""Of the hidden layer: the widest one is taken that the rows can fill."""
+"""Widths of the hidden layer: the widest one is taken for which the rows suffice."""
 WEIGHTS_PER_ROW, WEIGHTS_PER_NUMBER = 2.0, 0.5
-"""So many weights at most a row of the fleet has, of a classification and of a regression, whose answers are
-noisier: more would be learnt by heart."""
+"""The most weights per row of the fleet, for a classification and for a regression, whose answers are
+noisier; with more the model would overfit."""
 BATCHES = ((20_000, 64), (5_000, 32), (0, 16))
-"""From so many rows a device on, the batch size: steps cost more than rows."""
+"""From this many rows per device on, the batch size: steps cost more than rows."""
 EPOCHS, EPOCHS_SKEWED = 5, 1
-"""In a round; where devices hold other classes, many epochs lead each of them to its own."""
+"""Epochs in a round; where devices hold other classes, many epochs let their models drift apart."""
 ROUNDS = 60
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the caller chose; None: it is proposed."""
+    """The caller's choices; None: to be proposed."""
 
     label: str | None = None
     target: str | None = None
@@ -44,7 +44,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A task and how it is learnt."""
+    """A task and its plan."""
 
     features: tuple[str, ...]
     left_out: Mapping[str, str]
@@ -59,10 +59,10 @@ class Proposal:
     rounds: int
     holdout: float
     by: str
-    """How rows are held out, as `[data] holdout` calls it."""
+    """How rows are held out, as in `[data] holdout`."""
     missing: str
     hints: tuple[str, ...] = ()
-    """What looks odd in the labels."""
+    """Doubts about the labels."""
 
     def model(self) -> dict[str, Value]:
         """The section `[model]`."""
@@ -78,11 +78,11 @@ def propose(tables: Sequence[Table], wish: Wish) -> Proposal:
 
     Args:
         tables: of all devices, at least two.
-        wish: what is to be learnt, either a label or a target.
+        wish: the caller's choices, with either a label or a target.
 
     Raises:
         UsageError: neither a label nor a target was chosen, or both.
-        DataError: a column is not there, or there is nothing to learn: it says which and where.
+        DataError: a column is missing, or there is nothing to learn; the text says which and where.
     """
     if (wish.label is None) == (wish.target is None):
         names = listing(tables[0].columns)
@@ -145,7 +145,7 @@ def holdout_setting(part: float, by: str) -> Value:
 
 
 def hidden_units(weights: float, inputs: int, outputs: int) -> int:
-    """The width of the hidden layer with so many weights at most; 0: they do not suffice for one.
+    """The width of the hidden layer for at most so many weights; 0: they do not suffice for one.
 
     >>> hidden_units(4_000, 48, 7), hidden_units(300, 4, 3), hidden_units(120, 50, 7)
     (64, 32, 0)
@@ -157,10 +157,10 @@ def hidden_units(weights: float, inputs: int, outputs: int) -> int:
 
 
 def _wanted(tables: Sequence[Table], wish: Wish) -> tuple[str, ...]:
-    """The features that were asked for, after a look at whether each can be one.
+    """The requested features, after a check of each.
 
     Raises:
-        DataError: one cannot.
+        DataError: one cannot be a feature.
     """
     wanted, first = wish.features or (), tables[0]
     for name in wanted:

@@ -1,4 +1,4 @@
-"""What a trial on somebody's own files comes to: figures, per class, per device, a verdict, files."""
+"""The result of a trial: figures, by class and by device, a verdict, files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from fleet.trial.verdict import Figures, Verdict
 
 @dataclass(frozen=True)
 class DeviceResult:
-    """One device, by the figure of the trial; NaN: nothing to measure it on."""
+    """One device, by the figure of the trial; NaN: it has no rows to measure on."""
 
     device: str
     origin: str
-    """Where its data come from, for people."""
+    """The origin of its data, for people."""
     training: int
     """Rows it trains on."""
     held_out: int
@@ -33,12 +33,12 @@ class DeviceResult:
     central: float
     """A model of all data in one place on its held-out rows."""
     without: float | None = None
-    """What the other devices learn without it, on all its rows; None: it was not asked for."""
+    """The figure of the other devices' model without it, on all its rows; None: not requested."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Everything that is shown of a trial."""
+    """All data that are shown of a trial."""
 
     outcome: Outcome
     proposal: Proposal
@@ -61,18 +61,18 @@ class Trial:
     agents: Mapping[str, Path]
     """`agent.toml` of each device."""
     processes: int
-    """Among how many the agents were divided."""
+    """The number of processes of the agents."""
 
     @property
     def constant(self) -> str:
-        """What an answer that is always the same is called; it is chosen by the training rows."""
+        """The name of the best constant answer, which is chosen by the training rows."""
         return "always the " + (
             "most frequent class" if self.proposal.classes else "mean of the training rows"
         )
 
     @property
     def worst(self) -> DeviceResult:
-        """The device that the shared model serves worst, of those that hold something out."""
+        """The device with the worst figure of the shared model, among those that hold something out."""
         sign = 1 if self.outcome.figure.more_is_better else -1
         return min(
             (one for one in self.devices if one.together == one.together), key=lambda one: sign * one.together

@@ -26,15 +26,15 @@ from fleet.trial.table import Table
 
 DEADLINE_S = 60.0
 LEARNING = 0.5
-"""The part of the time that learning may take; the rest is for what it is compared with."""
+"""The share of the time for learning; the rest is for the baselines."""
 
 
 def run(options: Options, display: Display) -> Trial:
-    """Let the devices learn on this machine, and judge what came out.
+    """Let the devices learn on this machine, and judge the result.
 
     Raises:
         UsageError: the options do not fit the files.
-        DataError: the files cannot be used; says which, where, and what to do.
+        DataError: the files cannot be used; the text says which, where, and what to do.
         ConfigError: `out` cannot be used, or there is no broker.
         FedgeError: a program ended too early, with the last lines of its log.
     """
@@ -161,7 +161,7 @@ def _write(
 def _cuts(
     compared: Compared, learnt: learning.Learnt, devices: int, options: Options, left_out: int
 ) -> list[str]:
-    """What the time did not suffice for, and how the machine was shared."""
+    """Notes on what the time did not suffice for, and how the machine was shared."""
     said = []
     if learnt.cut:
         said.append(f"the time was up after {learnt.rounds} rounds: with more --seconds it may be better")

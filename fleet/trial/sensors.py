@@ -1,4 +1,4 @@
-"""Do sensors measure what they should: gaps, numbers that are no measurements, a device unlike the others?"""
+"""Find problems of sensors: gaps, numbers that are no measurements, a device unlike the others."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from fleet.trial.finding import Cause, Finding, names
 from fleet.trial.table import Table
 
 GAPPY = 0.02
-"""The part of all rows in which a value that is needed is missing."""
+"""The share of rows without a needed value from which gaps are reported."""
 UNLIKE = 6.0
-"""How far a device's mean of a column may lie from the median device's, in robust standard deviations."""
+"""How far a device's mean of a column may be from the median device's, in robust standard deviations,"""
 PART_UNLIKE = 0.1
-"""In so many of the columns that must be so,"""
+"""in this share of the columns,"""
 VERY_UNLIKE = 30.0
-"""or in one column by so much."""
+"""or how far in a single column."""
 FEWEST_DEVICES = 4
-"""Of fewer devices none can be unlike the others: two that agree may be the odd ones."""
+"""With fewer devices none is reported: two that agree may be the odd ones."""
 MAD = 1.4826
 """The standard deviation of a normal distribution over its median absolute deviation."""
 
@@ -62,11 +62,11 @@ def gaps(tables: Sequence[Table], features: Sequence[str], answer: str, missing:
 
 
 def unlike(tables: Sequence[Table], features: Sequence[str]) -> list[Finding]:
-    """Devices of which the columns' means lie far from the other devices'.
+    """Devices whose columns' means are far from the other devices'.
 
     The unit is the largest of three spreads: of the other devices' means (MAD · 1.4826), within the median
-    one of them, and of all their values together. So neither devices that differ by nature nor columns that
-    are mostly the same value give an alarm. A column that is constant on all others says nothing.
+    one of them, and of all their values together. So neither devices that differ by nature nor columns with
+    mostly the same value give an alarm. A column that is constant on all others does not count.
     """
     if len(tables) < FEWEST_DEVICES or not features:
         return []
@@ -92,7 +92,7 @@ def unlike(tables: Sequence[Table], features: Sequence[str]) -> list[Finding]:
 
 
 def _moments(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Count, mean and variance of what is there; NaN if nothing is."""
+    """Count, mean and variance of the values; NaN if there are none."""
     present = values[~np.isnan(values)].astype(np.float64)
     if not len(present):
         return np.array([0.0, np.nan, np.nan])
@@ -116,7 +116,7 @@ def _away(figures: NDArray[np.float64], k: int) -> float:
 def sentinels(tables: Sequence[Table], columns: Sequence[str]) -> list[Finding]:
     """Numbers that loggers write for "no reading", over the fleet, by the bounds of `agent.data.sentinels`.
 
-    Each is told once, with the columns that it stands in.
+    Each is reported once, with its columns.
     """
     by_value: dict[float, list[tuple[str, Sentinel]]] = {}
     for name in columns:

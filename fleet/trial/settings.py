@@ -1,4 +1,4 @@
-"""What a trial has proposed and tried, for a federation of its own: `fedge init NAME --like out/try`."""
+"""The settings of a trial, for a new federation: `fedge init NAME --like out/try`."""
 
 import re
 import tomllib
@@ -24,11 +24,11 @@ class Tried:
     data: str
     """`[data]` of the devices."""
     summary: str
-    """What was taken, for people."""
+    """A summary for people."""
 
 
 def is_trial(folder: Path) -> bool:
-    """Whether a folder is what `fedge try` has made."""
+    """Whether `fedge try` has made a folder."""
     return is_of(folder, "try") and (folder / FEDERATION_FILE).is_file()
 
 
@@ -36,7 +36,7 @@ def tried(folder: Path) -> Tried:
     """Read a trial's settings.
 
     Raises:
-        DataError: they are not there, or not as a trial leaves them.
+        DataError: they are missing, or were changed so that they are not a trial's any more.
     """
     federation = _read(folder / FEDERATION_FILE)
     agents = sorted((folder / "devices").glob(f"*/{AGENT_FILE}"))
@@ -74,7 +74,7 @@ def _read(path: Path) -> str:
 
 
 def _section(text: str, name: str, path: Path) -> str:
-    """A section with its head, as it stands there, ending with one end of line."""
+    """The text of a section with its head, ending with one line end."""
     found = re.search(rf"(?ms)^\[{name}\]\n.*?(?=^\[|\Z)", text)
     if found is None:
         raise DataError(f"{path}: there is no section [{name}]; run `fedge try` again")

@@ -1,4 +1,4 @@
-"""What a proposal says in `federation.toml` and `agent.toml`."""
+"""Write a proposal as text for `federation.toml` and `agent.toml`."""
 
 import json
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ WIDTH = 100
 
 
 def proposed(path: Path, label: str | None, regression: str | None) -> Proposal:
-    """Propose what could be learnt from a CSV, a folder of them, or an `.npz`; see `propose`.
+    """Propose a model for a CSV, a folder of CSVs, or an `.npz`; see `propose`.
 
     Raises:
-        DataError: it cannot be read, or nothing can be learnt from it as it is asked for.
+        DataError: it cannot be read, or the requested model cannot be learnt from it.
     """
     if path.suffix == ".npz":
         return propose(NpzSource(path).read(), label, regression)
@@ -68,7 +68,7 @@ def data_table(path: Path, label: str | None, regression: str | None) -> str:
 
 
 def summary(proposal: Proposal, origin: str) -> str:
-    """What was taken, and what was left out and why, as lines for people."""
+    """The used columns, and the others with reasons, as lines for people."""
     count = len(proposal.features)
     lines = [f"from {origin}: {count} feature{'s' * (count > 1)} ({listing(proposal.features)})"]
     if proposal.classes is not None:

@@ -1,8 +1,8 @@
-"""Do devices, or the parts of a file, hold different classes? A cause is named from a threshold stated here.
+"""Find out whether devices, or the parts of a file, hold different classes, by the thresholds stated here.
 
-Two shares p and q of the k classes are compared by their total variation distance ½ Σ |p - q|: the part of
-the rows that would have to be of another class. What it is by chance alone
-(`aggregator.core.mixes`) is taken off before a threshold is asked.
+Two mixes p and q of the k classes are compared by their total variation distance ½ Σ |p - q|: the share of
+the rows that would have to be of another class. The expected distance by chance alone
+(`aggregator.core.mixes`) is subtracted before it is compared with a threshold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,10 @@ from fleet.trial.finding import Cause, Finding, names
 from fleet.trial.table import Table
 
 SKEWED = 0.3
-"""Mean over the devices of the distance between a device's classes and the fleet's, beyond chance."""
+"""The threshold of the mean distance between a device's classes and the fleet's, beyond chance."""
 APART = 0.2
-"""The same of a device's training and held-out part: the file is sorted by class."""
+"""The threshold of the distance between a device's training and held-out part: the file is sorted by
+class."""
 
 Counts = Mapping[str, NDArray[np.int64]]
 

@@ -1,4 +1,4 @@
-"""Is there enough: rows of each class, rows to measure models on, rounds to learn in?"""
+"""Find out whether there are enough rows of each class, rows to measure models on, and rounds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,11 +6,11 @@ from fleet.demo.figure import ACCURACY, Figure
 from fleet.trial.finding import Cause, Finding
 
 FEW = 30
-"""Rows of a class over the fleet below which it can hardly be learnt, or be measured."""
+"""With fewer rows over the fleet a class can hardly be learnt, or measured."""
 LAST = 0.2
-"""The part of the rounds over which a model that has learnt what there is becomes no better."""
+"""The share of the rounds in which a model that has finished learning does not improve."""
 BETTER = 0.01
-"""By so much: in accuracy, or as a part of the RMSE."""
+"""The improvement that counts: in accuracy, or as a share of the RMSE."""
 
 
 def too_few(by_class: Mapping[str, int], held: int) -> list[Finding]:
@@ -47,8 +47,8 @@ def unfinished(figure: Figure, curve: Sequence[float]) -> Finding | None:
     """Whether the model was still becoming better: the last fifth of the rounds against the fifth before.
 
     Args:
-        figure: what is measured.
-        curve: of the model after each round, the newest last.
+        figure: the figure.
+        curve: its values after each round, the newest last.
     """
     part = max(1, round(LAST * len(curve)))
     if len(curve) < 2 * part:

@@ -1,4 +1,4 @@
-"""One device's data as it is judged before anything is learnt."""
+"""One device's data, as they are checked before learning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Table:
 
     device: str
     name: str
-    """Of the file or folder, for messages."""
+    """The name of the file or folder, for messages."""
     columns: tuple[str, ...]
     X: NDArray[np.float32]
     """Shape (n, d); NaN where a value is missing or no number."""
@@ -25,7 +25,7 @@ class Table:
     series: NDArray[np.int64]
     """Shape (n,): which recording a row belongs to."""
     faults: Mapping[str, Fault] = field(default_factory=dict)
-    """Columns that hold something else than numbers, and where it was first met."""
+    """Columns with other values than numbers, and the first place of one."""
 
     def __len__(self) -> int:
         return len(self.X)
@@ -36,7 +36,7 @@ class Table:
 
 
 def table_of(device: str, samples: Samples) -> Table:
-    """What a source has read, which names its columns."""
+    """The table of samples from a source that names its columns."""
     assert samples.columns is not None
     labels = None
     if samples.y is not None:
@@ -57,5 +57,5 @@ def table_of(device: str, samples: Samples) -> Table:
 
 
 def _mostly_unread(samples: Samples) -> dict[int, Fault]:
-    """Columns most of whose cells are no number, by the first of these cells."""
+    """Columns most of whose cells are no number, with the first of these cells."""
     return {j: about.first for j, about in samples.unread.items() if 2 * about.count > about.rows}

@@ -1,4 +1,4 @@
-"""What the terminal shows of a trial: what was proposed, the figures, the verdict, and what to do next."""
+"""The terminal's output of a trial: the proposal, the figures, the verdict, and the next steps."""
 
 import shlex
 from pathlib import Path
@@ -13,11 +13,11 @@ from fleet.trial.words import proposed
 SHOWN = 24
 """Devices in the table; the report and --json have all."""
 WIDTH = 10
-"""Columns of a name in front of what is said of it."""
+"""The width of the names before their texts."""
 
 
 def show(trial: Trial, console: Console) -> None:
-    """Write all of it."""
+    """Print all of it."""
     for name, text in proposed(trial.proposal).items():
         _say(console, f"{name:>{WIDTH}}  {text}")
     console.print(_figures(trial))
@@ -69,7 +69,7 @@ def _devices(trial: Trial) -> Table:
 
 
 def _files(trial: Trial) -> list[tuple[str, str]]:
-    """Where everything is, and the commands that go on from there."""
+    """The places of the files, and the commands to go on with."""
     folder = trial.settings.parent
     agent = shlex.quote(_short(next(iter(trial.agents.values()))))
     return [
@@ -85,7 +85,7 @@ def _files(trial: Trial) -> list[tuple[str, str]]:
 
 
 def _short(path: Path) -> str:
-    """A path from the current folder on, if it lies there."""
+    """A path relative to the current folder, if it is in there."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -1,8 +1,9 @@
-"""The same federation within this process: FedAvg by the functions that agents and aggregator compute with.
+"""The same federation within this process: FedAvg by the functions of agents and aggregator.
 
-For what would need a fleet of its own each time: the fleet without one of its devices. Without a broker and
-files there is nothing to wait for, so that it takes the arithmetic's time. What it computes is what the
-processes compute: the same surveys, first weights, orders of samples, and mean within its bounds.
+It is for comparisons that would need a fleet of their own each time: the fleet without one of its devices.
+Without broker and files there is nothing to wait for, so it only takes the time of the arithmetic. It
+computes the same as the processes: the same surveys, first weights, orders of samples, and mean within its
+bounds.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from fedge.wire.messages.task import Task
 Inputs = NDArray[np.float32] | NDArray[np.float64]
 
 GENERATION = 1
-"""Of a federation that was never begun anew."""
+"""The generation of a federation that was never begun anew."""
 
 
 def predict(
@@ -45,8 +46,8 @@ def predict(
         task: as the survey gets it, without a Standardize layer.
         fleet: by device, in float64; NaN is missing, and is filled as devices fill it.
         plan: local training.
-        rounds: how many.
-        seed: the federation's.
+        rounds: the number of rounds.
+        seed: the federation's seed.
         X: raw samples.
         enough: asked before each round but the first; yes ends learning.
 
@@ -54,7 +55,7 @@ def predict(
         The classes' probabilities or the targets, of shape (n, k).
 
     Raises:
-        DataError: nothing was measured of a column.
+        DataError: a column has no values.
     """
     surveys = {
         device: Measured(_told(data.X), _told(data.y) if task.targets else None)
@@ -96,7 +97,7 @@ def predict(
 
 
 def _told(X: Inputs) -> Moments:
-    """As a device measures it, which keeps float32 and what that takes away."""
+    """The survey as a device measures it, which keeps float32 and its rounding."""
     columns = X.reshape(len(X), -1)
     narrow = columns.astype(np.float32)
     names = [str(j) for j in range(columns.shape[1])]

@@ -1,4 +1,4 @@
-"""Errors of whoever calls the command."""
+"""Errors in the command's options."""
 
 import os
 
@@ -6,6 +6,6 @@ from fedge.errors import FedgeError
 
 
 class UsageError(FedgeError):
-    """The command was called in a way that cannot be meant; the text says what to call instead."""
+    """The options make no sense; the text says what to use instead."""
 
     exit_code = os.EX_USAGE

@@ -1,4 +1,4 @@
-"""Does it pay to let these devices learn together? A judgement of figures, beside what was found."""
+"""Judge by the figures whether it pays to let these devices learn together, and name measured causes."""
 
 import math
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from fleet.demo.figure import ACCURACY, Figure
 from fleet.trial.finding import Cause, Finding
 
 POINTS = 0.03
-"""Of accuracy: two models that are closer than that count as equally good."""
+"""In accuracy: two models that are closer than this count as equally good."""
 PART = 0.05
-"""Of an RMSE, the same."""
+"""The same for an RMSE, as a share."""
 
 
 SPOILS = (Cause.SORTED, Cause.SENTINEL)
-"""What makes one place with all data bad as well, so that it shows in no comparison."""
+"""Causes that make all data in one place bad as well, so that no comparison shows them."""
 
 
 class Kind(StrEnum):
-    """What it comes to."""
+    """The kinds of verdicts."""
 
     PAYS = "pays"
     """Better than alone, and as good as all data in one place."""
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Figures:
-    """What models reach on the held-out rows of all devices."""
+    """The figures of the models on the held-out rows of all devices."""
 
     figure: Figure
     together: float
@@ -45,22 +45,23 @@ class Figures:
     """Mean over the devices' own models."""
     central: float
     constant: float
-    """Of always answering the most frequent class, or the mean."""
+    """The figure of always answering the most frequent class, or the mean."""
     together_own: float
     """Mean over the devices, each on its own rows."""
     alone_own: float
     noise: float
-    """Twice the standard deviation of what lies between `together` and `central`, by chance of the rows."""
+    """Twice the standard deviation of the difference between `together` and `central`, by chance of the
+    rows."""
 
     def ahead(self, one: float, other: float) -> float:
-        """By how much `one` is better than `other`: in accuracy, or as a part of the RMSE `other`."""
+        """How much better `one` is than `other`: in accuracy, or as a share of the RMSE `other`."""
         if self.figure is ACCURACY:
             return one - other
         return (other - one) / other if other else 0.0
 
     @property
     def margin(self) -> float:
-        """What counts as a difference."""
+        """The smallest difference that counts."""
         return POINTS if self.figure is ACCURACY else PART
 
 
@@ -75,7 +76,7 @@ class Verdict:
     title: str
     sentences: tuple[str, ...]
     causes: tuple[Finding, ...]
-    """Where something is wrong: what was measured that can be why."""
+    """The measured causes, if something is wrong."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -92,8 +93,8 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
     """Judge a fleet.
 
     Args:
-        figures: what its models reach.
-        findings: what was measured of its data.
+        figures: those of its models.
+        findings: the measured findings on its data.
     """
     shown, margin = figures.figure.shown, figures.margin
     gain = figures.ahead(figures.together, figures.alone)
@@ -161,8 +162,8 @@ def constant(figure: Figure, answers: NDArray[Any], truth: NDArray[Any]) -> floa
     """The figure of an answer that is always the same: the best one by the training rows.
 
     Args:
-        figure: what is measured.
-        answers: of all training rows: class indices of shape (n,), or targets of shape (n, 1).
+        figure: the figure.
+        answers: those of all training rows: class indices of shape (n,), or targets of shape (n, 1).
         truth: the same of the held-out rows, h of them.
     """
     if figure is ACCURACY:

@@ -5,7 +5,7 @@ from fleet.trial.proposal import Proposal
 
 
 def proposed(proposal: Proposal) -> dict[str, str]:
-    """What is learnt and how, by what it is about; each line is short enough to be read."""
+    """The proposal as lines by topic, each short enough to read."""
     count = len(proposal.features)
     lines = {
         "features": f"{count}: {listing(proposal.features)}",
@@ -19,7 +19,7 @@ def proposed(proposal: Proposal) -> dict[str, str]:
 
 
 def held_out(proposal: Proposal) -> str:
-    """Which rows measure the models, in words."""
+    """A text on which rows measure the models."""
     part = f"{proposal.holdout:g} of each device's rows"
     nth = f"{1 / proposal.holdout:.3g}"
     return {
@@ -31,7 +31,7 @@ def held_out(proposal: Proposal) -> str:
 
 
 def missing(proposal: Proposal) -> str:
-    """What becomes of rows with a missing value, in words."""
+    """A text on what is done with rows with a missing value."""
     return {
         "fill": "a missing value counts as the fleet's mean of its column",
         "drop": "rows with a missing value are left out",

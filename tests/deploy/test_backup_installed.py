@@ -1,4 +1,4 @@
-"""docs/keeping.md on an installed server: its last part walked through on a booted Debian of its own."""
+"""docs/operations.md on an installed server: its last part walked through on a booted Debian of its own."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def debian(wheel: Path) -> Iterator[Debian]:
 
 def do(debian: Debian, block: int) -> str:
     """Run a block of the page, line by line; returns what was said."""
-    kind, lines = FENCE.findall(sections(ROOT / "docs" / "keeping.md")[TITLE])[block]
+    kind, lines = FENCE.findall(sections(ROOT / "docs" / "operations.md")[TITLE])[block]
     assert kind == "sh"
     return "\n".join(debian.sh(line) for line in lines.splitlines())
 

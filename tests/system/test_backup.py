@@ -1,4 +1,4 @@
-"""docs/keeping.md, command by command: copies, other servers, new beginnings, with the devices following."""
+"""docs/operations.md, command by command: copies, other servers, new beginnings; the devices follow."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses, query
 
 pytestmark = pytest.mark.system
 
-PAGE = Path(__file__).parents[2] / "docs" / "keeping.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 RUN = {
     "A bad model": 0,
     "Backing up": 1,
@@ -72,7 +72,7 @@ class Shell:
         self.environment = {**os.environ, **our_packages(), "PATH": path}
 
     def tell(self, title: str, number: int = 0) -> str:
-        """Run a block of docs/keeping.md as it stands there; returns what it printed."""
+        """Run a block of docs/operations.md as it stands there; returns what it printed."""
         code, said = self.type(blocks()[title][number])
         assert code == 0, said
         return said

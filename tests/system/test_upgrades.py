@@ -194,7 +194,7 @@ def test_0_2_0_is_upgraded_in_the_middle_of_learning(
 def test_0_2_0_goes_on_from_its_backup_and_from_nothing_newer(
     broker: Broker, tmp_path: Path, version_0_2_0: Version
 ) -> None:
-    """As docs/keeping.md says: what this version has migrated the older one refuses, and leaves whole."""
+    """As docs/operations.md says: what this version has migrated the older one refuses, and leaves whole."""
     backup = tmp_path / "before.backup"
     with left_behind("0.2.0", tmp_path / "fleet", broker) as fleet:
         config = fleet.folder / "federation.toml"

@@ -1,4 +1,4 @@
-"""docs/keeping.md, "A bad model went out": a fleet goes back to a round, and on without the culprit."""
+"""docs/operations.md, "A bad model went out": a fleet goes back to a round, and on without the culprit."""
 
 import json
 import re

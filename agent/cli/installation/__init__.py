@@ -1,1 +1,1 @@
-"""A device's part in a federation is installed and removed as a service."""
+"""Install and remove a device's part in a federation as a service."""

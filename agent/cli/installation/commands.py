@@ -1,6 +1,6 @@
 """`fedge-agent install` and `uninstall`: a device's part in a federation as a service of systemd.
 
-All that this needs is loaded at its beginning: in the end the environment that it came from may be removed.
+All imports are at the top: in the end the environment of this program may be removed.
 """
 
 import argparse
@@ -50,19 +50,19 @@ def run_uninstall(options: argparse.Namespace) -> int:
 
 
 def install(source: Source, wheel: Path | None, *, system_site_packages: bool = False) -> None:
-    """Install or upgrade: program, configuration, units; then start, and go back if it does not.
+    """Install or upgrade: program, configuration, units; then start, and go back if that fails.
 
-    Running agents are started again with a new program: what they saved they go on with, and a training that
-    was cut off begins again, so a round in progress loses nothing.
+    Running agents are restarted with a new program. They go on with what they saved, and repeat an
+    interrupted training, so a round in progress loses nothing.
 
     Args:
         source: a bundle, a folder with the same files, or a claim: the key is then made here.
-        wheel: the version to install; None: the one that runs this.
+        wheel: the version to install; None: the running one.
         system_site_packages: let the environment see the system's packages.
 
     Raises:
-        ConfigError: the bundle is none, its configuration is wrong, or another device is installed there.
-        DeploymentError: a step failed. What was at work before still is.
+        ConfigError: the bundle is invalid, its configuration is wrong, or another device is installed there.
+        DeploymentError: a step failed. The old installation still works.
     """
     files: dict[str, bytes] = {}
     if isinstance(source, Path):
@@ -94,9 +94,9 @@ def _start(name: str, *, again: bool) -> None:
 
 
 def uninstall(name: str, *, purge: bool) -> None:
-    """Remove the service; with the last one the program too. Without `purge` its data stays.
+    """Remove the service; with the last one the program too. Without `purge` its data stay.
 
-    Data is what cannot be had again: the configuration with its key, and the state.
+    Data are what cannot be restored: the configuration with its key, and the state.
 
     Raises:
         ConfigError: there is no such agent.

@@ -15,14 +15,14 @@ CONFIGURATIONS = Path("/etc/fedge/agents")
 
 
 KEPT_DIGEST = ".installed"
-"""Which bundle the files beside it came from: the same one again must not undo a renewal."""
+"""The file that records the bundle of the files beside it: the same bundle must not undo a renewal."""
 
 
 def refuse_another(folder: Path, federation: str, device: str) -> None:
-    """Let one device not take over what is another's: its key would be lost, and `agent.toml` name the other.
+    """Refuse a folder of another device: its key would be lost, and `agent.toml` would name the other one.
 
     Raises:
-        ConfigError: the folder is of another device or federation, or does not say of which.
+        ConfigError: the folder belongs to another device or federation, or does not say to which.
     """
     try:
         installed = identity_of(read_file(folder / bundle.AGENT), folder)
@@ -37,9 +37,10 @@ def refuse_another(folder: Path, federation: str, device: str) -> None:
 
 
 def configure(folder: Path, files: dict[str, bytes]) -> bool:
-    """Write the configuration; what its owner edited or a renewal replaced stays. Returns whether it changed.
+    """Write the configuration; files that the owner edited or a renewal replaced stay. Return whether it
+    changed.
 
-    The same bundle again puts back only what is missing; another one brings its identity and trust, and
+    The same bundle again restores only missing files. Another bundle brings its identity and trust, and
     `agent.toml` stays.
     """
     digest = hashlib.sha256(files[bundle.IDENTITY] + files[bundle.CA]).hexdigest().encode()
@@ -58,7 +59,7 @@ def configure(folder: Path, files: dict[str, bytes]) -> bool:
 
 
 def join(environment: Path, folder: Path, claim: Claim) -> bool:
-    """Get an identity with the token, once; returns whether it was now."""
+    """Get an identity with the token, once; return whether it was got now."""
     if (folder / bundle.IDENTITY).exists():
         say(f"{folder} stays as it is")
         return False
@@ -78,7 +79,7 @@ def join(environment: Path, folder: Path, claim: Claim) -> bool:
 
 
 def check(environment: Path, folder: Path) -> None:
-    """Have the new program read the configuration and the data; data may come later."""
+    """Let the new program check the configuration and the data; data may come later."""
     command: list[str | Path] = [
         environment / "bin/fedge-agent",
         "--config",
@@ -95,5 +96,5 @@ def check(environment: Path, folder: Path) -> None:
 
 
 def installed_federations() -> list[str]:
-    """Those that this device is installed for, by name."""
+    """The names of the federations that this device is installed for."""
     return sorted(path.name for path in CONFIGURATIONS.glob("*") if path.is_dir())

@@ -1,4 +1,4 @@
-"""Where an installed device's identity comes from: a bundle, a folder, or a token."""
+"""The source of an installed device's identity: a bundle, a folder, or a token."""
 
 import re
 import tomllib
@@ -22,7 +22,7 @@ class Claim:
 
 
 Source = Path | Claim
-"""Where a device's identity comes from: a bundle or folder, or a claim."""
+"""The source of a device's identity: a bundle or folder, or a claim."""
 
 
 def read_source(source: Path) -> dict[str, bytes]:

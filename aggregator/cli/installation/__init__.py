@@ -1,1 +1,1 @@
-"""A federation's server is installed and removed, beside Mosquitto, as services."""
+"""Install and remove a federation's server as services, beside Mosquitto."""

@@ -1,4 +1,4 @@
-"""Mosquitto: with whose configuration it runs, and that it knows the topics of this version."""
+"""Mosquitto: let it run with a federation's configuration, and know the topics of this version."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ BROKER = Path("/etc/fedge/broker")
 
 
 def point_broker(folder: Path, link: Path = BROKER) -> None:
-    """Have Mosquitto run with this federation's configuration.
+    """Let Mosquitto run with this federation's configuration.
 
     Raises:
         ConfigError: it runs with another federation's.
@@ -31,7 +31,7 @@ def point_broker(folder: Path, link: Path = BROKER) -> None:
 
 
 def tell_brokers(environment: Path, folder: Path | None) -> None:
-    """Write the access lists as this version has them, before anything of it speaks: it may have more topics.
+    """Write the access lists of this version, before any of its programs starts: it may have new topics.
 
     Raises:
         DeploymentError: one cannot be written.

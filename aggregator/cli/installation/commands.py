@@ -1,6 +1,6 @@
 """`fedge-aggregator install` and `uninstall`: a federation's server, beside Mosquitto, as services.
 
-All that this needs is loaded at its beginning: in the end the environment that it came from may be removed.
+All imports are at the top: in the end the environment of this program may be removed.
 """
 
 import argparse
@@ -29,10 +29,14 @@ def add_to(commands: "argparse._SubParsersAction[P]") -> None:
     """Add the two commands to the program's."""
     install_parser = commands.add_parser("install", help="install or upgrade as services (root)")
     install_parser.add_argument(
-        "folder", type=Path, nargs="?", metavar="FOLDER", help="of `fedge init`; without it only the programs"
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="the folder of `fedge init`; without it only the programs",
     )
     install_parser.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the one that runs this"
+        "--wheel", type=Path, metavar="FILE", help="the version to install; default: the running one"
     )
     install_parser.set_defaults(run=_run_install)
     uninstall_parser = commands.add_parser("uninstall", help="remove the services; data stays (root)")
@@ -52,16 +56,16 @@ def _run_uninstall(options: argparse.Namespace) -> int:
 
 
 def install(source: Path | None, wheel: Path | None) -> None:
-    """Install or upgrade: Mosquitto, programs, folder, units; then start, and go back if it does not.
+    """Install or upgrade: Mosquitto, programs, folder, units; then start, and go back if that fails.
 
     Args:
         source: the folder of `fedge init`, moved to /etc/fedge/federations if it is elsewhere; or the name of
-            one that is there. None: install or upgrade the programs only.
-        wheel: the version to install; None: the one that runs this.
+            an installed one. None: install or upgrade the programs only.
+        wheel: the version to install; None: the running one.
 
     Raises:
-        ConfigError: it is no federation's folder or not a whole one, or its configuration is wrong.
-        DeploymentError: a step failed. What was at work before still is.
+        ConfigError: it is no federation's folder or an incomplete one, or its configuration is wrong.
+        DeploymentError: a step failed. The old installation still works.
     """
     require_root("fedge-aggregator install")
     if source is not None:
@@ -92,9 +96,9 @@ def install(source: Path | None, wheel: Path | None) -> None:
 
 
 def uninstall(name: str, *, purge: bool) -> None:
-    """Remove the services; with the last federation programs and units too. Without `purge` its data stays.
+    """Remove the services; with the last federation programs and units too. Without `purge` its data stay.
 
-    Data is what cannot be had again: the folder with its keys, and the ledger. Mosquitto stays, as it was.
+    Data are what cannot be restored: the folder with its keys, and the ledger. Mosquitto stays as it was.
 
     Raises:
         ConfigError: there is no such federation, or others share its authority and broker.

@@ -1,4 +1,4 @@
-"""The folder of a federation: which is meant, whether it is whole, and where it lies for good."""
+"""The folder of a federation: find it, check that it is complete, and move it to its final place."""
 
 import os
 import re
@@ -35,14 +35,14 @@ FILES = (
     "broker/passwords",
     "broker/crl.pem",
 )
-"""What `fedge init` makes: where one of them is missing, it was cut short."""
+"""The files of `fedge init`: if one is missing, it was interrupted."""
 
 
 def look_up(source: Path, federations: Path = FEDERATIONS) -> Path:
-    """The folder of `fedge init` that is meant, or the installed one of this name; nothing is changed.
+    """The given folder of `fedge init`, or the installed one of this name; nothing is changed.
 
     Raises:
-        ConfigError: it is no federation's folder, or `fedge init` was cut short in it.
+        ConfigError: it is no federation's folder, or `fedge init` was interrupted there.
     """
     folder = source
     if not source.exists() and (federations / source.name).is_dir():
@@ -58,7 +58,8 @@ def look_up(source: Path, federations: Path = FEDERATIONS) -> Path:
 
 
 def take_in(source: Path, federations: Path = FEDERATIONS) -> Path:
-    """Where the federation's folder lies for good; it is moved there, so that there is one authority's key.
+    """Move the federation's folder to its final place and return that; so there is one copy of the
+    authority's key.
 
     Raises:
         ConfigError: it is no federation's folder, or another one is there already.
@@ -90,7 +91,7 @@ def federation_of(folder: Path) -> str:
     """The name of the federation whose folder this is.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is no federation's folder.
     """
     settings = folder / "federation.toml"
     try:
@@ -107,5 +108,5 @@ def federation_of(folder: Path) -> str:
 
 
 def folders() -> list[Path]:
-    """Those of all installed federations, by name."""
+    """The folders of all installed federations, by name."""
     return sorted(path for path in FEDERATIONS.glob("*") if path.is_dir())

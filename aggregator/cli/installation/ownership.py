@@ -1,4 +1,4 @@
-"""Whose the parts of a federation's folder are: the registrar's user, the broker's group, or root."""
+"""The owners of the parts of a federation's folder: the registrar's user, the broker's group, or root."""
 
 import grp
 import pwd
@@ -11,11 +11,11 @@ from fedge.storage import files
 from fedge.storage.files import give, permit
 
 REGISTRAR = "fedge-registrar"
-"""The user who alone reads the authority's key."""
+"""The only user who can read the authority's key."""
 
 
 def hand_over(folder: Path) -> None:
-    """Give each part of the folder to the one user who needs it: registrar, broker; the rest is root's.
+    """Give each part of the folder to the user who needs it: registrar or broker; the rest to root.
 
     Raises:
         DeploymentError: it cannot be done.
@@ -49,7 +49,7 @@ def hand_over(folder: Path) -> None:
 
 
 def give_back(folders: Iterable[Path]) -> None:
-    """Make root the owner of what the registrar's user had, and remove that user.
+    """Make root the owner of the registrar's files, and remove the registrar's user.
 
     Raises:
         DeploymentError: it cannot be done.

@@ -9,7 +9,7 @@ from fedge.deployment.machine import say
 
 
 def start(folder: Path | None, *, again: bool) -> None:
-    """Start a federation's services; `again`: and all others anew that run."""
+    """Start a federation's services; `again`: also restart all others that run."""
     wanted: list[str] = []
     if folder is not None:
         if again or not is_broker_ours():
@@ -31,7 +31,7 @@ def start(folder: Path | None, *, again: bool) -> None:
 
 
 def is_running(template: str) -> bool:
-    """Whether a unit of this template is, of any federation."""
+    """Whether a unit of this template starts with the system, for any federation."""
     return bool(units.instances(template))
 
 

@@ -1,4 +1,4 @@
-"""The units of a federation's services: those that travel with Fedge, and how one of them is called."""
+"""The units of a federation's services: the templates that come with Fedge, and the names of instances."""
 
 AGGREGATOR = "fedge-aggregator@.service"
 REGISTRY = "fedge-registrar@.service"

@@ -1,1 +1,1 @@
-"""What can be changed in a ledger, by table or reason."""
+"""Changes of a ledger, by table or reason."""

@@ -1,4 +1,4 @@
-"""Updates get their verdicts."""
+"""Changes of verdicts on updates."""
 
 import json
 
@@ -10,7 +10,7 @@ from fedge.wire.topics import lane_of
 
 
 class AnswerChanges(Transactions):
-    """What is written into the table `answers`."""
+    """Changes of the table `answers`."""
 
     def save_answer(self, round_id: RoundId, device: str, answer: Verdict) -> None:
         """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""
@@ -52,7 +52,7 @@ class AnswerChanges(Transactions):
         )
 
     def drop_answer(self, round_id: RoundId, device: str, digest: bytes) -> None:
-        """Take back a refusal of who was set aside, while the round is open: the update may come again."""
+        """Withdraw the refusal of a device that was set aside, while the round is open: it may send again."""
         self._run(
             "DELETE FROM answers WHERE generation = ? AND round = ? AND lane = ? AND device = ?"  # nosec B608 # texts of ours
             f" AND digest = ? AND reason = '{Reason.QUARANTINED}' AND NOT EXISTS (SELECT 1 FROM rounds"

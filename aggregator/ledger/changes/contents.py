@@ -1,4 +1,4 @@
-"""Tasks, models and exports get their slots."""
+"""Changes of tasks, models and exports, and their slots."""
 
 from aggregator.ledger.changes.transactions import Transactions
 from fedge.wire.freshness import RoundId
@@ -6,10 +6,10 @@ from fedge.wire.messages.frame import Blob
 
 
 class ContentChanges(Transactions):
-    """What is written into the tables `contents` and `slots`."""
+    """Changes of the tables `contents` and `slots`."""
 
     def save_content(self, kind: str, round_id: RoundId, blob: Blob, data: bytes) -> None:
-        """Keep a task or model, and in which slot it is published."""
+        """Store a task or model, and the slot that it is published in."""
         # The same bytes may be said again by a later generation: then they are its newest.
         self._run("REPLACE INTO contents VALUES (?, ?, ?, ?, ?)", blob.digest, kind, *round_id, data)
         self._run(
@@ -17,7 +17,7 @@ class ContentChanges(Transactions):
         )
 
     def save_export(self, blob: Blob) -> None:
-        """Keep which exported file is announced: the next one is not written over it."""
+        """Store which exported file is announced, so that the next one does not overwrite it."""
         self._run("DELETE FROM slots WHERE kind = 'export'")
         self._run(
             "INSERT INTO slots VALUES ('export', ?, ?, ?, ?)", blob.slot, blob.digest, blob.frames, blob.size

@@ -1,4 +1,4 @@
-"""What devices tell of themselves, and what they let wait, is kept."""
+"""Changes of devices: their statuses, missed deadlines and refusals."""
 
 import json
 
@@ -9,10 +9,10 @@ from fedge.wire.reasons import Reason
 
 
 class DeviceChanges(Transactions):
-    """What is written into the table `devices`."""
+    """Changes of the table `devices`."""
 
     def save_status(self, device: str, status: Status, now: float) -> None:
-        """Keep what a device says of itself, and since when: what is only retained says nothing new."""
+        """Store a device's status and its time; a retained status that is known already changes nothing."""
         declined = f"{status.declined.reason}: {status.declined.detail}" if status.declined else None
         self._run(
             "INSERT INTO devices"
@@ -48,7 +48,7 @@ class DeviceChanges(Transactions):
         )
 
     def save_missed(self, device: str, missed: Missed | None) -> None:
-        """Keep how a device has let rounds wait in vain; None: it answers."""
+        """Store a device's misses; None: it answers."""
         times = missed.times if missed is not None else 0
         last = json.dumps([*missed.last.round, missed.last.number]) if missed is not None else None
         self._run(
@@ -60,7 +60,7 @@ class DeviceChanges(Transactions):
         )
 
     def count_refusals(self, device: str, number: int, last: Reason) -> None:
-        """Count what a device sent in vain since the last time."""
+        """Count the messages of a device that were refused since the last time."""
         self._run(
             "INSERT INTO devices (device, refused, last_refusal) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
             " refused = refused + excluded.refused, last_refusal = excluded.last_refusal",

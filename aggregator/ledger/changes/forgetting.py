@@ -1,4 +1,4 @@
-"""A device is forgotten: no table names it any more."""
+"""Forget a device, so that no table names it any more."""
 
 import json
 import sqlite3
@@ -11,16 +11,17 @@ from fedge.storage.databases import database_error, wipe
 from fedge.wire.freshness import RoundId
 
 REMOVED = "?"
-"""In the place of a device's id where a generation began without it: no device is called so."""
+"""Replaces a device's id where a generation began without it; no device can have this name."""
 
 
 class Forgetting(GenerationChanges):
-    """What is removed from all tables."""
+    """Removals from all tables."""
 
     def forget_device(self, device: str) -> None:
-        """Remove all that is kept of a device, and mark the rounds that cannot be computed again for that.
+        """Remove everything about a device, and mark the rounds that cannot be computed again because of
+        that.
 
-        Until `wipe` has ended the ledger says that its file may still hold it.
+        Until `wipe` has ended, the ledger records that its file may still hold the data.
         """
         self.save_mark(UNWIPED, "")
         for round_id in self.surveys_that_name(device):
@@ -46,7 +47,7 @@ class Forgetting(GenerationChanges):
             self._run(f"DELETE FROM {table} WHERE device = ?", device)  # nosec B608 # texts of ours
 
     def _is_made_of(self, begun: Beginning, rounds: set[RoundId], device: str) -> bool:
-        """Whether a beginning is computed of what a device contributed to some of these rounds."""
+        """Whether a beginning is computed from a device's contribution to some of these rounds."""
         source = begun.source
         again = {source._replace(round=number) for number in range(source.round + 1, begun.last + 1)}
         surveyed = {RoundId(begun.survey, 0)} if begun.survey is not None and begun.survey_without else set()
@@ -70,10 +71,10 @@ class Forgetting(GenerationChanges):
         self._run("UPDATE rounds SET forgotten = forgotten + 1 WHERE generation = ? AND round = ?", *round_id)
 
     def wipe(self) -> None:
-        """Write the whole file anew, so that what was removed is nowhere in it; not in a transaction.
+        """Write the whole file anew, so that removed data are not in it any more; not in a transaction.
 
         Raises:
-            StateError: also where somebody reads it: what was removed may still be there.
+            StateError: also if another process reads it; removed data may still be in the file.
         """
         try:
             wipe(self._path, self._db)

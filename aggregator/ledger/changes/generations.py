@@ -1,4 +1,4 @@
-"""Generations begin."""
+"""Changes that begin generations."""
 
 import json
 
@@ -7,13 +7,13 @@ from aggregator.ledger.records import Beginning, Life
 
 
 class GenerationChanges(Transactions):
-    """What is written into the tables `life`, `beginnings` and `marks`."""
+    """Changes of the tables `life`, `beginnings` and `marks`."""
 
     def begin_life(self, life: Life) -> None:
-        """Begin a generation: what was learnt before is kept, but no longer counts.
+        """Begin a generation: earlier rounds are kept, but no longer count.
 
-        What closed rounds were computed of stays as long as other rounds do: somebody may go back to them.
-        Of the open round nothing stays: what was admitted there never counted.
+        The updates of closed rounds stay as long as those of other rounds, so that one can go back to them.
+        The updates of the open round are removed: they never counted.
         """
         self._run(
             "REPLACE INTO life VALUES (1, ?, ?, ?)",
@@ -31,14 +31,14 @@ class GenerationChanges(Transactions):
         )
 
     def save_mark(self, name: str, value: str | None) -> None:
-        """Note something under a name; None: nothing any more."""
+        """Store a mark under a name; None: remove it."""
         if value is None:
             self._run("DELETE FROM marks WHERE name = ?", name)
         else:
             self._run("REPLACE INTO marks VALUES (?, ?)", name, value)
 
     def save_beginning(self, generation: int, beginning: Beginning) -> None:
-        """Keep what a generation without a survey begins with."""
+        """Store what a generation without a survey begins with."""
         self._run(
             "REPLACE INTO beginnings VALUES (?, ?, ?, ?, ?, ?, ?)",
             generation,

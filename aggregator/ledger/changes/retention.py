@@ -1,18 +1,18 @@
-"""What old rounds were computed of is freed."""
+"""Free the data of old rounds."""
 
 from aggregator.ledger.changes.transactions import Transactions
 from fedge.wire.freshness import RoundId
 
 
 class Retention(Transactions):
-    """What is removed of rounds that are no longer kept: frames, models and answers."""
+    """Removals of rounds that are no longer kept: frames, models and answers."""
 
     def retain(self, newest: RoundId, rounds: int, size: int, best: RoundId | None = None) -> None:
-        """Free what old rounds were computed of: keep `rounds` closed ones, or fewer in at most `size` bytes.
+        """Free the data of old rounds: keep `rounds` closed ones, or fewer in at most `size` bytes.
 
-        They are counted over all generations, so that a new one can be taken back. The newest round and the
-        one before stay, whatever they take, the survey that the newest one's frozen layers are of, and the
-        model of `best`. The file keeps its length: what is freed in it is used again.
+        Rounds are counted over all generations, so that a new generation can be undone. These always stay:
+        the newest round and the one before, the survey of the newest one's frozen layers, and the model of
+        `best`. The file keeps its length, and freed space in it is used again.
         """
         closed = [
             RoundId(*row)
@@ -31,9 +31,10 @@ class Retention(Transactions):
     def forget_rounds_before(
         self, round_id: RoundId, survey: int | None = None, best: RoundId | None = None
     ) -> None:
-        """Free what older rounds were computed of, but the survey of this generation; their figures stay.
+        """Free the data of older rounds, except the survey of this generation; their figures stay.
 
-        The model of the last of them stays too: this round's updates began from it. So does that of `best`.
+        The model of the last of them stays too, because this round's updates began from it. So does that of
+        `best`.
         """
         older = (
             "(generation < ?1 OR (generation = ?1 AND round < ?2)) AND NOT (generation = ?3 AND round = 0)"

@@ -1,4 +1,4 @@
-"""Rounds open and close."""
+"""Changes that open and close rounds."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,8 @@ class RoundChanges(Transactions):
         now: float,
         quorum: int | None = None,
     ) -> None:
-        """Open a round, or its next attempt; `quorum`: the updates it takes, where that is not the rule's."""
+        """Open a round, or its next attempt; `quorum`: the number of updates it takes, if the rule is a
+        share."""
         self._run(
             "INSERT INTO rounds (generation, round, kind, attempt, cohorts, opened_at, quorum)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET attempt = excluded.attempt,"
@@ -43,7 +44,7 @@ class RoundChanges(Transactions):
         self._run("REPLACE INTO states VALUES (?, ?, ?, ?, ?)", *round_id, part, data, digest)
 
     def save_elapsed(self, round_id: RoundId, elapsed_s: float) -> None:
-        """Keep how long the attempt has lasted."""
+        """Store how long the attempt has lasted."""
         self._run("UPDATE rounds SET elapsed_s = ? WHERE generation = ? AND round = ?", elapsed_s, *round_id)
 
     def close_round(

@@ -1,4 +1,4 @@
-"""How changes reach the database: all or nothing, and durable."""
+"""Transactions: all or nothing, and durable."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,7 +15,7 @@ class Transactions(LedgerReader):
         super().__init__(path, connect(path, MIGRATIONS))
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, and durable when it ends."""
+        """A transaction: all or nothing, and durable when it ends."""
         return transaction(self._db, self._path, begin="BEGIN")  # nobody else writes
 
     def close(self) -> None:

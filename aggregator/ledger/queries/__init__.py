@@ -1,1 +1,1 @@
-"""What can be asked of a ledger, by the table that answers."""
+"""Queries on a ledger, by table."""

@@ -1,4 +1,4 @@
-"""How questions reach the database, and what becomes of its errors."""
+"""Access to the database, and the translation of its errors."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ class Access:
         self._path, self._db = path, db
 
     def bytes_held(self) -> int:
-        """What the ledger takes, without what has been freed in it."""
+        """The size of the ledger, without freed space."""
         names = ("page_count", "freelist_count", "page_size")
         pages, free, page = (self._one(f"PRAGMA {name}")[0] for name in names)
         return int((pages - free) * page)
 
     def _layout(self) -> int:
-        """Of which layout it is: one that is only looked at is not migrated."""
+        """Its layout: a ledger that is only read is not migrated."""
         return int(self._one("PRAGMA user_version")[0])
 
     def _one(self, statement: str, *values: object) -> Any:
@@ -44,7 +44,7 @@ class Access:
 
     @contextmanager
     def _sound(self, what: str) -> Iterator[None]:
-        """What is read here was written by us: if it makes no sense, bits have flipped."""
+        """Treat senseless values as damage, because we have written all of them."""
         try:
             yield
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Questions about the verdicts on updates."""
+"""Queries on verdicts."""
 
 import json
 
@@ -9,7 +9,7 @@ from fedge.wire.reasons import Reason
 
 
 class AnswerQueries(Access):
-    """What the table `answers` tells."""
+    """Queries on the table `answers`."""
 
     def answers(self, round_id: RoundId) -> dict[str, Verdict]:
         """The verdicts of a round, in the order of the sum: lane, then device."""
@@ -42,12 +42,13 @@ class AnswerQueries(Access):
         return KeptVerdict(RoundId(generation, round_), answer)
 
     def remembers(self, round_id: RoundId) -> bool:
-        """Whether verdicts of a round are held: those of every closed one are, until it is freed."""
+        """Whether the verdicts of a round are stored: those of a closed round are, until it is freed."""
         row = self._one("SELECT 1 FROM answers WHERE generation = ? AND round = ? LIMIT 1", *round_id)
         return row is not None
 
     def answered_by(self, device: str) -> tuple[tuple[RoundId, ...], RoundId | None]:
-        """The closed rounds of which a device's update is kept that counted, and the open one it answered."""
+        """The closed rounds with a kept update of the device that counted, and the open round if it
+        answered."""
         rows = self._all(
             "SELECT generation, round, verdict, closed_at IS NOT NULL FROM answers"
             " JOIN rounds USING (generation, round) WHERE device = ? ORDER BY generation, round",

@@ -1,4 +1,4 @@
-"""Questions about tasks and models, and where they are published."""
+"""Queries on tasks and models, and where they are published."""
 
 from hashlib import sha256
 
@@ -9,7 +9,7 @@ from fedge.wire.messages.frame import Blob
 
 
 class ContentQueries(Access):
-    """What the tables `contents` and `slots` tell."""
+    """Queries on the tables `contents` and `slots`."""
 
     def model_of(self, round_id: RoundId) -> bytes | None:
         """The digest of a closed round's model, if that is still kept."""
@@ -33,7 +33,7 @@ class ContentQueries(Access):
         """A task or model by its digest.
 
         Raises:
-            DamagedState: it is not there, or not what it was.
+            DamagedState: it is missing or damaged.
         """
         row = self._one("SELECT data FROM contents WHERE digest = ?", digest)
         if row is None or sha256(row[0]).digest() != digest:
@@ -45,7 +45,7 @@ class ContentQueries(Access):
         """Read every task and model, and compare it with its digest.
 
         Raises:
-            DamagedState: one is not what it was.
+            DamagedState: one is damaged.
         """
         for (digest,) in self._all("SELECT digest FROM contents"):
             self.content(digest)
@@ -69,7 +69,7 @@ class ContentQueries(Access):
         return row[0] if row else None
 
     def slots(self) -> dict[tuple[str, int], Blob]:
-        """What lies in which slot at the broker, or is about to."""
+        """The content of each slot at the broker, now or soon."""
         rows = self._all("SELECT kind, slot, digest, frames, size FROM slots")
         return {
             (kind, slot): Blob(digest=digest, slot=slot, frames=frames, size=size)
@@ -77,6 +77,6 @@ class ContentQueries(Access):
         }
 
     def export_slot(self) -> int | None:
-        """The slot of the exported file that is announced at the broker; None: none is known to be."""
+        """The slot of the announced export at the broker; None: none is known."""
         row = self._one("SELECT slot FROM slots WHERE kind = 'export'")
         return row[0] if row else None

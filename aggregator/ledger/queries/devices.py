@@ -1,4 +1,4 @@
-"""Questions about the devices that have told something."""
+"""Queries on devices."""
 
 import json
 
@@ -9,25 +9,25 @@ from fedge.wire.freshness import Attempt, RoundId
 
 
 class DeviceQueries(Access):
-    """What the table `devices` tells."""
+    """Queries on the table `devices`."""
 
     def devices(self) -> frozenset[str]:
-        """Those that have told their status."""
+        """The devices that have sent a status."""
         rows = self._all("SELECT device FROM devices WHERE version IS NOT NULL")
         return frozenset(row[0] for row in rows)
 
     def heard(self) -> frozenset[str]:
-        """Every device that has told something, or was refused."""
+        """Every device that has sent anything, or was refused."""
         return frozenset(device for (device,) in self._all("SELECT device FROM devices"))
 
     def abilities(self) -> dict[str, frozenset[str]]:
-        """What each device can that has told its status, as names of `fedge.wire.capabilities`."""
+        """The capabilities of each device that has sent a status, as names of `fedge.wire.capabilities`."""
         rows = self._all("SELECT device, can FROM devices WHERE version IS NOT NULL")
         with self._sound("what the devices can"):
             return {device: told(tuple(json.loads(can)) if can is not None else None) for device, can in rows}
 
     def missed(self) -> dict[str, Missed]:
-        """The devices that let rounds wait in vain since their last update that was admitted."""
+        """The devices with misses since their last admitted update."""
         rows = self._all("SELECT device, missed, missed_in FROM devices WHERE missed > 0")
         with self._sound("who missed deadlines"):
             return {device: Missed(times, _attempt(last)) for device, times, last in rows}

@@ -1,4 +1,4 @@
-"""Questions about generations: what they are of, and what they began with."""
+"""Queries on generations: what is learnt in them, and what they began with."""
 
 import json
 
@@ -9,15 +9,15 @@ from fedge.wire.freshness import RoundId
 
 
 class GenerationQueries(Access):
-    """What the tables `life`, `beginnings` and `marks` tell."""
+    """Queries on the tables `life`, `beginnings` and `marks`."""
 
     def life(self) -> Life | None:
-        """None in a new ledger."""
+        """The ledger's id and generation; None in a new ledger."""
         row = self._one("SELECT ledger, generation, learnt FROM life")
         return Life(*row) if row else None
 
     def beginning(self, generation: int) -> Beginning | None:
-        """What a generation began with; None if with a survey, or if a program before layout 7 began it."""
+        """What a generation began with; None for a survey, or if a program before layout 7 began it."""
         if self._layout() < NAMES_TASKS:
             return None
         row = self._one(
@@ -32,7 +32,7 @@ class GenerationQueries(Access):
         return Beginning(RoundId(row[0], row[1]), row[2], without, row[4], survey_without)
 
     def survey_of(self, generation: int) -> int | None:
-        """The generation whose survey a generation's frozen layers are of; None if that is not known."""
+        """The generation whose survey made a generation's frozen layers; None if unknown."""
         if (begun := self.beginning(generation)) is not None:
             return begun.survey
         row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = 0", generation)
@@ -44,11 +44,11 @@ class GenerationQueries(Access):
         return row is not None and row[0] != KEPT
 
     def generations_begun(self) -> list[int]:
-        """The generations that began with a model of before, in order."""
+        """The generations that began with an earlier model, in order."""
         return [g for (g,) in self._all("SELECT generation FROM beginnings ORDER BY generation")]
 
     def beginnings_without(self, device: str) -> tuple[int, ...]:
-        """The generations that began without what a device had contributed, and name it for that."""
+        """The generations that began without a device's contribution, and name it."""
         return tuple(
             generation
             for generation in self.generations_begun()
@@ -57,7 +57,7 @@ class GenerationQueries(Access):
         )
 
     def mark(self, name: str) -> str | None:
-        """What was noted under a name; None: nothing."""
+        """The mark under a name; None: there is none."""
         if self._layout() < HAS_MARKS:
             return None
         row = self._one("SELECT value FROM marks WHERE name = ?", name)

@@ -1,4 +1,4 @@
-"""Questions about rounds: which there are, and how they were announced and closed."""
+"""Queries on rounds: which there are, and how they were announced and closed."""
 
 import json
 
@@ -18,7 +18,7 @@ from fedge.wire.messages.manifest import Cohort
 
 
 class RoundQueries(GenerationQueries):
-    """What the table `rounds` tells."""
+    """Queries on the table `rounds`."""
 
     def last_closed(self, generation: int) -> RoundId | None:
         """The newest closed round of a generation."""
@@ -28,7 +28,7 @@ class RoundQueries(GenerationQueries):
         return RoundId(generation, row[0]) if row and row[0] is not None else None
 
     def newest_round(self) -> RoundId | None:
-        """The round that is open or, where learning has ended, would be next; None in a new ledger."""
+        """The open round or, if learning has ended, the one that would be next; None in a new ledger."""
         life = self.life()
         if life is None:
             return None
@@ -36,7 +36,7 @@ class RoundQueries(GenerationQueries):
         return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
 
     def has_closed(self) -> bool:
-        """Whether a round of any generation was closed in it."""
+        """Whether a round of any generation was closed."""
         return self._one("SELECT 1 FROM rounds WHERE closed_at IS NOT NULL LIMIT 1") is not None
 
     def round_as_saved(self, round_id: RoundId) -> OpenRound | None:
@@ -55,7 +55,7 @@ class RoundQueries(GenerationQueries):
         return OpenRound(round_id, row[0], row[1], cohorts, row[3], row[4], row[5])
 
     def only_measured(self, round_id: RoundId) -> bool:
-        """Whether a round asks or asked for nothing but figures: no vector came, and its model is the one
+        """Whether a round only asks or asked for figures: it has no vectors, and its model is the one
         before."""
         row = self._one("SELECT kind FROM rounds WHERE generation = ? AND round = ?", *round_id)
         return row is not None and row[0] == MEASURES
@@ -94,7 +94,7 @@ class RoundQueries(GenerationQueries):
         return (bytes(row[0]), bytes(row[1])) if row else None
 
     def trained_before(self, generation: int) -> RoundId | None:
-        """The newest round that made a model in the generations before one, if not just its first weights."""
+        """The newest round in the generations before one that made a model other than first weights."""
         rows = self._all(
             "SELECT DISTINCT generation FROM rounds WHERE generation < ? ORDER BY generation DESC", generation
         )
@@ -122,14 +122,15 @@ class RoundQueries(GenerationQueries):
         return bytes(row[0]) if row is not None and row[0] is not None else None
 
     def forgotten(self, round_id: RoundId) -> int:
-        """Of how many devices the contribution to a closed round was removed at somebody's wish."""
+        """The number of devices whose contribution to a closed round was removed by request."""
         if self._layout() < NAMES_TASKS:
             return 0
         row = self._one("SELECT forgotten FROM rounds WHERE generation = ? AND round = ?", *round_id)
         return int(row[0]) if row else 0
 
     def rule(self, round_id: RoundId) -> str | None:
-        """Name and version of the rule that closed a round; None while it is open, or if it was only kept."""
+        """Name and version of the rule that closed a round; None while it is open, or if its model was
+        kept."""
         if self._layout() < NAMES_RULES:
             row = self._one(
                 "SELECT kind FROM rounds WHERE generation = ? AND round = ? AND closed_at IS NOT NULL",

@@ -1,4 +1,4 @@
-"""Questions about what closed rounds brought."""
+"""Queries on the summaries of closed rounds."""
 
 import json
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from fedge.wire.freshness import RoundId
 
 
 class SummaryQueries(Access):
-    """What the summaries in the table `rounds` tell."""
+    """Queries on the summaries in the table `rounds`."""
 
     def summaries(self, generation: int) -> list[dict[str, Any]]:
-        """What the closed training rounds of a generation brought, in order."""
+        """The summaries of the closed training rounds of a generation, in order."""
         rows = self._all(
             "SELECT summary FROM rounds WHERE generation = ? AND kind = 'train' AND closed_at IS NOT NULL"
             " ORDER BY round",
@@ -32,14 +32,14 @@ class SummaryQueries(Access):
             return [(kind, json.loads(summary)) for kind, summary in rows]
 
     def summary(self, round_id: RoundId) -> dict[str, float]:
-        """What one closed round brought, in numbers."""
+        """The numbers in one closed round's summary."""
         row = self._one("SELECT summary FROM rounds WHERE generation = ? AND round = ?", *round_id)
         with self._sound(f"the summary of round {round_id}"):
             found = json.loads(row[0]) if row else {}
             return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
     def surveys_that_name(self, device: str) -> tuple[RoundId, ...]:
-        """The closed rounds whose summary names a device that lay far from the fleet."""
+        """The closed rounds whose summary names a device because it was far from the fleet."""
         return tuple(
             round_id
             for round_id, found in self._surveys_with_outlying()

@@ -1,4 +1,4 @@
-"""Questions about what devices sent."""
+"""Queries on updates."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -10,11 +10,11 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Frame
 
 NAMED = 5
-"""Updates that one text names at most."""
+"""The largest number of updates in one text."""
 
 
 class UpdateQueries(Access):
-    """What the table `frames` tells."""
+    """Queries on the table `frames`."""
 
     def pieces(self, device: str, digest: bytes) -> Iterator[bytes]:
         """The data of an update's frames, in order."""
@@ -24,7 +24,7 @@ class UpdateQueries(Access):
             yield data
 
     def partials(self) -> dict[str, Partial]:
-        """The books of what has been spooled and not been answered."""
+        """The records of spooled updates that are not answered yet."""
         partials: dict[str, Partial] = {}
         rows = self._rows(
             "SELECT device, digest, i, n, size, data FROM frames"
@@ -37,13 +37,14 @@ class UpdateQueries(Access):
         return partials
 
     def check_updates(self) -> None:
-        """Put each update together that counts in a kept round; compare it with its digest.
+        """Compare each update that counts in a kept round with its digest.
 
-        Rounds of a generation that a program before layout 7 ended are left out: it freed their updates then.
-        One at a time, a frame at a time: it takes no memory, and some 0.2 s for 200 MB in the page cache.
+        Rounds of a generation that a program before layout 7 ended are left out, because it freed their
+        updates. Frames are read one at a time, so it takes no memory, and some 0.2 s for 200 MB in the page
+        cache.
 
         Raises:
-            DamagedState: some are not what they were; the text names the first ones.
+            DamagedState: some are damaged; the text names the first ones.
         """
         damaged = []
         rows = self._rows(

@@ -1,4 +1,4 @@
-"""One connection to a broker, by a paho client of its own. The only import of paho.
+"""One connection to a broker, with its own paho client. This is the only import of paho.
 
 paho's callbacks run on the network thread. They only put values into the inbox: an exception in one of them
 would end that thread.
@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 
 SESSION_TAKEN_OVER = 0x8E
 LARGEST_PACKET = 2**28 - 1
-"""What a broker takes that names no limit (MQTT 5, section 2.1.4)."""
+"""The largest packet of a broker that names no limit (MQTT 5, section 2.1.4)."""
 LOOK_S = 0.2
-"""So long a connection's first answer is waited for before paho is given its turn again."""
+"""How long to wait for the first answer on a connection before paho runs again."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What all connections of a transport share."""
+    """Options that all connections of a transport share."""
 
     broker: BrokerSettings
     client_id: str
@@ -57,18 +57,18 @@ class Options:
 
 
 class PahoConnection:
-    """One attempt to connect and what comes of it.
+    """One attempt to connect, and the connection if it succeeds.
 
-    paho takes what was not acknowledged over into its next connection: an old manifest behind a new one, or
-    a packet that the broker cuts the connection for, each time. Here nothing outlives its connection.
+    A paho client that reconnects sends unacknowledged messages again: an old manifest after a new one, or a
+    packet for which the broker ends the connection each time. Here nothing outlives its connection.
 
     Args:
-        options: whom to connect to, and as whom.
-        number: that of its `LinkUp`.
+        options: the broker, and our identity.
+        number: the number in its `LinkUp`.
         closed: set when the transport is closed.
         inbox: called with each event but `LinkDown`, on the network thread, until `closed` is set.
-        alive: called at each turn of the network thread.
-        traffic: where bytes are counted.
+        alive: called in each turn of the network thread.
+        traffic: counts the bytes.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class PahoConnection:
         self._unauthorized = False
         self._up_s: float | None = None
         self._socket: socket.socket | None = None
-        """To look at what comes first, until something has."""
+        """Inspects the first bytes that arrive."""
         self._first: bytes | None = None
         self._last_bytes = 0
-        """Of the packet that was sent last."""
+        """The size of the packet that was sent last."""
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             options.client_id,
@@ -116,7 +116,7 @@ class PahoConnection:
         return self._publish(publication).mid
 
     def publish_last(self, publication: Publication, timeout_s: float) -> None:
-        """Publish, and wait until the broker has acknowledged it, or for so long."""
+        """Publish, and wait for the broker's acknowledgement, at most this long."""
         receipt = self._publish(publication)
         try:
             receipt.wait_for_publish(timeout_s)
@@ -151,7 +151,7 @@ class PahoConnection:
     # ── the network thread ─────────────────────────────────────────────────────────────────────────
 
     def run(self) -> LinkDown:
-        """Connect and serve until the connection ends; tells how it did."""
+        """Connect and serve until the connection ends; return why it ended."""
         try:
             self._connect()
             if self._closed.is_set():
@@ -171,7 +171,7 @@ class PahoConnection:
 
     @property
     def lasted_s(self) -> float | None:
-        """For how long the broker has accepted us by now; None: it has not."""
+        """Seconds since the broker accepted us; None: it has not."""
         return None if self._up_s is None else time.monotonic() - self._up_s
 
     def _connect(self) -> None:
@@ -194,7 +194,7 @@ class PahoConnection:
         )
 
     def _look(self) -> None:
-        """Note what the broker says first, and leave it there; what is no MQTT is told by it."""
+        """Record the first bytes from the broker without consuming them, to detect what is no MQTT."""
         if self._socket is None or self._client.want_write():
             return
         try:
@@ -267,9 +267,9 @@ class PahoConnection:
 
 
 def _leave_it_to_the_loop(*_: object) -> None:
-    """Without this paho writes from whichever thread publishes; its loop is woken up anyway."""
+    """Without this, paho writes from the thread that publishes; its loop is woken up anyway."""
 
 
 def _no_delay(connection: Any) -> None:
-    """Send small packets at once: held back until an earlier one is acknowledged, each costs 40 ms."""
+    """Send small packets at once; waiting for the acknowledgement of earlier ones would cost 40 ms each."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

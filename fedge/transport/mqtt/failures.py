@@ -1,4 +1,4 @@
-"""Why a connection could not be made or ended with an error, in words that say what to do."""
+"""Explain an error of a connection attempt or a connection, and say what to do."""
 
 import errno
 import ssl
@@ -7,12 +7,12 @@ from fedge.errors import FedgeError
 from fedge.transport.diagnosis import Peer, no_handshake
 
 FORESEEN = (FedgeError, OSError, ValueError)
-"""What connecting raises when files, names, networks or brokers are not as they should be. `ssl.SSLError` is
-an `OSError`; a `ValueError` is what no resolver takes for a name."""
+"""The errors of connecting that files, names, networks or brokers cause. `ssl.SSLError` is an `OSError`; a
+resolver raises `ValueError` for a text that cannot be a name."""
 
 
 def failure(peer: Peer, error: Exception) -> str:
-    """The reason to give for an error that ended an attempt to connect, or a connection."""
+    """The reason to log for an error that ended a connection attempt or a connection."""
     if isinstance(error, FedgeError):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""TLS to a broker: which authority is trusted, and which certificate of our own is shown."""
+"""TLS to a broker: the trusted authority, and our own certificate."""
 
 import ssl
 
@@ -7,7 +7,7 @@ from fedge.service.settings import BrokerSettings
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """Closed where its handshake fails: paho leaves that to the garbage collector."""
+    """Closes itself if the handshake fails; paho leaves that to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:

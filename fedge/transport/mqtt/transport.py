@@ -1,4 +1,4 @@
-"""`Transport` over MQTT 5: a thread that connects and comes back, and the account of what goes out."""
+"""`Transport` over MQTT 5: a thread that connects and reconnects, and the account of outgoing messages."""
 
 import logging
 import random
@@ -20,10 +20,11 @@ from fedge.transport.protocol import Traffic
 log = logging.getLogger(__name__)
 
 LONGEST_TURN_S, LONGEST_ATTEMPT_S = 30.0, 300.0
-"""Between two signs of life of the network thread: paho's loop turns once a second, but an attempt
-to connect may wait for the name, for TCP and for TLS in turn."""
+"""The longest time between two signs of life of the network thread. paho's loop turns once a second, but an
+attempt to connect may wait for the name, for TCP and for TLS in turn."""
 LAST_WORDS_PART = 0.8
-"""Of the time that `close` may take, for the acknowledgement of the last words; the rest is for the end."""
+"""The share of `close`'s time limit for the acknowledgement of the offline status; the rest is for the
+end."""
 
 
 @dataclass(eq=False)
@@ -47,7 +48,7 @@ class MqttTransport:
         broker: address, credentials and keep-alive.
         client_id: stable identity at the broker.
         inbox: called with each `LinkEvent`, from the network thread too; must only enqueue.
-        will: the last will for the n-th connection.
+        will: returns the last will for the n-th connection.
         keep_session_s: ask the broker to keep our session for this many seconds; 0: start clean each time.
         manual_ack: acknowledge with `acknowledge` once handled, instead of on arrival.
 
@@ -91,7 +92,7 @@ class MqttTransport:
         life.thread.start()
 
     def close(self, offline_status: Publication | None = None, *, timeout_s: float = 1.0) -> None:
-        """As `Transport.close`; what waits for a broker that hangs is left to its own thread."""
+        """As `Transport.close`; if the broker hangs, the network thread is left to end by itself."""
         deadline_s = time.monotonic() + timeout_s
         life, newest = self._life, self._life.newest
         if offline_status is not None and newest is not None and newest is self._outbound.connection:
@@ -168,6 +169,6 @@ class MqttTransport:
             closed.wait(wait_s)
 
     def _promise(self, closed: Event, seconds: float) -> None:
-        """Promise for the network thread, unless the life of the transport that `closed` ends is over."""
+        """Promise for the network thread, unless `closed` is set."""
         if not closed.is_set():
             self.pulse.within(seconds)

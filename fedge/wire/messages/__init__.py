@@ -1,5 +1,5 @@
-"""Every message on the wire: what bytes must mean before anything looks at them.
+"""Every message on the wire: types and bounds that are checked before a message is used.
 
-A file per family of messages; `fedge.wire.messages.kinds` lists them all. Vectors are raw little-endian
-bytes.
+One file for each family of messages; `fedge.wire.messages.kinds` lists them all. Vectors are raw
+little-endian bytes.
 """

@@ -8,11 +8,11 @@ from fedge.wire.messages.fields import PublicKey
 from fedge.wire.messages.message import M, Message, Part, pack, unpack
 
 MAX_SUCCESSIONS = 16
-"""Changes of the signing key that travel with an envelope; who slept through more must be enrolled anew."""
+"""Changes of the signing key in an envelope; a device that missed more must be enrolled anew."""
 
 
 class Succession(Part):
-    """A change of the signing key, signed by the one that goes (see `fedge.identity.trust`)."""
+    """A change of the signing key, signed by the old key (see `fedge.identity.trust`)."""
 
     old: PublicKey
     new: PublicKey
@@ -26,9 +26,9 @@ class Signed(Message):
 
     body: bytes
     sigs: tuple[bytes, ...] = Field(default=(), max_length=8, strict=False)
-    """One that is right is enough: others may be by keys, or of kinds, that this program does not know."""
+    """One valid signature is enough: others may be by keys, or of kinds, that this program does not know."""
     chain: tuple[Succession, ...] | None = Field(default=None, max_length=MAX_SUCCESSIONS, strict=False)
-    """How the key that signs came to be the one, the oldest change first; none: it was never changed."""
+    """The changes that led to the key that signs, the oldest first; none: it was never changed."""
 
 
 def seal(message: Message) -> bytes:

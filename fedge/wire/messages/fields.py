@@ -1,4 +1,4 @@
-"""What the fields of messages are made of: limits, and types that several messages share."""
+"""Limits of message fields, and types that several messages share."""
 
 from typing import Annotated
 
@@ -16,10 +16,10 @@ MAX_SEED = 2**63 - 1
 MAX_REASON = 40
 """Characters of a reason's name."""
 MAX_DETAIL = 500
-"""Characters that explain a reason."""
+"""Characters of the text that explains a reason."""
 _REASONS = frozenset(Reason)
 SOURCE_NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
-"""What a device's source of samples may be called."""
+"""The pattern of a source's name."""
 
 
 def unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known(reason: object) -> object:
-    """A reason from its text; a name that was added later in v1 is no mistake."""
+    """A reason from its text; an unknown name is no error, because later programs of v1 may add names."""
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         return reason
     return Reason(reason) if reason in _REASONS else Reason.OTHER
@@ -53,7 +53,7 @@ WireReason = Annotated[Reason, BeforeValidator(_known)]
 
 
 def detail_of(text: str) -> str:
-    """An error's text as a message carries it: one line, whatever it quotes."""
+    """The text of an error for a message: one line, whatever it quotes."""
     return printable(text)[:MAX_DETAIL]
 
 

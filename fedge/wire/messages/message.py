@@ -17,7 +17,7 @@ VERSION = 1
 
 
 class Part(BaseModel):
-    """What messages are made of: frozen, strict about types, silent about unknown fields."""
+    """The parent of all parts of messages: frozen, strict about types; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 

@@ -21,7 +21,8 @@ def revoke(
     device: Annotated[str, typer.Argument(help="The device's id; or a token's claim, as in claim-0a1b2c3d.")],
     folder: Folder = Path(),
 ) -> None:
-    """Shut a device out at once: its connection is deaf and mute now, and its certificate refused.
+    """Shut a device out at once: its connection can neither publish nor receive, and its certificate is
+    refused.
 
     A claim is withdrawn at once too; the devices that it enrolled are named, and stay.
     """
