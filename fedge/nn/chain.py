@@ -1,6 +1,7 @@
 """The trained layers and the loss of a network, for one number of rows: where the buffers live."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ class Chain:
     """
 
     def __init__(self, spec: NetworkSpec, rows: int, dtype: np.dtype[Any]) -> None:
-        self._shape, self._dtype = (spec.schema.size,), dtype
         placed = spec.placed
+        self._shape, self._dtype = (placed[-1].place.stop,), dtype
         self._layers = [each.layer.build(each.inputs, rows, each.place, dtype) for each in placed]
-        self._loss: Loss = LOSSES[spec.loss](rows, spec.outputs, dtype)
+        self._loss: Loss = LOSSES[spec.loss](rows, prod(placed[-1].outputs), dtype)
         lowest = next(i for i, each in enumerate(placed) if each.parameters)
         self._lowest = self._layers[lowest]
         self._above_lowest = self._layers[:lowest:-1]

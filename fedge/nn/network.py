@@ -70,7 +70,9 @@ class Network:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self._first = None if spec.first is None else spec.first.transform(self.dtype)
         self._last = None if spec.last is None else spec.last.transform(self.dtype)
-        widest = max(spec.inputs, *(prod(placed.outputs) for placed in spec.placed))
+        widths = [prod(placed.outputs) for placed in spec.placed]
+        self._outputs = widths[-1]
+        widest = max(spec.inputs, *widths)
         self._block = max(1, BLOCK_ENTRIES // widest)
         self._chains: dict[int, Chain] = {}
 
@@ -98,7 +100,7 @@ class Network:
             ValueError: y has another shape, is not of integers, or names a class that does not exist.
         """
         raw = np.asarray(y)
-        outputs = self.spec.outputs
+        outputs = self._outputs
         if self.spec.loss == "cross-entropy":
             return _check_classes(raw, outputs)
         targets = raw.reshape(-1, 1) if raw.ndim == 1 and outputs == 1 else raw
@@ -149,7 +151,7 @@ class Network:
             ValueError: X is not of shape (n, d).
         """
         raw = np.asarray(X)
-        outputs = np.empty((len(raw), self.spec.outputs), self.dtype)
+        outputs = np.empty((len(raw), self._outputs), self.dtype)
         for rows in self._blocks(len(raw)):
             prepared = self.prepare(raw[rows])
             z = self._chain(len(prepared)).forward(w, prepared)
@@ -179,7 +181,7 @@ class Network:
             )
         classifies = self.spec.loss == "cross-entropy"
         total, correct = 0.0, 0
-        sums = np.zeros((2, self.spec.outputs))
+        sums = np.zeros((2, self._outputs))
         for rows in self._blocks(samples):
             chain = self._chain(rows.stop - rows.start)
             total += chain.total(w, self.prepare(raw[rows]), targets[rows])
