@@ -24,7 +24,7 @@ from fedge.wire.capabilities import unknown_in_task
 from fedge.wire.messages.envelope import MAX_SUCCESSIONS, Signed, Succession, seal, unseal
 from fedge.wire.messages.export import Export
 from fedge.wire.messages.fields import MAX_COUNTER, MAX_FRAMES, MAX_SEED, MAX_SIZE
-from fedge.wire.messages.frame import Blob, Frame
+from fedge.wire.messages.frame import Asked, Blob, Frame
 from fedge.wire.messages.kinds import KINDS
 from fedge.wire.messages.manifest import Cohort, Manifest
 from fedge.wire.messages.message import Message, pack, unpack
@@ -195,6 +195,9 @@ EXAMPLES: dict[str, Message] = {
     "export": Export(generation=1, round=8, model=b"m" * 32, file=MODEL_BLOB),
     "export_withheld": Export(generation=1, round=8, model=b"m" * 32, withheld="it computes 0.1 off"),
     "frame": Frame(id=b"f" * 32, i=1, n=3, size=25, data=bytes(range(10))),
+    "frame_asking": Frame(
+        id=b"f" * 32, i=0, n=3, size=25, data=bytes(range(10)), asks=Asked(generation=1, round=7)
+    ),
     "signed": Signed(body=b"\x80", sigs=(b"s" * 64,)),
     "signed_by_a_successor": Signed(
         body=b"\x80",
