@@ -7,9 +7,11 @@ from typing import Annotated, ClassVar, Literal
 import pytest
 from pydantic import Field
 
+from fedge.algorithms.registry import registered
 from fedge.service.settings import FileSettings, Section
 from fleet.cli import settings_reference
 from fleet.cli.settings_reference import FILES, reference
+from tests.aggregator.toys import MEDIAN
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -108,3 +110,11 @@ def test_kinds_of_keys_that_are_not_there_yet(monkeypatch: pytest.MonkeyPatch) -
     ):
         assert f"{line}\n" in page, page
     assert page.count("| `by` |") == 1
+
+
+def test_a_part_from_outside_is_told_with_its_options_and_no_code_for_it() -> None:
+    with registered(MEDIAN):
+        page = reference().partition("### `[rule]` in `federation.toml`")[2].partition("\n### ")[0]
+    assert "\n- `toy-median`: The median of each entry" in page
+    assert "| `shift` | number | `0.0` | What is added to each entry" in page
+    assert "| `FEDGE_AGGREGATOR_RULE__SHIFT` |" in page

@@ -77,3 +77,11 @@ def test_a_field_that_is_none_asks_for_nothing_in_a_layer_too() -> None:
     assert unknown_in_task(task) == ()
     with pytest.raises(ValueError, match="2 feature names"):
         Task.model_validate({"network": network, "features": ("x", "y"), "classes": ("a", "b")})
+
+
+def test_options_of_a_plan_are_required_by_their_names() -> None:
+    plan = Plan(codec="topk", codec_options={"share": 0.1}, local="prox", local_options={"mu": 1})
+    network = NetworkSpec(inputs=2, layers=(Dense(units=2),), loss="cross-entropy")
+    found = required("train", plan, network)
+    assert {"codec:topk", "codec:topk.share", "local:prox", "local:prox.mu"} <= found
+    assert hash(plan) == hash(plan.model_copy())
