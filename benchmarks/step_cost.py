@@ -23,10 +23,10 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import rounds
 from aggregator.core.awaited import counted_anew
-from aggregator.core.federation import Federation, Phase, Rules
+from aggregator.core.federation import Federation, Rules, Stage
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.stopping import Stopping
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from benchmarks.machine import description
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
@@ -94,14 +94,17 @@ def fleet(size: int) -> Federation:
         weights=TASK.network.schema.size,
         model=MODEL,
         base=np.zeros(TASK.network.schema.size, np.float32),
-        phase=Phase.COLLECTING,
+        stage=Stage.COLLECTING,
         cohorts=(Cohort(fraction=1.0, seed=0),),
         since_s=0.0,
         published=True,
         announced=True,
         link_up=True,
         answers=PerDevice(
-            {d: Answer(d.encode().ljust(32), "admitted", samples=10, metrics={"loss": 1.0}) for d in answered}
+            {
+                d: Verdict(d.encode().ljust(32), "admitted", samples=10, metrics={"loss": 1.0})
+                for d in answered
+            }
         ),
         admitted=size,
         fleet=Devices([*answered, *LATE]),

@@ -20,14 +20,14 @@ from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import rounds
-from aggregator.core.federation import Federation, Phase, Rules
+from aggregator.core.federation import Federation, Rules, Stage
 from aggregator.core.per_device import Devices
 from aggregator.core.stopping import Stopping
 from fedge.algorithms.plan import Plan
 from fedge.errors import ConfigError, DataError, ProtocolError
 from fedge.nn.spec import Dense, NetworkSpec
 from fedge.wire import encoding
-from fedge.wire.frames import Refused, split
+from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.frame import Blob, Frame
@@ -36,7 +36,7 @@ from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 
 def rows_of(table: dict[str, tuple[Any, ...]]) -> list[Any]:
@@ -361,7 +361,7 @@ STATE = Federation(
     task_message=TASK,
     weights=WEIGHTS,
     model=BLOB,
-    phase=Phase.COLLECTING,
+    stage=Stage.COLLECTING,
     cohorts=(Cohort(fraction=1.0, seed=0),),
     since_s=0.0,
     awaited=Devices({"pi-2"}),
@@ -390,11 +390,11 @@ def said_of(payload: bytes, state: Federation = STATE, device: str = "pi-1") -> 
     else:
         state, effects = rounds.step(state, on.FrameArrived(1.0, device, frame))
         if do.ReadUpdate(device, frame.id) in effects:
-            message: Update | Refused
+            message: Update | Rejection
             try:
                 message = unpack(frame.data, Update, max_bytes=MAX_SIZE)
             except ProtocolError as error:
-                message = Refused(error.reason, str(error))
+                message = Rejection(error.reason, str(error))
             _, effects = rounds.step(state, on.UpdateRead(1.0, device, frame.id, message))
     receipts = [effect.receipt for effect in effects if isinstance(effect, do.SendReceipt)]
     said = [effect.text for effect in effects if isinstance(effect, do.Log)]

@@ -46,7 +46,7 @@ from fedge.transport import (
 )
 from fedge.transport.diagnosis import Losses
 from fedge.wire.capabilities import unknown_in_model, unknown_in_task
-from fedge.wire.frames import Assembler, Limits, Refused, Split, split
+from fedge.wire.frames import Assembler, Limits, Split, split
 from fedge.wire.freshness import seconds_left
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.fields import MAX_SIZE
@@ -57,7 +57,7 @@ from fedge.wire.messages.model import Model
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.status import Status
 from fedge.wire.messages.task import Task
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.topics import Address, Topics
 
 log = logging.getLogger("fedge.agent")
@@ -219,7 +219,7 @@ class Runtime:
             return
         held = self._assembler.count(address.kind, frame.id)
         whole = self._assembler.offer(address.kind, frame)
-        if isinstance(whole, Refused):
+        if isinstance(whole, Rejection):
             # One forged frame must not stand in the way of the genuine ones, which are asked for again.
             self._assembler.drop(address.kind)
             raise ProtocolError(whole.detail, whole.reason)

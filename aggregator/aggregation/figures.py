@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import fsum, sqrt
 from statistics import median_low
 
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from fedge.wire.messages.fields import Metrics
 
 LARGEST_LOSS = 1e30
@@ -90,7 +90,7 @@ def bytes_needed(task: int, model: int) -> int:
     return FETCHES * (task + model) + SMALL_MESSAGES
 
 
-def summarize(answers: Mapping[str, Answer], needed: int, count: int = 0) -> dict[str, float]:
+def summarize(answers: Mapping[str, Verdict], needed: int, count: int = 0) -> dict[str, float]:
     """The fleet's figures of those of the admitted devices: a function of the set.
 
     Training losses are weighed by n_k, the others by how many rows are held out. `accuracy`, `held_loss`,

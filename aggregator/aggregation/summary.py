@@ -6,11 +6,11 @@ import numpy as np
 
 from aggregator.aggregation.figures import bytes_needed, summarize
 from aggregator.aggregation.job import ClosingJob
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from fedge.nn.spec import Rescale
 
 
-def told(job: ClosingJob, answers: Mapping[str, Answer], count: int = 0) -> dict[str, float]:
+def told(job: ClosingJob, answers: Mapping[str, Verdict], count: int = 0) -> dict[str, float]:
     """The fleet's figures, `count` as in `summarize`; beside an RMSE that of always the survey's mean."""
     assert job.model is not None
     summary = summarize(answers, bytes_needed(job.task_blob.size, job.model.size), count)

@@ -16,7 +16,7 @@ from fedge.errors import ProtocolError
 from fedge.nn.spec import LayerSpec, Rescale, Standardize
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.topics import lane_of
 
 Affine = TypeVar("Affine", Standardize, Rescale)
@@ -56,14 +56,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Why a survey does not count; `detail` says which column and what would be right."""
-
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True)
 class Unmeasured:
     """Columns of which no device holds a single value, so that nothing can be learnt from them or of them."""
 
@@ -77,10 +69,10 @@ class Unmeasured:
         )
 
 
-def check(survey: Survey, task: Task, cap: int) -> Measured | Refusal:
+def check(survey: Survey, task: Task, cap: int) -> Measured | Rejection:
     """Judge one device's survey of the columns of `task`; `cap` is the largest n_k believed."""
     if not MIN_SAMPLES <= survey.samples <= cap:
-        return Refusal(
+        return Rejection(
             Reason.BAD_SAMPLE_COUNT, f"{survey.samples} samples: a survey needs {MIN_SAMPLES} to {cap}"
         )
     targets = task.targets or ()
@@ -88,18 +80,18 @@ def check(survey: Survey, task: Task, cap: int) -> Measured | Refusal:
         features_seen = Moments.from_bytes(survey.features, len(task.features))
         targets_seen = Moments.from_bytes(survey.targets, len(targets))
     except ProtocolError as error:
-        return Refusal(Reason.WRONG_LENGTH, str(error))
+        return Rejection(Reason.WRONG_LENGTH, str(error))
     for names, moments in ((task.features, features_seen), (targets, targets_seen)):
         if refusal := _refuse(names, moments, survey.samples):
             return refusal
     rows = {each.name: each.rows for each in survey.classes or ()} if task.classes else {}
     if sum(rows.values()) > MOST_ROWS * survey.samples:
         detail = f"{sum(rows.values())} rows by class of {survey.samples} samples"
-        return Refusal(Reason.IMPLAUSIBLE, detail)
+        return Rejection(Reason.IMPLAUSIBLE, detail)
     return Measured(features_seen, targets_seen if targets else None, rows or None)
 
 
-def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Refusal | None:
+def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Rejection | None:
     count, mean, m2 = moments.count, moments.mean, moments.m2
     finite = np.isfinite(count) & np.isfinite(mean) & np.isfinite(m2)
     if not finite.all():
@@ -120,8 +112,8 @@ def _refuse(names: tuple[str, ...], moments: Moments, samples: int) -> Refusal |
     return None
 
 
-def _refusal(reason: Reason, names: tuple[str, ...], wrong: NDArray[np.bool_], rule: str) -> Refusal:
-    return Refusal(reason, f"column {names[int(np.argmax(wrong))][:100]!r}: {rule}")
+def _refusal(reason: Reason, names: tuple[str, ...], wrong: NDArray[np.bool_], rule: str) -> Rejection:
+    return Rejection(reason, f"column {names[int(np.argmax(wrong))][:100]!r}: {rule}")
 
 
 def rule_of(clip: float | None, exact: bool = False) -> str:

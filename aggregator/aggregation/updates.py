@@ -10,36 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.core.parts import whole
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import messages
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
 from fedge.errors import DamagedState
-from fedge.wire.frames import Refused, join
+from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack_one_of
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Rejection
 
 Vector = NDArray[np.floating[Any]]
 
 
-def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Refused:
+def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Rejection:
     """Put an update's frames together again, check its digest, and read it.
 
     Raises:
         ProtocolError: the bytes are no message that any phase asks for.
     """
     whole = join(digest, ledger.pieces(device, digest))
-    if isinstance(whole, Refused):
+    if isinstance(whole, Rejection):
         return whole
     return unpack_one_of(whole, messages(), max_bytes=MAX_SIZE)
 
 
-def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] = ()) -> dict[str, Answer]:
+def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] = ()) -> dict[str, Verdict]:
     """The answers of the devices that count in a round, in the order of the sum; some may be left out."""
     return {
         device: answer
@@ -48,14 +49,14 @@ def admitted(ledger: LedgerReader, round_id: RoundId, without: Collection[str] =
     }
 
 
-def read(ledger: LedgerReader, device: str, answer: Answer) -> Update | Survey:
+def read(ledger: LedgerReader, device: str, answer: Verdict) -> Update | Survey:
     """What a device was told counts.
 
     Raises:
         DamagedState: it is not there any more, or another.
     """
     message = read_update(ledger, device, answer.digest)
-    if isinstance(message, Refused):
+    if isinstance(message, Rejection):
         raise damaged(device, message.detail)
     return message
 
@@ -92,7 +93,7 @@ class Updates:
         self._codecs: dict[str, Codec] = dict((codec,) if codec is not None else ())
         self._base = base
         self.size = size
-        self.answers: Mapping[str, Answer] = admitted(ledger, round_id, without)
+        self.answers: Mapping[str, Verdict] = admitted(ledger, round_id, without)
         """By device, in the order of the sum."""
 
     def vectors(self, without: Set[str] = frozenset(), name: str = WEIGHTS) -> Iterator[tuple[str, Vector]]:

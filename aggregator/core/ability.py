@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from aggregator.core import effects as do
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.phases.phase import phase_of
 from fedge.wire.capabilities import BASE, lacking, told
 from fedge.wire.reasons import Reason
@@ -33,7 +33,7 @@ def learn(state: Federation, device: str, said: tuple[str, ...] | None) -> Step:
     if before == can:
         return state, []
     state = replace(state, abilities=state.abilities.put(device, can))
-    if state.phase is not Phase.COLLECTING or not (names := lacking(state.requires, can)):
+    if state.stage is not Stage.COLLECTING or not (names := lacking(state.requires, can)):
         return state, []
     if not phase_of(state.kind).needs_quorum:  # nothing is lost that an upgrade would bring back
         return state, []

@@ -1,4 +1,4 @@
-"""What one message must be to count: `admit(terms, device, message) -> Admitted | Refusal`. Pure.
+"""What one message must be to count: `admit(terms, device, message) -> Admitted | Rejection`. Pure.
 
 What holds in every phase is judged here, what is a phase's own by its `judge` (`aggregator.phases`).
 
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation.figures import fault, known
-from aggregator.aggregation.survey import Refusal
 from aggregator.phases.phase import phase_of
 from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.fields import Metrics
@@ -24,7 +23,7 @@ from fedge.wire.messages.manifest import Cohort
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.selection import chosen
 
 
@@ -63,39 +62,39 @@ class Admitted:
     """What it tells of its work, as far as that is known here: each within its range."""
 
 
-def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Refusal:
+def admit(terms: Terms, device: str, message: Update | Survey) -> Admitted | Rejection:
     """Judge one update or survey that came on the topic of `device`."""
     if message.device != device:
-        return Refusal(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
+        return Rejection(Reason.FOREIGN_DEVICE, f"the update names {message.device!r}, its topic {device!r}")
     if refusal := _wrong_round(terms, message):
         return refusal
     # First, for this is no answer in the round: another aggregator made another choice, of another model.
     if message.base != terms.base:
-        return Refusal(
+        return Rejection(
             Reason.WRONG_BASE,
             f"made from {message.base.hex()[:12]}…, the round's is {terms.base.hex()[:12]}…",
         )
     asked = any(chosen(cohort, *terms.round, attempt, device) for attempt, cohort in enumerate(terms.cohorts))
     if not asked:
-        return Refusal(Reason.NOT_CHOSEN, f"{device!r} is not chosen for round {terms.round}")
+        return Rejection(Reason.NOT_CHOSEN, f"{device!r} is not chosen for round {terms.round}")
     verdict = phase_of(terms.kind).judge(terms, message)
-    if isinstance(verdict, Refusal):
+    if isinstance(verdict, Rejection):
         return verdict
     if (why := fault(message.metrics)) is not None:
-        return Refusal(Reason.IMPLAUSIBLE, why)
+        return Rejection(Reason.IMPLAUSIBLE, why)
     return Admitted(verdict.samples, known(message.metrics))
 
 
-def _wrong_round(terms: Terms, message: Update | Survey) -> Refusal | None:
+def _wrong_round(terms: Terms, message: Update | Survey) -> Rejection | None:
     found = round_of(message)
     if found.generation != terms.round.generation:
-        return Refusal(
+        return Rejection(
             Reason.OTHER_GENERATION, f"generation {found.generation}, ours is {terms.round.generation}"
         )
     if found.round < terms.round.round:
-        return Refusal(Reason.STALE_ROUND, f"round {found} is closed; {terms.round} is open")
+        return Rejection(Reason.STALE_ROUND, f"round {found} is closed; {terms.round} is open")
     if found.round > terms.round.round:
-        return Refusal(Reason.FUTURE_ROUND, f"round {found} is not open yet; {terms.round} is")
+        return Rejection(Reason.FUTURE_ROUND, f"round {found} is not open yet; {terms.round} is")
     if not isinstance(message, phase_of(terms.kind).message):
-        return Refusal(Reason.WRONG_KIND, f"a {message.TYPE} where the round asks for kind {terms.kind!r}")
+        return Rejection(Reason.WRONG_KIND, f"a {message.TYPE} where the round asks for kind {terms.kind!r}")
     return None

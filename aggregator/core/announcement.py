@@ -7,7 +7,7 @@ from aggregator.core import events as on
 from aggregator.core import patience
 from aggregator.core.ability import unable
 from aggregator.core.awaited import counted_anew
-from aggregator.core.federation import Federation, Phase, Step, service
+from aggregator.core.federation import Federation, Stage, Step, service
 from aggregator.core.per_device import PerDevice
 from aggregator.phases.phase import phase_of
 from fedge.wire.freshness import RoundId
@@ -19,7 +19,7 @@ def link_up(state: Federation, event: on.LinkUp) -> Step:
     # Everything again, even if our session is still there: a broker that died may have lost the last seconds
     # before it, with frames that it had acknowledged.
     state = replace(state, link_up=True, exported=None, published=False)
-    if state.announced and state.phase in (Phase.COLLECTING, Phase.CLOSING):
+    if state.announced and state.stage in (Stage.COLLECTING, Stage.CLOSING):
         state = _time_runs(state, event.now_s)  # it is retained: devices answer while the model is published
     return state, [do.Subscribe(), do.PublishService(service(state)), blobs_of(state)]
 
@@ -57,11 +57,11 @@ def blobs_published(state: Federation, event: on.BlobsPublished) -> Step:
         return state, []
     if event.refusal is not None:
         return state, [do.Log("error", f"the broker refuses the model: {event.refusal}")]
-    if state.phase is not Phase.DONE and state.since_s is None:
+    if state.stage is not Stage.DONE and state.since_s is None:
         state = _time_runs(state, event.now_s)
     state = replace(state, published=True, announced=True)
-    if state.phase is Phase.PREPARING:
-        state = counted_anew(replace(state, phase=Phase.COLLECTING))
+    if state.stage is Stage.PREPARING:
+        state = counted_anew(replace(state, stage=Stage.COLLECTING))
         effects = [*unable(state), *patience.too_few(state), *announce(state, event.now_s)]
     else:
         effects = announce(state, event.now_s)
@@ -77,14 +77,14 @@ def _export(state: Federation) -> list[do.Effect]:
 
 def model_round(state: Federation) -> RoundId:
     """The round whose model is the newest."""
-    if state.phase is Phase.DONE:
+    if state.stage is Stage.DONE:
         return state.round
     return state.round._replace(round=state.round.round - 1)
 
 
 def announce(state: Federation, now_s: float) -> list[do.Effect]:
     """Announce the open attempt, or that learning is done."""
-    done = state.phase is Phase.DONE
+    done = state.stage is Stage.DONE
     left_s = 0.0 if done else max(0.0, state.rules.deadline_s - state.elapsed(now_s))
     kind = phase_of(state.kind).done_as if done else state.kind
     manifest = Manifest(

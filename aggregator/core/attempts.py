@@ -9,7 +9,7 @@ from aggregator.core.ability import lacks, may_count
 from aggregator.core.announcement import announce
 from aggregator.core.awaited import counted_anew
 from aggregator.core.bad_models import blame
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import quorum_of, remedy
 from fedge.wire.messages.manifest import Cohort
@@ -70,11 +70,11 @@ def _cohort(state: Federation, attempt: int) -> Cohort:
 def again(state: Federation, now_s: float, why: str, more: str = "") -> Step:
     """The round stays open under its number: a wider cohort, a new deadline, what is admitted stays."""
     published = state.published  # else it will be announced when the model is, or over the next connection
-    phase = Phase.PREPARING if state.phase is Phase.PREPARING else Phase.COLLECTING
+    stage = Stage.PREPARING if state.stage is Stage.PREPARING else Stage.COLLECTING
     state, blaming = blame(counted_anew(state))
-    state, effects = draw(replace(state, phase=phase))
+    state, effects = draw(replace(state, stage=stage))
     state = replace(state, since_s=now_s if published else None, announced=published)
-    if phase is Phase.COLLECTING:
+    if stage is Stage.COLLECTING:
         state = counted_anew(state)
     text = f"round {state.round}: {why}; attempt {state.attempt} begins{more}"
     far = [d for d, answer in sorted(state.answers.items()) if answer.reason is Reason.TOO_FAR]

@@ -8,7 +8,7 @@ nothing about a model, unless it is the whole quorum.
 from dataclasses import replace
 
 from aggregator.core import effects as do
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.story import way_back
 from aggregator.phases.phase import phase_of
 from fedge.wire.freshness import RoundId
@@ -27,7 +27,7 @@ def declines(state: Federation) -> Step:
 
 def blame(state: Federation) -> Step:
     """Say, once a round, that its model is bad, if most of those who were asked failed to train from it."""
-    if not phase_of(state.kind).trains or state.phase is not Phase.COLLECTING or state.blamed == state.round:
+    if not phase_of(state.kind).trains or state.stage is not Stage.COLLECTING or state.blamed == state.round:
         return state, []
     failing, asked = len(state.failing), len(state.asked)
     if failing < min(2, state.quorum_now):

@@ -58,7 +58,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What comes of the claims so far."""
 
     outcome: Literal["fits", "behind", "undecided"]
@@ -89,7 +89,7 @@ def is_far(announced: RoundId, known: RoundId | None) -> bool:
     return not is_near(announced, known)
 
 
-def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) -> Verdict:
+def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) -> Judgement:
     """Whether a ledger is older than what its fleet has seen.
 
     Args:
@@ -109,7 +109,7 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
             device: claim for device, claim in newer.items() if device in known.voters and device not in far
         }
     if not newer:
-        return Verdict("fits", incredible=far)
+        return Judgement("fits", incredible=far)
 
     voters = known.voters
     heard = len(voters.intersection(spoken))
@@ -119,18 +119,18 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
     believed = sorted(newer.values(), reverse=True)[enough - 1] if len(newer) >= enough else None
     if known.young:
         if believed is None:
-            return Verdict("fits", not halfway, None, newer, far, text)
+            return Judgement("fits", not halfway, None, newer, far, text)
         # Where nobody is known, others may still come, and say that there is nothing.
         if halfway or not voters:
-            return Verdict("behind", not halfway, believed, newer, {}, text)
+            return Judgement("behind", not halfway, believed, newer, {}, text)
     else:
         if believed is not None:
-            return Verdict("behind", False, believed, newer, far, text)
+            return Judgement("behind", False, believed, newer, far, text)
         if halfway:
-            return Verdict("fits", False, None, newer, far, text)
+            return Judgement("fits", False, None, newer, far, text)
         if len(newer) == 1 or 2 * len(newer) < heard:
-            return Verdict("fits", True, None, newer, far, text)
-    return Verdict("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
+            return Judgement("fits", True, None, newer, far, text)
+    return Judgement("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
 
 
 def are_few(claims: int, spoken: int, voters: int, *, young: bool) -> bool:
@@ -161,7 +161,7 @@ def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundI
 
 
 def next_generation(
-    known: Known, claims: Mapping[str, RoundId], verdict: Verdict, announced: RoundId, *, signed: bool
+    known: Known, claims: Mapping[str, RoundId], verdict: Judgement, announced: RoundId, *, signed: bool
 ) -> int:
     """The generation after all that is believed; it may be one that cannot be counted any more.
 

@@ -6,7 +6,7 @@ Those in `DURABLE` are committed before any other effect of the same turn is per
 
 from dataclasses import dataclass
 
-from aggregator.core.verdicts import Answer, Missed
+from aggregator.core.verdicts import Missed, Verdict
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.manifest import Cohort, Manifest
@@ -46,7 +46,7 @@ class SaveAnswer:
 
     round: RoundId
     device: str
-    answer: Answer
+    answer: Verdict
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SetAside:
 
     round: RoundId
     device: str
-    answer: Answer
+    answer: Verdict
     """The verdict from now on."""
 
 
@@ -150,7 +150,7 @@ class ClearSlots:
 
 @dataclass(frozen=True)
 class SendReceipt:
-    """Answer a device."""
+    """Verdict a device."""
 
     device: str
     receipt: Receipt

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from aggregator.core.stopping import Progress
 from aggregator.core.usual import Usual
-from aggregator.core.verdicts import Verdict
-from fedge.wire.frames import Refused
+from aggregator.core.verdicts import KeptVerdict
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.service import Service
@@ -16,7 +15,7 @@ from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class FrameArrived:
     now_s: float
     device: str
     frame: Frame
-    verdict: Verdict | None = None
+    verdict: KeptVerdict | None = None
     """What the ledger holds of its update: the verdict of any round that is kept."""
 
 
@@ -80,7 +79,7 @@ class UpdateRead:
     now_s: float
     device: str
     digest: bytes
-    message: Update | Survey | Refused
+    message: Update | Survey | Rejection
     remembered: bool = True
     """The ledger still holds the verdicts of the round that it names, or that round is not closed yet."""
 

@@ -13,7 +13,7 @@ from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import FEWEST
 from aggregator.core.stopping import Progress, Stopping
 from aggregator.core.usual import Usual
-from aggregator.core.verdicts import Answer, Missed
+from aggregator.core.verdicts import Missed, Verdict
 from aggregator.phases.phase import phase_of
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import CODECS, LOCAL
@@ -28,7 +28,7 @@ from fedge.wire.messages.status import Decline
 from fedge.wire.messages.task import Task
 
 
-class Phase(StrEnum):
+class Stage(StrEnum):
     """Where a round is."""
 
     PREPARING = "preparing"
@@ -90,7 +90,7 @@ class Federation:
     """The weights of `model`, of shape (p,): what the round's updates begin from."""
     usual: Usual = field(default_factory=Usual)
     """How far from its base an update of this generation usually is."""
-    phase: Phase = Phase.PREPARING
+    stage: Stage = Stage.PREPARING
     attempt: int = 0
     """How often the round's deadline has passed below quorum."""
     quorum: int | None = None
@@ -116,7 +116,7 @@ class Federation:
     """How long it has waited for each that went or declined since the last update that was admitted."""
     vain_s: PerDevice[float] = field(default_factory=PerDevice)
     """How long rounds have waited for each device since its last miss or update that was admitted."""
-    answers: PerDevice[Answer] = field(default_factory=PerDevice)
+    answers: PerDevice[Verdict] = field(default_factory=PerDevice)
     admitted: int = 0
     """How many of the answers count."""
     insufficient: frozenset[str] = frozenset()
@@ -207,7 +207,7 @@ class Federation:
         """The parts of the algorithm that training rounds are closed with."""
         return _parts(self.plan, self.rule, self.server)
 
-    def answered(self, device: str, answer: Answer) -> "Federation":
+    def answered(self, device: str, answer: Verdict) -> "Federation":
         """The state with a verdict on what a device sent, the first or another one."""
         before = self.answers.get(device)
         change = (answer.verdict == "admitted") - (before is not None and before.verdict == "admitted")

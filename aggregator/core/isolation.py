@@ -11,10 +11,10 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.awaited import counted_anew
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.per_device import Devices
 from aggregator.core.receipts import SET_ASIDE
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from fedge.wire.frames import cost
 from fedge.wire.reasons import Reason
 
@@ -35,7 +35,7 @@ def quarantined(state: Federation, event: on.Quarantined) -> Step:
     state, more = isolate(state)
     effects += more
     state, more = _release(state)
-    if state.phase is Phase.COLLECTING:
+    if state.stage is Stage.COLLECTING:
         state = counted_anew(state)
     return state, effects + more
 
@@ -43,7 +43,7 @@ def quarantined(state: Federation, event: on.Quarantined) -> Step:
 def needed_again(state: Federation) -> Set[str]:
     """Who was refused in the open attempt, and is lifted: if the others are too few to close the round."""
     lifted = state.turned_away - state.quarantined
-    if not lifted or state.phase not in (Phase.PREPARING, Phase.COLLECTING):
+    if not lifted or state.stage not in (Stage.PREPARING, Stage.COLLECTING):
         return Devices()
     return lifted if state.admitted + len(counted_anew(state).awaited) < state.enough else Devices()
 
@@ -53,7 +53,7 @@ def _release(state: Federation) -> Step:
 
     Some believe that their update counts, others have kept it: all say it again when the next attempt begins.
     """
-    if state.phase is Phase.DONE:
+    if state.stage is Stage.DONE:
         return state, []
     effects: list[do.Effect] = []
     answers, turned_away = state.answers, state.turned_away
@@ -74,12 +74,12 @@ def isolate(state: Federation) -> Step:
             effects.append(do.DropSpool(device, partial.id))
     answers = state.answers
     counted = [d for d in sorted(state.quarantined) if d in answers and answers[d].verdict == "admitted"]
-    if counted and state.phase is Phase.CLOSING:
+    if counted and state.stage is Stage.CLOSING:
         text = f"round {state.round} is being closed with what {', '.join(counted)} sent before: that counts"
         return state, [*effects, do.Log("warning", text)]
-    for device in counted if state.phase is not Phase.DONE else ():
+    for device in counted if state.stage is not Stage.DONE else ():
         before = answers[device]
-        answer = Answer(
+        answer = Verdict(
             before.digest, "refused", Reason.QUARANTINED, SET_ASIDE, before.samples, before.metrics
         )
         state = state.answered(device, answer)

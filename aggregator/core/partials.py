@@ -5,10 +5,10 @@ from dataclasses import replace
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.ability import lacks
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, busy, receipt_of, refuse, repeat, turn_away
-from fedge.wire.frames import Refused, cost, offer
-from fedge.wire.reasons import Reason
+from fedge.wire.frames import cost, offer
+from fedge.wire.reasons import Reason, Rejection
 
 SPOOL_BYTES = 2 * 2**30
 """What may be held of incomplete updates, of all devices together."""
@@ -28,7 +28,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return repeat(state, device, event.verdict.answer, event.verdict.round)
     if device in state.quarantined:
         return turn_away(state, device, frame.id)
-    if state.phase is Phase.DONE:
+    if state.stage is Stage.DONE:
         return refuse(state, device, frame.id, Reason.ROUND_CLOSED, "learning is done")
     if answer is not None:
         return refuse(state, device, frame.id, Reason.ALREADY_ANSWERED, "one update counts in a round")
@@ -45,7 +45,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         return refuse(state, device, frame.id, Reason.OVERSIZE, detail)
 
     held = state.partials.get(device)
-    if state.phase is Phase.CLOSING and (held is None or held.id != frame.id):
+    if state.stage is Stage.CLOSING and (held is None or held.id != frame.id):
         return busy(state, device, frame)  # it would be read in vain
     effects: list[do.Effect] = []
     if held is not None and held.id != frame.id:  # a device has one update at a time: the newer one
@@ -56,7 +56,7 @@ def frame_arrived(state: Federation, event: on.FrameArrived) -> Step:
         receipt = receipt_of(state, frame.id, "retry", Reason.TOO_MANY_PARTIAL, after_s=BUSY_RETRY_S)
         return state, [*effects, do.SendReceipt(device, receipt)]
     partial = offer(held, frame)
-    if isinstance(partial, Refused):
+    if isinstance(partial, Rejection):
         state, more = refuse(state, device, frame.id, partial.reason, partial.detail)
         return state, effects + more
     if partial is held:  # said again: tell it what is missing

@@ -5,7 +5,7 @@ from typing import Literal
 
 from aggregator.core import effects as do
 from aggregator.core.federation import Federation, Step
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import detail_of
 from fedge.wire.messages.frame import Frame
@@ -58,7 +58,7 @@ def turn_away(state: Federation, device: str, digest: bytes) -> Step:
     return refuse(state, device, digest, Reason.QUARANTINED, SET_ASIDE)
 
 
-def repeat(state: Federation, device: str, answer: Answer, round_id: RoundId) -> Step:
+def repeat(state: Federation, device: str, answer: Verdict, round_id: RoundId) -> Step:
     """A known update gets its first verdict again: nothing of it is kept a second time."""
     receipt = receipt_of(state, answer.digest, answer.verdict, answer.reason, answer.detail, round_id)
     return state, [do.SendReceipt(device, receipt)]

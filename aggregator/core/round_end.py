@@ -9,7 +9,7 @@ from aggregator.core import patience, story
 from aggregator.core.ability import may_count
 from aggregator.core.announcement import blobs_of
 from aggregator.core.attempts import again, draw
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.isolation import isolate
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.phases.phase import phase_of
@@ -22,14 +22,14 @@ NAMED = 20
 
 def close_if_due(state: Federation, now_s: float) -> Step:
     """Close the round if it is time to, or begin its next attempt."""
-    if state.phase is not Phase.COLLECTING:
+    if state.stage is not Stage.COLLECTING:
         return state, []
     rules, admitted = state.rules, state.admitted
     late = state.elapsed(now_s) >= rules.deadline_s
     reached = rules.target is not None and admitted >= rules.target
     if admitted >= state.enough and (reached or late or not state.awaited):
         state, effects = (state, []) if reached else patience.in_vain(state, now_s)
-        return replace(state, phase=Phase.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
+        return replace(state, stage=Stage.CLOSING), [*effects, do.CloseRound(state.round, state.kind)]
     if late and not state.published:  # nobody would hear of another attempt: it begins when that is announced
         return replace(state, elapsed_s=state.elapsed(now_s), since_s=None), []
     if late:
@@ -40,7 +40,7 @@ def close_if_due(state: Federation, now_s: float) -> Step:
 
 def round_closed(state: Federation, event: on.RoundClosed) -> Step:
     """The model is saved: open the next round, or end."""
-    if event.round != state.round or state.phase is not Phase.CLOSING:
+    if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
     effects: list[do.Effect] = [
         do.DropSpool(device, partial.id) for device, partial in state.partials.items()
@@ -72,12 +72,12 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
         effects.append(do.Log("warning", f"round {state.round}: {text}"))
     why = finished(state)
     if why is not None and not _can_be_measured(state, count):
-        state = replace(state, phase=Phase.DONE)
+        state = replace(state, stage=Stage.DONE)
         effects.append(do.Complete(why))
     else:
         following = state.round._replace(round=state.round.round + 1)
         kind = "train" if why is None else "evaluate"
-        state = replace(state, round=following, kind=kind, phase=Phase.PREPARING, cohorts=())
+        state = replace(state, round=following, kind=kind, stage=Stage.PREPARING, cohorts=())
         state, more = draw(state)
         effects += more
     return state, [*effects, blobs_of(state)] if state.link_up else effects
@@ -85,19 +85,19 @@ def round_closed(state: Federation, event: on.RoundClosed) -> Step:
 
 def close_failed(state: Federation, event: on.CloseFailed) -> Step:
     """No model comes of what was admitted: it takes more."""
-    if event.round != state.round or state.phase is not Phase.CLOSING:
+    if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
-    state, effects = isolate(replace(state, phase=Phase.COLLECTING))
+    state, effects = isolate(replace(state, stage=Stage.COLLECTING))
     state, more = again(replace(state, insufficient=state.counted, untried=0), event.now_s, event.detail)
     return state, effects + more
 
 
 def mean_unusable(state: Federation, event: on.MeanUnusable) -> Step:
     """Set aside what makes the mean unusable, and compute it of the others."""
-    if event.round != state.round or state.phase is not Phase.CLOSING:
+    if event.round != state.round or state.stage is not Stage.CLOSING:
         return state, []
     counted = state.admitted
-    state, effects = isolate(replace(state, phase=Phase.COLLECTING))
+    state, effects = isolate(replace(state, stage=Stage.COLLECTING))
     if state.admitted < counted:  # the mean was also of these: of the others it says nothing
         return _close_again(state, event.now_s, effects)
     detail = detail_of(f"{event.detail}, because of this one: it does not count")
@@ -120,7 +120,7 @@ def _close_again(state: Federation, now_s: float, effects: list[do.Effect]) -> S
     """Some updates of a round that was closing count no more: compute it of the others, if that is enough."""
     if state.admitted >= state.enough:
         closing = do.CloseRound(state.round, state.kind)
-        return replace(state, phase=Phase.CLOSING), [*effects, closing]
+        return replace(state, stage=Stage.CLOSING), [*effects, closing]
     state, more = again(state, now_s, f"{state.admitted} of {state.enough} updates are left")
     return state, effects + more
 

@@ -30,7 +30,7 @@ from aggregator.core import patience
 from aggregator.core.announcement import blobs_published, link_down, link_up, model_round
 from aggregator.core.attempts import again, draw, quorum_now
 from aggregator.core.awaited import noted
-from aggregator.core.federation import Federation, Phase, Step, service
+from aggregator.core.federation import Federation, Stage, Step, service
 from aggregator.core.isolation import needed_again, quarantined
 from aggregator.core.partials import frame_arrived, garbage_arrived
 from aggregator.core.rivals import service_seen
@@ -45,7 +45,7 @@ NAMED = 20
 
 def due_s(state: Federation) -> float:
     """When a `Tick` is wanted next."""
-    if state.phase is Phase.COLLECTING and state.since_s is not None:
+    if state.stage is Stage.COLLECTING and state.since_s is not None:
         return min(state.beat_due_s, state.since_s + state.rules.deadline_s - state.elapsed_s)
     return state.beat_due_s
 
@@ -53,7 +53,7 @@ def due_s(state: Federation) -> float:
 def start(state: Federation, now_s: float) -> Step:
     """Begin, from what the ledger knows: announce the open round, or that learning is done."""
     state = replace(state, beat_due_s=now_s + BEAT_S)
-    if state.phase is Phase.DONE and (why := finished(state)) is not None:
+    if state.stage is Stage.DONE and (why := finished(state)) is not None:
         return state, [do.Complete(why)]
     if not state.cohorts:
         return draw(state)
@@ -119,7 +119,7 @@ def _update_read(state: Federation, event: on.UpdateRead) -> Step:
     if known or event.device not in state.answers:
         return state, effects
     state, more = patience.answered(state, event.device)
-    if state.phase is Phase.COLLECTING:
+    if state.stage is Stage.COLLECTING:
         state = noted(state, event.device)
     return state, effects + more
 
@@ -134,7 +134,7 @@ def _tick(state: Federation, now_s: float) -> Step:
     effects: list[do.Effect] = []
     if now_s >= state.beat_due_s:
         state = replace(state, beat=(state.beat + 1) % 2**31, beat_due_s=now_s + BEAT_S)
-        if state.since_s is not None and state.phase is not Phase.DONE:  # to close may take long
+        if state.since_s is not None and state.stage is not Stage.DONE:  # to close may take long
             effects.append(do.SaveElapsed(state.round, state.elapsed(now_s)))
         if state.link_up:
             effects.append(do.PublishService(service(state)))

@@ -17,7 +17,7 @@ from aggregator.core.claims import (
     judge,
     outdated_text,
 )
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.presence import is_of_key
 from fedge.identity.trust import fingerprint
 from fedge.wire.freshness import RoundId
@@ -41,7 +41,7 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
     if no != before:
         without = state.declined.drop(device)
         state = replace(state, declined=without if no is None else without.put(device, no))
-    if state.phase is Phase.COLLECTING:
+    if state.stage is Stage.COLLECTING:
         state = noted(state, device)
     if no is not None and no != before and was_awaited and declined(state, device):
         said = f"round {state.round}: {device} declines ({no.reason}): {no.detail}"

@@ -21,7 +21,7 @@ Everything else changes nothing. A lost connection begins the watching anew: wha
 from dataclasses import dataclass, field, replace
 
 from aggregator.core import claims
-from aggregator.core.claims import HEARING_S, NOTHING, Known, Verdict
+from aggregator.core.claims import HEARING_S, NOTHING, Judgement, Known
 from aggregator.core.presence import RETAINED_S, LeaderCheck
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_COUNTER
@@ -279,7 +279,7 @@ def _forged(state: Takeover, announced: RoundId) -> str:
     return claims.forged_text(announced, Topics(state.federation).round)
 
 
-def _next(state: Takeover, watch: LeaderCheck, verdict: Verdict) -> list[Effect]:
+def _next(state: Takeover, watch: LeaderCheck, verdict: Judgement) -> list[Effect]:
     """Begin the next generation, if it can be counted."""
     announced, signed = watch.announced or NOTHING, state.key is not None
     number = claims.next_generation(state.known, watch.devices, verdict, announced, signed=signed)

@@ -2,41 +2,39 @@
 
 from dataclasses import replace
 
-from aggregator.aggregation.survey import Refusal
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, Terms, admit
-from aggregator.core.federation import Federation, Phase, Step
+from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.receipts import BUSY_RETRY_S, receipt_of, refuse, turn_away
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.phases.phase import phase_of
-from fedge.wire.frames import Refused
 from fedge.wire.freshness import round_of
 from fedge.wire.messages.fields import Metrics
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 
 def update_read(state: Federation, event: on.UpdateRead) -> Step:
     """Admit an update or refuse it: its device's one answer in this round."""
     device, digest, message = event.device, event.digest, event.message
     dropped: list[do.Effect] = [do.DropSpool(device, digest)]
-    if isinstance(message, Refused):
+    if isinstance(message, Rejection):
         state, more = refuse(state, device, digest, message.reason, message.detail)
         return state, dropped + more
     if device in state.quarantined:
         state, more = turn_away(state, device, digest)
         return state, dropped + more
-    if state.phase is Phase.CLOSING:  # too late for this model; but if none comes of it, the round needs more
+    if state.stage is Stage.CLOSING:  # too late for this model; but if none comes of it, the round needs more
         receipt = receipt_of(state, digest, "retry", after_s=BUSY_RETRY_S)
         return state, [*dropped, do.SendReceipt(device, receipt)]
-    if state.phase is Phase.DONE or device in state.answers:
+    if state.stage is Stage.DONE or device in state.answers:
         state, more = refuse(state, device, digest, Reason.ROUND_CLOSED, f"round {state.round} is closed")
         return state, dropped + more
     verdict = admit(_terms(state), device, message)
     if not isinstance(verdict, Admitted):
         if verdict.reason is Reason.STALE_ROUND and not event.remembered:
             detail = f"round {round_of(message)} is no longer kept: nobody knows whether this update counted"
-            verdict = Refusal(Reason.FORGOTTEN, detail)
+            verdict = Rejection(Reason.FORGOTTEN, detail)
         # One made from another model is of another history of this round, and no answer in this one. Who is
         # not chosen was asked by another aggregator with this history, or before this ledger was restored:
         # a later attempt may ask it for just this update.
@@ -44,11 +42,11 @@ def update_read(state: Federation, event: on.UpdateRead) -> Step:
         in_round = round_of(message) == state.round and message.device == device and not no_answer
         state, more = refuse(state, device, digest, verdict.reason, verdict.detail)
         if in_round:  # its one answer in this round; said again it gets the same verdict
-            answer = Answer(digest, "refused", verdict.reason, verdict.detail)
+            answer = Verdict(digest, "refused", verdict.reason, verdict.detail)
             state = state.answered(device, answer)
             more = [do.SaveAnswer(state.round, device, answer), *more]
         return state, [*dropped, *more]
-    answer = Answer(digest, "admitted", samples=verdict.samples, metrics=verdict.figures)
+    answer = Verdict(digest, "admitted", samples=verdict.samples, metrics=verdict.figures)
     state, said = _unseen(state.answered(device, answer), device, answer.metrics)
     return state, [
         do.SaveAnswer(state.round, device, answer),

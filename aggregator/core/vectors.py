@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.survey import Refusal
 from aggregator.core.admission import Admitted
 from aggregator.core.parts import require_vector, whole
 from fedge.algorithms.protocols import WEIGHTS, Codec
@@ -15,41 +14,41 @@ from fedge.algorithms.rules.bounds import distance
 from fedge.errors import ProtocolError
 from fedge.wire.messages import update as wire
 from fedge.wire.messages.update import Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 if TYPE_CHECKING:  # they ask for this
     from aggregator.core.admission import Terms
 
 
-def judge(terms: "Terms", message: Update) -> Admitted | Refusal:
+def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
     """Judge the vectors of an update, and the n_k that they count with."""
     if not 1 <= message.samples <= terms.max_samples:
-        return Refusal(
+        return Rejection(
             Reason.BAD_SAMPLE_COUNT, f"n_k = {message.samples}: a whole number in 1…{terms.max_samples}"
         )
     if message.codec not in CODECS.names() or message.codec != terms.codec:
         detail = f"encoded as {message.codec!r}: the plan asks for {terms.codec!r}"
         unknown = message.codec not in CODECS.names()
-        return Refusal(Reason.UNSUPPORTED if unknown else Reason.WRONG_KIND, detail)
+        return Rejection(Reason.UNSUPPORTED if unknown else Reason.WRONG_KIND, detail)
     codec = CODECS.make(terms.codec, terms.codec_options)
     kind = wire.DELTA if codec.encodes == "change" else wire.WEIGHTS
     if message.kind != kind:
-        return Refusal(Reason.WRONG_KIND, f"an update of kind {message.kind!r}: the plan asks for {kind}")
+        return Rejection(Reason.WRONG_KIND, f"an update of kind {message.kind!r}: the plan asks for {kind}")
     more = message.vectors or {}
     if more.keys() != set(terms.sends):
         detail = f"further vectors {_listed(more)}: the plan asks for {_listed(terms.sends)}"
-        return Refusal(Reason.WRONG_KIND, detail)
+        return Rejection(Reason.WRONG_KIND, detail)
     for name, body in more.items():
         further = _decoded(codec, terms, name, body)
-        if isinstance(further, Refusal):
+        if isinstance(further, Rejection):
             return further
     vector = _decoded(codec, terms, WEIGHTS, message.body)
-    if isinstance(vector, Refusal):
+    if isinstance(vector, Rejection):
         return vector
     if terms.start is not None and terms.furthest is not None:
         norm = distance(terms.start, whole(codec, vector, terms.start))
         if norm > terms.furthest:
-            return Refusal(
+            return Rejection(
                 Reason.TOO_FAR,
                 f"the weights are {norm:.3g} from the model's, at most {terms.furthest:.3g} is admitted "
                 "([rounds] max_norm): look for samples out of range in the device's data",
@@ -57,19 +56,19 @@ def judge(terms: "Terms", message: Update) -> Admitted | Refusal:
     return Admitted(message.samples)
 
 
-def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np.float32] | Refusal:
+def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np.float32] | Rejection:
     """One vector of an update, finite and of the right length."""
     size, most = terms.weights, codec.max_bytes(terms.weights)
     if len(body) > most:
         detail = f"{terms.codec}: {len(body)} bytes where {size} weights take {most} at most"
-        return Refusal(Reason.WRONG_LENGTH, detail)
+        return Rejection(Reason.WRONG_LENGTH, detail)
     try:
         vector = codec.decode(body, size)
         require_vector(f"the codec {terms.codec}", vector, size)
     except ProtocolError as error:
-        return Refusal(Reason.WRONG_LENGTH, str(error))
+        return Rejection(Reason.WRONG_LENGTH, str(error))
     except Exception as error:  # a codec may be anybody's, and what it reads comes from the network
-        return Refusal(Reason.MALFORMED, f"{name}: the codec {terms.codec!r} cannot read it: {error!r}")
+        return Rejection(Reason.MALFORMED, f"{name}: the codec {terms.codec!r} cannot read it: {error!r}")
     # One pass without a mask of p booleans: a sum is finite unless a term is not, or it overflows, and
     # only then every entry is looked at.
     with np.errstate(all="ignore"):
@@ -77,7 +76,7 @@ def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np
     if suspicious and not np.isfinite(vector).all():
         worst = int(np.argmax(~np.isfinite(vector)))
         what = "weight" if name == WEIGHTS else f"entry of {name}"
-        return Refusal(Reason.NOT_FINITE, f"{what} {worst} is {vector[worst]}")
+        return Rejection(Reason.NOT_FINITE, f"{what} {worst} is {vector[worst]}")
     return vector
 
 

@@ -9,7 +9,7 @@ from fedge.wire.reasons import Reason
 
 
 @dataclass(frozen=True)
-class Answer:
+class Verdict:
     """The verdict on a device's one update in a round."""
 
     digest: bytes
@@ -31,8 +31,8 @@ class Missed:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """An answer that the ledger holds, and the round in which it was given."""
+class KeptVerdict:
+    """A verdict that the ledger holds, and the round in which it was given."""
 
     round: RoundId
-    answer: Answer
+    answer: Verdict

@@ -18,7 +18,7 @@ from aggregator.aggregation.generations import task_of
 from aggregator.aggregation.models import vector_of
 from aggregator.aggregation.probes import Samples
 from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
-from aggregator.core.federation import Federation, Phase
+from aggregator.core.federation import Federation, Stage
 from aggregator.core.stopping import Progress, progress_of
 from aggregator.export import model_files
 from aggregator.ledger.reading import LedgerReader
@@ -95,7 +95,7 @@ def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) ->
     if untrained and until.generation > 1:
         return None
     job = _job(ledger, state.task_message, until.generation, state.progress, how, state.model.digest)
-    return replace(job, last=state.phase is Phase.DONE, until=until)
+    return replace(job, last=state.stage is Stage.DONE, until=until)
 
 
 def _before(ledger: LedgerReader, generation: int) -> tuple[int, bytes] | None:

@@ -7,7 +7,6 @@ from aggregator.aggregation import summary as figures
 from aggregator.aggregation.figures import speaking_for
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import weights_of
-from aggregator.aggregation.survey import Refusal
 from aggregator.aggregation.updates import admitted
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.stopping import Progress
@@ -16,7 +15,7 @@ from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.registry import Entry
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import FIGURES, Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
     from aggregator.core.federation import Federation
@@ -35,18 +34,18 @@ class Evaluate:
         """The model, which is measured."""
         return model.digest if model is not None else task.digest
 
-    def judge(self, terms: Terms, message: Update) -> Admitted | Refusal:
+    def judge(self, terms: Terms, message: Update) -> Admitted | Rejection:
         """It counts if no vector comes with it."""
         if not 1 <= message.samples <= terms.max_samples:
-            return Refusal(
+            return Rejection(
                 Reason.BAD_SAMPLE_COUNT, f"n_k = {message.samples}: a whole number in 1…{terms.max_samples}"
             )
         if message.kind != FIGURES:
             detail = f"an update of kind {message.kind!r}: the round only measures"
-            return Refusal(Reason.WRONG_KIND, detail)
+            return Rejection(Reason.WRONG_KIND, detail)
         if message.body or message.vectors:
             size = len(message.body) + sum(map(len, (message.vectors or {}).values()))
-            return Refusal(Reason.WRONG_LENGTH, f"{size} bytes of a vector: the round only measures")
+            return Rejection(Reason.WRONG_LENGTH, f"{size} bytes of a vector: the round only measures")
         return Admitted(message.samples)
 
     def job(self, state: "Federation") -> Mapping[str, Any]:

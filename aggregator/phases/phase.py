@@ -11,10 +11,10 @@ from fedge.algorithms.registry import Registry
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps are of
     from aggregator.aggregation.job import ClosingJob, Outcome
-    from aggregator.aggregation.survey import Refusal
     from aggregator.core.admission import Admitted, Terms
     from aggregator.core.federation import Federation
     from aggregator.core.stopping import Progress
@@ -39,7 +39,7 @@ class Phase(Protocol):
     def base(self, task: Blob, model: Blob | None) -> bytes:
         """The digest of what its messages are made from."""
 
-    def judge(self, terms: "Terms", message: Any) -> "Admitted | Refusal":
+    def judge(self, terms: "Terms", message: Any) -> "Admitted | Rejection":
         """Judge what is this phase's own in a message of its kind: round, base and sender are right. Pure."""
 
     def job(self, state: "Federation") -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from aggregator.aggregation import input_clip, survey
 from aggregator.aggregation.admitted_surveys import measured, mix_told
 from aggregator.aggregation.job import ClosingJob, Computed, Remark
 from aggregator.aggregation.models import blob_of, first_vectors, first_weights, model_message
-from aggregator.aggregation.survey import Measured, Refusal, Unmeasured, check, outliers, standardize
+from aggregator.aggregation.survey import Measured, Unmeasured, check, outliers, standardize
 from aggregator.aggregation.updates import admitted
 from aggregator.config import reconnect_spread_s
 from aggregator.core.admission import Admitted, Terms
@@ -23,6 +23,7 @@ from fedge.wire.messages import survey as wire
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.task import Task
+from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
     from aggregator.core.federation import Federation
@@ -44,7 +45,7 @@ class Survey:
         """The task, which says what to measure."""
         return task.digest
 
-    def judge(self, terms: Terms, message: wire.Survey) -> Admitted | Refusal:
+    def judge(self, terms: Terms, message: wire.Survey) -> Admitted | Rejection:
         """It counts if it can be true."""
         found = check(message, terms.task, terms.max_samples)
         return Admitted(message.samples) if isinstance(found, Measured) else found

@@ -14,7 +14,6 @@ from aggregator.aggregation.job import ClosingJob, Computed, Unmade
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
-from aggregator.aggregation.survey import Refusal
 from aggregator.aggregation.updates import Updates
 from aggregator.core import story
 from aggregator.core.admission import Admitted, Terms
@@ -27,6 +26,7 @@ from fedge.algorithms.registry import CODECS, RULES, SERVER, Entry
 from fedge.algorithms.rules.bounds import Factors, distance
 from fedge.wire.messages.frame import Blob
 from fedge.wire.messages.update import Update
+from fedge.wire.reasons import Rejection
 
 if TYPE_CHECKING:  # `--check` works without the extra, which its maps are of
     from aggregator.core.federation import Federation
@@ -68,7 +68,7 @@ class Train:
         """The model, which the update is a step from."""
         return model.digest if model is not None else task.digest
 
-    def judge(self, terms: Terms, message: Update) -> Admitted | Refusal:
+    def judge(self, terms: Terms, message: Update) -> Admitted | Rejection:
         """It counts if each of its vectors is what the plan asks for, finite, and not too far."""
         return judge(terms, message)
 

@@ -10,7 +10,7 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from aggregator.core.federation import Phase
+from aggregator.core.federation import Stage
 from aggregator.core.patience import given_up
 from aggregator.shell.counters import BOUNDS_S, Now, Tally
 from fedge import __version__
@@ -120,8 +120,8 @@ def _present(now: Now) -> Iterator[Metric]:
     ):
         yield GaugeMetricFamily(name, words, float(value))
     phases = GaugeMetricFamily("fedge_phase", "1 for the phase that the round is in.", labels=("phase",))
-    for phase in Phase:
-        phases.add_metric((phase.value,), float(phase is state.phase))
+    for phase in Stage:
+        phases.add_metric((phase.value,), float(phase is state.stage))
     yield phases
     traffic = CounterMetricFamily("fedge_mqtt_bytes", "Topics and payloads.", labels=("direction",))
     traffic.add_metric(("received",), now.received_bytes)

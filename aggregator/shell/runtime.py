@@ -24,8 +24,8 @@ from aggregator.core import participation
 from aggregator.core.advice import Sizes, propose
 from aggregator.core.effects import Effect
 from aggregator.core.events import Event
-from aggregator.core.federation import Federation, Phase, service
-from aggregator.core.verdicts import Verdict
+from aggregator.core.federation import Federation, Stage, service
+from aggregator.core.verdicts import KeptVerdict
 from aggregator.export import writer
 from aggregator.export.writer import Exported, Job
 from aggregator.ledger.writing import Ledger
@@ -51,12 +51,12 @@ from fedge.transport import (
     Transport,
 )
 from fedge.transport.diagnosis import Losses
-from fedge.wire.frames import Refused
 from fedge.wire.freshness import RECEIPT_EXPIRY_S, RoundId, round_of
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.service import Service
 from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Rejection
 from fedge.wire.topics import Address, Topics
 
 log = logging.getLogger("fedge.aggregator")
@@ -135,7 +135,7 @@ class Runtime:
         """Take up where the ledger stands."""
         with self._ledger.transaction():
             self._state, effects = self._schedule.start(self._state, self._now_s())
-            if self._state.phase is not Phase.DONE:
+            if self._state.stage is not Stage.DONE:
                 self._ledger.save_parts(self._state.round, self._state.parts.text())
             self._tally.surveyed(self._ledger.summary(self._state.round._replace(round=0)))
             self._tally.brought = {}
@@ -152,7 +152,7 @@ class Runtime:
         """Keep how long the round has lasted: a stop is no gift of time."""
         with self._ledger.transaction():
             self._pending.write(self._ledger)
-            if self._state.phase in (Phase.COLLECTING, Phase.CLOSING):
+            if self._state.stage in (Stage.COLLECTING, Stage.CLOSING):
                 self._ledger.save_elapsed(self._state.round, self._state.elapsed(self._now_s()))
 
     def turn(self, events: Sequence[InboxEvent]) -> None:
@@ -280,7 +280,7 @@ class Runtime:
             case _:
                 pass
 
-    def _verdict(self, device: str, digest: bytes) -> Verdict | None:
+    def _verdict(self, device: str, digest: bytes) -> KeptVerdict | None:
         """What the ledger holds of an update; of one that was begun, nothing: else it was not begun."""
         begun = self._state.partials.get(device)
         if begun is not None and begun.id == digest:
@@ -384,8 +384,8 @@ class Runtime:
         try:
             message = read_update(self._ledger, device, digest)
         except ProtocolError as error:
-            message = Refused(error.reason, str(error))
-        remembered = isinstance(message, Refused) or self._remembers(round_of(message))
+            message = Rejection(error.reason, str(error))
+        remembered = isinstance(message, Rejection) or self._remembers(round_of(message))
         return on.UpdateRead(now_s, device, digest, message, remembered)
 
     def _remembers(self, round_id: RoundId) -> bool:

@@ -12,7 +12,7 @@ from aggregator.aggregation.generations import Return, begin, go_back, require_s
 from aggregator.aggregation.models import read_model, weights_of
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
-from aggregator.core.federation import Federation, Phase, Rules
+from aggregator.core.federation import Federation, Rules, Stage
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.proposals import kept
@@ -202,7 +202,7 @@ def _load(
         model=model,
         base=weights_of(ledger, model, task.network.schema.size) if model is not None else None,
         usual=usual,
-        phase=Phase.DONE if done else Phase.PREPARING,
+        stage=Stage.DONE if done else Stage.PREPARING,
         attempt=saved.attempt if saved else 0,
         cohorts=saved.cohorts if saved else (),
         quorum=saved.quorum if saved else None,

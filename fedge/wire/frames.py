@@ -19,7 +19,7 @@ from fedge.wire import encoding
 from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import pack
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 FRAME_BYTES = encoding.MAX_PAYLOAD - 2_048
 """Data bytes in a frame; what is left of the payload holds the frame's own fields (82 bytes) and new ones."""
@@ -90,14 +90,6 @@ def frame(message: bytes, i: int, frame_bytes: int = FRAME_BYTES) -> bytes:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """Why a frame was not taken; what was known before stays as it was, unless the text says otherwise."""
-
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True)
 class Partial:
     """What is known of a message of which frames have come: its books, without its bytes."""
 
@@ -120,14 +112,14 @@ class Partial:
         return tuple(i for i in range(self.n) if not self.have >> i & 1)
 
 
-def offer(partial: Partial | None, frame: Frame) -> Partial | Refused:
+def offer(partial: Partial | None, frame: Frame) -> Partial | Rejection:
     """Enter a frame in the books: `partial` is what its message had before, None if nothing.
 
     A frame that has come already changes nothing, and the same `partial` is returned.
     """
     frame_bytes = _frame_bytes(frame)
     if frame_bytes is None:
-        return Refused(
+        return Rejection(
             Reason.MALFORMED,
             f"frame {frame.i} with {len(frame.data)} bytes: {frame.size} bytes are not cut into {frame.n} "
             "frames like that, all but the last of one length",
@@ -136,7 +128,7 @@ def offer(partial: Partial | None, frame: Frame) -> Partial | Refused:
     if partial is None:
         partial = Partial(*cut)
     elif (partial.id, partial.n, partial.size, partial.frame_bytes) != cut:
-        return Refused(
+        return Rejection(
             Reason.MALFORMED,
             f"frame {frame.i} is of {frame.size} bytes in {frame.n} frames of {frame_bytes}, the frames "
             f"before it of {partial.size} in {partial.n} of {partial.frame_bytes}, or of another message",
@@ -157,12 +149,12 @@ def _frame_bytes(frame: Frame) -> int | None:
     return each if left_over == 0 and each >= length else None
 
 
-def join(id: bytes, pieces: Iterable[bytes]) -> bytes | Refused:  # noqa: A002
+def join(id: bytes, pieces: Iterable[bytes]) -> bytes | Rejection:  # noqa: A002
     """Put the data of all frames together, in their order, and check the digest before anybody reads it."""
     message = b"".join(pieces)
     if hashlib.sha256(message).digest() == id:
         return message
-    return Refused(
+    return Rejection(
         Reason.MALFORMED,
         f"the frames of {id.hex()[:16]}… do not add up to their digest; all of them were dropped",
     )
@@ -212,7 +204,7 @@ class Assembler:
         """Bytes set aside, for all keys."""
         return self._room_taken.total()
 
-    def offer(self, key: Hashable, frame: Frame) -> bytes | Refused | None:
+    def offer(self, key: Hashable, frame: Frame) -> bytes | Rejection | None:
         """Take a frame: the whole message if this was the last missing one and the digest is right.
 
         None means that frames are still missing. With a wrong digest all that is held of the message is
@@ -220,7 +212,7 @@ class Assembler:
         """
         held = self._held.get(key, {}).get(frame.id)
         books = offer(held.books if held is not None else None, frame)
-        if isinstance(books, Refused):
+        if isinstance(books, Rejection):
             return books
         if held is None:
             held = _Held(books)
@@ -255,14 +247,14 @@ class Assembler:
         if not self._held[key]:
             self.drop(key)
 
-    def _no_room(self, key: Hashable, needed: int) -> Refused | None:
+    def _no_room(self, key: Hashable, needed: int) -> Rejection | None:
         for whose, room in (("one sender", self._limits.per_key), ("all senders", self._limits.total)):
             if needed > room:
-                return Refused(
+                return Rejection(
                     Reason.OVERSIZE, f"a message that takes {needed} bytes; {whose} may hold {room}"
                 )
         if self._room_taken[key] + needed > self._limits.per_key or self.held + needed > self._limits.total:
-            return Refused(
+            return Rejection(
                 Reason.TOO_MANY_PARTIAL,
                 f"no room for {needed} bytes while {self.held} are held for messages that are not complete",
             )

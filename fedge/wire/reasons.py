@@ -1,5 +1,6 @@
 """Why something was refused: one list for the aggregator's refusals, the devices' own and the kernel's."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -71,3 +72,11 @@ PASSING = frozenset(
     }
 )
 """What passes by itself: nobody has to mend it."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why something is not taken; `detail` says what was found, and what would be right."""
+
+    reason: Reason
+    detail: str

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from agent.data.snapshot import Snapshot
 from agent.shell.memory import Memory
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.writing import Ledger
 from fedge.identity.trust import Signers
 from fedge.storage.databases import Connect, open_database
@@ -186,12 +186,12 @@ class WatchedLedger(Ledger):
         super().spool(device, frame)
         self._frames.add((device, frame.id, frame.i))
 
-    def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
+    def save_answer(self, round_id: RoundId, device: str, answer: Verdict) -> None:
         """As `Ledger.save_answer`."""
         super().save_answer(round_id, device, answer)
         self._answered.add(round_id)
 
-    def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
+    def set_aside(self, round_id: RoundId, device: str, answer: Verdict) -> None:
         """As `Ledger.set_aside`."""
         super().set_aside(round_id, device, answer)
         self._answered.add(round_id)

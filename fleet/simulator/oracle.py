@@ -13,7 +13,7 @@ from math import ceil, inf, isclose
 import numpy as np
 
 from aggregator.aggregation.survey import CLIP, CLIPPED, EXACT
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.records import OpenRound
@@ -22,7 +22,7 @@ from fedge.errors import ProtocolError
 from fedge.nn.spec import Standardize
 from fedge.transport import MessageArrived, Publication
 from fedge.wire.capabilities import BASE
-from fedge.wire.frames import Refused, join
+from fedge.wire.frames import join
 from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.fields import MAX_SIZE
@@ -36,7 +36,7 @@ from fedge.wire.messages.status import Status
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.messages.update import Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.selection import chosen
 from fedge.wire.topics import Topics
 from fleet.simulator import twins
@@ -505,7 +505,7 @@ class Oracle:
         book.part[round_id] = frozenset(counted)
         self.closed_s = self._now_s()
 
-    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Answer]) -> None:
+    def _measured(self, book: Book, round_id: RoundId, digest: bytes, counted: Mapping[str, Verdict]) -> None:
         """A round that only measures comes when learning is over, takes no vector and leaves the model."""
         before = round_id._replace(round=round_id.round - 1)
         if before != book.made or book.closed.get(before) != digest:
@@ -561,7 +561,7 @@ class Oracle:
         return np.array(total).astype("<f4").tobytes()
 
     def _trained(
-        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Answer], body: bytes
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, counted: dict[str, Verdict], body: bytes
     ) -> None:
         """The model of a training round is the mean within its bounds, and usable."""
         base = twins.numbers(book.body)
@@ -585,7 +585,7 @@ class Oracle:
             book.usual[round_id.generation] = max(norms[(len(norms) - 1) // 2], usual)
 
     def _set_aside(
-        self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Answer]
+        self, ledger: LedgerReader, book: Book, round_id: RoundId, answers: Mapping[str, Verdict]
     ) -> None:
         """Only what makes the mean unusable is taken back, and all of it."""
         before = {
@@ -611,7 +611,7 @@ class Oracle:
             )
         book.set_aside |= {before[device].digest for device in gone}
 
-    def _updates(self, answers: Iterable[Answer]) -> list[Update]:
+    def _updates(self, answers: Iterable[Verdict]) -> list[Update]:
         made = [self.made[answer.digest].message for answer in answers]
         return [message for message in made if isinstance(message, Update)]
 
@@ -716,7 +716,7 @@ class Oracle:
         for number in ledger.kept_rounds(generation):
             for device, answer in ledger.answers(RoundId(generation, number)).items():
                 if answer.verdict == "admitted" and isinstance(
-                    join(answer.digest, ledger.pieces(device, answer.digest)), Refused
+                    join(answer.digest, ledger.pieces(device, answer.digest)), Rejection
                 ):
                     raise Violation(
                         Invariant.KEPT_ROUNDS_REPLAY,
@@ -910,7 +910,7 @@ class Oracle:
     ) -> None:
         frames = [retained.get(topic(blob.slot, i)) for i in range(blob.frames)]
         whole = join(blob.digest, [decode(f.payload, Frame).data for f in frames if f is not None])
-        if isinstance(whole, Refused):
+        if isinstance(whole, Rejection):
             raise Violation(
                 Invariant.ANNOUNCED_IS_READABLE,
                 f"the {kind} that is announced cannot be read: a device that wakes now is lost",

@@ -15,7 +15,7 @@ from aggregator.core.events import Event
 from aggregator.core.federation import Federation, Rules
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.stopping import Progress, Stopping
-from aggregator.core.verdicts import Verdict
+from aggregator.core.verdicts import KeptVerdict
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.data.moments import Moments
@@ -207,14 +207,14 @@ class Story:
     state: Federation
     now_s: float = 1_000.0
     log: list[Effect] = field(default_factory=list)
-    verdicts: dict[tuple[str, bytes], Verdict] = field(default_factory=dict)
+    verdicts: dict[tuple[str, bytes], KeptVerdict] = field(default_factory=dict)
     """What the ledger holds."""
 
     def tell(self, event: Event) -> list[Effect]:
         self.state, effects = rounds.step(self.state, event)
         self.log += effects
         for saved in (*of(do.SaveAnswer, effects), *of(do.SetAside, effects)):
-            self.verdicts[saved.device, saved.answer.digest] = Verdict(saved.round, saved.answer)
+            self.verdicts[saved.device, saved.answer.digest] = KeptVerdict(saved.round, saved.answer)
         for dropped in of(do.DropAnswer, effects):
             self.verdicts.pop((dropped.device, dropped.digest), None)
         return effects
@@ -279,15 +279,15 @@ class Story:
             )
         )
 
-    def phase(self) -> Literal["preparing", "collecting", "closing", "done"]:
-        return self.state.phase.value
+    def stage(self) -> Literal["preparing", "collecting", "closing", "done"]:
+        return self.state.stage.value
 
 
 def running(*devices: str, **changes: object) -> Story:
     """A story whose round is announced to these devices."""
     story = Story(federation(**changes))
     story.announce(*devices)
-    assert story.phase() == "collecting"
+    assert story.stage() == "collecting"
     return story
 
 
@@ -295,7 +295,7 @@ def closing() -> Story:
     story = running("a", "b", "c")
     for device in ("a", "b", "c"):
         story.answers(device)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     return story
 
 

@@ -8,7 +8,7 @@ import pytest
 from aggregator.core import effects as do
 from aggregator.core.effects import Effect
 from aggregator.core.federation import Federation
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs.float32 import Float32
 from fedge.algorithms.plan import Plan
@@ -53,7 +53,7 @@ def able(**changes: object) -> Status:
 
 def with_answer(state: Federation, device: str) -> Federation:
     """A device's update counts; no codec of this program makes one that this round would admit."""
-    answers = {**state.answers, device: Answer(b"d" * 32, "admitted", samples=10)}
+    answers = {**state.answers, device: Verdict(b"d" * 32, "admitted", samples=10)}
     return having(state, answers=answers, admitted=len(answers), awaited=state.awaited - {device})
 
 
@@ -105,7 +105,7 @@ def test_who_cannot_is_not_awaited_so_that_the_round_closes_without_it() -> None
     for device in ("c", "d"):
         story.state = with_answer(story.state, device)
     story.later(0.0)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
 
 
 def test_who_cannot_is_not_admitted_and_may_answer_once_it_is_upgraded() -> None:

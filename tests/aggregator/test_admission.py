@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.aggregation.survey import Refusal
 from aggregator.core.admission import Admitted, Terms, admit
 from fedge.algorithms.codecs import float32
 from fedge.errors import ProtocolError
@@ -18,7 +17,7 @@ from fedge.wire.messages.manifest import Cohort
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.selection import chosen
 from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, survey, update
 
@@ -155,7 +154,7 @@ REFUSED = [
 @pytest.mark.parametrize(("terms", "device", "message", "reason", "text"), REFUSED)
 def test_refused(terms: Terms, device: str, message: Update | Survey, reason: Reason, text: str) -> None:
     refusal = admit(terms, device, message)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Rejection)
     assert refusal.reason is reason
     assert text in refusal.detail
 
@@ -196,7 +195,7 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_stands(i: int, bad: fl
     weights = np.full(P, rest, np.float32)
     weights[i] = bad
     refusal = admit(TERMS, "a", sent(body=float32.encode(weights)))
-    assert refusal == Refusal(Reason.NOT_FINITE, f"weight {i} is {np.float32(bad)}")
+    assert refusal == Rejection(Reason.NOT_FINITE, f"weight {i} is {np.float32(bad)}")
 
 
 @pytest.mark.parametrize("samples", [True, 10.0, "10", None])
@@ -210,7 +209,7 @@ def test_an_n_k_that_is_no_whole_number_is_no_message(samples: object) -> None:
 def test_the_largest_whole_number_of_the_wire_is_judged_and_not_a_crash() -> None:
     message = unpack(pack(sent(samples=2**64 - 1)), Update)
     refusal = admit(TERMS, "a", message)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Rejection)
     assert refusal.reason is Reason.BAD_SAMPLE_COUNT
 
 

@@ -11,7 +11,7 @@ import pytest
 from aggregator.aggregation import outcome
 from aggregator.aggregation.models import blob_of, model_message
 from aggregator.core.choice import How, choose
-from aggregator.core.federation import Federation, Phase
+from aggregator.core.federation import Federation, Stage
 from aggregator.core.stopping import Progress, progress_of
 from aggregator.export import model_files, writer
 from aggregator.export.writer import Exported, Exporter, Job, job_of
@@ -120,13 +120,13 @@ def test_the_newest_model_is_exported_and_the_best_lies_beside_it(ledger: Ledger
 
 def test_what_was_measured_at_the_end_stands_in_both_manifests(ledger: Ledger, tmp_path: Path) -> None:
     after = progress(*LOSSES).after_measuring({"held_loss": 0.4, "accuracy": 0.75})
-    done = state(progress=after, phase=Phase.DONE)
+    done = state(progress=after, stage=Stage.DONE)
     job = chosen(ledger, done, RoundId(1, 5), "best")
     assert (job.round, job.until, job.last) == (RoundId(1, 1), RoundId(1, 5), True)
     exported(job, tmp_path)
     assert read(tmp_path)["choice"]["newest"] == {"round": 4, "measured": True}
     assert read(tmp_path / "newest")["measured"] == {"held_loss": 0.4, "accuracy": 0.75}
-    better = state(progress=progress(*LOSSES).after_measuring({"held_loss": 0.2}), phase=Phase.DONE)
+    better = state(progress=progress(*LOSSES).after_measuring({"held_loss": 0.2}), stage=Stage.DONE)
     assert chosen(ledger, better, RoundId(1, 5), "best").round == RoundId(1, 4)
 
 

@@ -8,8 +8,8 @@ from aggregator.core.claims import (
     MORE_GENERATIONS,
     MORE_ROUNDS,
     NOTHING,
+    Judgement,
     Known,
-    Verdict,
     incredible_text,
     is_near,
     judge,
@@ -28,7 +28,7 @@ def old(devices: str = "abcdef", round_id: RoundId = HERE) -> Known:
     return Known(round_id, frozenset(devices), young=False)
 
 
-def heard(known: Known, spoken: str, **claims: RoundId) -> Verdict:
+def heard(known: Known, spoken: str, **claims: RoundId) -> Judgement:
     return judge(known, spoken, claims)
 
 

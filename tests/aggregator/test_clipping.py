@@ -14,7 +14,7 @@ from aggregator.aggregation.replay import replay
 from aggregator.aggregation.survey import standardize
 from aggregator.config import FederationSettings
 from aggregator.core.federation import Federation
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
@@ -39,7 +39,7 @@ TASK_BLOB = blob_of(pack(TASK), 0)
 
 def surveyed_by(*devices: str, **changes: object) -> Federation:
     """A survey that these devices' answers close."""
-    answers = {device: Answer(b"d" * 32, "admitted", samples=100) for device in devices}
+    answers = {device: Verdict(b"d" * 32, "admitted", samples=100) for device in devices}
     state = federation(kind="survey", round=SURVEY, model=None, clip=20.0, answers=answers)
     return having(state, **{"abilities": dict.fromkeys(devices, ABLE), "cohorts": (EVERYBODY,), **changes})
 

@@ -19,7 +19,7 @@ import fedge.algorithms.rules.mean
 from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import blob_of, model_message
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.closer import Closed, Closer
@@ -51,7 +51,7 @@ def path(tmp_path: Path) -> Path:
             message = update(device, samples=samples)
             for frame in frames(message):
                 ledger.spool(device, frame)
-            ledger.save_answer(OPEN, device, Answer(digest_of(message), "admitted", samples=samples))
+            ledger.save_answer(OPEN, device, Verdict(digest_of(message), "admitted", samples=samples))
     return path
 
 

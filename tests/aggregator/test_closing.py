@@ -17,7 +17,7 @@ from aggregator.aggregation.models import first_weights
 from aggregator.aggregation.outcome import compute, save
 from aggregator.aggregation.survey import Measured, Unmeasured, check, standardize
 from aggregator.aggregation.updates import read_update
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
@@ -29,13 +29,12 @@ from fedge.algorithms.rules.bounds import Factors
 from fedge.algorithms.rules.mean import order
 from fedge.data.moments import Moments, measure
 from fedge.errors import DamagedState, ProtocolError
-from fedge.wire.frames import Refused
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import pack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.update import Update
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from tests.aggregator.stories import EVERYBODY, MODEL, TASK, P, blob, digest_of, frames, survey, update
 from tests.wording import assert_tells
 
@@ -61,8 +60,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def admitted(message: Update | Survey, **metrics: float) -> Answer:
-    return Answer(digest_of(message), "admitted", samples=message.samples, metrics=metrics)
+def admitted(message: Update | Survey, **metrics: float) -> Verdict:
+    return Verdict(digest_of(message), "admitted", samples=message.samples, metrics=metrics)
 
 
 def admit(ledger: Ledger, *messages: Update | Survey, pieces: int = 1) -> None:
@@ -149,7 +148,7 @@ def test_what_was_refused_and_what_was_only_spooled_does_not_count(ledger: Ledge
     with ledger.transaction():
         for message in (refused, spooled):
             ledger.spool(message.device, frames(message)[0])
-        answer = Answer(digest_of(refused), "refused", Reason.IMPLAUSIBLE)
+        answer = Verdict(digest_of(refused), "refused", Reason.IMPLAUSIBLE)
         ledger.save_answer(ROUND, refused.device, answer)
     result = average(ledger, np.zeros(P, np.float32))
     assert result.vector.tobytes() == counts.body
@@ -275,7 +274,7 @@ def spool(ledger: Ledger, data: bytes, digest: bytes) -> None:
 
 def test_bytes_that_do_not_add_up_to_their_digest_are_refused(ledger: Ledger) -> None:
     spool(ledger, pack(update("a")), b"d" * 32)
-    assert isinstance(read_update(ledger, "a", b"d" * 32), Refused)
+    assert isinstance(read_update(ledger, "a", b"d" * 32), Rejection)
 
 
 @pytest.mark.parametrize(

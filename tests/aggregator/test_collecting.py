@@ -6,9 +6,9 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core import partials
 from aggregator.core.stopping import Stopping
-from fedge.wire.frames import Refused, cost
+from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.selection import chosen
 from tests.aggregator.stories import (
     DEADLINE_S,
@@ -126,7 +126,7 @@ def test_after_the_end_of_learning_every_kept_verdict_comes_again() -> None:
     for device in ("a", "b", "c"):
         story.answers(device)
     story.closed()
-    assert story.phase() == "done"
+    assert story.stage() == "done"
     assert only_receipt(story.send("a", update("a"))) == first
 
 
@@ -201,7 +201,7 @@ def test_an_update_whose_bytes_are_wrong_is_dropped_and_may_be_sent_again() -> N
     message = update("a")
     story.frame("a", frames(message)[0])
     effects = story.tell(
-        on.UpdateRead(story.now_s, "a", digest_of(message), Refused(Reason.MALFORMED, "no digest"))
+        on.UpdateRead(story.now_s, "a", digest_of(message), Rejection(Reason.MALFORMED, "no digest"))
     )
     assert kinds(effects) == [do.DropSpool, do.CountRefusal, do.SendReceipt, do.Log]
     assert receipts(story.answers("a")) == [("a", "admitted", None)]

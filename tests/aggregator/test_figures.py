@@ -16,7 +16,7 @@ from aggregator.aggregation.figures import (
     summarize,
 )
 from aggregator.core.stopping import Progress, Stopping
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from tests.wording import assert_tells
 
 NEEDED = 2**21
@@ -24,15 +24,15 @@ TWENTY = range(19)
 """The honest ones of twenty."""
 
 
-def told(samples: int = 100, **metrics: float) -> Answer:
-    return Answer(b"d" * 32, "admitted", samples=samples, metrics=metrics)
+def told(samples: int = 100, **metrics: float) -> Verdict:
+    return Verdict(b"d" * 32, "admitted", samples=samples, metrics=metrics)
 
 
-def summary(answers: dict[str, Answer]) -> dict[str, float]:
+def summary(answers: dict[str, Verdict]) -> dict[str, float]:
     return summarize(answers, NEEDED)
 
 
-def fleet(accuracy: float = 0.8, loss: float = 0.5, samples: int = 40, held: int = 10) -> dict[str, Answer]:
+def fleet(accuracy: float = 0.8, loss: float = 0.5, samples: int = 40, held: int = 10) -> dict[str, Verdict]:
     """Nineteen devices around these figures."""
     return {
         f"pi-{k}": told(
@@ -246,7 +246,7 @@ def test_nobody_is_believed_to_have_received_more_than_a_round_can_need() -> Non
 # ── when learning ends ─────────────────────────────────────────────────────────────────────────────
 
 
-def after(rounds: list[dict[str, Answer]]) -> Progress:
+def after(rounds: list[dict[str, Verdict]]) -> Progress:
     progress = Progress()
     for answers in rounds:
         found = summary(answers)
@@ -269,7 +269,7 @@ def test_one_of_twenty_does_not_keep_an_accuracy_from_ending_learning() -> None:
     assert rule.reason(after([{**fleet(accuracy=0.93), "liar": told(10**6, **PESSIMIST)}])) is not None
 
 
-def errors(rmse: float) -> dict[str, Answer]:
+def errors(rmse: float) -> dict[str, Verdict]:
     """Nineteen devices whose errors are around this one, in the target's unit."""
     return {
         f"pi-{k}": told(40, rmse_before=rmse - 0.9 + k / 10, mae_before=rmse / 2, held_out=10) for k in TWENTY

@@ -61,10 +61,10 @@ def lived(story: Story, number: int) -> list[RoundId]:
     while story.state.round.round <= number:
         story.later(1.0)
         slow.lives()
-        if story.now_s >= began_s + OTHERS_S and story.phase() == "collecting":
+        if story.now_s >= began_s + OTHERS_S and story.stage() == "collecting":
             for device in {"a", "b"} - story.state.answers.keys():
                 story.answers(device)
-        if story.phase() == "closing":
+        if story.stage() == "closing":
             story.closed()
             story.published()
             began_s = story.now_s

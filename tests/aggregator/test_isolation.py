@@ -12,7 +12,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.claims import Known
 from aggregator.core.takeover import StatusSeen
-from aggregator.core.verdicts import Answer, Verdict
+from aggregator.core.verdicts import KeptVerdict, Verdict
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.leader_check import Watching
 from aggregator.shell.quarantine import LOOK_S, QuarantineList, read, write
@@ -58,14 +58,14 @@ def test_it_is_refused_at_its_first_frame_and_not_awaited() -> None:
     assert "rogue" not in story.state.answers, "nothing is kept of it"
     story.answers("a")
     story.answers("b")
-    assert story.phase() == "closing", "the round waits for nobody else"
+    assert story.stage() == "closing", "the round waits for nobody else"
 
 
 def test_a_round_that_waits_only_for_it_is_closed_at_once() -> None:
     story = running("a", "b", "rogue", rules=rules(target=None))
     story.answers("a")
     story.answers("b")
-    assert story.phase() == "collecting"
+    assert story.stage() == "collecting"
     assert of(do.CloseRound, aside(story, "rogue"))
 
 
@@ -114,7 +114,7 @@ def test_a_round_that_is_being_closed_is_left_alone_unless_no_model_comes_of_it(
 
 def test_a_verdict_of_before_comes_again() -> None:
     story = running("a", "b", "rogue")
-    story.verdicts["rogue", b"d" * 32] = Verdict(RoundId(1, 0), Answer(b"d" * 32, "admitted"))
+    story.verdicts["rogue", b"d" * 32] = KeptVerdict(RoundId(1, 0), Verdict(b"d" * 32, "admitted"))
     aside(story, "rogue")
     frame = replace_id(frames(update("rogue", RoundId(1, 0)))[0], b"d" * 32)
     assert receipts(story.frame("rogue", frame)) == [("rogue", "admitted", None)]
@@ -138,12 +138,12 @@ def test_who_was_turned_away_and_is_needed_is_asked_again_when_that_is_lifted() 
     aside(story, "rogue")
     story.answers("rogue")
     later = aside(story)
-    assert (story.phase(), story.state.attempt) == ("collecting", 1)
+    assert (story.stage(), story.state.attempt) == ("collecting", 1)
     assert "rogue counts again, and the round needs it; attempt 1 begins" in said(later)
     assert only_manifest(later).attempt == 1, "so that it sends once more what it has kept"
     assert story.state.awaited == {"rogue"}
     assert receipts(story.answers("rogue")) == [("rogue", "admitted", None)]
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
 
 
 def test_what_counted_before_it_was_set_aside_may_count_once_more() -> None:
@@ -155,17 +155,17 @@ def test_what_counted_before_it_was_set_aside_may_count_once_more() -> None:
     assert do.DropAnswer(OPEN, "rogue", digest_of(update("rogue"))) in effects
     assert story.state.attempt == 1
     assert receipts(story.answers("rogue")) == [("rogue", "admitted", None)], "the same update"
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
 
 
 def test_it_may_be_lifted_while_no_aggregator_is_at_work() -> None:
-    refused = Answer(b"d" * 32, "refused", Reason.QUARANTINED, "set aside", 10)
+    refused = Verdict(b"d" * 32, "refused", Reason.QUARANTINED, "set aside", 10)
     story = Story(federation(answers={"rogue": refused}, online=frozenset({"a", "rogue"})))
     story.start()
     effects = aside(story)
     assert of(do.DropAnswer, effects)
     assert of(do.SaveRound, effects)[0].attempt == 1, "for it believes that it counts in attempt 0"
-    assert story.phase() == "preparing"
+    assert story.stage() == "preparing"
     story.link_up()
     assert only_manifest(story.published()).attempt == 1
     assert story.state.awaited == {"a", "rogue"}
@@ -176,10 +176,10 @@ def test_a_survey_that_needs_another_one_does_not_need_those_who_were_set_aside_
     for device in ("a", "b", "c"):
         story.answers(device)
     story.tell(on.CloseFailed(story.now_s, RoundId(1, 0), "no device measured 'volts'"))
-    assert (story.phase(), story.state.enough) == ("collecting", 4)
+    assert (story.stage(), story.state.enough) == ("collecting", 4)
     aside(story, "c")
     story.answers("d")
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
 
 
 def test_who_was_turned_away_and_is_not_needed_is_not_awaited_when_that_is_lifted() -> None:
@@ -191,7 +191,7 @@ def test_who_was_turned_away_and_is_not_needed_is_not_awaited_when_that_is_lifte
     assert story.state.awaited == {"a", "b"}
     story.answers("a")
     story.answers("b")
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     story.closed()
     story.published()
     assert story.state.awaited == {"a", "b", "rogue"}
@@ -218,7 +218,7 @@ def test_after_the_end_nothing_changes_in_what_counted() -> None:
     story = finished()
     effects = aside(story, "a")
     assert of(do.SaveAnswer, effects) == []
-    assert story.phase() == "done"
+    assert story.stage() == "done"
 
 
 # ── the ledger ─────────────────────────────────────────────────────────────────────────────────────
@@ -227,12 +227,12 @@ def test_after_the_end_nothing_changes_in_what_counted() -> None:
 def test_a_verdict_is_changed_only_for_this_and_only_while_the_round_is_open(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     here, digest = RoundId(1, 1), digest_of(update("rogue"))
-    admitted = Answer(digest, "admitted", samples=10)
-    quarantined = Answer(digest, "refused", Reason.QUARANTINED, "set aside", 10)
+    admitted = Verdict(digest, "admitted", samples=10)
+    quarantined = Verdict(digest, "refused", Reason.QUARANTINED, "set aside", 10)
     with ledger.transaction():
         ledger.begin_life(LIFE)
         ledger.save_answer(here, "rogue", admitted)
-        ledger.save_answer(here, "rogue", Answer(digest, "refused", Reason.NOT_FINITE, "no"))
+        ledger.save_answer(here, "rogue", Verdict(digest, "refused", Reason.NOT_FINITE, "no"))
         assert ledger.answers(here) == {"rogue": admitted}, "the first verdict stays"
         ledger.save_answer(here, "rogue", quarantined)
         assert ledger.answers(here) == {"rogue": quarantined}

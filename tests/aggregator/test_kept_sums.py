@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from aggregator.core import events as on
 from aggregator.core.ability import may_count
 from aggregator.core.claims import Known, are_few, is_near, judge, outdated_text
-from aggregator.core.federation import Federation, Phase
+from aggregator.core.federation import Federation, Stage
 from aggregator.core.patience import is_given_up
 from fedge.wire.capabilities import can
 from fedge.wire.frames import cost
@@ -55,7 +55,7 @@ def check(state: Federation) -> None:
     assert state.fleet <= state.voters
     assert state.waited_s.keys() <= state.awaited
     assert state.awaited.isdisjoint(state.left_s)
-    if state.phase is not Phase.COLLECTING:
+    if state.stage is not Stage.COLLECTING:
         return
     declining = {
         device: no

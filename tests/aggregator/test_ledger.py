@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.core.verdicts import Answer, Missed, Verdict
+from aggregator.core.verdicts import KeptVerdict, Missed, Verdict
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
@@ -55,7 +55,7 @@ def admit(ledger: Ledger, device: str, round_id: RoundId, pieces: int = 2) -> by
     message = update(device, round_id)
     for frame in frames(message, pieces):
         ledger.spool(device, frame)
-    ledger.save_answer(round_id, device, Answer(digest_of(message), "admitted", samples=10))
+    ledger.save_answer(round_id, device, Verdict(digest_of(message), "admitted", samples=10))
     return digest_of(message)
 
 
@@ -198,7 +198,7 @@ def test_a_new_ledger_knows_nothing(path: Path) -> None:
 
 
 def test_what_was_saved_is_the_same_after_a_restart(ledger: Ledger, path: Path) -> None:
-    answer = Answer(b"d" * 32, "refused", Reason.NOT_FINITE, "weight 3 is nan", 0, {"loss_after": 0.1})
+    answer = Verdict(b"d" * 32, "refused", Reason.NOT_FINITE, "weight 3 is nan", 0, {"loss_after": 0.1})
     round_id = RoundId(1, 4)
     with ledger.transaction():
         close(ledger, RoundId(1, 3), accuracy=0.75)
@@ -263,7 +263,7 @@ def test_the_closed_rounds_of_an_older_layout_get_the_rules_there_were(path: Pat
 def test_the_first_verdict_stays(ledger: Ledger) -> None:
     with ledger.transaction():
         first = admit(ledger, "a", RoundId(1, 1))
-        ledger.save_answer(RoundId(1, 1), "a", Answer(b"x" * 32, "refused", Reason.NOT_FINITE))
+        ledger.save_answer(RoundId(1, 1), "a", Verdict(b"x" * 32, "refused", Reason.NOT_FINITE))
     assert ledger.answers(RoundId(1, 1))["a"].digest == first
 
 
@@ -271,7 +271,7 @@ def test_answers_come_in_the_order_of_the_sum(ledger: Ledger) -> None:
     devices = [f"pi-{i}" for i in range(600)]  # more than there are lanes
     with ledger.transaction():
         for device in sorted(devices, reverse=True):
-            ledger.save_answer(RoundId(1, 1), device, Answer(b"d" * 32, "admitted", samples=1))
+            ledger.save_answer(RoundId(1, 1), device, Verdict(b"d" * 32, "admitted", samples=1))
     found = list(ledger.answers(RoundId(1, 1)))
     assert found == sorted(devices, key=lambda device: (lane_of(device), device))
 
@@ -406,7 +406,7 @@ def test_a_device_is_shown_with_what_it_said_and_what_became_of_it(ledger: Ledge
         ledger.save_status("a", status(online=False, seen=RoundId(1, 4)), 300.0)
         for number in (1, 2):
             admit(ledger, "a", RoundId(1, number))
-        ledger.save_answer(RoundId(1, 3), "a", Answer(b"x" * 32, "refused", Reason.NOT_FINITE))
+        ledger.save_answer(RoundId(1, 3), "a", Verdict(b"x" * 32, "refused", Reason.NOT_FINITE))
     a, stranger = read_devices(path)
     assert (a.device, a.online, a.round, a.admitted) == ("a", False, (1, 4), 2)
     assert (a.refused, a.last_refusal) == (2, "oversize")
@@ -470,7 +470,7 @@ def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
 def test_the_verdict_of_every_kept_round_is_found_by_its_update(ledger: Ledger) -> None:
     with ledger.transaction():
         digests = [admit(ledger, "pi-1", RoundId(1, number)) for number in range(5)]
-        refused = Answer(b"r" * 32, "refused", Reason.BAD_SAMPLE_COUNT, "n_k = 0")
+        refused = Verdict(b"r" * 32, "refused", Reason.BAD_SAMPLE_COUNT, "n_k = 0")
         ledger.save_answer(RoundId(1, 3), "pi-2", refused)
         ledger.forget_rounds_before(RoundId(1, 2))
     for number, digest in enumerate(digests):
@@ -479,7 +479,7 @@ def test_the_verdict_of_every_kept_round_is_found_by_its_update(ledger: Ledger) 
         assert (found is not None, ledger.remembers(RoundId(1, number))) == (kept, kept)
         if found is not None:
             assert (found.round, found.answer.verdict, found.answer.samples) == ((1, number), "admitted", 10)
-    assert ledger.verdict("pi-2", b"r" * 32) == Verdict(RoundId(1, 3), refused)
+    assert ledger.verdict("pi-2", b"r" * 32) == KeptVerdict(RoundId(1, 3), refused)
     assert ledger.verdict("pi-2", digests[4]) is None, "another device's"
 
 
@@ -487,7 +487,7 @@ def test_updates_that_are_not_what_was_admitted_are_named(ledger: Ledger) -> Non
     with ledger.transaction():
         digests = [admit(ledger, f"pi-{number % 3}", RoundId(1, number // 3)) for number in range(27)]
         ledger.spool("pi-9", frames(update("pi-9"), 2)[0])  # one that has only begun is no damage
-        ledger.save_answer(RoundId(1, 2), "pi-8", Answer(b"r" * 32, "refused", Reason.STALE_ROUND))
+        ledger.save_answer(RoundId(1, 2), "pi-8", Verdict(b"r" * 32, "refused", Reason.STALE_ROUND))
     ledger.check_updates()
     with ledger.transaction():
         ledger._run("DELETE FROM frames WHERE device = 'pi-1' AND digest = ? AND i = 1", digests[4])

@@ -17,7 +17,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, admit
 from aggregator.core.stopping import Progress
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.records import Life
 from aggregator.phases.phase import phase_of
 from aggregator.settings.state import StateSection
@@ -69,7 +69,7 @@ def last_round(*new: str, old: tuple[str, ...] = (), brought: dict[str, float] |
     story.published()
     for device in (*new, *old):
         story.answers(device)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     story.closed(before.after(brought or TOLD))
     return story
 
@@ -87,7 +87,7 @@ def measured(story: Story, **figures: float) -> list[do.Effect]:
 def test_when_learning_ends_one_more_round_asks_for_figures_alone() -> None:
     story = last_round("a", "b")
     assert not of(do.Complete, story.log), "not yet"
-    assert (story.phase(), story.state.round, story.state.kind) == ("preparing", AFTER, "evaluate")
+    assert (story.stage(), story.state.round, story.state.kind) == ("preparing", AFTER, "evaluate")
     manifest = only_manifest(story.published())
     assert (manifest.kind, manifest.state, manifest.plan) == ("evaluate", "open", None)
     assert manifest.model == blob("model of round 3"), "the model that the last round made"
@@ -95,7 +95,7 @@ def test_when_learning_ends_one_more_round_asks_for_figures_alone() -> None:
     said = story.answers("a", **FIGURES)
     assert receipts(said) == [("a", "admitted", None)]
     story.answers("b", **FIGURES)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     effects = measured(story, held_loss=0.4)
     (finish,) = of(do.Complete, effects)
     assert_tells(finish.why, "3 rounds", "1.3", "held-out loss 0.4000")
@@ -121,7 +121,7 @@ def test_who_cannot_is_not_waited_for() -> None:
     assert story.state.awaited == {"a", "b", "c"}
     for device in ("a", "b", "c"):
         story.answers(device, **FIGURES)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
 
 
 OLD = tuple(f"old-{k:02}" for k in range(18))
@@ -143,7 +143,7 @@ def test_where_too_few_can_it_is_left_out(
     """One or two of a fleet that cannot would decide alone whether the newest model is the best."""
     story = last_round(*new, old=old, brought=brought)
     (finish,) = of(do.Complete, story.log)
-    assert story.phase() == "done"
+    assert story.stage() == "done"
     assert finish.why.endswith("the newest model, of round 1.3, is not measured")
 
 
@@ -157,7 +157,7 @@ def test_where_no_figure_ever_came_it_is_left_out() -> None:
     for device in ("a", "b", "c"):
         story.answers(device)
     story.closed()
-    assert (story.phase(), of(do.Complete, story.log)) == ("done", [do.Complete("1 rounds")])
+    assert (story.stage(), of(do.Complete, story.log)) == ("done", [do.Complete("1 rounds")])
 
 
 def test_it_is_over_at_its_deadline_with_whatever_came() -> None:
@@ -181,12 +181,12 @@ def test_a_restart_in_the_middle_goes_on_measuring() -> None:
     story.published()
     story.answers("a", **FIGURES)
     state = story.state
-    again = Story(replace(state, phase=federation().phase, published=False, announced=False, since_s=None))
+    again = Story(replace(state, stage=federation().stage, published=False, announced=False, since_s=None))
     assert again.start() == []
     again.link_up()
     assert only_manifest(again.published()).kind == "evaluate"
     again.answers("b", **FIGURES)
-    assert again.phase() == "closing"
+    assert again.stage() == "closing"
 
 
 def test_learning_goes_on_if_more_rounds_were_asked_for_meanwhile() -> None:
@@ -196,7 +196,7 @@ def test_learning_goes_on_if_more_rounds_were_asked_for_meanwhile() -> None:
         story.answers(device, **FIGURES)
     story.state = replace(story.state, stopping=replace(story.state.stopping, rounds=9))
     measured(story)
-    assert (story.phase(), story.state.kind, story.state.round) == ("preparing", "train", RoundId(1, 5))
+    assert (story.stage(), story.state.kind, story.state.round) == ("preparing", "train", RoundId(1, 5))
 
 
 MEASURING = replace(TERMS, kind="evaluate")
@@ -253,7 +253,7 @@ def measure(
             message = update(device, here, model.digest, samples=50, metrics=metrics, **FIGURES)
             for frame in frames(message):
                 place.ledger.spool(device, frame)
-            answer = Answer(digest_of(message), "admitted", samples=50, metrics=metrics)
+            answer = Verdict(digest_of(message), "admitted", samples=50, metrics=metrics)
             place.ledger.save_answer(here, device, answer)
         computed = compute(place.ledger, job)
         assert isinstance(computed, Computed)

@@ -23,7 +23,7 @@ from aggregator.core.federation import Federation
 from aggregator.core.patience import AGAIN, MISSES, given_up
 from aggregator.core.stopping import Progress, Stopping
 from aggregator.core.usual import Usual
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.shell.intake import Intake
 from fedge.algorithms.rules.bounds import Factors, bounds
 from fedge.algorithms.rules.columns import robust
@@ -128,7 +128,7 @@ def test_a_liar_declines_only_for_itself_and_the_model_is_not_called_bad() -> No
         story.answers(device)
     assert story.state.awaited == {LIAR}
     story.sees(LIAR, status(declined=why))
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     assert not [said for said in of(do.Log, story.log) if said.level == "error"]
 
 
@@ -196,9 +196,9 @@ FIGURES = {
 NEEDED = bytes_needed(1_000, 1_000)
 
 
-def told_by_others() -> dict[str, Answer]:
+def told_by_others() -> dict[str, Verdict]:
     return {
-        device: Answer(
+        device: Verdict(
             bytes(32), "admitted", samples=n, metrics={name: v * (1 + k / 100) for name, v in FIGURES.items()}
         )
         for k, (device, n) in enumerate(zip(OTHERS, COUNTS, strict=True))
@@ -238,7 +238,7 @@ def test_no_update_moves_the_model_or_the_figures_beyond_their_bounds(furthest: 
         assert np.linalg.norm(mean(clipped, weights) - theirs) <= longest * (1 + 1e-9), field
         answers = {
             **told_by_others(),
-            LIAR: Answer(bytes(32), "admitted", samples=verdict.samples, metrics=verdict.figures),
+            LIAR: Verdict(bytes(32), "admitted", samples=verdict.samples, metrics=verdict.figures),
         }
         lied = summarize(answers, NEEDED)
         assert lied.keys() == honest.keys()
@@ -363,6 +363,6 @@ def test_one_who_is_refused_delays_no_more() -> None:
         story.answers(LIAR, samples=10**9)
         for device in OTHERS:
             story.answers(device)
-        assert story.phase() == "closing"
+        assert story.stage() == "closing"
         begin(story)
     assert given_up(story.state) == [LIAR]

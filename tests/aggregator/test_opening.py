@@ -18,9 +18,9 @@ from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import presence, takeover
 from aggregator.core.claims import HEARING_S, Known
-from aggregator.core.federation import Federation, Phase
+from aggregator.core.federation import Federation, Stage
 from aggregator.core.presence import LeaderCheck
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
@@ -175,7 +175,7 @@ Seen = Callable[[LeaderCheck], None]
 
 def test_a_new_federation_begins_with_the_survey(place: Place, seen: Seen) -> None:
     state = place.open()
-    assert (state.round, state.kind, state.phase, state.model) == ((1, 0), "survey", Phase.PREPARING, None)
+    assert (state.round, state.kind, state.stage, state.model) == ((1, 0), "survey", Stage.PREPARING, None)
     assert state.task_message == place.settings().task()
     assert (state.task.slot, state.instance) == (0, INSTANCE)
     assert unpack(place.ledger.content(state.task.digest), Task) == state.task_message
@@ -194,8 +194,8 @@ def test_a_restart_in_the_middle_of_a_round_goes_on_with_it(place: Place, seen: 
     with place.ledger.transaction():
         place.ledger.save_round(open_round, "survey", 1, cohorts, 0.0)
         place.ledger.save_elapsed(open_round, 42.0)
-        place.ledger.save_answer(open_round, "a", Answer(b"a" * 32, "admitted", samples=5))
-        place.ledger.save_answer(open_round, "b", Answer(b"b" * 32, "refused"))
+        place.ledger.save_answer(open_round, "a", Verdict(b"a" * 32, "admitted", samples=5))
+        place.ledger.save_answer(open_round, "b", Verdict(b"b" * 32, "refused"))
         place.ledger.spool("c", pieces[1])
     seen(fleet(0, 0))
     state = place.open()
@@ -211,7 +211,7 @@ def test_a_restart_between_rounds_begins_the_next_with_the_newest_task_and_model
 ) -> None:
     first = place.open()
     with place.ledger.transaction():
-        place.ledger.save_answer(first.round, "a", Answer(b"a" * 32, "admitted", samples=5))
+        place.ledger.save_answer(first.round, "a", Verdict(b"a" * 32, "admitted", samples=5))
     place.close_round(first)
     state = place.open()
     assert (state.round, state.kind, state.cohorts, state.answers) == ((1, 1), "train", (), {})
@@ -237,13 +237,13 @@ def test_a_restart_after_the_end_is_done_and_goes_on_when_more_rounds_are_asked_
     for _ in range(3):  # the survey and two rounds
         place.close_round(place.open())
     done = place.open()
-    assert (done.phase, done.round, done.progress.rounds) == (Phase.DONE, (1, 2), 2)
+    assert (done.stage, done.round, done.progress.rounds) == (Stage.DONE, (1, 2), 2)
     assert done.progress.figures["accuracy"] == 0.2
     assert do.Complete in kinds(CoreStory(done).start())
 
     place.values["rounds"] = 3
     resumed = place.open()
-    assert (resumed.phase, resumed.round, resumed.progress.rounds) == (Phase.PREPARING, (1, 3), 2)
+    assert (resumed.stage, resumed.round, resumed.progress.rounds) == (Stage.PREPARING, (1, 3), 2)
     assert resumed.model == model_of(resumed, RoundId(1, 2))
 
 
@@ -260,16 +260,16 @@ def test_an_open_round_is_closed_before_a_rule_that_was_changed_ends_learning(
     place.values["rounds"] = 2
     seen(fleet(3, 3))
     story = CoreStory(place.open())
-    assert (story.phase(), story.state.round) == ("preparing", (1, 3))
+    assert (story.stage(), story.state.round) == ("preparing", (1, 3))
     effects = story.announce()
     for device in ("pi-0", "pi-1"):
         effects += story.sees(device, status(seen=RoundId(1, 3)))
     assert not {do.Complete, do.Abort} & set(kinds(effects))
     for device in ("pi-0", "pi-1"):
         story.answers(device, body=bytes(4 * story.state.weights))
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     assert do.Complete("3 rounds") in story.closed()
-    assert (story.phase(), story.state.round) == ("done", (1, 3))
+    assert (story.stage(), story.state.round) == ("done", (1, 3))
 
 
 # ── memories that do not fit ───────────────────────────────────────────────────────────────────────
@@ -451,7 +451,7 @@ def test_a_generation_may_go_on_with_the_model_of_the_one_before(place: Place, s
     before = place.open()
     seen(fleet(9, 9))  # a backup: the fleet has learnt on
     state = place.open(new_generation=True, back=Return())
-    assert (state.round, state.kind, state.phase) == ((2, 1), "train", Phase.PREPARING)
+    assert (state.round, state.kind, state.stage) == ((2, 1), "train", Stage.PREPARING)
     assert (state.task, state.task_message) == (before.task, before.task_message)
     assert state.model is not None
     assert state.model.slot == 0  # the other slot: the old model stays readable until all have the new one

@@ -15,7 +15,7 @@ from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core.participation import Participation, last_of
 from aggregator.core.quorum import FEWEST, quorum_of, remedy, share_of
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
@@ -346,7 +346,7 @@ def test_check_shows_the_round_that_stalls(tmp_path: Path, capsys: pytest.Captur
         for device in "abcdefg":
             ledger.save_status(device, status(), 100.0)
         for device in "abcd":
-            ledger.save_answer(RoundId(1, 0), device, Answer(b"d" * 32, "admitted", samples=30))
+            ledger.save_answer(RoundId(1, 0), device, Verdict(b"d" * 32, "admitted", samples=30))
     ledger.close()
     assert main(call) == 0
     assert json.loads(capsys.readouterr().out)["open"] == (

@@ -7,7 +7,7 @@ import pytest
 
 from aggregator.core import effects as do
 from aggregator.core import events as on
-from aggregator.core.federation import Phase
+from aggregator.core.federation import Stage
 from aggregator.core.patience import AGAIN, MISSES, given_up
 from aggregator.core.verdicts import Missed
 from fedge.wire.freshness import Attempt, RoundId
@@ -38,17 +38,17 @@ def begin(story: Story) -> None:
     """The round that follows is announced."""
     story.closed()
     story.published()
-    assert story.phase() == "collecting"
+    assert story.stage() == "collecting"
 
 
 def finish(story: Story, *devices: str) -> bool:
     """These answer, and the round closes: at once, or only at its deadline (False)."""
     for device in devices or ("a", "b"):
         story.answers(device)
-    if at_once := story.phase() == "closing":
+    if at_once := story.stage() == "closing":
         return at_once
     story.later(DEADLINE_S)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     return False
 
 
@@ -157,11 +157,11 @@ def test_who_lets_rounds_wait_and_leaves_before_each_deadline_delays_them_by_two
         story.sees("flaps")
         story.answers("a")
         story.answers("b")
-        if story.phase() == "collecting":
+        if story.stage() == "collecting":
             story.later(0.4 * DEADLINE_S)
             delayed_s += 0.4 * DEADLINE_S
             ends(story, "flaps")
-        assert story.phase() == "closing"
+        assert story.stage() == "closing"
         begin(story)
     assert delayed_s <= MISSES * DEADLINE_S
     (first,) = said(story, "no longer wait for")
@@ -214,7 +214,7 @@ def test_waiting_that_ends_with_an_update_is_not_in_vain() -> None:
                 story.answers("flaps")
             else:
                 goes_in_time(story, "flaps")
-            assert story.phase() == "closing"
+            assert story.stage() == "closing"
             begin(story)
     assert story.state.missed == {}
     assert story.state.vain_s == {}
@@ -230,7 +230,7 @@ def test_what_an_attempt_below_quorum_waits_for_is_held_against_nobody() -> None
     assert story.state.attempt == 3
     story.answers("a")
     story.answers("b")
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     assert (story.state.missed, story.state.vain_s) == ({}, {})
 
 
@@ -246,7 +246,7 @@ def test_after_a_broken_connection_a_device_misses_what_half_a_deadline_waits_fo
     story.link_up()
     story.published()
     story.later(left_s)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     assert (story.state.missed == {}) == (left_s < DEADLINE_S / 2)
 
 
@@ -262,7 +262,7 @@ def test_a_target_that_is_reached_at_the_deadline_blames_nobody(target: int | No
     story.answers("a")
     story.now_s += DEADLINE_S
     story.answers("b")
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     assert (story.state.missed == {}) == (target == 2)
 
 
@@ -300,11 +300,11 @@ def test_a_round_that_needs_it_stays_open_until_its_deadline_and_says_so() -> No
     (words,) = said(story, "fewer than the 2")
     assert words.startswith("round 1.4: it does not wait for silent")
     story.answers("a")
-    assert story.phase() == "collecting"
+    assert story.stage() == "collecting"
     story.later(DEADLINE_S)
-    assert (story.phase(), story.state.attempt) == ("collecting", 1)
+    assert (story.stage(), story.state.attempt) == ("collecting", 1)
     story.answers("silent")
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
 
 
 def test_who_cannot_count_does_not_make_a_round_look_as_if_it_could_close() -> None:
@@ -313,7 +313,7 @@ def test_who_cannot_count_does_not_make_a_round_look_as_if_it_could_close() -> N
     (words,) = said(story, "fewer than the 2")
     assert "the other 1 devices online that may count" in words
     story = Story(
-        replace(story.state, phase=Phase.PREPARING, roster=None, quarantined=frozenset({"stranger"}))
+        replace(story.state, stage=Stage.PREPARING, roster=None, quarantined=frozenset({"stranger"}))
     )
     story.announce("a", "silent", "stranger")
     assert said(story, "the other 1 devices online that may count")
@@ -344,9 +344,9 @@ def test_a_deadline_that_passes_once_more_after_a_restart_counts_once() -> None:
     story.answers("b")
     story.later(DEADLINE_S)
     # It was killed while it closed: the same deadline passes once more.
-    again = Story(replace(story.state, phase=Phase.PREPARING, elapsed_s=DEADLINE_S, since_s=None))
+    again = Story(replace(story.state, stage=Stage.PREPARING, elapsed_s=DEADLINE_S, since_s=None))
     again.announce(*FLEET)
-    assert again.phase() == "closing"
+    assert again.stage() == "closing"
     assert again.state.missed == {"silent": Missed(1, Attempt(OPEN, 0))}
 
 

@@ -17,7 +17,7 @@ from aggregator.aggregation.aggregate import aggregate, mean_of
 from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.records import Life
 from aggregator.ledger.views import read_rounds
@@ -44,7 +44,7 @@ EVERYBODY = Cohort(fraction=1.0, seed=0)
 def admit(ledger: Ledger, message: Update | Survey, *, verdict: str = "admitted") -> None:
     for frame in frames(message, 2):
         ledger.spool(message.device, frame)
-    answer = Answer(digest_of(message), verdict, samples=message.samples)  # type: ignore[arg-type]
+    answer = Verdict(digest_of(message), verdict, samples=message.samples)  # type: ignore[arg-type]
     ledger.save_answer(RoundId(message.generation, message.round), message.device, answer)
 
 

@@ -9,7 +9,7 @@ from aggregator.core import events as on
 from aggregator.core import rounds
 from aggregator.core.effects import DURABLE, GATHERED
 from aggregator.core.events import Event
-from aggregator.core.federation import Phase
+from aggregator.core.federation import Stage
 from aggregator.core.stopping import Progress, Stopping
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -50,10 +50,10 @@ def test_a_round_is_saved_then_carried_to_the_broker_then_announced() -> None:
     story = Story(federation())
     assert story.start() == [do.SaveRound(OPEN, "train", 0, story.state.cohorts)]
     assert kinds(story.link_up()) == [*HELLO, do.PublishBlobs]
-    assert story.phase() == "preparing"
+    assert story.stage() == "preparing"
     effects = story.published()
     assert kinds(effects) == [do.PublishManifest, do.ClearSlots, do.ExportModel]
-    assert story.phase() == "collecting"
+    assert story.stage() == "collecting"
     manifest = only_manifest(effects)
     assert (manifest.generation, manifest.round, manifest.attempt) == (*OPEN, 0)
     assert (manifest.state, manifest.model, manifest.seconds_left) == ("open", MODEL, DEADLINE_S)
@@ -87,7 +87,7 @@ def test_a_broker_that_refuses_the_model_is_named_and_nothing_is_announced() -> 
     (said,) = story.tell(on.BlobsPublished(story.now_s, OPEN, "packet too large"))
     assert isinstance(said, do.Log)
     assert "packet too large" in said.text
-    assert story.phase() == "preparing"
+    assert story.stage() == "preparing"
     story.tell(on.LinkDown(story.now_s, "the broker restarts"))
     assert kinds(story.link_up())[-1] is do.PublishBlobs
 
@@ -150,7 +150,7 @@ def test_a_round_closes_at_its_target() -> None:
     for device in ("a", "b"):
         assert not of(do.CloseRound, story.answers(device))
     assert of(do.CloseRound, story.answers("c")) == [do.CloseRound(OPEN, "train")]
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
 
 
 def test_a_round_closes_when_nobody_can_be_awaited_any_more() -> None:
@@ -224,7 +224,7 @@ def test_below_quorum_the_round_stays_open_wider_with_what_it_has() -> None:
     manifest = only_manifest(effects)
     assert (manifest.round, manifest.attempt, manifest.cohort.fraction) == (1, 1, 0.5)
     assert manifest.seconds_left == DEADLINE_S
-    assert (story.state.round, story.state.admitted, story.phase()) == (OPEN, 1, "collecting")
+    assert (story.state.round, story.state.admitted, story.stage()) == (OPEN, 1, "collecting")
     assert saved_before_announced(story.log)
 
     older = chosen_in(story.state, 0, but_not_in=1)
@@ -294,7 +294,7 @@ def test_an_update_that_had_begun_when_the_round_closes_is_dropped_when_it_is_wh
     story.frame("d", first)
     for device in ("a", "b", "c"):
         story.answers(device)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     assert kinds(story.frame("d", last)) == [do.SpoolFrame, do.ReadUpdate]
     effects = story.tell(on.UpdateRead(story.now_s, "d", first.id, update("d")))
     assert kinds(effects) == [do.DropSpool, do.SendReceipt]
@@ -320,7 +320,7 @@ def test_the_next_round_begins_with_the_new_model() -> None:
         story.answers(device)
     effects = story.closed()
     assert kinds(effects) == [do.SaveRound, do.PublishBlobs]
-    assert (story.state.round, story.phase()) == (RoundId(1, 2), "preparing")
+    assert (story.state.round, story.stage()) == (RoundId(1, 2), "preparing")
     assert (story.state.answers, story.state.admitted) == ({}, 0)
     manifest = only_manifest(story.published())
     assert (manifest.round, manifest.attempt, manifest.model) == (2, 0, blob("model of round 1"))
@@ -364,14 +364,14 @@ def test_an_attempt_that_was_announced_ends_though_no_connection_lasts_long_enou
     story.answers("a")
     story.answers("b")
     flaps = 0
-    while story.phase() == "collecting":
+    while story.stage() == "collecting":
         flaps += 1
         story.tell(on.LinkDown(story.now_s, "gone"))
         story.later(1)
         story.link_up()
         story.later(9)
         assert flaps * 9 < DEADLINE_S + 9
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     assert not of(do.SaveMissed, story.log), "it may not be back since the connection broke"
 
 
@@ -422,7 +422,7 @@ def test_a_close_that_fails_without_a_link_is_announced_when_it_comes_back() -> 
     effects = story.tell(on.CloseFailed(story.now_s, OPEN, "no column varies"))
     assert kinds(effects) == [do.SaveRound, do.Log]
     story.later(7 * DEADLINE_S)
-    assert (story.phase(), story.state.attempt) == ("collecting", 1)
+    assert (story.stage(), story.state.attempt) == ("collecting", 1)
     story.link_up()
     manifest = only_manifest(story.published())
     assert (manifest.attempt, manifest.seconds_left) == (1, DEADLINE_S)
@@ -436,7 +436,7 @@ def test_a_close_that_fails_keeps_what_was_admitted_and_waits_for_more() -> None
     effects = story.tell(on.CloseFailed(story.now_s, RoundId(1, 0), "no device measured 'amps'"))
     assert only_manifest(effects).attempt == 1
     assert "amps" in of(do.Log, effects)[0].text
-    assert (story.state.admitted, story.phase()) == (2, "collecting")
+    assert (story.state.admitted, story.stage()) == (2, "collecting")
     # The same updates would fail again: no attempt a second until something new comes.
     assert not of(do.CloseRound, story.later(1))
     assert not of(do.CloseRound, story.sees("c", status(declined=decline(RoundId(1, 0), attempt=1))))
@@ -522,7 +522,7 @@ def test_without_a_link_nothing_is_said() -> None:
 def test_the_last_round_is_announced_once_more_as_done() -> None:
     story = finished()
     assert of(do.Complete, story.log) == [do.Complete("3 rounds")]
-    assert story.phase() == "done"
+    assert story.stage() == "done"
     effects = story.published()
     manifest = only_manifest(effects)
     assert (manifest.state, manifest.round, manifest.attempt) == ("done", 3, 1)
@@ -538,13 +538,13 @@ def test_after_the_end_first_verdicts_are_repeated_and_nothing_new_is_taken() ->
     assert [(effect.receipt.verdict, effect.receipt.round) for effect in again] == [("admitted", 3)]
     assert receipts(story.answers("d")) == [("d", "refused", Reason.ROUND_CLOSED)]
     story.later(10 * DEADLINE_S)
-    assert story.phase() == "done"
+    assert story.stage() == "done"
     assert not of(do.CloseRound, story.log[-4:])
 
 
 def test_a_restart_after_the_end_announces_done_again() -> None:
     last = federation(
-        round=RoundId(1, 3), progress=Progress(rounds=3), cohorts=(EVERYBODY,), phase=Phase.DONE
+        round=RoundId(1, 3), progress=Progress(rounds=3), cohorts=(EVERYBODY,), stage=Stage.DONE
     )
     story = Story(last)
     assert story.start() == [do.Complete("3 rounds")]
@@ -555,7 +555,7 @@ def test_a_restart_after_the_end_announces_done_again() -> None:
 def test_learning_goes_on_when_the_rule_allows_more_rounds() -> None:
     story = Story(federation(round=RoundId(1, 4), progress=Progress(rounds=3), stopping=Stopping(rounds=5)))
     story.announce()
-    assert (story.phase(), story.state.round) == ("collecting", RoundId(1, 4))
+    assert (story.stage(), story.state.round) == ("collecting", RoundId(1, 4))
 
 
 # ── what does not fit ──────────────────────────────────────────────────────────────────────────────

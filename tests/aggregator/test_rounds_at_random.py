@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.effects import Effect
-from aggregator.core.federation import Federation, Phase
+from aggregator.core.federation import Federation, Stage
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -87,7 +87,7 @@ def happen(story: Story, what: tuple[object, ...]) -> None:
 
 def check_state(before: Federation, now: Federation) -> None:
     assert now.round >= before.round
-    if now.round == before.round and now.phase is not Phase.DONE:
+    if now.round == before.round and now.stage is not Stage.DONE:
         for device, answer in before.answers.items():  # none is changed or taken back, but set aside
             assert now.answers[device] == answer or (
                 answer.verdict == "admitted"
@@ -132,6 +132,6 @@ def test_whatever_happens_the_laws_hold(
         for effect in of(do.CloseRound, story.log[length:]):
             assert closing_now is None  # once, until it succeeds or fails
             closing_now = effect.round
-        if story.state.phase is not Phase.CLOSING:
+        if story.state.stage is not Stage.CLOSING:
             closing_now = None
     check_effects(story.log)

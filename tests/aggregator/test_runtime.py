@@ -87,8 +87,8 @@ class Served:
         assert len(self.jobs) == 1
 
     @property
-    def phase(self) -> str:
-        return self.runtime.now().state.phase
+    def stage(self) -> str:
+        return self.runtime.now().state.stage
 
 
 def says(served: Served, device: str, seen: RoundId) -> None:
@@ -147,11 +147,11 @@ def test_while_a_round_is_closed_time_passes_and_devices_are_answered(served: Se
     served.surveyed("pi-3")
     receipt = unpack(served.said[-1].payload, Receipt)
     state = served.runtime.now().state
-    assert (state.phase, state.beat - before.beat) == ("closing", 60 / BEAT_S)
+    assert (state.stage, state.beat - before.beat) == ("closing", 60 / BEAT_S)
     assert (receipt.verdict, receipt.after_s) == ("retry", BUSY_RETRY_S)
     assert served.ledger.answers(SURVEY).keys() == {"pi-1", "pi-2"}
     served.runtime.turn([served.closed()])
-    assert served.phase == "preparing"
+    assert served.stage == "preparing"
     assert served.ledger.last_closed(1) == SURVEY
     assert served.ledger.summary(SURVEY)["seconds"] == 60
     assert len(served.jobs) == 1
@@ -178,7 +178,7 @@ def test_what_was_computed_for_another_runtime_is_dropped(served: Served) -> Non
     served.start()
     assert served.jobs[1] == served.jobs[0], "the same is computed once more"
     served.runtime.turn([late])
-    assert served.phase == "closing"
+    assert served.stage == "closing"
     assert served.ledger.last_closed(1) is None
     served.runtime.turn([served.closed()])
     assert served.ledger.last_closed(1) == SURVEY

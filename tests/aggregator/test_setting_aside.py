@@ -9,7 +9,7 @@ from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.awaited import counted_anew
 from aggregator.core.effects import Effect
-from aggregator.core.federation import Phase
+from aggregator.core.federation import Stage
 from aggregator.core.patience import MISSES
 from aggregator.core.usual import Usual
 from aggregator.core.verdicts import Missed
@@ -47,7 +47,7 @@ def closing(*devices: str, quorum: int = 2, online: tuple[str, ...] = ()) -> Sto
     story = running(*devices, *online, rules=rules(target=len(devices), quorum=quorum))
     for device in devices:
         story.answers(device)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     return story
 
 
@@ -55,7 +55,7 @@ def test_with_enough_others_the_round_closes_at_once_without_waiting_for_anybody
     story = closing("a", "b", "liar", online=("late", "later"))
     effects = unusable(story, "liar")
     assert kinds(effects) == [do.SetAside, do.CountRefusal, do.Log, do.CloseRound]
-    assert (story.phase(), story.state.admitted, story.state.attempt) == ("closing", 2, 0)
+    assert (story.stage(), story.state.admitted, story.state.attempt) == ("closing", 2, 0)
     answer = story.state.answers["liar"]
     assert (answer.verdict, answer.reason) == ("refused", Reason.SET_ASIDE)
     said = of(do.Log, effects)[0]
@@ -77,7 +77,7 @@ def test_with_too_few_others_the_round_goes_on_with_its_next_attempt() -> None:
         do.Log,
         do.PublishManifest,
     ]
-    assert (story.phase(), story.state.admitted, story.state.attempt) == ("collecting", 2, 1)
+    assert (story.stage(), story.state.admitted, story.state.attempt) == ("collecting", 2, 1)
     assert (only_manifest(effects).attempt, only_manifest(effects).model) == (1, story.state.model)
     assert story.state.awaited == {"late"}, "who was set aside has answered"
     assert of(do.CloseRound, story.answers("late"))
@@ -93,7 +93,7 @@ def test_who_was_set_aside_may_not_answer_again_and_is_told_why() -> None:
     assert receipts(other) == [("liar", "refused", Reason.ALREADY_ANSWERED)]
     assert story.state.admitted == 2
     story.later(DEADLINE_S)
-    assert story.phase() == "collecting", "it is not counted at a deadline either"
+    assert story.stage() == "collecting", "it is not counted at a deadline either"
 
 
 def test_the_round_after_tells_it_the_same() -> None:
@@ -111,7 +111,7 @@ def test_if_all_are_set_aside_nothing_is_computed_of_nothing() -> None:
     assert "--from-round 0" in of(do.Log, effects)[1].text
     for _ in range(3):
         story.later(DEADLINE_S)
-    assert (story.phase(), story.state.admitted) == ("collecting", 0)
+    assert (story.stage(), story.state.admitted) == ("collecting", 0)
 
 
 @pytest.mark.parametrize("gone", [("a", "b"), ("b",)])
@@ -191,7 +191,7 @@ def test_while_the_quorum_can_be_met_or_reasons_differ_it_is_not_the_model() -> 
     story.answers("a")
     assert declines(story, "b") + declines(story, "c") == [], "d may answer"
     story.answers("d")
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     story = blaming("a", "b")
     assert declines(story, "a", Reason.TOO_HOT) + declines(story, "b") == []
     story.later(DEADLINE_S)
@@ -311,28 +311,28 @@ def test_a_quarantine_while_it_was_closed_takes_effect_when_no_model_comes_of_it
     assert counted(at_work) == {"a", "b", "rogue", "liar"}, "what is being closed is left alone"
     effects = unusable(at_work, "liar")
     assert at_work.state.answers["rogue"].reason is Reason.QUARANTINED
-    assert (counted(at_work), at_work.phase()) == ({"a", "b", "liar"}, "closing"), "computed of these anew"
+    assert (counted(at_work), at_work.stage()) == ({"a", "b", "liar"}, "closing"), "computed of these anew"
     assert of(do.CloseRound, effects)
     assert not of(do.SetAside, effects)
 
     restarted = Story(
         replace(
-            closing("a", "b", "rogue", "liar").state, phase=Phase.PREPARING, since_s=None, awaited=frozenset()
+            closing("a", "b", "rogue", "liar").state, stage=Stage.PREPARING, since_s=None, awaited=frozenset()
         )
     )
     quarantines(restarted, "rogue")
     restarted.announce("a", "b", "rogue", "liar")
-    assert (counted(restarted), restarted.phase()) == ({"a", "b", "liar"}, "closing")
+    assert (counted(restarted), restarted.stage()) == ({"a", "b", "liar"}, "closing")
     for story in (at_work, restarted):
         unusable(story, "liar")
-        assert (counted(story), story.phase()) == ({"a", "b"}, "closing")
+        assert (counted(story), story.stage()) == ({"a", "b"}, "closing")
 
 
 def test_a_quarantine_that_leaves_too_few_opens_the_round_again() -> None:
     story = closing("a", "b", "rogue", "liar", quorum=4, online=("late",))
     quarantines(story, "rogue")
     effects = unusable(story, "liar")
-    assert (story.phase(), story.state.attempt, counted(story)) == ("collecting", 1, {"a", "b", "liar"})
+    assert (story.stage(), story.state.attempt, counted(story)) == ("collecting", 1, {"a", "b", "liar"})
     assert not of(do.CloseRound, effects)
     assert of(do.CloseRound, story.answers("late"))
     assert counted(story) == {"a", "b", "liar", "late"}

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.aggregation.survey import MIN_SAMPLES, Measured, Refusal, Unmeasured, check, standardize
+from aggregator.aggregation.survey import MIN_SAMPLES, Measured, Unmeasured, check, standardize
 from fedge.data.moments import Moments, measure
 from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Standardize
 from fedge.wire.messages.survey import ClassCount, Survey
 from fedge.wire.messages.task import Task
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 CAP = 100_000
 CLASSIFIER = Task(
@@ -73,7 +73,7 @@ def test_more_rows_by_class_than_rounding_makes_of_the_samples_are_refused() -> 
         told = (ClassCount(name="walk", rows=rows),)
         found = check(survey(moments(GOOD, GOOD)).model_copy(update={"classes": told}), CLASSIFIER, CAP)
         assert isinstance(found, Measured) is holds
-        assert holds or (isinstance(found, Refusal) and found.reason is Reason.IMPLAUSIBLE)
+        assert holds or (isinstance(found, Rejection) and found.reason is Reason.IMPLAUSIBLE)
 
 
 def test_a_true_survey_of_a_regression_passes_with_its_targets() -> None:
@@ -90,7 +90,7 @@ def test_a_device_need_not_have_measured_every_column() -> None:
 @pytest.mark.parametrize("samples", [-1, 0, MIN_SAMPLES - 1, CAP + 1, 2**70])
 def test_too_few_or_too_many_samples_are_refused(samples: int) -> None:
     refusal = check(survey(moments((1, 0, 0), (1, 0, 0)), samples=samples), CLASSIFIER, CAP)
-    assert refusal == Refusal(
+    assert refusal == Rejection(
         Reason.BAD_SAMPLE_COUNT, f"{samples} samples: a survey needs {MIN_SAMPLES} to {CAP}"
     )
 
@@ -117,7 +117,7 @@ def test_moments_that_cannot_be_true_are_refused_with_the_name_of_their_column(b
     in_features = check(survey(moments(GOOD, bad)), CLASSIFIER, CAP)
     in_targets = check(survey(moments(GOOD, GOOD), moments(bad)), REGRESSION, CAP)
     for refusal, column in ((in_features, "amps"), (in_targets, "celsius")):
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, Rejection)
         assert refusal.reason is reason
         assert refusal.detail.startswith(f"column {column!r}: ")
         assert text in refusal.detail
@@ -135,7 +135,7 @@ def test_moments_that_cannot_be_true_are_refused_with_the_name_of_their_column(b
 )
 def test_other_columns_than_the_tasks_are_refused(task, features, targets) -> None:
     refusal = check(survey(features, targets), task, CAP)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Rejection)
     assert refusal.reason is Reason.WRONG_LENGTH
 
 

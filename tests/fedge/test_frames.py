@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from fedge.errors import ProtocolError
 from fedge.wire import encoding, frames
-from fedge.wire.frames import FRAME_BYTES, Assembler, Limits, Partial, Refused
+from fedge.wire.frames import FRAME_BYTES, Assembler, Limits, Partial
 from fedge.wire.messages.fields import MAX_FRAMES, MAX_SIZE
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.message import unpack
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 
 ROOMY = Limits(per_key=10_000_000, total=50_000_000)
 
@@ -174,9 +174,9 @@ def test_fault_66_frames_that_contradict_themselves_or_others(
     first: Frame | None, then: Frame, text: str
 ) -> None:
     partial = frames.offer(None, first) if first is not None else None
-    assert not isinstance(partial, Refused)
+    assert not isinstance(partial, Rejection)
     refused = frames.offer(partial, then)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Rejection)
     assert refused.reason is Reason.MALFORMED
     assert text in refused.detail
 
@@ -208,7 +208,7 @@ def test_messages_come_through_whatever_the_order(texts: list[bytes], cut: int, 
     came = set()
     for key, frame in arriving:
         result = assembler.offer(key, frame)
-        assert not isinstance(result, Refused)
+        assert not isinstance(result, Rejection)
         if result is not None:
             came.add((key, result))
     assert came == {(key % 2, text) for key, text in enumerate(texts)}
@@ -238,7 +238,7 @@ def test_a_flipped_byte_is_found_and_everything_is_dropped(at: int, flip: int, o
     assembler = Assembler(ROOMY)
     *before, last = [assembler.offer("model", arriving[i]) for i in order]
     assert before == [None, None]
-    assert isinstance(last, Refused)
+    assert isinstance(last, Rejection)
     assert last.reason is Reason.MALFORMED
     assert "do not add up to their digest; all of them were dropped" in last.detail
     assert assembler.held == 0
@@ -251,7 +251,7 @@ def test_a_refused_frame_leaves_what_was_held_as_it_was() -> None:
     assembler = Assembler(ROOMY)
     assembler.offer("model", first)
     held = assembler.held
-    assert isinstance(assembler.offer("model", second.model_copy(update={"size": 251})), Refused)
+    assert isinstance(assembler.offer("model", second.model_copy(update={"size": 251})), Rejection)
     assert assembler.held == held
     assert [assembler.offer("model", frame) for frame in (second, third)] == [None, message]
 
@@ -259,13 +259,13 @@ def test_a_refused_frame_leaves_what_was_held_as_it_was() -> None:
 def test_fault_66_a_message_that_never_could_be_held_is_refused_with_its_first_frame() -> None:
     assembler = Assembler(Limits(per_key=100_000, total=1_000_000))
     refused = assembler.offer("a", frame_of(0, 2, 200_000, 100_000))
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Rejection)
     assert refused.reason is Reason.OVERSIZE
     assert "a message that takes 201024 bytes; one sender may hold 100000" in refused.detail
     assert assembler.held == 0
     narrow = Assembler(Limits(per_key=1_000_000, total=100_000))
     refused = narrow.offer("a", frame_of(0, 2, 200_000, 100_000))
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Rejection)
     assert "all senders may hold 100000" in refused.detail
 
 
@@ -273,16 +273,16 @@ def test_fault_53_what_one_sender_begins_and_never_ends_takes_no_room_from_other
     limits = Limits(per_key=100_000, total=250_000)
     assembler = Assembler(limits)
 
-    def begin(key: str, number: int) -> Refused | bytes | None:
+    def begin(key: str, number: int) -> Rejection | bytes | None:
         return assembler.offer(key, frame_of(0, 2, 40_000, 20_000, digest=bytes([number]) * 32))
 
     assert begin("liar", 1) is begin("liar", 2) is None
     full = begin("liar", 3)
-    assert isinstance(full, Refused)
+    assert isinstance(full, Rejection)
     assert full.reason is Reason.TOO_MANY_PARTIAL
     assert "no room for 41024 bytes while 82048 are held" in full.detail
     assert begin("other", 1) is begin("other", 2) is begin("third", 1) is begin("third", 2) is None
-    assert isinstance(begin("fourth", 5), Refused | None)
+    assert isinstance(begin("fourth", 5), Rejection | None)
     assert begin("fifth", 6) is not None  # in all: six messages fit in 250,000 bytes, not seven
     assembler.drop("liar")
     assert begin("fifth", 6) is None
@@ -296,7 +296,7 @@ def test_fault_66_endless_beginnings_stay_within_the_limit() -> None:
     flood = [frame_of(i % 2, 2, 2, 1, digest=i.to_bytes(32, "big")) for i in range(5_000)]
     tracemalloc.start()
     try:
-        refused = [isinstance(assembler.offer("liar", frame), Refused) for frame in flood]
+        refused = [isinstance(assembler.offer("liar", frame), Rejection) for frame in flood]
         current = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -309,4 +309,4 @@ def test_a_spool_can_join_what_it_kept() -> None:
     message = bytes(range(250))
     kept = [frame.data for frame in pieces(message, 100)]
     assert frames.join(hashlib.sha256(message).digest(), kept) == message
-    assert isinstance(frames.join(hashlib.sha256(message).digest(), kept[::-1]), Refused)
+    assert isinstance(frames.join(hashlib.sha256(message).digest(), kept[::-1]), Rejection)

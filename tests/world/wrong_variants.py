@@ -24,9 +24,9 @@ from aggregator.core import claims, rounds, takeover, vectors
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.claims import Known
-from aggregator.core.federation import Phase
+from aggregator.core.federation import Stage
 from aggregator.core.per_device import PerDevice
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
 from aggregator.phases import train
@@ -163,7 +163,7 @@ def model_announced_before_saved(patch: Patch) -> None:
         return unsaved[self][4] if self in unsaved else summary(self, round_id)
 
     def announced_first(host: AggregatorHost, step: Step, state: Any, event: Any) -> Stepped:
-        announced = state.phase in (Phase.COLLECTING, Phase.DONE) and not isinstance(event, on.Tick)
+        announced = state.stage in (Stage.COLLECTING, Stage.DONE) and not isinstance(event, on.Tick)
         assert host.ledger is not None
         if announced and host.ledger in unsaved:
             close_round(host.ledger, *unsaved.pop(host.ledger))
@@ -286,7 +286,7 @@ def old_outbox_answers_a_new_round(patch: Patch) -> None:
 def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
     def trusting(step: Step, state: Any, event: Any) -> Stepped:
         after, effects = step(state, event)
-        if not isinstance(event, on.LinkUp) or state.phase is not Phase.COLLECTING:
+        if not isinstance(event, on.LinkUp) or state.stage is not Stage.COLLECTING:
             return after, effects
         after, announced = step(after, on.BlobsPublished(event.now_s, after.round, None))
         return after, without(effects, do.PublishBlobs) + announced
@@ -302,10 +302,10 @@ def a_kept_session_taken_for_kept_frames(patch: Patch) -> None:
 )
 def an_update_admitted_while_the_round_closes(patch: Patch) -> None:
     def admit(step: Step, state: Any, event: Any) -> Stepped:
-        if not isinstance(event, on.UpdateRead) or state.phase is not Phase.CLOSING:
+        if not isinstance(event, on.UpdateRead) or state.stage is not Stage.CLOSING:
             return step(state, event)
-        after, effects = step(replace(state, phase=Phase.COLLECTING), event)
-        return replace(after, phase=Phase.CLOSING), without(effects, do.CloseRound)
+        after, effects = step(replace(state, stage=Stage.COLLECTING), event)
+        return replace(after, stage=Stage.CLOSING), without(effects, do.CloseRound)
 
     over_core(patch, rounds, admit)
 
@@ -454,7 +454,7 @@ def a_mean_taken_that_is_not_usable(patch: Patch) -> None:
 
 @variant("an update counted that was set aside", Invariant.MEAN, within=200)
 def an_update_counted_that_was_set_aside(patch: Patch) -> None:
-    def whole(ledger: LedgerReader, round_id: RoundId, _without: Any = ()) -> dict[str, Answer]:
+    def whole(ledger: LedgerReader, round_id: RoundId, _without: Any = ()) -> dict[str, Verdict]:
         return {
             device: answer
             for device, answer in ledger.answers(round_id).items()
@@ -474,7 +474,7 @@ def an_update_counted_that_was_set_aside(patch: Patch) -> None:
 def figures_believed(patch: Patch) -> None:
     """As told: by the count that each device claims to hold out."""
 
-    def believe(answers: Mapping[str, Answer], _needed: int, _count: int) -> dict[str, float]:
+    def believe(answers: Mapping[str, Verdict], _needed: int, _count: int) -> dict[str, float]:
         told = [answer.metrics for answer in answers.values() if "accuracy_before" in answer.metrics]
         held = sum(metrics.get("held_out", 0.0) for metrics in told)
         if not held:
@@ -527,7 +527,7 @@ def one_claim_believed(patch: Patch) -> None:
     """A ledger is older than the fleet as soon as a single device says so."""
     right = claims.judge
 
-    def hasty(*values: Any) -> claims.Verdict:
+    def hasty(*values: Any) -> claims.Judgement:
         verdict = right(*values)
         return replace(verdict, outcome="behind", open=False) if verdict.newer else verdict
 

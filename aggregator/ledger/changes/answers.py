@@ -2,7 +2,7 @@
 
 import json
 
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.changes.transactions import Transactions
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -12,7 +12,7 @@ from fedge.wire.topics import lane_of
 class AnswerChanges(Transactions):
     """What is written into the table `answers`."""
 
-    def save_answer(self, round_id: RoundId, device: str, answer: Answer) -> None:
+    def save_answer(self, round_id: RoundId, device: str, answer: Verdict) -> None:
         """Keep a verdict; the first one stays, unless the device was set aside while the round is open."""
         self._run(
             "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"  # nosec B608 # texts of ours
@@ -37,7 +37,7 @@ class AnswerChanges(Transactions):
                 device,
             )
 
-    def set_aside(self, round_id: RoundId, device: str, answer: Answer) -> None:
+    def set_aside(self, round_id: RoundId, device: str, answer: Verdict) -> None:
         """Take back that an update counts: it never does again. Its frames stay as long as its round's."""
         self._run(
             "UPDATE answers SET verdict = ?, reason = ?, detail = ?"

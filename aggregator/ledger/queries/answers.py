@@ -2,7 +2,7 @@
 
 import json
 
-from aggregator.core.verdicts import Answer, Verdict
+from aggregator.core.verdicts import KeptVerdict, Verdict
 from aggregator.ledger.queries.access import Access
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -11,7 +11,7 @@ from fedge.wire.reasons import Reason
 class AnswerQueries(Access):
     """What the table `answers` tells."""
 
-    def answers(self, round_id: RoundId) -> dict[str, Answer]:
+    def answers(self, round_id: RoundId) -> dict[str, Verdict]:
         """The verdicts of a round, in the order of the sum: lane, then device."""
         rows = self._all(
             "SELECT device, digest, verdict, reason, detail, samples, metrics FROM answers"
@@ -20,13 +20,13 @@ class AnswerQueries(Access):
         )
         with self._sound(f"the answers of round {round_id}"):
             return {
-                device: Answer(
+                device: Verdict(
                     digest, verdict, Reason(reason) if reason else None, detail, samples, json.loads(metrics)
                 )
                 for device, digest, verdict, reason, detail, samples, metrics in rows
             }
 
-    def verdict(self, device: str, digest: bytes) -> Verdict | None:
+    def verdict(self, device: str, digest: bytes) -> KeptVerdict | None:
         """What was said of an update, in whichever kept round; None: nothing, or it is forgotten."""
         row = self._one(
             "SELECT generation, round, verdict, reason, detail, samples FROM answers"
@@ -38,8 +38,8 @@ class AnswerQueries(Access):
             return None
         generation, round_, verdict, reason, detail, samples = row
         with self._sound(f"the verdict on an update of {device}"):
-            answer = Answer(digest, verdict, Reason(reason) if reason else None, detail, samples)
-        return Verdict(RoundId(generation, round_), answer)
+            answer = Verdict(digest, verdict, Reason(reason) if reason else None, detail, samples)
+        return KeptVerdict(RoundId(generation, round_), answer)
 
     def remembers(self, round_id: RoundId) -> bool:
         """Whether verdicts of a round are held: those of every closed one are, until it is freed."""

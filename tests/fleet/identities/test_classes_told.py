@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aggregator.core.verdicts import Answer
+from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> FederationFolder:
 def answered(ledger: Ledger, message: Survey) -> None:
     for frame in frames(message, 2):
         ledger.spool(message.device, frame)
-    ledger.save_answer(SURVEY, message.device, Answer(digest_of(message), "admitted", samples=100))
+    ledger.save_answer(SURVEY, message.device, Verdict(digest_of(message), "admitted", samples=100))
 
 
 def test_classes_are_shown_in_text_and_json(folder: FederationFolder) -> None:
