@@ -120,7 +120,7 @@ def test_while_the_round_closes_one_about_it_is_told_to_come_again() -> None:
     for device in ("a", "b"):
         story.answers(device)
     story.later(DEADLINE_S)
-    assert story.phase() == "closing"
+    assert story.stage() == "closing"
     (frame,) = frames(update("c"))
     assert receipts(asked(story, "c", frame, OPEN)) == [("c", "retry", None)]
 
@@ -160,7 +160,7 @@ def test_after_the_end_of_learning_questions_are_answered() -> None:
     story = running("a", "b", "c", stopping=Stopping(rounds=2))
     next_round(story)
     next_round(story)
-    assert story.phase() == "done"
+    assert story.stage() == "done"
     assert receipts(asked(story, "a", frames(update("a"))[0], OPEN)) == [("a", "admitted", None)]
     assert receipts(asked(story, "c", frames(update("c"))[0], OPEN)) == [("c", "refused", Reason.STALE_ROUND)]
 
