@@ -72,7 +72,7 @@ class Federation:
     """p, the length of the model's vector."""
     rule: Part = field(default_factory=lambda: Part("mean"))
     """How updates become one vector."""
-    server: Part = field(default_factory=lambda: Part("plain"))
+    server: Part = field(default_factory=lambda: Part("average"))
     """How that becomes the next model."""
     clip: float | None = None
     """The bound on standardized inputs that a survey closes with if all devices can, in standard deviations;

@@ -55,7 +55,7 @@ class Parts:
     """The parts that decide which model comes of a round's updates."""
 
     rule: Part = field(default_factory=lambda: Part("mean"))
-    server: Part = field(default_factory=lambda: Part("plain"))
+    server: Part = field(default_factory=lambda: Part("average"))
     codec: Part = field(default_factory=lambda: Part("float32"))
     local: Part = field(default_factory=lambda: Part("sgd"))
 

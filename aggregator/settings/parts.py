@@ -51,5 +51,5 @@ class ServerSection(PartSection):
     """`[server]`: how what the rule makes becomes the next model."""
 
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"": SERVER}
-    name: str = "plain"
+    name: str = "average"
     """Which server optimizer: one of those below, or of `extensions`."""

@@ -28,7 +28,7 @@ class RoundsSection(Section):
     max_weight: float = Field(default=10.0, ge=0, le=1e9, allow_inf_nan=False)
     """The largest n_k that counts, in median n_k of its round; 0: whatever a device says counts."""
 
-    schedule: str = "synchronous"
+    schedule: str = "rounds"
     """When rounds open and close: a file in `aggregator/schedules`."""
 
     @field_validator("schedule")

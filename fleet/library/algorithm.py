@@ -9,7 +9,7 @@ from fedge.algorithms.protocols import Codec, LocalAlgorithm, Rule, ServerOptimi
 from fedge.algorithms.registry import REGISTRIES, Entry
 from fedge.errors import ConfigError
 
-USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "plain"}
+USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "average"}
 """FedAvg's parts, by kind."""
 
 
@@ -27,7 +27,7 @@ class Algorithm:
     """How an update becomes bytes."""
     rule: "str | Entry[Any] | Rule" = "mean"
     """How the updates of a round become one."""
-    server: "str | Entry[Any] | ServerOptimizer" = "plain"
+    server: "str | Entry[Any] | ServerOptimizer" = "average"
     """How that becomes the next model."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the parts are told, by kind: `{"codec": {"share": 0.01}}`."""

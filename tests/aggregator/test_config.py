@@ -248,7 +248,7 @@ def test_check_prints_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture
         "max_norm": 100.0,
         "clip_norm": 2.5,
         "max_weight": 10.0,
-        "schedule": "synchronous",
+        "schedule": "rounds",
     }
     assert (understood["weights"], understood["devices"]) == (42, "any")
     assert understood["state"] == str(tmp_path / "state")

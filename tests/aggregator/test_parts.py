@@ -365,7 +365,7 @@ def test_where_no_further_vector_is_asked_for_none_is_taken(tmp_path: Path) -> N
 
 def test_one_further_vector_counts_as_some_usual_ones_at_most(tmp_path: Path) -> None:
     """The rule sees it shortened, by the same bound as a difference from the model."""
-    mean = {**ALL, "rule": {"name": "mean"}, "server": {"name": "plain"}}
+    mean = {**ALL, "rule": {"name": "mean"}, "server": {"name": "average"}}
     names = [*(f"pi-{i}" for i in range(19)), "liar"]
     lab = Lab(tmp_path, mean, names)
     lab.survey()
@@ -442,7 +442,7 @@ def test_an_option_may_be_given_by_a_variable(tmp_path: Path) -> None:
         ('[plan]\ncodec = "zip"', ("[plan]", "zip", "float32")),
         ('[plan]\ncodec = "toy-halves"\ncodec_options = { level = 9 }', ("[plan]", "level")),
         ('[plan]\nlocal = "toy-deaf"', ("[plan] local", "toy-deaf", "rest")),
-        ('[rounds]\nschedule = "lunar"', ("[rounds] schedule", "lunar", "synchronous")),
+        ('[rounds]\nschedule = "lunar"', ("[rounds] schedule", "lunar", "rounds")),
     ],
 )
 def test_what_cannot_work_is_refused_and_says_what_would(

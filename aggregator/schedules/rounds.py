@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # `--check` works without the extra, which the core's maps ar
     from aggregator.core.federation import Federation, Step
 
 
-class Synchronous:
+class Rounds:
     """The machine of `aggregator.core.rounds`."""
 
     def __init__(self) -> None:
@@ -33,4 +33,4 @@ class Synchronous:
         return self._rounds.due_s(state)
 
 
-ENTRY = Entry("schedule", "synchronous", Synchronous)
+ENTRY = Entry("schedule", "rounds", Rounds)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedge.algorithms.registry import Entry
 
 
-class Plain:
+class Average:
     """Takes the aggregate as it is."""
 
     def init(self, size: int) -> dict[str, NDArray[Any]]:
@@ -26,4 +26,4 @@ class Plain:
         return aggregate, {}
 
 
-ENTRY = Entry("server", "plain", Plain)
+ENTRY = Entry("server", "average", Average)
