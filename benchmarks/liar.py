@@ -7,7 +7,7 @@ It takes part in every round as its federation asks; `LIES` says what it makes o
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 import agent.__main__
 import agent.shell.runtime
-from agent.core.state import AlgorithmState
+from agent.phases.phase import Contribution
+from agent.phases.survey import Survey as SurveyPhase
+from agent.phases.train import Train
 from agent.trainers.assignment import Assignment
-from agent.trainers.contribution import Contributor
 from agent.trainers.worker import Worker
 from fedge.data.moments import Moments
 from fedge.wire.messages.message import Message, pack
@@ -106,16 +107,20 @@ LIES: dict[str, Lie] = {
 
 def tell(lie: Lie) -> None:
     """Have the agent of this process lie."""
-    train, survey, work = Contributor._train, Contributor._survey, Worker.work
+    train, survey, work = Train.contribute, SurveyPhase.contribute, Worker.work
 
-    def lying_train(self: Contributor, job: Assignment, *rest: Any) -> tuple[Update, AlgorithmState | None]:
-        honest, state = train(self, job, *rest)
+    def lying_train(self: Train, job: Assignment, *rest: Any) -> Contribution:
+        honest = train(self, job, *rest)
         assert job.weights is not None
-        return (honest if lie.update is None else lie.update(honest, job.weights)), state
+        assert isinstance(honest.message, Update)
+        return (
+            honest if lie.update is None else replace(honest, message=lie.update(honest.message, job.weights))
+        )
 
-    def lying_survey(self: Contributor, *rest: Any) -> Survey:
+    def lying_survey(self: SurveyPhase, *rest: Any) -> Contribution:
         honest = survey(self, *rest)
-        return honest if lie.survey is None else lie.survey(honest)
+        assert isinstance(honest.message, Survey)
+        return honest if lie.survey is None else replace(honest, message=lie.survey(honest.message))
 
     def lying_work(self: Worker, job: Assignment) -> Any:
         if lie.silent:
@@ -130,8 +135,8 @@ def tell(lie: Lie) -> None:
         return pack(message)
 
     for owner, name, lying in (
-        (Contributor, "_train", lying_train),
-        (Contributor, "_survey", lying_survey),
+        (Train, "contribute", lying_train),
+        (SurveyPhase, "contribute", lying_survey),
         (Worker, "work", lying_work),
         (agent.shell.runtime, "pack", lying_pack),
     ):

@@ -65,7 +65,7 @@ _MODULES = {
     "simulate": "fleet.library.simulation",
 }
 """Where a name is; what is not here is in `fedge.errors`. Those of higher layers are known by name alone
-(docs/adr/0025-the-library-is-named-below.md)."""
+(docs/adr/0024-the-library-is-named-below.md)."""
 _NEEDS_AGGREGATOR = {"Result", "simulate"}
 _RENAMED = {"GaveWay": "Conflict"}
 """Names of 0.2.0, and what they are called now."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
+OTHERS = ("examples/extend/README.md", "benchmarks/README.md")
+PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *(ROOT / name for name in OTHERS)))
 PATH = re.compile(
     r"`((?:agent|aggregator|fedge(?!/v\d)|fleet|tests|deploy|docs|benchmarks|examples)/[\w./@-]+)`"
 )
@@ -65,3 +66,10 @@ def test_what_a_page_names_is_there(page: Path) -> None:
         if place not in places((page.parent / target) if target else page)
     ]
     assert not missing, f"{page.name} names what is not there: {missing}"
+
+
+def test_every_page_has_its_row_in_readme() -> None:
+    """Decisions and evidence are linked from the pages; what is generated is a page too."""
+    linked = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert not pages - linked, "README's last table lists every page"

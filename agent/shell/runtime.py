@@ -19,6 +19,7 @@ from agent.core.conditions import UNMEASURED, Readings
 from agent.core.device import Fetching, Reporting
 from agent.core.effects import Effect
 from agent.core.events import Event
+from agent.phases.phase import phase_of
 from agent.shell import model_file
 from agent.shell.measured_conditions import Conditions
 from agent.shell.memory import Memory
@@ -366,10 +367,11 @@ class Runtime:
         }
         self._reported = (sent, received)
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
-        vectors = self._model[1] if self._model and manifest.kind != "survey" else {}
+        phase = phase_of(manifest.kind)
+        vectors = self._model[1] if self._model and phase.needs_model else {}
         weights = vectors.get(WEIGHTS)
         more = {name: vector for name, vector in vectors.items() if name != WEIGHTS}
-        state = self._memory.state() if manifest.kind == "train" else None
+        state = self._memory.state() if phase.needs_state else None
         self._worker.start(Assignment(manifest, self._task[1], weights, traffic, more, state))
 
     def _is_untrained(self) -> bool:

@@ -34,10 +34,10 @@ class Data:
         self.extremes: Extremes | None = None
         """What of the newest dataset lies far outside of what the fleet has measured."""
 
-    def of(self, assignment: Assignment) -> Dataset:
+    def of(self, assignment: Assignment, *, tells_data: bool = False) -> Dataset:
         """The device's data, read anew if it changed since the last round.
 
-        For a survey it is also decided what to tell of it: the data that did not change has been told of.
+        If the round `tells_data`, it is also decided what to tell: data that did not change has been told of.
 
         Raises:
             DataError: they cannot be read, or are not what the task needs.
@@ -45,22 +45,22 @@ class Data:
         name, manifest = assignment.source, assignment.manifest
         source, settings = self._sources[name], self._settings.offered[name]
         fingerprint, digest, cap = source.fingerprint(), manifest.task.digest, manifest.max_samples
-        surveyed = manifest.kind != "survey" or name in self._snapshots
-        if surveyed and self._newest is not None and self._newest[:2] == ((fingerprint, digest), cap):
+        told = not tells_data or name in self._snapshots
+        if told and self._newest is not None and self._newest[:2] == ((fingerprint, digest), cap):
             return self._newest[2]
         self._newest = None
         samples = source.read()
         self._logbook.tell(name, samples, settings, assignment.task, digest)
         dataset = fit(samples, assignment.task, settings, cap)
         self._logbook.tell_cap(name, cap, dataset)
-        if manifest.kind == "survey":
+        if tells_data:
             self._snapshots[name] = current(self._snapshots.get(name), samples, settings)
         self.extremes = extremes(samples, dataset.X, dataset.rows, assignment.task)
         self._newest = (fingerprint, digest), cap, dataset
         return dataset
 
     def snapshot(self, name: str) -> Snapshot:
-        """What is told of a source, once `of` has read it for a survey."""
+        """What is told of a source, once `of` has read it to tell of it."""
         return self._snapshots[name]
 
     def to_judge(self, name: str, task: Task, digest: bytes) -> Dataset:

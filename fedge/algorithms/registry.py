@@ -39,7 +39,8 @@ class Entry(Generic[P]):
     """One part: its kind, its name on the wire and in settings, and how it is made."""
 
     kind: str
-    """Of which registry: `codec`, `local`, `rule`, `server`, `layer`."""
+    """Of which registry: `codec`, `local`, `rule`, `server`, `layer`; or `phase` and `schedule`, which are
+    no extensions."""
     name: str
     make: Callable[..., P]
     """Takes an instance of `options`, or nothing where there are none to give."""

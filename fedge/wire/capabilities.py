@@ -30,7 +30,7 @@ from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 
-PHASES = ("survey", "train", "evaluate")
+PHASE_NAMES = ("survey", "train", "evaluate")
 STATES = ("open", "done")
 
 OF_MODEL = frozenset({"layer", "loss", "network"})
@@ -53,7 +53,7 @@ def can() -> frozenset[str]:
     """The names of this program, with the extensions that it has loaded."""
     return frozenset(
         {
-            *(f"phase:{name}" for name in PHASES),
+            *(f"phase:{name}" for name in PHASE_NAMES),
             *(f"layer:{name}" for kind in kinds() for name in (kind.named(), *kind.later())),
             *(f"data:{name}" for name in NAMES),
             *(f"plan:{name}" for name in Plan.model_fields if name not in BASE_PLAN),

@@ -27,7 +27,7 @@ class Manifest(Message):
     round: Counter
     attempt: Counter = 0
     kind: WireName
-    """`survey`, `train`, `evaluate`: what the round asks for (`fedge.wire.capabilities.PHASES`)."""
+    """`survey`, `train`, `evaluate`: what the round asks for (`fedge.wire.capabilities.PHASE_NAMES`)."""
     state: WireName
     """`open` or `done` (`fedge.wire.capabilities.STATES`)."""
     seed: int = Field(ge=0, le=MAX_SEED)

@@ -1,17 +1,35 @@
-"""The answer to a survey: what a device tells of its data."""
+"""The phase in which devices tell of their columns and classes, so that inputs are scaled alike."""
+
+from typing import ClassVar
 
 from agent.config import AgentSettings
 from agent.data.snapshot import Snapshot
+from agent.phases.phase import Cancelled, Contribution, Equipment
 from agent.trainers.assignment import Assignment
+from fedge.algorithms.registry import Entry
 from fedge.data.moments import FEWEST, as_if_of, withhold
-from fedge.wire.messages.survey import Survey
+from fedge.wire.messages.survey import Survey as Message
 
 
-def survey_of(assignment: Assignment, snapshot: Snapshot, settings: AgentSettings) -> Survey:
+class Survey:
+    """A round that asks for counts, means and deviations."""
+
+    name: ClassVar[str] = "survey"
+    needs_model: ClassVar[bool] = False
+    needs_state: ClassVar[bool] = False
+    tells_data: ClassVar[bool] = True
+
+    def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
+        """What the snapshot tells."""
+        assert equipment.snapshot is not None
+        return Contribution(survey_of(assignment, equipment.snapshot, equipment.settings))
+
+
+def survey_of(assignment: Assignment, snapshot: Snapshot, settings: AgentSettings) -> Message:
     """Moments of each column, and how often each class occurs; as if of `max_samples` rows, if that is less.
 
     Args:
-        assignment: a round of kind "survey".
+        assignment: a round of this phase.
         snapshot: what is told of the source that the task names.
         settings: the configuration.
     """
@@ -25,7 +43,7 @@ def survey_of(assignment: Assignment, snapshot: Snapshot, settings: AgentSetting
         targets = as_if_of(targets, samples, cap) if targets is not None else None
         told = told.as_if_of(samples, cap) if told is not None else None
         samples = cap
-    return Survey(
+    return Message(
         generation=manifest.generation,
         round=manifest.round,
         base=manifest.task.digest,
@@ -36,3 +54,6 @@ def survey_of(assignment: Assignment, snapshot: Snapshot, settings: AgentSetting
         classes=told.tell(task.classes or (), offered.first_class) if told is not None else None,
         metrics=assignment.traffic,
     )
+
+
+ENTRY = Entry("phase", "survey", Survey)

@@ -1,0 +1,45 @@
+"""The phase at the end of learning: devices measure the newest model on held-out rows, and train nothing."""
+
+from typing import ClassVar
+
+from agent.phases.phase import Cancelled, Contribution, Equipment
+from agent.trainers.assignment import Assignment
+from agent.trainers.figures import finite, measured
+from fedge.algorithms.registry import Entry
+from fedge.wire.messages.update import FIGURES, Update
+
+
+class Evaluate:
+    """A round that asks for figures of a model."""
+
+    name: ClassVar[str] = "evaluate"
+    needs_model: ClassVar[bool] = True
+    needs_state: ClassVar[bool] = False
+    tells_data: ClassVar[bool] = False
+
+    def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
+        """The figures of the model on the rows that are held out, and nothing else."""
+        manifest, weights, dataset = assignment.manifest, assignment.weights, equipment.dataset
+        assert manifest.model is not None
+        assert weights is not None
+        metrics = dict(assignment.traffic)
+        if len(dataset.held_X):
+            metrics["held_out"] = float(len(dataset.held_X))
+            metrics |= measured(equipment.network(), weights, dataset, "before")
+        metrics["seconds"] = equipment.seconds()
+        update = Update(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.model.digest,
+            device=equipment.settings.device,
+            samples=len(dataset.X),
+            steps=0,
+            kind=FIGURES,
+            codec="float32",
+            body=b"",
+            metrics=finite(metrics),
+        )
+        return Contribution(update)
+
+
+ENTRY = Entry("phase", "evaluate", Evaluate)

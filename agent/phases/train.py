@@ -1,0 +1,96 @@
+"""The phase in which devices train on their rows and send what they have learnt."""
+
+from typing import ClassVar
+
+from agent.phases.phase import Cancelled, Contribution, Equipment
+from agent.trainers import states
+from agent.trainers.assignment import Assignment
+from agent.trainers.figures import finite, measured
+from agent.trainers.timekeeping import Timekeeper
+from agent.trainers.vectors import check, encoded, received
+from fedge.algorithms.local.shuffling import generator
+from fedge.algorithms.registry import CODECS, Entry
+from fedge.algorithms.trainer import Job, Trained
+from fedge.nn.spec import clip_of
+from fedge.wire.freshness import round_of
+from fedge.wire.messages.update import DELTA, WEIGHTS, Update
+
+
+class Train:
+    """A round that asks for training by the plan."""
+
+    name: ClassVar[str] = "train"
+    needs_model: ClassVar[bool] = True
+    needs_state: ClassVar[bool] = True
+    tells_data: ClassVar[bool] = False
+
+    def contribute(self, assignment: Assignment, equipment: Equipment, cancelled: Cancelled) -> Contribution:
+        """The update, and what the algorithm remembers once that is admitted."""
+        manifest, weights, plan = assignment.manifest, assignment.weights, assignment.manifest.plan
+        assert manifest.model is not None
+        assert plan is not None
+        assert weights is not None
+        settings, dataset, network = equipment.settings, equipment.dataset, equipment.network()
+        lineage = states.lineage_of(manifest, plan, settings.trainer.use or "")
+        before = states.current(assignment.state, lineage, manifest)
+        job = Job(
+            network,
+            received(assignment, weights, plan),
+            network.prepare(dataset.X),
+            network.prepare_targets(dataset.y),
+            plan,
+            generator(manifest.seed, manifest.generation, manifest.round, settings.device),
+            states.part(before or {}, "local/"),
+        )
+        trained = equipment.trainer.work(job, _within(settings.limits.seconds, job, cancelled))
+        check(trained.vectors, weights, plan)
+        codec = CODECS.make(plan.codec, plan.codec_options)
+        bodies, remembered = encoded(codec, trained.vectors, weights, before or {}, job.rng)
+        after = {**states.named(trained.state, "local/"), **remembered}
+        pending = states.kept_after(after, before, lineage, round_of(manifest))
+        metrics = _figures(assignment, equipment, trained)
+        if pending is not None and before is None:
+            metrics["state_new"] = 1.0
+        metrics["seconds"] = equipment.seconds()
+        update = Update(
+            generation=manifest.generation,
+            round=manifest.round,
+            base=manifest.model.digest,
+            device=settings.device,
+            samples=len(dataset.X),
+            steps=trained.steps,
+            kind=DELTA if codec.encodes == "change" else WEIGHTS,
+            codec=plan.codec,
+            body=bodies.pop(WEIGHTS),
+            vectors=bodies or None,
+            metrics=finite(metrics),
+        )
+        return Contribution(update, pending)
+
+
+def _figures(assignment: Assignment, equipment: Equipment, trained: Trained) -> dict[str, float]:
+    """What the update tells of the work, besides how long it took."""
+    dataset, network, extremes = equipment.dataset, equipment.network(), equipment.extremes
+    metrics = {
+        "loss_before": trained.loss_before,
+        "loss_after": trained.loss_after,
+        **assignment.traffic,
+    }
+    assert assignment.weights is not None
+    if len(dataset.held_X):
+        metrics["held_out"] = float(len(dataset.held_X))
+        if assignment.task.classes is not None:
+            metrics["held_unseen"] = float(dataset.held_unseen)
+        for when, vector in (("before", assignment.weights), ("after", trained.vector)):
+            metrics |= measured(network, vector, dataset, when)
+    if clip_of(assignment.task.network) is not None:
+        metrics["clipped"] = float(extremes.rows if extremes is not None else 0)
+    return metrics
+
+
+def _within(limit_s: float | None, job: Job, cancelled: Cancelled) -> Cancelled:
+    """The same question, which also keeps the owner's `[limits] seconds`."""
+    return cancelled if limit_s is None else Timekeeper(cancelled, job.plan.steps(len(job.X)), limit_s)
+
+
+ENTRY = Entry("phase", "train", Train)

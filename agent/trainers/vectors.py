@@ -1,0 +1,78 @@
+"""The vectors of a round of training: what its algorithm receives and sends, and their bytes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.trainers import states
+from agent.trainers.assignment import Assignment
+from fedge.algorithms.plan import Plan
+from fedge.algorithms.protocols import WEIGHTS, Codec, State
+from fedge.algorithms.registry import LOCAL
+
+Array = NDArray[Any]
+
+
+def received(assignment: Assignment, weights: Array, plan: Plan) -> dict[str, Array]:
+    """The vectors that the round's algorithm receives: `weights`, and what it names besides.
+
+    Raises:
+        ValueError: the announced model lacks one, or it has another length than the weights.
+    """
+    vectors = {WEIGHTS: weights}
+    for name in LOCAL.make(plan.local_name, plan.local_options).receives:
+        vector = assignment.more.get(name)
+        if vector is None or vector.shape != weights.shape:
+            found = "lacks it" if vector is None else f"has it of shape {vector.shape}"
+            raise ValueError(f"{plan.local_name} needs the vector {name!r}, and the announced model {found}")
+        vectors[name] = vector
+    return vectors
+
+
+def check(vectors: Mapping[str, Array], weights: Array, plan: Plan) -> None:
+    """Hold a trainer to its promise.
+
+    Raises:
+        ValueError: these are not the vectors that the round's algorithm sends for this model.
+    """
+    wanted = {WEIGHTS, *LOCAL.make(plan.local_name, plan.local_options).sends}
+    if set(vectors) != wanted:
+        found, named = ", ".join(sorted(vectors)), ", ".join(sorted(wanted))
+        raise ValueError(f"the trainer returned the vectors {found}; {plan.local_name} sends {named}")
+    for name, vector in vectors.items():
+        if vector.shape != weights.shape:
+            raise ValueError(f"the trainer returned {name} of shape {vector.shape}, expected {weights.shape}")
+        if not np.isfinite(vector).all():
+            raise ValueError(f"the trainer returned {name} that are not finite")
+
+
+def encoded(
+    codec: Codec, vectors: Mapping[str, Array], base: Array, state: State, rng: np.random.Generator
+) -> tuple[dict[str, bytes], dict[str, Array]]:
+    """All vectors in a codec, `weights` first, and what it remembers of them.
+
+    Args:
+        codec: gets the weights, or their difference from the base, formed in float64 and rounded once.
+        vectors: `weights` and others, each of shape (p,).
+        base: the announced weights, of shape (p,).
+        state: of the device, with the codec's part for each vector.
+        rng: of the round's work; what is random in the codec comes after what is random in training.
+
+    Raises:
+        ValueError: the difference is too large for float32.
+    """
+    bodies: dict[str, bytes] = {}
+    remembered: dict[str, Array] = {}
+    for name in sorted(vectors, key=lambda name: (name != WEIGHTS, name)):
+        vector, prefix = vectors[name], f"codec/{name}/"
+        if name == WEIGHTS and codec.encodes == "change":
+            with np.errstate(over="ignore"):
+                vector = (vector.astype(np.float64) - base.astype(np.float64)).astype(np.float32)
+            if not np.isfinite(vector).all():
+                raise ValueError("the weights are too far from the announced ones for float32")
+        before = states.part(state, prefix) or codec.init(len(base))
+        bodies[name], after = codec.encode(vector, before, rng)
+        remembered |= states.named(after, prefix)
+    return bodies, remembered
