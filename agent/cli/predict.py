@@ -18,6 +18,7 @@ from agent.shell import model_file
 from agent.sources import CsvSource, NpzSource, Samples, Source
 from agent.sources.exclusions import exclude
 from agent.sources.said import NOTHING, Said
+from agent.trainers.extensions import load_extensions
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError, StateError
 from fedge.nn import Network
@@ -39,6 +40,7 @@ def predict(settings: AgentSettings, file: Path, out: TextIO, as_json: bool) -> 
     Raises:
         StateError: no model has been followed yet, or its file is damaged.
         DataError: `file` cannot be read, or its columns are not the task's.
+        ConfigError: an extension cannot be loaded.
     """
     found = answer(settings, file)
     if as_json:
@@ -64,6 +66,7 @@ class Answered:
 
 def answer(settings: AgentSettings, file: Path) -> Answered:
     """Let the held model answer each row of `file`; the errors are those of `predict`."""
+    load_extensions(settings)  # its layers may be the owner's
     path = model_file.in_use(settings.state.folder, gated=settings.predict.tolerance is not None)
     task, model = model_file.load(path)
     weights = _weights(path, task, model)

@@ -175,7 +175,10 @@ def require(path: Path) -> StoredModel:
         raise StateError(f"{path}: no model has been followed yet; run the agent until it has fetched one")
     if held.unknown:
         names = ", ".join(held.unknown)
-        raise ConfigError(f"{path}: this program (Fedge {__version__}) cannot do {names}; upgrade it")
+        raise ConfigError(
+            f"{path}: this program (Fedge {__version__}) cannot do {names}; upgrade it, or "
+            "list what has them in `extensions`"
+        )
     return held
 
 

@@ -14,7 +14,8 @@ from agent.cli.predict import predict
 from agent.config import AgentSettings
 from agent.shell import model_file
 from fedge.algorithms.codecs import float32
-from fedge.errors import DataError, StateError
+from fedge.algorithms.registry import LAYERS, load
+from fedge.errors import ConfigError, DataError, StateError
 from fedge.nn.spec import Dense, NetworkSpec, Rescale, Standardize
 from fedge.wire import encoding
 from fedge.wire.messages.message import pack
@@ -75,6 +76,34 @@ def predicted(folder: Path, content: str, missing: str = "refuse", as_json: bool
     out = io.StringIO()
     predict(settings_in(folder, missing), folder / "new.csv", out, as_json)
     return out.getvalue()
+
+
+def test_a_model_with_a_layer_of_the_owners_is_computed(tmp_path: Path) -> None:
+    """The same layer as in the model's task: as a new process, which has not met it before."""
+    entry = load("examples.extend.conv1d:ENTRY")
+    try:
+        layers = [{"type": "conv1d", "filters": 1, "width": 2}, {"type": "dense", "units": 1}]
+        network = NetworkSpec.model_validate({"inputs": 3, "layers": layers, "loss": "mse"})
+        task = Task(network=network, features=("a", "b", "c"), targets=("sum",))
+        hold(tmp_path, task, model(*np.ones(network.schema.size)))
+    finally:
+        LAYERS.remove(entry.name)
+    (tmp_path / "new.csv").write_text("a,b,c\n1,2,3\n")
+    table = (
+        'federation = "watch"\ndevice = "anna"\n{}[broker]\nurl = "mqtt://127.0.0.1:1"\n'
+        '[data]\nsource = "csv"\npath = "none"\n'
+    )
+    (tmp_path / "agent.toml").write_text(table.format(""))
+    with pytest.raises(ConfigError):
+        predict(AgentSettings.load(tmp_path / "agent.toml", {}), tmp_path / "new.csv", io.StringIO(), True)
+    (tmp_path / "agent.toml").write_text(table.format('extensions = ["examples.extend.conv1d:ENTRY"]\n'))
+    out = io.StringIO()
+    try:
+        predict(AgentSettings.load(tmp_path / "agent.toml", {}), tmp_path / "new.csv", out, True)
+    finally:
+        LAYERS.remove(entry.name)
+    # Filters of ones with a bias of 1 give (1 + 2 + 1, 2 + 3 + 1), and the output their sum and 1.
+    assert json.loads(out.getvalue())["predictions"] == [{"row": 0, "targets": {"sum": 11.0}}]
 
 
 # The file
