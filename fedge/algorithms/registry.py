@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -162,6 +161,8 @@ def load(extension: str) -> Entry[Any]:
         ConfigError: it is not there, cannot be imported, or is no `Entry`.
     """
     module, colon, attribute = extension.partition(":")
+    from importlib.metadata import entry_points  # a device that lists none spares the memory of it
+
     try:
         if colon:
             found = getattr(import_module(module), attribute)
