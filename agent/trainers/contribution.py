@@ -107,7 +107,7 @@ class Contributor:
         codec = CODECS.make(plan.codec, plan.codec_options)
         bodies, remembered = encoded(codec, trained.vectors, weights, before or {}, job.rng)
         after = {**states.named(trained.state, "local/"), **remembered}
-        pending = states.kept_after(after, before, lineage, round_of(manifest))
+        pending = states.kept_after(after, before, assignment.state, lineage, round_of(manifest))
         metrics = {
             "loss_before": trained.loss_before,
             "loss_after": trained.loss_after,
