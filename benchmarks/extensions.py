@@ -92,8 +92,9 @@ class Tried:
 
     @property
     def met(self) -> bool:
-        """Whether it works, and touches no more files than the goal."""
-        return not self.failed and self.files is not None and self.files <= GOAL
+        """Whether it works, the loss falls, and it touches no more files than the goal."""
+        learns = bool(self.loss) and self.loss[-1] < self.loss[0]
+        return not self.failed and learns and self.files is not None and self.files <= GOAL
 
 
 def check_of(kind: str) -> Callable[..., None] | None:
@@ -123,13 +124,19 @@ def _checked(kind: str, name: str, check: Callable[..., None] | None, part: Any)
     return Checked(kind, name, time.perf_counter() - began_s, broken)
 
 
-def learn(trial: Trial, rounds: int) -> tuple[float, ...]:
-    """Let a federation learn with the part that its settings name; the loss after each round."""
+def learn(trial: Trial, rounds: int, *, used: bool = True) -> tuple[float, ...]:
+    """Let a federation learn with the part that its settings name; the loss after each round.
+
+    Args:
+        trial: which part.
+        rounds: training rounds.
+        used: else the same federation learns without it.
+    """
     layers: list[dict[str, Any]] = [{"type": "dense", "units": 6}, {"type": "relu"}]
     algorithm = Algorithm()
-    if trial.kind == "layer":
+    if trial.kind == "layer" and used:
         layers = [{"type": trial.part, **trial.options}, {"type": "relu"}]
-    else:
+    elif used:
         algorithm = Algorithm(**{trial.kind: trial.part}, options={trial.kind: trial.options})
     network = NetworkSpec.model_validate(
         {"inputs": STEPS, "layers": [*layers, {"type": "dense", "units": 2}], "loss": "cross-entropy"}
@@ -211,7 +218,10 @@ def one(trial: Trial, rounds: int) -> None:
     if check is None:
         sys.exit(f"there is no check of the kind {trial.kind!r}")
     check(entry)
-    print(json.dumps(learn(trial, rounds)))
+    with_it, without = (learn(trial, rounds, used=used) for used in (True, False))
+    if with_it == without:
+        sys.exit(f"the federation learns as without {trial.part!r}: what its settings name is not used")
+    print(json.dumps(with_it))
 
 
 def report(checked: list[Checked], tried: list[Tried]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import extensions
 from benchmarks.extensions import TRIALS, Checked, Tried, attempt, check_all, report, table
+from fedge.algorithms.local.sgd import Sgd
+from fedge.algorithms.registry import Entry, registered
 
 FEDPROX = next(trial for trial in TRIALS if trial.part == "proximal")
 
@@ -42,6 +44,13 @@ def test_a_trial_that_fails_tells_why() -> None:
     assert not attempt(replace(FEDPROX, example="nobody"), 1).met
 
 
+def test_a_part_that_is_named_and_not_used_fails() -> None:
+    """What is called FedProx here is what learns without it."""
+    trial = replace(FEDPROX, options={})
+    with registered(Entry("local", FEDPROX.part, Sgd)), pytest.raises(SystemExit):
+        extensions.one(trial, 2)
+
+
 def test_files_that_were_added_changed_or_removed_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,5 +74,6 @@ def test_a_breach_or_a_second_file_misses_the_goal() -> None:
     assert report([kept], [one])["met"]
     assert not report([kept, broken], [one])["met"]
     assert not report([kept], [one, two])["met"]
+    assert not report([kept], [replace(one, loss=(0.5, 1.0))])["met"]
     json.dumps(report([kept, broken], [one, two]))
     assert "length: too long" in table([kept, broken], [one, two])

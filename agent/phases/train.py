@@ -47,7 +47,7 @@ class Train:
         codec = CODECS.make(plan.codec, plan.codec_options)
         bodies, remembered = encoded(codec, trained.vectors, weights, before or {}, job.rng)
         after = {**states.named(trained.state, "local/"), **remembered}
-        pending = states.kept_after(after, before, lineage, round_of(manifest))
+        pending = states.kept_after(after, before, assignment.state, lineage, round_of(manifest))
         metrics = _figures(assignment, equipment, trained)
         if pending is not None and before is None:
             metrics["state_new"] = 1.0

@@ -90,6 +90,8 @@ class Memory:
         self._db = connect(path, MIGRATIONS)
         self._has_states = False
         """An algorithm may remember something: else nothing is looked for, and nothing dropped."""
+        self._to_reset = False
+        """What is remembered is to be dropped, and the disk has not taken it yet."""
         try:
             self._examine()
         except BaseException:
@@ -178,6 +180,8 @@ class Memory:
 
     def state(self) -> AlgorithmState | None:
         """What the algorithm remembers of its last admitted update; None: it is at its beginning."""
+        if self._to_reset:
+            self.reset_state()
         if not self._has_states:
             return None
         with self._clear_errors():
@@ -195,10 +199,11 @@ class Memory:
         return RoundId(*row) if row else None
 
     def reset_state(self) -> None:
-        """Have the algorithm begin anew in its next round."""
+        """Have the algorithm begin anew in its next round; if that fails, `state` tries it again first."""
+        self._to_reset = True
         with self._clear_errors():
             self._db.execute("DELETE FROM states")
-        self._has_states = False
+        self._to_reset = self._has_states = False
 
     def snapshots(self) -> dict[str, Snapshot]:
         """What was told in surveys, by source."""

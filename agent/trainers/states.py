@@ -126,9 +126,17 @@ def current(
 
 
 def kept_after(
-    state: State, before: dict[str, NDArray[Any]] | None, lineage: bytes, here: RoundId
+    state: State,
+    before: dict[str, NDArray[Any]] | None,
+    kept: AlgorithmState | None,
+    lineage: bytes,
+    here: RoundId,
 ) -> AlgorithmState | None:
-    """What is to be kept with an update; None: nothing is remembered, neither now nor before."""
-    if not state and not before:
+    """What is to be kept with an update; None: nothing is remembered, neither now nor before.
+
+    Where what is kept is not gone on with (`before` is None), it is replaced also if nothing is remembered
+    now: an algorithm that is asked for again later would else go on where it was stopped.
+    """
+    if not state and not before and (kept is None or before is not None):
         return None
     return AlgorithmState(here, lineage, pack(state))

@@ -24,8 +24,10 @@ from fedge.testing.laws import (
 )
 
 SIZES = (1, 2, 7, 64, 1000)
-LARGE = 65_536
-"""Entries of the vector by which memory is measured."""
+LARGE = 70_000
+"""Entries of the vector by which memory is measured: more than whole numbers of 16 bits can count."""
+MANY, FEW = 100, 5
+"""So many vectors tell whether small and large ones are carried."""
 VECTORS = 8
 """So many vectors of float64 may be held while one is read, besides the bytes."""
 DRAINED = 1e-6
@@ -55,6 +57,7 @@ def check_codec(
     * `arguments`: `encode` changes neither vector nor state.
     * `state`: a state is finite named arrays, of the same names, shapes and types after each round.
     * `decoded`: what is decoded is finite float32 of shape (size,), read-only, and the same each time.
+    * `carries`: what is decoded resembles what was given, entry by entry, more than chance would have it.
     * `promise`: it is within `tolerance` of what was given.
     * `accounts`: what one round loses comes in later ones, once.
     * `garbage`: other bytes are a `ProtocolError` or a vector, and more than `max_bytes` an error.
@@ -79,6 +82,8 @@ def check_codec(
         for what, vector in _vectors(size, seed):
             _check_round_trip(make, vector, f"{size} entries, {what}", tolerance)
         _check_rounds(make, size, seed)
+    for size, tail, number in ((SIZES[-1], SIZES[-1], MANY), (LARGE, SIZES[-1], FEW)):
+        _check_carries(make, size, tail, number, seed)
     _check_accounts(make, accounts, rounds, seed)
     _check_garbage(make(), seed)
     _check_memory(make(), seed)
@@ -166,6 +171,23 @@ def _check_rounds(make: Callable[[], Codec], size: int, seed: int) -> None:
         state = after
 
 
+def _check_carries(make: Callable[[], Codec], size: int, tail: int, number: int, seed: int) -> None:
+    """Vectors of which only the last entries are not zero: together they correlate with what is decoded."""
+    codec, rng = make(), np.random.default_rng([seed, size, 5])
+    where, product, lengths = f"{size} entries, the last {tail} of them not zero", 0.0, np.zeros(2)
+    for _ in range(number):
+        vector = np.zeros(size, np.float32)
+        vector[-tail:] = rng.normal(size=tail)
+        body, _ = _encoded(codec, vector, codec.init(size), where)
+        with law("decoded", f"{where}: decode"):
+            decoded = codec.decode(body, size).astype(np.float64)
+        product += float(decoded @ vector)
+        lengths += decoded @ decoded, vector @ vector
+    found = product / float(np.sqrt(lengths.prod())) if lengths[0] > 0 else 0.0
+    text = f"{where}: what is decoded of {number} vectors correlates by {found:.3f} with what was given"
+    require(found > 4 / np.sqrt(number * size), "carries", text)
+
+
 def _check_accounts(make: Callable[[], Codec], accounts: bool | None, rounds: int, seed: int) -> None:
     """A vector, then zeros: in the end the sum of what was decoded is the vector."""
     size = 200
@@ -236,7 +258,8 @@ def _garbage(body: bytes, most: int, rng: np.random.Generator) -> Iterator[bytes
 
 def _check_memory(codec: Codec, seed: int) -> None:
     rng = np.random.default_rng([seed, 4])
-    body, _ = codec.encode(rng.normal(size=LARGE).astype(np.float32), codec.init(LARGE), rng)
+    vector = rng.normal(size=LARGE).astype(np.float32)
+    body, _ = _encoded(codec, vector, codec.init(LARGE), f"{LARGE} entries")
     bounds = VECTORS * 8 * LARGE
     for bad in (body, b"\xff" * len(body), b"\x7f" * len(body), b"\xff" * 16, *_garbage(body[:64], 64, rng)):
         tracemalloc.start()

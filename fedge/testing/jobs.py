@@ -139,10 +139,17 @@ def _check_result(trained: Trained, job: Job, sends: tuple[str, ...], where: str
     size, wanted = job.weights.size, {"weights", *sends}
     text = f"{where}: it returns the vectors {sorted(trained.vectors)}, expected {sorted(wanted)}"
     require(set(trained.vectors) == wanted, "vectors", text)
+    text = f"{where}: the state after it is {trained.state!r}, expected named arrays"
+    require(isinstance(trained.state, Mapping), "state", text)
     for name, vector in trained.vectors.items():
         require_vector(vector, size, "vectors", f"{where}: {name}")
         require(np.isfinite(vector).all(), "finite", f"{where}: {name} is not finite")
     require(not np.array_equal(trained.vector, job.weights), "learns", f"{where}: the weights are as before")
+    losses = [job.network.loss(weights, job.X, job.y) for weights in (job.weights, trained.vector)]
+    text = (
+        f"{where}: the loss was {losses[0]:g} and is {losses[1]:g}; `plan` should be one with which it falls"
+    )
+    require(losses[1] < losses[0], "learns", text)
     for when, weights, told in (
         ("before", job.weights, trained.loss_before),
         ("after", trained.vector, trained.loss_after),

@@ -35,7 +35,7 @@ def check_local(
     * `result`: it trains at all.
     * `vectors`: it returns `weights` and what it `sends`, each float32 of shape (size,).
     * `finite`: they are finite; if they cannot be, it raises `Diverged`.
-    * `learns`: the weights are others than before.
+    * `learns`: the weights are others than before, and the loss is smaller.
     * `losses`: the losses that it tells are the network's.
     * `arguments`: no array of the job is changed.
     * `seeded`: the same job gives the same bits, in another object too.

@@ -106,8 +106,18 @@ def check_rule(
             matrix = rng.normal(rng.normal(size=size), 1.0, (number, size)).astype(np.float32)
             samples = [int(n) for n in rng.integers(1, 200, number)]
             base = rng.normal(size=size).astype(np.float32)
-            _check_round(make, matrix, samples, base, f"{number} updates of {size}", twin, between, tolerance)
+            for what, updates in _rounds(matrix, base):
+                where = f"{number} updates of {size}{what}"
+                _check_round(make, updates, samples, base, where, twin, between, tolerance)
     _check_memory(make, seed)
+
+
+def _rounds(matrix: Vector, base: Vector) -> Iterator[tuple[str, Vector]]:
+    """Updates as they mostly are, and as they may be."""
+    yield "", matrix
+    yield ", all the same", np.repeat(matrix[:1], len(matrix), axis=0)
+    yield ", all as the base", np.repeat(base[None], len(matrix), axis=0)
+    yield ", very large", (1e36 * np.sign(matrix)).astype(np.float32)
 
 
 def _updates(matrix: Vector, samples: Sequence[int], shift: int = 0) -> SomeUpdates:

@@ -21,6 +21,8 @@ from fedge.testing.laws import (
 )
 
 SIZES = (1, 7, 1000)
+PULLED = 5
+"""Steps in one direction."""
 
 
 def check_server(
@@ -40,7 +42,7 @@ def check_server(
     * `hidden`: and in the same object: it remembers nothing by itself.
     * `model`: the next model is finite float32 of shape (size,).
     * `still`: an aggregate that is the base leaves the model where it is, before anything is remembered.
-    * `direction`: the first step goes towards the aggregate, and not away from it.
+    * `direction`: where aggregates stay on one side of the model, each entry goes to that side, and goes on.
 
     Args:
         server: its entry, or what makes one.
@@ -60,18 +62,26 @@ def check_server(
         )
         for what, base, aggregate in _rounds(size, seed):
             _check_steps(make, base, aggregate, f"size {size}, {what}")
-        base, aggregate = np.zeros(size, np.float32), np.ones(size, np.float32)
-        moved, _ = make().step(base, aggregate, first)
-        towards = float(np.dot(moved - base, aggregate - base))
-        require(
-            towards > 0, "direction", f"size {size}: from 0 with the aggregate 1 it goes to {moved[:3]} …"
-        )
+        _check_direction(make, size, seed)
         if still:
             base = np.random.default_rng([seed, size]).normal(size=size).astype(np.float32)
             stays, _ = make().step(base, base.copy(), first)
             off = float(np.abs(stays - base).max())
             text = f"size {size}: with an aggregate that is the base the model moves by {off:g}"
             require(np.allclose(stays, base, rtol=1e-6, atol=1e-7), "still", text)
+
+
+def _check_direction(make: Callable[[], ServerOptimizer], size: int, seed: int) -> None:
+    """Some steps with aggregates that pull each entry by 1, some up and some down."""
+    server, pull = make(), np.random.default_rng([seed, size, 2]).choice([-1.0, 1.0], size)
+    model, state, gone = np.zeros(size, np.float32), server.init(size), np.zeros(size)
+    for number in range(1, PULLED + 1):
+        where = f"size {size}, step {number} of one way"
+        model, state = _stepped(server, model, (model + pull).astype(np.float32), state, where)
+        stays = np.flatnonzero(model * pull <= gone)
+        found = f"at {model[stays][:3]} …, and are pulled to {pull[stays][:3]} …"
+        require(not len(stays), "direction", f"{where}: entries {stays[:3]} … are {found}")
+        gone = model * pull
 
 
 def _rounds(size: int, seed: int) -> Iterator[tuple[str, Array, Array]]:

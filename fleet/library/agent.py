@@ -10,6 +10,7 @@ from agent.shell.loop import Loop
 from agent.sources import Source, open_sources
 from agent.sources.exclusions import excluding
 from agent.sources.given import GivenFunction
+from fedge.errors import ConfigError
 
 
 class Agent:
@@ -31,6 +32,8 @@ class Agent:
         told = settings if isinstance(settings, AgentSettings) else AgentSettings.load(Path(settings))
         sources: dict[str, Source] = dict(open_sources(told))
         if source is not None:
+            if not callable(source):
+                raise ConfigError(f"Agent: source is {source!r}, expected a function that returns (X, y)")
             name = f"{source.__module__}:{getattr(source, '__qualname__', type(source).__name__)}"
             newest = told.data.newest if isinstance(told.data.newest, int) else None
             given = GivenFunction(name, newest=newest, function=source)

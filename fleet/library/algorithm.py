@@ -11,6 +11,8 @@ from fedge.errors import ConfigError
 
 USUAL = {"local": "sgd", "codec": "float32", "rule": "mean", "server": "average"}
 """FedAvg's parts, by kind."""
+DOES = {"local": "run", "codec": "encode", "rule": "aggregate", "server": "step"}
+"""By which method a part of a kind is known."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Algorithm:
     """What the parts are told, by kind: `{"codec": {"share": 0.01}}`."""
 
     def __post_init__(self) -> None:
+        tables = [self.options]
+        tables += self.options.values() if isinstance(self.options, Mapping) else ()
+        if not all(isinstance(table, Mapping) for table in tables):
+            raise ConfigError(f"Algorithm: options are {self.options!r}, expected a table for each kind")
         if unknown := ", ".join(sorted(self.options.keys() - USUAL.keys())):
             raise ConfigError(f"Algorithm: options of {unknown}: the kinds are {', '.join(USUAL)}")
 
@@ -63,6 +69,9 @@ class Algorithm:
         if isinstance(part, str):
             return part
         if not isinstance(part, Entry):
+            if isinstance(part, type) or not callable(getattr(part, DOES[kind], None)):
+                wanted = f"a name, an Entry, or an object with the method `{DOES[kind]}`"
+                raise ConfigError(f"Algorithm: {kind} is {part!r}, expected {wanted}")
             name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(part).__name__).lower().replace("_", "-")
             return Entry(kind, name, lambda: part)
         if part.kind != kind:

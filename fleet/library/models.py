@@ -128,7 +128,7 @@ def _exported(path: Path, manifest: Path) -> Model:
         body = memoryview(content)[8 + length :]
         tensors = {name: _tensor(body, place) for name, place in header.items() if name != "__metadata__"}
         return _model(said, tensors, fills=str(about.get("missing", "")).startswith(FILLS))
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         if isinstance(error, ConfigError):
             raise
         text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error

@@ -5,6 +5,7 @@ So the same seed, task and data give, to the bit, the model that agents and an a
 settings.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -82,20 +83,31 @@ def simulate(
         seed: fixes the first weights and the order of samples.
         holdout: which share of each recording is kept for evaluation, its last rows.
         settings: tables as in `federation.toml` for all else, `{"rounds": {"fraction": 0.5, "target": 4}}`.
-        folder: a new one that keeps the ledger and what the devices hold, for `read_rounds` and `load_model`;
-            None: they are dropped.
+        folder: a new one, in which `read_rounds` finds the ledger at `state`, and `load_model` what a device
+            holds at `devices/NAME`; None: they are dropped.
 
     Raises:
-        ConfigError: a device's name, a setting or a part cannot be.
+        ConfigError: an argument, a device's name, a setting or a part cannot be.
         FedgeError: a round cannot close; the text says which devices do not take part, and why.
     """
+    for what, given, kind in (
+        ("task", task, Task),
+        ("devices", devices, Mapping),
+        ("algorithm", algorithm, Algorithm | None),
+        ("plan", plan, Plan | None),
+        ("rounds", rounds, int),
+    ):
+        if not isinstance(given, kind):
+            wanted = getattr(kind, "__name__", kind)
+            raise ConfigError(f"simulate: {what} is of {type(given).__name__}, expected {wanted}")
     chosen = algorithm if algorithm is not None else Algorithm()
+    sources = {name: _source(name, data) for name, data in devices.items()}
     with registered(*chosen.entries()), _folder(folder) as home:
         federation = _federation(task, devices, chosen, plan or Plan(), rounds, seed, settings or {}, home)
         stage = Stage.new(seed)
         fleet = [
-            Device(stage, _agent(name, holdout, home), {DEFAULT_SOURCE: GivenArrays(SOURCE, *data)})
-            for name, data in devices.items()
+            Device(stage, _agent(name, holdout, home), {DEFAULT_SOURCE: source})
+            for name, source in sources.items()
         ]
         aggregator = Aggregator(stage, federation)
         try:
@@ -153,11 +165,23 @@ def _federation(
         "plan": {**told, **parts["plan"]},
     }
     for name, table in further.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"simulate: settings[{name!r}] is {table!r}, expected a table")
         tables[name] = {**tables.get(name, {}), **table}
     try:
         return FederationSettings.model_validate(tables)
     except ValidationError as error:
         raise ConfigError(f"simulate: {_first(error)}") from None
+
+
+def _source(name: object, data: object) -> GivenArrays:
+    """What a device has, by its name."""
+    if not isinstance(name, str) or not re.fullmatch(DEVICE_ID, name):
+        raise ConfigError(f"simulate: {name!r} is no name of a device: it must match {DEVICE_ID}")
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        found = f"{type(data).__name__}" + (f" of {len(data)}" if isinstance(data, tuple | list) else "")
+        raise ConfigError(f"simulate: device {name!r} is given {found}, expected (X, y) or (X, y, series)")
+    return GivenArrays(SOURCE, *data)
 
 
 def _agent(name: str, holdout: float, home: Path) -> AgentSettings:
@@ -170,7 +194,7 @@ def _agent(name: str, holdout: float, home: Path) -> AgentSettings:
     try:
         return AgentSettings.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(f"simulate: device {name!r}: {_first(error)} ({DEVICE_ID})") from None
+        raise ConfigError(f"simulate: device {name!r}: {_first(error)}") from None
 
 
 def _first(error: ValidationError) -> str:

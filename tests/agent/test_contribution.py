@@ -125,6 +125,18 @@ def test_of_another_lineage_it_begins_anew(tmp_path: Path, other: Plan) -> None:
     assert made.pending.lineage != first.pending.lineage
 
 
+def test_who_comes_back_to_an_algorithm_begins_anew_too(tmp_path: Path) -> None:
+    """Its state would be of a model that others have changed since, and was said to be given up."""
+    first, _ = done(tmp_path, asked(Plan(codec="counting")))
+    between, update = done(tmp_path, asked(Plan(), 2, first.pending))
+    assert between.pending is not None
+    assert (states.unpack(between.pending.data), update.metrics["state_new"]) == ({}, 1.0)
+    after, update = done(tmp_path, asked(Plan(), 3, between.pending))
+    assert (after.pending, "state_new" in update.metrics) == (None, False)
+    _, update = done(tmp_path, asked(Plan(codec="counting"), 4, between.pending))
+    assert (counting_codec.count_of(update.body), update.metrics["state_new"]) == (0, 1.0)
+
+
 def test_a_state_that_cannot_be_read_begins_anew(tmp_path: Path) -> None:
     first, _ = done(tmp_path, asked(Plan(codec="counting")))
     assert first.pending is not None

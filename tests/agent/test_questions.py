@@ -139,6 +139,11 @@ def test_a_refusal_drops_it_and_the_one_before_stays(reason: Reason) -> None:
     assert (state.remembers, state.saved) == (RoundId(1, 0), Saved(ONE, UPDATE, "refused"))
 
 
+def test_after_which_refusals_nobody_knows_what_counted() -> None:
+    unknown = {Reason.FORGOTTEN, Reason.ALREADY_ANSWERED, Reason.UNKNOWN_DEVICE, Reason.OTHER}
+    assert unknown == NOT_KNOWN
+
+
 @pytest.mark.parametrize("reason", sorted(NOT_KNOWN))
 def test_where_nobody_knows_what_counted_it_begins_anew_and_says_so(reason: Reason) -> None:
     before = replace(reporting(), remembers=RoundId(1, 0))

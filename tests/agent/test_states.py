@@ -152,6 +152,23 @@ def test_a_verdict_that_cannot_be_written_changes_no_state(path: Path) -> None:
         assert memory.state() is None
 
 
+def test_a_reset_that_fails_is_made_up_for_before_the_state_is_read(path: Path) -> None:
+    with opened(path) as memory:
+        save(memory, 1, state_of(1))
+        memory.save_verdict(digest(1), "admitted")
+        memory._db.execute("PRAGMA query_only=ON")
+        for _ in range(2):
+            with pytest.raises(StateError):
+                memory.reset_state()
+            with pytest.raises(StateError):
+                memory.state()
+        memory._db.execute("PRAGMA query_only=OFF")
+        assert memory.state() is None
+        save(memory, 2, state_of(2))
+        memory.save_verdict(digest(2), "admitted")
+        assert memory.state() == state_of(2)
+
+
 def test_an_algorithm_that_remembers_nothing_costs_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,9 +170,70 @@ class TrustsALength(Float32):
         return 4 * size + 4
 
 
+class SendsNothing(Float32):
+    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+        super().encode(vector)
+        return b"", {}
+
+    def decode(self, body: bytes, size: int) -> Any:
+        if body:
+            raise ProtocolError("not empty")
+        return super().decode(bytes(4 * size), size)
+
+
+class WrongSign(Float32):
+    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+        return super().encode(-vector)
+
+
+class WrongOrder(Float32):
+    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+        return super().encode(np.ascontiguousarray(vector[::-1]))
+
+
+class PlacesOf16Bits(Float32):
+    """The largest third and their places, of which only the lower 16 bits are written."""
+
+    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+        super().encode(vector)
+        places = np.argsort(-np.abs(vector), kind="stable")[: self._kept(vector.size)]
+        return places.astype(np.uint16).tobytes() + vector[places].tobytes(), {}
+
+    def decode(self, body: bytes, size: int) -> Any:
+        kept = self._kept(size)
+        if len(body) != 6 * kept:
+            raise ProtocolError("another length")
+        places = np.frombuffer(body, np.uint16, kept)
+        if (places >= size).any():
+            raise ProtocolError("no such place")
+        vector = np.zeros(size, np.float32)
+        vector[places] = np.frombuffer(body, np.float32, kept, 2 * kept)
+        return super().decode(vector.tobytes(), size)
+
+    def max_bytes(self, size: int) -> int:
+        return 6 * self._kept(size)
+
+    def _kept(self, size: int) -> int:
+        return max(1, size // 3)
+
+
+class LongerWhereLarge(Float32):
+    def encode(self, vector: Array, state: object = None, rng: object = None) -> Any:
+        body, after = super().encode(vector)
+        return body + bytes(vector.size // 50_000), after
+
+    def decode(self, body: bytes, size: int) -> Any:
+        return super().decode(body[: len(body) - size // 50_000], size)
+
+
 @pytest.mark.parametrize(
     ("law", "broken"),
     [
+        ("carries", SendsNothing),
+        ("carries", WrongSign),
+        ("carries", WrongOrder),
+        ("carries", PlacesOf16Bits),
+        ("length", LongerWhereLarge),
         ("encodes", NoWord),
         ("refuses", TakesFloat64),
         ("length", LongerThanItSays),

@@ -69,6 +69,31 @@ class NotFinite(Mean):
             return (mean / np.float32(far) * np.float32(far)).astype(np.float32)
 
 
+class DividesByTheDistance(Mean):
+    """Weiszfeld's step where it has none to take: all updates lie in one place."""
+
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        middle = super().aggregate(updates, base)
+        if len(updates) == 1:
+            return middle
+        far = {update.device: np.linalg.norm(update.vector - middle) for update in updates.lanes()}
+        with np.errstate(all="ignore"):
+            weights = {device: 1 / distance for device, distance in far.items()}
+            total = sum(weights.values())
+            parts = (update.vector * (weights[update.device] / total) for update in updates.lanes())
+            return sum(parts, np.zeros(updates.size)).astype(np.float32)
+
+
+class SumsInFloat32(Mean):
+    def aggregate(self, updates: Updates, base: Array) -> Any:
+        total, count = np.zeros(updates.size, np.float32), 0
+        with np.errstate(all="ignore"):
+            for update in updates.lanes():
+                total += np.float32(update.samples) * update.vector
+                count += update.samples
+        return total / np.float32(count)
+
+
 class WritesToTheBase(Mean):
     def aggregate(self, updates: Updates, base: Array) -> Any:
         base[...] = super().aggregate(updates, base)
@@ -147,6 +172,8 @@ class CopiesAll(Mean):
         ("version", NoVersion),
         ("vector", Float64),
         ("vector", NotFinite),
+        ("vector", DividesByTheDistance),
+        ("vector", SumsInFloat32),
         ("arguments", WritesToTheBase),
         ("arguments", WritesToAnUpdate),
         ("set", GlobalNoise),

@@ -111,6 +111,26 @@ class Away(Momentum):
         return super().step(base, 2 * base - aggregate, state)
 
 
+class UpwardsOnly(Momentum):
+    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+        return super().step(base, base + np.abs(np.subtract(aggregate, base, dtype=np.float64)), state)
+
+
+class HalfOfTheModel(Momentum):
+    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+        some = np.where(np.arange(base.size) <= base.size // 2, aggregate, base)
+        return super().step(base, some, state)
+
+
+class TurnsAround(Momentum):
+    """It takes back in a second step what it did in the first."""
+
+    def step(self, base: Array, aggregate: Array, state: Any) -> Any:
+        m = state["m"]
+        change = -m if m.any() else np.subtract(aggregate, base, dtype=np.float64)
+        return (base + change).astype(np.float32), {"m": change}
+
+
 @pytest.mark.parametrize(
     ("law", "broken"),
     [
@@ -125,6 +145,9 @@ class Away(Momentum):
         ("model", NotFinite),
         ("still", Drifts),
         ("direction", Away),
+        ("direction", UpwardsOnly),
+        ("direction", HalfOfTheModel),
+        ("direction", TurnsAround),
     ],
 )
 def test_each_breach_is_found(law: str, broken: Any) -> None:

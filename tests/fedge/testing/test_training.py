@@ -99,6 +99,17 @@ class LearnsNothing(Sgd):
         return changed(trained, vectors={"weights": job.weights.copy()}, loss_after=trained.loss_before)
 
 
+class Climbs(Sgd):
+    """It goes as far as SGD, the other way."""
+
+    def run(self, job: Job, cancelled: Asked) -> Trained:
+        trained = super().run(job, cancelled)
+        with np.errstate(all="ignore"):
+            weights = job.weights + (job.weights - trained.vector)
+        loss = job.network.loss(weights, job.X, job.y)
+        return changed(trained, vectors={"weights": weights}, loss_after=loss)
+
+
 class TellsAnotherLoss(Sgd):
     def run(self, job: Job, cancelled: Asked) -> Trained:
         trained = super().run(job, cancelled)
@@ -194,6 +205,7 @@ BREACHES = [
     ("finite", NotFinite),
     ("finite", SilentDivergence),
     ("learns", LearnsNothing),
+    ("learns", Climbs),
     ("losses", TellsAnotherLoss),
     ("arguments", WritesToTheWeights),
     ("seeded", ShufflesByItself),
@@ -238,3 +250,41 @@ def test_each_breach_of_a_trainer_is_found(law: str, broken: Any) -> None:
     with pytest.raises(BrokenLaw) as caught:
         check_trainer(Trainer)
     assert caught.value.law == law
+
+
+def trains_with(state: Callable[[Any], Any]) -> Any:
+    class Trainer:
+        def work(self, job: Job, cancelled: Asked) -> Trained:
+            return replace(Sgd().run(job, cancelled), state=state(job.state))
+
+    return Trainer
+
+
+def test_a_trainer_may_remember_something() -> None:
+    check_trainer(trains_with(lambda state: {"rounds": state.get("rounds", np.zeros(1)) + 1}))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda state: {"name": np.array(["pi"], object)},
+        lambda state: {"rounds": np.array([np.nan])},
+        lambda state: {"all": np.zeros(1 + len(state.get("all", ())))},
+        lambda state: None,
+    ],
+    ids=["objects", "not finite", "grows", "nothing"],
+)
+def test_what_a_trainer_cannot_remember_is_found(state: Any) -> None:
+    with pytest.raises(BrokenLaw) as caught:
+        check_trainer(trains_with(state))
+    assert caught.value.law == "state"
+
+
+def test_a_trainer_that_fails_with_what_it_remembers_is_found() -> None:
+    def once(state: Any) -> Any:
+        assert not state
+        return {"rounds": np.ones(1)}
+
+    with pytest.raises(BrokenLaw) as caught:
+        check_trainer(trains_with(once))
+    assert caught.value.law == "result"

@@ -87,7 +87,7 @@ def test_what_is_not_there_or_for_others_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("manifest", [True, False], ids=["with its manifest", "alone"])
-@pytest.mark.parametrize("damage", ["cut", "header", "empty", "length", "no metadata", "offsets"])
+@pytest.mark.parametrize("damage", ["cut", "header", "empty", "length", "no metadata", "offsets", "depth"])
 def test_a_damaged_export_is_an_error_of_the_state(tmp_path: Path, damage: str, manifest: bool) -> None:
     folder = exported(learnt(), tmp_path / "export")
     path = folder / "model.safetensors"
@@ -107,6 +107,7 @@ def test_a_damaged_export_is_an_error_of_the_state(tmp_path: Path, damage: str, 
         "length": b"\xff" * 8 + content[8:],
         "no metadata": written({key: said for key, said in header.items() if key != "__metadata__"}),
         "offsets": written({**header, name: {**header[name], "data_offsets": [0, 10**9]}}),
+        "depth": (200_000).to_bytes(8, "little") + b"[" * 200_000,
     }
     path.write_bytes(bad[damage])
     if not manifest:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,8 +111,10 @@ def test_a_local_algorithm_comes_by_its_name_as_an_entry_or_as_it_is() -> None:
         Algorithm(options={"local": {"mu": 1.0}}),
         Algorithm(rule="none"),
         Algorithm(server="none"),
+        Algorithm(rule=None),  # type: ignore[arg-type]
+        Algorithm(local=Sgd),  # type: ignore[arg-type]
     ],
-    ids=["local", "codec", "kind", "options", "rule", "server"],
+    ids=["local", "codec", "kind", "options", "rule", "server", "nothing", "class"],
 )
 def test_parts_that_cannot_be_are_refused(algorithm: Algorithm) -> None:
     with pytest.raises(ConfigError):
@@ -131,6 +134,37 @@ def test_options_of_no_kind_are_refused() -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, dict[str, int]], device: str) -> None:
     with pytest.raises(ConfigError):
         simulate(CLASSIFIER, {**fleet(1), device: fleet(1)["pi-0"]}, rounds=1, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("what", "given"),
+    [
+        ("task", None),
+        ("devices", [*fleet(2).values()]),
+        ("algorithm", "fedavg"),
+        ("plan", {"epochs": 1}),
+        ("rounds", "2"),
+        ("pi-0", fleet(1)["pi-0"][0]),
+        ("pi-0", fleet(1)["pi-0"][:1]),
+        ("pi-0", None),
+        (1, fleet(1)["pi-0"]),
+        ("settings", {"rounds": 3}),
+    ],
+)
+def test_each_argument_that_cannot_be_is_named(what: str | int, given: object) -> None:
+    arguments = {"task": CLASSIFIER, "devices": fleet(2), "rounds": 1}
+    if what in ("pi-0", 1):
+        arguments["devices"] = {**fleet(2), what: given}
+    else:
+        arguments[str(what)] = given
+    with pytest.raises(ConfigError, match=str(what)):
+        simulate(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [3, {"codec": 3}])
+def test_options_that_are_no_tables_are_refused(options: Any) -> None:
+    with pytest.raises(ConfigError):
+        Algorithm(options=options)
 
 
 def test_further_settings_count() -> None:

@@ -1,0 +1,28 @@
+"""`fedge.Agent`: what it is given in place of a source."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import AgentSettings
+from fedge import Agent, ConfigError
+
+
+def settings(folder: Path) -> AgentSettings:
+    tables = {"federation": "f", "device": "pi-1", "state": {"folder": folder / "state"}}
+    data = {"source": "python", "callable": "nobody:reads"}
+    return AgentSettings.model_validate({**tables, "data": data})
+
+
+@pytest.mark.parametrize("source", [3, ([[1.0]], ["a"])], ids=["number", "arrays"])
+def test_a_source_that_is_no_function_is_refused(tmp_path: Path, source: Any) -> None:
+    with pytest.raises(ConfigError, match="source"):
+        Agent(settings(tmp_path), source)
+
+
+def test_whatever_can_be_called_is_a_source(tmp_path: Path) -> None:
+    agent = Agent(settings(tmp_path), partial(tuple, "Xy"))
+    agent.stop()
+    agent.run()
