@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import server_state
-from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
-from aggregator.aggregation.job import ClosingJob, Computed, Unmade
+from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
+from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
@@ -117,6 +117,7 @@ def averaged(
 
     Raises:
         DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
+        PartError: a part of the algorithm fails.
     """
     parts = job.parts
     codec = parts.codec.name, parts.codec.made(CODECS)
@@ -130,13 +131,13 @@ def averaged(
         )
     rule = parts.rule.made(RULES)
     found = usable(updates, base, job.factors, trial.passes, rule)
-    if isinstance(found, Unusable):
+    if not isinstance(found, Aggregate):
         return found
     vectors: dict[str, Vector] = {}
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
         further = usable(updates, nothing, job.factors, _is_finite, rule, name)
-        if isinstance(further, Unusable):
+        if not isinstance(further, Aggregate):
             return further
         vectors[name] = further.vector
     vector, state = stepped(ledger, job, base, found.vector)
@@ -168,7 +169,7 @@ def stepped(ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vect
     """What the server optimizer makes of the aggregate, and its next state."""
     server = job.parts.server.made(SERVER)
     state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
-    return server_state.step(job.parts.server, server, base, aggregate, state)
+    return server_state.step(job.round, job.parts.server, server, base, aggregate, state)
 
 
 def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:
