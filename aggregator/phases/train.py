@@ -18,7 +18,7 @@ from aggregator.aggregation.updates import Updates
 from aggregator.core import story
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.stopping import Progress
-from aggregator.core.usual import Usual
+from aggregator.core.usual import MEDIAN, Usual
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import State
@@ -134,12 +134,14 @@ def averaged(
     if not isinstance(found, Aggregate):
         return found
     vectors: dict[str, Vector] = {}
+    medians: dict[str, float] = {}
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
         further = usable(updates, nothing, job.factors, _is_finite, rule, name)
         if not isinstance(further, Aggregate):
             return further
         vectors[name] = further.vector
+        medians[f"{MEDIAN}.{name}"] = further.bounds.median_norm
     vector, state = stepped(ledger, job, base, found.vector)
     if vector is not found.vector and not trial.passes(vector):
         return Unmade(
@@ -153,7 +155,7 @@ def averaged(
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
     summary["moved"] = moved
     if len(found.devices) > 1:  # of one, it would be what that one says
-        summary["median_norm"] = found.bounds.median_norm
+        summary |= {MEDIAN: found.bounds.median_norm, **medians}
     return Averaged(
         vector,
         len(found.devices),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from aggregator.aggregation.server_state import pack as pack_state
 from aggregator.aggregation.server_state import unpack as unpack_state
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
+from aggregator.core.admission import Admitted
 from aggregator.core.parts import PartError
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp
+from aggregator.core.updates import _terms
+from aggregator.core.usual import Usual
+from aggregator.core.vectors import judge
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.shell.closer import Cancelled, close
@@ -36,7 +41,7 @@ from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.receipt import Receipt
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.topics import Topics
 from tests.aggregator.stories import OURS, frames, status, survey, update
 from tests.aggregator.toys import NAMES, TOYS, Halves, Heavy, HeavyOptions, Median
@@ -514,6 +519,53 @@ def test_one_further_vector_counts_as_some_usual_ones_at_most(tmp_path: Path) ->
     pulled = np.linalg.norm(lab.control(RoundId(1, 1)) - others)
     assert pulled <= 2.5 * usual * 1.2 / 11 + np.linalg.norm(others) / 11 + 0.01
     lab.ledger.close()
+
+
+def test_a_further_vector_is_not_longer_than_is_usual(lab: Lab) -> None:
+    """One round tells what is usual, also after a restart; one liar does not."""
+    lab.survey()
+    long = {"control": half(*[60_000.0] * P)}
+    receipt = lab.send(DEVICES[0], lab.update(DEVICES[0], vectors=long))
+    assert receipt.verdict == "admitted", "nothing is usual yet"
+    for device in DEVICES[1:]:
+        lab.send(device, lab.update(device))
+    lab.finish()
+    usual = sorted(float(np.linalg.norm(told(1, device, "control"))) for device in DEVICES[1:])[-1]
+    assert lab.state.longest["control"] <= 100.0 * usual * 1.001
+    before = lab.state.longest
+    lab.start(ALL)
+    assert lab.state.longest == before
+    refused = lab.send(DEVICES[0], lab.update(DEVICES[0], vectors=long))
+    assert (refused.verdict, refused.reason) == ("refused", Reason.TOO_FAR)
+    within = {"control": half(*[90.0 * usual / P**0.5] * P)}
+    assert lab.send(DEVICES[1], lab.update(DEVICES[1], vectors=within)).verdict == "admitted"
+
+
+def test_what_is_usual_of_a_further_vector_is_the_longest_median(tmp_path: Path) -> None:
+    usual = (
+        Usual().after({"median_norm.a": 2.0}).after({"median_norm.a": 1.0, "median_norm.b": 3.0}).after({})
+    )
+    assert usual.vectors == {"a": 2.0, "b": 3.0}
+    lab = Lab(tmp_path, max_norm=0)
+    lab.survey()
+    lab.train(1)
+    vectors = {"control": half(*[60_000.0] * P)}
+    assert lab.send(DEVICES[0], lab.update(DEVICES[0], vectors=vectors)).verdict == "admitted", "0: no bound"
+    lab.ledger.close()
+
+
+def test_a_change_that_leads_beyond_float32_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base and change are finite each."""
+    lab.survey()
+    monkeypatch.setattr(
+        Halves, "decode", lambda _self, body, size: np.full(size, 3e38 if body[0] else 0.0, np.float32)
+    )
+    update = lab.update(DEVICES[0], body=half(*[1.1] * P), vectors={"control": half(*[0.0] * P)})
+    terms = replace(_terms(lab.state), start=np.full(P, 1e38, np.float32))
+    refused = judge(terms, update)
+    assert isinstance(refused, Rejection)
+    assert refused.reason is Reason.NOT_FINITE
+    assert isinstance(judge(replace(terms, start=np.zeros(P, np.float32)), update), Admitted)
 
 
 def _usual(lab: Lab) -> dict[str, Any]:
