@@ -303,6 +303,18 @@ def test_a_state_that_is_damaged_or_gone_is_said_to_be(lab: Lab, damage: str) ->
         replay(lab.path, 2, SEED)
 
 
+@pytest.mark.parametrize(("was", "becomes"), [("toy-heavy", "toy-heavx"), ("0.5", "0.4")])
+def test_a_damaged_name_of_the_optimizer_does_not_make_it_begin_anew(
+    lab: Lab, was: str, becomes: str
+) -> None:
+    lab.survey()
+    lab.train(2)
+    with lab.ledger.transaction():
+        lab.ledger._run("UPDATE rounds SET parts = replace(parts, ?, ?) WHERE round = 1", was, becomes)
+    with pytest.raises(DamagedState, match=r"after round 1\.1"):
+        replay(lab.path, 2, SEED)
+
+
 def test_a_state_comes_back_as_it_was() -> None:
     state = {
         "m": np.arange(6.0).reshape(2, 3),
