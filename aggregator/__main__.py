@@ -60,7 +60,8 @@ EXAMPLES = """examples:
 
 exit codes: 0 stopped or done, 64 usage, 65 what is to be gone back to is not kept, 74 the state folder cannot
             be used, 75 another aggregator is at work, or too little was heard to decide, 78 the
-            configuration is wrong, or a human has to decide, 130 Ctrl-C before it was done"""
+            configuration is wrong, a part of the algorithm fails, or a human has to decide, 130 Ctrl-C
+            before it was done"""
 
 
 def main(arguments: list[str] | None = None) -> int:

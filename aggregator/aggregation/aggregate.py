@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation.updates import Updates
-from aggregator.core.parts import require_vector
+from aggregator.core.parts import PartError, blaming, require_vector, unchanged
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import WEIGHTS, Rule
 from fedge.algorithms.rules.bounds import Bounds, Factors, bounds, clipped, distance
@@ -50,6 +50,16 @@ class Unusable:
         return "the mean of the updates is not finite, or computes nothing finite on the probe inputs"
 
 
+@dataclass(frozen=True)
+class Unmade:
+    """No model comes of the updates, and none of them is to blame; the text says why, and what to do."""
+
+    detail: str
+
+    def __str__(self) -> str:
+        return self.detail
+
+
 class Bounded:
     """Some of a round's updates as a rule sees them (`fedge.algorithms.protocols.Updates`).
 
@@ -66,6 +76,8 @@ class Bounded:
     ) -> None:
         self._updates, self._base, self._counts, self._name = updates, base, counts, name
         self.size = len(base)
+        self.error: BaseException | None = None
+        """What went wrong while one was read: not the rule's fault, even if the rule catches it."""
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -76,9 +88,18 @@ class Bounded:
         others = answers.keys() - self._counts.keys()
         if lanes != LANES:
             others |= {device for device in answers if lane_of(device) not in lanes}
-        for device, vector in self._updates.vectors(others, self._name):
+        vectors = self._updates.vectors(others, self._name)
+        while (found := self._next(vectors)) is not None:
+            device, vector = found
             scale, weight = self._counts[device]
             yield Contribution(device, weight, clipped(self._base, vector, scale))
+
+    def _next(self, vectors: Iterator[tuple[str, NDArray[Any]]]) -> tuple[str, NDArray[Any]] | None:
+        try:
+            return next(vectors, None)
+        except BaseException as error:
+            self.error = error
+            raise
 
 
 def mean_of(
@@ -106,7 +127,8 @@ def aggregate(
 
     Raises:
         DamagedState: an admitted update is missing or damaged.
-        ValueError: the rule makes something else than one vector of float32 of the base's length.
+        PartError: the rule raises, or makes something else than one vector of float32 of the base's length;
+            or a codec fails.
     """
     norms = {device: distance(base, vector) for device, vector in updates.vectors(name=name)}
     return _of(updates, base, factors, rule, norms, name)
@@ -119,15 +141,15 @@ def usable(
     passes: Usable,
     rule: Rule = MEAN,
     name: str = WEIGHTS,
-) -> Aggregate | Unusable:
+) -> Aggregate | Unusable | Unmade:
     """As `aggregate`; if that is not usable, who caused it: a function of the set of updates.
 
     Those whose update, as it counts, is unusable by itself; if what the rule makes of the others is not
     usable either, more of them, the longest difference first (of equal ones the last in the order of the
-    sum), until it is.
+    sum), until it is. If of one usable update the rule makes what is not, it is the rule's fault.
 
     Raises:
-        DamagedState, ValueError: as `aggregate`.
+        DamagedState, PartError: as `aggregate`.
     """
     found = aggregate(updates, base, factors, rule, name)
     if passes(found.vector):
@@ -136,6 +158,11 @@ def usable(
     scales = dict(zip(found.devices, found.bounds.scales, strict=True))
     causes = {d for d, w in updates.vectors(name=name) if not passes(clipped(base, w, scales[d]))}
     others = sorted(norms.keys() - causes, key=lambda device: (norms[device], order(device)))
+    if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: norms[others[0]]}):
+        return Unmade(
+            f"what the rule {rule.version} makes of {others[0]}'s update is not usable, though that is: "
+            "mend the rule, or set another [rule], and start the aggregator again"
+        )
     if not causes:
         causes.add(others.pop())
     while others:
@@ -146,6 +173,22 @@ def usable(
     return Unusable(tuple(device for device in found.devices if device in causes))
 
 
+def _spoils(
+    updates: Updates,
+    base: Vector,
+    factors: Factors,
+    passes: Usable,
+    rule: Rule,
+    name: str,
+    one: Mapping[str, float],
+) -> bool:
+    """Whether what the rule makes of one update, which is usable, is not; a rule may want more than one."""
+    try:
+        return not passes(_of(updates, base, factors, rule, one, name).vector)
+    except PartError:
+        return False
+
+
 def _of(
     updates: Updates, base: Vector, factors: Factors, rule: Rule, norms: Mapping[str, float], name: str
 ) -> Aggregate:
@@ -153,6 +196,12 @@ def _of(
     samples = tuple(updates.answers[device].samples for device in norms)
     found = bounds(tuple(norms.values()), samples, factors)
     counts = dict(zip(norms, zip(found.scales, found.weights, strict=True), strict=True))
-    vector = rule.aggregate(Bounded(updates, base, counts, name), base)
-    require_vector(f"the rule {rule.version}", vector, len(base))
+    bounded, who = Bounded(updates, base, counts, name), f"the rule {rule.version}"
+    try:
+        with blaming(who, str(updates.round), "or set another [rule] in federation.toml"):
+            vector = rule.aggregate(bounded, unchanged(base))
+            require_vector(who, vector, len(base))
+    finally:
+        if bounded.error is not None:
+            raise bounded.error
     return Aggregate(vector, tuple(norms), tuple(norms.values()), samples, found)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.aggregation.aggregate import Unusable
+from aggregator.aggregation.aggregate import Unmade, Unusable
 from aggregator.aggregation.probes import Samples
 from aggregator.aggregation.survey import Unmeasured
 from aggregator.core.mixes import Mix
@@ -81,16 +81,6 @@ class Computed:
     """Of a survey: what owners let their devices tell of their classes; None: nothing."""
     state: State = field(default_factory=dict, compare=False, repr=False)
     """Of the server optimizer, to be saved with the round."""
-
-
-@dataclass(frozen=True)
-class Unmade:
-    """No model comes of the updates, and none of them is to blame; the text says why, and what to do."""
-
-    detail: str
-
-    def __str__(self) -> str:
-        return self.detail
 
 
 Outcome = Computed | Unmeasured | Unusable | Unmade

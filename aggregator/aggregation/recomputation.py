@@ -50,6 +50,7 @@ def made_by(
         DataError: this program does not know one of the parts, the round's base is not kept, or nobody is
             left.
         DamagedState: an admitted update is missing or damaged.
+        PartError: one of the parts fails.
     """
     named = ledger.rule(round_id)
     parts = parts_of(ledger, round_id)
@@ -71,7 +72,7 @@ def made_by(
         begun = server_state.before(ledger, round_id, parts.server, server, size)
     else:
         begun = state[1]
-    vector, after = server_state.step(parts.server, server, base, found.vector, begun)
+    vector, after = server_state.step(round_id, parts.server, server, base, found.vector, begun)
     return Made(vector, vectors, after)
 
 
@@ -130,7 +131,9 @@ def _factors(ledger: LedgerReader, round_id: RoundId) -> Factors:
 
 def unknown_rule(round_id: RoundId, rule: str | None) -> str:
     """What to say of a round whose rule is none of ours: another would give another model."""
-    versions = [RULES.make(name).version for name in RULES.names() if not _has_required(name)]
+    versions = [
+        getattr(RULES.make(name), "version", name) for name in RULES.names() if not _has_required(name)
+    ]
     known = ", ".join((mean.UNBOUNDED, *versions, *survey.RULES, KEPT))
     return (
         f"round {round_id} was closed by the rule {rule!r}, and fedge {__version__} knows only {known}: "

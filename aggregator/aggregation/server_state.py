@@ -11,7 +11,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.core.parts import Part, Parts, require_vector
+from aggregator.core.parts import Part, Parts, blaming, require_vector, unchanged
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.writing import Ledger
@@ -22,51 +22,83 @@ from fedge.wire.freshness import RoundId
 Vector = NDArray[np.float32]
 
 
+REMEDY = "or set another [server] in federation.toml"
+
+
 def before(ledger: LedgerReader, round_id: RoundId, part: Part, server: ServerOptimizer, size: int) -> State:
     """The state that a round begins with: that of the round of training before it, or the first one.
 
     Raises:
         DamagedState: it is missing, or not what it was.
+        PartError: the optimizer fails.
     """
-    first = server.init(size)
+    with blaming(_name(part), str(round_id), REMEDY):
+        first = _sound(part, server.init(size))
     last = ledger.trained_up_to(round_id)
     if last is None or last.round == 0:
         return first
     try:
-        if Parts.read(ledger.parts(last)).server != part:
-            return first
+        named = Parts.read(ledger.parts(last)).server
     except ValueError as error:
         raise _damaged(last, str(error)) from None
     saved = ledger.state_of(last)
+    # Before it is said to be another optimizer's: a damaged name would else make it begin anew in silence.
+    if saved is not None and _digest(named, saved[0]) != saved[1]:
+        raise _damaged(last, "it does not match its digest")
+    if named != part:
+        return first
     if saved is None:
         if first:
             raise _damaged(last, "it is missing")
         return first
-    data, digest = saved
-    if sha256(data).digest() != digest:
-        raise _damaged(last, "it does not match its digest")
-    return unpack(data)
+    return unpack(saved[0])
 
 
 def step(
-    part: Part, server: ServerOptimizer, base: Vector, aggregate: Vector, state: State
+    round_id: RoundId, part: Part, server: ServerOptimizer, base: Vector, aggregate: Vector, state: State
 ) -> tuple[Vector, State]:
     """One step; whatever comes of it is looked at, for an optimizer may be anybody's.
 
     Raises:
-        ValueError: it makes something else than one vector of float32 of the base's length.
+        PartError: it raises, or makes something else than one vector of float32 of the base's length and a
+            state of named arrays of numbers.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # whether it is usable is looked at behind this
-        vector, after = server.step(base, aggregate, state)
-    require_vector(f"the server optimizer {part.name}", vector, len(base))
-    return vector, {name: np.asarray(array) for name, array in after.items()}
+    given = unchanged(aggregate)
+    with blaming(_name(part), str(round_id), REMEDY):
+        with np.errstate(over="ignore", invalid="ignore"):  # whether it is usable is looked at behind this
+            vector, after = server.step(unchanged(base), given, state)
+        require_vector(_name(part), vector, len(base))
+        return aggregate if vector is given else vector, _sound(part, after)
+
+
+def _name(part: Part) -> str:
+    return f"the server optimizer {part.name}"
+
+
+def _sound(part: Part, state: State) -> State:
+    """The state, if it can be kept.
+
+    Raises:
+        ValueError: it is no named arrays of numbers.
+    """
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    if bad := [
+        name for name, a in arrays.items() if not isinstance(name, str) or a.dtype.kind not in "biufc"
+    ]:
+        raise ValueError(f"{_name(part)}: its state is not arrays of numbers by their names: {bad[0]!r}")
+    return arrays
 
 
 def save(ledger: Ledger, round_id: RoundId, part: Part, state: State) -> None:
     """Save what is remembered after a round, inside the caller's transaction; nothing, if that is nothing."""
     if state:
         data = pack(state)
-        ledger.save_state(round_id, part.name, data, sha256(data).digest())
+        ledger.save_state(round_id, part.name, data, _digest(part, data))
+
+
+def _digest(part: Part, data: bytes) -> bytes:
+    """Of a state and of whose it is."""
+    return sha256(b"\n".join((str(part.name).encode(), str(part.options).encode(), data))).digest()
 
 
 def pack(state: State) -> bytes:

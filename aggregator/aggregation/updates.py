@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.core.parts import whole
+from aggregator.core.parts import blaming, failed, require_vector, whole
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import LedgerReader
 from aggregator.phases.phase import messages
 from fedge.algorithms.protocols import WEIGHTS, Codec
 from fedge.algorithms.registry import CODECS
-from fedge.errors import DamagedState
+from fedge.errors import DamagedState, ProtocolError
 from fedge.wire.frames import join
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -26,6 +26,9 @@ from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Rejection
 
 Vector = NDArray[np.floating[Any]]
+
+MENDED = "for the round's updates can be read by no other"
+"""What is left to do if the codec fails that they were written by."""
 
 
 def read_update(ledger: LedgerReader, device: str, digest: bytes) -> Update | Survey | Rejection:
@@ -89,7 +92,9 @@ class Updates:
         codec: tuple[str, Codec] | None = None,
         base: Vector | None = None,
     ) -> None:
-        self._ledger, self._round, self._go_on = ledger, round_id, go_on
+        self._ledger, self._go_on = ledger, go_on
+        self.round = round_id
+        """Whose they are."""
         self._codecs: dict[str, Codec] = dict((codec,) if codec is not None else ())
         self._base = base
         self.size = size
@@ -101,6 +106,7 @@ class Updates:
 
         Raises:
             DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
+            PartError: the codec cannot read what it could when it was admitted.
         """
         for device, answer in self.answers.items():
             if device in without:
@@ -108,12 +114,23 @@ class Updates:
             self._go_on()
             update = read(self._ledger, device, answer)
             if not isinstance(update, Update) or update.samples != answer.samples:
-                raise damaged(device, f"another update, for round {self._round}")
+                raise damaged(device, f"another update, for round {self.round}")
             body = update.body if name == WEIGHTS else (update.vectors or {}).get(name)
             if body is None:
-                raise damaged(device, f"an update without {name!r}, for round {self._round}")
-            codec = self._codecs.get(update.codec)
-            if codec is None:
-                codec = self._codecs[update.codec] = CODECS.make(update.codec)
-            vector = codec.decode(body, self.size)
+                raise damaged(device, f"an update without {name!r}, for round {self.round}")
+            codec, vector = self._decoded(device, update.codec, body)
             yield device, whole(codec, vector, self._base) if name == WEIGHTS else vector
+
+    def _decoded(self, device: str, name: str, body: bytes) -> tuple[Codec, NDArray[np.float32]]:
+        """One vector, read as it was when it was admitted: what cannot be read now is the codec's fault."""
+        who, where = f"the codec {name}", f"{self.round}, {device}"
+        with blaming(who, where, MENDED):
+            codec = self._codecs.get(name)
+            if codec is None:
+                codec = self._codecs[name] = CODECS.make(name)
+            try:
+                vector = codec.decode(body, self.size)
+            except ProtocolError as error:
+                raise failed(who, where, error, MENDED) from error
+            require_vector(who, vector, self.size)
+        return codec, vector

@@ -51,6 +51,8 @@ class Terms:
     """The model's weights, of shape (p,)."""
     furthest: float | None = None
     """The largest ‖w - start‖; None: no bound."""
+    longest: Mapping[str, float] = field(default_factory=dict)
+    """The largest length of each further vector; one that is not there has no bound."""
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,13 @@ class Federation:
         return self.rules.max_norm * self.usual.distance or None
 
     @property
+    def longest(self) -> dict[str, float]:
+        """How long each further vector of an update may be that is admitted; those that are not there: any
+        length."""
+        lengths = {name: self.rules.max_norm * length for name, length in self.usual.vectors.items()}
+        return {name: length for name, length in lengths.items() if length}
+
+    @property
     def requires(self) -> frozenset[str]:
         """What the round requires of a device, as names of `fedge.wire.capabilities`."""
         plan, task = self.plan if phase_of(self.kind).trains else None, self.task_message

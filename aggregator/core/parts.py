@@ -1,8 +1,11 @@
 """Which parts a round is computed with, by name and options: what its row in the ledger says. Pure."""
 
 import json
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.protocols import Codec
 from fedge.algorithms.registry import CODECS, LOCAL, Registry
+from fedge.errors import ConfigError
 
 P = TypeVar("P")
 Vector = NDArray[np.floating[Any]]
@@ -113,8 +117,49 @@ def whole(codec: Codec, vector: NDArray[np.float32], base: Vector | None) -> Vec
     return found
 
 
+class PartError(ConfigError):
+    """A part of the algorithm does not do what it must: which, in which round, and what to do."""
+
+
+@contextmanager
+def blaming(who: str, where: str, remedy: str) -> Iterator[None]:
+    """Have whatever goes wrong within said to be a part's fault, for a part may be anybody's.
+
+    Args:
+        who: the part, for people: `the rule mean/2`.
+        where: the round.
+        remedy: what the operator can do besides mending it.
+
+    Raises:
+        PartError: instead of what the part raises, even if it wants to end the program. Only a lack of memory
+            stays one: the next start may have more.
+    """
+    try:
+        yield
+    except (PartError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise failed(who, where, error, remedy) from error
+
+
+def failed(who: str, where: str, error: BaseException, remedy: str) -> PartError:
+    """The error that a part is to be blamed for."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f", in {Path(frame.filename).name}, line {frame.lineno}" for frame in last)
+    return PartError(f"round {where}: {who} fails: {error!r}{place}. Mend it, {remedy}: no update is lost")
+
+
+def unchanged(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same vector, not to be written to: what a part gets it must not change."""
+    view = vector.view()
+    view.flags.writeable = False
+    return view
+
+
 def require_vector(who: str, vector: object, size: int) -> None:
     """Raise a ValueError unless this is one vector of float32 of that size: a part may be anybody's."""
     shape, kind = getattr(vector, "shape", None), getattr(vector, "dtype", None)
+    if type(vector) is not np.ndarray:
+        raise ValueError(f"{who} made {type(vector).__name__}, expected an array of NumPy")
     if shape != (size,) or kind != np.float32:
         raise ValueError(f"{who} made {kind} of shape {shape}, expected float32 of shape ({size},)")

@@ -84,4 +84,5 @@ def _terms(state: Federation) -> Terms:
         sends=state.parts.sends,
         start=state.base,
         furthest=state.furthest,
+        longest=state.longest,
     )

@@ -1,7 +1,10 @@
 """How far from its base an update usually is, by the closed rounds of a generation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+MEDIAN = "median_norm"
+"""The median distance of a round's updates, in its summary; of a further vector with `.NAME` behind it."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +20,19 @@ class Usual:
     """The longest median distance of a round of two updates or more; 0: there was none."""
     moved: float = 0.0
     """How far the last round moved the model."""
+    vectors: Mapping[str, float] = field(default_factory=dict)
+    """The longest median length of each further vector; one that is not there has no usual length."""
 
     def after(self, summary: Mapping[str, float]) -> "Usual":
         """The usual distance after one more closed round."""
-        return Usual(max(self.longest, summary.get("median_norm", 0.0)), summary.get("moved", 0.0))
+        begin = f"{MEDIAN}."
+        lengths = {key.removeprefix(begin): summary[key] for key in summary if key.startswith(begin)}
+        vectors = {name: max(length, self.vectors.get(name, 0.0)) for name, length in lengths.items()}
+        return Usual(
+            max(self.longest, summary.get(MEDIAN, 0.0)),
+            summary.get("moved", 0.0),
+            {**self.vectors, **vectors},
+        )
 
     @property
     def distance(self) -> float:

@@ -1,7 +1,8 @@
 """What the vectors of an update must be to count: encoded as the plan says, finite, not too far. Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +43,23 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
         further = _decoded(codec, terms, name, body)
         if isinstance(further, Rejection):
             return further
+        length, most = distance(np.zeros_like(further), further), terms.longest.get(name, math.inf)
+        if length > most:
+            return Rejection(
+                Reason.TOO_FAR,
+                f"{name} has the length {length:.3g}, at most {most:.3g} is admitted ([rounds] max_norm): "
+                "look for samples out of range in the device's data",
+            )
     vector = _decoded(codec, terms, WEIGHTS, message.body)
     if isinstance(vector, Rejection):
         return vector
-    if terms.start is not None and terms.furthest is not None:
-        norm = distance(terms.start, whole(codec, vector, terms.start))
+    if terms.start is None:
+        return Admitted(message.samples)
+    weights = whole(codec, vector, terms.start)
+    if weights is not vector and not _finite_in_float32(weights):
+        return Rejection(Reason.NOT_FINITE, "the model with this change is beyond float32")
+    if terms.furthest is not None:
+        norm = distance(terms.start, weights)
         if norm > terms.furthest:
             return Rejection(
                 Reason.TOO_FAR,
@@ -54,6 +67,11 @@ def judge(terms: "Terms", message: Update) -> Admitted | Rejection:
                 "([rounds] max_norm): look for samples out of range in the device's data",
             )
     return Admitted(message.samples)
+
+
+def _finite_in_float32(vector: NDArray[np.floating[Any]]) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(vector.astype(np.float32)).all())
 
 
 def _decoded(codec: Codec, terms: "Terms", name: str, body: bytes) -> NDArray[np.float32] | Rejection:

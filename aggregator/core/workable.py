@@ -3,7 +3,7 @@
 import re
 
 from aggregator.core.parts import Parts
-from fedge.algorithms.registry import CODECS
+from fedge.algorithms.registry import CODECS, RULES
 from fedge.wire.messages.fields import MAX_SIZE, MAX_VECTORS, VECTOR_NAME
 
 
@@ -20,6 +20,8 @@ def unworkable(parts: Parts, size: int) -> str | None:
             return f"[plan] local: {local!r} calls a vector {name!r}, expected {VECTOR_NAME}"
     if max(len(sends), len(receives)) > MAX_VECTORS:
         return f"[plan] local: {local!r} sends or receives more than {MAX_VECTORS} vectors"
+    if not isinstance(getattr(parts.rule.made(RULES), "version", None), str):
+        return f"[rule] name: {parts.rule.name!r} has no version, which each closed round must name"
     most = parts.codec.made(CODECS).max_bytes(size) * (1 + len(sends))
     if most + 65_536 > MAX_SIZE:
         return (

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.aggregation import server_state
-from aggregator.aggregation.aggregate import Aggregate, Unusable, usable
-from aggregator.aggregation.job import ClosingJob, Computed, Unmade
+from aggregator.aggregation.aggregate import Aggregate, Unmade, Unusable, usable
+from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.probes import Trial
 from aggregator.aggregation.summary import told
@@ -18,7 +18,7 @@ from aggregator.aggregation.updates import Updates
 from aggregator.core import story
 from aggregator.core.admission import Admitted, Terms
 from aggregator.core.stopping import Progress
-from aggregator.core.usual import Usual
+from aggregator.core.usual import MEDIAN, Usual
 from aggregator.core.vectors import judge
 from aggregator.ledger.reading import LedgerReader
 from fedge.algorithms.protocols import State
@@ -117,6 +117,7 @@ def averaged(
 
     Raises:
         DamagedState: an admitted update is missing or damaged: without it the mean would be another one.
+        PartError: a part of the algorithm fails.
     """
     parts = job.parts
     codec = parts.codec.name, parts.codec.made(CODECS)
@@ -130,15 +131,17 @@ def averaged(
         )
     rule = parts.rule.made(RULES)
     found = usable(updates, base, job.factors, trial.passes, rule)
-    if isinstance(found, Unusable):
+    if not isinstance(found, Aggregate):
         return found
     vectors: dict[str, Vector] = {}
+    medians: dict[str, float] = {}
     for name in parts.hands_on:
         nothing = np.zeros_like(base)
         further = usable(updates, nothing, job.factors, _is_finite, rule, name)
-        if isinstance(further, Unusable):
+        if not isinstance(further, Aggregate):
             return further
         vectors[name] = further.vector
+        medians[f"{MEDIAN}.{name}"] = further.bounds.median_norm
     vector, state = stepped(ledger, job, base, found.vector)
     if vector is not found.vector and not trial.passes(vector):
         return Unmade(
@@ -152,7 +155,7 @@ def averaged(
     summary |= {"clip_norm": job.factors.clip_norm, "max_weight": job.factors.max_weight}
     summary["moved"] = moved
     if len(found.devices) > 1:  # of one, it would be what that one says
-        summary["median_norm"] = found.bounds.median_norm
+        summary |= {MEDIAN: found.bounds.median_norm, **medians}
     return Averaged(
         vector,
         len(found.devices),
@@ -168,7 +171,7 @@ def stepped(ledger: LedgerReader, job: ClosingJob, base: Vector, aggregate: Vect
     """What the server optimizer makes of the aggregate, and its next state."""
     server = job.parts.server.made(SERVER)
     state = server_state.before(ledger, job.round, job.parts.server, server, len(base))
-    return server_state.step(job.parts.server, server, base, aggregate, state)
+    return server_state.step(job.round, job.parts.server, server, base, aggregate, state)
 
 
 def _is_finite(vector: NDArray[np.floating[Any]]) -> bool:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from aggregator.aggregation.aggregate import Unusable
-from aggregator.aggregation.job import ClosingJob, Computed, Unmade
+from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.outcome import job_of, save
 from aggregator.aggregation.probes import Samples
 from aggregator.aggregation.survey import Unmeasured

@@ -1,6 +1,9 @@
 """A federation whose rule, server optimizer, codec and local algorithm come from outside."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +17,22 @@ from aggregator.aggregation.server_state import pack as pack_state
 from aggregator.aggregation.server_state import unpack as unpack_state
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
+from aggregator.core.admission import Admitted
+from aggregator.core.parts import PartError
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp
+from aggregator.core.updates import _terms
+from aggregator.core.usual import Usual
+from aggregator.core.vectors import judge
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
-from aggregator.shell.closer import close
+from aggregator.shell.closer import Cancelled, close
 from aggregator.shell.runtime import Runtime
 from aggregator.shell.startup import open_ledger, take_up
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.registry import registered
 from fedge.data.moments import Moments
-from fedge.errors import ConfigError, DamagedState, DataError
+from fedge.errors import ConfigError, DamagedState, DataError, ProtocolError
 from fedge.transport import MessageArrived
 from fedge.transport.mqtt import MqttTransport
 from fedge.wire.capabilities import can
@@ -33,10 +41,10 @@ from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import pack, unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.receipt import Receipt
-from fedge.wire.reasons import Reason
+from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.topics import Topics
 from tests.aggregator.stories import OURS, frames, status, survey, update
-from tests.aggregator.toys import NAMES, TOYS, Halves, Heavy, HeavyOptions
+from tests.aggregator.toys import NAMES, TOYS, Halves, Heavy, HeavyOptions, Median
 
 DEVICES = ("pi-0", "pi-1", "pi-2")
 SEED = 5
@@ -295,6 +303,18 @@ def test_a_state_that_is_damaged_or_gone_is_said_to_be(lab: Lab, damage: str) ->
         replay(lab.path, 2, SEED)
 
 
+@pytest.mark.parametrize(("was", "becomes"), [("toy-heavy", "toy-heavx"), ("0.5", "0.4")])
+def test_a_damaged_name_of_the_optimizer_does_not_make_it_begin_anew(
+    lab: Lab, was: str, becomes: str
+) -> None:
+    lab.survey()
+    lab.train(2)
+    with lab.ledger.transaction():
+        lab.ledger._run("UPDATE rounds SET parts = replace(parts, ?, ?) WHERE round = 1", was, becomes)
+    with pytest.raises(DamagedState, match=r"after round 1\.1"):
+        replay(lab.path, 2, SEED)
+
+
 def test_a_state_comes_back_as_it_was() -> None:
     state = {
         "m": np.arange(6.0).reshape(2, 3),
@@ -321,6 +341,137 @@ def test_a_model_that_the_optimizer_spoils_is_nobodys_fault_among_the_devices(
     assert (lab.state.round, lab.state.attempt, lab.state.admitted) == (RoundId(1, 1), 1, 3)
     monkeypatch.undo()
     assert isinstance(Heavy(HeavyOptions(beta=0.5)), Heavy)
+
+
+def _raises(*_: object) -> Any:
+    raise ZeroDivisionError("a mistake of its author")
+
+
+def _ends(*_: object) -> Any:
+    raise SystemExit(0)
+
+
+def _error_of_ours(*_: object) -> Any:
+    raise ProtocolError("a mistake of its author")
+
+
+def _rule_that_writes(_self: Median, _updates: object, base: np.ndarray) -> np.ndarray:
+    base += 1
+    return base
+
+
+def _optimizer_that_writes(_self: Heavy, _base: object, aggregate: np.ndarray, state: Any) -> Any:
+    aggregate += 1
+    return aggregate, state
+
+
+def _holds_objects(_self: Heavy, base: np.ndarray, *_: object) -> Any:
+    return base, {"v": np.array([None])}
+
+
+FAULTS: dict[str, tuple[type, str, Any]] = {
+    "a rule that raises": (Median, "aggregate", _raises),
+    "a rule that ends the program": (Median, "aggregate", _ends),
+    "a rule that raises an error of ours": (Median, "aggregate", _error_of_ours),
+    "a rule that writes to the base": (Median, "aggregate", _rule_that_writes),
+    "a rule of another length": (Median, "aggregate", lambda *_: np.zeros(P + 1, np.float32)),
+    "a rule of another type": (Median, "aggregate", lambda *_: np.zeros(P)),
+    "a rule that hides numbers": (Median, "aggregate", lambda *_: np.ma.zeros(P, np.float32)),
+    "a rule that makes nothing": (Median, "aggregate", lambda *_: None),
+    "an optimizer that cannot begin": (Heavy, "init", _raises),
+    "an optimizer that begins with text": (Heavy, "init", lambda *_: {"v": np.array(["x"])}),
+    "an optimizer that raises": (Heavy, "step", _raises),
+    "an optimizer that writes to what it is given": (Heavy, "step", _optimizer_that_writes),
+    "an optimizer that forgets its state": (Heavy, "step", lambda _self, base, *_: base),
+    "an optimizer of another type": (Heavy, "step", lambda _self, base, *_: (base.astype(float), {})),
+    "an optimizer that keeps objects": (Heavy, "step", _holds_objects),
+    "a codec that raises": (Halves, "decode", _raises),
+    "a codec that cannot read it any more": (Halves, "decode", _error_of_ours),
+    "a codec of another length": (Halves, "decode", lambda *_: np.zeros(P + 1, np.float32)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_part_that_fails_is_named_and_when_it_is_mended_nothing_is_lost(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The program ends as for a mistake in its settings: a restart would not help."""
+    kind, method, broken = FAULTS[fault]
+    lab.survey()
+    lab.train(1)
+    for device in DEVICES:
+        lab.send(device, lab.update(device))
+    monkeypatch.setattr(kind, method, broken)
+    with pytest.raises(PartError) as failed:
+        lab.finish()
+    assert failed.value.exit_code == os.EX_CONFIG
+    name = {Median: "median/1", Heavy: "toy-heavy", Halves: "toy-halves"}[kind]
+    assert name in str(failed.value)
+    assert "round 1.2" in str(failed.value)
+    monkeypatch.undo()
+    lab.start(ALL)
+    assert lab.state.admitted == len(DEVICES)
+    lab.finish()
+    lab.train(1)
+    expected = by_hand(lab.weights(RoundId(1, 0)), (1, 2, 3))[0]
+    assert lab.weights(RoundId(1, 3)).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("catches", [False, True])
+def test_what_goes_wrong_with_the_ledger_is_not_the_rules_fault(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, catches: bool
+) -> None:
+    def aggregate(_self: Median, updates: Any, base: np.ndarray) -> np.ndarray:
+        with suppress(Exception) if catches else nullcontext():
+            list(updates.lanes())
+        return base
+
+    lab.survey()
+    for device in DEVICES:
+        lab.send(device, lab.update(device))
+    monkeypatch.setattr(Median, "aggregate", aggregate)
+    read = iter(range(100))
+
+    def go_on() -> None:
+        if next(read) == len(DEVICES) + 1:  # the second that the rule reads
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        close(lambda: read_only(lab.path), lab.jobs[-1], go_on)
+
+
+@pytest.mark.parametrize("what", [np.nan, 1e38])
+def test_what_only_the_rule_spoils_is_nobodys_fault_among_the_devices(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, what: float
+) -> None:
+    lab.survey()
+    monkeypatch.setattr(Median, "aggregate", lambda _self, _u, base: np.full_like(base, what))
+    for device in DEVICES:
+        lab.send(device, lab.update(device))
+    lab.finish()
+    assert (lab.state.round, lab.state.attempt, lab.state.admitted) == (RoundId(1, 1), 1, 3)
+
+
+def test_a_rule_that_wants_more_than_one_update_still_finds_the_liar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def aggregate(_self: Median, updates: Any, base: np.ndarray) -> np.ndarray:
+        if len(updates) < 2:
+            raise ValueError("too few")
+        vectors = [each.vector for each in updates.lanes()]
+        worst = max(float(np.abs(vector - base).max()) for vector in vectors)
+        return base if worst < 100 else np.full_like(base, np.nan)
+
+    lab = Lab(tmp_path)
+    lab.survey()
+    monkeypatch.setattr(Median, "aggregate", aggregate)
+    lab.send(DEVICES[0], lab.update(DEVICES[0], body=half(*[200.0] * P)))
+    for device in DEVICES[1:]:
+        lab.send(device, lab.update(device))
+    lab.finish()
+    counted = {device for device, answer in lab.state.answers.items() if answer.verdict == "admitted"}
+    assert counted == set(DEVICES[1:])
+    lab.ledger.close()
 
 
 def half(*entries: float) -> bytes:
@@ -382,6 +533,53 @@ def test_one_further_vector_counts_as_some_usual_ones_at_most(tmp_path: Path) ->
     lab.ledger.close()
 
 
+def test_a_further_vector_is_not_longer_than_is_usual(lab: Lab) -> None:
+    """One round tells what is usual, also after a restart; one liar does not."""
+    lab.survey()
+    long = {"control": half(*[60_000.0] * P)}
+    receipt = lab.send(DEVICES[0], lab.update(DEVICES[0], vectors=long))
+    assert receipt.verdict == "admitted", "nothing is usual yet"
+    for device in DEVICES[1:]:
+        lab.send(device, lab.update(device))
+    lab.finish()
+    usual = sorted(float(np.linalg.norm(told(1, device, "control"))) for device in DEVICES[1:])[-1]
+    assert lab.state.longest["control"] <= 100.0 * usual * 1.001
+    before = lab.state.longest
+    lab.start(ALL)
+    assert lab.state.longest == before
+    refused = lab.send(DEVICES[0], lab.update(DEVICES[0], vectors=long))
+    assert (refused.verdict, refused.reason) == ("refused", Reason.TOO_FAR)
+    within = {"control": half(*[90.0 * usual / P**0.5] * P)}
+    assert lab.send(DEVICES[1], lab.update(DEVICES[1], vectors=within)).verdict == "admitted"
+
+
+def test_what_is_usual_of_a_further_vector_is_the_longest_median(tmp_path: Path) -> None:
+    usual = (
+        Usual().after({"median_norm.a": 2.0}).after({"median_norm.a": 1.0, "median_norm.b": 3.0}).after({})
+    )
+    assert usual.vectors == {"a": 2.0, "b": 3.0}
+    lab = Lab(tmp_path, max_norm=0)
+    lab.survey()
+    lab.train(1)
+    vectors = {"control": half(*[60_000.0] * P)}
+    assert lab.send(DEVICES[0], lab.update(DEVICES[0], vectors=vectors)).verdict == "admitted", "0: no bound"
+    lab.ledger.close()
+
+
+def test_a_change_that_leads_beyond_float32_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base and change are finite each."""
+    lab.survey()
+    monkeypatch.setattr(
+        Halves, "decode", lambda _self, body, size: np.full(size, 3e38 if body[0] else 0.0, np.float32)
+    )
+    update = lab.update(DEVICES[0], body=half(*[1.1] * P), vectors={"control": half(*[0.0] * P)})
+    terms = replace(_terms(lab.state), start=np.full(P, 1e38, np.float32))
+    refused = judge(terms, update)
+    assert isinstance(refused, Rejection)
+    assert refused.reason is Reason.NOT_FINITE
+    assert isinstance(judge(replace(terms, start=np.zeros(P, np.float32)), update), Admitted)
+
+
 def _usual(lab: Lab) -> dict[str, Any]:
     return {"base": lab.state.model.digest, "codec": "toy-halves", "kind": "delta", "samples": 20}
 
@@ -436,6 +634,7 @@ def test_an_option_may_be_given_by_a_variable(tmp_path: Path) -> None:
     ("text", "names"),
     [
         ('[rule]\nname = "toy-median"\ntrim = 1', ("[rule]", "trim", "shift")),
+        ('[rule]\nname = "toy-nameless"', ("[rule]", "toy-nameless", "version")),
         ('[rule]\nname = "best"', ("[rule]", "best", "mean", "toy-median")),
         ('[server]\nname = "toy-heavy"', ("[server]", "beta")),
         ('[server]\nname = "toy-heavy"\nbeta = "much"', ("[server]", "beta")),

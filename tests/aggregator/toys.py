@@ -34,6 +34,13 @@ class Median:
         return (np.median(vectors, axis=0) + self._shift).astype(np.float32)  # type: ignore[no-any-return]
 
 
+class Nameless:
+    """A rule without a version."""
+
+    def aggregate(self, updates: Updates, base: Vector) -> Vector:
+        return base
+
+
 class HeavyOptions(Options):
     beta: float
     """How much of the step before is in a step."""
@@ -100,7 +107,8 @@ MEDIAN = Entry("rule", "toy-median", Median, MedianOptions)
 HEAVY = Entry("server", "toy-heavy", Heavy, HeavyOptions)
 HALVES = Entry("codec", "toy-halves", Halves)
 CONTROLLED = Entry("local", "toy-controlled", Controlled)
+NAMELESS: Entry[Any] = Entry("rule", "toy-nameless", Nameless)
 DEAF = Entry("local", "toy-deaf", Deaf)
-TOYS = (MEDIAN, HEAVY, HALVES, CONTROLLED, DEAF)
+TOYS = (MEDIAN, HEAVY, HALVES, CONTROLLED, DEAF, NAMELESS)
 NAMES = tuple(f"tests.aggregator.toys:{name}" for name in ("MEDIAN", "HEAVY", "HALVES", "CONTROLLED"))
 """As `extensions` of federation.toml."""
