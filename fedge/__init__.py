@@ -95,3 +95,8 @@ def __getattr__(name: str) -> object:
             "pip install 'fedge[aggregator]'"
         ) from None
     return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    """The API, for who looks around in it."""
+    return sorted(__all__)

@@ -29,6 +29,8 @@ class Agent:
     """
 
     def __init__(self, settings: AgentSettings | Path | str, source: Callable[[], Any] | None = None) -> None:
+        if not isinstance(settings, AgentSettings | Path | str):
+            raise ConfigError(f"Agent: settings is {settings!r}, expected the path of an agent.toml")
         told = settings if isinstance(settings, AgentSettings) else AgentSettings.load(Path(settings))
         sources: dict[str, Source] = dict(open_sources(told))
         if source is not None:
@@ -39,9 +41,17 @@ class Agent:
             given = GivenFunction(name, newest=newest, function=source)
             sources[DEFAULT_SOURCE] = excluding(given, told.data)
         self._loop = Loop(told, sources)
+        self._has_run = False
 
     def run(self) -> None:
-        """Work until `stop`, or until Ctrl-C."""
+        """Work until `stop`, or until Ctrl-C: once, for it closes its files at the end.
+
+        Raises:
+            RuntimeError: it has run already.
+        """
+        if self._has_run:
+            raise RuntimeError("this agent has ended; make another Agent of the same settings")
+        self._has_run = True
         self._loop.run()
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import fedge
 from agent.config import AgentSettings
 from fedge import Agent, ConfigError
 
@@ -26,3 +27,21 @@ def test_whatever_can_be_called_is_a_source(tmp_path: Path) -> None:
     agent = Agent(settings(tmp_path), partial(tuple, "Xy"))
     agent.stop()
     agent.run()
+
+
+@pytest.mark.parametrize("told", [None, {"device": "pi-1"}, 3], ids=["nothing", "tables", "number"])
+def test_settings_that_are_no_file_are_refused(told: Any) -> None:
+    with pytest.raises(ConfigError, match="settings"):
+        Agent(told)
+
+
+def test_an_agent_runs_once(tmp_path: Path) -> None:
+    agent = Agent(settings(tmp_path), partial(tuple, "Xy"))
+    agent.stop()
+    agent.run()
+    with pytest.raises(RuntimeError):
+        agent.run()
+
+
+def test_the_api_is_listed_for_who_looks_around() -> None:
+    assert dir(fedge) == sorted(fedge.__all__)
