@@ -161,7 +161,7 @@ def usable(
     if others and _spoils(updates, base, factors, passes, rule, name, {others[0]: norms[others[0]]}):
         return Unmade(
             f"what the rule {rule.version} makes of {others[0]}'s update is not usable, though that is: "
-            "mend the rule, or set another [rule], and start the aggregator again"
+            "mend the rule, or choose another [rule], and start the aggregator again"
         )
     if not causes:
         causes.add(others.pop())
