@@ -126,10 +126,13 @@ class Waits:
             raise Violation(
                 Invariant.NO_WAIT_IN_VAIN, f"round {round_id} waits until its deadline for {before}, again"
             )
-        # Who came, or was let count again, or the connection, in the second half of the deadline: that is
-        # held against nobody. Whoever was given up was not waited for.
+        # Who came, or the connection, in the second half of the deadline, and who was let count again in
+        # this attempt: that is held against nobody. Whoever was given up was not waited for.
         latest_s = self._record.now_s() - self._deadline_s / 2 - LATENESS_S
+        begun_s = book.over_s - self._deadline_s
         for device, rounds in before.items():
+            if self._record.counts_s.get(device, -inf) > begun_s:
+                continue  # it may have been turned away in this attempt, which then waits for it no more
             came_s = max(self._up_s, book.heard[device][1], self._record.counts_s.get(device, -inf))
             if came_s <= latest_s and not _is_enough(rounds, round_id):
                 book.awaited[device] = (*rounds, round_id)
