@@ -20,7 +20,7 @@ from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 from fedge.wire.names import Capabilities, tidy
-from tests.fedge.test_messages import EXAMPLES, changed, payloads
+from tests.fedge.message_examples import EXAMPLES, changed, payloads
 
 NETWORK = NetworkSpec(inputs=2, layers=(Dense(units=3), ReLU(), Dense(units=2)), loss="cross-entropy")
 
