@@ -18,7 +18,8 @@ import pytest
 
 from fleet.simulator import campaign
 from fleet.simulator.world import Outcome, World
-from tests.world.wrong_variants import VARIANTS, Variant
+from tests.world.variant import Variant
+from tests.world.wrong_variants import VARIANTS
 
 SIZE = campaign.Size()
 MEASURED = 8
