@@ -1,5 +1,7 @@
 """What a text for people has to tell, in whichever words."""
 
+import re
+
 
 def assert_tells(text: str, *facts: str) -> None:
     """Assert that the facts (names, numbers, places, reasons) stand in the text, one after the other."""
@@ -8,3 +10,8 @@ def assert_tells(text: str, *facts: str) -> None:
         found = text.find(fact, at)
         assert found >= 0, f"{fact!r} is not told, or not in this place: {text}"
         at = found + len(fact)
+
+
+def telling(*facts: str) -> str:
+    """Give a pattern for `pytest.raises(match=…)`: the facts, one after the other, in whichever words."""
+    return "(?s)" + ".*".join(re.escape(fact) for fact in facts)

@@ -15,6 +15,7 @@ from agent.sources import Samples
 from agent.sources.arrays import samples_from_arrays
 from fedge.errors import DataError
 from tests.agent.test_dataset import ALL, WALK_RUN, N, classifier, regression, unfit
+from tests.wording import assert_tells, telling
 
 NAN = np.nan
 
@@ -213,7 +214,7 @@ def test_what_would_not_mean_the_same_is_refused(X: Any, message: str) -> None:
 def test_a_list_that_contains_itself_ends_too() -> None:
     endless: list[Any] = [1.0]
     endless.append(endless)
-    with pytest.raises(DataError, match="X: to convert it raised RecursionError"):
+    with pytest.raises(DataError, match=telling("f: X: ", "RecursionError")):
         read(endless)
 
 
@@ -280,7 +281,7 @@ def test_a_missing_target_is_a_missing_answer(targets: Any) -> None:
     dataset = fit(samples, regression("t"), DROP)
     np.testing.assert_array_equal(dataset.X, np.delete(X, 5, axis=0))
     np.testing.assert_array_equal(dataset.y, np.ones((N - 1, 1)))
-    assert "f: row 5: the answer is missing" in unfit(samples, regression("t"))[1]
+    assert_tells(unfit(samples, regression("t"))[1], "f: row 5: ", "answer")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,7 @@ def test_series_are_never_missing() -> None:
         np.ma.array([1] * N, mask=with_hole([False] * N, True)),
         with_hole([1] * N, NA),
     ):
-        with pytest.raises(DataError, match="series must be"):
+        with pytest.raises(DataError, match=telling("f: series ")):
             read(X, None, series)
 
 

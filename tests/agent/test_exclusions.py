@@ -15,6 +15,7 @@ from agent.sources.arrays import samples_from_arrays
 from agent.sources.exclusions import exclude
 from agent.sources.samples import Exclusion
 from fedge.errors import ConfigError, DataError
+from tests.wording import telling
 
 VALUES = np.array([[21.5, 5], [-9999, 6], [85, -9999], [22, 65535], [np.nan, 7]])
 
@@ -80,7 +81,7 @@ def test_answers_may_be_missing_too() -> None:
 
 def test_a_range_of_no_column_is_refused() -> None:
     samples = samples_from_arrays("f", VALUES, features=["temp", "flow"])
-    with pytest.raises(DataError, match=r"no column 'tmp', which .data. range names; the columns are temp"):
+    with pytest.raises(DataError, match=telling("column 'tmp'", "[data] range", "temp")):
         exclude(samples, DataSettings(range={"tmp": (0, 1)}))
     exclude(samples, DataSettings(range={"tmp": (0, 1)}), all_columns=False)
 
@@ -125,16 +126,16 @@ def test_a_csv_has_them_counted_once_and_labels_are_texts(tmp_path: Path) -> Non
     [
         (
             "range = { temp = [85, -40] }",
-            "[data.range] temp: the lowest value comes first, got [85.0",
+            "[data.range] temp: ",
         ),
-        ("missing_values = [nan]", "[data] missing_values: must be finite numbers"),
+        ("missing_values = [nan]", "[data] missing_values: "),
         (
             "holdout = { part = 0.2, by = 'times' }",
-            "[data.holdout] by: Input should be 'time', 'every', 'random'",
+            "[data.holdout] by: ",
         ),
-        ("holdout = { by = 'every', prt = 0.1 }", "[data.holdout] prt: unknown key; did you mean 'part'?"),
-        ("first_class = 2", "[data] first_class: Input should be less than or equal to 1"),
-        ("unknown_labels = 'ignore'", "[data] unknown_labels: Input should be 'refuse' or 'drop'"),
+        ("holdout = { by = 'every', prt = 0.1 }", "[data.holdout] prt: "),
+        ("first_class = 2", "[data] first_class: "),
+        ("unknown_labels = 'ignore'", "[data] unknown_labels: "),
     ],
 )
 def test_what_is_written_wrongly_is_named(tmp_path: Path, line: str, said: str) -> None:

@@ -17,6 +17,7 @@ from agent.sources.columns import Columns
 from agent.sources.content import Content, opened
 from fedge.errors import DataError
 from tests.agent.test_formats import FOLDER, FORMS
+from tests.wording import telling
 
 HEADER = "time,heat,label\n"
 
@@ -274,7 +275,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_no_shorter_one(tmp_path: Path) -
         lines = content.text()
         assert next(lines) == HEADER
         os.truncate(file, 1_000)
-        with pytest.raises(DataError, match="the file was cut while it was read"):
+        with pytest.raises(DataError, match=telling(f"{file}: ")):
             list(lines)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from agent.core.hours import Hours, read_hours
+from tests.wording import telling
 
 
 def test_hours_of_one_day() -> None:
@@ -24,7 +25,7 @@ def test_hours_over_midnight() -> None:
     "text", ["", "22-6", "22:00", "24:00-06:00", "22:60-06:00", "9:00-17:00", "22:00-06:00h", 22]
 )
 def test_what_is_no_hours(text: object) -> None:
-    with pytest.raises(ValueError, match='hours are written "22:00-06:00": from, until; 00:00 is midnight'):
+    with pytest.raises(ValueError, match=telling('"22:00-06:00"')):
         read_hours(text)
 
 

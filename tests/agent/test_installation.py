@@ -1,5 +1,7 @@
 """What `fedge-agent install` reads and writes, without a system to install on."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from agent.cli.installation.configuration import configure
 from agent.cli.installation.source import Claim, identity_of, read_source
 from fedge.errors import ConfigError
 from fedge.identity import bundle
+from tests.wording import telling
 
 FILES = {
     bundle.AGENT: b'federation = "greenhouse"\ndevice = "pi-1"\n',
@@ -34,11 +37,11 @@ def test_a_bundle_and_the_folder_it_came_from_read_the_same(tmp_path: Path) -> N
 def test_a_bundle_without_a_key_is_not_installed(tmp_path: Path) -> None:
     files = {name: content for name, content in FILES.items() if name != bundle.IDENTITY}
     (tmp_path / "pi-1.fedge").write_bytes(bundle.pack({**files, bundle.CERTIFICATE: b"certificate"}))
-    with pytest.raises(ConfigError, match=r"identity\.pem is missing; `fedge-agent join`"):
+    with pytest.raises(ConfigError, match=telling("identity.pem", "`fedge-agent join`")):
         read_source(tmp_path / "pi-1.fedge")
-    with pytest.raises(ConfigError, match=r"agent\.toml, ca\.pem, identity\.pem is missing"):
+    with pytest.raises(ConfigError, match=telling("agent.toml, ca.pem, identity.pem ")):
         read_source(tmp_path)
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match=telling("pi-2.fedge: ", os.strerror(errno.ENOENT))):
         read_source(tmp_path / "pi-2.fedge")
 
 
@@ -90,7 +93,7 @@ def test_another_device_does_not_take_over_the_installed_one(
         with pytest.raises(ConfigError, match=words):
             install(source, None)
     (folder / bundle.AGENT).write_bytes(FILES[bundle.AGENT].replace(b"greenhouse", b"garden"))
-    with pytest.raises(ConfigError, match="'garden' is installed there"):
+    with pytest.raises(ConfigError, match=telling("'garden'")):
         install(Claim("greenhouse", "pi-1", "token"), None)
     assert (folder / bundle.IDENTITY).read_bytes() == FILES[bundle.IDENTITY]
 

@@ -12,6 +12,7 @@ from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.plan import Plan, fedsgd
 from fedge.algorithms.trainer import Cancelled, Diverged
 from fedge.nn import Network, NetworkSpec, initialize
+from tests.wording import telling
 
 
 def mlp(*widths: int, loss: str = "cross-entropy") -> NetworkSpec:
@@ -255,26 +256,26 @@ def test_training_stops_before_the_next_step_when_cancelled(asked: int) -> None:
 def test_a_rate_that_is_far_too_high_is_told_after_an_epoch() -> None:
     network, w, X, y = problem(mlp(6, 5, 3, loss="mse"), 40, dtype=np.float32)
     plan = Plan(epochs=50, batch_size=1, learning_rate=1e3)
-    with pytest.raises(Diverged, match="not finite after 40 steps: lower the learning rate 1000"):
+    with pytest.raises(Diverged, match=telling("40 steps", "learning rate 1000")):
         train(network, w, X, y, plan, np.random.default_rng(0))
 
 
 def test_weights_that_are_finite_but_lead_to_an_infinite_loss_are_told() -> None:
     network, w, X, y = problem(mlp(2, 1, loss="mse"), 2, dtype=np.float32)
-    with pytest.raises(Diverged, match=r"the loss went from .* lower the learning rate"):
+    with pytest.raises(Diverged, match=telling("loss", "lower the learning rate 1000")):
         train(network, w, X * np.float32(1e6), y, fedsgd(1e3), np.random.default_rng(0))
 
 
 def test_a_model_that_has_no_loss_before_the_first_step_is_to_blame_and_not_the_learning_rate() -> None:
     network, w, X, y = problem(mlp(2, 1, loss="mse"), 2, dtype=np.float32)
-    with pytest.raises(Diverged, match=r"before the first step: the model is bad, .* is not to blame"):
+    with pytest.raises(Diverged, match=telling("first step", "model")):
         train(network, w * np.float32(1e25), X, y, fedsgd(1e-3), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("rows", "targets"), [(0, 0), (3, 2)])
 def test_training_wants_a_target_for_each_sample(rows: int, targets: int) -> None:
     network, w, X, y = problem(mlp(6, 5, 3), 5)
-    with pytest.raises(ValueError, match="at least one sample and a target for each"):
+    with pytest.raises(ValueError, match=telling("sample", "target")):
         train(network, w, X[:rows], y[:targets], Plan(), np.random.default_rng(0))
 
 

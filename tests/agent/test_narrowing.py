@@ -12,6 +12,7 @@ from agent.settings.data import DataSettings
 from agent.sources import CsvSource
 from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, Rescale, Standardize
 from fedge.wire.messages.task import Task
+from tests.wording import assert_tells
 
 SECONDS = 1.7e9 + 0.25 + np.arange(160.0)
 NARROW = np.array([1.7e9], np.float32).tobytes()
@@ -47,7 +48,7 @@ def test_a_feature_is_named_where_the_survey_has_settled_that_it_is_narrowed(
     assert ("float32" in found) == named
     if named:
         assert found["float32"].column == "seen"
-        assert "begin a new generation" in (found["float32"].remedy or "")
+        assert_tells(found["float32"].remedy or "", "new generation")
 
 
 def test_a_target_is_named_whatever_features_are_and_no_new_generation_helps(tmp_path: Path) -> None:
@@ -70,5 +71,5 @@ def test_how_far_a_value_lies_is_told_of_the_value_as_it_was_read(tmp_path: Path
         clip=20,
     )
     found = told(tmp_path, of_time((first,)), seconds)
-    assert "100 standard deviations" in found["far"].what
+    assert_tells(found["far"].what, "100 ")
     assert found["far"].count == 1

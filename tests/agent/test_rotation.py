@@ -11,6 +11,7 @@ from agent.shell.data_log import Logbook
 from agent.sources import CsvSource, Samples, open_source
 from fedge.errors import DataError
 from tests.agent.test_dataset import WALK_RUN
+from tests.wording import assert_tells, telling
 
 HEADER = "u,v,label\n"
 
@@ -63,9 +64,8 @@ def test_files_of_days_stay_recordings_of_their_own(tmp_path: Path) -> None:
 
 
 def test_what_is_compressed_is_named_until_it_is_unpacked(tmp_path: Path) -> None:
-    assert warnings(rotated(tmp_path), files="data.csv*") == [
-        "of the same log and not read: data.csv.11.gz; unpack what is compressed, or remove it"
-    ]
+    (told,) = warnings(rotated(tmp_path), files="data.csv*")
+    assert_tells(told, "not read: data.csv.11.gz")
     (tmp_path / "data.csv.11").write_text(rows(-20, 0))
     assert warnings(tmp_path, files="data.csv*") == []
 
@@ -75,10 +75,9 @@ def test_parts_of_a_log_that_are_not_read_are_named_with_the_setting(tmp_path: P
     path = rotated(tmp_path) / place
     samples = read(path)
     assert len(samples.X) == 20
-    assert warnings(path) == [
-        "of the same log and not read: data.csv.11.gz, data.csv.10, data.csv.1; "
-        f'[data] path = "{tmp_path}", files = "data.csv*" reads all that are not compressed'
-    ]
+    (told,) = warnings(path)
+    assert_tells(told, "not read: data.csv.11.gz, data.csv.10, data.csv.1")
+    assert_tells(told, f'[data] path = "{tmp_path}", files = "data.csv*"')
     # beside a single file lies what is none of its business
     assert ("notes.txt" in samples.beside.others) == (place == "")
 
@@ -86,14 +85,15 @@ def test_parts_of_a_log_that_are_not_read_are_named_with_the_setting(tmp_path: P
 def test_the_log_names_them_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     Logbook().tell("data", read(rotated(tmp_path)), settings(tmp_path), WALK_RUN, b"")
-    assert "source data, not read: data.csv.11.gz, data.csv.10, data.csv.1, notes.txt" in caplog.messages
-    assert any("of the same log and not read" in message for message in caplog.messages)
+    info, warning = (message for message in caplog.messages if "not read: data.csv.11.gz" in message)
+    assert_tells(info, "source data", "data.csv.10, data.csv.1, notes.txt")
+    assert "notes.txt" not in warning
 
 
 def test_a_copy_among_them_is_refused(tmp_path: Path) -> None:
     rotated(tmp_path)
     (tmp_path / "data.csv.bak").write_text(rows(40, 60))
-    with pytest.raises(DataError, match=r"data\.csv .*data\.csv\.bak .*same rows"):
+    with pytest.raises(DataError, match=telling("data.csv ", "data.csv.bak ", "copy")):
         read(tmp_path, files="data.csv*")
 
 
@@ -107,14 +107,16 @@ def test_rotation_is_noticed_without_a_row_that_is_new(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ("log*", "[data] files names no file of the folder: 'log*'; it holds data.csv, data.csv.1"),
-        ("*.gz", "[data] files names compressed files only (data.csv.11.gz); unpack them"),
+        ("log*", ("'log*'", "data.csv, data.csv.1")),
+        ("*.gz", ("compressed", "data.csv.11.gz")),
     ],
 )
-def test_a_pattern_that_finds_nothing_says_what_is_there(tmp_path: Path, files: str, said: str) -> None:
+def test_a_pattern_that_finds_nothing_says_what_is_there(
+    tmp_path: Path, files: str, said: tuple[str, str]
+) -> None:
     with pytest.raises(DataError) as caught:
         read(rotated(tmp_path), files=files)
-    assert str(caught.value).startswith(f"{tmp_path}: {said}")
+    assert_tells(str(caught.value), f"{tmp_path}: ", "[data] files ", *said)
     assert "data.csv" not in str(caught.value.public)
 
 
@@ -167,7 +169,7 @@ def test_each_row_is_used_once_while_the_log_grows_and_is_rotated(tmp_path: Path
     append(log, 40, 90)  # longer than what had the name before
     used(90)
     (tmp_path / "data.csv.3").write_text(log.read_text())  # a copy lies there before the log is cut
-    with pytest.raises(DataError, match="begin with the same rows"):
+    with pytest.raises(DataError, match=telling("data.csv", "data.csv.3", "copy")):
         source.read()
     (tmp_path / "data.csv.3").unlink()
     rotate(tmp_path, 2)
@@ -191,11 +193,8 @@ def test_who_deletes_the_oldest_part_is_warned_that_held_out_rows_are_trained_on
     holdout = {"part": 0.2, "by": by}
     said = [one for one in warnings(rotated(tmp_path), files="data.csv*", holdout=holdout) if "parts" in one]
     assert len(said) == 1
-    assert said[0].startswith(
-        f'a log in 3 parts is read (data.csv), and [data] holdout by = "{by}" counts from the oldest one on: '
-        "when that is deleted, rows that were held out are trained on"
-    )
-    assert '[data] holdout = { part = 0.2, by = "time" } goes by the end of the data' in said[0]
+    assert_tells(said[0], "3 parts", "data.csv", f'[data] holdout by = "{by}"')
+    assert_tells(said[0], '[data] holdout = { part = 0.2, by = "time" }')
     other = {"part": 0.2, "by": "time"}
     assert not any("parts" in one for one in warnings(tmp_path, files="data.csv*", holdout=other))
     assert not any("parts" in one for one in warnings(tmp_path / "data.csv.1", holdout=holdout))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from agent.__main__ import main
 from agent.data.scoring import score
 from fedge.errors import DataError
 from tests.agent.test_predict import CLASSIFIER, LINE, LN9, REGRESSION, STEP, hold, model, settings_in
+from tests.wording import assert_tells, telling
 
 
 def scored(folder: Path, content: str, missing: str = "refuse") -> dict[str, Any]:
@@ -47,7 +49,7 @@ def test_rows_that_no_figure_counts_are_counted(tmp_path: Path) -> None:
     found = scored(tmp_path, "u,v,label\n12,0,run\n,0,walk\n8,0,\n", "fill")  # u is 10 then: walk
     assert (found["rows"], found["incomplete"], found["unlabelled"]) == (2, 0, 1)
     assert found["accuracy"] == 1
-    with pytest.raises(DataError, match=r"old\.csv: line 3: column 'u' is missing"):
+    with pytest.raises(DataError, match=telling("old.csv: line 3: column 'u' ")):
         scored(tmp_path, "u,v,label\n12,0,run\n,0,walk\n")
     found = scored(tmp_path, "u,v,label\n12,0,run\n8,0,\n")  # an answer that is not known refuses nothing
     assert (found["rows"], found["unlabelled"]) == (1, 1)
@@ -64,14 +66,14 @@ def test_what_overflows_has_no_answer(tmp_path: Path) -> None:
 
 def test_files_without_usable_answers_are_explained(tmp_path: Path) -> None:
     hold(tmp_path, CLASSIFIER, STEP)
-    with pytest.raises(DataError, match="there is no column 'label' with each row's class"):
+    with pytest.raises(DataError, match=telling("old.csv: ", "column 'label'")):
         scored(tmp_path, "u,v\n12,0\n")
     with pytest.raises(DataError, match=r"old\.csv: line 3: column 'label' .*classes"):
         scored(tmp_path, "u,v,label\n12,0,run\n12,0,fly\n")
-    with pytest.raises(DataError, match="none of the 1 row"):
+    with pytest.raises(DataError, match=telling("none of the 1 row")):
         scored(tmp_path, 'u,v,label\n12,0,""\n')
     hold(tmp_path, REGRESSION, LINE)
-    with pytest.raises(DataError, match="there is no column 'speed'"):
+    with pytest.raises(DataError, match=telling("old.csv: ", "column 'speed'")):
         scored(tmp_path, "u,v\n12,0\n")
 
 
@@ -90,9 +92,7 @@ def test_the_program_scores_as_text(tmp_path: Path, capsys: pytest.CaptureFixtur
     config = ["--config", str(tmp_path / "agent.toml")]
     assert main(["predict", str(tmp_path / "old.csv"), "--score", *config]) == 0
     told = capsys.readouterr().out
-    assert told.startswith(
-        "the model of round 2.7: accuracy 0.500 on 2 rows; always answering 'run' has 1.000\n"
-    )
+    assert_tells(told.splitlines()[0], "round 2.7: ", "accuracy 0.500", "2 rows", "'run'", "1.000")
     assert main(["predict", str(tmp_path / "old.csv"), *config]) == 0
     assert capsys.readouterr().out.startswith("row,class,probability\n")
 
@@ -102,4 +102,4 @@ def test_numbers_that_mean_no_reading_are_told(tmp_path: Path, caplog: pytest.Lo
     scored(tmp_path, "u,v,label\n" + "12,0,run\n8,0,walk\n" * 15)
     assert caplog.messages == []
     scored(tmp_path, "u,v,label\n" + "12,0,run\n8,0,walk\n" * 15 + "-9999,0,run\n" * 3)
-    assert any("column 'u' holds -9999 3 times" in message for message in caplog.messages)
+    assert any(re.search(telling("column 'u' ", "-9999 3 "), message) for message in caplog.messages)

@@ -36,6 +36,7 @@ from fedge.wire.messages.message import unpack
 from fedge.wire.messages.survey import Survey
 from fedge.wire.messages.task import Task
 from tests.agent.test_trainer_limits import job
+from tests.wording import assert_tells, telling
 
 TOML = 'federation = "lab"\ndevice = "pi-1"\n[data]\nsource = "csv"\npath = "data.csv"\n'
 ROWS = np.random.default_rng(3).normal(20, 5, size=(400, 3)).round(3)
@@ -227,30 +228,26 @@ def test_it_measures_anew_when_its_owner_says_so(device: Device) -> None:
     device.write(ROWS[:101] + 1)  # a sensor was mended
     device.write(ROWS[:101])
     assert told(device.survey()) == told(before)
-    assert measure_anew(device.settings) == (
-        "forgotten: what was told of data; the next survey measures what is there then"
-    )
+    assert_tells(measure_anew(device.settings), "forgotten", "data")
     assert told(device.survey()) != told(before)
 
 
 def test_a_running_agent_is_not_disturbed(device: Device) -> None:
     device.survey()
     lock(device.settings.state.folder)
-    with pytest.raises(Conflict, match="stop the agent, run this again"):
+    with pytest.raises(Conflict, match=telling("stop the agent")):
         measure_anew(device.settings)
-    assert "source data: 80 rows were measured" in describe(device.settings)
+    assert_tells(describe(device.settings), "source data: 80 rows")
 
 
 def test_the_owner_sees_what_is_told(device: Device) -> None:
     assert describe(device.settings) == NOTHING
     device.survey()
     said = describe(device.settings)
-    assert said.splitlines()[0] == (
-        "source data: 80 rows were measured; the next survey tells this again, unless 20 rows are new by then"
-    )
+    assert_tells(said.splitlines()[0], "source data: 80 rows", "again", "20 rows")
     assert "  column a: 80 values, mean 19.7, spread 5.3" in said
     device.configure("holdout = 0.1\n")
-    assert "has changed, so the next survey measures it anew" in describe(device.settings)
+    assert_tells(describe(device.settings), "source data: 80 rows", "changed", "anew")
 
 
 def test_sources_are_told_each_on_its_own(device: Device) -> None:
@@ -272,7 +269,7 @@ def test_few_values_are_told_as_none_also_from_memory(device: Device) -> None:
         found = Moments.from_bytes(device.survey().features, 2)
         assert (found.count[1], found.mean[1], found.m2[1]) == (0, 0, 0)
         device.write(np.concatenate((rows, ROWS[100:101])))
-    assert "column b: told as not measured" in describe(device.settings)
+    assert_tells(describe(device.settings), "column b: ", "not measured")
 
 
 # ── arrays ─────────────────────────────────────────────────────────────────────────────────────────
@@ -354,7 +351,7 @@ def test_a_flipped_bit_in_what_was_told_is_noticed(device: Device) -> None:
     memory = Memory(path)
     memory._db.execute("UPDATE told SET snapshot = CAST(replace(snapshot, 'samples', 'sampled') AS BLOB)")
     memory.close()
-    with pytest.raises(DamagedState, match="what was told of 'data' does not match its proof"):
+    with pytest.raises(DamagedState, match=telling("'data'", "proof")):
         Memory(path)
 
 

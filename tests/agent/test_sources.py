@@ -1,5 +1,6 @@
 """Data files, right and wrong. Every error names the file, where in it, and what to do; never a value."""
 
+import errno
 import io
 import os
 import zipfile
@@ -16,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from agent.sources import CsvSource, FunctionSource, NpzSource, Samples, open_source
 from fedge.errors import DataError
-from tests.wording import assert_tells
+from tests.wording import assert_tells, telling
 
 SECRET = "s3cret"
 """Stands for contents: it must appear in no message."""
@@ -107,7 +108,8 @@ def test_csv_lines_are_counted_through_quoted_line_breaks(tmp_path: Path) -> Non
 def test_csv_text_is_a_fault_only_of_its_column(tmp_path: Path) -> None:
     rows = "".join(f"{i},{SECRET},{i}\n" for i in range(1, 5_000))
     samples = csv_of(tmp_path, f"x,t,w\n0,,{SECRET}\n{rows}1,1,{SECRET}\n2,2,0\n")
-    assert texts(samples) == {1: f"{tmp_path}/a.csv: line 3, column 't': not a number"}
+    assert texts(samples).keys() == {1}
+    assert_tells(texts(samples)[1], f"{tmp_path}/a.csv: line 3, column 't': ")
     np.testing.assert_array_equal(samples.X[:5_000, 0], np.arange(5_000))
 
 
@@ -118,10 +120,8 @@ def test_csv_cells_that_are_no_number_are_missing_and_counted(tmp_path: Path) ->
     about = samples.unread[1]
     assert (about.count, about.rows, about.row) == (2, 5_002, 0)
     assert_tells(about.first.text, f"{tmp_path}/a.csv: line 2, column 'w': ")
-    assert samples.notes({"w"}) == (
-        "2 of 5002 values of column 'w' count as missing, first: "
-        f"{tmp_path}/a.csv: line 2, column 'w': not a number",
-    )
+    (note,) = samples.notes({"w"})
+    assert_tells(note, "2 of 5002 ", "column 'w'", f"{tmp_path}/a.csv: line 2, column 'w': ")
     assert samples.notes({"x"}) == (), "who does not need the column need not know"
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(samples.X[:, 1])), [0, 5_000])
 
@@ -129,9 +129,9 @@ def test_csv_cells_that_are_no_number_are_missing_and_counted(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        ("inf", "infinite, or too large for a float32"),
-        ("-Infinity", "infinite, or too large for a float32"),
-        ("1e39", "infinite, or too large for a float32"),
+        ("inf", "infinite"),
+        ("-Infinity", "infinite"),
+        ("1e39", "too large"),
         ("12:30", "not a number"),
         ("0x10", "not a number"),
         ("1_000", "not a number"),
@@ -139,7 +139,7 @@ def test_csv_cells_that_are_no_number_are_missing_and_counted(tmp_path: Path) ->
 )
 def test_csv_cells_that_are_no_number(tmp_path: Path, cell: str, reason: str) -> None:
     samples = csv_of(tmp_path, f"u,v\n1,2\n1,{cell}\n1,\n")
-    assert samples.unread[1].first.text == f"{tmp_path}/a.csv: line 3, column 'v': {reason}"
+    assert_tells(samples.unread[1].first.text, f"{tmp_path}/a.csv: line 3, column 'v': ", reason)
     np.testing.assert_array_equal(samples.X[:, 1], np.array([2, np.nan, np.nan], dtype=np.float32))
 
 
@@ -263,35 +263,29 @@ def test_csv_files_of_a_folder_agree(tmp_path: Path) -> None:
     samples = CsvSource(tmp_path).read()
     assert samples.columns == ("x", "y", "z")
     assert list(texts(samples)) == [1, 2], "what all have can be used"
-    lacks = "line 1: there is no column"
-    assert texts(samples)[1].startswith(
-        f"{tmp_path}/b.csv: {lacks} 'y', which {tmp_path}/a.csv has; all files"
-    )
-    assert texts(samples)[2].startswith(
-        f"{tmp_path}/a.csv: {lacks} 'z', which {tmp_path}/b.csv has; all files"
-    )
+    assert_tells(texts(samples)[1], f"{tmp_path}/b.csv: line 1: ", "column 'y'", f"{tmp_path}/a.csv ")
+    assert_tells(texts(samples)[2], f"{tmp_path}/a.csv: line 1: ", "column 'z'", f"{tmp_path}/b.csv ")
     np.testing.assert_array_equal(samples.X[:, 0], [1, 1])
 
 
 def test_csv_names_that_stand_twice_are_faults_of_their_columns(tmp_path: Path) -> None:
     samples = csv_of(tmp_path, "x,y, x,,\n1,2,3,4,5\n")
     assert samples.columns == ("x", "y", "")
-    assert texts(samples) == {
-        0: f"{tmp_path}/a.csv: line 1: column 'x' stands twice; give each its own name",
-        2: f"{tmp_path}/a.csv: line 1: column '' stands twice; give each its own name",
-    }
+    assert texts(samples).keys() == {0, 2}
+    assert_tells(texts(samples)[0], f"{tmp_path}/a.csv: line 1: column 'x' ", "twice")
+    assert_tells(texts(samples)[2], f"{tmp_path}/a.csv: line 1: column '' ", "twice")
     assert_tells(samples.faults[0].what, "1", "3", "name")
     assert samples.X[0, 1] == 2
 
 
 def test_csv_that_is_not_there(tmp_path: Path) -> None:
     for attempt in (CsvSource(tmp_path / "no").read, CsvSource(tmp_path / "no").fingerprint):
-        with pytest.raises(DataError, match=f"^{tmp_path}/no: .*no such file or folder"):
+        with pytest.raises(DataError, match=telling(f"{tmp_path}/no: ")):
             attempt()
-        with pytest.raises(DataError, match=r": the folder holds no file whose name ends in \.csv$"):
+        with pytest.raises(DataError, match=telling(f"{tmp_path}: ", ".csv")):
             getattr(CsvSource(tmp_path), attempt.__name__)()
     (tmp_path / "x.csv").mkdir()
-    with pytest.raises(DataError, match=r"x\.csv: cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=telling("x.csv: ", os.strerror(errno.EISDIR))):
         CsvSource(tmp_path).read()
 
 
@@ -334,7 +328,7 @@ def test_npz_infinities_are_faults_of_their_columns(tmp_path: Path) -> None:
 
 def test_npz_fingerprint(tmp_path: Path) -> None:
     source = NpzSource(tmp_path / "a.npz")
-    with pytest.raises(DataError, match=r"a\.npz: there is no such file"):
+    with pytest.raises(DataError, match=telling("a.npz: ")):
         source.fingerprint()
     npz_of(tmp_path, X=np.ones((3, 2)))
     first = source.fingerprint()
@@ -458,9 +452,9 @@ def test_damaged_archives_are_explained(tmp_path: Path, make: Callable[[], bytes
 
 
 def test_npz_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no: .*no such file or folder"):
+    with pytest.raises(DataError, match=telling(f"{tmp_path}/no: ")):
         NpzSource(tmp_path / "no").read()
-    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=telling(f"{tmp_path}: ", os.strerror(errno.EISDIR))):
         NpzSource(tmp_path).read()
 
 
@@ -541,9 +535,7 @@ def test_broken_functions_are_explained(tmp_path: Path, code: str, message: str)
 
 
 def test_function_of_a_module_that_is_not_there() -> None:
-    with pytest.raises(
-        DataError, match=r"^no_module_here:f: there is no module 'no_module_here' in the installed packages; "
-    ):
+    with pytest.raises(DataError, match=telling("no_module_here:f: ", "'no_module_here'")):
         FunctionSource("no_module_here:f").read()
 
 

@@ -9,6 +9,7 @@ import pytest
 from agent.shell.memory import Memory, read_moved
 from agent.shell.traffic import DAY_S, PARTS, TrafficBudget
 from fedge.errors import DamagedState, StateError
+from tests.wording import assert_tells
 
 BUDGET = 64_000
 PART = BUDGET // PARTS
@@ -158,7 +159,7 @@ def test_a_full_disk_is_said_and_counting_goes_on(device: Device, caplog: pytest
     with caplog.at_level(logging.ERROR):
         assert [device.moves(10) for _ in range(50)][-1] == 500
     assert len(caplog.records) == 1, "once a part, not once a message"
-    assert "agent.db: the disk is full: today's bytes are counted, but would be" in caplog.text
+    assert_tells(caplog.text, "agent.db: the disk is full")
     device.notebook.fails = DamagedState("agent.db: is damaged")
     with pytest.raises(DamagedState):
         device.moves(PART)

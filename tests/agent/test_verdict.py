@@ -1,6 +1,7 @@
 """`--check` judges the data: all that keeps the device from taking part, by column, and what would help."""
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from agent.cli.check import check
 from agent.config import AgentSettings
 from agent.data.account import account
 from agent.data.dataset import Unfit, fit
+from agent.data.finding import Finding
 from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.shell import model_file
@@ -21,15 +23,15 @@ from fedge.wire.messages.message import pack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 from tests.agent.test_dataset import WALK_RUN, classifier, from_csv, regression
-from tests.wording import assert_tells
+from tests.wording import assert_tells, telling
 
 GOOD = "".join(f"{i},{2 * i},{'walk' if i % 2 else 'run'}\n" for i in range(40))
 
 
-def problems(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
+def problems(samples: Samples, task: Task | None, **settings: Any) -> list[Finding]:
     """What is wrong; and where a task is given the device declines just then."""
     data = DataSettings(**settings)
-    found = [str(problem) for problem in judge(samples, data, task).problems]
+    found = list(judge(samples, data, task).problems)
     if task is not None:
         try:
             fit(samples, task, data)
@@ -40,8 +42,12 @@ def problems(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
     return found
 
 
-def warnings(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
-    return [str(doubt) for doubt in judge(samples, DataSettings(**settings), task).warnings]
+def warnings(samples: Samples, task: Task | None, **settings: Any) -> list[Finding]:
+    return list(judge(samples, DataSettings(**settings), task).warnings)
+
+
+def kinds(found: list[Finding]) -> set[str]:
+    return {one.kind for one in found}
 
 
 TASKS = pytest.mark.parametrize("task", [WALK_RUN, None], ids=["with a task", "without"])
@@ -61,14 +67,16 @@ def test_gaps_in_rows_that_are_left_out_are_no_fault(tmp_path: Path) -> None:
 @TASKS
 def test_gaps_are_listed_by_column_with_what_would_help(tmp_path: Path, task: Task | None) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,walk\n,,run\n3,,run\n4,5,\n")
-    place = f"{tmp_path}/a.csv"
-    help_ = 'complete them, or set [data] missing = "drop" (leaves 40 rows)'
-    assert problems(samples, task) == [
-        f"column 'u' is missing in 2 of 44 rows, first: {place}: line 42; {help_} or \"fill\"",
-        f"column 'v' is missing in 2 of 44 rows, first: {place}: line 43; {help_} or \"fill\"",
-        f"the answer is missing in 1 of 44 rows (column 'label') ({place}: line 45); "
-        f"{help_.replace('them', 'it')}",
-    ]
+    u, v, answer = problems(samples, task)
+    for found, column, line in ((u, "u", 42), (v, "v", 43)):
+        assert (found.kind, found.column, found.count) == ("missing values", column, 2)
+        assert found.first == f"{tmp_path}/a.csv: line {line}"
+        assert_tells(found.what, "2 of 44 rows")
+        assert_tells(found.remedy or "", '[data] missing = "drop"', "40 rows", '"fill"')
+    assert (answer.kind, answer.count, answer.first) == ("missing answers", 1, f"{tmp_path}/a.csv: line 45")
+    assert_tells(answer.what, "1 of 44 rows", "column 'label'")
+    assert_tells(answer.remedy or "", '[data] missing = "drop"', "40 rows")
+    assert "fill" not in (answer.remedy or "")
     assert problems(samples, task, missing="drop") == []
     assert problems(samples, task, missing="fill") == []
 
@@ -76,51 +84,53 @@ def test_gaps_are_listed_by_column_with_what_would_help(tmp_path: Path, task: Ta
 @TASKS
 def test_too_few_rows_are_counted_after_holding_out_and_gaps(tmp_path: Path, task: Task | None) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD)
-    assert problems(samples, task, holdout=0.5, gap=3) == [
-        "17 of 40 rows are left for training, the minimum is 20: 0 are left out, 20 are held out, "
-        "3 lie in gaps; collect more, or hold out fewer ([data] holdout, gap)"
-    ]
+    (found,) = problems(samples, task, holdout=0.5, gap=3)
+    assert (found.kind, found.count) == ("too few rows", 17)
+    assert_tells(found.what, "17 of 40 rows", "20", "0 ", "left out", "20 ", "held out", "3 ", "gaps")
+    assert_tells(found.remedy or "", "[data] holdout, gap")
 
 
 @TASKS
 def test_who_has_hardly_any_rows_is_not_told_to_hold_out_fewer(tmp_path: Path, task: Task | None) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + "1,2,walk\n2,1,run\n" * 5)
-    assert problems(samples, task) == [
-        "8 of 10 rows are left for training, the minimum is 20: 0 are left out, 2 are held out, 0 lie in "
-        "gaps; collect more"
-    ]
+    (found,) = problems(samples, task)
+    assert (found.kind, found.count) == ("too few rows", 8)
+    assert_tells(found.what, "8 of 10 rows", "20", "0 ", "left out", "2 ", "held out", "0 ", "gaps")
+    assert "holdout" not in (found.remedy or "")
 
 
 def test_unknown_labels_are_counted_and_their_mapping_is_written_out(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD + "1,2,Walk\n1,2,Walk\n1,2,swim\n")
-    (said,) = problems(samples, WALK_RUN)
-    assert said == (
-        f"column 'label': 3 rows are of no class of the task, first: {tmp_path}/a.csv: line 42; the classes "
-        "are walk, run; such rows are called 'Walk' (2 rows), 'swim' (1 rows); did you mean "
-        "'walk' by 'Walk'? [data] labels = { Walk = \"walk\" } says so; "
-        '[data] unknown_labels = "drop" leaves them out'
-    )
+    (found,) = problems(samples, WALK_RUN)
+    assert (found.kind, found.count, found.first) == ("unknown labels", 3, f"{tmp_path}/a.csv: line 42")
+    assert_tells(found.what, "column 'label'", "3 rows")
+    remedy = found.remedy or ""
+    assert_tells(remedy, "walk, run", "'Walk' (2 rows)", "'swim' (1 rows)", "'walk' by 'Walk'")
+    assert_tells(remedy, '[data] labels = { Walk = "walk" }', '[data] unknown_labels = "drop"')
     assert problems(samples, WALK_RUN, labels={"Walk": "walk", "swim": "run"}) == []
     assert problems(samples, WALK_RUN, unknown_labels="drop") == []
     assert problems(samples, None) == [], "without a task any text may be a class"
     renamed = from_csv(tmp_path, "u,v,label\n" + GOOD.replace("run", "Run"))
     assert problems(renamed, WALK_RUN)
-    assert "no row is of class run" not in warnings(renamed, WALK_RUN), "how they are written is the matter"
-    assert "no row is of class run" in warnings(renamed, WALK_RUN, unknown_labels="drop")
+    assert "absent classes" not in kinds(warnings(renamed, WALK_RUN)), "how they are written is the matter"
+    (absent,) = warnings(renamed, WALK_RUN, unknown_labels="drop")
+    assert absent.kind == "absent classes"
+    assert_tells(absent.what, "run")
 
 
 def test_class_codes_from_one(tmp_path: Path) -> None:
     codes = "".join(f"{i},{i},{1 + i % 3}\n" for i in range(60))
     samples = coded([1 + i % 3 for i in range(60)])
     task = classifier("fine", "cavitation", "leak")
-    (said,) = problems(samples, task)
-    assert said.endswith("if 1 is 'fine', set [data] first_class = 1")
+    (found,) = problems(samples, task)
+    assert found.kind == "classes from 1"
+    assert_tells(found.remedy or "", "1 is 'fine'", "[data] first_class = 1")
     assert problems(samples, task, first_class=1) == []
     two = coded([1 + i % 2 for i in range(60)])
     assert problems(two, task) == []
-    (doubt,) = [said for said in warnings(two, task) if "count from 1" in said]
-    assert "1 is 'cavitation'; set [data] first_class = 1 if 1 is 'fine', else first_class = 0" in doubt
-    assert not [said for said in warnings(two, task, first_class=0) if "count from 1" in said]
+    (doubt,) = [found for found in warnings(two, task) if found.kind == "classes from 1"]
+    assert_tells(str(doubt), "1 is 'cavitation'", "[data] first_class = 1", "1 is 'fine'", "first_class = 0")
+    assert "classes from 1" not in kinds(warnings(two, task, first_class=0))
     text = from_csv(tmp_path, "u,v,label\n" + codes)
     assert problems(text, classifier("1", "2", "3")) == [], "there they are names"
 
@@ -131,16 +141,17 @@ def coded(labels: list[int]) -> Samples:
 
 @pytest.mark.parametrize(
     ("cell", "said"),
-    [("abc", "not a number"), ("inf", "infinite, or too large for a float32")],
+    [("abc", "not a number"), ("inf", "infinite")],
     ids=["text", "infinite"],
 )
 @TASKS
 def test_cells_that_are_no_numbers(tmp_path: Path, task: Task | None, cell: str, said: str) -> None:
     samples = from_csv(tmp_path, f"u,v,label\n{GOOD}1,{cell},walk\n")
-    assert problems(samples, task) == [
-        f"column 'v' cannot be read in 1 of 41 rows ({tmp_path}/a.csv: line 42, column 'v': {said}); correct "
-        'it, or set [data] missing = "drop" (leaves 40 rows) or "fill"'
-    ]
+    (found,) = problems(samples, task)
+    assert (found.kind, found.column, found.count) == ("unread cells", "v", 1)
+    assert_tells(found.what, "1 of 41 rows")
+    assert_tells(found.first or "", f"{tmp_path}/a.csv: line 42, column 'v': ", said)
+    assert_tells(found.remedy or "", '[data] missing = "drop"', "40 rows", '"fill"')
     assert problems(samples, task, missing="drop") == []
     assert problems(samples, task, missing="fill") == []
 
@@ -162,11 +173,10 @@ def test_what_is_read_or_left_out_is_no_problem(
 
 def test_an_unread_cell_is_told_from_empty_ones(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD + ",1,walk\nx,2,run\ny,2,run\n")
-    (said,) = problems(samples, WALK_RUN)
-    assert said.startswith(
-        "column 'u' is missing in 3 of 43 rows, in 2 of them because the cell cannot be read, "
-        f"first: {tmp_path}/a.csv: line 43, column 'u': not a number; correct them, or set"
-    )
+    (found,) = problems(samples, WALK_RUN)
+    assert (found.kind, found.column, found.count) == ("unread cells", "u", 2)
+    assert_tells(found.what, "3 of 43 rows", "2 of them")
+    assert_tells(found.first or "", f"{tmp_path}/a.csv: line 43, column 'u': ")
 
 
 def test_columns_that_no_task_may_ask_for_do_not_matter_as_yet(tmp_path: Path) -> None:
@@ -174,23 +184,25 @@ def test_columns_that_no_task_may_ask_for_do_not_matter_as_yet(tmp_path: Path) -
     samples = from_csv(tmp_path, "u,v,note,u,label\n" + "".join(f"{row}\n" for row in rows))
     assert problems(samples, None) == []
     assert account(samples, DataSettings(), None).used == ("v",), "note is text but for two cells"
-    (said,) = warnings(samples, None)
-    assert "column 'u' stands twice; give each its own name; it does not matter unless a task asks" in said
+    (found,) = warnings(samples, None)
+    assert found.kind == "cannot be used"
+    assert_tells(found.what, "column 'u' ", "twice")
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "u,w,label\n" + "1,2,walk\n,x,Run\n3,4,\n" * 5)
     found = problems(samples, classifier("walk", "run", features=("u", "w", "wind")))
     assert len(found) == 6, found
-    for part in (
-        "column 'wind' is not there, and the task asks for it; the columns are u, w, label",
-        "column 'w' cannot be read in 5 of 15 rows, first: ",
-        "column 'u' is missing in 5 of 15 rows",
-        "the answer is missing in 5 of 15 rows",
-        "5 rows are of no class of the task",
-        "are left for training, the minimum is 20",
+    by_kind = {one.kind: one for one in found}
+    for kind, column, count in (
+        ("no such column", "wind", None),
+        ("unread cells", "w", 5),
+        ("missing values", "u", 5),
+        ("missing answers", None, 5),
+        ("unknown labels", None, 5),
     ):
-        assert any(part in one for one in found), part
+        assert (by_kind[kind].column, by_kind[kind].count) == (column, count)
+    assert "too few rows" in by_kind
 
 
 def test_a_text_column_matters_only_to_a_task_that_asks_for_it(tmp_path: Path) -> None:
@@ -198,15 +210,18 @@ def test_a_text_column_matters_only_to_a_task_that_asks_for_it(tmp_path: Path) -
     samples = from_csv(tmp_path, "u,v,label\n" + rows)
     assert problems(samples, None) == []
     assert account(samples, DataSettings(), None).unused == ("v", "label")
-    assert "column 'v': not a number" in problems(samples, WALK_RUN)[0]
+    first = problems(samples, WALK_RUN)[0]
+    assert first.kind == "not numbers"
+    assert_tells(first.what, "line 2, column 'v': ")
     assert problems(samples, classifier("walk", "run", features=("u",))) == []
 
 
 def test_a_header_that_looks_like_data(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "21.5,1,walk\n" + GOOD)
     for task in (None, WALK_RUN):
-        (said,) = problems(samples, task)
-        assert "line 1 looks like data; name the columns" in said
+        (found,) = problems(samples, task)
+        assert found.kind == "no header"
+        assert_tells(found.what, "a.csv: line 1 ", "[data] columns")
     asked = CsvSource(tmp_path / "a.csv", "walk").read()
     assert problems(asked, classifier("walk", "run", features=("21.5", "1"))) == []
 
@@ -227,11 +242,11 @@ def test_a_file_sorted_by_class_is_named_with_the_remedy(tmp_path: Path) -> None
     samples = from_csv(tmp_path, "u,v,label\n" + rows)
     for task in (WALK_RUN, None):
         first = warnings(samples, task)[0]
-        assert first == (
-            "10 of the 10 held-out rows are of classes that the training part lacks (run: 10); is the file "
-            'sorted by class? [data] holdout = { part = 0.2, by = "every" } takes rows from everywhere'
-        )
-    assert "no held-out row is of class walk: it is not measured here" in warnings(samples, WALK_RUN)
+        assert (first.kind, first.count) == ("held-out classes", 10)
+        assert_tells(first.what, "10 of the 10 ", "run: 10")
+        assert_tells(first.remedy or "", '[data] holdout = { part = 0.2, by = "every" }')
+    (unmeasured,) = [one for one in warnings(samples, WALK_RUN) if one.kind == "unmeasured classes"]
+    assert_tells(unmeasured.what, "class walk")
     assert warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "every"}) == []
     counts = account(samples, DataSettings(), WALK_RUN).classes
     assert counts is not None
@@ -241,34 +256,34 @@ def test_a_file_sorted_by_class_is_named_with_the_remedy(tmp_path: Path) -> None
 
 def test_a_class_that_no_row_has_is_named(tmp_path: Path) -> None:
     samples = from_csv(tmp_path, "u,v,label\n" + GOOD)
-    assert warnings(samples, classifier("walk", "run", "swim")) == ["no row is of class swim"]
+    (found,) = warnings(samples, classifier("walk", "run", "swim"))
+    assert found.kind == "absent classes"
+    assert_tells(found.what, "swim")
 
 
 def test_series_that_are_too_short_are_counted(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("u,v,label\n1,2,walk\n1,3,walk\n")
     from_csv(tmp_path, "u,v,label\n" + GOOD)
     samples = CsvSource(tmp_path, "label").read()
-    assert warnings(samples, WALK_RUN) == [
-        "1 of 2 series hold nothing out: they are too short; whole series are held out by "
-        '[data] holdout = { part = 0.2, by = "series" }'
-    ]
-    assert account(samples, DataSettings(), WALK_RUN).lines["series"] == (
-        "2, 1 of which hold nothing out: too short"
-    )
-    (said,) = warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "series"})
-    assert said.startswith("nothing is held out: all 2 series are too short")
+    (short,) = warnings(samples, WALK_RUN)
+    assert (short.kind, short.count) == ("short series", 1)
+    assert_tells(short.what, "1 of 2 series")
+    assert_tells(short.remedy or "", '[data] holdout = { part = 0.2, by = "series" }')
+    assert_tells(account(samples, DataSettings(), WALK_RUN).lines["series"], "2, ", "1 ")
+    (nothing,) = warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "series"})
+    assert nothing.kind == "nothing held out"
+    assert_tells(nothing.what, "2 series")
 
 
 def test_impossible_numbers_are_named_with_the_setting_and_stay(tmp_path: Path) -> None:
     rows = "".join(f"{20 + i % 13 / 10},{i},{'walk' if i % 2 else 'run'}\n" for i in range(60))
     samples = from_csv(tmp_path, "temp,v,label\n" + rows + "85,1,walk\n85,2,run\n")
     task = classifier("walk", "run", features=("temp", "v"))
-    assert warnings(samples, task) == [
-        "column 'temp' holds 85 2 times, and all others lie in 20 … 21.2: does a sensor or logger write it "
-        f"for no reading?, first: {tmp_path}/a.csv: line 62; [data] missing_values = [85] makes it a missing "
-        "value wherever it stands, [data] range = { temp = [lowest, highest] } whatever this sensor cannot "
-        "measure"
-    ]
+    (found,) = warnings(samples, task)
+    assert (found.kind, found.column, found.count) == ("impossible number 85", "temp", 2)
+    assert found.first == f"{tmp_path}/a.csv: line 62"
+    assert_tells(found.what, "85", "2", "20 … 21.2")
+    assert_tells(found.remedy or "", "[data] missing_values = [85]", "[data] range = { temp = ")
     assert (fit(samples, task, DataSettings(holdout=0)).X == 85).sum() == 2
 
 
@@ -300,24 +315,19 @@ def test_the_task_that_the_device_holds_is_what_it_is_judged_by(tmp_path: Path) 
     settings = laid_out(tmp_path, "u,w,label\n" + GOOD, task=WALK_RUN)
     found, said = checked(settings)
     assert_tells(found["task"], "2.7", "2 features", "2 classes")
-    assert found["problems"] == [
-        {
-            "source": "data",
-            "kind": "no such column",
-            "what": "is not there, and the task asks for it",
-            "column": "v",
-            "remedy": "the columns are u, w, label",
-        }
-    ]
-    assert said.splitlines() == [
-        "the device would not take part with its data: 1 problem",
-        "column 'v' is not there, and the task asks for it; the columns are u, w, label",
-    ]
+    (problem,) = found["problems"]
+    assert problem.pop("what")
+    assert_tells(problem.pop("remedy"), "u, w, label")
+    assert problem == {"source": "data", "kind": "no such column", "column": "v"}
+    first, second = said.splitlines()
+    assert_tells(first, "1 problem")
+    assert_tells(second, "column 'v' ", "u, w, label")
     text, _ = checked(settings, as_json=False)
-    assert "is valid" not in text
+    assert "valid" not in text
     (tmp_path / "state" / model_file.FILE).write_bytes(b"damaged")
     found, said = checked(settings)
-    assert "is damaged" in found["task"]
+    assert "2.7" not in found["task"]
+    assert_tells(found["task"], model_file.FILE)
     assert said == ""
 
 
@@ -332,7 +342,7 @@ def test_what_is_used_is_shown(tmp_path: Path) -> None:
     assert (lines["used"], lines["not used"]) == ("u, v", "day, label")
     assert_tells(lines["classes"], "walk", "15", "4", "run", "15", "4")
     assert "now " in lines["zone"]
-    assert text.endswith("the configuration is valid\n")
+    assert "valid" in text.splitlines()[-1]
     uses = checked(settings)[0]["uses"]["data"]
     assert (uses["rows"], uses["training"], uses["held_out"], uses["gaps"]) == (40, 30, 8, 2)
     assert (uses["columns"], uses["unused_columns"]) == (["u", "v"], ["day", "label"])
@@ -352,9 +362,12 @@ def test_every_source_is_judged(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("u,label\n1,\n" * 1)
     found, said = checked(laid_out(tmp_path, "u,v,label\n" + GOOD + "1,,run\n", more))
     assert {problem["source"] for problem in found["problems"]} == {"data", "heart", "wind"}
-    assert "[data] column 'v' is missing in 1 of 41 rows" in said
-    assert f"[sources.heart] {tmp_path}/gone.npz: there is no such file" in said
-    assert "[sources.wind] the answer is missing in 1 of 1 rows" in said
+    for facts in (
+        ("[data] column 'v' ", "1 of 41 rows"),
+        (f"[sources.heart] {tmp_path}/gone.npz: ",),
+        ("[sources.wind] ", "answer", "1 of 1 rows"),
+    ):
+        assert [line for line in said.splitlines() if re.search(telling(*facts), line)], said
 
 
 @pytest.mark.parametrize("rule", ["drop", "fill"])
@@ -371,13 +384,13 @@ def test_rows_without_a_target_are_not_counted_as_used(rule: Any, tmp_path: Path
 def test_notes_of_the_source_are_shown(tmp_path: Path) -> None:
     text, said = checked(laid_out(tmp_path, "u,v,label\n" + GOOD + "\0\nx,1,run\n"), as_json=False)
     place = f"{tmp_path}/a.csv: line"
-    assert f"unreadable  1 of 42 rows left out, first: {place} 42: NUL bytes, a power cut?\n" in text
+    assert_tells(text, "unreadable  1 of 42 rows", f"{place} 42: NUL")
     assert "unread " not in text, "the problem says it"
-    assert f"{place} 43, column 'u': not a number" in said
+    assert_tells(said, f"{place} 43, column 'u': ")
     (tmp_path / "agent.toml").unlink()
     settings = laid_out(tmp_path, "u,v,label\n" + GOOD + "x,1,run\n", 'missing = "drop"\n')
     text, said = checked(settings, as_json=False)
-    assert f"    unread  1 of 41 values of column 'u' count as missing, first: {place} 42, column 'u'" in text
+    assert_tells(text, "    unread  1 of 41 values", "column 'u'", f"{place} 42, column 'u'")
     assert said == ""
 
 
@@ -385,5 +398,5 @@ def test_a_zone_that_is_none_is_a_wrong_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlln")
-    with pytest.raises(ConfigError, match="names no time zone"):
+    with pytest.raises(ConfigError, match=telling("TZ: ", "'Europe/Berlln'")):
         check(laid_out(tmp_path, "u,v,label\n" + GOOD), StringIO(), as_json=True)

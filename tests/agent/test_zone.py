@@ -9,6 +9,7 @@ import pytest
 from agent.__main__ import main
 from agent.shell.zone import check_zone, local_zone
 from fedge.errors import ConfigError
+from tests.wording import assert_tells, telling
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_these_are_zones(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Europe/Berlln", "MEZ", "UTC+", "/no/such/file", "5", "../../etc"])
 def test_these_are_none(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"environment variable TZ: .* names no time zone.* would be UTC; "):
+    with pytest.raises(ConfigError, match=telling("environment variable TZ: ", f"{name!r}")):
         check_zone({"TZ": name})
 
 
@@ -39,7 +40,7 @@ def test_without_the_variable_the_machines_zone_must_be_there(tmp_path: Path) ->
     link = tmp_path / "localtime"
     check_zone({}, link)  # there is none: UTC, as systemd has it
     link.symlink_to(tmp_path / "zoneinfo/Europe/Berlin")
-    with pytest.raises(ConfigError, match=r"localtime: leads to .*Berlin, which is not there"):
+    with pytest.raises(ConfigError, match=telling("localtime: ", "Berlin")):
         check_zone({}, link)
     check_zone({"TZ": "UTC"}, link)
 
@@ -54,7 +55,7 @@ def test_the_agent_does_not_start_by_hours_that_are_not_its_owners(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)
     assert main(["--config", str(config)]) == os.EX_CONFIG
-    assert "'Europe/Berlln' names no time zone" in capsys.readouterr().err
+    assert_tells(capsys.readouterr().err, "'Europe/Berlln'")
 
 
 def test_the_zone_is_named(tmp_path: Path) -> None:
