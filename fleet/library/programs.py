@@ -11,7 +11,7 @@ from typing import Any
 from fleet.simulator.broker import Broker
 from fleet.simulator.clock import Clock
 from fleet.simulator.crash import Power
-from fleet.simulator.link import Place, Weather
+from fleet.simulator.place import Place, Weather
 
 QUEUE_LIMIT = 1_000_000
 """Messages that wait for a client at the broker."""

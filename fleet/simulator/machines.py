@@ -6,9 +6,9 @@ from pathlib import Path
 from fedge.identity.ed25519 import public_pem
 from fleet.simulator.crash import Power
 from fleet.simulator.hosts import AggregatorHost, DeviceHost, Host, Scene
-from fleet.simulator.link import Place, Weather
 from fleet.simulator.members import LyingMember, Silent
 from fleet.simulator.operator import Operator
+from fleet.simulator.place import Place, Weather
 from fleet.simulator.settings import agent_settings, federation_settings, write_data
 from fleet.simulator.signing import key
 from fleet.simulator.terms import Terms

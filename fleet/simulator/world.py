@@ -17,7 +17,7 @@ from fedge.wire import frames
 from fedge.wire.topics import Topics
 from fleet.simulator import fastpaths
 from fleet.simulator.adversary import NAME as LIAR
-from fleet.simulator.broker import Broker, Message
+from fleet.simulator.broker import Broker
 from fleet.simulator.calm import Calm
 from fleet.simulator.clock import Clock
 from fleet.simulator.faults import Fault, schedule
@@ -26,6 +26,7 @@ from fleet.simulator.injection import Injection
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.machines import Machines
 from fleet.simulator.oracle import Ending, Oracle
+from fleet.simulator.sessions import Message
 from fleet.simulator.settings import NAME
 from fleet.simulator.terms import ACCURACY, terms
 

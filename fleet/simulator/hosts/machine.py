@@ -13,7 +13,9 @@ from fleet.simulator.crash import Power, PowerCut
 from fleet.simulator.disks import Disk
 from fleet.simulator.hosts.scene import Scene
 from fleet.simulator.invariants import Invariant, Violation
-from fleet.simulator.link import PATIENCE_S, Place, VirtualLink, Weather
+from fleet.simulator.link import VirtualLink
+from fleet.simulator.place import Place, Weather
+from fleet.simulator.wire import PATIENCE_S
 
 RESTART_S = 2.0
 """So long a service manager waits before it starts a program again."""
