@@ -43,12 +43,12 @@ class Machines:
     @property
     def hosts(self) -> list[Host]:
         """All of them."""
-        return [*self.devices, *self.clones, *self.operator.hosts]
+        return [*self.devices, *self.clones, *self.operator.aggregators.hosts]
 
     @property
     def aggregator(self) -> AggregatorHost:
         """The one that is meant to serve."""
-        return self.operator.main
+        return self.operator.aggregators.main
 
     def build(self, folder: Path) -> None:
         """Make them, with their files in this folder, and have them started soon."""
