@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedge.identity.ed25519 import public_pem
-from fleet.simulator.crash import Power
 from fleet.simulator.hosts import AggregatorHost, DeviceHost, Host, Scene
 from fleet.simulator.members import LyingMember, Silent
 from fleet.simulator.operator import Operator
-from fleet.simulator.place import Place, Weather
+from fleet.simulator.place import Place
 from fleet.simulator.settings import agent_settings, federation_settings, write_data
 from fleet.simulator.signing import key
 from fleet.simulator.terms import Terms
@@ -74,8 +73,7 @@ class Machines:
 
     def outside(self) -> Place:
         """Where a client is that is none of the hosts."""
-        scene, deaf = self._scene, lambda _: None
-        return Place(scene.clock, scene.broker, Weather(), Power(), scene.rng, deaf, deaf, deaf)
+        return Place(self._scene.clock, self._scene.broker, self._scene.rng)
 
     def device(self, name: str, number: int, folder: Path) -> DeviceHost:
         """A device of this name, with its files in this folder; a clone has the number of another one."""

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedge.transport import MessageArrived, Publication
 from fleet.simulator.broker import Broker
@@ -30,18 +30,22 @@ class Weather:
         return SLOW_S if self.slowed else self.usual_s
 
 
+def _ignore(_: object) -> None:
+    """Nobody watches this client."""
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where a link is: what it shares with its host and the world."""
+    """What a link shares with its host and the world; the defaults are a client that nothing happens to."""
 
     clock: Clock
     broker: Broker
-    weather: Weather
-    power: Power
     rng: random.Random
-    said: Callable[[Publication], None]
-    """Told each publication as it leaves the host."""
-    handed: Callable[[Publication], None]
-    """Told each reply when it is handed to the link, whose window may be full."""
-    acknowledging: Callable[[MessageArrived], None]
-    """Told each acknowledgement as it leaves the host."""
+    weather: Weather = field(default_factory=Weather)
+    power: Power = field(default_factory=Power)
+    said: Callable[[Publication], None] = _ignore
+    """Called with each publication as it leaves the host."""
+    handed: Callable[[Publication], None] = _ignore
+    """Called with each reply when it is handed to the link, whose window may be full."""
+    acknowledging: Callable[[MessageArrived], None] = _ignore
+    """Called with each acknowledgement as it leaves the host."""
