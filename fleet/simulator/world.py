@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from fedge.storage.temporary import temporary_folder
 from fedge.wire import frames
 from fedge.wire.topics import Topics
 from fleet.simulator import fastpaths
@@ -157,8 +157,8 @@ class World:
 def _folder(*, real: bool) -> Iterator[Path]:
     """A folder for the files of a world: in memory, unless its disk is to be real."""
     memory = None if real or not MEMORY.is_dir() else MEMORY
-    with TemporaryDirectory(prefix="fedge-world-", dir=memory) as folder:
-        yield Path(folder)
+    with temporary_folder("fedge-world-", memory) as folder:
+        yield folder
 
 
 @contextmanager
