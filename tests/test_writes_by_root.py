@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedge", "agent", "aggregator", "fleet")
 KERNEL = {
     *(f"fedge/storage/{name}.py" for name in ("batches", "files", "folders", "paths", "pinning")),
-    *(f"fedge/storage/{name}.py" for name in ("atomic_files", "databases", "locks")),
+    *(f"fedge/storage/{name}.py" for name in ("atomic_files", "databases", "locks", "temporary")),
 }
 OF_PATHS = {
     "write_text", "write_bytes", "chmod", "lchmod", "mkdir", "touch", "symlink_to", "hardlink_to",
@@ -64,7 +64,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "aggregator/backup/backup.py": {
         "TemporaryDirectory": "a new folder of root's alone; what is in it is pinned"
     },
-    "fleet/pki/kick.py": {"TemporaryDirectory": "a new folder of root's alone"},
     "fleet/datasets/federated.py": {"open": OWN},
     "fleet/demo/partition.py": {"mkdir": OWN, "replace": OWN},
     "fleet/demo/run.py": {"write_text": OWN},
@@ -74,14 +73,13 @@ ALLOWED: dict[str, dict[str, str]] = {
     "fleet/trial/run.py": {"write_text": OWN, "rmtree": OWN},
     "fleet/cli/settings_reference.py": {"write_text": OWN},
     "fleet/cli/api_reference.py": {"write_text": OWN},
-    "fleet/library/simulation.py": {"mkdir": OWN, "TemporaryDirectory": OWN},
+    "fleet/library/simulation.py": {"mkdir": OWN},
     "fleet/library/virtual_aggregator.py": {"mkdir": OWN},
     "fleet/library/virtual_device.py": {"mkdir": OWN},
     "fleet/cli/transitions.py": {"write_text": OWN},
     "fleet/demo/broker.py": {"mkdir": OWN, "write_text": OWN},
     "fleet/demo/processes.py": {"open": OWN},
     "fleet/demo/provision.py": {"mkdir": OWN, "write_text": OWN},
-    "fleet/simulator/world.py": {"TemporaryDirectory": OWN},
     "fleet/simulator/machines.py": {"mkdir": OWN, "write_bytes": OWN},
     "fleet/simulator/settings.py": {"write_text": OWN},
     "fleet/simulator/injection.py": {"copy": OWN},

@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +18,7 @@ from fedge.errors import FedgeError
 from fedge.service import interrupts
 from fedge.service.collision import ADVICE, collisions
 from fleet.cli import evaluation, registrar, signing, simulation
+from fleet.cli.interruption import interruptible
 from fleet.cli.pki.app import app as identities
 from fleet.trial import cli as cli_trial
 
@@ -99,9 +98,8 @@ def demo(
     from fleet.demo.progress import Bar, Silent
     from fleet.demo.run import Options, run
 
-    signal.signal(signal.SIGTERM, _interrupt)
     options = Options(out, dataset.value, devices, rounds, seed, broker)
-    try:
+    with interruptible("fedge demo"):
         if as_json:
             outcome = run(options, Silent())
             typer.echo(json.dumps(outcome.as_json()))
@@ -110,12 +108,6 @@ def demo(
             with Bar(rounds, devices, console) as bar:
                 outcome = run(options, bar)
             _print(outcome, console)
-    except FedgeError as error:
-        typer.echo(f"fedge demo: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("fedge demo: stopped", err=True)
-        sys.exit(128 + signal.SIGINT)
 
 
 @app.command()
@@ -181,10 +173,6 @@ def world(
             typer.echo(f"\n{story(outcome)}")
     if tally.violations:
         raise typer.Exit(1)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _print(outcome: "Outcome", console: Console) -> None:

@@ -4,14 +4,12 @@ Nothing fails here and nothing waits: time is `fleet.simulator.clock`, the broke
 """
 
 import random
-from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 from fleet.simulator.broker import Broker
 from fleet.simulator.clock import Clock
-from fleet.simulator.crash import Power
-from fleet.simulator.link import Place, Weather
+from fleet.simulator.place import Place
+from fleet.simulator.turns import Turns
 
 QUEUE_LIMIT = 1_000_000
 """Messages that wait for a client at the broker."""
@@ -34,14 +32,16 @@ class Stage:
         return cls(clock, broker, random.Random(seed))  # nosec B311 # delays, not a secret
 
 
-class Program:
-    """A program with one inbox, whose turns begin when something is in it or is due."""
+class Program(Turns):
+    """A program of the federation; nothing fails on its network.
+
+    Args:
+        stage: what it shares with the others.
+    """
 
     def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.clock)
         self.stage = stage
-        self._inbox: deque[Any] = deque()
-        self._at_work = False
-        self._tick_s: float | None = None
 
     def start(self) -> None:
         """Connect."""
@@ -51,59 +51,6 @@ class Program:
         """Close its database."""
         raise NotImplementedError
 
-    def turn(self, events: list[Any]) -> None:
-        """Handle what happened; nothing means that time has passed."""
-        raise NotImplementedError
-
-    def due_s(self) -> float | None:
-        """When the program wants a turn though nothing happens."""
-        raise NotImplementedError
-
-    def now_s(self) -> float:
-        """Its monotonic clock."""
-        return self.stage.clock.now_s
-
-    def post(self, event: Any) -> None:
-        """Put something into the inbox."""
-        self._inbox.append(event)
-        if not self._at_work:
-            self._work()
-
     def place(self) -> Place:
-        """Where its link is: on a network that loses nothing."""
-        return Place(
-            self.stage.clock,
-            self.stage.broker,
-            Weather(),
-            Power(),
-            self.stage.rng,
-            lambda _: None,
-            lambda _: None,
-            lambda _: None,
-        )
-
-    def _work(self) -> None:
-        self._at_work = True
-        try:
-            while self._inbox:
-                events = list(self._inbox)
-                self._inbox.clear()
-                self.turn(events)
-        finally:
-            self._at_work = False
-        self._arm()
-
-    def _arm(self) -> None:
-        due_s = self.due_s()
-        if due_s is None:
-            return
-        when_s = max(self.now_s(), due_s) + 0.001
-        if self._tick_s is None or when_s < self._tick_s:
-            self._tick_s = when_s
-            self.stage.clock.at(when_s, lambda: self._tick(when_s))
-
-    def _tick(self, when_s: float) -> None:
-        if when_s == self._tick_s:
-            self._tick_s = None
-            self.turn([])
-            self._work()
+        """Where its link is."""
+        return Place(self.stage.clock, self.stage.broker, self.stage.rng)

@@ -6,7 +6,6 @@ settings.
 """
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import CODECS, registered
 from fedge.errors import ConfigError, FedgeError
 from fedge.nn.spec import Dense
+from fedge.storage.temporary import temporary_folder
 from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.message import unpack
 from fedge.wire.messages.model import Model as Message
@@ -38,6 +38,7 @@ from fleet.library.models import Model
 from fleet.library.programs import Stage
 from fleet.library.virtual_aggregator import Aggregator
 from fleet.library.virtual_device import Device
+from fleet.library.warnings import held_back
 
 NAME, SOURCE = "simulation", "data"
 ATTEMPTS = 3
@@ -102,7 +103,7 @@ def simulate(
             raise ConfigError(f"simulate: {what} is of {type(given).__name__}, expected {wanted}")
     chosen = algorithm if algorithm is not None else Algorithm()
     sources = {name: _source(name, data) for name, data in devices.items()}
-    with registered(*chosen.entries()), _folder(folder) as home:
+    with held_back(), registered(*chosen.entries()), _folder(folder) as home:
         federation = _federation(task, devices, chosen, plan or Plan(), rounds, seed, settings or {}, home)
         stage = Stage.new(seed)
         fleet = [
@@ -220,8 +221,8 @@ def _folder(wanted: Path | str | None) -> Iterator[Path]:
     """The folder that was wanted, made anew; or one in memory that is dropped in the end."""
     if wanted is None:
         where = MEMORY if MEMORY.is_dir() else None
-        with tempfile.TemporaryDirectory(prefix="fedge-simulation-", dir=where) as folder:
-            yield Path(folder)
+        with temporary_folder("fedge-simulation-", where) as folder:
+            yield folder
         return
     path = Path(wanted)
     try:

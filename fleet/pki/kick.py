@@ -7,18 +7,17 @@ certificate made for that. The broker then ends the older connection, and the li
 keeps it out.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from fedge.errors import ProtocolError
 from fedge.service.settings import BrokerSettings
 from fedge.storage.atomic_files import atomic_write
+from fedge.storage.temporary import temporary_folder
 from fedge.transport import Answered, LinkEvent, LinkUp, MessageArrived, Publication, Sent, Transport
 from fedge.transport.mqtt import MqttTransport
 from fedge.wire.messages.message import pack, unpack
@@ -175,8 +174,8 @@ def _stand_in(
     key = make_key()
     issued = authority.issue_client(identity.name, public_key(key), DAYS, utc_now())
     inbox: SimpleQueue[LinkEvent] = SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="fedge-") as name:
-        own = Path(name) / "identity.pem"
+    with temporary_folder("fedge-") as home:
+        own = home / "identity.pem"
         atomic_write(own, key + issued.pem, mode=SECRET)
         broker = BrokerSettings(url=f"mqtts://127.0.0.1:{port}", ca=folder.ca, certificate=own, key=own)
         link = MqttTransport(broker, identity.name, inbox.put)

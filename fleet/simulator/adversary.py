@@ -17,8 +17,9 @@ from fedge.wire.messages.update import Update
 from fedge.wire.topics import Topics
 from fleet.simulator.boasts import boast
 from fleet.simulator.exaggerations import draw
-from fleet.simulator.link import Place, VirtualLink
+from fleet.simulator.link import VirtualLink
 from fleet.simulator.oracle import LIAR, Made
+from fleet.simulator.place import Place
 from fleet.simulator.updates import update
 
 NAME = LIAR

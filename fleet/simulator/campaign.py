@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from fedge.service.termination import terminable
 from fleet.simulator.faults import KINDS
 from fleet.simulator.hosts import AggregatorHost, DeviceHost
 from fleet.simulator.world import Outcome, World
@@ -108,19 +109,21 @@ def run_parallel(seeds: range, size: Size, jobs: int) -> Tally:
     if jobs == 1 or len(portions) == 1:
         return run(seeds, size)
     tally = Tally()
-    pool = ProcessPoolExecutor(min(jobs, len(portions)), initializer=_leave_interrupts_to_the_parent)
-    try:
-        for part in pool.map(run, portions, [size] * len(portions)):
-            tally.add(part)
-            if len(tally.violations) >= MOST_VIOLATIONS:
-                break
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with terminable():  # else the other processes would wait for work without end
+        pool = ProcessPoolExecutor(min(jobs, len(portions)), initializer=_leave_interrupts_to_the_parent)
+        try:
+            for part in pool.map(run, portions, [size] * len(portions)):
+                tally.add(part)
+                if len(tally.violations) >= MOST_VIOLATIONS:
+                    break
+        finally:
+            pool.shutdown(cancel_futures=True)
     return tally
 
 
 def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def shortest(outcome: Outcome, size: Size) -> Outcome:

@@ -5,10 +5,10 @@ from collections import Counter, deque
 
 from fedge.wire.messages.manifest import Manifest
 from fleet.simulator.adversary import Liar
-from fleet.simulator.broker import Disk, Message
 from fleet.simulator.faults import LATEST_CUT_S, SHORT_LIFE_S, Fault
 from fleet.simulator.hosts import RESTART_S, DeviceHost, Host, Scene
 from fleet.simulator.machines import Machines
+from fleet.simulator.sessions import BrokerDisk, Message
 from fleet.simulator.signing import forgeries
 from fleet.simulator.terms import Terms
 
@@ -29,7 +29,7 @@ class Injection:
         self._scene, self._machines, self._terms = scene, machines, wanted
         self.happened: Counter[str] = Counter()
         self._frames_heard: deque[bytes] = deque(maxlen=50)
-        self._disk: Disk | None = None
+        self._disk: BrokerDisk | None = None
         """What the broker finds on its disk when it starts again."""
 
     def heard(self, message: Message) -> None:
@@ -130,7 +130,7 @@ class Injection:
         else:
             self._stop_with(broker.save() if fault.kind == "broker restart" else None, fault.seconds)
 
-    def _stop_with(self, disk: Disk | None, seconds: float) -> None:
+    def _stop_with(self, disk: BrokerDisk | None, seconds: float) -> None:
         broker = self._scene.broker
         if not broker.up:
             return

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedge.identity.ed25519 import public_pem
-from fleet.simulator.crash import Power
 from fleet.simulator.hosts import AggregatorHost, DeviceHost, Host, Scene
-from fleet.simulator.link import Place, Weather
 from fleet.simulator.members import LyingMember, Silent
 from fleet.simulator.operator import Operator
+from fleet.simulator.place import Place
 from fleet.simulator.settings import agent_settings, federation_settings, write_data
 from fleet.simulator.signing import key
 from fleet.simulator.terms import Terms
@@ -43,12 +42,12 @@ class Machines:
     @property
     def hosts(self) -> list[Host]:
         """All of them."""
-        return [*self.devices, *self.clones, *self.operator.hosts]
+        return [*self.devices, *self.clones, *self.operator.aggregators.hosts]
 
     @property
     def aggregator(self) -> AggregatorHost:
         """The one that is meant to serve."""
-        return self.operator.main
+        return self.operator.aggregators.main
 
     def build(self, folder: Path) -> None:
         """Make them, with their files in this folder, and have them started soon."""
@@ -74,8 +73,7 @@ class Machines:
 
     def outside(self) -> Place:
         """Where a client is that is none of the hosts."""
-        scene, deaf = self._scene, lambda _: None
-        return Place(scene.clock, scene.broker, Weather(), Power(), scene.rng, deaf, deaf, deaf)
+        return Place(self._scene.clock, self._scene.broker, self._scene.rng)
 
     def device(self, name: str, number: int, folder: Path) -> DeviceHost:
         """A device of this name, with its files in this folder; a clone has the number of another one."""

@@ -18,8 +18,9 @@ from fedge.wire.messages.update import Update
 from fedge.wire.topics import Topics
 from fleet.simulator.boasts import CLAIMS, boast
 from fleet.simulator.exaggerations import draw
-from fleet.simulator.link import Place, VirtualLink
+from fleet.simulator.link import VirtualLink
 from fleet.simulator.oracle import LIAR, Made
+from fleet.simulator.place import Place
 
 SILENT = "silent"
 SLOWEST_S = 10.0

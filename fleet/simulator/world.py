@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from fedge.storage.temporary import temporary_folder
 from fedge.wire import frames
 from fedge.wire.topics import Topics
 from fleet.simulator import fastpaths
 from fleet.simulator.adversary import NAME as LIAR
-from fleet.simulator.broker import Broker, Message
+from fleet.simulator.broker import Broker
 from fleet.simulator.calm import Calm
 from fleet.simulator.clock import Clock
 from fleet.simulator.faults import Fault, schedule
@@ -26,6 +26,7 @@ from fleet.simulator.injection import Injection
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.machines import Machines
 from fleet.simulator.oracle import Ending, Oracle
+from fleet.simulator.sessions import Message
 from fleet.simulator.settings import NAME
 from fleet.simulator.terms import ACCURACY, terms
 
@@ -156,8 +157,8 @@ class World:
 def _folder(*, real: bool) -> Iterator[Path]:
     """A folder for the files of a world: in memory, unless its disk is to be real."""
     memory = None if real or not MEMORY.is_dir() else MEMORY
-    with TemporaryDirectory(prefix="fedge-world-", dir=memory) as folder:
-        yield Path(folder)
+    with temporary_folder("fedge-world-", memory) as folder:
+        yield folder
 
 
 @contextmanager

@@ -1,16 +1,13 @@
 """`fedge try` and its options."""
 
 import json
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from fedge.errors import FedgeError
+from fleet.cli.interruption import interruptible
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -95,8 +92,7 @@ def try_(
     from fleet.trial.run import run
     from fleet.trial.terminal import show
 
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    with interruptible("fedge try", with_hint):
         _check_choice("--missing", missing, ("refuse", "drop", "fill"))
         _check_choice("--by", by, ("time", "every", "random", "series"))
         options = Options(
@@ -126,16 +122,6 @@ def try_(
             with Bar(rounds or ROUNDS, 0, console) as bar:
                 trial = run(options, bar)
             show(trial, console)
-    except FedgeError as error:
-        typer.echo(f"fedge try: {with_hint(str(error))}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("fedge try: stopped", err=True)
-        sys.exit(128 + signal.SIGINT)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:

@@ -17,7 +17,8 @@ from fleet.demo.tcp_proxy import Relay
 from fleet.simulator.broker import Broker
 from fleet.simulator.clock import Clock
 from fleet.simulator.crash import Power
-from fleet.simulator.link import Place, VirtualLink, Weather
+from fleet.simulator.link import VirtualLink
+from fleet.simulator.place import Place, Weather
 from tests.transport.peer import Peer
 
 Will = Callable[[int], Publication]

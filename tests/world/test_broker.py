@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fedge.transport import Publication
-from fleet.simulator.broker import RECEIVE_MAXIMUM, Broker, Message
+from fleet.simulator.broker import RECEIVE_MAXIMUM, Broker
 from fleet.simulator.clock import Clock
+from fleet.simulator.sessions import Message
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ from aggregator.core.effects import Effect as OfAggregator
 from fedge.service import failpoints
 from fleet.simulator.crash import Power, PowerCut
 from fleet.simulator.faults import Fault
-from fleet.simulator.link import SLOW_S, Weather
+from fleet.simulator.place import SLOW_S, Weather
 from fleet.simulator.world import World
 
 

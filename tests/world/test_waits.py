@@ -14,10 +14,10 @@ from fedge.wire.messages.message import pack
 from fedge.wire.messages.status import Decline, Status
 from fedge.wire.topics import Topics
 from fleet.simulator.books import Book
-from fleet.simulator.broker import Message
 from fleet.simulator.faults import Fault
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle import AGAIN, LATENESS_S, MISSES, Oracle
+from fleet.simulator.sessions import Message
 from fleet.simulator.world import World
 
 TOPICS = Topics("waits")

@@ -81,8 +81,7 @@ class AggregatorHost(Host):
     def set_aside(self) -> None:
         """The list of those in quarantine has changed."""
         if self.alive and self.runtime is not None:
-            self._inbox.append(on.Quarantined(self.now_s(), frozenset(self.scene.oracle.record.aside)))
-            self.rouse()
+            self.post(on.Quarantined(self.now_s(), frozenset(self.scene.oracle.record.aside)))
 
     def tell_new_generation(self, back: Return | None, far: int = 0) -> None:
         """Have it begin a generation when it starts next: once, however often it dies before it serves."""
@@ -111,12 +110,6 @@ class AggregatorHost(Host):
         if boot == self.boots and self.alive:
             self._roused = False
             self.work()
-
-    def gather(self) -> list[Any]:
-        """As `aggregator.shell.loop`."""
-        events = list(self._inbox)
-        self._inbox.clear()
-        return events
 
     def turn(self, events: list[Any]) -> None:
         """As `aggregator.shell.loop`: one turn of watching or serving."""

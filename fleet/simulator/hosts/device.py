@@ -85,6 +85,10 @@ class DeviceHost(Host):
         assert self.link is not None
         return Agent(self._settings, opened, memory, file, self.link, trainer, now_s=self.now_s)
 
+    def gather(self) -> list[Any]:
+        """As `agent.shell.loop`: one event a turn."""
+        return [self._inbox.popleft()]
+
     def turn(self, events: list[Any]) -> None:
         """As `agent.shell.loop`."""
         assert self.runtime is not None

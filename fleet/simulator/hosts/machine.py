@@ -1,10 +1,8 @@
 """A machine: it has power, a disk and a line to the broker, and dies and starts as real ones do."""
 
 import traceback
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from fedge.errors import ConfigError, Conflict, StateError
 from fedge.service import failpoints
@@ -13,35 +11,34 @@ from fleet.simulator.crash import Power, PowerCut
 from fleet.simulator.disks import Disk
 from fleet.simulator.hosts.scene import Scene
 from fleet.simulator.invariants import Invariant, Violation
-from fleet.simulator.link import PATIENCE_S, Place, VirtualLink, Weather
+from fleet.simulator.link import VirtualLink
+from fleet.simulator.place import Place, Weather
+from fleet.simulator.turns import Turns
+from fleet.simulator.wire import PATIENCE_S
 
 RESTART_S = 2.0
 """So long a service manager waits before it starts a program again."""
 GAVE_WAY_S = 30.0
 
 
-class Host:
+class Host(Turns):
     """One machine: power, a disk, a line to the broker, and the program that starts with it."""
 
     def __init__(self, name: str, scene: Scene, path: Path | None) -> None:
+        super().__init__(scene.clock)
+        self.alive = False
         self.name = name
         self.scene = scene
         self.power = Power()
         self.weather = Weather()
         self.disk = Disk(self.power, path)
         self.link: VirtualLink | None = None
-        self.alive = False
         self.asleep = False
         """It has been put away for long: nothing but its alarm starts it."""
         self.slept = False
         self.gone = False
         """It is put away for good."""
-        self.boots = 0
         self.restarts_after_s = RESTART_S
-        self._inbox: deque[Any] = deque()
-        self._at_work = False
-        self._zero_s = 0.0
-        self._tick_s: float | None = None
 
     # ── power ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -53,7 +50,7 @@ class Host:
         self.boots += 1
         self.power.effects_left = None
         self._inbox.clear()
-        self._tick_s = None
+        self._alarm_s = None
         # Monotonic clocks begin anew at each boot, and at no particular number.
         self._zero_s = self.scene.clock.now_s - 1_000 * self.scene.rng.random()
         self.scene.tell(self.name, "starts")
@@ -80,10 +77,6 @@ class Host:
         self.alive = False
         self.disk.unmount()
 
-    def now_s(self) -> float:
-        """Its monotonic clock."""
-        return self.scene.clock.now_s - self._zero_s
-
     def reset_line(self) -> None:
         """End its connection, if it has one."""
         if self.link is not None and self.link.wire is not None:
@@ -107,27 +100,15 @@ class Host:
         """Start the program."""
         raise NotImplementedError
 
-    def turn(self, events: list[Any]) -> None:
-        """Let the program handle what happened; nothing means that time has passed."""
-        raise NotImplementedError
-
-    def due_s(self) -> float | None:
-        """When the program wants a turn, by its own clock."""
-        raise NotImplementedError
-
-    def gather(self) -> list[Any]:
-        """What the program takes out of its inbox at once."""
-        return [self._inbox.popleft()]
-
     def place(self) -> Place:
         """Where its link is."""
         boot = self.boots
         return Place(
             self.scene.clock,
             self.scene.broker,
+            self.scene.rng,
             self.weather,
             self.power,
-            self.scene.rng,
             lambda piece: self._said(piece) if boot == self.boots else None,
             self.handed,
             self.acknowledging,
@@ -154,49 +135,8 @@ class Host:
         self.scene.tell(self.name, f"says {piece.topic} ({len(piece.payload)} bytes)")
         self.power.spare(lambda: self.says(piece))
 
-    def poster(self) -> Callable[[Any], None]:
-        """The inbox of the program that runs now; of a later one it is none."""
-        boot = self.boots
-
-        def post(event: Any) -> None:
-            if self.alive and boot == self.boots:
-                self._inbox.append(event)
-                self.rouse()
-
-        return post
-
-    def rouse(self) -> None:
-        """Something is in the inbox."""
-        if not self._at_work:
-            self.work()
-
-    def work(self) -> None:
-        """Empty the inbox."""
-        while self._inbox and self.alive:
-            events = self.gather()
-            self.guarded(lambda events=events: self.turn(events))  # type: ignore[misc]
-        self._arm()
-
-    def _arm(self) -> None:
-        due_s = self.due_s() if self.alive else None
-        if due_s is None:
-            return
-        when_s = max(self.scene.clock.now_s, due_s + self._zero_s) + 0.001
-        if self._tick_s is None or when_s < self._tick_s:
-            self._tick_s = when_s
-            boot = self.boots
-            self.scene.clock.at(when_s, lambda: self._tick(boot, when_s))
-
-    def _tick(self, boot: int, when_s: float) -> None:
-        if not self.alive or boot != self.boots or when_s != self._tick_s:
-            return
-        self._tick_s = None
-        self.guarded(lambda: self.turn([]))
-        self.work()
-
-    def guarded(self, action: Callable[[], None]) -> None:
-        """Run a piece of the program, and let what it dies of happen."""
-        self._at_work = True
+    def run(self, action: Callable[[], None]) -> None:
+        """Run a part of the program, and let what it dies of happen."""
         try:
             if self.power.effects_left is None:
                 self._ending(action)
@@ -206,8 +146,6 @@ class Host:
         except PowerCut:  # in its last words, too
             self.die(silently=self.scene.rng.random() < 0.5)
             self.scene.clock.after(self.restarts_after_s, self.start)
-        finally:
-            self._at_work = False
 
     def _ending(self, action: Callable[[], None]) -> None:
         """Run a piece of the program, and let it end as it says."""

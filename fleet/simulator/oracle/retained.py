@@ -7,10 +7,10 @@ from fedge.wire.freshness import round_of
 from fedge.wire.messages.frame import Blob, Frame
 from fedge.wire.messages.service import Service
 from fedge.wire.reasons import Rejection
-from fleet.simulator.broker import Message
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.record import Record, opened
+from fleet.simulator.sessions import Message
 
 
 class Retained:

@@ -1,9 +1,9 @@
 """Who takes up a federation does so in time, and goes on where it was."""
 
 from fedge.wire.freshness import RoundId, round_of
-from fleet.simulator.broker import Message
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.record import LATENESS_S, Record, opened
+from fleet.simulator.sessions import Message
 
 BURNT = 1
 """So many numbers of generations a single device may burn at each new one."""

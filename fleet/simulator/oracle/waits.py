@@ -10,10 +10,10 @@ from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.status import Status
 from fedge.wire.selection import chosen
 from fleet.simulator.books import Book
-from fleet.simulator.broker import Message
 from fleet.simulator.fastpaths import decode
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.oracle.record import INSTANT_S, LATENESS_S, Record
+from fleet.simulator.sessions import Message
 
 MISSES = 2
 """So many deadlines of rounds that had their quorum may pass in a row for one device's sake."""

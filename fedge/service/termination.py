@@ -1,0 +1,67 @@
+"""SIGTERM as a reason to clean up: `finally` blocks run, then the program dies of the signal.
+
+Python dies of SIGTERM at once, without running a `finally` block. These two context managers are for blocks
+that must not leave anything behind. They do nothing outside the main thread, where Python can set no handler.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come; not an `Exception`, so that nothing on the way out handles it."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM leave the block as an exception does; after the block the program dies of it.
+
+    Does nothing where the program handles or ignores SIGTERM itself. A second SIGTERM ends the program at
+    once.
+    """
+    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except _Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the end of the block."""
+    if not _in_main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}
+    for number in before:  # of the signals whose handler Python can restore
+        signal.signal(number, lambda came, _: arrived.append(came))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in dict.fromkeys(arrived):
+            signal.raise_signal(came)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise _Terminated

@@ -1,0 +1,51 @@
+"""A client's place in the world: what its connections share with its host, and how fast its network is."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fedge.transport import MessageArrived, Publication
+from fleet.simulator.broker import Broker
+from fleet.simulator.clock import Clock
+from fleet.simulator.crash import Power
+
+SLOW_S = 2.0
+"""A packet's way on a slow network."""
+
+
+@dataclass
+class Weather:
+    """What a host's packets go through."""
+
+    usual_s: float = 0.01
+    """A packet's way, when nothing slows it down."""
+    slowed: int = 0
+    """So many things slow it down."""
+    dark_until_s: float = 0.0
+    """Until then packets go nowhere and nobody is told."""
+
+    @property
+    def delay_s(self) -> float:
+        """How long a packet takes now."""
+        return SLOW_S if self.slowed else self.usual_s
+
+
+def _ignore(_: object) -> None:
+    """Nobody watches this client."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a link shares with its host and the world; the defaults are a client that nothing happens to."""
+
+    clock: Clock
+    broker: Broker
+    rng: random.Random
+    weather: Weather = field(default_factory=Weather)
+    power: Power = field(default_factory=Power)
+    said: Callable[[Publication], None] = _ignore
+    """Called with each publication as it leaves the host."""
+    handed: Callable[[Publication], None] = _ignore
+    """Called with each reply when it is handed to the link, whose window may be full."""
+    acknowledging: Callable[[MessageArrived], None] = _ignore
+    """Called with each acknowledgement as it leaves the host."""
