@@ -26,7 +26,8 @@ from agent.core.device import Working
 from agent.core.events import Done, Failed
 from agent.core.lifecycle import step
 from agent.core.limits import Objection
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
+from agent.data.unfit import Unfit
 from agent.settings.data import DataSettings
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from agent.cli.check import check
 from agent.cli.predict import predict
 from agent.config import AgentSettings
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
+from agent.data.unfit import Unfit
 from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.sources import CsvSource, Samples

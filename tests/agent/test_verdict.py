@@ -10,7 +10,8 @@ import pytest
 from agent.cli.check import check
 from agent.config import AgentSettings
 from agent.data.account import account
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
+from agent.data.unfit import Unfit
 from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.shell import model_file
