@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.shell.memory import FILE, Memory
+from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE
 from benchmarks import fedge_side, flower_peer, machine
 from benchmarks.observer import Observer
 from benchmarks.processes import Processes, end_cleanly_on_sigterm

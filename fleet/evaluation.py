@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from agent.data.dataset import features
+from agent.data.features import features
 from agent.data.scoring import misgivings, scored
 from agent.settings.sources import LABEL, CsvSettings
 from agent.sources import CsvSource, NpzSource, Source

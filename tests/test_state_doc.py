@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from agent.core import effects as agent_effects
-from agent.shell import memory
+from agent.shell import memory_layout
 from aggregator.core import effects as aggregator_effects
 from aggregator.ledger import layout as ledger
 from fedge.storage.databases import open_database
@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "state.md"
 @pytest.mark.parametrize(
     ("file", "migrations"),
     [
-        (memory.FILE, memory.MIGRATIONS),
+        (memory_layout.FILE, memory_layout.MIGRATIONS),
         (ledger.FILE, ledger.MIGRATIONS),
         (register.FILE, register.MIGRATIONS),
     ],

@@ -25,7 +25,8 @@ from agent.data.verdict import Verdict, judge
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.shell import model_file
 from agent.shell.measured_conditions import Conditions, this_host, today
-from agent.shell.memory import FILE, read_moved
+from agent.shell.memory_layout import FILE
+from agent.shell.memory_views import read_moved
 from agent.shell.traffic import TrafficBudget
 from agent.shell.zone import check_zone, local_zone
 from agent.sources import Samples, open_source

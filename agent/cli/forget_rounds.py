@@ -5,7 +5,7 @@ No message can do this: an attacker could make devices forget, and then replay o
 
 from agent.config import AgentSettings
 from agent.core.device import NEVER
-from agent.shell.memory import FILE
+from agent.shell.memory_layout import FILE
 from agent.shell.stopped import memory_of_a_stopped_agent
 
 

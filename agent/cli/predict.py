@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import AgentSettings
-from agent.data.dataset import features, settle_missing
+from agent.data.features import features
+from agent.data.missing_values import settle_missing
 from agent.data.rules import effective
 from agent.settings.data import DataSettings
 from agent.settings.sources import DEFAULT_SOURCE, LABEL, CsvSettings

@@ -7,7 +7,8 @@ import numpy as np
 
 from agent.config import AgentSettings
 from agent.data.snapshot import NEW_ROWS, Snapshot, digest_of
-from agent.shell.memory import FILE, read_snapshots
+from agent.shell.memory_layout import FILE
+from agent.shell.memory_views import read_snapshots
 from agent.shell.stopped import memory_of_a_stopped_agent
 from fedge.data.moments import FEWEST
 from fedge.service.escapes import printable

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from agent.data.account import Account, column_names
-from agent.data.dataset import table_of
 from agent.data.extremes import NAMED, count_of, extremes
+from agent.data.features import table_of
 from agent.data.file_doubts import about_files
 from agent.data.finding import Finding
 from agent.data.labels import key

@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Iterator
 
 from agent.data.account import Account, column_names
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
 from agent.data.finding import Finding
 from agent.data.labels import UNKNOWN, advice
+from agent.data.unfit import Unfit
 from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.data.disclosure import listing

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.cli.predict import answer
 from agent.config import AgentSettings
 from agent.data.account import account
-from agent.data.dataset import answers
+from agent.data.answers import answers
 from agent.data.doubts import doubts
 from agent.data.finding import Finding
 from agent.data.labels import UNKNOWN

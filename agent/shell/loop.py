@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from agent.config import AgentSettings
 from agent.shell import model_file
 from agent.shell.measured_conditions import Conditions, this_host, today
-from agent.shell.memory import FILE
+from agent.shell.memory_layout import FILE
 from agent.shell.runtime import InboxEvent, Runtime
 from agent.shell.startup import open_device, open_memory
 from agent.shell.traffic import TrafficBudget

@@ -4,12 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from hashlib import sha256
-from itertools import takewhile
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from agent.config import AgentSettings
 from agent.core import effects as do
@@ -19,22 +14,21 @@ from agent.core.conditions import UNMEASURED, Readings
 from agent.core.device import Fetching, Reporting
 from agent.core.effects import Effect
 from agent.core.events import Event
+from agent.core.lifecycle.unsaved import give_up
 from agent.phases.phase import phase_of
-from agent.shell import model_file
+from agent.shell.downloads import Downloads
 from agent.shell.measured_conditions import Conditions
 from agent.shell.memory import Memory
+from agent.shell.outbox import Outbox
 from agent.shell.refusals import Refusals
+from agent.shell.served_models import ServedModels
 from agent.shell.startup import Opened
 from agent.trainers.assignment import Assignment
-from agent.trainers.comparison import Judgement
 from agent.trainers.worker import Worker
 from fedge.algorithms.protocols import WEIGHTS
-from fedge.algorithms.registry import CODECS
-from fedge.data.disclosure import public
 from fedge.errors import DamagedState, ProtocolError, StateError
 from fedge.identity import ed25519
 from fedge.identity.trust import authenticate
-from fedge.nn import first_weights
 from fedge.service.failpoints import after, before
 from fedge.transport import (
     Answered,
@@ -47,24 +41,16 @@ from fedge.transport import (
     Transport,
 )
 from fedge.transport.diagnosis import Losses
-from fedge.wire.capabilities import unknown_in_model, unknown_in_task
-from fedge.wire.frames import Assembler, Limits, Split, asking, split
 from fedge.wire.freshness import RoundId, seconds_left
 from fedge.wire.messages.envelope import Signed
-from fedge.wire.messages.fields import MAX_SIZE
 from fedge.wire.messages.frame import Frame
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.message import pack, unpack
-from fedge.wire.messages.model import Model
 from fedge.wire.messages.receipt import Receipt
 from fedge.wire.messages.status import Status
-from fedge.wire.messages.task import Task
-from fedge.wire.reasons import Reason, Rejection
 from fedge.wire.topics import Address, Topics
 
 log = logging.getLogger("fedge.agent")
-
-LARGEST_DOWNLOAD = 512 * 2**20
 
 InboxEvent = Event | LinkEvent
 """What the inbox brings."""
@@ -98,21 +84,16 @@ class Runtime:
         self._settings = settings
         self._state = opened.state
         self._memory = memory
-        self._file = file
         self._link = link
         self._worker = worker
         self._conditions = conditions
         self._now_s = now_s
         self._topics = Topics(settings.federation)
-        self._assembler = Assembler(Limits(LARGEST_DOWNLOAD, LARGEST_DOWNLOAD))
-        kept = opened.held
-        self._task = (kept.task, kept.decoded_task) if kept else None
-        self._model = (kept.model, _vectors(kept.decoded_model)) if kept else None
-        self._candidate: tuple[bytes, bytes, bytes] | None = None
-        """Digest, task and model of what is judged, which stay at hand whatever is fetched meanwhile."""
-        if self._task is not None:  # the whole fleet may start at once, after a power cut
-            link.spread_s = self._task[1].reconnect_spread_s
-        self._outbox: Split | None = None
+        self._downloads = Downloads(opened.held)
+        self._models = ServedModels(file, self._downloads)
+        self._outbox = Outbox(memory)
+        if self._downloads.has_task:  # the whole fleet may start at once, after a power cut
+            link.spread_s = self._downloads.task.reconnect_spread_s
         self._losses = Losses()
         self._return_s: float | None = None
         self._reported = (0, 0)
@@ -215,41 +196,12 @@ class Runtime:
         """Take a frame of the task or model that is being fetched; others are left over from before."""
         if not isinstance(self._state.work, Fetching):
             return
-        manifest = self._state.manifest
-        wanted = manifest and (manifest.task if address.kind == "task" else manifest.model)
-        if not wanted or (frame.id, frame.n, frame.size) != (wanted.digest, wanted.frames, wanted.size):
+        event = self._downloads.offer(address.kind, frame, self._state.manifest, self._now_s())
+        if event is None:
             return
-        held = self._assembler.count(address.kind, frame.id)
-        whole = self._assembler.offer(address.kind, frame)
-        if isinstance(whole, Rejection):
-            # One forged frame must not stand in the way of the genuine ones, which are asked for again.
-            self._assembler.drop(address.kind)
-            raise ProtocolError(whole.detail, whole.reason)
-        if whole is not None:
-            self._step(self._fetched(address.kind, frame.id, whole))
-        elif self._assembler.count(address.kind, frame.id) > held:
-            self._step(on.FrameArrived(self._now_s()))
-
-    def _fetched(self, kind: str, digest: bytes, whole: bytes) -> on.Fetched:
-        """Read a task or a model; of what this program does not know only the names are told."""
-        try:
-            return self._understood(self._now_s(), kind, digest, whole)
-        except ProtocolError as error:
-            # Its digest is the announced one: fetched again, it would be no other.
-            log.warning("the %s that was announced cannot be read: %s", kind, error)
-            return on.Fetched(self._now_s(), kind, digest, unknown=(f"{kind}:unreadable",))
-
-    def _understood(self, now_s: float, kind: str, digest: bytes, whole: bytes) -> on.Fetched:
-        if kind == "model":
-            model = unpack(whole, Model, max_bytes=MAX_SIZE)
-            unknown = unknown_in_model(model)
-            if not unknown:
-                self._model = (whole, _vectors(model))
-            return on.Fetched(now_s, kind, digest, unknown=unknown)
-        task = unpack(whole, Task, max_bytes=MAX_SIZE)
-        self._task = (whole, task)
-        self._link.spread_s = task.reconnect_spread_s
-        return on.Fetched(now_s, kind, digest, task.source, unknown_in_task(task))
+        if self._downloads.has_task:
+            self._link.spread_s = self._downloads.task.reconnect_spread_s
+        self._step(event)
 
     def _readings(self) -> Readings:
         return UNMEASURED if self._conditions is None else self._conditions.read()
@@ -268,31 +220,11 @@ class Runtime:
                 raise  # the next start puts it aside
             except StateError as error:
                 log.error("%s", error)
-                # What is not durable must not be seen (law 4), so the effects after it are not performed;
-                # and the core hears of it before anything else happens.
-                # Only a round is not held to that: who could not even decline would keep its fleet waiting.
-                if isinstance(effect, do.SaveSigners):
-                    # A restart would believe the key before again, so this device never changed it.
-                    self._state = former
-                    self._step(on.SignersUnsaved())
-                    return
-                if isinstance(effect, do.SaveUpdate):
-                    unsaved = public("what was learnt cannot be written to this device's disk")
-                    self._step(on.Failed(effect.attempt.round, Reason.FAILED, str(error), unsaved))
-                    return
-                if isinstance(effect, do.SaveVerdict) and former.saved is not None and former.saved.pending:
-                    # The next work would begin with the state before: the answer is asked for again.
-                    self._state = former
-                    return
-                if isinstance(effect, do.ResetState | do.StartWork):
-                    unread = public("what the algorithm remembers cannot be used on this device's disk")
-                    self._step(on.Failed(self._state.seen.round, Reason.FAILED, str(error), unread))
-                    return
-                if isinstance(effect, do.UseModel):
-                    self._step(on.UseFailed(former.used))
-                    return
-                if isinstance(effect, do.KeepModel):
-                    self._step(on.KeepFailed(self._now_s()))
+                given = give_up(former, self._state, effect, str(error), self._now_s())
+                if given is not None:
+                    self._state, told = given
+                    if told is not None:  # before anything else happens
+                        self._step(told)
                     return
 
     def _perform(self, effect: Effect) -> None:
@@ -312,8 +244,7 @@ class Runtime:
             case do.StopFetching():
                 for slot in (0, 1):
                     self._link.unsubscribe(self._topics.task_frames(slot), self._topics.model_frames(slot))
-                self._assembler.drop("task")
-                self._assembler.drop("model")
+                self._downloads.drop()
             case do.StartWork(manifest):
                 self._start(manifest)
             case do.CancelWork():
@@ -323,29 +254,20 @@ class Runtime:
                     # The disk had not taken it, or it was to be saved with an update that never came to be. A
                     # restart would take part in rounds before this model's.
                     self._memory.save_seen(seen)
-                assert self._task is not None
-                assert self._model is not None
-                untrained = self._is_untrained()
-                if self._state.gated or untrained:
-                    model_file.set_apart(self._file)
-                announced = self._state.manifest
-                cap = announced.max_samples if announced is not None else None
-                model_file.save(self._file, self._task[0], self._model[0], cap, untrained=untrained)
-                if untrained and model_file.waits(self._file.parent):
-                    log.info("nobody has trained the new model yet: `predict` goes on with the one before")
-                elif not self._state.gated:
-                    model_file.release(self._file)
+                self._models.keep(self._state.manifest, gated=self._state.gated)
             case do.JudgeModel(digest):
-                self._judge(digest)
+                tolerance = self._settings.predict.tolerance
+                assert tolerance is not None
+                self._worker.judge(self._models.judgement(digest, tolerance))
             case do.UseModel(digest):
-                self._use(digest)
+                self._models.use(digest)
             case do.SaveSigners(signers, seen):
                 self._memory.save_signers(signers, seen)
             case do.SaveSeen(attempt):
                 self._memory.save_seen(attempt)
             case do.SaveUpdate(attempt, digest, payload, snapshot, pending):
                 self._memory.save_update(attempt, digest, payload, snapshot, pending)
-                self._outbox = split(payload)
+                self._outbox.put(payload)
             case do.PublishUpdate(digest, numbers, asks):
                 self._publish_update(digest, numbers, asks)
             case do.SaveVerdict(digest, verdict, resets):
@@ -359,7 +281,6 @@ class Runtime:
                 log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
 
     def _start(self, manifest: Manifest) -> None:
-        assert self._task is not None
         sent, received = self._link.traffic.sent, self._link.traffic.received
         traffic = {
             "sent_bytes": float(sent - self._reported[0]),
@@ -368,57 +289,19 @@ class Runtime:
         self._reported = (sent, received)
         log.info("round %d.%d: %s begins", manifest.generation, manifest.round, manifest.kind)
         phase = phase_of(manifest.kind)
-        vectors = self._model[1] if self._model and phase.needs_model else {}
+        vectors = self._downloads.vectors if phase.needs_model else {}
         weights = vectors.get(WEIGHTS)
         more = {name: vector for name, vector in vectors.items() if name != WEIGHTS}
         state = self._memory.state() if phase.needs_state else None
-        self._worker.start(Assignment(manifest, self._task[1], weights, traffic, more, state))
-
-    def _is_untrained(self) -> bool:
-        """Whether the newest model holds the weights that a generation with a survey begins with."""
-        manifest = self._state.manifest
-        if manifest is None or manifest.round > 1 or self._task is None or self._model is None:
-            return False
-        network = self._task[1].network
-        first = first_weights(network, manifest.seed, manifest.generation)
-        return np.array_equal(first, self._model[1][WEIGHTS])
-
-    def _judge(self, digest: bytes) -> None:
-        assert self._task is not None
-        assert self._model is not None
-        tolerance = self._settings.predict.tolerance
-        assert tolerance is not None
-        task, message = self._task
-        self._candidate = (digest, task, self._model[0])
-        used = model_file.in_use(self._file.parent, gated=True)
-        task_digest = sha256(task).digest()
-        self._worker.judge(Judgement(digest, message, task_digest, self._model[1][WEIGHTS], used, tolerance))
-
-    def _use(self, digest: bytes) -> None:
-        candidate, self._candidate = self._candidate, None
-        if candidate is not None and candidate[0] == digest:
-            _, task, model = candidate
-        else:  # the first one, which is not judged
-            assert self._task is not None
-            assert self._model is not None
-            task, model = self._task[0], self._model[0]
-        model_file.save(self._file.with_name(model_file.USED), task, model)
+        self._worker.start(Assignment(manifest, self._downloads.task, weights, traffic, more, state))
 
     def _publish_update(
         self, digest: bytes, numbers: tuple[int, ...] | None, asks: RoundId | None = None
     ) -> None:
-        if self._outbox is None or self._outbox.id != digest:
-            payload = self._memory.payload(digest)
-            if payload is None:
-                return
-            self._outbox = split(payload)
-        frames, topic = self._outbox, self._topics.update(self._settings.device)
-        wanted = range(len(frames)) if numbers is None else [i for i in numbers if i < len(frames)]
-        # Each is taken when the link has room for it: by then the update may be answered, or its round over.
-        pieces = takewhile(lambda _: self._is_reporting(digest), wanted)
-        self._link.send(
-            Publication(topic, frames[i] if i or asks is None else asking(frames[i], asks)) for i in pieces
-        )
+        frames = self._outbox.frames(digest, numbers, asks, lambda: self._is_reporting(digest))
+        if frames is not None:
+            topic = self._topics.update(self._settings.device)
+            self._link.send(Publication(topic, frame) for frame in frames)
 
     def _is_reporting(self, digest: bytes) -> bool:
         saved = self._state.saved
@@ -426,11 +309,3 @@ class Runtime:
 
     def _status_publication(self, status: Status) -> Publication:
         return Publication(self._topics.status(self._settings.device), pack(status), retain=True)
-
-
-def _vectors(model: Model) -> dict[str, NDArray[np.float32]]:
-    """The weights, and what else the model brings for the local algorithm, each of shape (p,)."""
-    codec = CODECS.make(model.codec)
-    weights = codec.decode(model.body, len(model.body) // 4)
-    more = {name: codec.decode(body, len(weights)) for name, body in (model.vectors or {}).items()}
-    return {**more, WEIGHTS: weights}

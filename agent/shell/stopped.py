@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.shell.memory import FILE, Memory
+from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE
 from fedge.errors import Conflict, DamagedState, StateError
 from fedge.storage.atomic_files import give_to_owner
 from fedge.storage.locks import lock

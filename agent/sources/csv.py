@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.sources.content import opened
 from agent.sources.folder import list_files
-from agent.sources.joining import join
+from agent.sources.joined_tables import join
 from agent.sources.newest import Newest, Thinning
 from agent.sources.parsing import Parsing, Wanted, rows_of
 from agent.sources.rotation import beside

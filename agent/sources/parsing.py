@@ -7,16 +7,17 @@ from pathlib import Path
 
 from agent.sources.columns import Absence, Columns
 from agent.sources.content import Content
+from agent.sources.csv_tables import CsvTables
 from agent.sources.decimals import Decision, Evidence, Style, decide, said_style
 from agent.sources.dialect import HEAD, Dialect, detect
 from agent.sources.growth import Growth
 from agent.sources.header import looks_like_data, nameless
-from agent.sources.joining import Table, key_of
 from agent.sources.jsonlines import JsonTables
 from agent.sources.preambles import Form
 from agent.sources.records import Bad
 from agent.sources.said import Said
-from agent.sources.tables import CsvTables, Header, Row, Tables
+from agent.sources.table import Table, key_of
+from agent.sources.tables import Header, Row, Tables
 from agent.sources.times import NONE_YET, Last
 
 BLOCK = 4_096

@@ -3,8 +3,8 @@
 import logging
 
 from agent.core.events import Failed
-from agent.data.dataset import Unfit
 from agent.data.extremes import Extremes
+from agent.data.unfit import Unfit
 from agent.trainers.timekeeping import TooLong
 from fedge.algorithms.trainer import Diverged
 from fedge.data.disclosure import public

@@ -6,8 +6,7 @@ from typing import Any
 
 from agent.config import AgentSettings
 from agent.core.events import Done, Failed
-from agent.shell import memory as memories
-from agent.shell import model_file
+from agent.shell import memory_layout, model_file
 from agent.shell.memory import Memory
 from agent.shell.runtime import Runtime
 from agent.shell.startup import open_device
@@ -55,7 +54,7 @@ class Device(Program):
         folder = settings.state.folder
         folder.mkdir(parents=True)
         self.name = settings.device
-        self._memory = Memory(folder / memories.FILE)
+        self._memory = Memory(folder / memory_layout.FILE)
         self._worker = _InlineWorker(self, settings, sources)
         self._link = VirtualLink(
             self.place(),

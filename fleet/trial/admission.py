@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from agent.data.dataset import Unfit
+from agent.data.unfit import Unfit
 from fedge.data.disclosure import listing
 from fedge.errors import DataError
 from fleet.trial.columns import require

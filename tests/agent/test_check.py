@@ -14,7 +14,8 @@ from agent.cli.check import check
 from agent.config import AgentSettings
 from agent.settings.sources import PythonSettings
 from agent.shell.measured_conditions import ROOT_VARIABLE
-from agent.shell.memory import FILE, Memory
+from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE
 from agent.sources import open_source
 from fedge.errors import DataError
 from fedge.wire.messages.envelope import seal

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.data.dataset import Dataset, Unfit, features, fit
+from agent.data.dataset import Dataset, fit
 from agent.data.division import divide
+from agent.data.features import features
+from agent.data.unfit import Unfit
 from agent.settings.data import DataSettings
 from agent.settings.sources import CsvSettings
 from agent.sources import CsvSource, Samples

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from agent.cli.check import check
 from agent.cli.predict import predict
 from agent.config import AgentSettings
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
+from agent.data.unfit import Unfit
 from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.decimals import Style
-from agent.sources.dialect import holds_units
 from agent.sources.exclusions import exclude
 from agent.sources.said import Said
 from agent.sources.times import Times, order, seconds
+from agent.sources.units import holds_units
 from agent.trainers.worker import Worker
 from fedge.errors import ConfigError, DataError
 from fedge.wire.reasons import Reason

@@ -11,7 +11,8 @@ import pytest
 
 from agent.cli.forget_rounds import forget_rounds
 from agent.config import AgentSettings
-from agent.shell.memory import FILE, Memory
+from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE
 from fedge.errors import Conflict, StateError
 from fedge.storage.locks import lock
 from fedge.wire.freshness import Attempt, RoundId

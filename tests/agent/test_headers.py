@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from agent.config import AgentSettings
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
+from agent.data.unfit import Unfit
 from agent.sources import CsvSource
 from agent.sources.header import looks_like_data
 from fedge.errors import ConfigError, DataError

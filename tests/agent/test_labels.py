@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
 from agent.data.labels import UNKNOWN, advice, read_labels, suggestions
+from agent.data.unfit import Unfit
 from agent.settings.data import DataSettings
 from agent.sources.arrays import samples_from_arrays
 from fedge.wire.reasons import Reason

@@ -327,7 +327,7 @@ def test_fault_72_mixed_and_matched_an_authentic_announcement_with_other_frames(
     for _ in range(10):
         for i, piece in enumerate(frames_of(lab)):
             device.hears({LAB.model(1, i): piece})
-            held_bytes = device.runtime._assembler.held
+            held_bytes = device.runtime._downloads.incomplete_bytes
             assert held_bytes < 10_000, "it sets aside what was announced, and nothing else"
     device.waits(20.0)
     assert (device.holds, device.worked) == (model(2), [])

@@ -22,7 +22,8 @@ from agent.config import AgentSettings
 from agent.shell import model_file
 from agent.shell.loop import Loop
 from agent.shell.measured_conditions import ROOT_VARIABLE
-from agent.shell.memory import FILE, read_moved
+from agent.shell.memory_layout import FILE
+from agent.shell.memory_views import read_moved
 from agent.shell.traffic import PARTS
 from fedge import __version__
 from fedge.algorithms.codecs import float32

@@ -22,7 +22,8 @@ from agent.data.snapshot import (
 )
 from agent.settings.data import DataSettings
 from agent.settings.sources import CsvSettings
-from agent.shell.memory import FILE, Memory
+from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE
 from agent.sources import open_sources
 from agent.sources.arrays import samples_from_arrays
 from agent.trainers.worker import Worker

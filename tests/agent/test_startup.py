@@ -9,7 +9,8 @@ from agent.config import AgentSettings
 from agent.settings.limits import LimitsSettings
 from agent.settings.manners import MannersSettings
 from agent.shell import model_file
-from agent.shell.memory import FILE, Memory
+from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE
 from agent.shell.startup import open_device
 from fedge.algorithms.codecs import float32
 from fedge.nn.spec import Dense, NetworkSpec

@@ -9,7 +9,7 @@ import pytest
 
 from agent.__main__ import main
 from agent.shell import model_file, state_dir
-from agent.shell.memory import FILE, MIGRATIONS
+from agent.shell.memory_layout import FILE, MIGRATIONS
 from fedge.deployment import units
 from fedge.storage.databases import open_database
 from fedge.wire.messages.message import pack

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.shell.memory import Memory, read_moved
+from agent.shell.memory import Memory
+from agent.shell.memory_views import read_moved
 from agent.shell.traffic import DAY_S, PARTS, TrafficBudget
 from fedge.errors import DamagedState, StateError
 from tests.wording import assert_tells

@@ -11,8 +11,9 @@ import pytest
 from agent.cli.check import check
 from agent.config import AgentSettings
 from agent.data.account import account
-from agent.data.dataset import Unfit, fit
+from agent.data.dataset import fit
 from agent.data.finding import Finding
+from agent.data.unfit import Unfit
 from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.shell import model_file

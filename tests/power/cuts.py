@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.shell import model_file
-from agent.shell.memory import FILE as MEMORY
 from agent.shell.memory import Memory
+from agent.shell.memory_layout import FILE as MEMORY
 from aggregator.aggregation.replay import replay
 from fedge.wire.messages.manifest import Manifest
 from fleet.demo.broker import free_port

@@ -1,0 +1,13 @@
+"""Why a device's samples cannot serve a task."""
+
+from fedge.data.disclosure import Public, withheld
+from fedge.errors import DataError
+from fedge.wire.reasons import Reason
+
+
+class Unfit(DataError):  # noqa: N818 (an answer of the device's rather than an error)
+    """These samples cannot serve this task: why a device declines."""
+
+    def __init__(self, reason: Reason, text: str, told: Public | None = None) -> None:
+        super().__init__(text, told or withheld(reason))
+        self.reason = reason

@@ -1,0 +1,48 @@
+"""The newest update as frames, ready to be sent again."""
+
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+
+from agent.shell.memory import Memory
+from fedge.wire.frames import Split, asking, split
+from fedge.wire.freshness import RoundId
+
+
+class Outbox:
+    """The frames of the newest update, made once from the bytes in the memory."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._frames: Split | None = None
+
+    def put(self, payload: bytes) -> None:
+        """Keep a new update at hand, which the memory has by now."""
+        self._frames = split(payload)
+
+    def frames(
+        self,
+        digest: bytes,
+        numbers: tuple[int, ...] | None,
+        asks: RoundId | None,
+        wanted: Callable[[], bool],
+    ) -> Iterator[bytes] | None:
+        """These frames of the update (None: all), each made when the link has room for it.
+
+        Args:
+            digest: of the update.
+            numbers: of the frames; those that it does not have are left out.
+            asks: frame 0 asks what became of the update in this round.
+            wanted: whether the next frame is still to be sent: by then the update may be answered.
+
+        Returns:
+            The packed frames; None: the memory does not have this update.
+        """
+        if self._frames is None or self._frames.id != digest:
+            payload = self._memory.payload(digest)
+            if payload is None:
+                return None
+            self._frames = split(payload)
+        frames = self._frames
+        chosen = range(len(frames)) if numbers is None else [i for i in numbers if i < len(frames)]
+        pieces = takewhile(lambda _: wanted(), chosen)
+        return (frames[i] if i or asks is None else asking(frames[i], asks) for i in pieces)

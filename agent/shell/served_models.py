@@ -1,0 +1,79 @@
+"""The model files: the newest model that was followed, and the one that `predict` uses."""
+
+import logging
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from agent.shell import model_file
+from agent.shell.downloads import Downloads
+from agent.trainers.comparison import Judgement
+from fedge.algorithms.protocols import WEIGHTS
+from fedge.nn import first_weights
+from fedge.wire.messages.manifest import Manifest
+
+log = logging.getLogger("fedge.agent")
+
+
+class ServedModels:
+    """Writes the downloaded model to the files that `predict` reads.
+
+    Args:
+        file: where the newest model is kept; the one in use lies beside it.
+        downloads: the task and the model at hand.
+    """
+
+    def __init__(self, file: Path, downloads: Downloads) -> None:
+        self._file = file
+        self._downloads = downloads
+        self._candidate: tuple[bytes, bytes, bytes] | None = None
+        """Digest, task and model under judgement, which stay at hand whatever is downloaded meanwhile."""
+
+    def keep(self, manifest: Manifest | None, *, gated: bool) -> None:
+        """Write the model at hand to the file of the newest one.
+
+        `manifest`: the newest announcement. `gated`: the model in use is replaced only by `use`.
+
+        Raises:
+            StateError: a file cannot be written.
+        """
+        untrained = self._is_untrained(manifest)
+        if gated or untrained:
+            model_file.set_apart(self._file)
+        cap = manifest.max_samples if manifest is not None else None
+        task, model = self._downloads.task_bytes, self._downloads.model_bytes
+        model_file.save(self._file, task, model, cap, untrained=untrained)
+        if untrained and model_file.waits(self._file.parent):
+            log.info("nobody has trained the new model yet: `predict` goes on with the one before")
+        elif not gated:
+            model_file.release(self._file)
+
+    def judgement(self, digest: bytes, tolerance: float) -> Judgement:
+        """The comparison of the model at hand with the one in use, for the worker."""
+        task, weights = self._downloads.task, self._downloads.vectors[WEIGHTS]
+        task_bytes = self._downloads.task_bytes
+        self._candidate = (digest, task_bytes, self._downloads.model_bytes)
+        used = model_file.in_use(self._file.parent, gated=True)
+        return Judgement(digest, task, sha256(task_bytes).digest(), weights, used, tolerance)
+
+    def use(self, digest: bytes) -> None:
+        """Write the model that was judged, or else the one at hand, to the file that `predict` reads.
+
+        Raises:
+            StateError: the file cannot be written.
+        """
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None and candidate[0] == digest:
+            _, task, model = candidate
+        else:  # the first one, which is not judged
+            task, model = self._downloads.task_bytes, self._downloads.model_bytes
+        model_file.save(self._file.with_name(model_file.USED), task, model)
+
+    def _is_untrained(self, manifest: Manifest | None) -> bool:
+        """Whether the model at hand holds the weights that a generation with a survey begins with."""
+        vectors = self._downloads.vectors
+        if manifest is None or manifest.round > 1 or not self._downloads.has_task or not vectors:
+            return False
+        first = first_weights(self._downloads.task.network, manifest.seed, manifest.generation)
+        return np.array_equal(first, vectors[WEIGHTS])

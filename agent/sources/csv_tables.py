@@ -1,0 +1,260 @@
+"""The tables of a CSV file: a header and its rows, and another header where a logger wrote one again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.sources.content import Content
+from agent.sources.dialect import Dialect
+from agent.sources.header import is_another_header, looks_like_number
+from agent.sources.preambles import END, SPECIAL, SPECIAL_END, Form
+from agent.sources.records import Bad, Records
+from agent.sources.tables import COMPLETE, Header, Row
+from fedge.data.disclosure import public
+from fedge.errors import DataError
+
+
+class CsvTables:
+    """The tables of a file of separated cells.
+
+    Args:
+        file: for messages.
+        content: what it holds.
+        has_quotes: whether there is a quote in it.
+        dialect: how it is written.
+        columns: the names of the columns, where it has no header; a first line that repeats them is no row.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        content: Content,
+        has_quotes: bool,
+        dialect: Dialect,
+        columns: tuple[str, ...] | None = None,
+    ) -> None:
+        self._file = file
+        self._records = Records(content.text(), has_quotes, dialect.separator, dialect.comment, dialect.skip)
+        self._dialect, self._columns = dialect, columns
+        self._header: Header | None = None
+        self._below = 0
+        """Lines below a header that are no rows: units and other notes of loggers about columns."""
+        if dialect.form is Form.TOA5:
+            self._below = 2
+        elif dialect.units:
+            self._below = 1
+        self._begun = False
+        self._pending = 0 if dialect.header is not None else self._below
+        """How many of them are still to come."""
+        self._unread = columns is not None
+        """Whether the first line, which may repeat the names that the owner has set, is still to come."""
+        self._repeats: list[int] = []
+        self._empty = 0
+        self._numbers = False
+        """Whether the first column has held a number."""
+        self._before = "segment" if dialect.form is Form.LABVIEW else ""
+        """The part of LabVIEW's format before the next names: `file` or `segment`, `header` or `block` of
+        one."""
+
+    @property
+    def first_bad(self) -> Bad | None:
+        """The first line that was left out."""
+        return self._records.first_bad
+
+    @property
+    def bad(self) -> int:
+        """Lines left out because they cannot be read."""
+        return self._records.bad
+
+    def go_on(self, content: Content, start: int, has_quotes: bool) -> bool:
+        """Let `blocks` continue with the new part; return whether it can: the old part must be complete.
+
+        Args:
+            content: the content of the file now.
+            start: its length when `blocks` ended, in bytes.
+            has_quotes: whether there is a quote in the new part.
+        """
+        self._records.go_on(content.text(start), has_quotes)
+        return not self._records.torn
+
+    def passed_over(self) -> tuple[str, ...]:
+        """What was no row, for the owner."""
+        told = []
+        if self._repeats:
+            told.append(
+                f"the header stands again in line {self._repeats[0]}"
+                + (f" and {len(self._repeats) - 1} more lines" if len(self._repeats) > 1 else "")
+                + ": no row"
+            )
+        if self._empty:
+            told.append(f"{self._empty} lines hold nothing but separators: no rows")
+        return tuple(told)
+
+    def blocks(self, size: int) -> Iterator[tuple[Header, list[Row]]]:
+        """At most `size` rows each, of one table; an empty block for each header that is met."""
+        block: list[Row] = []
+        before: Header | None = None
+        for header, row in self._rows():
+            if header is not before:
+                if block and before is not None:
+                    yield before, block
+                    block = []
+                before = header
+                yield header, []
+            if row is not None:
+                block.append(row)
+                if len(block) >= size:
+                    yield header, block
+                    block = []
+        if block and before is not None:
+            yield before, block
+
+    def _rows(self) -> Iterator[tuple[Header, Row | None]]:
+        """Each header without a row, then its rows."""
+        dialect, records = self._dialect, self._records
+        if not self._begun:
+            self._begun = True
+            if self._columns is not None:
+                self._header = Header(0, self._columns)
+            elif dialect.header is not None:
+                self._header = Header(*dialect.header)
+            if self._header is not None:
+                yield self._header, None
+            records.names_expected = self._header is None
+        for line, cells in records:
+            header = self._header
+            if not cells or (cells == [""] and (header is None or len(header.names) != 1)):
+                continue
+            if self._before and self._is_before(cells):
+                continue
+            if header is None or records.annotated:
+                records.annotated = False
+                if header is None and len(cells) > 1 and not any(cells):
+                    continue
+                yield from self._begin(line, cells)
+                self._pending = self._below
+                continue
+            if self._unread:
+                self._unread = False
+                if self._repeats_names(line, cells, header):
+                    continue
+            if self._pending:
+                self._pending -= 1
+                continue
+            again = self._begins_again(cells, header)
+            if again is not None:
+                if again:
+                    yield from self._begin(line, cells)
+                    self._pending = self._below
+                else:
+                    self._repeats.append(line)
+                continue
+            width = len(header.names)
+            if len(cells) != width:
+                fitted = self._fitted(cells, header)
+                if fitted is None:
+                    self._leave_out(len(cells), width)
+                    continue
+                cells = fitted
+            if width > 1 and dialect.separator != "," and not any(cells):  # between commas it has been a row
+                self._empty += 1
+                continue
+            self._numbers = self._numbers or looks_like_number(cells[0])
+            yield header, (line, cells)
+
+    def _begin(self, line: int, cells: list[str]) -> Iterator[tuple[Header, None]]:
+        """Handle a line of names: of another table, or a repetition."""
+        names = tuple(_name(cell) for cell in cells)
+        if self._header is not None:
+            while len(names) > len(self._header.names) and not names[-1]:
+                names = names[:-1]
+            if names == self._header.names:
+                self._repeats.append(line)
+                return
+        self._header = Header(line, names)
+        self._records.names_expected = False
+        yield self._header, None
+
+    def _repeats_names(self, line: int, cells: list[str], header: Header) -> bool:
+        """Whether the first line repeats the names that the owner has set.
+
+        Raises:
+            DataError: it does in another order.
+        """
+        names = tuple(_name(cell) for cell in cells)
+        if names == header.names:
+            return True
+        if sorted(names) == sorted(header.names):
+            raise DataError(
+                f"{self._file}: line {line}: has the names in [data] columns in another order; "
+                "name them in this file's, or leave out columns",
+                public("line {line}: has the names in [data] columns in another order", line=line),
+            )
+        return False
+
+    def _is_before(self, cells: list[str]) -> bool:
+        """Whether a line of a LabVIEW measurement stands before the names of a segment."""
+        tag, where = cells[0], self._before
+        if where in ("file", "header"):
+            if tag == END:
+                self._before = "segment" if where == "file" else ""
+            return True
+        if where == "block":
+            self._before = "segment" if tag == SPECIAL_END else where
+            return True
+        self._before = {"Channels": "header", SPECIAL: "block"}.get(tag, where if not any(cells) else "")
+        return bool(self._before)
+
+    def _begins_again(self, cells: list[str], header: Header) -> bool | None:
+        """Whether a line among the rows holds names (True), is another line without a row (False), or a row
+        (None)."""
+        names, form = header.names, self._dialect.form
+        if form is Form.TOA5 and cells[0] == "TOA5":
+            self._header = None
+            return False
+        if form is Form.LABVIEW and cells[0] in ("Channels", SPECIAL, "LabVIEW Measurement"):
+            self._before = "file" if cells[0] == "LabVIEW Measurement" else "segment"
+            self._is_before(cells)
+            self._header = None
+            return False
+        k = header.first
+        if len(names) == 1 and not self._numbers:  # a word among words
+            return None
+        if k < 0 or len(cells) <= k or cells[k].strip() not in names or not cells[k].strip():
+            return None
+        stripped = [_name(cell) for cell in cells]
+        while len(stripped) > len(names) and not stripped[-1]:
+            stripped.pop()
+        if tuple(stripped) == names or is_another_header(stripped, names):
+            return self._columns is None
+        return None
+
+    def _fitted(self, cells: list[str], header: Header) -> list[str] | None:
+        """The cells of a row that has more or fewer than the header, if the form of the file allows that."""
+        width, form = len(header.names), self._dialect.form
+        if len(cells) > width:
+            if any(cells[width:]) and form is not Form.HOME_ASSISTANT:
+                return None
+            return cells[:width]
+        lacking = width - len(cells)
+        if form is Form.HOME_ASSISTANT and len(cells) >= 3:
+            return cells + [""] * lacking
+        if form is Form.LABVIEW and header.names[-1] == "Comment" and lacking == 1:
+            return [*cells, ""]
+        if not any(header.names[len(cells) :]):
+            return cells + [""] * lacking
+        return None
+
+    def _leave_out(self, cells: int, columns: int) -> None:
+        whose = public("the header has") if self._columns is None else public("[data] columns names")
+        advice = COMPLETE if self._columns is None else "name every column, or complete the line"
+        if cells > columns > 1 and self._columns is None:
+            advice = "a cell with a comma in it, such as a decimal comma, needs quotes or another separator"
+        told = public(
+            "has {cells} cells, {whose} {columns} columns", cells=cells, whose=whose, columns=columns
+        )
+        self._records.leave_out(told, f"; {advice}")
+
+
+def _name(cell: str) -> str:
+    """A name; bytes that are not UTF-8 are shown as escapes."""
+    return cell.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
