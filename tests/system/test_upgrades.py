@@ -26,7 +26,8 @@ from aggregator.aggregation import survey
 from aggregator.aggregation.aggregate import aggregate
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
-from aggregator.export.model_files import Origin, write
+from aggregator.export.metadata import Origin
+from aggregator.export.model_files import write
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs import float32
