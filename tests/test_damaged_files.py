@@ -18,7 +18,7 @@ import pytest
 import agent.__main__
 import aggregator.__main__
 from agent.enrolment.certificates import KeyAndRequest
-from aggregator.backup.backup import backup
+from aggregator.backup.snapshot import backup
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger

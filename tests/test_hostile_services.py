@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from aggregator.aggregation.replay import replay
-from aggregator.backup.backup import backup
 from aggregator.backup.new_generation import begin_next
 from aggregator.backup.restore import restore
+from aggregator.backup.snapshot import backup
 from aggregator.cli.installation import ownership
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE

@@ -60,8 +60,8 @@ ALLOWED: dict[str, dict[str, str]] = {
         "rmtree": f"the federation's folder {OF_THE_SYSTEM}; rmtree follows no link",
         "unlink": OF_THE_SYSTEM,
     },
-    "aggregator/export/writer.py": {"rmdir": "run by the service as its own user; rmdir follows no link"},
-    "aggregator/backup/backup.py": {
+    "aggregator/export/exporter.py": {"rmdir": "run by the service as its own user; rmdir follows no link"},
+    "aggregator/backup/snapshot.py": {
         "TemporaryDirectory": "a new folder of root's alone; what is in it is pinned"
     },
     "fleet/datasets/federated.py": {"open": OWN},

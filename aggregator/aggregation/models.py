@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.ledger.reading import LedgerReader
-from fedge import nn
+from fedge import __version__, nn
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.registry import CODECS
+from fedge.errors import ConfigError
+from fedge.wire.capabilities import unknown_in_task
 from fedge.wire.frames import split
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_SIZE
@@ -57,3 +59,18 @@ def blob_of(data: bytes, slot: int) -> Blob:
     """Where a framed message will lie."""
     pieces = split(data)
     return Blob(digest=pieces.id, slot=slot, frames=len(pieces), size=len(data))
+
+
+def task_of(ledger: LedgerReader, digest: bytes) -> Task:
+    """A task of the ledger.
+
+    Raises:
+        ConfigError: a newer program wrote it, with what this one cannot compute.
+    """
+    task = unpack(ledger.content(digest), Task, max_bytes=MAX_SIZE)
+    if names := unknown_in_task(task):
+        raise ConfigError(
+            f"the task in this ledger has {', '.join(names)}, which this program (Fedge {__version__}) "
+            "cannot do: install the newer one again, or restore the backup made before it was installed"
+        )
+    return task

@@ -27,7 +27,7 @@ from fedge.wire.freshness import RoundId
 from fedge.wire.topics import DEVICE_ID
 
 if TYPE_CHECKING:
-    from aggregator.aggregation.generations import Return
+    from aggregator.aggregation.rollback import Return
     from aggregator.shell.orders import Order
 
 PATIENCE_S = 120.0
@@ -116,7 +116,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
             "--survey-without goes with --keep-model or --from-round: else all devices are asked anew"
         )
     try:
-        from aggregator.aggregation.generations import Return
+        from aggregator.aggregation.rollback import Return
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"fedge-aggregator needs the extra 'aggregator' (no module {error.name!r}): "
@@ -166,7 +166,7 @@ def begin_next(settings: FederationSettings, back: "Return | None" = None) -> Be
 
 def _begin(settings: FederationSettings, folder: Path, back: "Return | None") -> RoundId:
     """Begin it here, where no aggregator is at work."""
-    from aggregator.aggregation.generations import beginning_of, require_wishable
+    from aggregator.aggregation.rollback import beginning_of, require_wishable
     from aggregator.shell import orders
     from aggregator.shell.signing import signer_of
     from aggregator.shell.startup import open_federation, open_ledger
@@ -202,7 +202,7 @@ def _begin(settings: FederationSettings, folder: Path, back: "Return | None") ->
 
 def _order(settings: FederationSettings, folder: Path, back: "Return | None", at_work: Conflict) -> RoundId:
     """Order the aggregator at work to begin it, and wait until it has."""
-    from aggregator.aggregation.generations import beginning_of, require_wishable
+    from aggregator.aggregation.rollback import beginning_of, require_wishable
     from aggregator.shell import orders
 
     path = folder / FILE

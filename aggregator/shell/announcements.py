@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aggregator.aggregation.models import blob_of
 from aggregator.core import effects as do
-from aggregator.export.writer import Exported
+from aggregator.export.job import Exported
 from aggregator.ledger.writing import Ledger
 from fedge.identity.trust import SignedKind, Signer
 from fedge.transport import Publication, Transport

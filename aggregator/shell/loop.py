@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 
-from aggregator.aggregation.generations import beginning_of, require_wishable
+from aggregator.aggregation.rollback import beginning_of, require_wishable
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.federation import Federation
+from aggregator.export.exporter import Exporter
 from aggregator.export.validation_samples import read_samples
-from aggregator.export.writer import Exporter
 from aggregator.ledger.layout import FILE
 from aggregator.shell import orders
 from aggregator.shell.closer import Closer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aggregator.aggregation.generations import Return
+from aggregator.aggregation.rollback import Return
 from fedge.errors import StateError
 from fedge.storage.atomic_files import atomic_write, remove
 from fedge.storage.files import read_file

@@ -8,8 +8,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from aggregator.aggregation.generations import Return, begin, go_back, require_same, task_of
-from aggregator.aggregation.models import read_model, weights_of
+from aggregator.aggregation.generations import begin, go_back
+from aggregator.aggregation.model_fingerprint import require_same
+from aggregator.aggregation.models import read_model, task_of, weights_of
+from aggregator.aggregation.rollback import Return
 from aggregator.config import FederationSettings
 from aggregator.core.claims import Known
 from aggregator.core.federation import Federation, Rules, Stage

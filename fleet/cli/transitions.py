@@ -101,8 +101,8 @@ MACHINES: Mapping[str, Machine] = {
     ),
     "takeover": Machine(
         "The aggregator's takeover",
-        "`aggregator/core/takeover.py`: away (no connection), subscribing (the broker has not answered), "
-        "watching (what is retained arrives), over.",
+        "`aggregator/core/takeover/machine.py`: away (no connection), subscribing (the broker has not "
+        "answered), watching (what is retained arrives), over.",
         takeover,
         ("away", "subscribing", "watching", "over"),
         _takeover_state,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.data.dataset import Dataset
 from agent.shell import model_file
 from aggregator.config import FederationSettings
-from aggregator.export import model_files
+from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS
 from aggregator.ledger.layout import FILE as LEDGER
 from fedge.algorithms.local.sgd import never
 from fedge.algorithms.plan import Plan
@@ -107,8 +107,8 @@ def compare(
     fleet = learning.data_of(files, task)
     X, y = baselines.held_out(fleet)
     folder = settings.export.folder
-    together = verification.answers(folder / model_files.ONNX, X)
-    difference = verification.check(learning.newest_in(folder) / model_files.ONNX, first_state, X)
+    together = verification.answers(folder / ONNX, X)
+    difference = verification.check(learning.newest_in(folder) / ONNX, first_state, X)
     rounds_scored = history.history(settings.state.folder / LEDGER, task, X, y)
     display.say("comparing")
     bare = settings.task()
@@ -149,9 +149,9 @@ def outcome_of(
         held_out=len(compared.truth),
         onnx_max_abs_diff=compared.max_abs_diff,
         folder=folder,
-        safetensors=exported / model_files.SAFETENSORS,
-        onnx=exported / model_files.ONNX,
-        manifest=exported / model_files.MANIFEST,
+        safetensors=exported / SAFETENSORS,
+        onnx=exported / ONNX,
+        manifest=exported / MANIFEST,
         report=folder / REPORT,
         seconds_learning=learnt.seconds,
         seconds=time.monotonic() - started_s,

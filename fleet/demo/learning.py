@@ -16,8 +16,8 @@ from agent.data.dataset import Dataset, fit
 from agent.shell import model_file
 from agent.sources import open_source
 from aggregator.config import FederationSettings
-from aggregator.export import model_files
-from aggregator.export.writer import NEWEST
+from aggregator.export.job import NEWEST
+from aggregator.export.manifest import MANIFEST, ONNX
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.views import RoundRow, read_devices, read_rounds
 from fedge.errors import FedgeError, StateError
@@ -83,10 +83,10 @@ def learn(
             ended = replace(files, variables={**files.variables, **so_many})
             _follow(ended, logs, database, bus, agents, None, display)
         display.say("final model")
-        _await_newest_model(files, newest_in(settings.export.folder) / model_files.MANIFEST, agents)
-    onnx = settings.export.folder / model_files.ONNX
+        _await_newest_model(files, newest_in(settings.export.folder) / MANIFEST, agents)
+    onnx = settings.export.folder / ONNX
     if not onnx.is_file():
-        raise FedgeError(f"{onnx}: was withheld; {settings.export.folder / model_files.MANIFEST} says why")
+        raise FedgeError(f"{onnx}: was withheld; {settings.export.folder / MANIFEST} says why")
     return Learnt(tuple(read_rounds(database)), time.monotonic() - started_s, len(agents), cut)
 
 
@@ -102,14 +102,14 @@ def data_of(files: Federation, task: Task) -> dict[str, Dataset]:
 def exported(folder: Path) -> tuple[int, float]:
     """The round of the exported model, and the aggregator's largest difference between the ONNX file and its
     own model, on random samples."""
-    found = json.loads((folder / model_files.MANIFEST).read_text(encoding="utf-8"))
+    found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return int(found["round"]), float(found["onnx_max_abs_diff"])
 
 
 def newest_in(folder: Path) -> Path:
     """The folder of an export's newest model: beside the best one, if that was chosen."""
     beside = folder / NEWEST
-    return beside if (beside / model_files.MANIFEST).is_file() else folder
+    return beside if (beside / MANIFEST).is_file() else folder
 
 
 def shared_out(devices: Mapping[str, Path], processes: int) -> list[list[str]]:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from agent.config import AgentSettings
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.sources.given import GivenArrays
-from aggregator.aggregation.generations import task_of
+from aggregator.aggregation.models import task_of
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader
 from aggregator.ledger.views import RoundRow, read_devices

@@ -6,7 +6,7 @@ from typing import Any
 from aggregator.aggregation.job import ClosingJob
 from aggregator.config import FederationSettings
 from aggregator.core.takeover import TakeUp
-from aggregator.export.writer import Exported, Job
+from aggregator.export.job import Exported, Job
 from aggregator.ledger.layout import FILE as LEDGER
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.closer import close

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.aggregation.generations import Return
+from aggregator.aggregation.rollback import Return
 from fedge.errors import ConfigError
 from fleet.simulator.disks import Disk
 from fleet.simulator.faults import Fault

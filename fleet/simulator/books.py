@@ -7,7 +7,7 @@ what is in it counts as before.
 from copy import copy
 from dataclasses import dataclass, field, fields
 
-from aggregator.aggregation.generations import Return
+from aggregator.aggregation.rollback import Return
 from fedge.wire.freshness import Attempt, RoundId, round_of
 from fedge.wire.messages.manifest import Manifest
 from fedge.wire.messages.status import Decline

@@ -8,7 +8,7 @@ without such a reason is the programs' mistake.
 from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.aggregation.generations import Return
+from aggregator.aggregation.rollback import Return
 from fedge.errors import ConfigError
 from fedge.wire.freshness import round_of
 from fleet.simulator.aggregators import Aggregators

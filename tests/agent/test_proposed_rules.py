@@ -16,7 +16,7 @@ from agent.shell import model_file
 from agent.sources import open_sources
 from agent.trainers.assignment import Assignment
 from agent.trainers.worker import Worker
-from aggregator.export.model_files import to_onnx
+from aggregator.export.onnx_file import to_onnx
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.data.rules import Holdout as ProposedHoldout

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from aggregator.export.model_files import Origin, to_onnx
+from aggregator.export.metadata import Origin
+from aggregator.export.onnx_file import to_onnx
 from aggregator.export.parity import filled, output_scales, rows_of
 from fedge.data.rules import Proposal
 from fedge.nn import Network

@@ -13,8 +13,8 @@ import pytest
 
 from aggregator.__main__ import main
 from aggregator.backup import archive, state_dir
-from aggregator.backup.backup import backup
 from aggregator.backup.restore import restore
+from aggregator.backup.snapshot import backup
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only

@@ -12,9 +12,10 @@ import pytest
 from aggregator.aggregation.admitted_surveys import surveyed
 from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.beginnings import begin_with, spans
-from aggregator.aggregation.generations import Return, beginning_of, go_back, require_wishable, story
+from aggregator.aggregation.generations import go_back
 from aggregator.aggregation.models import blob_of, first_weights, model_message, weights_of
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return, beginning_of, require_wishable, story
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import FILE

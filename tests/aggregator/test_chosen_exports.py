@@ -13,8 +13,11 @@ from aggregator.aggregation.models import blob_of, model_message
 from aggregator.core.choice import How, choose
 from aggregator.core.federation import Federation, Stage
 from aggregator.core.stopping import Progress, progress_of
-from aggregator.export import model_files, writer
-from aggregator.export.writer import Exported, Exporter, Job, job_of
+from aggregator.export import model_files
+from aggregator.export.chosen_model import choice_entry, job_of
+from aggregator.export.exporter import Exporter
+from aggregator.export.job import Exported, Job
+from aggregator.export.manifest import MANIFEST, ONNX
 from aggregator.ledger.layout import KEPT
 from aggregator.ledger.records import Life
 from aggregator.ledger.writing import Ledger
@@ -72,13 +75,13 @@ def exported(job: Job, folder: Path, exporter: Exporter | None = None) -> Export
 
 
 def read(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / model_files.MANIFEST).read_text())
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     return manifest
 
 
 def round_of(folder: Path) -> int:
     """Which round's the ONNX file is, by its own words."""
-    model = onnx.load(folder / model_files.ONNX)
+    model = onnx.load(folder / ONNX)
     return int({each.key: each.value for each in model.metadata_props}["round"])
 
 
@@ -88,7 +91,7 @@ def test_the_newest_is_measured_only_if_somebody_told_figures_of_it(
 ) -> None:
     """The round that asks for them is over at its deadline, whoever has answered."""
     now = progress(*LOSSES).after_measuring(told)
-    manifest = writer.told(choose(now, range(6), "best"), now)
+    manifest = choice_entry(choose(now, range(6), "best"), now)
     assert manifest["choice"]["newest"] == {"round": 4, "measured": measured}
 
 

@@ -12,8 +12,11 @@ import pytest
 import safetensors
 from safetensors.numpy import load
 
-from aggregator.export import model_files
-from aggregator.export.model_files import UNFILLED, Exported, Origin, to_onnx, to_safetensors, write
+from aggregator.export import onnx_file
+from aggregator.export.metadata import UNFILLED, Origin
+from aggregator.export.model_files import write
+from aggregator.export.onnx_file import OnnxResult, to_onnx
+from aggregator.export.safetensors_file import to_safetensors
 from fedge.errors import StateError
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.spec import Dense, ReLU, Rescale, Sigmoid, Standardize, Tanh
@@ -170,7 +173,7 @@ def test_the_same_model_gives_the_same_bytes() -> None:
     assert to_safetensors(CLASSIFIER, w, ORIGIN) == to_safetensors(CLASSIFIER, w.copy(), ORIGIN)
 
 
-def assert_withheld(folder: Path, exported: Exported, reason: str) -> None:
+def assert_withheld(folder: Path, exported: OnnxResult, reason: str) -> None:
     assert exported.onnx is None
     assert reason in exported.withheld
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -220,7 +223,7 @@ def test_an_onnx_file_that_computes_something_else_is_withheld(
     w = weights(task)
     other = w.copy()
     other[-1] += 1e-3
-    monkeypatch.setattr(model_files, "to_onnx", lambda task, _, origin: to_onnx(task, other, origin))
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda task, _, origin: to_onnx(task, other, origin))
     exported = write(tmp_path, task, w, ORIGIN)
     assert_withheld(tmp_path, exported, "onnxruntime differs from our forward pass by")
     assert 1e-5 < exported.max_abs_diff < 1e-2
@@ -232,14 +235,14 @@ def test_a_difference_that_only_real_samples_show_is_found(tmp_path: Path, monke
     w = np.array([1, 0, 0, -100, 0, 0, 0, 0], dtype=np.float32)
     other = w.copy()
     other[4] = 5
-    monkeypatch.setattr(model_files, "to_onnx", lambda task, _, origin: to_onnx(task, other, origin))
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda task, _, origin: to_onnx(task, other, origin))
     assert write(tmp_path, task, w, ORIGIN).withheld == ""
     real = np.array([[200, 0, 0]], dtype=np.float32)
     assert_withheld(tmp_path, write(tmp_path, task, w, ORIGIN, samples=real), "differs")
 
 
 def test_an_engine_that_fails_withholds_the_file_and_stops_nothing(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(model_files, "to_onnx", lambda *_: b"no model")
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda *_: b"no model")
     exported = write(tmp_path, CLASSIFIER, weights(CLASSIFIER), ORIGIN)
     assert np.isnan(exported.max_abs_diff)
     assert_withheld(tmp_path, exported, "InvalidProtobuf")

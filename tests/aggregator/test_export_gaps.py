@@ -9,8 +9,10 @@ import onnx
 import pytest
 import safetensors
 
-from aggregator.export import model_files, parity
-from aggregator.export.model_files import FILLED, UNFILLED, to_onnx, write
+from aggregator.export import onnx_file, parity
+from aggregator.export.metadata import FILLED, UNFILLED
+from aggregator.export.model_files import write
+from aggregator.export.onnx_file import to_onnx
 from fedge.nn import Network
 from fedge.wire.messages.task import Task
 from tests.aggregator.engines import ENGINES, MEAN, ORIGIN, SCALE, differences, onnxruntime, task, weights
@@ -96,7 +98,7 @@ def test_a_file_that_does_otherwise_is_withheld(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Task, right: Task
 ) -> None:
     """Ordinary rows do not show any of these."""
-    monkeypatch.setattr(model_files, "to_onnx", lambda _, *rest: to_onnx(wrong, *rest))
+    monkeypatch.setattr(onnx_file, "to_onnx", lambda _, *rest: to_onnx(wrong, *rest))
     exported = write(tmp_path, right, weights(right), ORIGIN)
     assert exported.onnx is None
     assert "onnxruntime differs from our forward pass by" in exported.withheld

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.export.writer import Exported, Exporter, Job
+from aggregator.export.exporter import Exporter
+from aggregator.export.job import Exported, Job
 from fedge.errors import StateError
 from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import TASK
@@ -19,7 +20,8 @@ import sys, threading
 from pathlib import Path
 from types import SimpleNamespace
 import aggregator.export.model_files
-from aggregator.export.writer import Exporter, Job
+from aggregator.export.exporter import Exporter
+from aggregator.export.job import Job
 from fedge.wire.freshness import RoundId
 
 begun = threading.Event()
@@ -63,7 +65,7 @@ def test_an_export_that_hangs_is_found_out(tmp_path: Path, monkeypatch: pytest.M
         answer.wait()
         raise StateError("the disk is gone")
 
-    monkeypatch.setattr("aggregator.export.writer.LONGEST_EXPORT_S", 0.1)
+    monkeypatch.setattr("aggregator.export.exporter.LONGEST_EXPORT_S", 0.1)
     monkeypatch.setattr("aggregator.export.model_files.write", hang)
     exported: list[Exported] = []
 

@@ -11,7 +11,8 @@ import pytest
 import safetensors.numpy
 
 from aggregator.export import parity
-from aggregator.export.model_files import to_onnx, write
+from aggregator.export.model_files import write
+from aggregator.export.onnx_file import to_onnx
 from fedge.nn import Network
 from fedge.nn.operators import INPUT, Node, Operators
 from fedge.nn.schema import Shape

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.aggregation.generations import Return
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return
 from aggregator.backup import forget as forgetting
-from aggregator.backup.backup import backup
 from aggregator.backup.forget import Contribution, contribution, forget
+from aggregator.backup.snapshot import backup
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.aggregation.generations import learnt, require_same
+from aggregator.aggregation.model_fingerprint import learnt, require_same
 from aggregator.config import FederationSettings
 from aggregator.ledger.records import Life
 from fedge.errors import ConfigError

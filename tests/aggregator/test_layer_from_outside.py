@@ -9,7 +9,9 @@ import pytest
 
 from aggregator.aggregation.reparametrization import fold
 from aggregator.config import FederationSettings
-from aggregator.export.model_files import ONNX, Origin, write
+from aggregator.export.manifest import ONNX
+from aggregator.export.metadata import Origin
+from aggregator.export.model_files import write
 from fedge.algorithms.local.sgd import train
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.registry import LAYERS, load

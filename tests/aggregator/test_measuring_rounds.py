@@ -9,10 +9,10 @@ import pytest
 
 from aggregator.aggregation.aggregate import mean_of
 from aggregator.aggregation.beginnings import begin_with
-from aggregator.aggregation.generations import Return, beginning_of, require_wishable
 from aggregator.aggregation.job import ClosingJob, Computed
 from aggregator.aggregation.outcome import compute, save
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return, beginning_of, require_wishable
 from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.admission import Admitted, admit

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from aggregator.__main__ import main
-from aggregator.aggregation.generations import Return, go_back, learnt
+from aggregator.aggregation.generations import go_back
+from aggregator.aggregation.model_fingerprint import learnt
+from aggregator.aggregation.rollback import Return
 from aggregator.backup import new_generation
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp

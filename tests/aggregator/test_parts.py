@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator.aggregation.generations import Return, beginning_of, require_wishable
 from aggregator.aggregation.job import ClosingJob
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return, beginning_of, require_wishable
 from aggregator.aggregation.server_state import pack as pack_state
 from aggregator.aggregation.server_state import unpack as unpack_state
 from aggregator.config import FederationSettings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.aggregation.generations import learnt, require_same
+from aggregator.aggregation.model_fingerprint import learnt, require_same
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp

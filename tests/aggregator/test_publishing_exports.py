@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aggregator.config import FederationSettings
-from aggregator.export.writer import Exported, Job
+from aggregator.export.job import Exported, Job
 from aggregator.ledger.layout import FILE
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.announcements import ExportSent

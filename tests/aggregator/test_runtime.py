@@ -164,7 +164,7 @@ def test_all_that_counts_can_be_read_over_another_connection_when_the_job_begins
         served.jobs.append(job)
         found.append(served.closed())
 
-    served.runtime._close = at_once
+    served.runtime._job._close = at_once
     served.closing()
     served.runtime.turn(found)
     assert served.ledger.last_closed(1) == SURVEY

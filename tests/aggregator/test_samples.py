@@ -11,8 +11,9 @@ import pytest
 from aggregator.__main__ import main
 from aggregator.aggregation.probes import ROWS
 from aggregator.export import parity
+from aggregator.export.exporter import Exporter
+from aggregator.export.job import Exported, Job
 from aggregator.export.validation_samples import MAX_ROWS, read_samples
-from aggregator.export.writer import Exported, Exporter, Job
 from fedge.errors import ConfigError
 from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import TASK

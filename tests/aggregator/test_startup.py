@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator.aggregation.generations import Return
 from aggregator.aggregation.models import blob_of, model_message, weights_of
 from aggregator.aggregation.replay import replay
+from aggregator.aggregation.rollback import Return
 from aggregator.config import FederationSettings
 from aggregator.core import effects as do
 from aggregator.core import presence, takeover

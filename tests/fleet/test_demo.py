@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.export.model_files import ONNX, SAFETENSORS
+from aggregator.export.manifest import ONNX, SAFETENSORS
 from fedge.storage.atomic_files import make_folder
 from fedge.storage.locks import lock
 from fleet.demo import learning as whole

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
-from aggregator.export.model_files import Origin, to_onnx
+from aggregator.export.metadata import Origin
+from aggregator.export.onnx_file import to_onnx
 from fedge.algorithms.codecs import float32
 from fedge.wire.messages.task import Task
 from fleet.cli.commands import app

@@ -26,7 +26,9 @@ from agent.trainers.worker import Worker
 from aggregator.aggregation import survey as surveys
 from aggregator.aggregation.models import first_weights, model_message
 from aggregator.aggregation.survey import Measured, standardize
-from aggregator.export.model_files import MANIFEST, ONNX, Origin, write
+from aggregator.export.manifest import MANIFEST, ONNX
+from aggregator.export.metadata import Origin
+from aggregator.export.model_files import write
 from fedge.algorithms.codecs import float32
 from fedge.algorithms.plan import Plan
 from fedge.algorithms.rules.mean import Contribution, finish, order, partial

@@ -19,7 +19,8 @@ from agent.shell.model_file import read as read_held
 from aggregator.aggregation.aggregate import aggregate
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
-from aggregator.export.model_files import Origin, write
+from aggregator.export.metadata import Origin
+from aggregator.export.model_files import write
 from aggregator.ledger.reading import read_only
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs import float32

@@ -6,12 +6,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from aggregator.aggregation.generations import Return
 from aggregator.aggregation.job import ClosingJob
+from aggregator.aggregation.rollback import Return
 from aggregator.config import FederationSettings
 from aggregator.core import events as on
 from aggregator.core.takeover import TakeUp
-from aggregator.export.writer import Job
+from aggregator.export.job import Job
 from aggregator.shell.leader_check import Watching, understood
 from aggregator.shell.runtime import Runtime as Aggregator
 from aggregator.shell.startup import known, take_up

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from aggregator.aggregation.job import ClosingJob
-from aggregator.export.writer import Exported, Job
+from aggregator.export.job import Exported, Job
 from aggregator.ledger.reading import LedgerReader
 from aggregator.shell.closer import close
 from fleet.simulator.books import Book

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from aggregator.aggregation.generations import Return
+from aggregator.aggregation.rollback import Return
 from aggregator.aggregation.updates import admitted
 from aggregator.ledger.reading import LedgerReader
 from fedge.wire.freshness import RoundId

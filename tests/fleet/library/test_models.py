@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aggregator.export import model_files
-from aggregator.export.model_files import Origin
+from aggregator.export.metadata import Origin
 from fedge import ConfigError, Model, StateError, Task, load_model, simulate
 from fedge.data.rules import Proposal
 from tests.fleet.library.fleets import CLASSIFIER, PLAN, REGRESSION, fleet, summed

@@ -23,121 +23,23 @@ from dataclasses import dataclass, field, replace
 from aggregator.core import claims
 from aggregator.core.claims import HEARING_S, NOTHING, Judgement, Known
 from aggregator.core.presence import RETAINED_S, LeaderCheck
+from aggregator.core.takeover.effects import Abort, Effect, GiveWay, Log, Subscribe, TakeUp
+from aggregator.core.takeover.events import (
+    Event,
+    LinkDown,
+    LinkUp,
+    ManifestSeen,
+    ServiceSeen,
+    StatusSeen,
+    Subscribed,
+    Tick,
+)
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.fields import MAX_COUNTER
-from fedge.wire.messages.manifest import Manifest
-from fedge.wire.messages.service import Service
-from fedge.wire.messages.status import Status
 from fedge.wire.topics import Topics
 
 FRESH_S = 5.0
 """If it is silent for this much longer than necessary, the broker is asked again."""
-
-# ── what happens ───────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class LinkUp:
-    """The broker accepted us."""
-
-    now_s: float
-
-
-@dataclass(frozen=True)
-class LinkDown:
-    """The connection is gone, or could not be made."""
-
-    reason: str | None
-    """The reason to log; None: it was logged recently."""
-
-
-@dataclass(frozen=True)
-class Subscribed:
-    """The broker answered the subscription: retained messages arrive from now on."""
-
-    now_s: float
-
-
-@dataclass(frozen=True)
-class ServiceSeen:
-    """A `service` message arrived; `age_s`: how long it was stored at the broker."""
-
-    now_s: float
-    service: Service
-    age_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class ManifestSeen:
-    """A `round` message arrived; if announcements are signed, it was one of ours."""
-
-    now_s: float
-    manifest: Manifest
-
-
-@dataclass(frozen=True)
-class StatusSeen:
-    """A device's status."""
-
-    now_s: float
-    device: str
-    status: Status
-
-
-@dataclass(frozen=True)
-class Tick:
-    """Time passed."""
-
-    now_s: float
-
-
-Event = LinkUp | LinkDown | Subscribed | ServiceSeen | ManifestSeen | StatusSeen | Tick
-
-# ── what is done about it ──────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Subscribe:
-    """Subscribe to the service, the announcement and the statuses of the federation."""
-
-
-@dataclass(frozen=True)
-class GiveWay:
-    """End: another aggregator serves this federation."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Abort:
-    """End: the ledger does not fit what was seen; `later`: what may still be heard can change that."""
-
-    text: str
-    later: bool = False
-
-
-@dataclass(frozen=True)
-class TakeUp:
-    """Enough has been seen, and the ledger fits: serve."""
-
-    watch: LeaderCheck
-    generation: int | None = None
-    """The one to begin; None: go on with the ledger's."""
-    incredible: frozenset[str] = frozenset()
-    """Devices with impossible claims, which were logged."""
-
-
-@dataclass(frozen=True)
-class Log:
-    """Tell the operator, in one line."""
-
-    level: str
-    text: str
-
-
-Effect = Subscribe | GiveWay | Abort | TakeUp | Log
-
-# ── the machine ────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""What weights mean, which may not change within a generation; as JSON in the ledger, to see a change."""
+
+import json
+from typing import Any
+
+from aggregator.config import FederationSettings
+from aggregator.ledger.records import Life
+from fedge.errors import ConfigError
+from fedge.wire.messages.task import Task
+
+
+def learnt(settings: FederationSettings) -> str:
+    """What weights mean under this configuration."""
+    return fingerprint_of(settings.task())
+
+
+def fingerprint_of(task: Task) -> str:
+    """What weights of a task mean, whatever its survey has said."""
+    meaning: dict[str, Any] = {
+        "features": task.features,
+        "classes": task.classes,
+        "targets": task.targets,
+        "layers": [layer.model_dump(exclude_none=True) for layer in task.network.core],
+    }
+    if task.source is not None:  # a ledger knows no such key where none is named
+        meaning["source"] = task.source
+    return json.dumps(meaning)
+
+
+def require_same(life: Life, settings: FederationSettings) -> None:
+    """Raise a ConfigError that names the keys if weights meant something else when this life began."""
+    before, now = json.loads(life.learnt), json.loads(learnt(settings))
+    if before == now:
+        return
+    for side in (before, now):
+        side["layers"] = side.get("layers", [])[:-1]  # the output layer follows from classes and targets
+    changed = ", ".join(key for key in {**now, **before} if before.get(key) != now.get(key)) or "something"
+    raise ConfigError(
+        f"[model] {changed} changed since this ledger began; weights of one network mean nothing in another. "
+        "Either change it back, or run once with --new-generation to begin anew with the devices following"
+    )

@@ -1,0 +1,127 @@
+"""To which kept model a new generation goes back: the operator's wish, checked against the ledger."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aggregator.aggregation.beginnings import require_kept
+from aggregator.aggregation.model_fingerprint import fingerprint_of, require_same
+from aggregator.aggregation.models import task_of
+from aggregator.aggregation.updates import admitted
+from aggregator.config import FederationSettings
+from aggregator.core.quorum import FEWEST
+from aggregator.ledger.reading import LedgerReader
+from aggregator.ledger.records import Beginning, Life
+from fedge.errors import ConfigError, DataError
+from fedge.wire.freshness import RoundId
+
+MANY_ROUNDS = 3
+"""More rounds than these, computed again without some devices, may be no good model (docs/operations.md)."""
+
+
+@dataclass(frozen=True)
+class Return:
+    """To which kept model a new generation goes back, as an operator says it."""
+
+    generation: int | None = None
+    """None: the newest."""
+    round: int | None = None
+    """None: the newest closed one."""
+    without: tuple[str, ...] = ()
+    """Compute the rounds after that one again, without these devices."""
+    survey_without: tuple[str, ...] = ()
+    """Merge the surveys again, without these devices."""
+
+
+def beginning_of(ledger: LedgerReader, life: Life, wish: Return) -> Beginning:
+    """What a wish comes to in this ledger.
+
+    Raises:
+        ConfigError: there is no model yet.
+        DataError: that round is not kept.
+    """
+    generation = life.generation if wish.generation is None else wish.generation
+    last = ledger.last_trained(generation)
+    if wish.round is not None:
+        source = RoundId(generation, wish.round)
+    elif last is not None:
+        source = last
+    else:
+        raise ConfigError("this ledger holds no model yet: its generation has nothing to go on with")
+    ends = last.round if wish.without and last is not None else source.round
+    earlier = ledger.beginning(generation)
+    left_out = {*wish.survey_without, *(earlier.survey_without if earlier is not None else ())}
+    beginning = Beginning(
+        source, ends, tuple(sorted(set(wish.without))), ledger.survey_of(generation), tuple(sorted(left_out))
+    )
+    require_kept(ledger, beginning)
+    return beginning
+
+
+def require_wishable(
+    settings: FederationSettings, ledger: LedgerReader, beginning: Beginning, wish: Return
+) -> None:
+    """Raise an error, before anything is computed, if a wish names who was not there, or leaves too few.
+
+    Raises:
+        ConfigError: the model is one of another network than the configuration's.
+        DataError: there is nothing to compute again, a device is in none of it, or fewer than two are left.
+    """
+    source = beginning.source
+    digest = ledger.task_after(source)
+    assert digest is not None
+    meaning = fingerprint_of(task_of(ledger, digest))
+    require_same(Life(b"", source.generation, meaning), settings)
+    quorum = settings.rounds.quorum
+    fewest = min(FEWEST, quorum) if isinstance(quorum, int) else FEWEST
+    numbers = range(source.round + 1, beginning.last + 1)
+    rounds = [each for n in numbers if not ledger.only_measured(each := RoundId(source.generation, n))]
+    if wish.without and not rounds:
+        raise DataError(
+            f"--without: {source} is the last closed round, and its own model is taken as it is: name an "
+            "earlier round, the last one that the devices did not spoil"
+        )
+    _require_left("--without", ledger, rounds, wish.without, fewest)
+    if wish.survey_without and beginning.survey is not None:
+        _require_left("--survey-without", ledger, [RoundId(beginning.survey, 0)], wish.survey_without, fewest)
+
+
+def _require_left(
+    option: str, ledger: LedgerReader, rounds: Iterable[RoundId], without: tuple[str, ...], fewest: int
+) -> None:
+    """Each device is in one of the rounds, and each round has so many without them."""
+    there: set[str] = set()
+    for round_id in rounds:
+        counted = set(admitted(ledger, round_id))
+        there |= counted
+        if without and len(left := counted - set(without)) < fewest:
+            who = f"only {', '.join(left)} is" if left else "nobody is"
+            raise DataError(
+                f"{option} {' '.join(without)}: {who} left in round {round_id}, and it takes {fewest}: leave "
+                "out fewer, or begin with the model of another round"
+            )
+    if unknown := sorted(set(without) - there):
+        raise DataError(
+            f"{option} {' '.join(unknown)}: counts in none of the rounds that are computed again; in them "
+            f"are {', '.join(sorted(there))}"
+        )
+
+
+def story(beginning: Beginning) -> str:
+    """What a generation begins with, for people."""
+    source, last = beginning.source, beginning.last
+    text = f"the model of round {source}"
+    if last > source.round:
+        rounds = f"round {RoundId(source.generation, source.round + 1)}"
+        if last > source.round + 1:
+            rounds = (
+                f"rounds {RoundId(source.generation, source.round + 1)} to {RoundId(source.generation, last)}"
+            )
+        text += f" and {rounds}, computed again without {', '.join(beginning.without)}"
+        if last > source.round + MANY_ROUNDS:
+            text += (
+                f" (more than {MANY_ROUNDS} rounds: all but the first were trained from models with "
+                "its part in them, so look at the accuracy)"
+            )
+    if beginning.survey_without:
+        text += f"; frozen layers of the survey without {', '.join(beginning.survey_without)}"
+    return text

@@ -1,0 +1,113 @@
+"""The export job of the model that is chosen among those which the ledger keeps."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.aggregation.models import task_of, vector_of
+from aggregator.core.choice import Candidate, Choice, How, choose, measures_of
+from aggregator.core.federation import Federation, Stage
+from aggregator.core.stopping import Progress, progress_of
+from aggregator.export.job import BEST, NEWEST, Beside, Job
+from aggregator.ledger.reading import LedgerReader
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.task import Task
+
+
+def job_of(ledger: LedgerReader, state: Federation, until: RoundId, how: How) -> Job | None:
+    """The export of what is chosen after the round `until`, which closed last.
+
+    Where that was a survey, after which nobody has trained yet, it is what was chosen at the end of the
+    generation before. Where the ledger does not keep that, None: the files stay that are there. Only the very
+    first weights of a federation are exported.
+
+    Raises:
+        DamagedState: a model that the ledger holds is not what it was.
+    """
+    assert state.model is not None
+    untrained = until.round == 0 and ledger.surveyed(until.generation)
+    if untrained and (before := _before(ledger, until.generation)) is not None:
+        earlier, task = before
+        progress = progress_of(ledger.history(earlier), state.progress.by)
+        job = _job(ledger, task_of(ledger, task), earlier, progress, how, None)
+        waits = f"; generation {until.generation} has not closed a round of training yet"
+        choice = {**job.choice["choice"], "why": job.choice["choice"]["why"] + waits}
+        return replace(job, until=until, choice={**job.choice, "choice": choice})
+    if untrained and until.generation > 1:
+        return None
+    job = _job(ledger, state.task_message, until.generation, state.progress, how, state.model.digest)
+    return replace(job, last=state.stage is Stage.DONE, until=until)
+
+
+def _before(ledger: LedgerReader, generation: int) -> tuple[int, bytes] | None:
+    """The generation before this one in which somebody trained, if its newest model is kept, and its task."""
+    last = ledger.trained_before(generation)
+    task = ledger.task_after(last) if last is not None and ledger.model_of(last) is not None else None
+    return (last.generation, task) if last is not None and task is not None else None
+
+
+def _job(
+    ledger: LedgerReader, task: Task, generation: int, progress: Progress, how: How, made: bytes | None
+) -> Job:
+    """The export of what is chosen of a generation; `made` is its newest model, None: as the ledger says."""
+    size = task.network.schema.size
+    models = {n: RoundId(generation, n) for n in ledger.kept_models(generation)}
+    choice = choose(progress, models, how, begun_untrained=ledger.surveyed(generation))
+    newest = RoundId(generation, progress.made)
+
+    def digest_of(round_id: RoundId) -> bytes:
+        found = made if made is not None and round_id == newest else ledger.model_of(round_id)
+        assert found is not None
+        return found
+
+    def parts_of(candidate: Candidate) -> tuple[RoundId, bytes, NDArray[np.float32], dict[str, float]]:
+        round_id = RoundId(generation, candidate.round)
+        digest = digest_of(round_id)
+        vector = vector_of(ledger, digest, size)
+        metrics = {name: value for name, value in ledger.summary(round_id).items() if name != "seconds"}
+        return round_id, digest, vector, metrics
+
+    beside = None
+    if choice.other is not None:
+        round_id, digest, vector, metrics = parts_of(choice.other)
+        said = {"measured": dict(choice.other.figures) or None}
+        folder = NEWEST if how == "best" else BEST
+        beside = Beside(folder, round_id, digest, vector, metrics, said, came_from(ledger, round_id))
+    round_id, digest, vector, metrics = parts_of(choice.chosen)
+    return Job(
+        round_id,
+        digest,
+        task,
+        vector,
+        metrics,
+        last=False,
+        came_from=came_from(ledger, round_id),
+        choice=choice_entry(choice, progress),
+        beside=beside,
+    )
+
+
+def came_from(ledger: LedgerReader, round_id: RoundId) -> str | None:
+    """Of which older rounds a model is, where a generation began with it."""
+    beginning = ledger.beginning(round_id.generation) if round_id.round == 0 else None
+    if beginning is None:
+        return None
+    source, last = beginning.source, beginning.source._replace(round=beginning.last)
+    return f"{source}" if last == source else f"{source}, and on to {last} without some devices"
+
+
+def choice_entry(choice: Choice, progress: Progress) -> dict[str, Any]:
+    """What a manifest says of a choice: what was measured of the model, and what there was to choose."""
+    best = progress.best
+    return {
+        "measured": dict(choice.chosen.figures) or None,
+        "choice": {
+            "choose": choice.how,
+            "by": choice.by,
+            "why": choice.why,
+            "best": {"round": best.round, "value": best.value} if best is not None else None,
+            "newest": {"round": progress.made, "measured": bool(measures_of(progress, progress.made))},
+        },
+    }

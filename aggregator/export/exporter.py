@@ -1,0 +1,140 @@
+"""The exporter: a thread that writes the chosen model's files, so that a slow disk never delays a round.
+
+Beside the chosen model lies the other one, in a folder of its own: the newest beside the best, or reversed.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from aggregator.aggregation.probes import Samples
+from aggregator.export import model_files
+from aggregator.export.job import BEST, NEWEST, Beside, Exported, Job
+from aggregator.export.manifest import MANIFEST, ONNX, SAFETENSORS
+from aggregator.export.metadata import Origin
+from fedge.errors import FedgeError
+from fedge.service.failpoints import after, before
+from fedge.service.liveness import Pulse
+from fedge.storage import atomic_files
+from fedge.storage.atomic_files import make_folder
+from fedge.wire.messages.task import Task
+
+log = logging.getLogger("fedge.aggregator")
+
+LONGEST_EXPORT_S = 1_800.0
+
+
+class Exporter:
+    """Exports one model at a time; of those that wait only the newest, for a file holds just one."""
+
+    def __init__(
+        self,
+        federation: str,
+        folder: Path,
+        post: Callable[[Exported], None],
+        samples: Samples | None = None,
+    ) -> None:
+        self._federation = federation
+        self._folder = folder
+        self._post = post
+        self._samples = samples
+        self._waiting: Job | None = None
+        self._beside: Beside | None = None
+        """What lies beside the chosen model."""
+        self._closed = False
+        self._wake = threading.Condition()
+        self.pulse = Pulse("the exporter")
+        """Promises while there is a model to export."""
+        # Not a daemon: an interpreter that ends in the middle of onnxruntime's code is aborted by it.
+        self._thread = threading.Thread(target=self._run, name="exporter")
+
+    def submit(self, job: Job) -> None:
+        """Export this model next."""
+        with self._wake:
+            self.pulse.expect(LONGEST_EXPORT_S)
+            self._waiting = job
+            self._wake.notify()
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def close(self) -> None:
+        """Post nothing more; the program ends when the export under way has."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while self._waiting is None and not self._closed:
+                    self._wake.wait()
+                job, self._waiting = self._waiting, None
+            if job is None:
+                return
+            self.pulse.within(LONGEST_EXPORT_S)
+            before("Export")
+            exported = self._export(job)
+            after("Export")
+            with self._wake:
+                if self._closed:
+                    return
+                self._post(exported)
+                if self._waiting is None:
+                    self.pulse.rest()
+
+    def _export(self, job: Job) -> Exported:
+        """Write the files; whatever fails here is a reason, never the end of learning."""
+        origin = Origin(self._federation, *job.round, job.digest.hex())
+        try:
+            made = model_files.write(
+                self._folder,
+                job.task,
+                job.vector,
+                origin,
+                job.metrics,
+                self._samples,
+                job.came_from,
+                job.choice,
+            )
+        except FedgeError as error:
+            return Exported(job, None, str(error))
+        except Exception as error:
+            log.exception("the export failed")
+            return Exported(job, None, f"{type(error).__name__}: {error}")
+        try:
+            self._write_beside(job.task, job.beside)
+        except FedgeError as error:  # the chosen model is there all the same
+            log.error("the other model is not exported: %s", error)
+        except Exception:
+            log.exception("the export of the other model failed")
+        return Exported(job, made.onnx, made.withheld)
+
+    def _write_beside(self, task: Task, other: Beside | None) -> None:
+        """Write the other model, unless it lies there; one of another choice is removed."""
+        if other == self._beside and other is not None:
+            return
+        self._beside = None
+        for name in (NEWEST, BEST):
+            if other is None or name != other.folder:
+                _remove(self._folder / name)
+        if other is None:
+            return
+        folder = make_folder(self._folder / other.folder, mode=0o755)
+        origin = Origin(self._federation, *other.round, other.digest.hex())
+        made = model_files.write(
+            folder, task, other.vector, origin, other.metrics, self._samples, other.came_from, other.choice
+        )
+        if made.withheld:
+            log.error("round %s: %s/%s is withheld: %s", other.round, folder, ONNX, made.withheld)
+        self._beside = other
+
+
+def _remove(folder: Path) -> None:
+    """Remove our files from a folder, and the folder if nothing else lies there."""
+    for name in (MANIFEST, ONNX, SAFETENSORS):
+        if (folder / name).exists():
+            atomic_files.remove(folder / name)
+    with suppress(OSError):
+        folder.rmdir()

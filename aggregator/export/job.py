@@ -1,0 +1,59 @@
+"""One model to export, the other one beside it, and what became of both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.wire.freshness import RoundId
+from fedge.wire.messages.task import Task
+
+NEWEST, BEST = "newest", "best"
+"""The folder of the other model."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to export."""
+
+    round: RoundId
+    """Of the model."""
+    digest: bytes
+    """Of the model as announced."""
+    task: Task
+    vector: NDArray[np.float32]
+    metrics: dict[str, float]
+    last: bool
+    """Learning is done: nothing follows."""
+    came_from: str | None = None
+    """Of which rounds the model was made, if it is one that a generation began with."""
+    until: RoundId | None = None
+    """The newest round when it was chosen; None: its own."""
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says of the choice."""
+    beside: "Beside | None" = None
+    """The other model."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another model of the same task, for a folder of its own."""
+
+    folder: str
+    round: RoundId
+    digest: bytes
+    vector: NDArray[np.float32] = field(compare=False, repr=False)
+    metrics: dict[str, float]
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    came_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What became of a job."""
+
+    job: Job
+    onnx: bytes | None
+    withheld: str

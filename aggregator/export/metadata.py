@@ -1,0 +1,38 @@
+"""What each file of a model says of it: which model, its columns, and what becomes of its inputs."""
+
+from dataclasses import dataclass
+
+from fedge.data.disclosure import listing
+from fedge.nn.spec import fine_columns
+from fedge.wire.messages.task import Task
+
+WIDE = (
+    "float32 would keep only a few different values of {columns}: inputs are standardized in float64, "
+    "and rounded then"
+)
+FILLED = "a missing value (NaN) is filled with the mean of its column (standardize.mean)"
+UNFILLED = (
+    "a row with a missing value (NaN) has no answer: onnxruntime gives NaN, other engines may give anything"
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which model this is."""
+
+    federation: str
+    generation: int
+    round: int
+    model: str
+    """The digest of the model's message, in hexadecimal."""
+
+
+def input_reason(task: Task) -> str:
+    """Why inputs are float64."""
+    return WIDE.format(columns=listing([task.features[j] for j in fine_columns(task.network)]))
+
+
+def columns_of(task: Task) -> dict[str, tuple[str, ...]]:
+    """The names of the inputs and outputs, by what they are."""
+    named = {"features": task.features, "classes": task.classes, "targets": task.targets}
+    return {key: names for key, names in named.items() if names is not None}

@@ -1,0 +1,81 @@
+"""A model as an ONNX file, and the proof that it computes what our forward pass computes.
+
+The file takes raw features and gives probabilities or raw targets. Where the federation's rule is to
+fill, a missing value (NaN) counts as the survey's mean in it, as it does on the devices; else a row with one
+has no answer, which is NaN. Metadata: onnx.proto, `ModelProto.metadata_props`.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from aggregator.aggregation.probes import Samples
+from aggregator.export import parity
+from aggregator.export.graph import graph
+from aggregator.export.metadata import FILLED, Origin, columns_of, input_reason
+from aggregator.export.parity import fills
+from fedge.nn.operators import IR_VERSION, OPSET
+from fedge.nn.spec import takes_float64
+from fedge.wire.messages.task import Task
+
+MAX_DIFFERENCE = 1e-5
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class OnnxResult:
+    """What became of the ONNX file; the other files are written."""
+
+    onnx: bytes | None
+    """The file's content, or None: withheld."""
+    withheld: str
+    """Why it was, else empty."""
+    max_abs_diff: float
+    """Largest difference from our forward pass, as `write` defines it; NaN if it could not be measured."""
+
+
+def to_onnx(task: Task, vector: Vector, origin: Origin) -> bytes:
+    """The graph (`aggregator.export.graph`) with what the file says of itself.
+
+    Where the first layer takes float64, `features` are that.
+
+    Raises:
+        onnx.checker.ValidationError: the graph is not valid ONNX.
+    """
+    model = helper.make_model(
+        graph(task.network, vector, origin.federation, fills(task)),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="fedge",
+    )
+    properties = {
+        **asdict(origin),
+        **{key: json.dumps(names) for key, names in columns_of(task).items()},
+        **({"missing": FILLED} if fills(task) else {}),
+        **({"input": f"float64: {input_reason(task)}"} if takes_float64(task.network) else {}),
+    }
+    helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def checked_onnx(task: Task, vector: Vector, origin: Origin, samples: Samples | None) -> OnnxResult:
+    """Make the file and compare it with our forward pass; a difference above 1e-5 withholds it."""
+    try:
+        content = to_onnx(task, vector, origin)
+        difference = parity.difference(task, vector, content, samples)
+    except Exception as error:  # an engine's trouble withholds a file, and never stops learning
+        return OnnxResult(None, f"{type(error).__name__}: {error}"[:500], math.nan)
+    if not difference <= MAX_DIFFERENCE:
+        limit = f"at most {MAX_DIFFERENCE:g} is allowed"
+        return OnnxResult(
+            None, f"onnxruntime differs from our forward pass by {difference:.3g}; {limit}", difference
+        )
+    return OnnxResult(content, "", difference)

@@ -1,0 +1,128 @@
+"""Messages from the broker: bounded, read, and turned into events of the core."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+
+from aggregator.aggregation.updates import read_update
+from aggregator.core import events as on
+from aggregator.core.events import Event
+from aggregator.core.federation import Federation
+from aggregator.core.verdicts import KeptVerdict
+from aggregator.ledger.writing import Ledger
+from aggregator.shell.intake import Intake, allowance_of
+from aggregator.shell.reports import Reports
+from fedge.errors import ProtocolError
+from fedge.transport import MessageArrived
+from fedge.wire.freshness import RoundId, round_of
+from fedge.wire.messages.frame import Frame
+from fedge.wire.messages.message import unpack
+from fedge.wire.messages.service import Service
+from fedge.wire.messages.status import Status
+from fedge.wire.reasons import Rejection
+from fedge.wire.topics import Address, Topics
+
+
+class Reception:
+    """Turns each message into at most one event.
+
+    Args:
+        topics: of the federation.
+        ledger: holds the verdicts and the frames of updates.
+        intake: bounds how much of each device is worked on.
+        reports: logs what devices do wrong.
+        now_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        ledger: Ledger,
+        intake: Intake,
+        reports: Reports,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._topics, self._ledger, self._intake, self._reports = topics, ledger, intake, reports
+        self._now_s = now_s
+
+    def read(self, state: Federation, message: MessageArrived) -> Event | None:
+        """The event that a message is; None: it is dropped, waits, or is nothing to the core."""
+        address = self._topics.parse(message.topic)
+        if address is None or not message.payload:
+            return None
+        if address.device is not None and not self._is_taken(state, address.kind, address.device, message):
+            return None
+        return self._understand(state, address, message)
+
+    def understand(self, state: Federation, message: MessageArrived) -> Event | None:
+        """The event that a message is, however much its sender has sent."""
+        address = self._topics.parse(message.topic)
+        return self._understand(state, address, message) if address is not None else None
+
+    def read_update(self, state: Federation, device: str, digest: bytes) -> Event:
+        """An update whose frames are all there, put together and read."""
+        now_s = self._now_s()
+        try:
+            message = read_update(self._ledger, device, digest)
+        except ProtocolError as error:
+            message = Rejection(error.reason, str(error))
+        remembered = isinstance(message, Rejection) or self._remembers(state, round_of(message))
+        return on.UpdateRead(now_s, device, digest, message, remembered)
+
+    def report(self, state: Federation, level: int, device: str, cause: str, text: str) -> None:
+        """Log what a device causes, within the allowance of that device."""
+        self._reports.tell(level, allowance_of(state, device), cause, text, self._now_s())
+
+    def _is_taken(self, state: Federation, kind: str, device: str, message: MessageArrived) -> bool:
+        """Whether what a device says is looked at now."""
+        now_s = self._now_s()
+        if kind == "status":
+            return self._intake.takes_status(device, message, now_s)
+        if kind != "update" or self._intake.takes_update(state, device, len(message.payload), now_s):
+            return True
+        text = f"{device} sends more than any update takes: what is too much is dropped, as if it were lost"
+        self.report(state, logging.WARNING, device, "too much", text)
+        return False
+
+    def _understand(self, state: Federation, address: Address, message: MessageArrived) -> Event | None:
+        try:
+            return self._event(state, address, message)
+        except ProtocolError as error:
+            if address.kind == "update" and address.device is not None:
+                digest = hashlib.sha256(message.payload).digest()
+                return on.GarbageArrived(address.device, digest, error.reason, str(error))
+            text = f"ignored a message on {message.topic}: {error}"
+            cause = f"{address.kind} {error.reason}"
+            self.report(state, logging.WARNING, address.device or "", cause, text)
+            return None
+
+    def _event(self, state: Federation, address: Address, message: MessageArrived) -> Event | None:
+        now_s = self._now_s()
+        match address.kind:
+            case "update" if address.device is not None:
+                frame = unpack(message.payload, Frame)
+                verdict = self._verdict(state, address.device, frame.id)
+                kept = frame.asks is None or self._remembers(state, round_of(frame.asks))
+                return on.FrameArrived(now_s, address.device, frame, verdict, kept)
+            case "status" if address.device is not None:
+                if address.version != "v1":
+                    text = f"{address.device} speaks {address.version} of the protocol, this program v1"
+                    text = f"{text}: it cannot take part"
+                    self.report(state, logging.WARNING, address.device, "version", text)
+                    return None
+                return on.StatusSeen(now_s, address.device, unpack(message.payload, Status))
+            case "service":
+                return on.ServiceSeen(unpack(message.payload, Service))
+            case _:
+                return None
+
+    def _verdict(self, state: Federation, device: str, digest: bytes) -> KeptVerdict | None:
+        """What the ledger holds of an update; of one that was begun, nothing: else it was not begun."""
+        begun = state.partials.get(device)
+        if begun is not None and begun.id == digest:
+            return None
+        return self._ledger.verdict(device, digest)
+
+    def _remembers(self, state: Federation, round_id: RoundId) -> bool:
+        return round_id >= state.round or self._ledger.remembers(round_id)

@@ -1,0 +1,100 @@
+"""The job of the round that is being closed: handed out after the commit, its result saved in a turn."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from aggregator.aggregation.aggregate import Unmade, Unusable
+from aggregator.aggregation.job import ClosingJob, Computed
+from aggregator.aggregation.outcome import job_of, save
+from aggregator.aggregation.probes import Samples
+from aggregator.aggregation.survey import Unmeasured
+from aggregator.core import events as on
+from aggregator.core.advice import Sizes, propose
+from aggregator.core.events import Event
+from aggregator.core.federation import Federation
+from aggregator.ledger.writing import Ledger
+from aggregator.phases.phase import phase_of
+from aggregator.settings.state import StateSection
+from aggregator.shell.closer import Closed
+from aggregator.shell.counters import Tally
+
+log = logging.getLogger("fedge.aggregator")
+
+
+class RoundJob:
+    """At most one job is out, and only its result counts.
+
+    Args:
+        ledger: what is computed is saved there.
+        close: begins to compute a round's model; its `Closed` comes back as an event.
+        keep: bounds what is kept of older rounds.
+        tally: counts the rounds that closed.
+        samples: raw samples (n, d) on which each model must compute finite outputs, if there are some.
+        began_s: when the open round began, in monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        close: Callable[[ClosingJob], None],
+        keep: StateSection,
+        tally: Tally,
+        samples: Samples | None,
+        began_s: float,
+    ) -> None:
+        self._ledger, self._close, self._keep, self._tally = ledger, close, keep, tally
+        self._samples = samples
+        self._began_s = began_s
+        self._out: ClosingJob | None = None
+        """Whose result is waited for: that of any other job comes too late."""
+
+    def begin(self, state: Federation) -> None:
+        """Hand out the job, after the commit: all that counts can be read over any connection."""
+        self._out = replace(job_of(state), samples=self._samples)
+        self._close(self._out)
+
+    def end(self, state: Federation, closed: Closed, now_s: float) -> Event | None:
+        """Save what was computed, inside the turn's transaction; None: it was of another round or life.
+
+        Raises:
+            StateError: what a round is closed of cannot be read.
+        """
+        job = closed.job
+        if job is not self._out:
+            return None
+        self._out = None
+        match closed.outcome:
+            case Computed() as computed:
+                phase = phase_of(job.kind)
+                progress = phase.progress(state.progress, computed.summary)
+                seconds = now_s - self._began_s
+                save(self._ledger, job, computed, seconds, self._keep, progress)
+                summary = self._ledger.summary(job.round)
+                self._began_s = now_s
+                self._tally.closed(summary)
+                if computed.task_data is not None:
+                    log.info("round %s: %s", job.round, _advice(state, computed))
+                return on.RoundClosed(
+                    now_s,
+                    job.round,
+                    computed.task_blob,
+                    computed.task,
+                    computed.model,
+                    progress,
+                    computed.vector,
+                    phase.usual(state.usual, summary),
+                )
+            case Unmeasured() | Unmade() as nothing:
+                return on.CloseFailed(now_s, job.round, str(nothing))
+            case Unusable() as unusable:
+                return on.MeanUnusable(now_s, job.round, unusable.devices, str(unusable))
+            case error:
+                raise error
+
+
+def _advice(state: Federation, computed: Computed) -> str:
+    """What the survey told of sizes and classes says about the plan."""
+    rows = [state.answers[device].samples for device in state.counted]
+    sizes = Sizes.of(rows, computed.task.network.schema.size, computed.mix)
+    return propose(sizes).against(state.plan)
