@@ -91,32 +91,35 @@ def test_the_page_tells_what_was_seen(seen: dict[str, dict[str, str]]) -> None:
 TEXT = """\
 # Who may do what
 
-What was seen when every role tried every topic, on Mosquitto with the configuration of `fedge init`: to
-publish, to publish retained, to hear what is published, to be given what is retained; by the topic's name and
-by wildcards. `tests/system/test_access_matrix.py` does this in every run, and compares it with what is
-intended, which is written by hand in `tests/system/access.py`, and with this page, which it writes with
-`FEDGE_WRITE_DOCS=1`. On Mosquitto 2.0.11 and 2.1.2 the same was seen.
+Which topics each identity may read and write, for whoever runs the broker or checks its access list. The table is
+measured, not intended: on Mosquitto with the configuration of `fedge init`, every role tried to publish on every
+topic, to publish retained, to receive what is published, and to receive what is retained, by the topic's name
+and by wildcards. `tests/system/test_access_matrix.py` repeats this in every run. It compares the result with the
+intended rights, which are written by hand in `tests/system/access.py`, and with this page, which `FEDGE_WRITE_DOCS=1` writes.
+Mosquitto 2.0.11 and 2.1.2 gave the same result.
+
+The roles:
 
 {roles}
 
 {table}
 
-An empty cell: neither. `{{lane-a}}` is the lane of `pi-a` (first byte of its id's SHA-256), `{{claim}}` the
-name of a token's claim. A device's identity is of version 1 of the protocol: it does not speak on `fedge/v2`.
+An empty cell means neither. `{{lane-a}}` is the lane of `pi-a` (first byte of its id's SHA-256), `{{claim}}` the
+name of a token's claim. A device's identity belongs to version 1 of the protocol, so it may not publish on `fedge/v2`.
 
 ## Not let in
 
-8883 wants a certificate, 8884 a name and a password.
+Port 8883 requires a certificate, port 8884 a name and a password. These were refused:
 
-| who comes with | port |
+| a client with | port |
 |---|---|
 {outsiders}
 
-## Nobody in another's name
+## Another's name
 
-The client id is the name in the certificate, or the user name: who asks for another's gets its own. Every
-role asked for the aggregator's and a device's; their connections and sessions stayed. A last will for a topic
-that one may not write is never said.
+The broker takes the client id from the certificate, or from the user name. A client that asks for another client id gets
+its own. Every role asked for the aggregator's and for a device's; their connections and sessions stayed. The broker
+never publishes a last will on a topic that its client may not write.
 """
 
 
