@@ -11,7 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import agent.shell.runtime  # noqa: F401 (with all that it imports)
+import agent.shell.runtime
+import aggregator.core.rounds
+import aggregator.shell.runtime  # noqa: F401 (these three with all that they import)
 import fedge.wire.topics
 from fedge.storage.atomic_files import atomic_write
 from fedge.wire.messages.message import unpack, unpack_one_of
