@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.core.effects import Effect
+from aggregator.core.latest import latest
 from aggregator.core.parts import Part, Parts
 from aggregator.core.per_device import Devices, PerDevice
 from aggregator.core.quorum import FEWEST
@@ -200,14 +201,12 @@ class Federation:
     @property
     def requires(self) -> frozenset[str]:
         """What the round requires of a device, as names of `fedge.wire.capabilities`."""
-        plan, task = self.plan if phase_of(self.kind).trains else None, self.task_message
-        return required(self.kind, plan, task.network, task.rules)
+        return _requires(self.kind, self.plan, self.task_message)
 
     @property
     def largest_update(self) -> int:
         """Bytes that no update or survey of this task exceeds: its vectors and 64 KiB for the rest."""
-        columns = len(self.task_message.features) + len(self.task_message.outputs)
-        return largest_vectors(self.parts.codec, self.parts.local, self.weights) + 24 * columns + 65_536
+        return _largest_update(self.parts, self.weights, self.task_message)
 
     @property
     def parts(self) -> Parts:
@@ -231,7 +230,18 @@ class Federation:
         return self.elapsed_s + (0.0 if self.since_s is None else max(0.0, now_s - self.since_s))
 
 
-_parts = lru_cache(maxsize=16)(Parts.of)
+_parts = latest(lru_cache(maxsize=16)(Parts.of))
+
+
+@latest
+def _requires(kind: str, plan: Plan, task: Task) -> frozenset[str]:
+    return required(kind, plan if phase_of(kind).trains else None, task.network, task.rules)
+
+
+@latest
+def _largest_update(parts: Parts, weights: int, task: Task) -> int:
+    columns = len(task.features) + len(task.outputs)
+    return largest_vectors(parts.codec, parts.local, weights) + 24 * columns + 65_536
 
 
 @lru_cache(maxsize=16)

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,12 +96,18 @@ class Parts:
     @property
     def sends(self) -> tuple[str, ...]:
         """The vectors besides the weights that each update has."""
-        return self.local.made(LOCAL).sends
+        return _sends(self.local)
 
     @property
     def hands_on(self) -> tuple[str, ...]:
         """The vectors besides the weights that each model has."""
         return self.local.made(LOCAL).receives
+
+
+@lru_cache(maxsize=16)
+def _sends(local: Part) -> tuple[str, ...]:
+    """Made once: it is asked of each update."""
+    return tuple(local.made(LOCAL).sends)
 
 
 def whole(codec: Codec, vector: NDArray[np.float32], base: Vector | None) -> Vector:

@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 from fedge.algorithms.plan import PartOptions, Plan
-from fedge.algorithms.registry import CODECS, LOCAL, Registry
+from fedge.algorithms.registry import CODECS, LAYERS, LOCAL, Entry, Registry
 from fedge.data.rules import NAMES, Proposal
 from fedge.nn.layer import kinds
 from fedge.nn.spec import LOSSES, NetworkSpec, names_of
@@ -51,6 +51,12 @@ BASE_PLAN = frozenset({"epochs", "batch_size", "learning_rate", "momentum", "wei
 
 def can() -> frozenset[str]:
     """The names of this program, with the extensions that it has loaded."""
+    return _named(tuple(tuple(registry.entries().values()) for registry in (LAYERS, LOCAL, CODECS)))
+
+
+@lru_cache(maxsize=4)
+def _named(loaded: tuple[tuple[Entry[Any], ...], ...]) -> frozenset[str]:
+    """As `can`, made once for these parts: it is asked of each task and each model."""
     return frozenset(
         {
             *(f"phase:{name}" for name in PHASE_NAMES),

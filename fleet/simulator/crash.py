@@ -10,6 +10,12 @@ from typing import Any, TypeVar
 from fedge.service import failpoints
 
 T = TypeVar("T")
+_OF_ROUNDS = tuple(
+    f"{verb} {table} "
+    for verb in ("INSERT INTO", "REPLACE INTO", "UPDATE", "DELETE FROM")
+    for table in ("rounds", "life")
+)
+"""How the statements begin that write to what rounds there are."""
 
 
 class PowerCut(BaseException):
@@ -107,7 +113,7 @@ class Tripwire:
             if word == "COMMI":
                 return None
             self.db.execute(begun)
-        if word != "SELEC" and ("rounds" in statement or "life" in statement):
+        if word != "SELEC" and statement.startswith(_OF_ROUNDS):
             self.rounds_written = True
         return self.db.execute(statement, values)
 

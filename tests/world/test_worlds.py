@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fedge.wire import frames
 from fleet.cli.commands import app
-from fleet.simulator import campaign
+from fleet.simulator import campaign, fastpaths
 from fleet.simulator.hosts import DeviceHost
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.terms import REAL_ONE_IN
@@ -118,6 +118,14 @@ def test_a_run_is_a_pure_function_of_its_seed() -> None:
 @pytest.mark.parametrize("seed", [8, 11, 17, 37])
 def test_a_world_goes_the_same_way_without_shortcuts(seed: int) -> None:
     assert World(seed, 5, 5).run().digest == World(seed, 5, 5, short=False).run().digest
+
+
+def test_the_shortcuts_reach_every_module_of_the_cores() -> None:
+    """Also those that a program imports only when it first runs."""
+    campaign.run(range(1, 2))
+    for path, module in list(sys.modules.items()):
+        if path.startswith(("agent.core.", "aggregator.core.")) and vars(module).get("replace") is replace:
+            assert any(names is vars(module) for names, *_ in fastpaths._USED), path
 
 
 def test_a_connection_that_is_reset_while_it_is_made_is_made_again_only_once() -> None:
