@@ -1,6 +1,5 @@
 """Generations that begin with a kept model, or with kept rounds computed again without some devices."""
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,7 +32,7 @@ from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 from tests.aggregator.stories import survey, update
 from tests.aggregator.test_replay import EVERYBODY, admit
-from tests.wording import assert_tells
+from tests.wording import assert_tells, telling
 
 TOML = """\
 [federation]
@@ -186,11 +185,9 @@ def test_what_is_freed_meanwhile_is_told_and_the_survey_stays(place: Place) -> N
         place.train(RoundId(2, number))
     with place.ledger.transaction():
         place.ledger.retain(RoundId(2, 2), 4, 2**40)  # 2.2, 2.1, 2.0 and 1.6
-    with pytest.raises(
-        DataError, match=r"round 2\.0 cannot be .*: round 1\.4 is not kept .*generation 1: 0, 5 to 6"
-    ):
+    with pytest.raises(DataError, match=telling("round 2.0 ", "round 1.4 ", "generation 1: 0, 5 to 6")):
         replay(place.path, 0, SEED)
-    with pytest.raises(DataError, match=r"round 1\.4 is not kept.* generation 1: 0, 5 to 6 "):
+    with pytest.raises(DataError, match=telling("round 1.4 ", "generation 1: 0, 5 to 6")):
         place.wish(Return(generation=1, round=4))
     assert place.ledger.survey_of(2) == 1
     assert place.ledger.kept_rounds(1).keys() == {0, 6}
@@ -229,7 +226,7 @@ def test_a_ledger_of_a_version_before_goes_back_too(place: Place) -> None:
     assert place.ledger.newest("task", 4) == task, "though its bytes are a later generation's by now"
     with place.ledger.transaction():
         place.ledger._run("UPDATE rounds SET task = NULL WHERE generation = 1")
-    with pytest.raises(DataError, match=r"round 1\.3 is not kept"):
+    with pytest.raises(DataError, match=telling("round 1.3 ", "not kept")):
         place.wish(Return(generation=1, round=3))
 
 
@@ -300,7 +297,7 @@ def test_the_bound_on_inputs_is_carried_over(place: Place) -> None:
 def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Place) -> None:
     with place.ledger.transaction():
         place.ledger.forget_rounds_before(RoundId(1, 3))
-    with pytest.raises(DataError, match="surveys are not kept"):
+    with pytest.raises(DataError, match=telling("surveys", "not kept")):
         place.wish(Return(survey_without=("rogue",)))
 
 
@@ -308,23 +305,22 @@ def test_a_survey_that_an_older_program_freed_cannot_be_merged_again(place: Plac
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"),
+    ("wish", "facts"),
     [
-        (Return(round=7), "round 1.7 is not closed; the last closed one is 1.6"),
-        (Return(generation=9, round=1), "round 9.1 is not closed; none of its generation is"),
-        (Return(round=6, without=("rogue",)), "--without: 1.6 is the last closed round"),
-        (
-            Return(round=2, without=("rogue", "pi-9")),
-            "--without pi-9: counts in none of the rounds that are computed again; in them are pi-0, pi-1, ",
-        ),
-        (Return(round=2, without=DEVICES), "nobody is left in round 1.3, and it takes 2"),
-        (Return(round=2, without=DEVICES[1:]), "only pi-0 is left in round 1.3, and it takes 2"),
-        (Return(survey_without=("pi-9",)), "--survey-without pi-9: counts in none"),
-        (Return(survey_without=DEVICES), "--survey-without pi-0 .*: nobody is left in round 1.0"),
+        (Return(round=7), ("round 1.7 ", "1.6")),
+        (Return(generation=9, round=1), ("round 9.1 ",)),
+        (Return(round=6, without=("rogue",)), ("--without: ", "1.6")),
+        (Return(round=2, without=("rogue", "pi-9")), ("--without pi-9: ", "pi-0, pi-1, ")),
+        (Return(round=2, without=DEVICES), ("nobody", "round 1.3", "2")),
+        (Return(round=2, without=DEVICES[1:]), ("pi-0", "round 1.3", "2")),
+        (Return(survey_without=("pi-9",)), ("--survey-without pi-9: ",)),
+        (Return(survey_without=DEVICES), ("--survey-without pi-0 ", "nobody", "round 1.0")),
     ],
 )
-def test_what_cannot_be_done_is_said_with_what_can(place: Place, wish: Return, said: str) -> None:
-    with pytest.raises(DataError, match=re.escape(said).replace(r"\.\*", ".*")):
+def test_what_cannot_be_done_is_said_with_what_can(
+    place: Place, wish: Return, facts: tuple[str, ...]
+) -> None:
+    with pytest.raises(DataError, match=telling(*facts)):
         place.wish(wish)
     with pytest.raises(DataError):
         place.go_back(wish)
@@ -335,10 +331,10 @@ def test_what_cannot_be_done_is_said_with_what_can(place: Place, wish: Return, s
 
 def test_the_model_of_another_network_is_not_gone_back_to(place: Place) -> None:
     place.settings = place.configure('layers = [{ type = "dense", units = 3 }]')
-    with pytest.raises(ConfigError, match=r"\[model\] layers changed"):
+    with pytest.raises(ConfigError, match=telling("[model] layers ")):
         place.wish(Return(round=3))
     place.survey(2)  # learning went on with that one
-    with pytest.raises(ConfigError, match=r"\[model\] layers changed"):
+    with pytest.raises(ConfigError, match=telling("[model] layers ")):
         place.wish(Return(generation=1, round=3))
     place.settings = place.configure()
     place.go_back(Return(generation=1, round=3), generation=3)
@@ -353,12 +349,9 @@ def test_who_goes_back_reads_what_it_does(place: Place) -> None:
         return story(beginning_of(place.ledger, life, wish))
 
     assert_tells(told(Return(round=5)), "1.5")
-    assert told(Return(round=5, without=("rogue",))) == (
-        "the model of round 1.5 and round 1.6, computed again without rogue"
-    )
+    assert_tells(told(Return(round=5, without=("rogue",))), "round 1.5", "round 1.6", "without rogue")
     said = told(Return(round=2, without=("rogue", "pi-1"), survey_without=("rogue",)))
-    assert "and rounds 1.3 to 1.6, computed again without pi-1, rogue (more than 3 rounds: " in said
-    assert said.endswith("; frozen layers of the survey without rogue")
+    assert_tells(said, "rounds 1.3 to 1.6", "without pi-1, rogue", "3 rounds", "survey without rogue")
 
 
 def test_spans_of_numbers() -> None:

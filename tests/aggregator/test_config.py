@@ -14,6 +14,7 @@ from aggregator.config import FederationSettings
 from aggregator.core.prospects import hopeless
 from fedge.errors import ConfigError
 from fedge.nn.spec import Dense, ReLU
+from tests.wording import assert_tells, telling
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -117,12 +118,14 @@ def test_broken(tmp_path: Path, text: str, expected: list[str]) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.toml: there is no such file"):
+    with pytest.raises(ConfigError, match=telling("nowhere.toml: ")):
         FederationSettings.load(tmp_path / "nowhere.toml", {})
 
 
 def test_a_variable_is_named_instead_of_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"environment variable FEDGE_AGGREGATOR_ROUNDS__QUORUM: .*'two'"):
+    with pytest.raises(
+        ConfigError, match=telling("environment variable FEDGE_AGGREGATOR_ROUNDS__QUORUM: ", "'two'")
+    ):
         load(tmp_path, GOOD, FEDGE_AGGREGATOR_ROUNDS__QUORUM="two")
 
 
@@ -194,16 +197,18 @@ def test_the_environment_gives_numbers_truths_and_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "variable", "said"),
     [
-        ('epochs = "10"', "", r"federation\.toml: \[plan\] epochs: .*integer, got '10'"),
-        ("epochs = 10.0", "", r"federation\.toml: \[plan\] epochs: .*integer, got 10\.0"),
-        ('learning_rate = "0.5"', "", r"federation\.toml: \[plan\] learning_rate: .*number, got '0\.5'"),
-        ("", "ten", r"variable FEDGE_AGGREGATOR_PLAN__EPOCHS: .*integer, got 'ten'"),
-        ("", "1.5", r"variable FEDGE_AGGREGATOR_PLAN__EPOCHS: .*integer, got 1\.5"),
-        ("", "0", r"variable FEDGE_AGGREGATOR_PLAN__EPOCHS: .*greater than or equal to 1, got 0"),
+        ('epochs = "10"', "", ("federation.toml: [plan] epochs: ", "'10'")),
+        ("epochs = 10.0", "", ("federation.toml: [plan] epochs: ", "10.0")),
+        ('learning_rate = "0.5"', "", ("federation.toml: [plan] learning_rate: ", "'0.5'")),
+        ("", "ten", ("variable FEDGE_AGGREGATOR_PLAN__EPOCHS: ", "'ten'")),
+        ("", "1.5", ("variable FEDGE_AGGREGATOR_PLAN__EPOCHS: ", "1.5")),
+        ("", "0", ("variable FEDGE_AGGREGATOR_PLAN__EPOCHS: ", "1", "0")),
     ],
 )
-def test_a_file_spells_numbers_as_numbers(tmp_path: Path, line: str, variable: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_file_spells_numbers_as_numbers(
+    tmp_path: Path, line: str, variable: str, said: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError, match=telling(*said)):
         load(tmp_path, f"{GOOD}[plan]\n{line}\n", FEDGE_AGGREGATOR_PLAN__EPOCHS=variable)
 
 
@@ -228,7 +233,7 @@ def test_check_says_what_was_understood(tmp_path: Path) -> None:
     assert shown["learns"] == "classification"
     assert shown["layers"] == "dense 8, relu, dense 2"
     assert shown["weights"] == "42"  # 2·8 + 8 + 8·2 + 2
-    assert ended.stdout.endswith("the configuration is valid\n")
+    assert "valid" in ended.stdout.splitlines()[-1]
     assert not (tmp_path / "state").exists()
 
 
@@ -275,7 +280,7 @@ def test_a_state_folder_that_cannot_be_used_ends_with_74(tmp_path: Path) -> None
     (tmp_path / "state").write_text("a file")
     ended = program("--config", str(write(tmp_path, GOOD)))
     assert ended.returncode == os.EX_IOERR
-    assert f"{tmp_path / 'state'}: this folder cannot be used" in ended.stderr
+    assert f"{tmp_path / 'state'}: " in ended.stderr
 
 
 # ── rules that cannot come true ────────────────────────────────────────────────────────────────────
@@ -284,14 +289,14 @@ def test_a_state_folder_that_cannot_be_used_ends_with_74(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (GOOD + "[stopping]\nrmse = 2.0\n", "[stopping] rmse: a classification has no RMSE; use accuracy"),
+        (GOOD + "[stopping]\nrmse = 2.0\n", "[stopping] rmse: "),
         (
             GOOD + '[stopping]\npatience_on = "mae"\n',
-            "[stopping] patience_on: a classification has no mae; use loss or accuracy",
+            "[stopping] patience_on: ",
         ),
         (
             REGRESSION + '[stopping]\npatience_on = "accuracy"\n',
-            "[stopping] patience_on: a regression has no accuracy; use loss, rmse or mae",
+            "[stopping] patience_on: ",
         ),
         (GOOD + '[stopping]\npatience_on = "weights"\n', "[stopping] patience_on"),
         (GOOD + '[export]\nchoose = "last"\n', "[export] choose"),
@@ -331,8 +336,7 @@ def test_a_quorum_that_the_quarantine_makes_impossible_is_said(tmp_path: Path) -
     listed = load(tmp_path, GOOD.replace("[model]", 'devices = ["a", "b", "c"]\n[model]', 1))
     assert hopeless(listed, {"a"}) == []
     (said,) = hopeless(listed, {"a", "c", "else"})
-    assert said.startswith("no round can close: [rounds] quorum = 2, and of the 3 devices in [federation]")
-    assert "devices 1 are not in quarantine" in said
+    assert_tells(said, "[rounds] quorum = 2", "3 devices", "[federation] devices", "1 ", "quarantine")
 
 
 def test_check_says_which_rules_cannot_come_true(tmp_path: Path) -> None:
@@ -340,5 +344,5 @@ def test_check_says_which_rules_cannot_come_true(tmp_path: Path) -> None:
     ended = program("--config", str(path), "--check")
     assert ended.returncode == 0, "it may be meant so"
     assert "WARNING" in ended.stderr
-    assert "[stopping] patience = 9 cannot end learning" in ended.stderr
-    assert ended.stdout.endswith("the configuration is valid\n")
+    assert "[stopping] patience = 9" in ended.stderr
+    assert "valid" in ended.stdout.splitlines()[-1]

@@ -21,6 +21,7 @@ from fedge.errors import StateError
 from fedge.nn import Network, NetworkSpec
 from fedge.nn.spec import Dense, ReLU, Rescale, Sigmoid, Standardize, Tanh
 from fedge.wire.messages.task import Task
+from tests.wording import telling
 
 ORIGIN = Origin("greenhouse", generation=2, round=17, model="ab" * 32)
 FEATURES = ("température", "wind", "CO₂")
@@ -261,7 +262,7 @@ def test_a_full_disk_leaves_the_files_of_the_round_before(tmp_path: Path, monkey
     write(tmp_path, CLASSIFIER, weights(CLASSIFIER, 1), ORIGIN)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(StateError, match=r"model\.safetensors: cannot be written: No space left"):
+    with pytest.raises(StateError, match=telling("model.safetensors: ", os.strerror(errno.ENOSPC))):
         write(tmp_path, CLASSIFIER, weights(CLASSIFIER, 2), ORIGIN)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -269,5 +270,5 @@ def test_a_full_disk_leaves_the_files_of_the_round_before(tmp_path: Path, monkey
 def test_an_old_file_that_cannot_be_removed_is_an_error_of_the_disk(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     monkeypatch.setattr(os, "unlink", fail)
-    with pytest.raises(StateError, match=r"model\.onnx: cannot be removed: No space left"):
+    with pytest.raises(StateError, match=telling("model.onnx: ", os.strerror(errno.ENOSPC))):
         write(tmp_path, CLASSIFIER, weights(CLASSIFIER) * np.nan, ORIGIN)

@@ -101,7 +101,7 @@ def test_a_file_that_does_otherwise_is_withheld(
     monkeypatch.setattr(onnx_file, "to_onnx", lambda _, *rest: to_onnx(wrong, *rest))
     exported = write(tmp_path, right, weights(right), ORIGIN)
     assert exported.onnx is None
-    assert "onnxruntime differs from our forward pass by" in exported.withheld
+    assert "onnxruntime" in exported.withheld
 
 
 def test_each_column_is_missing_in_some_row_and_far_away_in_another() -> None:

@@ -27,6 +27,7 @@ from tests.aggregator.stories import EVERYBODY, SURVEY, TASK, survey
 from tests.aggregator.test_clipping import ABLE, SEED, TASK_BLOB, surveyed_by
 from tests.aggregator.test_columns import bits, column, only, side_by_side
 from tests.aggregator.test_outcome import admit, warnings
+from tests.wording import assert_tells
 
 EPOCH = 1.7e9 + 13.25
 
@@ -206,7 +207,7 @@ def test_where_some_cannot_the_log_says_which_columns_stay_narrow_and_because_of
     assert ledger.rule(SURVEY) == "survey/3"
     assert replay(tmp_path / "ledger.db", 0, SEED).same
     (line,) = [line for line in warnings(caplog) if "float32" in line]
-    assert "of the columns 'amps': attic, cellar cannot do layer:standardize.rest" in line
+    assert_tells(line, "'amps'", "attic, cellar", "layer:standardize.rest")
 
 
 def test_nobody_is_blamed_where_no_column_is_fine(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:

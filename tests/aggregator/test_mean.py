@@ -18,6 +18,7 @@ from fedge.algorithms.rules.mean import (
     partial,
 )
 from fedge.wire.topics import lane_of
+from tests.wording import telling
 
 PROPERTY = settings(deadline=None, max_examples=60)
 # Forty devices in five lanes, so that lanes are shared, and forty anywhere.
@@ -189,12 +190,12 @@ FIRST, SECOND = sorted(("pi-1", "pi-2"), key=order)
 @pytest.mark.parametrize(
     ("contributions", "text"),
     [
-        ([Contribution("pi-1", 1, W), Contribution("pi-1", 1, W)], "'pi-1' contributes twice"),
-        ([Contribution(SECOND, 1, W), Contribution(FIRST, 1, W)], f"{FIRST!r} comes after {SECOND!r}"),
-        ([Contribution("pi-1", -1, W)], "n_k must be an int"),
-        ([Contribution("pi-1", MAX_SAMPLES + 1, W)], "n_k must be an int"),
-        ([Contribution("pi-1", True, W)], "n_k must be an int"),
-        ([Contribution("pi-1", 1.5, W)], "n_k must be an int"),
+        ([Contribution("pi-1", 1, W), Contribution("pi-1", 1, W)], "'pi-1'"),
+        ([Contribution(SECOND, 1, W), Contribution(FIRST, 1, W)], f"{FIRST!r}.*{SECOND!r}"),
+        ([Contribution("pi-1", -1, W)], "n_k"),
+        ([Contribution("pi-1", MAX_SAMPLES + 1, W)], "n_k"),
+        ([Contribution("pi-1", True, W)], "n_k"),
+        ([Contribution("pi-1", 1.5, W)], "n_k"),
         ([Contribution("pi-1", 1, W.reshape(2, 1))], r"shape \(2, 1\)"),
         (
             [Contribution(FIRST, 1, W), Contribution(SECOND, 1, W[:1])],
@@ -210,7 +211,7 @@ def test_contributions_that_cannot_be_summed_are_refused(contributions, text) ->
 @pytest.mark.parametrize("offset", [-1, 1])
 def test_a_device_of_another_lane_is_refused(offset: int) -> None:
     lane = lane_of("pi-1") + offset
-    with pytest.raises(ValueError, match="'pi-1' is in none of the lanes"):
+    with pytest.raises(ValueError, match="'pi-1'"):
         partial([Contribution("pi-1", 1, W)], range(lane, lane + 1))
 
 
@@ -218,18 +219,18 @@ def test_a_device_of_another_lane_is_refused(offset: int) -> None:
     "lanes", [range(0), range(3), range(2, 6), range(-2, 0), range(256, 512), range(512), range(0, 4, 2)]
 )
 def test_only_nodes_of_the_tree_have_partial_sums(lanes: range) -> None:
-    with pytest.raises(ValueError, match="is not aligned"):
+    with pytest.raises(ValueError, match=telling(f"{lanes}")):
         partial([], lanes)
-    with pytest.raises(ValueError, match="is not aligned"):
+    with pytest.raises(ValueError, match=telling(f"{lanes}")):
         Partial(lanes, 0, None)
 
 
 def test_there_is_no_mean_of_some_lanes_only() -> None:
-    with pytest.raises(ValueError, match=r"all lanes range\(0, 256\).*range\(0, 128\)"):
+    with pytest.raises(ValueError, match=telling("range(0, 256)", "range(0, 128)")):
         finish(Partial(range(0, 128), 1, np.ones(2)))
 
 
 @pytest.mark.parametrize("contributions", [[], [Contribution("pi-1", 0, W)]])
 def test_no_samples_have_no_mean_and_never_zeros(contributions) -> None:
-    with pytest.raises(ValueError, match="no samples, so no mean"):
+    with pytest.raises(ValueError, match=telling("no samples")):
         finish(partial(contributions))

@@ -237,13 +237,13 @@ def test_who_lies_outside_is_named_and_kept(
     ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     closed_survey(ledger, 1)
-    assert [line.partition(": its mean lies")[0] for line in warnings(caplog)] == [
+    assert [line.partition(": it")[0] for line in warnings(caplog)] == [
         "liar-0: column 'volts'",
         "liar-0: column 'amps'",
     ]
     (row,) = read_rounds(tmp_path / "ledger.db")
     assert row.outlying_devices == 1
-    assert [text.partition(": its mean lies")[0] for text in row.outlying] == [
+    assert [text.partition(": it")[0] for text in row.outlying] == [
         "liar-0: column 'volts'",
         "liar-0: column 'amps'",
     ]

@@ -43,7 +43,7 @@ from tests.aggregator.stories import (
     survey,
 )
 from tests.aggregator.test_outcome import admit
-from tests.wording import assert_tells
+from tests.wording import assert_tells, telling
 
 LABELS = "[data] label: 3 rows say 'Running', which is none of the classes"
 
@@ -116,7 +116,7 @@ def test_the_line_of_a_round_and_its_summary_name_who_took_part(
         computed = compute(ledger, job)
         assert isinstance(computed, Computed)
         save(ledger, job, computed, 1.0, StateSection())
-    assert "15 of 36 online took part (21 declined: bad_data)" in caplog.text
+    assert_tells(caplog.text, "15 of 36 ", "21 declined: bad_data")
     assert "participation" not in ledger.summary(SURVEY), "it is no figure"
     ledger.close()
 
@@ -179,7 +179,7 @@ def test_a_share_becomes_a_number_when_an_attempt_begins_and_stays_it() -> None:
     story.answers("a")
     assert not of(do.CloseRound, story.later(DEADLINE_S))
     assert [saved.quorum for saved in of(do.SaveRound, story.log)] == [3, 5]
-    assert "1 of 3 updates at the deadline" in said(story)[-1].text
+    assert_tells(said(story)[-1].text, "1 of 3 updates")
     for device in "bcde":
         story.answers(device)
     assert of(do.CloseRound, story.later(DEADLINE_S))
@@ -226,23 +226,20 @@ def test_numbers_and_shares_are_told_apart(tmp_path: Path, line: str, quorum: fl
 
 
 @pytest.mark.parametrize(
-    ("lines", "words"),
+    ("lines", "facts"),
     [
-        ("quorum = 0.0", "expected a number of updates, 1 or more, or a share of the devices"),
-        ("quorum = 1.5", "expected a number of updates"),
-        ("quorum = -0.5", "expected a number of updates"),
-        ("quorum = nan", "expected a number of updates"),
-        ("quorum = 0", "expected a number of updates"),
-        (
-            "quorum = 0.5\nfraction = 0.1",
-            "a share of 0.5 of the devices cannot answer where a fraction of 0.1",
-        ),
+        ("quorum = 0.0", ("updates", "share")),
+        ("quorum = 1.5", ("updates", "share")),
+        ("quorum = -0.5", ("updates", "share")),
+        ("quorum = nan", ("updates", "share")),
+        ("quorum = 0", ("updates", "share")),
+        ("quorum = 0.5\nfraction = 0.1", ("0.5", "fraction", "0.1")),
     ],
 )
-def test_a_quorum_that_cannot_be_is_named(tmp_path: Path, lines: str, words: str) -> None:
+def test_a_quorum_that_cannot_be_is_named(tmp_path: Path, lines: str, facts: tuple[str, ...]) -> None:
     path = tmp_path / "federation.toml"
     path.write_text(TEXT + lines)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=telling("[rounds] quorum: ", *facts)):
         FederationSettings.load(path, {})
 
 
@@ -304,8 +301,9 @@ def test_a_share_that_too_few_answer_is_told_of_with_what_would_close_it_at_grow
     for number in range(1, 20):
         story.later(DEADLINE_S)
         text = said(story)[-1].text
-        assert "4 of 6 updates at the deadline" in text
-        if "[rounds] quorum = 0.57 would close it with the 4 that came (it is 0.8 of 7)" in text:
+        assert_tells(text, "4 of 6 updates")
+        if "[rounds] quorum = 0.57" in text:
+            assert_tells(text, "[rounds] quorum = 0.57", "4 ", "0.8 of 7")
             told.append(number)
     assert told == [1, 2, 4, 8, 16]
     done = Story(federation(rules=replace(tight, quorum=0.57), online=frozenset("abcdefg")))
@@ -327,7 +325,7 @@ def test_fewer_updates_than_two_are_closed_by_no_quorum() -> None:
     story = halves(*"abcdef")
     story.answers("a")
     story.later(DEADLINE_S)
-    assert "no quorum closes it: it takes 2 updates at least" in said(story)[-1].text
+    assert_tells(said(story)[-1].text, "2 updates at least")
 
 
 def test_check_shows_the_round_that_stalls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,7 +335,7 @@ def test_check_shows_the_round_that_stalls(tmp_path: Path, capsys: pytest.Captur
     )
     call = ["--config", str(file), "--check", "--json"]
     assert main(call) == 0
-    assert json.loads(capsys.readouterr().out)["open"] == "no round that lacks updates"
+    assert "quorum" not in json.loads(capsys.readouterr().out)["open"]
     (tmp_path / "state").mkdir()
     ledger = Ledger(tmp_path / "state" / FILE)
     with ledger.transaction():
@@ -349,7 +347,5 @@ def test_check_shows_the_round_that_stalls(tmp_path: Path, capsys: pytest.Captur
             ledger.save_answer(RoundId(1, 0), device, Verdict(b"d" * 32, "admitted", samples=30))
     ledger.close()
     assert main(call) == 0
-    assert json.loads(capsys.readouterr().out)["open"] == (
-        "round 1.0: its deadline has passed 7 times with fewer than the 6 updates it takes, 4 are there; "
-        "[rounds] quorum = 0.57 would close it with the 4 that came (it is 0.8 of 7)"
-    )
+    told = json.loads(capsys.readouterr().out)["open"]
+    assert_tells(told, "round 1.0: ", "7 times", "6 updates", "4 ", "[rounds] quorum = 0.57", "0.8 of 7")

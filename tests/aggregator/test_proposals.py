@@ -14,6 +14,7 @@ from aggregator.ledger.writing import Ledger
 from aggregator.shell.startup import take_up
 from fedge.data.rules import Holdout, Proposal
 from fedge.errors import ConfigError
+from tests.wording import assert_tells
 
 
 def settings(folder: Path, data: str, model: str = "") -> FederationSettings:
@@ -46,11 +47,11 @@ def test_what_is_set_is_proposed_and_nothing_else(tmp_path: Path, data: str, rul
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ('missing = "interpolate"', r"\[data\] missing: .*'refuse', 'drop' or 'fill'"),
+        ('missing = "interpolate"', r"\[data\] missing: "),
         ("gap = -1", r"\[data\] gap"),
         ("holdout = 0.9", r"\[data\.holdout\] part"),
-        ('holdout = { by = "weekday" }', r"\[data\.holdout\] by: .*'series'"),
-        ("require = true", r"require: no rule is proposed; set missing, holdout, gap or unknown_labels"),
+        ('holdout = { by = "weekday" }', r"\[data\.holdout\] by: "),
+        ("require = true", r"require: "),
         ('mising = "fill"', r"mising"),
     ],
 )
@@ -81,10 +82,7 @@ def test_a_generation_keeps_what_it_began_with_and_the_log_says_so(tmp_path: Pat
     assert begin(tmp_path, settings(tmp_path, 'missing = "fill"')) == []
     assert begin(tmp_path, settings(tmp_path, 'missing = "fill"', "clip = 0")) == [], "nothing is closed yet"
     (line,) = begin(tmp_path, settings(tmp_path, 'missing = "drop"'))
-    assert line == (
-        "[data] changed since this generation began, which keeps what it began with; "
-        "`fedge-aggregator new-generation` begins with what is set now"
-    )
+    assert_tells(line, "[data] ", "`fedge-aggregator new-generation`")
 
 
 def test_rules_for_data_do_not_change_what_weights_mean(tmp_path: Path) -> None:

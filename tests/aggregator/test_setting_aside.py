@@ -34,6 +34,7 @@ from tests.aggregator.stories import (
     status,
     update,
 )
+from tests.wording import assert_tells
 
 WHY = "the mean of the updates is not finite"
 
@@ -60,8 +61,7 @@ def test_with_enough_others_the_round_closes_at_once_without_waiting_for_anybody
     assert (answer.verdict, answer.reason) == ("refused", Reason.SET_ASIDE)
     said = of(do.Log, effects)[0]
     assert said.level == "error"
-    assert "round 1.1: the mean of the updates is not finite; set aside" in said.text
-    assert "because of them: liar; " in said.text
+    assert_tells(said.text, "round 1.1: ", "not finite", "liar; ")
     story.closed()
     assert story.state.round == OPEN._replace(round=2)
 
@@ -119,7 +119,7 @@ def test_if_the_others_cannot_close_the_round_the_way_out_is_told(gone: tuple[st
     story = closing("a", "b")
     said = of(do.Log, unusable(story, *gone))[-1].text
     assert "round 1.1: " in said
-    assert f"{len(gone)} of its updates were set aside" in said
+    assert_tells(said, f"{len(gone)} of its updates")
     assert "`fedge-aggregator new-generation --from-round 0`" in said
     assert "new-generation" in of(do.Log, story.later(DEADLINE_S))[-1].text, "and with each attempt"
     story.sees("c")
@@ -168,12 +168,9 @@ def test_if_most_fail_to_train_the_model_is_to_blame() -> None:
     story = blaming("a", "b", "c", quorum=3)
     assert declines(story, "a") == [], "one device alone says nothing"
     (said,) = declines(story, "b", Reason.FAILED)
-    assert said.startswith(
-        "round 1.3: 2 of 3 devices that were asked fail to train from the model of round 1.2"
-    )
-    assert "that model is bad" in said
-    assert "learning rate is not to blame" in said
-    assert "`fedge-aggregator new-generation --from-round 1`" in said
+    assert_tells(said, "round 1.3: 2 of 3 devices", "round 1.2")
+    assert_tells(said, "`fedge-aggregator new-generation --from-round 1`")
+    assert "[plan] learning_rate" not in said
     declines(story, "c")
     story.later(DEADLINE_S)
     assert [declines(story, device) for device in ("a", "b", "c")] == [[], [], []], "once a round"
@@ -183,7 +180,7 @@ def test_in_the_first_round_the_learning_rate_may_be_to_blame() -> None:
     story = running("a", "b")
     declines(story, "a")
     (said,) = declines(story, "b")
-    assert "[plan] learning_rate is too high" in said
+    assert_tells(said, "[plan] learning_rate")
 
 
 def test_while_the_quorum_can_be_met_or_reasons_differ_it_is_not_the_model() -> None:
@@ -206,7 +203,7 @@ def test_an_update_of_one_does_not_clear_a_model_that_nineteen_fail_to_train_fro
     story.answers("liar")
     said = [text for device in honest for text in declines(story, device)]
     assert len(said) == 1
-    assert "of 20 devices that were asked fail to train" in said[0]
+    assert_tells(said[0], "of 20 devices")
 
 
 @pytest.mark.parametrize("kind", ["silent", "quarantined", "off the roster", "given up", "it answers"])
@@ -232,7 +229,7 @@ def test_it_is_looked_for_again_at_the_deadline() -> None:
     story.sees("d", status(online=False))
     story.sees("e", status(online=False))
     (said, _) = of(do.Log, story.later(DEADLINE_S))
-    assert "3 of 3 devices that were asked fail to train" in said.text
+    assert_tells(said.text, "3 of 3 devices")
 
 
 # ── what is usual ──────────────────────────────────────────────────────────────────────────────────
@@ -273,8 +270,7 @@ def test_if_most_are_too_far_the_way_out_is_told() -> None:
     assert "too far" not in of(do.Log, story.later(DEADLINE_S))[0].text, "one of two"
     story.answers("c", body=far)
     (said,) = of(do.Log, story.later(DEADLINE_S))
-    assert "attempt 2 begins. Of 3 updates 2 were too far from the model" in said.text
-    assert "new-generation --keep-model" in said.text
+    assert_tells(said.text, "attempt 2", "3 updates 2 ", "too far", "new-generation --keep-model")
 
 
 def test_usual_is_the_longest_median_or_what_the_last_round_moved() -> None:

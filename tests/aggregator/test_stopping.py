@@ -29,16 +29,16 @@ def regression(*errors: float, by: FigureName = "rmse") -> Progress:
     ("rule", "rounds", "why"),
     [
         (Stopping(3), [(None, None, 1.0)] * 2, None),
-        (Stopping(3), [(None, None, 1.0)] * 3, "3 rounds"),
+        (Stopping(3), [(None, None, 1.0)] * 3, ("3 rounds",)),
         (Stopping(9, accuracy=0.9), [(0.899, None, 1.0)], None),
-        (Stopping(9, accuracy=0.9), [(0.9, None, 1.0)], "accuracy 0.9000 reached 0.9"),
+        (Stopping(9, accuracy=0.9), [(0.9, None, 1.0)], ("accuracy 0.9000", "0.9")),
         (Stopping(9, accuracy=0.9), [(None, None, 1.0)], None),
         (Stopping(9, accuracy=0.9), [(0.95, None, 1.0), (0.5, None, 1.0)], None),
         (Stopping(9, patience=2), [(None, 1.0, 1.0), (None, 2.0, 1.0)], None),
         (
             Stopping(9, patience=2),
             [(None, 1.0, 1.0)] * 3,
-            "no improvement of the held-out loss in 2 rounds",
+            ("held-out loss", "2 rounds"),
         ),
         (Stopping(9, patience=2), [(None, 1.0, 1.0), (None, 1.0, 1.0), (None, 0.9, 1.0)], None),
         (Stopping(9, patience=2), [(None, None, 1.0)] * 5, None),  # nobody holds anything out
@@ -46,15 +46,17 @@ def regression(*errors: float, by: FigureName = "rmse") -> Progress:
         (
             Stopping(9, weight_change=1e-3),
             [(None, None, 9e-4)],
-            "the weights changed by 9.00e-04, less than 1.00e-03",
+            ("9.00e-04", "1.00e-03"),
         ),
-        (Stopping(1, accuracy=0.5), [(0.5, None, 1.0)], "accuracy 0.5000 reached 0.5"),
+        (Stopping(1, accuracy=0.5), [(0.5, None, 1.0)], ("accuracy 0.5000", "0.5")),
     ],
 )
 def test_the_first_part_of_the_rule_that_comes_true(
-    rule: Stopping, rounds: list[Round], why: str | None
+    rule: Stopping, rounds: list[Round], why: tuple[str, ...] | None
 ) -> None:
-    assert rule.reason(progress(*rounds)) == why
+    found = rule.reason(progress(*rounds))
+    assert (found is None) == (why is None)
+    assert_tells(found or "", *(why or ()))
 
 
 def test_patience_looks_at_the_figure_that_it_is_on() -> None:

@@ -11,6 +11,7 @@ from fedge.nn.spec import Dense, NetworkSpec, ReLU, Rescale, Standardize
 from fedge.wire.messages.survey import ClassCount, Survey
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason, Rejection
+from tests.wording import assert_tells, telling
 
 CAP = 100_000
 CLASSIFIER = Task(
@@ -90,9 +91,9 @@ def test_a_device_need_not_have_measured_every_column() -> None:
 @pytest.mark.parametrize("samples", [-1, 0, MIN_SAMPLES - 1, CAP + 1, 2**70])
 def test_too_few_or_too_many_samples_are_refused(samples: int) -> None:
     refusal = check(survey(moments((1, 0, 0), (1, 0, 0)), samples=samples), CLASSIFIER, CAP)
-    assert refusal == Rejection(
-        Reason.BAD_SAMPLE_COUNT, f"{samples} samples: a survey needs {MIN_SAMPLES} to {CAP}"
-    )
+    assert isinstance(refusal, Rejection)
+    assert refusal.reason == Reason.BAD_SAMPLE_COUNT
+    assert_tells(refusal.detail, f"{samples} samples", f"{MIN_SAMPLES} ", f"{CAP}")
 
 
 @pytest.mark.parametrize(
@@ -230,8 +231,9 @@ def test_columns_that_no_device_measured_are_named() -> None:
     one = Measured(moments(GOOD, nothing), moments(nothing))
     outcome = standardize(REGRESSION, {"pi-1": one, "pi-2": one})
     assert outcome == Unmeasured(("amps", "celsius"))
-    assert "no device measured 'amps', 'celsius'" in str(outcome)
-    assert "new-generation" in str(outcome)  # each device's survey counts: it is not asked twice
+    assert_tells(
+        str(outcome), "'amps', 'celsius'", "new-generation"
+    )  # each device's survey counts: it is not asked twice
 
 
 def test_one_device_that_measured_a_column_is_enough() -> None:
@@ -244,12 +246,12 @@ def test_one_device_that_measured_a_column_is_enough() -> None:
 
 
 def test_without_any_survey_there_is_nothing_to_standardize_with() -> None:
-    with pytest.raises(ValueError, match="no device was surveyed"):
+    with pytest.raises(ValueError, match=telling("device")):
         standardize(CLASSIFIER, {})
 
 
 def test_a_network_is_standardized_once() -> None:
     once = standardize(CLASSIFIER, FLEET)
     assert isinstance(once, Task)
-    with pytest.raises(ValueError, match="standardize may only stand first"):
+    with pytest.raises(ValueError, match=telling("standardize", "first")):
         standardize(once, FLEET)

@@ -22,6 +22,7 @@ from aggregator.core.takeover import (
 from fedge.wire.freshness import RoundId
 from tests.aggregator.stories import LARGER, SMALLER, service, status
 from tests.aggregator.test_presence import manifest
+from tests.wording import assert_tells
 
 AWAY = Takeover("lab", "mqtt://here")
 
@@ -88,7 +89,7 @@ def test_an_aggregator_that_says_it_is_online_is_watched_and_told_of_once() -> N
     state, effects = after(UP, SUBSCRIBED, on.ServiceSeen(10.3, service(SMALLER, beat=3), age_s=2.0))
     (_, said) = effects
     assert isinstance(said, Log)
-    assert "watching whether it is alive" in said.text
+    assert said.level == "info"
     assert due_s(state) == pytest.approx(8.3 + PATIENCE_S)
     again, effects = after(
         on.ServiceSeen(10.4, service(SMALLER, beat=3)),
@@ -109,12 +110,9 @@ def test_an_aggregator_that_says_it_is_online_is_watched_and_told_of_once() -> N
 def test_a_beat_that_moves_is_given_way_to_and_who_left_is_not() -> None:
     seen = after(UP, on.ServiceSeen(10.3, service(SMALLER, beat=3)))[0]
     _, effects = after(on.ServiceSeen(11.0, service(SMALLER, beat=4)), state=seen)
-    assert effects == [
-        GiveWay(
-            "another aggregator serves federation 'lab' at mqtt://here "
-            f"(instance {SMALLER.hex()[:8]}): giving way to it"
-        )
-    ]
+    (gives_way,) = effects
+    assert isinstance(gives_way, GiveWay)
+    assert_tells(gives_way.text, "'lab'", "mqtt://here", SMALLER.hex()[:8])
     left, effects = after(on.ServiceSeen(11.0, service(SMALLER, beat=4, online=False)), state=seen)
     assert effects == []
     assert due_s(replace(left, subscribed_s=10.2)) == 11.0 + QUIET_S
@@ -123,7 +121,9 @@ def test_a_beat_that_moves_is_given_way_to_and_who_left_is_not() -> None:
 def test_a_lost_connection_begins_the_watching_anew() -> None:
     state, _ = after(UP, SUBSCRIBED, on.StatusSeen(10.3, "a", status()))
     state, effects = after(on.LinkDown("reset"), state=state)
-    assert effects == [Log("warning", "not connected: reset")]
+    (said,) = effects
+    assert isinstance(said, Log)
+    assert (said.level, "reset" in said.text) == ("warning", True)
     assert (state.watch, state.subscribed_s, due_s(state)) == (None, None, None)
     state, _ = after(on.LinkUp(20.0), state=state)
     assert (state.watch, due_s(state)) == (LeaderCheck(20.0), None), "its broker has not answered yet"
@@ -196,7 +196,7 @@ def test_what_is_announced_while_the_line_is_dark_is_seen_before_the_end() -> No
     answer = on.Subscribed(100.0), claim(100.1, "a"), on.ManifestSeen(100.1, manifest(RoundId(1, 4)))
     _, (end,) = after(*answer, on.Tick(120.0), state=state)
     assert isinstance(end, Abort)
-    assert "round 1.4 was announced" in end.text
+    assert_tells(end.text, "round 1.4 ")
 
 
 def test_a_connection_is_asked_again_once() -> None:
@@ -228,12 +228,12 @@ def test_more_than_half_end_it_at_once_and_too_few_let_it_look_again_later() -> 
     _, (_, end) = after(UP, SUBSCRIBED, *seen, on.Tick(11.0), state=OLD)
     assert isinstance(end, Abort)
     assert not end.later
-    assert "4 of the 6 devices that this ledger knows say that they have seen rounds after 1.3" in end.text
+    assert_tells(end.text, "4 of the 6 devices", "1.3")
     state, _ = after(UP, SUBSCRIBED, *seen[:2], on.Tick(11.0), state=OLD)
     _, (_, end) = after(*once_more(10.2 + HEARING_S, *(claim(70.3, name) for name in "ab")), state=state)
     assert isinstance(end, Abort)
     assert end.later
-    assert "not heard yet: c, d, e, f" in end.text
+    assert_tells(end.text, "c, d, e, f")
 
 
 def test_an_announcement_decides_at_once() -> None:
@@ -241,8 +241,8 @@ def test_an_announcement_decides_at_once() -> None:
     _, (_, end) = after(UP, SUBSCRIBED, claim(10.3, "a"), seen, on.Tick(11.0), state=OLD)
     assert isinstance(end, Abort)
     assert not end.later
-    assert "round 1.4 was announced" in end.text
-    assert "without a signature" not in end.text
+    assert_tells(end.text, "round 1.4 ")
+    assert "signature" not in end.text
 
 
 @pytest.mark.parametrize("key", [None, b"k" * 32])
@@ -250,7 +250,7 @@ def test_only_an_unsigned_announcement_that_is_far_is_suspected(key: bytes | Non
     far = on.ManifestSeen(10.3, manifest(RoundId(2**31 - 2, 0)))
     _, (_, end) = after(UP, SUBSCRIBED, far, on.Tick(11.0), state=replace(OLD, key=key))
     assert isinstance(end, Abort)
-    assert ("clear the retained 'fedge/v1/lab/round'" in end.text) == (key is None)
+    assert ("'fedge/v1/lab/round'" in end.text) == (key is None)
     _, (_, *said, end) = after(UP, SUBSCRIBED, far, on.Tick(11.0), state=replace(NEW_GENERATION, key=key))
     assert isinstance(end, TakeUp)
     assert end.generation == (2 if key is None else 2**31 - 1)
