@@ -367,7 +367,7 @@ def test_root_reads_a_ledger_again_and_again_that_it_has_open(
     ledger = Ledger(state / FILE)
     for _ in range(3):
         with read_only(state / FILE) as reader:
-            assert reader.life() is not None
+            assert reader.meta() is not None
     ledger.close()
 
 

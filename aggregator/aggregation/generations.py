@@ -4,14 +4,14 @@ import logging
 import time
 
 from aggregator.aggregation.beginnings import RULE, begin_with
-from aggregator.aggregation.model_fingerprint import learnt
+from aggregator.aggregation.model_fingerprint import model_fingerprint
 from aggregator.aggregation.models import blob_of, first_vectors, model_message
 from aggregator.aggregation.rollback import Return, beginning_of, require_wishable, story
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import KEPT, ORDER
 from aggregator.ledger.reading import LedgerReader
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.frame import Blob
@@ -27,23 +27,23 @@ def begin(
     generation: int,
     announced: Blob | None = None,
     order: str | None = None,
-) -> Life:
+) -> LedgerMeta:
     """Begin a generation with a survey, in the ledger of that name; an order that it is by is noted.
 
     `announced`: the task at the broker. It is not written over: a device that wakes now must be able to read
     it. Where none is known to be announced, the ledger's newest is taken for it.
     """
-    life = Life(name, generation, learnt(settings))
+    meta = LedgerMeta(name, generation, model_fingerprint(settings))
     data = pack(settings.task())
-    before = ledger.life()
+    before = ledger.meta()
     newest = _newest(ledger, "task", before.generation) if before is not None else None
     there = announced or newest
     task = blob_of(data, 1 - there.slot if there is not None else 0)
     with ledger.transaction():
-        ledger.begin_life(life)
+        ledger.begin_generation(meta)
         ledger.save_mark(ORDER, order)
         ledger.save_content("task", RoundId(generation, 0), task, data)
-    return life
+    return meta
 
 
 def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:
@@ -55,12 +55,12 @@ def _newest(ledger: LedgerReader, kind: str, generation: int) -> Blob | None:
 def go_back(
     settings: FederationSettings,
     ledger: Ledger,
-    before: Life,
+    before: LedgerMeta,
     generation: int,
     watch: LeaderCheck,
     wish: Return,
     order: str | None = None,
-) -> Life:
+) -> LedgerMeta:
     """Begin a generation with a model of the kept rounds, in the place of its survey's.
 
     `watch`: what is announced at the broker, and is not written over: the newest model may not have been.
@@ -72,14 +72,14 @@ def go_back(
     beginning = beginning_of(ledger, before, wish)
     require_wishable(settings, ledger, beginning, wish)
     begun = begin_with(ledger, beginning)
-    life = Life(before.ledger, generation, learnt(settings))
+    meta = LedgerMeta(before.ledger, generation, model_fingerprint(settings))
     here = RoundId(generation, 0)
     parts = settings.parts()
     data = model_message(here, begun.vector, first_vectors(parts.hands_on, len(begun.vector)))
     task, model = _places(ledger, before, watch, begun.task_data, data)
     now = time.time()
     with ledger.transaction():
-        ledger.begin_life(life)
+        ledger.begin_generation(meta)
         ledger.save_mark(ORDER, order)
         ledger.save_beginning(generation, beginning)
         ledger.save_content("task", here, task, begun.task_data)
@@ -87,11 +87,11 @@ def go_back(
         ledger.save_round(here, KEPT, 0, (), now)
         ledger.close_round(here, model.digest, 0, 0, {}, now, RULE, task.digest, parts.text())
     log.info("generation %d begins with %s", generation, story(beginning))
-    return life
+    return meta
 
 
 def _places(
-    ledger: LedgerReader, before: Life, watch: LeaderCheck, task_data: bytes, model_data: bytes
+    ledger: LedgerReader, before: LedgerMeta, watch: LeaderCheck, task_data: bytes, model_data: bytes
 ) -> tuple[Blob, Blob]:
     """The slots of a new task and model: never those of what is announced, for a device may wake and read it.
 

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from aggregator.config import FederationSettings
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from fedge.errors import ConfigError
 from fedge.wire.messages.task import Task
 
 
-def learnt(settings: FederationSettings) -> str:
+def model_fingerprint(settings: FederationSettings) -> str:
     """What weights mean under this configuration."""
     return fingerprint_of(settings.task())
 
@@ -27,9 +27,9 @@ def fingerprint_of(task: Task) -> str:
     return json.dumps(meaning)
 
 
-def require_same(life: Life, settings: FederationSettings) -> None:
-    """Raise a ConfigError that names the keys if weights meant something else when this life began."""
-    before, now = json.loads(life.learnt), json.loads(learnt(settings))
+def require_same(meta: LedgerMeta, settings: FederationSettings) -> None:
+    """Raise a ConfigError that names the keys if weights meant something else when the ledger began."""
+    before, now = json.loads(meta.model_fingerprint), json.loads(model_fingerprint(settings))
     if before == now:
         return
     for side in (before, now):

@@ -59,12 +59,12 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
         StateError: there is no ledger, it cannot be read, or it is damaged.
     """
     with read_only(path) as ledger:
-        life = ledger.life()
-        digest = ledger.first_task(life.generation) if life else None
-        if life is None or digest is None:
+        meta = ledger.meta()
+        digest = ledger.first_task(meta.generation) if meta else None
+        if meta is None or digest is None:
             raise DataError(f"{path}: no round has been opened yet")
-        round_id = RoundId(life.generation, number)
-        beginning = ledger.beginning(life.generation) if number == 0 else None
+        round_id = RoundId(meta.generation, number)
+        beginning = ledger.beginning(meta.generation) if number == 0 else None
         if beginning is not None:
             return _begun(ledger, path, round_id, beginning)
         if ledger.only_measured(round_id):
@@ -82,9 +82,9 @@ def replay(path: Path, number: int, seed: int) -> Replayed:
             found = surveyed(ledger, round_id, task, rule=rule)
             if isinstance(found, Unmeasured):
                 raise DamagedState(f"{path}: the surveys of round {round_id} do not make a model: {found}")
-            vector = first_weights(found, seed, life.generation)
+            vector = first_weights(found, seed, meta.generation)
             made = Made(vector, first_vectors(hands_on(ledger, round_id), len(vector)))
-            frozen = _announced_task(ledger, life.generation).network == found.network
+            frozen = _announced_task(ledger, meta.generation).network == found.network
         else:
             _require_parts(ledger, path, round_id)
             made = made_by(ledger, round_id, task.network.schema.size)

@@ -10,7 +10,7 @@ from aggregator.aggregation.updates import admitted
 from aggregator.config import FederationSettings
 from aggregator.core.quorum import FEWEST
 from aggregator.ledger.reading import LedgerReader
-from aggregator.ledger.records import Beginning, Life
+from aggregator.ledger.records import Beginning, LedgerMeta
 from fedge.errors import ConfigError, DataError
 from fedge.wire.freshness import RoundId
 
@@ -32,14 +32,14 @@ class Return:
     """Merge the surveys again, without these devices."""
 
 
-def beginning_of(ledger: LedgerReader, life: Life, wish: Return) -> Beginning:
+def beginning_of(ledger: LedgerReader, meta: LedgerMeta, wish: Return) -> Beginning:
     """What a wish comes to in this ledger.
 
     Raises:
         ConfigError: there is no model yet.
         DataError: that round is not kept.
     """
-    generation = life.generation if wish.generation is None else wish.generation
+    generation = meta.generation if wish.generation is None else wish.generation
     last = ledger.last_trained(generation)
     if wish.round is not None:
         source = RoundId(generation, wish.round)
@@ -70,7 +70,7 @@ def require_wishable(
     digest = ledger.task_after(source)
     assert digest is not None
     meaning = fingerprint_of(task_of(ledger, digest))
-    require_same(Life(b"", source.generation, meaning), settings)
+    require_same(LedgerMeta(b"", source.generation, meaning), settings)
     quorum = settings.rounds.quorum
     fewest = min(FEWEST, quorum) if isinstance(quorum, int) else FEWEST
     numbers = range(source.round + 1, beginning.last + 1)

@@ -24,8 +24,8 @@ def classes_told(ledger: Path) -> Mapping[str, Classes]:
     """
     found: dict[str, Classes] = {}
     with read_only(ledger) as open_ledger:
-        life = open_ledger.life()
-        generation = open_ledger.survey_of(life.generation) if life is not None else None
+        meta = open_ledger.meta()
+        generation = open_ledger.survey_of(meta.generation) if meta is not None else None
         if generation is None:
             return found
         for device, answer in admitted(open_ledger, RoundId(generation, 0)).items():

@@ -178,9 +178,9 @@ def _begin(settings: FederationSettings, folder: Path, back: "Return | None") ->
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: inbox.put(None))
     try:
-        if back is not None and (life := ledger.life()) is not None:
+        if back is not None and (meta := ledger.meta()) is not None:
             # At once, before anybody has to wait for the broker.
-            require_wishable(settings, ledger, beginning_of(ledger, life, back), back)
+            require_wishable(settings, ledger, beginning_of(ledger, meta, back), back)
         state = open_federation(
             settings,
             ledger,
@@ -207,12 +207,12 @@ def _order(settings: FederationSettings, folder: Path, back: "Return | None", at
 
     path = folder / FILE
     with read_only(path) as ledger:
-        life = ledger.life()
-        if life is None:
+        meta = ledger.meta()
+        if meta is None:
             raise Conflict(f"{at_work}, and no round has been opened yet")
         if back is not None:
-            require_wishable(settings, ledger, beginning_of(ledger, life, back), back)
-    order = orders.Order.of(os.urandom(16).hex(), life.generation, back)
+            require_wishable(settings, ledger, beginning_of(ledger, meta, back), back)
+    order = orders.Order.of(os.urandom(16).hex(), meta.generation, back)
     orders.give(folder, order)
     due_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < due_s:
@@ -238,5 +238,5 @@ def _order(settings: FederationSettings, folder: Path, back: "Return | None", at
 def _begun(path: Path, order: "Order") -> RoundId | None:
     """The first round of the generation that an order began; None: it has not begun."""
     with read_only(path) as ledger:
-        life = ledger.life() if ledger.mark(ORDER) == order.id else None
-    return RoundId(life.generation, 0 if order.anew else 1) if life is not None else None
+        meta = ledger.meta() if ledger.mark(ORDER) == order.id else None
+    return RoundId(meta.generation, 0 if order.anew else 1) if meta is not None else None

@@ -87,16 +87,16 @@ def _describe(federation: str, copy: Path) -> About:
     try:
         ledger.check_contents()
         ledger.check_updates()
-        life, newest = ledger.life(), ledger.newest_round()
+        meta, newest = ledger.meta(), ledger.newest_round()
     finally:
         ledger.close()
-    if life is None or newest is None:
+    if meta is None or newest is None:
         raise StateError(f"{FILE}: no round has been opened yet; there is nothing to keep")
     size, digest = archive.digest_of(copy)
     return About(
         fedge=__version__,
         federation=federation,
-        ledger=life.ledger.hex(),
+        ledger=meta.ledger.hex(),
         generation=newest.generation,
         round=newest.round,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -78,8 +78,8 @@ def _mix(settings: FederationSettings) -> Mix | None:
     from fedge.wire.freshness import RoundId
 
     with suppress(StateError), read_only(settings.state.folder / FILE) as ledger:
-        life, task = ledger.life(), settings.task()
-        if life is None or (generation := ledger.survey_of(life.generation)) is None:
+        meta, task = ledger.meta(), settings.task()
+        if meta is None or (generation := ledger.survey_of(meta.generation)) is None:
             return None
         return mix_told(measured(ledger, RoundId(generation, 0), task), task)
     return None

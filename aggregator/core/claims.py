@@ -135,20 +135,6 @@ def judge(known: Known, spoken: Collection[str], claims: Mapping[str, RoundId]) 
     return Judgement("undecided", True, None, newer, far, f"{text}; not heard yet: {listing(silent)}")
 
 
-def are_few(claims: int, spoken: int, voters: int, *, young: bool) -> bool:
-    """Whether so few devices claim anything that no claim is believed, without a roster.
-
-    Then `judge`, which looks at all devices, is not needed: the ledger fits, and is not called outdated.
-
-    Args:
-        claims: how many claim to have seen more than the ledger knows.
-        spoken: how many devices have sent a status.
-        voters: how many devices are known, these included.
-        young: no round is closed in the ledger.
-    """
-    return 2 * claims <= voters and (not young or claims < max(2, (spoken + 1) // 2))
-
-
 def _testimony(known: Known, spoken: Collection[str], newer: Mapping[str, RoundId]) -> tuple[str, int]:
     """A text on who claims what, and how many are needed to be believed."""
     if known.young:
@@ -212,11 +198,16 @@ def outdated_text(incredible: Mapping[str, RoundId], known: Known) -> str:
     """
     own = (known.round or NOTHING).generation
     reached = [device for device, claim in incredible.items() if claim.generation <= own + 1]
-    if not known.voters or 2 * len(known.voters.intersection(reached)) <= len(known.voters):
+    return outdated_hint(len(known.voters.intersection(reached)), len(known.voters))
+
+
+def outdated_hint(distant: int, voters: int) -> str:
+    """As `outdated_text`, of devices that are counted already."""
+    if 2 * distant <= voters:
         return ""
     return (
-        f". So say {len(known.voters.intersection(reached))} of the {len(known.voters)} devices that this "
-        "ledger knows: if it is an old copy, restore the newest one, or run once with --new-generation"
+        f". So say {distant} of the {voters} devices that this ledger knows: if it is an old copy, restore "
+        "the newest one, or run once with --new-generation"
     )
 
 

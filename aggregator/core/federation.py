@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.core.claim_counts import ClaimCounts
 from aggregator.core.effects import Effect
 from aggregator.core.latest import latest
 from aggregator.core.parts import Part, Parts
@@ -150,8 +151,10 @@ class Federation:
     """Every device that the ledger knew when it was taken up, or that has told its status."""
     young: bool = False
     """No round was closed in the ledger then."""
-    ahead: PerDevice[RoundId] = field(default_factory=PerDevice)
+    devices_ahead: PerDevice[RoundId] = field(default_factory=PerDevice)
     """Devices that claim to have seen rounds this ledger does not know, and which."""
+    claims: ClaimCounts | None = field(default=None, compare=False)
+    """Those claims, counted; None: not yet."""
     incredible: Devices = field(default_factory=Devices)
     """Those of which it was said that they claim what cannot be."""
     other_leader: Service | None = None

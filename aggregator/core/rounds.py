@@ -33,8 +33,8 @@ from aggregator.core.attempts import again, draw, quorum_now
 from aggregator.core.awaited import noted
 from aggregator.core.federation import Federation, Stage, Step, service
 from aggregator.core.isolation import needed_again, quarantined
+from aggregator.core.other_leaders import service_seen
 from aggregator.core.partials import frame_arrived, garbage_arrived
-from aggregator.core.rivals import service_seen
 from aggregator.core.round_end import close_failed, close_if_due, finished, mean_unusable, round_closed
 from aggregator.core.statuses import status_seen
 from aggregator.core.updates import update_read

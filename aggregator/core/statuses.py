@@ -7,15 +7,15 @@ from aggregator.core import events as on
 from aggregator.core.ability import learn
 from aggregator.core.awaited import declined, noted
 from aggregator.core.bad_models import declines
+from aggregator.core.claim_counts import claiming, heard
 from aggregator.core.claims import (
     OTHERS_MAY_COME,
     Known,
-    are_few,
     behind_text,
     incredible_text,
     is_near,
     judge,
-    outdated_text,
+    outdated_hint,
 )
 from aggregator.core.federation import Federation, Stage, Step
 from aggregator.core.presence import is_of_key
@@ -28,13 +28,14 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
     """Take in what a device says of itself: it may decline, come, go, or know more than we do."""
     device, status = event.device, event.status
     effects: list[do.Effect] = [do.SaveStatus(device, status)]
-    was_awaited = device in state.awaited
+    was_awaited, previous = device in state.awaited, state
     state = replace(
         state,
         fleet=state.fleet.put(device),
         voters=state.voters.put(device),
         online=state.online.having(device, member=status.online),
     )
+    state = heard(previous, state, device)
     state, more = learn(state, device, status.can)
     effects += more
     no, before = status.declined, state.declined.get(device)
@@ -54,44 +55,39 @@ def status_seen(state: Federation, event: on.StatusSeen) -> Step:
     newer = (
         believed and seen > state.round and is_of_key(status, state.signers[-1] if state.signers else None)
     )
-    if newer or device in state.ahead:
+    if newer or device in state.devices_ahead:
         state, behind = _behind(state, device, seen if newer else None)
         effects += behind
     if state.signers and status.signer is not None and status.signer not in state.signers:
-        state, untrusting_devices = _estranged(state, device, status.signer)
-        effects += untrusting_devices
+        state, more = _untrusting(state, device, status.signer)
+        effects += more
     return state, effects
 
 
 def _behind(state: Federation, device: str, seen: RoundId | None) -> Step:
     """A device claims to have seen more than this ledger knows, or takes it back: who is believed?"""
-    before = state.ahead.get(device)
-    ahead = state.ahead.drop(device) if seen is None else state.ahead.put(device, seen)
-    state = replace(state, ahead=ahead)
-    if seen is None or seen == before:
+    before = state.devices_ahead.get(device)
+    state = claiming(state, device, seen)
+    counts = state.claims
+    if seen is None or seen == before or counts is None:
         return state, []
-    young = state.young and state.round.round == 0
-    spoken, voters = len(state.fleet), len(state.voters)
-    if state.roster is None and are_few(len(ahead), spoken, voters, young=young):
-        outdated, incredible = "", not is_near(seen, state.round)
-    else:
-        known = Known(state.round, frozenset(state.voters), young, state.roster)
-        verdict = judge(known, state.fleet, state.ahead)
-        if verdict.outcome == "behind":
-            text = behind_text(verdict.text) + (f". {OTHERS_MAY_COME}" if young else "")
-            return state, [do.Abort(text, gave_way=False, later=young)]
-        outdated, incredible = outdated_text(verdict.incredible, known), device in verdict.incredible
-    if not incredible:
+    if counts.behind:
+        known = Known(state.round, frozenset(state.voters), counts.young, state.roster)
+        text = behind_text(judge(known, state.fleet, state.devices_ahead).text)
+        more = f". {OTHERS_MAY_COME}" if counts.young else ""
+        return state, [do.Abort(text + more, gave_way=False, later=counts.young)]
+    listed = state.roster is None or device in state.roster
+    if is_near(seen, state.round) or not listed:
         text = f"{device} has seen round {seen}, this ledger only knows {state.round}: it will not take part"
         return state, [do.Log("error", text, device, "ahead")] if before is None else []
     if device in state.incredible:
         return state, []
     state = replace(state, incredible=state.incredible.put(device))
-    text = incredible_text({device: seen}, state.round) + outdated
+    text = incredible_text({device: seen}, state.round) + outdated_hint(counts.distant, counts.voters)
     return state, [do.Log("warning", text, device, "incredible")]
 
 
-def _estranged(state: Federation, device: str, believed: bytes) -> Step:
+def _untrusting(state: Federation, device: str, believed: bytes) -> Step:
     """A device pins, or has followed, a key that we never had: it refuses all that we announce."""
     if device in state.untrusting_devices:
         return state, []

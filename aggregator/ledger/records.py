@@ -7,12 +7,12 @@ from fedge.wire.messages.manifest import Cohort
 
 
 @dataclass(frozen=True)
-class Life:
+class LedgerMeta:
     """The identity of a ledger, and what is learnt in it."""
 
     ledger: bytes
     generation: int
-    learnt: str
+    model_fingerprint: str
     """What must not change within a generation: features, outputs, layers, as JSON."""
 
 

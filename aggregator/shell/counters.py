@@ -79,7 +79,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Now:
+class Snapshot:
     """The present, as it is read at each scrape."""
 
     state: Federation

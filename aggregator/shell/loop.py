@@ -16,7 +16,7 @@ from aggregator.export.validation_samples import read_samples
 from aggregator.ledger.layout import FILE
 from aggregator.shell import orders
 from aggregator.shell.closer import Closer
-from aggregator.shell.counters import Now, Tally
+from aggregator.shell.counters import Snapshot, Tally
 from aggregator.shell.orders import Order
 from aggregator.shell.quarantine import LOOK_S, QuarantineList
 from aggregator.shell.runtime import InboxEvent, Runtime
@@ -90,7 +90,7 @@ class Loop:
         self._manager = ServiceManager()
         self._watchdog = Watchdog(self._manager)
         self._tally = Tally()
-        self._now: Callable[[], Now | None] = lambda: None
+        self._now: Callable[[], Snapshot | None] = lambda: None
 
     def stop(self) -> None:
         """End the loop soon; safe in a signal handler."""
@@ -174,11 +174,11 @@ class Loop:
 
     def _order(self) -> Order | None:
         """The new generation that is ordered, if it can be begun."""
-        life = self._ledger.life()
-        order = orders.pending(self._folder, life.generation if life is not None else None)
-        if life is not None and order is not None and (back := order.back) is not None:
+        meta = self._ledger.meta()
+        order = orders.pending(self._folder, meta.generation if meta is not None else None)
+        if meta is not None and order is not None and (back := order.back) is not None:
             try:
-                beginning = beginning_of(self._ledger, life, back)
+                beginning = beginning_of(self._ledger, meta, back)
                 require_wishable(self._settings, self._ledger, beginning, back)
             except (ConfigError, DataError) as error:
                 self._refuse(order, error)
@@ -265,7 +265,7 @@ class Loop:
 
 
 def metrics(
-    settings: FederationSettings, tally: Tally, now: Callable[[], Now | None]
+    settings: FederationSettings, tally: Tally, now: Callable[[], Snapshot | None]
 ) -> AbstractContextManager[object]:
     """The service of metrics, if the configuration asks for it.
 

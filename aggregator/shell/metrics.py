@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from aggregator.core.federation import Stage
 from aggregator.core.patience import given_up
-from aggregator.shell.counters import BOUNDS_S, Now, Tally
+from aggregator.shell.counters import BOUNDS_S, Snapshot, Tally
 from fedge import __version__
 from fedge.wire.reasons import Reason
 
@@ -57,7 +57,7 @@ class FederationCollector(Collector):
         now: the present state; None while there is none.
     """
 
-    def __init__(self, federation: str, tally: Tally, now: Callable[[], Now | None]) -> None:
+    def __init__(self, federation: str, tally: Tally, now: Callable[[], Snapshot | None]) -> None:
         self._federation = federation
         self._tally = tally
         self._now = now
@@ -97,7 +97,7 @@ class FederationCollector(Collector):
                 yield GaugeMetricFamily(name, words, brought[key])
 
 
-def _present(now: Now) -> Iterator[Metric]:
+def _present(now: Snapshot) -> Iterator[Metric]:
     state = now.state
     for name, words, value in (
         ("fedge_broker_connected", "1 while the broker is reached.", state.link_up),

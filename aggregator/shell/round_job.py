@@ -55,7 +55,7 @@ class RoundJob:
         self._close(self._out)
 
     def end(self, state: Federation, closed: Closed, now_s: float) -> Event | None:
-        """Save what was computed, inside the turn's transaction; None: it was of another round or life.
+        """Save what was computed, inside the turn's transaction; None: nobody waits for this result any more.
 
         Raises:
             StateError: what a round is closed of cannot be read.

@@ -23,7 +23,7 @@ from aggregator.ledger.writing import Ledger
 from aggregator.schedules.schedule import SCHEDULES
 from aggregator.shell.announcements import Announcements, BlobsSent, ExportSent
 from aggregator.shell.closer import Closed
-from aggregator.shell.counters import Now, Tally
+from aggregator.shell.counters import Snapshot, Tally
 from aggregator.shell.durable_effects import DurableEffects
 from aggregator.shell.intake import Intake
 from aggregator.shell.reception import Reception
@@ -113,9 +113,9 @@ class Runtime:
         """When `turn` wants to be called next, even if nothing happens."""
         return self._schedule.due_s(self._state)
 
-    def now(self) -> Now:
+    def now(self) -> Snapshot:
         """The present, for those who only look on, from any thread."""
-        return Now(self._state, self._link.traffic.received, self._link.traffic.sent)
+        return Snapshot(self._state, self._link.traffic.received, self._link.traffic.sent)
 
     def offline_status(self) -> Publication:
         """What is to stand at the broker when we are gone; also the will."""

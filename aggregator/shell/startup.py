@@ -22,7 +22,7 @@ from aggregator.core.stopping import Stopping, progress_of
 from aggregator.core.takeover import TakeUp
 from aggregator.core.usual import Usual
 from aggregator.ledger.reading import LedgerReader
-from aggregator.ledger.records import Life, OpenRound
+from aggregator.ledger.records import LedgerMeta, OpenRound
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.leader_check import Stopped, watch
 from fedge.algorithms.plan import Plan
@@ -128,41 +128,41 @@ def take_up(
         ConfigError: another task was learnt in this ledger, or there is no model to go back to.
         DataError: the model that is wished for cannot be computed.
     """
-    life = ledger.life()
+    meta = ledger.meta()
     if seen.generation is not None:
-        if back is not None and life is None:
+        if back is not None and meta is None:
             raise ConfigError("this ledger is new: it holds no model to go back to")
-        if back is not None and life is not None:
-            life = go_back(settings, ledger, life, seen.generation, seen.watch, back, order)
+        if back is not None and meta is not None:
+            meta = go_back(settings, ledger, meta, seen.generation, seen.watch, back, order)
         else:
-            name = life.ledger if life else instance
-            life = begin(settings, ledger, name, seen.generation, seen.watch.task, order)
+            name = meta.ledger if meta else instance
+            meta = begin(settings, ledger, name, seen.generation, seen.watch.task, order)
         log.info("generation %d begins", seen.generation)
-    elif life is None:
-        life = begin(settings, ledger, instance, 1, seen.watch.task)
+    elif meta is None:
+        meta = begin(settings, ledger, instance, 1, seen.watch.task)
     else:
-        require_same(life, settings)
-    return _load(settings, ledger, life, instance, seen)
+        require_same(meta, settings)
+    return _load(settings, ledger, meta, instance, seen)
 
 
 def _load(
-    settings: FederationSettings, ledger: LedgerReader, life: Life, instance: bytes, seen: TakeUp
+    settings: FederationSettings, ledger: LedgerReader, meta: LedgerMeta, instance: bytes, seen: TakeUp
 ) -> Federation:
     """Take up where the ledger stands: in the open round, or in the last one if learning is done."""
     stopping = Stopping(**settings.stopping.model_dump())
-    progress = progress_of(ledger.history(life.generation), stopping.patience_on)
+    progress = progress_of(ledger.history(meta.generation), stopping.patience_on)
     usual = Usual()
-    for summary in ledger.summaries(life.generation):
+    for summary in ledger.summaries(meta.generation):
         usual = usual.after(summary)
-    last = ledger.last_closed(life.generation)
-    round_id = RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
+    last = ledger.last_closed(meta.generation)
+    round_id = RoundId(meta.generation, 0) if last is None else last._replace(round=last.round + 1)
     saved = ledger.round_as_saved(round_id)
     done = False
     # A round that was opened may have been seen: it is closed, whatever the stopping rule has become since.
     if last is not None and saved is None and stopping.reason(progress) is not None:
         done, round_id, saved = True, last, ledger.round_as_saved(last)
     blobs = {blob.digest: blob for blob in ledger.slots().values()}
-    task_digest, model_digest = (ledger.newest(kind, life.generation) for kind in ("task", "model"))
+    task_digest, model_digest = (ledger.newest(kind, meta.generation) for kind in ("task", "model"))
     assert task_digest is not None
     model = blobs[model_digest] if model_digest else None
     rules, devices = settings.rounds, known(settings, ledger)
@@ -191,7 +191,7 @@ def _load(
         seed=settings.federation.seed,
         roster=devices.roster,
         max_samples=settings.federation.max_samples,
-        ledger=life.ledger,
+        ledger=meta.ledger,
         instance=instance,
         round=round_id,
         kind=_kind(round_id, saved),

@@ -56,7 +56,7 @@ def history(ledger: Path, task: Task, X: Inputs, y: NDArray[Any]) -> Sequence[Ro
     """
     network, found = Network(task.network), []
     with read_only(ledger) as reader:
-        life = reader.life()
+        life = reader.meta()
         if life is None:
             return ()
         for number in reader.kept_models(life.generation):

@@ -112,7 +112,7 @@ def held(folder: FederationFolder, device: str) -> Held:
     path = settings.state.folder / LEDGER
     if exists(path):
         with read_only(path) as reader:
-            ledger, life = contribution(reader, device), reader.life()
+            ledger, life = contribution(reader, device), reader.meta()
             newest = reader.last_closed(life.generation) if life is not None else None
     enrolled, federation = False, folder.federation()
     fits = fits_a_certificate(federation, device)

@@ -19,7 +19,7 @@ from aggregator.backup.snapshot import backup
 from aggregator.config import FederationSettings
 from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from fedge.deployment import units
 from fedge.errors import ConfigError, Conflict, DamagedState, StateError
@@ -53,7 +53,7 @@ class Server:
         """Go on to so many closed rounds."""
         ledger = Ledger(self.state / FILE)
         with ledger.transaction():
-            ledger.begin_life(Life(b"l" * 16, generation, "{}"))
+            ledger.begin_generation(LedgerMeta(b"l" * 16, generation, "{}"))
             for number in range(rounds):
                 admit(ledger, "pi-1", RoundId(generation, number))
                 close(ledger, RoundId(generation, number))
@@ -266,7 +266,7 @@ def test_a_log_that_a_power_cut_left_is_not_played_into_the_restored_ledger(
     other.learn(1)
     ledger = Ledger(other.state / FILE)
     with ledger.transaction():
-        ledger.begin_life(Life(b"x" * 16, 9, "{}"))
+        ledger.begin_generation(LedgerMeta(b"x" * 16, 9, "{}"))
     log = (other.state / f"{FILE}-wal").read_bytes()
     ledger.close()
     for file_of_it in names(other.state):

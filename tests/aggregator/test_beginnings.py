@@ -18,7 +18,7 @@ from aggregator.aggregation.rollback import Return, beginning_of, require_wishab
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from fedge.algorithms.codecs import float32
 from fedge.data.moments import measure
@@ -74,7 +74,7 @@ class Place:
     def survey(self, generation: int) -> None:
         here, ledger, plain = RoundId(generation, 0), self.ledger, self.settings.task()
         with ledger.transaction():
-            ledger.begin_life(Life(b"l" * 16, generation, "{}"))
+            ledger.begin_generation(LedgerMeta(b"l" * 16, generation, "{}"))
             ledger.save_content("task", here, blob_of(pack(plain), 0), pack(plain))
             for number, device in enumerate(DEVICES):
                 X = np.random.default_rng(number).normal(size=(20, 2)).astype(np.float32)
@@ -106,12 +106,12 @@ class Place:
         return np.frombuffer(unpack(self.ledger.content(digest), Model, max_bytes=MAX_SIZE).body, "<f4")
 
     def wish(self, wish: Return) -> None:
-        life = self.ledger.life()
+        life = self.ledger.meta()
         assert life is not None
         require_wishable(self.settings, self.ledger, beginning_of(self.ledger, life, wish), wish)
 
     def go_back(self, wish: Return, generation: int = 2) -> None:
-        life = self.ledger.life()
+        life = self.ledger.meta()
         assert life is not None
         go_back(self.settings, self.ledger, life, generation, LeaderCheck(0.0), wish)
 
@@ -324,7 +324,7 @@ def test_what_cannot_be_done_is_said_with_what_can(
         place.wish(wish)
     with pytest.raises(DataError):
         place.go_back(wish)
-    life = place.ledger.life()
+    life = place.ledger.meta()
     assert life is not None
     assert life.generation == 1
 
@@ -342,7 +342,7 @@ def test_the_model_of_another_network_is_not_gone_back_to(place: Place) -> None:
 
 
 def test_who_goes_back_reads_what_it_does(place: Place) -> None:
-    life = place.ledger.life()
+    life = place.ledger.meta()
     assert life is not None
 
     def told(wish: Return) -> str:

@@ -19,7 +19,7 @@ from aggregator.export.exporter import Exporter
 from aggregator.export.job import Exported, Job
 from aggregator.export.manifest import MANIFEST, ONNX
 from aggregator.ledger.layout import KEPT
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.message import pack
@@ -35,7 +35,7 @@ def ledger(tmp_path: Path) -> Any:
     """Five models, of which the second is the best one."""
     ledger = Ledger(tmp_path / "ledger.db")
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
         task = blob_of(pack(TASK), 0)
         ledger.save_content("task", RoundId(1, 0), task, pack(TASK))
         for number in range(5):
@@ -144,7 +144,7 @@ def test_where_nothing_is_measured_it_is_the_newest(ledger: Ledger, tmp_path: Pa
 def begin_anew(ledger: Ledger, *, kind: str = "survey", trained: int = 0) -> None:
     """Generation 2, with the model of its beginning and of so many rounds of training."""
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 2, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 2, "{}"))
         for number in range(1 + trained):
             here, data = RoundId(2, number), model_message(RoundId(2, number), np.full(P, 9.0, np.float32))
             ledger.save_round(here, "train" if number else kind, 0, (EVERYBODY,), 0.0)
@@ -194,7 +194,7 @@ def test_of_the_first_generation_the_first_weights_are_all_there_is(tmp_path: Pa
     ledger = Ledger(tmp_path / "new.db")
     data = model_message(RoundId(1, 0), np.full(P, 9.0, np.float32))
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
         ledger.save_round(RoundId(1, 0), "survey", 0, (EVERYBODY,), 0.0)
         ledger.save_content("model", RoundId(1, 0), blob_of(data, 0), data)
         ledger.close_round(RoundId(1, 0), blob_of(data, 0).digest, 3, 30, {}, 1.0, "mean/1")

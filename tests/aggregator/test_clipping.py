@@ -15,7 +15,7 @@ from aggregator.aggregation.survey import standardize
 from aggregator.config import FederationSettings
 from aggregator.core.federation import Federation
 from aggregator.core.verdicts import Verdict
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
 from fedge.algorithms.local.sgd import train
@@ -116,7 +116,7 @@ def close(ledger: Ledger, **changes: object) -> Computed:
     """The survey of three devices, closed and saved."""
     job = ClosingJob(SURVEY, "survey", TASK, TASK_BLOB, None, seed=SEED, chosen=1.0, **changes)  # type: ignore[arg-type]
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
         ledger.save_content("task", SURVEY, TASK_BLOB, pack(TASK))
     columns = [np.random.default_rng(k).normal(size=(20, 2)).astype(np.float32) for k in range(3)]
     admit(

@@ -13,7 +13,7 @@ from aggregator.aggregation.outcome import compute, job_of, save
 from aggregator.aggregation.reparametrization import fold
 from aggregator.aggregation.replay import replay
 from aggregator.aggregation.survey import Measured, outliers, standardize
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
 from fedge.algorithms.rules.columns import exact, robust
@@ -164,7 +164,7 @@ def close(ledger: Ledger, fleet: dict[str, Measured], **changes: object) -> Comp
     job = ClosingJob(SURVEY, "survey", TASK, TASK_BLOB, None, seed=SEED, chosen=1.0)
     job = replace(job, **changes)  # type: ignore[arg-type]
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
         ledger.save_content("task", SURVEY, TASK_BLOB, pack(TASK))
     admit(
         ledger,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.aggregation.model_fingerprint import learnt, require_same
+from aggregator.aggregation.model_fingerprint import model_fingerprint, require_same
 from aggregator.config import FederationSettings
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from fedge.errors import ConfigError
 from tests.wording import telling
 
@@ -29,7 +29,7 @@ def settings(folder: Path, text: str) -> FederationSettings:
     ("before", "after"), [(PLAIN, NAMED), (NAMED, PLAIN), (NAMED, NAMED.replace("heart", "lung"))]
 )
 def test_weights_of_one_source_mean_nothing_of_another(tmp_path: Path, before: str, after: str) -> None:
-    life = Life(bytes(16), 1, learnt(settings(tmp_path, before)))
+    life = LedgerMeta(bytes(16), 1, model_fingerprint(settings(tmp_path, before)))
     require_same(life, settings(tmp_path, before))
     with pytest.raises(ConfigError, match=telling("[model] source ")):
         require_same(life, settings(tmp_path, after))
@@ -37,4 +37,4 @@ def test_weights_of_one_source_mean_nothing_of_another(tmp_path: Path, before: s
 
 def test_where_no_source_is_named_a_ledger_says_nothing_of_it(tmp_path: Path) -> None:
     """So that ledgers from before there were sources are taken up as they are."""
-    assert "source" not in learnt(settings(tmp_path, PLAIN))
+    assert "source" not in model_fingerprint(settings(tmp_path, PLAIN))

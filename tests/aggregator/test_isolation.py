@@ -205,7 +205,7 @@ def test_what_it_claims_to_have_seen_is_not_listened_to() -> None:
     effects = story.sees("rogue", status(seen=RoundId(1, 5_000)))
     assert of(do.Abort, effects) == []
     assert said(effects) == ""
-    assert dict(story.state.ahead) == {}
+    assert dict(story.state.devices_ahead) == {}
 
 
 def test_it_is_drawn_for_no_cohort() -> None:
@@ -232,7 +232,7 @@ def test_a_verdict_is_changed_only_for_this_and_only_while_the_round_is_open(tmp
     admitted = Verdict(digest, "admitted", samples=10)
     quarantined = Verdict(digest, "refused", Reason.QUARANTINED, "set aside", 10)
     with ledger.transaction():
-        ledger.begin_life(LIFE)
+        ledger.begin_generation(LIFE)
         ledger.save_answer(here, "rogue", admitted)
         ledger.save_answer(here, "rogue", Verdict(digest, "refused", Reason.NOT_FINITE, "no"))
         assert ledger.answers(here) == {"rogue": admitted}, "the first verdict stays"

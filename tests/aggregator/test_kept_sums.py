@@ -1,13 +1,19 @@
 """What the core keeps of all devices together is what counting them anew gives, whatever has happened."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregator.core import effects as do
 from aggregator.core import events as on
 from aggregator.core.ability import may_count
-from aggregator.core.claims import Known, are_few, is_near, judge, outdated_text
+from aggregator.core.claim_counts import counted
+from aggregator.core.claims import Known, judge, outdated_hint, outdated_text
 from aggregator.core.federation import Federation, Stage
 from aggregator.core.patience import is_given_up
+from aggregator.core.per_device import Devices
+from aggregator.core.statuses import status_seen
 from fedge.wire.capabilities import can
 from fedge.wire.frames import cost
 from fedge.wire.freshness import RoundId, round_of
@@ -134,20 +140,42 @@ def test_what_was_waited_for_who_goes_comes_back_and_goes_is_added_up() -> None:
     assert story.state.left_s == {"a": 10.0}, "it is no longer waited for"
 
 
-claimed = st.dictionaries(
-    st.sampled_from("abcdefgh"), st.builds(RoundId, st.integers(1, 4), st.integers(0, 1_500)), max_size=8
+claims = st.tuples(
+    st.sampled_from("abcdefgh"),
+    st.one_of(st.none(), st.builds(RoundId, st.integers(1, 4), st.integers(0, 1_500))),
 )
+some = st.frozensets(st.sampled_from("abcdefgh"))
 
 
-@given(st.frozensets(st.sampled_from("abcdefgh")), claimed, st.booleans())
-def test_where_few_claim_anything_nobody_is_believed(
-    others: frozenset[str], claims: dict[str, RoundId], young: bool
+@given(some, st.one_of(st.none(), some), st.lists(claims, max_size=20), st.booleans(), st.data())
+def test_claims_are_counted_as_if_all_devices_were_looked_at(
+    known: frozenset[str],
+    roster: frozenset[str] | None,
+    claimed: list[tuple[str, RoundId | None]],
+    young: bool,
+    data: st.DataObject,
 ) -> None:
     here = RoundId(2, 0 if young else 7)
-    ahead = {device: claim for device, claim in claims.items() if claim > here}
-    known = Known(here, others | claims.keys(), young)
-    if are_few(len(ahead), len(claims), len(known.devices), young=young):
-        verdict = judge(known, claims.keys(), ahead)
-        assert verdict.outcome != "behind"
-        assert set(verdict.incredible) == {device for device in ahead if not is_near(ahead[device], here)}
-        assert outdated_text(verdict.incredible, known) == ""
+    state = federation(round=here, voters=Devices(known), young=young, roster=roster)
+    for device, claim in claimed:
+        if data.draw(st.integers(0, 5)) == 0:
+            state = replace(state, round=state.round._replace(round=state.round.round + 1))
+        seen = claim if claim is not None and claim > state.round else None
+        before = state.devices_ahead.get(device)
+        state, effects = status_seen(state, on.StatusSeen(0.0, device, status(seen=claim or RoundId(1, 0))))
+        gave_up = [each for each in effects if isinstance(each, do.Abort)]
+        if state.claims is not None and state.claims.round == state.round:
+            assert state.claims == counted(state)
+        if seen is None or seen == before:
+            assert gave_up == []
+            continue
+        all_known = Known(
+            state.round, frozenset(state.voters), young and state.round.round == 0, state.roster
+        )
+        verdict = judge(all_known, state.fleet, state.devices_ahead)
+        assert bool(gave_up) == (verdict.outcome == "behind")
+        if not gave_up:
+            assert (device in verdict.incredible) <= (device in state.incredible)
+            assert state.claims is not None
+            hint = outdated_hint(state.claims.distant, state.claims.voters)
+            assert hint == outdated_text(verdict.incredible, all_known)

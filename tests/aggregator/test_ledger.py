@@ -14,7 +14,7 @@ import pytest
 from aggregator.core.verdicts import KeptVerdict, Missed, Verdict
 from aggregator.ledger.layout import MIGRATIONS
 from aggregator.ledger.reading import read_only
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.views import read_devices, read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge.errors import DamagedState, StateError
@@ -28,7 +28,7 @@ from tests.aggregator.stories import blob, decline, digest_of, frames, status, u
 from tests.wording import telling
 
 ROOT = Path(__file__).parents[2]
-LIFE = Life(b"l" * 16, 1, "{}")
+LIFE = LedgerMeta(b"l" * 16, 1, "{}")
 COHORTS = (Cohort(fraction=0.1, seed=2**63 - 1), Cohort(fraction=0.2, seed=0))
 
 
@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 def ledger(path: Path) -> Iterator[Ledger]:
     ledger = Ledger(path)
     with ledger.transaction():
-        ledger.begin_life(LIFE)
+        ledger.begin_generation(LIFE)
     yield ledger
     ledger.close()
 
@@ -192,7 +192,7 @@ def test_fault_38_what_sqlite_cannot_notice_is_noticed_when_it_is_read(ledger: L
 
 def test_a_new_ledger_knows_nothing(path: Path) -> None:
     ledger = Ledger(path)
-    assert (ledger.life(), ledger.last_closed(1), ledger.partials(), ledger.slots()) == (None, None, {}, {})
+    assert (ledger.meta(), ledger.last_closed(1), ledger.partials(), ledger.slots()) == (None, None, {}, {})
     assert ledger.newest("task", 1) is None
     ledger.close()
     assert (read_rounds(path), read_devices(path)) == ([], [])
@@ -208,7 +208,7 @@ def test_what_was_saved_is_the_same_after_a_restart(ledger: Ledger, path: Path) 
         admit(ledger, "b", round_id)
         ledger.save_answer(round_id, "a", answer)
     for now in (ledger, reopened(ledger, path)):
-        assert now.life() == LIFE
+        assert now.meta() == LIFE
         assert now.last_closed(1) == (1, 3)
         saved = now.round_as_saved(round_id)
         assert saved is not None
@@ -362,7 +362,7 @@ def test_a_new_generation_forgets_what_was_spooled_and_its_task_is_the_newest(le
         ledger.spool("c", Frame(id=b"c" * 32, i=0, n=2, size=20, data=bytes(10)))
     assert ledger.newest("task", 1) == blob("surveyed").digest  # of the same round, but later
     with ledger.transaction():
-        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+        ledger.begin_generation(LedgerMeta(LIFE.ledger, 2, "{}"))
         ledger.save_content("task", RoundId(2, 0), task, b"task")  # the very same bytes
     assert ledger.newest("task", 2) == task.digest
     assert ledger.newest("model", 2) is None
@@ -392,7 +392,7 @@ def test_rounds_are_read_while_the_aggregator_writes(ledger: Ledger, path: Path)
 def test_only_the_newest_generation_is_shown(ledger: Ledger, path: Path) -> None:
     with ledger.transaction():
         close(ledger, RoundId(1, 1))
-        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+        ledger.begin_generation(LedgerMeta(LIFE.ledger, 2, "{}"))
         close(ledger, RoundId(2, 0))
     assert [(row.generation, row.round) for row in read_rounds(path)] == [(2, 0)]
 
@@ -459,7 +459,7 @@ def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
     path.parent.mkdir()
     ledger = Ledger(path)
     with ledger.transaction():
-        ledger.begin_life(LIFE)
+        ledger.begin_generation(LIFE)
         close(ledger, RoundId(1, 1))
     ledger.close()
     assert len(read_rounds(path)) == 1
@@ -507,7 +507,7 @@ def test_the_rounds_that_one_may_go_back_to_are_looked_through_too(ledger: Ledge
         digest = admit(ledger, "pi-1", RoundId(1, 1))
         ledger.save_content("task", RoundId(1, 0), blob("task"), b"task")
         close(ledger, RoundId(1, 1))
-        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+        ledger.begin_generation(LedgerMeta(LIFE.ledger, 2, "{}"))
     ledger.check_updates()
     with ledger.transaction():
         ledger._run("UPDATE frames SET data = x'00' WHERE digest = ? AND i = 0", digest)
@@ -524,7 +524,7 @@ def test_a_new_generation_has_no_verdict_on_what_waited_in_the_open_round(ledger
         close(ledger, RoundId(1, 1))
         ledger.save_round(RoundId(1, 2), "train", 0, COHORTS, 0.0)
         waiting = admit(ledger, "pi-1", RoundId(1, 2))
-        ledger.begin_life(Life(LIFE.ledger, 2, "{}"))
+        ledger.begin_generation(LedgerMeta(LIFE.ledger, 2, "{}"))
     found = ledger.verdict("pi-1", counted)
     assert found is not None
     assert found.answer.verdict == "admitted"

@@ -18,7 +18,7 @@ from aggregator.core import events as on
 from aggregator.core.admission import Admitted, admit
 from aggregator.core.stopping import Progress
 from aggregator.core.verdicts import Verdict
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.phases.phase import phase_of
 from aggregator.settings.state import StateSection
 from fedge.errors import DataError
@@ -308,7 +308,7 @@ def test_there_is_nothing_in_it_to_compute_again(place: Place) -> None:
 
 def test_a_generation_goes_back_over_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the newest model, and to an older one without a device: rounds that measured change nothing."""
-    life = Life(b"l" * 16, 1, "{}")
+    life = LedgerMeta(b"l" * 16, 1, "{}")
     plain = begin_with(place.ledger, beginning_of(place.ledger, life, Return(round=4, without=("rogue",))))
     newest = place.model(RoundId(1, 6))
     measure(place)

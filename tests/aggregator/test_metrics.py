@@ -17,7 +17,7 @@ import fedge
 from aggregator.core import rounds
 from aggregator.core.events import Event
 from aggregator.core.verdicts import Missed
-from aggregator.shell.counters import BOUNDS_S, Now, Tally
+from aggregator.shell.counters import BOUNDS_S, Snapshot, Tally
 from aggregator.shell.exposition import MOST_CONNECTIONS, Exposition
 from aggregator.shell.metrics import FederationCollector
 from fedge.errors import ConfigError
@@ -43,7 +43,7 @@ class Counted(Story):
         return effects
 
 
-def values(tally: Tally, now: Now | None = None) -> dict[tuple[str, ...], float]:
+def values(tally: Tally, now: Snapshot | None = None) -> dict[tuple[str, ...], float]:
     """Name and label values of each sample → its value."""
     registry = CollectorRegistry()
     registry.register(FederationCollector("pumps", tally, lambda: now))
@@ -127,7 +127,7 @@ def test_the_present_is_shown_without_naming_a_device() -> None:
     story.announce("pi-1", "pi-2", "pi-3")
     story.sees("pi-3", status(online=False))
     story.answers("pi-1")
-    seen = values(story.tally, Now(story.state, received_bytes=10, sent_bytes=20))
+    seen = values(story.tally, Snapshot(story.state, received_bytes=10, sent_bytes=20))
     assert seen["fedge_info", "pumps", fedge.__version__] == 1
     assert (seen["fedge_generation",], seen["fedge_round",]) == (1, 1)
     assert (seen["fedge_devices_known",], seen["fedge_devices_online",]) == (3, 2)
@@ -145,7 +145,7 @@ def test_the_present_is_shown_without_naming_a_device() -> None:
 
 def test_who_is_given_up_is_counted() -> None:
     missed = {f"pi-{times}": Missed(times, Attempt(RoundId(1, 0), 0)) for times in (1, 2)}
-    seen = values(Tally(), Now(federation(missed=missed), 0, 0))
+    seen = values(Tally(), Snapshot(federation(missed=missed), 0, 0))
     assert seen["fedge_devices_given_up",] == 1
 
 
@@ -155,7 +155,8 @@ def test_there_are_as_many_series_with_a_thousand_devices_as_with_one() -> None:
     many.announce(*(f"pi-{number}" for number in range(1_000)))
     for number in range(1_000):
         many.answers(f"pi-{number}", samples=number % 2)
-    assert len(values(many.tally, Now(many.state, 0, 0))) == len(values(few.tally, Now(few.state, 0, 0)))
+    large, small = (values(each.tally, Snapshot(each.state, 0, 0)) for each in (many, few))
+    assert len(large) == len(small)
 
 
 @pytest.mark.system

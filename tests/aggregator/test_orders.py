@@ -13,13 +13,13 @@ import pytest
 
 from aggregator.__main__ import main
 from aggregator.aggregation.generations import go_back
-from aggregator.aggregation.model_fingerprint import learnt
+from aggregator.aggregation.model_fingerprint import model_fingerprint
 from aggregator.aggregation.rollback import Return
 from aggregator.backup import new_generation
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.shell import orders
 from aggregator.shell.loop import Loop
@@ -92,7 +92,7 @@ def test_what_was_withdrawn_while_the_broker_was_away_is_not_begun(
     folder, served = place.settings.state.folder, []
     ledger = Ledger(folder / FILE)
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, learnt(place.settings)))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, model_fingerprint(place.settings)))
     ledger.close()
     give(folder, Order.of(NAME, 1, None))
 
@@ -111,7 +111,7 @@ def test_what_was_withdrawn_while_the_broker_was_away_is_not_begun(
         assert loop._live(), "look again"
     assert_tells(caplog.text, "withdrawn")
     assert served == ["watched"]
-    assert loop._ledger.life().generation == 1  # type: ignore[union-attr]
+    assert loop._ledger.meta().generation == 1  # type: ignore[union-attr]
     assert not loop._live()
     assert served == ["watched", "1.7" if then is None else "2.1"]
     assert loop._ledger.mark("order") == (None if then is None else OTHER)
@@ -156,7 +156,7 @@ def test_what_another_order_began_is_not_taken_for_ones_own(
         give(folder, Order.of(OTHER, 1, Return(round=2)))
         place.ledger = Ledger(place.settings.state.folder / FILE)
         go_back(
-            place.settings, place.ledger, place.ledger.life(), 2, LeaderCheck(0.0), Return(round=2), OTHER
+            place.settings, place.ledger, place.ledger.meta(), 2, LeaderCheck(0.0), Return(round=2), OTHER
         )  # type: ignore[arg-type]
         place.ledger.close()
 
@@ -177,7 +177,7 @@ def test_rounds_that_closed_before_the_command_looks_are_not_the_first_one(
         assert order is not None
         place.ledger = Ledger(place.settings.state.folder / FILE)
         go_back(
-            place.settings, place.ledger, place.ledger.life(), 2, LeaderCheck(0.0), Return(round=3), order.id
+            place.settings, place.ledger, place.ledger.meta(), 2, LeaderCheck(0.0), Return(round=3), order.id
         )  # type: ignore[arg-type]
         for number in (1, 2):
             place.train(RoundId(2, number))
@@ -203,7 +203,7 @@ def test_what_is_begun_in_the_last_moment_is_begun(place: Place, monkeypatch: py
             beginning.set()
             time.sleep(3 * PATIENCE_S)  # the command has no patience any more
             ledger = Ledger(folder / FILE)
-            go_back(place.settings, ledger, ledger.life(), 2, LeaderCheck(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
+            go_back(place.settings, ledger, ledger.meta(), 2, LeaderCheck(0.0), Return(round=3), order.id)  # type: ignore[arg-type]
             ledger.close()
 
     thread = threading.Thread(target=begin_slowly)

@@ -18,7 +18,7 @@ from aggregator.aggregation.outcome import compute, save
 from aggregator.aggregation.survey import Measured, Unmeasured, check, standardize
 from aggregator.aggregation.updates import read_update
 from aggregator.core.verdicts import Verdict
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.phases.survey import OUTLYING_LOGGED
@@ -219,7 +219,7 @@ def closed_survey(ledger: Ledger, liars: int, honest: int = 12) -> None:
     """A survey of honest devices, and so many that say of each column what nobody measures."""
     claim = Moments(np.full(2, 20.0), np.full(2, 1e30), np.zeros(2)).to_bytes()
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
     admit(ledger, *surveys(honest), *(survey(f"liar-{k}", features=claim, samples=20) for k in range(liars)))
     job = ClosingJob(SURVEY, "survey", TASK, blob("task"), None, seed=1, chosen=1.0)
     with ledger.transaction():

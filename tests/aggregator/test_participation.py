@@ -18,7 +18,7 @@ from aggregator.core.quorum import FEWEST, quorum_of, remedy, share_of
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE, MIGRATIONS
 from aggregator.ledger.reading import read_only
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.views import read_devices
 from aggregator.ledger.writing import Ledger
 from aggregator.settings.state import StateSection
@@ -108,7 +108,7 @@ def test_the_line_of_a_round_and_its_summary_name_who_took_part(
         participation=Participation(15, 36, {"bad_data": 21}),
     )
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
     admit(ledger, *(survey(device) for device in devices))
     caplog.set_level(logging.INFO, "fedge.aggregator")
     with ledger.transaction():
@@ -339,7 +339,7 @@ def test_check_shows_the_round_that_stalls(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "state").mkdir()
     ledger = Ledger(tmp_path / "state" / FILE)
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
         ledger.save_round(RoundId(1, 0), "survey", 7, (EVERYBODY,), 0.0, 6)
         for device in "abcdefg":
             ledger.save_status(device, status(), 100.0)

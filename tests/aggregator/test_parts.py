@@ -100,7 +100,7 @@ class Lab:
     def start(self, tables: Mapping[str, Any], back: Return | None = None, generation: int = 0) -> None:
         self.settings = self.settings_of(tables)
         if back is not None:
-            life = self.ledger.life()
+            life = self.ledger.meta()
             assert life is not None
             require_wishable(self.settings, self.ledger, beginning_of(self.ledger, life, back), back)
         seen = TakeUp(LeaderCheck(0.0), generation=generation or None)

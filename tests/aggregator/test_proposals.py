@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.aggregation.model_fingerprint import learnt, require_same
+from aggregator.aggregation.model_fingerprint import model_fingerprint, require_same
 from aggregator.config import FederationSettings
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.takeover import TakeUp
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from aggregator.shell.startup import take_up
 from fedge.data.rules import Holdout, Proposal
@@ -89,4 +89,7 @@ def test_rules_for_data_do_not_change_what_weights_mean(tmp_path: Path) -> None:
     """So a ledger of 0.2.0, and one whose rules are set now, goes on."""
     before = settings(tmp_path, "")
 
-    require_same(Life(b"l" * 16, 1, learnt(before)), settings(tmp_path, 'missing = "fill"', "clip = 5"))
+    require_same(
+        LedgerMeta(b"l" * 16, 1, model_fingerprint(before)),
+        settings(tmp_path, 'missing = "fill"', "clip = 5"),
+    )

@@ -19,7 +19,7 @@ from aggregator.aggregation.replay import replay
 from aggregator.aggregation.updates import Updates
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.reading import read_only
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from fedge import __version__
@@ -68,7 +68,7 @@ def close(
 def survey_round(ledger: Ledger, generation: int, rule: str = "survey/2") -> None:
     first = RoundId(generation, 0)
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, generation, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, generation, "{}"))
         ledger.save_content("task", first, blob_of(pack(TASK), 0), pack(TASK))
         for number, device in enumerate(DEVICES):
             X = np.random.default_rng(number).normal(size=(20, 2)).astype(np.float32)

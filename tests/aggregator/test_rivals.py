@@ -100,12 +100,12 @@ def test_what_another_key_has_announced_is_no_sign_of_an_old_ledger() -> None:
     newer = status(seen=RoundId(1, 7))
     for device in ("a", "b"):
         assert of(do.Abort, story.sees(device, newer.model_copy(update={"signer": b"0" * 32}))) == []
-    assert story.state.ahead == {}
+    assert story.state.devices_ahead == {}
     assert of(do.Log, story.log[-2:]) == [], "it has not heard of the change yet"
     assert story.sees("a", newer.model_copy(update={"signer": b"1" * 32}))
-    assert story.state.ahead == {"a": (1, 7)}
+    assert story.state.devices_ahead == {"a": (1, 7)}
     assert story.sees("a", newer)  # it has lost its pin, and says nothing of our rounds any more
-    assert story.state.ahead == {}
+    assert story.state.devices_ahead == {}
 
 
 def test_a_device_that_believes_a_foreign_key_is_named_once() -> None:
@@ -163,7 +163,7 @@ def test_a_claim_that_is_taken_back_or_overtaken_counts_no_more() -> None:
     story = running("a", "b", "c")
     story.sees("a", status(seen=RoundId(1, 7)))
     story.sees("a", status(seen=RoundId(1, 0)))
-    assert story.state.ahead == {}
+    assert story.state.devices_ahead == {}
     assert not of(do.Abort, story.sees("b", status(seen=RoundId(1, 7))))
     story.state = replace(story.state, round=RoundId(1, 7))
     assert not of(do.Abort, story.sees("c", status(seen=RoundId(1, 8))))

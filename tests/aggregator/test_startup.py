@@ -22,7 +22,7 @@ from aggregator.core.federation import Federation, Stage
 from aggregator.core.presence import LeaderCheck
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.views import read_rounds
 from aggregator.ledger.writing import Ledger
 from aggregator.shell import leader_check, startup
@@ -287,7 +287,7 @@ def test_a_wiped_folder_is_noticed_and_both_ways_on_are_named(
         place.open()
     for words in ("1.7", "this ledger is new", "estore", "--new-generation"):
         assert words in str(caught.value)
-    assert place.ledger.life() is None  # nothing was begun
+    assert place.ledger.meta() is None  # nothing was begun
 
     assert place.open(new_generation=True).round == (2, 0)
 
@@ -371,7 +371,7 @@ def test_a_forged_announcement_stops_and_says_so_but_burns_no_number(
 def test_a_generation_that_none_can_follow_is_told(place: Place, seen: Seen) -> None:
     place.open()
     with place.ledger.transaction():
-        place.ledger.begin_life(Life(b"l" * 16, 2**31 - 1, "{}"))
+        place.ledger.begin_generation(LedgerMeta(b"l" * 16, 2**31 - 1, "{}"))
     with pytest.raises(ConfigError, match=telling("generation 2147483647 ")):
         place.open(new_generation=True)
 
@@ -476,7 +476,7 @@ def test_there_must_be_a_model_to_go_on_with(place: Place, seen: Seen) -> None:
     place.values["features"] = 3
     with pytest.raises(ConfigError, match=telling("[model] features ")):
         place.open(new_generation=True, back=Return())
-    life = place.ledger.life()
+    life = place.ledger.meta()
     assert life is not None
     assert life.generation == 1
 
@@ -631,7 +631,7 @@ def test_a_request_to_stop_ends_the_watching(town: Place) -> None:
         town.settings(), town.ledger, INSTANCE, town.inbox, UNWATCHED, new_generation=False
     )
     assert opened is None
-    assert town.ledger.life() is None
+    assert town.ledger.meta() is None
 
 
 @pytest.mark.system

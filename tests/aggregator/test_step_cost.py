@@ -129,6 +129,27 @@ def test_not_even_after_a_model_has_failed(request: pytest.FixtureRequest) -> No
     assert (story.state.admitted, story.state.enough) == (counted + 1, 50)
 
 
+LIES = {
+    "near, of a roster of twice as many": (RoundId(1, 9), frozenset(f"pi-{n}" for n in range(2 * SMALL))),
+    "far, of whoever comes": (RoundId(1, 5_000), None),
+    "far, of a roster": (RoundId(1, 5_000), frozenset(f"pi-{n}" for n in range(SMALL))),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_not_even_where_most_claim_to_know_more(name: str, request: pytest.FixtureRequest) -> None:
+    claim, roster = LIES[name]
+    story = story_of(SMALL)
+    known = Devices(roster or story.state.voters)
+    story.state = replace(story.state, roster=roster, voters=known, claims=None)
+    for number in range(SMALL - 1):
+        story.sees(f"pi-{number}", status(seen=claim))
+    request.getfixturevalue("no_loops")
+    story.sees(f"pi-{SMALL - 1}", status(seen=claim))
+    story.sees("pi-0", status(seen=claim._replace(round=claim.round + 1)))
+    assert len(story.state.devices_ahead) == SMALL
+
+
 def test_whoever_looks_on_takes_in_a_status_at_the_same_cost(request: pytest.FixtureRequest) -> None:
     state = Takeover("lab", "mqtt://here", known=Known(OPEN, frozenset({"pi-0"}), young=False))
     state, _ = takeover.step(state, takeover.LinkUp(0.0))
@@ -161,7 +182,7 @@ def test_the_core_is_stepped_as_in_production() -> None:
     assert "pi-0" not in ends["a device declines"].awaited
     assert ends["a device fails"].failing == {"pi-0", "pi-2"}
     assert "pi-2" in ends["a device no longer declines"].awaited
-    assert ends["a device knows more"].ahead["pi-4"] == (1, 4)
+    assert ends["a device knows more"].devices_ahead["pi-4"] == (1, 4)
     assert "pi-0" in ends["a device claims what cannot be"].incredible
-    assert ends["a device takes that back"].ahead == {}
+    assert ends["a device takes that back"].devices_ahead == {}
     assert rounds.due_s(ends["time passes"]) > rounds.due_s(begin.state)

@@ -3,13 +3,13 @@
 import json
 
 from aggregator.ledger.changes.transactions import Transactions
-from aggregator.ledger.records import Beginning, Life
+from aggregator.ledger.records import Beginning, LedgerMeta
 
 
 class GenerationChanges(Transactions):
     """Changes of the tables `life`, `beginnings` and `marks`."""
 
-    def begin_life(self, life: Life) -> None:
+    def begin_generation(self, meta: LedgerMeta) -> None:
         """Begin a generation: earlier rounds are kept, but no longer count.
 
         The updates of closed rounds stay as long as those of other rounds, so that one can go back to them.
@@ -17,9 +17,9 @@ class GenerationChanges(Transactions):
         """
         self._run(
             "REPLACE INTO life VALUES (1, ?, ?, ?)",
-            life.ledger,
-            life.generation,
-            life.learnt,
+            meta.ledger,
+            meta.generation,
+            meta.model_fingerprint,
         )
         self._run(
             "DELETE FROM answers WHERE (generation, round) NOT IN"

@@ -4,17 +4,17 @@ import json
 
 from aggregator.ledger.layout import HAS_MARKS, KEPT, NAMES_TASKS
 from aggregator.ledger.queries.access import Access
-from aggregator.ledger.records import Beginning, Life
+from aggregator.ledger.records import Beginning, LedgerMeta
 from fedge.wire.freshness import RoundId
 
 
 class GenerationQueries(Access):
     """Queries on the tables `life`, `beginnings` and `marks`."""
 
-    def life(self) -> Life | None:
+    def meta(self) -> LedgerMeta | None:
         """The ledger's id and generation; None in a new ledger."""
         row = self._one("SELECT ledger, generation, learnt FROM life")
-        return Life(*row) if row else None
+        return LedgerMeta(*row) if row else None
 
     def beginning(self, generation: int) -> Beginning | None:
         """What a generation began with; None for a survey, or if a program before layout 7 began it."""

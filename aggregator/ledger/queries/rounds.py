@@ -29,11 +29,11 @@ class RoundQueries(GenerationQueries):
 
     def newest_round(self) -> RoundId | None:
         """The open round or, if learning has ended, the one that would be next; None in a new ledger."""
-        life = self.life()
-        if life is None:
+        meta = self.meta()
+        if meta is None:
             return None
-        last = self.last_closed(life.generation)
-        return RoundId(life.generation, 0) if last is None else last._replace(round=last.round + 1)
+        last = self.last_closed(meta.generation)
+        return RoundId(meta.generation, 0) if last is None else last._replace(round=last.round + 1)
 
     def has_closed(self) -> bool:
         """Whether a round of any generation was closed."""

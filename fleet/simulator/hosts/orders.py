@@ -28,7 +28,7 @@ class Orders:
 
     def wish(self, ledger: LedgerReader, aside: frozenset[str]) -> Return | None:
         """The model to go back to, of those in the ledger, and without whom of those set aside."""
-        life, back = ledger.life(), self.back
+        life, back = ledger.meta(), self.back
         models = ledger.kept_models(life.generation) if life is not None else []
         if back is None or not self.far or life is None or not models:
             return back

@@ -89,7 +89,7 @@ class Oracle:
                     book.absent_s.pop(device, None)
                 if answer.reason is Reason.QUARANTINED and device in self.record.aside:
                     book.promised.get(round_id, {}).pop(device, None)  # as its operator wanted it
-        life = ledger.life() if rounds_written else None
+        life = ledger.meta() if rounds_written else None
         closed = ledger.last_closed(life.generation) if life is not None else None
         if closed is not None and closed != max(book.closed, default=None):
             self._rounds.closed(ledger, book, closed)

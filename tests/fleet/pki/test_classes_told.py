@@ -9,7 +9,7 @@ from rich.console import Console
 
 from aggregator.core.verdicts import Verdict
 from aggregator.ledger.layout import FILE
-from aggregator.ledger.records import Life
+from aggregator.ledger.records import LedgerMeta
 from aggregator.ledger.writing import Ledger
 from fedge.wire.freshness import RoundId
 from fedge.wire.messages.survey import ClassCount, Survey
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> FederationFolder:
     found(made, Founding("greenhouse", ["broker.example"], port=1883, provisioning_port=1884))
     ledger = Ledger(tmp_path / FILE)
     with ledger.transaction():
-        ledger.begin_life(Life(b"l" * 16, 1, "{}"))
+        ledger.begin_generation(LedgerMeta(b"l" * 16, 1, "{}"))
         ledger.save_round(SURVEY, "survey", 0, (EVERYBODY,), 0.0)
     for device in ("pump-1", "pump-2", "pump-3"):
         enroll(made, device)

@@ -32,7 +32,7 @@ def state(folder: FederationFolder) -> Path:
     state = make_folder(folder.root / "state")
     ledger = Ledger(state / "ledger.db")
     with ledger.transaction():
-        ledger.begin_life(LIFE)
+        ledger.begin_generation(LIFE)
         for number in (3, 4):
             for device in ("pump-1", "pump-2"):
                 admit(ledger, device, RoundId(1, number))
