@@ -18,8 +18,9 @@ from agent.sources.foreign import foreign
 from fedge.data.disclosure import Known, public
 from fedge.errors import DataError
 
-FAITHFUL = (np.ndarray, np.memmap, np.matrix, np.ma.MaskedArray)
-"""Kinds of arrays that are only numbers and a mask. Other subclasses of NumPy's arrays carry units."""
+FAITHFUL = (np.ndarray, np.memmap, np.matrix)
+"""Kinds of arrays that are only numbers, as masked ones are with their mask. Other subclasses of NumPy's
+arrays carry units. (Masked ones are not named here: NumPy loads them, 2 MB, when they are first named.)"""
 NUMBERS = (bool, int, float, np.number, np.bool_, Decimal, Fraction)
 
 
@@ -75,7 +76,9 @@ def _plain(value: Any) -> Plain:
     if not isinstance(value, np.ndarray):
         _check_units(value, type(value))
         value = np.asanyarray(value)
-    if not any(type(value) is kind for kind in FAITHFUL):
+    if any(type(value) is kind for kind in FAITHFUL):
+        return _unmasked(np.asarray(value))
+    if type(value) is not np.ma.MaskedArray:
         _check_units(value, value)
         if not isinstance(value, np.ma.MaskedArray | np.char.chararray):
             raise _Refused(

@@ -49,7 +49,7 @@ def check(vectors: Mapping[str, Array], weights: Array, plan: Plan) -> None:
 
 
 def encoded(
-    codec: Codec, vectors: Mapping[str, Array], base: Array, state: State, rng: np.random.Generator
+    codec: Codec, vectors: Mapping[str, Array], base: Array, state: State, rng: "np.random.Generator"
 ) -> tuple[dict[str, bytes], dict[str, Array]]:
     """All vectors in a codec, `weights` first, and what it remembers of them.
 

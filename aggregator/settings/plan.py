@@ -12,7 +12,7 @@ from fedge.service.settings import number_of
 class PlanSection(Plan):
     """`[plan]`: what a chosen device does in a round (see `fedge.algorithms.plan`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     PARTS: ClassVar[dict[str, Registry[Any]]] = {"codec_options": CODECS, "local_options": LOCAL}
     """Where the parts are that may be named, by the key under which their options are said."""

@@ -28,7 +28,7 @@ class Plan(BaseModel):
     take part.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, defer_build=True)
 
     epochs: int = Field(default=5, ge=1, le=MAX_EPOCHS)
     """E, passes over the local training samples."""

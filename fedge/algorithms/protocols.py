@@ -48,7 +48,7 @@ class Codec(Protocol):
     def init(self, size: int) -> State:
         """The state before the first round, for a vector of `size` entries; {} if nothing is remembered."""
 
-    def encode(self, vector: Array, state: State, rng: np.random.Generator) -> tuple[bytes, State]:
+    def encode(self, vector: Array, state: State, rng: "np.random.Generator") -> tuple[bytes, State]:
         """Write a finite float32 vector of shape (size,) in at most `max_bytes(size)` bytes.
 
         Returns the bytes and the next state: the same for the same arguments, for what is random comes from

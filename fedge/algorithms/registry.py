@@ -30,7 +30,7 @@ P = TypeVar("P")
 class Options(BaseModel):
     """What a part can be told, each with its default; a part with options has its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Job:
     """Their prepared targets, n of them."""
     plan: Plan
     """Epochs, batch size, learning rate and more, within the owner's limits."""
-    rng: np.random.Generator
+    rng: "np.random.Generator"
     """For all that is random: seeded by round and device, so that the same job gives the same weights."""
     state: Mapping[str, Array] = field(default_factory=dict)
     """What the algorithm remembers of this device's last admitted round; at first that of its `init`."""

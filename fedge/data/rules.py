@@ -19,7 +19,7 @@ UNKNOWN_LABELS = ("refuse", "drop")
 class Holdout(BaseModel):
     """Which rows are kept for evaluation."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
     part: float | None = Field(default=None, ge=0, lt=0.9, allow_inf_nan=False)
     """The share of each series, or of the series."""
@@ -30,7 +30,7 @@ class Holdout(BaseModel):
 class Proposal(BaseModel):
     """The proposals; each rule has the name of its key in `[data]` of both configuration files."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
     missing: WireName | None = None
     """`refuse` data with a missing value, `drop` the row, or `fill` a feature with the survey's mean."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def draw(weight: NDArray[np.floating], rng: np.random.Generator, *, rectified: bool) -> None:
+def draw(weight: NDArray[np.floating], rng: "np.random.Generator", *, rectified: bool) -> None:
     """Fill `weight`, of shape (…, outputs): with the same numbers in every precision, but for rounding.
 
     Before a layer that zeroes half of what it gets: normal with variance 2 / fan-in (He, Zhang, Ren, Sun

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 from fedge.nn.spec import NetworkSpec
 
 
-def initialize(spec: NetworkSpec, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+def initialize(spec: NetworkSpec, rng: "np.random.Generator", dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Draw a new flat vector of shape (p,): the same weights in every `dtype`, but for rounding.
 
     Each layer draws its own, in order (`fedge.nn.layer.LayerSpec.initialize`).

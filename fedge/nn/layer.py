@@ -156,7 +156,7 @@ class LayerSpec(Options):
         return ()
 
     def initialize(
-        self, weights: Views, inputs: Shape, following: "LayerSpec | None", rng: np.random.Generator
+        self, weights: Views, inputs: Shape, following: "LayerSpec | None", rng: "np.random.Generator"
     ) -> None:
         """Write the weights that learning starts from into `weights`, which are zero.
 

@@ -178,7 +178,7 @@ class NetworkSpec(BaseModel):
     A network of a newer program may hold what this one does not know: it can be passed on, but not computed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, defer_build=True)
 
     inputs: int = Field(ge=1, le=MAX_WIDTH)
     layers: tuple[AnyLayer, ...] = Field(min_length=1, max_length=MAX_LAYERS, strict=False)

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from fedge.service.descriptions import described
+
 Variables = Mapping[tuple[str, ...], str]
 """Keys, outermost table first, and the environment variable that gave the value."""
 
@@ -102,5 +104,5 @@ def _marks(model: type[BaseModel]) -> set[str]:
 
 
 def _about(table: type[BaseModel], keys: list[str]) -> str:
-    field = table.model_fields.get(keys[-1]) if keys else None
+    field = described(table).get(keys[-1]) if keys else None
     return f". {' '.join(field.description.split())}" if field and field.description else ""

@@ -63,12 +63,11 @@ def number_of(value: object) -> object:
 class Section(BaseModel):
     """One table of a configuration file: unknown keys are errors, so a misspelt key is never ignored.
 
-    The docstring below each key is its description, which error messages quote.
+    The docstring below each key is its description, which error messages quote. A table's checks are made
+    when one is first read: most programs read few of them.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
 class BrokerSettings(Section):

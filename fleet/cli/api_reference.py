@@ -93,6 +93,9 @@ def _signature(function: ast.FunctionDef, name: str = "") -> str:
     """What a call looks like; of a method without `self`, of a property its type."""
     arguments = function.args
     plain = [each for each in arguments.args if each.arg not in ("self", "cls")]
+    for each in plain:
+        if isinstance(each.annotation, ast.Constant):  # in quotes, so that its module is not loaded
+            each.annotation = ast.Name(str(each.annotation.value))
     arguments.args = plain
     returns = f" -> {ast.unparse(function.returns)}" if function.returns is not None and not name else ""
     if any(isinstance(each, ast.Name) and each.id == "property" for each in function.decorator_list):

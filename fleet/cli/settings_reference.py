@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from agent.config import AgentSettings
 from aggregator.config import FederationSettings
 from fedge.algorithms.registry import Registry
+from fedge.service.descriptions import described
 from fedge.service.explain import members
 from fedge.service.settings import FileSettings
 from fleet.pki.settings import RegistrarSettings
@@ -61,7 +62,7 @@ def reference() -> str:
     for name, (settings, about) in FILES.items():
         page = _Page(name, settings.ENV_PREFIX, {})
         parts.append(f"\n## `{name}`\n\n{about} Its variables begin with `{settings.ENV_PREFIX}`.\n")
-        parts += page.fields(settings.model_fields, ())
+        parts += page.fields(described(settings), ())
     return "".join(parts)
 
 
@@ -110,18 +111,18 @@ class _Page:
         self.told[members] = title
         if len(members) == 1:
             yield f"\n{_sentence(members[0])}\n"
-            yield from self.fields(members[0].model_fields, path)
+            yield from self.fields(described(members[0]), path)
             for key, registry in getattr(members[0], "PARTS", {}).items():
                 yield from self._parts(registry, (*path, key) if key else path)
             return
-        first, *others = (member.model_fields for member in members)
+        first, *others = (described(member) for member in members)
         shared = [key for key in first if all(repr(first[key]) == repr(other.get(key)) for other in others)]
         if shared:
             yield "\nWhichever kind it is:\n"
             yield from self.fields({key: first[key] for key in shared}, path)
         for member in members:
             yield f"\n{_sentence(member)}\n"
-            own = {key: field for key, field in member.model_fields.items() if key not in shared}
+            own = {key: field for key, field in described(member).items() if key not in shared}
             yield from self.fields(own, path)
 
     def _parts(self, registry: Registry[Any], path: tuple[str, ...]) -> Iterator[str]:
@@ -134,13 +135,13 @@ class _Page:
         for entry in told:
             if entry.options.model_fields:
                 yield f"\nOptions of `{entry.name}`:\n"
-                yield from self.fields(entry.options.model_fields, path)
+                yield from self.fields(described(entry.options), path)
 
 
 def _entry(model: type[BaseModel]) -> str:
     """A table that is an entry of a list, in one line."""
     keys = []
-    for key, field in model.model_fields.items():
+    for key, field in described(model).items():
         kind = f'`{key} = "{field.default}"`' if get_origin(field.annotation) is Literal else f"`{key}`"
         keys.append(kind if get_origin(field.annotation) is Literal else f"{kind} ({_type(field)})")
     return f"- {', '.join(keys)}: {_sentence(model)}\n"

@@ -32,7 +32,7 @@ def train(
     X: Array,
     y: Array,
     plan: Plan,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     cancelled: Callable[[], bool] = never,
 ) -> Trained:
     """Train `plan.epochs` epochs from w, of shape (p,), which is not changed.
@@ -86,7 +86,7 @@ def descend(
     X: Array,
     y: Array,
     plan: Plan,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     cancelled: Callable[[], bool] = never,
 ) -> int:
     """Take the steps of `train`, changing `vector` in place, and return how many they were.
@@ -122,7 +122,7 @@ def descend(
     return steps
 
 
-def batches(X: Array, y: Array, size: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+def batches(X: Array, y: Array, size: int, rng: "np.random.Generator") -> Iterator[tuple[Array, Array]]:
     """Yield one epoch's batches: a random order cut into pieces of `size` rows, the last may be shorter.
 
     Each batch lies in the same buffer as the one before. All samples in one batch (`size` 0, or at least n)

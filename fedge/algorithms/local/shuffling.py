@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 
-def generator(seed: int, generation: int, round: int, device: str) -> np.random.Generator:  # noqa: A002
+def generator(seed: int, generation: int, round: int, device: str) -> "np.random.Generator":  # noqa: A002
     """Return the generator of a device's round: a function of the arguments alone, on every platform.
 
     Args:

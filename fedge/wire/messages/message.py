@@ -19,7 +19,7 @@ VERSION = 1
 class Part(BaseModel):
     """The parent of all parts of messages: frozen, strict about types; unknown fields are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
 
 class Message(Part):
