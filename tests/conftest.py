@@ -1,13 +1,16 @@
 import os
 
+import pytest
 from hypothesis import settings
 
+from tests import order
 from tests.flaky import pytest_collection_modifyitems, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(order)
     # The machine may be slow or busy; what a test asserts is never how long something took. The examples are
     # the same in every run, so that a change is judged by what it changed; FEDGE_EXPLORE=1 draws new ones.
     explore = os.environ.get("FEDGE_EXPLORE") == "1"

@@ -1,0 +1,35 @@
+"""In which order several workers take the tests: those of real processes lie evenly among the pure ones.
+
+The former mostly wait and the latter compute, so both kinds go on at the same time, whatever part of the
+order a worker has got. What stands side by side in a module stays so, for it may share fixtures. One process
+alone takes the tests as they are written.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import chain, groupby
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)  # when it is known which tests are run
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several workers
+        items[:] = mixed(items)
+
+
+def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """The same tests, those marked `system` as evenly among the others as whole modules allow."""
+    waiting = [item for item in items if item.get_closest_marker("system")]
+    computing = [item for item in items if not item.get_closest_marker("system")]
+    placed = merge(_placed(waiting), _placed(computing), key=lambda group: group[0])
+    return list(chain.from_iterable(group for _, group in placed))
+
+
+def _placed(items: Sequence[pytest.Item]) -> Iterator[tuple[float, list[pytest.Item]]]:
+    """Each module's tests, and where their middle lies among all these tests, from 0 to 1."""
+    before = 0
+    for _, module in groupby(items, lambda item: item.path):
+        group = list(module)
+        yield (before + len(group) / 2) / len(items), group
+        before += len(group)
