@@ -44,8 +44,8 @@ from fedge.wire.messages.status import Status
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
 from tests.agent.canaries import CASES, CLASSES, FOLDER, MARKS, Case, lay_out
-from tests.agent.test_lifecycle import HOLDS, WORKING, announced
-from tests.agent.test_lifecycle import manifest as announcement
+from tests.agent.lifecycle.stories import HOLDS, announced, working
+from tests.agent.lifecycle.stories import manifest as announcement
 
 PATIENCE_S = 120.0
 ROOT = Path(__file__).parent.parent.parent
@@ -88,7 +88,7 @@ def test_what_is_declined_for_data_names_nothing_of_them(tmp_path: Path, case: C
     failed = outcome(lay_out(tmp_path, case), survey(**case.learns))
     assert isinstance(failed, Failed), failed
     assert failed.reason == case.reason, failed
-    state, effects = step(WORKING, failed)
+    state, effects = step(working(), failed)
     payload = published(effects) + pack(lifecycle.status(state, online=False))
     assert_no_mark(payload)
     assert case.said in unpack(published(effects), Status).declined.detail  # type: ignore[union-attr]
@@ -139,7 +139,7 @@ def test_what_nobody_has_foreseen_is_told_without_its_words(
     failed = outcome(settings, survey(**CLASSES))
     assert isinstance(failed, Failed)
     assert (failed.reason, failed.told) == (Reason.FAILED, withheld(Reason.FAILED))
-    _, effects = step(WORKING, failed)
+    _, effects = step(working(), failed)
     assert_no_mark(published(effects))
     assert type(error).__name__ in caplog.text
     assert "Traceback" in caplog.text
@@ -176,7 +176,7 @@ def test_who_writes_no_public_text_gives_nothing_away() -> None:
     for reason in Reason:
         failed = Failed(RoundId(1, 1), reason, "canary")
         assert failed.told == withheld(reason)
-        _, effects = step(replace(WORKING, work=Working(RoundId(1, 1))), failed)
+        _, effects = step(replace(working(), work=Working(RoundId(1, 1))), failed)
         assert_no_mark(published(effects))
         assert Objection(reason, "told", "canary").detail == "told"
 

@@ -14,14 +14,12 @@ from agent.settings.manners import MannersSettings
 from fedge.algorithms.plan import Plan
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
-from tests.agent.test_lifecycle import (
+from tests.agent.lifecycle.stories import (
     CONNECTED,
     FOLLOW_S,
     HOLDS,
-    REPORTING,
     TASK,
     UPDATE,
-    WORKING,
     announced,
     blob,
     digest,
@@ -29,7 +27,9 @@ from tests.agent.test_lifecycle import (
     manifest,
     model_of,
     online,
+    reporting,
     story,
+    working,
 )
 from tests.wording import assert_tells
 
@@ -136,7 +136,7 @@ def test_another_reason_is_said_the_same_is_not() -> None:
 
 
 def test_what_was_begun_is_finished() -> None:
-    for begun in (replace(WORKING, manners=POLITE.manners), replace(REPORTING, manners=POLITE.manners)):
+    for begun in (replace(working(), manners=POLITE.manners), replace(reporting(), manners=POLITE.manners)):
         state, effects = step(begun, on.ConditionsChanged(30.0, BUSY))
         assert (state.work, effects) == (begun.work, [])
         state, effects = step(state, heard(BUSY, attempt=1))
@@ -161,7 +161,7 @@ def test_nothing_is_looked_at_when_the_round_is_over_or_the_link_is_down() -> No
 
 
 def test_a_device_without_manners_looks_at_nothing() -> None:
-    for state in (HOLDS, WORKING, step(HOLDS, announced(manifest(chosen=False)))[0]):
+    for state in (HOLDS, working(), step(HOLDS, announced(manifest(chosen=False)))[0]):
         assert due_s(state) is None
 
 
@@ -207,7 +207,7 @@ def test_a_round_must_fit_into_what_is_left_of_the_day() -> None:
 
 
 def test_when_all_is_used_up_it_leaves_until_another_day() -> None:
-    for before in (HOLDS, WORKING, REPORTING, step(replace(THRIFTY, model=None), heard(moved(0.0)))[0]):
+    for before in (HOLDS, working(), reporting(), step(replace(THRIFTY, model=None), heard(moved(0.0)))[0]):
         begun = replace(before, limits=THRIFTY.limits)
         state, effects = step(begun, on.ConditionsChanged(50.0, moved(10.0)))
         assert kinds(effects) == [do.Log, do.Disconnect]
@@ -217,7 +217,9 @@ def test_when_all_is_used_up_it_leaves_until_another_day() -> None:
         assert effects == [do.Disconnect(MEASURE_AGAIN_S)], "said once"
         state, effects = step(state, on.ConditionsChanged(110.0, moved(0.0)))
         assert effects == []
-    state, effects = step(replace(REPORTING, limits=THRIFTY.limits), on.ConditionsChanged(50.0, moved(10.0)))
+    state, effects = step(
+        replace(reporting(), limits=THRIFTY.limits), on.ConditionsChanged(50.0, moved(10.0))
+    )
     state, effects = story(state, on.ConditionsChanged(80.0, moved(0.0)), on.LinkUp(81.0, 2))
     assert kinds(effects) == [do.Subscribe, do.PublishStatus, do.PublishUpdate]
     assert isinstance(state.work, Reporting)
@@ -239,7 +241,7 @@ def test_the_model_is_followed_only_within_the_budget() -> None:
 
 
 def test_a_result_is_sent_even_if_it_is_the_last_straw() -> None:
-    working = replace(WORKING, limits=THRIFTY.limits, readings=moved(10.0))
-    _, effects = step(working, done())
+    thrifty = replace(working(), limits=THRIFTY.limits, readings=moved(10.0))
+    _, effects = step(thrifty, done())
     assert kinds(effects)[:2] == [do.SaveUpdate, do.PublishUpdate]
     assert digest("update") == UPDATE

@@ -13,7 +13,7 @@ from agent.shell.memory_layout import FILE, MIGRATIONS
 from fedge.deployment import units
 from fedge.storage.databases import open_database
 from fedge.wire.messages.message import pack
-from tests.agent.test_program import configure, model, task
+from tests.agent.program.programs import configure, model, task
 
 
 @pytest.fixture

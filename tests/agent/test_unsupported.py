@@ -23,7 +23,7 @@ from fedge.wire.messages.message import pack
 from fedge.wire.messages.model import Model
 from fedge.wire.messages.task import Task
 from fedge.wire.reasons import Reason
-from tests.agent.test_lifecycle import (
+from tests.agent.lifecycle.stories import (
     CONNECTED,
     FOLLOW_S,
     HOLDS,

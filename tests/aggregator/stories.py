@@ -34,6 +34,9 @@ from fedge.wire.messages.update import Update
 from fedge.wire.reasons import Reason
 from fedge.wire.selection import chosen
 
+HELLO = [do.Subscribe, do.PublishService]
+"""What is done whenever a link comes up."""
+
 E = TypeVar("E", bound=Effect)
 
 TASK = Task(

@@ -26,7 +26,7 @@ from fedge.errors import ConfigError, Conflict, DamagedState, StateError
 from fedge.storage import atomic_files, locks
 from fedge.wire.freshness import RoundId
 from fleet.cli import replay as replaying
-from tests.aggregator.test_ledger import admit, close, count
+from tests.aggregator.ledger.ledgers import admit, close, count
 from tests.wording import assert_tells, telling
 
 TOML = """\

@@ -23,6 +23,7 @@ from fedge.wire.freshness import RoundId, round_of
 from fedge.wire.messages.message import pack
 from fedge.wire.reasons import Reason
 from fedge.wire.topics import Topics
+from tests.aggregator.ledger.ledgers import LIFE, close
 from tests.aggregator.stories import (
     OPEN,
     Story,
@@ -39,7 +40,6 @@ from tests.aggregator.stories import (
     status,
     update,
 )
-from tests.aggregator.test_ledger import LIFE, close
 from tests.wording import assert_tells, telling
 
 

@@ -91,12 +91,12 @@ def test_the_page_tells_what_was_seen(seen: dict[str, dict[str, str]]) -> None:
 TEXT = """\
 # Who may do what
 
-Which topics each identity may read and write, for whoever runs the broker or checks its access list. The table is
-measured, not intended: on Mosquitto with the configuration of `fedge init`, every role tried to publish on every
-topic, to publish retained, to receive what is published, and to receive what is retained, by the topic's name
-and by wildcards. `tests/system/test_access_matrix.py` repeats this in every run. It compares the result with the
-intended rights, which are written by hand in `tests/system/access.py`, and with this page, which `FEDGE_WRITE_DOCS=1` writes.
-Mosquitto 2.0.11 and 2.1.2 gave the same result.
+Which topics each identity may read and write, for whoever runs the broker or checks its access list. The
+table is measured, not intended: on Mosquitto with the configuration of `fedge init`, every role tried to
+publish on every topic, to publish retained, to receive what is published, and to receive what is retained,
+by the topic's name and by wildcards. `tests/system/test_access_matrix.py` repeats this in every run. It
+compares the result with the intended rights, which are written by hand in `tests/system/access.py`, and
+with this page, which `FEDGE_WRITE_DOCS=1` writes. Mosquitto 2.0.11 and 2.1.2 gave the same result.
 
 The roles:
 
@@ -104,8 +104,9 @@ The roles:
 
 {table}
 
-An empty cell means neither. `{{lane-a}}` is the lane of `pi-a` (first byte of its id's SHA-256), `{{claim}}` the
-name of a token's claim. A device's identity belongs to version 1 of the protocol, so it may not publish on `fedge/v2`.
+An empty cell means neither. `{{lane-a}}` is the lane of `pi-a` (first byte of its id's SHA-256),
+`{{claim}}` the name of a token's claim. A device's identity belongs to version 1 of the protocol, so it may
+not publish on `fedge/v2`.
 
 ## Not let in
 
@@ -117,9 +118,9 @@ Port 8883 requires a certificate, port 8884 a name and a password. These were re
 
 ## Another's name
 
-The broker takes the client id from the certificate, or from the user name. A client that asks for another client id gets
-its own. Every role asked for the aggregator's and for a device's; their connections and sessions stayed. The broker
-never publishes a last will on a topic that its client may not write.
+The broker takes the client id from the certificate, or from the user name. A client that asks for another
+client id gets its own. Every role asked for the aggregator's and for a device's; their connections and
+sessions stayed. The broker never publishes a last will on a topic that its client may not write.
 """
 
 

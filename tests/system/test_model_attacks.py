@@ -1,6 +1,6 @@
 """Fault 72 at a real broker that lets anybody write: real programs stay with their aggregator's models.
 
-What each attack is made of stands in tests/agent/test_model_attacks.py; here they come retained over MQTT.
+What each attack is made of stands in tests/agent/model_attacks/; here they come retained over MQTT.
 """
 
 from collections.abc import Iterator, Mapping

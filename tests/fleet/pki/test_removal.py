@@ -19,7 +19,7 @@ from fleet.pki.folder import FederationFolder
 from fleet.pki.identity import Identity
 from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
-from tests.aggregator.test_ledger import LIFE, admit, close
+from tests.aggregator.ledger.ledgers import LIFE, admit, close
 from tests.fleet.pki.test_quarantine import fedge, folder
 
 __all__ = ["folder"]

@@ -1,0 +1,66 @@
+"""Parts from outside in the settings."""
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.config import FederationSettings
+from fedge.errors import ConfigError
+from tests.aggregator.toys import NAMES
+
+
+def load(folder: Path, text: str) -> FederationSettings:
+    path = folder / "federation.toml"
+    names = ", ".join(f'"{name}"' for name in NAMES)
+    model = '[federation]\nname = "lab"\n[model]\nfeatures = 2\nclasses = ["a", "b"]\n'
+    path.write_text(f"extensions = [{names}]\n{model}{text}")
+    return FederationSettings.load(path, {})
+
+
+def test_a_part_of_an_extension_is_told_by_its_own_options(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        '[rule]\nname = "toy-median"\n[server]\nname = "toy-heavy"\nbeta = 1\n[plan]\ncodec = "toy-halves"\n',
+    )
+    parts = settings.parts()
+    assert (parts.rule.given, parts.server.given) == ({"shift": 0.0}, {"beta": 1.0})
+    assert settings.rule.model_dump() == {"name": "toy-median", "shift": 0.0}
+
+
+def test_an_option_may_be_given_by_a_variable(tmp_path: Path) -> None:
+    load(tmp_path, "")
+    variables = {"FEDGE_AGGREGATOR_RULE__NAME": "toy-median", "FEDGE_AGGREGATOR_RULE__SHIFT": "0.5"}
+    settings = FederationSettings.load(tmp_path / "federation.toml", variables)
+    assert settings.parts().rule.given == {"shift": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('[rule]\nname = "toy-median"\ntrim = 1', ("[rule]", "trim", "shift")),
+        ('[rule]\nname = "toy-nameless"', ("[rule]", "toy-nameless", "version")),
+        ('[rule]\nname = "best"', ("[rule]", "best", "mean", "toy-median")),
+        ('[server]\nname = "toy-heavy"', ("[server]", "beta")),
+        ('[server]\nname = "toy-heavy"\nbeta = "much"', ("[server]", "beta")),
+        ('[plan]\ncodec = "zip"', ("[plan]", "zip", "float32")),
+        ('[plan]\ncodec = "toy-halves"\ncodec_options = { level = 9 }', ("[plan]", "level")),
+        ('[plan]\nlocal = "toy-deaf"', ("[plan] local", "toy-deaf", "rest")),
+        ('[rounds]\nschedule = "lunar"', ("[rounds] schedule", "lunar", "rounds")),
+    ],
+)
+def test_what_cannot_work_is_refused_and_says_what_would(
+    tmp_path: Path, text: str, names: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text)
+    for name in names:
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize("extension", ["tests.aggregator.toys:NOTHING", "no.such.module:X", "not-installed"])
+def test_an_extension_that_is_not_there_is_named(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / "federation.toml"
+    path.write_text(f'extensions = ["{extension}"]\n[federation]\nname = "lab"\n[model]\nfeatures = 2\n')
+    with pytest.raises(ConfigError, match=r"federation\.toml: extensions: ") as error:
+        FederationSettings.load(path, {})
+    assert extension in str(error.value)
