@@ -1,6 +1,7 @@
 """A file is written whole or not at all, and a folder is its owner's alone."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_fault_35_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model"
     atomic_write(path, b"old")
-    with full_disk(), pytest.raises(StateError, match=r"model: cannot be written: File too large"):
+    with full_disk(), pytest.raises(StateError, match=r"model: .*File too large"):
         atomic_write(path, bytes(2_000))
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == {"model"}, "nothing is left behind"
@@ -61,7 +62,7 @@ def test_fault_36_a_failing_fsync_leaves_the_old_file(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(StateError, match="cannot be written: Input/output error"):
+    with pytest.raises(StateError, match=r"model: .*Input/output error"):
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == {"model"}
@@ -89,7 +90,7 @@ def test_a_link_put_in_the_way_is_not_written_through(tmp_path: Path, kind: str)
 
 
 def test_a_file_in_a_folder_that_is_gone(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="No such file or directory"):
+    with pytest.raises(StateError, match=r"gone/.*: .*No such file"):
         atomic_write(tmp_path / "gone" / "model", b"x")
 
 
@@ -100,7 +101,7 @@ def test_removing_is_idempotent(tmp_path: Path) -> None:
     remove(path)
     assert not path.exists()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StateError, match="folder: cannot be removed"):
+    with pytest.raises(StateError, match="folder: "):
         remove(tmp_path / "folder")
 
 
@@ -116,11 +117,11 @@ def test_a_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["file/state", "file"])
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StateError, match="folder cannot be used: "):
+    with pytest.raises(StateError, match=re.escape(f"{tmp_path / where}: ")):
         make_folder(tmp_path / where)
 
 
 def test_fault_37_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # for root every folder is writable
-    with pytest.raises(StateError, match="cannot be used: not writable by this user"):
+    with pytest.raises(StateError, match=rf"{re.escape(str(tmp_path))}: .*writable"):
         make_folder(tmp_path)

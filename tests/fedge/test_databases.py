@@ -89,7 +89,7 @@ def test_a_kill_between_two_steps_leaves_what_the_older_program_can_still_open(t
     ]
     ended = subprocess.run([sys.executable, "-c", MIGRATE, str(path), *steps], check=False)
     assert ended.returncode == -9
-    with pytest.raises(StateError, match="no such table: nowhere"):
+    with pytest.raises(StateError, match=r"x\.db: .*nowhere"):
         open_database(path, (*steps[:2], "CREATE TABLE places (name TEXT); DROP TABLE nowhere"))
     database = open_database(path, FIRST)
     assert database.execute("SELECT * FROM things").fetchall() == [("pump",)]
@@ -115,7 +115,7 @@ def test_two_programs_that_start_at_once_migrate_once(
     assert database.execute("PRAGMA user_version").fetchone() == (2,)
     database.close()
     monkeypatch.setattr(databases, "_examine", slowly)
-    with pytest.raises(StateError, match="has layout 2, this program knows up to 1"):
+    with pytest.raises(StateError, match=r"x\.db: .*layout 2.* 1\b"):
         open_database(path, FIRST)
 
 
@@ -124,7 +124,7 @@ def test_what_ends_a_statement_does_not_end_it_within_a_text(tmp_path: Path) -> 
     database = open_database(tmp_path / "x.db", steps)
     assert database.execute("SELECT name FROM things").fetchall() == [("a; b",), ("c",)]
     database.close()
-    with pytest.raises(StateError, match="unrecognized token"):
+    with pytest.raises(StateError, match=r"x\.db: .*never closed"):
         open_database(tmp_path / "x.db", (*steps, "INSERT INTO things VALUES ('never closed)"))
 
 
@@ -143,10 +143,10 @@ def test_a_database_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path)
 
 def test_a_layout_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    with pytest.raises(StateError, match="syntax error"):
+    with pytest.raises(StateError, match=r"x\.db: .*NONSENSE"):
         open_database(path, (f"{SCHEMA}; CREATE NONSENSE",))
     open_database(path, FIRST).close()
-    with pytest.raises(StateError, match="syntax error"):
+    with pytest.raises(StateError, match=r"x\.db: .*NONSENSE"):
         open_database(path, (*FIRST, "DROP TABLE things; CREATE NONSENSE"))
     database = open_database(path, FIRST)
     assert database.execute("SELECT count(*) FROM things").fetchone() == (0,)
@@ -154,9 +154,7 @@ def test_a_layout_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(
-        StateError, match=r"gone/x\.db: (unable to open database file|cannot be opened: No such file)"
-    ):
+    with pytest.raises(StateError, match=r"gone/x\.db: "):
         open_database(tmp_path / "gone" / "x.db", FIRST)
     with full_disk(0), pytest.raises(StateError, match=r"x\.db: ") as error:
         open_database(tmp_path / "x.db", FIRST)

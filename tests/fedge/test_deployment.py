@@ -1,6 +1,7 @@
 """Environments that take each other's place, units that travel with the wheel, and pauses that grow."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from fedge.deployment import backoff, machine, units, variables
 from fedge.deployment.changeover import change_over
 from fedge.deployment.program import AGENT, SERVER, Program, requirement
 from fedge.errors import DeploymentError, StateError
+from tests.wording import assert_tells
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +74,7 @@ def test_a_program_that_does_not_start_gives_its_place_back(program: Program) ->
 def test_what_stands_in_the_way_is_not_overwritten(program: Program) -> None:
     program.bin.mkdir()
     (program.bin / "fedge-agent").write_text("somebody else's")
-    with pytest.raises(DeploymentError, match="is no link of ours"):
+    with pytest.raises(DeploymentError, match=re.escape(str(program.bin / "fedge-agent"))):
         program.switch(environment(program, 1))
     assert (program.bin / "fedge-agent").read_text() == "somebody else's"
 
@@ -97,7 +99,7 @@ def test_a_failed_step_leaves_the_old_program(program: Program, monkeypatch: pyt
 def test_an_environment_that_cannot_be_filled_is_removed(program: Program, tmp_path: Path) -> None:
     (tmp_path / "broken.whl").write_bytes(b"no zip")
     wanted = requirement(tmp_path / "broken.whl", program.extra)
-    with pytest.raises(DeploymentError, match=r"pip install .*: failed with exit code"):
+    with pytest.raises(DeploymentError, match=r"pip install .*broken\.whl"):
         program.make(wanted)
     assert program.all == []
 
@@ -113,7 +115,7 @@ def test_pip_is_asked_for_the_wheel_with_the_extra(tmp_path: Path) -> None:
     wheel = tmp_path / "fedge 1.whl"
     wheel.touch()
     assert requirement(wheel, "secure") == f"fedge[secure] @ file://{tmp_path}/fedge%201.whl"
-    with pytest.raises(DeploymentError, match="no such file"):
+    with pytest.raises(DeploymentError, match=r"other\.whl"):
         requirement(tmp_path / "other.whl", "secure")
 
 
@@ -124,7 +126,7 @@ def test_what_travels_is_found(path: Path) -> None:
 
 
 def test_what_does_not_travel_is_named() -> None:
-    with pytest.raises(DeploymentError, match=r"lacks deploy/systemd/other\.service"):
+    with pytest.raises(DeploymentError, match=r"deploy/systemd/other\.service"):
         units.shipped("systemd/other.service")
 
 
@@ -169,7 +171,7 @@ def test_services_can_read_what_is_made(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_program_that_fails_is_told_with_its_last_words() -> None:
-    with pytest.raises(DeploymentError, match=r"(?s)sh -c .*: failed with exit code 3\n  out of paper"):
+    with pytest.raises(DeploymentError, match=r"(?s)sh -c .*\b3\b.*\n  out of paper"):
         machine.run(["sh", "-c", "echo out of paper; exit 3"])
     with pytest.raises(DeploymentError, match="no-such-program"):
         machine.run(["no-such-program"])
@@ -185,7 +187,7 @@ def test_a_state_folder_that_is_closed_to_this_user_is_told_with_sudo(tmp_path: 
     if user == 0:
         os.seteuid(65534)
     try:
-        with pytest.raises(StateError, match=r"states/lab: only root .* use sudo"):
+        with pytest.raises(StateError, match=r"states/lab: .*root.*sudo"):
             variables.of_service(*asked, {})
         assert variables.of_service(*asked, {"STATE": "mine"}) == {"STATE": "mine"}
     finally:
@@ -216,5 +218,5 @@ def test_a_machine_that_has_only_python_is_told_of_root(folder: str, program: Pr
     command = [sys.executable, "-I", "-S", "-c", NOT_ROOT, str(ROOT / folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == os.EX_UNAVAILABLE, done.stderr
-    assert done.stderr.endswith("install changes the system: run it as root, with sudo\n")
     assert done.stderr.startswith(f"{program.commands[0]}: ")
+    assert_tells(done.stderr, "install", "root", "sudo")

@@ -1,5 +1,6 @@
 """Each way in which a connection fails is told with the broker's address and what to look at."""
 
+import re
 import socket
 import ssl
 import subprocess
@@ -26,61 +27,61 @@ PLAIN, SECURE = Peer("broker.example", 1883, tls=False), Peer("broker.example", 
     [
         (
             diagnosis.refused(PLAIN, 0x87, "Not authorized"),
-            "broker.example:1883 refuses this client: Not auth",
+            "broker.example:1883 .*Not authorized",
         ),
         (
             diagnosis.refused(PLAIN, 0x84, "Unsupported protocol version"),
-            "broker.example:1883 speaks an older MQTT only",
+            "broker.example:1883 .*MQTT",
         ),
         (
             diagnosis.unanswered(PLAIN, b"\x15\x03\x01", "x", 30.0),
-            "broker.example:1883 speaks TLS: [broker] url",
+            r"broker.example:1883 .*TLS.*\[broker\] url",
         ),
-        (diagnosis.unanswered(PLAIN, b"HTTP/1.1", "x", 30.0), "answered with what is no MQTT (48 54 54 50"),
-        (diagnosis.unanswered(PLAIN, b"", "x", 30.0), "is this its port for mqtt:// and not for TLS"),
-        (diagnosis.unanswered(SECURE, None, "x", 30.0), "does it speak MQTT 5, or ask for a certificate?"),
+        (diagnosis.unanswered(PLAIN, b"HTTP/1.1", "x", 30.0), r"MQTT.*48 54 54 50"),
+        (diagnosis.unanswered(PLAIN, b"", "x", 30.0), "mqtt://.*TLS"),
+        (diagnosis.unanswered(SECURE, None, "x", 30.0), "MQTT 5.*certificate"),
         (
             diagnosis.unanswered(Peer("b", 8883, True, "me.pem"), None, "x", 30.0),
-            "does it trust our certificate me.pem?",
+            "certificate me.pem",
         ),
         (
             diagnosis.unanswered(PLAIN, None, "Keep alive timeout", 30.0),
-            "said nothing for 30 s: does it speak",
+            "30 s.*MQTT",
         ),
         (
             diagnosis.lost(PLAIN, "Keep alive timeout", 30.0, 9, said=False),
-            "nothing was heard of broker.example",
+            "broker.example.* 30 s|30 s.*broker.example",
         ),
         (
             diagnosis.lost(PLAIN, "Session taken over", 30.0, 9, said=True),
-            "ended the connection: Session taken",
+            "Session taken over",
         ),
         (
             diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=True),
-            "1883 ended the connection and gave no",
+            "1883 ended",
         ),
-        (diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=False), "1883 was lost without a word"),
+        (diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=False), "1883 was lost"),
         (
             diagnosis.lost(PLAIN, "Unspecified error", 30.0, LARGE, said=False),
-            "sent had 16,384 bytes: is that over",
+            "16,384 bytes",
         ),
         (
             diagnosis.no_handshake(SECURE, ConnectionResetError(104, "reset")),
-            "8883 ended the connection when TLS",
+            "8883 .*TLS",
         ),
-        (diagnosis.no_handshake(SECURE, ssl.SSLEOFError(8, "EOF")), "8883 ended the connection when TLS"),
+        (diagnosis.no_handshake(SECURE, ssl.SSLEOFError(8, "EOF")), "8883 .*TLS"),
         (
             diagnosis.no_handshake(SECURE, ssl.SSLError(1, "no cipher")),
-            "8883: TLS did not come about: no cipher",
+            "8883: .*TLS.*no cipher",
         ),
         (
             diagnosis.lost(Peer("::1", 1883, tls=False), "Success", 1.0, 0, said=False),
-            "to [::1]:1883 was lost",
+            r"\[::1\]:1883 was lost",
         ),
     ],
 )
 def test_every_text_names_the_broker_and_the_cause(text: str, words: str) -> None:
-    assert words in text
+    assert re.search(words, text)
     assert "1883" in text or "8883" in text
     assert "Unspecified error" not in text
 

@@ -54,5 +54,5 @@ def test_the_process_dies_exactly_there(point: str, seen: int | None) -> None:
     "text", ["Save", "Save.during", "Sleep.before", "Save.before:0", "Save.before:x", ":1"]
 )
 def test_a_name_that_is_none_is_told_with_those_that_are(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"FEDGE_FAILPOINT: .* expected NAME.before or .* Announce, Save$"):
+    with pytest.raises(ConfigError, match=rf"FEDGE_FAILPOINT: .*{text}.* Announce, Save$"):
         failpoints.arm(["Save", "Announce"], {failpoints.VARIABLE: text})

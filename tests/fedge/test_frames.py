@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 import tracemalloc
 
 import pytest
@@ -95,10 +96,10 @@ def test_the_number_of_frames(size: int, frame_bytes: int, n: int) -> None:
 @pytest.mark.parametrize(
     ("size", "frame_bytes", "text"),
     [
-        (0, 10, "at least 1 byte"),
-        (10, 0, "at least 1 byte"),
-        (MAX_FRAMES * 10 + 1, 10, "takes 4097 frames of 10 bytes; at most 4096"),
-        (MAX_SIZE + 1, MAX_SIZE, "2147483647 bytes are allowed"),
+        (0, 10, "1 byte"),
+        (10, 0, "1 byte"),
+        (MAX_FRAMES * 10 + 1, 10, "4097 frames.* 10 bytes.* 4096"),
+        (MAX_SIZE + 1, MAX_SIZE, "2147483647"),
     ],
 )
 def test_messages_that_no_frames_can_carry(size: int, frame_bytes: int, text: str) -> None:
@@ -157,19 +158,19 @@ FAULT_66 = {
     "too_short_for_its_place": (
         None,
         frame_of(0, 3, 25, 8),
-        "frame 0 with 8 bytes: 25 bytes are not cut into 3",
+        "frame 0 .*8 bytes.* 25 bytes.* 3",
     ),
-    "too_long_for_its_place": (None, frame_of(1, 3, 25, 13), "frame 1 with 13 bytes"),
-    "longer_last_frame": (None, frame_of(2, 3, 25, 9), "frame 2 with 9 bytes"),
-    "last_frame_that_no_cut_gives": (None, frame_of(2, 3, 25, 4), "all but the last of one length"),
-    "only_frame_too_short": (None, frame_of(0, 1, 25, 24), "frame 0 with 24 bytes"),
-    "overlapping": (frame_of(0, 3, 25, 10), frame_of(1, 3, 25, 9), "in 3 frames of 9, the frames before it"),
-    "other_size": (frame_of(0, 3, 25, 10), frame_of(1, 3, 26, 10), "is of 26 bytes in 3 frames of 10"),
-    "other_count": (frame_of(0, 3, 25, 10), frame_of(1, 4, 25, 7), "is of 25 bytes in 4 frames of 7"),
+    "too_long_for_its_place": (None, frame_of(1, 3, 25, 13), "frame 1 .*13 bytes"),
+    "longer_last_frame": (None, frame_of(2, 3, 25, 9), "frame 2 .*9 bytes"),
+    "last_frame_that_no_cut_gives": (None, frame_of(2, 3, 25, 4), "frame 2 .*4 bytes"),
+    "only_frame_too_short": (None, frame_of(0, 1, 25, 24), "frame 0 .*24 bytes"),
+    "overlapping": (frame_of(0, 3, 25, 10), frame_of(1, 3, 25, 9), "3 frames of 9,"),
+    "other_size": (frame_of(0, 3, 25, 10), frame_of(1, 3, 26, 10), "26 bytes .*3 frames of 10"),
+    "other_count": (frame_of(0, 3, 25, 10), frame_of(1, 4, 25, 7), "25 bytes .*4 frames of 7"),
     "other_message": (
         frame_of(0, 3, 25, 10),
         frame_of(1, 3, 25, 10, digest=b"x" * 32),
-        "or of another message",
+        "another message",
     ),
 }
 
@@ -183,7 +184,7 @@ def test_fault_66_frames_that_contradict_themselves_or_others(
     refused = frames.offer(partial, then)
     assert isinstance(refused, Rejection)
     assert refused.reason is Reason.MALFORMED
-    assert text in refused.detail
+    assert re.search(text, refused.detail)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +195,7 @@ def test_fault_66_frames_that_cannot_be_are_not_even_messages(i: int, n: int, si
     payload = encoding.encode(
         {"v": 1, "type": "frame", "id": bytes(32), "i": i, "n": n, "size": size, "data": data}
     )
-    with pytest.raises(
-        ProtocolError, match=r"frame: (message: frame . of .* cannot be|n: .* less than or equal)"
-    ):
+    with pytest.raises(ProtocolError, match=r"frame: (message: frame \d of \d|n: .*4096)"):
         unpack(payload, Frame)
 
 

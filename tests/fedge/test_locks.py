@@ -1,6 +1,7 @@
 """One process works in a folder at a time."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from fedge.errors import Conflict, StateError
 from fedge.storage.atomic_files import atomic_write
 from fedge.storage.locks import lock
 from tests.fedge.disks import full_disk, names
+from tests.wording import assert_tells
 
 
 def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
@@ -26,8 +28,8 @@ def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     held = lock(tmp_path)
-    assert other() == f"{tmp_path}: process {os.getpid()} already works with this state folder"
-    with pytest.raises(Conflict, match=f"process {os.getpid()} "):
+    assert_tells(other(), f"{tmp_path}: ", f" {os.getpid()} ")
+    with pytest.raises(Conflict, match=rf" {os.getpid()} "):
         lock(tmp_path)
     os.close(held)
     assert other() == "locked", "a lock ends with its process"
@@ -38,7 +40,7 @@ def test_a_lock_that_cannot_be_is_a_fault_of_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lock").mkdir()
-    with pytest.raises(StateError, match="lock: cannot be opened: Is a directory"):
+    with pytest.raises(StateError, match=r"lock: .*Is a directory"):
         lock(tmp_path)
 
     def no_locks(_descriptor: int, _how: int) -> None:
@@ -46,7 +48,7 @@ def test_a_lock_that_cannot_be_is_a_fault_of_the_folder(
 
     (tmp_path / "lock").rmdir()
     monkeypatch.setattr("fcntl.flock", no_locks)
-    with pytest.raises(StateError, match="lock: cannot be locked: No locks available"):
+    with pytest.raises(StateError, match=r"lock: .*No locks available"):
         lock(tmp_path)
 
 
@@ -66,7 +68,7 @@ def test_a_file_is_written_where_there_are_no_locks(tmp_path: Path, monkeypatch:
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("somebody else's")
     (tmp_path / "lock").symlink_to(tmp_path / "other")
-    with pytest.raises(StateError, match="lock: cannot be opened"):
+    with pytest.raises(StateError, match="lock: "):
         lock(tmp_path)
     assert (tmp_path / "other").read_text() == "somebody else's"
 
@@ -74,6 +76,6 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_a_full_disk_still_locks(tmp_path: Path) -> None:
     with full_disk(0):
         held = lock(tmp_path)
-    with pytest.raises(Conflict, match="process unknown already works"):
+    with pytest.raises(Conflict, match=f"{re.escape(str(tmp_path))}: .*unknown"):
         lock(tmp_path)
     os.close(held)

@@ -109,12 +109,12 @@ def test_an_infinite_value_is_named(bad: float) -> None:
 
 
 def test_only_matrices_are_measured() -> None:
-    with pytest.raises(ValueError, match=r"shape \(n, d\)"):
+    with pytest.raises(ValueError, match=r"\(n, d\)"):
         measure(np.zeros(3))
 
 
 def test_moments_of_different_columns_do_not_merge() -> None:
-    with pytest.raises(ValueError, match="of 2 and of 3 columns"):
+    with pytest.raises(ValueError, match=r"2 .*3 columns"):
         merge(measure(np.zeros((1, 2))), measure(np.zeros((1, 3))))
 
 
@@ -129,7 +129,7 @@ def test_bytes_are_little_endian_rows_of_counts_means_m2(values: np.ndarray) -> 
 
 @pytest.mark.parametrize("length", [0, 47, 49, 72])
 def test_bytes_of_another_length_are_refused(length: int) -> None:
-    with pytest.raises(ProtocolError, match=f"2 columns are 48 bytes.*got {length}"):
+    with pytest.raises(ProtocolError, match=rf"48 bytes.*\b{length}\b"):
         Moments.from_bytes(bytes(length), 2)
 
 

@@ -283,10 +283,10 @@ def test_a_connection_that_an_error_ends_is_closed() -> None:
 def test_a_tls_file_that_is_none_is_named(tmp_path: Path) -> None:
     nonsense = tmp_path / "ca.pem"
     nonsense.write_text("no certificate")
-    with pytest.raises(ConfigError, match=r"ca\.pem: holds no certificate in PEM format"):
+    with pytest.raises(ConfigError, match=r"ca\.pem: .*PEM"):
         MqttTransport(BrokerSettings(url="mqtts://127.0.0.1", ca=nonsense), "x", print)
     both = {"certificate": nonsense, "key": nonsense}
-    with pytest.raises(ConfigError, match="must be a certificate and its key, in PEM format"):
+    with pytest.raises(ConfigError, match=r"ca\.pem.*PEM"):
         MqttTransport(BrokerSettings(url="mqtts://127.0.0.1", **both), "x", print)
 
 

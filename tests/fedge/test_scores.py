@@ -31,7 +31,7 @@ def test_a_row_without_an_answer_is_wrong_and_counted() -> None:
     [([], []), ([0], [0, 1]), ([2], [0]), ([-1], [0]), ([0], [2]), ([0], [-2])],
 )
 def test_what_is_no_classification_is_refused(truth: list[int], predicted: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"shape|none of the 2 classes"):
+    with pytest.raises(ValueError, match=r"shape|2 classes"):
         classification(np.array(truth, int), np.array(predicted, int), ("a", "b"))
 
 
@@ -62,5 +62,5 @@ def test_what_is_no_regression_is_refused() -> None:
         regression(one, one * np.nan, ("x",))
     with pytest.raises(ValueError, match="must be finite"):
         regression(one * np.nan, one, ("x",))
-    with pytest.raises(ValueError, match=r"shape \(n, 2\)"):
+    with pytest.raises(ValueError, match=r"\(n, 2\)"):
         regression(one, one, ("x", "y"))

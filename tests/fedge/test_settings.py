@@ -1,6 +1,7 @@
 """Settings, right and wrong: every error names the file or variable, the key, and what would be right."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from fedge.errors import ConfigError
 from fedge.service.settings import BrokerSettings, FileSettings, LocalPath, Section
+from tests.wording import assert_tells
 
 
 class Circle(Section):
@@ -81,87 +83,89 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
         load(tmp_path, 'title = "a"').title = "b"  # type: ignore[misc]
 
 
+TITLE_TOLD, RADIUS_TOLD = "What stands below the drawing.", "How far the edge is from the centre."
+
 BROKEN = {
-    "not toml": ("title = \nx = 1", {}, ["drawing.toml: not valid TOML", "line 1"]),
-    "missing key": ("", {}, ["drawing.toml: title: is missing. What stands below the drawing."]),
+    "not toml": ("title = \nx = 1", {}, ["drawing.toml: ", "TOML", "line 1"]),
+    "missing key": ("", {}, ["drawing.toml: title: ", "missing", TITLE_TOLD]),
     "wrong type": (
         "title = 3",
         {},
-        ["drawing.toml: title: Input should be a valid string, got 3. What stands"],
+        ["drawing.toml: title: ", "string", "3", TITLE_TOLD],
     ),
-    "pattern": ('title = "A"', {}, ["title: String should match pattern '^[a-z]+$', got 'A'. What stands"]),
-    "misspelt key": ('titel = "a"', {}, ["drawing.toml: titel: unknown key; did you mean 'title'?"]),
+    "pattern": ('title = "A"', {}, ["title: ", "^[a-z]+$", "'A'", TITLE_TOLD]),
+    "misspelt key": ('titel = "a"', {}, ["drawing.toml: titel: ", "'title'"]),
     "unknown key": (
         'title = "a"\nzzz = 1',
         {},
-        ["zzz: unknown key; accepted here: title, folder, shape, parts, broker"],
+        ["zzz: ", "title, folder, shape, parts, broker"],
     ),
-    "underscored key": ('title = "a"\n_env_file = "x"', {}, ["_env_file: unknown key"]),
+    "underscored key": ('title = "a"\n_env_file = "x"', {}, ["_env_file: "]),
     "misspelt key of a table": (
         'title = "a"\n[broker]\nulr = "x"',
         {},
-        ["[broker] ulr: unknown key; did you mean 'url'? accepted here: url, "],
+        ["[broker] ulr: ", "'url'", "url, "],
     ),
     "value for a table": (
         'title = "a"\nbroker = "mqtt://x"',
         {},
-        ["[broker]: must be a table: write [broker]", "got 'mqtt://x'"],
+        ["[broker]: ", "[broker]", "'mqtt://x'"],
     ),
     "union without a tag": (
         'title = "a"\n[shape]\nradius = 1',
         {},
-        ["[shape] kind: is missing; accepted: circle, square"],
+        ["[shape] kind: ", "missing", "circle, square"],
     ),
     "union with a wrong tag": (
         'title = "a"\n[shape]\nkind = "disc"',
         {},
-        ["[shape] kind: unknown value 'disc'; accepted: circle, square"],
+        ["[shape] kind: ", "'disc'", "circle, square"],
     ),
     "bad key of a union": (
         'title = "a"\n[shape]\nkind = "circle"\nradius = -1',
         {},
-        ["[shape] radius: Input should be greater than 0, got -1. How far the edge is"],
+        ["[shape] radius: ", "0", "-1", RADIUS_TOLD],
     ),
-    "missing key of a union": ('title = "a"\n[shape]\nkind = "square"', {}, ["[shape] side: is missing"]),
+    "missing key of a union": ('title = "a"\n[shape]\nkind = "square"', {}, ["[shape] side: ", "missing"]),
     "foreign key of a union": (
         'title = "a"\n[shape]\nkind = "square"\nside = 1\nradius = 1',
         {},
-        ["[shape] radius: unknown key; accepted here: kind, side"],
+        ["[shape] radius: ", "kind, side"],
     ),
     "bad key within a list": (
         'title = "a"\n[[parts]]\nkind = "circle"\n[[parts]]\nkind = "square"\nside = "x"',
         {},
-        ["[parts[1]] side: Input should be a valid number", "got 'x'"],
+        ["[parts[1]] side: ", "number", "'x'"],
     ),
     "bad variable": (
         'title = "a"',
         {"DRAW_BROKER__KEEPALIVE_S": "1"},
-        ["environment variable DRAW_BROKER__KEEPALIVE_S: Input should be greater", "got '1'"],
+        ["environment variable DRAW_BROKER__KEEPALIVE_S: ", "5", "'1'"],
     ),
     "misspelt variable": (
         'title = "a"',
         {"DRAW_BROKRE__URL": "x"},
-        ["environment variable DRAW_BROKRE__URL: unknown key; did you mean 'broker'?"],
+        ["environment variable DRAW_BROKRE__URL: ", "'broker'"],
     ),
     "misspelt key in a variable": (
         'title = "a"',
         {"DRAW_BROKER__ULR": "x"},
-        ["environment variable DRAW_BROKER__ULR: unknown key; did you mean 'url'?"],
+        ["environment variable DRAW_BROKER__ULR: ", "'url'"],
     ),
     "variable that is no JSON": (
         'title = "a"',
         {"DRAW_PARTS": "[{]"},
-        ["environment variable DRAW_PARTS: not valid JSON"],
+        ["environment variable DRAW_PARTS: ", "JSON"],
     ),
     "url of a variable": (
         'title = "a"',
         {"DRAW_BROKER__URL": "x"},
-        ["environment variable DRAW_BROKER__URL: 'x' is no broker's address"],
+        ["environment variable DRAW_BROKER__URL: ", "'x'"],
     ),
     "home of nobody": (
         'title = "a"\nfolder = "~nobody-has-this-name/x"',
         {},
-        ["drawing.toml: folder: cannot be made a full path"],
+        ["drawing.toml: folder: "],
     ),
     "nul in a path": ('title = "a"\nfolder = "a\\u0000b"', {}, ["drawing.toml: folder: "]),
 }
@@ -173,8 +177,7 @@ def test_broken_settings_are_explained(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, environment)
-    for fragment in fragments:
-        assert fragment in str(caught.value)
+    assert_tells(str(caught.value), *fragments)
     assert caught.value.exit_code == 78
 
 
@@ -187,12 +190,12 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no\.toml: there is no such file; examples/"):
+    with pytest.raises(ConfigError, match=r"no\.toml: .*examples/"):
         Drawing.load(tmp_path / "no.toml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match=f"{re.escape(str(tmp_path))}: .*Is a directory"):
         Drawing.load(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b"# a\ntitle = '\xe9'")
-    with pytest.raises(ConfigError, match=r"latin\.toml: line 2: not UTF-8"):
+    with pytest.raises(ConfigError, match=r"latin\.toml: line 2: .*UTF-8"):
         Drawing.load(tmp_path / "latin.toml")
 
 
@@ -222,50 +225,65 @@ BROKEN_BROKERS = {
     "spaces": ('url = "mqtt://my host"', "url: 'mqtt://my host' is no broker's address"),
     "port 0": ('url = "mqtt://localhost:0"', "url: 'mqtt://localhost:0' is no broker's address"),
     "port too large": ('url = "mqtt://localhost:99999"', "url: no address (Port out of range"),
-    "port text": ('url = "mqtt://localhost:x"', "url: no address (Port could not be cast"),
-    "bracket": ('url = "mqtt://[::1"', "url: no address (Invalid IPv6 URL"),
-    "path": ('url = "mqtt://localhost/topic"', "url: 'mqtt://localhost/topic' is no broker's address"),
-    "fragment": ('url = "mqtt://localhost#x"', "url: 'mqtt://localhost#x' is no broker's address"),
+    "port text": ('url = "mqtt://localhost:x"', "url: "),
+    "bracket": ('url = "mqtt://[::1"', "url: "),
+    "path": ('url = "mqtt://localhost/topic"', "url: 'mqtt://localhost/topic'"),
+    "fragment": ('url = "mqtt://localhost#x"', "url: 'mqtt://localhost#x'"),
     "password": (
         'url = "mqtt://anna:hunter2@localhost"',
-        "url: a name and password do not go here; use the keys",
+        "url: ",
+        "username",
+        "password_file",
     ),
     "plaintext": (
         'url = "mqtt://10.0.0.7"',
-        "url: plaintext to 10.0.0.7: passwords and models could be read",
+        "url: ",
+        "10.0.0.7",
+        "mqtts://",
     ),
-    "keepalive": ("keepalive_s = 1", "keepalive_s: Input should be greater than or equal to 5, got 1"),
-    "ca without tls": ('ca = "drawing.toml"', "ca: is for TLS, but the url says mqtt://; use mqtts://"),
+    "keepalive": ("keepalive_s = 1", "keepalive_s: ", "5", "1"),
+    "ca without tls": ('ca = "drawing.toml"', "ca: ", "mqtts://"),
     "ca that is not there": (
         'url = "mqtts://h"\nca = "no.pem"',
-        "ca: cannot read the file {folder}/no.pem: No such file",
+        "ca: ",
+        "{folder}/no.pem: No such file",
     ),
     "ca that is a folder": (
         'url = "mqtts://h"\nca = "."',
-        "ca: cannot read the file {folder}: Is a directory",
+        "ca: ",
+        "{folder}: Is a directory",
     ),
     "certificate without key": (
         'url = "mqtts://h"\ncertificate = "drawing.toml"',
-        "key: is missing; certificate is given",
+        "key: ",
+        "missing",
+        "certificate",
     ),
     "key without certificate": (
         'url = "mqtts://h"\nkey = "drawing.toml"',
-        "certificate: is missing; key is given",
+        "certificate: ",
+        "missing",
+        "key",
     ),
     "password without name": (
         'password_file = "drawing.toml"',
-        "username: is missing; a password_file needs a username",
+        "username: ",
+        "missing",
+        "password_file",
     ),
-    "password in the file": ('password = "hunter2"', "password: unknown key; did you mean 'password_file'?"),
+    "password in the file": ('password = "hunter2"', "password: ", "'password_file'"),
 }
 
 
-@pytest.mark.parametrize(("text", "message"), BROKEN_BROKERS.values(), ids=BROKEN_BROKERS.keys())
-def test_broken_brokers_are_explained(tmp_path: Path, text: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "facts"), [(text, facts) for text, *facts in BROKEN_BROKERS.values()], ids=BROKEN_BROKERS
+)
+def test_broken_brokers_are_explained(tmp_path: Path, text: str, facts: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, f'title = "a"\n[broker]\n{text}')
-    expected = f"{tmp_path / 'drawing.toml'}: [broker] {message.format(folder=tmp_path.resolve())}"
-    assert str(caught.value).startswith(expected)
+    key, *others = (fact.format(folder=tmp_path.resolve()) for fact in facts)
+    assert str(caught.value).startswith(f"{tmp_path / 'drawing.toml'}: [broker] {key}")
+    assert_tells(str(caught.value).partition(key)[2], *others)
     assert "hunter2" not in str(caught.value), "no secret in a message"
 
 
@@ -281,11 +299,11 @@ def test_the_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
 
 
 def test_a_password_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"secret: the first line is empty"):
+    with pytest.raises(ConfigError, match=r"secret: .*empty"):
         _ = broker_with_password(tmp_path, b"\nx").password
-    with pytest.raises(ConfigError, match=r"secret: the password is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"secret: .*UTF-8"):
         _ = broker_with_password(tmp_path, b"\xff\n").password
     broker = broker_with_password(tmp_path, b"x")
     os.unlink(tmp_path / "secret")  # noqa: PTH108
-    with pytest.raises(ConfigError, match=r"secret: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"secret: .*No such file"):
         _ = broker.password

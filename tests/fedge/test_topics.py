@@ -89,13 +89,13 @@ BAD_IDS = ["", "+", "#", "a/b", "a+", "a#", "Pi", "-pi", "pi_1", "pi 1", "pi\n",
 
 @pytest.mark.parametrize("name", BAD_IDS)
 def test_fault_64_ids_that_mean_something_in_a_topic_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"federation id .* a level of an MQTT topic"):
+    with pytest.raises(ValueError, match=rf"(?s)federation id {re.escape(repr(name))}"):
         Topics(name)
     fleet = Topics("greenhouse")
     for build in (fleet.update, fleet.receipt, fleet.status):
-        with pytest.raises(ValueError, match=r"device id .* expected 1 to 36 of a-z"):
+        with pytest.raises(ValueError, match=rf"(?s)device id {re.escape(repr(name))}.* 36 "):
             build(name)
-    with pytest.raises(ValueError, match=r"petitioner id .* expected 1 to 36 of a-z"):
+    with pytest.raises(ValueError, match=rf"(?s)petitioner id {re.escape(repr(name))}.* 36 "):
         fleet.provision(name, "request")
     assert parse(f"fedge/v1/greenhouse/status/{name}") is None
     assert parse(f"fedge/v1/{name}/round") is None
@@ -108,7 +108,7 @@ def test_a_uuid_names_a_device_and_no_federation() -> None:
         address = parse(topic)
         assert address is not None
         assert address.device == name
-    with pytest.raises(ValueError, match=r"federation id .* expected 1 to 31 of a-z"):
+    with pytest.raises(ValueError, match=r"federation id 'f{32}'.* 31 "):
         Topics("f" * 32)
     assert Topics("f" * 31).parse(f"fedge/v1/{'f' * 31}/round") is not None
     assert parse(f"fedge/v1/{'f' * 32}/round") is None
@@ -156,8 +156,8 @@ def test_any_text_is_read_or_not_but_never_raises(text: str) -> None:
 
 @pytest.mark.parametrize(("slot", "i"), [(2, 0), (-1, 0), (0, -1), (0, 10_000)])
 def test_slots_and_frames_that_no_topic_holds(slot: int, i: int) -> None:
-    with pytest.raises(ValueError, match=r"a slot is 0 or 1|a frame is numbered"):
+    with pytest.raises(ValueError, match="slot" if slot not in (0, 1) else "frame"):
         Topics("greenhouse").model(slot, i)
     if i == 0:
-        with pytest.raises(ValueError, match="a slot is 0 or 1"):
+        with pytest.raises(ValueError, match="slot"):
             Topics("greenhouse").task_frames(slot)

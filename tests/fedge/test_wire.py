@@ -1,5 +1,6 @@
 """Bytes from anywhere: what is refused, with which words, and what it may cost."""
 
+import re
 import tracemalloc
 
 import msgpack
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from fedge.errors import ProtocolError
 from fedge.wire import encoding
 from fedge.wire.reasons import Reason
+from tests.wording import assert_tells
 
 GOOD = encoding.encode({"v": 1, "type": "x", "body": b"abc"})
 
@@ -40,45 +42,45 @@ def nested(depth: int) -> bytes:
 
 
 FAULTS = {
-    "54_truncated_in_a_value": (GOOD[:-1], "cut short: the bin at byte"),
-    "54_truncated_before_a_value": (b"\x81\xa1a", "cut short: 3 bytes, and a value is still to come"),
-    "54_truncated_in_a_length": (b"\x81\xa1a\xc6\x00\x00", "end within the bin at byte 3"),
+    "54_truncated_in_a_value": (GOOD[:-1], "cut short"),
+    "54_truncated_before_a_value": (b"\x81\xa1a", "cut short: 3 bytes"),
+    "54_truncated_in_a_length": (b"\x81\xa1a\xc6\x00\x00", "bin at byte 3"),
     "54_empty": (b"", "cut short: 0 bytes"),
-    "54_trailing_byte": (GOOD + b"\x00", "1 trailing bytes after the message"),
-    "54_two_messages": (GOOD + GOOD, "trailing bytes"),
-    "55_bin_of_2_32": (b"\x81\xa1a\xc6\xff\xff\xff\xff", "the bin at byte 3 ends at 4294967303"),
-    "55_text_of_2_32": (b"\x81\xa1a\xdb\xff\xff\xff\xff", "the text at byte 3 ends at 4294967303"),
+    "54_trailing_byte": (GOOD + b"\x00", "1 trailing"),
+    "54_two_messages": (GOOD + GOOD, "trailing"),
+    "55_bin_of_2_32": (b"\x81\xa1a\xc6\xff\xff\xff\xff", "bin at byte 3 .*4294967303"),
+    "55_text_of_2_32": (b"\x81\xa1a\xdb\xff\xff\xff\xff", "text at byte 3 .*4294967303"),
     "55_array_of_2_32": (
         b"\x81\xa1a\xdd\xff\xff\xff\xff",
-        "array of 4294967295 at byte 3, more than the 65536",
+        "array of 4294967295 at byte 3.* 65536",
     ),
-    "55_map_of_2_32": (b"\xdf\xff\xff\xff\xff", "map of 4294967295 at byte 0, more than the 65536"),
-    "55_array_of_allowed_length_without_elements": (b"\x81\xa1a\xdc\xff\xff", "a value is still to come"),
-    "56_nested_100000_deep": (nested(100_000), "nested deeper than 8 at byte"),
-    "56_nested_one_too_deep": (nested(encoding.MAX_DEPTH), "nested deeper than 8 at byte 10"),
+    "55_map_of_2_32": (b"\xdf\xff\xff\xff\xff", "map of 4294967295 at byte 0.* 65536"),
+    "55_array_of_allowed_length_without_elements": (b"\x81\xa1a\xdc\xff\xff", "cut short: 6 bytes"),
+    "56_nested_100000_deep": (nested(100_000), "deeper than 8 at byte"),
+    "56_nested_one_too_deep": (nested(encoding.MAX_DEPTH), "deeper than 8 at byte 10"),
     "57_one_mb_of_empty_maps": (b"\xdd\x00\x0f\x42\x40" + b"\x80" * 1_000_000, "array of 1000000"),
     "57_empty_maps_in_allowed_arrays": (
         b"\x9f" + (b"\xdd\x00\x01\x00\x00" + b"\x80" * 65_536) * 15,
-        "more than 256 maps and arrays",
+        " 256 ",
     ),
     "57_too_many_small_values": (
         b"\x83" + b"".join(b"\xa1%c\xdd\x00\x01\x00\x00" % key + b"\x01" * 65_536 for key in b"abc"),
-        "more than 135168 values",
+        " 135168 ",
     ),
-    "58_ext_type": (b"\x81\xa1a" + msgpack.packb(msgpack.ExtType(5, b"\x00")), "an extension type"),
-    "58_ext_32": (b"\x81\xa1a\xc9\xff\xff\xff\xff\x05", "an extension type"),
-    "58_timestamp": (b"\x81\xa1a" + msgpack.packb(msgpack.Timestamp(1, 2)), "an extension type"),
-    "58_unused_code": (b"\x81\xa1a\xc1", "an extension type or unused code at byte 3"),
-    "59_duplicate_key": (b"\x82\xa1a\x01\xa1a\x02", "a map that holds the same key twice"),
-    "59_duplicate_key_inside": (b"\x81\xa1b\x82\xa1a\x01\xa1a\x02", "a map that holds the same key twice"),
-    "59_integer_key": (b"\x81\x01\x02", "int is not allowed for map key"),
-    "59_binary_key": (b"\x81\xc4\x01a\x02", "a map key that is bytes, not text"),
-    "59_map_as_key": (b"\x81\x80\x02", "not msgpack as we write it: dict is not allowed for map key"),
-    "59_bad_utf8": (b"\x81\xa1a\xa1\xff", "a text that is not UTF-8: invalid start byte"),
-    "59_surrogate": (b"\x81\xa1a\xa3\xed\xa0\x80", "a text that is not UTF-8"),
-    "59_text_too_long": (encoding.encode({"a": "x" * 65_537}), "65537 exceeds max_str_len"),
-    "59_not_a_map": (b"\x93\x01\x02\x03", "a message is a map, got list"),
-    "59_nothing": (b"\xc0", "a message is a map, got NoneType"),
+    "58_ext_type": (b"\x81\xa1a" + msgpack.packb(msgpack.ExtType(5, b"\x00")), "extension type"),
+    "58_ext_32": (b"\x81\xa1a\xc9\xff\xff\xff\xff\x05", "extension type"),
+    "58_timestamp": (b"\x81\xa1a" + msgpack.packb(msgpack.Timestamp(1, 2)), "extension type"),
+    "58_unused_code": (b"\x81\xa1a\xc1", "unused code at byte 3"),
+    "59_duplicate_key": (b"\x82\xa1a\x01\xa1a\x02", "key twice"),
+    "59_duplicate_key_inside": (b"\x81\xa1b\x82\xa1a\x01\xa1a\x02", "key twice"),
+    "59_integer_key": (b"\x81\x01\x02", "int .*key"),
+    "59_binary_key": (b"\x81\xc4\x01a\x02", "key .*bytes"),
+    "59_map_as_key": (b"\x81\x80\x02", "dict .*key"),
+    "59_bad_utf8": (b"\x81\xa1a\xa1\xff", "UTF-8"),
+    "59_surrogate": (b"\x81\xa1a\xa3\xed\xa0\x80", "UTF-8"),
+    "59_text_too_long": (encoding.encode({"a": "x" * 65_537}), "65537"),
+    "59_not_a_map": (b"\x93\x01\x02\x03", "map, got list"),
+    "59_nothing": (b"\xc0", "map, got NoneType"),
 }
 
 
@@ -92,7 +94,7 @@ def of(number: str) -> pytest.MarkDecorator:
 
 def assert_malformed(payload: bytes, text: str) -> None:
     error = refusal(payload, max_bytes=2_000_000)
-    assert text in str(error)
+    assert re.search(text, str(error))
     assert error.reason is Reason.MALFORMED
 
 
@@ -133,7 +135,7 @@ def test_a_payload_one_byte_over_the_limit_is_refused_for_its_size() -> None:
     assert len(largest) == encoding.MAX_PAYLOAD
     error = refusal(encoding.encode({"a": bytes(encoding.MAX_PAYLOAD - len(body) - 2)}))
     assert error.reason is Reason.OVERSIZE
-    assert "131073 bytes, more than the 131072 allowed" in str(error)
+    assert_tells(str(error), "131073", "131072")
 
 
 @pytest.mark.parametrize("case", [case for case in FAULTS if case[:2] in ("55", "56", "57")])

@@ -107,7 +107,7 @@ def test_it_comes_back_on_the_same_port_after_a_sigkill(kind: str, tmp_path: Pat
                 saved = tmp_path / "mosquitto.db"
                 wait_until(lambda: saved.exists() and b"kept" in saved.read_bytes())
         broker.kill()
-        with pytest.raises(FedgeError, match="was killed by SIGKILL"):
+        with pytest.raises(FedgeError, match="SIGKILL"):
             broker.check()
         broker.restart()
         broker.check()
@@ -122,9 +122,9 @@ def test_it_comes_back_on_the_same_port_after_a_sigkill(kind: str, tmp_path: Pat
 def test_auto_takes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brokers, "_find_mosquitto", lambda: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ConfigError, match="apt install mosquitto, or pip install"):
+    with pytest.raises(ConfigError, match=r"apt install mosquitto.*pip install"):
         brokers.start("auto", tmp_path)
-    with pytest.raises(ConfigError, match="not on the PATH"):
+    with pytest.raises(ConfigError, match="PATH"):
         brokers.start("mosquitto", tmp_path)
     with pytest.raises(ConfigError, match=r"fedge\[demo\]"):
         brokers.start("iotcore", tmp_path)
@@ -133,9 +133,9 @@ def test_auto_takes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("rabbit", "expected 'auto', 'mosquitto', 'iotcore' or mqtt://host:port"),
-        ("http://127.0.0.1:1", r"expected mqtt://host\[:port\]"),
-        ("mqtt://127.0.0.1:1", "no broker answers at 127.0.0.1 port 1"),
+        ("rabbit", "rabbit: .*'auto', 'mosquitto', 'iotcore'.*mqtt://"),
+        ("http://127.0.0.1:1", r"mqtt://host\[:port\]"),
+        ("mqtt://127.0.0.1:1", r"127\.0\.0\.1.*\b1\b"),
     ],
 )
 def test_a_broker_that_cannot_be_is_refused(kind: str, message: str, tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def test_a_port_in_use_is_refused(kind: str, tmp_path: Path) -> None:
         port = int(first.url.rsplit(":", 1)[1])
         with brokers.start(first.url, tmp_path) as same:
             assert same.url == first.url
-            with pytest.raises(FedgeError, match="not started here"):
+            with pytest.raises(FedgeError, match="here"):
                 same.kill()
         first.check()
-        with pytest.raises(FedgeError, match=f"port {port} is in use"):
+        with pytest.raises(FedgeError, match=rf"\b{port}\b"):
             brokers.start(kind, tmp_path / "two", port)
 
 

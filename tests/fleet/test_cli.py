@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 import fedge
 from fleet.cli.commands import app
+from tests.wording import assert_tells
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,11 +38,11 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--devices", "21"], "--devices 21: the watch data has 1 to 20 devices"),
-        (["--devices", "26", "--dataset", "digits"], "--devices 26: the digits suffice for 1 to 25"),
-        (["--broker", "rabbit"], "--broker rabbit: expected 'auto', 'mosquitto', 'iotcore' or mqtt://"),
-        (["--broker", "mqtt://127.0.0.1:1"], "no broker answers at 127.0.0.1 port 1"),
-        (["--seed", str(2**63)], "[federation] seed"),
+        (["--devices", "21"], "--devices 21: .*1 to 20 "),
+        (["--devices", "26", "--dataset", "digits"], "--devices 26: .*1 to 25 "),
+        (["--broker", "rabbit"], "--broker rabbit: .*'auto', 'mosquitto', 'iotcore'.*mqtt://"),
+        (["--broker", "mqtt://127.0.0.1:1"], r"127\.0\.0\.1.*\b1\b"),
+        (["--seed", str(2**63)], r"\[federation\] seed"),
     ],
 )
 def test_an_option_that_cannot_be_ends_with_78_and_a_sentence(
@@ -48,7 +50,7 @@ def test_an_option_that_cannot_be_ends_with_78_and_a_sentence(
 ) -> None:
     result = CliRunner().invoke(app, ["demo", "--json", "--out", str(tmp_path / "out"), *arguments])
     assert result.exit_code == os.EX_CONFIG, result.output
-    assert message in result.stderr
+    assert re.search(message, result.stderr)
     assert result.stdout == ""
 
 
@@ -56,7 +58,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("ten years")
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
     assert result.exit_code == os.EX_CONFIG
-    assert "is not empty and not from an earlier demo" in result.stderr
+    assert str(tmp_path) in result.stderr
     assert (tmp_path / "thesis.txt").read_text() == "ten years"
 
 
@@ -81,7 +83,7 @@ def test_a_wrong_call_ends_as_those_of_the_other_programs(arguments: list[str], 
 def test_the_program_ends_with_64_after_a_wrong_call() -> None:
     result = fedge_command("foo")
     assert (result.returncode, result.stdout) == (os.EX_USAGE, "")
-    assert "No such command 'foo'" in result.stderr
+    assert "'foo'" in result.stderr
 
 
 @pytest.mark.slow
@@ -115,8 +117,7 @@ def test_a_missing_extra_is_named_in_one_sentence(
         timeout=300,
     )
     assert result.returncode == os.EX_CONFIG, result.stderr
-    assert f"fedge needs the extra '{extra}' ({module}" in result.stderr
-    assert f"pip install 'fedge[{extra}]'" in result.stderr
+    assert_tells(result.stderr, f"'{extra}'", module, f"pip install 'fedge[{extra}]'")
     assert "Traceback" not in result.stderr
 
 

@@ -59,7 +59,7 @@ def test_fewer_devices_are_the_first_ones(watches: FederatedDataset) -> None:
 
 @pytest.mark.parametrize("devices", [0, 21])
 def test_the_watch_data_does_not_invent_devices(devices: int) -> None:
-    with pytest.raises(ConfigError, match=f"--devices {devices}: the watch data has 1 to 20 devices"):
+    with pytest.raises(ConfigError, match=f"--devices {devices}: .*1 to 20 "):
         load_watch(devices)
 
 
@@ -74,7 +74,7 @@ def test_a_pickle_that_is_not_the_known_one_is_never_opened(
 
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: Found())
     monkeypatch.setattr(np, "load", lambda *_args, **_kw: pytest.fail("it was opened"))
-    with pytest.raises(DataError, match=r"watch_dataset\.npy: SHA-256 .* reinstall"):
+    with pytest.raises(DataError, match=r"watch_dataset\.npy: SHA-256 "):
         load_watch()
 
 
@@ -104,7 +104,7 @@ def test_digits_depend_on_the_seed_and_on_nothing_else() -> None:
 
 @pytest.mark.parametrize("devices", [0, 26])
 def test_digits_that_do_not_suffice_are_told(devices: int) -> None:
-    with pytest.raises(ConfigError, match="the digits suffice for 1 to 25 devices"):
+    with pytest.raises(ConfigError, match=f"--devices {devices}: .*1 to 25 "):
         load_digits(devices)
 
 

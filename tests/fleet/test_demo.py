@@ -19,6 +19,7 @@ from fedge.storage.locks import lock
 from fleet.demo import learning as whole
 from fleet.demo.progress import Silent
 from fleet.demo.run import Options, run
+from tests.wording import assert_tells
 
 pytestmark = pytest.mark.system
 
@@ -164,7 +165,7 @@ def test_an_agent_that_dies_is_told_with_its_log_and_the_others_end(tmp_path: Pa
         output, errors = program.communicate(timeout=90)
     assert program.returncode == os.EX_SOFTWARE
     assert output == ""
-    assert "the agent of person-01-right was killed by SIGKILL; the last lines of" in errors
+    assert_tells(errors, "person-01-right", "SIGKILL", ".log")
     assert "INFO    round 1." in errors
     assert "Traceback" not in errors
     assert children(out) == {}

@@ -15,6 +15,7 @@ from fedge.algorithms.codecs import float32
 from fedge.wire.messages.task import Task
 from fleet.cli.commands import app
 from tests.agent.test_predict import CLASSIFIER, LINE, REGRESSION, STEP
+from tests.wording import assert_tells
 
 ORIGIN = Origin("greenhouse", generation=2, round=7, model="ab" * 32)
 
@@ -151,7 +152,7 @@ def test_class_codes_that_may_run_from_1_are_told(tmp_path: Path) -> None:
 def test_numbers_that_mean_no_reading_are_told_and_can_be_said(tmp_path: Path) -> None:
     content = "u,v,label\n" + "12,0,run\n8,0,walk\n" * 15 + "-9999,0,run\n" * 3
     found = evaluate(tmp_path, content, "--json")
-    assert "column 'u' holds -9999 3 times" in found.stderr
+    assert_tells(found.stderr, "'u'", "-9999", "3 times")
     found = evaluate(tmp_path, content, "--json", "--data", "missing_values=[-9999]")
     assert (json.loads(found.stdout)["gaps"], found.stderr) == (3, "")
 
@@ -165,10 +166,10 @@ def test_a_file_is_read_as_its_owner_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("missing=drop", "missing says nothing here: the model is given each row as it is"),
-        ("gap=1", "gap says nothing here: every row is evaluated"),
-        ("newest=5", "newest says nothing here: every row is evaluated"),
-        ("first_clas=1", "[data] has no key 'first_clas' (did you mean 'first_class'?)"),
+        ("missing=drop", "missing "),
+        ("gap=1", "gap "),
+        ("newest=5", "newest "),
+        ("first_clas=1", "'first_class'"),
         ("first_class=3", "[data] first_class: "),
     ],
 )
@@ -179,4 +180,4 @@ def test_what_cannot_be_meant_is_a_wrong_call(tmp_path: Path, option: str, told:
 
 def test_a_label_of_a_regression_is_a_wrong_call(tmp_path: Path) -> None:
     found = evaluate(tmp_path, "u,v,speed\n1,2,158\n", "--label", "speed", task=REGRESSION)
-    assert (found.exit_code, "leave it out" in found.stderr) == (os.EX_USAGE, True), found.output
+    assert (found.exit_code, "--label" in found.stderr) == (os.EX_USAGE, True), found.output

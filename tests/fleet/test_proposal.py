@@ -1,5 +1,6 @@
 """What is proposed to be learnt from a file, and what is left out and why."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -155,12 +156,12 @@ def test_wider_data_get_a_wider_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "regression", "told"),
     [
-        ("stat", None, "no column 'stat' for the label (did you mean 'state'?); the columns are heat, room,"),
-        (None, "heta", "there is no column 'heta' for the target"),
-        ("heat", None, "column 'heat' has 60 different values in 60 rows, which are hardly classes"),
-        ("code", None, "column 'code' is '4' in all 60 rows: there is nothing to tell apart"),
-        (None, "room", "line 2, column 'room': not a number; for classes: --label room"),
-        (None, "code", "column 'code' is 4 in every row: there is nothing to predict"),
+        ("stat", None, "'stat'.*'state'.*heat, room,"),
+        (None, "heta", "'heta'.*heat"),
+        ("heat", None, "'heat'.* 60 .* 60 rows"),
+        ("code", None, "'code'.*'4'.* 60 rows"),
+        (None, "room", "line 2, column 'room': .*--label room"),
+        (None, "code", "'code'.* 4 "),
     ],
 )
 def test_what_cannot_be_learnt_is_told(
@@ -170,7 +171,7 @@ def test_what_cannot_be_learnt_is_told(
     file = csv(tmp_path / "a.csv", heat=heat, room="hall", state=STATE, code=4)
     with pytest.raises(DataError) as caught:
         of(file, label, regression)
-    assert told in str(caught.value)
+    assert re.search(told, str(caught.value))
 
 
 def test_a_file_without_a_feature_says_what_became_of_each_column(tmp_path: Path) -> None:
@@ -181,5 +182,5 @@ def test_a_file_without_a_feature_says_what_became_of_each_column(tmp_path: Path
 def test_a_first_line_of_values_is_no_header(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("".join(f"{heat},{damp},sit\n" for heat, damp in zip(HEAT, DAMP, strict=True)))
-    with pytest.raises(DataError, match="looks like data"):
+    with pytest.raises(DataError, match=r"a\.csv: line 1"):
         propose(CsvSource(file).read(), None, str(DAMP[0]))

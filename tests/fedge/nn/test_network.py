@@ -71,12 +71,12 @@ def test_classes_become_int64(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("spec", "y", "message"),
     [
-        (CLASSIFIER, [0, 1, 2], "row 2: class index 2 is not in 0 … 1"),
-        (CLASSIFIER, [0, -1], "row 1: class index -1 is not in 0 … 1"),
-        (CLASSIFIER, [0.0, 1.0], "as integers, got float64"),
-        (CLASSIFIER, [[0], [1]], r"shape \(n,\), got \(2, 1\)"),
-        (REGRESSION, [[0.0], [1.0]], r"shape \(n, 2\), got \(2, 1\)"),
-        (REGRESSION, [0.0, 1.0], r"shape \(n, 2\), got \(2,\)"),
+        (CLASSIFIER, [0, 1, 2], "row 2: .*2 .*0 … 1"),
+        (CLASSIFIER, [0, -1], "row 1: .*-1 .*0 … 1"),
+        (CLASSIFIER, [0.0, 1.0], "float64"),
+        (CLASSIFIER, [[0], [1]], r"\(n,\).*\(2, 1\)"),
+        (REGRESSION, [[0.0], [1.0]], r"\(n, 2\).*\(2, 1\)"),
+        (REGRESSION, [0.0, 1.0], r"\(n, 2\).*\(2,\)"),
     ],
 )
 def test_wrong_targets_are_named(spec: NetworkSpec, y: Any, message: str) -> None:
@@ -89,13 +89,13 @@ def test_samples_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     network = Network(CLASSIFIER)
     w = np.zeros(network.schema.size, np.float32)
     for function in (network.prepare, lambda X: network.predict(w, X)):
-        with pytest.raises(ValueError, match=r"samples of shape \(n, 3\)"):
+        with pytest.raises(ValueError, match=r"\(n, 3\)"):
             function(np.zeros(shape))
 
 
 @pytest.mark.parametrize("w", [np.zeros(10, np.float32), np.zeros(CLASSIFIER.schema.size)])
 def test_weights_of_another_shape_or_precision_are_refused(w: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="expected a contiguous float32 vector of shape"):
+    with pytest.raises(ValueError, match=r"float32.*shape"):
         Network(CLASSIFIER).predict(w, np.zeros((2, 3)))
 
 

@@ -128,7 +128,7 @@ def test_what_is_issued_is_read_back() -> None:
     _, issued = client()
     assert describe(issued.pem) == issued
     assert issued.common_name == "test_pi-1"
-    with pytest.raises(ConfigError, match="no certificate"):
+    with pytest.raises(ConfigError, match="certificate"):
         describe(b"nothing")
 
 
@@ -142,7 +142,7 @@ def test_a_name_over_64_characters_is_refused_before_it_is_signed() -> None:
 
 def test_an_authority_is_opened_with_its_own_key_only() -> None:
     assert Authority.open(AUTHORITY.pem, KEY).pem == AUTHORITY.pem
-    with pytest.raises(ConfigError, match="do not belong together"):
+    with pytest.raises(ConfigError, match=r"certificate.*key|key.*certificate"):
         Authority.open(AUTHORITY.pem, make_key())
     for certificate, key in ((b"x", KEY), (AUTHORITY.pem, b"x")):
         with pytest.raises(ConfigError):
@@ -192,13 +192,13 @@ def forged() -> bytes:
 @pytest.mark.parametrize(
     ("pem", "reason"),
     [
-        pytest.param(request(rsa.generate_private_key(65537, 2048)), "not ECDSA P-256", id="RSA"),
-        pytest.param(request(ec.generate_private_key(ec.SECP384R1())), "not ECDSA P-256", id="P-384"),
-        pytest.param(forged(), "not signed with the key", id="another's key"),
-        pytest.param(request(None, "test_pi-1", "test_pi-2"), "exactly one common name", id="two names"),
-        pytest.param(b"", "no certificate request", id="empty"),
-        pytest.param(AUTHORITY.pem, "no certificate request", id="a certificate"),
-        pytest.param(bytes(100_000), "at most", id="endless"),
+        pytest.param(request(rsa.generate_private_key(65537, 2048)), "P-256", id="RSA"),
+        pytest.param(request(ec.generate_private_key(ec.SECP384R1())), "P-256", id="P-384"),
+        pytest.param(forged(), "signed", id="another's key"),
+        pytest.param(request(None, "test_pi-1", "test_pi-2"), "one common name", id="two names"),
+        pytest.param(b"", "certificate request", id="empty"),
+        pytest.param(AUTHORITY.pem, "certificate request", id="a certificate"),
+        pytest.param(bytes(100_000), r"\d+ bytes", id="endless"),
     ],
 )
 def test_a_request_that_cannot_be_trusted_is_refused(pem: bytes, reason: str) -> None:

@@ -1,5 +1,6 @@
 """`fedge enroll --token`, `fedge revoke claim-…`, `fedge registrar`: what they print and what they refuse."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fleet.cli.commands import app
 from fleet.pki.folder import FederationFolder
 from fleet.pki.init_federation import found
 from fleet.pki.init_options import Founding
+from tests.wording import assert_tells
 
 
 @pytest.fixture
@@ -36,21 +38,20 @@ def test_a_token_is_one_line_on_standard_output_and_nothing_else(folder: Federat
     assert token.ca == folder.ca.read_text()
     assert token.signing == folder.signing_public.read_text()
     assert token.settings == folder.device_settings.read_text()
-    assert f"{token.claim}: good for 3 devices until" in result.stderr
-    assert "whoever has this line may join" in result.stderr
+    assert_tells(result.stderr, token.claim, " 3 devices ")
     assert len(line) < 4096, "a terminal's longest line"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--valid", "forever"], 78, "expected a number and m, h or d"),
-        (["--valid", "31d"], 78, "expected at most 30 days"),
-        (["--valid", "0h"], 78, "expected at most 30 days"),
-        (["--uses", "10001"], 78, "expected 1 to 10000"),
+        (["--valid", "forever"], 78, "--valid .*m, h or d"),
+        (["--valid", "31d"], 78, "--valid: .*30 days"),
+        (["--valid", "0h"], 78, "--valid: .*30 days"),
+        (["--uses", "10001"], 78, "--uses .*10000"),
         (["--uses", "0"], 64, "--uses"),
-        (["pi-1"], 64, "a token names no device"),
-        (["--again"], 64, "a token names no device"),
+        (["pi-1"], 64, "token.*DEVICE"),
+        (["--again"], 64, "token.*DEVICE"),
     ],
 )
 def test_what_no_token_is_made_for(
@@ -58,31 +59,31 @@ def test_what_no_token_is_made_for(
 ) -> None:
     result = fedge(folder, "enroll", "--token", *arguments)
     assert result.exit_code == code, result.output
-    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert re.search(words, " ".join(result.stderr.replace("│", " ").split()))
     assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--uses", "3", "pump-4"], "--uses and --valid are a token's: they go with --token"),
-        (["--valid", "2h", "pump-4"], "--uses and --valid are a token's: they go with --token"),
-        (["--observer", "--uses", "3"], "--uses and --valid are a token's: they go with --token"),
-        (["--token", "--observer"], "--observer goes without DEVICE, --from, --csr, --again and --token"),
-        (["--observer", "pump-4"], "--observer goes without DEVICE, --from, --csr, --again and --token"),
+        (["--uses", "3", "pump-4"], "--uses.*--valid.*--token"),
+        (["--valid", "2h", "pump-4"], "--uses.*--valid.*--token"),
+        (["--observer", "--uses", "3"], "--uses.*--valid.*--token"),
+        (["--token", "--observer"], "--observer.*DEVICE.*--from.*--csr.*--again.*--token"),
+        (["--observer", "pump-4"], "--observer.*DEVICE.*--from.*--csr.*--again.*--token"),
         (
             ["--observer", "--csr", "pump-4.csr"],
-            "--observer goes without DEVICE, --from, --csr, --again and --token",
+            "--observer.*DEVICE.*--from.*--csr.*--again.*--token",
         ),
-        (["--observer", "--again"], "--observer goes without DEVICE, --from, --csr, --again and --token"),
+        (["--observer", "--again"], "--observer.*DEVICE.*--from.*--csr.*--again.*--token"),
         (
             ["--observer", "--from", "list"],
-            "--observer goes without DEVICE, --from, --csr, --again and --token",
+            "--observer.*DEVICE.*--from.*--csr.*--again.*--token",
         ),
-        (["--token", "--from", "list"], "a token names no device: it goes without DEVICE, --from, --csr"),
-        (["pump-4", "pump-5", "--again"], "--csr and --again go with one DEVICE, and without --from"),
-        (["--from", "list", "--csr", "x.csr"], "--csr and --again go with one DEVICE, and without --from"),
-        ([], "name devices, here or in a file with --from, or give a request with --csr"),
+        (["--token", "--from", "list"], "token.*DEVICE.*--from.*--csr"),
+        (["pump-4", "pump-5", "--again"], "--csr.*--again.*DEVICE.*--from"),
+        (["--from", "list", "--csr", "x.csr"], "--csr.*--again.*DEVICE.*--from"),
+        ([], "--from.*--csr"),
     ],
 )
 def test_options_of_enroll_that_do_not_go_together(
@@ -91,7 +92,7 @@ def test_options_of_enroll_that_do_not_go_together(
     """One that is ignored quietly leaves an identity that nobody asked for."""
     result = fedge(folder, "enroll", *arguments)
     assert (result.exit_code, result.stdout) == (64, "")
-    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert re.search(words, " ".join(result.stderr.replace("│", " ").split()))
     assert not folder.observer_identity.exists()
     assert not folder.bundle("pump-4").exists()
 
@@ -116,7 +117,7 @@ def test_outside_a_federations_folder_every_command_says_what_makes_one(
 ) -> None:
     result = fedge(FederationFolder(tmp_path), *arguments)
     assert (result.exit_code, result.stdout) == (78, "")
-    assert "`fedge init NAME` makes a federation's folder, and --folder names it" in result.stderr
+    assert_tells(result.stderr, "`fedge init NAME`", "--folder")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,11 +126,11 @@ def test_a_claim_is_withdrawn_by_its_name(folder: FederationFolder) -> None:
     assert token.user in folder.passwords.read_text()
     result = fedge(folder, "revoke", token.claim)
     assert result.exit_code == 0, result.stderr
-    assert f"{token.claim} is withdrawn" in result.stdout
+    assert token.claim in result.stdout
     assert token.user not in folder.passwords.read_text() + folder.acl.read_text()
     again = fedge(folder, "revoke", "claim-00000000")
     assert again.exit_code == 78
-    assert "there never was such a claim" in again.stderr
+    assert "claim-00000000" in again.stderr
 
 
 def test_one_registrar_at_a_time(folder: FederationFolder) -> None:
@@ -137,4 +138,4 @@ def test_one_registrar_at_a_time(folder: FederationFolder) -> None:
     assert held
     result = fedge(folder, "registrar")
     assert result.exit_code == 75
-    assert "already works with this state folder" in result.stderr
+    assert str(folder.registrar) in result.stderr

@@ -1,6 +1,7 @@
 """`fedge enroll` and `fedge revoke`: what the device gets, and what the broker is told."""
 
 import os
+import re
 import stat
 from io import StringIO
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_device_gets_one_file_with_all_it_needs(folder: FederationFolder) -> N
 def test_a_device_is_enrolled_once(folder: FederationFolder) -> None:
     before = enroll(folder, "pi-1").bundle.read_bytes()
     folder.acl.unlink()  # as if the first run had been cut short here
-    with pytest.raises(ConfigError, match=r"enrolled already \(its bundle is .*pi-1\.fedge\); --again"):
+    with pytest.raises(ConfigError, match=r"pi-1\.fedge.*--again"):
         enroll(folder, "pi-1")
     assert folder.bundle("pi-1").read_bytes() == before
     assert "user greenhouse_pi-1\n" in folder.acl.read_text()
@@ -111,14 +112,14 @@ def test_a_request_may_name_the_device_alone(folder: FederationFolder) -> None:
     "name", ["harbour_pi-1", "greenhouse__aggregator", "greenhouse_pi-2", "greenhouse__registrar"]
 )
 def test_a_request_for_somebody_else_is_refused(folder: FederationFolder, name: str) -> None:
-    with pytest.raises(ConfigError, match="the request is of"):
+    with pytest.raises(ConfigError, match=re.escape(name)):
         enroll(folder, "pi-1", request=request(name)[1])
     assert not folder.bundle("pi-1").exists()
 
 
 @pytest.mark.parametrize("device", ["Pi", "a_b", "claim-0a1b2c3d", "../pi", "x" * 37])
 def test_a_name_that_no_device_may_have_is_refused(folder: FederationFolder, device: str) -> None:
-    with pytest.raises(ConfigError, match="expected 1 to 36"):
+    with pytest.raises(ConfigError, match=rf"{re.escape(repr(device))}.* 36 "):
         enroll(folder, device)
 
 
@@ -144,7 +145,7 @@ def test_a_revoked_device_leaves_the_list_before_its_certificate_is_listed(
     assert not folder.bundle("pi-1").exists()
     revoke(folder, "pi-1")
     assert revoked_serials(folder) == {issued.serial}
-    with pytest.raises(ConfigError, match="was revoked; --again takes it back"):
+    with pytest.raises(ConfigError, match=r"pi-1 .*revoked.*--again"):
         enroll(folder, "pi-1")
     enroll(folder, "pi-1", again=True)
     assert revoked_serials(folder) == {issued.serial}
@@ -152,7 +153,7 @@ def test_a_revoked_device_leaves_the_list_before_its_certificate_is_listed(
 
 
 def test_who_was_never_enrolled_cannot_be_revoked(folder: FederationFolder) -> None:
-    with pytest.raises(ConfigError, match="never enrolled"):
+    with pytest.raises(ConfigError, match="greenhouse_pi-9 "):
         revoke(folder, "pi-9")
 
 
@@ -181,7 +182,7 @@ def test_what_every_device_says_comes_with_the_bundle(folder: FederationFolder) 
     folder.device_settings.write_text('[data]\nsource = "npz"\npath = "x.npz"\n')
     assert b'path = "x.npz"' in bundle.unpack(enroll(folder, "pi-1").bundle.read_bytes())["agent.toml"]
     folder.device_settings.write_text('[broker]\nurl = "mqtt://elsewhere"\n')
-    with pytest.raises(ConfigError, match=r"device\.toml: broker is written by `fedge enroll`"):
+    with pytest.raises(ConfigError, match=r"device\.toml: broker .*`fedge enroll`"):
         enroll(folder, "pi-2")
     with Register(folder.register) as register:
         assert register.member(Identity("greenhouse", "pi-2")) is None, "half an enrolment"

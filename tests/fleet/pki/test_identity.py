@@ -1,5 +1,7 @@
 """Names that can be read in one way only, and fit into a certificate."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_devices_are_named_as_they_name_themselves() -> None:
 
 @pytest.mark.parametrize("device", ["", "Pi", "pi_1", "-pi", "a" * 37, "pi/1", "+", "#", "pi 1", "pi\n"])
 def test_a_device_that_no_topic_may_name_is_refused(device: str) -> None:
-    with pytest.raises(ConfigError, match="expected 1 to 36 of a-z"):
+    with pytest.raises(ConfigError, match=rf"(?s){re.escape(repr(device))}.* 36 "):
         Identity("greenhouse", device)
 
 

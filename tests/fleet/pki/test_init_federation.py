@@ -112,7 +112,7 @@ def test_a_second_run_changes_nothing_and_completes_what_is_missing(folder: Fede
 
 def test_a_folder_of_another_federation_is_left_alone(folder: FederationFolder) -> None:
     before = contents(folder)
-    with pytest.raises(ConfigError, match="belongs to the federation 'greenhouse'"):
+    with pytest.raises(ConfigError, match="'greenhouse'"):
         found(folder, Founding("harbour", ["broker.example"]))
     assert contents(folder) == before
 
@@ -125,9 +125,9 @@ def test_a_name_that_the_register_knows_is_not_taken_from_its_folder(
     found(harbour, Founding("harbour", ["broker.example"]), beside=folder)
     before = contents(folder)
     elsewhere = FederationFolder(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match=r"greenhouse is its folder.* --folder"):
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(folder.root))}.* --folder"):
         found(elsewhere, Founding("greenhouse", ["broker.example"]), beside=folder)
-    with pytest.raises(ConfigError, match="'harbour' already"):
+    with pytest.raises(ConfigError, match="'harbour'"):
         found(elsewhere, Founding("harbour", ["broker.example"]), beside=folder)
     assert contents(folder) == before
     assert not elsewhere.root.exists()

@@ -1,5 +1,6 @@
 """`fedge enroll NAME… --from FILE`: many devices, all or none, one publication, and what a kill leaves."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from fleet.pki.names import check_names, read_list
 from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
 from fleet.pki.staged_bundles import finish
+from tests.wording import assert_tells
 
 PUMPS = [f"pump-{number}" for number in range(40)]
 
@@ -76,13 +78,13 @@ def test_a_list_has_comments_and_blank_lines() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("Pümp", "list:2: device 'Pümp': expected 1 to 36 of a-z, 0-9 and '-'"),
-        ("pump 1", "list:2: device 'pump 1': expected 1 to 36"),
-        ("../pump", "list:2: device '../pump': expected 1 to 36"),
-        ("claim-0a1b2c3d", "list:2: device 'claim-0a1b2c3d': expected 1 to 36"),
+        ("Pümp", "list:2: device 'Pümp': .* 36 "),
+        ("pump 1", "list:2: device 'pump 1': .* 36 "),
+        ("../pump", r"list:2: device '\.\./pump': .* 36 "),
+        ("claim-0a1b2c3d", "list:2: device 'claim-0a1b2c3d': .* 36 "),
         ("p" * 37, "list:2: device 'ppp"),
-        ("pump-0", "list:2: 'pump-0' stands in list:1 already"),
-        ("PUMP_0", "list:2: 'PUMP_0' becomes 'pump-0', as 'pump-0' in list:1 does: rename one of them"),
+        ("pump-0", "list:2: 'pump-0' .*list:1 "),
+        ("PUMP_0", "list:2: 'PUMP_0' .*'pump-0'.*list:1 "),
         ("pump;1", "list:2: device 'pump;1'"),
     ],
 )
@@ -92,8 +94,7 @@ def test_a_bad_line_is_named_with_its_number_and_nothing_is_enrolled(
     (tmp_path / "list").write_text(f"pump-0\n{line}\npump-2\n")
     result = fedge(folder, "enroll", "--from", str(tmp_path / "list"))
     assert (result.exit_code, result.stdout) == (78, "")
-    assert words in result.stderr.replace(f"{tmp_path}/", "")
-    assert "nothing was enrolled" in result.stderr
+    assert re.search(words, result.stderr.replace(f"{tmp_path}/", ""))
     assert members(folder) == []
     assert list(folder.devices.iterdir()) == []
 
@@ -103,34 +104,31 @@ def test_a_name_that_is_given_twice_is_refused_with_its_places(
 ) -> None:
     (tmp_path / "list").write_text("pump-1\n")
     for arguments, words in (
-        (("a", "b", "a"), "argument 3: 'a' stands in argument 1 already"),
-        (("a", "a"), "argument 2: 'a' stands in argument 1 already"),
-        (("pump-1", "--from", str(tmp_path / "list")), "list:1: 'pump-1' stands in argument 1 already"),
+        (("a", "b", "a"), "argument 3: 'a' .*argument 1 "),
+        (("a", "a"), "argument 2: 'a' .*argument 1 "),
+        (("pump-1", "--from", str(tmp_path / "list")), "list:1: 'pump-1' .*argument 1 "),
     ):
         result = fedge(folder, "enroll", *arguments)
         assert (result.exit_code, result.stdout) == (78, "")
-        assert words in result.stderr
-        assert "nothing was enrolled" in result.stderr
+        assert re.search(words, result.stderr)
     assert members(folder) == []
     assert list(folder.devices.iterdir()) == []
 
 
 def test_of_many_bad_lines_some_are_named() -> None:
-    with pytest.raises(
-        ConfigError, match=r"list:1: (.|\n)*list:5: (.|\n)*\nand 15 more\nnothing was enrolled"
-    ):
+    with pytest.raises(ConfigError, match=r"list:1: (.|\n)*list:5: (.|\n)*\n.*\b15\b"):
         check_names("greenhouse", read_list("".join(f"pump {number}\n" for number in range(20)), "list"))
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no device is named"),
-        (b"# nobody\n", "no device is named"),
-        (b"pump-\xff\n", "is no text in UTF-8"),
-        (b"p" * 8_000_001, "longer than 8,000,000 bytes"),
-        (b"".join(b"p%d\n" % number for number in range(100_001)), "at most 100000 are enrolled at once"),
-        (None, "cannot be read: No such file"),
+        (b"", "no device"),
+        (b"# nobody\n", "no device"),
+        (b"pump-\xff\n", "list: .*UTF-8"),
+        (b"p" * 8_000_001, "list: .*8,000,000"),
+        (b"".join(b"p%d\n" % number for number in range(100_001)), "100000"),
+        (None, "list: .*No such file"),
     ],
 )
 def test_what_is_no_list(folder: FederationFolder, tmp_path: Path, content: bytes | None, words: str) -> None:
@@ -138,7 +136,7 @@ def test_what_is_no_list(folder: FederationFolder, tmp_path: Path, content: byte
         (tmp_path / "list").write_bytes(content)
     result = fedge(folder, "enroll", "--from", str(tmp_path / "list"))
     assert (result.exit_code, result.stdout) == (78, "")
-    assert words in result.stderr
+    assert re.search(words, result.stderr)
 
 
 # ── all or none ────────────────────────────────────────────────────────────────────────────────────
@@ -159,7 +157,7 @@ def test_many_are_enrolled_in_one_publication(
     assert result.exit_code == 0, result.stderr
     assert signals == [True, True], "before the list of revoked certificates and after it"
     assert result.stdout.splitlines() == [str(folder.bundle(each)) for each in ("cellar", "attic", *PUMPS)]
-    assert "42 devices enrolled, until " in result.stderr
+    assert "42 devices " in result.stderr
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.devices.iterdir())
     is_whole(folder, ["cellar", "attic", *PUMPS])
 
@@ -169,8 +167,8 @@ def test_those_that_are_enrolled_stay_as_they_are_and_are_named(folder: Federati
     before = folder.bundle("pump-3").read_bytes()
     result = fedge(folder, "enroll", *PUMPS[:5])
     assert result.exit_code == 0, result.stderr
-    assert "enrolled already, and left as they are: pump-3\n" in result.stderr
-    assert "4 devices enrolled" in result.stderr
+    assert_tells(result.stderr, "already", "pump-3\n")
+    assert "4 devices " in result.stderr
     assert folder.bundle("pump-3").read_bytes() == before
     is_whole(folder, PUMPS[:5])
     folder.acl.unlink()  # as if the run before had been cut short here

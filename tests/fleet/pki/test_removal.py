@@ -21,6 +21,7 @@ from fleet.pki.publication import Signalled
 from fleet.pki.register import Register
 from tests.aggregator.ledger.ledgers import LIFE, admit, close
 from tests.fleet.pki.test_quarantine import fedge, folder
+from tests.wording import assert_tells
 
 __all__ = ["folder"]
 NOBODY = 65_534
@@ -48,26 +49,22 @@ def test_it_says_what_it_removes_and_what_stays_before_it_does_anything(
     before = (state / "ledger.db").read_bytes()
     shown = fedge(folder, "forget", "pump-2")
     assert shown.exit_code == 64
-    assert "nothing was removed: --yes does it" in shown.stderr
-    removed, _, stays = shown.stdout.partition("and there stays, which this cannot remove:")
-    assert "its updates of rounds 3 to 4 of generation 1 (" in removed
-    assert "what the register holds of it; it is revoked" in removed
-    assert "its bundle, " in removed
-    assert "its place in the quarantine" in removed
-    assert "its part in models: that of round 1.4 and others" in stays
-    assert "backups of the ledger" in stays
+    assert "--yes" in shown.stderr
+    removed, _, stays = shown.stdout.partition("stays")
+    for fact in ("rounds 3 to 4 of generation 1 ", "register", str(folder.bundle("pump-2")), "quarantine"):
+        assert fact in removed
+    assert_tells(stays, "round 1.4", "backups")
     assert (state / "ledger.db").read_bytes() == before
 
     done = fedge(folder, "forget", "pump-2", "--yes")
     assert done.exit_code == 0, done.output
-    assert "pump-2 is forgotten" in done.stdout
-    assert "its name and the numbers of its certificates stay in the register" in done.stdout
-    assert "run this again where the broker runs (topic fedge/v1/greenhouse/status/pump-2)" in done.stdout
+    assert_tells(done.stdout, "pump-2 ", "register")
+    assert "fedge/v1/greenhouse/status/pump-2" in done.stdout
     assert not folder.bundle("pump-2").exists()
     assert "pump-2" not in (folder.root / "quarantined").read_text()
     again = fedge(folder, "forget", "pump-2", "--yes")
     assert again.exit_code == 0
-    assert "its updates" not in again.stdout
+    assert "rounds 3 to 4" not in again.stdout
     assert "revoked" in fedge(folder, "devices").stdout
 
 
@@ -103,9 +100,7 @@ def test_nothing_is_changed_while_an_aggregator_is_at_work(folder: FederationFol
     held = lock(state)
     result = fedge(folder, "forget", "pump-2", "--yes")
     assert result.exit_code == 75
-    assert "already works with this state folder: stop the aggregator, run this again, and start it" in (
-        result.stderr
-    )
+    assert_tells(result.stderr, f"{state}: ", f" {os.getpid()} ", "stop the aggregator")
     os.close(held)
     assert removal.held(folder, "pump-2").bundle is not None
     with Register(folder.register) as register:
@@ -127,11 +122,10 @@ def test_a_status_that_was_not_erased_is_not_lost_sight_of(
     for _ in range(2):
         done = fedge(folder, "forget", "pump-2", "--yes")
         assert done.exit_code == 0, done.output
-        assert "Until it is erased its name stays in the register: run this again" in done.stdout
-        assert "certificates stay" not in done.stdout
+        assert_tells(done.stdout, "again", "fedge/v1/greenhouse/status/pump-2")
     monkeypatch.setattr(removal, "publish", lambda *_: Signalled.YES)
     monkeypatch.setattr(removal, "dismiss", lambda *_, erase: erase)
-    assert "may still lie at the broker" not in fedge(folder, "forget", "pump-2", "--yes").stdout
+    assert "fedge/v1/" not in fedge(folder, "forget", "pump-2", "--yes").stdout
     assert "there is nothing of pump-2 here" in fedge(folder, "forget", "pump-2", "--yes").stdout
 
 
@@ -204,7 +198,7 @@ def test_a_folder_that_is_closed_to_this_user_is_named(folder: FederationFolder,
     os.chown(state, 0, 0)
     with as_nobody(folder.root):
         done = {command[0]: fedge(folder, *command) for command in commands}
-    assert (done["forget"].exit_code, f"{state}/ledger.db: cannot be" in done["forget"].stderr) == (74, True)
+    assert (done["forget"].exit_code, f"{state}/ledger.db: " in done["forget"].stderr) == (74, True)
     assert done["quarantine"].exit_code == done["devices"].exit_code == 0, "the ledger is not asked"
     os.chown(folder.registrar, 0, 0)
     with as_nobody(folder.root):

@@ -18,6 +18,7 @@ from fedge.wire.reasons import Reason
 from fedge.wire.topics import Topics
 from fleet.cli.commands import app
 from fleet.pki.signing_key import make_signing_key, rotate_signing_key
+from tests.wording import assert_tells
 
 LAB = Topics("lab")
 
@@ -45,13 +46,13 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 def test_what_is_no_signing_key_is_neither_used_nor_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "signing.key"
     path.write_text("a note\n")
-    with pytest.raises(ConfigError, match=r"signing\.key: no private key in PEM"):
+    with pytest.raises(ConfigError, match=r"signing\.key: .*PEM"):
         make_signing_key(path)
     assert path.read_text() == "a note\n"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match=r"signing\.key: cannot be written"):
+    with pytest.raises(StateError, match=r"signing\.key: .*No such file"):
         make_signing_key(tmp_path / "missing" / "signing.key")
 
 
@@ -74,14 +75,14 @@ def test_openssl_reads_both_halves_alike(tmp_path: Path) -> None:
 )
 def test_what_is_no_public_key_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "signing.pub").write_text(text)
-    with pytest.raises(ConfigError, match="no Ed25519 public key in PEM"):
+    with pytest.raises(ConfigError, match=r"signing\.pub: .*PEM"):
         ed25519.read_public_key(tmp_path / "signing.pub")
 
 
 def test_a_key_of_another_kind_is_said(tmp_path: Path) -> None:
     other = tmp_path / "signing.key"
     subprocess.run(["openssl", "genpkey", "-algorithm", "X25519", "-out", other], check=True)
-    with pytest.raises(ConfigError, match="a key of another kind"):
+    with pytest.raises(ConfigError, match=r"signing\.key: .*kind"):
         ed25519.read_signing_key(other)
 
 
@@ -107,11 +108,8 @@ def test_the_old_key_names_the_new_one_and_is_gone(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["rotate-key", "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.output
     after = read_signer(key, LAB)
-    assert (
-        result.stdout
-        == f"{fingerprint(before.public)} has named {fingerprint(after.public)}, and is deleted\n"
-    )
-    assert "restart the aggregator" in result.stderr
+    assert_tells(result.stdout, fingerprint(before.public), fingerprint(after.public))
+    assert "aggregator" in result.stderr
     assert (before.chain, after.keys) == ((), (before.public, after.public))
     assert ed25519.read_public_key(key.with_suffix(".pub")) == after.public
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -142,7 +140,7 @@ def test_a_device_follows_from_any_of_the_last_keys_and_from_no_older_one(tmp_pa
 def test_a_key_that_was_changed_for_another_federation_is_refused(tmp_path: Path) -> None:
     key = federation(tmp_path)
     rotate_signing_key(key, key.with_suffix(".pub"), "lab")
-    with pytest.raises(ConfigError, match=r"not signed .*'elsewhere'"):
+    with pytest.raises(ConfigError, match="'elsewhere'"):
         read_signer(key, Topics("elsewhere"))
 
 
@@ -153,9 +151,9 @@ def test_a_damaged_chain_is_said(tmp_path: Path) -> None:
     second = key.read_bytes()
     private, blocks = second.split(b"-----BEGIN FEDGE", 1)
     for wrong, text in (
-        (first + b"-----BEGIN FEDGE" + blocks, "the changes below the key do not lead to it"),
-        (second.replace(b"\n-----END FEDGE", b"AAAA\n-----END FEDGE"), "a change of the key is damaged"),
-        (private.replace(b"PRIVATE", b"SECRET") + blocks, "no private key in PEM"),
+        (first + b"-----BEGIN FEDGE" + blocks, "do not lead"),
+        (second.replace(b"\n-----END FEDGE", b"AAAA\n-----END FEDGE"), "damaged"),
+        (private.replace(b"PRIVATE", b"SECRET") + blocks, "PEM"),
     ):
         key.write_bytes(wrong)
         with pytest.raises(ConfigError, match=text):
@@ -165,11 +163,11 @@ def test_a_damaged_chain_is_said(tmp_path: Path) -> None:
 def test_what_cannot_be_changed_is_said_and_stays(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["rotate-key", "--folder", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (78, "")
-    assert "there is no federation.toml: `fedge init NAME` makes" in result.stderr
+    assert_tells(result.stderr, "federation.toml", "`fedge init NAME`")
     key = federation(tmp_path)
     settings = (tmp_path / "federation.toml").read_text()
     (tmp_path / "federation.toml").write_text(settings.partition("[signing]")[0])
     result = CliRunner().invoke(app, ["rotate-key", "--folder", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (78, "")
-    assert "[signing] key: is missing" in result.stderr
+    assert_tells(result.stderr, "[signing] key: ", "missing")
     assert read_signer(key, LAB).chain == ()

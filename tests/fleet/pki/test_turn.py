@@ -1,5 +1,6 @@
 """One process at a time tells the broker, for all that wait."""
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from fleet.pki.init_options import Founding
 from fleet.pki.publication import Signalled, publish
 from fleet.pki.register import Register
 from fleet.pki.turn import Moment, turn
+from tests.wording import assert_tells
 
 WAIT_S = 60.0
 
@@ -78,8 +80,7 @@ def test_a_turn_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
         turn(tmp_path / "publishing", 0.1),
     ):
         pass
-    assert "another process has held this" in str(refused.value)
-    assert "what was changed is in the register, but the broker is not told yet" in str(refused.value)
+    assert_tells(str(refused.value), str(tmp_path / "publishing"), "register", "broker")
     with turn(tmp_path / "publishing", 0.0):
         pass
 
@@ -92,26 +93,25 @@ def test_who_has_to_give_way_is_told_what_is_done_and_what_is_to_do(
     tells = f"`fedge init greenhouse --folder {folder.root}`"
     with turn(folder.publishing):
         for names, done in (
-            (["pi-1"], f"greenhouse_pi-1 is enrolled, and its bundle is {folder.bundle('pi-1')}: "),
-            (["pi-1"], "greenhouse_pi-1 is in the register already: "),
-            (["pi-2", "pi-3"], f"2 devices are enrolled, and their bundles are in {folder.devices}: "),
+            (["pi-1"], f"greenhouse_pi-1 .*{folder.bundle('pi-1')}"),
+            (["pi-1"], "greenhouse_pi-1 .*already"),
+            (["pi-2", "pi-3"], f"2 devices .*{folder.devices}"),
         ):
             result = fedge(folder, "enroll", *names)
             assert result.exit_code == Conflict.exit_code
-            assert done in result.stderr
+            assert re.search(done, result.stderr)
             assert tells in result.stderr
             assert "run it again" not in result.stderr
         result = fedge(folder, "revoke", "old")
         assert result.exit_code == Conflict.exit_code
-        assert "greenhouse_old is revoked in the register: " in result.stderr
-        assert "run it again" in result.stderr
+        assert_tells(result.stderr, "greenhouse_old ", "register", "again")
     assert "greenhouse_pi-1" not in folder.acl.read_text()
     assert CliRunner().invoke(app, ["init", "greenhouse", "--folder", str(folder.root)]).exit_code == 0
     told = folder.acl.read_text()
     assert all(f"user greenhouse_pi-{number}\n" in told for number in (1, 2, 3))
     result = fedge(folder, "enroll", "pi-1")
     assert result.exit_code == 78
-    assert "The broker was told again: the broker does not run" in result.stderr
+    assert_tells(result.stderr, "again: ", "broker does not run")
 
 
 def fedge(folder: FederationFolder, *arguments: str) -> Result:

@@ -1,6 +1,7 @@
 """What is proposed for data of each kind, and why columns are left out."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -164,27 +165,28 @@ def test_what_the_caller_chooses_is_taken() -> None:
 @pytest.mark.parametrize(
     ("wish", "code", "message"),
     [
-        (Wish(), 64, "--label COLUMN for classes, or --regression COLUMN for a number; the columns are"),
-        (Wish(label="label", target="x"), 64, "say what is to be learnt"),
-        (Wish(label="lable"), 65, "no column 'lable' for the label (did you mean 'label'?)"),
-        (Wish(target="z"), 65, "no column 'z' for the target; the columns are"),
-        (Wish(label="label", series="run"), 65, "no column 'run' for the series"),
-        (Wish(label="label", features=("x", "y")), 65, "--features: 'y': there is no such column"),
-        (Wish(label="label", features=("label",)), 65, "'label' is what is to be learnt"),
+        (Wish(), 64, "--label COLUMN.*--regression COLUMN.*label"),
+        (Wish(label="label", target="x"), 64, "--label COLUMN.*--regression COLUMN"),
+        (Wish(label="lable"), 65, "'lable'.*'label'"),
+        (Wish(target="z"), 65, "'z'.*x"),
+        (Wish(label="label", series="run"), 65, "'run'"),
+        (Wish(label="label", features=("x", "y")), 65, "--features: 'y'"),
+        (Wish(label="label", features=("label",)), 65, "'label'"),
     ],
 )
 def test_a_wish_that_cannot_be_is_told(wish: Wish, code: int, message: str) -> None:
     with pytest.raises(FedgeError) as raised:
         propose(pair(), wish)
-    assert (raised.value.exit_code, message in str(raised.value)) == (code, True), str(raised.value)
+    assert raised.value.exit_code == code
+    assert re.search(message, str(raised.value))
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["a"] * N, "'label' is 'a' in all 120 rows: there is nothing to tell apart"),
-        ([""] * N, "'label' is empty in every row"),
-        ([f"{k / 7:.3f}" for k in range(N)], "has 60 different values in 120 rows, which are hardly classes"),
+        (["a"] * N, "'label'.*'a'.*120 rows"),
+        ([""] * N, "'label' .*empty"),
+        ([f"{k / 7:.3f}" for k in range(N)], " 60 .*120 rows"),
     ],
 )
 def test_labels_that_teach_nothing_are_told(labels: list[str], message: str) -> None:
@@ -192,15 +194,15 @@ def test_labels_that_teach_nothing_are_told(labels: list[str], message: str) -> 
     with pytest.raises(FedgeError) as raised:
         propose(tables, Wish(label="label"))
     assert raised.value.exit_code == os.EX_DATAERR
-    assert message in str(raised.value)
+    assert re.search(message, str(raised.value))
 
 
 @pytest.mark.parametrize(
     ("y", "faults", "message"),
     [
-        ([5.0] * N, {}, "'y' is 5 in every row"),
-        ([np.nan] * N, {}, "'y' is empty in every row"),
-        ([np.nan] * N, {"y": "one.csv: line 2, column 'y': not a number"}, "for classes: --label y"),
+        ([5.0] * N, {}, "'y'.* 5 "),
+        ([np.nan] * N, {}, "'y'.*empty"),
+        ([np.nan] * N, {"y": "one.csv: line 2, column 'y': not a number"}, "--label y"),
     ],
 )
 def test_a_target_that_teaches_nothing_is_told(y: list[float], faults: dict[str, str], message: str) -> None:
@@ -211,9 +213,7 @@ def test_a_target_that_teaches_nothing_is_told(y: list[float], faults: dict[str,
 
 def test_no_column_to_learn_from_is_told_with_all_reasons() -> None:
     tables = [table(name, {"n": COUNTER, "flat": [1.0] * N}, mixed()) for name in ("one", "two")]
-    with pytest.raises(
-        FedgeError, match=r"from: 'n' only rises.*; 'flat' is always the same; choose with --features"
-    ):
+    with pytest.raises(FedgeError, match=r"'n' .*'flat' .*--features"):
         propose(tables, Wish(label="label"))
 
 
@@ -229,6 +229,5 @@ def test_a_device_that_lacks_the_others_columns_is_named_where_nothing_is_left_t
     with pytest.raises(DataError) as raised:
         propose(tables, Wish(label="label"))
     text = str(raised.value)
-    assert "no column is left to learn from: 'x' is on 2 of 3 devices only, not on odd; 'y' is on 2" in text
-    assert "'acc_x' is on 1 of 3 devices only, not on one, two" in text
-    assert "there is no other" not in text
+    assert_tells(text, "'x'", "2 of 3 devices", "odd", "'y'", "2 of 3")
+    assert_tells(text, "'acc_x'", "1 of 3 devices", "one, two")
