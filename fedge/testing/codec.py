@@ -13,9 +13,10 @@ from fedge.testing.laws import (
     Array,
     BrokenLaw,
     copied,
+    first_state,
     law,
     maker,
-    other_randomness,
+    repeated,
     require,
     require_state,
     require_vector,
@@ -128,9 +129,7 @@ def _encoded(codec: Codec, vector: Array, state: State, where: str) -> tuple[byt
 
 def _check_round_trip(make: Callable[[], Codec], vector: Array, where: str, tolerance: float | None) -> None:
     codec, size = make(), vector.size
-    state = codec.init(size)
-    require_state(state, None, f"{where}: the first state")
-    require(same_arrays(state, make().init(size)), "state", f"{where}: `init` gives another state each time")
+    state = first_state(make, size, where)
     body, _ = _encoded(codec, vector, state, where)
     with law("decoded", f"{where}: decode"):
         decoded, again = codec.decode(body, size), codec.decode(body, size)
@@ -154,21 +153,7 @@ def _check_rounds(make: Callable[[], Codec], size: int, seed: int) -> None:
     for number in range(4):
         vector = rng.normal(size=size).astype(np.float32)
         where = f"{size} entries, round {number + 1}"
-        body, after = _encoded(codec, vector, state, where)
-        body_again, after_again = _encoded(codec, vector, state, where)
-        once_more = body == body_again and same_arrays(after, after_again)
-        with other_randomness(number):
-            body_other, after_other = _encoded(make(), vector, state, where)
-        fresh = body == body_other and same_arrays(after, after_other)
-        require(
-            once_more or not fresh,
-            "hidden",
-            f"{where}: the same step gives something else the second time: it remembers something by itself",
-        )
-        require(
-            fresh and once_more, "seeded", f"{where}: the same vector, state and generator give other bytes"
-        )
-        state = after
+        _, state = repeated(make, codec, _encoded, (vector, state, where), number, where)
 
 
 def _check_carries(make: Callable[[], Codec], size: int, tail: int, number: int, seed: int) -> None:

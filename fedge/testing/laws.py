@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from fedge.algorithms.protocols import State
 from fedge.algorithms.registry import Entry
 
 P = TypeVar("P")
+V = TypeVar("V")
 Array = NDArray[Any]
 
 
@@ -89,6 +90,66 @@ def require_state(state: State, like: State | None, whose: str) -> None:
     if like is not None:
         forms = [{name: (a.shape, a.dtype) for name, a in each.items()} for each in (like, state)]
         require(forms[0] == forms[1], "state", f"{whose} is {forms[1]}, and `init` gave {forms[0]}")
+
+
+class Stateful(Protocol):
+    """A part with a state."""
+
+    def init(self, size: int) -> State:
+        """The first state, for vectors with this many entries."""
+
+
+def first_state(make: Callable[[], Stateful], size: int, where: str) -> State:
+    """Return the state that a part begins with, which has to be the same each time.
+
+    Raises:
+        BrokenLaw: `state`.
+    """
+    state = make().init(size)
+    require_state(state, None, f"{where}: the first state")
+    require(same_arrays(state, make().init(size)), "state", f"{where}: `init` gives another state each time")
+    return state
+
+
+def repeated(
+    make: Callable[[], P],
+    part: P,
+    step: Callable[..., tuple[V, State]],
+    arguments: tuple[Any, ...],
+    number: int,
+    where: str,
+) -> tuple[V, State]:
+    """Take one step three times: twice with this part, then with a new one and other global randomness.
+
+    Args:
+        make: makes a new part.
+        part: the part that takes the steps of a check.
+        step: the step of a part with these arguments; returns its result, an array or bytes, and the state.
+        arguments: the arguments that follow the part.
+        number: the seed of the global random generators for the third time.
+        where: the step, for the error.
+
+    Returns:
+        What the first step returned.
+
+    Raises:
+        BrokenLaw: `hidden` or `seeded`.
+    """
+    first, again = step(part, *arguments), step(part, *arguments)
+    with other_randomness(number):
+        other = step(make(), *arguments)
+    fresh, once_more = _same_outcome(first, other), _same_outcome(first, again)
+    text = f"{where}: the same step gives something else the second time: it remembers something by itself"
+    require(once_more or not fresh, "hidden", text)
+    require(fresh and once_more, "seeded", f"{where}: the same arguments give another result or state")
+    return first
+
+
+def _same_outcome(left: tuple[object, State], right: tuple[object, State]) -> bool:
+    one, other = left[0], right[0]
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return same(one, other) and same_arrays(left[1], right[1])
+    return one == other and same_arrays(left[1], right[1])
 
 
 def require_vector(vector: object, size: int, law: str, whose: str) -> None:

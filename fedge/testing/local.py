@@ -15,7 +15,7 @@ from fedge.testing.jobs import (
     check_divergence,
     check_training,
 )
-from fedge.testing.laws import copied, maker, require, require_state, same_arrays
+from fedge.testing.laws import copied, first_state, maker, require, require_state
 
 SIZES = (1, 7, 100)
 
@@ -57,11 +57,7 @@ def check_local(
     make = maker(local, options)
     receives, sends = (_names(make(), kind) for kind in ("receives", "sends"))
     for size in SIZES:
-        first = make().init(size)
-        require_state(first, None, f"size {size}: the first state")
-        require(
-            same_arrays(first, make().init(size)), "state", f"size {size}: `init` gives another each time"
-        )
+        first_state(make, size, f"size {size}")
     for where, network in (("a classifier", CLASSIFIER), ("a regression", REGRESSION)):
         first = make().init(network.schema.size)
         begin = Example(network, plan, first, receives, seed=seed)

@@ -10,9 +10,10 @@ from fedge.algorithms.registry import Entry
 from fedge.testing.laws import (
     Array,
     copied,
+    first_state,
     law,
     maker,
-    other_randomness,
+    repeated,
     require,
     require_state,
     require_vector,
@@ -55,11 +56,7 @@ def check_server(
     """
     make = maker(server, options)
     for size in SIZES:
-        first = make().init(size)
-        require_state(first, None, f"size {size}: the first state")
-        require(
-            same_arrays(first, make().init(size)), "state", f"size {size}: `init` gives another each time"
-        )
+        first = first_state(make, size, f"size {size}")
         for what, base, aggregate in _rounds(size, seed):
             _check_steps(make, base, aggregate, f"size {size}, {what}")
         _check_direction(make, size, seed)
@@ -99,15 +96,7 @@ def _check_steps(make: Callable[[], ServerOptimizer], base: Array, aggregate: Ar
     state = server.init(base.size)
     for number in range(3):
         here = f"{where}, step {number + 1}"
-        model, after = _stepped(server, base, aggregate, state, here)
-        again = _stepped(server, base, aggregate, state, here)
-        with other_randomness(number):
-            other = _stepped(make(), base, aggregate, state, here)
-        fresh = same(model, other[0]) and same_arrays(after, other[1])
-        once_more = same(model, again[0]) and same_arrays(after, again[1])
-        text = f"{here}: the same step gives something else the second time: it remembers something by itself"
-        require(once_more or not fresh, "hidden", text)
-        require(fresh and once_more, "seeded", f"{here}: the same arguments give another model or state")
+        model, after = repeated(make, server, _stepped, (base, aggregate, state, here), number, here)
         base, aggregate, state = model, (model + (aggregate - base)).astype(np.float32), after
 
 

@@ -161,7 +161,7 @@ def _federation(
         "rounds": {"target": len(devices), "quorum": len(devices), "deadline_s": 60.0},
         "stopping": {"rounds": rounds},
         "state": {"folder": home / "state", "keep_rounds": rounds + 2},
-        "export": {"folder": home / "export", "choose": "newest"},
+        "export": {"folder": home / "export"},
         **parts,
         "plan": {**told, **parts["plan"]},
     }

@@ -65,7 +65,7 @@ class Petition:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Reply:
     """An answer and its receiver."""
 
     petition: Petition
@@ -95,16 +95,16 @@ class Registrar:
         """The claims whose users the broker knows; None: it has not been told yet."""
         self._published_version = self._seen_version = register.version()
 
-    def turn(self, petitions: Iterable[Petition], now: datetime) -> list[Verdict]:
+    def turn(self, petitions: Iterable[Petition], now: datetime) -> list[Reply]:
         """Decide requests; the returned answers may be sent."""
-        verdicts = []
+        replies = []
         with self._register.transaction():
             for petition in petitions:
                 answer = self._judge(petition, now)
                 if answer is not None:
-                    verdicts.append(Verdict(petition, answer))
+                    replies.append(Reply(petition, answer))
         self.tell_broker(now)
-        return verdicts
+        return replies
 
     def tell_broker(self, now: datetime) -> None:
         """Publish the register if it has changed, or a claim has ended.

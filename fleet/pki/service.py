@@ -25,7 +25,7 @@ from fedge.wire.topics import Topics, parse
 from fleet.pki.certificates import utc_now
 from fleet.pki.folder import FederationFolder
 from fleet.pki.register import Register
-from fleet.pki.registrar import Petition, Registrar, Verdict
+from fleet.pki.registrar import Petition, Registrar, Reply
 from fleet.pki.settings import RegistrarSettings
 
 log = logging.getLogger("fedge.registrar")
@@ -140,8 +140,8 @@ class Loop:
                     pass
         self._subscribe()
         if petitions:
-            for verdict in self._registrar.turn(petitions, utc_now()):
-                self._answer(verdict)
+            for reply in self._registrar.turn(petitions, utc_now()):
+                self._answer(reply)
         elif not events:
             self._registrar.tell_broker(utc_now())
 
@@ -153,8 +153,8 @@ class Loop:
         self._link.subscribe(*sorted(wanted - self._subscribed))
         self._subscribed |= wanted
 
-    def _answer(self, verdict: Verdict) -> None:
-        petition = verdict.petition
+    def _answer(self, reply: Reply) -> None:
+        petition = reply.petition
         topic = Topics(petition.federation).provision(petition.petitioner, "answer")
-        answer = Publication(topic, pack(verdict.answer), expiry_s=ANSWER_EXPIRY_S)
+        answer = Publication(topic, pack(reply.answer), expiry_s=ANSWER_EXPIRY_S)
         self._link.send([answer], token=petition.petitioner)

@@ -8,7 +8,7 @@ from aggregator.config import FederationSettings
 from fleet.demo.comparison import Compared
 from fleet.demo.figure import figure_of
 from fleet.demo.provision import Federation
-from fleet.trial import twin, verdict
+from fleet.trial import conclusion, twin
 from fleet.trial.files import FEWEST
 from fleet.trial.options import Options
 from fleet.trial.participants import Participant
@@ -16,7 +16,7 @@ from fleet.trial.proposal import Proposal
 from fleet.trial.result import DeviceResult
 
 
-def of_fleet(compared: Compared, alone_mean: float) -> verdict.Figures:
+def of_fleet(compared: Compared, alone_mean: float) -> conclusion.Figures:
     """The figures of the models; `alone_mean` is the mean of the devices' own on the held-out parts of
     all."""
     figure, fleet = compared.figure, compared.fleet
@@ -24,15 +24,15 @@ def of_fleet(compared: Compared, alone_mean: float) -> verdict.Figures:
     own = [value for value in compared.by_device(together).values() if value == value]
     alone_own = [one.own for one in compared.alone if one.own == one.own]
     answers = np.concatenate([data.y for data in fleet.values()])
-    return verdict.Figures(
+    return conclusion.Figures(
         figure=figure,
         together=figure.of(together, compared.truth),
         alone=alone_mean,
         central=figure.of(central, compared.truth),
-        constant=verdict.constant(figure, answers, compared.truth),
+        constant=conclusion.constant(figure, answers, compared.truth),
         together_own=sum(own) / len(own),
         alone_own=sum(alone_own) / len(alone_own),
-        noise=verdict.noise(figure, together, central, compared.truth),
+        noise=conclusion.noise(figure, together, central, compared.truth),
     )
 
 

@@ -4,14 +4,14 @@ import html
 
 from fedge.data.scores import Classification, Regression
 from fleet.demo import classes, look
+from fleet.trial.conclusion import Kind
 from fleet.trial.result import Trial
-from fleet.trial.verdict import Kind
 from fleet.trial.words import held_out, missing
 
 
 def verdict(trial: Trial) -> str:
     """HTML of the verdict and the warnings."""
-    judged = trial.verdict
+    judged = trial.conclusion
     good = judged.kind is Kind.PAYS
     text = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in judged.sentences)
     warned = "".join(f"<li>{html.escape(one)}</li>" for one in trial.warnings)

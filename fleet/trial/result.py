@@ -9,8 +9,8 @@ from fedge.data.scores import Classification, Regression
 from fleet.demo.history import RoundScores
 from fleet.demo.outcome import Outcome
 from fleet.demo.scoring import ClassRow
+from fleet.trial.conclusion import Conclusion, Figures
 from fleet.trial.proposal import Proposal, holdout_setting
-from fleet.trial.verdict import Figures, Verdict
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Trial:
     outcome: Outcome
     proposal: Proposal
     figures: Figures
-    verdict: Verdict
+    conclusion: Conclusion
     warnings: tuple[str, ...]
     together: Classification | Regression
     """Scores of the shared model on the held-out rows of all devices."""
@@ -88,7 +88,7 @@ class Trial:
             f"{name}_own_mean": self.figures.together_own,
             f"{name}_alone_own_mean": self.figures.alone_own,
             "noise": self.figures.noise,
-            "verdict": self.verdict.as_json(),
+            "verdict": self.conclusion.as_json(),
             "warnings": list(self.warnings),
             "by_device": [_device(one, name) for one in self.devices],
             "by_round": [one.as_json() for one in self.history],

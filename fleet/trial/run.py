@@ -14,7 +14,7 @@ from fleet.demo.folders import anew
 from fleet.demo.progress import Display
 from fleet.demo.provision import Federation, while_trying, write_agent, write_federation
 from fleet.demo.run import federation_name
-from fleet.trial import figures, page, sensors, skew, sufficiency, verdict
+from fleet.trial import conclusion, figures, page, sensors, skew, sufficiency
 from fleet.trial.admission import admit, readable
 from fleet.trial.files import FEWEST, device_ids, discover
 from fleet.trial.finding import Finding
@@ -83,7 +83,7 @@ def run(options: Options, display: Display) -> Trial:
         outcome=outcome,
         proposal=proposal,
         figures=reached,
-        verdict=verdict.judge(reached, findings),
+        conclusion=conclusion.judge(reached, findings),
         warnings=(
             *proposal.hints,
             *unfinished(devices),

@@ -26,8 +26,8 @@ def show(trial: Trial, console: Console) -> None:
         _say(console, f"and {len(trial.devices) - SHOWN} more devices: see the report")
     for warning in trial.warnings:
         _say(console, f"warning: {warning}", "yellow")
-    _say(console, trial.verdict.title, "bold")
-    for sentence in trial.verdict.sentences:
+    _say(console, trial.conclusion.title, "bold")
+    for sentence in trial.conclusion.sentences:
         _say(console, sentence)
     for name, text in _files(trial):
         _say(console, f"{name:>{WIDTH}}  {text}")

@@ -16,7 +16,7 @@ from aggregator.export.onnx_file import to_onnx
 from fedge.nn import Network
 from fedge.nn.operators import INPUT, Node, Operators
 from fedge.nn.schema import Shape
-from fedge.nn.spec import NetworkSpec, Standardize
+from fedge.nn.spec import Dense, NetworkSpec, Standardize
 from fedge.wire.messages.task import Task
 from tests.aggregator.engines import ENGINES, ORIGIN, differences, onnxruntime, task, weights
 
@@ -125,3 +125,14 @@ def test_probes_are_float64_and_lie_where_the_columns_do() -> None:
     assert {ordinary.X.dtype, gaps.X.dtype, far.X.dtype} == {np.dtype(np.float64)}
     assert len(np.unique(ordinary.X[:, 2])) == len(ordinary.X)
     assert parity.rows_of(task(None, 20.0).network)[0].X.dtype == np.float32
+
+
+def test_far_rows_of_the_finest_column_lie_on_both_sides_of_its_mean() -> None:
+    """float32 moves its mean by 50, and they are 20,000 spreads of 0.001 away from it: by 20."""
+    means, scales = np.array([1.7e9 + 50]), np.float32([1e-3])
+    narrow = means.astype("<f4")
+    rest = (means - narrow).astype("<f4").tobytes()
+    first = Standardize(mean=narrow.tobytes(), scale=scales.tobytes(), clip=20.0, rest=rest)
+    _, _, far = parity.rows_of(NetworkSpec(inputs=1, layers=(first, Dense(units=1)), loss="mse"))
+    distances = (far.X - means) / scales
+    assert (distances.min(), distances.max()) == pytest.approx((-20_000, 20_000), rel=1e-3)

@@ -3,10 +3,13 @@
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 import fedge
+import fleet.library.agent
 from agent.config import AgentSettings
 from fedge import Agent, ConfigError
 
@@ -27,6 +30,20 @@ def test_whatever_can_be_called_is_a_source(tmp_path: Path) -> None:
     agent = Agent(settings(tmp_path), partial(tuple, "Xy"))
     agent.stop()
     agent.run()
+
+
+def test_values_that_the_owner_excludes_are_missing_in_what_a_function_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in any other source: `[data] missing_values` and `range` do not depend on where samples are."""
+    loop = Mock()
+    monkeypatch.setattr(fleet.library.agent, "Loop", loop)
+    told = settings(tmp_path)
+    data = told.data.model_copy(update={"missing_values": (-99.0,), "range": {"1": (0.0, 50.0)}})
+    Agent(told.model_copy(update={"data": data}), lambda: ([[-99.0, 1.0], [2.0, 80.0]], ["a", "b"]))
+    _, sources = loop.call_args.args
+    (source,) = sources.values()
+    assert np.isnan(source.read().X).tolist() == [[True, False], [False, True]]
 
 
 @pytest.mark.parametrize("told", [None, {"device": "pi-1"}, 3], ids=["nothing", "tables", "number"])

@@ -11,6 +11,8 @@ import fedge
 from agent.config import AgentSettings
 from agent.data.dataset import fit
 from agent.sources.given import GivenArrays
+from aggregator.aggregation.replay import replay
+from aggregator.ledger.layout import FILE as LEDGER
 from examples.extend import proximal
 from fedge import Algorithm, ConfigError, FedgeError, Plan, simulate
 from fedge.algorithms.local.sgd import Sgd, train
@@ -80,6 +82,14 @@ def test_a_folder_keeps_what_devices_and_the_aggregator_hold(tmp_path: Path) -> 
     assert held.weights.tobytes() == result.model.weights.tobytes()
     with pytest.raises(ConfigError):
         simulate(CLASSIFIER, fleet(), plan=PLAN, rounds=2, folder=tmp_path / "run")
+
+
+@pytest.mark.parametrize("rounds", [2, 22], ids=["few", "more than an aggregator keeps"])
+def test_every_round_that_a_folder_keeps_can_be_computed_again(rounds: int, tmp_path: Path) -> None:
+    result = simulate(CLASSIFIER, fleet(2), plan=PLAN, rounds=rounds, folder=tmp_path / "run")
+    ledger = tmp_path / "run" / "state" / LEDGER
+    for row in result.history[:-1]:  # the last one only measures
+        assert replay(ledger, row.round, seed=0).same
 
 
 def test_a_local_algorithm_comes_by_its_name_as_an_entry_or_as_it_is() -> None:

@@ -65,7 +65,7 @@ class Place:
 
     def ask(self, petitioner: str, *messages: Enrol | Renew, now: datetime = NOW) -> list[Issued]:
         petitions = [Petition("greenhouse", petitioner, pack(message)) for message in messages]
-        return [verdict.answer for verdict in self.registrar.turn(petitions, now)]
+        return [reply.answer for reply in self.registrar.turn(petitions, now)]
 
     def used(self, token: Token) -> int:
         kept = Claims(self.register).find(token.claim)
@@ -280,8 +280,8 @@ def test_fuzzed_requests_and_certificates_harm_nobody(
     if changed(good.certificate) != good.certificate:
         answers += place.ask("pi-1", good.model_copy(update={"certificate": changed(good.certificate)}))
     answers += [
-        verdict.answer
-        for verdict in place.registrar.turn(
+        reply.answer
+        for reply in place.registrar.turn(
             [
                 Petition("greenhouse", name, data.draw(st.binary(max_size=60)))
                 for name in ("pi-1", token.claim)
@@ -342,8 +342,8 @@ def test_two_federations_share_a_registrar_and_their_claims_do_not_mix(place: Pl
     harbour = FederationFolder(tmp_path / "harbour")
     found(harbour, Founding("harbour", ["broker.example"]), beside=place.folder)
     token = place.token()
-    (verdict,) = place.registrar.turn([Petition("harbour", token.claim, pack(enrol(token, "pi-1")))], NOW)
-    assert verdict.answer.refused == "unknown_claim"
+    (reply,) = place.registrar.turn([Petition("harbour", token.claim, pack(enrol(token, "pi-1")))], NOW)
+    assert reply.answer.refused == "unknown_claim"
 
 
 def test_a_name_that_no_certificate_holds_is_refused_and_harms_nobody(
@@ -364,10 +364,10 @@ def test_a_name_that_no_certificate_holds_is_refused_and_harms_nobody(
             Petition(federation, token.claim, pack(asked)),
             Petition(federation, device, pack(renewed)),
         ]
-        (verdict,) = registrar.turn(petitions, NOW)
+        (reply,) = registrar.turn(petitions, NOW)
         assert not [member for member in register.members() if member.identity.device]
-    assert verdict.answer.refused == "bad_request"
-    assert "64" in verdict.answer.detail
+    assert reply.answer.refused == "bad_request"
+    assert "64" in reply.answer.detail
     assert "no certificate can hold its name" in caplog.text
 
 

@@ -23,7 +23,7 @@ SPOILS = (Cause.SORTED, Cause.SENTINEL)
 
 
 class Kind(StrEnum):
-    """The kinds of verdicts."""
+    """The kinds of conclusions."""
 
     PAYS = "pays"
     """Better than alone, and as good as all data in one place."""
@@ -66,7 +66,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Conclusion:
     """The judgement, in words and for programs."""
 
     kind: Kind
@@ -89,7 +89,7 @@ class Verdict:
         }
 
 
-def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
+def judge(figures: Figures, findings: Sequence[Finding]) -> Conclusion:
     """Judge a fleet.
 
     Args:
@@ -146,7 +146,7 @@ def judge(figures: Figures, findings: Sequence[Finding]) -> Verdict:
             "Nothing that was looked for in the data explains it: try more rounds (--rounds), and look at "
             "the curve in the report."
         )
-    return Verdict(kind, pays, reaches, title, tuple(sentences), tuple(findings if wrong else spoilt))
+    return Conclusion(kind, pays, reaches, title, tuple(sentences), tuple(findings if wrong else spoilt))
 
 
 def _named(findings: Sequence[Finding], most: int = 3) -> str:

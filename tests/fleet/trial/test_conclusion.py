@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fleet.demo.figure import ACCURACY, RMSE
+from fleet.trial.conclusion import Figures, Kind, constant, judge, noise
 from fleet.trial.finding import Cause, Finding
-from fleet.trial.verdict import Figures, Kind, constant, judge, noise
 from tests.wording import assert_tells
 
 GOOD = Figures(ACCURACY, 0.95, 0.60, 0.96, 0.20, 0.94, 0.90, 0.02)
