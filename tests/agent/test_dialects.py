@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from agent.cli.check import check
 from agent.cli.predict import predict
 from agent.config import AgentSettings
+from agent.data.assessment import assess
 from agent.data.dataset import fit
 from agent.data.unfit import Unfit
-from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.sources import CsvSource, Samples
 from agent.sources.decimals import Style
 from agent.sources.exclusions import exclude
-from agent.sources.said import Said
+from agent.sources.form_settings import FormSettings
 from agent.sources.times import Times, order, seconds
 from agent.sources.units import holds_units
 from agent.trainers.worker import Worker
@@ -39,7 +39,7 @@ def read(folder: Path, content: str | bytes, label: str | None = "label", **said
     file = folder / "a.csv"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     columns, series = said.pop("columns", None), said.pop("series", None)
-    return CsvSource(file, label, series, columns, said=Said(**said)).read()
+    return CsvSource(file, label, series, columns, form=FormSettings(**said)).read()
 
 
 def column(samples: Samples, name: str) -> list[float]:
@@ -79,7 +79,7 @@ def test_a_cell_that_proves_it_decides_for_its_file(
         return
     assert "[data] decimal" in samples.faults[0].text, "both readings are possible, so none is taken"
     assert not any("[data] decimal" in sentence for sentence in samples.reading), "the column's fault says it"
-    judged = judge(samples, DataSettings(), None)
+    judged = assess(samples, DataSettings(), None)
     assert ["[data] decimal" in str(one) for one in judged.warnings if one.kind == "cannot be used"] == [True]
 
 
@@ -320,7 +320,7 @@ def test_a_name_that_is_not_utf_8_does_not_spoil_the_others(tmp_path: Path) -> N
 def test_rows_in_the_order_of_time(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("t,u,label,run\n3,30,c,x\n1,10,a,x\n?,11,a,x\n")
     (tmp_path / "b.csv").write_text("t,u,label,run\n2,20,b,x\n4,oops,d,x\n")
-    samples = CsvSource(tmp_path, "label", "run", said=Said(time="t")).read()
+    samples = CsvSource(tmp_path, "label", "run", form=FormSettings(time="t")).read()
     np.testing.assert_array_equal(samples.X[:, 1], np.array([10, 11, 20, 30, NAN], dtype=np.float32))
     assert samples.y is not None
     assert samples.y.tolist() == ["a", "a", "b", "c", "d"]
@@ -515,7 +515,7 @@ time = "t"
 max_bad = 0
 """
     data = settings_of(tmp_path, more).data
-    assert Said.of(data) == Said("\t", ",", ".", 2, "//", True, ("unavailable",), "t", 0.0)  # type: ignore[arg-type]
+    assert FormSettings.of(data) == FormSettings("\t", ",", ".", 2, "//", True, ("unavailable",), "t", 0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from agent.config import AgentSettings
 from agent.core.events import Done, Failed
+from agent.data.assessment import assess
 from agent.data.extremes import BLOCK_ROWS, extremes
-from agent.data.verdict import judge
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
 from agent.trainers.assignment import Assignment
@@ -110,12 +110,12 @@ def test_check_names_them_where_the_device_holds_the_task(tmp_path: Path) -> Non
     trainer(tmp_path, BAD)
     settings = AgentSettings.load(tmp_path / "agent.toml", {})
     samples = open_source(settings.data).read()
-    found = [str(one) for one in judge(samples, settings.data, task(20.0)).warnings if one.kind == "far"]
+    found = [str(one) for one in assess(samples, settings.data, task(20.0)).warnings if one.kind == "far"]
     assert [line.partition(" in ")[0] for line in found] == [
         "column 'damp' is 9,999 standard deviations away from the fleet's mean",
         "column 'heat' is 30 standard deviations away from the fleet's mean",
     ]
-    assert [one for one in judge(samples, settings.data, None).warnings if one.kind == "far"] == []
+    assert [one for one in assess(samples, settings.data, None).warnings if one.kind == "far"] == []
 
 
 def test_ordinary_data_count_as_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import pytest
 import fedge
 from agent.config import AgentSettings
 from agent.data.dataset import fit
-from agent.sources.given import GivenArrays
+from agent.sources.caller_sources import GivenArrays
 from examples.extend import proximal
 from fedge import Algorithm, ConfigError, FedgeError, Plan, simulate
 from fedge.algorithms.local.sgd import Sgd, train

@@ -9,10 +9,10 @@ import pytest
 
 from agent.cli.check import check
 from agent.config import AgentSettings
-from agent.data.account import account
+from agent.data.assessment import assess
 from agent.data.dataset import fit
+from agent.data.inventory import take_inventory
 from agent.data.unfit import Unfit
-from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.shell import model_file
 from agent.sources import CsvSource, Samples
@@ -30,7 +30,7 @@ GOOD = "".join(f"{i},{2 * i},{'walk' if i % 2 else 'run'}\n" for i in range(40))
 def problems(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
     """What is wrong; and where a task is given the device declines just then."""
     data = DataSettings(**settings)
-    found = [str(problem) for problem in judge(samples, data, task).problems]
+    found = [str(problem) for problem in assess(samples, data, task).problems]
     if task is not None:
         try:
             fit(samples, task, data)
@@ -42,7 +42,7 @@ def problems(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
 
 
 def warnings(samples: Samples, task: Task | None, **settings: Any) -> list[str]:
-    return [str(doubt) for doubt in judge(samples, DataSettings(**settings), task).warnings]
+    return [str(doubt) for doubt in assess(samples, DataSettings(**settings), task).warnings]
 
 
 TASKS = pytest.mark.parametrize("task", [WALK_RUN, None], ids=["with a task", "without"])
@@ -174,7 +174,7 @@ def test_columns_that_no_task_may_ask_for_do_not_matter_as_yet(tmp_path: Path) -
     rows = [f"{i},{i % 7},{'ok' if i % 30 else i},{i},{'walk' if i % 2 else 'run'}" for i in range(60)]
     samples = from_csv(tmp_path, "u,v,note,u,label\n" + "".join(f"{row}\n" for row in rows))
     assert problems(samples, None) == []
-    assert account(samples, DataSettings(), None).used == ("v",), "note is text but for two cells"
+    assert take_inventory(samples, DataSettings(), None).used == ("v",), "note is text but for two cells"
     (said,) = warnings(samples, None)
     assert "column 'u' stands twice; give each its own name; it does not matter unless a task asks" in said
 
@@ -198,7 +198,7 @@ def test_a_text_column_matters_only_to_a_task_that_asks_for_it(tmp_path: Path) -
     rows = "".join(f"{i},monday,{'walk' if i % 2 else 'run'}\n" for i in range(40))
     samples = from_csv(tmp_path, "u,v,label\n" + rows)
     assert problems(samples, None) == []
-    assert account(samples, DataSettings(), None).unused == ("v", "label")
+    assert take_inventory(samples, DataSettings(), None).unused == ("v", "label")
     assert "column 'v': not a number" in problems(samples, WALK_RUN)[0]
     assert problems(samples, classifier("walk", "run", features=("u",))) == []
 
@@ -234,7 +234,7 @@ def test_a_file_sorted_by_class_is_named_with_the_remedy(tmp_path: Path) -> None
         )
     assert "no held-out row is of class walk: it is not measured here" in warnings(samples, WALK_RUN)
     assert warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "every"}) == []
-    counts = account(samples, DataSettings(), WALK_RUN).classes
+    counts = take_inventory(samples, DataSettings(), WALK_RUN).classes
     assert counts is not None
     assert [(one.name, one.training, one.held) for one in counts] == [("walk", 40, 0), ("run", 0, 10)]
     assert fit(samples, WALK_RUN, DataSettings()).held_unseen == 10
@@ -253,7 +253,7 @@ def test_series_that_are_too_short_are_counted(tmp_path: Path) -> None:
         "1 of 2 series hold nothing out: they are too short; whole series are held out by "
         '[data] holdout = { part = 0.2, by = "series" }'
     ]
-    assert account(samples, DataSettings(), WALK_RUN).lines["series"] == (
+    assert take_inventory(samples, DataSettings(), WALK_RUN).lines["series"] == (
         "2, 1 of which hold nothing out: too short"
     )
     (said,) = warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "series"})
@@ -342,7 +342,9 @@ def test_what_is_used_is_shown(tmp_path: Path) -> None:
 def test_numbers_of_classes_are_shown_with_their_names(tmp_path: Path) -> None:
     settings = laid_out(tmp_path, "u\n1\n")
     data = settings.data.model_copy(update={"first_class": 1})
-    lines = account(coded([1 + i % 2 for i in range(40)]), data, classifier("fine", "cavitation")).lines
+    lines = take_inventory(
+        coded([1 + i % 2 for i in range(40)]), data, classifier("fine", "cavitation")
+    ).lines
     assert_tells(lines["classes"], "1 = fine", "16", "4", "2 = cavitation", "16", "4")
 
 
@@ -364,7 +366,7 @@ def test_rows_without_a_target_are_not_counted_as_used(rule: Any, tmp_path: Path
         f"{i},{'' if i % 7 == 1 else i},{'' if i % 4 == 1 else i}\n" for i in range(60)
     )
     samples, settings, task = from_csv(tmp_path, text), DataSettings(missing=rule), regression("t")
-    found, used = account(samples, settings, task), fit(samples, task, settings)
+    found, used = take_inventory(samples, settings, task), fit(samples, task, settings)
     assert (len(found.training), len(found.held)) == (len(used.X), len(used.held_X))
     assert len(found.kept) == 45 if rule == "fill" else len(found.kept) < 45
 
