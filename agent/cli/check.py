@@ -118,7 +118,7 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Assessment]) 
         "missing": rules.missing,
         "sources": {name: len(samples.X) for name, samples in found.items()} if settings.sources else {},
         "limits": _chosen(settings.limits),
-        "manners": _chosen(settings.manners),
+        "conditions": _chosen(settings.conditions),
         "declines": _declines(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
@@ -227,7 +227,7 @@ def _declines(settings: AgentSettings) -> dict[str, str]:
     meter.count(0)
     readings = Conditions(settings, host, meter).read()
     against = chain(
-        objections(settings.manners, readings), beyond_budget(settings.limits, readings.spent, expected=1)
+        objections(settings.conditions, readings), beyond_budget(settings.limits, readings.spent, expected=1)
     )
     return {objection.reason: objection.full for objection in against}
 

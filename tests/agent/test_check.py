@@ -1,4 +1,4 @@
-"""`fedge-agent --check` tells limits, manners, and what would be declined right now."""
+"""`fedge-agent --check` tells limits, conditions, and what would be declined right now."""
 
 import json
 import os
@@ -26,7 +26,7 @@ OWNER = """
 epochs = 20
 bytes_per_day = 1000
 sources = ["heart"]
-[manners]
+[conditions]
 hours = "22:00-06:00"
 mains = true
 load = 0.0
@@ -65,10 +65,10 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
     understood = checked(tmp_path, OWNER)
     assert understood["sources"] == {"data": 40, "heart": 40}
     assert understood["limits"] == {"epochs": 20, "bytes_per_day": 1000, "sources": ["heart"]}
-    assert understood["manners"] == {"hours": "22:00-06:00", "mains": True, "load": 0.0}
+    assert understood["conditions"] == {"hours": "22:00-06:00", "mains": True, "load": 0.0}
     assert set(understood["declines"]) == {"clock_not_synchronised", "on_battery", "too_busy"}
     assert understood["declines"]["on_battery"] == (
-        "a battery is being discharged, [manners] mains is set, it is BAT0"
+        "a battery is being discharged, [conditions] mains is set, it is BAT0"
     )
     (battery / "status").write_text("Charging")
     assert "on_battery" not in checked(tmp_path, OWNER)["declines"]
@@ -77,13 +77,14 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
 def test_as_text(tmp_path: Path, root: Path) -> None:
     lines = checked(tmp_path, OWNER, as_json=False).splitlines()
     assert "    limits  epochs 20, bytes_per_day 1000, sources heart" in lines
-    assert "   manners  hours 22:00-06:00, mains True, load 0.0" in lines
+    assert "conditions  hours 22:00-06:00, mains True, load 0.0" in lines
     (declines,) = (line for line in lines if line.lstrip().startswith("declines"))
     assert (
-        "clock_not_synchronised (the clock is not synchronised, [manners] hours is 22:00-06:00)" in declines
+        "clock_not_synchronised (the clock is not synchronised, [conditions] hours is 22:00-06:00)"
+        in declines
     )
     assert not any(
-        line.lstrip().startswith(("limits", "manners", "declines"))
+        line.lstrip().startswith(("limits", "conditions", "declines"))
         for line in checked(tmp_path, "", as_json=False).splitlines()
     )
 

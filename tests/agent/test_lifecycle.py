@@ -19,8 +19,8 @@ from agent.core.lifecycle import due_s, step
 from agent.core.lifecycle.download import FETCH_RETRY_S, KEEP_AGAIN_S, LONGEST_FETCH_RETRY_S
 from agent.core.lifecycle.link import CLONE_PAUSE_S
 from agent.core.lifecycle.report import LONGEST_REPORT_RETRY_S, REPORT_RETRY_S
+from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
-from agent.settings.manners import MannersSettings
 from fedge.algorithms.plan import Plan
 from fedge.data.disclosure import Public, withheld
 from fedge.wire.capabilities import can
@@ -728,7 +728,7 @@ class Life(RuleBasedStateMachine):
             version="0",
             follow_s=FOLLOW_S,
             limits=LimitsSettings(epochs=10, bytes_per_day=1_000_000, sources=("data",)),
-            manners=MannersSettings(mains=True),
+            conditions=ConditionsSettings(mains=True),
             offered=frozenset({"data", "heart"}),
             seen=self.seen,
             saved=self.outbox,
