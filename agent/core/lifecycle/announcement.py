@@ -91,9 +91,9 @@ def _asks(manifest: Manifest) -> tuple[object, ...]:
 def _take_changed_plan(state: Device, manifest: Manifest, now_s: float) -> Step:
     """Take up a plan that was changed in the middle of the round that this device has seen.
 
-    Work that has no result yet is dropped and decided on anew. An update that is made is still sent: it is for
-    the aggregator to say whether it fits the new plan. A question about an earlier update goes on: its answer
-    leads to work by the new plan.
+    Work that has no result yet is dropped and decided on anew. An update that is made is still sent: the
+    aggregator says whether it fits the new plan. A question about an earlier update goes on: its answer leads
+    to work by the new plan.
     """
     declined, work = state.declined, state.work
     state = replace(state, manifest=manifest, declined=None)
@@ -116,12 +116,10 @@ def _take_changed_plan(state: Device, manifest: Manifest, now_s: float) -> Step:
 
 
 def _told_of_update(state: Device) -> list[do.Effect]:
-    """The log line about an update that is being sent while its plan changes; none if it is only asked about."""
+    """The log line about an update that is being sent while its plan changes; none for a question."""
     if isinstance(state.work, Asking):
         return []
-    text = (
-        f"round {state.seen.round}: its plan was changed: the update that is sent was made by the one before"
-    )
+    text = f"round {state.seen.round}: its plan was changed: the update was made by the plan before"
     return [do.Log("info", text)]
 
 
