@@ -145,7 +145,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from agent.cli.predict import predict
-    from agent.data.scoring import score
+    from agent.data.model_scores import score
     from agent.shell.state_dir import load
 
     with _standard_output() as out:

@@ -1,12 +1,13 @@
 """`agent.toml`: the device, the broker, the data, and the limits that its owner sets."""
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
-from agent.settings.manners import MannersSettings
 from agent.settings.predict import PredictSettings
 from agent.settings.renewal import RenewalSettings
 from agent.settings.sources import DEFAULT_SOURCE, AnySource, CsvSettings, NpzSettings, PythonSettings
@@ -34,6 +35,7 @@ class AgentSettings(FileSettings):
     """The whole of `agent.toml`."""
 
     ENV_PREFIX: ClassVar[str] = "FEDGE_AGENT_"
+    FORMER: ClassVar[Mapping[str, str]] = {"manners": "conditions"}
 
     federation: str = Field(pattern=FEDERATION)
     """The federation's name: at most 31 lower-case letters, digits and hyphens."""
@@ -52,7 +54,7 @@ class AgentSettings(FileSettings):
     """Further samples of this device, each as `[sources.NAME]`, for federations that ask for them by name."""
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     """The most that a federation may ask."""
-    manners: MannersSettings = Field(default_factory=MannersSettings)
+    conditions: ConditionsSettings = Field(default_factory=ConditionsSettings)
     """When this device takes up work."""
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     """The thread that trains."""

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
-from agent.data.mix import LEAST, rounded
+from agent.data.class_mix import LEAST, rounded
 from aggregator.aggregation.survey import Measured, Unmeasured, standardize
 from aggregator.core.advice import BATCH, RATE, STEPS, STEPS_ALIKE
 from aggregator.core.mixes import SKEWED, Mix, mix_of

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from agent.data.mix import LEAST, rounded
+from agent.data.class_mix import LEAST, rounded
 from aggregator.aggregation.survey import Measured, Unmeasured, standardize
 from aggregator.core.advice import Sizes, propose
 from aggregator.core.mixes import Mix, mix_of

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from agent.data.features import features
-from agent.data.scoring import misgivings, scored
+from agent.data.model_scores import misgivings, scored
 from agent.settings.sources import LABEL, CsvSettings
 from agent.sources import CsvSource, NpzSource, Source
 from agent.sources.exclusions import exclude
-from agent.sources.said import Said
+from agent.sources.form_settings import FormSettings
 from fedge.data.scorecard import LeftOut
 from fedge.data.scores import Classification, Regression
 from fedge.errors import DataError
@@ -117,7 +117,7 @@ def _source(data: Path, settings: CsvSettings, exact: bool) -> Source:
         settings.label,
         columns=settings.columns,
         growing=False,
-        said=Said.of(settings),
+        form=FormSettings.of(settings),
         files=settings.files,
         exact=exact,
     )

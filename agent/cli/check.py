@@ -18,10 +18,10 @@ from agent.config import AgentSettings
 from agent.core.conditions import objections
 from agent.core.hours import Hours
 from agent.core.limits import beyond_budget
-from agent.data.account import notes
+from agent.data.assessment import Assessment, assess
 from agent.data.finding import Finding
+from agent.data.inventory import notes
 from agent.data.rules import effective
-from agent.data.verdict import Verdict, judge
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.shell import model_file
 from agent.shell.measured_conditions import Conditions, this_host, today
@@ -58,17 +58,17 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     load_extensions(settings)
     trainer_of(settings.trainer)
     task, learns, cap = _held(settings)
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, Assessment] = {}
     problems: list[tuple[str, Finding]] = []
     for name, data in settings.offered.items():
         its_task = task if task is not None and (task.source or DEFAULT_SOURCE) == name else None
         try:
-            verdicts[name] = judge(open_source(data).read(), data, its_task)
+            verdicts[name] = assess(open_source(data).read(), data, its_task)
         except DataError as error:
             problems.append((name, Finding("unreadable", str(error))))
         else:
             problems += [(name, problem) for problem in verdicts[name].problems]
-            if cap is not None and cap < data.minimum <= len(verdicts[name].account.training):
+            if cap is not None and cap < data.minimum <= len(verdicts[name].inventory.training):
                 problems.append((name, _above(cap, data.minimum)))
     understood = {**_configuration(settings, verdicts), "task": learns, "cap": cap, "zone": local_zone()}
     warnings = [(name, warning) for name, verdict in verdicts.items() for warning in verdict.warnings]
@@ -82,11 +82,11 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
     elif DEFAULT_SOURCE in verdicts:
         lines = {
             **understood,
-            "cap": _capped(cap, len(verdicts[DEFAULT_SOURCE].account.training)),
-            **verdicts[DEFAULT_SOURCE].account.lines,
-            **notes(verdicts[DEFAULT_SOURCE].account),
+            "cap": _capped(cap, len(verdicts[DEFAULT_SOURCE].inventory.training)),
+            **verdicts[DEFAULT_SOURCE].inventory.lines,
+            **notes(verdicts[DEFAULT_SOURCE].inventory),
         }
-        if verdicts[DEFAULT_SOURCE].account.rules.missing == "refuse":
+        if verdicts[DEFAULT_SOURCE].inventory.rules.missing == "refuse":
             lines.pop("unread", None)  # a problem says it
         _write(out, {name: value for name, value in lines.items() if name not in COUNTED})
         for name, warning in warnings:
@@ -101,9 +101,9 @@ def check(settings: AgentSettings, out: TextIO, *, as_json: bool) -> None:
         raise DataError("\n".join(said))
 
 
-def _configuration(settings: AgentSettings, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+def _configuration(settings: AgentSettings, verdicts: Mapping[str, Assessment]) -> dict[str, Any]:
     """The meaning of the configuration; None for data that cannot be read."""
-    found = {name: verdict.account.samples for name, verdict in verdicts.items()}
+    found = {name: verdict.inventory.samples for name, verdict in verdicts.items()}
     default, rules = found.get(DEFAULT_SOURCE), effective(settings.data, None)
     return {
         "device": settings.device,
@@ -118,7 +118,7 @@ def _configuration(settings: AgentSettings, verdicts: Mapping[str, Verdict]) -> 
         "missing": rules.missing,
         "sources": {name: len(samples.X) for name, samples in found.items()} if settings.sources else {},
         "limits": _chosen(settings.limits),
-        "manners": _chosen(settings.manners),
+        "conditions": _chosen(settings.conditions),
         "declines": _declines(settings),
         "state": str(settings.state.folder),
         "trust": _pinned(settings),
@@ -159,9 +159,9 @@ def _held(settings: AgentSettings) -> tuple[Task | None, str | None, int | None]
     return task, told, kept.max_samples
 
 
-def _uses(verdict: Verdict) -> dict[str, Any]:
+def _uses(verdict: Assessment) -> dict[str, Any]:
     """What is used of a source, for programs."""
-    found = verdict.account
+    found = verdict.inventory
     between = len(found.kept) - len(found.training) - len(found.held)
     return {
         "files": dict(found.samples.blocks),
@@ -227,7 +227,7 @@ def _declines(settings: AgentSettings) -> dict[str, str]:
     meter.count(0)
     readings = Conditions(settings, host, meter).read()
     against = chain(
-        objections(settings.manners, readings), beyond_budget(settings.limits, readings.spent, expected=1)
+        objections(settings.conditions, readings), beyond_budget(settings.limits, readings.spent, expected=1)
     )
     return {objection.reason: objection.full for objection in against}
 

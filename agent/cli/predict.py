@@ -18,7 +18,7 @@ from agent.settings.sources import DEFAULT_SOURCE, LABEL, CsvSettings
 from agent.shell import model_file
 from agent.sources import CsvSource, NpzSource, Samples, Source
 from agent.sources.exclusions import exclude
-from agent.sources.said import NOTHING, Said
+from agent.sources.form_settings import NOTHING, FormSettings
 from agent.trainers.extensions import load_extensions
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ProtocolError, StateError
@@ -87,8 +87,8 @@ def _source(file: Path, data: DataSettings, task: Task) -> Source:
     if file.suffix == ".npz":
         return NpzSource(file, exact=exact)
     if not isinstance(data, CsvSettings):
-        return CsvSource(file, LABEL, growing=False, said=NOTHING.row_by_row(), exact=exact)
-    source = CsvSource(file, data.label, growing=False, said=Said.of(data).row_by_row(), exact=exact)
+        return CsvSource(file, LABEL, growing=False, form=NOTHING.row_by_row(), exact=exact)
+    source = CsvSource(file, data.label, growing=False, form=FormSettings.of(data).row_by_row(), exact=exact)
     if data.columns is None or set(task.features) <= source.names():
         return source
     return replace(source, columns=data.columns)

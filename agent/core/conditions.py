@@ -1,11 +1,11 @@
-"""Whether this device takes up work: compare its owner's conditions (`[manners]`) with measurements. Pure."""
+"""Whether this device takes up work: compare `[conditions]` of its owner with measurements. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.core.hours import clock
 from agent.core.limits import Objection
-from agent.settings.manners import MannersSettings
+from agent.settings.conditions import ConditionsSettings
 from fedge.wire.reasons import Reason
 
 PASSING = frozenset(
@@ -42,37 +42,37 @@ UNMEASURED = Readings()
 """The readings of a device whose owner sets no conditions."""
 
 
-def objections(manners: MannersSettings, readings: Readings) -> Iterator[Objection]:
+def objections(conditions: ConditionsSettings, readings: Readings) -> Iterator[Objection]:
     """All objections to taking up work now.
 
     A limit that cannot be checked counts as exceeded.
     """
-    yield from _outside_hours(manners, readings)
-    if manners.mains and readings.battery is not None:
+    yield from _outside_hours(conditions, readings)
+    if conditions.mains and readings.battery is not None:
         yield Objection(
             Reason.ON_BATTERY,
-            "a battery is being discharged, [manners] mains is set",
+            "a battery is being discharged, [conditions] mains is set",
             f"it is {readings.battery}",  # which may hold a serial number
         )
-    if manners.temperature_c is not None:
-        limit = f"[manners] temperature_c is {manners.temperature_c:g}"
+    if conditions.temperature_c is not None:
+        limit = f"[conditions] temperature_c is {conditions.temperature_c:g}"
         if readings.temperature_c is None:
             yield Objection(Reason.CANNOT_MEASURE, f"no temperature can be read here, {limit}")
-        elif readings.temperature_c >= manners.temperature_c:
+        elif readings.temperature_c >= conditions.temperature_c:
             yield Objection(Reason.TOO_HOT, f"the processor has {readings.temperature_c:.1f} °C, {limit}")
-    if manners.load is not None:
-        limit = f"[manners] load is {manners.load:g}"
+    if conditions.load is not None:
+        limit = f"[conditions] load is {conditions.load:g}"
         if readings.load is None:
             yield Objection(Reason.CANNOT_MEASURE, f"no load average can be read here, {limit}")
-        elif readings.load > manners.load:
+        elif readings.load > conditions.load:
             yield Objection(Reason.TOO_BUSY, f"the load is {readings.load:.2f} per core, {limit}")
 
 
-def _outside_hours(manners: MannersSettings, readings: Readings) -> Iterator[Objection]:
-    if manners.hours is None:
+def _outside_hours(conditions: ConditionsSettings, readings: Readings) -> Iterator[Objection]:
+    if conditions.hours is None:
         return
-    limit = f"[manners] hours is {manners.hours}"
+    limit = f"[conditions] hours is {conditions.hours}"
     if readings.minute is None:
         yield Objection(Reason.CLOCK_NOT_SYNCHRONISED, f"the clock is not synchronised, {limit}")
-    elif readings.minute not in manners.hours:
+    elif readings.minute not in conditions.hours:
         yield Objection(Reason.OUTSIDE_HOURS, f"it is {clock(readings.minute)} here, {limit}")

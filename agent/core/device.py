@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from agent.core.conditions import UNMEASURED, Readings
+from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
-from agent.settings.manners import MannersSettings
 from agent.settings.sources import DEFAULT_SOURCE
 from fedge.identity.trust import Signers
 from fedge.wire.capabilities import can
@@ -84,7 +84,7 @@ class Device:
     """A device that is not chosen follows the model at least this often."""
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     """The most that a federation may ask of this device."""
-    manners: MannersSettings = field(default_factory=MannersSettings)
+    conditions: ConditionsSettings = field(default_factory=ConditionsSettings)
     """When this device takes up work."""
     offered: frozenset[str] = frozenset({DEFAULT_SOURCE})
     """The names of its sources."""

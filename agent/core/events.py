@@ -31,7 +31,7 @@ class LinkDown:
 class RoundAnnounced:
     """A manifest arrived, and lasts `left_s` seconds from now (its age is subtracted).
 
-    `readings`: what was measured then, for the owner's manners.
+    `readings`: what was measured then, for the owner's conditions.
     """
 
     now_s: float

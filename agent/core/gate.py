@@ -12,7 +12,7 @@ Scores = Classification | Regression
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateDecision:
     """The verdict on a new model."""
 
     accepted: bool
@@ -20,7 +20,7 @@ class Verdict:
     """For the device's own log."""
 
 
-def compare(used: Scores | str, new: Scores | str, tolerance: float) -> Verdict:
+def compare(used: Scores | str, new: Scores | str, tolerance: float) -> GateDecision:
     """Whether the new model may be used.
 
     Args:
@@ -30,22 +30,22 @@ def compare(used: Scores | str, new: Scores | str, tolerance: float) -> Verdict:
             several targets on average.
     """
     if isinstance(new, str):
-        return Verdict(False, f"the new model cannot be measured: {new}")
+        return GateDecision(False, f"the new model cannot be measured: {new}")
     if isinstance(used, str):
-        return Verdict(True, f"the model in use cannot be measured any more: {used}")
+        return GateDecision(True, f"the model in use cannot be measured any more: {used}")
     if isinstance(new, Classification) and isinstance(used, Classification):
         told = f"accuracy {new.accuracy:.3f} on {sum(new.counts)} held-out rows, in use {used.accuracy:.3f}"
         # Accuracies are fractions of a few rows: 0.9 - 0.05 must not be more than 0.85.
-        return Verdict(new.accuracy >= used.accuracy - tolerance - 1e-9, told)
+        return GateDecision(new.accuracy >= used.accuracy - tolerance - 1e-9, told)
     if isinstance(new, Regression) and isinstance(used, Regression):
         if new.unanswered > used.unanswered:
             told = f"it has no answer to {new.unanswered} held-out rows, the one in use to {used.unanswered}"
-            return Verdict(False, told)
+            return GateDecision(False, told)
         if new.targets == used.targets:
             ratio = sum(map(_ratio, new.rmse, used.rmse)) / len(new.rmse)
             told = f"RMSE {ratio:.3f} times that of the model in use, on {new.rows} held-out rows"
-            return Verdict(ratio <= 1 + tolerance + 1e-9, told)
-    return Verdict(True, "it answers another question than the model in use")
+            return GateDecision(ratio <= 1 + tolerance + 1e-9, told)
+    return GateDecision(True, "it answers another question than the model in use")
 
 
 def _ratio(new: float, used: float) -> float:

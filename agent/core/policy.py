@@ -17,7 +17,7 @@ def objections_to_work(state: Device, manifest: Manifest) -> Iterator[Objection]
     yield from beyond_plan(state.limits, manifest)
     if not state.lacks_task:
         yield from objections_to_source(state)
-    yield from objections(state.manners, state.readings)
+    yield from objections(state.conditions, state.readings)
     expected = expected_bytes(manifest, task=state.lacks_task, model=state.lacks_model, update=True)
     yield from beyond_budget(state.limits, state.readings.spent, expected)
 

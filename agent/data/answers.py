@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.data.class_mix import may_be_told
 from agent.data.features import columns_of
 from agent.data.labels import MISSING, UNKNOWN, Labels, read_labels, suggestions
 from agent.data.missing_values import any_in_row
-from agent.data.mix import may_be_told
 from agent.data.rules import Rules, effective
 from agent.data.unfit import Unfit
 from agent.settings.data import DataSettings

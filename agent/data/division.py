@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.settings.data import By
-from agent.sources.earlier import Earlier
+from agent.sources.dropped_rows import DroppedRows
 
 Rows = NDArray[np.intp]
 _ROUNDING = 1e-9
@@ -23,7 +23,7 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def divide(
-    series: NDArray[np.int64], part: float, gap: int, by: By = "time", earlier: Earlier | None = None
+    series: NDArray[np.int64], part: float, gap: int, by: By = "time", earlier: DroppedRows | None = None
 ) -> tuple[Rows, Rows]:
     """Divide rows into those for training, those for neither, and those held out.
 

@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Iterator
 
-from agent.data.account import Account, column_names
 from agent.data.dataset import fit
 from agent.data.finding import Finding
+from agent.data.inventory import Inventory, column_names
 from agent.data.labels import UNKNOWN, advice
 from agent.data.unfit import Unfit
 from agent.settings.data import DataSettings
@@ -14,7 +14,7 @@ from fedge.data.disclosure import listing
 from fedge.wire.messages.task import Task
 
 
-def problems(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
+def problems(found: Inventory, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
     """All problems that keep a device from taking part."""
     samples = found.samples
     if samples.nameless is not None and (task is None or found.absent):
@@ -36,7 +36,7 @@ def declined(samples: Samples, settings: DataSettings, task: Task) -> Iterator[F
         yield Finding("declined", str(unfit))
 
 
-def _columns(found: Account, task: Task | None) -> Iterator[Finding]:
+def _columns(found: Inventory, task: Task | None) -> Iterator[Finding]:
     samples = found.samples
     for name in found.absent:
         near = difflib.get_close_matches(name, samples.columns or (), n=1)
@@ -55,7 +55,7 @@ def _columns(found: Account, task: Task | None) -> Iterator[Finding]:
         )
 
 
-def _faults(found: Account) -> Iterator[Finding]:
+def _faults(found: Inventory) -> Iterator[Finding]:
     names = column_names(found.samples)
     for j in found.columns:
         if (fault := found.samples.faults.get(j)) is not None:
@@ -66,7 +66,7 @@ def _faults(found: Account) -> Iterator[Finding]:
             )
 
 
-def _missing(found: Account) -> Iterator[Finding]:
+def _missing(found: Inventory) -> Iterator[Finding]:
     if found.rules.missing == "fill":
         return
     samples, names = found.samples, column_names(found.samples)
@@ -99,7 +99,7 @@ def _missing(found: Account) -> Iterator[Finding]:
             )
 
 
-def _answers(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
+def _answers(found: Inventory, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
     samples, labels = found.samples, found.labels
     if task is None:
         return
@@ -135,7 +135,7 @@ def _where(samples: Samples) -> str:
     return f"[data] label names the column; the columns are {listing(samples.columns)}"
 
 
-def _too_few(found: Account, settings: DataSettings) -> Finding:
+def _too_few(found: Inventory, settings: DataSettings) -> Finding:
     rows, kept = len(found.samples.X), len(found.kept)
     between = kept - len(found.training) - len(found.held)
     return Finding(

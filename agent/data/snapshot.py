@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.data.class_mix import Mix, mix_of
 from agent.data.division import divide
-from agent.data.mix import Mix, mix_of
 from agent.data.moments import measured
 from agent.data.rules import effective
 from agent.settings.data import DataSettings

@@ -6,7 +6,7 @@ from agent.phases.phase import Cancelled, Contribution, Equipment
 from agent.trainers import states
 from agent.trainers.assignment import Assignment
 from agent.trainers.figures import finite, measured
-from agent.trainers.timekeeping import Timekeeper
+from agent.trainers.time_limit import Timekeeper
 from agent.trainers.vectors import check, encoded, received
 from fedge.algorithms.local.shuffling import generator
 from fedge.algorithms.registry import CODECS, Entry

@@ -2,9 +2,9 @@
 
 import logging
 
-from agent.data.account import account
+from agent.data.data_warnings import warnings_of
 from agent.data.dataset import Dataset
-from agent.data.doubts import doubts
+from agent.data.inventory import take_inventory
 from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
 from fedge.wire.messages.task import Task
@@ -32,7 +32,7 @@ class Logbook:
             task: the task that they are used for.
             digest: the digest of the task.
         """
-        found = account(samples, settings, task)
+        found = take_inventory(samples, settings, task)
         if (source, digest) not in self._read:
             self._read.add((source, digest))
             for about, text in {**found.lines, "read as": "; ".join(samples.reading)}.items():
@@ -43,7 +43,7 @@ class Logbook:
             self._unread[source] = unread
             for note in unread:
                 log.warning("source %s: %s", source, note)
-        odd = {(doubt.kind, doubt.column): doubt for doubt in doubts(found, settings, task)}
+        odd = {(doubt.kind, doubt.column): doubt for doubt in warnings_of(found, settings, task)}
         before = self._odd.get(source, set())
         for key, doubt in odd.items():  # in their own order
             if key not in before:

@@ -73,7 +73,7 @@ class Conditions:
     """Measures what the owner's limits and conditions need, and nothing else."""
 
     def __init__(self, settings: AgentSettings, host: Host, meter: TrafficBudget) -> None:
-        self._manners = settings.manners
+        self._wanted = settings.conditions
         self._host = host
         self._meter = meter
 
@@ -92,12 +92,12 @@ class Conditions:
 
     def read(self) -> Readings:
         """The present readings."""
-        manners, host = self._manners, self._host
+        wanted, host = self._wanted, self._host
         return Readings(
-            minute=_minute() if manners.hours is not None and host.synchronised() else None,
-            battery=host.battery() if manners.mains else None,
-            temperature_c=host.temperature_c() if manners.temperature_c is not None else None,
-            load=host.load() if manners.load is not None else None,
+            minute=_minute() if wanted.hours is not None and host.synchronised() else None,
+            battery=host.battery() if wanted.mains else None,
+            temperature_c=host.temperature_c() if wanted.temperature_c is not None else None,
+            load=host.load() if wanted.load is not None else None,
             spent=self._meter.spent,
         )
 

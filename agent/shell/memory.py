@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent.core.device import Saved
@@ -18,8 +18,10 @@ from agent.shell.memory_proofs import (
     proof_of_told,
     proof_of_update,
 )
+from fedge.errors import StateError
 from fedge.identity.ed25519 import PUBLIC_BYTES
 from fedge.identity.trust import Signers
+from fedge.storage.atomic_files import atomic_write, remove
 from fedge.storage.databases import Connect, database_error, open_database, transaction
 from fedge.wire.freshness import Attempt, RoundId
 
@@ -38,7 +40,9 @@ class Memory:
     def __init__(self, path: Path, connect: Connect = open_database) -> None:
         self._path = path
         self._db = connect(path, MIGRATIONS)
-        self._to_reset = False
+        self._reset_mark = path.with_suffix(".reset")
+        """An empty file that is there while a reset of the states is due that the database has not taken."""
+        self._to_reset = self._reset_mark.exists()
         """What is remembered is to be dropped, and the disk has not taken it yet."""
         try:
             self._has_states = examine(self._db, path)
@@ -138,16 +142,28 @@ class Memory:
 
     def state_round(self) -> RoundId | None:
         """The round of `state`, without its data."""
-        if not self._has_states:
+        if self._to_reset or not self._has_states:
             return None
         with self._clear_errors():
             return algorithm_states.current_round(self._db)
 
     def reset_state(self) -> None:
-        """Have the algorithm begin anew in its next round; if that fails, `state` tries it again first."""
+        """Have the algorithm begin anew in its next round.
+
+        If that fails, `state` tries it again before it returns anything, after a restart as well: an empty
+        file beside the database says so, for which a full disk mostly still has room.
+        """
         self._to_reset = True
-        with self._clear_errors():
-            self._db.execute("DELETE FROM states")
+        try:
+            with self._clear_errors():
+                self._db.execute("DELETE FROM states")
+        except StateError:
+            if self._path.exists():  # a database in memory has no file, and ends with its process
+                with suppress(StateError):
+                    atomic_write(self._reset_mark, b"")
+            raise
+        if self._reset_mark.exists():
+            remove(self._reset_mark)
         self._to_reset = self._has_states = False
 
     def snapshots(self) -> dict[str, Snapshot]:

@@ -66,7 +66,7 @@ class Runtime:
         file: where the newest model followed is kept.
         link: to the broker.
         worker: does the work; its `Done` or `Failed` comes back as an event.
-        conditions: measures what the owner's manners ask for; None: nothing is measured.
+        conditions: measures what the owner's conditions ask for; None: nothing is measured.
         now_s: monotonic seconds.
     """
 

@@ -88,7 +88,7 @@ def open_device(settings: AgentSettings, memory: Memory, file: Path, boot: bytes
         version=__version__,
         follow_s=FOLLOW_S,
         limits=settings.limits,
-        manners=settings.manners,
+        conditions=settings.conditions,
         offered=frozenset(settings.offered),
         own_boots=memory.add_boot(boot),
         signers=signers,

@@ -1,4 +1,4 @@
-"""The device's time zone, for the hours of `[manners]` and the end of a day.
+"""The device's time zone, for the hours of `[conditions]` and the end of a day.
 
 The C library silently uses UTC for a name that it does not know.
 """
@@ -28,13 +28,14 @@ def check_zone(environment: Mapping[str, str] = os.environ, localtime: Path = LO
     if name is None:
         if localtime.is_symlink() and not localtime.exists():
             raise ConfigError(
-                f"{localtime}: leads to {localtime.readlink()}, which is not there: the hours of [manners] "
-                "would be UTC; install the time zones (tzdata), or set the zone (timedatectl set-timezone)"
+                f"{localtime}: leads to {localtime.readlink()}, which is not there: the hours of "
+                "[conditions] would be UTC; install the time zones (tzdata), or set the zone "
+                "(timedatectl set-timezone)"
             )
         return
     if not _is_zone(name.removeprefix(":")):
         raise ConfigError(
-            f"environment variable TZ: {name!r} names no time zone: the hours of [manners] would be UTC; "
+            f"environment variable TZ: {name!r} names no time zone: the hours of [conditions] would be UTC; "
             'write it as /usr/share/zoneinfo has it ("Europe/Berlin"), install tzdata, or unset the variable'
         )
 

@@ -6,10 +6,10 @@ from agent.config import AgentSettings
 from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from agent.sources.csv import CsvSource
 from agent.sources.exclusions import excluding
+from agent.sources.form_settings import FormSettings
 from agent.sources.function import FunctionSource
-from agent.sources.newest import Newest
+from agent.sources.newest_rows import Newest
 from agent.sources.npz import NpzSource
-from agent.sources.said import Said
 from agent.sources.samples import Samples, Source
 
 __all__ = ["CsvSource", "FunctionSource", "NpzSource", "Samples", "Source", "open_source", "open_sources"]
@@ -28,7 +28,7 @@ def _open(data: CsvSettings | NpzSettings | PythonSettings) -> Source:
                 data.label,
                 data.series,
                 data.columns,
-                said=Said.of(data),
+                form=FormSettings.of(data),
                 newest=Newest.of(data.newest),
                 files=data.files,
             )

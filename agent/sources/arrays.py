@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources.conversion import Plain, plain
-from agent.sources.earlier import Earlier, earlier
+from agent.sources.dropped_rows import DroppedRows, dropped_rows
 from agent.sources.remainders import remainders
 from agent.sources.samples import Fault, Samples, number
 from fedge.data.disclosure import Known, public
@@ -71,12 +71,12 @@ def samples_from_arrays(
     )
 
 
-def _earlier(series: NDArray[Any] | None, first: int, n: int) -> Earlier:
+def _earlier(series: NDArray[Any] | None, first: int, n: int) -> DroppedRows:
     """The rows before the first one that is used, by recording."""
     found = np.zeros(n, dtype=np.int64) if series is None else series
     gone, at, rows = np.unique(found[:first], return_index=True, return_counts=True)
     used, numbers = np.unique(found[first:], return_inverse=True)
-    return earlier(
+    return dropped_rows(
         [str(name) for name in used],
         numbers.reshape(-1),
         {str(name): int(count) for name, count in zip(gone, rows, strict=True)},

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources.buffers import Buffer, Texts
-from agent.sources.copies import COMPARED
 from agent.sources.decimals import Style, Undecided
-from agent.sources.earlier import Forgotten, Gone
+from agent.sources.dropped_rows import DroppedByAge, DroppedByRecording
+from agent.sources.file_copies import COMPARED
 from agent.sources.remainders import Remainders
-from agent.sources.tables import Header, Row
+from agent.sources.table_reader import Header, Row
 from agent.sources.times import NONE_YET, Last, Times
 from fedge.data.disclosure import Public, public
 
@@ -108,8 +108,8 @@ class Columns:
         """All that came."""
         self.first_lines: list[int] = []
         """Where the first of them begin, at most `COMPARED`."""
-        self.forgotten = Forgotten()
-        self.gone = Gone()
+        self.forgotten = DroppedByRecording()
+        self.gone = DroppedByAge()
         """How many rows were dropped for being too old; whoever drops them counts them."""
         self._X = Buffer(np.float32, len(self.kept))
         self._rest = Remainders(len(self.kept), all_of_them=self.exact)

@@ -9,8 +9,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from agent.sources.file_signatures import refuse_foreign
 from agent.sources.samples import unreadable
-from agent.sources.signatures import refuse_foreign
 from fedge.data.disclosure import public
 from fedge.errors import DataError
 

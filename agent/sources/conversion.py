@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sources.foreign import foreign
+from agent.sources.owner_code import run_owner_code
 from fedge.data.disclosure import Known, public
 from fedge.errors import DataError
 
@@ -58,7 +58,7 @@ def plain(source: str, key: str, value: Any) -> Plain:
     """
     told = public("{key} cannot be converted to an array that means the same", key=Known(key))
     try:
-        with foreign(f"{source}: {key}: to convert it", told):
+        with run_owner_code(f"{source}: {key}: to convert it", told):
             return _plain(value)
     except DataError as error:
         if isinstance(error.__cause__, _Refused):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from agent.sources.content import opened
 from agent.sources.folder import list_files
+from agent.sources.form_settings import NOTHING, FormSettings
 from agent.sources.joined_tables import join
-from agent.sources.newest import Newest, Thinning
-from agent.sources.parsing import Parsing, Wanted, rows_of
+from agent.sources.newest_rows import Newest, Thinning
 from agent.sources.rotation import beside
-from agent.sources.said import NOTHING, Said
 from agent.sources.samples import LeftOut, Samples, unreadable
-from agent.sources.tables import COMPLETE
+from agent.sources.table_reader import COMPLETE
+from agent.sources.text_file import TextFile, Wanted, rows_of
 from agent.sources.times import NONE_YET
 from fedge.data.disclosure import public
 from fedge.errors import DataError
@@ -23,7 +23,7 @@ from fedge.errors import DataError
 class _Memory:
     """The result of the last reading, to go on from."""
 
-    parsed: dict[Path, Parsing] = field(default_factory=dict)
+    parsed: dict[Path, TextFile] = field(default_factory=dict)
     samples: Samples | None = None
     """The table from it; None: it could not be used."""
 
@@ -50,7 +50,7 @@ class CsvSource:
     """Names of the columns, in order, for files without a header; a line that repeats them is no row."""
     growing: bool = True
     """Whether a last line without its end is still being written, and waits."""
-    said: Said = NOTHING
+    form: FormSettings = NOTHING
     """How the files are written, as far as their owner has set it."""
     newest: Newest | None = None
     """Which rows are used; None: all."""
@@ -105,18 +105,18 @@ class CsvSource:
             return frozenset(next((header.names for header, _ in tables.blocks(1)), ()))
 
     def _wanted(self) -> Wanted:
-        return Wanted(self.label, self.series, self.columns, self.said, self.exact)
+        return Wanted(self.label, self.series, self.columns, self.form, self.exact)
 
-    def _parse(self, files: Sequence[Path], before: dict[Path, Parsing]) -> tuple[list[Parsing], bool]:
+    def _parse(self, files: Sequence[Path], before: dict[Path, TextFile]) -> tuple[list[TextFile], bool]:
         """All files as they are now, and whether anything is new.
 
         If rows that were dropped may be among the newest now, because others are gone, all is read anew.
         """
-        parsed: list[Parsing] = []
+        parsed: list[TextFile] = []
         changed = before.keys() != set(files)
         if not before.keys() <= set(files) and _forgotten(before):
             before = {}
-        thinning = Thinning(self.newest, self.said.time, self.clock())
+        thinning = Thinning(self.newest, self.form.time, self.clock())
 
         def taken() -> None:
             thinning.now_and_then([*rows_of(parsed)])
@@ -134,14 +134,14 @@ class CsvSource:
                     if _forgotten({one.file: one for one in parsed} | before):
                         return self._parse(files, {})
                     parsed.pop()
-                parsed.append(Parsing(file, self._wanted()))
+                parsed.append(TextFile(file, self._wanted()))
                 parsed[-1].read(content, taken, last)
                 changed = True
         if thinning.finish([*rows_of(parsed)]) and before:
             return self._parse(files, {})
         return parsed, changed
 
-    def _joined(self, files: Sequence[Path], parsed: list[Parsing]) -> Samples:
+    def _joined(self, files: Sequence[Path], parsed: list[TextFile]) -> Samples:
         tables = [table for one in parsed for table in one.found if table.columns.seen]
         left_out = self._left_out(parsed, sum(table.columns.seen for table in tables))
         if not tables:
@@ -160,13 +160,13 @@ class CsvSource:
             tables,
             self.label,
             self.series,
-            self.said.time,
+            self.form.time,
             _told_of_all(parsed),
             left_out,
             self.clock(),
         )
 
-    def _left_out(self, parsed: list[Parsing], rows: int) -> LeftOut | None:
+    def _left_out(self, parsed: list[TextFile], rows: int) -> LeftOut | None:
         """The lines that could not be read.
 
         Raises:
@@ -180,7 +180,7 @@ class CsvSource:
             (one.file, one.first_bad, one.dialect.hint) for one in parsed if one.first_bad is not None
         )
         place = public("line {line}: {what}", line=first.line, what=first.what)
-        if bad > self.said.max_bad * of:
+        if bad > self.form.max_bad * of:
             advice = f"; {hint}" if hint else first.detail
             if not hint and COMPLETE in advice and 2 * bad > of:
                 advice = (
@@ -194,19 +194,19 @@ class CsvSource:
             )
             raise DataError(
                 f"{file}: {place}{advice}; {bad} of {of} rows would be left out, more than "
-                f"[data] max_bad = {self.said.max_bad:g} allows",
+                f"[data] max_bad = {self.form.max_bad:g} allows",
                 told,
             )
         told = public("{bad} of {of} rows left out, first: {place}", bad=bad, of=of, place=place)
         return LeftOut(bad, of, f"{bad} of {of} rows left out, first: {file}: {place}", told)
 
 
-def _forgotten(parsed: Mapping[Path, Parsing]) -> bool:
+def _forgotten(parsed: Mapping[Path, TextFile]) -> bool:
     """Whether some rows that were read are gone."""
     return any(columns.seen > columns.rows for columns in rows_of(parsed.values()))
 
 
-def _told_of_all(parsed: list[Parsing]) -> tuple[str, ...]:
+def _told_of_all(parsed: list[TextFile]) -> tuple[str, ...]:
     """How files were understood: each sentence once, with its files unless it applies to all."""
     files: dict[str, list[str]] = {}
     for file in parsed:

@@ -8,7 +8,7 @@ from agent.sources.dialect import Dialect
 from agent.sources.header import is_another_header, looks_like_number
 from agent.sources.preambles import END, SPECIAL, SPECIAL_END, Form
 from agent.sources.records import Bad, Records
-from agent.sources.tables import COMPLETE, Header, Row
+from agent.sources.table_reader import COMPLETE, Header, Row
 from fedge.data.disclosure import public
 from fedge.errors import DataError
 

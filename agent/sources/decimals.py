@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sources.said import Said
+from agent.sources.form_settings import FormSettings
 from fedge.data.disclosure import Public, public
 
 _GROUPS = {sign: re.compile(rf"[+-]?[1-9]\d{{0,2}}({re.escape(sign)}\d{{3}})+") for sign in ",."}
@@ -129,22 +129,27 @@ class Decision:
     """The style of columns without evidence."""
 
 
-def said_style(said: Said) -> Style | None:
+def set_style(form: FormSettings) -> Style | None:
     """The style that the owner has set, if that is enough."""
-    if said.decimal is not None:
-        return Style(said.decimal, said.thousands if said.thousands is not None else OTHER[said.decimal])
-    if said.thousands in OTHER:
-        return Style(OTHER[said.thousands], said.thousands)
+    if form.decimal is not None:
+        return Style(
+            form.decimal,
+            form.thousands if form.thousands is not None else OTHER[form.decimal],
+        )
+    if form.thousands in OTHER:
+        return Style(OTHER[form.thousands], form.thousands)
     return None
 
 
-def decide(names: Sequence[str], found: Mapping[int, Evidence], said: Said, separator: str) -> Decision:
+def decide(
+    names: Sequence[str], found: Mapping[int, Evidence], form: FormSettings, separator: str
+) -> Decision:
     """How the columns' numbers are written.
 
     Args:
         names: the header.
         found: the evidence of each column, by its place in the header.
-        said: the owner's settings, without a decimal sign.
+        form: the owner's settings, without a decimal sign.
         separator: between cells; if it is a comma, a point is the decimal sign.
     """
     by = {sign: [j for j, evidence in found.items() if evidence.proves(sign)] for sign in ",."}
@@ -171,10 +176,13 @@ def decide(names: Sequence[str], found: Mapping[int, Evidence], said: Said, sepa
             open_ = []
         if open_:
             undecided[j] = _ambiguous(evidence.either[open_[0]], open_[0])
-        thousands = OTHER[decimal] if decimal is not None and grouped else said.thousands or ""
+        thousands = OTHER[decimal] if decimal is not None and grouped else form.thousands or ""
         styles[j] = Style(decimal or ".", thousands)
     return Decision(
-        styles, undecided, _reasons(names, found, by, separator), Style(whole or ".", said.thousands or "")
+        styles,
+        undecided,
+        _reasons(names, found, by, separator),
+        Style(whole or ".", form.thousands or ""),
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.sources.form_settings import FormSettings
 from agent.sources.header import looks_like_data, looks_like_number, refuse_line_protocol
 from agent.sources.preambles import Form, Preamble, read_preamble
-from agent.sources.said import Said
 from agent.sources.separator import SEPARATORS, cells_of, find_separator, hint_of, rows_of
 from agent.sources.units import holds_units
 from fedge.data.disclosure import public
@@ -43,43 +43,43 @@ class Dialect:
     """The setting that helps if lines do not fit, for the owner."""
 
 
-def detect(file: Path, head: bytes, said: Said, columns: tuple[str, ...] | None) -> Dialect:
+def detect(file: Path, head: bytes, form: FormSettings, columns: tuple[str, ...] | None) -> Dialect:
     """Find out how a file is written.
 
     Args:
         file: for messages.
         head: the first `HEAD` bytes of the file.
-        said: the owner's settings, which are not searched for.
+        form: the owner's settings, which are not searched for.
         columns: the names, where there is no header.
 
     Raises:
         DataError: this is no CSV; or two separators fit, and give other values.
     """
     lines = first_lines(head)
-    found = read_preamble(lines, said.skip)
+    found = read_preamble(lines, form.skip)
     _refuse_whole_json(file, lines, found.lines)
     if found.form is Form.JSON_LINES:
         return Dialect(found.form, ",", found.lines, None, reading=found.reading)
-    comment, lead = _comments(lines, found, said)
+    comment, lead = _comments(lines, found, form)
     rest = [(n, line) for n, line in enumerate(lines) if n >= found.lines and line.strip()]
     if comment is not None:
         rest = [(n, line) for n, line in rest if not line.startswith(comment)]
     if found.form is Form.PLAIN and rest:
         refuse_line_protocol(file, rest[0][0] + 1, rest[0][1].strip())
     texts = [line for _, line in rest]
-    separator, told = find_separator(file, texts, found, said, columns)
-    header = _header_in_comment(texts, lead, separator, comment, said, columns)
+    separator, told = find_separator(file, texts, found, form, columns)
+    header = _header_in_comment(texts, lead, separator, comment, form, columns)
     reading = [*found.reading, *told]
     if comment is not None and found.form is not Form.INFLUX:
         reading.append(f"lines that begin with {comment!r} are comments")
     if header is not None:
         reading.append(f"the header is the comment in line {header[0]}")
-    units = found.form is Form.PLAIN and header is None and columns is None and said.units_row is None
+    units = found.form is Form.PLAIN and header is None and columns is None and form.units_row is None
     if units and holds_units(rows_of(texts, separator)[:22]):
         reading.append(f"line {rest[1][0] + 1} holds units; [data] units_row = false takes it as a row")
     else:
-        units = bool(said.units_row)
-    decimal = said.decimal if said.decimal is not None else found.decimal
+        units = bool(form.units_row)
+    decimal = form.decimal if form.decimal is not None else found.decimal
     return Dialect(
         form=found.form,
         separator=separator,
@@ -104,11 +104,13 @@ def first_lines(data: bytes) -> list[str]:
     return lines[:LINES]
 
 
-def _comments(lines: Sequence[str], found: Preamble, said: Said) -> tuple[str | None, tuple[int, str] | None]:
+def _comments(
+    lines: Sequence[str], found: Preamble, form: FormSettings
+) -> tuple[str | None, tuple[int, str] | None]:
     """The beginning of comments, and the last comment before the header with its line."""
     if found.form is Form.INFLUX:
         return "#", None
-    comment = said.comment
+    comment = form.comment
     if comment is None and found.form is Form.PLAIN:
         block = [n for n, line in enumerate(lines[found.lines :], found.lines) if line.strip()]
         if block and lines[block[0]].startswith("#") and _is_comment(lines, block):
@@ -157,7 +159,7 @@ def _header_in_comment(
     lead: tuple[int, str] | None,
     separator: str,
     comment: str | None,
-    said: Said,
+    form: FormSettings,
     columns: tuple[str, ...] | None,
 ) -> tuple[int, tuple[str, ...]] | None:
     """A comment that names the columns of rows which begin without a header, as numpy.savetxt writes it."""
@@ -167,7 +169,7 @@ def _header_in_comment(
     first = cells_of(texts[0], separator)
     if len(names) != len(first) or not any(map(looks_like_number, first)):
         return None
-    if said.comment is None and not looks_like_data(first):
+    if form.comment is None and not looks_like_data(first):
         return None
     return lead[0], names
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from agent.sources.file_signatures import refuse_foreign
 from agent.sources.rotation import matching
 from agent.sources.samples import unreadable
-from agent.sources.signatures import refuse_foreign
 from fedge.data.disclosure import public
 from fedge.errors import DataError
 

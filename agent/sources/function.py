@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.sources.arrays import samples_from_arrays
-from agent.sources.foreign import foreign
+from agent.sources.owner_code import run_owner_code
 from agent.sources.samples import Samples
 from fedge.data.disclosure import public
 from fedge.errors import DataError
@@ -38,7 +38,9 @@ class FunctionSource:
             DataError: it cannot be imported, raises, or returns something else; the text names the function.
         """
         function = self._function()
-        with foreign(f"{self.callable}:", public("the function that reads the data raised an exception")):
+        with run_owner_code(
+            f"{self.callable}:", public("the function that reads the data raised an exception")
+        ):
             returned = function()
         if not isinstance(returned, tuple | list) or len(returned) not in (2, 3):
             what = f"a {type(returned).__name__}"
@@ -55,7 +57,7 @@ class FunctionSource:
         told = public("the module of the function that reads the data cannot be imported")
         if self.path is not None and str(self.path) not in sys.path:
             sys.path.append(str(self.path))
-        with foreign(f"{self.callable}: importing {module_name}", told):
+        with run_owner_code(f"{self.callable}: importing {module_name}", told):
             try:
                 module = importlib.import_module(module_name)
             except ModuleNotFoundError as error:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from agent.sources import times
 from agent.sources.column_faults import faults_of, require_column, unread_cells
-from agent.sources.copies import beginning, refuse_copies
-from agent.sources.earlier import Earlier, First, earlier
+from agent.sources.dropped_rows import DroppedRows, First, dropped_rows
+from agent.sources.file_copies import beginning, refuse_copies
 from agent.sources.rotation import log_of
 from agent.sources.samples import Ahead, LeftOut, Samples, number
 from agent.sources.table import Table
@@ -111,7 +111,7 @@ def join(
 
 def _dropped(
     tables: Sequence[Table], whose: Sequence[str], recordings: NDArray[np.int64], series: str | None
-) -> Earlier:
+) -> DroppedRows:
     """The dropped rows of recordings; `whose` has the names of those that are used, at least once each."""
     rows: dict[str, int] = {}
     first: dict[str, First] = {}
@@ -121,7 +121,7 @@ def _dropped(
             time, line = table.columns.forgotten.first[text]
             rows[name] = rows.get(name, 0) + count
             first[name] = min(first.get(name, (time, n, line)), (time, n, line))
-    return earlier(np.unique(whose).tolist(), recordings, rows, first)
+    return dropped_rows(np.unique(whose).tolist(), recordings, rows, first)
 
 
 def _stacked(tables: Sequence[Table], names: tuple[str, ...]) -> NDArray[np.float32]:

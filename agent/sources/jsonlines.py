@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.sources.content import Content
 from agent.sources.records import Bad, is_utf8
-from agent.sources.tables import Header, Row
+from agent.sources.table_reader import Header, Row
 from fedge.data.disclosure import public
 from fedge.errors import DataError
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sources.earlier import Earlier
+from agent.sources.dropped_rows import DroppedRows
 from agent.sources.rotation import NOTHING_BESIDE, Beside
 from fedge.data.disclosure import Public, public
 from fedge.errors import DataError
@@ -127,7 +127,7 @@ class Samples:
     """The number of rows in the data, including older ones that are not used; None: these are all."""
     first_row: int = 0
     """The number of the first row, if rows are counted."""
-    earlier: Earlier | None = None
+    earlier: DroppedRows | None = None
     """Rows of the recordings before these, which are not used; None: there are none."""
     beside: Beside = NOTHING_BESIDE
     """Files that lie beside those that were read."""

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.sources.form_settings import FormSettings
 from agent.sources.header import looks_like_data, looks_like_number
 from agent.sources.preambles import Preamble
-from agent.sources.said import Said
 from fedge.data.disclosure import public
 from fedge.errors import DataError
 
@@ -41,12 +41,12 @@ def find_separator(
     file: Path,
     lines: Sequence[str],
     found: Preamble,
-    said: Said,
+    form: FormSettings,
     columns: tuple[str, ...] | None,
 ) -> tuple[str, tuple[str, ...]]:
     """The separator, and why."""
-    if said.separator is not None:
-        return said.separator, (f"separated by {_NAMES.get(said.separator, repr(said.separator))}, as said",)
+    if form.separator is not None:
+        return form.separator, (f"separated by {_NAMES.get(form.separator, repr(form.separator))}, as said",)
     if found.separator is not None:
         return found.separator, ()
     if not lines:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.sources import times
-from agent.sources.earlier import Gone
-from agent.sources.newest import days_end
+from agent.sources.dropped_rows import DroppedByAge
+from agent.sources.newest_rows import days_end
 from agent.sources.samples import Ahead
 from agent.sources.table import Table
 from fedge.data.disclosure import public
@@ -17,7 +17,7 @@ from fedge.errors import DataError
 
 
 def rows_ahead(
-    found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: float, gone: Sequence[Gone]
+    found: NDArray[np.float64], order: NDArray[np.intp] | None, now_s: float, gone: Sequence[DroppedByAge]
 ) -> Ahead | None:
     """The rows whose time is in the future; `gone`: the dropped ones."""
     there = np.flatnonzero(times.ahead(found, now_s))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.core.events import Judged
 from agent.core.gate import Scores, compare
 from agent.data.dataset import Dataset
-from agent.data.scoring import scores_of
+from agent.data.model_scores import scores_of
 from agent.shell import model_file
 from fedge.algorithms.registry import CODECS
 from fedge.errors import ConfigError, DataError, ProtocolError, StateError

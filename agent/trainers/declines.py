@@ -5,7 +5,7 @@ import logging
 from agent.core.events import Failed
 from agent.data.extremes import Extremes
 from agent.data.unfit import Unfit
-from agent.trainers.timekeeping import TooLong
+from agent.trainers.time_limit import TooLong
 from fedge.algorithms.trainer import Diverged
 from fedge.data.disclosure import public
 from fedge.errors import DataError

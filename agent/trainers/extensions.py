@@ -9,7 +9,7 @@ import sys
 
 from agent.config import AgentSettings
 from agent.settings.trainer import TrainerSettings
-from agent.sources.foreign import summary
+from agent.sources.owner_code import summary
 from agent.trainers.built_in import BuiltIn
 from fedge.algorithms.registry import load
 from fedge.algorithms.trainer import Trainer

@@ -8,6 +8,7 @@ paths are relative to the folder of the file, wherever the program is started, i
 
 import ipaddress
 import json
+import logging
 import os
 import re
 import tomllib
@@ -22,6 +23,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fedge.errors import ConfigError
 from fedge.service.explain import Variables, explain
 from fedge.storage.files import read_file
+
+log = logging.getLogger(__name__)
 
 SCHEMES = {"mqtt": 1883, "mqtts": 8883}
 
@@ -188,6 +191,8 @@ class FileSettings(Section):
 
     ENV_PREFIX: ClassVar[str]
     """How the names of this program's variables begin."""
+    FORMER: ClassVar[Mapping[str, str]] = {}
+    """Former names of tables, which are still read, and their names today."""
 
     @classmethod
     def load(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Self:
@@ -198,7 +203,8 @@ class FileSettings(Section):
                 file or variable, the key, and what would be right.
         """
         content = _read(path)
-        variables = _overlay(content, cls.ENV_PREFIX, environment)
+        _rename(content, cls.FORMER, path)
+        variables = _overlay(content, cls.ENV_PREFIX, environment, cls.FORMER)
         try:
             return copy_context().run(cls._validate, path.resolve().parent, content)
         except ValidationError as error:
@@ -225,13 +231,32 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
-def _overlay(content: dict[str, Any], prefix: str, environment: Mapping[str, str]) -> Variables:
+def _rename(content: dict[str, Any], former: Mapping[str, str], path: Path) -> None:
+    """Move the tables with a former name to their name today, and tell the owner.
+
+    Raises:
+        ConfigError: there is a table of either name.
+    """
+    for old in former.keys() & content.keys():
+        if (new := former[old]) in content:
+            raise ConfigError(f"{path}: [{old}] is the former name of [{new}]; move its keys to [{new}]")
+        content[new] = content.pop(old)
+        log.warning("%s: [%s] is called [%s] now; rename it", path, old, new)
+
+
+def _overlay(
+    content: dict[str, Any], prefix: str, environment: Mapping[str, str], former: Mapping[str, str]
+) -> Variables:
     """Write the values of the environment into `content`; return which variable gave which key."""
     variables = {}
     for name, text in sorted(environment.items()):
         if not name.upper().startswith(prefix) or not text:
             continue
-        keys = tuple(name[len(prefix) :].lower().split("__"))
+        first, *others = name[len(prefix) :].lower().split("__")
+        if first in former:
+            told = "environment variable %s: [%s] is called [%s] now; rename it"
+            log.warning(told, name, first, former[first])
+        keys = (former.get(first, first), *others)
         table = content
         for key in keys[:-1]:
             if not isinstance(table.get(key), dict):

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from agent.data.scoring import scores_of
+from agent.data.model_scores import scores_of
 from aggregator.aggregation.models import vector_of
 from aggregator.ledger.reading import read_only
 from fedge.data.scores import Classification, Regression

@@ -8,8 +8,8 @@ from agent.config import AgentSettings
 from agent.settings.sources import DEFAULT_SOURCE
 from agent.shell.loop import Loop
 from agent.sources import Source, open_sources
+from agent.sources.caller_sources import GivenFunction
 from agent.sources.exclusions import excluding
-from agent.sources.given import GivenFunction
 from fedge.errors import ConfigError
 
 

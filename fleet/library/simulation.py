@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from agent.config import AgentSettings
 from agent.settings.sources import DEFAULT_SOURCE
-from agent.sources.given import GivenArrays
+from agent.sources.caller_sources import GivenArrays
 from aggregator.aggregation.models import task_of
 from aggregator.config import FederationSettings
 from aggregator.ledger.reading import LedgerReader

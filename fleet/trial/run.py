@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.data.scoring import scores_of
+from agent.data.model_scores import scores_of
 from fedge.service.settings import BrokerSettings
 from fleet.demo import broker, learning, report
 from fleet.demo.comparison import Compared, compare, outcome_of

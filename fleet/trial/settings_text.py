@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent.data.scoring import misgivings
+from agent.data.model_scores import misgivings
 from agent.settings.data import DataSettings
 from agent.settings.sources import LABEL
 from agent.sources import CsvSource, NpzSource

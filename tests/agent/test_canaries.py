@@ -161,7 +161,7 @@ def test_the_names_of_other_sources_stay_here() -> None:
 
 
 def test_the_name_of_a_battery_stays_here() -> None:
-    state = replace(HOLDS, manners=HOLDS.manners.model_copy(update={"mains": True}))
+    state = replace(HOLDS, conditions=HOLDS.conditions.model_copy(update={"mains": True}))
     event = replace(announced(announcement()), readings=Readings(battery="canary-00:11:22"))
     _, effects = step(state, event)
     assert b"on_battery" in published(effects)

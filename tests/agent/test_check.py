@@ -1,4 +1,4 @@
-"""`fedge-agent --check` tells limits, manners, and what would be declined right now."""
+"""`fedge-agent --check` tells limits, conditions, and what would be declined right now."""
 
 import json
 import os
@@ -27,7 +27,7 @@ OWNER = """
 epochs = 20
 bytes_per_day = 1000
 sources = ["heart"]
-[manners]
+[conditions]
 hours = "22:00-06:00"
 mains = true
 load = 0.0
@@ -66,9 +66,9 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
     understood = checked(tmp_path, OWNER)
     assert understood["sources"] == {"data": 40, "heart": 40}
     assert understood["limits"] == {"epochs": 20, "bytes_per_day": 1000, "sources": ["heart"]}
-    assert understood["manners"] == {"hours": "22:00-06:00", "mains": True, "load": 0.0}
+    assert understood["conditions"] == {"hours": "22:00-06:00", "mains": True, "load": 0.0}
     assert set(understood["declines"]) == {"clock_not_synchronised", "on_battery", "too_busy"}
-    assert_tells(understood["declines"]["on_battery"], "[manners] mains", "BAT0")
+    assert_tells(understood["declines"]["on_battery"], "[conditions] mains", "BAT0")
     (battery / "status").write_text("Charging")
     assert "on_battery" not in checked(tmp_path, OWNER)["declines"]
 
@@ -76,11 +76,11 @@ def test_what_the_owner_allows_and_what_is_declined_now(tmp_path: Path, root: Pa
 def test_as_text(tmp_path: Path, root: Path) -> None:
     lines = checked(tmp_path, OWNER, as_json=False).splitlines()
     assert "    limits  epochs 20, bytes_per_day 1000, sources heart" in lines
-    assert "   manners  hours 22:00-06:00, mains True, load 0.0" in lines
+    assert "conditions  hours 22:00-06:00, mains True, load 0.0" in lines
     (declines,) = (line for line in lines if line.lstrip().startswith("declines"))
-    assert_tells(declines, "clock_not_synchronised", "[manners] hours", "22:00-06:00")
+    assert_tells(declines, "clock_not_synchronised", "[conditions] hours", "22:00-06:00")
     assert not any(
-        line.lstrip().startswith(("limits", "manners", "declines"))
+        line.lstrip().startswith(("limits", "conditions", "declines"))
         for line in checked(tmp_path, "", as_json=False).splitlines()
     )
 

@@ -151,13 +151,13 @@ def test_only_what_is_asked_for_is_measured(tmp_path: Path, monkeypatch: pytest.
     }
     host = machine(tmp_path, {**files, SYNCHRONISED: ""})
     assert measured(tmp_path, host, "") == Readings()
-    assert measured(tmp_path, host, "[manners]\nmains = true") == Readings(battery="BAT0")
-    assert measured(tmp_path, host, "[manners]\ntemperature_c = 60") == Readings(temperature_c=40.0)
-    assert measured(tmp_path, host, "[manners]\nload = 1") == Readings(load=0.5)
-    assert measured(tmp_path, host, '[manners]\nhours = "22:00-06:00"') == Readings(minute=312)
+    assert measured(tmp_path, host, "[conditions]\nmains = true") == Readings(battery="BAT0")
+    assert measured(tmp_path, host, "[conditions]\ntemperature_c = 60") == Readings(temperature_c=40.0)
+    assert measured(tmp_path, host, "[conditions]\nload = 1") == Readings(load=0.5)
+    assert measured(tmp_path, host, '[conditions]\nhours = "22:00-06:00"') == Readings(minute=312)
     assert measured(tmp_path, host, "[limits]\nbytes_per_day = 9", moved=7) == Readings(spent=7)
     (tmp_path / SYNCHRONISED).unlink()
-    assert measured(tmp_path, host, '[manners]\nhours = "22:00-06:00"') == Readings(minute=None)
+    assert measured(tmp_path, host, '[conditions]\nhours = "22:00-06:00"') == Readings(minute=None)
 
 
 def test_the_hours_are_those_of_the_devices_own_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_the_hours_are_those_of_the_devices_own_zone(tmp_path: Path, monkeypatch
     try:
         for zone in ("Etc/GMT", "Etc/GMT-5"):
             monkeypatch.setenv("TZ", zone)
-            found = measured(tmp_path, host, '[manners]\nhours = "22:00-06:00"').minute
+            found = measured(tmp_path, host, '[conditions]\nhours = "22:00-06:00"').minute
             assert found is not None
             minutes.append(found)
     finally:

@@ -7,9 +7,9 @@ import pytest
 from agent.config import AgentSettings
 from agent.core.hours import Hours
 from agent.data.rules import Rules, effective
+from agent.settings.conditions import ConditionsSettings
 from agent.settings.data import Holdout
 from agent.settings.limits import LimitsSettings
-from agent.settings.manners import MannersSettings
 from agent.settings.sources import CsvSettings, NpzSettings, PythonSettings
 from fedge.errors import ConfigError
 
@@ -58,14 +58,14 @@ def test_one_file_serves_many_devices(tmp_path: Path) -> None:
     assert settings.state.folder == Path("/var/lib/fedge")
 
 
-def test_without_limits_and_manners_nothing_is_limited(tmp_path: Path) -> None:
+def test_without_limits_and_conditions_nothing_is_limited(tmp_path: Path) -> None:
     settings = load(tmp_path, CSV)
     assert set(dict(settings.limits).values()) == {None}
-    assert dict(settings.manners) == {"hours": None, "mains": False, "temperature_c": None, "load": None}
+    assert dict(settings.conditions) == {"hours": None, "mains": False, "temperature_c": None, "load": None}
     assert settings.offered == {"data": settings.data}
 
 
-def test_limits_and_manners(tmp_path: Path) -> None:
+def test_limits_and_conditions(tmp_path: Path) -> None:
     text = """
 [limits]
 epochs = 20
@@ -73,7 +73,7 @@ seconds = 90
 bytes_per_day = 50_000_000
 sources = ["heart"]
 
-[manners]
+[conditions]
 hours = "22:00-06:00"
 mains = true
 temperature_c = 70
@@ -85,16 +85,36 @@ path = "heart.npz"
 holdout = 0.3
 """
     settings = load(
-        tmp_path, CSV + text, {"FEDGE_AGENT_LIMITS__EPOCHS": "5", "FEDGE_AGENT_MANNERS__LOAD": "1"}
+        tmp_path, CSV + text, {"FEDGE_AGENT_LIMITS__EPOCHS": "5", "FEDGE_AGENT_CONDITIONS__LOAD": "1"}
     )
     assert settings.limits == LimitsSettings(
         epochs=5, seconds=90.0, bytes_per_day=50_000_000, sources=("heart",)
     )
-    assert settings.manners == MannersSettings(
+    assert settings.conditions == ConditionsSettings(
         hours=Hours(1320, 360), mains=True, temperature_c=70.0, load=1.0
     )
     heart = NpzSettings(source="npz", path=tmp_path.resolve() / "heart.npz", holdout=0.3)
     assert settings.offered == {"data": settings.data, "heart": heart}
+
+
+OLD = "[manners]\nload = 0.5\n"
+
+
+def test_the_former_name_of_the_conditions_is_read_with_a_hint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load(tmp_path, CSV + OLD).conditions == ConditionsSettings(load=0.5)
+    assert "manners" in caplog.text
+    assert "conditions" in caplog.text
+    caplog.clear()
+    found = load(tmp_path, CSV + OLD, {"FEDGE_AGENT_MANNERS__LOAD": "2"})
+    assert found.conditions == ConditionsSettings(load=2.0)
+    assert "FEDGE_AGENT_MANNERS__LOAD" in caplog.text
+
+
+def test_the_former_name_beside_the_new_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="manners"):
+        load(tmp_path, CSV + OLD + "[conditions]\nmains = true\n")
 
 
 CSV = HEAD + '[data]\nsource = "csv"\npath = "d"\n'

@@ -9,8 +9,8 @@ from agent.core.conditions import Readings
 from agent.core.device import Device, Fetching, Idle, Reporting, Working
 from agent.core.lifecycle import due_s, step
 from agent.core.lifecycle.conditions import MEASURE_AGAIN_S
+from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
-from agent.settings.manners import MannersSettings
 from fedge.algorithms.plan import Plan
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -34,7 +34,7 @@ from tests.agent.lifecycle.stories import (
 from tests.wording import assert_tells
 
 BUSY, CALM = Readings(load=3.0), Readings(load=0.1)
-POLITE = replace(HOLDS, manners=MannersSettings(load=0.5))
+POLITE = replace(HOLDS, conditions=ConditionsSettings(load=0.5))
 
 
 def heard(
@@ -124,7 +124,7 @@ def test_a_busy_device_declines_and_joins_the_open_round_when_it_is_calm() -> No
 
 
 def test_another_reason_is_said_the_same_is_not() -> None:
-    state, _ = step(replace(POLITE, manners=MannersSettings(load=0.5, temperature_c=60)), heard(BUSY))
+    state, _ = step(replace(POLITE, conditions=ConditionsSettings(load=0.5, temperature_c=60)), heard(BUSY))
     assert reason(state) == Reason.CANNOT_MEASURE
     hot = replace(BUSY, temperature_c=70.0)
     state, effects = step(state, on.ConditionsChanged(30.0, hot))
@@ -136,7 +136,10 @@ def test_another_reason_is_said_the_same_is_not() -> None:
 
 
 def test_what_was_begun_is_finished() -> None:
-    for begun in (replace(working(), manners=POLITE.manners), replace(reporting(), manners=POLITE.manners)):
+    for begun in (
+        replace(working(), conditions=POLITE.conditions),
+        replace(reporting(), conditions=POLITE.conditions),
+    ):
         state, effects = step(begun, on.ConditionsChanged(30.0, BUSY))
         assert (state.work, effects) == (begun.work, [])
         state, effects = step(state, heard(BUSY, attempt=1))
@@ -160,7 +163,7 @@ def test_nothing_is_looked_at_when_the_round_is_over_or_the_link_is_down() -> No
     assert kinds(effects) == [do.Log, do.PublishStatus, do.StartWork]
 
 
-def test_a_device_without_manners_looks_at_nothing() -> None:
+def test_a_device_without_conditions_looks_at_nothing() -> None:
     for state in (HOLDS, working(), step(HOLDS, announced(manifest(chosen=False)))[0]):
         assert due_s(state) is None
 

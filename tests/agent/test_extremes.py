@@ -8,8 +8,8 @@ import pytest
 
 from agent.config import AgentSettings
 from agent.core.events import Done, Failed
+from agent.data.assessment import assess
 from agent.data.extremes import BLOCK_ROWS, extremes
-from agent.data.verdict import judge
 from agent.sources import open_source, open_sources
 from agent.sources.samples import Samples
 from agent.trainers.assignment import Assignment
@@ -107,11 +107,11 @@ def test_check_names_them_where_the_device_holds_the_task(tmp_path: Path) -> Non
     trainer(tmp_path, BAD)
     settings = AgentSettings.load(tmp_path / "agent.toml", {})
     samples = open_source(settings.data).read()
-    damp, heat = (one for one in judge(samples, settings.data, task(20.0)).warnings if one.kind == "far")
+    damp, heat = (one for one in assess(samples, settings.data, task(20.0)).warnings if one.kind == "far")
     assert (damp.column, damp.count, heat.column, heat.count) == ("damp", 2, "heat", 1)
     assert_tells(damp.what, "9,999 ")
     assert_tells(heat.what, "30 ")
-    assert [one for one in judge(samples, settings.data, None).warnings if one.kind == "far"] == []
+    assert [one for one in assess(samples, settings.data, None).warnings if one.kind == "far"] == []
 
 
 def test_ordinary_data_count_as_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -343,3 +343,13 @@ def test_its_own_admitted_update_is_said_again_and_resets_nothing() -> None:
     assert isinstance(state.work, Reporting)
     assert not isinstance(state.work, Asking)
     assert state.remembers == ONE
+
+
+def test_a_plan_that_changes_while_the_answer_is_awaited_is_the_one_that_is_worked_by() -> None:
+    before = asking()
+    changed, effects = step(before, announced(2, plan=Plan(epochs=9)))
+    assert (changed.work, effects) == (before.work, [])
+    _, effects = step(changed, receipt("admitted", round=1))
+    assert [effect.manifest.plan for effect in effects if isinstance(effect, do.StartWork)] == [
+        Plan(epochs=9)
+    ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.data.verdict import judge
+from agent.data.assessment import assess
 from agent.settings.sources import CsvSettings
 from agent.shell.data_log import Logbook
 from agent.sources import CsvSource, Samples, open_source
@@ -39,7 +39,7 @@ def read(path: Path, **more: object) -> Samples:
 
 
 def warnings(path: Path, **more: object) -> list[str]:
-    return [str(one) for one in judge(read(path, **more), settings(path, **more), None).warnings]
+    return [str(one) for one in assess(read(path, **more), settings(path, **more), None).warnings]
 
 
 def test_a_rotated_log_is_one_recording_the_oldest_rows_first(tmp_path: Path) -> None:

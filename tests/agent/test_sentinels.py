@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.data.narrowing import narrowed
+from agent.data.precision_loss import narrowed
 from agent.data.sentinels import sentinels
 
 ROOM = np.random.default_rng(1).normal(21.5, 1.2, 400).round(1)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from agent.config import AgentSettings
+from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
-from agent.settings.manners import MannersSettings
 from agent.shell import model_file
 from agent.shell.memory import Memory
 from agent.shell.memory_layout import FILE
@@ -29,7 +29,7 @@ source = "npz"
 path = "heart.npz"
 [limits]
 epochs = 3
-[manners]
+[conditions]
 load = 0.5
 """
 
@@ -51,4 +51,4 @@ def test_it_knows_its_owners_wishes_and_the_source_of_the_task_at_hand(tmp_path:
     assert (fresh.followed_s, state.followed_s) == (-inf, 5.0), "who never did is late at once"
     assert state.offered == {"data", "heart"}
     assert state.limits == LimitsSettings(epochs=3)
-    assert state.manners == MannersSettings(load=0.5)
+    assert state.conditions == ConditionsSettings(load=0.5)

@@ -169,6 +169,27 @@ def test_a_reset_that_fails_is_made_up_for_before_the_state_is_read(path: Path) 
         assert memory.state() == state_of(2)
 
 
+def test_a_reset_that_fails_is_made_up_for_after_a_restart(path: Path) -> None:
+    with opened(path) as memory:
+        save(memory, 1, state_of(1))
+        memory.save_verdict(digest(1), "admitted")
+        memory._db.execute("PRAGMA query_only=ON")
+        with pytest.raises(StateError):
+            memory.reset_state()
+    with opened(path) as memory:
+        assert memory.state_round() is None
+        memory._db.execute("PRAGMA query_only=ON")
+        with pytest.raises(StateError):
+            memory.state()
+    with opened(path) as memory:
+        assert memory.state() is None
+        save(memory, 2, state_of(2))
+        memory.save_verdict(digest(2), "admitted")
+    with opened(path) as memory:
+        assert memory.state() == state_of(2), "it was reset once"
+        assert memory.state_round() == RoundId(1, 2)
+
+
 def test_an_algorithm_that_remembers_nothing_costs_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

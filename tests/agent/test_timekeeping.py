@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.trainers.timekeeping import Timekeeper, TooLong
+from agent.trainers.time_limit import Timekeeper, TooLong
 from tests.wording import assert_tells, telling
 
 

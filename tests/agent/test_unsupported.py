@@ -11,7 +11,7 @@ import pytest
 from agent.core import effects as do
 from agent.core import events as on
 from agent.core import lifecycle
-from agent.core.device import Device, Fetching, Idle, Saved
+from agent.core.device import Device, Fetching, Idle, Saved, Working
 from agent.core.lifecycle import step
 from agent.shell import model_file
 from fedge.algorithms.plan import Plan
@@ -196,3 +196,45 @@ def test_a_plan_that_was_mended_in_the_middle_of_a_round_is_judged_anew() -> Non
     mended, effects = step(state, announced(manifest()))
     assert mended.declined is None
     assert [type(effect) for effect in effects] == [do.PublishStatus, do.StartWork]
+
+
+@pytest.mark.parametrize("attempt", [0, 1], ids=["same attempt", "next attempt"])
+def test_work_by_a_plan_that_was_changed_begins_anew(attempt: int) -> None:
+    working, _ = step(HOLDS, announced(manifest()))
+    assert isinstance(working.work, Working)
+    changed = manifest(plan=Plan(epochs=9), attempt=attempt)
+    state, effects = step(working, announced(changed))
+    assert state.work == working.work
+    wanted = [effect for effect in effects if isinstance(effect, do.CancelWork | do.StartWork)]
+    assert wanted == [do.CancelWork(working.work.round), do.StartWork(changed)]
+    again, effects = step(state, announced(changed))
+    assert (again.work, effects) == (state.work, []), "said again"
+
+
+def test_work_that_a_changed_plan_forbids_is_dropped_with_a_reason() -> None:
+    working, _ = step(HOLDS, announced(manifest()))
+    state, effects = step(working, announced(manifest(plan=Plan(codec="topk"))))
+    assert state.declined is not None
+    assert state.declined.reason is Reason.UNSUPPORTED
+    assert do.CancelWork(RoundId(1, 1)) in effects
+    assert not [effect for effect in effects if isinstance(effect, do.StartWork)]
+
+
+def test_a_plan_that_changes_while_its_model_is_fetched_is_the_one_that_is_worked_by() -> None:
+    fetching, _ = step(CONNECTED, announced(manifest()))
+    changed = manifest(plan=Plan(epochs=9))
+    state, effects = step(fetching, announced(changed))
+    assert isinstance(state.work, Fetching)
+    assert [type(effect) for effect in effects] == [do.StopFetching, do.Fetch]
+    for kind, blob in (("task", changed.task), ("model", changed.model)):
+        assert blob is not None
+        state, effects = step(state, on.Fetched(0.0, kind, blob.digest))
+    assert do.StartWork(changed) in effects
+
+
+def test_an_update_by_the_plan_before_is_still_sent_and_its_owner_is_told() -> None:
+    working, _ = step(HOLDS, announced(manifest()))
+    reporting, _ = step(working, on.Done(0.0, RoundId(1, 1), UPDATE, b"update", 40))
+    state, effects = step(reporting, announced(manifest(plan=Plan(epochs=9))))
+    assert state.work == reporting.work
+    assert [type(effect) for effect in effects] == [do.Log]

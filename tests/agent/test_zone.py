@@ -1,4 +1,4 @@
-"""A time zone that is none is an error: the hours of the owner's manners would be those of UTC."""
+"""A time zone that is none is an error: the hours of the owner's conditions would be those of UTC."""
 
 import logging
 import os

@@ -17,8 +17,8 @@ import pytest
 from agent.cli.predict import predict
 from agent.config import AgentSettings
 from agent.core.events import Done
-from agent.data.scoring import score
-from agent.data.verdict import judge
+from agent.data.assessment import assess
+from agent.data.model_scores import score
 from agent.shell import model_file
 from agent.sources import open_source, open_sources
 from agent.trainers.assignment import Assignment
@@ -214,7 +214,7 @@ def test_predict_and_evaluate_and_the_file_say_the_same_of_every_row(tmp_path: P
 
 
 def warnings_of(each: AgentSettings, task: Task | None) -> list[str]:
-    found = judge(open_source(each.data).read(), each.data, task)
+    found = assess(open_source(each.data).read(), each.data, task)
     return [str(one) for one in found.warnings if one.kind in ("float32", "far")]
 
 

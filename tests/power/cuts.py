@@ -37,7 +37,7 @@ STARTING = 0.25
 """The part of the cuts that come while the programs start."""
 LONGEST_START_S, LONGEST_RUN_S = 12.0, 8.0
 
-Said = dict[tuple[str, bytes], tuple[int, int]]
+FormSettings = dict[tuple[str, bytes], tuple[int, int]]
 """Updates said to be admitted, by device and digest: generation and round."""
 
 
@@ -76,7 +76,7 @@ def run(folder: Path, seed: int, cuts: int, *, spoil: Callable[[Path], None] | N
         with FleetOfProcesses(folder / "fleet", machine) as fleet:
             _install(folder, fleet, machine, spoil)
             chance = random.Random(seed)
-            said: Said = {}
+            said: FormSettings = {}
             starting = closed = 0
             for _ in range(cuts):
                 early = chance.random() < STARTING
@@ -152,13 +152,13 @@ def _until(machine: Machine, condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def _admitted(tap: Wiretap) -> Said:
+def _admitted(tap: Wiretap) -> FormSettings:
     heard = list(tap.receipts.items())
     return {key: (r.generation, r.round) for key, r in heard if r.verdict == "admitted"}
 
 
 def _cut_and_judge(
-    machine: Machine, fleet: FleetOfProcesses, tap: Wiretap, said: Said, closed_before: int
+    machine: Machine, fleet: FleetOfProcesses, tap: Wiretap, said: FormSettings, closed_before: int
 ) -> int:
     """Returns how many rounds are closed."""
     machine.kill()
@@ -203,7 +203,7 @@ def _check_device(fleet: FleetOfProcesses, name: str) -> None:
         )
 
 
-def _check_said(fleet: FleetOfProcesses, said: Said) -> None:
+def _check_said(fleet: FleetOfProcesses, said: FormSettings) -> None:
     """What was said to be admitted is in the ledger, in the same round."""
     rows = query(
         fleet.ledger, "SELECT device, digest, generation, round FROM answers WHERE verdict = 'admitted'"

@@ -74,7 +74,7 @@ unsynchronised = (kernel_clock_error_us() or SYNCHRONISED_US) >= SYNCHRONISED_US
 
 
 @pytest.mark.slow
-def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(owners: Owners) -> None:
+def test_devices_decline_by_each_of_their_owners_conditions_and_join_when_they_may(owners: Owners) -> None:
     fleet = owners.fleet
     fleet.configure(
         model={**CLASSIFIER, "layers": [{"type": "dense", "units": 200}]},  # 7 KB: more than the survey
@@ -84,10 +84,10 @@ def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(
     )
     for name in STEADY:
         owners.add(name, "")
-    owners.add("mains", "[manners]\nmains = true", battery("Discharging"))
-    owners.add("cool", "[manners]\ntemperature_c = 60", temperature(75))
-    owners.add("calm", "[manners]\nload = 0.5", {"proc/loadavg": "640.0 1 1 1/1 1"})
-    owners.add("night", f'[manners]\nhours = "{hours(3, 5)}"', SYNCHRONISED)
+    owners.add("mains", "[conditions]\nmains = true", battery("Discharging"))
+    owners.add("cool", "[conditions]\ntemperature_c = 60", temperature(75))
+    owners.add("calm", "[conditions]\nload = 0.5", {"proc/loadavg": "640.0 1 1 1/1 1"})
+    owners.add("night", f'[conditions]\nhours = "{hours(3, 5)}"', SYNCHRONISED)
     owners.add("thrifty", "[limits]\nbytes_per_day = 14_000")  # less than one more round moves
     owners.add("brief", "[limits]\nepochs = 1")
     expected = {
@@ -99,7 +99,7 @@ def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(
         "brief": Reason.TOO_MANY_EPOCHS,
     }
     if unsynchronised:
-        owners.add("clockless", f'[manners]\nhours = "{hours(-2, 2)}"')
+        owners.add("clockless", f'[conditions]\nhours = "{hours(-2, 2)}"')
         expected["clockless"] = Reason.CLOCK_NOT_SYNCHRONISED
     fleet.devices["steady-0"].hold(1 + HELD)  # its reading of the survey is the first
     fleet.start_devices()
@@ -114,7 +114,7 @@ def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(
     said = declined(HELD)
     for name, reason in expected.items():
         assert said[name].startswith(f"{reason}: "), said
-    assert "the processor has 75.0 °C, [manners] temperature_c is 60" in said["cool"]
+    assert "the processor has 75.0 °C, [conditions] temperature_c is 60" in said["cool"]
     assert "the plan asks for 2 epochs, [limits] epochs is 1" in said["brief"]
     # No round has waited for them: their deadline is an hour away. A survey has no epochs, and is small.
     assert [row.attempt for row in fleet.rounds()[:HELD]] == [0] * HELD
@@ -128,7 +128,7 @@ def test_devices_decline_by_each_of_their_owners_manners_and_join_when_they_may(
     if unsynchronised:
         owners.change("clockless", SYNCHRONISED)
     for name, tables in {
-        "night": f'[manners]\nhours = "{hours(-2, 2)}"',
+        "night": f'[conditions]\nhours = "{hours(-2, 2)}"',
         "thrifty": "[limits]\nbytes_per_day = 1_000_000",
         "brief": "[limits]\nepochs = 2",
     }.items():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from agent.core import effects as do
 from agent.core import events as on
-from agent.core.device import Device, Fetching, Idle, Reporting, Working
+from agent.core.device import Asking, Device, Fetching, Idle, Reporting, Working
 from agent.core.lifecycle.conditions import with_readings
 from agent.core.lifecycle.decision import decide
 from agent.core.lifecycle.outcome import Step
@@ -45,25 +45,24 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
         if manifest.state != current.state:
             return state, effects
         state = replace(state, closes_s=closes_s)  # said again, by an aggregator that came back
+        if _asks(manifest) != _asks(current):
+            state, more = _take_changed_plan(state, manifest, now_s)
+            return state, effects + more
         if not isinstance(state.work, Idle):
             return state, effects
-        asks_anew = (manifest.plan, manifest.requires) != (current.plan, current.requires)
-        if asks_anew and state.declined is not None:  # it was restarted with a plan that was mended
-            state, more = decide(replace(state, manifest=manifest, declined=None), now_s)
-            effects += [] if state.declined is not None else [do.PublishStatus(status(state))]
-            return state, effects + more
         state, more = decide(state, now_s)
         return state, effects + more
 
     same_round = current is not None and round_of(current) == announced.round and manifest.state == "open"
     same_round = same_round and same_work
+    same_plan = current is not None and _asks(manifest) == _asks(current)
     state = replace(state, seen=announced, manifest=manifest, closes_s=closes_s, declined=None)
     match state.work:
         # Another attempt of the round it works on: what it does stays right.
-        case Fetching(to_work=True) | Working() if same_round:
+        case Fetching(to_work=True) | Working() if same_round and same_plan:
             return state, effects
         case Reporting() if same_round:
-            return state, [*effects, do.SaveSeen(announced)]
+            return state, [*effects, do.SaveSeen(announced), *([] if same_plan else _told_of_update(state))]
         case Working(round=older):
             effects.append(do.CancelWork(older))
         case Fetching():
@@ -82,6 +81,46 @@ def take_announcement(state: Device, event: on.RoundAnnounced) -> Step:
 def made_from(manifest: Manifest) -> tuple[bytes, bytes | None]:
     """What the answers to an announcement are made from, wherever it lies."""
     return manifest.task.digest, manifest.model.digest if manifest.model is not None else None
+
+
+def _asks(manifest: Manifest) -> tuple[object, ...]:
+    """What an aggregator may change in the middle of a round: it is restarted with another plan or cap."""
+    return manifest.plan, manifest.requires, manifest.max_samples
+
+
+def _take_changed_plan(state: Device, manifest: Manifest, now_s: float) -> Step:
+    """Take up a plan that was changed in the middle of the round that this device has seen.
+
+    Work that has no result yet is dropped and decided on anew. An update that is made is still sent: the
+    aggregator says whether it fits the new plan. A question about an earlier update goes on: its answer leads
+    to work by the new plan.
+    """
+    declined, work = state.declined, state.work
+    state = replace(state, manifest=manifest, declined=None)
+    match work:
+        case Reporting():
+            return state, _told_of_update(state)
+        case Fetching(to_work=False):
+            return state, []
+        case Working(round=round_id):
+            text = f"round {round_id}: its plan was changed: the work under way is dropped"
+            dropped: list[do.Effect] = [do.CancelWork(round_id), do.Log("info", text)]
+        case Fetching():
+            dropped = [do.StopFetching()]
+        case Idle():
+            dropped = []
+    state, effects = decide(replace(state, work=Idle()), now_s)
+    if declined is not None and state.declined is None:
+        dropped.append(do.PublishStatus(status(state)))
+    return state, dropped + effects
+
+
+def _told_of_update(state: Device) -> list[do.Effect]:
+    """The log line about an update that is being sent while its plan changes; none for a question."""
+    if isinstance(state.work, Asking):
+        return []
+    text = f"round {state.seen.round}: its plan was changed: the update was made by the plan before"
+    return [do.Log("info", text)]
 
 
 def _attempt_of(manifest: Manifest) -> Attempt:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.sources import CsvSource, Samples
-from agent.sources.said import Said
+from agent.sources.form_settings import FormSettings
 
 NAN = float("nan")
 
@@ -13,7 +13,7 @@ def read(folder: Path, content: str | bytes, label: str | None = "label", **said
     file = folder / "a.csv"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     columns, series = said.pop("columns", None), said.pop("series", None)
-    return CsvSource(file, label, series, columns, said=Said(**said)).read()
+    return CsvSource(file, label, series, columns, form=FormSettings(**said)).read()
 
 
 def column(samples: Samples, name: str) -> list[float]:

@@ -7,7 +7,7 @@ import pytest
 
 from agent.data.dataset import Unfit, fit
 from agent.sources import CsvSource
-from agent.sources.said import Said
+from agent.sources.form_settings import FormSettings
 from agent.sources.times import Times, order, seconds
 from fedge.errors import DataError
 from fedge.wire.reasons import Reason
@@ -21,7 +21,7 @@ from tests.wording import assert_tells, telling
 def test_rows_in_the_order_of_time(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("t,u,label,run\n3,30,c,x\n1,10,a,x\n?,11,a,x\n")
     (tmp_path / "b.csv").write_text("t,u,label,run\n2,20,b,x\n4,oops,d,x\n")
-    samples = CsvSource(tmp_path, "label", "run", said=Said(time="t")).read()
+    samples = CsvSource(tmp_path, "label", "run", form=FormSettings(time="t")).read()
     np.testing.assert_array_equal(samples.X[:, 1], np.array([10, 11, 20, 30, NAN], dtype=np.float32))
     assert samples.y is not None
     assert samples.y.tolist() == ["a", "a", "b", "c", "d"]

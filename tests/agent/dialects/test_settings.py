@@ -11,7 +11,7 @@ from agent.cli.check import check
 from agent.cli.predict import predict
 from agent.config import AgentSettings
 from agent.sources import CsvSource
-from agent.sources.said import Said
+from agent.sources.form_settings import FormSettings
 from agent.trainers.worker import Worker
 from fedge.errors import ConfigError, DataError
 from tests.agent.test_canaries import survey
@@ -41,7 +41,7 @@ time = "t"
 max_bad = 0
 """
     data = settings_of(tmp_path, more).data
-    assert Said.of(data) == Said("\t", ",", ".", 2, "//", True, ("unavailable",), "t", 0.0)  # type: ignore[arg-type]
+    assert FormSettings.of(data) == FormSettings("\t", ",", ".", 2, "//", True, ("unavailable",), "t", 0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

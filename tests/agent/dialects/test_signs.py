@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.data.verdict import judge
+from agent.data.assessment import assess
 from agent.settings.data import DataSettings
 from agent.sources.decimals import Style
 from fedge.errors import DataError
@@ -45,7 +45,7 @@ def test_a_cell_that_proves_it_decides_for_its_file(
         return
     assert "[data] decimal" in samples.faults[0].text, "both readings are possible, so none is taken"
     assert not any("[data] decimal" in sentence for sentence in samples.reading), "the column's fault says it"
-    judged = judge(samples, DataSettings(), None)
+    judged = assess(samples, DataSettings(), None)
     assert ["[data] decimal" in str(one) for one in judged.warnings if one.kind == "cannot be used"] == [True]
 
 

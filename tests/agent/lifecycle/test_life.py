@@ -11,8 +11,8 @@ from agent.core import events as on
 from agent.core.conditions import Readings
 from agent.core.device import Device, Fetching, Idle, Reporting, Saved, Working
 from agent.core.lifecycle import due_s, step
+from agent.settings.conditions import ConditionsSettings
 from agent.settings.limits import LimitsSettings
-from agent.settings.manners import MannersSettings
 from fedge.algorithms.plan import Plan
 from fedge.wire.freshness import RoundId
 from fedge.wire.reasons import Reason
@@ -56,7 +56,7 @@ class Life(RuleBasedStateMachine):
             version="0",
             follow_s=FOLLOW_S,
             limits=LimitsSettings(epochs=10, bytes_per_day=1_000_000, sources=("data",)),
-            manners=MannersSettings(mains=True),
+            conditions=ConditionsSettings(mains=True),
             offered=frozenset({"data", "heart"}),
             seen=self.seen,
             saved=self.outbox,

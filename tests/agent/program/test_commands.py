@@ -72,7 +72,7 @@ def test_check_says_what_it_understood(tmp_path: Path) -> None:
         "missing": "refuse",
         "sources": {},
         "limits": {},
-        "manners": {},
+        "conditions": {},
         "declines": {},
         "state": str(tmp_path / "state"),
         "trust": None,

@@ -55,7 +55,9 @@ def test_a_busy_device_joins_the_round_that_is_still_open_when_it_is_calm(
     load = tmp_path / "proc/loadavg"
     load.write_text("640.0 1 1 1/1 1")
     config = configure(tmp_path, broker.url)
-    config.write_text(f"{config.read_text()}\n[manners]\nload = 0.5\n[limits]\nbytes_per_day = 64_000_000\n")
+    config.write_text(
+        f"{config.read_text()}\n[conditions]\nload = 0.5\n[limits]\nbytes_per_day = 64_000_000\n"
+    )
     aggregator.announce(task())
     loop = Loop(AgentSettings.load(config, {}))
     thread = threading.Thread(target=loop.run)

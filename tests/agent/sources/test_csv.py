@@ -193,7 +193,7 @@ def test_csv_fingerprint_changes_with_any_file(tmp_path: Path) -> None:
 def test_csv_gives_back_what_was_written(tmp_path: Path, X: np.ndarray, end: str, block: int) -> None:
     lines = [",".join(f"c{j}" for j in range(X.shape[1])), *(",".join(map(str, row)) for row in X)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.sources.parsing.BLOCK", block)
+        patch.setattr("agent.sources.text_file.BLOCK", block)
         samples = csv_of(tmp_path, end.join(lines) + end)
     np.testing.assert_array_equal(samples.X, X)
     assert samples.lines is not None

@@ -10,7 +10,7 @@ import pytest
 import fedge
 from agent.config import AgentSettings
 from agent.data.dataset import fit
-from agent.sources.given import GivenArrays
+from agent.sources.caller_sources import GivenArrays
 from aggregator.aggregation.replay import replay
 from aggregator.ledger.layout import FILE as LEDGER
 from examples.extend import proximal

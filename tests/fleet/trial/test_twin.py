@@ -5,7 +5,7 @@ import pytest
 
 from agent.config import AgentSettings
 from agent.data.dataset import Dataset, fit
-from agent.sources.given import GivenArrays
+from agent.sources.caller_sources import GivenArrays
 from fedge import NetworkSpec, Plan, Task, simulate
 from fleet.trial import twin
 

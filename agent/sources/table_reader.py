@@ -29,7 +29,7 @@ class Header:
         return -1 if looks_like_data(self.names) else next(words, -1)
 
 
-class Tables(Protocol):
+class TableReader(Protocol):
     """The rows of a file, in blocks; what was skipped is known after the last block."""
 
     @property

@@ -1,4 +1,4 @@
-"""Doubts about the files of a device: parts of a log that are not read, commas between cells. Pure."""
+"""Warnings about the files of a device: parts of a log that are not read, commas between cells. Pure."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.data.finding import Finding
 from agent.settings.data import DataSettings, Holdout
 from agent.settings.sources import CsvSettings
-from agent.sources.commas import torn
+from agent.sources.decimal_commas import torn
 from agent.sources.rotation import log_of
 from agent.sources.samples import Samples
 from fedge.data.disclosure import listing

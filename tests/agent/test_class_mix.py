@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.data import mix
-from agent.data.mix import LEAST, Mix, mix_of, rounded
+from agent.data import class_mix
+from agent.data.class_mix import LEAST, Mix, mix_of, rounded
 from agent.data.snapshot import Snapshot, current
 from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
@@ -39,7 +39,7 @@ def told(found: Mix, classes: tuple[str, ...], first: int | None = None) -> dict
 
 
 def test_the_examples_in_the_docstrings() -> None:
-    assert doctest.testmod(mix) == (0, 1)
+    assert doctest.testmod(class_mix) == (0, 1)
 
 
 @given(st.integers(LEAST, 2**31 - 1))

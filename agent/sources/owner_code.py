@@ -10,7 +10,7 @@ from fedge.errors import DataError
 
 
 @contextmanager
-def foreign(what: str, public: Public) -> Iterator[None]:
+def run_owner_code(what: str, public: Public) -> Iterator[None]:
     """Run code of the owner, or of a library.
 
     Exceptions that are no `Exception` are caught too: a sensor's library may raise `asyncio.CancelledError`,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.sources import CsvSource
-from agent.sources.copies import copies
+from agent.sources.file_copies import copies
 from fedge.errors import DataError
 from tests.wording import assert_tells, telling
 

@@ -6,7 +6,7 @@ from agent.settings.sources import CsvSettings
 
 
 @dataclass(frozen=True)
-class Said:
+class FormSettings:
     """The keys of `[data]` about the form of files; None: find out from the file."""
 
     separator: str | None = None
@@ -29,7 +29,7 @@ class Said:
     """The share of lines that may be left out because they cannot be read."""
 
     @classmethod
-    def of(cls, settings: CsvSettings) -> "Said":
+    def of(cls, settings: CsvSettings) -> "FormSettings":
         """The settings of `[data]`, except numbers that mean "no reading": `agent.sources.exclusions` handles
         and counts these for all sources."""
         return cls(
@@ -44,10 +44,10 @@ class Said:
             max_bad=settings.max_bad,
         )
 
-    def row_by_row(self) -> "Said":
+    def row_by_row(self) -> "FormSettings":
         """The same for a file whose rows are counted: no row is left out or moved."""
         return replace(self, time=None, max_bad=0.0)
 
 
-NOTHING = Said()
+NOTHING = FormSettings()
 """Nothing is set: everything is found out from the files."""

@@ -16,9 +16,9 @@ from agent.config import AgentSettings
 from agent.settings.sources import CsvSettings, NpzSettings
 from agent.shell.data_log import Logbook
 from agent.sources import CsvSource, Samples, open_source
-from agent.sources import newest as thinning
-from agent.sources.newest import Newest
-from agent.sources.said import Said
+from agent.sources import newest_rows as thinning
+from agent.sources.form_settings import FormSettings
+from agent.sources.newest_rows import Newest
 from agent.sources.times import Times, seconds, written
 from fedge.errors import ConfigError, DataError
 from fedge.nn.spec import Dense, NetworkSpec
@@ -51,7 +51,7 @@ def line(t: object, v: object) -> str:
 @pytest.fixture(params=[0, 1 << 16], ids=["forgetting after every block", "at the end"])
 def slack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thinning, "SLACK", request.param)
-    monkeypatch.setattr("agent.sources.parsing.BLOCK", 7)
+    monkeypatch.setattr("agent.sources.text_file.BLOCK", 7)
 
 
 @pytest.mark.usefixtures("slack")
@@ -122,7 +122,7 @@ def test_rows_without_a_time_at_the_top_of_a_file_follow_the_file_before(
 ) -> None:
     """Also if that one has grown since."""
     monkeypatch.setattr(thinning, "SLACK", 0)
-    monkeypatch.setattr("agent.sources.parsing.BLOCK", 7)
+    monkeypatch.setattr("agent.sources.text_file.BLOCK", 7)
     source = open_source(CsvSettings(source="csv", path=tmp_path, time="t", newest=newest))
     start = 1_700_000_000
     (tmp_path / "a.csv").write_text(HEADER + "".join(line(start + i, i) for i in range(10)))
@@ -291,7 +291,9 @@ IN_2099 = "2099-01-01T00:00:00Z"
 
 
 def source(path: Path, newest: int | str | None = None, now_s: float = NOW_S) -> CsvSource:
-    return CsvSource(path, "label", said=Said(time="t"), newest=Newest.of(newest), clock=lambda: now_s)
+    return CsvSource(
+        path, "label", form=FormSettings(time="t"), newest=Newest.of(newest), clock=lambda: now_s
+    )
 
 
 def days_of(path: Path, wrong: dict[int, object], rows: int = 100) -> Path:

@@ -1,7 +1,7 @@
-"""An account of which samples of a source are used: files, rows, parts, columns, classes. Pure.
+"""The inventory of a source: which of its samples are used, by file, part, column and class. Pure.
 
-It can be made of any samples, also of those that a device would decline with. `agent.data.verdict` says what
-is wrong with them.
+It can be made of any samples, also of those that a device would decline with. `agent.data.assessment` says
+what is wrong with them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,8 +43,8 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Account:
-    """The account of n rows."""
+class Inventory:
+    """The inventory of n rows."""
 
     rules: Rules
     """The rules in force."""
@@ -102,7 +102,7 @@ class Account:
 
     @property
     def lines(self) -> dict[str, str]:
-        """The account as texts for people, by topic."""
+        """The inventory as texts for people, by topic."""
         samples = self.samples
         files = [f"{name} ({rows} rows)" for name, rows in samples.blocks]
         left = len(samples.X) - len(self.kept)
@@ -144,8 +144,8 @@ def _of(samples: Samples) -> str:
     return "" if samples.of is None else f", the newest of {samples.of}"
 
 
-def account(samples: Samples, settings: DataSettings, task: Task | None) -> Account:
-    """Make the account of samples.
+def take_inventory(samples: Samples, settings: DataSettings, task: Task | None) -> Inventory:
+    """Make the inventory of samples.
 
     Args:
         samples: those of the source, without the values that its owner excludes.
@@ -173,7 +173,7 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
     kept = np.flatnonzero(~(lacking | unanswered | strange))
     training, held = parts(samples, kept, rules)
     series = samples.series[kept]
-    return Account(
+    return Inventory(
         rules=rules,
         samples=samples,
         columns=columns,
@@ -190,7 +190,7 @@ def account(samples: Samples, settings: DataSettings, task: Task | None) -> Acco
     )
 
 
-def notes(found: Account) -> dict[str, str]:
+def notes(found: Inventory) -> dict[str, str]:
     """The source's notes on how it has read its files, and on what it could not read, if there are any."""
     samples = found.samples
     left = () if samples.left_out is None else (samples.left_out.text,)

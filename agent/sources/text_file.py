@@ -8,16 +8,16 @@ from pathlib import Path
 from agent.sources.columns import Absence, Columns
 from agent.sources.content import Content
 from agent.sources.csv_tables import CsvTables
-from agent.sources.decimals import Decision, Evidence, Style, decide, said_style
+from agent.sources.decimals import Decision, Evidence, Style, decide, set_style
 from agent.sources.dialect import HEAD, Dialect, detect
+from agent.sources.form_settings import FormSettings
 from agent.sources.growth import Growth
 from agent.sources.header import looks_like_data, nameless
 from agent.sources.jsonlines import JsonTables
 from agent.sources.preambles import Form
 from agent.sources.records import Bad
-from agent.sources.said import Said
 from agent.sources.table import Table, key_of
-from agent.sources.tables import Header, Row, Tables
+from agent.sources.table_reader import Header, Row, TableReader
 from agent.sources.times import NONE_YET, Last
 
 BLOCK = 4_096
@@ -33,11 +33,11 @@ class Wanted:
     label: str | None
     series: str | None
     columns: tuple[str, ...] | None
-    said: Said
+    form: FormSettings
     exact: bool = False
     """Whether the rounding of float32 is kept for all columns."""
 
-    def tables(self, content: Content, has_quotes: bool, dialect: Dialect) -> Tables:
+    def tables(self, content: Content, has_quotes: bool, dialect: Dialect) -> TableReader:
         """The tables of a file."""
         if dialect.form is Form.JSON_LINES:
             return JsonTables(content.file, content, dialect.skip, {self.label, self.series})
@@ -49,10 +49,10 @@ class Wanted:
         Raises:
             DataError: this is no CSV; or two separators fit, and give other values.
         """
-        return detect(content.file, content.head(HEAD), self.said, self.columns)
+        return detect(content.file, content.head(HEAD), self.form, self.columns)
 
 
-class Parsing:
+class TextFile:
     """One file, as far as it has been read."""
 
     def __init__(self, file: Path, wanted: Wanted) -> None:
@@ -165,32 +165,32 @@ class Parsing:
             decision.styles,
             decision.default,
             decision.undecided,
-            Absence(wanted.said.missing_values),
+            Absence(wanted.form.missing_values),
             (wanted.label, wanted.series),
             wanted.series,
-            wanted.said.time or ("time" if "seconds_elapsed" in header.names else None),
+            wanted.form.time or ("time" if "seconds_elapsed" in header.names else None),
             key_of(header.names),
             last=self.last,
             exact=wanted.exact,
         )
         return Table(self.file, columns, unnamed)
 
-    def _said(self) -> Style | None:
+    def _set_style(self) -> Style | None:
         """How all numbers are written, if that is known without looking at them."""
-        said, dialect = self._wanted.said, self.dialect
+        form, dialect = self._wanted.form, self.dialect
         if dialect.form is Form.JSON_LINES:
             return Style()
-        if (style := said_style(said)) is not None:
+        if (style := set_style(form)) is not None:
             return style
         if dialect.decimal is not None:
-            return Style(dialect.decimal, said.thousands or "")
+            return Style(dialect.decimal, form.thousands or "")
         if dialect.separator == "," and not self._has_quotes:  # no cell can hold a comma
-            return Style(thousands=said.thousands or "")
+            return Style(thousands=form.thousands or "")
         return None
 
     def _look(self, content: Content) -> Proofs | None:
         """The evidence in the cells of each table; None: none is needed."""
-        if self._said() is not None:
+        if self._set_style() is not None:
             return None
         proofs: Proofs = []
         for header, block in self._wanted.tables(content, self._has_quotes, self.dialect).blocks(BLOCK):
@@ -202,9 +202,9 @@ class Parsing:
     def _decide(self, proofs: Proofs | None) -> list[Decision]:
         """How the numbers of each table are written; one style for all if no evidence is needed."""
         if proofs is None:
-            return [_all(self._said() or Style())]
-        said, separator = self._wanted.said, self.dialect.separator
-        return [decide(header.names, found, said, separator) for header, found in proofs] or [_all(Style())]
+            return [_all(self._set_style() or Style())]
+        form, separator = self._wanted.form, self.dialect.separator
+        return [decide(header.names, found, form, separator) for header, found in proofs] or [_all(Style())]
 
 
 def _prove(evidence: Mapping[int, Evidence], block: list[Row]) -> None:
@@ -217,6 +217,6 @@ def _all(style: Style) -> Decision:
     return Decision({}, {}, (), style)
 
 
-def rows_of(parsed: Iterable[Parsing]) -> Iterator[Columns]:
+def rows_of(parsed: Iterable[TextFile]) -> Iterator[Columns]:
     """The columns of all tables, in order."""
     return (table.columns for one in parsed for table in one.found)

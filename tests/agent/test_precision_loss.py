@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.data.account import account
-from agent.data.doubts import doubts
+from agent.data.data_warnings import warnings_of
 from agent.data.finding import Finding
+from agent.data.inventory import take_inventory
 from agent.settings.data import DataSettings
 from agent.sources import CsvSource
 from fedge.nn.spec import Dense, LayerSpec, NetworkSpec, Rescale, Standardize
@@ -31,7 +31,7 @@ def told(folder: Path, task: Task, seconds: np.ndarray = SECONDS) -> dict[str, F
     lines = [f"{second!r},{i % 7}" for i, second in enumerate(seconds.tolist())]
     (folder / "a.csv").write_text("\n".join(["seen,heat", *lines, ""]))
     samples = CsvSource(folder / "a.csv", "label").read()
-    return {one.kind: one for one in doubts(account(samples, SETTINGS, task), SETTINGS, task)}
+    return {one.kind: one for one in warnings_of(take_inventory(samples, SETTINGS, task), SETTINGS, task)}
 
 
 def of_time(first: tuple[LayerSpec, ...]) -> Task:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agent.__main__ import main
-from agent.data.scoring import score
+from agent.data.model_scores import score
 from fedge.errors import DataError
 from tests.agent.test_predict import CLASSIFIER, LINE, LN9, REGRESSION, STEP, hold, model, settings_in
 from tests.wording import assert_tells, telling

@@ -15,7 +15,7 @@ First = tuple[float, int, int]
 
 
 @dataclass(frozen=True)
-class Earlier:
+class DroppedRows:
     """By the number that stands in `Samples.series`."""
 
     rows: NDArray[np.int64]
@@ -25,7 +25,7 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Gone:
+class DroppedByAge:
     """Rows of a table that were dropped for being older than some days."""
 
     rows: int = 0
@@ -36,7 +36,7 @@ class Gone:
     """The latest moment from which days were counted back."""
 
 
-class Forgotten:
+class DroppedByRecording:
     """Dropped rows of one table: for each recording how many, and where the first one was."""
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Forgotten:
             self.first[name] = time, line
 
 
-def earlier(
+def dropped_rows(
     names: Sequence[str], series: NDArray[np.int64], rows: Mapping[str, int], first: Mapping[str, First]
-) -> Earlier:
+) -> DroppedRows:
     """Of recordings by the numbers that they have among those that are used.
 
     Args:
@@ -67,7 +67,7 @@ def earlier(
     used = [names[number] for number in numbers[np.argsort(at)].tolist()]
     order = dict.fromkeys([*sorted(first, key=lambda name: first[name]), *used])
     places = {name: place for place, name in enumerate(order)}
-    return Earlier(
+    return DroppedRows(
         np.array([rows.get(name, 0) for name in names], dtype=np.int64),
         np.array([places[name] for name in names], dtype=np.int64),
     )

@@ -1,4 +1,4 @@
-"""`[manners]` of `agent.toml`."""
+"""`[conditions]` of `agent.toml`."""
 
 from typing import Annotated, Any
 
@@ -12,8 +12,8 @@ def _hours(text: object) -> Any:
     return text if text is None or isinstance(text, Hours) else read_hours(text)
 
 
-class MannersSettings(Section):
-    """`[manners]`: when this device takes up work; otherwise it declines, and looks again every 30 s."""
+class ConditionsSettings(Section):
+    """`[conditions]`: when this device takes up work; otherwise it declines, and looks again every 30 s."""
 
     hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
     """Only within these hours of the device's own time zone, over midnight too: "22:00-06:00"."""

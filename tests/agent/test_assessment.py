@@ -10,11 +10,11 @@ import pytest
 
 from agent.cli.check import check
 from agent.config import AgentSettings
-from agent.data.account import account
+from agent.data.assessment import assess
 from agent.data.dataset import fit
 from agent.data.finding import Finding
+from agent.data.inventory import take_inventory
 from agent.data.unfit import Unfit
-from agent.data.verdict import judge
 from agent.settings.data import DataSettings
 from agent.shell import model_file
 from agent.sources import CsvSource, Samples
@@ -32,7 +32,7 @@ GOOD = "".join(f"{i},{2 * i},{'walk' if i % 2 else 'run'}\n" for i in range(40))
 def problems(samples: Samples, task: Task | None, **settings: Any) -> list[Finding]:
     """What is wrong; and where a task is given the device declines just then."""
     data = DataSettings(**settings)
-    found = list(judge(samples, data, task).problems)
+    found = list(assess(samples, data, task).problems)
     if task is not None:
         try:
             fit(samples, task, data)
@@ -44,7 +44,7 @@ def problems(samples: Samples, task: Task | None, **settings: Any) -> list[Findi
 
 
 def warnings(samples: Samples, task: Task | None, **settings: Any) -> list[Finding]:
-    return list(judge(samples, DataSettings(**settings), task).warnings)
+    return list(assess(samples, DataSettings(**settings), task).warnings)
 
 
 def kinds(found: list[Finding]) -> set[str]:
@@ -184,7 +184,7 @@ def test_columns_that_no_task_may_ask_for_do_not_matter_as_yet(tmp_path: Path) -
     rows = [f"{i},{i % 7},{'ok' if i % 30 else i},{i},{'walk' if i % 2 else 'run'}" for i in range(60)]
     samples = from_csv(tmp_path, "u,v,note,u,label\n" + "".join(f"{row}\n" for row in rows))
     assert problems(samples, None) == []
-    assert account(samples, DataSettings(), None).used == ("v",), "note is text but for two cells"
+    assert take_inventory(samples, DataSettings(), None).used == ("v",), "note is text but for two cells"
     (found,) = warnings(samples, None)
     assert found.kind == "cannot be used"
     assert_tells(found.what, "column 'u' ", "twice")
@@ -210,7 +210,7 @@ def test_a_text_column_matters_only_to_a_task_that_asks_for_it(tmp_path: Path) -
     rows = "".join(f"{i},monday,{'walk' if i % 2 else 'run'}\n" for i in range(40))
     samples = from_csv(tmp_path, "u,v,label\n" + rows)
     assert problems(samples, None) == []
-    assert account(samples, DataSettings(), None).unused == ("v", "label")
+    assert take_inventory(samples, DataSettings(), None).unused == ("v", "label")
     first = problems(samples, WALK_RUN)[0]
     assert first.kind == "not numbers"
     assert_tells(first.what, "line 2, column 'v': ")
@@ -249,7 +249,7 @@ def test_a_file_sorted_by_class_is_named_with_the_remedy(tmp_path: Path) -> None
     (unmeasured,) = [one for one in warnings(samples, WALK_RUN) if one.kind == "unmeasured classes"]
     assert_tells(unmeasured.what, "class walk")
     assert warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "every"}) == []
-    counts = account(samples, DataSettings(), WALK_RUN).classes
+    counts = take_inventory(samples, DataSettings(), WALK_RUN).classes
     assert counts is not None
     assert [(one.name, one.training, one.held) for one in counts] == [("walk", 40, 0), ("run", 0, 10)]
     assert fit(samples, WALK_RUN, DataSettings()).held_unseen == 10
@@ -270,7 +270,7 @@ def test_series_that_are_too_short_are_counted(tmp_path: Path) -> None:
     assert (short.kind, short.count) == ("short series", 1)
     assert_tells(short.what, "1 of 2 series")
     assert_tells(short.remedy or "", '[data] holdout = { part = 0.2, by = "series" }')
-    assert_tells(account(samples, DataSettings(), WALK_RUN).lines["series"], "2, ", "1 ")
+    assert_tells(take_inventory(samples, DataSettings(), WALK_RUN).lines["series"], "2, ", "1 ")
     (nothing,) = warnings(samples, WALK_RUN, holdout={"part": 0.2, "by": "series"})
     assert nothing.kind == "nothing held out"
     assert_tells(nothing.what, "2 series")
@@ -352,7 +352,9 @@ def test_what_is_used_is_shown(tmp_path: Path) -> None:
 def test_numbers_of_classes_are_shown_with_their_names(tmp_path: Path) -> None:
     settings = laid_out(tmp_path, "u\n1\n")
     data = settings.data.model_copy(update={"first_class": 1})
-    lines = account(coded([1 + i % 2 for i in range(40)]), data, classifier("fine", "cavitation")).lines
+    lines = take_inventory(
+        coded([1 + i % 2 for i in range(40)]), data, classifier("fine", "cavitation")
+    ).lines
     assert_tells(lines["classes"], "1 = fine", "16", "4", "2 = cavitation", "16", "4")
 
 
@@ -377,7 +379,7 @@ def test_rows_without_a_target_are_not_counted_as_used(rule: Any, tmp_path: Path
         f"{i},{'' if i % 7 == 1 else i},{'' if i % 4 == 1 else i}\n" for i in range(60)
     )
     samples, settings, task = from_csv(tmp_path, text), DataSettings(missing=rule), regression("t")
-    found, used = account(samples, settings, task), fit(samples, task, settings)
+    found, used = take_inventory(samples, settings, task), fit(samples, task, settings)
     assert (len(found.training), len(found.held)) == (len(used.X), len(used.held_X))
     assert len(found.kept) == 45 if rule == "fill" else len(found.kept) < 45
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.data.verdict import judge
+from agent.data.assessment import assess
 from agent.settings.sources import CsvSettings
 from agent.sources import Samples, open_source
 from fedge.errors import DataError
@@ -26,7 +26,7 @@ def read(folder: Path, header: str, rows: list[str], **more: Any) -> tuple[Sampl
     file.write_text("\n".join([header, *rows, ""]))
     data = settings(file, **more)
     samples = open_source(data).read()
-    return samples, [str(one) for one in judge(samples, data, None).warnings]
+    return samples, [str(one) for one in assess(samples, data, None).warnings]
 
 
 def test_a_column_that_may_be_torn_apart_is_told_with_both_settings(tmp_path: Path) -> None:

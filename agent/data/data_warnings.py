@@ -1,14 +1,14 @@
-"""Doubts about a device's data: they do not keep it from taking part, but may make the model worse. Pure."""
+"""Warnings about a device's data: it takes part with them, but the model may become worse. Pure."""
 
 from collections.abc import Iterator
 
-from agent.data.account import Account, column_names
 from agent.data.extremes import NAMED, count_of, extremes
 from agent.data.features import table_of
-from agent.data.file_doubts import about_files
+from agent.data.file_warnings import about_files
 from agent.data.finding import Finding
+from agent.data.inventory import Inventory, column_names
 from agent.data.labels import key
-from agent.data.narrowing import narrowed
+from agent.data.precision_loss import narrowed
 from agent.data.sentinels import sentinels
 from agent.settings.data import DataSettings
 from fedge.data.disclosure import listing
@@ -16,12 +16,12 @@ from fedge.nn.spec import takes_float64
 from fedge.wire.messages.task import Task
 
 
-def doubts(found: Account, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:
+def warnings_of(found: Inventory, settings: DataSettings, task: Task | None) -> tuple[Finding, ...]:
     """All doubts about the samples of one source."""
-    return tuple(_doubts(found, settings, task))
+    return tuple(_warnings(found, settings, task))
 
 
-def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
+def _warnings(found: Inventory, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
     yield from _parts(found, task)
     yield from _numbers_of_classes(found, settings, task)
     yield from _impossible(found)
@@ -31,7 +31,7 @@ def _doubts(found: Account, settings: DataSettings, task: Task | None) -> Iterat
     yield from _narrowed(found, task)
 
 
-def _narrowed(found: Account, task: Task | None) -> Iterator[Finding]:
+def _narrowed(found: Inventory, task: Task | None) -> Iterator[Finding]:
     """Columns that float32 rounds to few values, except features that the task takes in float64."""
     samples, names = found.samples, column_names(found.samples)
     settled = task is not None and task.network.first is not None
@@ -55,7 +55,7 @@ def _narrowed(found: Account, task: Task | None) -> Iterator[Finding]:
         )
 
 
-def _parts(found: Account, task: Task | None) -> Iterator[Finding]:
+def _parts(found: Inventory, task: Task | None) -> Iterator[Finding]:
     holdout, classes = found.rules.holdout, found.classes or ()
     unseen = [one for one in classes if one.held and not one.training]
     if unseen:
@@ -96,7 +96,7 @@ def another_way(part: float, by: str) -> str:
     return f'[data] holdout = {{ part = {part:g}, by = "{other}" }} takes rows from everywhere'
 
 
-def _numbers_of_classes(found: Account, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
+def _numbers_of_classes(found: Inventory, settings: DataSettings, task: Task | None) -> Iterator[Finding]:
     labels = found.labels
     if task is None or labels is None or not labels.counted or settings.first_class is not None:
         return
@@ -109,7 +109,7 @@ def _numbers_of_classes(found: Account, settings: DataSettings, task: Task | Non
         )
 
 
-def _impossible(found: Account) -> Iterator[Finding]:
+def _impossible(found: Inventory) -> Iterator[Finding]:
     samples, names = found.samples, column_names(found.samples)
     usable = [j for j in found.columns if j not in samples.faults]
     for one in sentinels(samples.X, usable):
@@ -126,7 +126,7 @@ def _impossible(found: Account) -> Iterator[Finding]:
         )
 
 
-def _unusable(found: Account, task: Task | None) -> Iterator[Finding]:
+def _unusable(found: Inventory, task: Task | None) -> Iterator[Finding]:
     """Columns that may hold numbers, but cannot be used as they are."""
     for _, fault in sorted(found.samples.faults.items()) if task is None else ():
         if not fault.is_text:
@@ -135,7 +135,7 @@ def _unusable(found: Account, task: Task | None) -> Iterator[Finding]:
             )
 
 
-def _far(found: Account, task: Task | None) -> Iterator[Finding]:
+def _far(found: Inventory, task: Task | None) -> Iterator[Finding]:
     """Inputs of the training part that are far outside what the fleet has measured."""
     samples = found.samples
     if task is None or found.absent or samples.X.shape[1] < len(task.features):

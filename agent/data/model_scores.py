@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from agent.cli.predict import answer
 from agent.config import AgentSettings
-from agent.data.account import account
 from agent.data.answers import answers
-from agent.data.doubts import doubts
+from agent.data.data_warnings import warnings_of
 from agent.data.finding import Finding
+from agent.data.inventory import take_inventory
 from agent.data.labels import UNKNOWN
 from agent.settings.data import DataSettings
 from agent.sources import Samples
@@ -61,7 +61,7 @@ def misgivings(samples: Samples, data: DataSettings, task: Task | None) -> tuple
     """Doubts about how the file was understood, because of which the figures may mean something else."""
     return tuple(
         doubt
-        for doubt in doubts(account(samples, data, task), data, task)
+        for doubt in warnings_of(take_inventory(samples, data, task), data, task)
         if doubt.kind in MISTAKABLE or doubt.kind.startswith("impossible number")
     )
 

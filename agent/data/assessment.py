@@ -6,9 +6,9 @@ others get when a device declines. Pure.
 
 from dataclasses import dataclass
 
-from agent.data.account import Account, account
-from agent.data.doubts import doubts
+from agent.data.data_warnings import warnings_of
 from agent.data.finding import Finding
+from agent.data.inventory import Inventory, take_inventory
 from agent.data.problems import declined, problems
 from agent.settings.data import DataSettings
 from agent.sources.samples import Samples
@@ -16,17 +16,17 @@ from fedge.wire.messages.task import Task
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Assessment:
     """Problems and doubts of one source's data."""
 
-    account: Account
+    inventory: Inventory
     problems: tuple[Finding, ...]
     """Each of these keeps the device from taking part."""
     warnings: tuple[Finding, ...]
     """These do not, but the model may become worse."""
 
 
-def judge(samples: Samples, settings: DataSettings, task: Task | None) -> Verdict:
+def assess(samples: Samples, settings: DataSettings, task: Task | None) -> Assessment:
     """Judge samples by everything that is known.
 
     Args:
@@ -34,8 +34,8 @@ def judge(samples: Samples, settings: DataSettings, task: Task | None) -> Verdic
         settings: of the source.
         task: what is learnt; None: not known yet, so any column of numbers may be asked for.
     """
-    found = account(samples, settings, task)
+    found = take_inventory(samples, settings, task)
     blocking = list(problems(found, settings, task))
     if task is not None and not blocking:
         blocking = list(declined(samples, settings, task))
-    return Verdict(found, tuple(blocking), doubts(found, settings, task))
+    return Assessment(found, tuple(blocking), warnings_of(found, settings, task))

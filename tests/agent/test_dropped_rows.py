@@ -13,8 +13,8 @@ from agent.data.snapshot import current
 from agent.settings.data import By, DataSettings
 from agent.settings.sources import CsvSettings, NpzSettings
 from agent.sources import Samples, open_source
-from agent.sources import newest as thinning
-from agent.sources.earlier import Earlier
+from agent.sources import newest_rows as thinning
+from agent.sources.dropped_rows import DroppedRows
 
 BYS: tuple[By, ...] = ("every", "random", "series")
 ROWS = 400
@@ -45,7 +45,7 @@ def test_no_row_changes_its_part_when_others_are_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(thinning, "SLACK", slack)
-    monkeypatch.setattr("agent.sources.parsing.BLOCK", 7)
+    monkeypatch.setattr("agent.sources.text_file.BLOCK", 7)
     said = {"series": None if whose is None else "w", "time": "t" if isinstance(newest, str) else None}
     holdout = {"part": 0.25, "by": by}
     file = tmp_path / "a.csv"
@@ -115,7 +115,7 @@ def test_a_snapshot_is_of_rows_that_stay_in_training(tmp_path: Path) -> None:
 
 
 def test_a_gap_is_kept_to_a_row_that_is_forgotten() -> None:
-    before = Earlier(np.array([8]), np.array([0]))
+    before = DroppedRows(np.array([8]), np.array([0]))
     training, held = divide(np.zeros(12, np.int64), 0.25, 3, "every", before)
     assert (training.tolist(), held.tolist()) == ([], [3, 7, 11])
     training, held = divide(np.zeros(12, np.int64), 0.1, 3, "every", before)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agent.sources import times
 from agent.sources.columns import Columns
-from agent.sources.earlier import Gone
+from agent.sources.dropped_rows import DroppedByAge
 from fedge.data.disclosure import public
 from fedge.errors import DataError
 
@@ -35,11 +35,11 @@ class Newest:
     days: int | None = None
 
     @classmethod
-    def of(cls, said: int | str | None) -> Self | None:
+    def of(cls, newest: int | str | None) -> Self | None:
         """The setting `[data] newest`: a number of rows, or `30 days`."""
-        if said is None:
+        if newest is None:
             return None
-        return cls(rows=said) if isinstance(said, int) else cls(days=int(said.split()[0]))
+        return cls(rows=newest) if isinstance(newest, int) else cls(days=int(newest.split()[0]))
 
     def chosen(self, filled: NDArray[np.float64], end_s: float) -> NDArray[np.bool_]:
         """Which rows are the newest.
@@ -57,7 +57,7 @@ class Newest:
 
 
 def days_end(
-    found: NDArray[np.float64], now_s: float, gone: Sequence[Gone] = (), few: float = FEW_AHEAD
+    found: NDArray[np.float64], now_s: float, gone: Sequence[DroppedByAge] = (), few: float = FEW_AHEAD
 ) -> float:
     """The moment that days are counted back from: the newest row's time.
 
@@ -151,7 +151,7 @@ class Thinning:
             rows = slice(first, first + table.rows)
             first = rows.stop
             old = ~wanted[rows] & np.isfinite(when[rows])
-            table.gone = Gone(
+            table.gone = DroppedByAge(
                 table.gone.rows + int(old.sum()),
                 table.gone.ahead + int((old & ahead[rows]).sum()),
                 end_s if last else max(table.gone.end_s, end_s),
