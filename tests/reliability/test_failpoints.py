@@ -34,9 +34,8 @@ pytestmark = pytest.mark.system
 
 ROUND_GOES_ON_S = 10.0
 """The longest that a round may take after the restart of who died in it, with what was left to do in it,
-where a program starts in no time: shorter than any timer that could go on in place of what was left to do."""
-STARTS = 4
-"""As many times what the program itself took to start is added to that, on a machine that is busy."""
+where a program starts in no time: shorter than any timer that could go on in place of what was left to do.
+What the slowest start took is added to that: the machine may be busy."""
 
 NONSENSE_EVERY_S = 0.1
 
@@ -188,7 +187,7 @@ def walk(
         time.sleep(0.005)
     del fleet.programs["aggregator"]
     closed_at = dict(query(fleet.ledger, "SELECT round, closed_at FROM rounds"))
-    slowest_s = ROUND_GOES_ON_S + STARTS * max(start_s for walker in walkers for start_s in walker.starts_s)
+    slowest_s = ROUND_GOES_ON_S + max(start_s for walker in walkers for start_s in walker.starts_s)
     deaths = sorted((at, walker.name, point, n) for walker in walkers for point, n, at in walker.deaths)
     for (died_at, name, point, number), (again_at, *_) in pairwise([*deaths, (inf, "", "", 0)]):
         if number <= rounds:  # else learning was done
