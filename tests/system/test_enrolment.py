@@ -85,7 +85,7 @@ def test_a_device_joins_with_a_request_that_somebody_carries(place: Production, 
     assert begin_request("pi-2", home).read_bytes() == request.read_bytes(), "again: the same request"
     bundle = enroll(place.folder, None, request=request.read_bytes()).bundle
     assert b"PRIVATE KEY" not in bundle.read_bytes(), "the key has never left the device"
-    with pytest.raises(ConfigError, match="made for a request, and none was begun here"):
+    with pytest.raises(ConfigError, match="request"):
         join_with_bundle(bundle, tmp_path / "elsewhere")
     join_with_bundle(bundle, home)
     assert is_let_in(place, home)
@@ -101,7 +101,7 @@ def test_a_device_joins_with_a_bundle_and_keeps_its_settings(place: Production, 
     join_with_bundle(again, home)
     assert is_let_in(place, home)
     assert (home / "agent.toml").read_text() == edited
-    with pytest.raises(ConfigError, match="is of greenhouse_pi-3, not of greenhouse_pi-4"):
+    with pytest.raises(ConfigError, match=r"greenhouse_pi-3.*greenhouse_pi-4"):
         join_with_bundle(enroll(place.folder, "pi-4").bundle, home)
 
 
@@ -133,7 +133,7 @@ def test_fault_71_uses_are_counted_durably_and_a_lost_answer_uses_no_more(
     token = promise(place.folder, uses=2, valid=HOUR).token
     assert join(token, "first", tmp_path) == "joined"
     running.kill()  # as soon as somebody has heard of a certificate
-    with pytest.raises(Unanswered, match="the registrar does not answer"):
+    with pytest.raises(Unanswered, match="registrar"):
         join_with_token(token, "second", tmp_path / "second", wait_s=SHORT_S)
     running.start()
     assert running.used(token.claim) == 1

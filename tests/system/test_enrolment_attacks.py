@@ -94,7 +94,7 @@ def test_fault_73_a_stolen_token_is_worthless_once_it_is_withdrawn(
     assert whom == ["greenhouse_m-1", "greenhouse_mallory"], "who else is to be shut out is said"
     assert thief.is_shut_out(request)
     thief.close()
-    with pytest.raises(Unanswered, match="the token has ended or was withdrawn"):
+    with pytest.raises(Unanswered, match=r"token.*(ended|withdrawn)"):
         join_with_token(token, "m-2", tmp_path / "m-2", wait_s=SHORT_S)
     assert running.used(token.claim) == 2
 
@@ -108,7 +108,7 @@ def test_fault_73_a_revoked_device_neither_connects_nor_renews(
     revoke(place.folder, "lost")
     assert is_shut_out(place, home)
     before = (home / "identity.pem").read_bytes()
-    with pytest.raises(Unanswered, match="or the device was revoked"):
+    with pytest.raises(Unanswered, match=r"device.*revoked"):
         renew_now(home, FEDGE_AGENT_BROKER__KEEPALIVE_S="30")
     assert (home / "identity.pem").read_bytes() == before
 
@@ -221,10 +221,10 @@ def test_fault_73_nobody_tells_a_server_of_another_authority_anything(
     """Neither the token's password, nor that for renewals, nor who the device is."""
     token = promise(place.folder, uses=1, valid=HOUR).token
     false = token.model_copy(update={"provisioning_port": impostor.port})
-    with pytest.raises(Unanswered, match="is not trusted"):
+    with pytest.raises(Unanswered, match="trusted"):
         join_with_token(false, "careful", tmp_path / "careful", wait_s=SHORT_S)
     home = enrolled(place, "wary", tmp_path / "wary")
-    with pytest.raises(Unanswered, match="is not trusted"):
+    with pytest.raises(Unanswered, match="trusted"):
         renew_now(home, FEDGE_AGENT_RENEWAL__PORT=str(impostor.port))
 
     told: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -235,7 +235,7 @@ def test_fault_73_nobody_tells_a_server_of_another_authority_anything(
     down = told.get(timeout=WAIT_S)
     link.close()
     assert isinstance(down, LinkDown)
-    assert "is not trusted" in down.reason
+    assert "trusted" in down.reason
     impostor.close()
     assert impostor.visits >= 3
     assert impostor.heard == b""

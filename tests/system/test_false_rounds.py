@@ -191,7 +191,7 @@ def test_a_device_that_has_seen_a_forged_round_comes_back_when_it_forgets(fleet:
 
         busy = forget_rounds()
         assert busy.returncode == os.EX_TEMPFAIL
-        assert "stop the agent, run this again, and start it" in busy.stderr
+        assert "stop the agent" in busy.stderr
         fleet.terminate("device-0")
         done = forget_rounds()
         assert (done.returncode, done.stderr) == (0, "")

@@ -9,6 +9,7 @@ import pytest
 from tests.system.audit import check_books, check_stores
 from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
+from tests.wording import assert_tells
 
 pytestmark = [pytest.mark.system, pytest.mark.chaos]  # chaos: for the time it takes
 
@@ -65,14 +66,12 @@ def test_a_lost_or_older_ledger_and_another_model_are_noticed(fleet: FleetOfProc
 
     shutil.rmtree(fleet.state)
     said = refuses_to_start(fleet)
-    assert "round 1.6 was announced, and this ledger is new" in said
-    assert "Either restore the newest copy of it, or run once with --new-generation" in said
+    assert_tells(said, "round 1.6 ", "new", "--new-generation")
 
     shutil.rmtree(fleet.state)
     shutil.copytree(backup, fleet.state)
     said = refuses_to_start(fleet)
-    assert "round 1.6 was announced, this ledger only knows 1.4" in said
-    assert "Either restore the newest copy of it, or run once with --new-generation" in said
+    assert_tells(said, "round 1.6 ", "1.4", "--new-generation")
 
     # The first way on: the newest copy has learnt all there was to learn, and serves again.
     shutil.rmtree(fleet.state)
@@ -89,8 +88,7 @@ def test_a_lost_or_older_ledger_and_another_model_are_noticed(fleet: FleetOfProc
 
     fleet.configure(**tables(rounds=2, layers=[{"type": "dense", "units": 7}, {"type": "tanh"}]))
     said = refuses_to_start(fleet)
-    assert "[model] layers changed since this ledger began" in said
-    assert "Either change it back, or run once with --new-generation" in said
+    assert_tells(said, "[model] layers", "--new-generation")
     learn(fleet, "--new-generation")
     assert closed(fleet) == [(3, n, 2) for n in range(3)]
     assert check_books(fleet) == 2

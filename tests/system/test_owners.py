@@ -12,6 +12,7 @@ from fedge.wire.reasons import Reason
 from tests.system.audit import check_books
 from tests.system.federations import CLASSIFIER, FEATURES, motions
 from tests.system.fleet_of_processes import Device, FleetOfProcesses, query
+from tests.wording import assert_tells
 
 pytestmark = pytest.mark.system
 
@@ -114,8 +115,8 @@ def test_devices_decline_by_each_of_their_owners_conditions_and_join_when_they_m
     said = declined(HELD)
     for name, reason in expected.items():
         assert said[name].startswith(f"{reason}: "), said
-    assert "the processor has 75.0 °C, [conditions] temperature_c is 60" in said["cool"]
-    assert "the plan asks for 2 epochs, [limits] epochs is 1" in said["brief"]
+    assert_tells(said["cool"], "75.0", "[conditions] temperature_c", "60")
+    assert_tells(said["brief"], "2 epochs", "[limits] epochs", "1")
     # No round has waited for them: their deadline is an hour away. A survey has no epochs, and is small.
     assert [row.attempt for row in fleet.rounds()[:HELD]] == [0] * HELD
     assert fleet.admitted(0) == {*STEADY, "brief", "thrifty"}

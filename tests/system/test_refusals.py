@@ -25,6 +25,7 @@ from tests.system.federations import CLASSIFIER, motions
 from tests.system.fleet_of_processes import FleetOfProcesses
 from tests.system.probes import Member
 from tests.system.wiretap import Wiretap, digest
+from tests.wording import assert_tells
 
 pytestmark = pytest.mark.system
 
@@ -118,7 +119,7 @@ GARBAGE: dict[str, tuple[Make, Reason, str]] = {
     "text-as-number": (changed(samples="many"), Reason.MALFORMED, "update: samples: "),
     "number-as-bytes": (changed(body=17), Reason.MALFORMED, "update: body: "),
     "half-samples": (changed(samples=20.5), Reason.MALFORMED, "update: samples: "),
-    "unknown-codec": (changed(codec="zip"), Reason.UNSUPPORTED, "encoded as 'zip'"),
+    "unknown-codec": (changed(codec="zip"), Reason.UNSUPPORTED, "'zip'"),
     "not-a-number": (
         changed(body=numbers(np.nan, at=7)),
         Reason.NOT_FINITE,
@@ -137,29 +138,29 @@ GARBAGE: dict[str, tuple[Make, Reason, str]] = {
     "thief": (
         lambda m, _d: framed(update(m, "device-0")),
         Reason.FOREIGN_DEVICE,
-        "the update names 'device-0', its topic 'thief'",
+        "'device-0'",
     ),
-    "other-base": (changed(base=b"b" * 32), Reason.WRONG_BASE, "made from 626262"),
-    "other-life": (changed(generation=9), Reason.OTHER_GENERATION, "generation 9, ours"),
-    "stale": (changed(round=0), Reason.STALE_ROUND, "round 1.0 is closed"),
-    "early": (changed(round=5), Reason.FUTURE_ROUND, "round 1.5 is not open yet"),
-    "difference": (changed(kind="delta"), Reason.WRONG_KIND, "asks for weights"),
+    "other-base": (changed(base=b"b" * 32), Reason.WRONG_BASE, "626262"),
+    "other-life": (changed(generation=9), Reason.OTHER_GENERATION, "generation 9"),
+    "stale": (changed(round=0), Reason.STALE_ROUND, "1.0"),
+    "early": (changed(round=5), Reason.FUTURE_ROUND, "1.5"),
+    "difference": (changed(kind="delta"), Reason.WRONG_KIND, "weights"),
     "all-knowing": (
         changed(metrics={"accuracy_before": 1e9, "held_out": 10.0}),
         Reason.IMPLAUSIBLE,
-        "accuracy_before = 1000000000: it must be a number in 0…1",
+        "accuracy_before = 1000000000",
     ),
     "below-nothing": (
         changed(metrics={"held_loss_before": -1e300, "held_out": 10.0}),
         Reason.IMPLAUSIBLE,
-        "held_loss_before = -1e+300: it must be a finite number that is not negative",
+        "held_loss_before = -1e+300",
     ),
     "much-loaded": (
         changed(metrics={"received_bytes": 1e300}),
         Reason.IMPLAUSIBLE,
-        "received_bytes = 1e+300: it must be a whole number in 0…1125899906842624",
+        "received_bytes = 1e+300",
     ),
-    "surveyor": (lambda m, d: framed(survey(m, d)), Reason.WRONG_KIND, "asks for kind 'train'"),
+    "surveyor": (lambda m, d: framed(survey(m, d)), Reason.WRONG_KIND, "'train'"),
 }
 
 
@@ -230,7 +231,7 @@ def test_garbage_is_refused_with_a_receipt_and_counted(fleet: FleetOfProcesses) 
     assert fleet.admitted(1) == fleet.admitted(2) == honest
     assert check_books(fleet) == 2
     log = fleet.log()
-    assert "round 1.1: refused what boaster sent (bad_sample_count): n_k = 1000000000000" in log
+    assert_tells(log, "round 1.1: ", "boaster", "(bad_sample_count)", "1000000000000")
     assert "Traceback" not in log
     final = fleet.final_model()
     fleet.until(

@@ -23,6 +23,7 @@ from tests.system.federations import steady
 from tests.system.fleet_of_processes import PATIENCE_S, FleetOfProcesses
 from tests.system.signing import Keys
 from tests.system.versions import DEVICES, RECORDED, TO_COME, TODAY, Version, checked_out, reach, start
+from tests.wording import assert_tells
 
 pytestmark = pytest.mark.system
 
@@ -165,8 +166,7 @@ def test_0_2_0_goes_on_from_its_backup_and_from_nothing_newer(
         migrated = fleet.ledger.read_bytes()
         refused = aggregator()
         assert refused.returncode == os.EX_IOERR
-        assert "has layout" in refused.stderr
-        assert "install the newer program" in refused.stderr
+        assert_tells(refused.stderr, "ledger.db: ", "layout", "newer")
         assert fleet.ledger.read_bytes() == migrated
         assert aggregator("restore", str(backup), "--force").returncode == 0
         fleet.devices["device-2"].hold(9)

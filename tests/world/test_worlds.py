@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from fleet.simulator.hosts import DeviceHost
 from fleet.simulator.invariants import Invariant, Violation
 from fleet.simulator.terms import REAL_ONE_IN
 from fleet.simulator.world import World
-from tests.world.search import caught, table
+from tests.world.search import candidates, caught, found, table
 from tests.world.wrong_variants import VARIANTS
 
 MANY = 40
@@ -57,9 +58,9 @@ def test_a_violation_of_another_kind_is_not_what_is_looked_for(monkeypatch: pyte
     other = replace(variant, breaks=frozenset({Invariant.MEAN}), within=2)
     variant.make(monkeypatch)
     assert caught(other, hint=0) is None
-    found = caught(variant, hint=1)
-    assert found is not None
-    assert (found.seed, found.broken) == (1, Invariant.RECEIPT_WHEN_DURABLE)
+    right = caught(variant)
+    assert right is not None
+    assert right.broken is Invariant.RECEIPT_WHEN_DURABLE
 
 
 def test_a_hint_that_shows_nothing_costs_one_world_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,17 +170,19 @@ def test_the_command_prints_what_it_saw() -> None:
 
 
 def test_the_command_fails_on_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
-    VARIANTS["acknowledged_before_handled"].make(monkeypatch)
-    answer = CliRunner().invoke(app, ["world", "--seeds", "0:5"])
+    variant = VARIANTS["acknowledged_before_handled"]
+    variant.make(monkeypatch)
+    first, second = islice(found(variant, candidates(variant)), 2)
+    seeds = f"{first.seed}:{second.seed + 1}"
+    answer = CliRunner().invoke(app, ["world", "--seeds", seeds])
     assert answer.exit_code == 1
-    assert f"seed 0, {Invariant.ACKNOWLEDGED_WHEN_DURABLE}: " in answer.stdout
-    answer = CliRunner().invoke(app, ["world", "--seeds", "0:2", "--json"])
+    assert f"seed {first.seed}, {Invariant.ACKNOWLEDGED_WHEN_DURABLE}: " in answer.stdout
+    answer = CliRunner().invoke(app, ["world", "--seeds", seeds, "--json"])
     assert answer.exit_code == 1
-    found = json.loads(answer.stdout)["violations"]
-    assert [(one["seed"], one["invariant"]) for one in found] == [
-        (0, Invariant.ACKNOWLEDGED_WHEN_DURABLE),
-        (1, Invariant.ACKNOWLEDGED_WHEN_DURABLE),
-    ]
+    told = json.loads(answer.stdout)["violations"]
+    assert {(one.seed, one.broken) for one in (first, second)} <= {
+        (one["seed"], one["invariant"]) for one in told
+    }
 
 
 def test_processes_that_share_the_worlds_see_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

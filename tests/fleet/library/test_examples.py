@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from agent.sources.function import FunctionSource
-from aggregator.config import FederationSettings
 from fedge import Algorithm, ConfigError, simulate
 from fedge.algorithms.registry import REGISTRIES, load
 from fedge.testing import check_codec, check_local, check_rule, check_server, check_trainer
@@ -68,22 +67,13 @@ def test_the_source_is_read_by_module_and_function() -> None:
     assert set(np.unique(samples.y)) == {0, 1}
 
 
-READY = {"rule", "server"} <= set(FederationSettings.model_fields)
-"""Whether the aggregator can be told of rules and server optimizers, and takes what a codec remembers."""
-
-
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("proximal", {"mu": 0.05}),
-        *(
-            pytest.param(name, options, marks=pytest.mark.skipif(not READY, reason="not to be named yet"))
-            for name, options in (
-                ("topk", {"share": 0.3}),
-                ("geometric_median", {"passes": 4}),
-                ("fedadam", {"rate": 0.1}),
-            )
-        ),
+        ("topk", {"share": 0.3}),
+        ("geometric_median", {"passes": 4}),
+        ("fedadam", {"rate": 0.1}),
     ],
 )
 def test_a_federation_learns_with_each(name: str, options: dict[str, float]) -> None:
