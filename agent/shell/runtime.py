@@ -47,8 +47,9 @@ from fedge.transport import (
     Transport,
 )
 from fedge.transport.diagnosis import Losses
+from fedge.wire.assembly import Assembler, Limits
 from fedge.wire.capabilities import unknown_in_model, unknown_in_task
-from fedge.wire.frames import Assembler, Limits, Split, asking, split
+from fedge.wire.frames import Split, asking, split
 from fedge.wire.freshness import RoundId, seconds_left
 from fedge.wire.messages.envelope import Signed
 from fedge.wire.messages.fields import MAX_SIZE

@@ -274,5 +274,5 @@ def test_a_broker_that_ends_each_connection_is_told_of_once(
     lines = [record.getMessage() for record in caplog.records]
     lost = [line for line in lines if line.startswith("not connected: b:1883 ended the connection")]
     assert len(lost) == 7
-    assert lost[-1].endswith("(and 95 more times since this was said last)")
+    assert lost[-1].endswith("(and 95 more times since this was last logged)")
     assert len([line for line in lines if line.startswith("connected to ")]) < 40, "and not 360"

@@ -72,7 +72,7 @@ def test_a_program_that_does_not_start_gives_its_place_back(program: Program) ->
 def test_what_stands_in_the_way_is_not_overwritten(program: Program) -> None:
     program.bin.mkdir()
     (program.bin / "fedge-agent").write_text("somebody else's")
-    with pytest.raises(DeploymentError, match="is no link of ours"):
+    with pytest.raises(DeploymentError, match="is not a link made by Fedge"):
         program.switch(environment(program, 1))
     assert (program.bin / "fedge-agent").read_text() == "somebody else's"
 

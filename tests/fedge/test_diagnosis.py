@@ -30,13 +30,16 @@ PLAIN, SECURE = Peer("broker.example", 1883, tls=False), Peer("broker.example", 
         ),
         (
             diagnosis.refused(PLAIN, 0x84, "Unsupported protocol version"),
-            "broker.example:1883 speaks an older MQTT only",
+            "broker.example:1883 speaks only an older MQTT",
         ),
         (
             diagnosis.unanswered(PLAIN, b"\x15\x03\x01", "x", 30.0),
             "broker.example:1883 speaks TLS: [broker] url",
         ),
-        (diagnosis.unanswered(PLAIN, b"HTTP/1.1", "x", 30.0), "answered with what is no MQTT (48 54 54 50"),
+        (
+            diagnosis.unanswered(PLAIN, b"HTTP/1.1", "x", 30.0),
+            "answered with something else than MQTT (48 54 54 50",
+        ),
         (diagnosis.unanswered(PLAIN, b"", "x", 30.0), "is this its port for mqtt:// and not for TLS"),
         (diagnosis.unanswered(SECURE, None, "x", 30.0), "does it speak MQTT 5, or ask for a certificate?"),
         (
@@ -45,33 +48,33 @@ PLAIN, SECURE = Peer("broker.example", 1883, tls=False), Peer("broker.example", 
         ),
         (
             diagnosis.unanswered(PLAIN, None, "Keep alive timeout", 30.0),
-            "said nothing for 30 s: does it speak",
+            "sent nothing for 30 s: does it speak",
         ),
         (
             diagnosis.lost(PLAIN, "Keep alive timeout", 30.0, 9, said=False),
-            "nothing was heard of broker.example",
+            "sent nothing for 30 s: is the broker",
         ),
         (
             diagnosis.lost(PLAIN, "Session taken over", 30.0, 9, said=True),
-            "ended the connection: Session taken",
+            "closed the connection: Session taken",
         ),
         (
             diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=True),
-            "1883 ended the connection and gave no",
+            "1883 closed the connection and gave no",
         ),
-        (diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=False), "1883 was lost without a word"),
+        (diagnosis.lost(PLAIN, "Unspecified error", 30.0, 9, said=False), "1883 was lost without a reason"),
         (
             diagnosis.lost(PLAIN, "Unspecified error", 30.0, LARGE, said=False),
             "sent had 16,384 bytes: is that over",
         ),
         (
             diagnosis.no_handshake(SECURE, ConnectionResetError(104, "reset")),
-            "8883 ended the connection when TLS",
+            "8883 closed the connection before TLS",
         ),
-        (diagnosis.no_handshake(SECURE, ssl.SSLEOFError(8, "EOF")), "8883 ended the connection when TLS"),
+        (diagnosis.no_handshake(SECURE, ssl.SSLEOFError(8, "EOF")), "8883 closed the connection before TLS"),
         (
             diagnosis.no_handshake(SECURE, ssl.SSLError(1, "no cipher")),
-            "8883: TLS did not come about: no cipher",
+            "8883: the TLS handshake failed: no cipher",
         ),
         (
             diagnosis.lost(Peer("::1", 1883, tls=False), "Success", 1.0, 0, said=False),
@@ -99,12 +102,12 @@ def test_a_broker_that_is_away_for_a_day_costs_some_thirty_lines() -> None:
     told = lines(lambda _: "no broker answers", 10.0, 86_400.0)
     assert told[:3] == [
         "no broker answers",
-        "no broker answers (and 2 more times since this was said last)",
-        "no broker answers (and 5 more times since this was said last)",
+        "no broker answers (and 2 more times since this was last logged)",
+        "no broker answers (and 5 more times since this was last logged)",
     ]
     assert len(told) == 30
     assert lines(lambda k: f"the last packet had {k} bytes", 10.0, 86_400.0)[1:2] == [
-        "the last packet had 3 bytes (and 2 more times since this was said last)"
+        "the last packet had 3 bytes (and 2 more times since this was last logged)"
     ], "a number does not make it another reason"
 
 
@@ -235,9 +238,9 @@ def server(answer: bytes | None) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"\x20\x02\x00\x01", "speaks an older MQTT only (Unsupported protocol version)"),
-        (b"", "ended the connection without a word: does it speak MQTT 5"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answered with what is no MQTT"),
+        (b"\x20\x02\x00\x01", "speaks only an older MQTT (Unsupported protocol version)"),
+        (b"", "closed the connection without a reason: does it speak MQTT 5"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answered with something else than MQTT"),
     ],
 )
 def test_a_server_that_speaks_no_mqtt_5_is_named(
@@ -260,4 +263,4 @@ def test_a_server_that_stays_silent_is_named(
         monkeypatch.setattr(pi.link, "broker", pi.link.broker.model_copy(update={"keepalive_s": 1}))
         pi.link.open()
         reason = pi.wait_for(LinkDown).reason
-    assert reason.startswith(f"127.0.0.1:{port} took the connection and said nothing for 1 s")
+    assert reason.startswith(f"127.0.0.1:{port} accepted the connection and sent nothing for 1 s")

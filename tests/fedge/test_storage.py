@@ -520,5 +520,5 @@ def test_a_disk_that_does_not_let_it_be_put_aside(tmp_path: Path, monkeypatch: p
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "rename", read_only)
-    with pytest.raises(StateError, match=r"x\.db: cannot be put aside: Read-only file system"):
+    with pytest.raises(StateError, match=r"x\.db: cannot be set aside: Read-only file system"):
         quarantine(path)

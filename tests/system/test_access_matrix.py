@@ -407,11 +407,11 @@ def test_a_last_will_in_anothers_name_is_never_said(place: Place, role: str, top
 TEXT = """\
 # Who may do what
 
-Which topics each identity may read and write, for whoever runs the broker or checks its access list. The table is
-measured, not intended: on Mosquitto with the configuration of `fedge init`, every role tried to publish on every
+Which topics each identity may read and write, for whoever runs the broker or checks its access list. The
+table was measured: on Mosquitto with the configuration of `fedge init`, every role tried to publish on every
 topic, to publish retained, to receive what is published, and to receive what is retained, by the topic's name
-and by wildcards. `tests/system/test_access_matrix.py` repeats this in every run. It compares the result with the
-intended rights, which are written there by hand, and with this page, which `FEDGE_WRITE_DOCS=1` writes.
+and by wildcards. `tests/system/test_access_matrix.py` repeats this in every run. It compares the result with
+the intended rights, which are written there by hand, and with this page, which `FEDGE_WRITE_DOCS=1` writes.
 Mosquitto 2.0.11 and 2.1.2 gave the same result.
 
 The roles:
@@ -420,8 +420,9 @@ The roles:
 
 {table}
 
-An empty cell means neither. `{{lane-a}}` is the lane of `pi-a` (first byte of its id's SHA-256), `{{claim}}` the
-name of a token's claim. A device's identity belongs to version 1 of the protocol, so it may not publish on `fedge/v2`.
+An empty cell means neither. `{{lane-a}}` is the lane of `pi-a` (first byte of its id's SHA-256), `{{claim}}`
+the name of a token's claim. A device's identity belongs to version 1 of the protocol, so it may not publish
+on `fedge/v2`.
 
 ## Not let in
 
@@ -433,9 +434,9 @@ Port 8883 requires a certificate, port 8884 a name and a password. These were re
 
 ## Another's name
 
-The broker takes the client id from the certificate, or from the user name. A client that asks for another client id gets
-its own. Every role asked for the aggregator's and for a device's; their connections and sessions stayed. The broker
-never publishes a last will on a topic that its client may not write.
+The broker takes the client id from the certificate, or from the user name. A client that asks for another
+client id gets its own. Every role asked for the aggregator's and for a device's; their connections and
+sessions stayed. The broker never publishes a last will on a topic that its client may not write.
 """
 
 
