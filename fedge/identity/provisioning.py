@@ -96,7 +96,7 @@ class Verifier(Part):
 
     @classmethod
     def of(cls, password: str, salt: bytes) -> Self:
-        """Of a password; `salt` is random."""
+        """The verifier of a password; `salt` must be random."""
         return cls(salt=salt, hash=hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS))
 
 
