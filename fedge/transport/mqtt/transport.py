@@ -54,7 +54,7 @@ class MqttTransport:
         manual_ack: acknowledge with `acknowledge` once handled, instead of on arrival.
 
     Raises:
-        ConfigError: the password or a TLS file cannot be used; names it.
+        ConfigError: the password or a TLS file cannot be used; the text names it.
     """
 
     broker: BrokerSettings
